@@ -1,0 +1,173 @@
+"""Logic: procedural tasks of reasoning-gym, judged by their own scorers.
+
+`Problem.info` holds `task`, the name of the reasoning-gym dataset, and `entry`, what it generated
+(question, answer, metadata). Policy:
+
+- Correct at full marks only. Partial credit is `wrong`.
+- The answer is what stands between `<answer>` tags, else in `\\boxed{}` or after "the answer is". With none
+  of these, a text that as a whole gets full marks is `correct`; any other is `unparsed`, never guessed at.
+- Several different tagged answers are `unparsed`, detail `several_answers`.
+- Scorers look for the gold somewhere in the answer, so an answer that hedges is `wrong` before one is
+  asked: "or"/"not" that the gold does not have, several lines or numbers for a gold of one.
+- An answer of a form that the scorer would have to execute is `wrong`, detail `form`.
+- A scorer that raises is `error`, and so is a task that `scorers.usable` refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from proofmill.filters import scorers
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+
+_TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,200}\}){1,2000})\}")
+_ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?[ \t]*([^\n]{1,2000})", re.IGNORECASE)
+_FENCE = re.compile(r"```\w*\n([^`]*)```")
+_WRAPPER = re.compile(r"(?:\\text|\\mathrm|\\textbf)\s*\{([^{}]*)\}")
+_HEDGES = frozenset({"or", "not", "either", "maybe"})
+_WORD = re.compile(r"[A-Za-z]+")
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+_MAX_ANSWER = 20_000
+
+
+class Found(NamedTuple):
+    """An answer found in a text: what it is, by which rule, and where its statement begins."""
+
+    answer: str
+    rule: str
+    start: int
+
+
+class Logic:
+    """The judge of reasoning-gym tasks."""
+
+    version = "1"
+    ask = (
+        "Think step by step. Then give only the final answer, in the format that was asked for, "
+        "between <answer> and </answer>."
+    )
+
+    def quick(self, problem: Problem, text: str) -> Verdict | None:  # noqa: ARG002 - the protocol's signature
+        """Only a text with nothing in it; everything else is up to the scorer."""
+        return None if text.strip() else Verdict(UNPARSED, detail="empty")
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """The scorer's judgement of the answer in `text`; see the module's policy."""
+        task, entry = problem.info.get("task"), problem.info.get("entry")
+        if (
+            not isinstance(task, str)
+            or not isinstance(entry, Mapping)
+            or not isinstance(entry.get("answer"), str)
+        ):
+            return Verdict(ERROR, detail="bad_gold: info needs task and entry with a textual answer")
+        if reason := scorers.usable(task):
+            return Verdict(ERROR, detail=f"unusable task {task}: {reason}")
+        found = find(text)
+        if found is None:
+            return _whole(task, entry, text)
+        if isinstance(found, str):
+            return Verdict(UNPARSED, detail=found)
+        verdict, cause = judge(task, entry, found.answer)
+        return Verdict(verdict, found.answer, cause or found.rule, final_start=found.start)
+
+
+VERIFIER = Logic()
+
+
+def find(text: str) -> Found | str | None:
+    """The answer stated in a text, why it can't be told (a str), or None where none is stated."""
+    for rule in (_tagged, _boxed, _stated):
+        answers = list(rule(text))
+        if len({answer.strip() for answer, _ in answers}) > 1:
+            return "several_answers"
+        if answers:
+            return Found(answers[-1][0], rule.__name__[1:], answers[-1][1])
+    return None
+
+
+def _boxed(text: str) -> Iterator[tuple[str, int]]:
+    return ((match[1], match.start()) for match in _BOXED.finditer(text))
+
+
+def _stated(text: str) -> Iterator[tuple[str, int]]:
+    return ((match[1], match.start()) for match in _ANSWER_IS.finditer(text))
+
+
+def _tagged(text: str) -> Iterator[tuple[str, int]]:
+    start: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        if not tag[0].startswith("</"):
+            start = tag
+        elif start:
+            yield text[start.end() : tag.start()], start.start()
+            start = None
+
+
+def _whole(task: str, entry: Mapping[str, Any], text: str) -> Verdict:
+    """The verdict on a text with no stated answer: correct if it is the answer as a whole."""
+    if judge(task, entry, text) == (CORRECT, None):
+        return Verdict(CORRECT, text.strip(), "whole", final_start=0)
+    return Verdict(UNPARSED, detail="no_answer")
+
+
+def judge(task: str, entry: Mapping[str, Any], answer: str) -> tuple[str, str | None]:
+    """The verdict on an answer, and its cause where it is not simply the scorer's mark."""
+    gold: str = entry["answer"]
+    if len(answer) > max(_MAX_ANSWER, 4 * len(gold)):
+        return WRONG, "too_long"
+    if _hedges(answer, gold):
+        return WRONG, "hedged"
+    forms = [form for form in _forms(answer, gold) if not _several_numbers(form, gold)]
+    if not forms:
+        return WRONG, "hedged"
+    forms = [form for form in forms if scorers.safe_form(task, entry, form)]
+    return _score(task, entry, forms) if forms else (WRONG, "form")
+
+
+def _score(task: str, entry: Mapping[str, Any], forms: list[str]) -> tuple[str, str | None]:
+    fault, scored = "", False
+    for form in forms:
+        try:
+            mark = scorers.scorer(task)(form, entry)
+        except Exception as error:  # noqa: BLE001 - a third party's scorer: its fault must not become the trace's
+            fault = f"scorer of {task} raised {type(error).__name__}: {error}"[:200]
+            continue
+        scored = True
+        if mark == scorers.FULL_MARKS:
+            return CORRECT, None
+    return (WRONG, None) if scored else (ERROR, fault)
+
+
+def _hedges(answer: str, gold: str) -> bool:
+    """Whether an answer keeps several ways open, in words or lines, where the gold has one."""
+    if _HEDGES & _words(answer) - _words(gold):
+        return True
+    answer, gold = answer.strip(), gold.strip()
+    return "\n" in answer and "\n" not in gold and not _FENCE.fullmatch(answer)
+
+
+def _several_numbers(answer: str, gold: str) -> bool:
+    one_number = _NUMBER.fullmatch(gold.strip().lstrip("-+$")) is not None
+    return one_number and len(_NUMBER.findall(answer)) > 1
+
+
+def _forms(answer: str, gold: str) -> list[str]:
+    """Ways to write the same answer, the plainest last: scorers compare text."""
+    fence = _FENCE.fullmatch(answer.strip())
+    inner = (fence[1] if fence else answer).strip("\r\n")
+    plain = _WRAPPER.sub(r"\1", inner).strip().strip("$").strip('*`"').strip().replace("\\times", "×")
+    bare = plain.removesuffix(".")
+    forms = [answer.strip("\r\n"), inner, inner.strip(), plain, bare]
+    forms.append("\n".join(line.rstrip() for line in inner.split("\n")))
+    if gold in {"True", "False", "Yes", "No"}:
+        forms.append(bare.capitalize())
+    if "=" not in gold and bare.count("=") == 1 and not {",", ";"} & set(bare):
+        forms.append(bare.partition("=")[2].strip())  # 5 + 15 = 20
+    return list(dict.fromkeys(forms))
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
