@@ -57,7 +57,7 @@ FORMS: Mapping[str, Callable[[str], bool]] = {
     "number_sorting": _NUMBER_LIST,
     "polynomial_multiplication": _expression,
     "pool_matrix": _pattern(r"[\d.\s-]*\d[\d.\s-]*"),
-    "prime_factorization": _pattern(r"\s*\d+(?:\s*×\s*\d+)*\s*"),
+    "prime_factorization": _pattern(r"\s*\d{1,30}(?:\s*×\s*\d{1,30})*\s*"),
     "puzzle24": _expression,
     "simple_integration": _expression,
     "spiral_matrix": _WORDS,

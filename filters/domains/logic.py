@@ -27,7 +27,9 @@ _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,200}\}){1,2000})\}")
 _ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?[ \t]*([^\n]{1,2000})", re.IGNORECASE)
 _FENCE = re.compile(r"```\w*\n([^`]*)```")
 _WRAPPER = re.compile(r"(?:\\text|\\mathrm|\\textbf)\s*\{([^{}]*)\}")
-_HEDGES = frozenset({"or", "not", "either", "maybe"})
+_HEDGES = frozenset(
+    {"or", "not", "either", "maybe", "nan", "inf", "infinity"}
+)  # NaN equals 0 for some scorers
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _MAX_ANSWER = 20_000

@@ -112,6 +112,7 @@ NUMBER = {"question": "How many?", "answer": "20", "metadata": {}}
         ("gsm_symbolic", NUMBER, "<answer>20 bananas</answer>", CORRECT),
         ("gsm_symbolic", NUMBER, "<answer>5 + 15 = 20</answer>", CORRECT),
         ("gsm_symbolic", NUMBER, "<answer>20 30</answer>", WRONG),
+        ("gsm_symbolic", NUMBER, "<answer>nan</answer>", WRONG),
         ("gsm_symbolic", NUMBER, "<answer>x = 3, y = 20</answer>", WRONG),
         ("gsm_symbolic", NUMBER, "<answer>```\n20\n```</answer>", CORRECT),
         ("gsm_symbolic", NUMBER, "<answer>" + "20 " * 30_000 + "</answer>", WRONG),
