@@ -1,0 +1,274 @@
+"""The one worker pool: processes that run one function on hostile items and can be killed.
+
+Each worker is a fresh interpreter (never a fork of the caller, which may hold threads, locks and a GPU)
+that dies with its parent. What it protects from: items that burn CPU time, eat memory, recurse too deep
+or kill the process. What it does not protect from: code that is *meant* to run arbitrary programs; that
+needs the sandbox.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from proofmill.data.errors import VerifierError
+from proofmill.filters.worker_process import OUT_OF_MEMORY, PROGRESS, Fault
+
+__all__ = ["Fault", "WorkerPool"]
+
+
+_POLL_SECONDS = 0.05
+_BATCH_SECONDS = (0.05, 0.2)  # a batch that takes less is doubled, one that takes more is halved
+_MAX_BATCH = 256
+_START_SECONDS = 300.0
+_BOOT = (
+    "import json, sys; setup = json.loads(sys.argv[1]); sys.path[:] = setup['path']; "
+    "from proofmill.filters.worker_process import serve; serve(setup)"
+)
+
+
+class WorkerPool:
+    """Runs a function of one argument over many items in killable processes.
+
+    An item that kills its worker or runs out of memory is tried once more alone in a fresh one, since an
+    earlier item may be to blame; CPU time is counted by item, so a time-out needs no second trial. The
+    other items of its batch are redone, and nothing is lost.
+
+    Args:
+        function: "package.module:name", imported inside the workers; takes one picklable item and
+            returns one picklable result.
+        workers: number of processes, started at first use; default one a core.
+        cpu_seconds: CPU time an item may use.
+        memory_mb: address space an item may add to that of the fresh worker.
+
+    Raises:
+        VerifierError: by `map`, when a worker can't start or import the function, or the pool is closed.
+    """
+
+    def __init__(
+        self, function: str, *, workers: int | None = None, cpu_seconds: float = 5.0, memory_mb: int = 1024
+    ) -> None:
+        self.workers = workers or _cores()
+        self._setup: dict[str, Any] = {"function": function, "memory_mb": memory_mb}
+        self._cpu_seconds = cpu_seconds
+        self._batch_size = 1
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="proofmill-pool")
+        # A thread owns its worker for life: the kernel's death signal follows the starting *thread*.
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._started: set[_Worker] = set()
+        self._closed = False
+
+    def map(self, items: Sequence[Any]) -> list[Any | Fault]:
+        """Results in the order of `items`; safe to call from many threads at once."""
+        results: list[Any | Fault] = []
+        window: deque[Future[list[Any | Fault]]] = deque()
+        start = 0
+        try:
+            while window or start < len(items):
+                while start < len(items) and len(window) < 2 * self.workers:
+                    batch = items[start : start + self._batch_size]
+                    start += len(batch)
+                    window.append(self._submit(batch))
+                results.extend(window.popleft().result())
+        finally:
+            for future in window:
+                future.cancel()
+        return results
+
+    def close(self) -> None:
+        """Kill the workers and wait until they are gone; a `map` still running raises."""
+        with self._lock:
+            self._closed = True
+            for worker in self._started:
+                worker.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._started:
+            worker.stop()
+        self._started.clear()
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submit(self, batch: Sequence[Any]) -> Future[list[Any | Fault]]:
+        try:
+            return self._threads.submit(self._run, batch)
+        except RuntimeError as error:  # the executor's way to say that it was shut down
+            raise _closed() from error
+
+    def _run(self, batch: Sequence[Any]) -> list[Any | Fault]:
+        """The results of one batch, whatever its items do to the workers."""
+        began = time.monotonic()
+        results: list[Any | Fault] = []
+        suspects: dict[int, Fault] = {}
+        while (done := len(results)) < len(batch):
+            if done in suspects:
+                results.append(self._alone(batch[done], suspects.pop(done)))
+                continue
+            stop = min(suspects, default=len(batch))
+            fall = self._worker().run(batch[done:stop], results, self._cpu_seconds)
+            if fall is not None:
+                suspects[done + fall[0]] = fall[1]
+        self._adapt(len(batch), time.monotonic() - began)
+        return results
+
+    def _alone(self, item: Any, fault: Fault) -> Any | Fault:
+        if fault.kind == "timeout":
+            return fault
+        results: list[Any | Fault] = []
+        fall = self._worker().run([item], results, self._cpu_seconds)
+        return results[0] if fall is None else fall[1]
+
+    def _adapt(self, size: int, seconds: float) -> None:
+        """Steer the batch size, so that the pipe costs little and a slow batch keeps no core idle."""
+        low, high = _BATCH_SECONDS
+        if seconds > high:
+            self._batch_size = max(1, size // 2)
+        elif seconds < low and size >= self._batch_size:
+            self._batch_size = min(_MAX_BATCH, 2 * size)
+
+    def _worker(self) -> _Worker:
+        """The calling thread's worker, started or replaced where it is not alive."""
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is not None and worker.alive:
+            return worker
+        with self._lock:
+            if worker is not None:
+                self._started.discard(worker)
+            if self._closed:
+                raise _closed()
+            worker = _Worker(self._setup)
+            self._started.add(worker)
+        self._own.worker = worker
+        worker.wait_ready()
+        return worker
+
+
+class _Worker:
+    """The parent's side of one process."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._pipe, child_pipe = Pipe()
+        progress = tempfile.TemporaryFile()  # noqa: SIM115 (shared with the child until both are gone)
+        progress.write(PROGRESS.pack(-1, 0.0))
+        progress.flush()
+        self._progress = mmap.mmap(progress.fileno(), PROGRESS.size)
+        fds = (child_pipe.fileno(), progress.fileno())
+        path = [entry or str(Path.cwd()) for entry in sys.path]
+        setup = setup | {"pipe": fds[0], "progress": fds[1], "parent": os.getpid(), "path": path}
+        # -P: a file named like a standard module in the working folder must not shadow it.
+        self._process = subprocess.Popen(  # noqa: S603 (own interpreter, own arguments)
+            [sys.executable, "-P", "-c", _BOOT, json.dumps(setup)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=fds,
+        )
+        child_pipe.close()
+        progress.close()
+        self._cpu = psutil.Process(self._process.pid)
+        self.alive = True
+
+    def wait_ready(self) -> None:
+        """Return once the function is imported.
+
+        Raises:
+            VerifierError: the worker died, can't import the function, or is not ready in time.
+        """
+        try:
+            problem = self._pipe.recv() if self._pipe.poll(_START_SECONDS) else "it is not ready in time"
+        except (EOFError, OSError):
+            problem = f"it ended at once (status {self.stop()})"
+        if problem:
+            self.stop()
+            raise VerifierError(
+                f"A worker process can't start: {problem}",
+                remedy="Check that the function can be imported by a fresh interpreter.",
+            )
+
+    def run(
+        self, batch: Sequence[Any], results: list[Any | Fault], cpu_seconds: float
+    ) -> tuple[int, Fault] | None:
+        """Append the results of `batch` to `results`, in order.
+
+        Returns None when all are there; else the position in `batch` of the item at which the process
+        fell, and why. Results that it had not sent yet are lost, so fewer may have been appended.
+        """
+        expected = len(results) + len(batch)
+        try:
+            self._pipe.send(batch)
+            while len(results) < expected:
+                fault = self._wait(cpu_seconds)
+                if fault is not None:
+                    return self._fall(fault)
+                results.extend(self._pipe.recv())
+        except (EOFError, OSError):
+            return self._fall(_death(self.stop()))
+        return None
+
+    def _fall(self, fault: Fault) -> tuple[int, Fault]:
+        self.stop()
+        return max(0, PROGRESS.unpack(self._progress[:])[0]), fault
+
+    def _wait(self, cpu_seconds: float) -> Fault | None:
+        """None as soon as there is something to receive; a fault where an item goes over its limit."""
+        wall_seconds = 60 + 20 * cpu_seconds  # for an item that sleeps: far beyond any stall of the machine
+        watched, since = -1, time.monotonic()
+        while not self._pipe.poll(_POLL_SECONDS):
+            item, cpu_began = PROGRESS.unpack(self._progress[:])
+            if item != watched:
+                watched, since = item, time.monotonic()
+            if item >= 0 and self._cpu_used() - cpu_began > cpu_seconds:
+                return Fault("timeout", f"more than {cpu_seconds:g} s of CPU time")
+            if time.monotonic() - since > wall_seconds:
+                return Fault("timeout", f"no progress in {wall_seconds:g} s")
+        return None
+
+    def _cpu_used(self) -> float:
+        try:
+            times = self._cpu.cpu_times()
+        except psutil.Error:  # it has just died, which the pipe will tell
+            return 0.0
+        return float(times.user + times.system)
+
+    def kill(self) -> None:
+        """End the process now; the thread that owns it notices and cleans up."""
+        self.alive = False
+        self._process.kill()
+
+    def stop(self) -> int:
+        """End the process and release what it held; its exit status (−9: killed here)."""
+        self.kill()
+        self._pipe.close()
+        return self._process.wait()
+
+
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _death(status: int) -> Fault:
+    if status == OUT_OF_MEMORY:
+        return Fault("memory", "MemoryError")
+    return Fault("crash", f"the process ended with status {status}")
+
+
+def _closed() -> VerifierError:
+    return VerifierError("The worker pool is closed", remedy="Open a new one.")
