@@ -1,0 +1,137 @@
+"""STEM multiple choice: the option that a trace settles on, by letter, by text, or by both.
+
+`Problem.info["options"]` is a list of texts or a mapping of label to text; the gold is a label, an option's
+text, or a 0-based index, tried in this order. Without options the gold must be a letter. Policy:
+
+- The answer is looked for between `<answer>` tags, in `\\boxed{}`, in a statement ("the answer is …",
+  "option B is correct"), in a final line that is nothing but an answer, in this order.
+- Letter and text that disagree are `wrong`, detail `contradiction`.
+- One statement that names several options is `wrong`, detail `several_options`.
+- Statements that differ are `unparsed`, detail `several_answers`, unless the text between the last two takes
+  the earlier one back ("wait", "actually", …): then the last counts. Different boxes never do.
+- A box or tag that names no option is `wrong`, detail `no_option`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from proofmill.filters.options import Options, Reading, parse_options
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+
+_TAGGED = re.compile(r"<answer>([^<]{1,500})</answer>", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
+_STATED = re.compile(
+    r"\b(?:answer|option|choice)\b(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
+    r"(?:is|would\sbe|must\sbe|should\sbe|:|=)[*:\s]{0,6}(?=([^\n]{1,300}))",
+    re.IGNORECASE,
+)
+_CALLED = re.compile(r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b")
+_RETRACTS = re.compile(
+    r"\b(?:wait|no|not|actually|but|however|instead|rather|mistake|correction|sorry)\b", re.IGNORECASE
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s[A-Z]|\s?$)|$")
+_LETTERS = parse_options([""] * 10)  # A to J, for questions whose options stand in the prompt only
+_TAIL = 4000  # characters: a statement further from the end than this is not the conclusion
+
+
+class _Statement(NamedTuple):
+    content: str
+    start: int
+    end: int
+    reading: Reading
+
+
+class Choice:
+    """The judge of multiple-choice answers. All of it is cheap."""
+
+    version = "1"
+    ask = "Think step by step, then end with: The answer is (X), where X is the letter of the correct option."
+
+    def quick(self, problem: Problem, text: str) -> Verdict:
+        """The verdict; see the module's policy."""
+        try:
+            options = parse_options(problem.info["options"]) if "options" in problem.info else _LETTERS
+        except ValueError as error:
+            return Verdict(ERROR, detail=f"bad_gold: {error}")
+        gold = options.gold(problem.answer)
+        if gold is None:
+            return Verdict(ERROR, detail="bad_gold: neither a label, nor one option's text, nor an index")
+        return _decide(options, gold, text)
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """The same as `quick`."""
+        return self.quick(problem, text)
+
+
+VERIFIER = Choice()
+
+
+def _decide(options: Options, gold: str, text: str) -> Verdict:
+    for rule in (_tagged, _boxed, _stated, _called, _final_line):
+        statements = list(rule(options, text))
+        if statements:
+            return _verdict(statements, gold, text, rule.__name__[1:])
+    return Verdict(UNPARSED, detail="no_answer")
+
+
+def _verdict(statements: list[_Statement], gold: str, text: str, rule: str) -> Verdict:
+    last = statements[-1]
+    said = last.content.strip()[:200]
+    if _undecided(statements, text, rule):
+        return Verdict(UNPARSED, said, "several_answers", final_start=last.start)
+    labels, contradiction = last.reading.labels, last.reading.contradiction
+    if contradiction or len(labels) > 1:
+        cause = "contradiction" if contradiction else "several_options"
+        return Verdict(WRONG, said, cause, final_start=last.start)
+    if not labels:
+        return Verdict(WRONG, said, "no_option", final_start=last.start)
+    return Verdict(CORRECT if labels[0] == gold else WRONG, said, rule, final_start=last.start)
+
+
+def _undecided(statements: list[_Statement], text: str, rule: str) -> bool:
+    """Whether the statements differ and the last one does not replace the others."""
+    differing = [other for other in statements if other.reading.labels != statements[-1].reading.labels]
+    if not differing:
+        return False
+    between = text[differing[-1].end : statements[-1].start]
+    return rule in {"tagged", "boxed"} or not _RETRACTS.search(between)
+
+
+def _tagged(options: Options, text: str) -> Iterator[_Statement]:
+    return _enclosed(_TAGGED, options, text)
+
+
+def _boxed(options: Options, text: str) -> Iterator[_Statement]:
+    return _enclosed(_BOXED, options, text)
+
+
+def _enclosed(pattern: re.Pattern[str], options: Options, text: str) -> Iterator[_Statement]:
+    for match in pattern.finditer(text):
+        yield _Statement(match[1], match.start(), match.end(), options.read(match[1], whole=False))
+
+
+def _stated(options: Options, text: str) -> Iterator[_Statement]:
+    for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
+        reading = options.read(match[1], whole=False)
+        if reading.labels:
+            end = _SENTENCE_END.search(match[1])
+            content = match[1][: end.start()] if end else match[1]
+            yield _Statement(content, match.start(), match.start(1) + len(content), reading)
+
+
+def _called(options: Options, text: str) -> Iterator[_Statement]:
+    for match in _CALLED.finditer(text, max(0, len(text) - _TAIL)):
+        if match[1] in options.labels:
+            yield _Statement(match[1], match.start(), match.end(), Reading((match[1],)))
+
+
+def _final_line(options: Options, text: str) -> Iterator[_Statement]:
+    stripped = text.rstrip()
+    start = stripped.rfind("\n") + 1
+    line = stripped[start:]
+    reading = options.read(line, whole=True) if len(line) <= 300 else Reading(())
+    if reading.labels:
+        yield _Statement(line, start, len(stripped), reading)
