@@ -134,6 +134,8 @@ def _score(task: str, entry: Mapping[str, Any], forms: list[str]) -> tuple[str, 
     for form in forms:
         try:
             mark = scorers.scorer(task)(form, entry)
+        except (MemoryError, RecursionError):
+            raise  # the worker's limits: for the pool to judge
         except Exception as error:  # noqa: BLE001 - a third party's scorer: its fault must not become the trace's
             fault = f"scorer of {task} raised {type(error).__name__}: {error}"[:200]
             continue

@@ -1,0 +1,48 @@
+"""Instructions: a response is correct if it keeps every constraint that a rule can check.
+
+`Problem.info["constraints"]` is a list of `{"kind": …, parameters}`; `constraint_kinds` has the kinds. A kind
+that is unknown or a parameter that doesn't fit is `error`: it is the data's fault.
+"""
+
+from __future__ import annotations
+
+from proofmill.filters.constraints import ConstraintError, parse_constraints
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+
+_MAX_TEXT = 1_000_000  # characters; longer ones are no answer to an instruction
+_SLOW = frozenset({"json", "language"})  # a schema may hold patterns, a language model takes a second to load
+_QUICK_TEXT = 50_000  # characters that are counted and searched at once
+
+
+class Instruction:
+    """The judge of constraints."""
+
+    version = "1"
+    ask = ""
+
+    def quick(self, problem: Problem, text: str) -> Verdict | None:
+        """The verdict, unless a kind is slow or the text very long."""
+        raw = problem.info.get("constraints")
+        kinds = (
+            {item.get("kind") for item in raw if isinstance(item, dict)} if isinstance(raw, list) else set()
+        )
+        return None if kinds & _SLOW or len(text) > _QUICK_TEXT else self.verify(problem, text)
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """Check every constraint; `tests_passed` of `tests_total` held."""
+        answer = text.strip()
+        try:
+            constraints = parse_constraints(problem.info.get("constraints"))
+            if not answer or len(answer) > _MAX_TEXT:
+                return Verdict(
+                    UNPARSED, detail="too_long" if answer else "empty", tests_total=len(constraints)
+                )
+            broken = [constraint.kind for constraint in constraints if not constraint.holds(answer)]
+        except ConstraintError as error:
+            return Verdict(ERROR, detail=str(error))
+        detail = "broken: " + ", ".join(broken) if broken else None
+        held = len(constraints) - len(broken)
+        return Verdict(WRONG if broken else CORRECT, None, detail, held, len(constraints), final_start=0)
+
+
+VERIFIER = Instruction()
