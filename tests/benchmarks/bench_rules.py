@@ -1,6 +1,7 @@
-"""Rows a second, one process, of the domains that are judged by rule: `python tests/benchmarks/bench_rules.py`.
+"""Rows a second, in one process, of the domains that are judged by rule.
 
-The peer is `hash`-like work on the same texts, `str.split`, so that figures from different machines compare.
+Run as `python tests/benchmarks/bench_rules.py`. The peer is `str.split` on the same texts, so that figures
+from different machines compare.
 """
 
 from __future__ import annotations
