@@ -1,0 +1,1 @@
+"""What is kept: schemas, the shard store and its manifest, published versions."""

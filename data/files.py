@@ -1,0 +1,128 @@
+"""Bytes on disk: digests, atomic writes, locks. Every file proofmill keeps goes through here."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from proofmill.data.errors import StoreError
+
+DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
+
+
+def digest(*parts: Any) -> str:
+    """Digest of JSON-like values, the same on every machine.
+
+    Returns:
+        `DIGEST_CHARS` hexadecimal characters of a BLAKE2b hash.
+    """
+    payload = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return hashlib.blake2b(payload, digest_size=DIGEST_CHARS // 2).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on leaving it is flushed to disk and renamed, or removed on an error.
+
+    Raises:
+        StoreError: the disk is full or the place can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            yield temporary
+            sync(temporary)
+            temporary.rename(path)
+            sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Like `atomic`, for a whole folder that must not exist yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with writing(path):
+            yield temporary
+            for child in sorted(temporary.rglob("*")):
+                sync(child)
+            sync(temporary)
+            temporary.rename(path)
+            sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a full disk or a forbidden place into an error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreError(
+                "The disk is full.",
+                where=str(path),
+                remedy="free some space, or move the home folder and pass --home; then run the same command "
+                "again: what is done stays done",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StoreError(
+                "This place can't be written.", where=str(path), remedy="choose another one with --home"
+            ) from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Flushes a file or a folder's entries to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically, keys in the order given, indented."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+@contextmanager
+def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
+    """A lock that dies with its process, so neither a crash nor a copied folder leaves one behind.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        with writing(path):
+            lock.acquire()
+    except Timeout as error:
+        raise StoreError(what, where=str(path), remedy=remedy) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,168 @@
+"""Rows that a user brings: JSONL (`.gz`, `.zst`), Parquet, or hub data sets, with a field map.
+
+Nothing is skipped in silence: a line that can't be read comes back as `Unreadable`, with its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import InputError
+
+Row = dict[str, Any]
+HUB = "hf://"
+_COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A row and where it stands, for messages: `file.jsonl:12`."""
+
+    where: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that could not be read."""
+
+    where: str
+    why: str
+
+
+def read(source: str, *, split: str = "train", config: str | None = None) -> Iterator[Located | Unreadable]:
+    """Streams the rows of a file or of a hub data set (`hf://user/name`).
+
+    Raises:
+        InputError: the file is not there, or of a kind that can't be read.
+    """
+    if source.startswith(HUB):
+        return _read_hub(source.removeprefix(HUB), config, split, None)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise InputError(f"There is no file {source!r}.", where=str(path.absolute()), remedy="check the path")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if {".jsonl", ".json", ".ndjson"} & set(path.suffixes):
+        return _read_jsonl(path)
+    raise InputError(
+        f"{path.name} is of a kind that can't be read.",
+        where=str(path),
+        remedy="give .jsonl, .jsonl.gz, .jsonl.zst or .parquet",
+    )
+
+
+def read_hub(
+    name: str, *, config: str | None = None, split: str = "train", revision: str | None = None
+) -> Iterator[Located | Unreadable]:
+    """Streams a data set by hub id, or from a folder that `load_dataset` understands."""
+    return _read_hub(name, config, split, revision)
+
+
+def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:
+    with pa.OSFile(str(path)) as raw:
+        kind = _COMPRESSION.get(path.suffix)
+        stream = pa.CompressedInputStream(raw, kind) if kind else raw
+        for number, line in enumerate(_lines(stream, path), 1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                yield Unreadable(where, str(error))
+                continue
+            if not isinstance(row, dict):
+                yield Unreadable(where, "the line is not a JSON object")
+                continue
+            yield Located(where, row)
+
+
+def _lines(stream: Any, path: Path) -> Iterator[bytes]:
+    """Lines of a binary stream, read in blocks; a decompression error names the file."""
+    rest = b""
+    try:
+        while block := stream.read(1 << 20):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+    except OSError as error:
+        raise InputError(
+            f"{path.name} is damaged: {error}", where=str(path), remedy="fetch or write the file again"
+        ) from error
+    if rest:
+        yield rest
+
+
+def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Located(f"{path}: row {number}", row)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path.name} is not a readable Parquet file: {error}", where=str(path), remedy="write it again"
+        ) from error
+
+
+def _read_hub(name: str, config: str | None, split: str, revision: str | None) -> Iterator[Located | Unreadable]:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        rows = datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
+        for number, row in enumerate(rows, 1):
+            yield Located(f"{name} {split} row {number}", dict(row))
+    except (OSError, ValueError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(
+            f"The data set {name!r} can't be read: {str(error).splitlines()[0]}",
+            where=f"config {config or 'default'}, split {split}",
+            remedy="check name, config and split, `hf auth login` for a gated one, and the network",
+        ) from error
+
+
+def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
+    """Renames a row's fields: `{"prompt": "question", "response": "solutions[]"}`.
+
+    Fields without a mapping keep their name. A field that ends in `[]` is a list: the row becomes one row an
+    item, and other fields mapped with `[]` are walked alongside. Dots reach into objects: `meta.answer`.
+
+    Raises:
+        InputError: a mapped field is not in the row.
+    """
+    row = {key: value for key, value in located.row.items() if key not in fields}
+    lists: dict[str, list[Any]] = {}
+    for ours, theirs in fields.items():
+        value = _reach(located, theirs.removesuffix("[]"))
+        if theirs.endswith("[]"):
+            lists[ours] = value if isinstance(value, list) else [value]
+        else:
+            row[ours] = value
+    if not lists:
+        yield row
+        return
+    for index in range(max(map(len, lists.values()))):
+        yield row | {ours: items[index] if index < len(items) else None for ours, items in lists.items()}
+
+
+def _reach(located: Located, path: str) -> Any:
+    value: Any = located.row
+    if path in located.row:
+        return located.row[path]
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            have = ", ".join(sorted(map(str, located.row))) or "no fields"
+            raise InputError(
+                f"The field '{path}' is missing.", where=located.where, remedy=f"this row has: {have}; mend the map"
+            )
+        value = value[part]
+    return value

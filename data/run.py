@@ -1,0 +1,193 @@
+"""HOME/runs/NAME: what is judged, resumable. A folder a stage, a file a shard under its key, and the manifest.
+
+A file that no manifest line names did not happen. Keys are digests of everything that decides a result, so a
+changed threshold finds all earlier stages done, and a finished run finds all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data.files import digest, locked, sha256, sync, write_json, writing
+from proofmill.data.shards import read_table, write_table
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A reference to one committed table: all that a task hands on.
+
+    Attributes:
+        stage: the stage that made it.
+        name: which shard of the run it belongs to; "all" for a gathered table.
+        key: digest of everything that decided its content.
+        file: path relative to the run's folder.
+        rows: number of rows.
+        size: bytes of the file.
+        facts: small numbers to show and to balance: ledger, tokens, seconds.
+    """
+
+    stage: str
+    name: str
+    key: str
+    file: str
+    rows: int
+    size: int
+    facts: Facts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What decides a stage's results besides its inputs and options.
+
+    Attributes:
+        name: also the name of its folder.
+        code: dotted names of the modules or packages whose source belongs to its keys.
+        libraries: distributions whose version belongs to its keys.
+    """
+
+    name: str
+    code: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    def key(self, *inputs: Any) -> str:
+        """Key of one output of this stage, made from `inputs`."""
+        libraries = {name: library_version(name) for name in self.libraries}
+        return digest(self.name, [source_digest(name) for name in self.code], libraries, inputs)
+
+
+@cache
+def library_version(name: str) -> str:
+    """Version of an installed distribution, or `absent`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def source_digest(module: str) -> str:
+    """Digest of the source of a module, or of all modules of a package."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return "absent"
+    origin = Path(spec.origin)
+    sources = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    return digest([(path.relative_to(origin.parent).as_posix(), sha256(path)) for path in sources])
+
+
+class Run:
+    """One run's folder while this process holds its lock.
+
+    Args:
+        home: HOME.
+        name: the run's name.
+        recipe: the resolved recipe.
+    """
+
+    def __init__(self, home: Path, name: str, recipe: Mapping[str, Any]) -> None:
+        self.home = home
+        self.name = name
+        self.folder = home / "runs" / name
+        self.recipe = recipe
+        self._manifest = self.folder / f"manifest-{digest(recipe)}.jsonl"
+        self._done: dict[tuple[str, str], Shard] = {}
+        self._named: set[tuple[str, str]] = set()
+        self._guard = Lock()
+
+    @contextmanager
+    def opened(self) -> Iterator[Run]:
+        """Holds the run's lock and reads what is already committed.
+
+        Raises:
+            StoreError: another process is on this run.
+        """
+        lock = locked(
+            self.folder / "lock",
+            what=f"The run '{self.name}' is already going on in another process.",
+            remedy="wait for it or stop it; to run another recipe beside it, give that one another name",
+        )
+        with lock:
+            self._load()
+            if not (path := self._manifest.with_suffix(".recipe.json")).exists():
+                write_json(path, self.recipe)
+            yield self
+
+    def once(self, stage: Stage, name: str, key: str, make: Callable[[], tuple[pa.Table, Facts]]) -> Shard:
+        """The committed output under `key`: found, or made now, written atomically and then named."""
+        if found := self.find(stage.name, key):
+            self._name(found)
+            return found
+        table, facts = make()
+        path = self.folder / stage.name / f"{key}.parquet"
+        write_table(path, table)
+        return self.commit(stage, name, key, path, table.num_rows, facts)
+
+    def commit(self, stage: Stage, name: str, key: str, path: Path, rows: int, facts: Facts) -> Shard:
+        """Names a finished file in the manifest: from here on it happened."""
+        file = path.relative_to(self.folder).as_posix()
+        shard = Shard(stage.name, name, key, file, rows, path.stat().st_size, facts)
+        self._name(shard)
+        return shard
+
+    def find(self, stage: str, key: str) -> Shard | None:
+        """What is committed under a key, if its file is still whole."""
+        shard = self._done.get((stage, key))
+        if shard is None:
+            return None
+        path = self.path(shard)
+        return shard if path.exists() and path.stat().st_size == shard.size else None
+
+    def path(self, shard: Shard) -> Path:
+        """Where a shard's file is."""
+        return self.folder / shard.file
+
+    def read(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
+        """A shard's table."""
+        return read_table(self.path(shard), columns)
+
+    def _name(self, shard: Shard) -> None:
+        with self._guard, writing(self._manifest):
+            self._done[shard.stage, shard.key] = shard
+            if (shard.stage, shard.key) in self._named:
+                return
+            with self._manifest.open("ab") as file:
+                file.write(orjson.dumps(asdict(shard), option=orjson.OPT_APPEND_NEWLINE))
+                file.flush()
+                os.fsync(file.fileno())
+            self._named.add((shard.stage, shard.key))
+
+    def _load(self) -> None:
+        for path in sorted(self.folder.glob("manifest-*.jsonl")):
+            whole = 0
+            with path.open("rb") as file:
+                for line in file:
+                    if (shard := _shard(line)) is None:
+                        break
+                    whole += len(line)
+                    self._done[shard.stage, shard.key] = shard
+                    if path == self._manifest:
+                        self._named.add((shard.stage, shard.key))
+            if path == self._manifest and path.stat().st_size > whole:
+                os.truncate(path, whole)  # a torn tail: what it named is redone
+        sync(self.folder)
+
+
+def _shard(line: bytes) -> Shard | None:
+    try:
+        return Shard(**orjson.loads(line)) if line.endswith(b"\n") else None
+    except (orjson.JSONDecodeError, TypeError):
+        return None

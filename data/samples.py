@@ -1,0 +1,169 @@
+"""Recorded samples: HOME/samples/KEY, shared by all runs, never written twice.
+
+A sample is known by the digest of its rendered prompt and its index. While a shard is being sampled, every
+finished sample is a line of the shard's journal; the complete shard becomes one Parquet file and the journal
+goes. After a crash, the journals left behind are cut at their torn tail and sealed the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from proofmill.data.files import digest, locked, sync, write_json, writing
+from proofmill.data.schemas import SAMPLES
+from proofmill.data.shards import from_rows, read_table, write_table
+
+Row = dict[str, Any]
+
+
+class SampleStore:
+    """The samples of one KEY. Use as a context manager: it holds the KEY's lock while open.
+
+    Args:
+        folder: HOME/samples/KEY.
+        identity: what the KEY is the digest of; written beside the samples for the reader.
+
+    Raises:
+        StoreError: another run is sampling with the same model and decoding parameters.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._identity = dict(identity)
+        self._lock = locked(
+            folder / "lock",
+            what="Another run is sampling with the same model and decoding parameters.",
+            remedy="wait for it (its samples will be shared), or stop it and run this again",
+        )
+        self._index = pl.DataFrame(schema=_INDEX)
+        self._files: list[Path] = []
+
+    def __enter__(self) -> Self:
+        self._lock.__enter__()
+        write_json(self.folder / "identity.json", self._identity)
+        for journal in sorted(self.folder.glob("*.journal")):
+            self._seal(journal)
+        for path in sorted(self.folder.glob("*.parquet")):
+            self._add(path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def have(self, prompt_digests: Iterable[str]) -> set[tuple[str, int]]:
+        """Which samples of these prompts are recorded, as (prompt digest, sample index)."""
+        found = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)))
+        return set(found.select("prompt_digest", "sample_index").iter_rows())
+
+    def read(self, prompt_digests: Iterable[str], n: int) -> pa.Table:
+        """The first `n` samples of each prompt (schema SAMPLES), sorted, each once."""
+        wanted = list(prompt_digests)
+        numbers = self._index.filter(pl.col("prompt_digest").is_in(wanted))["file"].unique().sort()
+        tables = [_first(read_table(self._files[number]), wanted, n) for number in numbers]
+        table = pa.concat_tables(tables) if tables else SAMPLES.empty_table()
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 (narrowing for the type checker)
+        keys = ["prompt_digest", "sample_index"]
+        frame = frame.unique(keys, keep="first", maintain_order=True).sort(keys)
+        return frame.to_arrow().cast(SAMPLES)
+
+    def journal(self, name: str) -> Journal:
+        """Opens the journal of a shard."""
+        return Journal(self.folder / f"{name}.journal")
+
+    def seal(self, journal: Journal) -> None:
+        """Turns a finished journal into a Parquet file, which then counts as recorded."""
+        journal.close()
+        if path := self._seal(journal.path):
+            self._add(path)
+
+    def set_aside(self) -> None:
+        """Hides all samples recorded so far in a subfolder, so that sampling starts anew; nothing is deleted."""
+        files = sorted(self.folder.glob("*.parquet"))
+        if not files:
+            return
+        aside = self.folder / f"set-aside-{len(list(self.folder.glob('set-aside-*'))) + 1}"
+        aside.mkdir()
+        for path in files:
+            path.rename(aside / path.name)
+        self._index, self._files = pl.DataFrame(schema=_INDEX), []
+
+    def _seal(self, journal: Path) -> Path | None:
+        rows = list(read_journal(journal))
+        path = None
+        if rows:
+            table = from_rows(rows, SAMPLES).sort_by([("prompt_digest", "ascending"), ("sample_index", "ascending")])
+            path = self.folder / f"{journal.stem}-{digest(rows)[:12]}.parquet"
+            write_table(path, table)
+        journal.unlink(missing_ok=True)
+        return path
+
+    def _add(self, path: Path) -> None:
+        if path in self._files:
+            return
+        columns = pq.read_table(path, columns=["prompt_digest", "sample_index"], partitioning=None)
+        frame = pl.DataFrame(columns).with_columns(pl.lit(len(self._files), pl.Int32).alias("file"))
+        self._files.append(path)
+        self._index = pl.concat([self._index, frame])
+
+
+_INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32}
+
+
+def _first(table: pa.Table, wanted: list[str], n: int) -> pa.Table:
+    keep = pc.and_(
+        pc.is_in(table["prompt_digest"], pa.array(wanted, pa.string())), pc.less(table["sample_index"], n)
+    )
+    return table.filter(keep).cast(SAMPLES)
+
+
+class Journal:
+    """Append-only JSON lines; `append` returns before the bytes are safe, `flush` makes them so."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+
+    def append(self, row: Row) -> None:
+        """Adds a row (keys of schema SAMPLES)."""
+        with writing(self.path):
+            self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Forces what was appended to disk."""
+        with writing(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flushes and closes; may be called again."""
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
+            sync(self.path.parent)
+
+
+def read_journal(path: Path) -> Iterator[Row]:
+    """The whole rows of a journal; whatever follows the first torn line was never promised to anyone."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = orjson.loads(line) if line.endswith(b"\n") else None
+            except orjson.JSONDecodeError:
+                row = None
+            if not isinstance(row, dict) or set(row) != set(SAMPLES.names):
+                return
+            yield row

@@ -1,0 +1,181 @@
+"""Every table proofmill writes, as explicit Arrow schemas. The one place that says which columns exist."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_string, _i32, _i64, _f32, _bool = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.bool_()
+MESSAGES_TYPE = pa.list_(pa.struct([("role", _string), ("content", _string)]))
+
+# --- what a published version holds ---------------------------------------------------------------
+
+PROBLEMS = pa.schema(
+    {
+        "id": _string,  # digest of the content
+        "domain": _string,
+        "system": _string,  # a system message that came with the problem
+        "prompt": _string,
+        "answer": _string,
+        "info": _string,  # JSON: what the domain needs to judge: scorer entry, tests, options, constraints
+        "verifier": _string,
+        "source": _string,
+        "license": _string,
+        "split": _string,
+        "gold_suspect": _bool,
+        "weak_tests": _bool,
+    }
+)
+
+TRACES = pa.schema(
+    {
+        "id": _string,
+        "problem_id": _string,
+        "sampler": _string,
+        "sample_index": _i32,
+        "domain": _string,
+        "system": _string,
+        "prompt_digest": _string,
+        "response": _string,
+        "reasoning": _string,
+        "final": _string,
+        "extracted": _string,
+        "verdict": _string,
+        "verdict_detail": _string,
+        "tests_passed": _i32,
+        "tests_total": _i32,
+        "claims_checked": _i32,
+        "claims_refuted": _i32,
+        "first_refuted_step": _i32,
+        "claim_score": _f32,
+        "clr_score": _f32,
+        "repetition": _f32,
+        "quality_detail": _string,
+        "contaminated_by": _string,
+        "duplicate_of": _string,
+        "nll": _f32,
+        "completion_tokens": _i32,
+        "finish_reason": _string,
+        "model": _string,
+        "model_revision": _string,
+        "seed": _i64,
+        "stage": pa.int8(),
+        "drop_reason": _string,
+    }
+)
+
+
+def sft(render: str) -> pa.Schema:
+    """Schema of `sft_stage1` and `sft_stage2`; prompt and completion are messages or rendered text."""
+    text = MESSAGES_TYPE if render == "messages" else _string
+    return pa.schema(
+        {
+            "id": _string,
+            "problem_id": _string,
+            "domain": _string,
+            "stage": pa.int8(),
+            "prompt": text,
+            "completion": text,
+            "form": _string,  # sample | final | answer: what stands in the completion
+            "answer": _string,
+            "pass_rate": _f32,
+            "n_samples": _i32,
+            "completion_tokens": _i32,
+            "total_tokens": _i32,
+            "claim_score": _f32,
+            "weight": _f32,
+            "model": _string,
+            "model_revision": _string,
+            "verifier": _string,
+            "source": _string,
+            "license": _string,
+        }
+    )
+
+
+MESSAGES = pa.schema(
+    {
+        "id": _string,
+        "problem_id": _string,
+        "domain": _string,
+        "stage": pa.int8(),
+        "messages": MESSAGES_TYPE,
+        "source": _string,
+        "license": _string,
+    }
+)
+
+RL = pa.schema(
+    {
+        "id": _string,
+        "domain": _string,
+        "prompt": MESSAGES_TYPE,
+        "answer": _string,
+        "info": _string,
+        "verifier": _string,
+        "pass_rate": _f32,
+        "initial_weight": _f32,
+        "source": _string,
+        "license": _string,
+    }
+)
+
+PASS_RATES = pa.schema(
+    {
+        "problem_id": _string,
+        "sampler": _string,
+        "model": _string,
+        "revision": _string,
+        "n": _i32,  # samples of the first round, those judged `error` left out
+        "correct": _i32,
+        "truncated": _i32,
+    }
+)
+
+# --- what HOME/samples keeps ----------------------------------------------------------------------
+
+SAMPLES = pa.schema(
+    {
+        "prompt_digest": _string,
+        "sample_index": _i32,
+        "seed": _i64,
+        "response": _string,
+        "finish_reason": _string,  # stop | length | prompt_too_long | failed
+        "prompt_tokens": _i32,
+        "completion_tokens": _i32,
+    }
+)
+
+# --- what a run's stages add, row-aligned with the shard's samples ---------------------------------
+
+SHARD_TRACES = pa.schema(
+    [
+        TRACES.field(name)
+        for name in (
+            "id",
+            "problem_id",
+            "sampler",
+            "sample_index",
+            "domain",
+            "system",
+            "prompt_digest",
+            "response",
+            "completion_tokens",
+            "finish_reason",
+            "model",
+            "model_revision",
+            "seed",
+        )
+    ]
+)
+
+VERDICTS = pa.schema(
+    [
+        *(TRACES.field(n) for n in ("extracted", "verdict", "verdict_detail", "tests_passed", "tests_total")),
+        pa.field("verify_seconds", _f32),
+        pa.field("final_start", _i32),  # offset in the response where the statement of the answer begins
+    ]
+)
+
+QUALITY = pa.schema([TRACES.field("repetition"), TRACES.field("quality_detail")])

@@ -1,0 +1,81 @@
+"""Tables as Parquet files: one way to write them, one way to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import StoreError
+from proofmill.data.files import atomic
+
+ROW_GROUP_BYTES = 64 << 20  # well under the 100 MB that the hub's viewer reads at once
+_OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "write_page_index": True,
+    "use_content_defined_chunking": True,  # a new version repeats only the pages that changed
+    "store_schema": True,
+}
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes one table atomically, in row groups of bounded size."""
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **_OPTIONS) as writer:
+        write_groups(writer, table)
+
+
+def write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
+    """Appends a table, cut so that no row group passes `ROW_GROUP_BYTES`."""
+    if not table.num_rows:
+        return
+    rows = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, 1)))
+    writer.write_table(table, row_group_size=rows)
+
+
+def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """An open Parquet writer with the project's options; the caller renames the file."""
+    return pq.ParquetWriter(path, schema, **_OPTIONS)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Reads one file.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    try:
+        return pq.read_table(path, columns=list(columns) if columns is not None else None, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            "A stored file can't be read.",
+            where=f"{path}: {error}",
+            remedy="delete this file and run the same command again: it is made anew",
+        ) from error
+
+
+def batches(path: Path, columns: Sequence[str] | None = None, rows: int = 4096) -> Iterator[pa.Table]:
+    """Streams a file in tables of bounded size."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns) if columns is not None else None):
+            yield pa.Table.from_batches([batch])
+
+
+def from_rows(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table from row mappings; missing keys are null, unknown ones are an error of ours."""
+    rows = list(rows)
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in another schema: columns ordered and cast, absent ones null."""
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

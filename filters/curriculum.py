@@ -1,0 +1,128 @@
+"""The order of training: which kept traces go to stage 1, which to stage 2, and in what form.
+
+Two strategies (VibeThinker articles and report, arXiv 2606.16140): `long_to_short` first teaches to reason at
+length, then to answer shortly; `broad_to_hard` first teaches everything that passed, then long traces of hard
+problems. Both decide inside one problem, so they never cross a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SAMPLE, FINAL, ANSWER = "sample", "final", "answer"
+CAPPED = "capped_problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """The recipe's `curriculum` section, whichever its strategy.
+
+    Attributes:
+        strategy: `long_to_short` or `broad_to_hard`.
+        short_forms: what may stand in stage 2 of `long_to_short`, best first.
+        max_short_ratio: length of a short sample over that of every stage-1 trace of its problem, at most.
+        min_tokens: `broad_to_hard`: length of a stage-2 trace, at least.
+        min_error_rate: `broad_to_hard`: 1 - pass rate of a stage-2 problem, at least.
+    """
+
+    strategy: str = "long_to_short"
+    short_forms: tuple[str, ...] = (SAMPLE, FINAL, ANSWER)
+    max_short_ratio: float = 0.5
+    min_tokens: int = 5000
+    min_error_rate: float = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One row of an SFT stage.
+
+    Attributes:
+        trace: position of the trace among those given.
+        stage: 1 or 2.
+        form: `sample` (the whole response), `final` (its final part) or `answer` (the answer line).
+    """
+
+    trace: int
+    stage: int
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A kept trace of one problem.
+
+    Attributes:
+        id: the trace's.
+        length: completion tokens, or characters where tokens were never counted.
+        score: claim score; higher is better.
+        has_reasoning: whether text stands before its final part.
+        has_final: whether a final part was found.
+    """
+
+    id: str
+    length: int
+    score: float = 1.0
+    has_reasoning: bool = True
+    has_final: bool = True
+
+
+def place(
+    candidates: Sequence[Candidate], options: Curriculum, max_per_problem: int, error_rate: float | None
+) -> list[Place]:
+    """Where the kept traces of one problem go; a trace in no place is over the problem's cap.
+
+    Args:
+        candidates: the problem's kept traces, in any order.
+        options: the strategy and its parameters.
+        max_per_problem: stage-1 traces of the problem, at most.
+        error_rate: 1 - pass rate of the problem under the reference sampler; None where it has none.
+    """
+    order = sorted(range(len(candidates)), key=lambda i: (-candidates[i].score, -candidates[i].length, candidates[i].id))
+    if options.strategy == "broad_to_hard":
+        return _broad_to_hard(candidates, order[:max_per_problem], options, error_rate)
+    return _long_to_short(candidates, order, options, max_per_problem)
+
+
+def _broad_to_hard(
+    candidates: Sequence[Candidate], chosen: Sequence[int], options: Curriculum, error_rate: float | None
+) -> list[Place]:
+    hard = error_rate is not None and error_rate >= options.min_error_rate
+    places = [Place(i, 1, SAMPLE) for i in chosen]
+    return places + [Place(i, 2, SAMPLE) for i in chosen if hard and candidates[i].length >= options.min_tokens]
+
+
+def _long_to_short(
+    candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
+) -> list[Place]:
+    short = _shortest(candidates, order, options, max_per_problem) if SAMPLE in options.short_forms else None
+    long = [i for i in order if i != short][:max_per_problem]
+    places = [Place(i, 1, SAMPLE) for i in long]
+    if short is not None:
+        return [*places, Place(short, 2, SAMPLE)]
+    for form in options.short_forms:
+        for i in reversed(long):  # the shortest one's ending, where it has one
+            if form == ANSWER or (form == FINAL and candidates[i].has_final and candidates[i].has_reasoning):
+                return [*places, Place(i, 2, form)]
+    return places
+
+
+def _shortest(
+    candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
+) -> int | None:
+    """The shortest trace, if it is short enough beside every trace that would be stage 1 without it."""
+    if len(order) < 2:
+        return None
+    short = min(order, key=lambda i: (candidates[i].length, candidates[i].id))
+    rest = [i for i in order if i != short][:max_per_problem]
+    limit = options.max_short_ratio * min(candidates[i].length for i in rest)
+    return short if candidates[short].length <= limit else None
+
+
+def options_of(section: Mapping[str, Any]) -> Curriculum:
+    """Options from the recipe's section, as resolved."""
+    known = {key: value for key, value in section.items() if key in Curriculum.__dataclass_fields__}
+    if "short_forms" in known:
+        known["short_forms"] = tuple(known["short_forms"])
+    return Curriculum(**known)

@@ -1,0 +1,205 @@
+"""The one place that decides what is kept: columns in, `stage`, `drop_reason` and the SFT places out.
+
+Reasons are tried in a fixed order, so every dropped row has exactly one and the ledger balances by
+construction: verdict, quality, near-duplicates, caps. A changed threshold changes this stage alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from proofmill.filters.curriculum import CAPPED, Candidate, Curriculum, Place, place
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED
+from proofmill.filters.verification import TRUNCATED
+
+SELECTION = pa.schema(
+    {
+        "id": pa.string(),
+        "stage": pa.int8(),  # of the trace as sampled; null where it is dropped, or only its short form is used
+        "drop_reason": pa.string(),  # null = kept
+        "short_form": pa.string(),  # form of the stage-2 row made from this trace, null if none
+        "in_stage1": pa.bool_(),
+    }
+)
+PASS = pa.schema(
+    {
+        "problem_id": pa.string(),
+        "sampler": pa.string(),
+        "n": pa.int32(),
+        "correct": pa.int32(),
+        "truncated": pa.int32(),
+        "pass_rate": pa.float32(),
+    }
+)
+
+# In this order, whatever the thresholds; the funnel shows the same order.
+REASONS = (
+    "wrong",
+    "unparsed",
+    TRUNCATED,
+    "timeout",
+    "error",
+    "repetition",
+    "degenerate",
+    "near_duplicate",
+    "in_previous",
+    "too_long",
+    CAPPED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectOptions:
+    """Thresholds on columns; see the recipe's sections `quality` and `select`.
+
+    Attributes:
+        max_repetition: repetition above it drops a trace.
+        max_per_problem: stage-1 traces of one problem.
+        max_trace_tokens: longer traces are dropped; None: no limit.
+        curriculum: strategy and parameters.
+        reference: sampler whose pass rate is the problem's difficulty; None: the first by name that sampled it.
+    """
+
+    max_repetition: float = 0.5
+    max_per_problem: int = 4
+    max_trace_tokens: int | None = None
+    curriculum: Curriculum = Curriculum()  # noqa: RUF009 (frozen)
+    reference: str | None = None
+
+
+def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
+    """Pass rate of each problem under each sampler: correct over all samples but those judged `error`.
+
+    Args:
+        traces: columns problem_id, sampler, verdict, verdict_detail.
+
+    Returns:
+        Schema PASS, sorted; `pass_rate` is null where every sample is an `error`.
+    """
+    judged = pl.col("verdict") != ERROR
+    correct = (pl.col("verdict") == CORRECT).sum().cast(pl.Int32)
+    n = judged.sum().cast(pl.Int32)
+    return (
+        traces.group_by("problem_id", "sampler")
+        .agg(
+            n.alias("n"),
+            correct.alias("correct"),
+            _is_truncated().sum().cast(pl.Int32).alias("truncated"),
+            pl.when(n > 0).then(correct / n).cast(pl.Float32).alias("pass_rate"),
+        )
+        .sort("problem_id", "sampler")
+    )
+
+
+def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
+    """Decides on each trace of a table that holds all samples of its problems.
+
+    Args:
+        traces: columns id, problem_id, sampler, verdict, verdict_detail, final_start, repetition,
+            quality_detail, duplicate_of, in_previous, claim_score, completion_tokens, length.
+        options: thresholds.
+
+    Returns:
+        Schema SELECTION, row by row beside `traces`.
+    """
+    judged = traces.with_columns(_reason(options).alias("drop_reason"))
+    rates = pass_rates(traces)
+    places = _places(judged.filter(pl.col("drop_reason").is_null()), rates, options)
+    stage = {trace: 1 for trace, spot in places if spot.stage == 1}
+    short = {trace: spot.form for trace, spot in places if spot.stage == 2}
+    ids = judged["id"].to_list()
+    reasons = [
+        reason or (None if name in stage or name in short else CAPPED)
+        for name, reason in zip(ids, judged["drop_reason"].to_list(), strict=True)
+    ]
+    return pl.DataFrame(
+        {
+            "id": ids,
+            "stage": [stage.get(name, 2 if name in short else None) for name in ids],
+            "drop_reason": reasons,
+            "short_form": [short.get(name) for name in ids],
+            "in_stage1": [name in stage for name in ids],
+        },
+        schema={"id": pl.String, "stage": pl.Int8, "drop_reason": pl.String, "short_form": pl.String, "in_stage1": pl.Boolean},
+    )
+
+
+def _is_truncated() -> pl.Expr:
+    return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
+
+
+def _reason(options: SelectOptions) -> pl.Expr:
+    long = pl.lit(False) if options.max_trace_tokens is None else pl.col("completion_tokens") > options.max_trace_tokens
+    return (
+        pl.when(_is_truncated().fill_null(False))
+        .then(pl.lit(TRUNCATED))
+        .when(pl.col("verdict") != CORRECT)
+        .then(pl.col("verdict"))
+        .when(pl.col("repetition") > options.max_repetition)
+        .then(pl.lit("repetition"))
+        .when(pl.col("quality_detail").is_not_null())
+        .then(pl.lit("degenerate"))
+        .when(pl.col("in_previous").fill_null(False))
+        .then(pl.lit("in_previous"))
+        .when(pl.col("duplicate_of").is_not_null())
+        .then(pl.lit("near_duplicate"))
+        .when(long)
+        .then(pl.lit("too_long"))
+        .otherwise(None)
+    )
+
+
+def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> list[tuple[str, Place]]:
+    error_rate = difficulty(rates, options.reference)
+    found: list[tuple[str, Place]] = []
+    columns = ["problem_id", "id", "length", "claim_score", "final_start"]
+    rows = sorted(kept.select(columns).iter_rows())
+    for problem, group in groupby(rows, key=lambda row: row[0]):
+        candidates = [
+            Candidate(name, length, 1.0 if score is None else score, (final or 0) > 0, final is not None)
+            for _, name, length, score, final in group
+        ]
+        spots = place(candidates, options.curriculum, options.max_per_problem, error_rate.get(problem))
+        found += [(candidates[spot.trace].id, spot) for spot in spots]
+    return found
+
+
+def difficulty(rates: pl.DataFrame, reference: str | None) -> dict[str, float]:
+    """Error rate of each problem under the reference sampler, or the first by name that has one."""
+    wanted = rates if reference is None else rates.filter(pl.col("sampler") == reference)
+    first = wanted.filter(pl.col("pass_rate").is_not_null()).unique("problem_id", keep="first", maintain_order=True)
+    return {problem: 1.0 - rate for problem, rate in first.select("problem_id", "pass_rate").iter_rows()}
+
+
+def ledger(reasons: Iterable[str | None]) -> dict[str, Any]:
+    """`in`, `kept` and `dropped` by reason, in the order of `REASONS`."""
+    counts: dict[str, int] = {}
+    total = kept = 0
+    for reason in reasons:
+        total += 1
+        if reason is None:
+            kept += 1
+        else:
+            counts[reason] = counts.get(reason, 0) + 1
+    return {"in": total, "kept": kept, "dropped": {name: counts[name] for name in REASONS if name in counts}}
+
+
+def add_ledgers(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum of ledgers, reasons in the order of `REASONS`, unknown ones after them."""
+    dropped: dict[str, int] = {}
+    for item in ledgers:
+        for reason, count in item["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    rank = {name: number for number, name in enumerate(REASONS)}
+    ordered = dict(sorted(dropped.items(), key=lambda pair: (rank.get(pair[0], len(rank)), pair[0])))
+    return {
+        "in": sum(item["in"] for item in ledgers),
+        "kept": sum(item["kept"] for item in ledgers),
+        "dropped": ordered,
+    }

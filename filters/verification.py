@@ -1,0 +1,202 @@
+"""The verdict on every trace of a table: cuts off the reasoning, judges the rest where it is safe to.
+
+Cheap verdicts are given here; the rest goes to worker processes that can be killed. A verifier's own fault
+is `error` and never the trace's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data.schemas import VERDICTS
+from proofmill.data.shards import from_rows
+from proofmill.filters.domains import verifier_for
+from proofmill.filters.reasoning import split_think
+from proofmill.filters.verdicts import ERROR, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
+from proofmill.filters.workers import Fault, WorkerPool
+
+TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """The recipe's `verify` section.
+
+    Attributes:
+        cpu_seconds: CPU time of one row before it is a `timeout`.
+        memory_mb: memory one row may add to its worker.
+        workers: worker processes; None: one a core.
+        verifiers: custom verifiers by name, as `package.module:name`.
+    """
+
+    cpu_seconds: float = 5.0
+    memory_mb: int = 1024
+    workers: int | None = None
+    verifiers: Mapping[str, str] | None = None
+
+
+class Job(NamedTuple):
+    """One row on its way to a worker."""
+
+    verifier: str
+    custom: str | None
+    problem: Problem
+    text: str
+
+
+class _Cut(NamedTuple):
+    """A response after its reasoning block, or the verdict that needs no reading of it."""
+
+    text: str
+    start: int
+    verdict: Verdict | None
+
+
+def problem_of(row: Mapping[str, Any]) -> Problem:
+    """A row of schema PROBLEMS as its verifier wants it."""
+    info = orjson.loads(row["info"]) if row["info"] else {}
+    return Problem(row["domain"], row["prompt"], row["answer"], info)
+
+
+class Judge:
+    """Judges tables of traces; owns the worker processes, safe to share between threads.
+
+    Raises:
+        VerifierError: by `verdicts`, when workers or the sandbox can't start.
+    """
+
+    def __init__(self, options: VerifyOptions = VerifyOptions()) -> None:  # noqa: B008 (frozen)
+        self.options = options
+        self._custom = options.verifiers or {}
+        self._pool = WorkerPool(
+            "proofmill.filters.verification:work",
+            workers=options.workers,
+            cpu_seconds=options.cpu_seconds,
+            memory_mb=options.memory_mb,
+        )
+        self._jailed = ThreadPoolExecutor(options.workers or cpu_count() or 1, thread_name_prefix="jailed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._jailed.shutdown(cancel_futures=True)
+        self._pool.close()
+
+    def verdicts(self, traces: pa.Table, problems: pa.Table) -> pa.Table:
+        """The verdict on each trace.
+
+        Args:
+            traces: columns `problem_id`, `response`, `finish_reason`.
+            problems: schema PROBLEMS (those columns that judging needs), each id once.
+
+        Returns:
+            Table of schema VERDICTS, row by row beside `traces`.
+        """
+        by_id = {row["id"]: (row["verifier"], problem_of(row)) for row in problems.to_pylist()}
+        columns = (traces[name].to_pylist() for name in ("problem_id", "response", "finish_reason"))
+        cuts = []
+        jobs = []
+        for problem_id, response, finish in zip(*columns, strict=True):
+            cuts.append(_cut(response, finish))
+            name, problem = by_id[problem_id]
+            jobs.append(Job(name, self._custom.get(name), problem, cuts[-1].text))
+        judged = self.judge([None if cut.verdict else job for cut, job in zip(cuts, jobs, strict=True)])
+        rows = [_row(cut, *result) for cut, result in zip(cuts, judged, strict=True)]
+        return from_rows(rows, VERDICTS)
+
+    def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
+        """Verdicts and seconds of jobs, in order; None stays None."""
+        results: list[tuple[Verdict | None, float]] = [(None, 0.0)] * len(jobs)
+        slow: list[int] = []
+        jailed: list[int] = []
+        for index, job in enumerate(jobs):
+            if job is None:
+                continue
+            verifier = verifier_for(job.verifier, self._custom)
+            quick = _quick(verifier, job)
+            if quick is not None:
+                results[index] = (quick, 0.0)
+            else:
+                (jailed if getattr(verifier, "runs_in", "pool") == "jail" else slow).append(index)
+        pending = [(index, self._jailed.submit(work, jobs[index])) for index in jailed]
+        for index, outcome in zip(slow, self._pool.map([jobs[index] for index in slow]), strict=True):
+            results[index] = (_fault(outcome), self.options.cpu_seconds) if isinstance(outcome, Fault) else outcome
+        for index, future in pending:
+            results[index] = future.result()
+        return results
+
+
+def work(job: Job) -> tuple[Verdict, float]:
+    """Judges one row inside a worker; whatever the verifier raises is its own fault."""
+    started = time.monotonic()
+    verifier = verifier_for(job.verifier, {job.verifier: job.custom} if job.custom else None)
+    try:
+        verdict = verifier.verify(job.problem, job.text)
+    except (MemoryError, RecursionError):
+        raise  # the pool turns these into faults of resource, with a fresh worker after them
+    except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
+        verdict = Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
+    return verdict, time.monotonic() - started
+
+
+def _quick(verifier: Verifier, job: Job) -> Verdict | None:
+    try:
+        return verifier.quick(job.problem, job.text)
+    except Exception as error:  # noqa: BLE001 (as in `work`)
+        return Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def _fault(fault: Fault) -> Verdict:
+    if fault.kind in ("timeout", "memory"):
+        return Verdict(TIMEOUT, detail=f"{fault.kind}: {fault.detail}" if fault.detail else fault.kind)
+    return Verdict(ERROR, detail=f"{fault.kind}: {fault.detail}")
+
+
+def _cut(response: str, finish_reason: str | None) -> _Cut:
+    if finish_reason in ("prompt_too_long", "failed"):
+        return _Cut("", 0, Verdict(ERROR, detail=finish_reason))
+    think = split_think(response)
+    if finish_reason == "length" or not think.closed:
+        return _Cut("", len(response), Verdict(UNPARSED, detail=TRUNCATED))
+    return _Cut(think.rest, think.rest_start, None)
+
+
+def _row(cut: _Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
+    found = cut.verdict or verdict or Verdict(ERROR, detail="not_judged")
+    final = None if found.final_start is None else cut.start + found.final_start
+    return {
+        "extracted": found.extracted,
+        "verdict": found.verdict,
+        "verdict_detail": found.detail,
+        "tests_passed": found.tests_passed,
+        "tests_total": found.tests_total,
+        "verify_seconds": seconds,
+        "final_start": final,
+    }
+
+
+def split_final(response: str, final_start: int | None) -> tuple[str, str]:
+    """(reasoning, final part) of a response: its think block and what follows it, else the text before
+    and from the statement of the answer."""
+    think = split_think(response)
+    if think.reasoning.strip():
+        return think.reasoning.strip(), think.rest.strip()
+    if final_start is None:
+        return response.strip(), ""
+    return response[:final_start].strip(), response[final_start:].strip()

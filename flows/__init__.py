@@ -1,0 +1,1 @@
+"""What ties it together: the recipe, the Prefect flow, the console script."""

@@ -1,0 +1,390 @@
+"""The typed recipe: what a run does, as one strict YAML file.
+
+Every section has defaults that work. `load` reads a bundled name or a file, applies `--set` overrides,
+and names the nearest known key when one is misspelt.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from proofmill.data.errors import RecipeError
+from proofmill.data.files import digest
+from proofmill.filters.verdicts import DOMAINS
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+FieldMap = dict[str, str]
+
+# Named in the format, but not to be had yet: a recipe that asks for one must not be half obeyed.
+NOT_BUILT: dict[str, str] = {
+    "claims": "claim-level checks",
+    "decontaminate": "decontamination against benchmarks",
+}
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProceduralSource(Section):
+    """Problems made by a reasoning-gym task, each with a scorer."""
+
+    kind: Literal["procedural"]
+    task: str
+    args: dict[str, Any] = Field({}, description="parameters of the task")
+    count: int = Field(100, ge=1)
+    seed: int | None = Field(None, description="None: derived from the recipe's seed")
+    domain: str = Field("logic", description="`math` judges numeric answers by value, `logic` by the scorer")
+    license: str = "apache-2.0"
+
+
+class FileSource(Section):
+    """Problems from a JSONL (`.gz`, `.zst`) or Parquet file."""
+
+    kind: Literal["file"]
+    path: str
+    map: FieldMap = Field({}, description="our field: theirs; `prompt` and `answer` by default")
+    domain: str = "math"
+    count: int | None = Field(None, ge=1)
+    license: str | None = None
+
+
+class HuggingFaceSource(Section):
+    """Problems from a data set on the hub (or a folder that `load_dataset` reads), streamed."""
+
+    kind: Literal["huggingface"]
+    name: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    map: FieldMap = {}
+    domain: str = "math"
+    count: int | None = Field(None, ge=1)
+    license: str | None = None
+
+
+Source = Annotated[ProceduralSource | FileSource | HuggingFaceSource, Field(discriminator="kind")]
+
+
+class Problems(Section):
+    """Where problems come from."""
+
+    sources: tuple[Source, ...] = ()
+
+
+class Prompt(Section):
+    """How a problem becomes the text that the model sees."""
+
+    system: str | None = None
+    templates: dict[str, str] = Field({}, description="by domain, with {problem}; else the domain's own ask")
+    chat_template_args: dict[str, Any] = {}
+    train_as: Literal["sampled", "bare"] = Field(
+        "sampled", description="whether training sees the prompt as sampled, or the bare problem"
+    )
+
+
+class Sampling(Section):
+    """Decoding parameters; all of them are part of what a recorded sample depends on, except `n`."""
+
+    n: int = Field(8, ge=1, description="samples a problem; raising it samples only the difference")
+    temperature: float = Field(1.0, ge=0.0)
+    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    top_k: int = Field(-1, ge=-1)
+    max_tokens: int = Field(1024, ge=1)
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+
+class VllmEngine(Section):
+    """vLLM in a process of its own on this machine."""
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
+    max_model_len: int | None = Field(None, ge=16)
+    window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
+    args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
+
+
+class ReplayEngine(Section):
+    """Recorded samples instead of a model: files, published versions, or hub data sets."""
+
+    kind: Literal["replay"] = "replay"
+    files: tuple[str, ...] = Field((), description="JSONL (.gz, .zst), Parquet, NAME@vN, or hf://user/name")
+    split: str = "train"
+    map: FieldMap = Field({}, description="our field: theirs; `response: solutions[]` makes a list many rows")
+    domain: str = "math"
+    license: str | None = None
+    model: str | None = Field(None, description="who wrote the samples, where the rows don't say")
+    limit: int | None = Field(None, ge=1)
+
+
+def _engine(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Engine = Annotated[Annotated[VllmEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)]
+
+
+class Sampler(Section):
+    """One writer of traces."""
+
+    name: Name = "self"
+    engine: Engine = VllmEngine()
+    model: str = Field("bundled", description="hub id, local folder, or `bundled`")
+    sampling: Sampling = Sampling()
+    domains: tuple[str, ...] | None = Field(None, description="None: all")
+
+
+class Verify(Section):
+    """How answers are judged."""
+
+    cpu_seconds: float = Field(5.0, gt=0, description="a row's CPU time before it is a `timeout`")
+    memory_mb: int = Field(1024, ge=128)
+    workers: int | None = Field(None, ge=1)
+    verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
+
+
+class Quality(Section):
+    """What counts as degenerate; measured once, decided in the selection."""
+
+    max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
+    drop_truncated: bool = True
+
+
+class Dedup(Section):
+    """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
+
+    threshold_within: Share = 0.8
+    threshold_across: Share = 0.9
+    permutations: int = Field(128, ge=16, le=1024)
+    shingle: Literal["words", "chars"] = "words"
+    shingle_size: int = Field(5, ge=1, le=64)
+
+
+class LongToShort(Section):
+    """Stage 1: long chain of thought, several correct paths. Stage 2: short answers."""
+
+    strategy: Literal["long_to_short"] = "long_to_short"
+    short_forms: tuple[Literal["sample", "final", "answer"], ...] = Field(
+        ("sample", "final", "answer"), description="what may stand in stage 2, best first"
+    )
+    max_short_ratio: Share = Field(0.5, description="a short sample's length over stage 1's")
+
+
+class BroadToHard(Section):
+    """Stage 1: everything that passed. Stage 2: long traces of hard problems.
+
+    Defaults from the VibeThinker-3B report (arXiv 2606.16140): at least 5,000 tokens and an error rate of
+    at least 0.75 over 8 rollouts of a reference model.
+    """
+
+    strategy: Literal["broad_to_hard"]
+    min_tokens: int = Field(5000, ge=0)
+    min_error_rate: Share = 0.75
+    reference: str | None = Field(None, description="the sampler whose error rate decides; None: the first")
+
+
+def _strategy(value: Any) -> Any:
+    return {"strategy": "long_to_short", **value} if isinstance(value, dict) else value
+
+
+Curriculum = Annotated[
+    Annotated[LongToShort | BroadToHard, Field(discriminator="strategy")], BeforeValidator(_strategy)
+]
+
+
+class Select(Section):
+    """What is kept of what was proven. Changing it never samples again."""
+
+    max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem")
+    max_trace_tokens: int | None = Field(None, ge=1)
+    rl_pass_rate: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="`rl` keeps problems strictly between these; the ends teach nothing"
+    )
+
+
+class Publish(Section):
+    """How the version is written."""
+
+    student: str | None = Field(None, description="model whose tokenizer counts; None: the first vllm sampler's")
+    render: Literal["messages", "text"] = "messages"
+    allow_licenses: tuple[str, ...] = Field((), description="restrictive ones to let through; `unknown` too")
+    messages: bool = Field(False, description="also write a `messages` config")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: Name
+    seed: int = 0
+    problems: Problems = Problems()
+    prompt: Prompt = Prompt()
+    samplers: tuple[Sampler, ...] = (Sampler(),)
+    verify: Verify = Verify()
+    quality: Quality = Quality()
+    dedup: Dedup = Dedup()
+    curriculum: Curriculum = LongToShort()
+    select: Select = Select()
+    publish: Publish = Publish()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [sampler.name for sampler in self.samplers]
+        if len(set(names)) < len(names):
+            raise ValueError("samplers: two samplers have the same name")
+        live = any(not isinstance(sampler.engine, ReplayEngine) for sampler in self.samplers)
+        if live and not self.problems.sources:
+            raise ValueError("problems.sources: a sampling engine needs at least one source of problems")
+        for domain in self._domains():
+            if domain not in DOMAINS and domain not in self.verify.verifiers:
+                near = difflib.get_close_matches(domain, DOMAINS, 1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise ValueError(f"no verifier for domain '{domain}'; {hint}name one under verify.verifiers")
+        return self
+
+    def _domains(self) -> Iterator[str]:
+        for source in self.problems.sources:
+            yield source.domain
+        for sampler in self.samplers:
+            if isinstance(sampler.engine, ReplayEngine):
+                yield sampler.engine.domain
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value spelled out, as JSON-like data."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Digest of the resolved recipe."""
+        return digest(self.resolved())
+
+
+def bundled() -> list[str]:
+    """Names of the recipes that ship."""
+    folder = files("proofmill.flows") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        source: a bundled name or the path of a YAML file.
+        overrides: `a.b=value` each, the value in YAML; list items by number (`samplers.0.model=...`).
+
+    Raises:
+        RecipeError: it isn't there, isn't YAML, or has a key or value that doesn't fit.
+    """
+    text, where = _read(source)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="mend it") from error
+    if not isinstance(data, dict):
+        raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, where)
+
+
+def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Checks a recipe that is already a mapping."""
+    for key, name in NOT_BUILT.items():
+        if key in data:
+            raise RecipeError(
+                f"The section '{key}' asks for {name}, which this version of proofmill doesn't have yet.",
+                where=where,
+                remedy="leave the section out",
+            )
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = [_explain(item) for item in error.errors()]
+        raise RecipeError(
+            "The recipe doesn't fit: " + "; ".join(problems), where=where, remedy="mend these keys and run again"
+        ) from error
+
+
+def _read(source: str) -> tuple[str, str]:
+    path = Path(source)
+    if source in bundled():
+        return (files("proofmill.flows") / "recipes" / f"{source}.yaml").read_text(), f"bundled recipe '{source}'"
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(source, bundled(), 1)
+        remedy = f"did you mean '{near[0]}'? " if near else ""
+        raise RecipeError(
+            f"There is no readable recipe {source!r}.",
+            where=str(path.absolute()),
+            remedy=f"{remedy}bundled recipes: {', '.join(bundled())}; or give the path of a YAML file",
+        ) from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(
+            f"--set takes a.b=value, not {override!r}.", remedy="for example --set select.max_per_problem=2"
+        )
+    *parents, last = key.split(".")
+    place: Any = data
+    try:
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"--set {override!r} doesn't fit the recipe.",
+            where=key,
+            remedy="name list items by number, for example --set samplers.0.sampling.n=4",
+        ) from error
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {item['msg'].removeprefix('Value error, ')}" if path else str(item["msg"])
+    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1]), 1)
+    return f"{path}: unknown key" + (f", did you mean '{near[0]}'?" if near else "")
+
+
+_TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_to_short", "broad_to_hard"}
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    """Names of the fields at a place in the recipe."""
+    model: Any = Recipe
+    for part in location:
+        if isinstance(part, str) and part not in _TAGS:
+            model = model.model_fields[part].annotation if _is_section(model) else model
+        model = _unwrap(model, part)
+    return list(model.model_fields) if _is_section(model) else []
+
+
+def _is_section(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, Section)
+
+
+def _unwrap(model: Any, tag: Any) -> Any:
+    """Steps through tuples, unions and annotations to the section that `tag` names, where there is one."""
+    origin = get_origin(model)
+    if origin is Annotated:
+        return _unwrap(get_args(model)[0], tag)
+    if origin is tuple:
+        return _unwrap(get_args(model)[0], tag)
+    if origin is Union or type(model).__name__ == "UnionType":
+        for option in get_args(model):
+            names = option.model_fields if _is_section(option) else {}
+            if any(tag in get_args(field.annotation) for field in names.values()):
+                return option
+    return model

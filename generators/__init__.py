@@ -1,0 +1,1 @@
+"""What is generated: problems from their sources, samples from their engines."""

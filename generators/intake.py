@@ -1,0 +1,244 @@
+"""From sources to shards: every problem, with its recorded samples if it came with any, in one shard.
+
+Rows are spooled to disk as they are read, then cut by the digest of their problem: a shard is a range of ids.
+So all samples of a problem meet in one shard whatever the order of the input, shards hold a random mix of
+sources, and memory holds a few batches, not the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import InputError
+from proofmill.data.files import digest
+from proofmill.data.inputs import Located, Unreadable, apply_map
+from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
+from proofmill.data.shards import batches, from_rows, write_groups, writer
+from proofmill.generators.problems import Intake, Row, problem_row
+
+MAX_SHARD_ROWS = 4096
+MAX_SHARD_BYTES = 64 << 20
+MIN_SHARDS, MIN_SHARD_ROWS = 8, 16  # small runs still show progress shard by shard
+_BATCH_ROWS, _BATCH_BYTES = 2048, 16 << 20
+
+_PROBLEM = [PROBLEMS.field(n) for n in ("domain", "system", "prompt", "answer", "info", "verifier", "source", "license")]
+_SAMPLE = [
+    SHARD_TRACES.field(n)
+    for n in ("sampler", "response", "finish_reason", "completion_tokens", "model", "model_revision", "seed")
+]
+SPOOL = pa.schema([pa.field("problem_id", pa.string()), *_PROBLEM, *_SAMPLE])
+SHARD_PROBLEMS = pa.schema([pa.field("id", pa.string()), *_PROBLEM])
+
+
+def problems_of(
+    rows: Iterable[Located | Unreadable],
+    intake: Intake,
+    *,
+    fields: dict[str, str],
+    domain: str,
+    source: str,
+    license: str | None,  # noqa: A002 (column name)
+    count: int | None = None,
+) -> Iterator[Row]:
+    """Rows of schema SPOOL for a source of problems; what can't be used is counted in `intake`."""
+    kept = 0
+    for where, row in _readable(rows, fields, intake):
+        if count is not None and kept >= count:
+            return
+        intake.read += 1
+        problem = problem_row(row, domain=domain, source=source, license=license)
+        if isinstance(problem, str):
+            intake.drop(problem, where)
+            continue
+        kept += 1
+        problem["problem_id"] = problem.pop("id")
+        yield problem
+
+
+def samples_of(
+    rows: Iterable[Located | Unreadable],
+    intake: Intake,
+    *,
+    fields: dict[str, str],
+    domain: str,
+    source: str,
+    license: str | None,  # noqa: A002 (column name)
+    sampler: str,
+    model: str | None,
+    limit: int | None = None,
+) -> Iterator[Row]:
+    """Rows of schema SPOOL for recorded samples, each with the problem it answers."""
+    for where, row in _readable(rows, fields, intake):
+        if limit is not None and intake.read >= limit:
+            return
+        intake.read += 1
+        problem = problem_row(row, domain=domain, source=source, license=license)
+        response = response_text(row.get("response"))
+        if isinstance(problem, str) or response is None:
+            intake.drop(problem if isinstance(problem, str) else "no_response", where)
+            continue
+        problem["problem_id"] = problem.pop("id")
+        yield problem | {
+            "sampler": row.get("sampler") or sampler,
+            "response": response,
+            "finish_reason": row.get("finish_reason") or "stop",
+            "completion_tokens": row.get("completion_tokens"),
+            "model": row.get("model") or model,
+            "model_revision": row.get("model_revision"),
+            "seed": row.get("seed"),
+        }
+
+
+def response_text(response: Any) -> str | None:
+    """A response as text: a string, or the last assistant message of a list."""
+    if isinstance(response, str):
+        return response
+    if isinstance(response, list):
+        turns = [turn for turn in response if isinstance(turn, dict) and turn.get("role", "assistant") == "assistant"]
+        if turns and isinstance(turns[-1].get("content"), str):
+            return str(turns[-1]["content"])
+    return None
+
+
+def _readable(
+    rows: Iterable[Located | Unreadable], fields: dict[str, str], intake: Intake
+) -> Iterator[tuple[str, Row]]:
+    """Mapped rows with their place. A field missing in the first row is a wrong map, later on a bad row."""
+    seen = False
+    for item in rows:
+        if isinstance(item, Unreadable):
+            intake.read += 1
+            intake.drop("unreadable", item.where, item.why)
+            continue
+        try:
+            for row in apply_map(item, fields):
+                yield item.where, row
+        except InputError as error:
+            if not seen:
+                raise
+            intake.read += 1
+            intake.drop("missing_field", item.where, error.what)
+        seen = True
+
+
+def round_robin(sources: list[Iterator[Row]], limit: int | None) -> Iterator[Row]:
+    """Takes one row of each source in turn.
+
+    With a limit, a source ends at its first row that would bring one problem too many: samples of a problem
+    are expected to stand together.
+    """
+    admitted: set[str] = set()
+    while sources:
+        for source in list(sources):
+            row = next(source, None)
+            if row is None or (limit is not None and len(admitted) >= limit and row["problem_id"] not in admitted):
+                sources.remove(source)
+                continue
+            if limit is not None:
+                admitted.add(row["problem_id"])
+            yield row
+
+
+def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
+    """Writes rows to one Parquet file as they come. Returns rows and bytes (in memory)."""
+    count = size = 0
+    with writer(path, SPOOL) as file:
+        for batch in _batches(rows):
+            table = from_rows(batch, SPOOL)
+            count, size = count + table.num_rows, size + table.nbytes
+            write_groups(file, table)
+    return count, size
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.get("response") or "") + len(row["prompt"])
+        if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def shard_bits(rows: int, size: int, samples_each: int) -> int:
+    """Log2 of the number of shards, for `rows` rows that each become `samples_each` traces."""
+    traces = rows * samples_each
+    by_rows = traces / MAX_SHARD_ROWS
+    by_bytes = size * samples_each / MAX_SHARD_BYTES
+    small = min(MIN_SHARDS, traces / MIN_SHARD_ROWS)
+    return max(0, int(max(by_rows, by_bytes, small) - 1e-9).bit_length())
+
+
+def partition(source: Path, folder: Path, bits: int) -> list[Path]:
+    """Cuts a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:05d}.parquet" for number in range(1 << bits)]
+    writers: dict[int, pq.ParquetWriter] = {}
+    pending: dict[int, list[pa.Table]] = {}
+    held = 0
+    for table in batches(source, rows=_BATCH_ROWS):
+        held += table.nbytes
+        for number, part in _split(table, bits):
+            pending.setdefault(number, []).append(part)
+        if held > MAX_SHARD_BYTES:
+            held = _flush(pending, writers, paths)
+    _flush(pending, writers, paths)
+    for file in writers.values():
+        file.close()
+    return [path for number, path in enumerate(paths) if number in writers]
+
+
+def _split(table: pa.Table, bits: int) -> Iterator[tuple[int, pa.Table]]:
+    prefixes = [int(value[:8], 16) >> (32 - bits) for value in table["problem_id"].to_pylist()]
+    numbers = pa.array(prefixes, pa.int32())
+    for number in pc.unique(numbers).to_pylist():
+        yield number, table.filter(pc.equal(numbers, number))
+
+
+def _flush(pending: dict[int, list[pa.Table]], writers: dict[int, pq.ParquetWriter], paths: list[Path]) -> int:
+    for number, tables in pending.items():
+        if number not in writers:
+            writers[number] = writer(paths[number], SPOOL)
+        write_groups(writers[number], pa.concat_tables(tables).combine_chunks())
+    pending.clear()
+    return 0
+
+
+def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+    """One shard of the spool as (problems, recorded samples, repeated problems).
+
+    Problems come sorted by id, each once. Samples come sorted by problem, sampler and index; the index is the
+    order of a sample among those of its problem and sampler.
+    """
+    frame = pl.DataFrame(part)
+    problems = frame.filter(pl.col("prompt").is_not_null()).unique("problem_id", keep="first").sort("problem_id")
+    alone = frame.filter(pl.col("response").is_null())
+    samples = (
+        frame.filter(pl.col("response").is_not_null())
+        .with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over("problem_id", "sampler").alias("sample_index"))
+        .sort("problem_id", "sampler", "sample_index")
+    )
+    ids = [
+        trace_id(*row) for row in samples.select("problem_id", "sampler", "sample_index", "response").iter_rows()
+    ]
+    samples = samples.with_columns(
+        pl.Series("id", ids, dtype=pl.String), pl.lit(None, pl.String).alias("prompt_digest")
+    )
+    repeated = alone.height - alone["problem_id"].n_unique()
+    problem_table = problems.rename({"problem_id": "id"}).select(SHARD_PROBLEMS.names).to_arrow().cast(SHARD_PROBLEMS)
+    return problem_table, samples.select(SHARD_TRACES.names).to_arrow().cast(SHARD_TRACES), repeated
+
+
+def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:
+    """Digest of what a trace is: the same text by the same sampler keeps its id in every version."""
+    return digest("trace", problem_id, sampler, sample_index, response)

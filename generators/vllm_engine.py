@@ -1,0 +1,140 @@
+"""vLLM as a child process: its memory, its threads and its crashes are its own.
+
+The child (`vllm_worker`) speaks length-prefixed JSON over a socket. It leads a process group that is killed as
+a whole on `close`, and it dies with its parent, so nothing is left running.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from proofmill.data.errors import EngineError
+from proofmill.generators.engine import Completion, EngineFacts, Request
+from proofmill.generators.wire import Channel, Closed
+
+_CLOSE_SECONDS = 10.0
+
+
+class VllmEngine:
+    """An `Engine` on this machine.
+
+    Args:
+        model: folder of the model.
+        options: dtype, max_model_len, window, args (all may be None or empty: chosen by the child).
+        sampling: decoding parameters shared by all requests.
+        log: file that receives what vLLM prints.
+    """
+
+    def __init__(self, model: Path, options: dict[str, Any], sampling: dict[str, Any], log: Path) -> None:
+        self._hello = {"op": "load", "model": str(model), "options": options, "sampling": sampling}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._facts: EngineFacts | None = None
+
+    def start(self) -> None:
+        """Starts the child, which loads the model meanwhile."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-m", "proofmill.generators.vllm_worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._channel = Channel(ours)
+        self._channel.send(self._hello)
+
+    def ready(self) -> EngineFacts:
+        """Waits for the model to be loaded."""
+        self.start()
+        if self._facts is None:
+            message = self._receive()
+            if message["op"] != "ready":
+                raise self._error(message.get("message", "it said something unexpected"))
+            self._facts = EngineFacts(**message["facts"])
+        return self._facts
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Sends requests to the child."""
+        self.ready()
+        rows = [(request.id, request.tokens, request.seed) for request in requests]
+        try:
+            self._link().send({"op": "add", "requests": rows})
+        except Closed as error:
+            raise self._error("its process ended") from error
+
+    def poll(self, timeout: float) -> list[Completion]:
+        """Reads what the child has finished."""
+        channel = self._link()
+        done: list[Completion] = []
+        while channel.pending() or select.select([channel], [], [], 0.0 if done else timeout)[0]:
+            message = self._receive()
+            if message["op"] == "fatal":
+                raise self._error(message["message"])
+            done.extend(Completion(*row) for row in message["completions"])
+        return done
+
+    def close(self) -> None:
+        """Asks the child to end, and kills its group if it does not."""
+        if self._process is None:
+            return
+        if self._channel is not None:
+            self._channel.close()  # the child reads the end of the stream and leaves
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._kill_group()
+            self._process.wait()
+            self._process = None
+
+    def _kill_group(self) -> None:
+        if self._process is not None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    def _link(self) -> Channel:
+        if self._channel is None:
+            raise self._error("it was not started")
+        return self._channel
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            return self._link().receive()
+        except Closed as error:
+            raise self._error("its process ended") from error
+
+    def _error(self, why: str) -> EngineError:
+        return EngineError(
+            f"The vLLM engine stopped: {why}.",
+            where=f"{self._log}{_last_error(self._log)}",
+            remedy="read the log; then run the same command again, it goes on where it stopped",
+        )
+
+
+def _last_error(log: Path) -> str:
+    """The last line of a log that names an exception."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 20_000))
+        lines = file.read().decode(errors="replace").splitlines()
+    named = [line.strip() for line in lines if "Error" in line and ":" in line]
+    return f" says: {named[-1][-300:]}" if named else ""

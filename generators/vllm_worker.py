@@ -1,0 +1,151 @@
+"""The engine's own process: `python -m proofmill.generators.vllm_worker FD`, started by `vllm_engine`.
+
+It takes requests at any time, steps vLLM's engine while any is unfinished, and sends completions as they come.
+Importing this module is cheap; vLLM is imported once the parent has said which model to load.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import psutil
+
+from proofmill.generators.wire import Channel, Closed
+
+_PR_SET_PDEATHSIG = 1
+_GIB = 1 << 30
+
+
+def main(descriptor: int) -> None:
+    """Serves one parent until it closes the socket."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        _serve(channel)
+    except Closed:
+        pass
+    except BaseException as error:
+        channel.send({"op": "fatal", "message": f"{type(error).__name__}: {str(error)[:2000]}"})
+        raise
+    os._exit(0)  # vLLM's own exit hooks may hang on threads; the parent kills the group anyway
+
+
+def _serve(channel: Channel) -> None:
+    hello = channel.receive()
+    engine, facts = _load(hello["model"], hello["options"])
+    channel.send({"op": "ready", "facts": facts})
+    inbox: Queue[Any] = Queue()
+    Thread(target=_read, args=(channel, inbox), daemon=True).start()
+    while True:
+        for requests in _arrived(inbox, wait=not engine.has_unfinished_requests()):
+            if refused := _add(engine, requests, hello["sampling"]):
+                channel.send({"op": "done", "completions": refused})
+        done = [_completion(output) for output in engine.step() if output.finished]
+        if done:
+            channel.send({"op": "done", "completions": done})
+
+
+def _read(channel: Channel, inbox: Queue[Any]) -> None:
+    """Reads in a thread of its own, so that the parent never waits for a step to end before it can send."""
+    try:
+        while True:
+            inbox.put(channel.receive()["requests"])
+    except Closed:
+        inbox.put(None)
+
+
+def _arrived(inbox: Queue[Any], *, wait: bool) -> Iterator[Any]:
+    while wait or not inbox.empty():
+        if (requests := inbox.get()) is None:
+            raise Closed
+        yield requests
+        wait = False
+
+
+def _load(model: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    started = time.monotonic()
+    arguments = _arguments(model, options)
+    import vllm
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    config = engine.vllm_config
+    return engine, {
+        "name": "vllm",
+        "version": vllm.__version__,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "max_model_len": config.model_config.max_model_len,
+        "window": options.get("window") or 2 * config.scheduler_config.max_num_seqs,
+        "load_seconds": time.monotonic() - started,
+        "details": {key: value for key, value in arguments.items() if key != "model"},
+    }
+
+
+def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """EngineArgs for this machine; what the recipe passes through wins."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    arguments: dict[str, Any] = {"model": model, "disable_log_stats": True}
+    if options.get("max_model_len"):
+        arguments["max_model_len"] = options["max_model_len"]
+    arguments |= {"dtype": options.get("dtype") or "auto"} if gpu else _cpu_arguments(options)
+    return arguments | options.get("args", {})
+
+
+def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    # One process and eager mode: compiling takes minutes and gains a few percent. Memory for the cache is what
+    # the machine can spare, where vLLM's own default is nearly all of it.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    spare = psutil.virtual_memory().available / _GIB
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, min(8, int(spare / 4)))))
+    native = bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 (vLLM asks the same question this way)
+    length = options.get("max_model_len") or 4096
+    return {
+        "dtype": options.get("dtype") or ("bfloat16" if native else "float32"),
+        "enforce_eager": True,
+        "max_model_len": length,
+        # A prompt prefilled in chunks rewinds its seeded generator, which torch can't do on a CPU.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(8192, length),
+        "max_num_seqs": 128,
+    }
+
+
+def _add(engine: Any, requests: list[Any], sampling: dict[str, Any]) -> list[Any]:
+    """Queues requests; returns completions for those the engine refuses."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    refused = []
+    for name, tokens, seed in requests:
+        params = SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
+        try:
+            engine.add_request(name, {"prompt_token_ids": tokens}, params)
+        except ValueError as error:
+            reason = "prompt_too_long" if "long" in str(error) or "max_model_len" in str(error) else "failed"
+            refused.append((name, "", reason, 0))
+    return refused
+
+
+def _completion(output: Any) -> tuple[str, str, str, int]:
+    sample = output.outputs[0]
+    return output.request_id, sample.text, sample.finish_reason or "stop", len(sample.token_ids)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
