@@ -1,0 +1,29 @@
+"""Exact checks of a trace's intermediate claims: read by an own grammar, never evaluated as code."""
+
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import (
+    JUMP,
+    NOT_CHECKABLE,
+    REFUTED,
+    RETRACTED,
+    STATUSES,
+    UNSUPPORTED,
+    VERIFIED,
+    Claim,
+    ClaimSummary,
+    summarise,
+)
+
+__all__ = [
+    "JUMP",
+    "NOT_CHECKABLE",
+    "REFUTED",
+    "RETRACTED",
+    "STATUSES",
+    "UNSUPPORTED",
+    "VERIFIED",
+    "Claim",
+    "ClaimSummary",
+    "check",
+    "summarise",
+]

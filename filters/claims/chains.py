@@ -1,0 +1,308 @@
+"""Judge the chains of one step: which links are claims, and when a false link is really an error.
+
+A link that holds is `verified`. One that does not hold is `refuted` only where the writing leaves no other
+meaning; labels, fractions of a whole, unit conversions outside the table, questions and negations make it
+`not_checkable`. A run-on chain, `3 + 4 = 7 * 2 = 14`, is judged link by link with the last result carried over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from proofmill.filters.claims import judge
+from proofmill.filters.claims.grammar import Parser
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate
+from proofmill.filters.claims.rounding import AGREES, UNDECIDED, last_place
+from proofmill.filters.claims.scan import Chain, Member, Scanner
+from proofmill.filters.claims.tokens import Token
+from proofmill.filters.claims.wording import APPROXIMATE
+
+_DOUBT_BEFORE = re.compile(
+    r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|mistak\w+|"
+    r"wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*|impossible|is|does|was)\s{1,3}"
+    r"(?:that\s{1,3}|we\s{1,3}|the\s{1,3})?|\b(?:check|verify|test)\s(?:if|whether)\s[^.]{0,20})[\\(\[$\s]{0,4}\Z",
+    re.IGNORECASE,
+)
+_QUESTION_LEAD = frozenset({"is", "does", "was"})
+_DOUBT_AFTER = re.compile(
+    r"\?|≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|the same|match"
+    r"|work)|incorrect|wrong|contradict\w*|impossible|invalid|(?:does|is)(?:n['’]t| not)\b|not \d|cannot|can['’]t|fails|"
+    r"no solution|mistake|absurd)",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
+_CLOCK = re.compile(r"\b(?:[ap]\.?m\b|o['’]clock|noon|midnight)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Link:
+    """A judged link: what a `Claim` needs, in offsets of the step.
+
+    Attributes:
+        kind: the claim's kind.
+        status: its status.
+        evidence: why.
+        start: offset of its first character in the step.
+        end: offset behind its last.
+        left: the left side's value, by which a later recomputation is recognised.
+        left_text: the left side as written, blanks and signs of multiplication made equal.
+        stated: the right side's value.
+    """
+
+    kind: str
+    status: str
+    evidence: str
+    start: int
+    end: int
+    left: Value | None = None
+    left_text: str = ""
+    stated: Value | None = None
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a trace has established so far.
+
+    Attributes:
+        values: every value stated by the problem or by an earlier claim.
+        rounded: stated values that were rounded.
+    """
+
+    values: set[Value] = field(default_factory=set)
+    rounded: set[Value] = field(default_factory=set)
+
+
+class StepJudge:
+    """Judges the chains of one step.
+
+    Args:
+        text: the step.
+        tokens: its tokens.
+        facts: what is known, extended as links are judged.
+    """
+
+    def __init__(self, text: str, tokens: list[Token], facts: Facts) -> None:
+        self.text, self.tokens, self.facts = text, tokens, facts
+        self.scanner = Scanner(tokens)
+        self._loose: Parser | None = None
+
+    def chain(self, chain: Chain) -> list[Link]:
+        """The claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
+        links = []
+        for index in range(len(chain.relations)):
+            link = self._link(chain, index)
+            if link is not None:
+                links.append(link)
+        return links
+
+    def _link(self, chain: Chain, index: int) -> Link | None:
+        left, right = chain.members[index], chain.members[index + 1]
+        if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
+            return None
+        relation = chain.relations[index]
+        if index == 0 and not self._is_claim(chain):
+            return None
+        try:
+            if relation.sign in ("=", "≈", "≡") and chain.modulus is not None:
+                return self._finish(
+                    left, right, "congruence", self._congruence(left.node, right.node, chain.modulus)
+                )
+            if relation.sign == "=" and isinstance(right.node, Binary) and right.node.operator == "mod":
+                finding = self._congruence(left.node, right.node.left, right.node.right)
+                return self._finish(left, right, "congruence", finding)
+            if relation.sign in ("=", "≈", "≡"):
+                return self._equality(chain, index)
+            finding = judge.compare(left.node, relation.sign, right.node)
+        except NotNumericError:
+            return None
+        return self._finish(left, right, "comparison", self._soften(finding, chain, index))
+
+    def _is_claim(self, chain: Chain) -> bool:
+        """Two bare literals joined by a word ("5 apples are 3") state nothing that can be computed."""
+        relation = chain.relations[0]
+        both = all(judge.is_leaf(member.node) for member in chain.members[:2])
+        return not (relation.prose and both and relation.sign in ("=", "!="))
+
+    def _equality(self, chain: Chain, index: int) -> Link:
+        left, right = chain.members[index], chain.members[index + 1]
+        about = chain.relations[index].about or self._is_about(left, right)
+        comparison = judge.equate(left.node, right.node, about)
+        if comparison.outcome not in (AGREES, UNDECIDED):
+            comparison = self._second_thoughts(left, right, about, comparison)
+        finding = self._equality_finding(chain, index, comparison)
+        link = self._finish(left, right, "arithmetic", finding)
+        link.left, link.stated = comparison.left, comparison.right
+        if comparison.left != comparison.right and finding.status == VERIFIED:
+            self.facts.rounded.add(comparison.right)
+        return link
+
+    def _second_thoughts(
+        self, left: Member, right: Member, about: bool, first: judge.Comparison
+    ) -> judge.Comparison:
+        """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
+        if judge.is_run_on(first.left, right.node):
+            return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
+        other = self._read_loosely(left, right, about)
+        if other is not None:
+            return other
+        place = last_place(right.node)
+        if judge.within_input_rounding(left.node, first, place, self.facts.rounded):
+            return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
+        return first
+
+    def _read_loosely(self, left: Member, right: Member, about: bool) -> judge.Comparison | None:
+        if self._loose is None:
+            self._loose = Parser(self.tokens, loose=True)
+        sides = []
+        for member in (left, right):
+            parsed = self._loose.parse(member.first)
+            if parsed is None or not judge.is_numeric(parsed[0]):
+                return None
+            sides.append(parsed[0])
+        for pair in ((sides[0], sides[1]), (sides[0], right.node), (left.node, sides[1])):
+            try:
+                comparison = judge.equate(*pair, about)
+            except NotNumericError:
+                continue
+            if comparison.outcome in (AGREES, UNDECIDED):
+                return comparison
+        return None
+
+    def _equality_finding(self, chain: Chain, index: int, comparison: judge.Comparison) -> judge.Finding:
+        left, right = chain.members[index].node, chain.members[index + 1].node
+        shown = _sides(left, right, comparison)
+        if comparison.outcome == AGREES:
+            finding = judge.Finding(VERIFIED, comparison.note + shown)
+            return (
+                finding
+                if not chain.joined or index
+                else judge.Finding(NOT_CHECKABLE, "part of a larger side")
+            )
+        if comparison.outcome == UNDECIDED:
+            return judge.Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
+        reason = self._reason_to_doubt(chain, index, comparison)
+        if reason:
+            return judge.Finding(NOT_CHECKABLE, f"{reason}: {shown}")
+        return self._soften(judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
+
+    def _reason_to_doubt(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
+        """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
+        left, right = chain.members[index].node, chain.members[index + 1].node
+        if judge.is_leaf(left):
+            reason = self._leaf_doubt(chain, index)
+            if reason:
+                return reason
+        if judge.is_share_of_whole(left, comparison.right) and index == 0:
+            return "a share of a whole"
+        if self._mixes_units(left, right):
+            return "units outside the table"
+        return ""
+
+    def _leaf_doubt(self, chain: Chain, index: int) -> str:
+        left, right = chain.members[index], chain.members[index + 1]
+        if self._converts(left.node, right.node):
+            return ""
+        if judge.has_unit(left.node):
+            return "a number with its unit, not a calculation"
+        if index == 0 and (not chain.clean or judge.is_leaf(right.node)):
+            return "a label, not a calculation"
+        return "a number and a quantity" if judge.is_leaf(right.node) and judge.has_unit(right.node) else ""
+
+    def _converts(self, left: Node, right: Node) -> bool:
+        """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
+        units = [judge.known_units(node)[:1] for node in (left, right)]
+        return (
+            judge.is_leaf(right)
+            and all(units)
+            and judge.UNITS[units[0][0]][0] == judge.UNITS[units[1][0]][0]
+            and judge.UNITS[units[0][0]] != judge.UNITS[units[1][0]]
+        )
+
+    def _mixes_units(self, left: Node, right: Node) -> bool:
+        units = {judge.UNITS[word] for node in (left, right) for word in judge.known_units(node)}
+        if any(dimension == "count" for dimension, _ in units):
+            return True
+        multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
+        same_kind = len({dimension for dimension, _ in units}) < len(units)
+        is_conversion = judge.is_leaf(left) and judge.is_leaf(right)
+        return same_kind and not multiplies and not is_conversion
+
+    def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
+        """`finding`, unless the words around a false link take it back or make it unclear."""
+        if finding.status != REFUTED:
+            return finding
+        reason = self._unclear(chain, index) or self._doubted(chain, index)
+        return judge.Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
+
+    def _unclear(self, chain: Chain, index: int) -> str:
+        if index == 0 and (chain.joined or self.scanner.is_label(chain.members[0].first)):
+            return "part of a larger side"
+        if index == 0 and not chain.clean and chain.relations[0].prose:
+            return "the words before it may change its value"
+        if index == len(chain.relations) - 1 and chain.trailing:
+            return "the words after it may change its value"
+        if self._preceded_by_quantity(chain, index):
+            return "the words before it may change its value"
+        return ""
+
+    def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
+        """`5 bags of 3 + 2 = 17`, `5 more than 3 + 2 = 10`."""
+        first = chain.members[0].first
+        word = self.tokens[first - 1].text.lower() if first else ""
+        return index == 0 and word in ("of", "than", "times", "over", "by", "mod", "base")
+
+    def _doubted(self, chain: Chain, index: int) -> str:
+        start = self.tokens[chain.members[index].first].start
+        end = self.tokens[chain.members[index + 1].last - 1].end
+        before = self.text[max(0, start - 40) : start]
+        match = _DOUBT_BEFORE.search(before)
+        if match and match.group().split()[0].lower() not in _QUESTION_LEAD:
+            return "a supposition or negation"
+        after = self.text[end : end + 120]
+        stop = _SENTENCE_END.search(after)
+        sentence = after[: stop.end()] if stop else after
+        if _DOUBT_AFTER.search(sentence):
+            return "doubted by the trace itself"
+        if _CLOCK.search(self.text[max(0, start - 20) : end + 12]):
+            return "a time of day"
+        return ""
+
+    def _is_about(self, left: Member, right: Member) -> bool:
+        start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
+        return bool(APPROXIMATE.search(self.text, max(0, start - 60), min(len(self.text), end + 80)))
+
+    def _congruence(self, left: Node, right: Node, modulus: Node) -> judge.Finding:
+        first, second, base = evaluate(left), evaluate(right), evaluate(modulus)
+        if not all(isinstance(value, int) for value in (first, second, base)) or base == 0:
+            raise NotNumericError
+        holds = (first - second) % base == 0
+        shown = f"the sides differ by {judge.show(first - second)}, modulus {judge.show(base)}"
+        return judge.Finding(VERIFIED if holds else REFUTED, shown)
+
+    def _span(self, chain: Chain, index: int) -> str:
+        return self._text(chain.members[index].first, chain.members[index + 1].last)
+
+    def _text(self, first: int, last: int) -> str:
+        text = self.text[self.tokens[first].start : self.tokens[last - 1].end]
+        return " ".join(text.split())
+
+    def _finish(self, left: Member, right: Member, kind: str, finding: judge.Finding) -> Link:
+        return Link(
+            kind,
+            finding.status,
+            finding.evidence,
+            self.tokens[left.first].start,
+            self.tokens[right.last - 1].end,
+            left_text="".join(token.text for token in self.tokens[left.first : left.last]),
+        )
+
+
+def _sides(left: Node, right: Node, comparison: judge.Comparison) -> str:
+    first, second = judge.show(comparison.left), judge.show(comparison.right)
+    if judge.is_leaf(right):
+        return f"the left side is {first}"
+    if judge.is_leaf(left):
+        return f"the right side is {second}"
+    return f"the left side is {first}, the right side {second}"

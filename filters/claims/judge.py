@@ -1,0 +1,261 @@
+"""Judge one relation between two expressions that have values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters.claims.nodes import (
+    PLAIN,
+    Binary,
+    Call,
+    Node,
+    NotNumericError,
+    Number,
+    Opaque,
+    Quantity,
+    Reading,
+    Symbol,
+    Unary,
+    Value,
+    evaluate,
+)
+from proofmill.filters.claims.rounding import AGREES, DIFFERS, UNDECIDED, agree, last_place
+from proofmill.filters.claims.wording import UNITS
+
+_PERCENT_READINGS = (Reading("unit"), Reading("addon"))
+_SCALED = Reading(units=UNITS)
+_NOTES = {
+    "unit": "the percent sign read as a unit: ",
+    "addon": "the percentage taken of what stands before it: ",
+    "units": "in the smallest unit of each kind: ",
+    "hundredth": "",
+}
+
+
+class Finding(NamedTuple):
+    """A status and why."""
+
+    status: str
+    evidence: str
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node of a tree."""
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        yield node
+        match node:
+            case Binary(left=left, right=right):
+                pending += (right, left)
+            case Unary(body=body) | Quantity(body=body):
+                pending.append(body)
+            case Call(arguments=arguments):
+                pending += arguments
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether a tree is one literal, with or without sign, percent sign and unit."""
+    while isinstance(node, Quantity | Unary):
+        if isinstance(node, Unary) and node.operator not in "-%":
+            return False
+        node = node.body
+    return isinstance(node, Number)
+
+
+def known_units(node: Node) -> list[str]:
+    """The units of the table that the tree's quantities carry."""
+    return [
+        word
+        for part in walk(node)
+        if isinstance(part, Quantity)
+        for word in part.unit[:1] + part.unit[1:]
+        if word in UNITS
+    ]
+
+
+def has_unit(node: Node) -> bool:
+    """Whether any quantity in the tree has a unit."""
+    return any(isinstance(part, Quantity) and (part.unit or part.per) for part in walk(node))
+
+
+def is_numeric(node: Node) -> bool:
+    """Whether the tree holds neither unknowns nor words."""
+    return all(
+        not isinstance(part, Opaque) and (not isinstance(part, Symbol) or part.name == "pi")
+        for part in walk(node)
+    )
+
+
+def readings(left: Node, right: Node) -> list[Reading]:
+    """The readings under which two sides may be compared, the plain one first."""
+    found = [PLAIN]
+    parts = [*walk(left), *walk(right)]
+    if any(isinstance(part, Unary) and part.operator == "%" for part in parts):
+        found.extend(_PERCENT_READINGS)
+    if any(isinstance(part, Quantity) and any(word in UNITS for word in part.unit) for part in parts):
+        found.append(_SCALED)
+    return found
+
+
+class Comparison(NamedTuple):
+    """How two sides compare, with their plain values."""
+
+    outcome: str
+    left: Value
+    right: Value
+    note: str = ""
+
+
+def equate(left: Node, right: Node, about: bool) -> Comparison:
+    """Compare two sides under all readings. Raises NotNumericError where the plain one has no value."""
+    plain = _equate_under(left, right, about, PLAIN)
+    if plain.outcome == AGREES:
+        return plain
+    best = plain
+    for reading in readings(left, right)[1:]:
+        try:
+            other = _equate_under(left, right, about, reading)
+        except NotNumericError:
+            continue
+        if other.outcome == AGREES:
+            return other._replace(note=_NOTES[reading.percent if reading.units is None else "units"])
+        if other.outcome == UNDECIDED and best.outcome == DIFFERS:
+            best = other
+    return best if best.outcome == UNDECIDED else plain
+
+
+def _equate_under(left: Node, right: Node, about: bool, reading: Reading) -> Comparison:
+    left_value, right_value = evaluate(left, reading), evaluate(right, reading)
+    right_place, left_place = last_place(right, reading), last_place(left, reading)
+    if right_place is None and left_place is not None:
+        outcome = agree(right_value, left_value, left_place, about)
+    else:
+        outcome = agree(left_value, right_value, right_place, about)
+    return Comparison(outcome, left_value, right_value)
+
+
+def compare(left: Node, sign: str, right: Node) -> Finding:
+    """Judge `<`, `>`, `<=`, `>=`, `!=`. Raises NotNumericError where a side has no value."""
+    outcomes = {}
+    for reading in readings(left, right):
+        first, second = evaluate(left, reading), evaluate(right, reading)
+        outcomes[reading.percent, reading.units is None] = _holds(first, sign, second)
+    first, second = evaluate(left), evaluate(right)
+    sides = f"the left side is {show(first)}, the right side {show(second)}"
+    if len(set(outcomes.values())) > 1:
+        return Finding(NOT_CHECKABLE, f"depends on the units: {sides}")
+    return Finding(VERIFIED if outcomes["hundredth", True] else REFUTED, sides)
+
+
+def _holds(first: Value, sign: str, second: Value) -> bool:
+    match sign:
+        case "<":
+            return bool(first < second)
+        case ">":
+            return bool(first > second)
+        case "<=":
+            return bool(first <= second)
+        case ">=":
+            return bool(first >= second)
+    return bool(first != second)
+
+
+def leading(node: Node) -> Node:
+    """The operand that a side begins with, `13` of `13 * 2`."""
+    while True:
+        match node:
+            case Binary(left=left):
+                node = left
+            case Quantity(body=body):
+                node = body
+            case _:
+                return node
+
+
+def is_run_on(value: Value, right: Node) -> bool:
+    """Whether a side goes on from the last result, as in `3 + 4 = 7 * 2 = 14`."""
+    first = leading(right)
+    return not is_leaf(right) and isinstance(first, Number) and first.value == value
+
+
+def is_share_of_whole(left: Node, right_value: Value) -> bool:
+    """`1/3 = 6`, meaning that a third of the whole is 6."""
+    match left:
+        case Binary("/", a, b) if is_leaf(a) and is_leaf(b):
+            try:
+                return bool(abs(evaluate(left)) < 1 <= abs(right_value))
+            except NotNumericError:
+                return False
+    return False
+
+
+def within_input_rounding(
+    left: Node, comparison: Comparison, place: Fraction | None, rounded: frozenset[Value] | set[Value]
+) -> bool:
+    """Whether the difference comes from rounded inputs: 33.33 × 3 = 100."""
+    suspects = [part for part in walk(left) if isinstance(part, Number) and _is_rounded(part, rounded)][:6]
+    if not suspects:
+        return False
+    slack: Value = place / 2 if place is not None else Fraction(0)
+    for suspect in suspects:
+        moved = suspect._replace(value=suspect.value + Fraction(1, 10**suspect.places))
+        try:
+            slack = slack + abs(evaluate(_replace(left, suspect, moved)) - comparison.left)
+        except NotNumericError:
+            return False
+    return bool(abs(comparison.left - comparison.right) <= slack)
+
+
+def _is_rounded(number: Number, rounded: frozenset[Value] | set[Value]) -> bool:
+    if number.places < 1:
+        return False
+    if number.value in rounded:
+        return True
+    if number.places < 2:
+        return False
+    cut = Fraction(1, 10**number.places)
+    return any(
+        (tripled := number.value * factor) != (whole := round(tripled))
+        and abs(tripled - whole) <= factor * cut
+        for factor in (3, 6)
+    )
+
+
+def _replace(node: Node, old: Node, new: Node) -> Node:
+    if node is old:
+        return new
+    match node:
+        case Binary(operator, left, right):
+            return Binary(operator, _replace(left, old, new), _replace(right, old, new))
+        case Unary(operator, body):
+            return Unary(operator, _replace(body, old, new))
+        case Quantity(body, unit, per):
+            return Quantity(_replace(body, old, new), unit, per)
+        case Call(name, arguments):
+            return Call(name, tuple(_replace(argument, old, new) for argument in arguments))
+    return node
+
+
+def show(value: Value) -> str:
+    """A value as a reader writes it: 12, 0.25, 1/3, 1.4142135624."""
+    if isinstance(value, int):
+        text = str(value)
+        return text if len(text) <= 40 else f"a number of {len(text)} digits"
+    if isinstance(value, Fraction):
+        return _show_fraction(value)
+    return f"{float(value):.10g}"
+
+
+def _show_fraction(value: Fraction) -> str:
+    for places in range(1, 13):
+        if 10**places % value.denominator == 0:
+            scaled = value * 10**places
+            digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
+            return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 60:
+        return "a long fraction"
+    return f"{value.numerator}/{value.denominator} ≈ {float(value):.6g}"

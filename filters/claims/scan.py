@@ -1,0 +1,238 @@
+"""Find the relations of a step: expressions joined by `=`, `<`, `≈`, "is", "which gives" and the like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from proofmill.filters.claims.grammar import AGGREGATES, Parser
+from proofmill.filters.claims.nodes import Node
+from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
+from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, LABEL_WORDS
+
+_BE = frozenset({"is", "are", "was", "were", "be", "been"})
+_EQUALS = frozenset(
+    "equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes".split()
+)
+_LEADS = frozenset("which that this it to we you and will would and'll there's".split())
+_PHRASES = (("results", "in"), ("comes", "to"), ("amounts", "to"), ("adds", "up", "to"), ("add", "up", "to"))
+_COMPARATIVES = {
+    "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
+    "smaller": "<", "lower": "<",
+}  # fmt: skip
+_TRAILING = frozenset("more less fewer times greater or to remainder r percent larger smaller".split())
+_STARTS = frozenset({".", ";", ":", ",", "(", "[", "{", "|", "\\{", "→", "⇒", "=>", "->", "-->", "\\Rightarrow",
+                     "\\implies", "\\to", "\\rightarrow", "\\therefore", "\\item", "\\quad", "∴", "!", "—", "}", ")",
+                     "\"", "“", "\\begin", "\\Longrightarrow", "\\iff"})  # fmt: skip
+
+
+class Relation(NamedTuple):
+    """A relation sign or phrase: its meaning, whether it is in words, and whether it says "about"."""
+
+    sign: str
+    prose: bool
+    about: bool
+    after: int
+
+
+class Member(NamedTuple):
+    """One side of a relation and the tokens it spans."""
+
+    node: Node
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Chain:
+    """`a = b = c`: n members and n − 1 relations between them.
+
+    Attributes:
+        members: the sides, in order.
+        relations: the relation behind each member but the last.
+        clean: whether the words in front leave the first member's value alone.
+        joined: an operation on something unknown precedes the first member: it is only part of a side.
+        trailing: words follow the last member that may change its value.
+        modulus: the modulus where the chain is a congruence.
+    """
+
+    members: list[Member]
+    relations: list[Relation]
+    clean: bool
+    joined: bool
+    trailing: bool
+    modulus: Node | None = None
+
+
+@dataclass(slots=True)
+class Scan:
+    """What one pass over a step finds: the chains, and every expression outside them."""
+
+    chains: list[Chain] = field(default_factory=list)
+    others: list[Member] = field(default_factory=list)
+
+
+class Scanner:
+    """Walks a step's tokens once; every expression is read once, from its first token."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.parser = Parser(tokens)
+
+    def scan(self) -> Scan:
+        """All chains of the step, in order."""
+        found, position = Scan(), 0
+        while self.tokens[position].kind != END:
+            parsed = None if self._is_bullet(position) else self.parser.parse(position)
+            if parsed is None:
+                position += 1
+                continue
+            member = Member(parsed[0], position, parsed[1])
+            chain = self._chain(member)
+            if len(chain.members) > 1:
+                found.chains.append(chain)
+            else:
+                found.others.append(member)
+            position = max(chain.members[-1].last, position + 1)
+        return found
+
+    def _chain(self, first: Member) -> Chain:
+        chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first), False)
+        while (relation := self.relation(chain.members[-1].last)) is not None:
+            parsed = self.parser.parse(relation.after)
+            if parsed is None:
+                break
+            chain.relations.append(relation)
+            chain.members.append(Member(parsed[0], relation.after, parsed[1]))
+        self._close(chain)
+        return chain
+
+    def _close(self, chain: Chain) -> None:
+        token = self.tokens[chain.members[-1].last]
+        following = self.tokens[min(chain.members[-1].last + 1, len(self.tokens) - 1)]
+        chain.modulus = self._modulus(chain.members[-1].last)
+        word = token.text.lower()
+        chain.trailing = (
+            (token.kind == WORD and word in _TRAILING)
+            or (word == "and" and (following.text in ("a", "half", "one") or following.kind == NUMBER))
+            or token.text
+            in ("±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline")
+            or (
+                token.text in (":", ".")
+                and token.gap == 0
+                and following.kind == NUMBER
+                and following.gap == 0
+            )
+            or (token.kind == NUMBER and token.gap != FENCED)
+        )
+
+    def _modulus(self, position: int) -> Node | None:
+        """`(mod 5)` or `\\pmod{5}` behind a chain."""
+        texts = [token.text for token in self.tokens[position : position + 3]]
+        if texts[:2] in (["(", "mod"], ["(", "modulo"], ["(", "\\bmod"], ["(", "\\mod"]):
+            position += 2
+        elif texts[:1] in (["\\pmod"], ["\\bmod"], ["\\mod"], ["mod"]):
+            position += 1
+        else:
+            return None
+        parsed = self.parser.parse(position)
+        return None if parsed is None else parsed[0]
+
+    def _is_clean(self, position: int) -> bool:
+        token = self.tokens[position]
+        if position == 0 or token.gap == FENCED:
+            return True
+        before = self.tokens[position - 1]
+        if before.kind == WORD:
+            aggregate = token.text.lower() in AGGREGATES and before.text.lower() in (
+                "the",
+                "their",
+                "these",
+                "a",
+            )
+            return aggregate or before.text.lower() in CLEAN_WORDS
+        return before.kind in (NEWLINE, RELATION) or before.text in _STARTS or self._is_bullet(position - 1)
+
+    def _is_joined(self, position: int) -> bool:
+        """Whether the expression is the right part of a larger one that the grammar can't read."""
+        if position == 0:
+            return False
+        token, before = self.tokens[position], self.tokens[position - 1]
+        if before.text in ("+", "*", "/", "^", "_", "√", "±", "mod", "\\pm", "\\frac", "\\sqrt", "|"):
+            return token.gap != FENCED
+        if before.text in ("-", "%", "!", "°"):
+            return not self._is_bullet(position - 1)
+        if before.kind == NUMBER:
+            return token.gap != FENCED
+        return before.text in (")", "}", "]") and token.gap == 0
+
+    def _is_bullet(self, position: int) -> bool:
+        """A dash that opens a line and stands apart marks an item; it is no minus."""
+        token, following = self.tokens[position], self.tokens[position + 1]
+        opens = position == 0 or self.tokens[position - 1].kind == NEWLINE
+        return token.text in ("-", "*", "+") and opens and following.gap != TIGHT
+
+    def is_label(self, position: int) -> bool:
+        """Whether the number at `position` is a name: `day 2`, `(3)`, `step 4`."""
+        return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS
+
+    def relation(self, position: int) -> Relation | None:
+        """The relation that starts at `position`."""
+        begin = position
+        while self.tokens[position].kind == NEWLINE and position < begin + 3:
+            position += 1
+        token = self.tokens[position]
+        if token.kind == RELATION:
+            return self._with_fillers(token.text, False, position + 1)
+        if position > begin:
+            return None
+        return self._prose(position)
+
+    def _with_fillers(self, sign: str, prose: bool, position: int) -> Relation:
+        about = sign == "≈"
+        for _ in range(3):
+            word = self.tokens[position].text.lower()
+            if word not in FILLERS and word not in ("~", "\\sim"):
+                break
+            about = about or word in APPROXIMATE_WORDS or word in ("~", "\\sim")
+            position += 1
+        return Relation(sign, prose, about, position)
+
+    def _words(self, position: int, count: int) -> list[str]:
+        return [token.text.lower() for token in self.tokens[position : position + count]]
+
+    def _prose(self, position: int) -> Relation | None:
+        token = self.tokens[position]
+        if token.text == ",":
+            position += 1
+        for _ in range(2):
+            if self.tokens[position].kind == WORD and self.tokens[position].text.lower() in _LEADS:
+                position += 1
+        token = self.tokens[position]
+        if token.kind == RELATION and token.text in ("=", "≈"):
+            return self._with_fillers(token.text, True, position + 1)
+        if token.kind != WORD:
+            return None
+        words = self._words(position, 3)
+        for phrase in _PHRASES:
+            if tuple(words[: len(phrase)]) == phrase:
+                return self._with_fillers("=", True, position + len(phrase))
+        if words[0] in _EQUALS:
+            return self._with_fillers("=", True, position + 1 + (words[1] == "to"))
+        return self._be(position + 1) if words[0] in _BE else None
+
+    def _be(self, position: int) -> Relation | None:
+        """What follows "is": a value, "equal to", "not", or a comparison."""
+        negated = self.tokens[position].text.lower() == "not"
+        position += negated
+        words = self._words(position, 2)
+        if words[0] in ("equal", "equivalent") and words[1] == "to":
+            return self._with_fillers("!=" if negated else "=", True, position + 2)
+        if words[0] in _COMPARATIVES and words[1] == "than":
+            sign = _COMPARATIVES[words[0]]
+            if negated:
+                sign = "<=" if sign == ">" else ">="
+            return Relation(sign, True, False, position + 2)
+        if words == ["at", "least"] or words == ["at", "most"]:
+            return Relation(">=" if words[1] == "least" else "<=", True, False, position + 2)
+        return self._with_fillers("!=" if negated else "=", True, position)

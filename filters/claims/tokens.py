@@ -1,0 +1,134 @@
+"""Cut a step into tokens. One linear pass of one regular expression; no backtracking to exploit."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+NUMBER, WORD, OPERATOR, RELATION, COMMAND, PUNCTUATION, NEWLINE, END = range(8)
+
+TIGHT, SPACED, FENCED = range(3)  # what stands before a token: nothing, a space, or a line or formula border
+
+
+class Token(NamedTuple):
+    """One token.
+
+    Attributes:
+        kind: one of the constants above.
+        text: normalised text: `*` for every sign of multiplication, `<=` for every ≤.
+        start: offset in the step.
+        end: offset behind it.
+        gap: `TIGHT`, `SPACED` or `FENCED`.
+    """
+
+    kind: int
+    text: str
+    start: int
+    end: int
+    gap: int
+
+
+_TOKEN = re.compile(
+    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
+    r"|(?P<number>\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<fence>\\?\\[\[\]()]|\$\$)"
+    r"|(?P<newline>\n|\\\\)"
+    r"|(?P<command>\\[a-zA-Z]+)"
+    r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
+    r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
+    re.DOTALL,
+)
+_OPERATORS = {
+    "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "∗": "*",
+    "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√", "±": "±",
+    "²": "²", "³": "³", "°": "°",
+}  # fmt: skip
+_RELATIONS = {
+    "=": "=", "==": "=", "≈": "≈", "≃": "≈", "≅": "≈", "≐": "≈", "<": "<", ">": ">", "<=": "<=", ">=": ">=",
+    "≤": "<=", "≥": ">=", "⩽": "<=", "⩾": ">=", "≠": "!=", "!=": "!=", "≡": "≡",
+}  # fmt: skip
+_COMMAND_OPERATORS = {
+    "\\times": "*", "\\cdot": "*", "\\ast": "*", "\\div": "/", "\\pm": "±", "\\bmod": "mod", "\\mod": "mod",
+}  # fmt: skip
+_COMMAND_RELATIONS = {
+    "\\approx": "≈", "\\simeq": "≈", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=",
+    "\\geq": ">=", "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=", "\\equiv": "≡",
+}  # fmt: skip
+_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8"}
+_CURRENCY = frozenset("$€£¥₹") | {"\\$"}
+_SEPARATORS = re.compile(r"[^\d.]")
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of `text`, with an `END` token behind the last.
+
+    Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
+    """
+    tokens: list[Token] = []
+    gap = FENCED
+    for match in _TOKEN.finditer(text):
+        group, surface = match.lastgroup, match.group()
+        if group == "blank":
+            gap = max(gap, SPACED)
+        elif group == "fence":
+            gap = FENCED
+        elif surface in _CURRENCY:
+            gap = max(gap, SPACED)
+        else:
+            kind, normal = _classify(group, surface, match, gap)
+            if kind >= 0:
+                tokens.append(Token(kind, normal, match.start(), match.end(), gap))
+            gap = FENCED if kind == NEWLINE else TIGHT if kind >= 0 else max(gap, SPACED)
+    tokens.append(Token(END, "", len(text), len(text), FENCED))
+    return tokens
+
+
+def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
+    if group == "word":
+        return WORD, surface
+    if group == "number":
+        return NUMBER, _SEPARATORS.sub("", surface)
+    if group == "ratio":
+        return PUNCTUATION, surface
+    if group == "newline":
+        return NEWLINE, "\n"
+    if group == "command":
+        return _command(surface)
+    if surface == "**":
+        return (OPERATOR, "^") if _is_power(match, gap) else (-1, "")
+    return _sign(surface)
+
+
+def _command(surface: str) -> tuple[int, str]:
+    if surface in _COMMAND_OPERATORS:
+        return OPERATOR, _COMMAND_OPERATORS[surface]
+    if surface in _COMMAND_RELATIONS:
+        return RELATION, _COMMAND_RELATIONS[surface]
+    return COMMAND, surface
+
+
+def _sign(surface: str) -> tuple[int, str]:
+    if surface in _OPERATORS:
+        return OPERATOR, _OPERATORS[surface]
+    if surface in _RELATIONS:
+        return RELATION, _RELATIONS[surface]
+    if surface in _VULGAR:
+        return NUMBER, _VULGAR[surface]
+    if surface == "&":  # alignment in LaTeX: it only marks a column
+        return -1, ""
+    return PUNCTUATION, surface
+
+
+def _is_power(match: re.Match[str], gap: int) -> bool:
+    """`2**3` is a power; the stars of `**bold**` touch a blank or a border on one side."""
+    before, after = match.start() - 1, match.end()
+    text = match.string
+    return (
+        gap == TIGHT
+        and before >= 0
+        and after < len(text)
+        and (text[before].isalnum() or text[before] == ")")
+        and (text[after].isdigit() or text[after] in "(-")
+        and text.count("**", max(0, before - 40), before) % 2 == 0
+    )

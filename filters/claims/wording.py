@@ -1,0 +1,131 @@
+"""The words of arithmetic: numbers, fractions, units, fillers, and the cues of doubt.
+
+These tables hold general English and metric or imperial facts only; a word that is missing makes a claim
+`not_checkable`, never false.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+
+NUMBER_WORDS = {word: value for value, word in enumerate(_ONES.split())} | {
+    word: 10 * (index + 2) for index, word in enumerate(_TENS.split())
+}
+SCALE_WORDS = {
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+FRACTION_WORDS = {"half": Fraction(1, 2), "halves": Fraction(1, 2)} | {
+    name + ending: Fraction(1, value)
+    for value, names in {
+        3: ("third",),
+        4: ("quarter", "fourth"),
+        5: ("fifth",),
+        6: ("sixth",),
+        7: ("seventh",),
+        8: ("eighth",),
+        9: ("ninth",),
+        10: ("tenth",),
+        100: ("hundredth",),
+    }.items()
+    for name in names
+    for ending in ("", "s")
+}
+MULTIPLE_WORDS = {"twice": 2, "double": 2, "thrice": 3, "triple": 3, "quadruple": 4}
+
+# Units whose ratio is exact by definition. Months and years are left out: how long they are depends.
+_EXACT_UNITS = {
+    "time": {
+        1: "second seconds sec secs s",
+        60: "minute minutes min mins",
+        3600: "hour hours hr hrs h",
+        86400: "day days",
+        604800: "week weeks",
+    },
+    "metric length": {1: "mm millimeter millimeters", 10: "cm centimeter centimeters",
+                      1000: "m meter meters metre metres", 10**6: "km kilometer kilometers"},
+    "imperial length": {1: "inch inches", 12: "foot feet ft", 36: "yard yards yd", 63360: "mile miles"},
+    "metric mass": {1: "mg milligram milligrams", 1000: "g gram grams", 10**6: "kg kilogram kilograms"},
+    "imperial mass": {1: "ounce ounces oz", 16: "pound pounds lb lbs", 32000: "ton tons"},
+    "metric volume": {1: "ml mL milliliter milliliters", 1000: "l L liter liters litre litres"},
+    "imperial volume": {1: "teaspoon teaspoons", 3: "tablespoon tablespoons", 48: "cup cups",
+                        96: "pint pints", 192: "quart quarts", 768: "gallon gallons"},
+    "money": {1: "cent cents penny pennies", 100: "dollar dollars"},
+    "count": {2: "pair pairs", 12: "dozen dozens", 144: "gross"},
+}  # fmt: skip
+UNITS: dict[str, tuple[str, int]] = {
+    word: (dimension, factor)
+    for dimension, scale in _EXACT_UNITS.items()
+    for factor, words in scale.items()
+    for word in words.split()
+}
+# A single letter is a unit only when it stands apart from its number: "5 m", but "5m" may be a product.
+ATTACHED_UNITS = frozenset(
+    "cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm".split()
+)
+
+OPERATOR_WORDS = {
+    "plus": "+",
+    "minus": "-",
+    "times": "*",
+    "mod": "mod",
+    "modulo": "mod",
+}
+STOP_WORDS = frozenset(
+    """is are was were be been being am equal equals equaling makes make making gives give giving gets get
+    getting yields yield totals means mean becomes become came comes come amounts adds add added results result
+    leaves leave leaving and or but so then thus hence therefore for in on at to from of with by into as than that
+    which who whom this these those there here it its he she they we you his her their our your my if while when
+    where because since although though however until before after during between have has had do does did will
+    would can could should may might must plus minus times multiplied multiply divided divide subtracted subtract
+    more less fewer greater mod modulo remainder not no let per about approximately roughly around nearly almost
+    i""".split()
+)
+FILLERS = frozenset(
+    "a an the total of exactly just only another about approximately approx roughly around nearly almost some "
+    "additional now simply value sum result".split()
+)
+APPROXIMATE_WORDS = frozenset("about approximately approx roughly around nearly almost".split())
+# A number right after one of these is a name, as in "day 2" or "option 3".
+LABEL_WORDS = frozenset(
+    """day days week month year hour minute step case option question problem part room house number no chapter
+    page figure table equation round game test box bag team group level grade row column item person player
+    section method scenario line age ages approach way stage phase trip quarter season set point class task
+    example exercise rule condition statement lemma claim sample type plan""".split()
+)
+# Words after which a calculation begins afresh: what stands before them does not change its value.
+CLEAN_WORDS = frozenset(
+    """so thus therefore hence then since because that and but as get have know calculate find compute is are be
+    equals gives now where means just also which we has had was were like using be""".split()
+)
+
+APPROXIMATE = re.compile(
+    r"\b(?:approx\w*|about|roughly|around|nearly|almost|round(?:s|ed|ing)?|whole|nearest|estimat\w+|truncat\w+|"
+    r"integer part|ceiling|floor|ceil|up to)\b",
+    re.IGNORECASE,
+)
+DOUBT = re.compile(
+    r"\?|\b(?:not|isn['’]t|aren['’]t|doesn['’]t|don['’]t|won['’]t|cannot|can['’]t|never|false|wrong|incorrect\w*|"
+    r"mistake\w*|error\w*|contradict\w*|impossible|invalid|inconsistent|fails?|violat\w+|absurd|too (?:big|small|"
+    r"large|high|low|much|many|few)|if|suppose|supposing|assum\w+|imagine|pretend|would|were to|whether|"
+    r"instead of|rather than|unless|guess|try|trying|claims?|no)\b|≠|\\neq?\b",
+    re.IGNORECASE,
+)
+CORRECTION = re.compile(
+    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|i made (?:a|an) (?:mistake|error)|"
+    r"made (?:a|an) (?:\w+ )?(?:mistake|error)|that(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|"
+    r"a mistake|an error)|this is (?:not (?:right|correct)|wrong|incorrect)|not correct|incorrect|"
+    r"let me (?:re\w+|correct|fix|check|try)|let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|"
+    r"correct|fix))\b|(?:^|[.!?\n]\s{0,3})(?:actually|no|hmm)\b",
+    re.IGNORECASE,
+)
