@@ -1,0 +1,129 @@
+"""One spelling for the many ways in which models and data sets write the same mathematics.
+
+Everything here is text to text, linear in the length, and keeps the meaning: what is cut away (sizes of
+brackets, fonts, thin spaces, the dollar signs of LaTeX) never carries any.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUPERSCRIPT = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_SUBSCRIPT = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
+_VULGAR = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞])")
+
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "⁄": "/", "÷": "/", "∕": "/",
+        "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
+        "π": r"\pi ", "√": r"\sqrt", "∞": r"\infty ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
+        "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "θ": r"\theta ", "⟨": r"\langle ", "⟩": r"\rangle ",
+        "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
+    }
+)  # fmt: skip
+
+_ALIASES = {
+    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "leq": r"\le", "leqslant": r"\le",
+    "geq": r"\ge", "geqslant": r"\ge", "neq": r"\ne", "varnothing": r"\emptyset", "lbrace": r"\{",
+    "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "vert": "|", "lvert": "|",
+    "rvert": "|", "mid": "|", "degree": r"^\circ", "cdotp": r"\cdot", "ast": "*", "div": "/",
+    "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
+    "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
+    "ctg": r"\cot", "operatorname": r"\mathrm", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
+    "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
+    "textit": r"\text", "textbf": r"\text", "mathbf": r"\text", "bf": r"\text", "emph": r"\text",
+    "boldsymbol": r"\text", "mathsf": r"\text", "mathop": r"\text", "overrightarrow": r"\vec",
+}  # fmt: skip
+_DROPPED = frozenset(
+    ["left", "right", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl", "Biggr", "big", "Big", "bigg", "Bigg", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "hfill", "boxed", "fbox", "middle", "nonumber", "mleft", "mright"]
+)
+_SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", "thickspace"])
+
+_COMMAND = re.compile(r"\\(?:([A-Za-z]+)|([,;:!> ~]))")
+_DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
+_THOUSANDS_BRACE = re.compile(r"\{\s*,\s*\}")
+_SPACE = re.compile(r"[ \t\r\n\f\v]+")
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("__", "__"),
+    ("`", "`"),
+    ('"', '"'),
+)
+_DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]")
+_EDGE = " \t\r\n.,;:"
+
+
+def clean(answer: str) -> str:
+    """The answer in one spelling: ASCII digits and signs, LaTeX for what ASCII lacks, no wrappers.
+
+    `\\,` and the other thin spaces become one space, `\\!` nothing; `\\mathrm`, `\\textbf` and their like
+    become `\\text`; a closing full stop goes.
+    """
+    if not answer.isascii():
+        answer = _ascii(answer)
+    text = unwrap(answer)
+    if "\\" in text:
+        text = _COMMAND.sub(_plain_command, _DELIMITER.sub("", text))
+    if "{" in text:
+        text = _THOUSANDS_BRACE.sub(",", text)
+    if "$" in text:
+        text = _without_math_shift(text)
+    if "circ" in text:
+        text = _DEGREE.sub(r"^\\circ ", text)
+    text = text.replace("~", " ").replace("**", "^" if _is_power(text) else "")
+    return unwrap(_SPACE.sub(" ", text))
+
+
+def unwrap(text: str) -> str:
+    """Cut white space, closing punctuation and pairs of math, bold, code and quotation marks off the ends."""
+    while True:
+        text = text.strip(" \t\r\n").rstrip(_EDGE).lstrip(" \t\r\n:")
+        for left, right in _WRAPPERS:
+            inner = text[len(left) : len(text) - len(right)]
+            if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
+                if left in inner or right in inner:
+                    continue
+                text = inner
+                break
+        else:
+            return text
+
+
+def _ascii(text: str) -> str:
+    text = _VULGAR.sub(" ", text)
+    text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
+    text = _SUBSCRIPT.sub(lambda match: "_{" + match[0].translate(_SUBSCRIPTS) + "}", text)
+    return unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS)
+
+
+def _plain_command(match: re.Match[str]) -> str:
+    name, space = match[1], match[2]
+    if space is not None:
+        return "" if space == "!" else " "
+    if name in _DROPPED:
+        return " " if name in ("boxed", "fbox") else ""
+    if name in _SPACES:
+        return " "
+    return _ALIASES.get(name, match[0])
+
+
+def _without_math_shift(text: str) -> str:
+    r"""Drop the dollar signs of LaTeX, in pairs; what is left over, and `\$`, is money and stays."""
+    parts = re.split(r"(?<!\\)\$", text)
+    if len(parts) % 2 == 0:  # an odd sign: "$18" or "cost: $18 per $x$" is left to the units
+        return text.replace("$$", "") if len(parts) > 2 else text
+    return "".join(parts)
+
+
+def _is_power(text: str) -> bool:
+    """Whether `**` stands between operands, as in `2**10`, and is no bold mark."""
+    before, _, after = text.partition("**")
+    return bool(before) and before[-1].isalnum() and bool(after) and (after[0].isalnum() or after[0] in "(-{")
