@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 FULL_MARKS = 1.0  # partial credit rewards form, it proves nothing
-_PROBE_SEED, _PROBE_ENTRIES = 20, 3
+_PROBE_SEED, _PROBE_ENTRIES = 20, 2
 _GARBAGE = ("", " ", "zzqx", "zzqx 17 zzqx", "[]", "I do not know.")
 _EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|literal_eval|lambdify|pickle)\b")
 _MAX_EXPRESSION = 1000  # characters

@@ -1,0 +1,285 @@
+"""Reward functions for reinforcement learning, with the signature that TRL's `GRPOTrainer` calls.
+
+    trainer = GRPOTrainer(..., reward_funcs=[math_reward, code_reward], train_dataset=rl)
+
+Each takes `prompts` and `completions` (texts or message lists) and the columns of the `rl` config as keyword
+lists, of which `answer`, `info` (JSON text), `domain` and `verifier` are read, and returns one reward a row:
+
+- 1.0 for a `correct` completion; 0.0 for `wrong`, `unparsed`, `timeout`, and a reasoning block left open;
+- None where the verifier is at fault (`error`) or the row is of another domain: TRL leaves such a row out.
+
+The verifiers are those of the pipeline, so a reward and a verdict never disagree. Hostile completions are
+judged in worker processes that can be killed; they start at the first row that needs one and end with the
+process. The functions are safe in threads; from async code use `in_thread`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import logging
+import math
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+from proofmill.data.errors import RecipeError
+from proofmill.filters.domains import verifier_for
+from proofmill.filters.reasoning import split_think
+from proofmill.filters.verdicts import CORRECT, ERROR, Problem, Verdict
+from proofmill.filters.verification import Job, Judge
+
+LONG2SHORT_STRENGTH = 0.2
+"""λ of the Long2Short shift (VibeThinker-3B, arXiv 2606.16140)."""
+
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
+_judges: dict[int, Judge] = {}  # by process id: a forked child must not use its parent's workers
+
+
+class RewardFunction(Protocol):
+    """What TRL calls: prompts, completions and the data set's columns in, one reward a row out."""
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
+    ) -> list[float | None]:
+        """One reward a row, None where there is none."""
+
+
+def math_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Mathematical accuracy: the final answer equals `answer`."""
+    return _domain_rewards("math", prompts, completions, columns)
+
+
+def code_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Programming correctness: the program passes every test of `info`, in the sandbox."""
+    return _domain_rewards("code", prompts, completions, columns)
+
+
+def logic_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Logical consistency: the scorer of `info["task"]` gives the answer full marks."""
+    return _domain_rewards("logic", prompts, completions, columns)
+
+
+def choice_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """The option chosen is `answer`."""
+    return _domain_rewards("choice", prompts, completions, columns)
+
+
+def instruction_reward(
+    prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
+) -> list[float | None]:
+    """Every constraint of `info["constraints"]` holds."""
+    return _domain_rewards("instruction", prompts, completions, columns)
+
+
+def make_combined_reward(
+    *,
+    programming: float = 1.0,
+    mathematics: float = 1.0,
+    logic: float = 1.0,
+    choice: float = 1.0,
+    instruction: float = 1.0,
+    long2short_strength: float = 0.0,
+    think_prefilled: bool = False,
+) -> RewardFunction:
+    """One reward function for a data set of several domains.
+
+    Args:
+        programming, mathematics, logic, choice, instruction: what a correct completion is worth.
+        long2short_strength: λ of the Long2Short shift among the correct completions of a prompt; 0 is off.
+            Lengths are tokens where the trainer passes `completion_ids`, else characters.
+        think_prefilled: the chat template opens the think block in the prompt, so a completion without a
+            closing tag never left it. (A text prompt that ends in `<think>` is seen without this.)
+
+    Rows of a domain that has no weight here count 1.0.
+    """
+    weights = {"code": programming, "math": mathematics, "logic": logic}
+    weights |= {"choice": choice, "instruction": instruction}
+
+    def combined_reward(
+        prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
+    ) -> list[float | None]:
+        domains = columns.get("domain") or columns.get("verifier") or [None] * len(prompts)
+        scores = _scores(domains, prompts, completions, columns, think_prefilled)
+        rewards = [
+            None if score is None else score * weights.get(domain or "", 1.0)
+            for score, domain in zip(scores, domains, strict=True)
+        ]
+        if not long2short_strength:
+            return rewards
+        groups = [_key(prompt) for prompt in prompts]
+        correct = [bool(score) for score in scores]
+        lengths = [len(item) for item in columns.get("completion_ids") or map(_text, completions)]
+        return long2short(rewards, lengths, groups, correct=correct, strength=long2short_strength)
+
+    return combined_reward
+
+
+combined_reward = make_combined_reward()
+"""All domains, each worth 1.0; the column `domain` (or `verifier`) tells them apart."""
+
+
+def long2short(
+    rewards: Sequence[float | None],
+    lengths: Sequence[int],
+    groups: Sequence[Hashable],
+    *,
+    correct: Sequence[bool] | None = None,
+    strength: float = LONG2SHORT_STRENGTH,
+) -> list[float | None]:
+    """Shift reward from long to short among the correct trajectories of one prompt.
+
+    r_i' = r_i + λ (s_i - s̄) / max_j |s_j - s̄| with s_i = 1 / L_i (VibeThinker-3B, arXiv 2606.16140). Wrong
+    trajectories stay as they are, and the shifts of a prompt sum to zero.
+
+    Args:
+        rewards: one a trajectory; None stays None.
+        lengths: tokens (or any unit) of each trajectory; 0 counts as 1.
+        groups: what tells the prompts apart.
+        correct: which trajectories are correct; by default those with a reward above 0.
+        strength: λ, the largest shift.
+    """
+    if correct is None:
+        correct = [reward is not None and reward > 0 for reward in rewards]
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, (group, right) in enumerate(zip(groups, correct, strict=True)):
+        if right and rewards[row] is not None:
+            members[group].append(row)
+    shifted = list(rewards)
+    for rows in members.values():
+        shortness = [1 / max(1, lengths[row]) for row in rows]
+        mean = math.fsum(shortness) / len(rows)
+        widest = max(abs(value - mean) for value in shortness)
+        for row, value in zip(rows, shortness, strict=True):
+            shift = strength * (value - mean) / widest if widest > mean * 1e-12 else 0.0
+            shifted[row] = (rewards[row] or 0.0) + shift
+    return shifted
+
+
+def mgpo_weight(accuracy: float, gamma: float = 1.0) -> float:
+    """The weight of a prompt in MGPO (VibeThinker-1.5B, arXiv 2511.06221), largest where half are right.
+
+    w = exp(-γ KL(p ‖ 0.5)), KL = p ln(p / 0.5) + (1 - p) ln((1 - p) / 0.5), natural logarithms.
+
+    Args:
+        accuracy: p, the share of correct trajectories, in [0, 1].
+        gamma: γ ≥ 0; 0 weighs all prompts alike.
+
+    Raises:
+        ValueError: `accuracy` is no share.
+    """
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy must lie in [0, 1], got {accuracy}")
+    divergence = sum(share * math.log(2 * share) for share in (accuracy, 1 - accuracy) if share > 0)
+    return math.exp(-gamma * divergence)
+
+
+def in_thread(reward: RewardFunction) -> Callable[..., Awaitable[list[float | None]]]:
+    """The reward as a coroutine function, which does not block the event loop; TRL takes these too."""
+
+    async def call(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        return await asyncio.to_thread(reward, prompts, completions, **columns)
+
+    call.__name__ = getattr(reward, "__name__", "reward")
+    return call
+
+
+def _domain_rewards(
+    domain: str, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]
+) -> list[float | None]:
+    domains = columns.get("domain") or [domain] * len(prompts)
+    mine = [name if name == domain else None for name in domains]
+    return _scores(mine, prompts, completions, {"verifier": domains} | dict(columns), False)
+
+
+def _scores(
+    domains: Sequence[str | None],
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    columns: Mapping[str, Any],
+    think_prefilled: bool,
+) -> list[float | None]:
+    """1.0 correct, 0.0 not, None where there is no verdict; rows without a domain have none."""
+    rows = len(prompts)
+    scores: list[float | None] = [None] * rows
+    jobs: list[Job | None] = [None] * rows
+    names, answers, infos = (columns.get(name) or [None] * rows for name in ("verifier", "answer", "info"))
+    for row in range(rows):
+        problem = _problem(domains[row], prompts[row], answers[row], infos[row])
+        verifier = str(names[row] or domains[row])
+        if problem is None or not _known(verifier):
+            continue
+        opened = think_prefilled or _ends_in_think(prompts[row])
+        think = split_think(_text(completions[row]), opened=opened)
+        if think.closed:
+            jobs[row] = Job(verifier, None, problem, think.rest)
+        else:
+            scores[row] = 0.0
+    if any(jobs):
+        verdicts = (verdict for verdict, _ in _judge().judge(jobs))
+        scores = [
+            _score(verdict) if job else old for job, old, verdict in zip(jobs, scores, verdicts, strict=True)
+        ]
+    return scores
+
+
+def _score(verdict: Verdict | None) -> float | None:
+    if verdict is None or verdict.verdict == ERROR:
+        return None
+    return float(verdict.verdict == CORRECT)
+
+
+def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem | None:
+    """The row's problem; None where it has no domain or its info can't be read."""
+    if domain is None:
+        return None
+    try:
+        fields = orjson.loads(info) if isinstance(info, str) and info else info or {}
+    except orjson.JSONDecodeError:
+        return None
+    gold = None if answer is None else str(answer)
+    return Problem(domain, _text(prompt), gold, fields) if isinstance(fields, dict) else None
+
+
+@functools.cache
+def _known(verifier: str) -> bool:
+    try:
+        verifier_for(verifier)
+    except RecipeError as error:
+        _log.warning("rows of verifier %r get no reward: %s", verifier, error)
+        return False
+    return True
+
+
+def _text(message: Any) -> str:
+    """The text of a prompt or completion: itself, or the content of the last message with one."""
+    if isinstance(message, str):
+        return message
+    contents = [item.get("content") for item in message or [] if isinstance(item, Mapping)]
+    last = next((content for content in reversed(contents) if content), "")
+    if isinstance(last, str):
+        return last
+    return "".join(str(part.get("text") or "") for part in last if isinstance(part, Mapping))
+
+
+def _ends_in_think(prompt: Any) -> bool:
+    return isinstance(prompt, str) and prompt.rstrip().endswith("<think>")
+
+
+def _key(prompt: Any) -> Hashable:
+    return prompt if isinstance(prompt, str) else orjson.dumps(prompt, default=str)
+
+
+def _judge() -> Judge:
+    """This process's judge, started at first use and closed at exit."""
+    with _lock:
+        judge = _judges.get(os.getpid())
+        if judge is None:
+            judge = _judges[os.getpid()] = Judge()
+            atexit.register(judge.close)
+        return judge
