@@ -44,8 +44,9 @@ class Found:
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)|\\boxed\s+(?=[\d-])")
 _HASHES = re.compile(r"^[ \t>*]{0,8}####[ \t]*([^\n]{1,2000})$", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    r"\banswers?(?:[ \t]{1,3}(?:to|for|of)\b[^\n.:=]{1,80})?[ \t*]{0,4}"
-    r"(?:\bis\b|\bare\b|\bmust be\b|\bwould be\b|\bwill be\b|:|=)[ \t*]{0,4}:?[ \t*]{0,4}",
+    r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
+    r"|\b(?:final|correct|the|my|our) answers?(?:[ \t]{1,3}(?:to|for|of)\b[^\n.:=]{1,80}?)?[ \t*]{0,4}"
+    r"(?:\bis\b|\bare\b|\bmust be\b|\bwould be\b|\bwill be\b|(?<=answer):)[ \t*]{0,4}:?[ \t*]{0,4}",
     re.IGNORECASE,
 )
 _ANSWER_LINE = re.compile(
@@ -64,7 +65,8 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _NUMBER = re.compile(r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 _VALUE = r"[-−+]?[$€£]?\\?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?(?:\^\{?-?\d+\}?)?\\?%?"
 _ENDING = re.compile(
-    rf"(?:=|\bis\b|\bare\b|\bequals\b|\bwas\b|\bbe\b|\bgives\b|\bgets\b)[ $*:]{{0,4}}(?P<value>{_VALUE}|\$[^$\n]{{1,200}}\$)"
+    r"(?:=|\bis\b|\bare\b|\bequals\b|\bwas\b|\bbe\b|\bgives\b|\bgets\b)[ $*:]{0,4}"
+    rf"(?P<value>{_VALUE}|\$[^$\n]{{1,200}}\$)"
     r"(?P<unit>[ $*]{0,3}(?:[A-Za-z²³°/%]{1,15}[ $*]{0,3}){0,3})[.!]?\s*\Z"
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")

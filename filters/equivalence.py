@@ -13,17 +13,19 @@ LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the 
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 from proofmill.filters import evaluation
-from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError, parse
-from proofmill.filters.quantities import Unit, based_value, colon_form, split_percent, split_unit
+from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError
+from proofmill.filters.grammar import parse
+from proofmill.filters.mathverify import library_equal, library_parse
+from proofmill.filters.quantities import based_value, colon_form, split_percent, split_unit
+from proofmill.filters.rationals import rational, terminates
 from proofmill.filters.structures import Shape, UnreadableError, shape
+from proofmill.filters.units import Unit
 
 _DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 _MAX_MATCHED = 24  # items of collections whose order must be found
@@ -218,7 +220,7 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
             left = Node("mul", (left, Node("number", (), scale)))
         return evaluation.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
     except NotCoveredError:
-        return scale == 1 and _library_equal(a, b)
+        return scale == 1 and library_equal(a, b)
 
 
 def _rational(text: str) -> Fraction | None:
@@ -226,7 +228,7 @@ def _rational(text: str) -> Fraction | None:
     if based is not None:
         return Fraction(based)
     try:
-        return evaluation.rational(parse(text))
+        return rational(parse(text))
     except NotCoveredError:
         return None
 
@@ -235,7 +237,7 @@ def _rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
     """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
     for text, decimal, exact in ((a, x, y), (b, y, x)):
         places = _decimal_places(text)
-        if places and not _terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
+        if places and not terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
             return True
     return False
 
@@ -255,14 +257,6 @@ def _decimal_places(text: str) -> int:
     return len(match[1]) if match and len(digits) >= _EXACT_DIGITS else 0
 
 
-def _terminates(value: Fraction) -> bool:
-    denominator = value.denominator
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
-    return denominator == 1
-
-
 def _is_value(text: str) -> bool:
     if colon_form(text) is not None or "\\infty" in text:
         return True
@@ -272,42 +266,7 @@ def _is_value(text: str) -> bool:
     except TooCostlyError:
         return True
     except NotCoveredError:
-        return _library_parse(bare) is not None
-
-
-def _library_equal(a: str, b: str) -> bool:
-    """math-verify's verdict on what only its grammar covers, unless the numbers differ plainly."""
-    gold, answer = _library_parse(a), _library_parse(b)
-    if gold is None or answer is None:
-        return False
-    return not _library_differ(gold, answer) and bool(_library().verify(gold, answer, timeout_seconds=None))
-
-
-def _library_differ(gold: Any, answer: Any) -> bool:
-    """Whether two closed forms differ beyond rounding, which math-verify's six places would hide."""
-    try:
-        x, y = complex(gold.evalf(30)), complex(answer.evalf(30))
-    except (TypeError, ValueError, AttributeError, ArithmeticError):
-        return False
-    return abs(x - y) > 1e-9 * max(abs(x), abs(y))
-
-
-@lru_cache(maxsize=4096)
-def _library_parse(text: str) -> Any | None:
-    library = _library()
-    config = [library.LatexExtractionConfig(boxed_match_priority=-1)]
-    found = library.parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-    return found[0] if found else None
-
-
-@lru_cache(maxsize=1)
-def _library() -> Any:
-    """math-verify, loaded late: most answers never need it, and it brings sympy."""
-    import math_verify  # type: ignore[import-untyped]
-
-    for name in ("math_verify.parser", "math_verify.grader"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # it warns that its alarms are off, which is meant
-    return math_verify
+        return library_parse(bare) is not None
 
 
 def _plain(text: str) -> bool:

@@ -1,6 +1,6 @@
-"""Exact and high-precision values of expressions, each at a bounded cost.
+"""High-precision values of expressions, at a bounded cost.
 
-Two expressions are taken as equal when their exact rational values are, or else when they agree to far more
+Two expressions are taken as equal when they agree to far more
 digits than their size could hide a difference in, at every one of several points for their letters. That is
 a probabilistic identity test in the manner of Schwartz and Zippel; no simplification is needed, so its cost
 is bounded.
@@ -9,16 +9,14 @@ is bounded.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError
+from proofmill.filters.rationals import MAX_FACTORIAL
 
-_MAX_BITS = 20_000  # of an exact numerator or denominator
-_MAX_FACTORIAL = 3_000
 _MAX_MAGNITUDE = 100_000  # bits of the largest or smallest power that is computed
 _MAX_DIGITS = 4_000
 _DIGITS = 50
@@ -27,98 +25,6 @@ _POINTS = 5
 
 class UndefinedError(ArithmeticError):
     """The expression has no finite value here."""
-
-
-def rational(node: Node) -> Fraction | None:
-    """The exact value, or None where it is irrational, infinite, undefined or has letters.
-
-    Raises:
-        TooCostlyError: the value has too many digits.
-    """
-    rule = _RATIONAL.get(node.op)
-    if isinstance(node.value, Fraction):
-        return node.value
-    if rule is None:
-        return None
-    values: list[Fraction] = []
-    for argument in node.args:
-        value = rational(argument)
-        if value is None:
-            return None
-        values.append(value)
-    result = rule(*values)
-    if result is not None and max(_bits(result)) > _MAX_BITS:
-        raise TooCostlyError("too many digits")
-    return result
-
-
-def _bits(value: Fraction) -> tuple[int, int]:
-    return value.numerator.bit_length(), value.denominator.bit_length()
-
-
-def _divide(upper: Fraction, lower: Fraction) -> Fraction | None:
-    return upper / lower if lower else None
-
-
-def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if base == 0 and exponent <= 0:
-        return None
-    if exponent.denominator != 1:
-        return _root(_power(base, Fraction(exponent.numerator)), Fraction(exponent.denominator), real=False)
-    if base not in (0, 1, -1) and abs(exponent) * max(_bits(base)) > _MAX_BITS:
-        raise TooCostlyError("too big a power")
-    return base ** (exponent.numerator % 2 if base in (1, -1) else exponent.numerator)
-
-
-def _root(value: Fraction | None, degree: Fraction, *, real: bool = True) -> Fraction | None:
-    """The exact root where it is rational; of a negative value only odd roots asked for as real ones."""
-    if value is None or degree.denominator != 1 or not 0 < degree < 100:
-        return None
-    if value < 0:
-        positive = _root(-value, degree) if real and degree.numerator % 2 else None
-        return None if positive is None else -positive
-    upper, lower = (_integer_root(part, degree.numerator) for part in (value.numerator, value.denominator))
-    return None if upper is None or lower is None else Fraction(upper, lower)
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-    if degree == 2:
-        root = math.isqrt(value)
-        return root if root * root == value else None
-    low, high = 0, 1 << (value.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if middle**degree <= value else (low, middle - 1)
-    return low if low**degree == value else None
-
-
-def _factorial(value: Fraction) -> Fraction | None:
-    if value.denominator != 1 or value < 0:
-        return None
-    if value > _MAX_FACTORIAL:
-        raise TooCostlyError("too big a factorial")
-    return Fraction(math.factorial(value.numerator))
-
-
-def _binomial(upper: Fraction, lower: Fraction) -> Fraction | None:
-    if upper.denominator != 1 or lower.denominator != 1 or not 0 <= lower <= upper:
-        return None
-    if upper > _MAX_BITS:
-        raise TooCostlyError("too big a binomial")
-    return Fraction(math.comb(upper.numerator, lower.numerator))
-
-
-_RATIONAL: Mapping[str, Callable[..., Fraction | None]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "neg": lambda a: -a,
-    "div": _divide,
-    "pow": _power,
-    "root": _root,
-    "factorial": _factorial,
-    "binomial": _binomial,
-}
 
 
 def symbols(node: Node) -> frozenset[str]:
@@ -283,7 +189,7 @@ def _numeric_root(value: Any, degree: Any) -> Any:
 
 
 def _numeric_factorial(value: Any) -> Any:
-    if abs(value) > _MAX_FACTORIAL:
+    if abs(value) > MAX_FACTORIAL:
         raise TooCostlyError("too big a factorial")
     return mpmath.factorial(value)
 
@@ -323,4 +229,7 @@ _NUMERIC: Mapping[str, Callable[..., Any]] = {
     "arcsin": mpmath.asin,
     "arccos": mpmath.acos,
     "arctan": mpmath.atan,
-} | {name: _small(getattr(mpmath, name)) for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth"]}
+} | {
+    name: _small(getattr(mpmath, name))
+    for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth"]
+}

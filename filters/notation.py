@@ -21,7 +21,8 @@ _SIGNS = str.maketrans(
         "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
         "π": r"\pi ", "√": r"\sqrt", "∞": r"\infty ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
         "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
-        "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "θ": r"\theta ", "⟨": r"\langle ", "⟩": r"\rangle ",
+        "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "θ": r"\theta ",
+        "⟨": r"\langle ", "⟩": r"\rangle ",
         "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
     }
 )  # fmt: skip
@@ -39,7 +40,11 @@ _ALIASES = {
     "boldsymbol": r"\text", "mathsf": r"\text", "mathop": r"\text", "overrightarrow": r"\vec",
 }  # fmt: skip
 _DROPPED = frozenset(
-    ["left", "right", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl", "Biggr", "big", "Big", "bigg", "Bigg", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "hfill", "boxed", "fbox", "middle", "nonumber", "mleft", "mright"]
+    re.findall(
+        r"\w+",
+        "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg displaystyle "
+        "textstyle scriptstyle limits nolimits hfill boxed fbox middle nonumber mleft mright",
+    )
 )
 _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", "thickspace"])
 

@@ -21,6 +21,7 @@ from typing import Literal
 from proofmill.filters.expressions import MAX_LENGTH, TooCostlyError
 from proofmill.filters.notation import clean
 from proofmill.filters.quantities import plain_text
+from proofmill.filters.wording import bare, synonym, word_key
 
 Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "empty"]
 _MAX_ITEMS = 200
@@ -48,15 +49,11 @@ class Shape:
     name: str = ""
 
 
-_ADVERB = re.compile(
-    r"^(?:approximately|approx\.?|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
-    r"|equal to|equals|\\approx|~|=)\s*",
-    re.IGNORECASE,
-)
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
 _NAME = re.compile(
-    r"(?:\\?[A-Za-z]{1,12}(?:_(?:\w|\{\w{1,12}\}))?'{0,2}(?:\(\w{1,3}(?:, ?\w){0,3}\))?|[A-Za-z][A-Za-z' ]{0,60}"
-    r"|\\(?:angle|text|triangle|overline|vec|widehat) ?\{?[A-Za-z ]{1,60}\}?|\(\w(?:, ?\w){1,3}\)|\|[A-Z]{1,3}\|)\Z"
+    r"(?:\\?[A-Za-z]{1,12}(?:_(?:\w|\{\w{1,12}\}))?'{0,2}(?:\(\w{1,3}(?:, ?\w){0,3}\))?"
+    r"|[A-Za-z][A-Za-z' ]{0,60}"
+    r"|\\(?:angle|text|triangle|overline|vec|widehat) ?\{?[A-Za-z ]{1,60}\}?"
+    r"|\(\w(?:, ?\w){1,3}\)|\|[A-Z]{1,3}\|)\Z"
 )
 _MATRIX = re.compile(
     r"\\begin\{[pbB]?(?:matrix|array)\}(?:\{[clr|]{1,20}\})?(.*)\\end\{[pbB]?(?:matrix|array)\}\Z", re.DOTALL
@@ -78,16 +75,6 @@ _CLOSERS = frozenset([")", "]", "}", "\\}", "\\rangle"])
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
-_SYNONYMS = {
-    "empty": ("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set",
-              "the empty set", "there is no solution", "there are no solutions", "no such value", "no such number",
-              "no real root", "no real roots", "no answer exists", "no values", "null set", "\\emptyset"),
-    "reals": ("all real numbers", "all reals", "real numbers", "any real number", "every real number", "\\mathbb{r}"),
-    "undefined": ("dne", "does not exist", "undefined", "not defined", "limit does not exist"),
-    "infinity": ("infinity", "\\infty", "+\\infty", "positive infinity", "infinite", "infinitely many"),
-}  # fmt: skip
-_SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts}
-
 
 @lru_cache(maxsize=16_384)
 def shape(answer: str) -> Shape:
@@ -103,22 +90,23 @@ def shape(answer: str) -> Shape:
 
 
 def _read(text: str, depth: int) -> Shape:
-    text = _bare(text)
+    text = bare(text)
     if not text:
         raise UnreadableError("empty")
     if depth > 8:
         raise TooCostlyError("nested too deep")
-    if (synonym := _SYNONYM.get(plain_text(text).lower())) is not None:
-        return _special(synonym)
-    tokens = _TOKEN.findall(_joined(text) if not depth else text)
-    _check_balance(tokens)
+    if name := synonym(text):
+        return _special(name)
+    pieces = _TOKEN.findall(_joined(text) if not depth else text)
+    _check_balance(pieces)
     for reader in (_sequence, _union, _relation, _bracketed, _matrix):
-        result = reader(tokens, depth)
+        result = reader(pieces, depth)
         if result is not None:
             return result
     if "\\pm" in text or "\\mp" in text:
         return _both_signs(text, depth)
-    return _words(text) or Shape("value", "".join(tokens))
+    key = word_key(text)
+    return Shape("words", key) if key else Shape("value", "".join(pieces))
 
 
 def _special(name: str) -> Shape:
@@ -129,28 +117,6 @@ def _special(name: str) -> Shape:
     return Shape("value", "\\infty") if name == "infinity" else Shape("words", name)
 
 
-def _bare(text: str) -> str:
-    """Without leading adverbs and without braces round the whole."""
-    while True:
-        before = text
-        text = _ADVERB.sub("", text, count=1).strip(" .,;")
-        if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
-            text = text[1:-1]
-        if text.startswith("\\text{") and text.endswith("}") and text.count("{") == 1:
-            text = text[6:-1]
-        if text == before:
-            return text
-
-
-def _closing(text: str) -> int:
-    depth = 0
-    for index, sign in enumerate(text):
-        depth += (sign == "{") - (sign == "}")
-        if not depth:
-            return index
-    return -1
-
-
 def _joined(text: str) -> str:
     """Thousands separators cut out, where no bracket makes the comma one of a list."""
     if "," not in text or "(" in text or "[" in text or "{" in text:
@@ -158,34 +124,34 @@ def _joined(text: str) -> str:
     return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
 
 
-def _check_balance(tokens: list[str]) -> None:
+def _check_balance(pieces: list[str]) -> None:
     depth = 0
-    for token in tokens:
-        depth += (token == "{") - (token == "}")
+    for piece in pieces:
+        depth += (piece == "{") - (piece == "}")
         if depth < 0:
             break
     if depth:
         raise UnreadableError("unmatched braces")
 
 
-def _split(tokens: list[str], signs: frozenset[str]) -> tuple[list[str], list[str]]:
-    """The texts between the given tokens outside all brackets, and those tokens."""
+def _split(pieces: list[str], signs: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The texts between the given pieces outside all brackets, and those pieces."""
     depth, parts, found = 0, [[]], []  # type: tuple[int, list[list[str]], list[str]]
-    for token in tokens:
-        if token in _OPENERS:
+    for piece in pieces:
+        if piece in _OPENERS:
             depth += 1
-        elif token in _CLOSERS:
+        elif piece in _CLOSERS:
             depth -= 1
-        if depth <= 0 and token in signs:
-            found.append(token)
+        if depth <= 0 and piece in signs:
+            found.append(piece)
             parts.append([])
         else:
-            parts[-1].append(token)
+            parts[-1].append(piece)
     return ["".join(part).strip() for part in parts], found
 
 
-def _sequence(tokens: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(_or_and(tokens), _SPLITTERS)
+def _sequence(pieces: list[str], depth: int) -> Shape | None:
+    texts, signs = _split(_or_and(pieces), _SPLITTERS)
     texts = [text for text in texts if text]
     if not signs or len(texts) < 2:
         return _read(texts[0], depth + 1) if signs and texts else None
@@ -201,11 +167,11 @@ def _sequence(tokens: list[str], depth: int) -> Shape | None:
     return _collection(items)
 
 
-def _or_and(tokens: list[str]) -> list[str]:
+def _or_and(pieces: list[str]) -> list[str]:
     r"""`\text{ or }` and `\text{ and }` as the words that they are."""
-    text = "".join(tokens)
+    text = "".join(pieces)
     if "\\text" not in text or not ("or" in text or "and" in text):
-        return tokens
+        return pieces
     return _TOKEN.findall(re.sub(r"\\text ?\{\s?,?\s?(or|and)\s?\}", r" \1 ", text))
 
 
@@ -216,15 +182,15 @@ def _collection(items: list[Shape]) -> Shape:
     return flat[0] if len(flat) == 1 else Shape("collection", "", tuple(flat))
 
 
-def _union(tokens: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(tokens, frozenset(["\\cup"]))
+def _union(pieces: list[str], depth: int) -> Shape | None:
+    texts, signs = _split(pieces, frozenset(["\\cup"]))
     if not signs:
         return None
     return Shape("union", "", tuple(_read(text, depth + 1) for text in texts))
 
 
-def _relation(tokens: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(tokens, frozenset(_RELATIONS))
+def _relation(pieces: list[str], depth: int) -> Shape | None:
+    texts, signs = _split(pieces, frozenset(_RELATIONS))
     if not signs or not all(texts):
         return None
     kinds = [_RELATIONS[sign] for sign in signs]
@@ -279,12 +245,12 @@ def _inequality(texts: list[str], kinds: list[str]) -> Shape | None:
     return Shape("group", brackets, (Shape("value", low), Shape("value", high)))
 
 
-def _bracketed(tokens: list[str], depth: int) -> Shape | None:
+def _bracketed(pieces: list[str], depth: int) -> Shape | None:
     """A tuple, interval or set where one pair of brackets holds the whole."""
-    opener, closer = tokens[0], tokens[-1]
-    if opener not in _OPENERS or closer not in _CLOSERS or opener == "{" or not _one_pair(tokens):
+    opener, closer = pieces[0], pieces[-1]
+    if opener not in _OPENERS or closer not in _CLOSERS or opener == "{" or not _one_pair(pieces):
         return None
-    inner = [token for token in tokens[1:-1]]
+    inner = pieces[1:-1]
     if opener == "\\{":
         return _set(inner, depth)
     texts, signs = _split(inner, frozenset([",", ";"]))
@@ -295,28 +261,26 @@ def _bracketed(tokens: list[str], depth: int) -> Shape | None:
     return Shape("group", opener + closer, items)
 
 
-def _one_pair(tokens: list[str]) -> bool:
+def _one_pair(pieces: list[str]) -> bool:
     depth = 0
-    for index, token in enumerate(tokens):
-        depth += (token in _OPENERS) - (token in _CLOSERS)
+    for index, piece in enumerate(pieces):
+        depth += (piece in _OPENERS) - (piece in _CLOSERS)
         if depth <= 0:
-            return index == len(tokens) - 1
+            return index == len(pieces) - 1
     return False
 
 
 def _set(inner: list[str], depth: int) -> Shape | None:
     if "\\mid" in inner or "|" in inner or ":" in inner:  # a set by its property
         return None
-    texts, signs = _split(inner, frozenset([",", ";"]))
-    texts = [text for text in texts if text]
+    texts = [text for text in _split(inner, frozenset([",", ";"]))[0] if text]
     if not texts:
         return Shape("empty")
-    del signs
     return _collection([_read(text, depth + 1) for text in texts])
 
 
-def _matrix(tokens: list[str], depth: int) -> Shape | None:
-    match = _MATRIX.match("".join(tokens))
+def _matrix(pieces: list[str], depth: int) -> Shape | None:
+    match = _MATRIX.match("".join(pieces))
     if match is None:
         return None
     rows = [row.split("&") for row in re.split(r"\\\\", match[1]) if row.strip()]
@@ -331,18 +295,3 @@ def _both_signs(text: str, depth: int) -> Shape:
     upper = text.replace("\\pm", "+").replace("\\mp", "-")
     lower = text.replace("\\pm", "-").replace("\\mp", "+")
     return _collection([_read(upper.lstrip("+ "), depth + 1), _read(lower, depth + 1)])
-
-
-def _words(text: str) -> Shape | None:
-    """An answer in words, keyed by its letters; None where it may be mathematics."""
-    plain = plain_text(text)
-    if not _WORDS.match(plain):
-        return None
-    words = [word.strip(".,'-") for word in plain.lower().split()]
-    words = [word for word in words if word not in ("the", "a", "an")] or words
-    if len(words) == 1 and (len(words[0]) < 3 or words[0] in _MATH_WORDS):
-        return None
-    return Shape("words", " ".join(words))
-
-
-_MATH_WORDS = frozenset(["sin", "cos", "tan", "log", "exp", "sqrt", "arcsin", "arccos", "arctan"])

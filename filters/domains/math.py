@@ -105,12 +105,15 @@ def _asks_percent(prompt: str) -> bool:
 
 
 def gold_text(answer: str) -> str:
-    """The answer inside a gold entry, which may be a whole worked solution that marks it."""
+    """The answer inside a gold entry, which may be a worked solution that marks it at its end."""
     answer = answer.strip()
-    if "####" not in answer and "boxed" not in answer and "\n" not in answer and ":" not in answer:
+    if answer.isascii() and answer.isalnum():
         return answer
-    found = answers.find(answer)
-    return found.text if found.rule in ("boxed", "hashes", "answer_is") and found.text else answer
+    _, mark, marked = answer.rpartition("####")
+    if mark:
+        return marked.strip()
+    last = answers.find(answer if "boxed" in answer else answer.rpartition("\n")[2])
+    return last.text if last.text and last.rule in ("boxed", "answer_is") else answer
 
 
 VERIFIER = MathVerifier()
