@@ -1,0 +1,1 @@
+"""The jail for model-written Python."""

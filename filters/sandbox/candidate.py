@@ -1,0 +1,189 @@
+"""The solution's side of a jail: loads the code, then answers with typed data or runs as a program.
+
+Everything in this process may be taken over by the code it loads; nothing here is a secret, and
+nothing the parent concludes depends on this module behaving.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import itertools
+import operator
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from proofmill.filters.sandbox import link, wire
+
+MODULE = "solution"
+MAX_MATERIALISED = 100_000
+_MESSAGE_CHARS = 300
+_LAZY = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
+
+
+def describe(error: BaseException) -> list[Any]:
+    """Class names from the raised one up to BaseException, and the start of the message."""
+    try:
+        message = str(error)[:_MESSAGE_CHARS]
+    except Exception as broken:  # noqa: BLE001 - foreign code: its __str__ may do anything
+        message = type(broken).__name__
+    return [[kind.__name__ for kind in type(error).__mro__[:10]], message]
+
+
+class Space:
+    """The module that setup and solution run in, and the objects in it that can't leave as data."""
+
+    def __init__(self, name: str = MODULE) -> None:
+        self.module = types.ModuleType(name)
+        self.names = self.module.__dict__
+        self.classes: set[str] = set()
+        self._held: dict[int, object] = {}
+        sys.modules[name] = self.module
+
+    def execute(self, source: str, label: str) -> None:
+        """Run `source` in the module."""
+        exec(compile(source, f"<{label}>", "exec", dont_inherit=True), self.names)  # noqa: S102 - the jail's purpose
+
+    def load(self, setup: str, code: str) -> None:
+        """Setup, then solution, then what of setup needs names of the solution."""
+        late = run_setup(setup, self)
+        self.execute(code, MODULE)
+        for statement in late:
+            exec(statement, self.names)  # noqa: S102 - the jail's purpose
+
+    def encode(self, value: object) -> wire.Node:
+        """The value as data, or as a handle where it has no plain form."""
+        return wire.Encoder(self._other).encode(value)
+
+    def decode(self, node: wire.Node) -> Any:
+        """The value that the other side sent."""
+        return wire.Decoder(self._own).decode(node)
+
+    def _other(self, value: object) -> wire.Node:
+        kind = type(value)
+        if kind.__name__ in self.classes and hasattr(value, "__dict__"):
+            return ["o", kind.__name__, wire.Encoder(self._other).encode(dict(vars(value)))]
+        if isinstance(value, _LAZY):
+            items = list(itertools.islice(value, MAX_MATERIALISED))
+            return ["g", [self.encode(item) for item in items]]
+        self._held[id(value)] = value
+        return ["h", id(value), kind.__name__]
+
+    def _own(self, node: list[wire.Node]) -> object:
+        if node[0] == "h":
+            return self._held[node[1]]
+        if node[0] == "n":
+            return self.names[node[1]] if node[1] in self.names else getattr(builtins, node[1])
+        if node[0] == "o":
+            kind = self.names[node[1]]
+            made = object.__new__(kind)
+            made.__dict__.update(self.decode(node[2]))
+            return made
+        raise wire.WireError("unknown tag")
+
+
+def run_setup(setup: str, space: Space) -> list[types.CodeType]:
+    """Run the statements of `setup` up to the first that lacks a name; the rest, compiled, for later."""
+    import ast
+
+    body = ast.parse(setup).body
+    compiled = [compile(ast.Module([node], []), "<setup>", "exec", dont_inherit=True) for node in body]
+    for index, statement in enumerate(compiled):
+        try:
+            exec(statement, space.names)  # noqa: S102 - the jail's purpose
+        except NameError:
+            return compiled[index:]
+        finally:
+            space.classes = {name for name, value in space.names.items() if isinstance(value, type)}
+    return []
+
+
+def _state(value: object) -> object:
+    return [type(value).__name__, dict(vars(value))]
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "getattr": getattr, "setattr": setattr, "getitem": operator.getitem, "setitem": operator.setitem,
+    "delitem": operator.delitem, "len": len, "iter": lambda value: iter(value), "next": next, "str": str,
+    "repr": repr, "bool": bool, "abs": abs, "neg": operator.neg, "state": _state, "add": operator.add,
+    "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "floordiv": operator.floordiv,
+    "mod": operator.mod, "and": operator.and_, "or": operator.or_, "xor": operator.xor, "lt": operator.lt,
+    "le": operator.le, "gt": operator.gt, "ge": operator.ge, "value": lambda value: value,
+}  # fmt: skip
+
+
+def _answer(space: Space, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return compute()
+    except BaseException as error:  # noqa: BLE001 - whatever the solution raises is its answer
+        return {"raised": describe(error)}
+
+
+def _call(space: Space, message: dict[str, Any]) -> dict[str, Any]:
+    positional = [space.decode(node) for node in message["args"]]
+    if message["op"] != "call":
+        return {"ok": space.encode(OPERATIONS[message["op"]](*positional))}
+    keyword = {name: space.decode(node) for name, node in message["kw"].items()}
+    result = space.encode(positional[0](*positional[1:], **keyword))
+    return {"ok": result, "back": _changed(space, positional, message["args"])}
+
+
+def _changed(space: Space, values: list[Any], nodes: list[wire.Node]) -> list[list[Any]]:
+    """Arguments that the call changed in place, as [position, new value]."""
+    changed = []
+    for index, (value, node) in enumerate(zip(values, nodes, strict=True)):
+        if isinstance(node, list) and node[0] in ("l", "d", "s", "B", "Q", "o"):
+            after = space.encode(value)
+            if after != node:
+                changed.append([index, after])
+    return changed
+
+
+def _respond(channel: link.Link, answer: dict[str, Any]) -> None:
+    try:
+        channel.send(link.ANSWER, answer)
+    except (wire.WireError, MemoryError):
+        channel.send(link.ANSWER, {"raised": [["WireError"], "result too large"]})
+
+
+def serve(channel: link.Link, job: dict[str, Any]) -> None:
+    """Load setup and solution, then evaluate expressions and take calls until the parent hangs up."""
+    space = Space()
+
+    def load() -> dict[str, Any]:
+        space.load(job["setup"], job["code"])
+        return {"ok": None}
+
+    loaded = _answer(space, load)
+    channel.send(link.ANSWER, loaded)
+    while "ok" in loaded:
+        kind, message = channel.receive()
+        if kind == link.CALL:
+            _respond(channel, _answer(space, lambda m=message: _call(space, m)))  # type: ignore[misc]
+            continue
+        for source in message:
+            code = compile(source, "<test>", "eval", dont_inherit=True)
+            _respond(channel, _answer(space, lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
+
+
+def run_program(channel: link.Link, job: dict[str, Any]) -> None:
+    """Run the code as a script on standard input; ends the process as the script would."""
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    space, status = Space("__main__"), 0
+    try:
+        space.execute(job["setup"], "setup")
+        space.execute(job["code"], MODULE)
+        threading._shutdown()  # type: ignore[attr-defined] # threads that a script leaves are waited for
+    except SystemExit as leave:
+        status = 0 if leave.code in (None, 0) else 1
+    except BaseException as error:  # noqa: BLE001 - whatever the solution raises ends it
+        status = 1
+        channel.send(link.DONE, {"raised": describe(error)})
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status)

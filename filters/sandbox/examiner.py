@@ -1,0 +1,167 @@
+"""The tests' side: runs tests that come with a data set, in a jail of their own, against stand-ins.
+
+The solution lives in another jail and is reached through the parent, so it can't see, patch or
+outlive the tests; the tests are jailed too, since a data set is not trusted with the machine either.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+import unittest
+from typing import Any
+
+from proofmill.filters.sandbox import candidate, compare, link, remote
+
+_MESSAGE_CHARS = 200
+
+
+class _Score:
+    """Which of the counted tests passed, failed or never ran."""
+
+    def __init__(self) -> None:
+        self.outcome: dict[object, bool] = {}
+        self.first_failure: str | None = None
+
+    def record(self, test: object, error: BaseException | None) -> None:
+        """Count one run of `test`; one failure outweighs any number of passes."""
+        self.outcome[test] = error is None and self.outcome.get(test, True)
+        if error is not None and self.first_failure is None:
+            self.first_failure = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
+
+
+class _Counted:
+    """`with` block around one assertion: records it and goes on after a failure."""
+
+    def __init__(self, score: _Score, test: object) -> None:
+        self._score, self._test = score, test
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if error is not None and not isinstance(error, Exception):
+            return False
+        self._score.record(self._test, error)
+        return True
+
+
+class _Instrument(ast.NodeTransformer):
+    """Gives `==` inside assertions the float tolerance, and counts assertions that nothing catches."""
+
+    def __init__(self, *, count: bool) -> None:
+        self._count = count
+        self.total = 0
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:  # noqa: N802 - named by ast
+        self.generic_visit(node)
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq):
+            function = ast.Name("__same__", ast.Load())
+            return ast.copy_location(ast.Call(function, [node.left, node.comparators[0]], []), node)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802 - named by ast
+        node.test = self.visit(node.test)
+        if not self._count:
+            return node
+        block = ast.parse(f"with __counted__({self.total}): pass").body[0]
+        self.total += 1
+        block.body = [node]  # type: ignore[attr-defined]
+        return ast.fix_missing_locations(ast.copy_location(block, node))
+
+    def visit_Try(self, node: ast.Try) -> ast.AST:  # noqa: N802 - named by ast
+        before, self._count = self._count, False
+        self.generic_visit(node)
+        self._count = before
+        return node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Leave comparisons outside of assertions as they are."""
+        return super().generic_visit(node)
+
+
+class _SolutionModule(types.ModuleType):
+    """`from solution import f`, as some data sets' tests begin."""
+
+    def __init__(self, line: remote.Wire) -> None:
+        super().__init__(candidate.MODULE)
+        self.__dict__["_line"] = line
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _named(self.__dict__["_line"], name)
+
+
+def _named(line: remote.Wire, name: str) -> Any:
+    """The solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
+    return line.call("value", remote.Remote(line, ["n", name], "name"))
+
+
+def _bind(space: candidate.Space, line: remote.Wire, job: dict[str, Any]) -> None:
+    for name in job["names"]:
+        if name in job["under_test"] or name not in space.names:
+            try:
+                space.names[name] = _named(line, name)
+            except Exception:  # noqa: BLE001, S112 - the solution lacks the name: the test that uses it says so
+                continue
+
+
+def _run_strings(space: candidate.Space, tests: list[str], score: _Score) -> None:
+    for index, source in enumerate(tests):
+        tree = ast.fix_missing_locations(_Instrument(count=False).visit(ast.parse(source)))
+        with _Counted(score, index):
+            exec(compile(tree, "<test>", "exec", dont_inherit=True), space.names)  # noqa: S102 - in a jail
+
+
+def _run_function(space: candidate.Space, job: dict[str, Any], score: _Score) -> None:
+    """The data set's own test text: `check(candidate)`, `test_*` functions, unittest classes, bare asserts."""
+    instrument = _Instrument(count=True)
+    tree = ast.fix_missing_locations(instrument.visit(ast.parse(job["test"])))
+    exec(compile(tree, "<tests>", "exec", dont_inherit=True), space.names)  # noqa: S102 - in a jail
+    found = dict(space.names)
+    if callable(found.get("check")) and job["entry_point"]:
+        found["check"](found.get(job["entry_point"]))
+    for name, value in found.items():
+        if name.startswith("test_") and isinstance(value, types.FunctionType):
+            value()
+        if isinstance(value, type) and issubclass(value, unittest.TestCase):
+            _run_case(value, score)
+    if not instrument.total and not score.outcome:
+        score.record("all", None)
+
+
+def _run_case(kind: type[unittest.TestCase], score: _Score) -> None:
+    for method in unittest.defaultTestLoader.getTestCaseNames(kind):
+        with _Counted(score, (kind.__name__, method)):
+            kind(method).debug()
+
+
+def examine(channel: link.Link, job: dict[str, Any]) -> None:
+    """Run the job's tests and report how many passed."""
+    space, score = candidate.Space("tests"), _Score()
+    line = remote.Wire(channel, lambda: _classes(space))
+    space.names["__same__"] = compare.same
+    space.names["__counted__"] = lambda test: _Counted(score, test)
+    sys.modules[candidate.MODULE] = sys.modules["main"] = _SolutionModule(line)
+    report: dict[str, Any] = {"fault": None, "gone": False}
+    try:
+        candidate.run_setup(job["setup"], space)
+        _bind(space, line, job)
+        _run_strings(space, job["tests"], score)
+        if job["test"]:
+            _run_function(space, job, score)
+    except remote.SolutionGone:
+        report["gone"] = True
+    except (remote.CannotSend, ImportError, SyntaxError) as error:
+        report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
+    except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
+        score.record("rest", error)
+    report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
+    channel.send(link.DONE, report)
+
+
+def _classes(space: candidate.Space) -> dict[str, type]:
+    return {name: space.names[name] for name in space.classes if isinstance(space.names.get(name), type)}

@@ -1,0 +1,43 @@
+"""What runs inside a locked-up child: one job, one of three roles, then the end of the process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import site
+import sys
+
+from proofmill.filters.sandbox import candidate, examiner, link
+
+# imported once, before the first fork: what solutions import most, so that no run pays for it
+_WARM = (
+    "abc", "array", "bisect", "calendar", "cmath", "collections", "copy", "dataclasses", "datetime",
+    "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools", "json", "math",
+    "operator", "random", "re", "statistics", "string", "textwrap", "threading", "time", "types",
+    "typing", "unicodedata",
+)  # fmt: skip
+
+
+def warm_up() -> None:
+    """Import the usual modules and fix what would differ from run to run."""
+    for name in _WARM:
+        importlib.import_module(name)
+    site.setquit()  # `exit()` is part of the language for those who write scripts; -S leaves it out
+    sys.set_int_max_str_digits(4300)
+    random.seed(0)  # a verdict must not depend on luck
+
+
+def say(fd: int, fault: dict[str, str]) -> None:
+    """Report that the walls could not be built."""
+    link.Link(fd).send(link.FAULT, fault)
+
+
+def main(fd: int) -> None:
+    """Take the job from the channel and do it; the caller ends the process afterwards."""
+    channel = link.Link(fd)
+    channel.send(link.READY, None)
+    os.environ.update(HOME="/tmp", PATH="/usr/bin:/bin", OPENBLAS_NUM_THREADS="1")  # noqa: S108
+    _, job = channel.receive()
+    roles = {"serve": candidate.serve, "program": candidate.run_program, "examine": examiner.examine}
+    roles[job["role"]](channel, job)

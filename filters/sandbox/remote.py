@@ -1,0 +1,199 @@
+"""Stand-ins, in the jail of the tests, for what the solution's jail can't send as data.
+
+A stand-in forwards what a test does *to* an object (call, attribute, index, length, text). It never
+forwards what a test *expects of* it: comparing with a value of the test is answered here, so an
+object that says it equals everything equals nothing, and no expected value reaches the solution.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from proofmill.filters.sandbox import link, wire
+
+
+class SolutionGone(BaseException):
+    """The solution's process has ended; no test can go on. Not an Exception, so that tests don't catch it."""
+
+
+class RemoteError(Exception):
+    """The solution raised something that has no builtin name."""
+
+
+class CannotSend(BaseException):
+    """A test hands over something that has no typed form: the test can't be run, the trace is not to blame."""
+
+
+class Wire:
+    """The tests' end of the line to the solution."""
+
+    def __init__(self, channel: link.Link, classes: Callable[[], dict[str, type]]) -> None:
+        self._channel = channel
+        self._classes = classes
+
+    def call(self, operation: str, *arguments: object, **keywords: object) -> Any:
+        """Do `operation` in the solution's jail; its result as builtins or a stand-in.
+
+        Raises:
+            SolutionGone: the solution's process has ended.
+            CannotSend: an argument has no typed form.
+            Exception: what the solution raised, where it is a builtin.
+        """
+        try:
+            message = {
+                "op": operation,
+                "args": [self._encode(argument) for argument in arguments],
+                "kw": {name: self._encode(value) for name, value in keywords.items()},
+            }
+            self._channel.send(link.CALL, message)
+        except wire.WireError as error:
+            raise CannotSend(str(error)) from None
+        _, answer = self._channel.receive()
+        if "gone" in answer:
+            raise SolutionGone
+        if "raised" in answer:
+            raise self._raised(*answer["raised"])
+        for index, node in answer.get("back", ()):
+            _restore(arguments[index], self._decode(node))
+        return self._decode(answer["ok"])
+
+    def _raised(self, names: list[str], message: str) -> BaseException:
+        for name in names:
+            kind = self._classes().get(name) or getattr(builtins, str(name), None)
+            if isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError:
+                try:
+                    return kind(message)
+                except TypeError:  # UnicodeDecodeError and such want more than a message
+                    break
+        return RemoteError(f"{names[:1]}: {message}")
+
+    def _encode(self, value: object) -> wire.Node:
+        return wire.Encoder(self._other).encode(value)
+
+    def _decode(self, node: wire.Node) -> Any:
+        return wire.Decoder(self._own).decode(node)
+
+    def _other(self, value: object) -> wire.Node:
+        if isinstance(value, Remote):
+            return object.__getattribute__(value, "_node")
+        name = type(value).__name__
+        if self._classes().get(name) is type(value) and hasattr(value, "__dict__"):
+            return ["o", name, wire.Encoder(self._other).encode(dict(vars(value)))]
+        if isinstance(value, Iterator):
+            return ["l", [self._encode(item) for item in value]]
+        raise wire.WireError(f"a test hands over a {name}, which has no typed form")
+
+    def _own(self, node: list[wire.Node]) -> object:
+        if node[0] == "g":
+            return iter([self._decode(item) for item in node[1]])
+        if node[0] == "o":
+            made = object.__new__(self._classes()[node[1]])
+            made.__dict__.update(self._decode(node[2]))
+            return made
+        if node[0] == "h":
+            return Remote(self, ["h", int(node[1])], str(node[2])[:100])
+        raise wire.WireError("unknown tag")
+
+
+def _restore(argument: Any, now: Any) -> None:
+    """Make the test's own object look as the solution left it."""
+    if isinstance(argument, list | bytearray):
+        argument[:] = now
+    elif isinstance(argument, dict | set):
+        argument.clear()
+        argument.update(now)
+    elif type(argument) is type(now) and hasattr(argument, "__dict__"):
+        argument.__dict__.clear()
+        argument.__dict__.update(vars(now))
+
+
+def _forward(operation: str) -> Callable[..., Any]:
+    def method(self: Remote, *arguments: object) -> Any:
+        return _line(self).call(operation, self, *arguments)
+
+    return method
+
+
+def _both_remote(operation: str) -> Callable[..., Any]:
+    """Between two objects of the solution only: a value of the test must not be shown to either."""
+
+    def method(self: Remote, other: object) -> Any:
+        if not isinstance(other, Remote):
+            return NotImplemented
+        return _line(self).call(operation, self, other)
+
+    return method
+
+
+def _line(remote: Remote) -> Wire:
+    line: Wire = object.__getattribute__(remote, "_wire")
+    return line
+
+
+class Remote:
+    """An object, function or class of the solution, seen from the tests."""
+
+    __slots__ = ("_kind", "_node", "_wire")
+
+    def __init__(self, line: Wire, node: wire.Node, kind: str) -> None:
+        for name, value in (("_wire", line), ("_node", node), ("_kind", kind)):
+            object.__setattr__(self, name, value)
+
+    def __call__(self, *arguments: object, **keywords: object) -> Any:
+        return _line(self).call("call", self, *arguments, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__name__":
+            raise AttributeError(name)
+        return _line(self).call("getattr", self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _line(self).call("setattr", self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Two objects of the solution are equal when class and state are; a value of the test never is."""
+        if self is other:
+            return True
+        if not isinstance(other, Remote):
+            return False
+        mine, theirs = (object.__getattribute__(side, "_node") for side in (self, other))
+        if mine == theirs:
+            return True
+        try:
+            return bool(_line(self).call("state", self) == _line(self).call("state", other))
+        except TypeError:  # an object without a state is equal to itself only
+            return False
+
+    def __hash__(self) -> int:
+        return hash(str(object.__getattribute__(self, "_node")))
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is own or item == own for own in self)
+
+    def __len__(self) -> int:
+        return int(_line(self).call("len", self))
+
+    def __bool__(self) -> bool:
+        return _line(self).call("bool", self) is True
+
+    def __str__(self) -> str:
+        text = _line(self).call("str", self)
+        return text if isinstance(text, str) else ""
+
+    def __iter__(self) -> Iterator[Any]:
+        items = _line(self).call("iter", self)
+        if isinstance(items, Remote):
+            raise TypeError("the solution's object has no usable iterator")
+        return iter(items)
+
+    __repr__ = __str__
+    __getitem__, __setitem__, __delitem__ = _forward("getitem"), _forward("setitem"), _forward("delitem")
+    __next__, __neg__, __abs__ = _forward("next"), _forward("neg"), _forward("abs")
+    __add__, __sub__, __mul__ = _both_remote("add"), _both_remote("sub"), _both_remote("mul")
+    __truediv__, __floordiv__ = _both_remote("truediv"), _both_remote("floordiv")
+    __mod__, __and__ = _both_remote("mod"), _both_remote("and")
+    __or__, __xor__ = _both_remote("or"), _both_remote("xor")
+    __lt__, __le__ = _both_remote("lt"), _both_remote("le")
+    __gt__, __ge__ = _both_remote("gt"), _both_remote("ge")

@@ -1,0 +1,122 @@
+"""The root folder of a jail: an empty tmpfs with read-only mounts of what Python needs, and no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+from proofmill.filters.sandbox import kernel
+
+_LIBRARY_ROOTS = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+_ZONES = "/usr/share/zoneinfo"
+_MOUNT_POINTS = ("/tmp", "/var/tmp", "/mnt", "/sys")  # noqa: S108 - any folder that surely exists
+_PRIVATE = ("site-packages", "dist-packages")  # what else is installed is none of the jail's business
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a file of /proc in one go."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def address_space() -> int:
+    """Bytes of address space this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def needed_paths() -> list[str]:
+    """Folders and files of this interpreter: standard library, shared libraries, time zones."""
+    paths = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), _ZONES}
+    paths |= {str(Path(os.__file__).parent), *(p for p in sys.path if p.endswith("lib-dynload"))}
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        name = line.split(maxsplit=5)[-1]
+        if ".so" in name and name.startswith("/"):
+            folder = str(Path(name).parent)
+            system = (
+                folder.startswith(tuple(root + "/" for root in _LIBRARY_ROOTS)) or folder in _LIBRARY_ROOTS
+            )
+            paths.add(folder if system else name)
+    return _outermost(path for path in paths if os.path.exists(path))
+
+
+def _programs() -> list[str]:
+    shell = os.path.realpath("/bin/sh")
+    return [os.path.realpath(sys.executable), "/bin/sh" if shell == "/bin/sh" else shell]
+
+
+def _outermost(paths: object) -> list[str]:
+    kept: list[str] = []
+    for path in sorted({os.path.realpath(p) for p in paths}):  # type: ignore[attr-defined]
+        if not any(path == other or path.startswith(other + "/") for other in kept):
+            kept.append(path)
+    return kept
+
+
+def build(extra: list[str], *, programs: bool) -> tuple[str, ...]:
+    """Make the jail's root the root of this mount namespace.
+
+    Args:
+        extra: more folders to show read-only.
+        programs: show the interpreter and the shell too, so that a subprocess can be started.
+
+    Returns:
+        The readable paths, as they are called inside.
+
+    Raises:
+        OSError: a mount was refused; the namespace is then in no state to run anything.
+    """
+    shown = _outermost([*needed_paths(), *extra, *(_programs() if programs else [])])
+    sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*shown, *_DEVICES]}
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    root = next(place for place in _MOUNT_POINTS if os.path.isdir(place))
+    kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=1m,nr_inodes=4096,mode=0755")
+    for path, fd in sources.items():
+        _bind(fd, path, root)
+    _links(root)
+    _hide_packages(root)
+    os.makedirs(f"{root}/tmp")
+    os.chdir(root)
+    kernel.pivot_root_here()
+    kernel.lock_mount("/", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV, recursive=False)
+    return tuple(shown) + tuple(device for device in _DEVICES if device != "/dev/null")
+
+
+def _bind(fd: int, path: str, root: str) -> None:
+    target = root + path
+    if os.path.isdir(f"/proc/self/fd/{fd}"):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    kernel.mount(f"/proc/self/fd/{fd}", target, None, kernel.MS_BIND | kernel.MS_REC)
+    device = path in _DEVICES
+    locks = kernel.MS_NOSUID | (0 if device else kernel.MS_RDONLY | kernel.MS_NODEV)
+    kernel.lock_mount(target, locks)
+    os.close(fd)
+
+
+def _links(root: str) -> None:
+    """The links that file names go through: /lib, /bin/sh and their like; and /dev/shm, for semaphores."""
+    for path in (*_LIBRARY_ROOTS, "/bin", "/bin/sh", "/usr/bin/sh", sys.executable):
+        inside = root + path
+        if (
+            os.path.islink(path)
+            and not os.path.lexists(inside)
+            and os.path.exists(root + os.path.realpath(path))
+        ):
+            os.makedirs(os.path.dirname(inside), exist_ok=True)
+            os.symlink(os.readlink(path), inside)
+    os.symlink("/tmp", f"{root}/dev/shm")  # noqa: S108
+
+
+def _hide_packages(root: str) -> None:
+    stdlib = root + os.path.realpath(sysconfig.get_path("stdlib"))
+    for name in _PRIVATE:
+        if os.path.isdir(f"{stdlib}/{name}"):
+            kernel.mount("tmpfs", f"{stdlib}/{name}", "tmpfs", kernel.MS_RDONLY, "size=4k,mode=0555")

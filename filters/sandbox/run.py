@@ -1,0 +1,235 @@
+"""One solution against its tests: opens cells, talks to them, and says what came of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proofmill.filters.sandbox import compare, link, wire
+from proofmill.filters.sandbox.jail import Cell, CellEnded, Exit, Jail, Limits
+from proofmill.filters.sandbox.plan import Plan
+
+PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
+EXAM_CPU_S = 60.0  # the tests' own share, on top of the solution's
+_PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?")
+PRINTED_TOLERANCE = 1e-6  # of decimals in a program's output, relative and absolute
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one solution.
+
+    Attributes:
+        status: `passed`, `failed`, `timed_out`, `fault` (of the jail or the tests) or `not_python`.
+        passed: tests that held.
+        total: tests there are.
+        why: the first failure, one line.
+        cpu_s: CPU seconds of the solution.
+    """
+
+    status: str
+    passed: int
+    total: int
+    why: str = ""
+    cpu_s: float = 0.0
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    """A hostile answer as a mapping; anything else counts as hanging up."""
+    try:
+        answer = wire.loads(body)
+    except wire.WireError:
+        raise CellEnded from None
+    if not isinstance(answer, dict):
+        raise CellEnded
+    return answer
+
+
+def _raised(answer: dict[str, Any]) -> str:
+    """`NameError: message` of a hostile answer, printable and short."""
+    what = answer.get("raised")
+    if not isinstance(what, list) or len(what) != 2 or not isinstance(what[0], list) or not what[0]:
+        return "no answer"
+    return ascii(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")[1:-1]
+
+
+def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
+    if end.fault is not None:
+        return Outcome(FAULT, passed, total, end.fault, end.cpu_s)
+    if end.timed_out and passed < total:
+        return Outcome(TIMED_OUT, passed, total, f"used {end.cpu_s:.1f} s of CPU", end.cpu_s)
+    status = PASSED if passed == total and not why else FAILED
+    return Outcome(status, passed, total, why, end.cpu_s)
+
+
+def _load(cell: Cell, setup: str, code: str) -> str | None:
+    """Load a solution in a fresh cell; how it failed, or None."""
+    cell.send(link.JOB, wire.dumps({"role": "serve", "setup": setup, "code": code}))
+    _, body = cell.receive()
+    answer = _decode(body)
+    return None if "ok" in answer else _raised(answer)
+
+
+def _ended(end: Exit) -> str:
+    return f"the process ended early ({'signal ' + str(-end.code) if (end.code or 0) < 0 else 'exit'})"
+
+
+def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:
+    """Evaluate the left-hand sides inside, compare outside."""
+    passed, why, early = 0, "", False
+    with jail.slot(), jail.cell(limits) as cell:
+        try:
+            why = _load(cell, setup, code) or ""
+            if not why:
+                cell.send(link.EVALUATE, wire.dumps([check.source for check in plan.checks]))
+                for check in plan.checks:
+                    answer = _decode(cell.receive()[1])
+                    held = "ok" in answer and check.holds(answer["ok"])
+                    passed += held
+                    why = why or ("" if held else _difference(check.source, answer))
+        except (CellEnded, wire.WireError):
+            early = True
+        end = cell.close()
+    if early:
+        why = why or _ended(end)
+    if why.startswith(("SyntaxError", "IndentationError", "TabError")) and not passed:
+        return Outcome(FAULT if end.fault else NOT_PYTHON, 0, len(plan.checks), end.fault or why, end.cpu_s)
+    return _verdict(end, passed, len(plan.checks), why)
+
+
+def _difference(source: str, answer: dict[str, Any]) -> str:
+    got = compare.preview(answer["ok"]) if "ok" in answer else _raised(answer)
+    return f"{source[:80]} gave {got}"
+
+
+def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: str, limits: Limits) -> Outcome:
+    """Run the tests in a second jail, the solution in the first, and carry their calls across."""
+    exam_limits = Limits(cpu_s=EXAM_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
+    count = plan.total
+    with jail.slot(), jail.cell(limits) as solution, jail.cell(exam_limits) as exam:
+        report: dict[str, Any] | None = None
+        why = ""
+        try:
+            why = _load(solution, setup, code) or ""
+            if not why:
+                job = {
+                    "role": "examine", "setup": setup, "tests": plan.tests, "test": test, "entry_point": entry,
+                    "names": plan.names, "under_test": sorted(plan.under_test),
+                }  # fmt: skip
+                exam.send(link.JOB, wire.dumps(job))
+                report = _carry(exam, solution)
+        except (CellEnded, wire.WireError):
+            pass
+        ends = solution.close(), exam.close()
+    return _exam_outcome(ends, report, why, count)
+
+
+def _carry(exam: Cell, solution: Cell) -> dict[str, Any]:
+    """Pass calls to the solution and answers back, unopened, until the tests are done."""
+    gone = False
+    while True:
+        kind, body = exam.receive()
+        if kind == link.DONE:
+            return _decode(body)
+        answer = wire.dumps({"gone": True})
+        if not gone:
+            try:
+                solution.send(link.CALL, body)
+                _, answer = solution.receive()
+            except CellEnded:
+                gone = True
+        exam.send(link.ANSWER, answer)
+
+
+def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, why: str, count: int) -> Outcome:
+    solution, exam = ends
+    if why.startswith(("SyntaxError", "IndentationError", "TabError")):
+        return Outcome(NOT_PYTHON, 0, count, why, solution.cpu_s)
+    if why or solution.fault:
+        return _verdict(solution, 0, count, why)
+    if report is None:
+        if exam.timed_out or solution.timed_out:
+            return Outcome(TIMED_OUT, 0, count, "the tests did not end in time", solution.cpu_s)
+        fault = exam.fault or (
+            "" if solution.code not in (None, 0) and exam.code == 0 else "the tests' process died"
+        )
+        return Outcome(FAULT, 0, count, fault, solution.cpu_s)
+    if report.get("fault"):
+        return Outcome(FAULT, 0, count, str(report["fault"])[:300], solution.cpu_s)
+    passed, ran = int(report["passed"]), int(report["ran"])
+    reason = str(report.get("why") or "")[:300]
+    total = ran if passed == ran and not reason and not report["gone"] else max(ran, count)
+    if report["gone"]:
+        return _verdict(solution, min(passed, total - 1), total, reason or _ended(solution))
+    return _verdict(solution, passed, total, reason)
+
+
+def _memory_file(name: str, data: bytes = b"") -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def run_programs(
+    jail: Jail, setup: str, code: str, tests: Sequence[tuple[str, str]], limits: Limits
+) -> Outcome:
+    """Run the code once for every (input, output) pair, each in a jail of its own."""
+    passed, first, cpu = 0, "", 0.0
+    for index, (given, wanted) in enumerate(tests):
+        outcome = _run_program(jail, setup, code, given, wanted, limits)
+        cpu = max(cpu, outcome.cpu_s)
+        if outcome.status in (FAULT, TIMED_OUT, NOT_PYTHON):
+            return Outcome(outcome.status, passed, len(tests), outcome.why, cpu)
+        passed += outcome.passed
+        first = first or (f"test {index + 1}: {outcome.why}" if outcome.why else "")
+    return Outcome(PASSED if passed == len(tests) else FAILED, passed, len(tests), first, cpu)
+
+
+def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, limits: Limits) -> Outcome:
+    streams = [_memory_file("stdin", given.encode("utf-8", "surrogateescape")), _memory_file("stdout")]
+    try:
+        with jail.slot(), jail.cell(limits, streams) as cell:
+            why = ""
+            try:
+                cell.send(link.JOB, wire.dumps({"role": "program", "setup": setup, "code": code}))
+                why = _raised(_decode(cell.receive()[1]))
+            except (CellEnded, wire.WireError):
+                pass
+            end = cell.wait()
+        printed = os.pread(streams[1], limits.output_bytes, 0).decode("utf-8", "replace")
+    finally:
+        for fd in streams:
+            os.close(fd)
+    if why.startswith(("SyntaxError", "IndentationError", "TabError")):
+        return Outcome(NOT_PYTHON, 0, 1, why, end.cpu_s)
+    if not why and end.code != 0:
+        why = _ended(end)
+    if not why and not same_output(printed, wanted):
+        why = f"printed {ascii(printed[:60])}"
+    return _verdict(end, int(not why), 1, why)
+
+
+def same_output(printed: str, wanted: str) -> bool:
+    """Whether two outputs agree: white space at line ends and empty lines at the end don't count,
+    runs of blanks count as one, and printed decimals may differ by `PRINTED_TOLERANCE`.
+    """
+    ours, theirs = ([line.split() for line in text.rstrip().splitlines()] for text in (printed, wanted))
+    return len(ours) == len(theirs) and all(
+        len(a) == len(b) and all(map(_same_token, a, b)) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _same_token(printed: str, wanted: str) -> bool:
+    if printed == wanted:
+        return True
+    if "." not in wanted or not (_PRINTED.fullmatch(wanted) and _PRINTED.fullmatch(printed)):
+        return False
+    try:
+        ours, theirs = float(printed), float(wanted)
+    except ValueError:
+        return False
+    return abs(ours - theirs) <= PRINTED_TOLERANCE * max(1.0, abs(theirs))

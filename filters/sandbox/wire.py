@@ -1,0 +1,229 @@
+"""Typed data across the wall of a jail: JSON with tags, capped in size and depth.
+
+Both sides use this module, but neither trusts the other's use of it: what comes out of a jail is
+hostile bytes. Nothing here evaluates, imports or unpickles anything.
+
+Scalars stand for themselves (`null`, booleans, 64-bit integers, finite floats, strings); everything
+else is an array whose first item is a tag.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import struct
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+MAX_FRAME = 8 << 20  # bytes of one message; a list of a million small integers fits
+MAX_DEPTH = 150  # containers inside containers
+MAX_NODES = 1_000_000
+MAX_INT_BITS = 1 << 20
+HEADER = struct.Struct("!I")
+
+Node = Any
+"""What `json.loads` gives for one encoded value."""
+
+
+class WireError(ValueError):
+    """The value or message is too large, too deep, or of no known type."""
+
+
+def _no_other(value: object) -> Node:
+    raise WireError(f"no encoding for {type(value).__name__}")
+
+
+def _no_tag(node: list[Node]) -> object:
+    raise WireError(f"unknown tag {str(node[:1])[:40]}")
+
+
+class Encoder:
+    """Turns builtins into nodes; `other` encodes what is not a builtin or raises `WireError`."""
+
+    def __init__(self, other: Callable[[object], Node] = _no_other) -> None:
+        self._other = other
+        self._nodes = 0
+
+    def encode(self, value: object, depth: int = 0) -> Node:
+        """The node of `value`. Subclasses of builtins become the builtin they extend.
+
+        Raises:
+            WireError: too deep, too many parts, or not encodable.
+        """
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise WireError("value too large or too deep")
+        if value is None or value is True or value is False:
+            return value
+        for kind, method in _ENCODERS:
+            if isinstance(value, kind):
+                return method(self, value, depth)
+        return self._other(value)
+
+    def _int(self, value: int, _depth: int) -> Node:
+        number = int.__index__(value)
+        if -(1 << 63) <= number < 1 << 63:
+            return number
+        if number.bit_length() > MAX_INT_BITS:
+            raise WireError("integer too large")
+        return ["i", hex(number)]
+
+    def _float(self, value: float, _depth: int) -> Node:
+        number = float.__float__(value)
+        return number if math.isfinite(number) else ["f", repr(number)]
+
+    def _str(self, value: str, _depth: int) -> Node:
+        if str.__len__(value) > MAX_FRAME:
+            raise WireError("string too large")
+        return str.__str__(value)
+
+    def _bytes(self, value: bytes, _depth: int) -> Node:
+        return ["b", bytes(value).hex()]
+
+    def _bytearray(self, value: bytearray, _depth: int) -> Node:
+        return ["B", bytes(value).hex()]
+
+    def _sequence(self, value: Any, depth: int) -> Node:
+        for kind, tag in _SEQUENCES:
+            if isinstance(value, kind):
+                return [tag, [self.encode(item, depth + 1) for item in kind.__iter__(value)]]
+        raise WireError("no sequence")
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> Node:
+        deeper = depth + 1
+        return ["d", [[self.encode(k, deeper), self.encode(v, deeper)] for k, v in dict.items(value)]]
+
+    def _plain(self, value: Any, _depth: int) -> Node:
+        kind = type(value)
+        if kind is complex:
+            return ["c", self._float(value.real, 0), self._float(value.imag, 0)]
+        if kind is range:
+            return ["r", value.start, value.stop, value.step]
+        if kind is Fraction:
+            return ["q", self._int(value.numerator, 0), self._int(value.denominator, 0)]
+        if kind is Decimal:
+            return ["D", str(value)]
+        return self._time(kind, value)
+
+    def _time(self, kind: type, value: Any) -> Node:
+        if kind is datetime.timedelta:
+            return ["T", "timedelta", [value.days, value.seconds, value.microseconds]]
+        if kind in _TIMES and getattr(value, "tzinfo", None) is None:
+            return ["T", kind.__name__, value.isoformat()]
+        return self._other(value)
+
+
+_SEQUENCES: tuple[tuple[type, str], ...] = (
+    (list, "l"),
+    (tuple, "t"),
+    (set, "s"),
+    (frozenset, "z"),
+    (deque, "Q"),
+)
+_TIMES: dict[type, str] = {kind: kind.__name__ for kind in (datetime.datetime, datetime.date, datetime.time)}
+_PLAIN = (complex, range, Fraction, Decimal, datetime.date, datetime.time, datetime.timedelta)
+_ENCODERS: tuple[tuple[Any, Callable[[Encoder, Any, int], Node]], ...] = (
+    (int, Encoder._int),
+    (str, Encoder._str),
+    (float, Encoder._float),
+    (tuple(kind for kind, _ in _SEQUENCES), Encoder._sequence),
+    (dict, Encoder._dict),
+    (bytes, Encoder._bytes),
+    (bytearray, Encoder._bytearray),
+    (_PLAIN, Encoder._plain),
+)
+
+
+class Decoder:
+    """Rebuilds builtins from nodes; `other` takes the tags it does not know or raises `WireError`."""
+
+    def __init__(self, other: Callable[[list[Node]], object] = _no_tag, max_nodes: int = MAX_NODES) -> None:
+        self._other = other
+        self._left = max_nodes
+
+    def decode(self, node: Node, depth: int = 0) -> Any:
+        """The value of `node`.
+
+        Raises:
+            WireError: not a node this side knows, or over a cap.
+        """
+        self._left -= 1
+        if depth > MAX_DEPTH or self._left < 0:
+            raise WireError("value too large or too deep")
+        if node is None or isinstance(node, str | int | float):
+            return node
+        if not isinstance(node, list) or not node or not isinstance(node[0], str):
+            raise WireError("malformed value")
+        try:
+            return self._tagged(node, depth + 1)
+        except (TypeError, IndexError, ArithmeticError, AttributeError) as error:
+            raise WireError(f"malformed value: {type(error).__name__}") from error
+
+    def _tagged(self, node: list[Node], depth: int) -> Any:
+        tag = node[0]
+        if tag in _BUILDERS:
+            return _BUILDERS[tag](self.decode(item, depth) for item in node[1])
+        if tag == "d":
+            return {self.decode(k, depth): self.decode(v, depth) for k, v in node[1]}
+        if tag in _SCALARS:
+            return _SCALARS[tag](*node[1:])
+        if tag == "q":
+            return Fraction(self.decode(node[1], depth), self.decode(node[2], depth))
+        if tag == "c":
+            return complex(self.decode(node[1], depth), self.decode(node[2], depth))
+        return self._other(node)
+
+
+def _big_int(text: str) -> int:
+    if len(text) > MAX_INT_BITS // 4 + 8:
+        raise WireError("integer too large")
+    return int(text, 16)  # base 16 is linear in the digits, base 10 is not
+
+
+def _time_value(kind: str, data: Any) -> object:
+    if kind == "timedelta":
+        return datetime.timedelta(*data)
+    by_name = {name: cls for cls, name in _TIMES.items()}
+    if kind not in by_name:
+        raise WireError("unknown time type")
+    return by_name[kind].fromisoformat(data)  # type: ignore[attr-defined]
+
+
+_BUILDERS: dict[str, Callable[[Any], Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset, "Q": deque}
+_SCALARS: dict[str, Callable[..., Any]] = {
+    "i": _big_int,
+    "f": float,
+    "b": bytes.fromhex,
+    "B": bytearray.fromhex,
+    "r": range,
+    "D": Decimal,
+    "T": _time_value,
+}
+
+
+def dumps(message: object) -> bytes:
+    """One message as bytes without its header.
+
+    Raises:
+        WireError: larger than `MAX_FRAME`.
+    """
+    raw = json.dumps(message, separators=(",", ":")).encode("ascii")
+    if len(raw) > MAX_FRAME:
+        raise WireError("message too large")
+    return raw
+
+
+def loads(raw: bytes) -> Any:
+    """The message in `raw`.
+
+    Raises:
+        WireError: not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"malformed message: {type(error).__name__}") from error

@@ -1,0 +1,283 @@
+"""The warm interpreter: builds the jail's root once, then forks one locked-up child a run.
+
+Two processes of trusted code: the *launcher*, which leaves the user's namespaces and watches, and the
+*zygote*, process 1 of its own pid namespace, which takes jobs from descriptor 0. When the program
+that started them dies, however hard, the launcher kills the zygote, and the kernel kills every
+process of the zygote's pid namespace with it.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proofmill.filters.sandbox import cell, guest, kernel, rootfs, seccomp
+
+NAMESPACES = (
+    ("pid namespace", kernel.CLONE_NEWPID),
+    ("mount namespace", kernel.CLONE_NEWNS),
+    ("net namespace", kernel.CLONE_NEWNET),
+    ("ipc namespace", kernel.CLONE_NEWIPC),
+    ("uts namespace", kernel.CLONE_NEWUTS),
+    ("cgroup namespace", kernel.CLONE_NEWCGROUP),
+)
+NOBODY = 65534
+MAX_JOB = 1 << 16
+_PROBE_JOB = {
+    "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20, "processes": 16,
+}  # fmt: skip
+
+
+def _attempt(failed: dict[str, str], layer: str, act: Callable[[], object]) -> None:
+    try:
+        act()
+    except OSError as error:
+        failed[layer] = str(error)
+
+
+def _map_ids(pid: int, uid: int, gid: int, *, both: bool) -> None:
+    second = f"\n{cell.SANDBOX_ID} {NOBODY} 1" if both else ""
+    if not both:
+        rootfs.write_file(f"/proc/{pid}/setgroups", "deny")
+    rootfs.write_file(f"/proc/{pid}/uid_map", f"0 {uid} 1{second}")
+    rootfs.write_file(f"/proc/{pid}/gid_map", f"0 {gid} 1{second}")
+
+
+def _mapped_from_outside(pid: int) -> Callable[[], bool]:
+    """A helper process that stays outside and maps two users for us, which only root may do.
+
+    Returns:
+        To be called inside the new namespace: whether the map was written.
+    """
+    ask, answer = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        os.close(ask[1])
+        done = b"1"
+        if os.read(ask[0], 1):
+            try:
+                _map_ids(pid, 0, 0, both=True)
+            except OSError:
+                done = b"0"
+            os.write(answer[1], done)
+        os._exit(0)
+
+    def map_now() -> bool:
+        os.write(ask[1], b"1")
+        result = os.read(answer[0], 1) == b"1"
+        for end in (*ask, *answer):
+            os.close(end)
+        os.wait()
+        return result
+
+    return map_now
+
+
+def enter_namespaces(failed: dict[str, str]) -> bool:
+    """Leave every namespace of the user; whether a second user is mapped inside."""
+    uid, gid, second = os.geteuid(), os.getegid(), False
+    if uid == 0:
+        _attempt({}, "groups", lambda: os.setgroups([]))
+    mapper = _mapped_from_outside(os.getpid()) if uid == 0 else None
+    _attempt(failed, "user namespace", lambda: kernel.unshare(kernel.CLONE_NEWUSER))
+    if "user namespace" not in failed:
+        second = bool(mapper and mapper())
+        if not second:
+            _attempt(failed, "user namespace", lambda: _map_ids(os.getpid(), uid, gid, both=False))
+    for layer, flag in NAMESPACES:
+        _attempt(failed, layer, lambda flag=flag: kernel.unshare(flag))  # type: ignore[misc]
+    return second
+
+
+@dataclass
+class _Run:
+    pid: int
+    status_fd: int
+
+
+class Zygote:
+    """Takes jobs, forks, reaps and reports; knows nothing of what the jobs compute."""
+
+    def __init__(self, control: socket.socket, template: cell.Template) -> None:
+        self._control = control
+        self._template = template
+        self._null = os.open("/dev/null", os.O_RDWR)
+        self._own = os.pidfd_open(os.getpid())
+        self._poll = select.poll()
+        self._poll.register(control.fileno(), select.POLLIN)
+        self._runs: dict[int, _Run] = {}
+        self._by_id: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Work until the other end of the control socket is closed."""
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._control.fileno():
+                    if not self._message():
+                        return
+                elif fd in self._runs:
+                    self._reap(fd)
+
+    def _message(self) -> bool:
+        raw, ancillary, _, _ = self._control.recvmsg(MAX_JOB, socket.CMSG_SPACE(4 * 4))
+        if not raw:
+            return False
+        fds = array.array("i")
+        for _, _, data in ancillary:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+        job = json.loads(raw)
+        if "kill" in job:
+            self._kill(job["kill"])
+        else:
+            self._start(job, list(fds))
+        for fd in fds:
+            if "kill" in job or fd != fds[1]:
+                os.close(fd)
+        return True
+
+    def _kill(self, job_id: int) -> None:
+        pidfd = self._by_id.get(job_id)
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _start(self, job: dict[str, Any], fds: list[int]) -> None:
+        """Fork the child of one job; `fds` are its channel, its status pipe and maybe stdin and stdout."""
+        channel, status, *streams = fds
+        stdin, stdout = streams if streams else (self._null, self._null)
+        try:
+            self._fresh_pid_namespace()
+            pid = os.fork()
+        except OSError as error:
+            self._report(status, {"fault": f"fork: {error}"})
+            return
+        if pid == 0:
+            self._child(job, channel, stdin, stdout)
+        pidfd = os.pidfd_open(pid)
+        self._runs[pidfd] = _Run(pid, status)
+        self._by_id[job["id"]] = pidfd
+        self._poll.register(pidfd, select.POLLIN)
+
+    def _fresh_pid_namespace(self) -> None:
+        if "pid namespace" not in self._template.missing:
+            kernel.setns(
+                self._own, kernel.CLONE_NEWPID
+            )  # back to our own, so that unshare may be called again
+            kernel.unshare(kernel.CLONE_NEWPID)
+
+    def _child(self, job: dict[str, Any], channel: int, stdin: int, stdout: int) -> None:
+        """Never returns. The first message says whether the walls stand; no foreign code has run before it."""
+        try:
+            os.dup2(self._null, 2)
+            try:
+                cell.lock_down(self._template, job, channel, stdin, stdout)
+            except OSError as error:
+                guest.say(cell.CHANNEL_FD, {"fault": f"jail: {error}"})
+                os._exit(1)
+            guest.main(cell.CHANNEL_FD)
+        finally:
+            os._exit(1)
+
+    def _reap(self, pidfd: int) -> None:
+        run = self._runs.pop(pidfd)
+        self._poll.unregister(pidfd)
+        self._by_id = {job: fd for job, fd in self._by_id.items() if fd != pidfd}
+        os.close(pidfd)
+        _, status, usage = os.wait4(run.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        cpu = usage.ru_utime + usage.ru_stime
+        self._report(run.status_fd, {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024})
+
+    def _report(self, status: int, record: dict[str, Any]) -> None:
+        try:
+            os.write(status, json.dumps(record).encode())
+        except OSError:
+            pass  # the parent has lost interest in this run
+        os.close(status)
+
+
+def _probe_child(template: cell.Template) -> dict[str, str]:
+    """Build every wall in a child of its own and try it; layer to reason for what does not hold."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, json.dumps(cell.probe_walls(template, _PROBE_JOB)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        raw = stream.read()
+    os.waitpid(pid, 0)
+    return dict(json.loads(raw)) if raw else {"jail": "the probing process died"}
+
+
+def _template(
+    failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int
+) -> cell.Template:
+    abi = 0
+    filters: dict[bool, bytes] = {}
+    try:
+        abi = kernel.landlock_abi()
+    except OSError as error:
+        failed["landlock"] = str(error)
+    try:
+        filters = {flag: seccomp.program(subprocesses=flag) for flag in (False, True)}
+    except OSError as error:
+        failed["seccomp"] = str(error)
+    return cell.Template(readable, second_user, abi, base_bytes, filters)
+
+
+def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    base = rootfs.address_space()
+    readable: tuple[str, ...] = ()
+    try:
+        readable = rootfs.build(options["readable"], programs=options["subprocesses"])
+    except OSError as error:
+        failed["root"] = str(error)
+    template = _template(failed, readable, second, base)
+    gc.collect()
+    gc.freeze()  # else every collection in a child copies the pages of all modules
+    failed |= _probe_child(template)
+    control.send(json.dumps({"failed": failed, "second_user": second}).encode())
+    Zygote(control, replace(template, missing=frozenset(failed))).serve()
+
+
+def _watch(parent: int, zygote: int) -> None:
+    """Wait until the program that started us or the zygote is gone, then leave neither behind."""
+    poll = select.poll()
+    for fd in (parent, zygote):
+        poll.register(fd, select.POLLIN)
+    poll.poll()
+    signal.pidfd_send_signal(zygote, signal.SIGKILL)
+
+
+def main(parent_pid: int) -> None:
+    """Entry of the process that `Jail` starts; descriptor 0 is the control socket."""
+    kernel.wipe_environment()
+    while os.open("/dev/null", os.O_RDWR) <= cell.CHANNEL_FD:
+        pass  # taken, so that no descriptor of ours or of a job lands where a child puts its own
+    parent = os.pidfd_open(parent_pid)
+    if os.getppid() != parent_pid:
+        sys.exit(1)
+    control = socket.socket(fileno=os.dup(0))
+    options = json.loads(control.recv(MAX_JOB))
+    guest.warm_up()
+    failed: dict[str, str] = {}
+    second = enter_namespaces(failed)
+    pid = os.fork()
+    if pid == 0:
+        _zygote(control, failed, options, second)
+        os._exit(0)
+    control.close()
+    os.close(0)
+    _watch(parent, os.pidfd_open(pid))
+    os.waitpid(pid, 0)
