@@ -26,9 +26,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from datasketch import MinHash  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from proofmill.data.errors import RecipeError
+from proofmill.filters.arrow_arrays import to_arrow
 
 U8: TypeAlias = NDArray[np.uint8]
 U32: TypeAlias = NDArray[np.uint32]
@@ -171,7 +171,7 @@ def _block_batch(texts: Sequence[str], options: DedupOptions, schema: pa.Schema)
     signature = pa.FixedSizeBinaryArray.from_buffers(
         schema.field("signature").type, len(texts), [None, pa.py_buffer(matrix)]
     )
-    shingles = pa.ListArray.from_arrays(pa.array(hashed.offsets, pa.int32()), pa.array(hashed.values))
+    shingles = pa.ListArray.from_arrays(to_arrow(hashed.offsets.astype(np.int32)), to_arrow(hashed.values))
     return pa.record_batch([signature, shingles], schema=schema)
 
 
@@ -275,9 +275,10 @@ def _distinct(hashes: U64, counts: I64) -> _Hashed:
 
 @lru_cache(maxsize=8)
 def _permutations(count: int, seed: int) -> U32:
-    """datasketch's multipliers and increments of scheme `affine32`, shape (2, count)."""
-    parameters: U32 = MinHash(num_perm=count, seed=seed, scheme="affine32").permutations
-    return parameters
+    """datasketch's multipliers (odd) and increments of scheme `affine32`, shape (2, count)."""
+    generator = np.random.RandomState(seed)
+    factors = generator.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return np.stack([factors, generator.randint(0, 1 << 32, count, dtype=np.uint32)])
 
 
 def _minimums(hashed: _Hashed, options: DedupOptions) -> U32:

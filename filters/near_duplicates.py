@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.band_join import confirmed, join, pack, unpack
 from proofmill.filters.minhash import I64, U64, DedupOptions
 from proofmill.filters.signature_rows import Relation, SignatureRows, Source, relations
@@ -69,8 +70,8 @@ def mark(
         return pa.table(
             {
                 "id": rows.ids.slice(rows.previous),
-                "duplicate_of": rows.ids.take(pa.array(original, mask=~repeats)),
-                "in_previous": repeats & (original < rows.previous),
+                "duplicate_of": rows.ids.take(to_arrow(original, missing=~repeats)),
+                "in_previous": to_arrow(repeats & (original < rows.previous)),
             }
         ).cast(MARK_SCHEMA)
 
@@ -96,7 +97,7 @@ def clusters(
         links = np.concatenate([_all_pairs(rows, wanted, twin_of), _twin_pairs(twin_of)])
         root = _components(links, len(rows))
         named = rows.by_rank[root[rows.rank]]
-        return pa.table({"id": rows.ids, "cluster_id": rows.ids.take(pa.array(named))}).cast(CLUSTER_SCHEMA)
+        return pa.table({"id": rows.ids, "cluster_id": rows.ids.take(to_arrow(named))}).cast(CLUSTER_SCHEMA)
 
 
 def _kept_for(rows: SignatureRows, wanted: list[Relation]) -> I64:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from proofmill.data.errors import InputError
+from proofmill.filters.arrow_arrays import to_arrow, to_numpy
 from proofmill.filters.minhash import I64, METADATA_KEY, U32, U64, DedupOptions
 
 Source: TypeAlias = Path | str | pa.Table
@@ -28,7 +27,6 @@ Source: TypeAlias = Path | str | pa.Table
 
 BATCH_ROWS = 16_384
 MIN_RECALL = 0.99  # of a pair exactly at the threshold: bands are as long as this allows
-ORDER_COLUMNS = ("verified", "claim_score", "length")
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 
 
@@ -71,7 +69,7 @@ class SignatureRows:
         previous: number of rows of the previous version; they come first.
         rank: int64 (rows,), rank of a row.
         by_rank: int64 (rows,), row of a rank.
-        problem: uint64 (rows,), hash of the problem id; a row without one is its own problem.
+        problem: uint64 (rows,), number of the problem; a row without one is its own problem.
         offsets: int64 (rows + 1,), limits of a row's part of `shingles`.
         digest: uint64 (rows,), equal for equal shingle sets.
         shingles: uint32, memory-mapped.
@@ -85,9 +83,9 @@ class SignatureRows:
         scratch: Path,
         previous: Iterable[Source] = (),
     ) -> None:
+        self._wanted = wanted
         self._writer = _BandWriter(options, wanted, scratch)
         self._columns: list[pa.RecordBatch] = []
-        self._problems: list[U64] = []
         self._sizes: list[I64] = []
         self._digests: list[U64] = []
         with self._writer:
@@ -112,62 +110,71 @@ class SignatureRows:
         return self._writer.band_counts[relation]
 
     def band_keys(self, relation: int, band: int) -> U64:
-        """Keys of all rows in one band of one of the wanted relations."""
-        return np.fromfile(self._writer.band_path(relation, band), np.uint64)
+        """Keys of all rows in one band of one of the wanted relations, uint64 (rows,).
+
+        Rows of different problems never share a key of a relation within problems.
+        """
+        keys: U64 = np.fromfile(self._writer.band_path(relation, band), np.uint64)
+        return _mixed(keys ^ _mixed(self.problem)) if self._wanted[relation].same_problem else keys
 
     def _read(self, sources: Iterable[Source], options: DedupOptions, start: int) -> int:
         for batch in _batches(sources, options):
             flat = batch.column("shingles")
-            sizes = np.asarray(pc.list_value_length(flat), dtype=np.int64)
-            values = np.asarray(flat.flatten(), dtype=np.uint32)
-            problem = _problem_hashes(batch, start)
-            self._writer.write(batch.column("signature"), values, problem)
+            sizes = to_numpy(pc.list_value_length(flat)).astype(np.int64)
+            values = to_numpy(flat.flatten())
+            self._writer.write(batch.column("signature"), values)
             self._sizes.append(sizes)
             self._digests.append(_set_digests(values, sizes))
-            self._problems.append(problem)
-            self._columns.append(_order_keys(batch))
+            self._columns.append(_key_columns(batch))
             start += batch.num_rows
         return start
 
     def _arrange(self, total: int) -> None:
         """Joins the batches' columns and ranks the rows by the stated order."""
-        keys = pa.Table.from_batches(self._columns, schema=_ORDER_SCHEMA)
+        keys = pa.Table.from_batches(self._columns, schema=KEY_SCHEMA)
         self.ids: pa.ChunkedArray = keys.column("id")
         self.offsets: I64 = np.concatenate([np.zeros(1, np.int64), *self._sizes]).cumsum()
         self.digest = np.concatenate([np.empty(0, np.uint64), *self._digests])
-        self.problem = np.concatenate([np.empty(0, np.uint64), *self._problems])
-        del self._columns, self._sizes, self._digests, self._problems
+        self.problem = _problem_numbers(keys.column("problem_id"))
+        del self._columns, self._sizes, self._digests
         self.by_rank = _ranked(keys, self.previous)
         _refuse_repeats(self.ids, self.by_rank, self.previous)
         self.rank = np.empty(total, np.int64)
         self.rank[self.by_rank] = np.arange(total)
 
 
-_ORDER_SCHEMA = pa.schema(
+KEY_SCHEMA = pa.schema(
     [
         ("id", pa.large_string()),
+        ("problem_id", pa.large_string()),
         ("verified", pa.bool_()),
         ("claim_score", pa.float32()),
         ("length", pa.int64()),
     ]
 )
+"""Columns of a signature file beside `minhash.signature_fields`; all but the id may be absent."""
 
 
 def _ranked(keys: pa.Table, previous: int) -> I64:
-    """Rows in the order in which they are preferred: the previous version's first, then verified,
-    claim score, shorter, id; a missing value comes last."""
-    is_new = np.arange(keys.num_rows) >= previous
-    frame = pl.DataFrame(pl.from_arrow(keys)).with_columns(
-        pl.Series("is_new", is_new), pl.col("verified").fill_null(value=False)
-    )
-    order = frame.select(
-        pl.arg_sort_by(
-            ["is_new", "verified", "claim_score", "length", "id"],
-            descending=[False, True, True, False, False],
-            nulls_last=True,
-        )
-    )
-    return order.to_series().to_numpy().astype(np.int64)
+    """Rows in the order in which they are preferred; a missing value comes last.
+
+    The previous version's first, then verified, claim score, shorter, id.
+    """
+    columns = {
+        "is_new": to_arrow(np.arange(keys.num_rows) >= previous),
+        "unverified": pc.invert(keys.column("verified")),
+        **{name: keys.column(name) for name in ("claim_score", "length", "id")},
+    }
+    order = [(name, "descending" if name == "claim_score" else "ascending") for name in columns]
+    return to_numpy(pc.sort_indices(pa.table(columns), sort_keys=order)).astype(np.int64)
+
+
+def _problem_numbers(problems: pa.ChunkedArray) -> U64:
+    """A number for each problem id; a missing one gets a number of its own."""
+    codes = pc.dictionary_encode(problems).combine_chunks()
+    own = np.arange(len(problems)) + len(codes.dictionary)
+    number = np.where(to_numpy(codes.is_null()), own, to_numpy(codes.indices))
+    return number.astype(np.uint64)
 
 
 def _refuse_repeats(ids: pa.ChunkedArray, by_rank: I64, previous: int) -> None:
@@ -192,9 +199,7 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
         if isinstance(held, pa.Table):
             yield from held.to_batches(BATCH_ROWS)
             continue
-        names = [
-            n for n in ("id", "problem_id", "signature", "shingles", *ORDER_COLUMNS) if n in schema.names
-        ]
+        names = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
         with held:
             yield from held.iter_batches(BATCH_ROWS, columns=names)
 
@@ -214,25 +219,15 @@ def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:
         )
 
 
-def _problem_hashes(batch: pa.RecordBatch, start: int) -> U64:
-    """64-bit hash of each problem id; a missing one counts as a problem of its own."""
-    own = _mixed(np.arange(start, start + batch.num_rows, dtype=np.uint64))
-    if "problem_id" not in batch.schema.names:
-        return own
-    column = batch.column("problem_id")
-    hashed = pl.Series(pl.from_arrow(column)).cast(pl.String).hash(seed=1).to_numpy()
-    return np.where(np.asarray(column.is_null()), own, hashed)
-
-
-def _order_keys(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _key_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The columns that rank a row, in fixed types; a column that isn't there is all missing."""
     columns = [
         batch.column(field.name).cast(field.type)
         if field.name in batch.schema.names
         else pa.nulls(batch.num_rows, field.type)
-        for field in _ORDER_SCHEMA
+        for field in KEY_SCHEMA
     ]
-    return pa.record_batch(columns, schema=_ORDER_SCHEMA)
+    return pa.record_batch(columns, schema=KEY_SCHEMA)
 
 
 def _mixed(values: U64) -> U64:
@@ -275,20 +270,23 @@ class _BandWriter:
         for file in (*self._files.values(), self._shingles):
             file.close()
 
-    def write(self, signature: pa.Array, shingles: U32, problem: U64) -> None:
+    def write(self, signature: pa.Array, shingles: U32) -> None:
         shingles.tofile(self._shingles)
         matrix = _matrix(signature, self._permutations)
-        for number, relation in enumerate(self._wanted):
-            bands, width = relation.bands(self._permutations)
-            start = _mixed(problem) if relation.same_problem else np.zeros_like(problem)
-            for band in range(bands):
-                key = start
-                for value in matrix[band * width : (band + 1) * width]:
-                    key = _mixed(key ^ value)
-                key.tofile(self._files[number, band])
+        for (number, band), file in self._files.items():
+            width = self._wanted[number].bands(self._permutations)[1]
+            _band_key(matrix[band * width : (band + 1) * width]).tofile(file)
 
 
-def _matrix(signature: pa.Array, permutations: int) -> NDArray[np.uint64]:
+def _band_key(values: U64) -> U64:
+    """One key a column of `values`: a multilinear hash, mixed."""
+    key = np.zeros(values.shape[1], np.uint64)
+    for number, value in enumerate(values):
+        key += value * np.uint64(pow(int(_MIX[0]), number + 1, 1 << 64))
+    return _mixed(key)
+
+
+def _matrix(signature: pa.Array, permutations: int) -> U64:
     """Signature values as uint64, one contiguous row a permutation."""
     raw = np.frombuffer(signature.buffers()[1], "<u4")
     start = signature.offset * permutations

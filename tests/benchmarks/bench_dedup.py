@@ -1,0 +1,219 @@
+"""Near-duplicates: a JSONL file in, a marked JSONL file out, against datasketch and text-dedup.
+
+    python tests/benchmarks/bench_dedup.py [--rows 20000] [--rows 100000 --skip-truth] [--repeat 3]
+
+Texts are real GSM8K sentences recombined, a part of them copied with words exchanged at several
+rates. Every side is a process of its own, timed from start to exit, at equal threshold, permutations
+and shingles: ours, a straightforward script with datasketch's `MinHash.bulk` and `MinHashLSH`, and
+text-dedup's MinHash command (all processors). Printed are texts/s, the ratios, and our recall and
+precision against the exact Jaccard similarity of all pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib.util
+import itertools
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import orjson
+
+SEED, THRESHOLD, PERMUTATIONS, SHINGLE = 20, 0.8, 128, 5
+EDIT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k_train.jsonl"
+CHUNK_LINES = 4096
+
+
+def make_texts(count: int) -> list[str]:
+    """Half of the texts are new recombinations of about 100 words, the others edited copies of them."""
+    rng = random.Random(SEED)
+    lines = GSM8K.read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    sentences = [s for r in rows for s in re.split(r"(?<=[.?!\n])\s+", f"{r['question']} {r['answer']}") if s]
+    texts: list[str] = []
+    while len(texts) < count:
+        base: list[str] = []
+        while len(base) < 100:
+            base += rng.choice(sentences).split()
+        copies = rng.choice((0, 0, 0, 1, 1, 4))
+        texts += [" ".join(_edited(base, rate, rng)) for rate in (0.0, *rng.choices(EDIT_RATES, k=copies))]
+    rng.shuffle(texts)
+    return texts[:count]
+
+
+def _edited(words: list[str], rate: float, rng: random.Random) -> list[str]:
+    return [rng.choice(words) if rng.random() < rate else word for word in words]
+
+
+def side_datasketch(source: Path, out: Path) -> None:
+    """The script one writes with datasketch's documentation at hand."""
+    from datasketch import MinHash, MinHashLSH
+
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    shingles = []
+    for row in rows:
+        words = row["text"].lower().split()
+        count = max(len(words) - SHINGLE + 1, 1)
+        shingles.append({" ".join(words[i : i + SHINGLE]).encode() for i in range(count)})
+    lsh = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
+    with out.open("w") as file:
+        for row, signature in zip(rows, MinHash.bulk(shingles, num_perm=PERMUTATIONS), strict=True):
+            near = lsh.query(signature)
+            row["duplicate_of"] = near[0] if near else None
+            if not near:
+                lsh.insert(row["id"], signature, check_duplication=False)
+            file.write(json.dumps(row) + "\n")
+
+
+def side_text_dedup(source: Path, out: Path) -> None:
+    """text-dedup's own command; it writes the kept rows as a `datasets` folder."""
+    options = {
+        "--path": "json", "--data_files": source, "--split": "train", "--cache_dir": out / "cache",
+        "--output": out / "kept", "--column": "text", "--batch_size": 10_000, "--threshold": THRESHOLD,
+        "--num_perm": PERMUTATIONS, "--ngram": SHINGLE, "--hash_func": "xxh3", "--num_proc": os.cpu_count(),
+    }  # fmt: skip
+    flat = [str(part) for pair in options.items() for part in pair]
+    subprocess.run([sys.executable, "-m", "text_dedup.minhash", *flat], check=True, stderr=subprocess.PIPE)
+
+
+def side_proofmill(source: Path, out: Path) -> None:
+    """Sign in processes, mark, write: what the command does."""
+    from proofmill.filters.near_duplicates import mark
+
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent) as folder,
+        ProcessPoolExecutor(os.cpu_count()) as pool,
+        source.open("rb") as lines,
+        out.open("wb") as file,
+    ):
+        chunks = iter(lambda: list(itertools.islice(lines, CHUNK_LINES)), [])
+        paths = (Path(folder) / f"{number}.parquet" for number in itertools.count())
+        shards = list(pool.map(_sign_chunk, chunks, paths))
+        marks = mark(shards, scratch=Path(folder)).column("duplicate_of").to_pylist()
+        with source.open("rb") as again:
+            file.writelines(
+                line.rstrip()[:-1] + b',"duplicate_of":' + orjson.dumps(original) + b"}\n"
+                for line, original in zip(again, marks, strict=True)
+            )
+
+
+def _sign_chunk(lines: list[bytes], path: Path) -> Path:
+    import numpy as np
+    import pyarrow.parquet as pq
+    from proofmill.filters.arrow_arrays import strings_to_arrow, to_arrow
+    from proofmill.filters.minhash import signatures
+
+    rows = [orjson.loads(line) for line in lines]
+    texts = [row["text"] for row in rows]
+    table = signatures(texts).append_column("id", strings_to_arrow([row["id"] for row in rows]))
+    table = table.append_column("length", to_arrow(np.fromiter(map(len, texts), np.int32)))
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    return path
+
+
+def exact_pairs(texts: list[str]) -> set[tuple[int, int]]:
+    """All pairs (i < j) with a Jaccard similarity of at least the threshold, by an inverted index."""
+    holders: dict[str, list[int]] = collections.defaultdict(list)
+    sizes: list[int] = []
+    pairs: set[tuple[int, int]] = set()
+    for j, text in enumerate(texts):
+        words = text.lower().split()
+        shingles = {" ".join(words[i : i + SHINGLE]) for i in range(max(len(words) - SHINGLE + 1, 1))}
+        shared: collections.Counter[int] = collections.Counter()
+        for shingle in shingles:
+            shared.update(holders[shingle])
+            holders[shingle].append(j)
+        sizes.append(len(shingles))
+        pairs |= {(i, j) for i, n in shared.items() if n >= THRESHOLD * (sizes[i] + sizes[j] - n)}
+    return pairs
+
+
+def report_truth(texts: list[str], out: Path) -> None:
+    """Recall: exact pairs of which at most one row is kept. Precision: marks that are exact pairs."""
+    marks = [
+        int(m) if (m := orjson.loads(line)["duplicate_of"]) is not None else None for line in out.open("rb")
+    ]
+    pairs = exact_pairs(texts)
+    missed = sum(marks[i] is None and marks[j] is None for i, j in pairs)
+    given = [(min(i, m), max(i, m)) for i, m in enumerate(marks) if m is not None]
+    right = sum(pair in pairs for pair in given)
+    say(f"exact pairs {len(pairs)}, marks {len(given)}")
+    say(f"recall {1 - missed / len(pairs):.4f}  precision {right / len(given):.4f}")
+
+
+def timed(side: str, source: Path, folder: Path) -> tuple[float, Path]:
+    """Seconds of a whole process."""
+    out = folder / f"{side}.jsonl"
+    if side == "text-dedup":
+        out = Path(tempfile.mkdtemp(dir=folder))
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, __file__, "--side", side, str(source), str(out)], check=True)
+    return time.perf_counter() - begin, out
+
+
+def sides() -> Iterator[str]:
+    yield from ("proofmill", "datasketch")
+    if importlib.util.find_spec("text_dedup"):
+        yield "text-dedup"
+    else:
+        say("text-dedup isn't installed: not compared")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--skip-truth", action="store_true", help="no comparison with all exact pairs")
+    parser.add_argument("--only", help="run one side only")
+    parser.add_argument("--side", nargs=3, metavar=("SIDE", "IN", "OUT"), help="run one side in this process")
+    options = parser.parse_args()
+    if options.side:
+        name, source, out = options.side
+        {"proofmill": side_proofmill, "datasketch": side_datasketch, "text-dedup": side_text_dedup}[name](
+            Path(source), Path(out)
+        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        say(f"  {name}: peak memory of the main process {peak:.0f} MiB")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(options, Path(folder))
+
+
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    """Runs the sides in turn, `repeat` times, and prints the best time of each."""
+    texts = make_texts(options.rows)
+    source = folder / "texts.jsonl"
+    with source.open("wb") as file:
+        file.writelines(orjson.dumps({"id": str(i), "text": t}) + b"\n" for i, t in enumerate(texts))
+    best: dict[str, float] = {}
+    names = [side for side in sides() if options.only in (None, side)]
+    for side in names * options.repeat:
+        seconds, out = timed(side, source, folder)
+        best[side] = min(best.get(side, seconds), seconds)
+        if side == "proofmill":
+            ours = out
+    for side in names:
+        ratio = best[side] / best[names[0]]
+        say(f"{side:12} {best[side]:7.2f} s {options.rows / best[side]:9.0f} texts/s   ours is {ratio:.1f} x")
+    if not options.skip_truth:
+        report_truth(texts, ours)
+
+
+if __name__ == "__main__":
+    main()
