@@ -14,10 +14,10 @@ from proofmill.filters.claims import judge
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate
-from proofmill.filters.claims.rounding import AGREES, UNDECIDED, last_place
+from proofmill.filters.claims.rounding import ABOUT, AGREES, ROUNDED, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
-from proofmill.filters.claims.wording import APPROXIMATE
+from proofmill.filters.claims.wording import ABOUT_WORDS, ROUNDING_WORDS, UNITS
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|mistak\w+|"
@@ -33,7 +33,7 @@ _DOUBT_AFTER = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
-_CLOCK = re.compile(r"\b(?:[ap]\.?m\b|o['’]clock|noon|midnight)", re.IGNORECASE)
+_CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class StepJudge:
 
     def _equality(self, chain: Chain, index: int) -> Link:
         left, right = chain.members[index], chain.members[index + 1]
-        about = chain.relations[index].about or self._is_about(left, right)
+        about = ABOUT if chain.relations[index].about else self._about(left, right)
         comparison = judge.equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
             comparison = self._second_thoughts(left, right, about, comparison)
@@ -139,7 +139,7 @@ class StepJudge:
         return link
 
     def _second_thoughts(
-        self, left: Member, right: Member, about: bool, first: judge.Comparison
+        self, left: Member, right: Member, about: str, first: judge.Comparison
     ) -> judge.Comparison:
         """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
         if judge.is_run_on(first.left, right.node):
@@ -152,7 +152,7 @@ class StepJudge:
             return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
         return first
 
-    def _read_loosely(self, left: Member, right: Member, about: bool) -> judge.Comparison | None:
+    def _read_loosely(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
         if self._loose is None:
             self._loose = Parser(self.tokens, loose=True)
         sides = []
@@ -216,18 +216,18 @@ class StepJudge:
         return (
             judge.is_leaf(right)
             and all(units)
-            and judge.UNITS[units[0][0]][0] == judge.UNITS[units[1][0]][0]
-            and judge.UNITS[units[0][0]] != judge.UNITS[units[1][0]]
+            and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
+            and UNITS[units[0][0]] != UNITS[units[1][0]]
         )
 
     def _mixes_units(self, left: Node, right: Node) -> bool:
-        units = {judge.UNITS[word] for node in (left, right) for word in judge.known_units(node)}
-        if any(dimension == "count" for dimension, _ in units):
-            return True
+        """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
+        units = {UNITS[word] for node in (left, right) for word in judge.known_units(node)}
         multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
+        counts = any(dimension == "count" for dimension, _ in units)
         same_kind = len({dimension for dimension, _ in units}) < len(units)
         is_conversion = judge.is_leaf(left) and judge.is_leaf(right)
-        return same_kind and not multiplies and not is_conversion
+        return (counts or same_kind) and not multiplies and not is_conversion
 
     def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
         """`finding`, unless the words around a false link take it back or make it unclear."""
@@ -248,10 +248,10 @@ class StepJudge:
         return ""
 
     def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
-        """`5 bags of 3 + 2 = 17`, `5 more than 3 + 2 = 10`."""
+        """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
         first = chain.members[0].first
         word = self.tokens[first - 1].text.lower() if first else ""
-        return index == 0 and word in ("of", "than", "times", "over", "by", "mod", "base")
+        return index == 0 and (word in ("than", "over", "mod", "base") or (chain.behind and word in ("of", "by", "times")))
 
     def _doubted(self, chain: Chain, index: int) -> str:
         start = self.tokens[chain.members[index].first].start
@@ -265,17 +265,20 @@ class StepJudge:
         sentence = after[: stop.end()] if stop else after
         if _DOUBT_AFTER.search(sentence):
             return "doubted by the trace itself"
-        if _CLOCK.search(self.text[max(0, start - 20) : end + 12]):
+        if _CLOCK.search(self.text[start : end + 4]):
             return "a time of day"
         return ""
 
-    def _is_about(self, left: Member, right: Member) -> bool:
-        start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
-        return bool(APPROXIMATE.search(self.text, max(0, start - 60), min(len(self.text), end + 80)))
+    def _about(self, left: Member, right: Member) -> str:
+        start = max(0, self.tokens[left.first].start - 60)
+        end = min(len(self.text), self.tokens[right.last - 1].end + 80)
+        if ABOUT_WORDS.search(self.text, start, end):
+            return ABOUT
+        return ROUNDED if ROUNDING_WORDS.search(self.text, start, end) else ""
 
     def _congruence(self, left: Node, right: Node, modulus: Node) -> judge.Finding:
         first, second, base = evaluate(left), evaluate(right), evaluate(modulus)
-        if not all(isinstance(value, int) for value in (first, second, base)) or base == 0:
+        if not (isinstance(first, int) and isinstance(second, int) and isinstance(base, int)) or base == 0:
             raise NotNumericError
         holds = (first - second) % base == 0
         shown = f"the sides differ by {judge.show(first - second)}, modulus {judge.show(base)}"

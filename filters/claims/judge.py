@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -110,7 +110,7 @@ class Comparison(NamedTuple):
     note: str = ""
 
 
-def equate(left: Node, right: Node, about: bool) -> Comparison:
+def equate(left: Node, right: Node, about: str) -> Comparison:
     """Compare two sides under all readings. Raises NotNumericError where the plain one has no value."""
     plain = _equate_under(left, right, about, PLAIN)
     if plain.outcome == AGREES:
@@ -128,7 +128,7 @@ def equate(left: Node, right: Node, about: bool) -> Comparison:
     return best if best.outcome == UNDECIDED else plain
 
 
-def _equate_under(left: Node, right: Node, about: bool, reading: Reading) -> Comparison:
+def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comparison:
     left_value, right_value = evaluate(left, reading), evaluate(right, reading)
     right_place, left_place = last_place(right, reading), last_place(left, reading)
     if right_place is None and left_place is not None:
@@ -185,32 +185,27 @@ def is_run_on(value: Value, right: Node) -> bool:
 def is_share_of_whole(left: Node, right_value: Value) -> bool:
     """`1/3 = 6`, meaning that a third of the whole is 6."""
     match left:
-        case Binary("/", a, b) if is_leaf(a) and is_leaf(b):
-            try:
-                return bool(abs(evaluate(left)) < 1 <= abs(right_value))
-            except NotNumericError:
-                return False
+        case Binary("/", Number(value=top), Number(value=bottom)):
+            return 0 < top < bottom and right_value >= 1
     return False
 
 
 def within_input_rounding(
-    left: Node, comparison: Comparison, place: Fraction | None, rounded: frozenset[Value] | set[Value]
+    left: Node, comparison: Comparison, place: Fraction | None, rounded: Set[Value]
 ) -> bool:
     """Whether the difference comes from rounded inputs: 33.33 × 3 = 100."""
     suspects = [part for part in walk(left) if isinstance(part, Number) and _is_rounded(part, rounded)][:6]
-    if not suspects:
-        return False
-    slack: Value = place / 2 if place is not None else Fraction(0)
+    slack = float(place or 0) / 2
     for suspect in suspects:
         moved = suspect._replace(value=suspect.value + Fraction(1, 10**suspect.places))
         try:
-            slack = slack + abs(evaluate(_replace(left, suspect, moved)) - comparison.left)
-        except NotNumericError:
+            slack += abs(float(evaluate(_replace(left, suspect, moved))) - float(comparison.left))
+        except (NotNumericError, OverflowError):
             return False
-    return bool(abs(comparison.left - comparison.right) <= slack)
+    return bool(suspects) and abs(float(comparison.left) - float(comparison.right)) <= slack
 
 
-def _is_rounded(number: Number, rounded: frozenset[Value] | set[Value]) -> bool:
+def _is_rounded(number: Number, rounded: Set[Value]) -> bool:
     if number.places < 1:
         return False
     if number.value in rounded:
@@ -218,11 +213,11 @@ def _is_rounded(number: Number, rounded: frozenset[Value] | set[Value]) -> bool:
     if number.places < 2:
         return False
     cut = Fraction(1, 10**number.places)
-    return any(
-        (tripled := number.value * factor) != (whole := round(tripled))
-        and abs(tripled - whole) <= factor * cut
-        for factor in (3, 6)
-    )
+    return any(_near_whole(Fraction(number.value * factor), factor * cut) for factor in (3, 6))
+
+
+def _near_whole(value: Fraction, slack: Fraction) -> bool:
+    return value.denominator != 1 and abs(value - round(value)) <= slack
 
 
 def _replace(node: Node, old: Node, new: Node) -> Node:

@@ -7,20 +7,16 @@ fixes one meaning; a caller tries the plain one first and the others where the t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-import mpmath
-
-Value = int | Fraction | mpmath.mpf
+Value = int | Fraction | float
+"""Exact wherever that is possible; a float for roots, logarithms and π."""
 
 MAX_BITS = 2048  # of a numerator or denominator
 _MAX_EXPONENT = 1024
 _MAX_FACTORIAL = 170
-_DIGITS = 40
-_CONTEXT = mpmath.MPContext()
-_CONTEXT.dps = _DIGITS
 
 
 class NotNumericError(ValueError):
@@ -108,7 +104,7 @@ def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | No
         case Opaque():
             raise NotNumericError
         case Quantity(body=body, unit=unit):
-            return evaluate(body, reading, env) * unit_factor(unit, reading)
+            return bounded(evaluate(body, reading, env) * unit_factor(unit, reading))
         case Unary(operator=operator, body=body):
             return _unary(operator, evaluate(body, reading, env), reading)
         case Call(name=name, arguments=arguments):
@@ -121,7 +117,7 @@ def _lookup(name: str, env: Mapping[str, Value]) -> Value:
     if name in env:
         return env[name]
     if name == "pi":
-        return +_CONTEXT.pi
+        return math.pi
     raise NotNumericError
 
 
@@ -136,9 +132,9 @@ def _unary(operator: str, value: Value, reading: Reading) -> Value:
     if operator == "-":
         return -value
     if operator == "%":
-        return value if reading.percent == "unit" else _exact(value) / 100
+        return value if reading.percent == "unit" else binary("/", value, 100)
     if operator == "°":
-        return value * _CONTEXT.pi / 180
+        return value * math.pi / 180
     if operator == "!" and isinstance(value, int) and 0 <= value <= _MAX_FACTORIAL:
         return math.factorial(value)
     raise NotNumericError
@@ -149,7 +145,7 @@ def _binary_node(node: Binary, reading: Reading, env: Mapping[str, Value] | None
     right = evaluate(node.right, reading, env)
     operator = node.operator
     if operator in "+-" and reading.percent == "addon" and is_percent(node.right):
-        return bounded(left * (1 + right if operator == "+" else 1 - right))
+        return binary("*", left, 1 + right if operator == "+" else 1 - right)
     return binary(operator, left, right)
 
 
@@ -162,108 +158,93 @@ def is_percent(node: Node) -> bool:
 
 def binary(operator: str, left: Value, right: Value) -> Value:
     """One operation, its result bounded. Raises NotNumericError where it has none."""
-    if isinstance(left, Fraction) and not isinstance(right, int | Fraction):
-        left = _real(left)
-    elif isinstance(right, Fraction) and not isinstance(left, int | Fraction):
-        right = _real(right)
-    if operator == "+":
-        return bounded(left + right)
-    if operator == "-":
-        return bounded(left - right)
-    if operator == "*":
-        return bounded(left * right)
-    if operator == "/":
-        return _divide(left, right)
-    if operator == "^":
-        return _power(left, right)
-    if operator == "mod" and isinstance(left, int) and isinstance(right, int) and right > 0:
-        return left % right
+    try:
+        return bounded(_operate(operator, left, right))
+    except (OverflowError, ZeroDivisionError) as error:
+        raise NotNumericError from error
+
+
+def _operate(operator: str, left: Value, right: Value) -> Value:
+    match operator:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+        case "/":
+            return Fraction(left) / right if isinstance(left, int) else left / right
+        case "^":
+            return _power(left, right)
+        case "mod" if isinstance(left, int) and isinstance(right, int) and right > 0:
+            return left % right
     raise NotNumericError
 
 
-def _divide(left: Value, right: Value) -> Value:
-    if right == 0:
-        raise NotNumericError
-    if isinstance(left, int | Fraction) and isinstance(right, int | Fraction):
-        return bounded(Fraction(left) / right)
-    return bounded(left / right)
-
-
 def _power(base: Value, exponent: Value) -> Value:
-    if isinstance(exponent, Fraction) and exponent.denominator == 2 and isinstance(base, int | Fraction):
-        return _power(call("sqrt", [base]), exponent.numerator)
-    if isinstance(exponent, int) and isinstance(base, int | Fraction):
-        bits = max(int(Fraction(base).numerator).bit_length(), Fraction(base).denominator.bit_length())
+    if isinstance(exponent, Fraction) and exponent.denominator == 2:
+        return _power(_square_root(base), exponent.numerator)
+    if isinstance(exponent, int) and not isinstance(base, float):
+        exact = Fraction(base)
+        bits = max(exact.numerator.bit_length(), exact.denominator.bit_length())
         if abs(exponent) > _MAX_EXPONENT or bits * abs(exponent) > MAX_BITS or (base == 0 and exponent <= 0):
             raise NotNumericError
-        return Fraction(base) ** exponent if exponent < 0 else base**exponent
-    if base <= 0 or abs(exponent) > _MAX_EXPONENT:
+        return exact**exponent
+    if base <= 0 or not -_MAX_EXPONENT <= exponent <= _MAX_EXPONENT:
         raise NotNumericError
-    return bounded(_CONTEXT.power(_real(base), _real(exponent)))
+    return math.pow(base, exponent)
 
 
 def call(name: str, arguments: list[Value]) -> Value:
     """The value of a named function. Raises NotNumericError outside its domain."""
-    if name in _INTEGER_FUNCTIONS:
+    try:
+        return bounded(_call(name, arguments))
+    except (OverflowError, ValueError) as error:
+        raise NotNumericError from error
+
+
+def _call(name: str, arguments: list[Value]) -> Value:
+    if name in ("gcd", "lcm", "binom"):
         return _integer_call(name, arguments)
     if name in ("max", "min") and arguments:
         return max(arguments) if name == "max" else min(arguments)
     if name == "mean" and arguments:
-        return _divide(sum(arguments), len(arguments))
-    if len(arguments) != 1:
+        return binary("/", sum(arguments), len(arguments))
+    if name == "sqrt":
+        return _square_root(*arguments)
+    function = _UNARY_FUNCTIONS.get(name)
+    if function is None or len(arguments) != 1:
         raise NotNumericError
-    return _unary_call(name, arguments[0])
-
-
-def _unary_call(name: str, value: Value) -> Value:
-    if name == "abs":
-        return abs(value)
-    if name in ("floor", "ceil"):
-        return math.floor(value) if name == "floor" else math.ceil(value)
-    if name == "sqrt" and value >= 0:
-        return _square_root(value)
-    if name in ("ln", "log") and value > 0:
-        return +(_CONTEXT.log(_real(value)) if name == "ln" else _CONTEXT.log10(_real(value)))
-    if name in ("sin", "cos", "tan") and abs(value) < MAX_BITS:
-        return +getattr(_CONTEXT, name)(_real(value))
-    raise NotNumericError
+    return function(arguments[0])
 
 
 def _square_root(value: Value) -> Value:
-    if isinstance(value, int | Fraction):
+    if value < 0:
+        raise NotNumericError
+    if not isinstance(value, float):
         exact = Fraction(value)
         root = Fraction(math.isqrt(exact.numerator), math.isqrt(exact.denominator))
         if root * root == exact:
             return bounded(root)
-    return +_CONTEXT.sqrt(_real(value))
+    return math.sqrt(value)
 
 
-def _integer_call(name: str, arguments: list[Value]) -> Value:
-    whole = [int(value) for value in arguments if isinstance(value, int) or value == int(value)]
-    if len(whole) != len(arguments) or not 2 <= len(whole) <= 50:
-        raise NotNumericError
-    if name in ("gcd", "lcm"):
-        return bounded(math.gcd(*whole) if name == "gcd" else math.lcm(*whole))
-    top, chosen = whole[0], whole[1]
-    if len(whole) > 2 or not 0 <= chosen <= top <= _MAX_EXPONENT:
-        raise NotNumericError
-    return bounded(math.comb(top, chosen) if name == "binom" else math.perm(top, chosen))
-
-
-_INTEGER_FUNCTIONS = frozenset({"gcd", "lcm", "binom", "perm"})
-FUNCTIONS = _INTEGER_FUNCTIONS | {
-    "max", "min", "mean", "abs", "floor", "ceil", "sqrt", "ln", "log", "sin", "cos", "tan",
+_UNARY_FUNCTIONS: dict[str, Callable[[Value], Value]] = {
+    "abs": lambda value: -value if value < 0 else value, "floor": math.floor, "ceil": math.ceil, "ln": math.log, "log": math.log10,
+    "sin": math.sin, "cos": math.cos, "tan": math.tan,
 }  # fmt: skip
 
 
-def _real(value: Value) -> mpmath.mpf:
-    if isinstance(value, Fraction):
-        return _CONTEXT.mpf(value.numerator) / value.denominator
-    return _CONTEXT.mpf(value)
-
-
-def _exact(value: Value) -> Value:
-    return Fraction(value) if isinstance(value, int) else value
+def _integer_call(name: str, arguments: list[Value]) -> Value:
+    whole = [value for value in arguments if isinstance(value, int)]
+    if len(whole) != len(arguments) or not 2 <= len(whole) <= 50:
+        raise NotNumericError
+    if name in ("gcd", "lcm"):
+        return math.gcd(*whole) if name == "gcd" else math.lcm(*whole)
+    top, chosen = whole[0], whole[1]
+    if len(whole) > 2 or not 0 <= chosen <= top <= _MAX_EXPONENT:
+        raise NotNumericError
+    return math.comb(top, chosen)
 
 
 def bounded(value: Value) -> Value:
@@ -276,6 +257,6 @@ def bounded(value: Value) -> Value:
         if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
             raise NotNumericError
         return value.numerator if value.denominator == 1 else value
-    if not _CONTEXT.isfinite(value) or abs(value) > _CONTEXT.mpf(10) ** 300:
+    if not math.isfinite(value):
         raise NotNumericError
     return value

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from proofmill.filters.claims.grammar import AGGREGATES, Parser
+from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.nodes import Node
+from proofmill.filters.claims.phrases import AGGREGATES
 from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
 from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, LABEL_WORDS
 
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
 _EQUALS = frozenset(
-    "equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes".split()
+    ["equals", "equal", "makes", "make", "making", "gives", "give", "giving", "yields", "yield", "totals", "leaves", "leaving", "get", "gets", "becomes"]
 )
-_LEADS = frozenset("which that this it to we you and will would and'll there's".split())
+_LEADS = frozenset(["which", "that", "this", "it", "to", "we", "you", "and", "will", "would", "and'll", "there's"])
 _PHRASES = (("results", "in"), ("comes", "to"), ("amounts", "to"), ("adds", "up", "to"), ("add", "up", "to"))
 _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
     "smaller": "<", "lower": "<",
 }  # fmt: skip
-_TRAILING = frozenset("more less fewer times greater or to remainder r percent larger smaller".split())
+_REMAINDERS = frozenset({"remainder", "r"})
+_TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
+_RANGES = frozenset({"or", "to", "and"})
 _STARTS = frozenset({".", ";", ":", ",", "(", "[", "{", "|", "\\{", "→", "⇒", "=>", "->", "-->", "\\Rightarrow",
                      "\\implies", "\\to", "\\rightarrow", "\\therefore", "\\item", "\\quad", "∴", "!", "—", "}", ")",
                      "\"", "“", "\\begin", "\\Longrightarrow", "\\iff"})  # fmt: skip
@@ -51,6 +54,7 @@ class Chain:
         members: the sides, in order.
         relations: the relation behind each member but the last.
         clean: whether the words in front leave the first member's value alone.
+        behind: a word such as `of` ties the first member to an expression before it.
         joined: an operation on something unknown precedes the first member: it is only part of a side.
         trailing: words follow the last member that may change its value.
         modulus: the modulus where the chain is a congruence.
@@ -60,7 +64,8 @@ class Chain:
     relations: list[Relation]
     clean: bool
     joined: bool
-    trailing: bool
+    behind: bool = False
+    trailing: bool = False
     modulus: Node | None = None
 
 
@@ -81,7 +86,7 @@ class Scanner:
 
     def scan(self) -> Scan:
         """All chains of the step, in order."""
-        found, position = Scan(), 0
+        found, position, expression_end = Scan(), 0, -1
         while self.tokens[position].kind != END:
             parsed = None if self._is_bullet(position) else self.parser.parse(position)
             if parsed is None:
@@ -89,15 +94,16 @@ class Scanner:
                 continue
             member = Member(parsed[0], position, parsed[1])
             chain = self._chain(member)
+            chain.behind = 0 < expression_end == position - 1 and self.tokens[position - 1].kind == WORD
             if len(chain.members) > 1:
                 found.chains.append(chain)
             else:
                 found.others.append(member)
-            position = max(chain.members[-1].last, position + 1)
+            position = expression_end = max(chain.members[-1].last, position + 1)
         return found
 
     def _chain(self, first: Member) -> Chain:
-        chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first), False)
+        chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first))
         while (relation := self.relation(chain.members[-1].last)) is not None:
             parsed = self.parser.parse(relation.after)
             if parsed is None:
@@ -113,16 +119,11 @@ class Scanner:
         chain.modulus = self._modulus(chain.members[-1].last)
         word = token.text.lower()
         chain.trailing = (
-            (token.kind == WORD and word in _TRAILING)
-            or (word == "and" and (following.text in ("a", "half", "one") or following.kind == NUMBER))
-            or token.text
-            in ("±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline")
-            or (
-                token.text in (":", ".")
-                and token.gap == 0
-                and following.kind == NUMBER
-                and following.gap == 0
-            )
+            (token.kind == WORD and word in _REMAINDERS)
+            or (word in _RANGES and following.kind == NUMBER)
+            or (word == "and" and following.text in ("a", "half", "one"))
+            or token.text in _TRAILING_SIGNS
+            or (token.text in (":", ".") and token.gap == TIGHT == following.gap and following.kind == NUMBER)
             or (token.kind == NUMBER and token.gap != FENCED)
         )
 
@@ -190,6 +191,8 @@ class Scanner:
 
     def _with_fillers(self, sign: str, prose: bool, position: int) -> Relation:
         about = sign == "≈"
+        while not prose and self.tokens[position].kind == NEWLINE:
+            position += 1
         for _ in range(3):
             word = self.tokens[position].text.lower()
             if word not in FILLERS and word not in ("~", "\\sim"):

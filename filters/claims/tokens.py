@@ -31,9 +31,9 @@ class Token(NamedTuple):
 _TOKEN = re.compile(
     r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
-    r"|(?P<number>\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<fence>\\?\\[\[\]()]|\$\$)"
-    r"|(?P<newline>\n|\\\\)"
+    r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<fence>\\?\\[()])"
+    r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
     r"|(?P<command>\\[a-zA-Z]+)"
     r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
     r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",

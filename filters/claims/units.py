@@ -6,11 +6,12 @@ import re
 from typing import NamedTuple
 
 from proofmill.filters.claims.tokens import NUMBER, TIGHT, WORD, Token
-from proofmill.filters.claims.wording import ATTACHED_UNITS, STOP_WORDS, UNITS
+from proofmill.filters.claims.wording import ATTACHED_UNITS, NUMBER_WORDS, STOP_WORDS, UNITS
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 12
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|s)\Z")
+_NOT_NOUNS = STOP_WORDS | NUMBER_WORDS.keys()
 _LETTERS = frozenset("mglLsh")
 
 
@@ -65,12 +66,15 @@ class _Reader:
 
     def _word(self, token: Token) -> bool:
         word, following = token.text, self.tokens[min(self.position + 1, len(self.tokens) - 1)]
-        is_noun_next = following.kind == WORD and following.text.lower() not in STOP_WORDS
+        is_noun_next = following.kind == WORD and following.text.lower() not in _NOT_NOUNS
         if word.lower() == "per" or (word in ("a", "an") and self.position > self.begin):
             if is_noun_next:
                 self.behind_slash = True
                 self.position += 1
             return is_noun_next
+        if word == "of" and self.words and is_noun_next:
+            self.position += 1
+            return True
         if word.lower() in STOP_WORDS or not self._is_noun(token, following):
             return False
         self._add([word])

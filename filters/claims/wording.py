@@ -71,7 +71,7 @@ UNITS: dict[str, tuple[str, int]] = {
 }
 # A single letter is a unit only when it stands apart from its number: "5 m", but "5m" may be a product.
 ATTACHED_UNITS = frozenset(
-    "cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm".split()
+    ["cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec", "secs", "mph", "kWh", "kph", "cents", "am", "pm"]
 )
 
 OPERATOR_WORDS = {
@@ -82,50 +82,31 @@ OPERATOR_WORDS = {
     "modulo": "mod",
 }
 STOP_WORDS = frozenset(
-    """is are was were be been being am equal equals equaling makes make making gives give giving gets get
-    getting yields yield totals means mean becomes become came comes come amounts adds add added results result
-    leaves leave leaving and or but so then thus hence therefore for in on at to from of with by into as than that
-    which who whom this these those there here it its he she they we you his her their our your my if while when
-    where because since although though however until before after during between have has had do does did will
-    would can could should may might must plus minus times multiplied multiply divided divide subtracted subtract
-    more less fewer greater mod modulo remainder not no let per about approximately roughly around nearly almost
-    i""".split()
+    ["is", "are", "was", "were", "be", "been", "being", "am", "equal", "equals", "equaling", "makes", "make", "making", "gives", "give", "giving", "gets", "get", "getting", "yields", "yield", "totals", "means", "mean", "becomes", "become", "came", "comes", "come", "amounts", "adds", "add", "added", "results", "result", "leaves", "leave", "leaving", "and", "or", "but", "so", "then", "thus", "hence", "therefore", "for", "in", "on", "at", "to", "from", "of", "with", "by", "into", "as", "than", "that", "which", "who", "whom", "this", "these", "those", "there", "here", "it", "its", "he", "she", "they", "we", "you", "his", "her", "their", "our", "your", "my", "if", "while", "when", "where", "because", "since", "although", "though", "however", "until", "before", "after", "during", "between", "have", "has", "had", "do", "does", "did", "will", "would", "can", "could", "should", "may", "might", "must", "plus", "minus", "times", "multiplied", "multiply", "divided", "divide", "subtracted", "subtract", "more", "less", "fewer", "greater", "mod", "modulo", "remainder", "not", "no", "let", "per", "about", "approximately", "roughly", "around", "nearly", "almost", "i"]
 )
 FILLERS = frozenset(
-    "a an the total of exactly just only another about approximately approx roughly around nearly almost some "
-    "additional now simply value sum result".split()
+    ["a", "an", "the", "total", "of", "exactly", "just", "only", "another", "about", "approximately", "approx", "roughly", "around", "nearly", "almost", "some", "additional", "now", "simply", "value", "sum", "result"]
 )
-APPROXIMATE_WORDS = frozenset("about approximately approx roughly around nearly almost".split())
+APPROXIMATE_WORDS = frozenset(["about", "approximately", "approx", "roughly", "around", "nearly", "almost"])
 # A number right after one of these is a name, as in "day 2" or "option 3".
 LABEL_WORDS = frozenset(
-    """day days week month year hour minute step case option question problem part room house number no chapter
-    page figure table equation round game test box bag team group level grade row column item person player
-    section method scenario line age ages approach way stage phase trip quarter season set point class task
-    example exercise rule condition statement lemma claim sample type plan""".split()
+    ["day", "days", "week", "month", "year", "hour", "minute", "step", "case", "option", "question", "problem", "part", "room", "house", "number", "no", "chapter", "page", "figure", "table", "equation", "round", "game", "test", "box", "bag", "team", "group", "level", "grade", "row", "column", "item", "person", "player", "section", "method", "scenario", "line", "age", "ages", "approach", "way", "stage", "phase", "trip", "quarter", "season", "set", "point", "class", "task", "example", "exercise", "rule", "condition", "statement", "lemma", "claim", "sample", "type", "plan"]
 )
 # Words after which a calculation begins afresh: what stands before them does not change its value.
 CLEAN_WORDS = frozenset(
-    """so thus therefore hence then since because that and but as get have know calculate find compute is are be
-    equals gives now where means just also which we has had was were like using be""".split()
+    ["so", "thus", "therefore", "hence", "then", "since", "because", "that", "and", "but", "as", "get", "have", "know", "calculate", "find", "compute", "is", "are", "be", "equals", "gives", "now", "where", "means", "just", "also", "which", "we", "has", "had", "was", "were", "like", "using", "be"]
 )
 
-APPROXIMATE = re.compile(
-    r"\b(?:approx\w*|about|roughly|around|nearly|almost|round(?:s|ed|ing)?|whole|nearest|estimat\w+|truncat\w+|"
-    r"integer part|ceiling|floor|ceil|up to)\b",
-    re.IGNORECASE,
-)
-DOUBT = re.compile(
-    r"\?|\b(?:not|isn['’]t|aren['’]t|doesn['’]t|don['’]t|won['’]t|cannot|can['’]t|never|false|wrong|incorrect\w*|"
-    r"mistake\w*|error\w*|contradict\w*|impossible|invalid|inconsistent|fails?|violat\w+|absurd|too (?:big|small|"
-    r"large|high|low|much|many|few)|if|suppose|supposing|assum\w+|imagine|pretend|would|were to|whether|"
-    r"instead of|rather than|unless|guess|try|trying|claims?|no)\b|≠|\\neq?\b",
+ABOUT_WORDS = re.compile(r"\b(?:approx\w*|about|roughly|around|nearly|almost|estimat\w+)\b", re.IGNORECASE)
+ROUNDING_WORDS = re.compile(
+    r"\b(?:round(?:s|ed|ing)?|whole|nearest|truncat\w+|integer part|ceiling|floor|ceil|up to)\b",
     re.IGNORECASE,
 )
 CORRECTION = re.compile(
-    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|i made (?:a|an) (?:mistake|error)|"
-    r"made (?:a|an) (?:\w+ )?(?:mistake|error)|that(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|"
-    r"a mistake|an error)|this is (?:not (?:right|correct)|wrong|incorrect)|not correct|incorrect|"
-    r"let me (?:re\w+|correct|fix|check|try)|let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|"
-    r"correct|fix))\b|(?:^|[.!?\n]\s{0,3})(?:actually|no|hmm)\b",
+    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|made an? (?:\w+ )?(?:mistake|error)|"
+    r"th(?:at|is)(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|a mistake|an error)|"
+    r"not correct|incorrect|let me (?:re\w+|correct|fix|check|try)|"
+    r"let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|correct|fix))\b|"
+    r"(?:^|[.!?\n]\s{0,3})(?:actually|no|hmm)\b",
     re.IGNORECASE,
 )

@@ -1,0 +1,93 @@
+"""Read numerals: literals, bases, scale words and mixed numbers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from proofmill.filters.claims.nodes import Node, Number, Opaque
+from proofmill.filters.claims.tokens import NUMBER, SPACED, TIGHT, Token
+from proofmill.filters.claims.wording import SCALE_WORDS
+
+if TYPE_CHECKING:
+    from proofmill.filters.claims.grammar import Parser
+
+_MAX_DIGITS = 40
+
+
+def number(parser: Parser, token: Token) -> Node | None:
+    """A literal with what belongs to it: a base, a word such as `million`, a fraction behind it."""
+    parser.position += 1
+    if len(token.text) > _MAX_DIGITS:
+        return Opaque("too long")
+    node = _literal(token.text)
+    if parser.token.text == "_" and parser.token.gap == TIGHT:
+        return _in_base(parser, token.text)
+    if parser.token.text.lower() in SCALE_WORDS:
+        return scaled(parser, node)
+    return _mixed(parser, node)
+
+
+def scaled(parser: Parser, node: Number) -> Node:
+    """`node` times the scale word at this position."""
+    factor = SCALE_WORDS[parser.token.text.lower()]
+    parser.position += 1
+    return Number(node.value * factor, max(0, node.places - len(str(factor)) + 1))
+
+
+def _in_base(parser: Parser, digits: str) -> Node:
+    parser.position += 1
+    braced = parser.take("{")
+    base = parser.token.text
+    parser.position += 1
+    if braced and not parser.take("}"):
+        return Opaque()
+    if not base.isdigit() or len(base) > 2 or not 2 <= int(base) <= 36 or not digits.isdigit():
+        return Opaque()
+    if any(int(digit) >= int(base) for digit in digits):
+        return Opaque()
+    return Number(int(digits, int(base)))
+
+
+def _mixed(parser: Parser, node: Number) -> Node:
+    """`2 1/2`, `2½` and `2\\frac{1}{2}`: a whole number and its fraction."""
+    if not isinstance(node.value, int) or node.value == 0 or parser.loose:
+        return node
+    begin, depth = parser.position, parser.depth
+    share = _proper_fraction(parser)
+    parser.depth = depth
+    if share is None:
+        parser.position = begin
+        return node
+    return Number(node.value + share)
+
+
+def _proper_fraction(parser: Parser) -> Fraction | None:
+    token, slash, under = parser.token, parser.peek(), parser.peek(2)
+    if token.kind == NUMBER and "/" in token.text:
+        parser.position += 1
+        return Fraction(token.text)
+    if token.text in ("\\frac", "\\dfrac", "\\tfrac"):
+        parser.position += 1
+        node = (parser.group(), parser.group())
+        match node:
+            case (Number(value=int(top)), Number(value=int(bottom))) if 0 < top < bottom:
+                return Fraction(top, bottom)
+        return None
+    tight = slash.text == "/" and slash.gap == TIGHT and under.gap == TIGHT
+    if not (token.gap == SPACED and token.text.isdigit() and tight and under.text.isdigit()):
+        return None
+    if len(token.text) > 3 or len(under.text) > 3 or not 0 < int(token.text) < int(under.text):
+        return None
+    parser.position += 3
+    return Fraction(int(token.text), int(under.text))
+
+
+def _literal(text: str) -> Number:
+    if "/" in text:
+        return Number(Fraction(text))
+    whole, _, decimals = text.partition(".")
+    if not decimals:
+        return Number(int(whole))
+    value = Fraction(int(whole + decimals), 10 ** len(decimals))
+    return Number(value.numerator if value.denominator == 1 else value, len(decimals))
