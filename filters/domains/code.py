@@ -16,7 +16,7 @@ from typing import Any
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
 from proofmill.filters.sandbox.jail import Jail, Limits
-from proofmill.filters.sandbox.plan import BadTest, Plan, plan
+from proofmill.filters.sandbox.plan import BadTestError, Plan, plan
 from proofmill.filters.verdicts import Problem, Verdict
 
 DEFAULT_CPU_S = 5.0
@@ -89,7 +89,7 @@ class CodeVerifier:
     version = "1"
     ask = "Answer with one Python code block (```python … ```) that holds the whole solution."
     runs_in = "jail"
-    """Call `verify` from threads of the driving process, as many as there are cores; not in the worker pool."""
+    """Call `verify` from threads of the driving process, as many as cores; not in the worker pool."""
 
     def __init__(self, jail: Jail | None = None) -> None:
         self._given = jail
@@ -133,7 +133,7 @@ class CodeVerifier:
         code = found.code or ""
         try:
             outcome = judge(self.jail, problem, code)
-        except BadTest as error:
+        except BadTestError as error:
             return Verdict(verdicts.ERROR, code, f"bad test: {error}", final_start=found.start)
         verdict = _VERDICTS[outcome.status]
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
@@ -147,7 +147,7 @@ def judge(jail: Jail, problem: Problem, code: str) -> run.Outcome:
     """Run `code` against the tests of `problem`.
 
     Raises:
-        BadTest: the problem has no tests, or one can't be read.
+        BadTestError: the problem has no tests, or one can't be read.
         VerifierError: a layer of the jail is missing.
     """
     info = problem.info
@@ -194,7 +194,7 @@ def _plan(problem: Problem) -> Plan:
     tests = tuple(_text(test).strip() for test in ([given] if isinstance(given, str) else given))
     test = _text(info.get("test"))
     if not tests and not test.strip():
-        raise BadTest("the problem has no tests")
+        raise BadTestError("the problem has no tests")
     return plan(tests, _text(info.get("setup")), test, str(info.get("entry_point") or ""))
 
 
@@ -207,7 +207,7 @@ def _names(problem: Problem) -> tuple[str, ...]:
         return ()
     try:
         planned = _plan(problem)
-    except BadTest:
+    except BadTestError:
         return ()
     return planned.names
 

@@ -22,7 +22,7 @@ from proofmill.filters.sandbox import link, wire
 MODULE = "solution"
 MAX_MATERIALISED = 100_000
 _MESSAGE_CHARS = 300
-_LAZY = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
+_LAZY: tuple[type, ...] = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def describe(error: BaseException) -> list[Any]:
@@ -48,13 +48,6 @@ class Space:
         """Run `source` in the module."""
         exec(compile(source, f"<{label}>", "exec", dont_inherit=True), self.names)  # noqa: S102 - the jail's purpose
 
-    def load(self, setup: str, code: str) -> None:
-        """Setup, then solution, then what of setup needs names of the solution."""
-        late = run_setup(setup, self)
-        self.execute(code, MODULE)
-        for statement in late:
-            exec(statement, self.names)  # noqa: S102 - the jail's purpose
-
     def encode(self, value: object) -> wire.Node:
         """The value as data, or as a handle where it has no plain form."""
         return wire.Encoder(self._other).encode(value)
@@ -63,7 +56,7 @@ class Space:
         """The value that the other side sent."""
         return wire.Decoder(self._own).decode(node)
 
-    def _other(self, value: object) -> wire.Node:
+    def _other(self, value: Any) -> wire.Node:
         kind = type(value)
         if kind.__name__ in self.classes and hasattr(value, "__dict__"):
             return ["o", kind.__name__, wire.Encoder(self._other).encode(dict(vars(value)))]
@@ -116,7 +109,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _answer(space: Space, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _answer(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return compute()
     except BaseException as error:  # noqa: BLE001 - whatever the solution raises is its answer
@@ -150,24 +143,39 @@ def _respond(channel: link.Link, answer: dict[str, Any]) -> None:
         channel.send(link.ANSWER, {"raised": [["WireError"], "result too large"]})
 
 
+def _set_up(channel: link.Link, space: Space, job: dict[str, Any]) -> list[types.CodeType]:
+    """Run setup and report on it before any line of the solution runs, so that the report can be trusted."""
+    late: list[types.CodeType] = []
+
+    def run() -> dict[str, Any]:
+        late.extend(run_setup(job["setup"], space))
+        return {"ok": None}
+
+    channel.send(link.ANSWER, _answer(run))
+    return late
+
+
 def serve(channel: link.Link, job: dict[str, Any]) -> None:
     """Load setup and solution, then evaluate expressions and take calls until the parent hangs up."""
     space = Space()
+    late = _set_up(channel, space, job)
 
     def load() -> dict[str, Any]:
-        space.load(job["setup"], job["code"])
+        space.execute(job["code"], MODULE)
+        for statement in late:
+            exec(statement, space.names)  # noqa: S102 - the jail's purpose
         return {"ok": None}
 
-    loaded = _answer(space, load)
+    loaded = _answer(load)
     channel.send(link.ANSWER, loaded)
     while "ok" in loaded:
         kind, message = channel.receive()
         if kind == link.CALL:
-            _respond(channel, _answer(space, lambda m=message: _call(space, m)))  # type: ignore[misc]
+            _respond(channel, _answer(lambda m=message: _call(space, m)))  # type: ignore[misc]
             continue
         for source in message:
             code = compile(source, "<test>", "eval", dont_inherit=True)
-            _respond(channel, _answer(space, lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
+            _respond(channel, _answer(lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
 
 
 def run_program(channel: link.Link, job: dict[str, Any]) -> None:
@@ -175,8 +183,8 @@ def run_program(channel: link.Link, job: dict[str, Any]) -> None:
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     space, status = Space("__main__"), 0
+    _set_up(channel, space, job)
     try:
-        space.execute(job["setup"], "setup")
         space.execute(job["code"], MODULE)
         threading._shutdown()  # type: ignore[attr-defined] # threads that a script leaves are waited for
     except SystemExit as leave:

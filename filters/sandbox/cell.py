@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proofmill.filters.sandbox import kernel, seccomp
+from proofmill.filters.sandbox import kernel
 
 CHANNEL_FD = 3
 SANDBOX_ID = 1  # user and group inside the jail, mapped to nobody where the jail was started by root
@@ -184,4 +184,4 @@ def _can_see_passwd() -> bool:
 
 
 def _can_unshare() -> bool:
-    return ctypes.CDLL(None).unshare(kernel.CLONE_NEWUSER) == 0
+    return bool(ctypes.CDLL(None).unshare(kernel.CLONE_NEWUSER) == 0)

@@ -47,22 +47,26 @@ class _Counted:
         return True
 
 
-class _Instrument(ast.NodeTransformer):
-    """Gives `==` inside assertions the float tolerance, and counts assertions that nothing catches."""
+class _Equalities(ast.NodeTransformer):
+    """Gives `a == b` the tolerance for floats; applied to what assertions assert."""
 
-    def __init__(self, *, count: bool) -> None:
-        self._count = count
-        self.total = 0
-
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:  # noqa: N802 - named by ast
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
         if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq):
             function = ast.Name("__same__", ast.Load())
             return ast.copy_location(ast.Call(function, [node.left, node.comparators[0]], []), node)
         return node
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802 - named by ast
-        node.test = self.visit(node.test)
+
+class _Instrument(ast.NodeTransformer):
+    """Counts assertions that nothing catches, and goes on after one that fails."""
+
+    def __init__(self, *, count: bool) -> None:
+        self._count = count
+        self.total = 0
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        node.test = _Equalities().visit(node.test)
         if not self._count:
             return node
         block = ast.parse(f"with __counted__({self.total}): pass").body[0]
@@ -70,15 +74,11 @@ class _Instrument(ast.NodeTransformer):
         block.body = [node]  # type: ignore[attr-defined]
         return ast.fix_missing_locations(ast.copy_location(block, node))
 
-    def visit_Try(self, node: ast.Try) -> ast.AST:  # noqa: N802 - named by ast
+    def visit_Try(self, node: ast.Try) -> ast.AST:
         before, self._count = self._count, False
         self.generic_visit(node)
         self._count = before
         return node
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Leave comparisons outside of assertions as they are."""
-        return super().generic_visit(node)
 
 
 class _SolutionModule(types.ModuleType):
@@ -93,6 +93,17 @@ class _SolutionModule(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return _named(self.__dict__["_line"], name)
+
+
+class _SetupFailed(BaseException):
+    """The data set's own setup raised."""
+
+
+def _set_up(space: candidate.Space, setup: str) -> None:
+    try:
+        candidate.run_setup(setup, space)
+    except Exception as error:  # the problem's fault: no code of the solution has run here
+        raise _SetupFailed(f"setup raised {type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}") from error
 
 
 def _named(line: remote.Wire, name: str) -> Any:
@@ -117,7 +128,7 @@ def _run_strings(space: candidate.Space, tests: list[str], score: _Score) -> Non
 
 
 def _run_function(space: candidate.Space, job: dict[str, Any], score: _Score) -> None:
-    """The data set's own test text: `check(candidate)`, `test_*` functions, unittest classes, bare asserts."""
+    """The data set's own text: `check(candidate)`, `test_*` functions, unittest classes, bare asserts."""
     instrument = _Instrument(count=True)
     tree = ast.fix_missing_locations(instrument.visit(ast.parse(job["test"])))
     exec(compile(tree, "<tests>", "exec", dont_inherit=True), space.names)  # noqa: S102 - in a jail
@@ -148,16 +159,18 @@ def examine(channel: link.Link, job: dict[str, Any]) -> None:
     sys.modules[candidate.MODULE] = sys.modules["main"] = _SolutionModule(line)
     report: dict[str, Any] = {"fault": None, "gone": False}
     try:
-        candidate.run_setup(job["setup"], space)
+        _set_up(space, job["setup"])
         _bind(space, line, job)
         _run_strings(space, job["tests"], score)
         if job["test"]:
             _run_function(space, job, score)
     except remote.SolutionGone:
         report["gone"] = True
-    except (remote.CannotSend, ImportError, SyntaxError) as error:
+    except (remote.CannotSend, _SetupFailed) as error:
         report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
     except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
+        if isinstance(error, ImportError | SyntaxError) and not hasattr(error, "of_solution"):
+            report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
         score.record("rest", error)
     report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
     channel.send(link.DONE, report)

@@ -10,8 +10,8 @@ PYTHON = frozenset({"python", "py", "python3", "py3", "python2", "ipython", "pyc
 # what models fence that is no program: its presence says nothing about the language of the answer
 NOT_CODE = frozenset(
     {"text", "txt", "plaintext", "plain", "output", "console", "shell", "sh", "bash", "zsh", "pycon", "json",
-     "yaml", "xml", "html", "css", "csv", "markdown", "md", "latex", "tex", "math", "diff", "log", "none", "ascii",
-     "input", "stdin", "stdout", "mermaid", "toml", "ini"}
+     "yaml", "xml", "html", "css", "csv", "markdown", "md", "latex", "tex", "math", "diff", "log", "none",
+     "ascii", "input", "stdin", "stdout", "mermaid", "toml", "ini"}
 )  # fmt: skip
 _FENCE = re.compile(r"[ \t]{0,12}(`{3,20}|~{3,20})[ \t]{0,8}([^`\n]{0,100})")
 _BARE = re.compile(r"^(?:def|class|import|from|async def|@|if|for|while|try|with|print\()", re.MULTILINE)
@@ -64,7 +64,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def defines(code: str, names: Iterable[str]) -> bool:
-    """Whether the text has, at the start of a line, a definition of one of `names` (all, where none is given)."""
+    """Whether the text has, at the start of a line, a definition of one of `names`."""
     for name in names:
         pattern = rf"^(?:(?:async )?def|class) {{1,4}}{re.escape(name)}\b|^{re.escape(name)} ?[:=]"
         if re.search(pattern, code, re.MULTILINE):

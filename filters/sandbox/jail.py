@@ -28,9 +28,9 @@ from proofmill.filters.sandbox.layers import Layer, layers_from, missing_error
 
 _BOOT = """
 import sys, types
-for name, path in (("proofmill", []), ("proofmill.filters", []), ("proofmill.filters.sandbox", [sys.argv[1]])):
+for name in ("proofmill", "proofmill.filters", "proofmill.filters.sandbox"):
     sys.modules[name] = module = types.ModuleType(name)
-    module.__path__ = path
+    module.__path__ = [sys.argv[1]] if name.endswith("sandbox") else []
 from proofmill.filters.sandbox import zygote
 zygote.main(int(sys.argv[2]))
 """
@@ -195,7 +195,7 @@ class _Worker:
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [getattr(sys, "_base_executable", sys.executable), *flags, "-c", _BOOT, folder, str(os.getpid())],
             env={"PYTHONHASHSEED": "0"},  # the order of sets must not differ from run to run; wiped at start
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=self._log,
             cwd="/",
@@ -232,8 +232,9 @@ class _Worker:
             job = self._jobs
             self.running += 1
         message = {
-            "id": job, "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb, "file_bytes": limits.output_bytes,
-            "scratch_mb": limits.scratch_mb, "processes": limits.processes, "subprocesses": limits.subprocesses,
+            "id": job, "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb,
+            "file_bytes": limits.output_bytes, "scratch_mb": limits.scratch_mb,
+            "processes": limits.processes, "subprocesses": limits.subprocesses,
         }  # fmt: skip
         fds = array.array("i", [channel.fileno(), status_end, *streams])
         with contextlib.suppress(OSError):  # a dead worker shows as a status without a record
@@ -263,7 +264,7 @@ class Jail:
     Args:
         workers: warm interpreters and runs at a time; default one a core.
         allow_subprocess: show the interpreter and a shell inside, for runs whose limits allow them.
-        readable: more folders to show read-only.
+        packages: folders of more importable packages, shown read-only; by default the standard library only.
         weaker: run although layers are missing; `stamp` then says which.
     """
 
@@ -272,11 +273,11 @@ class Jail:
         workers: int | None = None,
         *,
         allow_subprocess: bool = False,
-        readable: Sequence[str] = (),
+        packages: Sequence[str] = (),
         weaker: bool = False,
     ) -> None:
         self._count = workers or len(os.sched_getaffinity(0))
-        self._options = {"readable": list(readable), "subprocesses": allow_subprocess}
+        self._options = {"packages": list(packages), "subprocesses": allow_subprocess}
         self._weaker = weaker
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()

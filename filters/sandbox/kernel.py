@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import stat
 import struct
 
 CLONE_NEWNS = 0x00020000
@@ -143,7 +144,7 @@ def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
     )
     for path, rights in rules:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        meant = rights if os.path.isdir(path) else rights & _LANDLOCK_OF_FILES
+        meant = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & _LANDLOCK_OF_FILES
         rule = struct.pack("=Qi", meant & handled, place)
         _syscall("landlock_add_rule", NR_LANDLOCK_ADD, ruleset, 1, rule, ctypes.c_uint(0))
         os.close(place)

@@ -9,7 +9,8 @@ from proofmill.data.errors import VerifierError
 
 _NAMESPACES = (
     "allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 and "
-    "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that lets unshare through"
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that "
+    "lets unshare through"
 )
 _KERNEL = "needs a kernel of 5.13 or later on x86_64 or aarch64"
 REMEDIES: Mapping[str, str] = {

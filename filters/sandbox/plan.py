@@ -22,7 +22,7 @@ _BUILTIN_NAMES = frozenset(dir(builtins))
 _SINGLETONS = (None, True, False)
 
 
-class BadTest(ValueError):
+class BadTestError(ValueError):
     """A test of the problem can't be read: the problem's fault, never the trace's."""
 
 
@@ -73,10 +73,10 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
     """The plan for assert-style `tests` and the data set's own test text `test`.
 
     Raises:
-        BadTest: a test is no Python, or too large.
+        BadTestError: a test is no Python, or too large.
     """
     if sum(map(len, tests)) + len(setup) + len(test) > MAX_TEST_CHARS:
-        raise BadTest("the tests are larger than 1 MiB")
+        raise BadTestError("the tests are larger than 1 MiB")
     try:
         names = frozenset().union(*(_free_names(source) for source in (*tests, test)))
         own = _bound_by(setup)
@@ -84,7 +84,7 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
         trusted = (own | _BUILTIN_NAMES) - under_test
         checks = [_check(source, trusted) for source in tests]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadTest(f"{type(error).__name__}: {str(error)[:200]}") from error
+        raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
     single = not test and "*" not in own and None not in checks
     wanted = (names - _BUILTIN_NAMES) | under_test
     kept = tuple(check for check in checks if check) if single else ()

@@ -15,7 +15,7 @@ from proofmill.filters.sandbox import link, wire
 
 
 class SolutionGone(BaseException):
-    """The solution's process has ended; no test can go on. Not an Exception, so that tests don't catch it."""
+    """The solution's process has ended. Not an Exception, so that no test catches it."""
 
 
 class RemoteError(Exception):
@@ -23,7 +23,7 @@ class RemoteError(Exception):
 
 
 class CannotSend(BaseException):
-    """A test hands over something that has no typed form: the test can't be run, the trace is not to blame."""
+    """A test hands over what has no typed form: it can't be run, and the trace is not to blame."""
 
 
 class Wire:
@@ -64,9 +64,11 @@ class Wire:
             kind = self._classes().get(name) or getattr(builtins, str(name), None)
             if isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError:
                 try:
-                    return kind(message)
+                    error = kind(message)
                 except TypeError:  # UnicodeDecodeError and such want more than a message
                     break
+                error.of_solution = True  # type: ignore[attr-defined]
+                return error
         return RemoteError(f"{names[:1]}: {message}")
 
     def _encode(self, value: object) -> wire.Node:
@@ -89,7 +91,7 @@ class Wire:
         if node[0] == "g":
             return iter([self._decode(item) for item in node[1]])
         if node[0] == "o":
-            made = object.__new__(self._classes()[node[1]])
+            made: Any = object.__new__(self._classes()[node[1]])
             made.__dict__.update(self._decode(node[2]))
             return made
         if node[0] == "h":
@@ -142,6 +144,7 @@ class Remote:
             object.__setattr__(self, name, value)
 
     def __call__(self, *arguments: object, **keywords: object) -> Any:
+        """Call it in the solution's jail."""
         return _line(self).call("call", self, *arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:

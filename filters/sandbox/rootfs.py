@@ -1,5 +1,8 @@
 """The root folder of a jail: an empty tmpfs with read-only mounts of what Python needs, and no more."""
 
+# ruff: noqa: PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211, S108
+# paths here are arguments of system calls, of the root outside as well as of the one inside
+
 from __future__ import annotations
 
 import os
@@ -12,7 +15,7 @@ from proofmill.filters.sandbox import kernel
 _LIBRARY_ROOTS = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _ZONES = "/usr/share/zoneinfo"
-_MOUNT_POINTS = ("/tmp", "/var/tmp", "/mnt", "/sys")  # noqa: S108 - any folder that surely exists
+_MOUNT_POINTS = ("/tmp", "/var/tmp", "/mnt", "/sys")  # any folder that surely exists
 _PRIVATE = ("site-packages", "dist-packages")  # what else is installed is none of the jail's business
 
 
@@ -112,7 +115,7 @@ def _links(root: str) -> None:
         ):
             os.makedirs(os.path.dirname(inside), exist_ok=True)
             os.symlink(os.readlink(path), inside)
-    os.symlink("/tmp", f"{root}/dev/shm")  # noqa: S108
+    os.symlink("/tmp", f"{root}/dev/shm")
 
 
 def _hide_packages(root: str) -> None:

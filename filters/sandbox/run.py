@@ -10,7 +10,7 @@ from typing import Any
 
 from proofmill.filters.sandbox import compare, link, wire
 from proofmill.filters.sandbox.jail import Cell, CellEnded, Exit, Jail, Limits
-from proofmill.filters.sandbox.plan import Plan
+from proofmill.filters.sandbox.plan import BadTestError, Plan
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 EXAM_CPU_S = 60.0  # the tests' own share, on top of the solution's
@@ -35,6 +35,10 @@ class Outcome:
     total: int
     why: str = ""
     cpu_s: float = 0.0
+
+
+class SetupFailedError(BadTestError):
+    """The problem's own setup raised."""
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -68,13 +72,21 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
 def _load(cell: Cell, setup: str, code: str) -> str | None:
     """Load a solution in a fresh cell; how it failed, or None."""
     cell.send(link.JOB, wire.dumps({"role": "serve", "setup": setup, "code": code}))
-    _, body = cell.receive()
-    answer = _decode(body)
+    _set_up(cell)
+    answer = _decode(cell.receive()[1])
     return None if "ok" in answer else _raised(answer)
 
 
+def _set_up(cell: Cell) -> None:
+    """Read the report on setup, sent before the solution ran; raises `SetupFailedError`."""
+    answer = _decode(cell.receive()[1])
+    if "ok" not in answer:
+        raise SetupFailedError(_raised(answer))
+
+
 def _ended(end: Exit) -> str:
-    return f"the process ended early ({'signal ' + str(-end.code) if (end.code or 0) < 0 else 'exit'})"
+    code = end.code or 0
+    return f"the process ended early ({f'signal {-code}' if code < 0 else f'exit {code}'})"
 
 
 def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:
@@ -116,8 +128,8 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
             why = _load(solution, setup, code) or ""
             if not why:
                 job = {
-                    "role": "examine", "setup": setup, "tests": plan.tests, "test": test, "entry_point": entry,
-                    "names": plan.names, "under_test": sorted(plan.under_test),
+                    "role": "examine", "setup": setup, "tests": plan.tests, "test": test,
+                    "entry_point": entry, "names": plan.names, "under_test": sorted(plan.under_test),
                 }  # fmt: skip
                 exam.send(link.JOB, wire.dumps(job))
                 report = _carry(exam, solution)
@@ -196,6 +208,7 @@ def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, lim
             why = ""
             try:
                 cell.send(link.JOB, wire.dumps({"role": "program", "setup": setup, "code": code}))
+                _set_up(cell)
                 why = _raised(_decode(cell.receive()[1]))
             except (CellEnded, wire.WireError):
                 pass
@@ -209,7 +222,7 @@ def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, lim
     if not why and end.code != 0:
         why = _ended(end)
     if not why and not same_output(printed, wanted):
-        why = f"printed {ascii(printed[:60])}"
+        why = f"printed {printed[:60]!a}"
     return _verdict(end, int(not why), 1, why)
 
 

@@ -88,6 +88,7 @@ class Encoder:
         return ["B", bytes(value).hex()]
 
     def _sequence(self, value: Any, depth: int) -> Node:
+        kind: Any
         for kind, tag in _SEQUENCES:
             if isinstance(value, kind):
                 return [tag, [self.encode(item, depth + 1) for item in kind.__iter__(value)]]

@@ -9,6 +9,7 @@ process of the zygote's pid namespace with it.
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import json
 import os
@@ -33,7 +34,8 @@ NAMESPACES = (
 NOBODY = 65534
 MAX_JOB = 1 << 16
 _PROBE_JOB = {
-    "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20, "processes": 16,
+    "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20,
+    "processes": 16,
 }  # fmt: skip
 
 
@@ -151,7 +153,7 @@ class Zygote:
     def _start(self, job: dict[str, Any], fds: list[int]) -> None:
         """Fork the child of one job; `fds` are its channel, its status pipe and maybe stdin and stdout."""
         channel, status, *streams = fds
-        stdin, stdout = streams if streams else (self._null, self._null)
+        stdin, stdout = streams or (self._null, self._null)
         try:
             self._fresh_pid_namespace()
             pid = os.fork()
@@ -173,7 +175,7 @@ class Zygote:
             kernel.unshare(kernel.CLONE_NEWPID)
 
     def _child(self, job: dict[str, Any], channel: int, stdin: int, stdout: int) -> None:
-        """Never returns. The first message says whether the walls stand; no foreign code has run before it."""
+        """Never returns. The first message says whether the walls stand; no foreign code has run yet."""
         try:
             os.dup2(self._null, 2)
             try:
@@ -196,10 +198,8 @@ class Zygote:
         self._report(run.status_fd, {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024})
 
     def _report(self, status: int, record: dict[str, Any]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the parent may have lost interest in this run
             os.write(status, json.dumps(record).encode())
-        except OSError:
-            pass  # the parent has lost interest in this run
         os.close(status)
 
 
@@ -240,9 +240,10 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
     base = rootfs.address_space()
     readable: tuple[str, ...] = ()
     try:
-        readable = rootfs.build(options["readable"], programs=options["subprocesses"])
+        readable = rootfs.build(options["packages"], programs=options["subprocesses"])
     except OSError as error:
         failed["root"] = str(error)
+    sys.path.extend(options["packages"])
     template = _template(failed, readable, second, base)
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules
