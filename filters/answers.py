@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from proofmill.filters.notation import clean
 
@@ -61,6 +62,8 @@ _LEAD = re.compile(
     r"|equal to|found to be|going to be|clearly|actually|obviously)\b[ ,:]*)+",
     re.IGNORECASE,
 )
+_PROSE = re.compile(r"[A-Za-z]{2,}[^\d\n]*\d")
+_MATHEMATICAL = re.compile(r"[\d\\$]")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _NUMBER = re.compile(r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 _VALUE = r"[-−+]?[$€£]?\\?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?(?:\^\{?-?\d+\}?)?\\?%?"
@@ -165,8 +168,16 @@ def _hashes(text: str) -> Found | None:
 def _answer_is(text: str) -> Found | None:
     marks = [*_ANSWER_IS.finditer(text), *_ANSWER_LINE.finditer(text)]
     marks = sorted(marks, key=lambda match: match.end())[-_MAX_STATEMENTS:]
-    statements = [(_statement(text, match.end()), match.start()) for match in marks]
-    return _agreed([(value, start) for value, start in statements if value], "answer_is")
+    statements: list[tuple[str, int]] = []
+    for mark, following in zip_longest(marks, marks[1:]):
+        value = _statement(text, mark.end())
+        nested = following is not None and following.start() < mark.end() + len(value)
+        if value and not nested:  # of "Answer: the answer is 7" the inner one states it
+            statements.append((value, mark.start()))
+    # Words before the last statement ("the answer is an integer") describe, they do not compete.
+    return _agreed(
+        [item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is"
+    )
 
 
 def _statement(text: str, start: int) -> str:
@@ -179,19 +190,15 @@ def _statement(text: str, start: int) -> str:
         end = rest.find(closer, 2)
         return rest[: end + 2] if end > 0 else ""
     end_match = _STATEMENT_END.search(rest)
-    value = (rest[: end_match.start()] if end_match else rest).strip()
+    value = (rest[: end_match.start()] if end_match else rest).strip(" \t*_")
     return "" if value.endswith("?") else _reduced(value)
 
 
 def _reduced(value: str) -> str:
-    """A statement that is more than an answer, cut down to the one number it states, else kept."""
-    if _is_bare(value) or len(value.split()) < 6 or "\\" in value or "$" in value:
+    """A statement in prose, cut down to the one number that it states; else as it is."""
+    if not _PROSE.match(value) or "\\" in value or "$" in value or _is_bare(value):
         return value
-    numbers = _NUMBER.findall(value)
-    if len(numbers) == 1 and not _NEGATION.search(value):
-        return str(numbers[0])
-    ending = _ENDING.search(value)
-    return ending["value"] + ending["unit"].rstrip() if ending else value
+    return _stated(value) or value
 
 
 def _agreed(statements: list[tuple[str, int]], rule: str) -> Found | None:
@@ -238,6 +245,9 @@ def _stated(sentence: str) -> str:
     ending = _ENDING.search(sentence)
     if ending:
         return (ending["value"] + ending["unit"]).strip(" .!*")
+    _, equals, side = sentence.rstrip(" .!*$").rpartition("=")
+    if equals and _is_bare(side):
+        return side.strip()
     numbers = _NUMBER.findall(_HEADING.sub("", sentence))
     return str(numbers[0]).rstrip(",") if len(numbers) == 1 and not _HEADING.search(sentence) else ""
 

@@ -10,7 +10,6 @@ is left to math-verify's parser.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 
 from proofmill.filters.expressions import (
@@ -24,6 +23,7 @@ from proofmill.filters.expressions import (
     TooCostlyError,
     number,
 )
+from proofmill.filters.numerals import Tokens, numeral_value
 
 _MAX_DEPTH = 60
 
@@ -33,7 +33,6 @@ _TOKEN = re.compile(
     r"|(?P<command>\\(?:[A-Za-z]+|[{}%|]))|(?P<word>[A-Za-z]+)|(?P<sign>\S)"
 )
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
 
 @lru_cache(maxsize=8192)
@@ -53,37 +52,20 @@ def parse(text: str) -> Node:
     return node
 
 
-class _Parser:
+class _Parser(Tokens):
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
-        self._tokens = tokens
-        self._at = 0
+        super().__init__(tokens)
         self._depth = 0
         self._bars = 0
-
-    def peek(self, ahead: int = 0) -> tuple[str, str]:
-        position = self._at + ahead
-        return self._tokens[position] if position < len(self._tokens) else ("", "")
-
-    def _take(self, *texts: str) -> str:
-        """The next token's text if it is one of `texts` (any if none is given), which is then consumed."""
-        kind, text = self.peek()
-        if not kind or (texts and text not in texts):
-            return ""
-        self._at += 1
-        return text
-
-    def _expect(self, text: str) -> None:
-        if not self._take(text):
-            raise NotCoveredError(f"expected {text}")
 
     def sum(self) -> Node:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise TooCostlyError("nested too deep")
         node = self._product()
-        while sign := self._take("+", "-"):
+        while sign := self.take("+", "-"):
             node = Node("add" if sign == "+" else "sub", (node, self._product()))
         self._depth -= 1
         return node
@@ -91,9 +73,9 @@ class _Parser:
     def _product(self) -> Node:
         node = self._signed()
         while True:
-            if self._take("*", "\\cdot", "\\times"):
+            if self.take("*", "\\cdot", "\\times"):
                 node = Node("mul", (node, self._signed()))
-            elif self._take("/"):
+            elif self.take("/"):
                 node = Node("div", (node, self._signed()))
             elif self._starts_factor():
                 node = Node("mul", (node, self._power()))
@@ -102,7 +84,7 @@ class _Parser:
 
     def _signed(self) -> Node:
         negative = False
-        while sign := self._take("+", "-"):
+        while sign := self.take("+", "-"):
             negative ^= sign == "-"
         node = self._power()
         return Node("neg", (node,)) if negative else node
@@ -110,14 +92,14 @@ class _Parser:
     def _starts_factor(self) -> bool:
         kind, text = self.peek()
         if kind == "number":  # "2 3" is no product
-            return self._tokens[self._at - 1][0] != "number"
+            return self.tokens[self.at - 1][0] != "number"
         if kind == "sign":
             return text in "([{" or (text == "|" and not self._bars)
         return kind == "word" or (kind == "command" and text not in _ENDS)
 
     def _power(self) -> Node:
         node = self._postfix(self._atom())
-        if not self._take("^"):
+        if not self.take("^"):
             return node
         if self._is_degree():
             return Node("div", (Node("mul", (node, Node("constant", (), "pi"))), number(180)))
@@ -129,26 +111,26 @@ class _Parser:
         return self._postfix(Node("pow", (node, exponent)))
 
     def _is_degree(self) -> bool:
-        if self._take("\\circ"):
+        if self.take("\\circ"):
             return True
         if self.peek()[1] == "{" and self.peek(1)[1] == "\\circ" and self.peek(2)[1] == "}":
-            self._at += 3
+            self.at += 3
             return True
         return False
 
     def _exponent(self) -> Node:
-        if self._take("-"):
+        if self.take("-"):
             return Node("neg", (self._exponent(),))
         return self._power()
 
     def _postfix(self, node: Node) -> Node:
         while True:
-            if self._take("!"):
+            if self.take("!"):
                 node = Node("factorial", (node,))
-            elif self._take("%", "\\%"):
+            elif self.take("%", "\\%"):
                 node = Node("div", (node, number(100)))
             elif self.peek()[1] == "'" and node.op == "symbol":
-                self._take()
+                self.take()
                 node = Node("symbol", (), f"{node.value}'")
             else:
                 return node
@@ -156,7 +138,7 @@ class _Parser:
     def _atom(self) -> Node:
         kind, text = self.peek()
         if kind == "number":
-            return self._number()
+            return self.numeral()
         if kind == "word":
             return self._word()
         if text in _CLOSERS and text != "\\{":
@@ -164,77 +146,31 @@ class _Parser:
         if text == "|":
             return self._absolute()
         if kind == "command":
-            self._at += 1
+            self.at += 1
             return self._command(text[1:])
         raise NotCoveredError(text or "the end")
 
     def _group(self) -> Node:
-        opener = self._take()
+        opener = self.take()
         bars, self._bars = self._bars, 0
         node = self.sum()
         self._bars = bars
-        self._expect(_CLOSERS[opener])
+        self.expect(_CLOSERS[opener])
         if opener in ("\\lfloor", "\\lceil"):
             return Node("function", (node,), opener[2:])
         return node
 
     def _absolute(self) -> Node:
-        self._take("|")
+        self.take("|")
         self._bars += 1
         node = self.sum()
         self._bars -= 1
-        self._expect("|")
+        self.expect("|")
         return Node("function", (node,), "abs")
-
-    def _number(self) -> Node:
-        text = self._take()
-        value = _value(text)
-        if self.peek()[1] == "_":
-            return number(self._in_base(text))
-        if not text.isdigit():
-            return number(value)
-        fraction = self._mixed_part()
-        return number(value + fraction) if fraction is not None else number(value)
-
-    def _mixed_part(self) -> Fraction | None:
-        r"""The fraction of a mixed number: `1/2` after `1 `, or `\frac{1}{2}` after `1`; else None."""
-        texts = [self.peek(ahead) for ahead in range(7)]
-        if texts[0][0] == texts[2][0] == "number" and texts[1][1] == "/":
-            upper, lower, length = texts[0][1], texts[2][1], 3
-        elif texts[0][1] == "\\frac" and [texts[k][1] for k in (1, 3, 4, 6)] == ["{", "}", "{", "}"]:
-            upper, lower, length = texts[2][1], texts[5][1], 7
-        else:
-            return None
-        if not (upper.isdigit() and lower.isdigit()) or not 0 < int(upper) < int(lower):
-            return None
-        self._at += length
-        return Fraction(int(upper), int(lower))
-
-    def _in_base(self, digits: str) -> int:
-        """The value of decimal-looking digits whose subscript states their base."""
-        name = self._subscript()
-        base = _BASES.get(name) or (int(name) if name.isdigit() and len(name) < 3 else 0)
-        if not 2 <= base <= 36 or not digits.isdigit():
-            raise NotCoveredError("base")
-        try:
-            return int(digits, base)
-        except ValueError as error:
-            raise NotCoveredError("digit beyond the base") from error
-
-    def _subscript(self) -> str:
-        self._expect("_")
-        if not self._take("{"):
-            return self._take()
-        parts: list[str] = []
-        while (text := self._take()) != "}":
-            if not text:
-                raise NotCoveredError("subscript")
-            parts.append(text)
-        return "".join(part for part in parts if part not in ("\\text", "{", "(", ")", "base"))
 
     def _word(self) -> Node:
         """A plain word: a function or constant by name, else its letters as a product."""
-        word = self._take()
+        word = self.take()
         name = PLAIN_NAMES.get(word.lower(), word)
         if name in ("sqrt", "abs") or name in FUNCTIONS:
             return self._command(name)
@@ -242,14 +178,14 @@ class _Parser:
             return Node("constant", (), CONSTANTS[name])
         if len(word) > 3:
             raise NotCoveredError(word)
-        self._tokens[self._at - 1 : self._at] = [("word", letter) for letter in word]
+        self.tokens[self.at - 1 : self.at] = [("word", letter) for letter in word]
         return self._letter(word[0])
 
     def _letter(self, name: str) -> Node:
         if name in CONSTANTS:
             return Node("constant", (), CONSTANTS[name])
         if self.peek()[1] == "_":
-            name = f"{name}_{self._subscript()}"
+            name = f"{name}_{self.subscript()}"
         return Node("symbol", (), name)
 
     def _command(self, name: str) -> Node:
@@ -271,16 +207,16 @@ class _Parser:
 
     def _root(self) -> Node:
         degree = number(2)
-        if self._take("["):
+        if self.take("["):
             degree = self.sum()
-            self._expect("]")
+            self.expect("]")
         return Node("root", (self._argument(), degree))
 
     def _named(self) -> Node:
         """A name in upright letters: a function that LaTeX lacks, a constant or one symbol."""
-        self._expect("{")
-        word = self._take()
-        self._expect("}")
+        self.expect("{")
+        word = self.take()
+        self.expect("}")
         if word in FUNCTIONS or word in PLAIN_NAMES:
             return self._command(PLAIN_NAMES.get(word, word))
         if not word.isalpha() or len(word) > 1:
@@ -289,7 +225,7 @@ class _Parser:
 
     def _function(self, name: str) -> Node:
         base = self._log_base() if name == "log" and self.peek()[1] == "_" else None
-        exponent = self._exponent() if self._take("^") else None
+        exponent = self._exponent() if self.take("^") else None
         argument = self._function_argument()
         if exponent == Node("neg", (number(1),)) and name in ("sin", "cos", "tan"):
             name, exponent = f"arc{name}", None
@@ -297,7 +233,7 @@ class _Parser:
         return node if exponent is None else Node("pow", (node, exponent))
 
     def _log_base(self) -> Node:
-        self._expect("_")
+        self.expect("_")
         return self._argument(digit=True)
 
     def _function_argument(self) -> Node:
@@ -315,20 +251,12 @@ class _Parser:
         r"""A command's argument: a group, or one token (of `\frac12` one digit)."""
         kind, text = self.peek()
         if digit and kind == "number" and text.isdigit() and len(text) > 1:
-            self._tokens[self._at] = (kind, text[1:])
+            self.tokens[self.at] = (kind, text[1:])
             return number(int(text[0]))
         if kind == "number":
-            self._at += 1
-            return number(_value(text))
+            self.at += 1
+            return number(numeral_value(text))
         return self._atom()
 
 
 _ENDS = frozenset(["\\}", "\\rfloor", "\\rceil", "\\%", "\\cdot", "\\times", "\\circ", "\\|"])
-
-
-def _value(text: str) -> Fraction:
-    digits = text.replace(",", "").replace(" ", "")
-    mantissa, _, exponent = digits.lower().partition("e")
-    if len(exponent.lstrip("+-")) > 4:
-        raise TooCostlyError("exponent")
-    return Fraction(mantissa + ("0" if mantissa.endswith(".") else "")) * Fraction(10) ** int(exponent or 0)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from proofmill.filters.expressions import FUNCTIONS
 from proofmill.filters.units import ONE, UNIT_TOKEN, Unit, known_unit, read_unit
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
@@ -28,9 +29,7 @@ _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 _CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
 
 
-_NOT_UNITS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "mod", "max", "min", "det"]
-) - {"min", "sec"}
+_NOT_UNITS = (FUNCTIONS | {"sqrt", "pi", "mod", "max", "det", "gcd", "lcm"}) - {"sec"}
 
 
 def plain_text(text: str) -> str:
@@ -86,7 +85,7 @@ def _unit_start(pieces: list[str]) -> int | None:
 
 
 def _is_unit_word(piece: str, before: str) -> bool:
-    if not piece[0].isalpha() or piece.lower() in _NOT_UNITS:
+    if not piece[0].isalpha() or piece in _NOT_UNITS:
         return False
     if len(piece) == 1:
         return known_unit(piece) is not None and (before.isspace() or before in "/*")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
+from proofmill.filters.expressions import FUNCTIONS
 from proofmill.filters.quantities import plain_text
 
 _ADVERB = re.compile(
-    r"^(?:approximately|approx\.?|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
-    r"|equal to|equals|\\approx|~|=)\s*",
+    r"^(?:(?:approximately|approx|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
+    r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
     re.IGNORECASE,
 )
+_GLOSS = re.compile(r"(?<=[\d}%$])\s?\([A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z")  # 12 (twelve)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
-_MATH_WORDS = frozenset(["sin", "cos", "tan", "log", "exp", "sqrt", "arcsin", "arccos", "arctan"])
+_MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
 
 _SYNONYMS = {
     "empty": "no solution|no solutions|no real solution|no real solutions|none|empty set|the empty set"
@@ -26,7 +28,7 @@ _SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts.sp
 
 
 def synonym(text: str) -> str:
-    """ "empty", "reals", "undefined" or "infinity" where the text is one of the ways to say so, else empty."""
+    """Which of "empty", "reals", "undefined", "infinity" the text says; "" if none."""
     return _SYNONYM.get(plain_text(text).lower(), "")
 
 
@@ -34,7 +36,7 @@ def bare(text: str) -> str:
     """Without leading adverbs and without braces round the whole."""
     while True:
         before = text
-        text = _ADVERB.sub("", text, count=1).strip(" .,;")
+        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).strip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
         if text.startswith("\\text{") and text.endswith("}") and text.count("{") == 1:
