@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from proofmill.filters.claims import judge
+from proofmill.filters.claims.algebra import Algebra, context_of, is_symbolic
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate
@@ -68,10 +69,12 @@ class Facts:
     Attributes:
         values: every value stated by the problem or by an earlier claim.
         rounded: stated values that were rounded.
+        algebra: the unknowns and equations.
     """
 
     values: set[Value] = field(default_factory=set)
     rounded: set[Value] = field(default_factory=set)
+    algebra: Algebra = field(default_factory=Algebra)
 
 
 class StepJudge:
@@ -81,16 +84,19 @@ class StepJudge:
         text: the step.
         tokens: its tokens.
         facts: what is known, extended as links are judged.
+        step: its index.
     """
 
-    def __init__(self, text: str, tokens: list[Token], facts: Facts) -> None:
-        self.text, self.tokens, self.facts = text, tokens, facts
+    def __init__(self, text: str, tokens: list[Token], facts: Facts, step: int) -> None:
+        self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
         self._loose: Parser | None = None
+        self._transforms = False  # an earlier link of the chain at hand is an identity
 
     def chain(self, chain: Chain) -> list[Link]:
         """The claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
         links = []
+        self._transforms = False
         for index in range(len(chain.relations)):
             link = self._link(chain, index)
             if link is not None:
@@ -99,9 +105,9 @@ class StepJudge:
 
     def _link(self, chain: Chain, index: int) -> Link | None:
         left, right = chain.members[index], chain.members[index + 1]
-        if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
-            return None
         relation = chain.relations[index]
+        if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
+            return self._symbolic(chain, index) if relation.sign in ("=", "≈") else None
         if index == 0 and not self._is_claim(chain):
             return None
         try:
@@ -118,6 +124,30 @@ class StepJudge:
         except NotNumericError:
             return None
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
+
+    def _symbolic(self, chain: Chain, index: int) -> Link | None:
+        """A link with unknowns; one with words in it says nothing that can be checked."""
+        left, right = chain.members[index], chain.members[index + 1]
+        if not is_symbolic(left.node) or not is_symbolic(right.node) or chain.modulus is not None:
+            return None
+        if (index == 0 and chain.joined) or (index == len(chain.relations) - 1 and chain.trailing):
+            return None
+        start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
+        before = _SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
+        context = context_of(
+            before,
+            before + self.text[start : end + 60],
+            self._span(chain, index),
+            self.step,
+            bool(self._doubted(chain, index)),
+            self._transforms,
+        )
+        judged = self.facts.algebra.judge(left.node, right.node, context)
+        if judged is None:
+            return None
+        kind, finding = judged
+        self._transforms = self._transforms or (kind == "identity" and finding.status == VERIFIED)
+        return self._finish(left, right, kind, finding)
 
     def _is_claim(self, chain: Chain) -> bool:
         """Two bare literals joined by a word ("5 apples are 3") state nothing that can be computed."""

@@ -38,7 +38,7 @@ def check(
     claims: list[Claim] = []
     facts = Facts()
     for number, (offset, step) in enumerate(_steps(text, steps)):
-        for link in check_step(step, facts):
+        for link in check_step(step, facts, number):
             if len(claims) >= _MAX_CLAIMS:
                 return claims
             claims.append(_claim(number, offset, step, link, final_start))
@@ -57,23 +57,24 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
         raise ValueError("check needs a text or its steps")
 
 
-def check_step(step: str, facts: Facts) -> list[Link]:
+def check_step(step: str, facts: Facts, number: int) -> list[Link]:
     """The judged links of one step."""
-    links, step = _calculator_marks(step[:_MAX_STEP], facts)
+    links, step = _calculator_marks(step[:_MAX_STEP], facts, number)
+    facts.algebra.begin_step(step)
     tokens = tokenize(step)
-    judge = StepJudge(step, tokens, facts)
+    judge = StepJudge(step, tokens, facts, number)
     found = judge.scanner.scan()
     for chain in found.chains:
         links.extend(judge.chain(chain))
     return sorted(links, key=lambda link: link.start)
 
 
-def _calculator_marks(step: str, facts: Facts) -> tuple[list[Link], str]:
+def _calculator_marks(step: str, facts: Facts, number: int) -> tuple[list[Link], str]:
     """The claims of `<<16-3=13>>` marks, and the step with the marks blanked."""
     links: list[Link] = []
     for mark in _MARK.finditer(step):
         inside = mark.group(1)
-        judge = StepJudge(inside, tokenize(inside), facts)
+        judge = StepJudge(inside, tokenize(inside), facts, number)
         for chain in judge.scanner.scan().chains:
             for link in judge.chain(chain):
                 link.kind = "calculator"

@@ -1,0 +1,272 @@
+"""Claims with unknowns: identities, equations and their solutions, definitions.
+
+An identity is tested at fixed rational points (a polynomial of bounded degree that vanishes at all of them by
+chance would be needed to mislead it). An equation states nothing to check by itself; a stated solution is
+substituted into the equations that stand near it. Only such a solution, or a false link inside a chain of
+transformations, is ever refuted here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from proofmill.filters.claims.judge import Finding, show, walk
+from proofmill.filters.claims.linear import Row, linear_row, solve_for
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters.claims.nodes import Node, NotNumericError, Opaque, Symbol, Value, evaluate
+from proofmill.filters.claims.rounding import AGREES, agree, last_place
+
+_POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
+_MAX_SYMBOLS = 6
+_NEAR = 1  # a stated solution is held against equations of its own step and this many before it
+_RECENT = 8
+_DEFINES = re.compile(
+    r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
+    r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
+    r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*)\b[^.;\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+_CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
+_RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
+
+
+class Equation(NamedTuple):
+    """An equation as stated: its sides, unknowns, text and step."""
+
+    left: Node
+    right: Node
+    unknowns: frozenset[str]
+    text: str
+    step: int
+
+
+@dataclass(slots=True)
+class Algebra:
+    """The unknowns of a trace: equations met so far and values bound to names.
+
+    Attributes:
+        equations: the equations, oldest first.
+        bound: the values stated for each name, each with its step.
+    """
+
+    equations: list[Equation] = field(default_factory=list)
+    bound: dict[str, list[tuple[Value, int]]] = field(default_factory=dict)
+
+    def begin_step(self, text: str) -> None:
+        """Forget names that the step introduces anew: "let x be …"."""
+        if _RENAMED.search(text) and len(self.equations) > 0:
+            self.equations.clear()
+
+    def judge(self, left: Node, right: Node, context: Context) -> tuple[str, Finding] | None:
+        """The kind and finding of `left = right`, None where it says nothing."""
+        unknowns = unknowns_of(left) | unknowns_of(right)
+        if len(unknowns) > _MAX_SYMBOLS:
+            return None
+        if isinstance(left, Symbol) and not unknowns_of(right):
+            return self._value_of(left.name, right, context)
+        if is_identity(left, right, unknowns):
+            trivial = left == right
+            return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
+        if context.transforms and unknowns_of(left) == unknowns_of(right):
+            return "identity", Finding(REFUTED, f"{context.text}: {_counterexample(left, right, unknowns)}")
+        return self._equation(Equation(left, right, unknowns, context.text, context.step), context)
+
+    def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
+        finding = self._substituted(equation) or self._follows(equation, context)
+        if not context.supposed:
+            self.equations.append(equation)
+            del self.equations[:-_RECENT]
+        return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
+
+    def _substituted(self, equation: Equation) -> Finding | None:
+        """An equation whose unknowns have all been given a value in its own step, or the last."""
+        env: dict[str, Value] = {}
+        for name in equation.unknowns:
+            known = self.bound.get(name, [])
+            if len({value for value, _ in known}) != 1 or known[-1][1] < equation.step - _NEAR:
+                return None
+            env[name] = known[0][0]
+        if _holds(equation, env):
+            return Finding(VERIFIED, f"holds for {_listed(env)}")
+        return None
+
+    def _follows(self, equation: Equation, context: Context) -> Finding | None:
+        """Whether an equation in one unknown has the root of the one before it."""
+        before = next((e for e in reversed(self.equations) if e.unknowns == equation.unknowns), None)
+        if before is None or len(equation.unknowns) != 1 or before.step < equation.step - _NEAR:
+            return None
+        name = next(iter(equation.unknowns))
+        roots = [_linear_root(e, name) for e in (before, equation)]
+        if roots[0] is None or roots[1] is None or context.supposed or context.cases:
+            return None
+        if roots[0] == roots[1]:
+            return Finding(VERIFIED, f"has the solution {name} = {show(roots[0])} of {before.text}")
+        return Finding(JUMP, f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}")
+
+    def _value_of(self, name: str, right: Node, context: Context) -> tuple[str, Finding] | None:
+        """`x = 3`: a definition, or the solution of the equations before it."""
+        try:
+            value = evaluate(right)
+        except NotNumericError:
+            return None
+        finding = None if context.supposed else self._solution(name, value, right, context)
+        self.bound.setdefault(name, []).append((value, context.step))
+        if finding is not None:
+            return "solution", finding
+        return "definition", Finding(NOT_CHECKABLE, "a value given to a name")
+
+    def _solution(self, name: str, value: Value, right: Node, context: Context) -> Finding | None:
+        near = [e for e in self.equations if e.step >= context.step - _NEAR]
+        alone = [e for e in near if e.unknowns == {name}]
+        for equation in reversed(alone):
+            if _solves(equation, name, value, right):
+                return Finding(VERIFIED, f"satisfies {equation.text}")
+        if alone:
+            return self._no_solution(alone[-1], name, value, context)
+        return _by_elimination(near, name, value, right)
+
+    def _no_solution(self, equation: Equation, name: str, value: Value, context: Context) -> Finding:
+        try:
+            sides = [show(evaluate(side, env={name: value})) for side in (equation.left, equation.right)]
+        except NotNumericError:
+            return Finding(NOT_CHECKABLE, f"{equation.text} has no value there")
+        shown = f"at {name} = {show(value)} the sides of {equation.text} are {sides[0]} and {sides[1]}"
+        if context.cases or context.doubted:
+            return Finding(NOT_CHECKABLE, shown)
+        return Finding(REFUTED, f"{context.text}: {shown}")
+
+
+class Context(NamedTuple):
+    """What surrounds a link.
+
+    Attributes:
+        text: the link as written.
+        step: its step.
+        supposed: it is a definition or supposition rather than a conclusion.
+        cases: the sentence lists alternatives.
+        doubted: the words around it take it back.
+        transforms: an earlier link of its chain is an identity.
+    """
+
+    text: str
+    step: int
+    supposed: bool
+    cases: bool
+    doubted: bool
+    transforms: bool
+
+
+def context_of(before: str, sentence: str, text: str, step: int, doubted: bool, transforms: bool) -> Context:
+    """The context of a link from the words before it in its sentence, and the sentence."""
+    return Context(text, step, bool(_DEFINES.search(before)), bool(_CASES.search(sentence)), doubted, transforms)
+
+
+def unknowns_of(node: Node) -> frozenset[str]:
+    """The names of the unknowns in a tree."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name != "pi")
+
+
+def is_symbolic(node: Node) -> bool:
+    """Whether a tree is fully inside the grammar, unknowns allowed."""
+    return not any(isinstance(part, Opaque) for part in walk(node))
+
+
+def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether both sides agree at every point tried, and have a value at two of them at least."""
+    tried = 0
+    for shift in range(len(_POINTS)):
+        try:
+            if not _same(*(evaluate(side, env=_point(unknowns, shift)) for side in (left, right))):
+                return False
+        except NotNumericError:
+            continue
+        tried += 1
+    return tried >= 2
+
+
+def _point(unknowns: frozenset[str], shift: int) -> dict[str, Value]:
+    return {
+        name: Fraction(_POINTS[shift][0] + 31 * index * (shift + 1), _POINTS[shift][1])
+        for index, name in enumerate(sorted(unknowns))
+    }
+
+
+def _same(first: Value, second: Value) -> bool:
+    if isinstance(first, float) or isinstance(second, float):
+        first, second = float(first), float(second)
+        return abs(first - second) <= 1e-9 * max(1.0, abs(first))
+    return first == second
+
+
+def _counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
+    for whole in (2, 3, 5):
+        env: dict[str, Value] = {name: whole + index for index, name in enumerate(sorted(unknowns))}
+        try:
+            first, second = evaluate(left, env=env), evaluate(right, env=env)
+        except NotNumericError:
+            continue
+        if not _same(first, second):
+            return f"for {_listed(env)} the sides are {show(first)} and {show(second)}"
+    return "the sides are not equal for all values"
+
+
+def _listed(env: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name} = {show(value)}" for name, value in sorted(env.items()))
+
+
+def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:
+    try:
+        return _same(evaluate(equation.left, env=env), evaluate(equation.right, env=env))
+    except NotNumericError:
+        return False
+
+
+def _solves(equation: Equation, name: str, value: Value, stated: Node) -> bool:
+    """Whether a value solves an equation, exactly or as the rounding of a root."""
+    if _holds(equation, {name: value}):
+        return True
+    root = _linear_root(equation, name)
+    if root is not None:
+        return agree(root, value, last_place(stated), "") == AGREES
+    place = last_place(stated)
+    if place is None or place >= 1 or isinstance(value, float):
+        return False
+    return _changes_sign(equation, name, value - place / 2, value + place / 2)
+
+
+def _changes_sign(equation: Equation, name: str, low: Value, high: Value) -> bool:
+    try:
+        ends = [
+            float(evaluate(equation.left, env={name: at})) - float(evaluate(equation.right, env={name: at}))
+            for at in (low, high)
+        ]
+    except (NotNumericError, OverflowError):
+        return False
+    return ends[0] * ends[1] <= 0
+
+
+def _linear_root(equation: Equation, name: str) -> Value | None:
+    row = linear_row(equation.left, equation.right, (name,))
+    return solve_for(name, [row], (name,)) if row is not None else None
+
+
+def _by_elimination(near: list[Equation], name: str, value: Value, stated: Node) -> Finding | None:
+    """Hold a value against the linear system of the equations near it."""
+    names = tuple(sorted(frozenset().union(*(e.unknowns for e in near)))) if near else ()
+    if name not in names or len(names) > _MAX_SYMBOLS:
+        return None
+    rows: list[Row] = []
+    for equation in near:
+        row = linear_row(equation.left, equation.right, names)
+        if row is not None:
+            rows.append(row)
+    root = solve_for(name, rows, names)
+    if root is None:
+        return None
+    if agree(root, value, last_place(stated), "") == AGREES:
+        return Finding(VERIFIED, "solves the equations before it")
+    return Finding(JUMP, f"the equations before it give {name} = {show(root)}")
