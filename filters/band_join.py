@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from proofmill.filters.minhash import I64, U64
 from proofmill.filters.signature_rows import Relation, SignatureRows
+from proofmill.filters.windows import I64, U64
 
 MAX_ALL_PAIRS = 64
 """A bucket of more rows isn't paired in full: each row meets its best and its next `BIG_BUCKET_PARTNERS`."""

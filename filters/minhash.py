@@ -19,35 +19,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from proofmill.data.errors import RecipeError
 from proofmill.filters.arrow_arrays import to_arrow
-
-U8: TypeAlias = NDArray[np.uint8]
-U32: TypeAlias = NDArray[np.uint32]
-U64: TypeAlias = NDArray[np.uint64]
-I64: TypeAlias = NDArray[np.int64]
+from proofmill.filters.windows import I64, U32, U64, Lines, blocks, bytes_hash, fold_words
 
 VERSION = 1
 """Raised when the same text would get another signature or other shingles."""
 
-BLOCK_BYTES = 256 * 1024  # keeps the working arrays of a block near the processor's caches
 METADATA_KEY = b"proofmill.minhash"
 
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse mod 2^64
-_MASK = (1 << 64) - 1
-_FMIX64 = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 32)  # MurmurHash3's finaliser; last: top half
 _FMIX32 = (16, 0x85EBCA6B, 13, 0xC2B2AE35, 16)
 _FOLD = bytes(0x20 if chr(i).isspace() and i < 0x80 else i for i in range(256)).lower()
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|\S")
-_NEWLINE, _SPACE = 10, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +101,13 @@ def signatures(texts: Sequence[str], options: DedupOptions = DedupOptions()) -> 
         others are refused instead of compared.
     """
     schema = pa.schema(signature_fields(options), metadata={METADATA_KEY: options.signature_key()})
-    batches = [_block_batch(block, options, schema) for block in _blocks(texts)]
+    batches = [_block_batch(block, options, schema) for block in blocks(texts)]
     return pa.Table.from_batches(batches, schema=schema)
 
 
 def signature_matrix(texts: Sequence[str], options: DedupOptions = DedupOptions()) -> U32:
     """Signatures alone, shape (texts, permutations), dtype uint32."""
-    parts = [_minimums(_hash_block(block, options), options) for block in _blocks(texts)]
+    parts = [_minimums(_hash_block(block, options), options) for block in blocks(texts)]
     return np.concatenate(parts) if parts else np.empty((0, options.permutations), np.uint32)
 
 
@@ -138,15 +128,9 @@ def shingle_bytes(text: str, options: DedupOptions = DedupOptions()) -> set[byte
 def shingle_hash(shingle: bytes) -> int:
     """32-bit hash of one shingle, datasketch's `hashfunc` for our signatures.
 
-    The sum of `(byte_i + 1) * 0x9E3779B97F4A7C15^i mod 2^64`, through MurmurHash3's 64-bit
-    finaliser, upper half.
+    The upper half of `windows.bytes_hash`.
     """
-    value = 0
-    for byte in reversed(shingle):
-        value = (value * _BASE + byte + 1) & _MASK
-    shift1, factor1, shift2, factor2, top = _FMIX64
-    value = ((value ^ value >> shift1) * factor1) & _MASK
-    return (((value ^ value >> shift2) * factor2) & _MASK) >> top
+    return bytes_hash(shingle) >> 32
 
 
 class _Hashed(NamedTuple):
@@ -154,15 +138,6 @@ class _Hashed(NamedTuple):
 
     values: U32
     offsets: I64
-
-
-def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    start = size = 0
-    for end, text in enumerate(texts, 1):
-        size += len(text)
-        if size >= BLOCK_BYTES or end == len(texts):
-            yield texts[start:end]
-            start, size = end, 0
 
 
 def _block_batch(texts: Sequence[str], options: DedupOptions, schema: pa.Schema) -> pa.RecordBatch:
@@ -176,90 +151,17 @@ def _block_batch(texts: Sequence[str], options: DedupOptions, schema: pa.Schema)
 
 
 def _hash_block(texts: Sequence[str], options: DedupOptions) -> _Hashed:
-    text = np.frombuffer(_normalised_buffer(texts, options.shingle), np.uint8)
-    begins, ends, counts = _windows(text, options)
-    return _distinct(_window_hashes(text, begins, ends), counts)
+    lines = _lines(texts, options.shingle)
+    head, tail, counts = lines.windows(options.shingle_size)
+    return _distinct(lines.hashes(head, tail) >> np.uint64(32), counts)
 
 
-def _normalised_buffer(texts: Sequence[str], shingle: str) -> bytes:
-    """All texts normalised, each followed by a newline (which no normalised text contains)."""
+def _lines(texts: Sequence[str], shingle: str) -> Lines:
     if shingle == "tokens":
-        return ("\n".join(normalise(text, shingle) for text in texts) + "\n").encode("utf-8", "replace")
-    lines = b"\n".join([_folded_bytes(text) for text in texts]) + b"\n"
-    if b"  " not in lines:
-        return lines
-    is_space = np.frombuffer(lines, np.uint8) == _SPACE
-    is_space[:-1] &= is_space[1:]  # of a run of spaces all but the last go; the final byte is a newline
-    return bytes(np.frombuffer(lines, np.uint8)[~is_space])
-
-
-def _folded_bytes(text: str) -> bytes:
-    """Lower-case ASCII with white space turned into spaces; other texts through `normalise`."""
-    if not text.isascii():
-        return normalise(text, "words").encode("utf-8", "replace")
-    return text.encode().translate(_FOLD).strip(b" ")
-
-
-def _windows(text: U8, options: DedupOptions) -> tuple[I64, I64, I64]:
-    """First byte and end byte of every shingle, and the number of shingles of each text."""
-    newline = text == _NEWLINE
-    line_ends = np.flatnonzero(newline)
-    if options.shingle == "chars":
-        # A unit ends where the next character, or the newline, begins. The empty text has none.
-        unit_begins = np.flatnonzero(((text & 0xC0) != 0x80) & ~newline)
-        unit_ends = np.flatnonzero((text & 0xC0) != 0x80)
-        unit_ends = _ends_after(unit_begins, unit_ends)
-        last = np.searchsorted(unit_begins, line_ends)
-    else:
-        unit_ends = np.flatnonzero(newline | (text == _SPACE))
-        unit_begins = np.concatenate(([0], unit_ends[:-1] + 1))
-        last = np.searchsorted(unit_ends, line_ends) + 1
-    return _slide(unit_begins, unit_ends, line_ends, last, options.shingle_size)
-
-
-def _ends_after(begins: I64, stops: I64) -> I64:
-    """For every unit the first of `stops` behind its begin."""
-    return stops[np.searchsorted(stops, begins, side="right")]
-
-
-def _slide(unit_begins: I64, unit_ends: I64, line_ends: I64, last: I64, size: int) -> tuple[I64, I64, I64]:
-    """Windows of `size` units inside each text; `last[i]` is the number of units up to text i's end."""
-    first = np.concatenate(([0], last[:-1]))
-    units = last - first
-    counts = np.maximum(units - size + 1, 1)
-    starts = np.cumsum(counts) - counts
-    head = np.repeat(first - starts, counts) + np.arange(counts.sum())
-    tail = head + np.repeat(np.minimum(units, size) - 1, counts)
-    if not (units == 0).any():
-        return unit_begins[head], unit_ends[tail], counts
-    # An empty text (only `chars` has texts without units): one empty window at its newline.
-    empty = np.repeat(units == 0, counts)
-    at = np.repeat(line_ends, counts)
-    begins, ends = at.copy(), at
-    begins[~empty], ends[~empty] = unit_begins[head[~empty]], unit_ends[tail[~empty]]
-    return begins, ends, counts
-
-
-def _window_hashes(text: U8, begins: I64, ends: I64) -> U64:
-    """`shingle_hash` of `text[begins[i]:ends[i]]` for all i, as uint64."""
-    powers, inverses = _powers(1 << len(text).bit_length())
-    prefix = np.zeros(len(text) + 1, np.uint64)
-    np.cumsum((text.astype(np.uint64) + np.uint64(1)) * powers[: len(text)], out=prefix[1:])
-    value = (prefix[ends] - prefix[begins]) * inverses[begins]
-    shift1, factor1, shift2, factor2, top = (np.uint64(c) for c in _FMIX64)
-    value = (value ^ value >> shift1) * factor1
-    return (value ^ value >> shift2) * factor2 >> top
-
-
-@lru_cache(maxsize=4)
-def _powers(count: int) -> tuple[U64, U64]:
-    """`_BASE`^i and its inverse mod 2^64 for i < count."""
-    tables = []
-    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
-        table = np.full(count, base, np.uint64)
-        table[0] = 1
-        tables.append(np.multiply.accumulate(table))
-    return tables[0], tables[1]
+        joined = "\n".join([normalise(text, shingle) for text in texts]) + "\n"
+        return Lines.of_words(joined.encode("utf-8", "replace"))
+    folded = fold_words(texts, _FOLD, lambda text: normalise(text, shingle))
+    return Lines.of_characters(folded) if shingle == "chars" else Lines.of_words(folded)
 
 
 def _distinct(hashes: U64, counts: I64) -> _Hashed:

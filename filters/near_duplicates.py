@@ -28,8 +28,9 @@ import numpy as np
 import pyarrow as pa
 from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.band_join import confirmed, join, pack, unpack
-from proofmill.filters.minhash import I64, U64, DedupOptions
+from proofmill.filters.minhash import DedupOptions
 from proofmill.filters.signature_rows import Relation, SignatureRows, Source, relations
+from proofmill.filters.windows import I64, U64
 
 MARK_SCHEMA = pa.schema([("id", pa.string()), ("duplicate_of", pa.string()), ("in_previous", pa.bool_())])
 CLUSTER_SCHEMA = pa.schema([("id", pa.string()), ("cluster_id", pa.string())])

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from proofmill.data.errors import InputError
 from proofmill.filters.arrow_arrays import to_arrow, to_numpy
-from proofmill.filters.minhash import I64, METADATA_KEY, U32, U64, DedupOptions
+from proofmill.filters.minhash import METADATA_KEY, DedupOptions
+from proofmill.filters.windows import I64, U32, U64
 
 Source: TypeAlias = Path | str | pa.Table
 """A signature Parquet file, or the same columns in memory."""

@@ -5,7 +5,7 @@ from datasketch import LeanMinHash, MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proofmill.data.errors import RecipeError
-from proofmill.filters import minhash
+from proofmill.filters import minhash, windows
 from proofmill.filters.arrow_arrays import to_numpy
 from proofmill.filters.minhash import DedupOptions, shingle_bytes, shingle_hash, signature_matrix, signatures
 
@@ -56,7 +56,7 @@ def test_any_texts_give_datasketch_values_and_the_sorted_set(texts, kind):
 def test_a_text_has_the_same_signature_alone_and_in_any_block(monkeypatch):
     texts = [text * 3 for text in AWKWARD] * 3
     whole = signatures(texts)
-    monkeypatch.setattr(minhash, "BLOCK_BYTES", 40)
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 40)
     assert signatures(texts).equals(whole)
     assert [signature_matrix([text])[0].tobytes() for text in texts] == whole["signature"].to_pylist()
 

@@ -1,0 +1,163 @@
+"""Runs of words or characters of many texts at once, and a 64-bit hash of each run.
+
+A block of normalised texts is one buffer of bytes, each text followed by a newline. Prefix sums of a
+polynomial give the hash of any stretch of bytes in constant time, so no run is ever built as an object.
+Hashing takes about 40 bytes of memory a byte of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8: TypeAlias = NDArray[np.uint8]
+U32: TypeAlias = NDArray[np.uint32]
+U64: TypeAlias = NDArray[np.uint64]
+I64: TypeAlias = NDArray[np.int64]
+
+BLOCK_BYTES = 256 * 1024  # keeps the working arrays of a block near the processor's caches
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse mod 2^64
+_MASK = (1 << 64) - 1
+_FMIX64 = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)  # MurmurHash3's finaliser
+_NEWLINE, _SPACE = 10, 32
+
+
+def bytes_hash(data: bytes) -> int:
+    """The hash of one run: `(byte_i + 1) * 0x9E3779B97F4A7C15^i` summed mod 2^64, then finalised."""
+    value = 0
+    for byte in reversed(data):
+        value = (value * _BASE + byte + 1) & _MASK
+    shift1, factor1, shift2, factor2, shift3 = _FMIX64
+    value = ((value ^ value >> shift1) * factor1) & _MASK
+    value = ((value ^ value >> shift2) * factor2) & _MASK
+    return value ^ value >> shift3
+
+
+def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Consecutive parts of `texts` of about `BLOCK_BYTES` each, or one longer text."""
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= BLOCK_BYTES or end == len(texts):
+            yield texts[start:end]
+            start, size = end, 0
+
+
+def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], str]) -> bytes:
+    """One line a text, words parted by single spaces.
+
+    Args:
+        texts: any strings.
+        table: 256 bytes; what each ASCII byte becomes, a space where words part. Used for texts of
+            ASCII alone, and must do to them what `normalise` does.
+        normalise: the words of any other text, parted by single spaces, without newlines.
+    """
+    lines = b"\n".join(
+        [
+            text.encode().translate(table).strip(b" ")
+            if text.isascii()
+            else normalise(text).encode("utf-8", "replace")
+            for text in texts
+        ]
+    )
+    lines += b"\n"
+    if b"  " not in lines:
+        return lines
+    spaces = np.frombuffer(lines, np.uint8) == _SPACE
+    spaces[:-1] &= spaces[1:]  # of a run of spaces all but the last go; the final byte is a newline
+    return bytes(np.frombuffer(lines, np.uint8)[~spaces])
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The units (words or characters) of a block of lines; an empty line has one empty unit.
+
+    Attributes:
+        text: uint8 (bytes,), every line ends with a newline.
+        begins: int64 (units,), first byte of each unit.
+        ends: int64 (units,), the byte behind it.
+        units: int64 (lines,), number of units of each line, at least 1.
+    """
+
+    text: U8
+    begins: I64
+    ends: I64
+    units: I64
+
+    @classmethod
+    def of_words(cls, lines: bytes) -> Lines:
+        """Units are what single spaces part."""
+        text = np.frombuffer(lines, np.uint8)
+        newline = text == _NEWLINE
+        ends = np.flatnonzero(newline | (text == _SPACE))
+        begins = np.concatenate(([0], ends[:-1] + 1))
+        last = np.flatnonzero(newline[ends])
+        return cls(text, begins, ends, np.diff(last, prepend=-1))
+
+    @classmethod
+    def of_characters(cls, lines: bytes) -> Lines:
+        """Units are characters of UTF-8."""
+        text = np.frombuffer(lines, np.uint8)
+        leads = (text & 0xC0) != 0x80
+        newline = text == _NEWLINE
+        after_newline = np.concatenate(([True], newline[:-1]))
+        begins = np.flatnonzero(leads & (~newline | after_newline))
+        stops = np.flatnonzero(leads)
+        following = stops[np.searchsorted(stops, begins, side="right").clip(max=len(stops) - 1)]
+        ends = np.where(newline[begins], begins, following)
+        last = np.searchsorted(begins, np.flatnonzero(newline), side="right")
+        return cls(text, begins, ends, np.diff(last, prepend=0))
+
+    @property
+    def first_units(self) -> I64:
+        """int64 (lines,), number of each line's first unit."""
+        first: I64 = self.units.cumsum() - self.units
+        return first
+
+    def windows(self, size: int) -> tuple[I64, I64, I64]:
+        """First unit and last unit of every run of `size` units, and the number of runs of each line.
+
+        A line of fewer units is a single run.
+        """
+        counts = np.maximum(self.units - size + 1, 1)
+        head = np.repeat(self.first_units - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
+        tail = head + np.repeat(np.minimum(self.units, size) - 1, counts)
+        return head, tail, counts
+
+    def hashes(self, head: I64, tail: I64) -> U64:
+        """`bytes_hash` of the stretch from unit `head[i]` to the end of unit `tail[i]`, for all i."""
+        begins, ends = self.begins[head], self.ends[tail]
+        value = (self._prefix[ends] - self._prefix[begins]) * _powers(len(self.text))[1][begins]
+        shift1, factor1, shift2, factor2, shift3 = (np.uint64(constant) for constant in _FMIX64)
+        value = (value ^ value >> shift1) * factor1
+        value = (value ^ value >> shift2) * factor2
+        return value ^ value >> shift3
+
+    @cached_property
+    def _prefix(self) -> U64:
+        """Sums of the polynomial's terms up to each byte."""
+        prefix = np.zeros(len(self.text) + 1, np.uint64)
+        terms = (self.text.astype(np.uint64) + np.uint64(1)) * _powers(len(self.text))[0][: len(self.text)]
+        np.cumsum(terms, out=prefix[1:])
+        return prefix
+
+
+def _powers(count: int) -> tuple[U64, U64]:
+    """`_BASE`^i and its inverse mod 2^64, for at least all i <= count."""
+    return _power_tables(max(count.bit_length(), 16))
+
+
+@lru_cache(maxsize=4)
+def _power_tables(bits: int) -> tuple[U64, U64]:
+    tables = []
+    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
+        table = np.full(1 << bits, base, np.uint64)
+        table[0] = 1
+        tables.append(np.multiply.accumulate(table))
+    return tables[0], tables[1]
