@@ -22,7 +22,7 @@ from proofmill.filters.sandbox import link, wire
 MODULE = "solution"
 MAX_MATERIALISED = 100_000
 _MESSAGE_CHARS = 300
-_LAZY: tuple[type, ...] = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
+_LAZY: tuple[Any, ...] = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def describe(error: BaseException) -> list[Any]:
@@ -61,7 +61,7 @@ class Space:
         if kind.__name__ in self.classes and hasattr(value, "__dict__"):
             return ["o", kind.__name__, wire.Encoder(self._other).encode(dict(vars(value)))]
         if isinstance(value, _LAZY):
-            items = list(itertools.islice(value, MAX_MATERIALISED))
+            items = list(itertools.islice(iter(value), MAX_MATERIALISED))
             return ["g", [self.encode(item) for item in items]]
         self._held[id(value)] = value
         return ["h", id(value), kind.__name__]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofmill.filters.sandbox import compare, link, wire
-from proofmill.filters.sandbox.jail import Cell, CellEnded, Exit, Jail, Limits
+from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.sandbox.plan import BadTestError, Plan
+from proofmill.filters.sandbox.worker import Cell, CellEnded, Exit, Limits
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 EXAM_CPU_S = 60.0  # the tests' own share, on top of the solution's
