@@ -4,8 +4,9 @@
 (question, answer, metadata). Policy:
 
 - Correct at full marks only. Partial credit is `wrong`.
-- The answer is what stands between `<answer>` tags, else in `\\boxed{}` or after "the answer is". With none
-  of these, a text that as a whole gets full marks is `correct`; any other is `unparsed`, never guessed at.
+- The answer is what stands between `<answer>` tags, else what `answers.find` finds; for a gold of several
+  lines (a grid), between tags or in a code block only. Where nothing states an answer, a text that gets full
+  marks as a whole is `correct`; any other is `unparsed`.
 - Several different tagged answers are `unparsed`, detail `several_answers`.
 - Scorers look for the gold somewhere in the answer, so an answer that hedges is `wrong` before one is
   asked: "or"/"not" that the gold does not have, several lines or numbers for a gold of one.
@@ -17,14 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from proofmill.filters import scorers
+from proofmill.filters import answers, scorers
+from proofmill.filters.answers import Found
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,200}\}){1,2000})\}")
-_ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?[ \t]*([^\n]{1,2000})", re.IGNORECASE)
 _FENCE = re.compile(r"```\w*\n([^`]*)```")
 _WRAPPER = re.compile(r"(?:\\text|\\mathrm|\\textbf)\s*\{([^{}]*)\}")
 _HEDGES = frozenset(
@@ -32,15 +32,8 @@ _HEDGES = frozenset(
 )  # NaN equals 0 for some scorers
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
-_MAX_ANSWER = 20_000
-
-
-class Found(NamedTuple):
-    """An answer found in a text: what it is, by which rule, and where its statement begins."""
-
-    answer: str
-    rule: str
-    start: int
+_MAX_ANSWER = 20_000  # characters
+_MAX_EXTRA = 20  # characters that a whole text may have beyond twice its gold
 
 
 class Logic:
@@ -67,35 +60,35 @@ class Logic:
             return Verdict(ERROR, detail="bad_gold: info needs task and entry with a textual answer")
         if reason := scorers.usable(task):
             return Verdict(ERROR, detail=f"unusable task {task}: {reason}")
-        found = find(text)
-        if found is None:
-            return _whole(task, entry, text)
-        if isinstance(found, str):
-            return Verdict(UNPARSED, detail=found)
-        verdict, cause = judge(task, entry, found.answer)
-        return Verdict(verdict, found.answer, cause or found.rule, final_start=found.start)
+        if not scorers.safe_form(task, entry, entry["answer"]):
+            return Verdict(ERROR, detail=f"bad_gold: the scorer of {task} must not be given this gold")
+        found = find(text, entry["answer"])
+        if found.rule == "no_answer" and _is_answer(task, entry, text):
+            return Verdict(CORRECT, text.strip(), "whole", final_start=0)
+        if not found.text:
+            return Verdict(UNPARSED, detail=found.rule)
+        verdict, cause = judge(task, entry, found.text)
+        return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
 
 
 VERIFIER = Logic()
 
 
-def find(text: str) -> Found | str | None:
-    """The answer stated in a text, why it can't be told (a str), or None where none is stated."""
-    for rule in (_tagged, _boxed, _stated):
-        answers = list(rule(text))
-        if len({answer.strip() for answer, _ in answers}) > 1:
-            return "several_answers"
-        if answers:
-            return Found(answers[-1][0], rule.__name__[1:], answers[-1][1])
-    return None
+def find(text: str, gold: str) -> Found:
+    """The answer stated in a text; empty where there is none, its rule then says why."""
+    tagged = _agreed(list(_tagged(text)), "answer_tag")
+    if tagged or "\n" not in gold.strip():
+        return tagged or answers.find(text)
+    blocks = [(match[0], match.start()) for match in _FENCE.finditer(text)]
+    return _agreed(blocks, "code_block") or Found("", "no_answer")
 
 
-def _boxed(text: str) -> Iterator[tuple[str, int]]:
-    return ((match[1], match.start()) for match in _BOXED.finditer(text))
-
-
-def _stated(text: str) -> Iterator[tuple[str, int]]:
-    return ((match[1], match.start()) for match in _ANSWER_IS.finditer(text))
+def _agreed(statements: list[tuple[str, int]], rule: str) -> Found | None:
+    if not statements:
+        return None
+    if len({answer.strip() for answer, _ in statements}) > 1:
+        return Found("", "several_answers")
+    return Found(statements[-1][0], rule, statements[-1][1])
 
 
 def _tagged(text: str) -> Iterator[tuple[str, int]]:
@@ -108,11 +101,10 @@ def _tagged(text: str) -> Iterator[tuple[str, int]]:
             start = None
 
 
-def _whole(task: str, entry: Mapping[str, Any], text: str) -> Verdict:
-    """The verdict on a text with no stated answer: correct if it is the answer as a whole."""
-    if judge(task, entry, text) == (CORRECT, None):
-        return Verdict(CORRECT, text.strip(), "whole", final_start=0)
-    return Verdict(UNPARSED, detail="no_answer")
+def _is_answer(task: str, entry: Mapping[str, Any], text: str) -> bool:
+    """Whether a text that states no answer is one, as a whole."""
+    short = len(text.strip()) <= 2 * len(entry["answer"]) + _MAX_EXTRA
+    return short and judge(task, entry, text)[0] == CORRECT
 
 
 def judge(task: str, entry: Mapping[str, Any], answer: str) -> tuple[str, str | None]:

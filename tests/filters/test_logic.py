@@ -45,7 +45,7 @@ def test_gold_passes_and_garbage_does_not(task: str) -> None:
     posed = problem(task)
     assert posed.answer is not None
     gold = VERIFIER.verify(posed, tagged(posed.answer))
-    assert (gold.verdict, gold.extracted, gold.detail) == (CORRECT, posed.answer, "tagged")
+    assert (gold.verdict, gold.extracted, gold.detail) == (CORRECT, posed.answer, "answer_tag")
     assert VERIFIER.verify(posed, tagged(f"\n{posed.answer}\n")).verdict == CORRECT
     assert VERIFIER.verify(posed, tagged("zzqx")).verdict == WRONG
     assert VERIFIER.verify(posed, tagged(posed.answer + " or " + posed.answer)).verdict == WRONG
@@ -93,6 +93,7 @@ def test_golds_are_never_executed(task: str, tmp_path: Any) -> None:
 
 
 ENTRY = {"question": "Is it?", "answer": "Yes", "metadata": {}}
+GRID = {"question": "Rotate", "answer": "1 2\n3 4", "metadata": {}}
 NUMBER = {"question": "How many?", "answer": "20", "metadata": {}}
 
 
@@ -111,7 +112,14 @@ NUMBER = {"question": "How many?", "answer": "20", "metadata": {}}
         ("syllogism", ENTRY, "<answer>No\nYes</answer>", WRONG),
         ("gsm_symbolic", NUMBER, "<answer>20 bananas</answer>", CORRECT),
         ("gsm_symbolic", NUMBER, "<answer>5 + 15 = 20</answer>", CORRECT),
+        ("gsm_symbolic", NUMBER, "She has 5 + 15, so the answer is 20.", CORRECT),
+        ("gsm_symbolic", NUMBER, "#### 21", WRONG),
+        ("gsm_symbolic", NUMBER, "So she has 20 bananas.", CORRECT),
         ("gsm_symbolic", NUMBER, "<answer>20 30</answer>", WRONG),
+        ("rotate_matrix", GRID, "So:\n```\n1 2\n3 4\n```", CORRECT),
+        ("rotate_matrix", GRID, "1 2\n3 4", CORRECT),
+        ("rotate_matrix", GRID, "So it is\n1 2\n3 4", UNPARSED),
+        ("rotate_matrix", GRID, "```\n1 2\n3 4\n```\n```\n1 2\n3 5\n```", UNPARSED),
         ("gsm_symbolic", NUMBER, "<answer>nan</answer>", WRONG),
         ("gsm_symbolic", NUMBER, "<answer>x = 3, y = 20</answer>", WRONG),
         ("gsm_symbolic", NUMBER, "<answer>```\n20\n```</answer>", CORRECT),
