@@ -75,7 +75,7 @@ CODE = "__import__('pathlib').Path('{path}').write_text('x')"
 @pytest.mark.parametrize("task", sorted(scorers.FORMS))
 def test_answers_are_never_executed(task: str, tmp_path: Any) -> None:
     path = tmp_path / "executed"
-    verdict = VERIFIER.verify(problem(task), tagged(CODE.format(path=path)))
+    verdict = VERIFIER.verify(problem(task, 1), tagged(CODE.format(path=path)))
     assert (verdict.verdict, path.exists()) == (WRONG, False)
 
 
