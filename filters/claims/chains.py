@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proofmill.filters.claims import judge
 from proofmill.filters.claims.algebra import Algebra, context_of, is_symbolic
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate, is_leaf
 from proofmill.filters.claims.rounding import ABOUT, AGREES, ROUNDED, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
@@ -50,6 +51,8 @@ class Link:
         left: the left side's value, by which a later recomputation is recognised.
         left_text: the left side as written, blanks and signs of multiplication made equal.
         stated: the right side's value.
+        inputs: the expression whose literals must come from somewhere, None behind the first link.
+        sides: both sides, whose literals are known from here on.
     """
 
     kind: str
@@ -60,6 +63,16 @@ class Link:
     left: Value | None = None
     left_text: str = ""
     stated: Value | None = None
+    inputs: Node | None = None
+    sides: tuple[Node, ...] = ()
+
+
+class Named(NamedTuple):
+    """A calculation that was given a name in words."""
+
+    name: str
+    node: Node
+    step: int
 
 
 @dataclass(slots=True)
@@ -67,14 +80,14 @@ class Facts:
     """What a trace has established so far.
 
     Attributes:
-        values: every value stated by the problem or by an earlier claim.
         rounded: stated values that were rounded.
         algebra: the unknowns and equations.
+        named: the named calculation that came last.
     """
 
-    values: set[Value] = field(default_factory=set)
     rounded: set[Value] = field(default_factory=set)
     algebra: Algebra = field(default_factory=Algebra)
+    named: Named | None = None
 
 
 class StepJudge:
@@ -95,7 +108,7 @@ class StepJudge:
 
     def chain(self, chain: Chain) -> list[Link]:
         """The claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
-        links = []
+        links = self._restated(chain)
         self._transforms = False
         for index in range(len(chain.relations)):
             link = self._link(chain, index)
@@ -103,13 +116,42 @@ class StepJudge:
                 links.append(link)
         return links
 
+    def _restated(self, chain: Chain) -> list[Link]:
+        """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
+        before, self.facts.named = self.facts.named, None
+        values = [member for member in chain.members if judge.is_numeric(member.node)]
+        if not chain.name or not values or chain.modulus is not None:
+            return []
+        self.facts.named = Named(chain.name, values[-1].node, self.step)
+        if before is None or before.name != chain.name or before.step < self.step - 1 or is_leaf(before.node):
+            return []
+        if chain.trailing and len(values) == 1:
+            return []
+        return self._restatement(before, values[0])
+
+    def _restatement(self, before: Named, member: Member) -> list[Link]:
+        try:
+            about = self._about(member, member)
+            comparison = judge.equate(before.node, member.node, about)
+        except NotNumericError:
+            return []
+        if comparison.outcome != AGREES and (
+            comparison.outcome == UNDECIDED
+            or judge.is_run_on(comparison.left, member.node)
+            or self._mixes_units(before.node, member.node)
+        ):
+            return []
+        status = VERIFIED if comparison.outcome == AGREES else REFUTED
+        shown = f"{before.name} was {judge.show(comparison.left)} by the calculation before"
+        link = self._finish(member, member, "restatement", judge.Finding(status, shown))
+        link.stated, link.sides = comparison.right, (member.node,)
+        return [link]
+
     def _link(self, chain: Chain, index: int) -> Link | None:
         left, right = chain.members[index], chain.members[index + 1]
         relation = chain.relations[index]
         if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
             return self._symbolic(chain, index) if relation.sign in ("=", "≈") else None
-        if index == 0 and not self._is_claim(chain):
-            return None
         try:
             if relation.sign in ("=", "≈", "≡") and chain.modulus is not None:
                 return self._finish(
@@ -149,12 +191,6 @@ class StepJudge:
         self._transforms = self._transforms or (kind == "identity" and finding.status == VERIFIED)
         return self._finish(left, right, kind, finding)
 
-    def _is_claim(self, chain: Chain) -> bool:
-        """Two bare literals joined by a word ("5 apples are 3") state nothing that can be computed."""
-        relation = chain.relations[0]
-        both = all(judge.is_leaf(member.node) for member in chain.members[:2])
-        return not (relation.prose and both and relation.sign in ("=", "!="))
-
     def _equality(self, chain: Chain, index: int) -> Link:
         left, right = chain.members[index], chain.members[index + 1]
         about = ABOUT if chain.relations[index].about else self._about(left, right)
@@ -166,6 +202,8 @@ class StepJudge:
         link.left, link.stated = comparison.left, comparison.right
         if comparison.left != comparison.right and finding.status == VERIFIED:
             self.facts.rounded.add(comparison.right)
+        link.inputs = left.node if index == 0 else None
+        link.sides = (left.node, right.node)
         return link
 
     def _second_thoughts(
@@ -220,7 +258,7 @@ class StepJudge:
     def _reason_to_doubt(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
         """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
         left, right = chain.members[index].node, chain.members[index + 1].node
-        if judge.is_leaf(left):
+        if is_leaf(left):
             reason = self._leaf_doubt(chain, index)
             if reason:
                 return reason
@@ -236,15 +274,15 @@ class StepJudge:
             return ""
         if judge.has_unit(left.node):
             return "a number with its unit, not a calculation"
-        if index == 0 and (not chain.clean or judge.is_leaf(right.node)):
+        if index == 0 and (not chain.clean or is_leaf(right.node)):
             return "a label, not a calculation"
-        return "a number and a quantity" if judge.is_leaf(right.node) and judge.has_unit(right.node) else ""
+        return "a number and a quantity" if is_leaf(right.node) and judge.has_unit(right.node) else ""
 
     def _converts(self, left: Node, right: Node) -> bool:
         """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
         units = [judge.known_units(node)[:1] for node in (left, right)]
         return (
-            judge.is_leaf(right)
+            is_leaf(right)
             and all(units)
             and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
             and UNITS[units[0][0]] != UNITS[units[1][0]]
@@ -256,7 +294,7 @@ class StepJudge:
         multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
         counts = any(dimension == "count" for dimension, _ in units)
         same_kind = len({dimension for dimension, _ in units}) < len(units)
-        is_conversion = judge.is_leaf(left) and judge.is_leaf(right)
+        is_conversion = is_leaf(left) and is_leaf(right)
         return (counts or same_kind) and not multiplies and not is_conversion
 
     def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
@@ -334,8 +372,8 @@ class StepJudge:
 
 def _sides(left: Node, right: Node, comparison: judge.Comparison) -> str:
     first, second = judge.show(comparison.left), judge.show(comparison.right)
-    if judge.is_leaf(right):
+    if is_leaf(right):
         return f"the left side is {first}"
-    if judge.is_leaf(left):
+    if is_leaf(left):
         return f"the right side is {second}"
     return f"the left side is {first}, the right side {second}"

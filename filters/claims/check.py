@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from proofmill.filters.claims.chains import Facts, Link, StepJudge
-from proofmill.filters.claims.model import Claim
+from proofmill.filters.claims.grounding import Sources, conclusions, explain, sources_of
+from proofmill.filters.claims.model import JUMP, UNSUPPORTED, Claim
+from proofmill.filters.claims.nodes import is_leaf
+from proofmill.filters.claims.retraction import retract
 from proofmill.filters.claims.steps import split_steps
 from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.verdicts import Problem
@@ -35,14 +38,24 @@ def check(
     Raises:
         ValueError: neither `text` nor `steps` is given.
     """
-    claims: list[Claim] = []
+    parts = list(_steps(text, steps))
+    whole = text if steps is None and text is not None else "\n".join(steps or ())
+    sources = sources_of(problem.prompt)
+    found: list[tuple[int, Link]] = []
+    numbers: list[int] = []
     facts = Facts()
-    for number, (offset, step) in enumerate(_steps(text, steps)):
-        for link in check_step(step, facts, number):
-            if len(claims) >= _MAX_CLAIMS:
-                return claims
-            claims.append(_claim(number, offset, step, link, final_start))
-    return claims
+    for number, (offset, step) in enumerate(parts):
+        links = check_step(step, facts, number)
+        links = sorted([*links, *_ungrounded(step, links, sources)], key=lambda link: link.start)
+        found.extend((offset + link.start, link) for link in links)
+        numbers.extend([number] * len(links))
+        if len(found) > _MAX_CLAIMS:
+            break
+    judged = retract(whole, found)
+    return [
+        _claim(number, start, whole, link, final_start)
+        for number, (start, _), link in zip(numbers, found, judged, strict=True)
+    ][:_MAX_CLAIMS]
 
 
 def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int, str]]:
@@ -63,8 +76,7 @@ def check_step(step: str, facts: Facts, number: int) -> list[Link]:
     facts.algebra.begin_step(step)
     tokens = tokenize(step)
     judge = StepJudge(step, tokens, facts, number)
-    found = judge.scanner.scan()
-    for chain in found.chains:
+    for chain in judge.scanner.scan():
         links.extend(judge.chain(chain))
     return sorted(links, key=lambda link: link.start)
 
@@ -75,7 +87,7 @@ def _calculator_marks(step: str, facts: Facts, number: int) -> tuple[list[Link],
     for mark in _MARK.finditer(step):
         inside = mark.group(1)
         judge = StepJudge(inside, tokenize(inside), facts, number)
-        for chain in judge.scanner.scan().chains:
+        for chain in judge.scanner.scan():
             for link in judge.chain(chain):
                 link.kind = "calculator"
                 link.start += mark.start(1)
@@ -84,8 +96,26 @@ def _calculator_marks(step: str, facts: Facts, number: int) -> tuple[list[Link],
     return links, _MARK.sub(lambda mark: " " * len(mark.group()), step) if links else step
 
 
-def _claim(number: int, offset: int, step: str, link: Link, final_start: int | None) -> Claim:
-    start = offset + link.start
-    text = step[link.start : link.end]
+def _ungrounded(step: str, links: list[Link], sources: Sources) -> list[Link]:
+    """Values of the step's calculations that come from nowhere, and answers that follow from nothing."""
+    found: list[Link] = []
+    for link in links:
+        if link.inputs is not None and not is_leaf(link.inputs):
+            for number in sources.unsupported(link.inputs):
+                found.append(Link("value", UNSUPPORTED, explain(number.value), link.start, link.end))
+                sources.add(number.value)
+        for side in link.sides:
+            sources.learn(side)
+        for value in (link.left, link.stated):
+            if value is not None:
+                sources.add(value)
+    for start, end, value in conclusions(step[:_MAX_STEP]):
+        if sources.derived and not sources.is_supported(value):
+            found.append(Link("conclusion", JUMP, explain(value), start, end))
+    return found
+
+
+def _claim(number: int, start: int, whole: str, link: Link, final_start: int | None) -> Claim:
+    text = whole[start : start + link.end - link.start]
     in_final = final_start is not None and start >= final_start
     return Claim(number, link.kind, text, link.status, link.evidence, start, in_final)

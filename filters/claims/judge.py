@@ -21,6 +21,7 @@ from proofmill.filters.claims.nodes import (
     Unary,
     Value,
     evaluate,
+    is_leaf,
 )
 from proofmill.filters.claims.rounding import AGREES, DIFFERS, UNDECIDED, agree, last_place
 from proofmill.filters.claims.wording import UNITS
@@ -55,15 +56,6 @@ def walk(node: Node) -> Iterator[Node]:
                 pending.append(body)
             case Call(arguments=arguments):
                 pending += arguments
-
-
-def is_leaf(node: Node) -> bool:
-    """Whether a tree is one literal, with or without sign, percent sign and unit."""
-    while isinstance(node, Quantity | Unary):
-        if isinstance(node, Unary) and node.operator not in "-%":
-            return False
-        node = node.body
-    return isinstance(node, Number)
 
 
 def known_units(node: Node) -> list[str]:

@@ -23,7 +23,7 @@ class Claim:
 
     Attributes:
         step: index of the step that holds it, from 0.
-        kind: `arithmetic`, `comparison`, `identity`, `equation`, `solution`, `definition`, `congruence`,
+        kind: `arithmetic`, `restatement`, `comparison`, `identity`, `equation`, `solution`, `definition`, `congruence`,
             `property`, `calculator`, `value`, `conclusion`, `assignment`, `grid` or `output`.
         text: the claim as it stands in the trace.
         status: one of `STATUSES`.

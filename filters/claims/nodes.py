@@ -149,6 +149,15 @@ def _binary_node(node: Binary, reading: Reading, env: Mapping[str, Value] | None
     return binary(operator, left, right)
 
 
+def is_leaf(node: Node) -> bool:
+    """Whether a tree is one literal, with or without sign, percent sign and unit."""
+    while isinstance(node, Quantity | Unary):
+        if isinstance(node, Unary) and node.operator not in "-%":
+            return False
+        node = node.body
+    return isinstance(node, Number)
+
+
 def is_percent(node: Node) -> bool:
     """Whether the tree is a percentage as written, `20%` with or without a unit."""
     while isinstance(node, Quantity):

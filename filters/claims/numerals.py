@@ -20,7 +20,7 @@ def number(parser: Parser, token: Token) -> Node | None:
     parser.position += 1
     if len(token.text) > _MAX_DIGITS:
         return Opaque("too long")
-    node = _literal(token.text)
+    node = literal(token.text)
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         return _in_base(parser, token.text)
     if parser.token.text.lower() in SCALE_WORDS:
@@ -83,7 +83,8 @@ def _proper_fraction(parser: Parser) -> Fraction | None:
     return Fraction(int(token.text), int(under.text))
 
 
-def _literal(text: str) -> Number:
+def literal(text: str) -> Number:
+    """The number that digits stand for: `12`, `.5`, `3/4`."""
     if "/" in text:
         return Number(Fraction(text))
     whole, _, decimals = text.partition(".")

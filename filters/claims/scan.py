@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.nodes import Node
+from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf
 from proofmill.filters.claims.phrases import AGGREGATES
-from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
+from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
 from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, LABEL_WORDS
 
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
@@ -21,6 +21,7 @@ _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
     "smaller": "<", "lower": "<",
 }  # fmt: skip
+_NAME_TOKENS = 14
 _REMAINDERS = frozenset({"remainder", "r"})
 _TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
 _RANGES = frozenset({"or", "to", "and"})
@@ -58,6 +59,7 @@ class Chain:
         joined: an operation on something unknown precedes the first member: it is only part of a side.
         trailing: words follow the last member that may change its value.
         modulus: the modulus where the chain is a congruence.
+        name: the words that the chain says it is the value of, empty if there are none.
     """
 
     members: list[Member]
@@ -67,14 +69,7 @@ class Chain:
     behind: bool = False
     trailing: bool = False
     modulus: Node | None = None
-
-
-@dataclass(slots=True)
-class Scan:
-    """What one pass over a step finds: the chains, and every expression outside them."""
-
-    chains: list[Chain] = field(default_factory=list)
-    others: list[Member] = field(default_factory=list)
+    name: str = ""
 
 
 class Scanner:
@@ -84,9 +79,10 @@ class Scanner:
         self.tokens = tokens
         self.parser = Parser(tokens)
 
-    def scan(self) -> Scan:
-        """All chains of the step, in order."""
-        found, position, expression_end = Scan(), 0, -1
+    def scan(self) -> list[Chain]:
+        """All chains of the step, in order, and single expressions that are given a name."""
+        found: list[Chain] = []
+        position, expression_end = 0, -1
         while self.tokens[position].kind != END:
             parsed = None if self._is_bullet(position) else self.parser.parse(position)
             if parsed is None:
@@ -95,10 +91,9 @@ class Scanner:
             member = Member(parsed[0], position, parsed[1])
             chain = self._chain(member)
             chain.behind = 0 < expression_end == position - 1 and self.tokens[position - 1].kind == WORD
-            if len(chain.members) > 1:
-                found.chains.append(chain)
-            else:
-                found.others.append(member)
+            chain.name = self._name(chain)
+            if len(chain.members) > 1 or chain.name:
+                found.append(chain)
             position = expression_end = max(chain.members[-1].last, position + 1)
         return found
 
@@ -106,7 +101,7 @@ class Scanner:
         chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first))
         while (relation := self.relation(chain.members[-1].last)) is not None:
             parsed = self.parser.parse(relation.after)
-            if parsed is None:
+            if parsed is None or not _computes(chain.members[-1].node, relation, parsed[0]):
                 break
             chain.relations.append(relation)
             chain.members.append(Member(parsed[0], relation.after, parsed[1]))
@@ -126,6 +121,22 @@ class Scanner:
             or (token.text in (":", ".") and token.gap == TIGHT == following.gap and following.kind == NUMBER)
             or (token.kind == NUMBER and token.gap != FENCED)
         )
+
+    def _name(self, chain: Chain) -> str:
+        """`total cost` of `Total cost = 3 + 4`: the words before the sign, back to the last border."""
+        in_words = isinstance(chain.members[0].node, Opaque) and chain.relations
+        position = chain.members[0].last if in_words else chain.members[0].first - 1
+        if position < 1 or self.tokens[position].text != "=":
+            return ""
+        words: list[str] = []
+        for token in reversed(self.tokens[max(0, position - _NAME_TOKENS) : position]):
+            if token.kind in (NUMBER, OPERATOR, RELATION):
+                return ""
+            if token.kind == WORD:
+                words.append(token.text.lower())
+            if token.gap == FENCED or token.text in (".", ":", ";", ","):
+                break
+        return " ".join(reversed(words)) if max(map(len, words), default=0) > 1 else ""
 
     def _modulus(self, position: int) -> Node | None:
         """`(mod 5)` or `\\pmod{5}` behind a chain."""
@@ -195,11 +206,18 @@ class Scanner:
             position += 1
         for _ in range(3):
             word = self.tokens[position].text.lower()
-            if word not in FILLERS and word not in ("~", "\\sim"):
+            if not self._is_filler(position):
                 break
             about = about or word in APPROXIMATE_WORDS or word in ("~", "\\sim")
             position += 1
         return Relation(sign, prose, about, position)
+
+    def _is_filler(self, position: int) -> bool:
+        token, following = self.tokens[position], self.tokens[position + 1]
+        if token.text in ("~", "\\sim"):
+            return True
+        is_unknown = len(token.text) == 1 and following.kind not in (WORD, NUMBER)
+        return token.text.lower() in FILLERS and not is_unknown
 
     def _words(self, position: int, count: int) -> list[str]:
         return [token.text.lower() for token in self.tokens[position : position + count]]
@@ -239,3 +257,10 @@ class Scanner:
         if words == ["at", "least"] or words == ["at", "most"]:
             return Relation(">=" if words[1] == "least" else "<=", True, False, position + 2)
         return self._with_fillers("!=" if negated else "=", True, position)
+
+
+def _computes(left: Node, relation: Relation, right: Node) -> bool:
+    """Whether a relation in words joins a calculation to its result: `5, we get x` does not."""
+    if not relation.prose or relation.sign in ("<", ">", "<=", ">="):
+        return True
+    return not is_leaf(left) or (not is_leaf(right) and not isinstance(right, Symbol | Opaque))

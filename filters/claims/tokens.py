@@ -56,12 +56,13 @@ _COMMAND_RELATIONS = {
     "\\geq": ">=", "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=", "\\equiv": "≡",
 }  # fmt: skip
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8"}
+_LOOKAHEAD = 8
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
 _SEPARATORS = re.compile(r"[^\d.]")
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of `text`, with an `END` token behind the last.
+    """The tokens of `text`, with a few `END` tokens behind the last, so that looking ahead needs no check.
 
     Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
     """
@@ -80,7 +81,7 @@ def tokenize(text: str) -> list[Token]:
             if kind >= 0:
                 tokens.append(Token(kind, normal, match.start(), match.end(), gap))
             gap = FENCED if kind == NEWLINE else TIGHT if kind >= 0 else max(gap, SPACED)
-    tokens.append(Token(END, "", len(text), len(text), FENCED))
+    tokens.extend([Token(END, "", len(text), len(text), FENCED)] * _LOOKAHEAD)
     return tokens
 
 
