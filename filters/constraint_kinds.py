@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -127,17 +127,26 @@ class _Matching(Constraint):
     whole_words: bool = True
     case_sensitive: bool = False
 
-    def spans(self, keyword: str, text: str) -> list[int]:
+    def spans(self, keyword: str, text: str) -> Iterator[int]:
         """Where `keyword` begins in `text`."""
-        return [
-            match.start() for match in _keyword(keyword, self.whole_words, self.case_sensitive).finditer(text)
-        ]
+        if not self.case_sensitive:
+            keyword, text = keyword.lower(), text.lower()
+        start = text.find(keyword)
+        while start >= 0:
+            end = start + len(keyword)
+            if not self.whole_words or not (
+                _is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])
+            ):
+                yield start
+            start = text.find(keyword, end)
+
+    def occurs(self, keyword: str, text: str) -> bool:
+        """Whether `keyword` stands in `text`."""
+        return next(self.spans(keyword, text), None) is not None
 
 
-@functools.lru_cache(maxsize=4096)
-def _keyword(keyword: str, whole_words: bool, case_sensitive: bool) -> re.Pattern[str]:
-    pattern = rf"(?<!\w){re.escape(keyword)}(?!\w)" if whole_words else re.escape(keyword)
-    return re.compile(pattern, 0 if case_sensitive else re.IGNORECASE)
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 @constraint("keywords")
@@ -155,8 +164,8 @@ class Keywords(_Matching):
 
     def holds(self, text: str) -> bool:
         """Whether the words are there, or not there."""
-        found = all(self.spans(keyword, text) for keyword in self.include)
-        return found and not any(self.spans(keyword, text) for keyword in self.exclude)
+        found = all(self.occurs(keyword, text) for keyword in self.include)
+        return found and not any(self.occurs(keyword, text) for keyword in self.exclude)
 
 
 @constraint("frequency")
@@ -167,7 +176,7 @@ class Frequency(Count, _Matching):
 
     def count(self, text: str) -> int:
         """The occurrences of the keyword."""
-        return len(self.spans(self.keyword, text))
+        return sum(1 for _ in self.spans(self.keyword, text))
 
 
 @constraint("order")
@@ -180,10 +189,9 @@ class Order(_Matching):
         """Whether each keyword has a place behind the one before it."""
         place = -1
         for keyword in self.keywords:
-            later = [start for start in self.spans(keyword, text) if start > place]
-            if not later:
+            place = next((start for start in self.spans(keyword, text) if start > place), -1)
+            if place < 0:
                 return False
-            place = later[0]
         return True
 
 

@@ -79,7 +79,7 @@ def scorer(task: str) -> Scorer:
     Raises:
         ValueError: there is no such task.
     """
-    import reasoning_gym  # type: ignore[import-untyped]  # takes seconds, so only where a logic row comes
+    import reasoning_gym  # takes seconds, so only where a logic row comes
 
     score: Scorer = reasoning_gym.get_score_answer_fn(task)
     return score

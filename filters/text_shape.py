@@ -74,7 +74,7 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
     "numbered_list": _is_numbered,
     "title": lambda text: HEADING.match(lines(text)[0]) is not None,
     "quotation": lambda text: len(text) > 2 and (text[0], text[-1]) in {('"', '"'), ("“", "”"), ("«", "»")},
-    "no_commas": lambda text: not {",", "，", "、"} & set(text),
+    "no_commas": lambda text: not any(comma in text for comma in ",，、"),
     "single_line": lambda text: "\n" not in text,
     "code_block": lambda text: text.count("```") >= 2 and text.count("```") % 2 == 0,
     "table": _has_table,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import reasoning_gym  # type: ignore[import-untyped]
+import reasoning_gym
 from proofmill.filters import scorers
 from proofmill.filters.domains.logic import VERIFIER
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem
