@@ -134,9 +134,8 @@ class _Matching(Constraint):
         start = text.find(keyword)
         while start >= 0:
             end = start + len(keyword)
-            if not self.whole_words or not (
-                _is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])
-            ):
+            inside = _is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])
+            if not inside or not self.whole_words:
                 yield start
             start = text.find(keyword, end)
 
@@ -158,9 +157,9 @@ class Keywords(_Matching):
 
     @model_validator(mode="after")
     def _any(self) -> Keywords:
-        if not self.include and not self.exclude:
-            raise ValueError("give include, exclude, or both")
-        return self
+        if self.include or self.exclude:
+            return self
+        raise ValueError("give include, exclude, or both")
 
     def holds(self, text: str) -> bool:
         """Whether the words are there, or not there."""
