@@ -62,7 +62,7 @@ def _scratch(_template: Template, job: Mapping[str, Any]) -> None:
 
 def _limits(template: Template, job: Mapping[str, Any]) -> None:
     memory = template.base_bytes + int(job["memory_mb"] * (1 << 20))
-    seconds = int(-(-job["cpu_s"] // 1)) + 1  # the kernel counts whole seconds; the parent is exact
+    seconds = int(-(-job["cpu_s"] // 1)) + 1  # in whole seconds; the zygote, which is exact, kills before
     bounds = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: seconds,

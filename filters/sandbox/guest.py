@@ -8,7 +8,7 @@ import random
 import site
 import sys
 
-from proofmill.filters.sandbox import candidate, examiner, link
+from proofmill.filters.sandbox import candidate, examiner, kernel, link
 
 # imported once, before the first fork: what solutions import most, so that no run pays for it
 _WARM = (
@@ -20,12 +20,12 @@ _WARM = (
 
 
 def warm_up() -> None:
-    """Import the usual modules and fix what would differ from run to run."""
+    """Import the usual modules, and keep the C library from reserving address space for every thread."""
+    kernel.one_arena()
     for name in _WARM:
         importlib.import_module(name)
     site.setquit()  # `exit()` is part of the language for those who write scripts; -S leaves it out
     sys.set_int_max_str_digits(4300)
-    random.seed(0)  # a verdict must not depend on luck
 
 
 def say(fd: int, fault: dict[str, str]) -> None:
@@ -37,6 +37,7 @@ def main(fd: int) -> None:
     """Take the job from the channel and do it; the caller ends the process afterwards."""
     channel = link.Link(fd)
     channel.send(link.READY, None)
+    random.seed(0)  # a verdict must not depend on luck; the fork has just seeded it anew
     os.environ.update(HOME="/tmp", PATH="/usr/bin:/bin", OPENBLAS_NUM_THREADS="1")  # noqa: S108
     _, job = channel.receive()
     roles = {"serve": candidate.serve, "program": candidate.run_program, "examine": examiner.examine}

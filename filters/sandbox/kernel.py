@@ -28,6 +28,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER = 1
+M_ARENA_MAX = -8
 
 X86_64 = "x86_64"
 AARCH64 = "aarch64"
@@ -157,6 +158,12 @@ def seccomp(program: bytes) -> None:
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     _syscall("seccomp", NR_SECCOMP, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(0), head)
+
+
+def one_arena() -> None:
+    """Keep malloc to one arena: it reserves 64 MiB of address space for each, which is what is limited."""
+    if hasattr(_libc, "mallopt"):  # glibc only
+        _libc.mallopt(M_ARENA_MAX, 1)
 
 
 def wipe_environment() -> None:

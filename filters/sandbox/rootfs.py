@@ -13,6 +13,7 @@ from pathlib import Path
 from proofmill.filters.sandbox import kernel
 
 _LIBRARY_ROOTS = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
+_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")  # the kernel starts programs with it
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _ZONES = "/usr/share/zoneinfo"
 _MOUNT_POINTS = ("/tmp", "/var/tmp", "/mnt", "/sys")  # any folder that surely exists
@@ -115,6 +116,11 @@ def _links(root: str) -> None:
         ):
             os.makedirs(os.path.dirname(inside), exist_ok=True)
             os.symlink(os.readlink(path), inside)
+    for path in _LOADERS:
+        real = os.path.realpath(path)
+        if os.path.exists(root + real) and not os.path.lexists(root + path):
+            os.makedirs(os.path.dirname(root + path), exist_ok=True)
+            os.symlink(real, root + path)
     os.symlink("/tmp", f"{root}/dev/shm")
 
 

@@ -124,9 +124,11 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
     count = plan.total
     with jail.slot(), jail.cell(limits) as solution, jail.cell(exam_limits) as exam:
         report: dict[str, Any] | None = None
-        why = ""
         try:
             why = _load(solution, setup, code) or ""
+        except (CellEnded, wire.WireError):
+            why = _ended(solution.close())
+        try:
             if not why:
                 job = {
                     "role": "examine", "setup": setup, "tests": plan.tests, "test": test,

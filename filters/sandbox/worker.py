@@ -174,7 +174,7 @@ class Cell:
     def _judge(self, record: dict[str, Any]) -> Exit:
         fault = self._fault or record.get("fault")
         cpu = float(record.get("cpu_s", 0.0))
-        late = self._wall_out or cpu >= self._limits.cpu_s
+        late = self._wall_out or bool(record.get("late")) or cpu >= self._limits.cpu_s
         return Exit(record.get("exit"), cpu, float(record.get("peak_mb", 0.0)), late, fault)
 
 

@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,7 @@ NAMESPACES = (
 )
 NOBODY = 65534
 MAX_JOB = 1 << 16
+_CORES = os.cpu_count() or 1
 _PROBE_JOB = {
     "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20,
     "processes": 16,
@@ -101,8 +103,19 @@ def enter_namespaces(failed: dict[str, str]) -> bool:
 
 @dataclass
 class _Run:
+    """A child at work: what it may use and what it has used."""
+
     pid: int
     status_fd: int
+    cpu_s: float
+    out_of_time: bool = False
+
+    def left(self) -> float:
+        """CPU seconds it may still use."""
+        try:  # the CPU clock of a process: bits as in CPUCLOCK_SCHED of the kernel's posix-timers.h
+            return self.cpu_s - time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:  # it has ended, and is about to be reaped
+            return self.cpu_s
 
 
 class Zygote:
@@ -121,12 +134,21 @@ class Zygote:
     def serve(self) -> None:
         """Work until the other end of the control socket is closed."""
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._next_check()):
                 if fd == self._control.fileno():
                     if not self._message():
                         return
                 elif fd in self._runs:
                     self._reap(fd)
+            for pidfd, run in self._runs.items():
+                if run.left() <= 0 and not run.out_of_time:
+                    run.out_of_time = True
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _next_check(self) -> float | None:
+        """Milliseconds in which the first run could use up its CPU time, were all cores its own."""
+        left = [run.left() for run in self._runs.values() if not run.out_of_time]
+        return max(10.0, 1000 * min(left) / _CORES + 1) if left else None
 
     def _message(self) -> bool:
         raw, ancillary, _, _ = self._control.recvmsg(MAX_JOB, socket.CMSG_SPACE(4 * 4))
@@ -163,7 +185,7 @@ class Zygote:
         if pid == 0:
             self._child(job, channel, stdin, stdout)
         pidfd = os.pidfd_open(pid)
-        self._runs[pidfd] = _Run(pid, status)
+        self._runs[pidfd] = _Run(pid, status, job["cpu_s"])
         self._by_id[job["id"]] = pidfd
         self._poll.register(pidfd, select.POLLIN)
 
@@ -195,7 +217,7 @@ class Zygote:
         _, status, usage = os.wait4(run.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
-        self._report(run.status_fd, {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024})
+        self._report(run.status_fd, {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024, "late": run.out_of_time})
 
     def _report(self, status: int, record: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the parent may have lost interest in this run
