@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from proofmill.filters.claims.chains import Facts, Link, StepJudge
 from proofmill.filters.claims.grounding import Sources, conclusions, explain, sources_of
 from proofmill.filters.claims.model import JUMP, UNSUPPORTED, Claim
 from proofmill.filters.claims.nodes import is_leaf
+from proofmill.filters.claims.outputs import Evaluator, judge_output, stated_outputs
+from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
 from proofmill.filters.claims.retraction import retract
 from proofmill.filters.claims.steps import split_steps
 from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.verdicts import Problem
 
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
+_FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
 
@@ -25,6 +29,7 @@ def check(
     *,
     steps: Sequence[str] | None = None,
     final_start: int | None = None,
+    evaluate: Evaluator | None = None,
 ) -> list[Claim]:
     """Every claim of a trace that the exact checks recognise, in order.
 
@@ -34,6 +39,7 @@ def check(
         steps: the steps, where they are already known; then `text` is not needed.
         final_start: offset at which the statement of the answer begins, in `text` or in the steps joined
             by newlines; None if unknown.
+        evaluate: runs code in a jail for stated program outputs; without it they are not checked.
 
     Raises:
         ValueError: neither `text` nor `steps` is given.
@@ -41,21 +47,38 @@ def check(
     parts = list(_steps(text, steps))
     whole = text if steps is None and text is not None else "\n".join(steps or ())
     sources = sources_of(problem.prompt)
-    found: list[tuple[int, Link]] = []
-    numbers: list[int] = []
     facts = Facts()
+    found: list[tuple[int, int, Link]] = []
     for number, (offset, step) in enumerate(parts):
         links = check_step(step, facts, number)
-        links = sorted([*links, *_ungrounded(step, links, sources)], key=lambda link: link.start)
-        found.extend((offset + link.start, link) for link in links)
-        numbers.extend([number] * len(links))
+        links = [*links, *_ungrounded(step, links, sources)]
+        found.extend((number, offset + link.start, link) for link in links)
         if len(found) > _MAX_CLAIMS:
             break
-    judged = retract(whole, found)
+    found.extend(_of_the_whole(problem, whole, parts, final_start, evaluate))
+    found.sort(key=lambda item: item[:2])
+    judged = retract(whole, [(start, link) for _, start, link in found])
     return [
         _claim(number, start, whole, link, final_start)
-        for number, (start, _), link in zip(numbers, found, judged, strict=True)
+        for (number, start, _), link in zip(found, judged, strict=True)
     ][:_MAX_CLAIMS]
+
+
+def _of_the_whole(
+    problem: Problem,
+    whole: str,
+    parts: Sequence[tuple[int, str]],
+    final_start: int | None,
+    evaluate: Evaluator | None,
+) -> Iterator[tuple[int, int, Link]]:
+    """Claims that may span steps: those about a puzzle, and stated outputs of code."""
+    offsets = [offset for offset, _ in parts]
+    placed = [(stated.start, judge_output(stated, evaluate)) for stated in stated_outputs(whole)]
+    puzzle = puzzle_of(problem)
+    if puzzle is not None:
+        placed.extend(puzzle_links(puzzle, whole, parts, final_start))
+    for start, link in placed:
+        yield max(bisect_right(offsets, start) - 1, 0), start, link
 
 
 def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int, str]]:
@@ -72,7 +95,8 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
 
 def check_step(step: str, facts: Facts, number: int) -> list[Link]:
     """The judged links of one step."""
-    links, step = _calculator_marks(step[:_MAX_STEP], facts, number)
+    step = _FENCED.sub(lambda code: " " * len(code.group()), step[:_MAX_STEP])
+    links, step = _calculator_marks(step, facts, number)
     facts.algebra.begin_step(step)
     tokens = tokenize(step)
     judge = StepJudge(step, tokens, facts, number)

@@ -28,6 +28,10 @@ _VERBS = {
 }  # fmt: skip
 _ROOTS = {"square": ("^", 2), "cube": ("^", 3)}
 
+OPENERS = frozenset().union(
+    NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, _NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
+)  # every word of more than one letter that may begin an expression
+
 
 def word_operand(parser: Parser, token: Token) -> Node | None:
     """The operand that begins with a word, None where the word begins none."""

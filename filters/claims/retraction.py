@@ -42,7 +42,7 @@ def _uses(link: Link, value: Value | None) -> bool:
 
 def _reason(text: str, start: int, link: Link, later: Sequence[tuple[int, Link]]) -> str:
     verified = [other for _, other in later if other.status == VERIFIED]
-    again = any(other.left_text == link.left_text and other.kind == link.kind for other in verified)
+    again = link.left_text and any(other.left_text == link.left_text and other.kind == link.kind for other in verified)
     if again and not any(_uses(other, link.stated) for _, other in later):
         return "computed again later"
     end = start + link.end - link.start

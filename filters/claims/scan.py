@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf
-from proofmill.filters.claims.phrases import AGGREGATES
+from proofmill.filters.claims.phrases import AGGREGATES, OPENERS
 from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
 from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, LABEL_WORDS
 
@@ -84,7 +84,7 @@ class Scanner:
         found: list[Chain] = []
         position, expression_end = 0, -1
         while self.tokens[position].kind != END:
-            parsed = None if self._is_bullet(position) else self.parser.parse(position)
+            parsed = self.parser.parse(position) if self._may_open(position) else None
             if parsed is None:
                 position += 1
                 continue
@@ -96,6 +96,12 @@ class Scanner:
                 found.append(chain)
             position = expression_end = max(chain.members[-1].last, position + 1)
         return found
+
+    def _may_open(self, position: int) -> bool:
+        token = self.tokens[position]
+        if token.kind == WORD:
+            return len(token.text) == 1 or token.text.lower() in OPENERS
+        return token.kind != NEWLINE and not self._is_bullet(position)
 
     def _chain(self, first: Member) -> Chain:
         chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first))

@@ -30,12 +30,12 @@ class Token(NamedTuple):
 
 _TOKEN = re.compile(
     r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<fence>\\?\\[()])"
     r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
     r"|(?P<command>\\[a-zA-Z]+)"
-    r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
     r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
     re.DOTALL,
 )
@@ -69,25 +69,26 @@ def tokenize(text: str) -> list[Token]:
     tokens: list[Token] = []
     gap = FENCED
     for match in _TOKEN.finditer(text):
-        group, surface = match.lastgroup, match.group()
+        group = match.lastgroup
         if group == "blank":
-            gap = max(gap, SPACED)
+            gap = gap or SPACED
+        elif group == "word":
+            tokens.append(Token(WORD, match[0], match.start(), match.end(), gap))
+            gap = TIGHT
         elif group == "fence":
             gap = FENCED
-        elif surface in _CURRENCY:
-            gap = max(gap, SPACED)
         else:
-            kind, normal = _classify(group, surface, match, gap)
+            kind, normal = _classify(group, match[0], match, gap)
             if kind >= 0:
                 tokens.append(Token(kind, normal, match.start(), match.end(), gap))
-            gap = FENCED if kind == NEWLINE else TIGHT if kind >= 0 else max(gap, SPACED)
+                gap = FENCED if kind == NEWLINE else TIGHT
+            else:
+                gap = gap or SPACED
     tokens.extend([Token(END, "", len(text), len(text), FENCED)] * _LOOKAHEAD)
     return tokens
 
 
 def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
-    if group == "word":
-        return WORD, surface
     if group == "number":
         return NUMBER, _SEPARATORS.sub("", surface)
     if group == "ratio":
@@ -96,6 +97,8 @@ def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -
         return NEWLINE, "\n"
     if group == "command":
         return _command(surface)
+    if surface in _CURRENCY or surface == "&":  # `&` only marks a column in LaTeX
+        return -1, ""
     if surface == "**":
         return (OPERATOR, "^") if _is_power(match, gap) else (-1, "")
     return _sign(surface)
@@ -116,8 +119,6 @@ def _sign(surface: str) -> tuple[int, str]:
         return RELATION, _RELATIONS[surface]
     if surface in _VULGAR:
         return NUMBER, _VULGAR[surface]
-    if surface == "&":  # alignment in LaTeX: it only marks a column
-        return -1, ""
     return PUNCTUATION, surface
 
 
