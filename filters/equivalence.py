@@ -63,13 +63,13 @@ def canonical(answer: str) -> str | None:
         return None
 
 
-def exact_value(text: str) -> Fraction | None:
-    """The rational value of an answer that is a plain number, with no unit; else None."""
-    try:
-        answer = shape(text)
-        return _rational(answer.text) if answer.kind == "value" and _plain(answer.text) else None
-    except (UnreadableError, TooCostlyError):
-        return None
+def is_rational(answer: Shape) -> bool:
+    """Whether the answer is one number with an exact rational value, with or without a unit.
+
+    Raises:
+        TooCostlyError: the number is too big to judge.
+    """
+    return answer.kind == "value" and _rational(_value(answer.text).text) is not None
 
 
 def readable(answer: Shape) -> bool:
@@ -267,11 +267,6 @@ def _is_value(text: str) -> bool:
         return True
     except NotCoveredError:
         return library_parse(bare) is not None
-
-
-def _plain(text: str) -> bool:
-    value = _value(text)
-    return value.unit is None and not value.percent and ":" not in text
 
 
 def _key(answer: Shape) -> str | None:

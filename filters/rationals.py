@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from proofmill.filters.expressions import Node, TooCostlyError
 
-_MAX_BITS = 20_000  # of a numerator or denominator
+_MAX_BITS = 400_000  # of a numerator or denominator
 MAX_FACTORIAL = 3_000
 
 
@@ -86,7 +86,7 @@ def _factorial(value: Fraction) -> Fraction | None:
 def _binomial(upper: Fraction, lower: Fraction) -> Fraction | None:
     if upper.denominator != 1 or lower.denominator != 1 or not 0 <= lower <= upper:
         return None
-    if upper > _MAX_BITS:
+    if upper > MAX_FACTORIAL:
         raise TooCostlyError("too big a binomial")
     return Fraction(math.comb(upper.numerator, lower.numerator))
 

@@ -11,27 +11,34 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 from proofmill.filters import answers
-from proofmill.filters.equivalence import Context, exact_value, readable, same
-from proofmill.filters.expressions import TooCostlyError
+from proofmill.filters.equivalence import Context, is_rational, readable, same
+from proofmill.filters.expressions import MAX_LENGTH, TooCostlyError
 from proofmill.filters.structures import Shape, UnreadableError, shape
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
-_SIMPLE = re.compile(r"[-+]?[$]?[\d,]{1,60}(?:[./]\d{1,60})?%?\Z", re.ASCII)
+_MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
 _ASKS_PERCENT = re.compile(r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)", re.IGNORECASE)  # no number before it
 
 
 @dataclass(frozen=True, slots=True)
 class _Gold:
-    """A gold answer, read once a problem."""
+    """A gold answer, read once a problem.
+
+    Attributes:
+        text: the answer without what surrounds it in the data set.
+        integer: its value where it is a plain integer.
+        shape: its shape; None where it can't be read.
+        rational: whether it is one rational number, so that most answers are judged at once.
+    """
 
     text: str
-    value: Fraction | None
+    integer: int | None
     shape: Shape | None
+    rational: bool
 
 
 class MathVerifier:
@@ -41,17 +48,22 @@ class MathVerifier:
     ask = "Think step by step and put the final answer in \\boxed{}."
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """The verdict where gold and answer are plain numbers or no answer is stated, else None."""
+        """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
         found = answers.find(text)
         if not found.text:
-            return _not_found(found)
+            return Verdict(UNPARSED, None, found.rule)
         gold = _gold(problem.answer or "")
-        if gold.value is None or not _SIMPLE.match(found.text) or "%" in found.text:
+        if gold.integer is not None and _INTEGER.match(found.text):
+            return _verdict(int(found.text) == gold.integer, found)
+        if gold.shape is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
-        if _INTEGER.match(found.text):
-            return _verdict(int(found.text) == gold.value, found)
-        value = exact_value(found.text)
-        return None if value is None else _verdict(value == gold.value, found)
+        try:
+            stated = shape(found.text)
+            if stated.kind in ("value", "relation") and not is_rational(stated):
+                return None
+        except (UnreadableError, TooCostlyError):
+            return None
+        return _verdict(same(gold.shape, stated, _context(problem)), found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The verdict on a trace; its cost is for the caller's worker pool to bound."""
@@ -62,46 +74,42 @@ class MathVerifier:
         try:
             if gold.shape is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start)
-            context = Context(percent=_asks_percent(problem.prompt), rounding=True)
-            return _verdict(_same(gold, found.text, context), found)
-        except (TooCostlyError, RecursionError, MemoryError) as error:
+            return _verdict(same(gold.shape, shape(found.text), _context(problem)), found)
+        except UnreadableError:
+            return _verdict(False, found)
+        except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
-
-
-def _not_found(found: answers.Found) -> Verdict:
-    return Verdict(UNPARSED, None, found.rule)
 
 
 def _verdict(equal: bool, found: answers.Found) -> Verdict:
     return Verdict(CORRECT if equal else WRONG, found.text, found.rule, final_start=found.start)
 
 
-def _same(gold: _Gold, answer: str, context: Context) -> bool:
-    try:
-        stated = shape(answer)
-    except UnreadableError:
-        return False
-    return gold.shape is not None and same(gold.shape, stated, context)
-
-
-@lru_cache(maxsize=4096)
-def _gold(answer: str) -> _Gold:
-    text = gold_text(answer)
-    try:
-        form = shape(text)
-    except (UnreadableError, TooCostlyError):
-        form = None
-    return _Gold(text, exact_value(text), form)
-
-
-@lru_cache(maxsize=4096)
-def _readable(text: str) -> bool:
-    return readable(shape(text))
+def _context(problem: Problem) -> Context:
+    return Context(percent=_asks_percent(problem.prompt), rounding=True)
 
 
 @lru_cache(maxsize=4096)
 def _asks_percent(prompt: str) -> bool:
     return _ASKS_PERCENT.search(prompt[-1000:]) is not None
+
+
+@lru_cache(maxsize=4096)
+def _gold(answer: str) -> _Gold:
+    text = gold_text(answer)
+    integer = int(text) if _INTEGER.match(text) else None
+    try:
+        form = shape(text)
+        return _Gold(text, integer, form, is_rational(form))
+    except UnreadableError:
+        return _Gold(text, integer, None, False)
+    except TooCostlyError:  # as long as it is not longer than an answer, an equal text still proves it
+        return _Gold(text, integer, shape(text) if len(text) <= MAX_LENGTH else None, False)
+
+
+@lru_cache(maxsize=4096)
+def _readable(text: str) -> bool:
+    return readable(shape(text))
 
 
 def gold_text(answer: str) -> str:
