@@ -114,11 +114,24 @@ class Lines:
         last = np.searchsorted(begins, np.flatnonzero(newline), side="right")
         return cls(text, begins, ends, np.diff(last, prepend=0))
 
-    @property
+    @cached_property
     def first_units(self) -> I64:
         """int64 (lines,), number of each line's first unit."""
         first: I64 = self.units.cumsum() - self.units
         return first
+
+    def words(self, head: int, tail: int) -> list[str]:
+        """The words from unit `head` to unit `tail` of a line, for lines of words."""
+        return bytes(self.text[self.begins[head] : self.ends[tail]]).decode().split(" ")
+
+    def line(self, number: int) -> list[str]:
+        """All words of one line, for lines of words."""
+        first = int(self.first_units[number])
+        return self.words(first, first + int(self.units[number]) - 1)
+
+    def whole_hashes(self) -> U64:
+        """`bytes_hash` of every line, uint64 (lines,)."""
+        return self.hashes(self.first_units, self.first_units + self.units - 1)
 
     def windows(self, size: int) -> tuple[I64, I64, I64]:
         """First unit and last unit of every run of `size` units, and the number of runs of each line.
