@@ -128,8 +128,7 @@ class Run:
 
     def once(self, stage: Stage, name: str, key: str, make: Callable[[], tuple[pa.Table, Facts]]) -> Shard:
         """The committed output under `key`: found, or made now, written atomically and then named."""
-        if found := self.find(stage.name, key):
-            self._name(found)
+        if found := self.find(stage, key):
             return found
         table, facts = make()
         path = self.folder / stage.name / f"{key}.parquet"
@@ -143,13 +142,16 @@ class Run:
         self._name(shard)
         return shard
 
-    def find(self, stage: str, key: str) -> Shard | None:
-        """What is committed under a key, if its file is still whole."""
-        shard = self._done.get((stage, key))
+    def find(self, stage: Stage, key: str) -> Shard | None:
+        """What is committed under a key, if its file is still whole; the manifest then names it for this recipe."""
+        shard = self._done.get((stage.name, key))
         if shard is None:
             return None
         path = self.path(shard)
-        return shard if path.exists() and path.stat().st_size == shard.size else None
+        if not path.exists() or path.stat().st_size != shard.size:
+            return None
+        self._name(shard)
+        return shard
 
     def path(self, shard: Shard) -> Path:
         """Where a shard's file is."""

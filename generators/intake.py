@@ -215,7 +215,7 @@ def _flush(pending: dict[int, list[pa.Table]], writers: dict[int, pq.ParquetWrit
 
 
 def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
-    """One shard of the spool as (problems, recorded samples, repeated problems).
+    """One shard of the spool as (problems, recorded samples, how many of the problems came from a source).
 
     Problems come sorted by id, each once. Samples come sorted by problem, sampler and index; the index is the
     order of a sample among those of its problem and sampler.
@@ -234,9 +234,9 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
     samples = samples.with_columns(
         pl.Series("id", ids, dtype=pl.String), pl.lit(None, pl.String).alias("prompt_digest")
     )
-    repeated = alone.height - alone["problem_id"].n_unique()
+    from_sources = alone["problem_id"].n_unique()
     problem_table = problems.rename({"problem_id": "id"}).select(SHARD_PROBLEMS.names).to_arrow().cast(SHARD_PROBLEMS)
-    return problem_table, samples.select(SHARD_TRACES.names).to_arrow().cast(SHARD_TRACES), repeated
+    return problem_table, samples.select(SHARD_TRACES.names).to_arrow().cast(SHARD_TRACES), from_sources
 
 
 def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:

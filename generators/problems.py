@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from proofmill.data.files import digest
+from proofmill.filters.domains.math import gold_text
 
 Row = dict[str, Any]
 
@@ -44,6 +45,11 @@ class Intake:
         if len(self.examples) < 20:
             self.examples.append(f"{where}: {reason}" + (f" ({why})" if why else ""))
 
+    def drop_many(self, reason: str, count: int) -> None:
+        """Counts rows that were left out together."""
+        if count:
+            self.dropped[reason] += count
+
 
 def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> Row | str:  # noqa: A002 (column name)
     """A row of schema PROBLEMS, or the reason why the problem can't be used."""
@@ -54,6 +60,8 @@ def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> R
     system, prompt = messages
     info = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None} | _info(row.get("info"))
     answer = _text(row.get("answer"))
+    if domain == "math" and answer is not None:
+        answer = gold_text(answer)
     if domain in _NEEDS and not _NEEDS[domain](answer, info):
         return "no_gold"
     system = row.get("system") or system
@@ -100,5 +108,3 @@ def _text(answer: Any) -> str | None:
         return answer
     return orjson.dumps(answer).decode()
 
-
-Rows = Iterator[Row]

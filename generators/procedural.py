@@ -10,7 +10,7 @@ import orjson
 
 from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.inputs import Located
-from proofmill.filters.domains import logic
+from proofmill.filters import scorers
 
 
 def generate(task: str, args: dict[str, Any], count: int, seed: int, domain: str) -> Iterator[Located]:
@@ -27,7 +27,7 @@ def generate(task: str, args: dict[str, Any], count: int, seed: int, domain: str
         near = difflib.get_close_matches(task, DATASETS, 1)
         remedy = f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(DATASETS))}"
         raise RecipeError(f"There is no procedural task {task!r}.", where=where, remedy=remedy)
-    if reason := logic.usable(task):
+    if reason := scorers.usable(task):
         raise InputError(f"The task '{task}' can't prove an answer: {reason}.", where=where, remedy="use another")
     try:
         dataset = create_dataset(task, size=count, seed=seed, **args)

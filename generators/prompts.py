@@ -86,6 +86,21 @@ class Renderer:
         )
         return rendered
 
+    def whole(self, turns: list[Message], arguments: Mapping[str, Any]) -> str:
+        """A finished exchange as text."""
+        rendered: str = self._tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
+        return rendered
+
+    @property
+    def end(self) -> str:
+        """What ends an assistant's turn."""
+        return str(self._tokenizer.eos_token or "")
+
+    def tokens_of(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of many rendered texts at once."""
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return ids
+
     def tokens(self, text: str) -> list[int]:
         """Token ids of rendered text."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -140,22 +140,9 @@ class Sampler:
         finally:
             self._interrupt()
 
-    def missing(self, problems: pa.Table) -> int:
-        """How many samples of these problems are not recorded yet."""
-        return len(self._missing(self.prompts(problems)))
-
-    def prompts(self, problems: pa.Table) -> dict[str, str]:
-        """Rendered prompts by digest, of the problems this plan takes."""
-        return dict(_prompts(self.plan, problems).values())
-
-    def _missing(self, prompts: Mapping[str, str]) -> list[tuple[str, int]]:
-        have = self.store.have(prompts)
-        wanted = ((name, index) for name in sorted(prompts) for index in range(self.plan.n))
-        return [item for item in wanted if item not in have]
-
     def _admit(self, name: str, problems: pa.Table) -> bool:
-        prompts = self.prompts(problems)
-        missing = self._missing(prompts)
+        prompts = dict(_prompts(self.plan, problems).values())
+        missing = _missing(self.plan, self.store, prompts)
         if missing:
             self.engine.start()
             needed = {prompt: prompts[prompt] for prompt, _ in missing}
@@ -222,6 +209,17 @@ class Sampler:
         for shard in self._open.values():
             self.store.seal(shard.journal)
         self._open.clear()
+
+
+def missing_samples(plan: SamplePlan, store: SampleStore, problems: pa.Table) -> int:
+    """How many samples of these problems (schema SHARD_PROBLEMS) are not recorded yet."""
+    return len(_missing(plan, store, dict(_prompts(plan, problems).values())))
+
+
+def _missing(plan: SamplePlan, store: SampleStore, prompts: Mapping[str, str]) -> list[tuple[str, int]]:
+    have = store.have(prompts)
+    wanted = ((name, index) for name in sorted(prompts) for index in range(plan.n))
+    return [item for item in wanted if item not in have]
 
 
 def traces(plan: SamplePlan, store: SampleStore, problems: pa.Table) -> pa.Table:

@@ -101,7 +101,7 @@ def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
     if options.get("max_model_len"):
         arguments["max_model_len"] = options["max_model_len"]
     arguments |= {"dtype": options.get("dtype") or "auto"} if gpu else _cpu_arguments(options)
-    return arguments | options.get("args", {})
+    return {**arguments, **options.get("args", {})}
 
 
 def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""The dataset card: a README.md that the hub's viewer and `load_dataset` understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+_ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
+_ABOUT = {
+    "sft_stage1": "stage 1: proven long chains of thought, several paths a problem",
+    "sft_stage2": "stage 2: short answers (or the hard subset)",
+    "rl": "prompts with verifiable rewards, weighted by how much they can still teach",
+    "messages": "the rows of both stages as one list of messages",
+    "traces": "every sampled row with its verdict and the reason why it was dropped; nothing is thrown away",
+    "problems": "the problems with gold answer, source and licence",
+    "pass_rates": "how often each sampler solved each problem",
+    "claims": "one row a checked claim",
+}
+
+
+def render(
+    name: str, manifest: Mapping[str, Any], schemas: Mapping[str, pa.Schema], files: Sequence[Mapping[str, Any]]
+) -> str:
+    """The card as Markdown with a YAML head. Holds no dates, so equal data gives an equal card."""
+    configs = _configs(files)
+    head = {
+        "pretty_name": name,
+        "license": _license(manifest["licenses"]),
+        "task_categories": ["text-generation"],
+        "tags": ["reasoning", "verified", "proofmill"],
+        "configs": [
+            {"config_name": config, "data_files": [{"split": split, "path": path} for split, path in splits]}
+            | ({"default": True} if config == "sft_stage1" else {})
+            for config, splits in configs.items()
+        ],
+    }
+    body = [
+        f"# {name}",
+        "Reasoning traces that a language model wrote and a program proved: every kept row has a verdict, "
+        "every dropped row says why.",
+        "## What is in it",
+        _table(("config", "rows", "what"), _contents(manifest, configs)),
+        "## How it was made",
+        _models(manifest),
+        "## Where the rows went",
+        _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
+        "## Licences",
+        _table(("source", "licence"), sorted((s, license or "unknown") for s, license in manifest["sources"])),
+        "## Limits",
+        "A verdict proves the final answer, not every step on the way to it. Problems are those that a program "
+        "can check; open questions and dialogue are out of scope.",
+        "## Load and train",
+        _usage(manifest),
+        "## Recipe",
+        "```yaml\n" + yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True) + "```",
+    ]
+    head_text: str = yaml.safe_dump(head, sort_keys=False)
+    return f"---\n{head_text}---\n\n" + "\n\n".join(body) + "\n"
+
+
+def _configs(files: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """By config: (split, glob) of what has rows; an empty config would break the viewer."""
+    found: dict[str, set[str]] = {}
+    for item in files:
+        config, file = item["path"].split("/")
+        found.setdefault(config, set()).add(file.partition("-")[0])
+    known = [config for config in _ORDER if config in found]
+    return {config: [(s, f"{config}/{s}-*.parquet") for s in sorted(found[config])] for config in known}
+
+
+def _license(licenses: Sequence[str | None]) -> str:
+    """The hub's `license` field: the one licence of all rows, or `other` where they differ."""
+    names = {name or "unknown" for name in licenses}
+    return next(iter(names)) if len(names) == 1 else "other"
+
+
+def _contents(manifest: Mapping[str, Any], configs: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = manifest["stages"]["publish"]["rows"]
+    return [(f"`{config}`", f"{rows[config]:,}", _ABOUT[config]) for config in configs]
+
+
+def _models(manifest: Mapping[str, Any]) -> str:
+    lines = [
+        f"- sampler `{m['sampler']}`: {m['model']}, revision `{m['revision']}`, weights `{m['weights']}`"
+        for m in manifest["models"]
+    ]
+    lines += [f"- recorded samples by {name}" for name in manifest["recorded_models"]]
+    return "\n".join(lines) or "Recorded samples."
+
+
+def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, step in manifest["stages"].items():
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
+        rows.append((name, f"{step['in']:,}", f"{step['kept']:,}", dropped or "-"))
+    return rows
+
+
+def _usage(manifest: Mapping[str, Any]) -> str:
+    longest = manifest["tokens"]["longest_row"]
+    need = f"The longest row has {longest:,} tokens: give the trainer `max_length={longest}` or more.\n\n" if longest else ""
+    return (
+        f"{need}```python\nfrom datasets import load_dataset\n\n"
+        'stage1 = load_dataset("path/to/this/folder", "sft_stage1", split="train")\n'
+        'stage2 = load_dataset("path/to/this/folder", "sft_stage2", split="train")\n```\n\n'
+        "Both go into TRL's `SFTTrainer` as they are, stage 1 first; `rl` goes into its `GRPOTrainer` with the "
+        "rewards of `proofmill.filters.rewards`."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

@@ -1,0 +1,167 @@
+"""HOME/datasets/NAME/vNNNN: immutable published versions, each a folder that `load_dataset` reads.
+
+A version is written into a temporary folder, its manifest last, and renamed into place: a folder without a
+manifest does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import StoreError, UsageError
+from proofmill.data.files import sha256
+from proofmill.data.shards import write_groups, writer
+
+MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
+_CHECK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published version.
+
+    Attributes:
+        name: the data set's name.
+        number: 1, 2, …
+        folder: where it is.
+        manifest: what its manifest says.
+    """
+
+    name: str
+    number: int
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """`NAME@vN`."""
+        return f"{self.name}@v{self.number}"
+
+    def files(self, config: str) -> list[Path]:
+        """Parquet files of one config, in order."""
+        return sorted(self.folder.glob(f"{config}/*.parquet"))
+
+    def data_digests(self) -> dict[str, str]:
+        """SHA-256 of every Parquet file and the card, by path."""
+        return {item["path"]: item["sha256"] for item in self.manifest["files"]}
+
+
+def versions(home: Path, name: str) -> list[Version]:
+    """The versions of a data set, oldest first; a folder without a manifest is none."""
+    found = []
+    for folder in sorted((home / "datasets" / name).glob("v[0-9]*")):
+        manifest = folder / "manifest.json"
+        if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
+            found.append(Version(name, int(folder.name[1:]), folder, orjson.loads(manifest.read_bytes())))
+    return sorted(found, key=lambda version: version.number)
+
+
+def names(home: Path) -> list[str]:
+    """Names of the data sets under HOME that have a version."""
+    folders = sorted(path for path in (home / "datasets").glob("*") if path.is_dir())
+    return [folder.name for folder in folders if versions(home, folder.name)]
+
+
+def find(home: Path, label: str) -> Version:
+    """The version `NAME@vN`, or the newest of `NAME`.
+
+    Raises:
+        UsageError: there is no such version; the error lists those there are.
+    """
+    name, _, number = label.partition("@v")
+    known = versions(home, name)
+    chosen = [v for v in known if not number or str(v.number) == number.lstrip("0")]
+    if not chosen:
+        have = ", ".join(v.label for v in known) or ", ".join(names(home)) or "none yet"
+        raise UsageError(
+            f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {have}"
+        )
+    return chosen[-1]
+
+
+def check_files(version: Version) -> None:
+    """Compares every file with the manifest.
+
+    Raises:
+        StoreError: a file is missing, damaged or was edited; it is named.
+    """
+    for item in version.manifest["files"]:
+        path = version.folder / item["path"]
+        if not path.exists() or path.stat().st_size != item["bytes"] or sha256(path) != item["sha256"]:
+            raise StoreError(
+                f"A file of {version.label} is not what was published.",
+                where=str(path),
+                remedy="restore it from a copy, or publish again: proofmill regenerate",
+            )
+
+
+@dataclass
+class VersionWriter:
+    """Writes the configs of a version as they come, in files of bounded size.
+
+    Attributes:
+        folder: the temporary folder.
+        schemas: by config and split (`sft_stage1/train`).
+    """
+
+    folder: Path
+    schemas: Mapping[str, pa.Schema]
+    rows: dict[str, int] = field(default_factory=dict)
+    _open: dict[str, pq.ParquetWriter] = field(default_factory=dict)
+    _files: dict[str, list[Path]] = field(default_factory=dict)
+
+    def append(self, config: str, table: pa.Table) -> None:
+        """Adds rows to a config; a table without rows opens no file."""
+        if not table.num_rows:
+            return
+        table = table.select(self.schemas[config].names).cast(self.schemas[config])
+        for piece in _pieces(table):
+            if config not in self._open:
+                self._next_file(config)
+            write_groups(self._open[config], piece)
+            if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
+                self._open.pop(config).close()
+        self.rows[config] = self.rows.get(config, 0) + table.num_rows
+
+    def close(self) -> list[dict[str, Any]]:
+        """Ends all files and gives them their final names. Returns path, rows, bytes and SHA-256 of each."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+        listed = []
+        for config, files in sorted(self._files.items()):
+            for number, path in enumerate(files):
+                final = path.with_name(f"{Path(config).name}-{number:05d}-of-{len(files):05d}.parquet")
+                path.rename(final)
+                listed.append(describe(self.folder, final, pq.read_metadata(final).num_rows))
+        return listed
+
+    def _next_file(self, config: str) -> None:
+        files = self._files.setdefault(config, [])
+        path = self.folder / f"{config}-{len(files):05d}.part"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.append(path)
+        self._open[config] = writer(path, self.schemas[config])
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, _CHECK_ROWS):
+        yield table.slice(start, _CHECK_ROWS)
+
+
+def describe(folder: Path, path: Path, rows: int | None) -> dict[str, Any]:
+    """A file's entry in the manifest."""
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "rows": rows,
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path),
+    }

@@ -1,0 +1,86 @@
+"""`proofmill regenerate`: the flow with a display in front and a funnel table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from os import environ
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from proofmill.data.files import writing
+from proofmill.flows.outlook import outlook, remember_rate
+from proofmill.flows.progress import CURRENT, Progress, shown
+from proofmill.flows.recipe import Recipe
+from proofmill.flows.session import Session, home_folder
+
+
+def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console, *, debug: bool) -> None:  # noqa: FBT001
+    """Runs the flow, unless a finished run has already published this; then says what came of it."""
+    session = Session(recipe, home_folder(home), limit, resample)
+    if version := session.already():
+        out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
+        out.print(f"  {version.folder}")
+        return
+    started = time.monotonic()
+    progress = Progress()
+    token = CURRENT.set(progress)
+    try:
+        with shown(progress, f"proofmill regenerate {recipe.name}", out):
+            progress.note("starting Prefect")
+            result = _flow(session, home)
+    finally:
+        CURRENT.reset(token)
+    remember_rate(session, progress)
+    summary(result, progress, time.monotonic() - started, out)
+
+
+def _flow(session: Session, home: str | None) -> dict[str, Any]:
+    # Prefect's temporary server makes its database here, but not the folders above it.
+    with writing(session.home):
+        Path(environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    from proofmill.flows.regenerate import regenerate
+
+    result: dict[str, Any] = regenerate(
+        recipe=session.recipe.resolved(), home=home, limit=session.limit, resample=session.resample
+    )
+    return result
+
+
+def summary(result: Mapping[str, Any], progress: Progress, seconds: float, out: Console) -> None:
+    """The funnel, and what to type next."""
+    manifest = result["manifest"]
+    out.print(funnel(manifest))
+    state = "published" if result["new"] else "unchanged, so not written again:"
+    out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
+    if progress.tokens:
+        out.print(f"sampled {progress.tokens:,} tokens at {progress.tokens_per_second():.0f} tokens/s")
+    out.print(f"next: [bold]proofmill show {result['version']}[/]", soft_wrap=True)
+
+
+def funnel(manifest: Mapping[str, Any]) -> Table:
+    """Where every row went."""
+    table = Table(title=f"{manifest['name']}: where every row went", title_justify="left")
+    for name, justify in (("step", "left"), ("in", "right"), ("kept", "right"), ("dropped", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name, step in manifest["stages"].items():
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
+        table.add_row(name, f"{step['in']:,}", f"{step['kept']:,}", dropped or "-")
+    rows = manifest["stages"]["publish"]["rows"]
+    for config in ("sft_stage1", "sft_stage2", "rl"):
+        table.add_row(f"  {config}", "", f"{rows.get(config, 0):,}", "")
+    return table
+
+
+def dry(recipe: Recipe, home: str | None, limit: int | None, out: Console) -> None:
+    """Says what a run would do, and samples nothing."""
+    session = Session(recipe, home_folder(home), limit)
+    if version := session.already():
+        out.print(f"Nothing would be done: {version.label} already holds this recipe's result.")
+        return
+    with session.opened():
+        for line in outlook(session):
+            out.print(line, highlight=False, soft_wrap=True)

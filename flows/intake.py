@@ -1,0 +1,174 @@
+"""The problem stage of a run: sources and replays of the recipe in, shards of problems and recorded samples out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data import inputs
+from proofmill.data.errors import InputError
+from proofmill.data.files import digest
+from proofmill.data.licenses import check_licenses
+from proofmill.data.run import Shard
+from proofmill.data.shards import read_table
+from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
+from proofmill.flows.session import PROBLEMS, RECORDED, Session, log
+from proofmill.generators import intake, procedural
+from proofmill.generators.problems import Intake
+
+Rows = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ProblemShard:
+    """Problems of one shard, and the samples that came with them (often none)."""
+
+    problems: Shard
+    recorded: Shard
+
+
+def problem_shards(session: Session) -> list[ProblemShard]:
+    """All shards of the run, read from their sources unless that was done before.
+
+    Raises:
+        InputError: nothing to work on, a licence that must be allowed first, a file that can't be read.
+    """
+    key = session.problems_key
+    index = session.run.find(PROBLEMS, key) or _take_in(session, key)
+    names = session.run.read(index)["name"].to_pylist()
+    shards = [_shard(session, key, name) for name in names]
+    session.problem_facts = index.facts
+    session.requested = sum(_requested(session, shard) for shard in shards)
+    _warn(index)
+    if not shards:
+        raise InputError(
+            "There is not one problem that can be checked.",
+            where=f"{index.facts['problems']['in']} rows were read; {index.facts['problems']['dropped']}",
+            remedy="see the reasons above and mend the map or the source",
+        )
+    check_licenses(index.facts["licenses"], session.recipe.publish.allow_licenses)
+    return shards
+
+
+def _shard(session: Session, key: str, name: str) -> ProblemShard:
+    problems = session.run.find(PROBLEMS, digest(key, name))
+    recorded = session.run.find(RECORDED, digest(key, name))
+    if problems is None or recorded is None:
+        raise InputError(
+            f"Shard {name} of the problems is damaged.",
+            where=str(session.run.folder / PROBLEMS.name),
+            remedy="delete that folder and run the same command again",
+        )
+    return ProblemShard(problems, recorded)
+
+
+def _take_in(session: Session, key: str) -> Shard:
+    """Reads all sources once, and commits the shards, their index last."""
+    session.progress.note("reading problems")
+    scratch = session.run.folder / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    sources, samples = Intake(), Intake()
+    streams = list(_streams(session, sources, samples))
+    rows, size = intake.spool(intake.round_robin(streams, session.limit), scratch / "spool.parquet")
+    bits = intake.shard_bits(rows, size, 1 if samples.read else session.samples_each)
+    parts = intake.partition(scratch / "spool.parquet", scratch / "parts", bits)
+    names, total, from_sources = [], 0, 0
+    sets: dict[str, set[Any]] = {"sources": set(), "recorded_models": set()}
+    for part in parts:
+        shard = _commit(session, key, f"{part.stem}-of-{1 << bits:05d}", read_table(part))
+        names.append(shard.name)
+        for kind, found in sets.items():
+            found.update(map(_hashable, shard.facts[kind]))
+        total += shard.rows
+        from_sources += shard.facts["from_sources"]
+    shutil.rmtree(scratch)
+    accepted = sources.read - sum(sources.dropped.values())
+    sources.drop_many("repeated", accepted - from_sources)
+    ledger = {
+        "in": sources.read + total - from_sources,
+        "kept": total,
+        "dropped": dict(sources.dropped),
+    }
+    recorded = {"in": samples.read, "kept": samples.read - sum(samples.dropped.values()), "dropped": dict(samples.dropped)}
+    facts = {
+        "problems": ledger,
+        "recorded": recorded,
+        "licenses": sorted({license for _, license in sets["sources"]}, key=str),
+        **{kind: sorted(found, key=str) for kind, found in sets.items()},
+        "examples": sources.examples + samples.examples,
+    }
+    table = pa.table({"name": pa.array(names, pa.string())})
+    return session.run.once(PROBLEMS, "all", key, lambda: (table, facts))
+
+
+def _commit(session: Session, key: str, name: str, part: pa.Table) -> Shard:
+    problems, samples, from_sources = intake.shard_tables(part)
+    facts = {
+        "from_sources": from_sources,
+        "sources": sorted(set(zip(*(problems[n].to_pylist() for n in ("source", "license")), strict=True)), key=str),
+        "recorded_models": sorted({name for name in samples["model"].to_pylist() if name}),
+        "domains": dict(Counter(problems["domain"].to_pylist())),
+    }
+    session.run.once(RECORDED, name, digest(key, name), lambda: (samples, {}))
+    return session.run.once(PROBLEMS, name, digest(key, name), lambda: (problems, facts))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _requested(session: Session, shard: ProblemShard) -> int:
+    domains: dict[str, int] = shard.problems.facts["domains"]
+    return sum(plan.n * count for plan in session.plans for name, count in domains.items() if plan.takes(name))
+
+
+def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Rows]:
+    for number, source in enumerate(session.recipe.problems.sources):
+        if isinstance(source, ProceduralSource):
+            seed = source.seed if source.seed is not None else int(digest(session.recipe.seed, number)[:7], 16)
+            rows: Any = procedural.generate(source.task, source.args, source.count, seed, source.domain)
+            fields, count, name = {}, None, f"reasoning-gym/{source.task}"
+        elif isinstance(source, FileSource):
+            rows, fields, count, name = inputs.read(source.path), source.map, source.count, source.path
+        else:
+            rows = inputs.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
+            fields, count, name = source.map, source.count, source.name
+        yield intake.problems_of(
+            rows, sources, fields=fields, domain=source.domain, source=name, license=source.license, count=count
+        )
+    for sampler in session.recipe.samplers:
+        if isinstance(sampler.engine, ReplayEngine):
+            yield from _replays(session, sampler, sampler.engine, samples)
+
+
+def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: Intake) -> Iterator[Rows]:
+    for item in engine.files:
+        for file in session.expand(item):
+            yield intake.samples_of(
+                inputs.read(file, split=engine.split),
+                samples,
+                fields=engine.map,
+                domain=engine.domain,
+                source=item,
+                license=engine.license,
+                sampler=sampler.name,
+                model=engine.model,
+                limit=engine.limit,
+            )
+
+
+def _warn(index: Shard) -> None:
+    for example in index.facts["examples"]:
+        log.warning("left out %s", example)
+    for name in ("problems", "recorded"):
+        if dropped := index.facts[name]["dropped"]:
+            log.warning("%s left out: %s", name, orjson.dumps(dropped).decode())
+
+

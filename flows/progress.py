@@ -1,0 +1,178 @@
+"""What the user sees while a run goes on: counters that stages raise, and two ways to show them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+log = logging.getLogger("proofmill")
+_PLAIN_SECONDS = 10.0
+
+
+CURRENT: ContextVar[Progress | None] = ContextVar("progress", default=None)
+"""The display of whoever started the run, so that the flow's parameters stay plain data."""
+
+
+def current() -> Progress:
+    """The progress that the caller shows, or one that nobody sees."""
+    return CURRENT.get() or Progress()
+
+
+@dataclass
+class Counter:
+    """One line of the display: so much done of so much."""
+
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass
+class Progress:
+    """Counters of a run; safe to raise from any thread.
+
+    Attributes:
+        counters: by name, in the order in which they appear.
+        tokens: sampled in this session.
+        accepted, judged: traces with verdict `correct`, and with any verdict.
+        message: what is being waited for.
+    """
+
+    counters: dict[str, Counter] = field(default_factory=dict)
+    tokens: int = 0
+    accepted: int = 0
+    judged: int = 0
+    message: str = ""
+    started: float = field(default_factory=time.monotonic)
+    sampling_since: float | None = None
+    sampling_until: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, message: str) -> None:
+        """Says what is going on, for the display and the log."""
+        self.message = message
+        log.info(message)
+
+    def expect(self, name: str, total: int) -> None:
+        """Opens a counter."""
+        with self._lock:
+            self.counters.setdefault(name, Counter()).total = total
+
+    def advance(self, name: str, by: int = 1) -> None:
+        """Raises a counter."""
+        with self._lock:
+            self.counters.setdefault(name, Counter()).done += by
+
+    def sampled(self, tokens: int) -> None:
+        """Counts a finished sample."""
+        with self._lock:
+            self.sampling_until = time.monotonic()
+            self.tokens += tokens
+            self.counters.setdefault("samples", Counter()).done += 1
+
+    def engine_ready(self, message: str) -> None:
+        """From here on tokens are expected."""
+        self.sampling_since = time.monotonic()
+        self.note(message)
+
+    def verdicts(self, correct: int, total: int) -> None:
+        """Counts judged traces."""
+        with self._lock:
+            self.accepted += correct
+            self.judged += total
+
+    def tokens_per_second(self) -> float:
+        """From the engine being ready to its last token; 0 before the first."""
+        if self.sampling_since is None or self.sampling_until is None:
+            return 0.0
+        return self.tokens / max(self.sampling_until - self.sampling_since, 1e-9)
+
+    def seconds_left(self) -> float | None:
+        """Time until sampling ends at the rate so far, None while nothing can be said."""
+        samples = self.counters.get("samples")
+        if not samples or not samples.total or not self.sampling_since or not self.tokens:
+            return None
+        rate = samples.done / max(time.monotonic() - self.sampling_since, 1e-9)
+        return (samples.total - samples.done) / rate if rate else None
+
+    def line(self) -> str:
+        """The state in one line."""
+        parts = []
+        for name, counter in self.counters.items():
+            parts.append(f"{name} {counter.done}" + (f"/{counter.total}" if counter.total is not None else ""))
+        if self.tokens:
+            parts.append(f"{self.tokens_per_second():.0f} tokens/s")
+        if self.judged:
+            parts.append(f"accepted {self.accepted} of {self.judged} ({self.accepted / self.judged:.0%})")
+        if (left := self.seconds_left()) is not None and left > 1:
+            parts.append(f"{_clock(left)} left")
+        return " · ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class _Display:
+    """Renders a Progress for rich's Live."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._title = title
+
+    def __rich__(self) -> Group:
+        progress = self._progress
+        table = Table.grid(padding=(0, 1))
+        for name, counter in list(progress.counters.items()):
+            bar = ProgressBar(total=counter.total, completed=counter.done, width=30, pulse=counter.total is None)
+            amount = f"{counter.done:,}" + (f" / {counter.total:,}" if counter.total is not None else "")
+            table.add_row(Text(name, style="bold"), bar, Text(amount))
+        head = Text(f"{self._title}  {_clock(time.monotonic() - progress.started)}", style="bold cyan")
+        facts = Text("  ".join(_facts(progress)), style="green")
+        return Group(head, table, facts, Text(progress.message, style="dim"))
+
+
+def _facts(progress: Progress) -> Iterator[str]:
+    if progress.tokens:
+        yield f"{progress.tokens_per_second():.0f} tokens/s"
+    if progress.judged:
+        share = progress.accepted / progress.judged
+        yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"
+    if (left := progress.seconds_left()) is not None and left > 1:
+        yield f"sampling ends in about {_clock(left)}"
+
+
+@contextmanager
+def shown(progress: Progress, title: str, console: Console) -> Iterator[None]:
+    """Shows a run's progress: live on a terminal, a plain line now and then elsewhere."""
+    if console.is_terminal:
+        with Live(_Display(progress, title), console=console, refresh_per_second=4, transient=True):
+            yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_plain, args=(progress, console, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
+    said = ""
+    while not stop.wait(_PLAIN_SECONDS if said else 1.0):
+        line = progress.line() or progress.message
+        if line != said:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            said = line

@@ -1,0 +1,329 @@
+"""The publish stage: a run's columns become the configs of a version, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from proofmill.data import card
+from proofmill.data.errors import NothingKept
+from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.run import Shard, library_version
+from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, SCHEMA_VERSION, TRACES, sft
+from proofmill.data.shards import conform, from_rows
+from proofmill.data.versions import Version, VersionWriter, describe, versions
+from proofmill.filters.rewards import mgpo_weight
+from proofmill.filters.selection import add_ledgers, difficulty, pass_rates
+from proofmill.filters.verification import split_final
+from proofmill.flows.session import PUBLISH, Session
+from proofmill.generators import prompts
+from proofmill.generators.rendering import Rendered, StudentView
+
+if TYPE_CHECKING:
+    from proofmill.flows.stages import Judged
+
+SPLIT = "train"
+MGPO_GAMMA = 1.0
+Row = dict[str, Any]
+
+
+def publish_version(
+    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]
+) -> dict[str, Any]:
+    """Writes the next version unless the last one has the same bytes.
+
+    Returns:
+        `version` (its label), `folder`, `new` (whether it was written now) and the manifest.
+
+    Raises:
+        NothingKept: no trace survived, so there is nothing to publish.
+    """
+    ledger = add_ledgers([shard.facts["ledger"] for shard in chosen])
+    if not ledger["kept"]:
+        raise NothingKept(
+            "Not one trace survived, so there is no version to publish.",
+            where=f"{ledger['in']} traces; dropped: {ledger['dropped']}",
+            remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt help",
+        )
+    session.progress.note("publishing")
+    known = versions(session.home, session.recipe.name)
+    parent = known[-1] if known else None
+    number = parent.number + 1 if parent else 1
+    folder = session.home / "datasets" / session.recipe.name / f"v{number:04d}"
+    with _Unless() as unless, atomic_folder(folder) as temporary:
+        manifest = _write(session, temporary, judged, marks, chosen)
+        manifest |= {"version": number, "parent": parent.number if parent else None}
+        if parent and {f["path"]: f["sha256"] for f in manifest["files"]} == parent.data_digests():
+            unless.same(parent)
+        write_json(temporary / "manifest.json", manifest)
+    if unless.parent:
+        return _result(unless.parent, new=False)
+    return _result(Version(session.recipe.name, number, folder, manifest), new=True)
+
+
+class _Same(Exception):  # noqa: N818 (an event: the folder being written is given up)
+    """The version being written equals the last one."""
+
+
+class _Unless:
+    """Swallows the event that gives up a version equal to its parent."""
+
+    parent: Version | None = None
+
+    def same(self, parent: Version) -> None:
+        self.parent = parent
+        raise _Same
+
+    def __enter__(self) -> _Unless:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is _Same
+
+
+def _result(version: Version, *, new: bool) -> dict[str, Any]:
+    return {"version": version.label, "folder": str(version.folder), "new": new, "manifest": version.manifest}
+
+
+def _write(
+    session: Session, folder: Any, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]
+) -> dict[str, Any]:
+    render = session.recipe.publish.render
+    schemas = {
+        f"traces/{SPLIT}": TRACES,
+        f"problems/{SPLIT}": PROBLEMS,
+        f"pass_rates/{SPLIT}": PASS_RATES,
+        f"sft_stage1/{SPLIT}": sft(render),
+        f"sft_stage2/{SPLIT}": sft(render),
+        f"rl/{SPLIT}": RL,
+        f"messages/{SPLIT}": MESSAGES,
+    }
+    out = VersionWriter(folder, schemas)
+    view = StudentView(session.student, render, session.recipe.prompt.chat_template_args)
+    start = 0
+    for shard, selection in zip(judged, chosen, strict=True):
+        for config, table in _ShardTables(session, shard, selection, marks, start, view).tables():
+            out.append(f"{config}/{SPLIT}", table)
+        start += shard.samples.rows
+        session.progress.advance("shards published")
+    files = out.close()
+    manifest = _manifest(session, judged, marks, chosen, out, view)
+    text = card.render(session.recipe.name, manifest, schemas, files)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
+    return manifest
+
+
+class _ShardTables:
+    """The rows that one shard gives to each config."""
+
+    def __init__(
+        self, session: Session, shard: Judged, selection: Shard, marks: Shard, start: int, view: StudentView
+    ) -> None:
+        run = session.run
+        self.session = session
+        self.view = view
+        self.problems = {row["id"]: row for row in run.read(shard.problems).to_pylist()}
+        self.problem_table = run.read(shard.problems)
+        samples = run.read(shard.samples)
+        frame = pl.DataFrame(samples)
+        for table in (
+            run.read(shard.verdicts),
+            run.read(shard.quality),
+            run.read(marks, ["duplicate_of"]).slice(start, samples.num_rows),
+            run.read(selection, ["stage", "drop_reason", "short_form", "in_stage1"]),
+        ):
+            frame = frame.hstack(pl.DataFrame(table))
+        self.traces = frame
+        self.rates = pass_rates(frame)
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """(config, table) of each config, some without rows."""
+        yield "traces", self._traces()
+        yield "problems", self._problems()
+        yield "pass_rates", self._pass_rates()
+        render = self.session.recipe.publish.render
+        rows = self._sft_rows()
+        for stage in (1, 2):
+            yield f"sft_stage{stage}", from_rows([row for row in rows if row["stage"] == stage], sft(render))
+        yield "rl", from_rows(self._rl_rows(), RL)
+        if self.session.recipe.publish.messages:
+            yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)
+
+    def _traces(self) -> pa.Table:
+        columns = self.traces.select("response", "final_start").iter_rows()
+        parts = [split_final(response, start) for response, start in columns]
+        parts_table = pl.DataFrame(
+            {"reasoning": [p[0] for p in parts], "final": [p[1] for p in parts]},
+            schema={"reasoning": pl.String, "final": pl.String},
+        )
+        return conform(self.traces.hstack(parts_table).to_arrow(), TRACES)
+
+    def _problems(self) -> pa.Table:
+        table = self.problem_table
+        for name, value in (("split", SPLIT), ("gold_suspect", None), ("weak_tests", None)):
+            kind = PROBLEMS.field(name).type
+            table = table.append_column(name, pa.repeat(pa.scalar(value, kind), table.num_rows))
+        return conform(table, PROBLEMS)
+
+    def _pass_rates(self) -> pa.Table:
+        models = self.traces.group_by("problem_id", "sampler").agg(
+            pl.col("model").first(), pl.col("model_revision").first().alias("revision")
+        )
+        joined = self.rates.join(models, on=["problem_id", "sampler"], how="left", maintain_order="left")
+        return conform(joined.to_arrow(), PASS_RATES)
+
+    def _sft_rows(self) -> list[Row]:
+        used = self.traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
+        rates = {(row["problem_id"], row["sampler"]): row for row in self.rates.iter_rows(named=True)}
+        rows = []
+        for trace in used.iter_rows(named=True):
+            problem = self.problems[trace["problem_id"]]
+            rate = rates[trace["problem_id"], trace["sampler"]]
+            if trace["in_stage1"]:
+                rows.append(self._sft_row(trace, problem, rate, 1, "sample"))
+            if trace["short_form"]:
+                rows.append(self._sft_row(trace, problem, rate, 2, trace["short_form"]))
+        rendered = self.view.render(
+            [(self._prompt(row["problem"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
+        )
+        return [self._finish(row, view) for row, view in zip(rows, rendered, strict=True)]
+
+    def _sft_row(self, trace: Row, problem: Row, rate: Row, stage: int, form: str) -> Row:
+        return {
+            "trace": trace["id"],
+            "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
+            "problem": problem,
+            "text": completion_text(trace, problem, form),
+            "problem_id": problem["id"],
+            "domain": problem["domain"],
+            "stage": stage,
+            "form": form,
+            "answer": problem["answer"],
+            "pass_rate": rate["pass_rate"],
+            "n_samples": rate["n"],
+            "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
+            "claim_score": None,
+            "weight": 1.0,
+            "model": trace["model"],
+            "model_revision": trace["model_revision"],
+            "verifier": problem["verifier"],
+            "source": problem["source"],
+            "license": problem["license"],
+        }
+
+    def _prompt(self, problem: Row) -> list[prompts.Message]:
+        if self.session.recipe.prompt.train_as == "bare":
+            return prompts.bare(problem)
+        return prompts.messages(self.session.style, problem)
+
+    def _finish(self, row: Row, view: Rendered) -> Row:
+        return row | {
+            "prompt": view.prompt,
+            "completion": view.completion,
+            "completion_tokens": row["completion_tokens"] if view.completion_tokens is None else view.completion_tokens,
+            "total_tokens": view.total_tokens,
+        }
+
+    def _rl_rows(self) -> Iterator[Row]:
+        low, high = self.session.recipe.select.rl_pass_rate
+        error_rate = difficulty(self.rates, self.session.select.reference)
+        for name, problem in self.problems.items():
+            rate = 1.0 - error_rate[name] if name in error_rate else None
+            if rate is None or not low < rate < high:
+                continue
+            yield problem | {
+                "prompt": self._prompt(problem),
+                "pass_rate": rate,
+                "initial_weight": mgpo_weight(rate, MGPO_GAMMA),
+            }
+
+
+def completion_text(trace: Mapping[str, Any], problem: Mapping[str, Any], form: str) -> str:
+    """What the student learns to write: the response, its final part, or the answer line."""
+    if form == "sample":
+        return str(trace["response"])
+    if form == "final":
+        return split_final(trace["response"], trace["final_start"])[1]
+    answer = problem["answer"] if problem["answer"] is not None else trace["extracted"]
+    return f"The answer is \\boxed{{{answer}}}." if problem["domain"] == "math" else f"The answer is {answer}."
+
+
+def _as_messages(row: Row) -> Row:
+    prompt = row["prompt"] if isinstance(row["prompt"], list) else [{"role": "user", "content": row["prompt"]}]
+    return row | {"messages": [*prompt, {"role": "assistant", "content": row["text"]}]}
+
+
+def _manifest(
+    session: Session,
+    judged: Sequence[Judged],
+    marks: Shard,
+    chosen: Sequence[Shard],
+    out: VersionWriter,
+    view: StudentView,
+) -> dict[str, Any]:
+    recipe = session.recipe.resolved()
+    index = session.problem_facts
+    traces = sum(shard.samples.rows for shard in judged)
+    funnel = add_ledgers([shard.facts["ledger"] for shard in chosen])
+    verdicts: dict[str, int] = {}
+    for shard in judged:
+        for name, count in shard.verdicts.facts["verdicts"].items():
+            verdicts[name] = verdicts.get(name, 0) + count
+    rows = {config.partition("/")[0]: count for config, count in sorted(out.rows.items())}
+    requested = session.requested + index["recorded"]["in"]
+    return {
+        "name": session.recipe.name,
+        "version": None,
+        "parent": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "schema_version": SCHEMA_VERSION,
+        "recipe": recipe,
+        "recipe_digest": session.recipe.digest(),
+        "limit": session.limit,
+        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key()},
+        "models": [
+            {"sampler": p.name, "model": p.model.name, "revision": p.model.revision, "weights": p.model.digest,
+             "samples": p.key(), "license": p.model.license}
+            for p in session.plans
+        ],  # fmt: skip
+        "engines": session.engine_facts(),
+        "libraries": session.fingerprint()["libraries"],
+        "stages": {
+            "problems": index["problems"],
+            "samples": {"in": requested, "kept": traces, "dropped": _less(index["recorded"], requested - traces)},
+            "verdicts": {
+                "in": traces,
+                "kept": verdicts.get("correct", 0),
+                "dropped": {k: v for k, v in sorted(verdicts.items()) if k != "correct"},
+            },
+            "selection": funnel,
+            "publish": {
+                "in": funnel["kept"],
+                "kept": funnel["kept"],
+                "dropped": {},
+                "rows": rows,
+            },
+        },
+        "licenses": index["licenses"],
+        "sources": index["sources"],
+        "recorded_models": index["recorded_models"],
+        "tokens": {
+            "sampled": sum(shard.samples.facts["tokens"] for shard in judged),
+            "longest_row": view.longest,
+        },
+        "duplicates": marks.facts["duplicates"],
+    }
+
+
+def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
+    """Recorded rows that could not be used by reason; whatever else is missing was never sampled."""
+    dropped = dict(ledger["dropped"])
+    rest = missing - sum(dropped.values())
+    return dropped | ({"not_sampled": rest} if rest else {})
+
+

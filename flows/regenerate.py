@@ -1,0 +1,53 @@
+"""The main job: problems, samples, verdicts, marks, selection, a published version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from proofmill.flows import recipe as recipes
+from proofmill.flows import stages
+from proofmill.flows.session import Session, home_folder
+
+
+@flow(name="regenerate", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
+def regenerate(
+    recipe: str | dict[str, Any] = "quickstart",
+    home: str | None = None,
+    overrides: list[str] | None = None,
+    limit: int | None = None,
+    resample: bool = False,
+) -> dict[str, Any]:
+    """Regenerates a data set: all stages, only what is missing or out of date.
+
+    Args:
+        recipe: a bundled name, the path of a YAML file, or the recipe itself.
+        home: HOME; `$PROOFMILL_HOME` or `./proofmill-home` without it.
+        overrides: `a.b=value` each, as `--set`.
+        limit: the first so many problems only.
+        resample: draw new samples instead of recorded ones.
+
+    Returns:
+        `version`, `folder`, `new` and the published manifest.
+
+    Raises:
+        ProofmillError: what went wrong, where, and what to do next; what is done stays done.
+    """
+    resolved = recipes.parse(recipe) if isinstance(recipe, dict) else recipes.load(recipe, overrides or [])
+    with Session(resolved, home_folder(home), limit, resample).opened() as session:
+        session.warm_up()
+        shards = stages.problems(session)
+        judging = []
+        for problems, samples in stages.samples(session, shards):
+            verdicts = stages.verdicts.submit(session, problems, samples)
+            quality = stages.quality.submit(session, problems, samples, verdicts)  # type: ignore[call-overload]
+            signatures = stages.signatures.submit(session, samples)
+            judging.append((problems, samples, verdicts, quality, signatures))
+        judged = stages.in_order(judging)
+        marks = stages.near_duplicates(session, judged)
+        chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]
+        version = stages.published(session, judged, marks, [choice.result() for choice in chosen])
+        session.finished(version)
+        return version

@@ -1,0 +1,327 @@
+"""One run's open resources: its folder and lock, the judges' processes, the models, the engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data.errors import UsageError, VerifierError
+from proofmill.data.files import digest, sha256, write_json
+from proofmill.data.run import Run, Stage, library_version, source_digest
+from proofmill.data.samples import SampleStore
+from proofmill.data.versions import Version, find, versions
+from proofmill.filters.curriculum import options_of
+from proofmill.filters.minhash import DedupOptions
+from proofmill.filters.selection import SelectOptions
+from proofmill.filters.verification import Judge, VerifyOptions
+from proofmill.filters.workers import Fault, WorkerPool
+from proofmill.flows.progress import Progress, current
+from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine, Sampler, VllmEngine
+from proofmill.generators import models
+from proofmill.generators.engine import Engine, EngineFacts
+from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
+from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
+
+log = logging.getLogger("proofmill")
+
+PROBLEMS = Stage("problems", ("proofmill.generators.intake", "proofmill.generators.problems"), ("reasoning-gym",))
+RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
+SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generators.prompts"))
+VERDICTS = Stage(
+    "verdicts",
+    ("proofmill.filters",),
+    ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "langcodes"),
+)
+QUALITY = Stage("quality", ("proofmill.filters.repetition", "proofmill.filters.reasoning"))
+SIGNATURES = Stage("signatures", ("proofmill.filters.minhash",), ("datasketch",))
+DUPLICATES = Stage("near_duplicates", ("proofmill.filters.near_duplicates", "proofmill.filters.band_join"))
+SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
+PUBLISH = Stage("publish", ("proofmill.data", "proofmill.generators.prompts"), ("pyarrow", "transformers"))
+STAGES = (PROBLEMS, SAMPLES, VERDICTS, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
+
+
+@dataclass
+class Session:
+    """Everything a stage may use. One process holds one session on a run at a time.
+
+    Attributes:
+        recipe: the resolved recipe.
+        home: HOME.
+        limit: the first so many problems only; None: all.
+        resample: set recorded samples aside and draw new ones.
+        progress: told what happens.
+        stores, engines, facts: by sampler, as they are opened.
+        problem_facts: ledgers of the problem stage.
+        requested: samples that live samplers were asked for.
+    """
+
+    recipe: Recipe
+    home: Path
+    limit: int | None = None
+    resample: bool = False
+    progress: Progress = field(default_factory=current)
+    stores: dict[str, SampleStore] = field(default_factory=dict)
+    engines: dict[str, VllmProcess] = field(default_factory=dict)
+    facts: dict[str, EngineFacts] = field(default_factory=dict)
+    problem_facts: dict[str, Any] = field(default_factory=dict)
+    requested: int = 0
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @contextmanager
+    def opened(self) -> Iterator[Session]:
+        """Holds the run's lock until all is done, then ends every process that was started."""
+        with self._stack:
+            self._stack.enter_context(self.run.opened())
+            self._stack.enter_context(self._logging())
+            yield self
+
+    @cached_property
+    def run(self) -> Run:
+        """The run's folder."""
+        return Run(self.home, self.recipe.name, self.recipe.resolved() | {"limit": self.limit})
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judges' worker processes, started at first use."""
+        section = self.recipe.verify
+        options = VerifyOptions(section.cpu_seconds, section.memory_mb, section.workers, section.verifiers)
+        return self._stack.enter_context(Judge(options))
+
+    @cached_property
+    def _workers(self) -> WorkerPool:
+        pool = WorkerPool(
+            "proofmill.flows.work:run", workers=self.recipe.verify.workers, cpu_seconds=600.0, memory_mb=4096
+        )
+        return self._stack.enter_context(pool)
+
+    def spread(self, kind: str, parts: Sequence[Any]) -> list[pa.Table]:
+        """Tables of chunks of work, done in worker processes.
+
+        Raises:
+            VerifierError: a chunk could not be worked on; nothing of its shard is written.
+        """
+        results = self._workers.map([(kind, part) for part in parts])
+        for result in results:
+            if isinstance(result, Fault):
+                raise VerifierError(
+                    f"The stage '{kind}' failed: {result.kind}: {result.detail}",
+                    where=str(self.run.folder),
+                    remedy="run the same command again; if it fails again, report this with the run's log",
+                )
+        return results
+
+    @cached_property
+    def plans(self) -> list[SamplePlan]:
+        """The live samplers, with their models on this machine."""
+        return [self._plan(sampler) for sampler in self.recipe.samplers if isinstance(sampler.engine, VllmEngine)]
+
+    def _plan(self, sampler: Sampler) -> SamplePlan:
+        style = self.style
+        model = models.resolve(sampler.model, notice=self.progress.note)
+        sampling = sampler.sampling.model_dump(mode="json", exclude={"n", "extra"}) | sampler.sampling.extra
+        return SamplePlan(
+            name=sampler.name,
+            model=model,
+            renderer=Renderer(model.path),
+            style=style,
+            sampling=sampling,
+            engine=sampler.engine.model_dump(mode="json"),
+            n=sampler.sampling.n,
+            seed=self.recipe.seed,
+            domains=sampler.domains,
+        )
+
+    @cached_property
+    def style(self) -> PromptStyle:
+        """How prompts are rendered."""
+        section = self.recipe.prompt
+        check_templates(section.templates)
+        return PromptStyle(
+            section.system, section.templates, section.chat_template_args, self.recipe.verify.verifiers
+        )
+
+    @cached_property
+    def student(self) -> Renderer | None:
+        """The tokenizer that published rows are counted and rendered with; None in a replay that names none."""
+        name = self.recipe.publish.student
+        if name is None:
+            return self.plans[0].renderer if self.plans else None
+        return Renderer(models.resolve(name, notice=self.progress.note).path)
+
+    def engine(self, plan: SamplePlan) -> VllmProcess:
+        """The engine of a plan, one a run; it ends with the session at the latest."""
+        if plan.name not in self.engines:
+            log_file = self.run.folder / "engine.log"
+            self.engines[plan.name] = VllmProcess(plan.model.path, dict(plan.engine), dict(plan.sampling), log_file)
+            self._stack.callback(self.engines[plan.name].close)
+        return self.engines[plan.name]
+
+    def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
+        """Waits for a plan's engine and remembers what it says of itself."""
+        self.facts[plan.name] = engine.ready()
+        write_json(self.run.folder / f"engine-{plan.name}.json", asdict(self.facts[plan.name]))
+        return self.facts[plan.name]
+
+    def warm_up(self) -> None:
+        """Starts to load the first engine while problems are read, where there is something new to sample."""
+        if self.plans and not self.run.find(PROBLEMS, self.problems_key):
+            self.engine(self.plans[0]).start()
+
+    @property
+    def problems_key(self) -> str:
+        """Key of the problem stage."""
+        return PROBLEMS.key(self.inputs, self.samples_each)
+
+    @property
+    def samples_each(self) -> int:
+        """Samples a problem by live samplers, which decides how many problems make a shard."""
+        live = (s.sampling.n for s in self.recipe.samplers if not isinstance(s.engine, ReplayEngine))
+        return max(1, sum(live))
+
+    def finished(self, version: dict[str, Any]) -> None:
+        """Remembers that nothing is left to do for this recipe, these inputs and this code."""
+        path = self.run.folder / "finished.json"
+        known = orjson.loads(path.read_bytes()) if path.exists() else {}
+        write_json(path, known | {digest(self.fingerprint()): version["version"]})
+
+    def already(self) -> Version | None:
+        """The version that a finished run with the same recipe, inputs and code has published."""
+        path = self.run.folder / "finished.json"
+        label = orjson.loads(path.read_bytes()).get(digest(self.fingerprint())) if path.exists() else None
+        found = [v for v in versions(self.home, self.recipe.name) if v.label == label]
+        return found[0] if found and not self.resample else None
+
+    @contextmanager
+    def store(self, plan: SamplePlan) -> Iterator[SampleStore]:
+        """A plan's recorded samples, locked while it samples and readable afterwards."""
+        with plan.store(self.home) as store:
+            if self.resample and plan.name not in self.stores:
+                store.set_aside()
+            self.stores[plan.name] = store
+            yield store
+
+    def engine_facts(self) -> dict[str, Any]:
+        """What each sampler's engine said of itself when it last ran for this run."""
+        found = {}
+        for plan in self.plans:
+            path = self.run.folder / f"engine-{plan.name}.json"
+            found[plan.name] = orjson.loads(path.read_bytes()) if path.exists() else None
+        return found
+
+    @cached_property
+    def generation(self) -> int:
+        """How often this run was told to sample anew; it belongs to the keys of its samples."""
+        path = self.run.folder / "resampled.json"
+        count = int(orjson.loads(path.read_bytes())) if path.exists() else 0
+        if self.resample:
+            count += 1
+            write_json(path, count)
+        return count
+
+    @property
+    def dedup(self) -> DedupOptions:
+        """Options of the near-duplicate search."""
+        section = self.recipe.dedup
+        return DedupOptions(
+            threshold_within=section.threshold_within,
+            threshold_across=section.threshold_across,
+            permutations=section.permutations,
+            shingle=section.shingle,
+            shingle_size=section.shingle_size,
+        )
+
+    @property
+    def select(self) -> SelectOptions:
+        """Options of the selection."""
+        curriculum = self.recipe.curriculum.model_dump()
+        return SelectOptions(
+            max_repetition=self.recipe.quality.max_repetition,
+            max_per_problem=self.recipe.select.max_per_problem,
+            max_trace_tokens=self.recipe.select.max_trace_tokens,
+            curriculum=options_of(curriculum),
+            reference=curriculum.get("reference"),
+        )
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """What the problems and recorded samples come from, files by their digest."""
+        files = [source.path for source in self.recipe.problems.sources if isinstance(source, FileSource)]
+        for sampler in self.recipe.samplers:
+            if isinstance(sampler.engine, ReplayEngine):
+                files += [name for item in sampler.engine.files for name in self.expand(item)]
+        hubs = [source for source in self.recipe.problems.sources if isinstance(source, HuggingFaceSource)]
+        return {
+            "sources": [source.model_dump(mode="json") for source in self.recipe.problems.sources],
+            "replays": [
+                sampler.model_dump(mode="json")
+                for sampler in self.recipe.samplers
+                if isinstance(sampler.engine, ReplayEngine)
+            ],
+            "files": {name: sha256(Path(name)) for name in files if Path(name).is_file()},
+            "hubs": [_folder_digest(source.name) for source in hubs],
+            "seed": self.recipe.seed,
+            "limit": self.limit,
+        }
+
+    def expand(self, item: str) -> list[str]:
+        """Files that one entry of a replay stands for: itself, or those of a published version (NAME@vN)."""
+        if "@v" not in item or Path(item).exists():
+            return [item]
+        version = find(self.home, item)
+        return [str(path) for path in sorted(version.folder.glob("traces/*.parquet"))]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""
+        return {
+            "recipe": self.recipe.resolved(),
+            "inputs": self.inputs,
+            "code": {stage.name: [source_digest(name) for name in stage.code] for stage in STAGES},
+            "libraries": {name: library_version(name) for stage in STAGES for name in stage.libraries},
+        }
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        handler = logging.FileHandler(self.run.folder / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        loggers = [log, logging.getLogger("prefect")]
+        for logger in loggers:
+            logger.addHandler(handler)
+        level = log.level
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            log.setLevel(level)
+            handler.close()
+
+
+def _folder_digest(name: str) -> dict[str, str]:
+    """Files of a data set that is a local folder, by digest; a hub id is pinned by its revision instead."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return {}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def home_folder(given: str | None) -> Path:
+    """HOME: `--home`, else `$PROOFMILL_HOME`, else `./proofmill-home`.
+
+    Raises:
+        UsageError: the place exists and is a file.
+    """
+    home = Path(given or os.environ.get("PROOFMILL_HOME") or "proofmill-home").expanduser()
+    if home.exists() and not home.is_dir():
+        raise UsageError(f"{home} is a file, not a folder.", remedy="choose another place with --home")
+    return home

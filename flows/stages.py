@@ -1,0 +1,267 @@
+"""One thin task a stage: references in, a reference out. Prefect sees no data, the store decides what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from proofmill.data.files import digest
+from proofmill.data.run import Shard, source_digest
+from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
+from proofmill.data.shards import write_table
+from proofmill.filters import selection
+from proofmill.filters.near_duplicates import mark
+from proofmill.filters.verdicts import CORRECT
+from proofmill.flows import intake
+from proofmill.flows.work import chunks
+from proofmill.flows.session import (
+    DUPLICATES,
+    QUALITY,
+    SAMPLES,
+    SELECTION,
+    SIGNATURES,
+    VERDICTS,
+    Session,
+)
+from proofmill.flows.publishing import publish_version
+from proofmill.generators import sampling
+from proofmill.generators.engine import Engine
+from proofmill.generators.sampling import SamplePlan, Sampler
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The references that belong to one shard."""
+
+    problems: Shard
+    samples: Shard
+    verdicts: Shard
+    quality: Shard
+    signatures: Shard
+
+
+def content(shard: Shard) -> str:
+    """What a later key depends on: a sampled shard is known by what was sampled, others by their key."""
+    return str(shard.facts.get("content", shard.key))
+
+
+@task(cache_policy=NO_CACHE)
+def problems(session: Session) -> list[intake.ProblemShard]:
+    """Problems from all sources, and recorded samples with theirs, cut into shards."""
+    return intake.problem_shards(session)
+
+
+@task(cache_policy=NO_CACHE)
+def samples(session: Session, shards: Sequence[intake.ProblemShard]) -> Iterator[tuple[Shard, Shard]]:
+    """Yields (problems, traces) of each shard as soon as its last sample is recorded."""
+    yield from _Sampling(session, shards).run()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="verdicts-{samples.name}")
+def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
+    """The verdict on each trace of a shard."""
+    options = session.recipe.verify
+    custom = {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
+    key = VERDICTS.key(problems.key, content(samples), custom, options.cpu_seconds, options.memory_mb)
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
+        table = session.judge.verdicts(traces, session.run.read(problems))
+        return table, {"verdicts": _counts(table["verdict"]), "seconds": pc.sum(table["verify_seconds"]).as_py()}
+
+    shard = session.run.once(VERDICTS, samples.name, key, make)
+    session.progress.verdicts(shard.facts["verdicts"].get(CORRECT, 0), shard.rows)
+    session.progress.advance("shards judged")
+    return shard
+
+
+@task(cache_policy=NO_CACHE, task_run_name="quality-{samples.name}")
+def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -> Shard:
+    """How repetitive or degenerate each trace of a shard is."""
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
+        starts = session.run.read(verdicts, ["final_start"])["final_start"]
+        prompts = {row["id"]: row["prompt"] for row in session.run.read(problems, ["id", "prompt"]).to_pylist()}
+        columns = [column.to_pylist() for column in (*traces.columns, starts)]
+        rows = [(prompts[name], *rest) for name, *rest in zip(*columns, strict=True)]
+        return pa.concat_tables(session.spread("quality", chunks(rows))).cast(QUALITY_SCHEMA), {}
+
+    return session.run.once(QUALITY, samples.name, QUALITY.key(problems.key, content(samples), verdicts.key), make)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="signatures-{samples.name}")
+def signatures(session: Session, samples: Shard) -> Shard:
+    """MinHash signature and hashed shingles of each trace of a shard."""
+    options = session.dedup
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        traces = session.run.read(samples, ["id", "problem_id", "response"])
+        texts = chunks(traces["response"].to_pylist())
+        signed = pa.concat_tables(session.spread("signatures", [(part, options) for part in texts]))
+        for place, name in enumerate(("id", "problem_id")):
+            signed = signed.add_column(place, traces.schema.field(name), traces[name])
+        return signed, {}
+
+    key = SIGNATURES.key(content(samples), options.signature_key().decode())
+    return session.run.once(SIGNATURES, samples.name, key, make)
+
+
+@task(cache_policy=NO_CACHE)
+def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
+    """For each trace of the run the better one that it repeats: the one stage that looks across shards."""
+    options = session.dedup
+    key = DUPLICATES.key(
+        [(shard.signatures.key, shard.verdicts.key) for shard in judged],
+        options.threshold_within,
+        options.threshold_across,
+    )
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        session.progress.note("looking for near-duplicates")
+        scratch = session.run.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        marks = mark((_signed(session, shard) for shard in judged), options, scratch=scratch)
+        return marks, {"duplicates": marks.num_rows - marks["duplicate_of"].null_count}
+
+    return session.run.once(DUPLICATES, "all", key, make)
+
+
+def _signed(session: Session, shard: Judged) -> pa.Table:
+    """A shard's signatures with the columns that decide which row of a cluster is kept."""
+    signed = session.run.read(shard.signatures)
+    verdict = session.run.read(shard.verdicts, ["verdict"])["verdict"]
+    length = pc.utf8_length(session.run.read(shard.samples, ["response"])["response"])
+    return signed.append_column("verified", pc.equal(verdict, CORRECT)).append_column("length", length)
+
+
+def in_order(judging: Sequence[tuple[Shard, Shard, Any, Any, Any]]) -> list[Judged]:
+    """Waits for all judgements; shards come in the order of their names, whichever was finished first."""
+    judged = [Judged(p, s, *(future.result() for future in futures)) for p, s, *futures in judging]
+    return sorted(judged, key=lambda shard: shard.samples.name)
+
+
+def with_marks(judged: Sequence[Judged], marks: Shard) -> Iterator[tuple[Judged, Shard, int]]:
+    """Each shard with the marks, which hold all shards' rows in order, and the position of its first row."""
+    starts = accumulate((shard.samples.rows for shard in judged), initial=0)
+    return ((shard, marks, start) for shard, start in zip(judged, starts, strict=False))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="selection-{shard.samples.name}")
+def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard:
+    """Which traces of a shard are kept, for which stage, and why the others are not."""
+    options = session.select
+    key = SELECTION.key(
+        [content(shard.samples), shard.verdicts.key, shard.quality.key, marks.key],
+        repr(options),
+    )
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        rows = _columns(session, shard, marks, start)
+        table = selection.select(rows, options).to_arrow().cast(selection.SELECTION)
+        return table, {"ledger": selection.ledger(table["drop_reason"].to_pylist())}
+
+    return session.run.once(SELECTION, shard.samples.name, key, make)
+
+
+def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.DataFrame:
+    """All columns that the selection decides by, for one shard."""
+    traces = session.run.read(
+        shard.samples, ["id", "problem_id", "sampler", "response", "completion_tokens"]
+    )
+    verdicts = session.run.read(shard.verdicts)
+    quality = session.run.read(shard.quality)
+    mine = session.run.read(marks, ["duplicate_of", "in_previous"]).slice(start, traces.num_rows)
+    characters = pc.cast(pc.utf8_length(traces["response"]), pa.int32())
+    length = pc.coalesce(traces["completion_tokens"], characters)
+    frame = pl.DataFrame(traces.drop_columns("response"))
+    for table in (verdicts, quality, mine):
+        frame = frame.hstack(pl.DataFrame(table))
+    claim_score = pl.lit(None, pl.Float32).alias("claim_score")
+    return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), claim_score)
+
+
+@task(cache_policy=NO_CACHE)
+def published(session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]) -> dict[str, Any]:
+    """Writes the version, unless the last one already says the same."""
+    return publish_version(session, judged, marks, chosen)
+
+
+class _Sampling:
+    """The live samplers over the run's shards, one model after the other."""
+
+    def __init__(self, session: Session, shards: Sequence[intake.ProblemShard]) -> None:
+        self.session = session
+        self.shards = {shard.problems.name: shard for shard in shards}
+        self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
+
+    def _key(self, shard: intake.ProblemShard) -> str:
+        plans = [(plan.key(), plan.n, plan.name, plan.domains, plan.model.name) for plan in self.session.plans]
+        return SAMPLES.key(shard.problems.key, shard.recorded.key, plans, self.session.generation)
+
+    def run(self) -> Iterator[tuple[Shard, Shard]]:
+        done = {name: self.session.run.find(SAMPLES, key) for name, key in self.keys.items()}
+        for name, found in done.items():
+            if found:
+                yield self.shards[name].problems, found
+        if todo := [name for name, found in done.items() if found is None]:
+            yield from self._draw(todo)
+
+    def _draw(self, names: list[str]) -> Iterator[tuple[Shard, Shard]]:
+        plans = self.session.plans
+        for plan in plans[:-1]:
+            for _ in self._with(plan, names):
+                pass
+        finished = self._with(plans[-1], names) if plans else iter(names)
+        for name in finished:
+            yield self.shards[name].problems, self._committed(name)
+
+    def _with(self, plan: SamplePlan, names: list[str]) -> Iterator[str]:
+        """Names of shards as one plan finishes them."""
+        session = self.session
+        engine = session.engine(plan)
+        with session.store(plan) as store:
+            sampler = Sampler(plan, store, engine, session.progress.sampled)
+            problems = (session.run.read(self.shards[name].problems) for name in names)
+            missing = sum(sampling.missing_samples(plan, store, table) for table in problems)
+            if missing:
+                self._ready(plan, engine, missing)
+            try:
+                yield from sampler.run((name, session.run.read(self.shards[name].problems)) for name in names)
+            finally:
+                engine.close()
+
+    def _ready(self, plan: SamplePlan, engine: Engine, missing: int) -> None:
+        progress = self.session.progress
+        progress.expect("samples", missing)
+        progress.note(f"loading {plan.model.name} (about a minute)")
+        facts = self.session.loaded(plan, engine)
+        progress.engine_ready(f"{facts.name} {facts.version}, {facts.dtype}, loaded in {facts.load_seconds:.0f} s")
+
+    def _committed(self, name: str) -> Shard:
+        """The traces of a shard by all samplers, as one committed table."""
+        session, shard = self.session, self.shards[name]
+        problems = session.run.read(shard.problems)
+        tables = [session.run.read(shard.recorded)]
+        for plan in session.plans:
+            tables.append(sampling.traces(plan, session.stores[plan.name], problems))
+        table = pa.concat_tables(tables).sort_by(
+            [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
+        )
+        known = digest(table["id"].to_pylist())
+        path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
+        write_table(path, table)
+        facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0}
+        return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}

@@ -1,0 +1,42 @@
+"""What a run's worker processes do for the stages that need no killing: rows in, a table out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from proofmill.data.schemas import QUALITY
+from proofmill.data.shards import from_rows
+from proofmill.filters.minhash import DedupOptions, signatures
+from proofmill.filters.repetition import measure
+from proofmill.filters.verification import split_final
+
+CHUNK_ROWS = 256
+Item = TypeVar("Item")
+
+
+def chunks(rows: Sequence[Item]) -> list[Sequence[Item]]:
+    """Rows cut into what one worker takes at a time; always at least one chunk, so that a table comes back."""
+    return [rows[start : start + CHUNK_ROWS] for start in range(0, max(len(rows), 1), CHUNK_ROWS)]
+
+
+def run(item: tuple[str, Any]) -> pa.Table:
+    """One chunk of work: ("quality", rows) or ("signatures", (texts, options))."""
+    kind, payload = item
+    return {"quality": _quality, "signatures": _signatures}[kind](payload)
+
+
+def _quality(rows: Sequence[tuple[str, str, str | None, int | None]]) -> pa.Table:
+    measured = []
+    for prompt, response, finish_reason, final_start in rows:
+        reasoning, final = split_final(response, final_start)
+        found = measure(response, reasoning=reasoning, final=final, finish_reason=finish_reason, prompt=prompt)
+        detail = found.reason and (f"{found.reason}: {found.evidence}" if found.evidence else found.reason)
+        measured.append({"repetition": found.repetition, "quality_detail": detail})
+    return from_rows(measured, QUALITY)
+
+
+def _signatures(payload: tuple[Sequence[str], DedupOptions]) -> pa.Table:
+    return signatures(*payload)

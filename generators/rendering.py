@@ -1,0 +1,99 @@
+"""How the student will see a training row: counted and checked with its own tokenizer and chat template.
+
+Many chat templates drop or rewrite the reasoning of an assistant message. A row that would lose it, or whose
+prompt would not be a prefix of the whole, would train the student on something that was never proven; so
+publishing renders every row and stops at the first such one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proofmill.data.errors import InputError
+from proofmill.generators.prompts import Message, Renderer, opened_reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A row as published: messages or text, with counts where there is a student."""
+
+    prompt: list[Message] | str
+    completion: list[Message] | str
+    completion_tokens: int | None
+    total_tokens: int | None
+
+
+class StudentView:
+    """Renders rows for one student.
+
+    Args:
+        student: its tokenizer and template; None: rows are not counted, and only `messages` can be written.
+        render: `messages`, or `text` already rendered with the student's template.
+        arguments: of the chat template.
+
+    Raises:
+        InputError: `text` without a student.
+    """
+
+    def __init__(self, student: Renderer | None, render: str, arguments: Mapping[str, Any]) -> None:
+        if render == "text" and student is None:
+            raise InputError(
+                "Rows can't be rendered to text without a student.",
+                where="recipe keys publish.render and publish.student",
+                remedy="set publish.student to a model, or publish.render to messages",
+            )
+        self._student = student
+        self._text = render == "text"
+        self._arguments = dict(arguments)
+        self.longest = 0
+
+    def render(self, rows: Sequence[tuple[list[Message], str, str]], *, counted: bool = True) -> list[Rendered]:
+        """Renders (prompt, completion, trace id) rows.
+
+        Raises:
+            InputError: the student's template loses the completion, or rewrites the prompt.
+        """
+        if self._student is None or not counted:
+            return [Rendered(prompt, _assistant(text), None, None) for prompt, text, _ in rows]
+        pairs = [self._pair(prompt, text, trace) for prompt, text, trace in rows]
+        heads = self._student.tokens_of([head for head, _ in pairs])
+        wholes = self._student.tokens_of([head + tail for head, tail in pairs])
+        rendered = []
+        for (prompt, text, trace), pair, head, whole in zip(rows, pairs, heads, wholes, strict=True):
+            if whole[: len(head)] != head:
+                raise self._lost("the prompt's tokens are not a prefix of the whole", trace)
+            self.longest = max(self.longest, len(whole))
+            shown: tuple[Any, Any] = pair if self._text else (prompt, _assistant(text))
+            rendered.append(Rendered(*shown, len(whole) - len(head), len(whole)))
+        return rendered
+
+    def _pair(self, prompt: list[Message], text: str, trace: str) -> tuple[str, str]:
+        """Prompt and completion as the student's text."""
+        student = self._student
+        if student is None:
+            raise TypeError("rendering needs a student")
+        head = student.text(prompt, self._arguments)
+        opened = opened_reasoning(head)
+        if self._text:
+            body = text.removeprefix(opened) if opened else text
+            return head, body + student.end
+        whole = student.whole([*prompt, *_assistant(text)], self._arguments)
+        if not whole.startswith(head):
+            raise self._lost("the template writes the prompt differently once it is answered", trace)
+        tail = whole[len(head) :]
+        if text.removeprefix(opened).strip() not in tail:
+            raise self._lost("the template drops a part of the response, most likely its reasoning", trace)
+        return head, tail
+
+    def _lost(self, why: str, trace: str) -> InputError:
+        return InputError(
+            f"The student's chat template can't hold this data as messages: {why}.",
+            where=f"trace {trace}, template of {self._student.model if self._student else 'no student'}",
+            remedy="set publish.render to text: rows are then rendered with nothing lost",
+        )
+
+
+def _assistant(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text}]
