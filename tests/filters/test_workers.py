@@ -1,0 +1,168 @@
+"""The pool keeps every result, whatever an item does to its worker, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from proofmill.data.errors import VerifierError
+from proofmill.filters.workers import Fault, WorkerPool
+
+_TARGET = """
+import os, time
+
+def work(item):
+    if not isinstance(item, str):
+        return item * 2
+    if item == "spin":
+        while True: pass
+    if item == "spin in C":
+        return 10 ** 10 ** 10 % 7
+    if item == "memory":
+        return len([bytearray(10_000_000) for _ in range(1000)])
+    if item == "deep":
+        return work_deep(0)
+    if item == "die":
+        os._exit(3)
+    if item == "killed":
+        os.kill(os.getpid(), 11)
+    if item == "lambda":
+        return lambda: None
+    if item == "noise":
+        print("noise on standard output", flush=True)
+        return "quiet"
+    if item == "pid":
+        return os.getpid()
+    raise ValueError(item)
+
+def work_deep(n):
+    return work_deep(n + 1)
+"""
+_EXPECTED = {
+    "spin": "timeout",
+    "spin in C": "timeout",
+    "memory": "memory",
+    "deep": "memory",
+    "die": "crash",
+    "killed": "crash",
+    "lambda": "exception",
+    "bad": "exception",
+}
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "pool_target.py").write_text(_TARGET)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "pool_target:work"
+
+
+def _alive(pids: list[int]) -> list[int]:
+    """Processes that still run (a zombie waits for its reaper and runs no more)."""
+    running = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                running.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return running
+
+
+@pytest.mark.parametrize("fault", _EXPECTED)
+def test_a_hostile_item_costs_only_itself(target: str, fault: str) -> None:
+    items = [*range(50), fault, *range(50, 100)]
+    with WorkerPool(target, workers=2, cpu_seconds=0.5, memory_mb=500) as pool:
+        pool.map(list(range(2000)))  # batches grow, so that the fault has company
+        results = pool.map(items)
+        again = pool.map([1, 2, 3])
+    assert isinstance(results[50], Fault)
+    assert results[50].kind == _EXPECTED[fault]
+    assert results[:50] + results[51:] == [2 * item for item in range(100)]
+    assert again == [2, 4, 6]
+
+
+def test_many_faults_in_one_batch_keep_the_order(target: str) -> None:
+    items = ["die", 1, "die", "memory", 2, "bad", "die"]
+    with WorkerPool(target, workers=1, memory_mb=500) as pool:
+        kinds = [result.kind if isinstance(result, Fault) else result for result in pool.map(items)]
+    assert kinds == ["crash", 2, "crash", "memory", 4, "exception", "crash"]
+
+
+def test_a_worker_killed_from_outside_costs_no_result(target: str) -> None:
+    with WorkerPool(target, workers=1) as pool:
+        [first] = pool.map(["pid"])
+        os.kill(first, signal.SIGKILL)
+        [second] = pool.map(["pid"])
+        assert pool.map([21]) == [42]
+    assert first != second
+
+
+def test_output_of_an_item_does_not_reach_the_caller(target: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerPool(target, workers=1) as pool:
+        assert pool.map(["noise"]) == ["quiet"]
+    assert capfd.readouterr().out == ""
+
+
+def test_threads_share_a_pool(target: str) -> None:
+    results: dict[int, list[object]] = {}
+    with WorkerPool(target, workers=2) as pool:
+
+        def run(offset: int) -> None:
+            results[offset] = pool.map([offset + item for item in range(300)])
+
+        threads = [threading.Thread(target=run, args=(1000 * index,)) for index in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == {1000 * index: [2 * (1000 * index + item) for item in range(300)] for index in range(5)}
+
+
+def test_close_leaves_no_process_and_refuses_more(target: str) -> None:
+    with WorkerPool(target, workers=2) as pool:
+        pids = [int(pid) for pid in pool.map(["pid"] * 8)]
+    assert _alive(pids) == []
+    with pytest.raises(VerifierError, match="closed"):
+        pool.map([1])
+
+
+def test_a_function_that_can_not_be_imported_is_an_error_that_names_it() -> None:
+    with WorkerPool("no_such_module:work") as pool, pytest.raises(VerifierError, match="no_such_module"):
+        pool.map([1])
+
+
+def test_no_items_need_no_process() -> None:
+    with WorkerPool("no_such_module:work") as pool:
+        assert pool.map([]) == []
+
+
+def test_workers_die_with_a_parent_that_is_killed(target: str, tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys, threading
+        sys.path.insert(0, {str(tmp_path)!r})
+        from proofmill.filters.workers import WorkerPool
+        pool = WorkerPool({target!r}, workers=2, cpu_seconds=600)
+        print(*pool.map(["pid"] * 8), flush=True)
+        threading.Thread(target=pool.map, args=(["spin"] * 2,)).start()
+        """
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert _alive(pids)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while _alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _alive(pids) == []
