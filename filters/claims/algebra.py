@@ -70,7 +70,9 @@ class Algebra:
             return self._value_of(left.name, right, context)
         if is_identity(left, right, unknowns):
             trivial = left == right
-            return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
+            return (
+                None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
+            )
         if context.transforms and unknowns_of(left) == unknowns_of(right):
             return "identity", Finding(REFUTED, f"{context.text}: {_counterexample(left, right, unknowns)}")
         return self._equation(Equation(left, right, unknowns, context.text, context.step), context)
@@ -162,7 +164,9 @@ class Context(NamedTuple):
 
 def context_of(before: str, sentence: str, text: str, step: int, doubted: bool, transforms: bool) -> Context:
     """The context of a link from the words before it in its sentence, and the sentence."""
-    return Context(text, step, bool(_DEFINES.search(before)), bool(_CASES.search(sentence)), doubted, transforms)
+    return Context(
+        text, step, bool(_DEFINES.search(before)), bool(_CASES.search(sentence)), doubted, transforms
+    )
 
 
 def unknowns_of(node: Node) -> frozenset[str]:

@@ -2,40 +2,23 @@
 
 A link that holds is `verified`. One that does not hold is `refuted` only where the writing leaves no other
 meaning; labels, fractions of a whole, unit conversions outside the table, questions and negations make it
-`not_checkable`. A run-on chain, `3 + 4 = 7 * 2 = 14`, is judged link by link with the last result carried over.
+`not_checkable`. A run-on chain, `3 + 4 = 7 * 2 = 14`, is judged link by link, the last result carried over.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proofmill.filters.claims import judge
 from proofmill.filters.claims.algebra import Algebra, context_of, is_symbolic
+from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate, is_leaf
-from proofmill.filters.claims.rounding import ABOUT, AGREES, ROUNDED, UNDECIDED, last_place
+from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
-from proofmill.filters.claims.wording import ABOUT_WORDS, ROUNDING_WORDS, UNITS
-
-_DOUBT_BEFORE = re.compile(
-    r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|mistak\w+|"
-    r"wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*|impossible|is|does|was)\s{1,3}"
-    r"(?:that\s{1,3}|we\s{1,3}|the\s{1,3})?|\b(?:check|verify|test)\s(?:if|whether)\s[^.]{0,20})[\\(\[$\s]{0,4}\Z",
-    re.IGNORECASE,
-)
-_QUESTION_LEAD = frozenset({"is", "does", "was"})
-_DOUBT_AFTER = re.compile(
-    r"\?|≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|the same|match"
-    r"|work)|incorrect|wrong|contradict\w*|impossible|invalid|(?:does|is)(?:n['’]t| not)\b|not \d|cannot|can['’]t|fails|"
-    r"no solution|mistake|absurd)",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
-_CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -103,6 +86,7 @@ class StepJudge:
     def __init__(self, text: str, tokens: list[Token], facts: Facts, step: int) -> None:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
+        self.doubts = Doubts(text, tokens)
         self._loose: Parser | None = None
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
@@ -131,14 +115,14 @@ class StepJudge:
 
     def _restatement(self, before: Named, member: Member) -> list[Link]:
         try:
-            about = self._about(member, member)
+            about = self.doubts.about(member, member)
             comparison = judge.equate(before.node, member.node, about)
         except NotNumericError:
             return []
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
             or judge.is_run_on(comparison.left, member.node)
-            or self._mixes_units(before.node, member.node)
+            or self.doubts.mixes_units(before.node, member.node)
         ):
             return []
         status = VERIFIED if comparison.outcome == AGREES else REFUTED
@@ -175,13 +159,13 @@ class StepJudge:
         if (index == 0 and chain.joined) or (index == len(chain.relations) - 1 and chain.trailing):
             return None
         start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
-        before = _SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
+        before = SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
         context = context_of(
             before,
             before + self.text[start : end + 60],
             self._span(chain, index),
             self.step,
-            bool(self._doubted(chain, index)),
+            bool(self.doubts.doubted(chain, index)),
             self._transforms,
         )
         judged = self.facts.algebra.judge(left.node, right.node, context)
@@ -193,7 +177,7 @@ class StepJudge:
 
     def _equality(self, chain: Chain, index: int) -> Link:
         left, right = chain.members[index], chain.members[index + 1]
-        about = ABOUT if chain.relations[index].about else self._about(left, right)
+        about = ABOUT if chain.relations[index].about else self.doubts.about(left, right)
         comparison = judge.equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
             comparison = self._second_thoughts(left, right, about, comparison)
@@ -250,99 +234,17 @@ class StepJudge:
             )
         if comparison.outcome == UNDECIDED:
             return judge.Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
-        reason = self._reason_to_doubt(chain, index, comparison)
+        reason = self.doubts.other_meaning(chain, index, comparison)
         if reason:
             return judge.Finding(NOT_CHECKABLE, f"{reason}: {shown}")
         return self._soften(judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
-
-    def _reason_to_doubt(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
-        """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
-        left, right = chain.members[index].node, chain.members[index + 1].node
-        if is_leaf(left):
-            reason = self._leaf_doubt(chain, index)
-            if reason:
-                return reason
-        if judge.is_share_of_whole(left, comparison.right) and index == 0:
-            return "a share of a whole"
-        if self._mixes_units(left, right):
-            return "units outside the table"
-        return ""
-
-    def _leaf_doubt(self, chain: Chain, index: int) -> str:
-        left, right = chain.members[index], chain.members[index + 1]
-        if self._converts(left.node, right.node):
-            return ""
-        if judge.has_unit(left.node):
-            return "a number with its unit, not a calculation"
-        if index == 0 and (not chain.clean or is_leaf(right.node)):
-            return "a label, not a calculation"
-        return "a number and a quantity" if is_leaf(right.node) and judge.has_unit(right.node) else ""
-
-    def _converts(self, left: Node, right: Node) -> bool:
-        """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
-        units = [judge.known_units(node)[:1] for node in (left, right)]
-        return (
-            is_leaf(right)
-            and all(units)
-            and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
-            and UNITS[units[0][0]] != UNITS[units[1][0]]
-        )
-
-    def _mixes_units(self, left: Node, right: Node) -> bool:
-        """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
-        units = {UNITS[word] for node in (left, right) for word in judge.known_units(node)}
-        multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
-        counts = any(dimension == "count" for dimension, _ in units)
-        same_kind = len({dimension for dimension, _ in units}) < len(units)
-        is_conversion = is_leaf(left) and is_leaf(right)
-        return (counts or same_kind) and not multiplies and not is_conversion
 
     def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
         """`finding`, unless the words around a false link take it back or make it unclear."""
         if finding.status != REFUTED:
             return finding
-        reason = self._unclear(chain, index) or self._doubted(chain, index)
+        reason = self.doubts.unclear(chain, index) or self.doubts.doubted(chain, index)
         return judge.Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
-
-    def _unclear(self, chain: Chain, index: int) -> str:
-        if index == 0 and (chain.joined or self.scanner.is_label(chain.members[0].first)):
-            return "part of a larger side"
-        if index == 0 and not chain.clean and chain.relations[0].prose:
-            return "the words before it may change its value"
-        if index == len(chain.relations) - 1 and chain.trailing:
-            return "the words after it may change its value"
-        if self._preceded_by_quantity(chain, index):
-            return "the words before it may change its value"
-        return ""
-
-    def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
-        """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
-        first = chain.members[0].first
-        word = self.tokens[first - 1].text.lower() if first else ""
-        return index == 0 and (word in ("than", "over", "mod", "base") or (chain.behind and word in ("of", "by", "times")))
-
-    def _doubted(self, chain: Chain, index: int) -> str:
-        start = self.tokens[chain.members[index].first].start
-        end = self.tokens[chain.members[index + 1].last - 1].end
-        before = self.text[max(0, start - 40) : start]
-        match = _DOUBT_BEFORE.search(before)
-        if match and match.group().split()[0].lower() not in _QUESTION_LEAD:
-            return "a supposition or negation"
-        after = self.text[end : end + 120]
-        stop = _SENTENCE_END.search(after)
-        sentence = after[: stop.end()] if stop else after
-        if _DOUBT_AFTER.search(sentence):
-            return "doubted by the trace itself"
-        if _CLOCK.search(self.text[start : end + 4]):
-            return "a time of day"
-        return ""
-
-    def _about(self, left: Member, right: Member) -> str:
-        start = max(0, self.tokens[left.first].start - 60)
-        end = min(len(self.text), self.tokens[right.last - 1].end + 80)
-        if ABOUT_WORDS.search(self.text, start, end):
-            return ABOUT
-        return ROUNDED if ROUNDING_WORDS.search(self.text, start, end) else ""
 
     def _congruence(self, left: Node, right: Node, modulus: Node) -> judge.Finding:
         first, second, base = evaluate(left), evaluate(right), evaluate(modulus)

@@ -1,20 +1,21 @@
 """A Pratt parser for arithmetic as people and models write it: signs, LaTeX, units and plain English.
 
-It reads the longest expression at a place and never fails loudly: what it doesn't know becomes `Opaque`, which
-has no value, so no claim that holds it is ever called false. Nesting and length are capped.
+It reads the longest expression at a place and never fails loudly: what it doesn't know becomes `Opaque`,
+which has no value, so no claim that holds it is ever called false. Nesting and length are capped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from proofmill.filters.claims.latex import GREEK, command
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
 from proofmill.filters.claims.numerals import number
-from proofmill.filters.claims.phrases import word_operand
+from proofmill.filters.claims.phrases import COMPARED, combine, is_share, word_operand
+from proofmill.filters.claims.postfixes import postfix
 from proofmill.filters.claims.precedence import IMPLIED, NEGATION, POWER, PRODUCT, SUM, TIGHT_IMPLIED
 from proofmill.filters.claims.tokens import (
+    CLOSING,
     COMMAND,
     END,
     FENCED,
@@ -24,15 +25,15 @@ from proofmill.filters.claims.tokens import (
     TIGHT,
     WORD,
     Token,
+    match_brackets,
 )
 from proofmill.filters.claims.units import read_unit
 from proofmill.filters.claims.wording import OPERATOR_WORDS
 
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
+_MAX_PREFIXES = 20_000  # operands read in one step, attempts included; a page of text needs a few hundred
 _INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
-_COMPARED = ("more", "less", "fewer")  # as in "5 more than 3"
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 class Parser:
@@ -51,10 +52,11 @@ class Parser:
         self.start = 0
         self.depth = 0
         self._operands = 0
+        self._fuel = _MAX_PREFIXES
         self.closing = match_brackets(tokens)
 
     def parse(self, position: int) -> tuple[Node, int] | None:
-        """The longest expression that starts at `position` and the position behind it, None if there is none."""
+        """The longest expression that starts at `position`, and the position behind it."""
         self.position = self.start = position
         self.depth = self._operands = 0
         node = self.expression(0)
@@ -62,9 +64,11 @@ class Parser:
 
     @property
     def token(self) -> Token:
+        """The token at this position."""
         return self.tokens[self.position]
 
     def peek(self, ahead: int = 1) -> Token:
+        """The token `ahead` places further."""
         return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
 
     def take(self, *texts: str) -> bool:
@@ -75,7 +79,9 @@ class Parser:
         return False
 
     def expression(self, minimum: int) -> Node | None:
-        if self.depth >= _MAX_DEPTH:
+        """The longest expression here whose operations bind at least as tightly as `minimum`."""
+        self._fuel -= 1
+        if self.depth >= _MAX_DEPTH or self._fuel < 0:
             return None
         self.depth += 1
         left = self._prefix()
@@ -103,7 +109,7 @@ class Parser:
         self._operands += 1
         if self._operands > _MAX_OPERANDS:  # keep the tree, and so all recursion over it, small
             return Opaque("too long")
-        return _combine(operator, left, right)
+        return combine(operator, left, right)
 
     def _infix(self, left: Node) -> tuple[str | None, int]:
         """The operator at this position, stepped over, and its binding power."""
@@ -138,13 +144,18 @@ class Parser:
         if word in OPERATOR_WORDS:
             self.position += 1
             return OPERATOR_WORDS[word], _INFIX[OPERATOR_WORDS[word]]
-        if word == "of" and _is_share(left):
+        if word == "of" and is_share(left):
             self.position += 1
             return "*", SUM - 5 if self.loose else PRODUCT
         if word in ("multiplied", "divided") and self.peek().text == "by":
             self.position += 2
             return ("*" if word == "multiplied" else "/"), PRODUCT
-        if word in _COMPARED and self.peek().text == "than" and not isinstance(left, Binary) and not self.loose:
+        if (
+            word in COMPARED
+            and self.peek().text == "than"
+            and not isinstance(left, Binary)
+            and not self.loose
+        ):
             self.position += 2
             return word, SUM
         return (None, 0) if token.gap == FENCED else self._letter_infix(token)
@@ -178,7 +189,7 @@ class Parser:
         begin = self.position
         while self.token.kind == WORD and self.position - begin < 6:
             self.position += 1
-        if self.position == begin and self.token.text in _CLOSING and self.position in self.closing:
+        if self.position == begin and self.token.text in CLOSING and self.position in self.closing:
             self.position = self.closing[self.position] + 1
         return Opaque() if self.position > begin else None
 
@@ -189,7 +200,7 @@ class Parser:
         return None if node is None else self._postfix(node)
 
     def _postfix(self, node: Node) -> Node:
-        while (grown := self._one_postfix(node)) is not None:
+        while (grown := postfix(self, node)) is not None:
             node = grown
         if isinstance(node, Symbol | Opaque):
             return node
@@ -201,39 +212,6 @@ class Parser:
             return node
         self.position = unit.position
         return Quantity(node, unit.words, unit.per)
-
-    def _one_postfix(self, node: Node) -> Node | None:
-        token = self.token
-        if token.text == "!" and token.gap == TIGHT and self.peek().kind != WORD:
-            self.position += 1
-            return Unary("!", node)
-        if token.text in ("²", "³") and token.gap == TIGHT:
-            self.position += 1
-            return Binary("^", node, Number(2 if token.text == "²" else 3))
-        if token.text == "°":
-            self.position += 1
-            return Unary("°", node)
-        if self._is_percent_sign(token):
-            self.position += 1
-            return Unary("%", node)
-        if token.text == "^" and self._is_degree():
-            return Unary("°", node)
-        return None
-
-    def _is_percent_sign(self, token: Token) -> bool:
-        if token.kind == WORD:
-            return token.text.lower() == "percent"
-        is_modulo = token.gap != TIGHT and (self.peek().kind == NUMBER or self.peek().text == "(")
-        return token.text == "%" and not is_modulo
-
-    def _is_degree(self) -> bool:
-        if self.peek().text == "\\circ":
-            self.position += 2
-            return True
-        if self.peek().text == "{" and self.peek(2).text == "\\circ" and self.peek(3).text == "}":
-            self.position += 4
-            return True
-        return False
 
     def _sign_prefix(self, token: Token) -> Node | None:
         if token.text in ("-", "+"):
@@ -262,12 +240,12 @@ class Parser:
 
     def bracket(self, token: Token) -> Node | None:
         """A bracketed expression; one that isn't an expression is opaque inside another, else no match."""
-        if token.text not in _CLOSING:
+        if token.text not in CLOSING:
             return None
         begin = self.position
         self.position += 1
         body = self.expression(0)
-        if body is not None and self.take(_CLOSING[token.text]):
+        if body is not None and self.take(CLOSING[token.text]):
             return body
         self.position = begin
         if begin == self.start or begin not in self.closing:
@@ -286,6 +264,7 @@ class Parser:
         return None
 
     def list_of(self, separators: tuple[str, ...]) -> tuple[Node, ...]:
+        """Expressions with separators between them; the one behind `and` is the last."""
         arguments: list[Node] = []
         while len(arguments) < 30 and (node := self.expression(SUM)) is not None:
             arguments.append(node)
@@ -307,35 +286,3 @@ _PREFIX: dict[int, Callable[[Parser, Token], Node | None]] = {
     COMMAND: command,
     WORD: word_operand,
 }
-
-
-def match_brackets(tokens: list[Token]) -> dict[int, int]:
-    """The position of the closing bracket of every opening one that has it."""
-    closing: dict[int, int] = {}
-    open_positions: list[int] = []
-    for position, token in enumerate(tokens):
-        if token.kind != PUNCTUATION:
-            continue
-        if token.text in _CLOSING:
-            open_positions.append(position)
-        elif token.text in ")]}" and open_positions:
-            if _CLOSING[tokens[open_positions[-1]].text] == token.text:
-                closing[open_positions.pop()] = position
-    return closing
-
-
-def _is_share(node: Node) -> bool:
-    """Whether `of` behind it multiplies: a percentage or a fraction, not `5 of them`."""
-    match node:
-        case Unary("%", _) | Binary("/", Number(), Number()) | Number(value=Fraction()):
-            return True
-    return False
-
-
-def _combine(operator: str, left: Node, right: Node) -> Node:
-    if operator not in _COMPARED:
-        return Binary(operator, left, right)
-    sign = "+" if operator == "more" else "-"
-    if isinstance(left, Unary) and left.operator == "%":
-        return Binary("*", right, Binary(sign, Number(1), left))
-    return Binary(sign, right, left)

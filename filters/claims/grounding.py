@@ -13,15 +13,17 @@ from proofmill.filters.claims.judge import show, walk
 from proofmill.filters.claims.nodes import Node, Number, Value
 from proofmill.filters.claims.numerals import literal
 from proofmill.filters.claims.tokens import NUMBER, WORD, tokenize
-from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS
+from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
 
 # Small numbers, calendar and clock, the circle, powers of ten and what English measures hold of each other.
 _COMMON: frozenset[Value] = frozenset(
-    [*range(13), 14, 15, 16, 20, 24, 25, 28, 30, 31, 36, 48, 50, 52, 60, 90, 100, 120, 144, 180, 360, 365, 366]
-    + [1440, 1760, 3600, 5280, *(10**power for power in range(3, 13)), Fraction(1, 2), Fraction(1, 4)]
-    + [Fraction(3, 4), Fraction(1, 3), Fraction(2, 3), Fraction(1, 10), Fraction(1, 100), Fraction(1, 5)]
-    + [Fraction(314, 100), Fraction(22, 7), Fraction(3, 2), Fraction(5, 2)]
-)
+    Fraction(number) if "/" in number else int(number)
+    for number in words(
+        """0 1 2 3 4 5 6 7 8 9 10 11 12 14 15 16 20 24 25 28 30 31 36 48 50 52 60 90 100 120 144 180 360
+        365 366 1000 1440 1760 3600 5280 10000 100000 1000000 1000000000 1/2 1/3 2/3 1/4 3/4 1/5 1/10 1/100
+        3/2 5/2 22/7"""
+    )
+) | {Fraction(314, 100)}
 _MAX_KNOWN = 200
 _CONCLUSION = re.compile(
     r"(?:\\boxed\{|####|\banswer(?: is)?:?|^A:)[ ]{0,3}(?:\\text\{)?\\?[$€£]?[ ]{0,2}"
@@ -64,7 +66,7 @@ class Sources:
         return value in self.given or value in self.derived or value in _COMMON
 
     def _one_step(self, value: int | Fraction, known: Value) -> bool:
-        """Whether two known values add, subtract, multiply or divide to `value`; one factor may be a constant."""
+        """Whether two known values add, subtract, multiply or divide to `value`."""
         if isinstance(known, float):
             return False
         if any(other in self.given or other in self.derived for other in (value - known, known - value)):

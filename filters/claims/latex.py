@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from proofmill.filters.claims.names import function, subscripted
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Symbol
 from proofmill.filters.claims.tokens import NUMBER, Token
+from proofmill.filters.claims.wording import words
 
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
 
-GREEK = frozenset(["alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "rho", "sigma", "phi", "omega", "tau", "ell"])
-_LATEX_FUNCTIONS = frozenset(["log", "ln", "sin", "cos", "tan", "gcd", "max", "min"])
+GREEK = words("alpha beta gamma delta theta lambda mu rho sigma phi omega tau ell")
+_LATEX_FUNCTIONS = words("log ln sin cos tan gcd max min")
 
 
 def command(parser: Parser, token: Token) -> Node | None:
@@ -36,6 +37,7 @@ def command(parser: Parser, token: Token) -> Node | None:
 
 
 def two_groups(parser: Parser, name: str) -> Node | None:
+    """A fraction or binomial coefficient from its two arguments."""
     if parser.token.kind == NUMBER and len(parser.token.text) == 2 and parser.token.text.isdigit():
         digits = parser.token.text  # \frac12
         parser.position += 1
@@ -48,6 +50,7 @@ def two_groups(parser: Parser, name: str) -> Node | None:
 
 
 def root(parser: Parser) -> Node | None:
+    """A square root, or the root whose index stands in square brackets."""
     if parser.token.text == "[":
         index = parser.bracket(parser.token)
         body = parser.group()

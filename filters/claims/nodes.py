@@ -238,8 +238,12 @@ def _square_root(value: Value) -> Value:
     return math.sqrt(value)
 
 
+def _absolute(value: Value) -> Value:
+    return -value if value < 0 else value
+
+
 _UNARY_FUNCTIONS: dict[str, Callable[[Value], Value]] = {
-    "abs": lambda value: -value if value < 0 else value, "floor": math.floor, "ceil": math.ceil, "ln": math.log, "log": math.log10,
+    "abs": _absolute, "floor": math.floor, "ceil": math.ceil, "ln": math.log, "log": math.log10,
     "sin": math.sin, "cos": math.cos, "tan": math.tan,
 }  # fmt: skip
 

@@ -20,15 +20,19 @@ Evaluator = Callable[[str, str, str], bool | None]
 None where that can't be told: a crash of the jail, a time-out, code that doesn't load.
 """
 
-_FENCE = re.compile(r"```[ \t]{0,3}(?:python|py|python3|pycon)?[ \t]{0,3}\n(.*?)```", re.DOTALL | re.IGNORECASE)
-_COMMENT = re.compile(r"#[ \t]{0,4}(?:(?:output|returns?|prints?|result|gives|expected|should (?:be|return|print))"
-                      r"(?: output)?[ \t]{0,2}:?|=>|->|→)?[ \t]{0,4}([^#\n]{1,200})\Z", re.IGNORECASE)  # fmt: skip
+_FENCE = re.compile(
+    r"```[ \t]{0,3}(?:python|py|python3|pycon)?[ \t]{0,3}\n(.*?)```", re.DOTALL | re.IGNORECASE
+)
+_COMMENT = re.compile(
+    r"#[ \t]{0,4}(?:(?:output|returns?|prints?|result|gives|expected|should (?:be|return|print))"
+    r"(?: output)?[ \t]{0,2}:?|=>|->|→)?[ \t]{0,4}([^#\n]{1,200})\Z",
+    re.IGNORECASE,
+)
 _PROMPT = re.compile(r"^>>> (?P<call>[^\n]{1,200})\n(?P<value>(?!>>>)[^\n]{1,200})$", re.MULTILINE)
 _MAX_CODE = 20_000
 _MAX_OUTPUTS = 50
-_LITERALS = (
-    ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.UnaryOp, ast.USub, ast.UAdd, ast.Load, ast.Expression,
-)  # fmt: skip
+_SIGNS = (ast.UnaryOp, ast.USub, ast.UAdd)
+_LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Load, ast.Expression, *_SIGNS)
 
 
 class StatedOutput(NamedTuple):
@@ -95,13 +99,17 @@ def _comments(block: str, tree: ast.AST | None, code: str) -> Iterator[StatedOut
             continue
         start = starts[node.lineno - 1]
         expression = ast.get_source_segment(block, call) or ""
-        yield StatedOutput(code, expression, comment.group(1).strip(), start + node.col_offset, start + len(line))
+        yield StatedOutput(
+            code, expression, comment.group(1).strip(), start + node.col_offset, start + len(line)
+        )
 
 
 def _prompts(block: str, code: str) -> Iterator[StatedOutput]:
     for match in _PROMPT.finditer(block):
         if _is_literal(match["value"].strip()):
-            yield StatedOutput(code, match["call"].strip(), match["value"].strip(), match.start(), match.end())
+            yield StatedOutput(
+                code, match["call"].strip(), match["value"].strip(), match.start(), match.end()
+            )
 
 
 def _printed(node: ast.expr) -> ast.Call | None:

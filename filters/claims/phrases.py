@@ -1,4 +1,4 @@
-"""Read operands in words: number words, unknowns, `half of 48`, `the sum of 3 and 4`, `subtract 3 from 10`."""
+"""Read operands in words: number words, unknowns, `half of 48`, `the sum of 3 and 4`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.names import function, subscripted
-from proofmill.filters.claims.nodes import Binary, Call, Node, Number
+from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Unary
 from proofmill.filters.claims.numerals import scaled
 from proofmill.filters.claims.precedence import PRODUCT, SUM
 from proofmill.filters.claims.tokens import COMMAND, NUMBER, PUNCTUATION, WORD, Token
-from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS
+from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
 
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
 
-_NAMED_FUNCTIONS = frozenset(["sqrt", "gcd", "lcm", "max", "min", "abs", "floor", "ceil", "log", "ln", "sin", "cos", "tan"])
+_NAMED_FUNCTIONS = words("sqrt gcd lcm max min abs floor ceil log ln sin cos tan")
 AGGREGATES = {
     "sum": ("of",), "total": ("of",), "difference": ("between", "of"), "product": ("of",),
     "quotient": ("of",), "average": ("of",), "mean": ("of",), "gcd": ("of",), "lcm": ("of",),
@@ -28,6 +28,7 @@ _VERBS = {
 }  # fmt: skip
 _ROOTS = {"square": ("^", 2), "cube": ("^", 3)}
 
+COMPARED = ("more", "less", "fewer")  # as in "5 more than 3"
 OPENERS = frozenset().union(
     NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, _NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
 )  # every word of more than one letter that may begin an expression
@@ -157,3 +158,21 @@ def _aggregate(word: str, arguments: tuple[Node, ...]) -> Node | None:
     for argument in arguments[1:]:
         node = Binary(operator, node, argument)
     return Call("abs", (node,)) if word == "difference" else node
+
+
+def is_share(node: Node) -> bool:
+    """Whether `of` behind it multiplies: a percentage or a fraction, not `5 of them`."""
+    match node:
+        case Unary("%", _) | Binary("/", Number(), Number()) | Number(value=Fraction()):
+            return True
+    return False
+
+
+def combine(operator: str, left: Node, right: Node) -> Node:
+    """An operation as a tree; `5 more than 3` is 3 + 5, `20% less than 50` is 50 · (1 − 20%)."""
+    if operator not in COMPARED:
+        return Binary(operator, left, right)
+    sign = "+" if operator == "more" else "-"
+    if isinstance(left, Unary) and left.operator == "%":
+        return Binary("*", right, Binary(sign, Number(1), left))
+    return Binary(sign, right, left)

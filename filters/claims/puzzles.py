@@ -1,7 +1,8 @@
 """Assignments in logic puzzles, held against the puzzle's own constraints.
 
 A puzzle is recognised by the shape of its data, `info["entry"]["metadata"]` or `info["metadata"]`, as
-reasoning-gym writes it: `names` and `statements` (who tells the truth), or a `puzzle` grid with zeros for blanks.
+reasoning-gym writes it: `names` and `statements` (who tells the truth), or a `puzzle` grid with zeros for
+blanks.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ _SUPPOSES = re.compile(
     r"remark\w*|according|told|then|hypothe\w+|imagine|possib\w+|contradict\w*|not both|mean\w*|impl\w+)\b",
     re.IGNORECASE,
 )
-_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|answer|solution|conclu\w+|finally|final)\b", re.IGNORECASE)
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|answer|solution|conclu\w+|finally|final)\b", re.IGNORECASE
+)
 _OPEN_STEPS = 3  # a supposition reaches this many steps further
-_ROW = re.compile(r"^[ \t|\[(]{0,4}\d{1,2}(?:[ \t|,<>]{1,8}\d{1,2}){1,35}[ \t|\])],?$", re.MULTILINE)
+_ROW = re.compile(r"^[ \t|\[(]{0,4}\d{1,2}(?:[ \t|,<>]{1,8}\d{1,2}){1,35}[ \t|\]),]{0,4}$", re.MULTILINE)
 
 Statement = Sequence[Any]
 
@@ -62,7 +65,10 @@ class Truthtellers:
         index = next(i for i, known in enumerate(self.names) if known.lower() == name.lower())
         holds = {model[index] == truthful for model in self.models}
         if hypothetical or len(holds) != 1:
-            return NOT_CHECKABLE, "may belong to a supposition" if hypothetical else "the statements leave it open"
+            return (
+                NOT_CHECKABLE,
+                "may belong to a supposition" if hypothetical else "the statements leave it open",
+            )
         count = f"{len(self.models)} assignment{'s' * (len(self.models) > 1)}"
         if holds == {True}:
             return VERIFIED, f"holds in all that fit the statements ({count})"
@@ -85,7 +91,9 @@ class Grid:
 
     def links(self, text: str, final_start: int | None) -> Iterator[Link]:
         """The filled grids of a trace. Before the final part a false one may be an attempt."""
-        rows = [(m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)]
+        rows = [
+            (m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)
+        ]
         rows = [row for row in rows if len(row[2]) == len(self.cells)]
         for first in range(0, len(rows) - len(self.cells) + 1, len(self.cells)):
             chosen = rows[first : first + len(self.cells)]
@@ -176,8 +184,8 @@ def _holds(statement: Statement, model: tuple[bool, ...], depth: int = 0) -> boo
         raise ValueError("statement nested too deeply")
     operator, *parts = statement
     if operator in ("telling-truth", "lying"):
-        return bool(model[int(parts[0])]) == (operator == "telling-truth")
-    values = [_holds(part, model, depth + 1) for part in parts]
+        return model[int(parts[0])] is bool(operator == "telling-truth")
+    values: list[bool] = [_holds(part, model, depth + 1) for part in parts]
     match operator:
         case "not":
             return not values[0]
@@ -188,7 +196,7 @@ def _holds(statement: Statement, model: tuple[bool, ...], depth: int = 0) -> boo
         case "->":
             return not values[0] or bool(values[1])
         case "<=>":
-            return values[0] == values[1]
+            return bool(values[0] == values[1])
     raise ValueError(f"unknown statement: {operator}")
 
 
@@ -200,5 +208,7 @@ def _grid(metadata: Mapping[str, Any]) -> Grid | None:
     rows = tuple(tuple(int(cell) for cell in row) for row in cells)
     if not 1 < len(rows) <= _MAX_SIDE or any(len(row) != len(rows) for row in rows):
         return None
-    order = tuple((int(a), int(b), int(c), int(d), str(sign)) for a, b, c, d, sign in metadata.get("constraints") or ())
+    order = tuple(
+        (int(a), int(b), int(c), int(d), str(sign)) for a, b, c, d, sign in metadata.get("constraints") or ()
+    )
     return Grid(rows, "sudoku" in dataset, order)

@@ -8,14 +8,24 @@ from typing import NamedTuple
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf
 from proofmill.filters.claims.phrases import AGGREGATES, OPENERS
-from proofmill.filters.claims.tokens import END, FENCED, NEWLINE, NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
-from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, LABEL_WORDS
+from proofmill.filters.claims.tokens import (
+    END,
+    FENCED,
+    NEWLINE,
+    NUMBER,
+    OPERATOR,
+    RELATION,
+    TIGHT,
+    WORD,
+    Token,
+)
+from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, words
 
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
-_EQUALS = frozenset(
-    ["equals", "equal", "makes", "make", "making", "gives", "give", "giving", "yields", "yield", "totals", "leaves", "leaving", "get", "gets", "becomes"]
+_EQUALS = words(
+    "equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes"
 )
-_LEADS = frozenset(["which", "that", "this", "it", "to", "we", "you", "and", "will", "would", "and'll", "there's"])
+_LEADS = words("which that this it to we you and will would and'll there's")
 _PHRASES = (("results", "in"), ("comes", "to"), ("amounts", "to"), ("adds", "up", "to"), ("add", "up", "to"))
 _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
@@ -23,11 +33,14 @@ _COMPARATIVES = {
 }  # fmt: skip
 _NAME_TOKENS = 14
 _REMAINDERS = frozenset({"remainder", "r"})
-_TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
+_TRAILING_SIGNS = frozenset(
+    {"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"}
+)
 _RANGES = frozenset({"or", "to", "and"})
-_STARTS = frozenset({".", ";", ":", ",", "(", "[", "{", "|", "\\{", "→", "⇒", "=>", "->", "-->", "\\Rightarrow",
-                     "\\implies", "\\to", "\\rightarrow", "\\therefore", "\\item", "\\quad", "∴", "!", "—", "}", ")",
-                     "\"", "“", "\\begin", "\\Longrightarrow", "\\iff"})  # fmt: skip
+_STARTS = words(
+    r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
+    \Longrightarrow \implies \iff"""
+)
 
 
 class Relation(NamedTuple):
@@ -189,10 +202,6 @@ class Scanner:
         token, following = self.tokens[position], self.tokens[position + 1]
         opens = position == 0 or self.tokens[position - 1].kind == NEWLINE
         return token.text in ("-", "*", "+") and opens and following.gap != TIGHT
-
-    def is_label(self, position: int) -> bool:
-        """Whether the number at `position` is a name: `day 2`, `(3)`, `step 4`."""
-        return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS
 
     def relation(self, position: int) -> Relation | None:
         """The relation that starts at `position`."""

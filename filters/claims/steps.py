@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _BLOCK = re.compile(
     r"```|\\\[|\\\]|\$\$|\\begin\{(?:align|equation|gather|aligned|cases|array|[bpv]?matrix|split|multline)\*?\}"
@@ -12,7 +13,8 @@ _CLOSERS = {"```": "```", "\\[": "\\]", "$$": "$$"}
 # A sentence ends at a stop before a blank and a capital, a figure or an opening sign, but not behind a
 # single letter ("a.m. Then" stays one, "5 m. Then" too) nor behind a number that begins a line ("1. First").
 _BREAK = re.compile(
-    r"\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
+    r"\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
+    r"|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
     r"|(?<=[\s=]\d[.!?])[ \t]{1,8}(?=[A-Z\"“*])"
 )
 _NUMBERED = re.compile(r"(?:^|\n)\s{0,8}\(?\d{1,3}[.)]\Z")
@@ -30,7 +32,7 @@ def split_steps(text: str) -> list[tuple[int, int]]:
         if not inside and not _NUMBERED.search(text, max(cuts[-1] - 1, match.start() - 12), match.start()):
             cuts.append(match.end())
     cuts.append(len(text))
-    spans = [(start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
+    spans = [(start, end) for start, end in pairwise(cuts)]
     return [(start, end) for start, end in spans if text[start:end].strip()]
 
 

@@ -29,10 +29,12 @@ class Token(NamedTuple):
 
 
 _TOKEN = re.compile(
-    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|"
+    r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
     r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
-    r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
+    r"|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<fence>\\?\\[()])"
     r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
     r"|(?P<command>\\[a-zA-Z]+)"
@@ -40,9 +42,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _OPERATORS = {
-    "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "∗": "*",
-    "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√", "±": "±",
-    "²": "²", "³": "³", "°": "°",
+    "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*",
+    "∗": "*", "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√",
+    "±": "±", "²": "²", "³": "³", "°": "°",
 }  # fmt: skip
 _RELATIONS = {
     "=": "=", "==": "=", "≈": "≈", "≃": "≈", "≅": "≈", "≐": "≈", "<": "<", ">": ">", "<=": "<=", ">=": ">=",
@@ -56,6 +58,7 @@ _COMMAND_RELATIONS = {
     "\\geq": ">=", "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=", "\\equiv": "≡",
 }  # fmt: skip
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8"}
+CLOSING = {"(": ")", "[": "]", "{": "}"}
 _LOOKAHEAD = 8
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
 _SEPARATORS = re.compile(r"[^\d.]")
@@ -134,3 +137,17 @@ def _is_power(match: re.Match[str], gap: int) -> bool:
         and (text[after].isdigit() or text[after] in "(-")
         and text.count("**", max(0, before - 40), before) % 2 == 0
     )
+
+
+def match_brackets(tokens: list[Token]) -> dict[int, int]:
+    """The position of the closing bracket of every opening one that has it."""
+    closing: dict[int, int] = {}
+    open_positions: list[int] = []
+    for position, token in enumerate(tokens):
+        if token.kind != PUNCTUATION:
+            continue
+        if token.text in CLOSING:
+            open_positions.append(position)
+        elif open_positions and CLOSING[tokens[open_positions[-1]].text] == token.text:
+            closing[open_positions.pop()] = position
+    return closing

@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
@@ -70,9 +76,7 @@ UNITS: dict[str, tuple[str, int]] = {
     for word in words.split()
 }
 # A single letter is a unit only when it stands apart from its number: "5 m", but "5m" may be a product.
-ATTACHED_UNITS = frozenset(
-    ["cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec", "secs", "mph", "kWh", "kph", "cents", "am", "pm"]
-)
+ATTACHED_UNITS = words("cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm")
 
 OPERATOR_WORDS = {
     "plus": "+",
@@ -81,21 +85,33 @@ OPERATOR_WORDS = {
     "mod": "mod",
     "modulo": "mod",
 }
-STOP_WORDS = frozenset(
-    ["is", "are", "was", "were", "be", "been", "being", "am", "equal", "equals", "equaling", "makes", "make", "making", "gives", "give", "giving", "gets", "get", "getting", "yields", "yield", "totals", "means", "mean", "becomes", "become", "came", "comes", "come", "amounts", "adds", "add", "added", "results", "result", "leaves", "leave", "leaving", "and", "or", "but", "so", "then", "thus", "hence", "therefore", "for", "in", "on", "at", "to", "from", "of", "with", "by", "into", "as", "than", "that", "which", "who", "whom", "this", "these", "those", "there", "here", "it", "its", "he", "she", "they", "we", "you", "his", "her", "their", "our", "your", "my", "if", "while", "when", "where", "because", "since", "although", "though", "however", "until", "before", "after", "during", "between", "have", "has", "had", "do", "does", "did", "will", "would", "can", "could", "should", "may", "might", "must", "plus", "minus", "times", "multiplied", "multiply", "divided", "divide", "subtracted", "subtract", "more", "less", "fewer", "greater", "mod", "modulo", "remainder", "not", "no", "let", "per", "about", "approximately", "roughly", "around", "nearly", "almost", "i"]
-)
-FILLERS = frozenset(
-    ["a", "an", "the", "total", "of", "exactly", "just", "only", "another", "about", "approximately", "approx", "roughly", "around", "nearly", "almost", "some", "additional", "now", "simply", "value", "sum", "result"]
-)
-APPROXIMATE_WORDS = frozenset(["about", "approximately", "approx", "roughly", "around", "nearly", "almost"])
+STOP_WORDS = words("""
+    is are was were be been being am equal equals equaling makes make making gives give giving gets get
+    getting yields yield totals means mean becomes become came comes come amounts adds add added results
+    result leaves leave leaving and or but so then thus hence therefore for in on at to from of with by
+    into as than that which who whom this these those there here it its he she they we you his her their
+    our your my if while when where because since although though however until before after during
+    between have has had do does did will would can could should may might must plus minus times
+    multiplied multiply divided divide subtracted subtract more less fewer greater mod modulo remainder
+    not no let per about approximately roughly around nearly almost i
+    """)
+FILLERS = words("""
+    a an the total of exactly just only another about approximately approx roughly around nearly almost
+    some additional now simply value sum result
+    """)
+APPROXIMATE_WORDS = words("about approximately approx roughly around nearly almost")
 # A number right after one of these is a name, as in "day 2" or "option 3".
-LABEL_WORDS = frozenset(
-    ["day", "days", "week", "month", "year", "hour", "minute", "step", "case", "option", "question", "problem", "part", "room", "house", "number", "no", "chapter", "page", "figure", "table", "equation", "round", "game", "test", "box", "bag", "team", "group", "level", "grade", "row", "column", "item", "person", "player", "section", "method", "scenario", "line", "age", "ages", "approach", "way", "stage", "phase", "trip", "quarter", "season", "set", "point", "class", "task", "example", "exercise", "rule", "condition", "statement", "lemma", "claim", "sample", "type", "plan"]
-)
+LABEL_WORDS = words("""
+    day days week month year hour minute step case option question problem part room house number no
+    chapter page figure table equation round game test box bag team group level grade row column item
+    person player section method scenario line age ages approach way stage phase trip quarter season set
+    point class task example exercise rule condition statement lemma claim sample type plan
+    """)
 # Words after which a calculation begins afresh: what stands before them does not change its value.
-CLEAN_WORDS = frozenset(
-    ["so", "thus", "therefore", "hence", "then", "since", "because", "that", "and", "but", "as", "get", "have", "know", "calculate", "find", "compute", "is", "are", "be", "equals", "gives", "now", "where", "means", "just", "also", "which", "we", "has", "had", "was", "were", "like", "using", "be"]
-)
+CLEAN_WORDS = words("""
+    so thus therefore hence then since because that and but as get have know calculate find compute is
+    are be equals gives now where means just also which we has had was were like using be
+    """)
 
 ABOUT_WORDS = re.compile(r"\b(?:approx\w*|about|roughly|around|nearly|almost|estimat\w+)\b", re.IGNORECASE)
 ROUNDING_WORDS = re.compile(
@@ -103,7 +119,8 @@ ROUNDING_WORDS = re.compile(
     re.IGNORECASE,
 )
 CORRECTION = re.compile(
-    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|made an? (?:\w+ )?(?:mistake|error)|"
+    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|"
+    r"made an? (?:\w+ )?(?:mistake|error)|"
     r"th(?:at|is)(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|a mistake|an error)|"
     r"not correct|incorrect|let me (?:re\w+|correct|fix|check|try)|"
     r"let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|correct|fix))\b|"

@@ -1,0 +1,131 @@
+"""Why a relation that does not hold may still not be an error: what the writing around it allows."""
+
+from __future__ import annotations
+
+import re
+
+from proofmill.filters.claims import judge
+from proofmill.filters.claims.nodes import Binary, Node, is_leaf
+from proofmill.filters.claims.rounding import ABOUT, ROUNDED
+from proofmill.filters.claims.scan import Chain, Member
+from proofmill.filters.claims.tokens import Token
+from proofmill.filters.claims.wording import ABOUT_WORDS, LABEL_WORDS, ROUNDING_WORDS, UNITS
+
+_DOUBT_BEFORE = re.compile(
+    r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|"
+    r"mistak\w+|wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*|impossible|is|does|was)\s{1,3}"
+    r"(?:that\s{1,3}|we\s{1,3}|the\s{1,3})?|\b(?:check|verify|test)\s(?:if|whether)\s[^.]{0,20})[\\(\[$\s]{0,4}\Z",
+    re.IGNORECASE,
+)
+_QUESTION_LEAD = frozenset({"is", "does", "was"})
+_DOUBT_AFTER = re.compile(
+    r"\?|≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|"
+    r"the same|match|work)|incorrect|wrong|contradict\w*|impossible|invalid|(?:does|is)(?:n['’]t| not)\b|"
+    r"not \d|cannot|can['’]t|fails|no solution|mistake|absurd)",
+    re.IGNORECASE,
+)
+SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
+_CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
+
+
+class Doubts:
+    """What speaks for another meaning of a link, each as a reason in words, empty where nothing does.
+
+    Args:
+        text: the step.
+        tokens: its tokens.
+    """
+
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        self.text, self.tokens = text, tokens
+
+    def other_meaning(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
+        """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
+        left, right = chain.members[index].node, chain.members[index + 1].node
+        if is_leaf(left):
+            reason = self._leaf_doubt(chain, index)
+            if reason:
+                return reason
+        if judge.is_share_of_whole(left, comparison.right) and index == 0:
+            return "a share of a whole"
+        if self.mixes_units(left, right):
+            return "units outside the table"
+        return ""
+
+    def _leaf_doubt(self, chain: Chain, index: int) -> str:
+        left, right = chain.members[index], chain.members[index + 1]
+        if self._converts(left.node, right.node):
+            return ""
+        if judge.has_unit(left.node):
+            return "a number with its unit, not a calculation"
+        if index == 0 and (not chain.clean or is_leaf(right.node)):
+            return "a label, not a calculation"
+        return "a number and a quantity" if is_leaf(right.node) and judge.has_unit(right.node) else ""
+
+    def _converts(self, left: Node, right: Node) -> bool:
+        """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
+        units = [judge.known_units(node)[:1] for node in (left, right)]
+        return (
+            is_leaf(right)
+            and all(units)
+            and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
+            and UNITS[units[0][0]] != UNITS[units[1][0]]
+        )
+
+    def mixes_units(self, left: Node, right: Node) -> bool:
+        """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
+        units = {UNITS[word] for node in (left, right) for word in judge.known_units(node)}
+        multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
+        counts = any(dimension == "count" for dimension, _ in units)
+        same_kind = len({dimension for dimension, _ in units}) < len(units)
+        is_conversion = is_leaf(left) and is_leaf(right)
+        return (counts or same_kind) and not multiplies and not is_conversion
+
+    def unclear(self, chain: Chain, index: int) -> str:
+        """The link may be part of something larger."""
+        if index == 0 and (chain.joined or self._is_label(chain.members[0].first)):
+            return "part of a larger side"
+        if index == 0 and not chain.clean and chain.relations[0].prose:
+            return "the words before it may change its value"
+        if index == len(chain.relations) - 1 and chain.trailing:
+            return "the words after it may change its value"
+        if self._preceded_by_quantity(chain, index):
+            return "the words before it may change its value"
+        return ""
+
+    def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
+        """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
+        first = chain.members[0].first
+        word = self.tokens[first - 1].text.lower() if first else ""
+        return index == 0 and (
+            word in ("than", "over", "mod", "base") or (chain.behind and word in ("of", "by", "times"))
+        )
+
+    def doubted(self, chain: Chain, index: int) -> str:
+        """The words around the link suppose or deny it."""
+        start = self.tokens[chain.members[index].first].start
+        end = self.tokens[chain.members[index + 1].last - 1].end
+        before = self.text[max(0, start - 40) : start]
+        match = _DOUBT_BEFORE.search(before)
+        if match and match.group().split()[0].lower() not in _QUESTION_LEAD:
+            return "a supposition or negation"
+        after = self.text[end : end + 120]
+        stop = SENTENCE_END.search(after)
+        sentence = after[: stop.end()] if stop else after
+        if _DOUBT_AFTER.search(sentence):
+            return "doubted by the trace itself"
+        if _CLOCK.search(self.text[start : end + 4]):
+            return "a time of day"
+        return ""
+
+    def about(self, left: Member, right: Member) -> str:
+        """Whether the words around a link call it approximate or rounded."""
+        start = max(0, self.tokens[left.first].start - 60)
+        end = min(len(self.text), self.tokens[right.last - 1].end + 80)
+        if ABOUT_WORDS.search(self.text, start, end):
+            return ABOUT
+        return ROUNDED if ROUNDING_WORDS.search(self.text, start, end) else ""
+
+    def _is_label(self, position: int) -> bool:
+        """Whether the number at `position` is a name: `day 2`, `step 4`."""
+        return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS

@@ -1,0 +1,48 @@
+"""Read the signs behind an operand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proofmill.filters.claims.nodes import Binary, Node, Number, Unary
+from proofmill.filters.claims.tokens import NUMBER, TIGHT, WORD, Token
+
+if TYPE_CHECKING:
+    from proofmill.filters.claims.grammar import Parser
+
+
+def postfix(parser: Parser, node: Node) -> Node | None:
+    """`node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
+    token = parser.token
+    if token.text == "!" and token.gap == TIGHT and parser.peek().kind != WORD:
+        parser.position += 1
+        return Unary("!", node)
+    if token.text in ("²", "³") and token.gap == TIGHT:
+        parser.position += 1
+        return Binary("^", node, Number(2 if token.text == "²" else 3))
+    if token.text == "°":
+        parser.position += 1
+        return Unary("°", node)
+    if _is_percent_sign(parser, token):
+        parser.position += 1
+        return Unary("%", node)
+    if token.text == "^" and _is_degree(parser):
+        return Unary("°", node)
+    return None
+
+
+def _is_percent_sign(parser: Parser, token: Token) -> bool:
+    if token.kind == WORD:
+        return token.text.lower() == "percent"
+    is_modulo = token.gap != TIGHT and (parser.peek().kind == NUMBER or parser.peek().text == "(")
+    return token.text == "%" and not is_modulo
+
+
+def _is_degree(parser: Parser) -> bool:
+    if parser.peek().text == "\\circ":
+        parser.position += 2
+        return True
+    if parser.peek().text == "{" and parser.peek(2).text == "\\circ" and parser.peek(3).text == "}":
+        parser.position += 4
+        return True
+    return False
