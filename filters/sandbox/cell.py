@@ -42,14 +42,16 @@ class Template:
     missing: frozenset[str] = frozenset()
 
 
-def _namespaces(_template: Template, _job: Mapping[str, Any]) -> None:
-    kernel.unshare(
-        kernel.CLONE_NEWNS
-        | kernel.CLONE_NEWNET
-        | kernel.CLONE_NEWIPC
-        | kernel.CLONE_NEWUTS
-        | kernel.CLONE_NEWCGROUP
-    )
+def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
+    """Its own mounts, ipc objects and names. The net namespace is the zygote's, empty and cut off.
+
+    A fresh one costs more than all else together, and without `socket` nothing can be left in it; where
+    that does not hold, the child gets its own.
+    """
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
+    if job["subprocesses"] or "seccomp" in template.missing:
+        flags |= kernel.CLONE_NEWNET
+    kernel.unshare(flags)
 
 
 def _scratch(_template: Template, job: Mapping[str, Any]) -> None:
@@ -85,8 +87,8 @@ def _user(template: Template, _job: Mapping[str, Any]) -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
 
 
-def _capabilities(_template: Template, _job: Mapping[str, Any]) -> None:
-    kernel.drop_capabilities()
+def _capabilities(_template: Template, job: Mapping[str, Any]) -> None:
+    kernel.drop_capabilities(bounding=bool(job["subprocesses"]))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 

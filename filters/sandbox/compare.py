@@ -89,6 +89,21 @@ def _number_matches(expected: Any, node: wire.Node) -> bool:
     return node is not None and not isinstance(node, str) and numbers_equal(node, expected)
 
 
+def is_near(node: wire.Node, value: float, distance: float, closed: bool) -> bool:
+    """Whether the encoded number is less than `distance` (at most, if `closed`) away from `value`."""
+    if isinstance(node, list):
+        if node[:1] not in (["i"], ["f"]):
+            return False
+        node = wire.Decoder(max_nodes=8).decode(node)
+    if not isinstance(node, int | float):
+        return False
+    try:
+        gap = abs(node - value)
+    except OverflowError:
+        return False
+    return gap <= distance if closed else gap < distance
+
+
 def _unordered_matches(expected: Any, tag: str, items: list[wire.Node]) -> bool:
     seen = set()
     for item in items:

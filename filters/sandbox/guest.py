@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import random
 import site
 import sys
 
@@ -25,6 +24,7 @@ def warm_up() -> None:
     for name in _WARM:
         importlib.import_module(name)
     site.setquit()  # `exit()` is part of the language for those who write scripts; -S leaves it out
+    os.environ.update(HOME="/tmp", PATH="/usr/bin:/bin", OPENBLAS_NUM_THREADS="1")  # noqa: S108
     sys.set_int_max_str_digits(4300)
 
 
@@ -37,8 +37,6 @@ def main(fd: int) -> None:
     """Take the job from the channel and do it; the caller ends the process afterwards."""
     channel = link.Link(fd)
     channel.send(link.READY, None)
-    random.seed(0)  # a verdict must not depend on luck; the fork has just seeded it anew
-    os.environ.update(HOME="/tmp", PATH="/usr/bin:/bin", OPENBLAS_NUM_THREADS="1")  # noqa: S108
     _, job = channel.receive()
     roles = {"serve": candidate.serve, "program": candidate.run_program, "examine": examiner.examine}
     roles[job["role"]](channel, job)

@@ -40,6 +40,7 @@ NR_MOUNT_SETATTR = 442
 NR_LANDLOCK_CREATE, NR_LANDLOCK_ADD, NR_LANDLOCK_RESTRICT = 444, 445, 446
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_interpreter = ctypes.PyDLL(None, use_errno=True)  # calls that keep the interpreter's lock
 
 
 def _check(result: int, call: str) -> int:
@@ -63,6 +64,14 @@ def unshare(flags: int) -> None:
 def setns(fd: int, flags: int) -> None:
     """Enter the namespaces that `fd` refers to."""
     _check(_libc.setns(fd, ctypes.c_int(flags)), "setns")
+
+
+def fork() -> int:
+    """fork(2) without Python's own after-fork work, which a process of one thread does not need.
+
+    It would touch hundreds of pages, each of which the kernel then has to copy.
+    """
+    return _check(_interpreter.fork(), "fork")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
@@ -104,9 +113,9 @@ def prctl(option: int, value: int = 0, third: int = 0) -> None:
     )
 
 
-def drop_capabilities() -> None:
-    """Empty every capability set, the bounding set too."""
-    for capability in range(64):
+def drop_capabilities(*, bounding: bool) -> None:
+    """Empty every capability set; the bounding set too, which only matters to what is exec'ed later."""
+    for capability in range(64 if bounding else 0):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError as error:

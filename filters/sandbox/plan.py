@@ -1,52 +1,26 @@
 """Reads a problem's tests and decides what is evaluated where, so that no expected value enters the jail.
 
-Tests come with a data set: they are parsed here, never run here. An assertion of the form
-`assert CALL == LITERAL` (or bare, `not`, `is None`) needs one jail: the call is evaluated inside, and
-the typed answer is compared outside. Everything else is run in a second jail, with stand-ins for what
-the solution defines.
+Tests come with a data set: they are parsed here, never run here. Where every assertion is of the form
+`assert CALL == LITERAL` (or bare, `not`, `is None`, `abs(CALL - LITERAL) < LITERAL`), one jail is
+enough: the calls are evaluated inside, and the typed answers are compared outside. Everything else is
+run in a second jail, with stand-ins for what the solution defines.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
 import functools
 import symtable
 from dataclasses import dataclass
-from typing import Any
 
-from proofmill.filters.sandbox import compare, wire
+from proofmill.filters.sandbox import checks
+from proofmill.filters.sandbox.checks import Check
 
 MAX_TEST_CHARS = 1 << 20
-_BUILTIN_NAMES = frozenset(dir(builtins))
-_SINGLETONS = (None, True, False)
 
 
 class BadTestError(ValueError):
     """A test of the problem can't be read: the problem's fault, never the trace's."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One assertion whose expected value is a literal.
-
-    Attributes:
-        source: the expression evaluated in the solution's jail.
-        relation: `==`, `is`, `true` or `false`.
-        expected: the literal for `==` and `is`.
-    """
-
-    source: str
-    relation: str
-    expected: Any = None
-
-    def holds(self, node: wire.Node) -> bool:
-        """Whether the encoded answer satisfies the assertion."""
-        if self.relation == "==":
-            return compare.matches(self.expected, node)
-        if self.relation == "is":
-            return type(node) is type(self.expected) and node == self.expected
-        return compare.truth(node) is (self.relation == "true")
 
 
 @dataclass(frozen=True)
@@ -81,14 +55,16 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
         names = frozenset().union(*(_free_names(source) for source in (*tests, test)))
         own = _bound_by(setup)
         under_test = frozenset({entry_point} - {""}) or _tested_builtins(tests)
-        trusted = (own | _BUILTIN_NAMES) - under_test
-        checks = [_check(source, trusted) for source in tests]
+        trusted = (own | checks.BUILTIN_NAMES) - under_test
+        found: list[Check | None] = [_check(source, trusted) for source in tests]
+        if test.strip():
+            found += checks.read_function(test, entry_point) or [None]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
-    single = not test and "*" not in own and None not in checks
-    wanted = (names - _BUILTIN_NAMES) | under_test
-    kept = tuple(check for check in checks if check) if single else ()
-    return Plan(tests, kept, tuple(sorted(wanted)), under_test, len(tests) + _assertions(test))
+    wanted = (names - checks.BUILTIN_NAMES) | under_test
+    simple = () if None in found or "*" in own else tuple(check for check in found if check)
+    total = len(simple) or len(tests) + _assertions(test)
+    return Plan(tests, simple, tuple(sorted(wanted)), under_test, total)
 
 
 def _assertions(test: str) -> int:
@@ -130,63 +106,18 @@ def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
     """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
     found: set[str] = set()
     for source in tests:
-        if not _free_names(source) - _BUILTIN_NAMES:
+        if not _free_names(source) - checks.BUILTIN_NAMES:
             found |= {
                 root
                 for node in ast.walk(ast.parse(source))
-                if isinstance(node, ast.Assert) and (root := _root(_sides(node.test)[0])) is not None
+                if isinstance(node, ast.Assert)
+                and (root := checks.root(checks.sides(node.test)[0])) is not None
             }
     return frozenset(found)
 
 
-def _root(node: ast.expr) -> str | None:
-    """The name that a chain of calls, attributes and indices starts from."""
-    while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _sides(node: ast.expr) -> tuple[ast.expr, ast.expr | None]:
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        return node.left, node.comparators[0]
-    return node, None
-
-
 def _check(source: str, trusted: frozenset[str]) -> Check | None:
-    """The single-jail form of one test, or None where it has none."""
     body = ast.parse(source).body
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None
-    test = body[0].test
-    left, right = _sides(test)
-    if right is None:
-        negated = isinstance(left, ast.UnaryOp) and isinstance(left.op, ast.Not)
-        asked = left.operand if isinstance(left, ast.UnaryOp) and negated else left
-        return _remote(asked, trusted, "false" if negated else "true")
-    operator = test.ops[0] if isinstance(test, ast.Compare) else None
-    if isinstance(operator, ast.Eq):
-        return _equality(left, right, trusted) or _equality(right, left, trusted)
-    if isinstance(operator, ast.Is) and isinstance(right, ast.Constant) and right.value in _SINGLETONS:
-        return _remote(left, trusted, "is", right.value)
-    return None
-
-
-def _equality(asked: ast.expr, literal: ast.expr, trusted: frozenset[str]) -> Check | None:
-    try:
-        expected = ast.literal_eval(literal)
-    except (ValueError, TypeError):
-        return None
-    if not _plain(expected):
-        return None
-    return _remote(asked, trusted, "==", expected)
-
-
-def _plain(value: Any) -> bool:
-    return not isinstance(value, type(...))
-
-
-def _remote(node: ast.expr, trusted: frozenset[str], relation: str, expected: Any = None) -> Check | None:
-    root = _root(node)
-    if root is None or root in trusted or isinstance(node, ast.Name):
-        return None
-    return Check(ast.unparse(node), relation, expected)
+    return checks.read(body[0].test, trusted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
 
 from proofmill.filters.sandbox import kernel
 
@@ -74,7 +75,7 @@ _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* bit, time namespaces too
 _NEWEST = 450  # calls younger than this filter answer ENOSYS, so that C libraries fall back
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is a terminal, its size, FIONREAD, flags
 _PRCTLS = (15, 16, 0x53564D41)  # thread names and the names of memory areas
-_LOAD, _JEQ, _JSET, _JGE, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x06, 0x54
+_LOAD, _JEQ, _JSET, _JGE, _JGT, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x25, 0x06, 0x54
 
 
 def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
@@ -83,6 +84,17 @@ def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
 
 def _argument(index: int, high: bool = False) -> bytes:
     return _op(_LOAD, 16 + 8 * index + (4 if high else 0))
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """The numbers as runs without gaps, first and last; a short program is compiled faster at every run."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(number for number in numbers if number >= 0):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs
 
 
 def _clone_rule(subprocesses: bool) -> list[bytes]:
@@ -116,8 +128,8 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
     column = 0 if machine == kernel.X86_64 else 1
     code = [_op(_LOAD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RETURN, KILL), _op(_LOAD, 0)]
     names = _ALWAYS | (_SUBPROCESS if subprocesses else {})
-    for number in sorted(numbers[column] for numbers in names.values() if numbers[column] >= 0):
-        code += [_op(_JEQ, number, 0, 1), _op(_RETURN, ALLOW)]
+    for first, last in _ranges(numbers[column] for numbers in names.values()):
+        code += [_op(_JGE, first, 0, 2), _op(_JGT, last, 1, 0), _op(_RETURN, ALLOW)]
     rules = {
         "clone": _clone_rule(subprocesses),
         "clone3": [_op(_RETURN, UNKNOWN)],  # its flags are out of a filter's sight

@@ -13,6 +13,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -178,7 +179,7 @@ class Zygote:
         stdin, stdout = streams or (self._null, self._null)
         try:
             self._fresh_pid_namespace()
-            pid = os.fork()
+            pid = kernel.fork()
         except OSError as error:
             self._report(status, {"fault": f"fork: {error}"})
             return
@@ -217,7 +218,10 @@ class Zygote:
         _, status, usage = os.wait4(run.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
-        self._report(run.status_fd, {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024, "late": run.out_of_time})
+        self._report(
+            run.status_fd,
+            {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024, "late": run.out_of_time},
+        )
 
     def _report(self, status: int, record: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the parent may have lost interest in this run
@@ -267,6 +271,7 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
         failed["root"] = str(error)
     sys.path.extend(options["packages"])
     template = _template(failed, readable, second, base)
+    random.seed(0)  # a verdict must not depend on luck; children inherit this state
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules
     failed |= _probe_child(template)
