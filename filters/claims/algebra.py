@@ -73,13 +73,13 @@ class Algebra:
             return (
                 None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
             )
-        if context.transforms and unknowns_of(left) == unknowns_of(right):
+        if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
             return "identity", Finding(REFUTED, f"{context.text}: {_counterexample(left, right, unknowns)}")
         return self._equation(Equation(left, right, unknowns, context.text, context.step), context)
 
     def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
         finding = self._substituted(equation) or self._follows(equation, context)
-        if not context.supposed:
+        if not context.supposed and not context.ambiguous:
             self.equations.append(equation)
             del self.equations[:-_RECENT]
         return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
@@ -152,6 +152,7 @@ class Context(NamedTuple):
         cases: the sentence lists alternatives.
         doubted: the words around it take it back.
         transforms: an earlier link of its chain is an identity.
+        ambiguous: the sides may be read in more than one way.
     """
 
     text: str
@@ -160,13 +161,17 @@ class Context(NamedTuple):
     cases: bool
     doubted: bool
     transforms: bool
+    ambiguous: bool
 
 
-def context_of(before: str, sentence: str, text: str, step: int, doubted: bool, transforms: bool) -> Context:
-    """The context of a link from the words before it in its sentence, and the sentence."""
-    return Context(
-        text, step, bool(_DEFINES.search(before)), bool(_CASES.search(sentence)), doubted, transforms
-    )
+def is_supposed(before: str) -> bool:
+    """Whether the words before a link, in its sentence, make it a definition or a supposition."""
+    return bool(_DEFINES.search(before))
+
+
+def lists_cases(sentence: str) -> bool:
+    """Whether a sentence names alternatives."""
+    return bool(_CASES.search(sentence))
 
 
 def unknowns_of(node: Node) -> frozenset[str]:

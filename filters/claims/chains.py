@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.algebra import Algebra, context_of, is_symbolic
+from proofmill.filters.claims.algebra import Algebra, Context, is_supposed, is_symbolic, lists_cases
 from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate, is_leaf
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
@@ -160,13 +160,14 @@ class StepJudge:
             return None
         start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
         before = SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
-        context = context_of(
-            before,
-            before + self.text[start : end + 60],
-            self._span(chain, index),
-            self.step,
-            bool(self.doubts.doubted(chain, index)),
-            self._transforms,
+        context = Context(
+            text=self._span(chain, index),
+            step=self.step,
+            supposed=is_supposed(before),
+            cases=lists_cases(before + self.text[start : end + 60]),
+            doubted=bool(self.doubts.doubted(chain, index)),
+            transforms=self._transforms,
+            ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
         )
         judged = self.facts.algebra.judge(left.node, right.node, context)
         if judged is None:
@@ -204,12 +205,22 @@ class StepJudge:
             return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
         return first
 
-    def _read_loosely(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
+    def _loose_parser(self) -> Parser:
         if self._loose is None:
             self._loose = Parser(self.tokens, loose=True)
+        return self._loose
+
+    def _is_ambiguous(self, member: Member) -> bool:
+        """Whether the loose reading differs, or a percentage stands where it may mean more than its value."""
+        if any(is_percent(part) for part in judge.walk(member.node)):
+            return True
+        parsed = self._loose_parser().parse(member.first)
+        return parsed is not None and parsed[0] != member.node
+
+    def _read_loosely(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
         sides = []
         for member in (left, right):
-            parsed = self._loose.parse(member.first)
+            parsed = self._loose_parser().parse(member.first)
             if parsed is None or not judge.is_numeric(parsed[0]):
                 return None
             sides.append(parsed[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.nodes import Binary, Node, is_leaf
+from proofmill.filters.claims.nodes import Binary, Node, Number, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, ROUNDED
 from proofmill.filters.claims.scan import Chain, Member
 from proofmill.filters.claims.tokens import Token
@@ -89,14 +89,32 @@ class Doubts:
             return "the words before it may change its value"
         if index == len(chain.relations) - 1 and chain.trailing:
             return "the words after it may change its value"
-        if self._preceded_by_quantity(chain, index):
+        if self._preceded_by_quantity(chain, index) or self._names_quantity(chain, index):
             return "the words before it may change its value"
         return ""
+
+    def _names_quantity(self, chain: Chain, index: int) -> bool:
+        """`20% is $14 + $42`, `20 is 2 * 20`: in words, a number may name what is computed from it."""
+        left, right = chain.members[index], chain.members[index + 1]
+        if not chain.relations[index].prose:
+            return False
+        if is_percent(left.node) or _is_share(left.node):
+            return True
+        if not is_leaf(left.node):
+            return False
+        lead = self.tokens[left.last].text == ","
+        used = [part.value for part in judge.walk(right.node) if isinstance(part, Number)]
+        return not lead or any(
+            part.value in used for part in judge.walk(left.node) if isinstance(part, Number)
+        )
 
     def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
         """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
         first = chain.members[0].first
         word = self.tokens[first - 1].text.lower() if first else ""
+        inside = self.tokens[chain.members[index].first : chain.members[index].last]
+        if not chain.relations[index].prose and any(token.text == "than" for token in inside):
+            return True  # "4 less than 12 * 2 = 24"
         return index == 0 and (
             word in ("than", "over", "mod", "base") or (chain.behind and word in ("of", "by", "times"))
         )
@@ -129,3 +147,8 @@ class Doubts:
     def _is_label(self, position: int) -> bool:
         """Whether the number at `position` is a name: `day 2`, `step 4`."""
         return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS
+
+
+def _is_share(node: Node) -> bool:
+    """`3/4` with or without a unit."""
+    return isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)

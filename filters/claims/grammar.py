@@ -22,6 +22,7 @@ from proofmill.filters.claims.tokens import (
     NUMBER,
     OPERATOR,
     PUNCTUATION,
+    RELATION,
     TIGHT,
     WORD,
     Token,
@@ -42,6 +43,7 @@ class Parser:
     Args:
         tokens: the step's tokens, `END` last.
         loose: read what is ambiguous the other way: `half of 3 + 5` as half of 8, `1/2(3)` as 1/(2·3),
+            `6 / 1/2` as 12, `4 million` as 4,
             `-2^2` as 4, `4 more than 2` as 4, a bracket apart from its number as a remark or as a factor.
     """
 
@@ -144,7 +146,7 @@ class Parser:
         if word in OPERATOR_WORDS:
             self.position += 1
             return OPERATOR_WORDS[word], _INFIX[OPERATOR_WORDS[word]]
-        if word == "of" and is_share(left):
+        if word == "of" and is_share(left) and not (self.loose and self._is_result()):
             self.position += 1
             return "*", SUM - 5 if self.loose else PRODUCT
         if word in ("multiplied", "divided") and self.peek().text == "by":
@@ -181,8 +183,11 @@ class Parser:
             return False
         if self.token.gap == TIGHT:
             return True
-        result = self.start > 0 and self.position == self.start + 1
-        return result == self.loose
+        return (self._is_result() and self.position == self.start + 1) == self.loose
+
+    def _is_result(self) -> bool:
+        """Whether the expression at hand stands behind a relation sign."""
+        return self.start > 0 and self.tokens[self.start - 1].kind == RELATION
 
     def _words_as_operand(self) -> Opaque | None:
         """A quantity named in words, as in `5 * number of boxes`."""

@@ -117,7 +117,17 @@ def equate(left: Node, right: Node, about: str) -> Comparison:
             return other._replace(note=_NOTES[reading.percent if reading.units is None else "units"])
         if other.outcome == UNDECIDED and best.outcome == DIFFERS:
             best = other
+    if best.outcome == DIFFERS and _in_cents(left, right, plain):
+        return plain._replace(outcome=AGREES, note="in cents: ")
     return best if best.outcome == UNDECIDED else plain
+
+
+def _in_cents(left: Node, right: Node, comparison: Comparison) -> bool:
+    """`$2.50 - $2.24 = 26 cents`: the sign of the currency is not part of the tree."""
+    if not any(UNITS[word] == ("money", 1) for node in (left, right) for word in known_units(node)):
+        return False
+    first, second = Fraction(comparison.left), Fraction(comparison.right)
+    return first * 100 == second or second * 100 == first
 
 
 def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comparison:

@@ -20,17 +20,19 @@ def number(parser: Parser, token: Token) -> Node | None:
     parser.position += 1
     if len(token.text) > _MAX_DIGITS:
         return Opaque("too long")
+    if token.text[0] == "0" and token.text[1:2].isdigit():
+        return Opaque("a code or a time of day")
     node = literal(token.text)
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         return _in_base(parser, token.text)
     if parser.token.text.lower() in SCALE_WORDS:
         return scaled(parser, node)
-    return _mixed(parser, node)
+    return _divisor(parser, node) if parser.loose else _mixed(parser, node)
 
 
 def scaled(parser: Parser, node: Number) -> Node:
     """`node` times the scale word at this position."""
-    factor = SCALE_WORDS[parser.token.text.lower()]
+    factor = 1 if parser.loose else SCALE_WORDS[parser.token.text.lower()]
     parser.position += 1
     return Number(node.value * factor, max(0, node.places - len(str(factor)) + 1))
 
@@ -51,7 +53,7 @@ def _in_base(parser: Parser, digits: str) -> Node:
 
 def _mixed(parser: Parser, node: Number) -> Node:
     """`2 1/2`, `2½` and `2\\frac{1}{2}`: a whole number and its fraction."""
-    if not isinstance(node.value, int) or node.value == 0 or parser.loose:
+    if not isinstance(node.value, int) or node.value == 0:
         return node
     begin, depth = parser.position, parser.depth
     share = _proper_fraction(parser)
@@ -60,6 +62,23 @@ def _mixed(parser: Parser, node: Number) -> Node:
         parser.position = begin
         return node
     return Number(node.value + share)
+
+
+def _divisor(parser: Parser, node: Number) -> Node:
+    """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
+    before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
+    slash, under = parser.token, parser.peek()
+    if (
+        before != "/"
+        or slash.text != "/"
+        or slash.gap != TIGHT
+        or not (under.text.isdigit() and under.gap == TIGHT)
+    ):
+        return node
+    if len(under.text) > _MAX_DIGITS or int(under.text) == 0:
+        return node
+    parser.position += 2
+    return Number(Fraction(node.value) / int(under.text))
 
 
 def _proper_fraction(parser: Parser) -> Fraction | None:

@@ -67,6 +67,10 @@ def _number_words(parser: Parser) -> Node | None:
     parser.position += 1
     begin = parser.position
     parser.take("-")
+    fraction = FRACTION_WORDS.get(parser.token.text.lower())
+    if fraction is not None and parser.tokens[parser.position - 1].text == "-" and value < 20:
+        parser.position += 1
+        return Number(value * fraction)
     ones = NUMBER_WORDS.get(parser.token.text.lower(), 0)
     if value >= 20 and value % 10 == 0 and 0 < ones < 10:
         value += ones
@@ -100,7 +104,9 @@ def _phrase(parser: Parser, word: str) -> Node | None:
     node = None
     if word in AGGREGATES and parser.peek().text in AGGREGATES[word]:
         parser.position += 2
-        node = _aggregate(word, parser.list_of((",", "and")))
+        arguments = parser.list_of((",", "and"))
+        listed = parser.tokens[begin : parser.position]
+        node = _aggregate(word, arguments) if any(token.text == "and" for token in listed) else None
     elif word in _VERBS:
         node = _verb(parser, *_VERBS[word])
     elif word in _ROOTS:

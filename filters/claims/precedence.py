@@ -2,7 +2,7 @@
 
 SUM = 10
 PRODUCT = 20
-IMPLIED = 22  # 2(3 + 4)
+IMPLIED = PRODUCT  # 2(3 + 4)
 NEGATION = 25
 TIGHT_IMPLIED = 27  # the loose reading of 1/2(3)
 POWER = 40

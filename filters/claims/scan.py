@@ -189,11 +189,19 @@ class Scanner:
         if position == 0:
             return False
         token, before = self.tokens[position], self.tokens[position - 1]
+        if token.text in ("+", "-") and token.gap != FENCED and before.kind == WORD:
+            return before.text.lower() not in CLEAN_WORDS
+        if (
+            before.text == ","
+            and token.gap == TIGHT == before.gap
+            and self.tokens[position - 2].kind == NUMBER
+        ):
+            return True  # 160,0000: a number written wrongly
         if before.text in ("+", "*", "/", "^", "_", "√", "±", "mod", "\\pm", "\\frac", "\\sqrt", "|"):
             return token.gap != FENCED
         if before.text in ("-", "%", "!", "°"):
             return not self._is_bullet(position - 1)
-        if before.kind == NUMBER:
+        if before.kind == NUMBER or before.text[:1].isdigit():
             return token.gap != FENCED
         return before.text in (")", "}", "]") and token.gap == 0
 
@@ -278,4 +286,4 @@ def _computes(left: Node, relation: Relation, right: Node) -> bool:
     """Whether a relation in words joins a calculation to its result: `5, we get x` does not."""
     if not relation.prose or relation.sign in ("<", ">", "<=", ">="):
         return True
-    return not is_leaf(left) or (not is_leaf(right) and not isinstance(right, Symbol | Opaque))
+    return not isinstance(right, Symbol | Opaque) and not (is_leaf(left) and is_leaf(right))

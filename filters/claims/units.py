@@ -10,7 +10,7 @@ from proofmill.filters.claims.wording import ATTACHED_UNITS, NUMBER_WORDS, STOP_
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 12
-_ORDINAL = re.compile(r"(?:st|nd|rd|th|s)\Z")
+_ORDINAL = re.compile(r"(?:st|nd|rd|th)\Z")
 _NOT_NOUNS = STOP_WORDS | NUMBER_WORDS.keys()
 _LETTERS = frozenset("mglLsh")
 
@@ -28,7 +28,7 @@ def read_unit(tokens: list[Token], position: int, closing: dict[int, int]) -> Un
     """The unit at `position`, at most five words; the same position where there is none."""
     token = tokens[position]
     if token.kind == WORD and token.gap == TIGHT and _ORDINAL.match(token.text):
-        return Unit(position + 1, opaque=token.text != "s")
+        return Unit(position + 1, opaque=True)
     return _Reader(tokens, position, closing).read()
 
 
@@ -75,7 +75,7 @@ class _Reader:
         if word == "of" and self.words and is_noun_next:
             self.position += 1
             return True
-        if word.lower() in STOP_WORDS or not self._is_noun(token, following):
+        if word.lower() in _NOT_NOUNS or not self._is_noun(token, following):
             return False
         self._add([word])
         self.position += 1

@@ -1,0 +1,228 @@
+"""Figures of the exact claim checks, beside a bare regular expression: `python bench_claims.py DATA_FOLDER`.
+
+Prints, for what the folder holds: false alarms on solutions labelled right with the upper 95 % bound
+(Clopper-Pearson), the share of labelled wrong steps hit, how often one changed result is found, how fast
+traces are read, and the false alarms themselves. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, Claim, check
+from proofmill.filters.verdicts import Problem
+
+_MARK = re.compile(r"<<[^<>]*>>")
+_BARE = re.compile(
+    r"(?<![\d.])(\d[\d,]*\.?\d*)\s*([-+*/×])\s*\$?(\d[\d,]*\.?\d*)\s*=\s*\$?(\d[\d,]*\.?\d*)(?![\d*/+-])"
+)
+_RESULT = re.compile(r"(=\s*\$?\s*)(\d[\d,]*(?:\.\d+)?)")
+_PROSE_RESULT = re.compile(r"(\b(?:is|equals|leaves|gives|makes)\s+\$?)(\d[\d,]*(?:\.\d+)?)")
+
+
+def upper_bound(hits: int, trials: int, confidence: float = 0.95) -> float:
+    """The one-sided Clopper-Pearson upper bound of a rate, by bisection of the binomial tail."""
+    low, high = hits / trials, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _tail(hits, trials, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def _tail(hits: int, trials: int, rate: float) -> float:
+    total, term = 0.0, (1 - rate) ** trials
+    for k in range(hits + 1):
+        total += term
+        term *= (trials - k) / (k + 1) * rate / (1 - rate)
+    return total
+
+
+def bare_refutes(text: str) -> bool:
+    """The peer: a plain `a op b = c` that does not hold, by a regular expression."""
+    operations: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+        "+": lambda a, b: a + b,
+        "-": lambda a, b: a - b,
+        "*": lambda a, b: a * b,
+        "×": lambda a, b: a * b,
+        "/": lambda a, b: a / b if b else Fraction(0),
+    }
+    for first, operator, second, stated in _BARE.findall(text):
+        try:
+            a, b, c = (Fraction(number.replace(",", "").rstrip(".")) for number in (first, second, stated))
+        except ValueError:
+            continue
+        if operations[operator](a, b) != c:
+            return True
+    return False
+
+
+def refuted(claims: Sequence[Claim]) -> list[Claim]:
+    """The refuted claims among all."""
+    return [claim for claim in claims if claim.status == REFUTED]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+def report_processbench(path: Path) -> None:
+    """False alarms and labels hit on solutions with a labelled first wrong step."""
+    rows = json.loads(path.read_text())
+    judged = [(row, refuted(check(Problem("math", row["problem"]), steps=row["steps"]))) for row in rows]
+    right = [(row, claims) for row, claims in judged if row["label"] == -1]
+    wrong = [(row, claims) for row, claims in judged if row["label"] != -1]
+    alarms = [(row, claims) for row, claims in right if claims]
+    hits = sum(any(claim.step == row["label"] for claim in claims) for row, claims in wrong)
+    bare_alarms = sum(any(map(bare_refutes, row["steps"])) for row, _ in right)
+    bare_hits = sum(bare_refutes(row["steps"][row["label"]]) for row, _ in wrong)
+    bound, bare_bound = upper_bound(len(alarms), len(right)), upper_bound(bare_alarms, len(right))
+    say(f"{path.name}: {len(right)} solutions labelled right, {len(wrong)} with a wrong step")
+    say(f"  claims: {len(alarms)} false alarms (upper 95 % bound {bound:.2%}), {hits} labels hit")
+    say(f"  regex:  {bare_alarms} false alarms (upper 95 % bound {bare_bound:.2%}), {bare_hits} labels hit")
+    for row, claims in alarms:
+        say(f"    {row['id']}: " + "; ".join(claim.evidence for claim in claims))
+
+
+def change(text: str, pattern: re.Pattern[str], rng: random.Random) -> tuple[str, int] | None:
+    """`text` with one number behind `pattern` changed, and where; None where there is none."""
+    found = list(pattern.finditer(text))
+    if not found:
+        return None
+    match = rng.choice(found)
+    old = match.group(2).rstrip(",")
+    places = len(old.partition(".")[2])
+    value = Fraction(old.replace(",", "")) + rng.choice([-10, -3, -2, -1, 1, 2, 3, 10])
+    new = f"{abs(float(value)) if value else 7:.{places}f}"
+    return text[: match.start(2)] + new + text[match.start(2) + len(old) :], match.start(2)
+
+
+def report_changes(rows: Sequence[dict[str, Any]], pattern: re.Pattern[str], name: str) -> None:
+    """How often a changed result that was verified before is found, and how often any is."""
+    rng = random.Random(0)
+    found = total = sure = sure_found = 0
+    for row in rows:
+        problem, text = Problem("math", row["question"]), _MARK.sub("", row["solution"])
+        changed = change(text, pattern, rng)
+        if changed is None:
+            continue
+        before = statuses_at(check(problem, text), changed[1])
+        after = statuses_at(check(problem, changed[0]), changed[1])
+        hit = REFUTED in after or RETRACTED in after
+        found, total = found + hit, total + 1
+        sure, sure_found = sure + (VERIFIED in before), sure_found + (VERIFIED in before and hit)
+    say(f"  {name}: {found} of {total} changes found ({found / max(total, 1):.2%}); ")
+    say(f"    of those whose claim was verified before the change {sure_found} of {sure}")
+
+
+def statuses_at(claims: Sequence[Claim], offset: int) -> set[str]:
+    """The statuses of the claims that cover an offset."""
+    return {claim.status for claim in claims if claim.start <= offset <= claim.start + len(claim.text)}
+
+
+def report_traces(path: Path) -> None:
+    """False alarms on accepted traces, changed results, and speed."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    accepted = [row for row in rows if row["is_correct"]]
+    say(f"{path.name}: {len(rows)} traces, {len(accepted)} with the right answer")
+    refutations = [(row, refuted(check_row(row))) for row in accepted]
+    held = [(row, claims) for row, claims in refutations if claims]
+    say(f"  right answer, refuted step: {len(held)} ({len(held) / len(accepted):.2%}); by eye:")
+    for _, claims in held:
+        say("    " + "; ".join(claim.evidence for claim in claims))
+    report_changes(accepted, _RESULT, "one result behind `=` changed")
+    report_changes(accepted, _PROSE_RESULT, "one number behind is/equals/leaves/gives/makes changed")
+    report_speed(rows)
+
+
+def check_row(row: dict[str, Any]) -> list[Claim]:
+    """The claims of a trace, calculator marks removed."""
+    return check(Problem("math", row["question"]), _MARK.sub("", row["solution"]))
+
+
+def report_speed(rows: Sequence[dict[str, Any]]) -> None:
+    """Traces of 100 words a second of CPU, beside the bare regular expression."""
+    inputs = [(Problem("math", problem), text) for problem, text in hundred_words(rows)]
+    rates = []
+    for work in (lambda problem, text: check(problem, text), lambda _, text: bare_refutes(text)):
+        best = 0.0
+        for _ in range(3):
+            start = time.process_time()
+            for problem, text in inputs:
+                work(problem, text)
+            best = max(best, len(inputs) / (time.process_time() - start))
+        rates.append(best)
+    say(f"  speed on {len(inputs)} traces of about 100 words: {rates[0]:,.0f} traces/s a core")
+    say(f"    (bare regular expression {rates[1]:,.0f}, ratio {rates[0] / rates[1]:.3f})")
+
+
+def hundred_words(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Neighbouring traces joined until they have 100 words."""
+    text = ""
+    for row in rows:
+        text += _MARK.sub("", row["solution"]) + "\n"
+        if len(text.split()) >= 100:
+            yield row["question"], text
+            text = ""
+
+
+def report_solutions(path: Path) -> None:
+    """False alarms on human-written solutions, where some sums are wrong in the data."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    counts = {VERIFIED: 0, REFUTED: 0, NOT_CHECKABLE: 0}
+    alarms = 0
+    for row in rows:
+        claims = check(Problem("math", row["question"]), _MARK.sub("", row["answer"]))
+        alarms += bool(refuted(claims))
+        for claim in claims:
+            counts[claim.status] = counts.get(claim.status, 0) + 1
+    bare = sum(bare_refutes(_MARK.sub("", row["answer"])) for row in rows)
+    say(f"{path.name}: refuted in {alarms} of {len(rows)} ({alarms / len(rows):.2%}), regex {bare}; {counts}")
+
+
+def report_hostile() -> None:
+    """The longest time on texts made to be slow."""
+    problem = Problem("math", "2 and 3")
+    texts = {
+        "10,000 equal signs": "1" + "=1" * 10_000,
+        "huge powers": "9^9^9^9^9 = 3, 2^(2^(2^(2^9))) = 1, 10^100000000 = 5",
+        "nested brackets": "(" * 5_000 + "1" + ")" * 5_000 + " = 1",
+        "100 KB without blanks": "a" * 100_000,
+        "open brackets with sums": "(1+" * 10_000 + "1 = 2",
+    }
+    for name, text in texts.items():
+        start = time.perf_counter()
+        count = len(check(problem, text))
+        say(f"hostile: {name}: {time.perf_counter() - start:.2f} s, {count} claims")
+
+
+def main() -> None:
+    """Report on every known file in the data folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with the data files")
+    folder = parser.parse_args().data
+    reports: list[tuple[str, Callable[[Path], None]]] = [
+        ("processbench_*.json", report_processbench),
+        ("gsm8k_traces_*.jsonl", report_traces),
+        ("gsm8k_train.jsonl", report_solutions),
+    ]
+    for pattern, report in reports:
+        paths = sorted(folder.glob(pattern))
+        for path in paths:
+            report(path)
+        if not paths:
+            say(f"{pattern}: not in {folder}, skipped")
+    report_hostile()
+
+
+if __name__ == "__main__":
+    main()
