@@ -51,7 +51,7 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_LINE = re.compile(
-    r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}[:=][ \t*]{0,4}", re.MULTILINE
+    r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}:[ \t*]{0,4}", re.MULTILINE
 )
 _JOINT = re.compile(r"[\s$.,;&]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$.,;&]*\Z")
 _STATEMENT_END = re.compile(
@@ -141,8 +141,11 @@ def _box_end(text: str, opening: int) -> int:
 
 
 def _inside(text: str, box: tuple[int, int]) -> str:
-    content = _BOX.sub("", text[slice(*box)], count=1).strip()
-    return content[1:-1].strip() if content.startswith("{") else content
+    content = text[slice(*box)].strip()
+    while match := _BOX.match(content):  # a box may hold nothing but another one
+        content = content[match.end() :].strip()
+        content = content[1:-1].strip() if content.startswith("{") else content
+    return content
 
 
 def _distinct(texts: list[str]) -> list[str]:

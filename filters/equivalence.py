@@ -88,9 +88,8 @@ def same(a: Shape, b: Shape, context: Context) -> bool:
     a, b = _settled(a), _settled(b)
     if a == b:
         return True
-    if a.name and b.name and a.name != b.name and len(a.name) == len(b.name) == 1:
-        return False
-    if a.kind == "relation" or b.kind == "relation":
+    renamed = a.name != b.name and len(a.name) == len(b.name) == 1
+    if renamed or a.kind == "relation" or b.kind == "relation":
         return _same_relation(a, b)
     if a.kind != b.kind:
         return False
@@ -168,6 +167,8 @@ class _Value:
 
 @lru_cache(maxsize=16_384)
 def _value(text: str) -> _Value:
+    if _base_value(text) is not None:
+        return _Value(text, None, False)
     bare, percent = split_percent(text)
     bare, unit = split_unit(bare)
     return _Value(bare, unit, percent)
@@ -224,13 +225,16 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
 
 
 def _rational(text: str) -> Fraction | None:
-    based = based_value(text) if "_" in text or "base" in text else None
-    if based is not None:
+    if (based := _base_value(text)) is not None:
         return Fraction(based)
     try:
         return rational(parse(text))
     except NotCoveredError:
         return None
+
+
+def _base_value(text: str) -> int | None:
+    return based_value(text) if "_" in text or "base" in text else None
 
 
 def _rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:

@@ -219,7 +219,7 @@ _NUMERIC: Mapping[str, Callable[..., Any]] = {
     "abs": abs,
     "exp": lambda a: _numeric_power(+mpmath.e, a),
     "ln": mpmath.log,
-    "log": mpmath.log,
+    "log": mpmath.log10,  # as math-verify reads it
     "lg": mpmath.log10,
     "floor": mpmath.floor,
     "ceil": mpmath.ceil,

@@ -50,6 +50,7 @@ _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", 
 
 _COMMAND = re.compile(r"\\(?:([A-Za-z]+)|([,;:!> ~]))")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
+_REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
 _THOUSANDS_BRACE = re.compile(r"\{\s*,\s*\}")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
 _WRAPPERS = (
@@ -81,6 +82,8 @@ def clean(answer: str) -> str:
         text = _THOUSANDS_BRACE.sub(",", text)
     if "$" in text:
         text = _without_math_shift(text)
+    if "{" in text and "." in text:
+        text = _REPEATING.sub(_repeating, text)
     if "circ" in text:
         text = _DEGREE.sub(r"^\\circ ", text)
     text = text.replace("~", " ").replace("**", "^" if _is_power(text) else "")
@@ -107,6 +110,14 @@ def _ascii(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     text = _SUBSCRIPT.sub(lambda match: "_{" + match[0].translate(_SUBSCRIPTS) + "}", text)
     return unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS)
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """A repeating decimal as the fraction that it is."""
+    whole, fixed, period = match.groups()
+    lower = (10 ** len(period) - 1) * 10 ** len(fixed)
+    upper = int(f"0{whole}{fixed}{period}") - int(f"0{whole}{fixed}")
+    return f"\\frac{{{upper}}}{{{lower}}}"
 
 
 def _plain_command(match: re.Match[str]) -> str:

@@ -56,8 +56,8 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         return money[1] + rest, Unit(ONE, ((name, 1),), frozenset())
     pieces = UNIT_TOKEN.findall(_TEXT.sub(r" \1 ", text).strip())
     start = _unit_start(pieces)
-    if start is None:
-        return text, None
+    if start is None or (pieces[start] == "^" and any(piece[1:] in FUNCTIONS for piece in pieces[:start])):
+        return text, None  # the degrees of a sine are its argument's
     unit = read_unit(tuple(piece for piece in pieces[start:] if piece.strip()))
     return "".join(pieces[:start]).strip(), unit if unit.dimensions or unit.labels else None
 

@@ -36,7 +36,7 @@ def bare(text: str) -> str:
     """Without leading adverbs and without braces round the whole."""
     while True:
         before = text
-        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).strip(" .,;")
+        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).lstrip(" ,;").rstrip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
         if text.startswith("\\text{") and text.endswith("}") and text.count("{") == 1:

@@ -124,8 +124,8 @@ def main() -> None:
                 agree = sum(a == b for a, b in zip(mine, theirs, strict=True))
                 sys.stdout.write(
                     f"{name:>14}: {len(rows) / ours:9,.0f} rows/s, "
-                    f"math-verify "
-                    f"{len(rows) / peer:6,.0f} rows/s, ratio {peer / ours:6.1f}, same verdict {agree}/{len(rows)}\n"
+                    f"math-verify {len(rows) / peer:6,.0f} rows/s, "
+                    f"ratio {peer / ours:6.1f}, same verdict {agree}/{len(rows)}\n"
                 )
 
 
