@@ -37,7 +37,13 @@ METADATA_KEY = b"proofmill.minhash"
 
 _FMIX32 = (16, 0x85EBCA6B, 13, 0xC2B2AE35, 16)
 _FOLD = bytes(0x20 if chr(i).isspace() and i < 0x80 else i for i in range(256)).lower()
-_TOKEN = re.compile(r"[^\W\d_]+|\d+|\S")
+_TOKEN = re.compile(r"[^\W0-9_]+|[0-9]+|\S")
+_BLANK, _LETTER, _DIGIT, _SIGN = range(4)
+_KINDS = np.full(256, _SIGN, np.uint8)
+_KINDS[[0x0A, 0x20]] = _BLANK
+_KINDS[0x30:0x3A] = _DIGIT
+_KINDS[0x61:0x7B] = _LETTER
+_KINDS[0x80:] = _LETTER  # text beyond ASCII comes with its tokens parted
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +163,19 @@ def _hash_block(texts: Sequence[str], options: DedupOptions) -> _Hashed:
 
 
 def _lines(texts: Sequence[str], shingle: str) -> Lines:
-    if shingle == "tokens":
-        joined = "\n".join([normalise(text, shingle) for text in texts]) + "\n"
-        return Lines.of_words(joined.encode("utf-8", "replace"))
     folded = fold_words(texts, _FOLD, lambda text: normalise(text, shingle))
+    if shingle == "tokens":
+        folded = _part_tokens(folded)
     return Lines.of_characters(folded) if shingle == "chars" else Lines.of_words(folded)
+
+
+def _part_tokens(lines: bytes) -> bytes:
+    """Puts a space between tokens that stand side by side, as `normalise` does."""
+    text = np.frombuffer(lines, np.uint8)
+    kind = _KINDS[text]
+    before = np.concatenate(([_BLANK], kind[:-1]))
+    begins = (kind != before) | (kind == _SIGN)
+    return bytes(np.insert(text, np.flatnonzero(begins & (kind != _BLANK) & (before != _BLANK)), 0x20))
 
 
 def _distinct(hashes: U64, counts: I64) -> _Hashed:
