@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from proofmill.data.errors import ProofmillError
 from proofmill.flows import recipe as recipes
+from proofmill.flows.server import configure
 
 app = typer.Typer(
     name="proofmill",
@@ -30,6 +30,8 @@ Home = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 
 @app.command(
     epilog="Examples:\n\n`proofmill regenerate`\n\n`proofmill regenerate my.yaml --set samplers.0.sampling.n=16`\n\n"
@@ -44,7 +46,7 @@ def regenerate(
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many problems only.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, check and say what would be done.")] = False,
-    debug: Debug = False,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows.command_regenerate import dry, run
@@ -53,7 +55,7 @@ def regenerate(
     if dry_run:
         dry(resolved, home, limit, out)
     else:
-        run(resolved, home, limit, resample, out, debug=debug)
+        run(resolved, home, limit, resample, out)
 
 
 @app.command(epilog="Examples:\n\n`proofmill show`\n\n`proofmill show quickstart@v1 --samples 3`")
@@ -76,22 +78,20 @@ def show(
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv
-    prepare_prefect(sys.argv, debug=debug)
+    home = _option(sys.argv, "--home") or os.environ.get("PROOFMILL_HOME") or "proofmill-home"
+    configure(Path(home).expanduser(), debug=debug)
     try:
-        app(standalone_mode=False)
+        app()
     except ProofmillError as error:
         _say(error, debug=debug)
         sys.exit(error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except KeyboardInterrupt:
+    except SystemExit as stop:
+        if stop.code != _INTERRUPTED:
+            raise
         again = " ".join(["proofmill", *sys.argv[1:]])
-        err.print(f"\n[yellow]Stopped.[/] What is done is kept. Go on with:\n  {again}", soft_wrap=True)
+        err.print(f"[yellow]Stopped.[/] What is done is kept. To go on, type:\n  {again}", soft_wrap=True)
         sys.exit(1)
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, as typer words it
-            error.show()
-            sys.exit(error.exit_code)
         if debug:
             raise
         err.print(
@@ -108,24 +108,6 @@ def _say(error: ProofmillError, *, debug: bool) -> None:
         err.print_exception()
     err.print("[red]error:[/] ", end="")
     err.print(str(error), markup=False, soft_wrap=True)
-
-
-def prepare_prefect(arguments: list[str], *, debug: bool) -> None:
-    """Settings that must stand before Prefect is imported: quiet, nothing outside HOME, patient at start."""
-    home = Path(_option(arguments, "--home") or os.environ.get("PROOFMILL_HOME") or "proofmill-home")
-    settings = {
-        "PREFECT_HOME": str(home.expanduser().absolute() / ".prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "INFO" if debug else "WARNING",
-        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING" if debug else "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    if not debug:
-        logging.getLogger("proofmill").propagate = False
 
 
 def _option(arguments: list[str], name: str) -> str | None:

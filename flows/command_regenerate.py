@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from os import environ
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from proofmill.data.files import writing
 from proofmill.flows.outlook import outlook, remember_rate
 from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
+from proofmill.flows.server import server
 from proofmill.flows.session import Session, home_folder
 
 
-def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console, *, debug: bool) -> None:  # noqa: FBT001
+def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Runs the flow, unless a finished run has already published this; then says what came of it."""
     session = Session(recipe, home_folder(home), limit, resample)
     if version := session.already():
@@ -39,15 +37,13 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
 
 
 def _flow(session: Session, home: str | None) -> dict[str, Any]:
-    # Prefect's temporary server makes its database here, but not the folders above it.
-    with writing(session.home):
-        Path(environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    from proofmill.flows.regenerate import regenerate
+    with server(session.home):
+        from proofmill.flows.regenerate import regenerate
 
-    result: dict[str, Any] = regenerate(
-        recipe=session.recipe.resolved(), home=home, limit=session.limit, resample=session.resample
-    )
-    return result
+        result: dict[str, Any] = regenerate(
+            recipe=session.recipe.resolved(), home=home, limit=session.limit, resample=session.resample
+        )
+        return result
 
 
 def summary(result: Mapping[str, Any], progress: Progress, seconds: float, out: Console) -> None:

@@ -1,0 +1,105 @@
+"""Prefect for one command: the server that the user runs, or a temporary one that ends with the command.
+
+Prefect could start its own temporary server, but that one shares the terminal's Ctrl-C, so the interrupted run
+could no longer be reported, and it outlives a killed parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proofmill.data.errors import ProofmillError
+from proofmill.data.files import writing
+
+_START_SECONDS = 180.0
+# Dies with its parent (PR_SET_PDEATHSIG = 1, SIGTERM = 15), whatever ends that one.
+_LAUNCH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def configure(home: Path, *, debug: bool) -> None:
+    """Settings that must stand before Prefect is imported: quiet, nothing written outside HOME."""
+    settings = {
+        "PREFECT_HOME": str(home.absolute() / ".prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("proofmill").propagate = debug
+
+
+@contextmanager
+def server(home: Path) -> Iterator[None]:
+    """Sees to it that `PREFECT_API_URL` names a server that answers.
+
+    Raises:
+        ProofmillError: the temporary server didn't start.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    with writing(home):
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    log = Path(os.environ["PREFECT_HOME"]) / "server.log"
+    process = _start(port, log)
+    try:
+        _wait(process, port, log)
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        yield
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
+    uvicorn = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    extra = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 (our own words)
+            [sys.executable, "-c", _LAUNCH, sys.executable, *uvicorn, *address],
+            env=os.environ | extra,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):  # noqa: S310 (loopback)
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.1)
+    raise ProofmillError(
+        "Prefect's temporary server didn't start.",
+        where=str(log),
+        remedy="read that log; or start one yourself with `prefect server start` and set PREFECT_API_URL",
+    )
