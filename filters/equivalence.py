@@ -13,7 +13,6 @@ LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -23,13 +22,11 @@ from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError
 from proofmill.filters.grammar import parse
 from proofmill.filters.mathverify import library_equal, library_parse
 from proofmill.filters.quantities import based_value, colon_form, split_percent, split_unit
-from proofmill.filters.rationals import rational, terminates
+from proofmill.filters.rationals import decimal_places, rational, terminates
 from proofmill.filters.structures import Shape, UnreadableError, shape
 from proofmill.filters.units import Unit
 
-_DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 _MAX_MATCHED = 24  # items of collections whose order must be found
-_EXACT_DIGITS = 6  # significant digits a rounded decimal must state
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ def _same_value(a: str, b: str, context: Context) -> bool:
         return True
     if ":" in a or ":" in b:
         return _same_colon(a, b)
-    left, right = _value(a), _value(b)
+    left, right = _in_radians(_value(a), b), _in_radians(_value(b), a)
     scale = Fraction(1)
     if left.unit is not None and right.unit is not None:
         if not left.unit.agrees(right.unit):
@@ -188,6 +185,13 @@ def _same_value(a: str, b: str, context: Context) -> bool:
     if left.percent != right.percent and not context.percent:
         scale *= Fraction(1, 100) if left.percent else 100
     return _same_number(left.text, right.text, scale, context)
+
+
+def _in_radians(value: _Value, other: str) -> _Value:
+    """An angle in degrees as a multiple of π, where the other side is one (30° and π/6)."""
+    if value.unit is None or value.unit.dimensions != (("degree", 1),) or "\\pi" not in other:
+        return value
+    return _Value(f"({value.text})\\pi/180", None, value.percent)
 
 
 def _squeezed(text: str) -> str:
@@ -240,7 +244,7 @@ def _base_value(text: str) -> int | None:
 def _rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
     """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
     for text, decimal, exact in ((a, x, y), (b, y, x)):
-        places = _decimal_places(text)
+        places = decimal_places(text)
         if places and not terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
             return True
     return False
@@ -248,17 +252,10 @@ def _rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
 
 def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
     for text, decimal, exact in ((a, left, right), (b, right, left)):
-        places = _decimal_places(text)
+        places = decimal_places(text)
         if places and not evaluation.symbols(exact):
             return evaluation.distance_below(decimal, exact, Fraction(1, 10**places))
     return False
-
-
-def _decimal_places(text: str) -> int:
-    """Places of a plain decimal that states enough digits, else 0."""
-    match = _DECIMAL.match(text)
-    digits = text.lstrip("-0.").replace(".", "") if match else ""
-    return len(match[1]) if match and len(digits) >= _EXACT_DIGITS else 0
 
 
 def _is_value(text: str) -> bool:

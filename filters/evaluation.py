@@ -42,7 +42,7 @@ def identical(left: Node, right: Node) -> bool:
         TooCostlyError: a value is too big.
     """
     compared = 0
-    for point in _points(symbols(left) | symbols(right)):
+    for point in _points(left, right):
         equal = _agree(left, right, point)
         if equal is False:
             return False
@@ -55,7 +55,7 @@ def identical(left: Node, right: Node) -> bool:
 def proportional(left: Node, right: Node) -> float | None:
     """The constant c with left = c · right, where there is a real one that is not 0."""
     ratio = None
-    for point in _points(symbols(left) | symbols(right)):
+    for point in _points(left, right):
         with mpmath.workdps(_DIGITS):
             try:
                 upper, lower = _Numeric(point).value(left), _Numeric(point).value(right)
@@ -78,12 +78,18 @@ def distance_below(left: Node, right: Node, bound: Fraction) -> bool:
     return bool(abs(values[0] - values[1]) * bound.denominator < bound.numerator)
 
 
-def _points(names: frozenset[str]) -> Iterator[dict[str, Fraction]]:
-    """Fixed points that no answer singles out: the sign of a letter differs between them."""
+def _points(left: Node, right: Node) -> Iterator[dict[str, Fraction]]:
+    """Fixed points that no answer singles out: the sign of a letter differs between them.
+
+    `X` counts as `x` unless one side uses both, as in math-verify.
+    """
+    names = symbols(left) | symbols(right)
+    fold = all(len({name.lower() for name in side}) == len(side) for side in (symbols(left), symbols(right)))
     for index in range(_POINTS if names else 1):
         point = {}
         for name in names:
-            digest = hashlib.blake2b(f"{index}:{name}".encode(), digest_size=8).digest()
+            key = f"{index}:{name.lower() if fold else name}"
+            digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
             size = Fraction(int.from_bytes(digest[:6], "big") % 999_983 + 20_011, 333_667)
             negative = index == 1 or (index == 2 and digest[6] % 2)
             point[name] = -size if negative else size

@@ -50,6 +50,7 @@ _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", 
 
 _COMMAND = re.compile(r"\\(?:([A-Za-z]+)|([,;:!> ~]))")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
+_SHORT_FRACTION = re.compile(r"\\frac ?(\d) ?(\d)")
 _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
 _THOUSANDS_BRACE = re.compile(r"\{\s*,\s*\}")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
@@ -78,6 +79,8 @@ def clean(answer: str) -> str:
     text = unwrap(answer)
     if "\\" in text:
         text = _COMMAND.sub(_plain_command, _DELIMITER.sub("", text))
+    if "frac" in text:
+        text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     if "{" in text:
         text = _THOUSANDS_BRACE.sub(",", text)
     if "$" in text:

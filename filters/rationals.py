@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -10,6 +11,8 @@ from proofmill.filters.expressions import Node, TooCostlyError
 
 _MAX_BITS = 400_000  # of a numerator or denominator
 MAX_FACTORIAL = 3_000
+_DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
+_ROUNDED_DIGITS = 6  # significant digits by which a decimal may stand for what it rounds
 
 
 def rational(node: Node) -> Fraction | None:
@@ -111,3 +114,10 @@ def terminates(value: Fraction) -> bool:
         while denominator % prime == 0:
             denominator //= prime
     return denominator == 1
+
+
+def decimal_places(text: str) -> int:
+    """Places of a plain decimal that states enough digits, else 0."""
+    match = _DECIMAL.match(text)
+    digits = text.lstrip("-0.").replace(".", "") if match else ""
+    return len(match[1]) if match and len(digits) >= _ROUNDED_DIGITS else 0

@@ -23,7 +23,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped, unused-ignore]
 from proofmill.data.errors import VerifierError
 from proofmill.filters.worker_process import OUT_OF_MEMORY, PROGRESS, Fault
 

@@ -80,7 +80,7 @@ def _alive(pids: list[int]) -> list[int]:
 @pytest.mark.parametrize("fault", _EXPECTED)
 def test_a_hostile_item_costs_only_itself(target: str, fault: str) -> None:
     items = [*range(50), fault, *range(50, 100)]
-    with WorkerPool(target, workers=2, cpu_seconds=0.5, memory_mb=500) as pool:
+    with WorkerPool(target, workers=2, cpu_seconds=1, memory_mb=200) as pool:
         pool.map(list(range(2000)))  # batches grow, so that the fault has company
         results = pool.map(items)
         again = pool.map([1, 2, 3])
@@ -92,7 +92,7 @@ def test_a_hostile_item_costs_only_itself(target: str, fault: str) -> None:
 
 def test_many_faults_in_one_batch_keep_the_order(target: str) -> None:
     items = ["die", 1, "die", "memory", 2, "bad", "die"]
-    with WorkerPool(target, workers=1, memory_mb=500) as pool:
+    with WorkerPool(target, workers=1, memory_mb=200) as pool:
         kinds = [result.kind if isinstance(result, Fault) else result for result in pool.map(items)]
     assert kinds == ["crash", 2, "crash", "memory", 4, "exception", "crash"]
 
