@@ -70,6 +70,10 @@ class Index:
         """
         return cls(path)
 
+    def __reduce__(self) -> tuple[type[Index], tuple[Path]]:
+        """Sent to another process, it is opened there again."""
+        return Index, (self.path,)
+
     def __len__(self) -> int:
         """Number of items."""
         return len(self._index.names.ends)
@@ -128,11 +132,12 @@ class Index:
         """The longest run that the words themselves confirm."""
         best: tuple[int, int, int] | None = None  # begin, end, item
         covered: dict[tuple[int, int], int] = {}
+        items = {hit.item: self._index.words[hit.item].split(" ") for hit in hits}
         for hit in hits:
             alignment = (hit.item, hit.position - hit.item_position)
             if covered.get(alignment, 0) > hit.position:
                 continue
-            run = _common_run(words, self._index.words[hit.item].split(" "), hit)
+            run = _common_run(words, items[hit.item], hit)
             if run is None:
                 continue
             covered[alignment] = run[1]

@@ -3,8 +3,8 @@
 A gather over a million rows can't hold their signatures and shingle sets in memory. `SignatureRows`
 reads each source once, in batches, and writes what the join needs into flat files of a scratch
 folder: one file of 8-byte keys a band, one file of all shingle hashes. In memory stay, per row,
-the id (its length + 4 bytes), its rank, the problem's hash, the end of its shingles and a few
-bytes more: about 40 bytes beside the id. On disk: 8 bytes a band and 4 bytes a shingle.
+its id, its rank, the row of the rank, the problem's number, the end of its shingles and their digest:
+40 bytes beside the id. On disk: 8 bytes a band and 4 bytes a shingle.
 """
 
 from __future__ import annotations
