@@ -42,7 +42,8 @@ class Found:
     start: int | None = None
 
 
-_BOX = re.compile(r"\\f?boxed\s*(?=\{)|\\boxed\s+(?=[\d-])")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[\d-])")
+_SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
 _HASHES = re.compile(r"^[ \t>*]{0,8}####[ \t]*([^\n]{1,2000})$", re.MULTILINE)
 _ANSWER_IS = re.compile(
     r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
@@ -97,8 +98,10 @@ def find(text: str) -> Found:
 
 
 def _boxed(text: str) -> Found | None:
-    if "boxed" not in text and "fbox" not in text:
+    if "boxed" not in text and "\\fbox" not in text:
         return None
+    if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
+        return Found(single[1].strip(), "boxed", _line_start(text, single.start()))
     boxes = _boxes(text)
     if not boxes:
         return None

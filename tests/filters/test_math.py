@@ -333,6 +333,7 @@ def test_the_stated_answer_is_found_by_a_named_rule(text: str, answer: str, rule
         (r"\boxed{}", "empty_box"),
         (r"\boxed{5", "unclosed_box"),
         (r"\boxed{3} for the first, then we see \boxed{5}", "several_boxes"),
+        (r"\fbox{3} for the first, then we see \boxed{5}", "several_boxes"),
         ("The answer is 3. No: the answer is 5.", "several_answers"),
         ("#### 3\n#### 4", "several_answers"),
         ("It is **3**, I mean **4**.", "several_answers"),
