@@ -181,7 +181,7 @@ class StepJudge:
         about = ABOUT if chain.relations[index].about else self.doubts.about(left, right)
         comparison = judge.equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
-            comparison = self._second_thoughts(left, right, about, comparison)
+            comparison = self._second_thoughts(left, right, about, comparison, goes_on=index > 0)
         finding = self._equality_finding(chain, index, comparison)
         link = self._finish(left, right, "arithmetic", finding)
         link.left, link.stated = comparison.left, comparison.right
@@ -192,10 +192,10 @@ class StepJudge:
         return link
 
     def _second_thoughts(
-        self, left: Member, right: Member, about: str, first: judge.Comparison
+        self, left: Member, right: Member, about: str, first: judge.Comparison, *, goes_on: bool
     ) -> judge.Comparison:
         """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
-        if judge.is_run_on(first.left, right.node):
+        if judge.is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
         other = self._read_loosely(left, right, about)
         if other is not None:

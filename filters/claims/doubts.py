@@ -151,4 +151,6 @@ class Doubts:
 
 def _is_share(node: Node) -> bool:
     """`3/4` with or without a unit."""
-    return isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)
+    if not (isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)):
+        return False
+    return judge.is_share_of_whole(Binary("/", judge.leading(node.left), judge.leading(node.right)), 1)

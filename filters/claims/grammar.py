@@ -33,6 +33,7 @@ from proofmill.filters.claims.wording import OPERATOR_WORDS
 
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
+_MAX_POSTFIXES = 3
 _MAX_PREFIXES = 20_000  # operands read in one step, attempts included; a page of text needs a few hundred
 _INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
 
@@ -205,7 +206,10 @@ class Parser:
         return None if node is None else self._postfix(node)
 
     def _postfix(self, node: Node) -> Node:
-        while (grown := postfix(self, node)) is not None:
+        for _ in range(_MAX_POSTFIXES):
+            grown = postfix(self, node)
+            if grown is None:
+                break
             node = grown
         if isinstance(node, Symbol | Opaque):
             return node

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
 
 from proofmill.filters.claims.judge import show, walk
 from proofmill.filters.claims.nodes import Node, Number, Value
 from proofmill.filters.claims.numerals import literal
-from proofmill.filters.claims.tokens import NUMBER, WORD, tokenize
 from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
 
 # Small numbers, calendar and clock, the circle, powers of ten and what English measures hold of each other.
@@ -24,6 +22,7 @@ _COMMON: frozenset[Value] = frozenset(
         3/2 5/2 22/7"""
     )
 ) | {Fraction(314, 100)}
+_VALUE = re.compile(r"(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(\s?%|\s?percent)?|([A-Za-z]+)")
 _MAX_KNOWN = 200
 _CONCLUSION = re.compile(
     r"(?:\\boxed\{|####|\banswer(?: is)?:?|^A:)[ ]{0,3}(?:\\text\{)?\\?[$€£]?[ ]{0,2}"
@@ -91,15 +90,15 @@ def sources_of(prompt: str) -> Sources:
 def _given(prompt: str) -> frozenset[Value]:
     """The values in a prompt, in digits or words, and what percentages of them mean."""
     given: set[Value] = set()
-    tokens = tokenize(prompt)
-    for token, following in pairwise(tokens):
-        word = token.text.lower()
-        if token.kind == NUMBER and len(word) <= 40:
-            given.add(literal(word).value)
-            if following.text.lower() in ("%", "percent"):
-                given.update(_meanings(literal(word).value))
-        elif token.kind == WORD:
-            given.update(table[word] for table in _WORDS if word in table)
+    for match in _VALUE.finditer(prompt):
+        number, percent, word = match.groups()
+        if number is None:
+            given.update(table[word.lower()] for table in _WORDS if word.lower() in table)
+        elif len(number) <= 40:
+            value = literal(number.replace(",", "")).value
+            given.add(value)
+            if percent:
+                given.update(_meanings(value))
     return frozenset(given)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from proofmill.filters.claims.nodes import (
     Node,
     NotNumericError,
     Number,
-    Opaque,
     Quantity,
     Reading,
     Symbol,
@@ -43,19 +42,19 @@ class Finding(NamedTuple):
     evidence: str
 
 
-def walk(node: Node) -> Iterator[Node]:
-    """Every node of a tree."""
-    pending = [node]
+def walk(node: Node) -> list[Node]:
+    """Every node of a tree, each before its parts."""
+    found, pending = [], [node]
     while pending:
-        node = pending.pop()
-        yield node
-        match node:
-            case Binary(left=left, right=right):
-                pending += (right, left)
-            case Unary(body=body) | Quantity(body=body):
-                pending.append(body)
-            case Call(arguments=arguments):
-                pending += arguments
+        part = pending.pop()
+        found.append(part)
+        if isinstance(part, Binary):
+            pending += (part.right, part.left)
+        elif isinstance(part, Unary | Quantity):
+            pending.append(part.body)
+        elif isinstance(part, Call):
+            pending += part.arguments
+    return found
 
 
 def known_units(node: Node) -> list[str]:
@@ -76,10 +75,15 @@ def has_unit(node: Node) -> bool:
 
 def is_numeric(node: Node) -> bool:
     """Whether the tree holds neither unknowns nor words."""
-    return all(
-        not isinstance(part, Opaque) and (not isinstance(part, Symbol) or part.name == "pi")
-        for part in walk(node)
-    )
+    if isinstance(node, Number):
+        return True
+    if isinstance(node, Binary):
+        return is_numeric(node.left) and is_numeric(node.right)
+    if isinstance(node, Unary | Quantity):
+        return is_numeric(node.body)
+    if isinstance(node, Call):
+        return all(map(is_numeric, node.arguments))
+    return isinstance(node, Symbol) and node.name == "pi"
 
 
 def readings(left: Node, right: Node) -> list[Reading]:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.nodes import Node, Number, Opaque
-from proofmill.filters.claims.tokens import NUMBER, SPACED, TIGHT, Token
+from proofmill.filters.claims.tokens import COMMAND, NUMBER, SPACED, TIGHT, Token
 from proofmill.filters.claims.wording import SCALE_WORDS
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def _in_base(parser: Parser, digits: str) -> Node:
 
 def _mixed(parser: Parser, node: Number) -> Node:
     """`2 1/2`, `2½` and `2\\frac{1}{2}`: a whole number and its fraction."""
-    if not isinstance(node.value, int) or node.value == 0:
+    following = parser.token
+    if following.kind not in (NUMBER, COMMAND) or not isinstance(node.value, int) or node.value == 0:
         return node
     begin, depth = parser.position, parser.depth
     share = _proper_fraction(parser)

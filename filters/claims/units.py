@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from proofmill.filters.claims.tokens import NUMBER, TIGHT, WORD, Token
+from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
 from proofmill.filters.claims.wording import ATTACHED_UNITS, NUMBER_WORDS, STOP_WORDS, UNITS
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 12
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\Z")
 _NOT_NOUNS = STOP_WORDS | NUMBER_WORDS.keys()
+_NEVER_UNITS = frozenset({NUMBER, RELATION, NEWLINE, END})
+_NOT_BEFORE_UNITS = frozenset("+*.,)")
 _LETTERS = frozenset("mglLsh")
 
 
@@ -27,6 +29,8 @@ class Unit(NamedTuple):
 def read_unit(tokens: list[Token], position: int, closing: dict[int, int]) -> Unit:
     """The unit at `position`, at most five words; the same position where there is none."""
     token = tokens[position]
+    if token.kind in _NEVER_UNITS or token.text in _NOT_BEFORE_UNITS:
+        return Unit(position)
     if token.kind == WORD and token.gap == TIGHT and _ORDINAL.match(token.text):
         return Unit(position + 1, opaque=True)
     return _Reader(tokens, position, closing).read()

@@ -101,8 +101,9 @@ def change(text: str, pattern: re.Pattern[str], rng: random.Random) -> tuple[str
     match = rng.choice(found)
     old = match.group(2).rstrip(",")
     places = len(old.partition(".")[2])
-    value = Fraction(old.replace(",", "")) + rng.choice([-10, -3, -2, -1, 1, 2, 3, 10])
-    new = f"{abs(float(value)) if value else 7:.{places}f}"
+    value = Fraction(old.replace(",", ""))
+    steps = [step for step in (-10, -3, -2, -1, 1, 2, 3, 10) if value + step > 0]
+    new = f"{float(value + rng.choice(steps)):.{places}f}"
     return text[: match.start(2)] + new + text[match.start(2) + len(old) :], match.start(2)
 
 

@@ -1,0 +1,59 @@
+"""Texts made to be slow or to break the reader: all are read in bounded work."""
+
+from __future__ import annotations
+
+import pytest
+from proofmill.filters.claims import REFUTED, VERIFIED, check
+from proofmill.filters.verdicts import Problem
+
+PROBLEM = Problem("math", "2 and 3")
+MANY = 20_000
+
+HOSTILE = {
+    "equal signs": "1" + "=1" * 10_000,
+    "only equal signs": "=" * MANY,
+    "huge powers": "9^9^9^9^9^9 = 3. 2^(2^(2^(2^(2^9)))) = 1. 10^100000000 = 5",
+    "power tower": "2" + "^2" * 5_000 + " = 4",
+    "factorials": "170!! = 3; 99999! = 1; 5" + "!" * 5_000 + " = 1",
+    "nested brackets": "(" * 5_000 + "1" + ")" * 5_000 + " = 1",
+    "open brackets": "(" * MANY + "1 = 2",
+    "open sums": "(1+" * 10_000 + "1 = 2",
+    "nested fractions": "\\frac{1}{" * 3_000 + "1" + "}" * 3_000 + " = 2",
+    "no blanks": "a" * 100_000,
+    "one long number": "9" * 100_000 + " = 1",
+    "a long sum": "1" + "+1" * MANY + " = 3",
+    "minus signs": "-" * 50_000 + "1 = 1",
+    "of of of": "5% of " * 10_000 + "3 = 1",
+    "half of half of": "half of " * 10_000 + "3 = 1",
+    "aggregates": "the sum of " * 10_000,
+    "units": "5 " + "apple " * MANY,
+    "unknowns": "\n".join(f"{i}x + y = {i}" for i in range(2_000)),
+    "definitions": "x = " * 10_000 + "1",
+    "roots": "√" * MANY + "4 = 2",
+    "fences": "```" * MANY,
+    "environments": "\\begin{align}" * 10_000,
+    "marks": "<<1+1=3>>" * 5_000,
+    "corrections": "1+1=3. wait " * 3_000,
+    "binomials": "\\binom{1000}{500}^{1000} = 1",
+    "wide numbers": "1" + "0" * 39 + "^1024 = 3",
+    "undefined": "1/0 = 1, 0^0 = 1, 0^{-1} = 2, \\log(0) = 1, \\sqrt{-1} = 1, (-8)^{1/3} = -2",
+    "code that would run": "__import__('os').system('x') = 1; exec('1') = 1 + 1",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_read(name: str) -> None:
+    claims = check(PROBLEM, HOSTILE[name])
+    assert len(claims) <= 2_000
+    assert len(check(PROBLEM, steps=[HOSTILE[name]])) <= 2_000
+
+
+def test_what_stands_beside_hostile_text_is_still_checked() -> None:
+    text = f"3 + 4 = 7\n{HOSTILE['nested brackets']}\n{HOSTILE['power tower']}\n3 + 4 = 8"
+    statuses = [claim.status for claim in check(PROBLEM, text)]
+    assert statuses[0] == VERIFIED
+    assert statuses[-1] == REFUTED
+
+
+def test_a_value_too_large_to_hold_is_no_claim() -> None:
+    assert check(PROBLEM, "2^{99999} = 1") == []

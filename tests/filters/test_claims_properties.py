@@ -1,0 +1,115 @@
+"""Laws of the claim checks: a true equality is never refuted, a false one always, however it is written."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proofmill.filters.claims import REFUTED, VERIFIED, check
+from proofmill.filters.claims.tokens import tokenize
+from proofmill.filters.verdicts import Problem
+
+PROBLEM = Problem("math", "")
+NOTATIONS = [
+    "{0} {op} {1} = {2}",
+    "So {0}{op}{1}={2}.",
+    "\\({0} {tex} {1} = {2}\\)",
+    "\\[ {0} {tex} {1} = {2} \\]",
+    "${0} {tex} {1} = {2}$",
+    "The total is {0} {op} {1} = {2} apples.",
+    "{0} apples {op} {1} apples = {2} apples",
+    "${0} {op} ${1} = ${2}",
+    "{0} {word} {1} is {2}",
+    "{0} {word} {1} equals {2}.",
+    "Total cost = {0} {op} {1} = {2}",
+    "\\text{{Total}} = {0} {tex} {1} = \\boxed{{{2}}}",
+    "{2} = {0} {op} {1}",
+    "- First: {0} {op} {1} = {2}",
+    "so she has ({0} {op} {1}) = {2} left",
+    "**{0} {op} {1} = {2}**",
+]
+SIGNS = {
+    "+": ("+", "plus"),
+    "-": ("-", "minus"),
+    "*": ("\\times", "times"),
+    "×": ("\\cdot", "multiplied by"),
+    "/": ("\\div", "divided by"),
+}
+WHOLE = st.integers(min_value=2, max_value=5000)
+
+
+def grouped(number: int, group: bool) -> str:
+    return f"{number:,}" if group else str(number)
+
+
+@st.composite
+def equalities(draw: st.DrawFn) -> tuple[str, str]:
+    """The same equality rendered right and wrong."""
+    operator = draw(st.sampled_from(sorted(SIGNS)))
+    first, second = draw(WHOLE), draw(WHOLE)
+    if operator == "/":
+        first *= second
+    result = {
+        "+": first + second,
+        "-": first - second,
+        "*": first * second,
+        "×": first * second,
+        "/": first // second,
+    }[operator]
+    if operator == "-" and result < 0:
+        first, second, result = second, first, -result
+    off = draw(st.integers(min_value=1, max_value=50)) * draw(st.sampled_from([1, -1]))
+    wrong = result + off if result + off >= 0 else result + abs(off)
+    notation, group = draw(st.sampled_from(NOTATIONS)), draw(st.booleans())
+    tex, word = SIGNS[operator]
+    rendered = [
+        notation.format(*(grouped(n, group) for n in (first, second, last)), op=operator, tex=tex, word=word)
+        for last in (result, wrong)
+    ]
+    return rendered[0], rendered[1]
+
+
+@settings(max_examples=600, deadline=None)
+@given(equalities())
+def test_right_is_verified_and_wrong_refuted_in_all_notations(pair: tuple[str, str]) -> None:
+    right, wrong = ([claim.status for claim in check(PROBLEM, text)] for text in pair)
+    assert VERIFIED in right
+    assert REFUTED not in right
+    assert REFUTED in wrong
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(min_value=-(10**6), max_value=10**6),
+    st.integers(min_value=1, max_value=999),
+    st.integers(0, 6),
+)
+def test_a_correctly_rounded_quotient_is_never_refuted(top: int, bottom: int, places: int) -> None:
+    scaled = round(Fraction(top, bottom) * 10**places)
+    digits = str(abs(scaled)).rjust(places + 1, "0")
+    text = f"{'-' if scaled < 0 else ''}{digits[:-places]}.{digits[-places:]}" if places else str(scaled)
+    assert REFUTED not in [claim.status for claim in check(PROBLEM, f"{top} / {bottom} = {text}")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_read_without_error_and_covered_by_its_tokens(text: str) -> None:
+    for claim in check(PROBLEM, text):
+        assert text[claim.start : claim.start + len(claim.text)] == claim.text
+    ends = [token.end for token in tokenize(text)]
+    assert ends == sorted(ends)
+
+
+PIECES = (
+    r"0 1 7 12 3.5 + - * / ^ ( ) { } = < % ! x y is of the , . \frac \text \sqrt half twice more than sum "
+    "and dozen hours $ << >>"
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=60).map(" ".join))
+def test_any_order_of_known_words_is_read_without_error(text: str) -> None:
+    for claim in check(PROBLEM, text, final_start=0):
+        assert claim.in_final
+        assert text[claim.start : claim.start + len(claim.text)] == claim.text
