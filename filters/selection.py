@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-
 from proofmill.filters.curriculum import CAPPED, Candidate, Curriculum, Place, place
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED
 from proofmill.filters.verification import TRUNCATED
@@ -63,7 +62,7 @@ class SelectOptions:
         max_per_problem: stage-1 traces of one problem.
         max_trace_tokens: longer traces are dropped; None: no limit.
         curriculum: strategy and parameters.
-        reference: sampler whose pass rate is the problem's difficulty; None: the first by name that sampled it.
+        reference: sampler whose pass rate is the problem's; None: all samplers together.
     """
 
     max_repetition: float = 0.5
@@ -156,7 +155,8 @@ def _reason(options: SelectOptions) -> pl.Expr:
 
 
 def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> list[tuple[str, Place]]:
-    error_rate = difficulty(rates, options.reference)
+    known = problem_rates(rates, options.reference)
+    error_rate = {problem: 1.0 - rate for problem, (rate, _) in known.items()}
     found: list[tuple[str, Place]] = []
     columns = ["problem_id", "id", "length", "claim_score", "final_start"]
     rows = sorted(kept.select(columns).iter_rows())
@@ -170,11 +170,14 @@ def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> 
     return found
 
 
-def difficulty(rates: pl.DataFrame, reference: str | None) -> dict[str, float]:
-    """Error rate of each problem under the reference sampler, or the first by name that has one."""
+def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple[float, int]]:
+    """(pass rate, samples) of each problem: of the reference sampler, else of all samplers together.
+
+    Problems without a judged sample are left out.
+    """
     wanted = rates if reference is None else rates.filter(pl.col("sampler") == reference)
-    first = wanted.filter(pl.col("pass_rate").is_not_null()).unique("problem_id", keep="first", maintain_order=True)
-    return {problem: 1.0 - rate for problem, rate in first.select("problem_id", "pass_rate").iter_rows()}
+    sums = wanted.group_by("problem_id").agg(pl.col("correct").sum(), pl.col("n").sum()).filter(pl.col("n") > 0)
+    return {problem: (correct / n, n) for problem, correct, n in sums.iter_rows()}
 
 
 def ledger(reasons: Iterable[str | None]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 import pyarrow as pa
-
 from proofmill.data.schemas import VERDICTS
 from proofmill.data.shards import from_rows
 from proofmill.filters.domains import verifier_for
@@ -74,7 +73,7 @@ class Judge:
         VerifierError: by `verdicts`, when workers or the sandbox can't start.
     """
 
-    def __init__(self, options: VerifyOptions = VerifyOptions()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, options: VerifyOptions = VerifyOptions()) -> None:
         self.options = options
         self._custom = options.verifiers or {}
         self._pool = WorkerPool(
@@ -123,8 +122,8 @@ class Judge:
     def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
         """Verdicts and seconds of jobs, in order; None stays None."""
         results: list[tuple[Verdict | None, float]] = [(None, 0.0)] * len(jobs)
-        slow: list[int] = []
-        jailed: list[int] = []
+        slow: dict[int, Job] = {}
+        jailed: dict[int, Job] = {}
         for index, job in enumerate(jobs):
             if job is None:
                 continue
@@ -133,9 +132,9 @@ class Judge:
             if quick is not None:
                 results[index] = (quick, 0.0)
             else:
-                (jailed if getattr(verifier, "runs_in", "pool") == "jail" else slow).append(index)
-        pending = [(index, self._jailed.submit(work, jobs[index])) for index in jailed]
-        for index, outcome in zip(slow, self._pool.map([jobs[index] for index in slow]), strict=True):
+                (jailed if getattr(verifier, "runs_in", "pool") == "jail" else slow)[index] = job
+        pending = [(index, self._jailed.submit(work, job)) for index, job in jailed.items()]
+        for index, outcome in zip(slow, self._pool.map(list(slow.values())), strict=True):
             results[index] = (_fault(outcome), self.options.cpu_seconds) if isinstance(outcome, Fault) else outcome
         for index, future in pending:
             results[index] = future.result()

@@ -17,7 +17,7 @@ from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, SCHEMA_VE
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.rewards import mgpo_weight
-from proofmill.filters.selection import add_ledgers, difficulty, pass_rates
+from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
 from proofmill.filters.verification import split_final
 from proofmill.flows.session import PUBLISH, Session
 from proofmill.generators import prompts
@@ -140,6 +140,7 @@ class _ShardTables:
             frame = frame.hstack(pl.DataFrame(table))
         self.traces = frame
         self.rates = pass_rates(frame)
+        self.problem_rates = problem_rates(self.rates, session.select.reference)
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """(config, table) of each config, some without rows."""
@@ -179,21 +180,21 @@ class _ShardTables:
 
     def _sft_rows(self) -> list[Row]:
         used = self.traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
-        rates = {(row["problem_id"], row["sampler"]): row for row in self.rates.iter_rows(named=True)}
         rows = []
         for trace in used.iter_rows(named=True):
             problem = self.problems[trace["problem_id"]]
-            rate = rates[trace["problem_id"], trace["sampler"]]
+            rate, n = self.problem_rates.get(trace["problem_id"], (None, 0))
             if trace["in_stage1"]:
-                rows.append(self._sft_row(trace, problem, rate, 1, "sample"))
+                rows.append(self._sft_row(trace, problem, 1, "sample") | {"pass_rate": rate, "n_samples": n})
             if trace["short_form"]:
-                rows.append(self._sft_row(trace, problem, rate, 2, trace["short_form"]))
+                short = self._sft_row(trace, problem, 2, trace["short_form"])
+                rows.append(short | {"pass_rate": rate, "n_samples": n})
         rendered = self.view.render(
             [(self._prompt(row["problem"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
         )
         return [self._finish(row, view) for row, view in zip(rows, rendered, strict=True)]
 
-    def _sft_row(self, trace: Row, problem: Row, rate: Row, stage: int, form: str) -> Row:
+    def _sft_row(self, trace: Row, problem: Row, stage: int, form: str) -> Row:
         return {
             "trace": trace["id"],
             "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
@@ -204,8 +205,6 @@ class _ShardTables:
             "stage": stage,
             "form": form,
             "answer": problem["answer"],
-            "pass_rate": rate["pass_rate"],
-            "n_samples": rate["n"],
             "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
             "claim_score": None,
             "weight": 1.0,
@@ -231,9 +230,8 @@ class _ShardTables:
 
     def _rl_rows(self) -> Iterator[Row]:
         low, high = self.session.recipe.select.rl_pass_rate
-        error_rate = difficulty(self.rates, self.session.select.reference)
         for name, problem in self.problems.items():
-            rate = 1.0 - error_rate[name] if name in error_rate else None
+            rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or not low < rate < high:
                 continue
             yield problem | {

@@ -191,7 +191,7 @@ class BroadToHard(Section):
     strategy: Literal["broad_to_hard"]
     min_tokens: int = Field(5000, ge=0)
     min_error_rate: Share = 0.75
-    reference: str | None = Field(None, description="the sampler whose error rate decides; None: the first")
+    reference: str | None = Field(None, description="the sampler whose error rate decides; None: all")
 
 
 def _strategy(value: Any) -> Any:
