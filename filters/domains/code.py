@@ -210,7 +210,7 @@ def _names(problem: Problem) -> tuple[str, ...]:
         planned = _plan(problem)
     except BadTestError:
         return ()
-    return planned.names
+    return tuple(sorted(planned.names))
 
 
 VERIFIER = CodeVerifier()

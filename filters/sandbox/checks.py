@@ -22,16 +22,24 @@ class Check:
 
     Attributes:
         source: the expression evaluated in the solution's jail.
+        asked: the name of the solution that it starts from.
         relation: `==`, `is`, `near`, `true` or `false`.
         expected: the literal for `==` and `is`; (value, distance, whether it may be reached) for `near`.
     """
 
     source: str
+    asked: str
     relation: str
     expected: Any = None
 
     def holds(self, node: wire.Node) -> bool:
-        """Whether the encoded answer satisfies the assertion."""
+        """Whether the encoded answer satisfies the assertion; a malformed one satisfies none."""
+        try:
+            return self._holds(node)
+        except (wire.WireError, ValueError, TypeError, IndexError, OverflowError):
+            return False
+
+    def _holds(self, node: wire.Node) -> bool:
         if self.relation == "==":
             return compare.matches(self.expected, node)
         if self.relation == "is":
@@ -104,7 +112,7 @@ def _ask(node: ast.expr, trusted: frozenset[str], relation: str, expected: Any =
     start = root(node)
     if start is None or start in trusted or isinstance(node, ast.Name):
         return None
-    return Check(ast.unparse(node), relation, expected)
+    return Check(ast.unparse(node), start, relation, expected)
 
 
 class _Rename(ast.NodeTransformer):

@@ -37,7 +37,7 @@ class Plan:
 
     tests: tuple[str, ...]
     checks: tuple[Check, ...]
-    names: tuple[str, ...]
+    names: frozenset[str]
     under_test: frozenset[str]
     total: int
 
@@ -52,19 +52,25 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
     if sum(map(len, tests)) + len(setup) + len(test) > MAX_TEST_CHARS:
         raise BadTestError("the tests are larger than 1 MiB")
     try:
-        names = frozenset().union(*(_free_names(source) for source in (*tests, test)))
         own = _bound_by(setup)
         under_test = frozenset({entry_point} - {""}) or _tested_builtins(tests)
         trusted = (own | checks.BUILTIN_NAMES) - under_test
         found: list[Check | None] = [_check(source, trusted) for source in tests]
         if test.strip():
             found += checks.read_function(test, entry_point) or [None]
+        simple = () if None in found or "*" in own else tuple(check for check in found if check)
+        if simple:
+            return Plan(tests, simple, _called(simple) | under_test, under_test, len(simple))
+        names = frozenset().union(*(_free_names(source) for source in (*tests, test)))
+        total = len(tests) + _assertions(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
-    wanted = (names - checks.BUILTIN_NAMES) | under_test
-    simple = () if None in found or "*" in own else tuple(check for check in found if check)
-    total = len(simple) or len(tests) + _assertions(test)
-    return Plan(tests, simple, tuple(sorted(wanted)), under_test, total)
+    return Plan(tests, (), (names - checks.BUILTIN_NAMES) | under_test, under_test, total)
+
+
+def _called(simple: tuple[Check, ...]) -> frozenset[str]:
+    """The names that the checked expressions start from."""
+    return frozenset(check.asked for check in simple)
 
 
 def _assertions(test: str) -> int:

@@ -132,7 +132,7 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
             if not why:
                 job = {
                     "role": "examine", "setup": setup, "tests": plan.tests, "test": test,
-                    "entry_point": entry, "names": plan.names, "under_test": sorted(plan.under_test),
+                    "entry_point": entry, "names": sorted(plan.names), "under_test": sorted(plan.under_test),
                 }  # fmt: skip
                 exam.send(link.JOB, wire.dumps(job))
                 report = _carry(exam, solution)

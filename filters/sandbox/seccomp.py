@@ -75,7 +75,8 @@ _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* bit, time namespaces too
 _NEWEST = 450  # calls younger than this filter answer ENOSYS, so that C libraries fall back
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is a terminal, its size, FIONREAD, flags
 _PRCTLS = (15, 16, 0x53564D41)  # thread names and the names of memory areas
-_LOAD, _JEQ, _JSET, _JGE, _JGT, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x25, 0x06, 0x54
+_LOAD, _JEQ, _JSET, _JGE, _JUMP, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x05, 0x06, 0x54
+_LONGEST_JUMP = 255
 
 
 def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
@@ -128,8 +129,9 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
     column = 0 if machine == kernel.X86_64 else 1
     code = [_op(_LOAD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RETURN, KILL), _op(_LOAD, 0)]
     names = _ALWAYS | (_SUBPROCESS if subprocesses else {})
+    leaves: list[tuple[int, list[bytes]]] = [(0, [_op(_RETURN, DENY)])]
     for first, last in _ranges(numbers[column] for numbers in names.values()):
-        code += [_op(_JGE, first, 0, 2), _op(_JGT, last, 1, 0), _op(_RETURN, ALLOW)]
+        leaves += [(first, [_op(_RETURN, ALLOW)]), (last + 1, [_op(_RETURN, DENY)])]
     rules = {
         "clone": _clone_rule(subprocesses),
         "clone3": [_op(_RETURN, UNKNOWN)],  # its flags are out of a filter's sight
@@ -139,6 +141,30 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
         "socketpair": _one_of(0, (1,)),
     }
     for name, rule in rules.items():
-        code += [_op(_JEQ, _ARGUMENT_CHECKED[name][column], 0, len(rule)), *rule]
-    code += [_op(_JGE, _NEWEST, 0, 1), _op(_RETURN, UNKNOWN), _op(_RETURN, DENY)]
-    return b"".join(code)
+        number = _ARGUMENT_CHECKED[name][column]
+        leaves += [(number, rule), (number + 1, [_op(_RETURN, DENY)])]
+    leaves.append((_NEWEST, [_op(_RETURN, UNKNOWN)]))
+    return b"".join(code + _tree(_merge(leaves)))
+
+
+def _merge(leaves: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
+    """Sorted by first number, one leaf a number: where a refusal and another leaf start together, the other."""
+    refusal = [_op(_RETURN, DENY)]
+    merged: dict[int, list[bytes]] = {}
+    for first, rule in sorted(leaves, key=lambda leaf: (leaf[0], leaf[1] != refusal)):
+        merged[first] = rule
+    return list(merged.items())
+
+
+def _tree(leaves: list[tuple[int, list[bytes]]]) -> list[bytes]:
+    """A binary search for the leaf of a call's number.
+
+    A plain list would do, but the kernel tries a new filter on every number there is, at every run.
+    """
+    if len(leaves) == 1:
+        return leaves[0][1]
+    middle = len(leaves) // 2
+    left, right = _tree(leaves[:middle]), _tree(leaves[middle:])
+    if len(left) <= _LONGEST_JUMP:
+        return [_op(_JGE, leaves[middle][0], len(left), 0), *left, *right]
+    return [_op(_JGE, leaves[middle][0], 0, 1), _op(_JUMP, len(left)), *left, *right]

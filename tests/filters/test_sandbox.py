@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from proofmill.data.errors import VerifierError
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox import link, seccomp, wire
@@ -267,7 +266,9 @@ def test_cpu_time_and_not_wall_time_decides(jail: Jail) -> None:
 
 
 def test_a_memory_bomb_fails_inside(jail: Jail) -> None:
-    seen, end = look(jail, "def f(): return len(bytearray(1 << 40)), 1\ndef g(): return len([0] * (1 << 28))", "f()", "g()")
+    seen, end = look(
+        jail, "def f(): return len(bytearray(1 << 40)), 1\ndef g(): return len([0] * (1 << 28))", "f()", "g()"
+    )
     assert seen == ["MemoryError", "MemoryError"]
     assert end.peak_mb < 400
 
@@ -298,8 +299,13 @@ def test_a_full_scratch_folder_is_refused(jail: Jail) -> None:
 
 
 def test_a_fork_bomb_does_not_start(jail: Jail) -> None:
-    seen, _ = look(jail, "import os", "os.fork()", "os.posix_spawn('/bin/sh', ['sh'], {})", "os.system('true')")
-    assert seen[:2] == ["PermissionError", "PermissionError"] or seen[:2] == ["PermissionError", "FileNotFoundError"]
+    seen, _ = look(
+        jail, "import os", "os.fork()", "os.posix_spawn('/bin/sh', ['sh'], {})", "os.system('true')"
+    )
+    assert seen[:2] == ["PermissionError", "PermissionError"] or seen[:2] == [
+        "PermissionError",
+        "FileNotFoundError",
+    ]
     assert seen[2] != 0
 
 
@@ -346,13 +352,26 @@ def test_left_over_threads_end_with_the_run(jail: Jail) -> None:
     assert time.monotonic() - began < Limits(2.0).wall_s  # the backstop was not needed
 
 
-FILES = ["/etc/passwd", "/etc/hostname", "/proc/1/environ", "/proc/self/environ", "/proc/self/status", "/sys/kernel"]
+FILES = [
+    "/etc/passwd",
+    "/etc/hostname",
+    "/proc/1/environ",
+    "/proc/self/environ",
+    "/proc/self/status",
+    "/sys/kernel",
+]
 
 
-@pytest.mark.parametrize("path", [*FILES, str(Path.home()), str(Path(__file__)), "/root", "/home", "/run", "/var"])
+@pytest.mark.parametrize(
+    "path", [*FILES, str(Path.home()), str(Path(__file__)), "/root", "/home", "/run", "/var"]
+)
 def test_the_machine_is_out_of_sight(jail: Jail, path: str) -> None:
-    seen, _ = look(jail, "import os", f"os.path.lexists({path!r})", f"open({path!r}).read()", f"os.listdir({path!r})")
-    if path == str(Path.home()) or path == "/root":  # a folder on the way to the interpreter may have to exist
+    seen, _ = look(
+        jail, "import os", f"os.path.lexists({path!r})", f"open({path!r}).read()", f"os.listdir({path!r})"
+    )
+    if (
+        path == str(Path.home()) or path == "/root"
+    ):  # a folder on the way to the interpreter may have to exist
         assert seen[0] is False or seen[2] in ("PermissionError", "FileNotFoundError")
     else:
         assert seen[0] is False
@@ -478,7 +497,11 @@ def test_the_filter_is_a_valid_program(machine: str, subprocesses: bool) -> None
     assert len(program) % 8 == 0
     assert len(program) // 8 <= 4096  # BPF_MAXINSNS
     for index in range(0, len(program), 8):
-        code, yes, no = int.from_bytes(program[index : index + 2], sys.byteorder), program[index + 2], program[index + 3]
+        code, yes, no = (
+            int.from_bytes(program[index : index + 2], sys.byteorder),
+            program[index + 2],
+            program[index + 3],
+        )
         if code & 0x07 == 0x05:
             assert index // 8 + 1 + max(yes, no) < len(program) // 8
 
@@ -491,7 +514,11 @@ def test_an_unknown_machine_has_no_filter() -> None:
 def test_the_network_is_not_there(jail: Jail) -> None:
     code = "import socket"
     seen, _ = look(
-        jail, code, "socket.socket()", "socket.create_connection(('127.0.0.1', 80))", "socket.getaddrinfo('localhost', 80)"
+        jail,
+        code,
+        "socket.socket()",
+        "socket.create_connection(('127.0.0.1', 80))",
+        "socket.getaddrinfo('localhost', 80)",
     )
     assert seen[:2] == ["PermissionError", "PermissionError"]
     assert seen[2] in ("PermissionError", "gaierror")
@@ -600,7 +627,9 @@ def test_a_daemon_does_not_outlive_its_run(wider: Jail) -> None:
         time.sleep(0.5)
     """
     assert look(wider, code, "1", limits=SUBPROCESS)[0] == [1]
-    lines = [_read(f"/proc/{entry.name}/cmdline") for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    lines = [
+        _read(f"/proc/{entry.name}/cmdline") for entry in Path("/proc").iterdir() if entry.name.isdigit()
+    ]
     assert not any(mark.encode() in line for line in lines)
 
 
@@ -723,7 +752,9 @@ def test_without_a_layer_code_runs_only_on_request() -> None:
         ["unshare", "-Ur", sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
-    assert "refused: model-written code can't be run safely here: the jail lacks user namespace" in run.stdout, run.stderr
+    assert (
+        "refused: model-written code can't be run safely here: the jail lacks user namespace" in run.stdout
+    ), run.stderr
     assert "correct | block; weaker jail, without user namespace" in run.stdout
 
 
