@@ -24,9 +24,9 @@ from proofmill.filters.minhash import METADATA_KEY, DedupOptions
 from proofmill.filters.windows import I64, U32, U64
 
 Source: TypeAlias = Path | str | pa.Table
-"""A signature Parquet file, or the same columns in memory."""
+"""A signature file (Parquet, or Arrow's own format where it ends in .arrow), or a table."""
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4096
 MIN_RECALL = 0.99  # of a pair exactly at the threshold: bands are as long as this allows
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 
@@ -72,7 +72,7 @@ class SignatureRows:
         by_rank: int64 (rows,), row of a rank.
         problem: uint64 (rows,), number of the problem; a row without one is its own problem.
         offsets: int64 (rows + 1,), limits of a row's part of `shingles`.
-        digest: uint64 (rows,), equal for equal shingle sets.
+        digest: uint64 (rows,), equal for equal shingle sets, and for few others.
         shingles: uint32, memory-mapped.
     """
 
@@ -123,9 +123,8 @@ class SignatureRows:
             flat = batch.column("shingles")
             sizes = to_numpy(pc.list_value_length(flat)).astype(np.int64)
             values = to_numpy(flat.flatten())
-            self._writer.write(batch.column("signature"), values)
             self._sizes.append(sizes)
-            self._digests.append(_set_digests(values, sizes))
+            self._digests.append(self._writer.write(batch.column("signature"), values))
             self._columns.append(_key_columns(batch))
             start += batch.num_rows
         return start
@@ -194,15 +193,20 @@ def _refuse_repeats(ids: pa.ChunkedArray, by_rank: I64, previous: int) -> None:
 def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.RecordBatch]:
     """Batches of all sources; refuses signatures made with other options."""
     for source in sources:
-        held = source if isinstance(source, pa.Table) else pq.ParquetFile(source, memory_map=True)
-        schema = held.schema if isinstance(held, pa.Table) else held.schema_arrow
-        _check_source(schema, options, "a table" if isinstance(source, pa.Table) else str(source))
-        if isinstance(held, pa.Table):
-            yield from held.to_batches(BATCH_ROWS)
-            continue
-        names = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
-        with held:
-            yield from held.iter_batches(BATCH_ROWS, columns=names)
+        if isinstance(source, pa.Table):
+            _check_source(source.schema, options, "a table")
+            yield from source.to_batches(BATCH_ROWS)
+        elif Path(source).suffix == ".arrow":
+            with pa.memory_map(str(source)) as file:
+                table = pa.ipc.open_file(file).read_all()
+                _check_source(table.schema, options, str(source))
+                yield from table.to_batches(BATCH_ROWS)
+        else:
+            with pq.ParquetFile(source, memory_map=True) as file:
+                names = file.schema_arrow.names
+                _check_source(file.schema_arrow, options, str(source))
+                wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in names]
+                yield from file.iter_batches(BATCH_ROWS, columns=wanted)
 
 
 def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:
@@ -238,16 +242,6 @@ def _mixed(values: U64) -> U64:
     return values ^ values >> np.uint64(31)
 
 
-def _set_digests(values: U32, sizes: I64) -> U64:
-    """A digest of each shingle set: the sum of its mixed hashes, mixed with its size."""
-    if not len(values):
-        return _mixed(sizes.astype(np.uint64))
-    total = np.zeros(len(values) + 1, np.uint64)
-    np.cumsum(_mixed(values.astype(np.uint64)), out=total[1:])
-    ends = sizes.cumsum()
-    return _mixed((total[ends] - total[ends - sizes]) ^ sizes.astype(np.uint64))
-
-
 class _BandWriter:
     """Appends band keys, band by band, and shingles to files of the scratch folder."""
 
@@ -271,12 +265,17 @@ class _BandWriter:
         for file in (*self._files.values(), self._shingles):
             file.close()
 
-    def write(self, signature: pa.Array, shingles: U32) -> None:
+    def write(self, signature: pa.Array, shingles: U32) -> U64:
+        """Appends some rows; gives a digest of each row's keys."""
         shingles.tofile(self._shingles)
         matrix = _matrix(signature, self._permutations)
+        digest = np.zeros(len(signature), np.uint64)
         for (number, band), file in self._files.items():
             width = self._wanted[number].bands(self._permutations)[1]
-            _band_key(matrix[band * width : (band + 1) * width]).tofile(file)
+            key = _band_key(matrix[band * width : (band + 1) * width])
+            key.tofile(file)
+            digest = digest * _MIX[0] + key
+        return digest
 
 
 def _band_key(values: U64) -> U64:

@@ -117,7 +117,7 @@ def _signed(source: Path, folder: Path, pool: ProcessPoolExecutor) -> Iterator[P
         for number in itertools.count():
             if not (chunk := list(itertools.islice(lines, CHUNK_LINES))):
                 break
-            waiting.append(pool.submit(_sign_chunk, chunk, folder / f"{number}.parquet"))
+            waiting.append(pool.submit(_sign_chunk, chunk, folder / f"{number}.arrow"))
             if len(waiting) > 4:
                 yield waiting.popleft().result()
     yield from (future.result() for future in waiting)
@@ -125,7 +125,6 @@ def _signed(source: Path, folder: Path, pool: ProcessPoolExecutor) -> Iterator[P
 
 def _sign_chunk(lines: list[bytes], path: Path) -> Path:
     import numpy as np
-    import pyarrow.parquet as pq
     from proofmill.filters.arrow_arrays import strings_to_arrow, to_arrow
     from proofmill.filters.minhash import signatures
 
@@ -133,7 +132,8 @@ def _sign_chunk(lines: list[bytes], path: Path) -> Path:
     texts = [row["text"] for row in rows]
     table = signatures(texts).append_column("id", strings_to_arrow([row["id"] for row in rows]))
     table = table.append_column("length", to_arrow(np.fromiter(map(len, texts), np.int32)))
-    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table.combine_chunks())
     return path
 
 

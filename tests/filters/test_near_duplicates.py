@@ -228,8 +228,12 @@ def test_files_and_tables_give_the_same(tmp_path):
     for number, part in enumerate((rows[:20], rows[20:])):
         paths.append(tmp_path / f"{number}.parquet")
         pq.write_table(signed(part), paths[-1])
-    assert mark(paths, scratch=tmp_path).equals(mark([signed(rows)]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet"]
+    with pa.ipc.new_file(tmp_path / "2.arrow", signed(rows).schema) as file:
+        file.write_table(signed(rows))
+    expected = mark([signed(rows)])
+    assert mark(paths, scratch=tmp_path).equals(expected)
+    assert mark([tmp_path / "2.arrow"], scratch=tmp_path).equals(expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet", "2.arrow"]
 
 
 def test_a_new_version_repeats_nothing_of_the_previous_one(tmp_path):
