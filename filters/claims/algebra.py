@@ -1,7 +1,6 @@
 """Claims with unknowns: identities, equations and their solutions, definitions.
 
-An identity is tested at fixed rational points (a polynomial of bounded degree that vanishes at all of them by
-chance would be needed to mislead it). An equation states nothing to check by itself; a stated solution is
+An equation states nothing to check by itself; a stated solution is
 substituted into the equations that stand near it. Only such a solution, or a false link inside a chain of
 transformations, is ever refuted here.
 """
@@ -11,16 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import NamedTuple
 
-from proofmill.filters.claims.judge import Finding, show, walk
+from proofmill.filters.claims.identities import (
+    constant_difference,
+    counterexample,
+    is_identity,
+    listed,
+    same,
+    unknowns_of,
+)
+from proofmill.filters.claims.judge import Finding, show
 from proofmill.filters.claims.linear import Row, linear_row, solve_for
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Node, NotNumericError, Opaque, Symbol, Value, evaluate
+from proofmill.filters.claims.nodes import Node, NotNumericError, Symbol, Value, evaluate
 from proofmill.filters.claims.rounding import AGREES, agree, last_place
 
-_POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
 _MAX_SYMBOLS = 6
 _NEAR = 1  # a stated solution is held against equations of its own step and this many before it
 _RECENT = 8
@@ -31,6 +36,7 @@ _DEFINES = re.compile(
     re.IGNORECASE,
 )
 _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
+_SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
 
@@ -74,8 +80,17 @@ class Algebra:
                 None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
             )
         if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
-            return "identity", Finding(REFUTED, f"{context.text}: {_counterexample(left, right, unknowns)}")
+            return "identity", Finding(REFUTED, f"{context.text}: {counterexample(left, right, unknowns)}")
+        if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
+            return self._contradiction(apart, context)
         return self._equation(Equation(left, right, unknowns, context.text, context.step), context)
+
+    def _contradiction(self, apart: Value, context: Context) -> tuple[str, Finding]:
+        """Both sides hold the same unknowns and differ by a constant: `x + 84 - 25 = x + 44`."""
+        shown = f"the left side is larger by {show(apart)} for every value of the unknowns"
+        if context.supposed or context.doubted or context.ambiguous or context.cases:
+            return "equation", Finding(NOT_CHECKABLE, shown)
+        return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
     def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
         finding = self._substituted(equation) or self._follows(equation, context)
@@ -93,7 +108,7 @@ class Algebra:
                 return None
             env[name] = known[0][0]
         if _holds(equation, env):
-            return Finding(VERIFIED, f"holds for {_listed(env)}")
+            return Finding(VERIFIED, f"holds for {listed(env)}")
         return None
 
     def _follows(self, equation: Equation, context: Context) -> Finding | None:
@@ -107,7 +122,10 @@ class Algebra:
             return None
         if roots[0] == roots[1]:
             return Finding(VERIFIED, f"has the solution {name} = {show(roots[0])} of {before.text}")
-        return Finding(JUMP, f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}")
+        shown = f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}"
+        if context.simplifies and not context.ambiguous and before.right == equation.right:
+            return Finding(REFUTED, f"{context.text}: {shown}")
+        return Finding(JUMP, shown)
 
     def _value_of(self, name: str, right: Node, context: Context) -> tuple[str, Finding] | None:
         """`x = 3`: a definition, or the solution of the equations before it."""
@@ -153,6 +171,7 @@ class Context(NamedTuple):
         doubted: the words around it take it back.
         transforms: an earlier link of its chain is an identity.
         ambiguous: the sides may be read in more than one way.
+        simplifies: the words before it say that it only rewrites what precedes it.
     """
 
     text: str
@@ -162,6 +181,7 @@ class Context(NamedTuple):
     doubted: bool
     transforms: bool
     ambiguous: bool
+    simplifies: bool = False
 
 
 def is_supposed(before: str) -> bool:
@@ -169,67 +189,19 @@ def is_supposed(before: str) -> bool:
     return bool(_DEFINES.search(before))
 
 
+def simplifies(before: str) -> bool:
+    """Whether the words before a link announce a rewriting of the same expression."""
+    return bool(_SIMPLIFIES.search(before))
+
+
 def lists_cases(sentence: str) -> bool:
     """Whether a sentence names alternatives."""
     return bool(_CASES.search(sentence))
 
 
-def unknowns_of(node: Node) -> frozenset[str]:
-    """The names of the unknowns in a tree."""
-    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name != "pi")
-
-
-def is_symbolic(node: Node) -> bool:
-    """Whether a tree is fully inside the grammar, unknowns allowed."""
-    return not any(isinstance(part, Opaque) for part in walk(node))
-
-
-def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
-    """Whether both sides agree at every point tried, and have a value at two of them at least."""
-    tried = 0
-    for shift in range(len(_POINTS)):
-        try:
-            if not _same(*(evaluate(side, env=_point(unknowns, shift)) for side in (left, right))):
-                return False
-        except NotNumericError:
-            continue
-        tried += 1
-    return tried >= 2
-
-
-def _point(unknowns: frozenset[str], shift: int) -> dict[str, Value]:
-    return {
-        name: Fraction(_POINTS[shift][0] + 31 * index * (shift + 1), _POINTS[shift][1])
-        for index, name in enumerate(sorted(unknowns))
-    }
-
-
-def _same(first: Value, second: Value) -> bool:
-    if isinstance(first, float) or isinstance(second, float):
-        first, second = float(first), float(second)
-        return abs(first - second) <= 1e-9 * max(1.0, abs(first))
-    return first == second
-
-
-def _counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
-    for whole in (2, 3, 5):
-        env: dict[str, Value] = {name: whole + index for index, name in enumerate(sorted(unknowns))}
-        try:
-            first, second = evaluate(left, env=env), evaluate(right, env=env)
-        except NotNumericError:
-            continue
-        if not _same(first, second):
-            return f"for {_listed(env)} the sides are {show(first)} and {show(second)}"
-    return "the sides are not equal for all values"
-
-
-def _listed(env: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {show(value)}" for name, value in sorted(env.items()))
-
-
 def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:
     try:
-        return _same(evaluate(equation.left, env=env), evaluate(equation.right, env=env))
+        return same(evaluate(equation.left, env=env), evaluate(equation.right, env=env))
     except NotNumericError:
         return False
 

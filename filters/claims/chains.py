@@ -7,70 +7,17 @@ meaning; labels, fractions of a whole, unit conversions outside the table, quest
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.algebra import Algebra, Context, is_supposed, is_symbolic, lists_cases
+from proofmill.filters.claims.algebra import Context, is_supposed, lists_cases, simplifies
 from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
 from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Value, evaluate, is_leaf, is_percent
+from proofmill.filters.claims.identities import is_identity, is_symbolic, unknowns_of
+from proofmill.filters.claims.links import Facts, Link, Named
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, evaluate, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
-
-
-@dataclass(slots=True)
-class Link:
-    """A judged link: what a `Claim` needs, in offsets of the step.
-
-    Attributes:
-        kind: the claim's kind.
-        status: its status.
-        evidence: why.
-        start: offset of its first character in the step.
-        end: offset behind its last.
-        left: the left side's value, by which a later recomputation is recognised.
-        left_text: the left side as written, blanks and signs of multiplication made equal.
-        stated: the right side's value.
-        inputs: the expression whose literals must come from somewhere, None behind the first link.
-        sides: both sides, whose literals are known from here on.
-    """
-
-    kind: str
-    status: str
-    evidence: str
-    start: int
-    end: int
-    left: Value | None = None
-    left_text: str = ""
-    stated: Value | None = None
-    inputs: Node | None = None
-    sides: tuple[Node, ...] = ()
-
-
-class Named(NamedTuple):
-    """A calculation that was given a name in words."""
-
-    name: str
-    node: Node
-    step: int
-
-
-@dataclass(slots=True)
-class Facts:
-    """What a trace has established so far.
-
-    Attributes:
-        rounded: stated values that were rounded.
-        algebra: the unknowns and equations.
-        named: the named calculation that came last.
-    """
-
-    rounded: set[Value] = field(default_factory=set)
-    algebra: Algebra = field(default_factory=Algebra)
-    named: Named | None = None
 
 
 class StepJudge:
@@ -103,7 +50,7 @@ class StepJudge:
     def _restated(self, chain: Chain) -> list[Link]:
         """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
         before, self.facts.named = self.facts.named, None
-        values = [member for member in chain.members if judge.is_numeric(member.node)]
+        values = [member for member in chain.members if is_symbolic(member.node)]
         if not chain.name or not values or chain.modulus is not None:
             return []
         self.facts.named = Named(chain.name, values[-1].node, self.step)
@@ -114,6 +61,9 @@ class StepJudge:
         return self._restatement(before, values[0])
 
     def _restatement(self, before: Named, member: Member) -> list[Link]:
+        unknowns = unknowns_of(before.node)
+        if unknowns or unknowns_of(member.node):
+            return self._rewriting(before, member, unknowns)
         try:
             about = self.doubts.about(member, member)
             comparison = judge.equate(before.node, member.node, about)
@@ -130,6 +80,17 @@ class StepJudge:
         link = self._finish(member, member, "restatement", judge.Finding(status, shown))
         link.stated, link.sides = comparison.right, (member.node,)
         return [link]
+
+    def _rewriting(self, before: Named, member: Member, unknowns: frozenset[str]) -> list[Link]:
+        """`Total = 3x + x + 5` and next `Total = 4x + 5`: the same expression written anew."""
+        if unknowns != unknowns_of(member.node) or self._is_ambiguous(member):
+            return []
+        same = is_identity(before.node, member.node, unknowns)
+        shown = (
+            f"{before.name} {'equals' if same else 'differs from'} what it was before, for all values tried"
+        )
+        status = VERIFIED if same else REFUTED if simplifies(self.text) else JUMP
+        return [self._finish(member, member, "restatement", judge.Finding(status, shown))]
 
     def _link(self, chain: Chain, index: int) -> Link | None:
         left, right = chain.members[index], chain.members[index + 1]
@@ -168,6 +129,7 @@ class StepJudge:
             doubted=bool(self.doubts.doubted(chain, index)),
             transforms=self._transforms,
             ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
+            simplifies=simplifies(before),
         )
         judged = self.facts.algebra.judge(left.node, right.node, context)
         if judged is None:

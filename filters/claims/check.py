@@ -6,8 +6,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from proofmill.filters.claims.chains import Facts, Link, StepJudge
+from proofmill.filters.claims.chains import StepJudge
 from proofmill.filters.claims.grounding import Sources, conclusions, explain, sources_of
+from proofmill.filters.claims.links import Facts, Link
 from proofmill.filters.claims.model import JUMP, UNSUPPORTED, Claim
 from proofmill.filters.claims.nodes import is_leaf
 from proofmill.filters.claims.outputs import Evaluator, judge_output, stated_outputs

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from proofmill.filters.claims.chains import Link
+from proofmill.filters.claims.links import Link
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 
 Evaluator = Callable[[str, str, str], bool | None]

@@ -14,7 +14,7 @@ from itertools import product
 from math import isqrt
 from typing import Any
 
-from proofmill.filters.claims.chains import Link
+from proofmill.filters.claims.links import Link
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.verdicts import Problem
 

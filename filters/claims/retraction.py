@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proofmill.filters.claims.chains import Link
 from proofmill.filters.claims.judge import walk
+from proofmill.filters.claims.links import Link
 from proofmill.filters.claims.model import REFUTED, RETRACTED, VERIFIED
 from proofmill.filters.claims.nodes import Number, Value
 from proofmill.filters.claims.wording import CORRECTION
