@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
 _ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
@@ -21,9 +20,7 @@ _ABOUT = {
 }
 
 
-def render(
-    name: str, manifest: Mapping[str, Any], schemas: Mapping[str, pa.Schema], files: Sequence[Mapping[str, Any]]
-) -> str:
+def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown with a YAML head. Holds no dates, so equal data gives an equal card."""
     configs = _configs(files)
     head = {
@@ -48,7 +45,7 @@ def render(
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
         "## Licences",
-        _table(("source", "licence"), sorted((s, license or "unknown") for s, license in manifest["sources"])),
+        _table(("source", "licence"), sorted((source, terms or "unknown") for source, terms in manifest["sources"])),
         "## Limits",
         "A verdict proves the final answer, not every step on the way to it. Problems are those that a program "
         "can check; open questions and dialogue are out of scope.",
@@ -101,7 +98,11 @@ def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _usage(manifest: Mapping[str, Any]) -> str:
     longest = manifest["tokens"]["longest_row"]
-    need = f"The longest row has {longest:,} tokens: give the trainer `max_length={longest}` or more.\n\n" if longest else ""
+    need = (
+        f"The longest row has {longest:,} tokens: give the trainer `max_length={longest}` or more.\n\n"
+        if longest
+        else ""
+    )
     return (
         f"{need}```python\nfrom datasets import load_dataset\n\n"
         'stage1 = load_dataset("path/to/this/folder", "sft_stage1", split="train")\n'

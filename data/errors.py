@@ -60,7 +60,7 @@ class StoreError(ProofmillError):
     """Something under HOME is locked, damaged, or can't be written."""
 
 
-class NothingKept(ProofmillError):
+class NothingKeptError(ProofmillError):
     """The run went through, but no row survived to be published."""
 
     exit_code = 3

@@ -162,7 +162,9 @@ def _reach(located: Located, path: str) -> Any:
         if not isinstance(value, dict) or part not in value:
             have = ", ".join(sorted(map(str, located.row))) or "no fields"
             raise InputError(
-                f"The field '{path}' is missing.", where=located.where, remedy=f"this row has: {have}; mend the map"
+                f"The field '{path}' is missing.",
+                where=located.where,
+                remedy=f"this row has: {have}; mend the map",
             )
         value = value[part]
     return value

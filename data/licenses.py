@@ -24,5 +24,6 @@ def check_licenses(found: Iterable[str | None], allowed: Iterable[str]) -> None:
         raise InputError(
             f"The licence of some problems is {' or '.join(refused)}, so they can't be published as they are.",
             where="recipe keys problems.sources[].license and samplers[].engine.license",
-            remedy=f"state the source's licence there, or allow it: --set 'publish.allow_licenses=[{', '.join(refused)}]'",
+            remedy="state the source's licence there, or allow it: "
+            f"--set 'publish.allow_licenses=[{', '.join(refused)}]'",
         )

@@ -123,9 +123,7 @@ _INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32
 
 
 def _first(table: pa.Table, wanted: list[str], n: int) -> pa.Table:
-    keep = pc.and_(
-        pc.is_in(table["prompt_digest"], pa.array(wanted, pa.string())), pc.less(table["sample_index"], n)
-    )
+    keep = pc.and_(pc.is_in(table["prompt_digest"], pa.array(wanted, pa.string())), pc.less(table["sample_index"], n))
     return table.filter(keep).cast(SAMPLES)
 
 

@@ -81,9 +81,7 @@ def find(home: Path, label: str) -> Version:
     chosen = [v for v in known if not number or str(v.number) == number.lstrip("0")]
     if not chosen:
         have = ", ".join(v.label for v in known) or ", ".join(names(home)) or "none yet"
-        raise UsageError(
-            f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {have}"
-        )
+        raise UsageError(f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {have}")
     return chosen[-1]
 
 

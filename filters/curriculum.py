@@ -67,6 +67,11 @@ class Candidate:
     has_reasoning: bool = True
     has_final: bool = True
 
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """Sorts the better proven first, then the longer."""
+        return -self.score, -self.length, self.id
+
 
 def place(
     candidates: Sequence[Candidate], options: Curriculum, max_per_problem: int, error_rate: float | None
@@ -79,7 +84,9 @@ def place(
         max_per_problem: stage-1 traces of the problem, at most.
         error_rate: 1 - pass rate of the problem under the reference sampler; None where it has none.
     """
-    order = sorted(range(len(candidates)), key=lambda i: (-candidates[i].score, -candidates[i].length, candidates[i].id))
+    order = sorted(
+        range(len(candidates)), key=lambda i: (-candidates[i].score, -candidates[i].length, candidates[i].id)
+    )
     if options.strategy == "broad_to_hard":
         return _broad_to_hard(candidates, order[:max_per_problem], options, error_rate)
     return _long_to_short(candidates, order, options, max_per_problem)

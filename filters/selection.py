@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+
 from proofmill.filters.curriculum import CAPPED, Candidate, Curriculum, Place, place
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED
 from proofmill.filters.verification import TRUNCATED
@@ -26,6 +27,13 @@ SELECTION = pa.schema(
         "in_stage1": pa.bool_(),
     }
 )
+_SELECTION = {
+    "id": pl.String,
+    "stage": pl.Int8,
+    "drop_reason": pl.String,
+    "short_form": pl.String,
+    "in_stage1": pl.Boolean,
+}
 PASS = pa.schema(
     {
         "problem_id": pa.string(),
@@ -125,7 +133,13 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
             "short_form": [short.get(name) for name in ids],
             "in_stage1": [name in stage for name in ids],
         },
-        schema={"id": pl.String, "stage": pl.Int8, "drop_reason": pl.String, "short_form": pl.String, "in_stage1": pl.Boolean},
+        schema={
+            "id": pl.String,
+            "stage": pl.Int8,
+            "drop_reason": pl.String,
+            "short_form": pl.String,
+            "in_stage1": pl.Boolean,
+        },
     )
 
 

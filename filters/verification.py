@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 import pyarrow as pa
+
 from proofmill.data.schemas import VERDICTS
 from proofmill.data.shards import from_rows
 from proofmill.filters.domains import verifier_for

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from proofmill.data.errors import ProofmillError
-from proofmill.flows import recipe as recipes
+from proofmill.flows import recipe_file as recipes
 from proofmill.flows.server import configure
 
 app = typer.Typer(
@@ -26,7 +26,8 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Home = Annotated[
-    str | None, typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home.")
+    str | None,
+    typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 
@@ -44,7 +45,9 @@ def regenerate(
         list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many problems only.")] = None,
-    resample: Annotated[bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")] = False,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, check and say what would be done.")] = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:

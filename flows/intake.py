@@ -17,8 +17,9 @@ from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard
 from proofmill.data.shards import read_table
+from proofmill.flows.keys import PROBLEMS, RECORDED
 from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
-from proofmill.flows.session import PROBLEMS, RECORDED, Session, log
+from proofmill.flows.session import Session, log
 from proofmill.generators import intake, procedural
 from proofmill.generators.problems import Intake
 
@@ -96,11 +97,15 @@ def _take_in(session: Session, key: str) -> Shard:
         "kept": total,
         "dropped": dict(sources.dropped),
     }
-    recorded = {"in": samples.read, "kept": samples.read - sum(samples.dropped.values()), "dropped": dict(samples.dropped)}
+    recorded = {
+        "in": samples.read,
+        "kept": samples.read - sum(samples.dropped.values()),
+        "dropped": dict(samples.dropped),
+    }
     facts = {
         "problems": ledger,
         "recorded": recorded,
-        "licenses": sorted({license for _, license in sets["sources"]}, key=str),
+        "licenses": sorted({terms for _, terms in sets["sources"]}, key=str),
         **{kind: sorted(found, key=str) for kind, found in sets.items()},
         "examples": sources.examples + samples.examples,
     }
@@ -141,7 +146,13 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
             rows = inputs.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
             fields, count, name = source.map, source.count, source.name
         yield intake.problems_of(
-            rows, sources, fields=fields, domain=source.domain, source=name, license=source.license, count=count
+            rows,
+            sources,
+            fields=fields,
+            domain=source.domain,
+            source=name,
+            license=source.license,
+            count=count,
         )
     for sampler in session.recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
@@ -170,5 +181,3 @@ def _warn(index: Shard) -> None:
     for name in ("problems", "recorded"):
         if dropped := index.facts[name]["dropped"]:
             log.warning("%s left out: %s", name, orjson.dumps(dropped).decode())
-
-

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
 from proofmill.data import card
-from proofmill.data.errors import NothingKept
+from proofmill.data.errors import NothingKeptError
 from proofmill.data.files import atomic_folder, write_json
-from proofmill.data.run import Shard, library_version
-from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, SCHEMA_VERSION, TRACES, sft
+from proofmill.data.run import Shard
+from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
 from proofmill.filters.verification import split_final
-from proofmill.flows.session import PUBLISH, Session
+from proofmill.flows.manifest import manifest_of
+from proofmill.flows.session import Session
 from proofmill.generators import prompts
 from proofmill.generators.rendering import Rendered, StudentView
 
@@ -40,11 +40,11 @@ def publish_version(
         `version` (its label), `folder`, `new` (whether it was written now) and the manifest.
 
     Raises:
-        NothingKept: no trace survived, so there is nothing to publish.
+        NothingKeptError: no trace survived, so there is nothing to publish.
     """
     ledger = add_ledgers([shard.facts["ledger"] for shard in chosen])
     if not ledger["kept"]:
-        raise NothingKept(
+        raise NothingKeptError(
             "Not one trace survived, so there is no version to publish.",
             where=f"{ledger['in']} traces; dropped: {ledger['dropped']}",
             remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt help",
@@ -111,8 +111,8 @@ def _write(
         start += shard.samples.rows
         session.progress.advance("shards published")
     files = out.close()
-    manifest = _manifest(session, judged, marks, chosen, out, view)
-    text = card.render(session.recipe.name, manifest, schemas, files)
+    manifest = manifest_of(session, judged, marks, chosen, out, view)
+    text = card.render(session.recipe.name, manifest, files)
     (folder / "README.md").write_text(text, encoding="utf-8")
     manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
     return manifest
@@ -254,74 +254,3 @@ def completion_text(trace: Mapping[str, Any], problem: Mapping[str, Any], form: 
 def _as_messages(row: Row) -> Row:
     prompt = row["prompt"] if isinstance(row["prompt"], list) else [{"role": "user", "content": row["prompt"]}]
     return row | {"messages": [*prompt, {"role": "assistant", "content": row["text"]}]}
-
-
-def _manifest(
-    session: Session,
-    judged: Sequence[Judged],
-    marks: Shard,
-    chosen: Sequence[Shard],
-    out: VersionWriter,
-    view: StudentView,
-) -> dict[str, Any]:
-    recipe = session.recipe.resolved()
-    index = session.problem_facts
-    traces = sum(shard.samples.rows for shard in judged)
-    funnel = add_ledgers([shard.facts["ledger"] for shard in chosen])
-    verdicts: dict[str, int] = {}
-    for shard in judged:
-        for name, count in shard.verdicts.facts["verdicts"].items():
-            verdicts[name] = verdicts.get(name, 0) + count
-    rows = {config.partition("/")[0]: count for config, count in sorted(out.rows.items())}
-    requested = session.requested + index["recorded"]["in"]
-    return {
-        "name": session.recipe.name,
-        "version": None,
-        "parent": None,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "schema_version": SCHEMA_VERSION,
-        "recipe": recipe,
-        "recipe_digest": session.recipe.digest(),
-        "limit": session.limit,
-        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key()},
-        "models": [
-            {"sampler": p.name, "model": p.model.name, "revision": p.model.revision, "weights": p.model.digest,
-             "samples": p.key(), "license": p.model.license}
-            for p in session.plans
-        ],  # fmt: skip
-        "engines": session.engine_facts(),
-        "libraries": session.fingerprint()["libraries"],
-        "stages": {
-            "problems": index["problems"],
-            "samples": {"in": requested, "kept": traces, "dropped": _less(index["recorded"], requested - traces)},
-            "verdicts": {
-                "in": traces,
-                "kept": verdicts.get("correct", 0),
-                "dropped": {k: v for k, v in sorted(verdicts.items()) if k != "correct"},
-            },
-            "selection": funnel,
-            "publish": {
-                "in": funnel["kept"],
-                "kept": funnel["kept"],
-                "dropped": {},
-                "rows": rows,
-            },
-        },
-        "licenses": index["licenses"],
-        "sources": index["sources"],
-        "recorded_models": index["recorded_models"],
-        "tokens": {
-            "sampled": sum(shard.samples.facts["tokens"] for shard in judged),
-            "longest_row": view.longest,
-        },
-        "duplicates": marks.facts["duplicates"],
-    }
-
-
-def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
-    """Recorded rows that could not be used by reason; whatever else is missing was never sampled."""
-    dropped = dict(ledger["dropped"])
-    rest = missing - sum(dropped.values())
-    return dropped | ({"not_sampled": rest} if rest else {})
-
-

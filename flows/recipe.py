@@ -1,33 +1,19 @@
-"""The typed recipe: what a run does, as one strict YAML file.
-
-Every section has defaults that work. `load` reads a bundled name or a file, applies `--set` overrides,
-and names the nearest known key when one is misspelt.
-"""
+"""The typed recipe: what a run does. Strict, and every section has defaults that work."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
 from proofmill.filters.verdicts import DOMAINS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 FieldMap = dict[str, str]
-
-# Named in the format, but not to be had yet: a recipe that asks for one must not be half obeyed.
-NOT_BUILT: dict[str, str] = {
-    "claims": "claim-level checks",
-    "decontaminate": "decontamination against benchmarks",
-}
 
 
 class Section(BaseModel):
@@ -266,125 +252,3 @@ class Recipe(Section):
     def digest(self) -> str:
         """Digest of the resolved recipe."""
         return digest(self.resolved())
-
-
-def bundled() -> list[str]:
-    """Names of the recipes that ship."""
-    folder = files("proofmill.flows") / "recipes"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
-def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads and checks a recipe.
-
-    Args:
-        source: a bundled name or the path of a YAML file.
-        overrides: `a.b=value` each, the value in YAML; list items by number (`samplers.0.model=...`).
-
-    Raises:
-        RecipeError: it isn't there, isn't YAML, or has a key or value that doesn't fit.
-    """
-    text, where = _read(source)
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="mend it") from error
-    if not isinstance(data, dict):
-        raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
-    for override in overrides:
-        _override(data, override)
-    return parse(data, where)
-
-
-def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Checks a recipe that is already a mapping."""
-    for key, name in NOT_BUILT.items():
-        if key in data:
-            raise RecipeError(
-                f"The section '{key}' asks for {name}, which this version of proofmill doesn't have yet.",
-                where=where,
-                remedy="leave the section out",
-            )
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        problems = [_explain(item) for item in error.errors()]
-        raise RecipeError(
-            "The recipe doesn't fit: " + "; ".join(problems), where=where, remedy="mend these keys and run again"
-        ) from error
-
-
-def _read(source: str) -> tuple[str, str]:
-    path = Path(source)
-    if source in bundled():
-        return (files("proofmill.flows") / "recipes" / f"{source}.yaml").read_text(), f"bundled recipe '{source}'"
-    try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        near = difflib.get_close_matches(source, bundled(), 1)
-        remedy = f"did you mean '{near[0]}'? " if near else ""
-        raise RecipeError(
-            f"There is no readable recipe {source!r}.",
-            where=str(path.absolute()),
-            remedy=f"{remedy}bundled recipes: {', '.join(bundled())}; or give the path of a YAML file",
-        ) from error
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(
-            f"--set takes a.b=value, not {override!r}.", remedy="for example --set select.max_per_problem=2"
-        )
-    *parents, last = key.split(".")
-    place: Any = data
-    try:
-        for part in parents:
-            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise RecipeError(
-            f"--set {override!r} doesn't fit the recipe.",
-            where=key,
-            remedy="name list items by number, for example --set samplers.0.sampling.n=4",
-        ) from error
-
-
-def _explain(item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
-    if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg'].removeprefix('Value error, ')}" if path else str(item["msg"])
-    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1]), 1)
-    return f"{path}: unknown key" + (f", did you mean '{near[0]}'?" if near else "")
-
-
-_TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_to_short", "broad_to_hard"}
-
-
-def _known_keys(location: Sequence[Any]) -> list[str]:
-    """Names of the fields at a place in the recipe."""
-    model: Any = Recipe
-    for part in location:
-        if isinstance(part, str) and part not in _TAGS:
-            model = model.model_fields[part].annotation if _is_section(model) else model
-        model = _unwrap(model, part)
-    return list(model.model_fields) if _is_section(model) else []
-
-
-def _is_section(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, Section)
-
-
-def _unwrap(model: Any, tag: Any) -> Any:
-    """Steps through tuples, unions and annotations to the section that `tag` names, where there is one."""
-    origin = get_origin(model)
-    if origin is Annotated:
-        return _unwrap(get_args(model)[0], tag)
-    if origin is tuple:
-        return _unwrap(get_args(model)[0], tag)
-    if origin is Union or type(model).__name__ == "UnionType":
-        for option in get_args(model):
-            names = option.model_fields if _is_section(option) else {}
-            if any(tag in get_args(field.annotation) for field in names.values()):
-                return option
-    return model

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from proofmill.flows import recipe as recipes
+from proofmill.flows import recipe_file as recipes
 from proofmill.flows import stages
 from proofmill.flows.session import Session, home_folder
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from proofmill.data.errors import UsageError, VerifierError
 from proofmill.data.files import digest, sha256, write_json
-from proofmill.data.run import Run, Stage, library_version, source_digest
+from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, find, versions
 from proofmill.filters.curriculum import options_of
@@ -24,6 +24,7 @@ from proofmill.filters.minhash import DedupOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
+from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
 from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine, Sampler, VllmEngine
 from proofmill.generators import models
@@ -33,21 +34,6 @@ from proofmill.generators.sampling import SamplePlan
 from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
 
 log = logging.getLogger("proofmill")
-
-PROBLEMS = Stage("problems", ("proofmill.generators.intake", "proofmill.generators.problems"), ("reasoning-gym",))
-RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
-SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generators.prompts"))
-VERDICTS = Stage(
-    "verdicts",
-    ("proofmill.filters",),
-    ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "langcodes"),
-)
-QUALITY = Stage("quality", ("proofmill.filters.repetition", "proofmill.filters.reasoning"))
-SIGNATURES = Stage("signatures", ("proofmill.filters.minhash",), ("datasketch",))
-DUPLICATES = Stage("near_duplicates", ("proofmill.filters.near_duplicates", "proofmill.filters.band_join"))
-SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
-PUBLISH = Stage("publish", ("proofmill.data", "proofmill.generators.prompts"), ("pyarrow", "transformers"))
-STAGES = (PROBLEMS, SAMPLES, VERDICTS, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
 
 
 @dataclass
@@ -146,9 +132,7 @@ class Session:
         """How prompts are rendered."""
         section = self.recipe.prompt
         check_templates(section.templates)
-        return PromptStyle(
-            section.system, section.templates, section.chat_template_args, self.recipe.verify.verifiers
-        )
+        return PromptStyle(section.system, section.templates, section.chat_template_args, self.recipe.verify.verifiers)
 
     @cached_property
     def student(self) -> Renderer | None:

@@ -21,17 +21,10 @@ from proofmill.filters import selection
 from proofmill.filters.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT
 from proofmill.flows import intake
-from proofmill.flows.work import chunks
-from proofmill.flows.session import (
-    DUPLICATES,
-    QUALITY,
-    SAMPLES,
-    SELECTION,
-    SIGNATURES,
-    VERDICTS,
-    Session,
-)
+from proofmill.flows.keys import DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
 from proofmill.flows.publishing import publish_version
+from proofmill.flows.session import Session
+from proofmill.flows.work import chunks
 from proofmill.generators import sampling
 from proofmill.generators.engine import Engine
 from proofmill.generators.sampling import SamplePlan, Sampler
@@ -75,7 +68,10 @@ def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
         table = session.judge.verdicts(traces, session.run.read(problems))
-        return table, {"verdicts": _counts(table["verdict"]), "seconds": pc.sum(table["verify_seconds"]).as_py()}
+        return table, {
+            "verdicts": _counts(table["verdict"]),
+            "seconds": pc.sum(table["verify_seconds"]).as_py(),
+        }
 
     shard = session.run.once(VERDICTS, samples.name, key, make)
     session.progress.verdicts(shard.facts["verdicts"].get(CORRECT, 0), shard.rows)
@@ -174,9 +170,7 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
 
 def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.DataFrame:
     """All columns that the selection decides by, for one shard."""
-    traces = session.run.read(
-        shard.samples, ["id", "problem_id", "sampler", "response", "completion_tokens"]
-    )
+    traces = session.run.read(shard.samples, ["id", "problem_id", "sampler", "response", "completion_tokens"])
     verdicts = session.run.read(shard.verdicts)
     quality = session.run.read(shard.quality)
     mine = session.run.read(marks, ["duplicate_of", "in_previous"]).slice(start, traces.num_rows)
@@ -250,10 +244,8 @@ class _Sampling:
         """The traces of a shard by all samplers, as one committed table."""
         session, shard = self.session, self.shards[name]
         problems = session.run.read(shard.problems)
-        tables = [session.run.read(shard.recorded)]
-        for plan in session.plans:
-            tables.append(sampling.traces(plan, session.stores[plan.name], problems))
-        table = pa.concat_tables(tables).sort_by(
+        sampled = [sampling.traces(plan, session.stores[plan.name], problems) for plan in session.plans]
+        table = pa.concat_tables([session.run.read(shard.recorded), *sampled]).sort_by(
             [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
         )
         known = digest(table["id"].to_pylist())

@@ -28,7 +28,9 @@ MAX_SHARD_BYTES = 64 << 20
 MIN_SHARDS, MIN_SHARD_ROWS = 8, 16  # small runs still show progress shard by shard
 _BATCH_ROWS, _BATCH_BYTES = 2048, 16 << 20
 
-_PROBLEM = [PROBLEMS.field(n) for n in ("domain", "system", "prompt", "answer", "info", "verifier", "source", "license")]
+_PROBLEM = [
+    PROBLEMS.field(n) for n in ("domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
+]
 _SAMPLE = [
     SHARD_TRACES.field(n)
     for n in ("sampler", "response", "finish_reason", "completion_tokens", "model", "model_revision", "seed")
@@ -228,9 +230,7 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
         .with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over("problem_id", "sampler").alias("sample_index"))
         .sort("problem_id", "sampler", "sample_index")
     )
-    ids = [
-        trace_id(*row) for row in samples.select("problem_id", "sampler", "sample_index", "response").iter_rows()
-    ]
+    ids = [trace_id(*row) for row in samples.select("problem_id", "sampler", "sample_index", "response").iter_rows()]
     samples = samples.with_columns(
         pl.Series("id", ids, dtype=pl.String), pl.lit(None, pl.String).alias("prompt_digest")
     )

@@ -171,7 +171,7 @@ def _hub(name: str, notice: Notice) -> Model:
 
 def _stated_license(folder: Path) -> str | None:
     card = folder / "README.md"
-    if card.exists() and (found := re.search(r"^license:\s*(\S+)", card.read_text(errors="replace"), re.M)):
+    if card.exists() and (found := re.search(r"^license:\s*(\S+)", card.read_text(errors="replace"), re.MULTILINE)):
         return found[1].strip("\"'").lower()
     config = folder / "config.json"
     stated = orjson.loads(config.read_bytes()).get("license") if config.exists() else None

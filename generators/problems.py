@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +18,6 @@ INFO_FIELDS = (
     "task", "entry", "options", "constraints",
     "tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language",
 )  # fmt: skip
-
-# What makes a problem checkable, by domain; a custom domain needs nothing by rule.
-_NEEDS: dict[str, Callable[[Any, Row], bool]] = {
-    "math": lambda answer, info: answer is not None,
-    "choice": lambda answer, info: answer is not None and "options" in info,
-    "logic": lambda answer, info: "task" in info and "entry" in info,
-    "code": lambda answer, info: "tests" in info or "test" in info,
-    "instruction": lambda answer, info: bool(info.get("constraints")),
-}
 
 
 @dataclass
@@ -62,7 +52,7 @@ def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> R
     answer = _text(row.get("answer"))
     if domain == "math" and answer is not None:
         answer = gold_text(answer)
-    if domain in _NEEDS and not _NEEDS[domain](answer, info):
+    if not checkable(domain, answer, info):
         return "no_gold"
     system = row.get("system") or system
     return {
@@ -76,6 +66,23 @@ def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> R
         "source": row.get("source") or source,
         "license": row.get("license") or license,
     }
+
+
+def checkable(domain: str, answer: str | None, info: Row) -> bool:
+    """Whether a problem carries what its domain judges by; a custom domain needs nothing by rule."""
+    match domain:
+        case "math":
+            return answer is not None
+        case "choice":
+            return answer is not None and "options" in info
+        case "logic":
+            return "task" in info and "entry" in info
+        case "code":
+            return "tests" in info or "test" in info
+        case "instruction":
+            return bool(info.get("constraints"))
+        case _:
+            return True
 
 
 def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
@@ -107,4 +114,3 @@ def _text(answer: Any) -> str | None:
     if answer is None or isinstance(answer, str):
         return answer
     return orjson.dumps(answer).decode()
-

@@ -113,7 +113,7 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     spare = psutil.virtual_memory().available / _GIB
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, min(8, int(spare / 4)))))
-    native = bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 (vLLM asks the same question this way)
+    native = bool(torch.cpu._is_avx512_bf16_supported())  # as vLLM asks it
     length = options.get("max_model_len") or 4096
     return {
         "dtype": options.get("dtype") or ("bfloat16" if native else "float32"),

@@ -1,0 +1,101 @@
+"""What a version's manifest says: recipe, models, libraries, and a ledger of every stage that balances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from proofmill.data.run import Shard, library_version
+from proofmill.data.schemas import SCHEMA_VERSION
+from proofmill.data.versions import VersionWriter
+from proofmill.filters.selection import add_ledgers
+from proofmill.flows.keys import PUBLISH
+from proofmill.flows.session import Session
+from proofmill.generators.rendering import StudentView
+from proofmill.generators.sampling import SamplePlan
+
+if TYPE_CHECKING:
+    from proofmill.flows.stages import Judged
+
+
+def manifest_of(
+    session: Session,
+    judged: Sequence[Judged],
+    marks: Shard,
+    chosen: Sequence[Shard],
+    out: VersionWriter,
+    view: StudentView,
+) -> dict[str, Any]:
+    """What the manifest says of a version, but for its number, its parent and its files."""
+    recipe = session.recipe.resolved()
+    index = session.problem_facts
+    traces = sum(shard.samples.rows for shard in judged)
+    funnel = add_ledgers([shard.facts["ledger"] for shard in chosen])
+    verdicts: dict[str, int] = {}
+    for shard in judged:
+        for name, count in shard.verdicts.facts["verdicts"].items():
+            verdicts[name] = verdicts.get(name, 0) + count
+    rows = {config.partition("/")[0]: count for config, count in sorted(out.rows.items())}
+    requested = session.requested + index["recorded"]["in"]
+    return {
+        "name": session.recipe.name,
+        "version": None,
+        "parent": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "schema_version": SCHEMA_VERSION,
+        "recipe": recipe,
+        "recipe_digest": session.recipe.digest(),
+        "limit": session.limit,
+        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key()},
+        "models": [_model(plan) for plan in session.plans],
+        "engines": session.engine_facts(),
+        "libraries": session.fingerprint()["libraries"],
+        "stages": {
+            "problems": index["problems"],
+            "samples": {
+                "in": requested,
+                "kept": traces,
+                "dropped": _less(index["recorded"], requested - traces),
+            },
+            "verdicts": {
+                "in": traces,
+                "kept": verdicts.get("correct", 0),
+                "dropped": {k: v for k, v in sorted(verdicts.items()) if k != "correct"},
+            },
+            "selection": funnel,
+            "publish": {
+                "in": funnel["kept"],
+                "kept": funnel["kept"],
+                "dropped": {},
+                "rows": rows,
+            },
+        },
+        "licenses": index["licenses"],
+        "sources": index["sources"],
+        "recorded_models": index["recorded_models"],
+        "tokens": {
+            "sampled": sum(shard.samples.facts["tokens"] for shard in judged),
+            "longest_row": view.longest,
+        },
+        "duplicates": marks.facts["duplicates"],
+    }
+
+
+def _model(plan: SamplePlan) -> dict[str, Any]:
+    model = plan.model
+    return {
+        "sampler": plan.name,
+        "model": model.name,
+        "revision": model.revision,
+        "weights": model.digest,
+        "license": model.license,
+        "samples": plan.key(),
+    }
+
+
+def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
+    """Recorded rows that could not be used by reason; whatever else is missing was never sampled."""
+    dropped = dict(ledger["dropped"])
+    rest = missing - sum(dropped.values())
+    return dropped | ({"not_sampled": rest} if rest else {})
