@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
+
 from proofmill.data.errors import InputError, UsageError
 from proofmill.filters.arrow_arrays import to_numpy
 from proofmill.filters.minhash import DedupOptions
@@ -87,7 +88,7 @@ class SharedIndex:
         return self._prefix + b"shingles:" + row_id.encode()
 
     def _minhash(self, signature: U32) -> Any:
-        from datasketch import LeanMinHash  # type: ignore[import-untyped]
+        from datasketch import LeanMinHash
 
         return LeanMinHash(scheme="affine32", seed=self._options.seed, hashvalues=signature)
 
@@ -145,6 +146,4 @@ def _lsh(options: DedupOptions, prefix: bytes, server: dict[str, Any]) -> Any:
     if bands < 2:  # datasketch wants two bands at least
         bands, width = 2, options.permutations // 2
     storage = {"type": "redis", "basename": prefix + b"lsh", "redis": server}
-    return MinHashLSH(
-        num_perm=options.permutations, params=(bands, width), storage_config=storage, prepickle=False
-    )
+    return MinHashLSH(num_perm=options.permutations, params=(bands, width), storage_config=storage, prepickle=False)
