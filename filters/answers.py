@@ -101,7 +101,7 @@ def _boxed(text: str) -> Found | None:
     if "boxed" not in text and "\\fbox" not in text:
         return None
     if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
-        return Found(single[1].strip(), "boxed", _line_start(text, single.start()))
+        return Found(single[1].strip(), "boxed", _sentence_start(text, single.start()))
     boxes = _boxes(text)
     if not boxes:
         return None
@@ -118,7 +118,7 @@ def _boxed(text: str) -> Found | None:
         return Found("", "several_boxes")
     if not kept:
         return Found("", "empty_box")
-    return Found(" , ".join(kept), "boxed", _line_start(text, joined[0][0]))
+    return Found(" , ".join(kept), "boxed", _sentence_start(text, joined[0][0]))
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
@@ -264,5 +264,7 @@ def _is_bare(text: str) -> bool:
     return bool(text) and len(text) <= 400 and _BARE.match(text) is not None
 
 
-def _line_start(text: str, position: int) -> int:
-    return text.rfind("\n", 0, position) + 1
+def _sentence_start(text: str, position: int) -> int:
+    """Where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
+    line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
+    return max((cut.end() for cut in _SENTENCE.finditer(text, line, position + 1)), default=line)
