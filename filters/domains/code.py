@@ -16,7 +16,7 @@ from typing import Any
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
 from proofmill.filters.sandbox.jail import Jail
-from proofmill.filters.sandbox.plan import BadTestError, Plan, plan
+from proofmill.filters.sandbox.plan import BadTestError, Plan, plan, prompt_setup
 from proofmill.filters.sandbox.worker import Limits
 from proofmill.filters.verdicts import Problem, Verdict
 
@@ -24,7 +24,8 @@ DEFAULT_CPU_S = 5.0
 DEFAULT_MEMORY_MB = 512.0
 MAX_CPU_S = 120.0
 MAX_MEMORY_MB = 8192.0
-MAX_CODE_CHARS = 1 << 20
+MAX_CODE_CHARS = 1 << 18
+MAX_NAMES = 20  # looked for when a block is chosen
 _LANGUAGES = extract.PYTHON | {""}
 
 _VERDICTS = {
@@ -152,7 +153,7 @@ def judge(jail: Jail, problem: Problem, code: str) -> run.Outcome:
         VerifierError: a layer of the jail is missing.
     """
     info = problem.info
-    limits, setup = _limits(info), _text(info.get("setup"))
+    limits, setup = _limits(info), _setup(problem)
     pairs = _pairs(info.get("tests"))
     if pairs:
         return run.run_programs(jail, setup, code, pairs, limits)
@@ -196,7 +197,16 @@ def _plan(problem: Problem) -> Plan:
     test = _text(info.get("test"))
     if not tests and not test.strip():
         raise BadTestError("the problem has no tests")
-    return plan(tests, _text(info.get("setup")), test, str(info.get("entry_point") or ""))
+    return plan(tests, _setup(problem), test, str(info.get("entry_point") or ""))
+
+
+def _setup(problem: Problem) -> str:
+    """The problem's setup; without one, what a prompt that is itself code defines beside the entry point.
+
+    Helpers that the prompt hands out belong to the problem: tests must not call the solution's version.
+    """
+    setup, entry = _text(problem.info.get("setup")), str(problem.info.get("entry_point") or "")
+    return setup if setup or not entry else prompt_setup(_text(problem.prompt), entry)
 
 
 def _names(problem: Problem) -> tuple[str, ...]:
@@ -210,7 +220,7 @@ def _names(problem: Problem) -> tuple[str, ...]:
         planned = _plan(problem)
     except BadTestError:
         return ()
-    return tuple(sorted(planned.names))
+    return tuple(sorted(planned.names))[:MAX_NAMES]
 
 
 VERIFIER = CodeVerifier()

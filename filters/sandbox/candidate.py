@@ -121,8 +121,10 @@ def _call(space: Space, message: dict[str, Any]) -> dict[str, Any]:
     if message["op"] != "call":
         return {"ok": space.encode(OPERATIONS[message["op"]](*positional))}
     keyword = {name: space.decode(node) for name, node in message["kw"].items()}
-    result = space.encode(positional[0](*positional[1:], **keyword))
-    return {"ok": result, "back": _changed(space, positional, message["args"])}
+    result = positional[0](*positional[1:], **keyword)
+    if result is not None:
+        return {"ok": space.encode(result)}
+    return {"ok": None, "back": _changed(space, positional, message["args"])}
 
 
 def _changed(space: Space, values: list[Any], nodes: list[wire.Node]) -> list[list[Any]]:

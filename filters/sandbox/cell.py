@@ -17,6 +17,7 @@ from proofmill.filters.sandbox import kernel
 
 CHANNEL_FD = 3
 SANDBOX_ID = 1  # user and group inside the jail, mapped to nobody where the jail was started by root
+NOBODY = 65534
 SCRATCH_INODES = 4096
 MAX_FILES = 128
 
@@ -54,8 +55,10 @@ def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
     kernel.unshare(flags)
 
 
-def _scratch(_template: Template, job: Mapping[str, Any]) -> None:
+def _scratch(template: Template, job: Mapping[str, Any]) -> None:
     """A private, empty /tmp of bounded size; programs may be started from it only with subprocesses."""
+    if "root" in template.missing:  # it would cover the machine's own folder
+        raise OSError("needs the jail's own root")
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | (0 if job["subprocesses"] else kernel.MS_NOEXEC)
     size = f"size={job['scratch_mb']}m,nr_inodes={SCRATCH_INODES},mode=1777"
     kernel.mount("tmpfs", "/tmp", "tmpfs", flags, size)  # noqa: S108 - the jail's own root
@@ -87,7 +90,10 @@ def _user(template: Template, _job: Mapping[str, Any]) -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
 
 
-def _capabilities(_template: Template, job: Mapping[str, Any]) -> None:
+def _capabilities(template: Template, job: Mapping[str, Any]) -> None:
+    if "user namespace" in template.missing and os.getuid() == 0:  # a weaker jail, but not as root
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.drop_capabilities(bounding=bool(job["subprocesses"]))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -77,9 +77,7 @@ def fork() -> int:
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """mount(2)."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
-    _check(
-        _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), f"mount {target}"
-    )
+    _check(_libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
 
 
 def lock_mount(target: str, flags: int, *, recursive: bool = True) -> None:
@@ -106,9 +104,7 @@ def pivot_root_here() -> None:
 def prctl(option: int, value: int = 0, third: int = 0) -> None:
     """prctl(2)."""
     _check(
-        _libc.prctl(
-            option, ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)
-        ),
+        _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)),
         f"prctl {option}",
     )
 
@@ -149,9 +145,7 @@ def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
     network = 3 if abi >= 4 else 0
     scope = 3 if abi >= 6 else 0
     raw = struct.pack("QQQ", handled, network, scope)[: 8 if abi < 4 else 16 if abi < 6 else 24]
-    ruleset = _syscall(
-        "landlock_create_ruleset", NR_LANDLOCK_CREATE, raw, ctypes.c_size_t(len(raw)), ctypes.c_uint(0)
-    )
+    ruleset = _syscall("landlock_create_ruleset", NR_LANDLOCK_CREATE, raw, ctypes.c_size_t(len(raw)), ctypes.c_uint(0))
     for path, rights in rules:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         meant = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & _LANDLOCK_OF_FILES

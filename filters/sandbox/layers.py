@@ -52,9 +52,7 @@ def layers_from(failed: Mapping[str, str]) -> list[Layer]:
     """All layers; those in `failed` (name to reason) are not ok."""
     names = [*REMEDIES, *(name for name in failed if name not in REMEDIES)]
     return [
-        Layer(
-            name, name not in failed, failed.get(name, ""), REMEDIES.get(name, "") if name in failed else ""
-        )
+        Layer(name, name not in failed, failed.get(name, ""), REMEDIES.get(name, "") if name in failed else "")
         for name in names
     ]
 

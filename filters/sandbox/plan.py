@@ -79,19 +79,28 @@ def _assertions(test: str) -> int:
     return max(1, sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(test))))
 
 
+@functools.lru_cache(maxsize=512)
+def prompt_setup(prompt: str, entry_point: str) -> str:
+    """What a prompt in code defines beside the stub of `entry_point`; empty for a prompt in prose."""
+    if len(prompt) > MAX_TEST_CHARS or f"def {entry_point}" not in prompt:
+        return ""
+    try:
+        body = ast.parse(prompt).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    others = [node for node in body if getattr(node, "name", None) != entry_point]
+    return ast.unparse(ast.Module(others, [])) if len(others) < len(body) else ""
+
+
 def _free_names(source: str) -> frozenset[str]:
     """Global names that `source` reads and does not bind itself."""
     top = symtable.symtable(source, "<test>", "exec")
-    bound = {
-        s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
-    }
+    bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     read, tables = set[str](), [top]
     while tables:
         table = tables.pop()
         tables.extend(table.get_children())
-        read |= {
-            s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())
-        }
+        read |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())}
     return frozenset(read - bound)
 
 
@@ -116,8 +125,7 @@ def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
             found |= {
                 root
                 for node in ast.walk(ast.parse(source))
-                if isinstance(node, ast.Assert)
-                and (root := checks.root(checks.sides(node.test)[0])) is not None
+                if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
             }
     return frozenset(found)
 

@@ -42,9 +42,7 @@ def needed_paths() -> list[str]:
         name = line.split(maxsplit=5)[-1]
         if ".so" in name and name.startswith("/"):
             folder = str(Path(name).parent)
-            system = (
-                folder.startswith(tuple(root + "/" for root in _LIBRARY_ROOTS)) or folder in _LIBRARY_ROOTS
-            )
+            system = folder.startswith(tuple(root + "/" for root in _LIBRARY_ROOTS)) or folder in _LIBRARY_ROOTS
             paths.add(folder if system else name)
     return _outermost(path for path in paths if os.path.exists(path))
 
@@ -109,11 +107,7 @@ def _links(root: str) -> None:
     """The links that file names go through: /lib, /bin/sh and their like; and /dev/shm, for semaphores."""
     for path in (*_LIBRARY_ROOTS, "/bin", "/bin/sh", "/usr/bin/sh", sys.executable):
         inside = root + path
-        if (
-            os.path.islink(path)
-            and not os.path.lexists(inside)
-            and os.path.exists(root + os.path.realpath(path))
-        ):
+        if os.path.islink(path) and not os.path.lexists(inside) and os.path.exists(root + os.path.realpath(path)):
             os.makedirs(os.path.dirname(inside), exist_ok=True)
             os.symlink(os.readlink(path), inside)
     for path in _LOADERS:

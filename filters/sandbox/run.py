@@ -14,7 +14,8 @@ from proofmill.filters.sandbox.plan import BadTestError, Plan
 from proofmill.filters.sandbox.worker import Cell, CellEnded, Exit, Limits
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
-EXAM_CPU_S = 60.0  # the tests' own share, on top of the solution's
+_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
+EXAM_CPU_S = 20.0  # the tests' own share, on top of the solution's
 _PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?")
 PRINTED_TOLERANCE = 1e-6  # of decimals in a program's output, relative and absolute
 
@@ -62,12 +63,14 @@ def _raised(answer: dict[str, Any]) -> str:
 
 
 def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
+    """The outcome of a run; `why` is a failure that was seen, which outweighs how the run ended."""
     if end.fault is not None:
         return Outcome(FAULT, passed, total, end.fault, end.cpu_s)
-    if end.timed_out and passed < total:
+    if passed == total and not why:
+        return Outcome(PASSED, passed, total, "", end.cpu_s)
+    if end.timed_out and not why:
         return Outcome(TIMED_OUT, passed, total, f"used {end.cpu_s:.1f} s of CPU", end.cpu_s)
-    status = PASSED if passed == total and not why else FAILED
-    return Outcome(status, passed, total, why, end.cpu_s)
+    return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
 def _load(cell: Cell, setup: str, code: str) -> str | None:
@@ -92,7 +95,7 @@ def _ended(end: Exit) -> str:
 
 def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:
     """Evaluate the left-hand sides inside, compare outside."""
-    passed, why, early = 0, "", False
+    passed, why = 0, ""
     with jail.slot(), jail.cell(limits) as cell:
         try:
             why = _load(cell, setup, code) or ""
@@ -104,11 +107,9 @@ def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) ->
                     passed += held
                     why = why or ("" if held else _difference(check.source, answer))
         except (CellEnded, wire.WireError):
-            early = True
+            pass  # `end` says how
         end = cell.close()
-    if early:
-        why = why or _ended(end)
-    if why.startswith(("SyntaxError", "IndentationError", "TabError")) and not passed:
+    if why.startswith(_SYNTAX) and not passed:
         return Outcome(FAULT if end.fault else NOT_PYTHON, 0, len(plan.checks), end.fault or why, end.cpu_s)
     return _verdict(end, passed, len(plan.checks), why)
 
@@ -124,12 +125,11 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
     count = plan.total
     with jail.slot(), jail.cell(limits) as solution, jail.cell(exam_limits) as exam:
         report: dict[str, Any] | None = None
+        loaded, why = False, ""
         try:
             why = _load(solution, setup, code) or ""
-        except (CellEnded, wire.WireError):
-            why = _ended(solution.close())
-        try:
-            if not why:
+            loaded = not why
+            if loaded:
                 job = {
                     "role": "examine", "setup": setup, "tests": plan.tests, "test": test,
                     "entry_point": entry, "names": sorted(plan.names), "under_test": sorted(plan.under_test),
@@ -139,7 +139,10 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
         except (CellEnded, wire.WireError):
             pass
         ends = solution.close(), exam.close()
-    return _exam_outcome(ends, report, why, count)
+    if not loaded:
+        not_python = not ends[0].fault and why.startswith(_SYNTAX)
+        return Outcome(NOT_PYTHON, 0, count, why) if not_python else _verdict(ends[0], 0, count, why)
+    return _exam_outcome(ends, report, count)
 
 
 def _carry(exam: Cell, solution: Cell) -> dict[str, Any]:
@@ -159,26 +162,21 @@ def _carry(exam: Cell, solution: Cell) -> dict[str, Any]:
         exam.send(link.ANSWER, answer)
 
 
-def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, why: str, count: int) -> Outcome:
+def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count: int) -> Outcome:
     solution, exam = ends
-    if why.startswith(("SyntaxError", "IndentationError", "TabError")):
-        return Outcome(NOT_PYTHON, 0, count, why, solution.cpu_s)
-    if why or solution.fault:
-        return _verdict(solution, 0, count, why)
+    if solution.fault:
+        return _verdict(solution, 0, count, "")
     if report is None:
         if exam.timed_out or solution.timed_out:
             return Outcome(TIMED_OUT, 0, count, "the tests did not end in time", solution.cpu_s)
-        fault = exam.fault or (
-            "" if solution.code not in (None, 0) and exam.code == 0 else "the tests' process died"
-        )
-        return Outcome(FAULT, 0, count, fault, solution.cpu_s)
+        return Outcome(FAULT, 0, count, exam.fault or "the tests' process died", solution.cpu_s)
     if report.get("fault"):
         return Outcome(FAULT, 0, count, str(report["fault"])[:300], solution.cpu_s)
     passed, ran = int(report["passed"]), int(report["ran"])
     reason = str(report.get("why") or "")[:300]
     total = ran if passed == ran and not reason and not report["gone"] else max(ran, count)
     if report["gone"]:
-        return _verdict(solution, min(passed, total - 1), total, reason or _ended(solution))
+        return _verdict(solution, min(passed, total - 1), total, reason)
     return _verdict(solution, passed, total, reason)
 
 
@@ -189,9 +187,7 @@ def _memory_file(name: str, data: bytes = b"") -> int:
     return fd
 
 
-def run_programs(
-    jail: Jail, setup: str, code: str, tests: Sequence[tuple[str, str]], limits: Limits
-) -> Outcome:
+def run_programs(jail: Jail, setup: str, code: str, tests: Sequence[tuple[str, str]], limits: Limits) -> Outcome:
     """Run the code once for every (input, output) pair, each in a jail of its own."""
     passed, first, cpu = 0, "", 0.0
     for index, (given, wanted) in enumerate(tests):
@@ -205,7 +201,7 @@ def run_programs(
 
 
 def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, limits: Limits) -> Outcome:
-    streams = [_memory_file("stdin", given.encode("utf-8", "surrogateescape")), _memory_file("stdout")]
+    streams = [_memory_file("stdin", given.encode("utf-8", "replace")), _memory_file("stdout")]
     try:
         with jail.slot(), jail.cell(limits, streams) as cell:
             why = ""
@@ -220,10 +216,10 @@ def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, lim
     finally:
         for fd in streams:
             os.close(fd)
-    if why.startswith(("SyntaxError", "IndentationError", "TabError")):
+    if why.startswith(_SYNTAX):
         return Outcome(NOT_PYTHON, 0, 1, why, end.cpu_s)
-    if not why and end.code != 0:
-        why = _ended(end)
+    if not why and (end.code != 0 or end.timed_out):
+        return _verdict(end, 0, 1, "")
     if not why and not same_output(printed, wanted):
         why = f"printed {printed[:60]!a}"
     return _verdict(end, int(not why), 1, why)

@@ -20,6 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 MAX_FRAME = 8 << 20  # bytes of one message; a list of a million small integers fits
+MAX_DIGITS = 20  # of an integer written in base 10; longer ones are tagged and in base 16
 MAX_DEPTH = 150  # containers inside containers
 MAX_NODES = 1_000_000
 MAX_INT_BITS = 1 << 20
@@ -218,6 +219,12 @@ def dumps(message: object) -> bytes:
     return raw
 
 
+def _short_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise WireError("integer too long")
+    return int(text)
+
+
 def loads(raw: bytes) -> Any:
     """The message in `raw`.
 
@@ -225,6 +232,6 @@ def loads(raw: bytes) -> Any:
         WireError: not JSON, or nested too deeply.
     """
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_int=_short_int)
     except (ValueError, RecursionError) as error:
         raise WireError(f"malformed message: {type(error).__name__}") from error

@@ -34,6 +34,7 @@ from proofmill.filters.sandbox import zygote
 zygote.main(int(sys.argv[2]))
 """
 _START_SECONDS = 60.0
+MAX_ANSWER = 4 << 20  # bytes of one message from a cell; as parsed it takes up to 25 times as much
 _KILL_SECONDS = 30.0  # a killed process group that is not gone by then means a broken machine
 _RECORD_BYTES = 4096
 
@@ -124,7 +125,7 @@ class Cell:
 
     def _frame(self) -> tuple[bytes, bytes]:
         size = wire.HEADER.unpack(self._exactly(wire.HEADER.size))[0]
-        if not 1 <= size <= wire.MAX_FRAME + 1:
+        if not 1 <= size <= MAX_ANSWER:
             raise CellEnded
         raw = self._exactly(size)
         return raw[:1], raw[1:]
@@ -163,7 +164,7 @@ class Cell:
             record = self._record()
             os.close(self._status)
             self._exit = self._judge(record)
-            self._worker.running -= 1
+            self._worker.release()
         return self._exit
 
     def _record(self) -> dict[str, Any]:
@@ -241,6 +242,11 @@ class Worker:
         channel.close()
         os.close(status_end)
         return Cell(self, limits, ours, status, job)
+
+    def release(self) -> None:
+        """Count one run less."""
+        with self._lock:
+            self.running -= 1
 
     def kill(self, job: int) -> None:
         """Kill every process of the job, if it still runs."""

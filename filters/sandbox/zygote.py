@@ -33,7 +33,6 @@ NAMESPACES = (
     ("uts namespace", kernel.CLONE_NEWUTS),
     ("cgroup namespace", kernel.CLONE_NEWCGROUP),
 )
-NOBODY = 65534
 MAX_JOB = 1 << 16
 _CORES = os.cpu_count() or 1
 _PROBE_JOB = {
@@ -50,7 +49,7 @@ def _attempt(failed: dict[str, str], layer: str, act: Callable[[], object]) -> N
 
 
 def _map_ids(pid: int, uid: int, gid: int, *, both: bool) -> None:
-    second = f"\n{cell.SANDBOX_ID} {NOBODY} 1" if both else ""
+    second = f"\n{cell.SANDBOX_ID} {cell.NOBODY} 1" if both else ""
     if not both:
         rootfs.write_file(f"/proc/{pid}/setgroups", "deny")
     rootfs.write_file(f"/proc/{pid}/uid_map", f"0 {uid} 1{second}")
@@ -99,6 +98,8 @@ def enter_namespaces(failed: dict[str, str]) -> bool:
             _attempt(failed, "user namespace", lambda: _map_ids(os.getpid(), uid, gid, both=False))
     for layer, flag in NAMESPACES:
         _attempt(failed, layer, lambda flag=flag: kernel.unshare(flag))  # type: ignore[misc]
+    if "uts namespace" not in failed:
+        socket.sethostname("jail")
     return second
 
 
@@ -192,9 +193,7 @@ class Zygote:
 
     def _fresh_pid_namespace(self) -> None:
         if "pid namespace" not in self._template.missing:
-            kernel.setns(
-                self._own, kernel.CLONE_NEWPID
-            )  # back to our own, so that unshare may be called again
+            kernel.setns(self._own, kernel.CLONE_NEWPID)  # back to our own, so that unshare may be called again
             kernel.unshare(kernel.CLONE_NEWPID)
 
     def _child(self, job: dict[str, Any], channel: int, stdin: int, stdout: int) -> None:
@@ -245,9 +244,7 @@ def _probe_child(template: cell.Template) -> dict[str, str]:
     return dict(json.loads(raw)) if raw else {"jail": "the probing process died"}
 
 
-def _template(
-    failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int
-) -> cell.Template:
+def _template(failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int) -> cell.Template:
     abi = 0
     filters: dict[bool, bytes] = {}
     try:
@@ -264,16 +261,21 @@ def _template(
 def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     base = rootfs.address_space()
-    readable: tuple[str, ...] = ()
-    try:
-        readable = rootfs.build(options["packages"], programs=options["subprocesses"])
-    except OSError as error:
-        failed["root"] = str(error)
+    paths: list[str] = []
+    programs = bool(options["subprocesses"])
+    if "mount namespace" in failed:  # else it would be the machine's own root that is changed
+        failed["root"] = "needs the mount namespace"
+        readable = tuple(rootfs.needed_paths())
+    else:
+        _attempt(failed, "root", lambda: paths.extend(rootfs.build(options["packages"], programs=programs)))
+        readable = tuple(paths or rootfs.needed_paths())
+    sys.argv = [""]
     sys.path.extend(options["packages"])
     template = _template(failed, readable, second, base)
     random.seed(0)  # a verdict must not depend on luck; children inherit this state
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules
+    template = replace(template, missing=frozenset(failed))
     failed |= _probe_child(template)
     control.send(json.dumps({"failed": failed, "second_user": second}).encode())
     Zygote(control, replace(template, missing=frozenset(failed))).serve()

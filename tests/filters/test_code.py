@@ -179,9 +179,7 @@ def test_comparisons(verifier: CodeVerifier, code: str, test: str, holds: bool) 
     assert verdict.verdict == ("correct" if holds else "wrong"), verdict
 
 
-@pytest.mark.parametrize(
-    ("code", "test", "holds"), [c for c in COMPARISONS if c[1].startswith("assert")][:49]
-)
+@pytest.mark.parametrize(("code", "test", "holds"), [c for c in COMPARISONS if c[1].startswith("assert")][:49])
 def test_one_jail_and_two_agree(verifier: CodeVerifier, code: str, test: str, holds: bool) -> None:
     """The same assertion in a form that needs the second jail gives the same verdict."""
     verdict = verdict_of(verifier, code, f"unused = 0\n{test}")
@@ -316,9 +314,7 @@ def test_the_data_sets_own_tests(verifier: CodeVerifier, test: str) -> None:
 
 
 def test_counts_of_a_half_right_solution(verifier: CodeVerifier) -> None:
-    verdict = verdict_of(
-        verifier, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 1"
-    )
+    verdict = verdict_of(verifier, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 1")
     assert (verdict.verdict, verdict.tests_passed, verdict.tests_total) == ("wrong", 2, 3)
 
 
@@ -351,9 +347,7 @@ def test_verdicts_without_a_run(
 
 
 def test_no_expected_value_enters_the_solutions_jail() -> None:
-    planned = plan(
-        ("assert f(1) == 424242", "assert abs(f(2) - 515151) < 1", "assert f(3) is None"), "", "", ""
-    )
+    planned = plan(("assert f(1) == 424242", "assert abs(f(2) - 515151) < 1", "assert f(3) is None"), "", "", "")
     assert [check.source for check in planned.checks] == ["f(1)", "f(2)", "f(3)"]
     check = "def check(c):\n    assert c(1) == 424242\n    assert c([1, 2], k='x') == [515151]\n"
     assert [check.source for check in plan((), "", check, "f").checks] == ["f(1)", "f([1, 2], k='x')"]

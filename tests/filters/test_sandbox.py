@@ -299,9 +299,7 @@ def test_a_full_scratch_folder_is_refused(jail: Jail) -> None:
 
 
 def test_a_fork_bomb_does_not_start(jail: Jail) -> None:
-    seen, _ = look(
-        jail, "import os", "os.fork()", "os.posix_spawn('/bin/sh', ['sh'], {})", "os.system('true')"
-    )
+    seen, _ = look(jail, "import os", "os.fork()", "os.posix_spawn('/bin/sh', ['sh'], {})", "os.system('true')")
     assert seen[:2] == ["PermissionError", "PermissionError"] or seen[:2] == [
         "PermissionError",
         "FileNotFoundError",
@@ -362,16 +360,10 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "path", [*FILES, str(Path.home()), str(Path(__file__)), "/root", "/home", "/run", "/var"]
-)
+@pytest.mark.parametrize("path", [*FILES, str(Path.home()), str(Path(__file__)), "/root", "/home", "/run", "/var"])
 def test_the_machine_is_out_of_sight(jail: Jail, path: str) -> None:
-    seen, _ = look(
-        jail, "import os", f"os.path.lexists({path!r})", f"open({path!r}).read()", f"os.listdir({path!r})"
-    )
-    if (
-        path == str(Path.home()) or path == "/root"
-    ):  # a folder on the way to the interpreter may have to exist
+    seen, _ = look(jail, "import os", f"os.path.lexists({path!r})", f"open({path!r}).read()", f"os.listdir({path!r})")
+    if path == str(Path.home()) or path == "/root":  # a folder on the way to the interpreter may have to exist
         assert seen[0] is False or seen[2] in ("PermissionError", "FileNotFoundError")
     else:
         assert seen[0] is False
@@ -627,9 +619,7 @@ def test_a_daemon_does_not_outlive_its_run(wider: Jail) -> None:
         time.sleep(0.5)
     """
     assert look(wider, code, "1", limits=SUBPROCESS)[0] == [1]
-    lines = [
-        _read(f"/proc/{entry.name}/cmdline") for entry in Path("/proc").iterdir() if entry.name.isdigit()
-    ]
+    lines = [_read(f"/proc/{entry.name}/cmdline") for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     assert not any(mark.encode() in line for line in lines)
 
 
@@ -647,9 +637,7 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
             time.sleep(1000)
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / ".types")}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, env=environment
-    )
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, env=environment)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"running\n"
     mark = f"\0{parent.pid}\0".encode()
@@ -752,9 +740,9 @@ def test_without_a_layer_code_runs_only_on_request() -> None:
         ["unshare", "-Ur", sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
-    assert (
-        "refused: model-written code can't be run safely here: the jail lacks user namespace" in run.stdout
-    ), run.stderr
+    assert "refused: model-written code can't be run safely here: the jail lacks user namespace" in run.stdout, (
+        run.stderr
+    )
     assert "correct | block; weaker jail, without user namespace" in run.stdout
 
 
