@@ -76,9 +76,7 @@ class Algebra:
             return self._value_of(left.name, right, context)
         if is_identity(left, right, unknowns):
             trivial = left == right
-            return (
-                None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
-            )
+            return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
         if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
             return "identity", Finding(REFUTED, f"{context.text}: {counterexample(left, right, unknowns)}")
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:

@@ -53,7 +53,7 @@ class StepJudge:
         values = [member for member in chain.members if is_symbolic(member.node)]
         if not chain.name or not values or chain.modulus is not None:
             return []
-        self.facts.named = Named(chain.name, values[-1].node, self.step)
+        self.facts.named = Named(chain.name, values[-1].node, self.step, simplifies(self.text))
         if before is None or before.name != chain.name or before.step < self.step - 1 or is_leaf(before.node):
             return []
         if chain.trailing and len(values) == 1:
@@ -86,22 +86,18 @@ class StepJudge:
         if unknowns != unknowns_of(member.node) or self._is_ambiguous(member):
             return []
         same = is_identity(before.node, member.node, unknowns)
-        shown = (
-            f"{before.name} {'equals' if same else 'differs from'} what it was before, for all values tried"
-        )
-        status = VERIFIED if same else REFUTED if simplifies(self.text) else JUMP
+        shown = f"{before.name} {'equals' if same else 'differs from'} what it was before, for all values tried"
+        status = VERIFIED if same else REFUTED if before.rewritten or simplifies(self.text) else JUMP
         return [self._finish(member, member, "restatement", judge.Finding(status, shown))]
 
     def _link(self, chain: Chain, index: int) -> Link | None:
         left, right = chain.members[index], chain.members[index + 1]
         relation = chain.relations[index]
         if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
-            return self._symbolic(chain, index) if relation.sign in ("=", "≈") else None
+            return self._symbolic(chain, index) if relation.sign == "=" and not relation.prose else None
         try:
             if relation.sign in ("=", "≈", "≡") and chain.modulus is not None:
-                return self._finish(
-                    left, right, "congruence", self._congruence(left.node, right.node, chain.modulus)
-                )
+                return self._finish(left, right, "congruence", self._congruence(left.node, right.node, chain.modulus))
             if relation.sign == "=" and isinstance(right.node, Binary) and right.node.operator == "mod":
                 finding = self._congruence(left.node, right.node.left, right.node.right)
                 return self._finish(left, right, "congruence", finding)
@@ -124,7 +120,7 @@ class StepJudge:
         context = Context(
             text=self._span(chain, index),
             step=self.step,
-            supposed=is_supposed(before),
+            supposed=is_supposed(before) or self.tokens[right.last].text == ":",  # `k = 3: …` tries a value
             cases=lists_cases(before + self.text[start : end + 60]),
             doubted=bool(self.doubts.doubted(chain, index)),
             transforms=self._transforms,
@@ -200,11 +196,7 @@ class StepJudge:
         shown = _sides(left, right, comparison)
         if comparison.outcome == AGREES:
             finding = judge.Finding(VERIFIED, comparison.note + shown)
-            return (
-                finding
-                if not chain.joined or index
-                else judge.Finding(NOT_CHECKABLE, "part of a larger side")
-            )
+            return finding if not chain.joined or index else judge.Finding(NOT_CHECKABLE, "part of a larger side")
         if comparison.outcome == UNDECIDED:
             return judge.Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
         reason = self.doubts.other_meaning(chain, index, comparison)

@@ -60,8 +60,7 @@ def check(
     found.sort(key=lambda item: item[:2])
     judged = retract(whole, [(start, link) for _, start, link in found])
     return [
-        _claim(number, start, whole, link, final_start)
-        for (number, start, _), link in zip(found, judged, strict=True)
+        _claim(number, start, whole, link, final_start) for (number, start, _), link in zip(found, judged, strict=True)
     ][:_MAX_CLAIMS]
 
 

@@ -104,9 +104,7 @@ class Doubts:
             return False
         lead = self.tokens[left.last].text == ","
         used = [part.value for part in judge.walk(right.node) if isinstance(part, Number)]
-        return not lead or any(
-            part.value in used for part in judge.walk(left.node) if isinstance(part, Number)
-        )
+        return not lead or any(part.value in used for part in judge.walk(left.node) if isinstance(part, Number))
 
     def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
         """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""

@@ -153,12 +153,7 @@ class Parser:
         if word in ("multiplied", "divided") and self.peek().text == "by":
             self.position += 2
             return ("*" if word == "multiplied" else "/"), PRODUCT
-        if (
-            word in COMPARED
-            and self.peek().text == "than"
-            and not isinstance(left, Binary)
-            and not self.loose
-        ):
+        if word in COMPARED and self.peek().text == "than" and not isinstance(left, Binary) and not self.loose:
             self.position += 2
             return word, SUM
         return (None, 0) if token.gap == FENCED else self._letter_infix(token)

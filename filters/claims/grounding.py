@@ -70,9 +70,7 @@ class Sources:
             return False
         if any(other in self.given or other in self.derived for other in (value - known, known - value)):
             return True
-        return known != 0 != value and (
-            self._is_known(_ratio(value, known)) or self._is_known(_ratio(known, value))
-        )
+        return known != 0 != value and (self._is_known(_ratio(value, known)) or self._is_known(_ratio(known, value)))
 
     def unsupported(self, node: Node) -> Iterator[Number]:
         """The literals of an expression that come from nowhere."""

@@ -196,9 +196,7 @@ def is_share_of_whole(left: Node, right_value: Value) -> bool:
     return False
 
 
-def within_input_rounding(
-    left: Node, comparison: Comparison, place: Fraction | None, rounded: Set[Value]
-) -> bool:
+def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | None, rounded: Set[Value]) -> bool:
     """Whether the difference comes from rounded inputs: 33.33 × 3 = 100."""
     suspects = [part for part in walk(left) if isinstance(part, Number) and _is_rounded(part, rounded)][:6]
     slack = float(place or 0) / 2

@@ -44,6 +44,7 @@ class Named(NamedTuple):
     name: str
     node: Node
     step: int
+    rewritten: bool  # its step announces a rewriting
 
 
 @dataclass(slots=True)

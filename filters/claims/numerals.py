@@ -69,12 +69,7 @@ def _divisor(parser: Parser, node: Number) -> Node:
     """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
     before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
     slash, under = parser.token, parser.peek()
-    if (
-        before != "/"
-        or slash.text != "/"
-        or slash.gap != TIGHT
-        or not (under.text.isdigit() and under.gap == TIGHT)
-    ):
+    if before != "/" or slash.text != "/" or slash.gap != TIGHT or not (under.text.isdigit() and under.gap == TIGHT):
         return node
     if len(under.text) > _MAX_DIGITS or int(under.text) == 0:
         return node

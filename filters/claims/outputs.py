@@ -20,9 +20,7 @@ Evaluator = Callable[[str, str, str], bool | None]
 None where that can't be told: a crash of the jail, a time-out, code that doesn't load.
 """
 
-_FENCE = re.compile(
-    r"```[ \t]{0,3}(?:python|py|python3|pycon)?[ \t]{0,3}\n(.*?)```", re.DOTALL | re.IGNORECASE
-)
+_FENCE = re.compile(r"```[ \t]{0,3}(?:python|py|python3|pycon)?[ \t]{0,3}\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _COMMENT = re.compile(
     r"#[ \t]{0,4}(?:(?:output|returns?|prints?|result|gives|expected|should (?:be|return|print))"
     r"(?: output)?[ \t]{0,2}:?|=>|->|→)?[ \t]{0,4}([^#\n]{1,200})\Z",
@@ -39,7 +37,7 @@ class StatedOutput(NamedTuple):
     """A call and the value stated for it.
 
     Attributes:
-        code: all code before it that defines what it calls.
+        code: the code up to its block, without the statements that only call something.
         expression: the call.
         literal: the stated value.
         start: offset of the call in the text.
@@ -63,7 +61,7 @@ def stated_outputs(text: str) -> Iterator[StatedOutput]:
             return
         plain = "\n".join(line for line in block.split("\n") if not line.startswith(">>>"))
         tree = _parse(plain, "exec") if ">>>" not in block else None
-        code += f"{plain}\n" if tree is not None else ""
+        code += _without_calls(plain, tree)
         names = _defined(code)
         for found in (*_comments(block, tree, code), *_prompts(block, code)):
             if _is_call_of(found.expression, names) and count < _MAX_OUTPUTS:
@@ -84,6 +82,18 @@ def judge_output(stated: StatedOutput, evaluate: Evaluator | None) -> Link:
     return Link("output", status, evidence, stated.start, stated.end)
 
 
+def _without_calls(source: str, tree: ast.AST | None) -> str:
+    """A block without the statements that only call something: one that fails would hide the others' values."""
+    if not isinstance(tree, ast.Module):
+        return ""
+    lines: list[str | None] = [*source.split("\n")]
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[line] = None
+    return "".join(f"{line}\n" for line in lines if line is not None)
+
+
 def _comments(block: str, tree: ast.AST | None, code: str) -> Iterator[StatedOutput]:
     """`f(3)  # 15` and `print(f(3))  # 15`, as statements of the module."""
     lines = block.split("\n")
@@ -99,17 +109,13 @@ def _comments(block: str, tree: ast.AST | None, code: str) -> Iterator[StatedOut
             continue
         start = starts[node.lineno - 1]
         expression = ast.get_source_segment(block, call) or ""
-        yield StatedOutput(
-            code, expression, comment.group(1).strip(), start + node.col_offset, start + len(line)
-        )
+        yield StatedOutput(code, expression, comment.group(1).strip(), start + node.col_offset, start + len(line))
 
 
 def _prompts(block: str, code: str) -> Iterator[StatedOutput]:
     for match in _PROMPT.finditer(block):
         if _is_literal(match["value"].strip()):
-            yield StatedOutput(
-                code, match["call"].strip(), match["value"].strip(), match.start(), match.end()
-            )
+            yield StatedOutput(code, match["call"].strip(), match["value"].strip(), match.start(), match.end())
 
 
 def _printed(node: ast.expr) -> ast.Call | None:

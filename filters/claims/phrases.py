@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.names import function, subscripted
-from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Unary
+from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Symbol, Unary
 from proofmill.filters.claims.numerals import scaled
 from proofmill.filters.claims.precedence import PRODUCT, SUM
 from proofmill.filters.claims.tokens import COMMAND, NUMBER, PUNCTUATION, WORD, Token
@@ -28,6 +28,7 @@ _VERBS = {
 }  # fmt: skip
 _ROOTS = {"square": ("^", 2), "cube": ("^", 3)}
 
+_CONSTANTS = (Symbol("i"), Symbol("e"))  # more often √-1 and Euler's number than unknowns
 COMPARED = ("more", "less", "fewer")  # as in "5 more than 3"
 OPENERS = frozenset().union(
     NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, _NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
@@ -59,7 +60,8 @@ def _letter(parser: Parser, token: Token) -> Node | None:
     if token.text in ("a", "A", "I", "s") and following.kind == WORD:
         return None
     parser.position += 1
-    return subscripted(parser, token.text)
+    node = subscripted(parser, token.text)
+    return Opaque() if node in _CONSTANTS else node
 
 
 def _number_words(parser: Parser) -> Node | None:

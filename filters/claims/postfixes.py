@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proofmill.filters.claims.nodes import Binary, Node, Number, Unary
+from proofmill.filters.claims.nodes import Binary, Node, Number, Opaque, Unary
 from proofmill.filters.claims.tokens import NUMBER, TIGHT, WORD, Token
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def postfix(parser: Parser, node: Node) -> Node | None:
     """`node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
     token = parser.token
+    if token.text == "!" and token.gap == parser.peek().gap == TIGHT and parser.peek().text == "!":
+        parser.position += 2
+        return Opaque("double factorial")
     if token.text == "!" and token.gap == TIGHT and parser.peek().kind != WORD:
         parser.position += 1
         return Unary("!", node)

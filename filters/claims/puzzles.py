@@ -24,9 +24,7 @@ _SUPPOSES = re.compile(
     r"remark\w*|according|told|then|hypothe\w+|imagine|possib\w+|contradict\w*|not both|mean\w*|impl\w+)\b",
     re.IGNORECASE,
 )
-_CONCLUDES = re.compile(
-    r"\b(?:therefore|thus|hence|answer|solution|conclu\w+|finally|final)\b", re.IGNORECASE
-)
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|answer|solution|conclu\w+|finally|final)\b", re.IGNORECASE)
 _OPEN_STEPS = 3  # a supposition reaches this many steps further
 _ROW = re.compile(r"^[ \t|\[(]{0,4}\d{1,2}(?:[ \t|,<>]{1,8}\d{1,2}){1,35}[ \t|\]),]{0,4}$", re.MULTILINE)
 
@@ -91,9 +89,7 @@ class Grid:
 
     def links(self, text: str, final_start: int | None) -> Iterator[Link]:
         """The filled grids of a trace. Before the final part a false one may be an attempt."""
-        rows = [
-            (m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)
-        ]
+        rows = [(m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)]
         rows = [row for row in rows if len(row[2]) == len(self.cells)]
         for first in range(0, len(rows) - len(self.cells) + 1, len(self.cells)):
             chosen = rows[first : first + len(self.cells)]
@@ -208,7 +204,5 @@ def _grid(metadata: Mapping[str, Any]) -> Grid | None:
     rows = tuple(tuple(int(cell) for cell in row) for row in cells)
     if not 1 < len(rows) <= _MAX_SIDE or any(len(row) != len(rows) for row in rows):
         return None
-    order = tuple(
-        (int(a), int(b), int(c), int(d), str(sign)) for a, b, c, d, sign in metadata.get("constraints") or ()
-    )
+    order = tuple((int(a), int(b), int(c), int(d), str(sign)) for a, b, c, d, sign in metadata.get("constraints") or ())
     return Grid(rows, "sudoku" in dataset, order)

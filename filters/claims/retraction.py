@@ -13,9 +13,7 @@ from proofmill.filters.claims.nodes import Number, Value
 from proofmill.filters.claims.wording import CORRECTION
 
 _WINDOW = 240  # characters behind a claim in which its correction begins
-_PLAIN = re.compile(
-    r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction", re.IGNORECASE
-)
+_PLAIN = re.compile(r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction", re.IGNORECASE)
 
 
 def retract(text: str, placed: Sequence[tuple[int, Link]]) -> list[Link]:
@@ -32,9 +30,7 @@ def retract(text: str, placed: Sequence[tuple[int, Link]]) -> list[Link]:
     marked = []
     for index, (start, link) in enumerate(placed):
         reason = _reason(text, start, link, placed[index + 1 :]) if link.status == REFUTED else ""
-        marked.append(
-            replace(link, status=RETRACTED, evidence=f"{link.evidence}; {reason}") if reason else link
-        )
+        marked.append(replace(link, status=RETRACTED, evidence=f"{link.evidence}; {reason}") if reason else link)
     return marked
 
 
@@ -46,9 +42,7 @@ def _uses(link: Link, value: Value | None) -> bool:
 
 def _reason(text: str, start: int, link: Link, later: Sequence[tuple[int, Link]]) -> str:
     verified = [other for _, other in later if other.status == VERIFIED]
-    again = link.left_text and any(
-        other.left_text == link.left_text and other.kind == link.kind for other in verified
-    )
+    again = link.left_text and any(other.left_text == link.left_text and other.kind == link.kind for other in verified)
     if again and not any(_uses(other, link.stated) for _, other in later):
         return "computed again later"
     end = start + link.end - link.start

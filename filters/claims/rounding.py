@@ -18,9 +18,7 @@ from proofmill.filters.claims.nodes import PLAIN, Node, Number, Quantity, Readin
 AGREES, DIFFERS, UNDECIDED = "agrees", "differs", "undecided"
 ABOUT, ROUNDED = "about", "rounded"
 _IRRATIONAL_TOLERANCE = 1e-9
-_FLOAT_PLACES = Fraction(
-    1, 10**9
-)  # finer than this, a decimal was printed by a machine in binary floating point
+_FLOAT_PLACES = Fraction(1, 10**9)  # finer than this, a decimal was printed by a machine in binary floating point
 
 
 def last_place(node: Node, reading: Reading = PLAIN) -> Fraction | None:

@@ -22,9 +22,7 @@ from proofmill.filters.claims.tokens import (
 from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, words
 
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
-_EQUALS = words(
-    "equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes"
-)
+_EQUALS = words("equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes")
 _LEADS = words("which that this it to we you and will would and'll there's")
 _PHRASES = (("results", "in"), ("comes", "to"), ("amounts", "to"), ("adds", "up", "to"), ("add", "up", "to"))
 _COMPARATIVES = {
@@ -33,9 +31,7 @@ _COMPARATIVES = {
 }  # fmt: skip
 _NAME_TOKENS = 14
 _REMAINDERS = frozenset({"remainder", "r"})
-_TRAILING_SIGNS = frozenset(
-    {"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"}
-)
+_TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
 _RANGES = frozenset({"or", "to", "and"})
 _STARTS = words(
     r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
@@ -191,11 +187,7 @@ class Scanner:
         token, before = self.tokens[position], self.tokens[position - 1]
         if token.text in ("+", "-") and token.gap != FENCED and before.kind == WORD:
             return before.text.lower() not in CLEAN_WORDS
-        if (
-            before.text == ","
-            and token.gap == TIGHT == before.gap
-            and self.tokens[position - 2].kind == NUMBER
-        ):
+        if before.text == "," and token.gap == TIGHT == before.gap and self.tokens[position - 2].kind == NUMBER:
             return True  # 160,0000: a number written wrongly
         if before.text in ("+", "*", "/", "^", "_", "√", "±", "mod", "\\pm", "\\frac", "\\sqrt", "|"):
             return token.gap != FENCED

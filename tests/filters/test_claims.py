@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from proofmill.filters.claims import (
     JUMP,
     NOT_CHECKABLE,
@@ -239,6 +240,42 @@ def test_unknowns(text: str, kinds: list[str] | None, expected: list[str] | None
     claims = check(PROBLEM, text)
     assert kinds is None or [claim.kind for claim in claims] == kinds
     assert expected is None or [claim.status for claim in claims] == expected
+
+
+TRANSFORMED = [
+    ("(x - 16 + 100) - 25 = x + 69 - 25", REFUTED),
+    ("2x + 4 = 2x + 7 is impossible", NOT_CHECKABLE),
+    ("0.99b + 1.01b + b = 4500. Combine like terms: 3.01b = 4500.", REFUTED),
+    ("3x + x = 20. Combine like terms: 4x = 20.", VERIFIED),
+    ("Simplify: Total = 3a + a + 60\nTotal = 5a + 60", REFUTED),
+    ("Simplify: Total = 3a + a + 60\nTotal = 4a + 60", VERIFIED),
+]
+
+
+@pytest.mark.parametrize(("text", "status"), TRANSFORMED)
+def test_a_rewriting_is_held_against_what_it_rewrites(text: str, status: str) -> None:
+    assert statuses(text)[-1] == status
+
+
+MATHEMATICS = [
+    "Multiplying both sides of $\\frac{x+1}{x-1} = 3$ by $x-1$ gives $x + 1 = 3(x-1) = 3x - 3$. Thus $x = 2$.",
+    "By Vieta, $r + s = 5$ and $rs = 6$, so $r^2 + s^2 = (r+s)^2 - 2rs = 25 - 12 = 13$.",
+    "$x = \\frac{5 \\pm \\sqrt{25 - 24}}{2} = \\frac{5 \\pm 1}{2}$, so $x = 3$ or $x = 2$.",
+    "Case 1: $x = 2$. Then $y = 3x = 6$. Case 2: $x = 5$. Then $y = 3x = 15$.",
+    "$i^2 = -1$, so $(2 + 3i)(1 - i) = 2 - 2i + 3i - 3i^2 = 5 + i$.",
+    "We try $k = 1$: $k^2 + 1 = 2$. $k = 2$: $k^2 + 1 = 5$. $k = 3$: $k^2 + 1 = 10$.",
+    "$123_7 = 1 \\cdot 49 + 2 \\cdot 7 + 3 = 66$. $5!! = 15$. $0.\\overline{3} = \\frac{1}{3}$.",
+    "$x + 3 = x^2 - 6x + 9$, so $x = 1$ or $x = 6$. Only $x = 6$ works since $\\sqrt{1+3} = 2 \\neq -2$.",
+    "The equation $x + 1 = x + 2$ has no solution. $0 = 1$ is a contradiction.",
+    "$-3^2 = -9$, $(-3)^2 = 9$, $2^{3^2} = 2^9 = 512$, $6 \\div 2(1+2) = 9$.",
+    "$1 + 2 + 3 + \\cdots + 100 = 5050$ and $1 + \\frac12 + \\frac14 + \\cdots = 2$.",
+    "$\\begin{align*} 2x + 3y &= 12 \\\\ 4x - 3y &= 6 \\end{align*}$ Adding gives $6x = 18$, so $x = 3$, $y = 2$.",
+]
+
+
+@pytest.mark.parametrize("text", MATHEMATICS)
+def test_sound_mathematics_is_not_refuted(text: str) -> None:
+    assert not {REFUTED, JUMP} & set(statuses(text))
 
 
 def test_a_supposed_value_is_not_held_against_an_equation() -> None:
