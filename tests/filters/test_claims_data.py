@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from proofmill.filters.claims import REFUTED, check
 from proofmill.filters.verdicts import Problem
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from proofmill.filters.claims import REFUTED, VERIFIED, check
 from proofmill.filters.verdicts import Problem
 

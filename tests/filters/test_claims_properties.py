@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proofmill.filters.claims import REFUTED, VERIFIED, check
 from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.verdicts import Problem

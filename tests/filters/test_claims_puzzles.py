@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import reasoning_gym
+
 from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, VERIFIED, check
 from proofmill.filters.verdicts import Problem
 
@@ -87,9 +88,7 @@ def evaluate(code: str, expression: str, literal: str) -> bool | None:
 
 
 def test_stated_outputs_are_run_by_the_evaluator() -> None:
-    claims = [
-        claim for claim in check(Problem("code", ""), CODE, evaluate=evaluate) if claim.kind == "output"
-    ]
+    claims = [claim for claim in check(Problem("code", ""), CODE, evaluate=evaluate) if claim.kind == "output"]
     assert [claim.text for claim in claims] == [
         "f(3)  # 15",
         "print(f(4))  # Output: 21",

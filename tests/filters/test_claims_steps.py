@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from proofmill.filters.claims.steps import split_steps
 
 CASES = [
