@@ -136,8 +136,11 @@ class StepJudge:
 
     def _equality(self, chain: Chain, index: int) -> Link:
         left, right = chain.members[index], chain.members[index + 1]
-        about = ABOUT if chain.relations[index].about else self.doubts.about(left, right)
+        about = ABOUT if chain.relations[index].about else ""
         comparison = judge.equate(left.node, right.node, about)
+        if comparison.outcome != AGREES and not about:  # only now do the words around it matter
+            about = self.doubts.about(left, right)
+            comparison = judge.equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
             comparison = self._second_thoughts(left, right, about, comparison, goes_on=index > 0)
         finding = self._equality_finding(chain, index, comparison)

@@ -16,9 +16,11 @@ from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
 from proofmill.filters.claims.retraction import retract
 from proofmill.filters.claims.steps import split_steps
 from proofmill.filters.claims.tokens import tokenize
+from proofmill.filters.claims.wording import NUMBER_WORDS
 from proofmill.filters.verdicts import Problem
 
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
+_CHECKABLE = re.compile(rf"[\d=½⅓⅔¼¾]|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
@@ -95,6 +97,8 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
 
 def check_step(step: str, facts: Facts, number: int) -> list[Link]:
     """The judged links of one step."""
+    if not _CHECKABLE.search(step, 0, _MAX_STEP):
+        return []
     step = _FENCED.sub(lambda code: " " * len(code.group()), step[:_MAX_STEP])
     links, step = _calculator_marks(step, facts, number)
     facts.algebra.begin_step(step)

@@ -38,7 +38,7 @@ def command(parser: Parser, token: Token) -> Node | None:
 
 def two_groups(parser: Parser, name: str) -> Node | None:
     """A fraction or binomial coefficient from its two arguments."""
-    if parser.token.kind == NUMBER and len(parser.token.text) == 2 and parser.token.text.isdigit():
+    if parser.token.kind == NUMBER and len(parser.token.text) == 2 and parser.token.text.isdecimal():
         digits = parser.token.text  # \frac12
         parser.position += 1
         return Binary("/", Number(int(digits[0])), Number(int(digits[1])))

@@ -20,7 +20,7 @@ def number(parser: Parser, token: Token) -> Node | None:
     parser.position += 1
     if len(token.text) > _MAX_DIGITS:
         return Opaque("too long")
-    if token.text[0] == "0" and token.text[1:2].isdigit():
+    if token.text[0] == "0" and token.text[1:2].isdecimal():
         return Opaque("a code or a time of day")
     node = literal(token.text)
     if parser.token.text == "_" and parser.token.gap == TIGHT:
@@ -44,7 +44,7 @@ def _in_base(parser: Parser, digits: str) -> Node:
     parser.position += 1
     if braced and not parser.take("}"):
         return Opaque()
-    if not base.isdigit() or len(base) > 2 or not 2 <= int(base) <= 36 or not digits.isdigit():
+    if not base.isdecimal() or len(base) > 2 or not 2 <= int(base) <= 36 or not digits.isdecimal():
         return Opaque()
     if any(int(digit) >= int(base) for digit in digits):
         return Opaque()
@@ -69,7 +69,7 @@ def _divisor(parser: Parser, node: Number) -> Node:
     """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
     before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
     slash, under = parser.token, parser.peek()
-    if before != "/" or slash.text != "/" or slash.gap != TIGHT or not (under.text.isdigit() and under.gap == TIGHT):
+    if before != "/" or slash.text != "/" or slash.gap != TIGHT or not (under.text.isdecimal() and under.gap == TIGHT):
         return node
     if len(under.text) > _MAX_DIGITS or int(under.text) == 0:
         return node
@@ -90,7 +90,7 @@ def _proper_fraction(parser: Parser) -> Fraction | None:
                 return Fraction(top, bottom)
         return None
     tight = slash.text == "/" and slash.gap == TIGHT and under.gap == TIGHT
-    if not (token.gap == SPACED and token.text.isdigit() and tight and under.text.isdigit()):
+    if not (token.gap == SPACED and token.text.isdecimal() and tight and under.text.isdecimal()):
         return None
     if len(token.text) > 3 or len(under.text) > 3 or not 0 < int(token.text) < int(under.text):
         return None
@@ -102,8 +102,8 @@ def literal(text: str) -> Number:
     """The number that digits stand for: `12`, `.5`, `3/4`."""
     if "/" in text:
         return Number(Fraction(text))
+    if text.isdecimal():
+        return Number(int(text))
     whole, _, decimals = text.partition(".")
-    if not decimals:
-        return Number(int(whole))
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
     return Number(value.numerator if value.denominator == 1 else value, len(decimals))

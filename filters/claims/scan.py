@@ -93,7 +93,11 @@ class Scanner:
         found: list[Chain] = []
         position, expression_end = 0, -1
         while self.tokens[position].kind != END:
-            parsed = self.parser.parse(position) if self._may_open(position) else None
+            token = self.tokens[position]
+            if token.kind == WORD and len(token.text) > 1 and token.text.lower() not in OPENERS:
+                position += 1  # by far the most common case, so no call is spent on it
+                continue
+            parsed = None if self._is_bullet(position) else self.parser.parse(position)
             if parsed is None:
                 position += 1
                 continue
@@ -105,12 +109,6 @@ class Scanner:
                 found.append(chain)
             position = expression_end = max(chain.members[-1].last, position + 1)
         return found
-
-    def _may_open(self, position: int) -> bool:
-        token = self.tokens[position]
-        if token.kind == WORD:
-            return len(token.text) == 1 or token.text.lower() in OPENERS
-        return token.kind != NEWLINE and not self._is_bullet(position)
 
     def _chain(self, first: Member) -> Chain:
         chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first))
@@ -193,7 +191,7 @@ class Scanner:
             return token.gap != FENCED
         if before.text in ("-", "%", "!", "°"):
             return not self._is_bullet(position - 1)
-        if before.kind == NUMBER or before.text[:1].isdigit():
+        if before.kind == NUMBER or before.text[:1].isdecimal():
             return token.gap != FENCED
         return before.text in (")", "}", "]") and token.gap == 0
 

@@ -134,7 +134,7 @@ def _is_power(match: re.Match[str], gap: int) -> bool:
         and before >= 0
         and after < len(text)
         and (text[before].isalnum() or text[before] == ")")
-        and (text[after].isdigit() or text[after] in "(-")
+        and (text[after].isdecimal() or text[after] in "(-")
         and text.count("**", max(0, before - 40), before) % 2 == 0
     )
 
