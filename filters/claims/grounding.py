@@ -25,9 +25,9 @@ _COMMON: frozenset[Value] = frozenset(
 _VALUE = re.compile(r"(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(\s?%|\s?percent)?|([A-Za-z]+)")
 _MAX_KNOWN = 200
 _CONCLUSION = re.compile(
-    r"(?:\\boxed\{|####|\banswer(?: is)?:?|^A:)[ ]{0,3}(?:\\text\{)?\\?[$€£]?[ ]{0,2}"
+    r"(?:\\boxed\{|####|\b[Aa]nswer(?: is)?:?|\bANSWER(?: IS)?:?|^A:)[ ]{0,3}(?:\\text\{)?\\?[$€£]?[ ]{0,2}"
     r"(-?\d{1,30}(?:,\d{3}){0,8}(?:\.\d{1,12})?)(?![\d/^.,]*\d)(?=[\s}.,%]|\Z)",
-    re.MULTILINE | re.IGNORECASE,
+    re.MULTILINE,
 )
 
 
@@ -91,7 +91,8 @@ def _given(prompt: str) -> frozenset[Value]:
     for match in _VALUE.finditer(prompt):
         number, percent, word = match.groups()
         if number is None:
-            given.update(table[word.lower()] for table in _WORDS if word.lower() in table)
+            if word.lower() in _WORDS:
+                given.add(_WORDS[word.lower()])
         elif len(number) <= 40:
             value = literal(number.replace(",", "")).value
             given.add(value)
@@ -106,12 +107,7 @@ def _meanings(percent: int | Fraction) -> tuple[Value, ...]:
     return _ratio(percent, 100), _ratio(1 - share, 1), _ratio(1 + share, 1), 100 - percent, 100 + percent
 
 
-_WORDS: tuple[dict[str, int] | dict[str, Fraction], ...] = (
-    NUMBER_WORDS,
-    FRACTION_WORDS,
-    MULTIPLE_WORDS,
-    SCALE_WORDS,
-)
+_WORDS: dict[str, int | Fraction] = {**NUMBER_WORDS, **FRACTION_WORDS, **MULTIPLE_WORDS, **SCALE_WORDS}
 
 
 def _ratio(top: int | Fraction, bottom: int | Fraction) -> Value:
@@ -121,6 +117,8 @@ def _ratio(top: int | Fraction, bottom: int | Fraction) -> Value:
 
 def conclusions(text: str) -> Iterator[tuple[int, int, Value]]:
     """The answers that a text states: start, end and value."""
+    if not any(cue in text for cue in ("boxed", "####", "nswer", "NSWER", "A:")):
+        return
     for match in _CONCLUSION.finditer(text):
         digits = match.group(1).replace(",", "")
         value = literal(digits.lstrip("-")).value

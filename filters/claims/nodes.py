@@ -96,21 +96,19 @@ def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | No
     Raises:
         NotNumericError: the tree has no value in bounded size.
     """
-    match node:
-        case Number(value=value):
-            return value
-        case Symbol(name=name):
-            return _lookup(name, env or {})
-        case Opaque():
-            raise NotNumericError
-        case Quantity(body=body, unit=unit):
-            return bounded(evaluate(body, reading, env) * unit_factor(unit, reading))
-        case Unary(operator=operator, body=body):
-            return _unary(operator, evaluate(body, reading, env), reading)
-        case Call(name=name, arguments=arguments):
-            return call(name, [evaluate(argument, reading, env) for argument in arguments])
-        case Binary():
-            return _binary_node(node, reading, env)
+    if isinstance(node, Number):
+        return node.value
+    if isinstance(node, Binary):
+        return _binary_node(node, reading, env)
+    if isinstance(node, Quantity):
+        return bounded(evaluate(node.body, reading, env) * unit_factor(node.unit, reading))
+    if isinstance(node, Unary):
+        return _unary(node.operator, evaluate(node.body, reading, env), reading)
+    if isinstance(node, Call):
+        return call(node.name, [evaluate(argument, reading, env) for argument in node.arguments])
+    if isinstance(node, Symbol):
+        return _lookup(node.name, env or {})
+    raise NotNumericError
 
 
 def _lookup(name: str, env: Mapping[str, Value]) -> Value:

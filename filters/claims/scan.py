@@ -102,6 +102,10 @@ class Scanner:
                 position += 1
                 continue
             member = Member(parsed[0], position, parsed[1])
+            named = position > 0 and self.tokens[position - 1].text == "="
+            if not named and self.relation(member.last) is None:
+                position = expression_end = max(member.last, position + 1)
+                continue
             chain = self._chain(member)
             chain.behind = 0 < expression_end == position - 1 and self.tokens[position - 1].kind == WORD
             chain.name = self._name(chain)
