@@ -13,6 +13,7 @@ from proofmill.filters.claims.model import (
     ClaimSummary,
     summarise,
 )
+from proofmill.filters.claims.steps import split_steps
 
 __all__ = [
     "JUMP",
@@ -25,5 +26,6 @@ __all__ = [
     "Claim",
     "ClaimSummary",
     "check",
+    "split_steps",
     "summarise",
 ]
