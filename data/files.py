@@ -42,10 +42,10 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the place can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             sync(temporary)
             temporary.rename(path)
@@ -57,12 +57,11 @@ def atomic(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Like `atomic`, for a whole folder that must not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
         with writing(path):
+            temporary.mkdir(parents=True)
             yield temporary
             for child in sorted(temporary.rglob("*")):
                 sync(child)
@@ -115,10 +114,10 @@ def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
     Raises:
         StoreError: another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
         with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except Timeout as error:
         raise StoreError(what, where=str(path), remedy=remedy) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import StoreError
-from proofmill.data.files import atomic
+from proofmill.data.files import atomic, writing
 
 ROW_GROUP_BYTES = 64 << 20  # well under the 100 MB that the hub's viewer reads at once
 _OPTIONS: dict[str, Any] = {
@@ -23,8 +24,8 @@ _OPTIONS: dict[str, Any] = {
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes one table atomically, in row groups of bounded size."""
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **_OPTIONS) as writer:
-        write_groups(writer, table)
+    with atomic(path) as temporary, writer(temporary, table.schema) as file:
+        write_groups(file, table)
 
 
 def write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
@@ -35,9 +36,64 @@ def write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
     writer.write_table(table, row_group_size=rows)
 
 
+class _Sink(io.RawIOBase):
+    """A file whose failure waits: under content-defined chunking Arrow aborts the process when a write fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """Nothing: `close` flushes, and may say what went wrong."""
+
+    def check(self) -> None:
+        """Raises what went wrong."""
+        if self._error is not None:
+            with writing(self._path):
+                raise self._error
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            with writing(self._path):
+                self._file.close()
+        self.check()
+
+
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        with writing(path):
+            self._sink = _Sink(path)
+        super().__init__(self._sink, schema, **_OPTIONS)
+
+    def write_table(self, table: pa.Table, row_group_size: int | None = None) -> None:
+        super().write_table(table, row_group_size)
+        self._sink.check()
+
+    def close(self) -> None:
+        super().close()
+        self._sink.close()
+
+
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """An open Parquet writer with the project's options; the caller renames the file."""
-    return pq.ParquetWriter(path, schema, **_OPTIONS)
+    """An open Parquet writer with the project's options; the caller renames the file.
+
+    Raises:
+        StoreError: by `write_table` and `close`, when the disk is full or the place can't be written.
+    """
+    return _Writer(path, schema)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
