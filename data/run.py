@@ -105,7 +105,7 @@ class Run:
         self.recipe = recipe
         self._manifest = self.folder / f"manifest-{digest(recipe)}.jsonl"
         self._done: dict[tuple[str, str], Shard] = {}
-        self._named: set[tuple[str, str]] = set()
+        self._named: dict[tuple[str, str], Shard] = {}  # as this recipe's manifest has them
         self._guard = Lock()
 
     @contextmanager
@@ -164,13 +164,13 @@ class Run:
     def _name(self, shard: Shard) -> None:
         with self._guard, writing(self._manifest):
             self._done[shard.stage, shard.key] = shard
-            if (shard.stage, shard.key) in self._named:
+            if self._named.get((shard.stage, shard.key)) == shard:
                 return
             with self._manifest.open("ab") as file:
                 file.write(orjson.dumps(asdict(shard), option=orjson.OPT_APPEND_NEWLINE))
                 file.flush()
                 os.fsync(file.fileno())
-            self._named.add((shard.stage, shard.key))
+            self._named[shard.stage, shard.key] = shard
 
     def _load(self) -> None:
         for path in sorted(self.folder.glob("manifest-*.jsonl")):
@@ -182,7 +182,7 @@ class Run:
                     whole += len(line)
                     self._done[shard.stage, shard.key] = shard
                     if path == self._manifest:
-                        self._named.add((shard.stage, shard.key))
+                        self._named[shard.stage, shard.key] = shard
             if path == self._manifest and path.stat().st_size > whole:
                 os.truncate(path, whole)  # a torn tail: what it named is redone
         sync(self.folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,6 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from proofmill.data.files import digest, locked, sync, write_json, writing
 from proofmill.data.schemas import SAMPLES
@@ -49,12 +49,14 @@ class SampleStore:
         self._files: list[Path] = []
 
     def __enter__(self) -> Self:
-        self._lock.__enter__()
-        write_json(self.folder / "identity.json", self._identity)
-        for journal in sorted(self.folder.glob("*.journal")):
-            self._seal(journal)
-        for path in sorted(self.folder.glob("*.parquet")):
-            self._add(path)
+        with ExitStack() as stack:  # whatever fails here must not keep the lock
+            stack.enter_context(self._lock)
+            write_json(self.folder / "identity.json", self._identity)
+            for journal in sorted(self.folder.glob("*.journal")):
+                self._seal(journal)
+            for path in sorted(self.folder.glob("*.parquet")):
+                self._add(path)
+            stack.pop_all()
         return self
 
     def __exit__(
@@ -113,7 +115,7 @@ class SampleStore:
     def _add(self, path: Path) -> None:
         if path in self._files:
             return
-        columns = pq.read_table(path, columns=["prompt_digest", "sample_index"], partitioning=None)
+        columns = read_table(path, ["prompt_digest", "sample_index"])
         frame = pl.DataFrame(columns).with_columns(pl.lit(len(self._files), pl.Int32).alias("file"))
         self._files.append(path)
         self._index = pl.concat([self._index, frame])
@@ -149,8 +151,11 @@ class Journal:
     def close(self) -> None:
         """Flushes and closes; may be called again."""
         if not self._file.closed:
-            self.flush()
-            self._file.close()
+            try:
+                self.flush()
+            finally:
+                with writing(self.path):
+                    self._file.close()
             sync(self.path.parent)
 
 
