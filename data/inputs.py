@@ -50,7 +50,8 @@ def read(source: str, *, split: str = "train", config: str | None = None) -> Ite
         raise InputError(f"There is no file {source!r}.", where=str(path.absolute()), remedy="check the path")
     if path.suffix == ".parquet":
         return _read_parquet(path)
-    if {".jsonl", ".json", ".ndjson"} & set(path.suffixes):
+    inner = path.with_suffix("") if path.suffix in _COMPRESSION else path
+    if inner.suffix in (".jsonl", ".json", ".ndjson"):
         return _read_jsonl(path)
     raise InputError(
         f"{path.name} is of a kind that can't be read.",

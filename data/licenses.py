@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from proofmill.data.errors import InputError
 
 UNKNOWN = "unknown"
-_RESTRICTIVE = re.compile(r"(^|[-_ ])(nc|nd|noncommercial|non-commercial|research|proprietary|other)($|[-_ ])")
+_RESTRICTIVE = re.compile(
+    r"(?<![a-z])(nc|nd|non[-_ ]?commercial|research|proprietary|other|none|noassertion|all[-_ ]rights)(?![a-z])"
+)
 
 
 def check_licenses(found: Iterable[str | None], allowed: Iterable[str]) -> None:
