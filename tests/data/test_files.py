@@ -1,0 +1,212 @@
+"""Bytes reach the disk whole or not at all, and a lock is as mortal as its holder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofmill.data.errors import StoreError
+from proofmill.data.files import atomic, atomic_folder, digest, locked, write_json
+from proofmill.data.run import Run, Stage
+from proofmill.data.samples import SampleStore
+from proofmill.data.shards import from_rows, write_table
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_a_digest_depends_on_the_content_and_not_on_the_order_of_keys(value: dict[str, Any]) -> None:
+    turned = dict(reversed(value.items()))
+    assert digest(value) == digest(turned)
+    assert digest(value) != digest(value | {"one more key": 1})
+
+
+def test_a_digest_is_the_same_on_every_machine() -> None:
+    assert digest("problem", 1, None, {"b": [1.5], "a": "é"}) == "72fb8ed5182c68037edc0b62"
+
+
+def test_an_atomic_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with atomic(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", [atomic, atomic_folder])
+def test_an_error_leaves_the_old_content_and_no_litter(tmp_path: Path, place: Any) -> None:
+    path = tmp_path / "kept"
+    if place is atomic:
+        path.write_text("old")
+    with pytest.raises(ZeroDivisionError), place(path) as temporary:
+        (temporary if place is atomic else temporary / "inside").write_text("new")
+        raise ZeroDivisionError
+    assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == (
+        [("kept", "old")] if place is atomic else []
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def _sample(index: int, text: str = "") -> dict[str, Any]:
+    return {
+        "prompt_digest": "p",
+        "sample_index": index,
+        "seed": index,
+        "response": text,
+        "finish_reason": "stop",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+
+
+def _says_what_to_do(error: StoreError, folder: Path) -> bool:
+    return "full" in error.what and str(folder) in error.where and "--home" in error.remedy
+
+
+def test_a_full_disk_is_an_error_with_a_remedy(tiny: Path) -> None:
+    path = tiny / "old.json"
+    write_json(path, {"kept": True})
+    with pytest.raises(StoreError) as caught:
+        write_json(path, ["x" * 2**21])
+    assert _says_what_to_do(caught.value, tiny)
+    assert path.read_bytes() == b'{\n  "kept": true\n}\n'
+    assert list(tiny.iterdir()) == [path]
+
+
+def test_a_full_disk_while_a_table_is_written(tiny: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"noise": [os.urandom(3 * 2**20)]})
+    with pytest.raises(StoreError) as caught:
+        write_table(tiny / "table.parquet", table)
+    assert _says_what_to_do(caught.value, tiny)
+    assert list(tiny.iterdir()) == []
+
+
+def test_a_full_disk_in_the_middle_of_sampling_loses_no_finished_sample(tiny: Path) -> None:
+    store = SampleStore(tiny / "samples", {"who": "test"})
+    with pytest.raises(StoreError) as caught, store, closing(store.journal("00000")) as journal:
+        journal.append(_sample(0, "kept"))
+        journal.flush()
+        for index in range(1, 40):
+            journal.append(_sample(index, os.urandom(2**15).hex()))
+            journal.flush()
+    assert _says_what_to_do(caught.value, tiny)
+
+    with pytest.raises(StoreError):  # there is still no room to seal what the journal holds
+        SampleStore(tiny / "samples", {"who": "test"}).__enter__()
+    subprocess.run(["mount", "-o", "remount,size=16m", tiny], check=True)
+    with SampleStore(tiny / "samples", {"who": "test"}) as again:
+        have = again.have(["p"])
+        assert ("p", 0) in have
+        assert {index for _, index in have} == set(range(len(have))), "a whole beginning, nothing in between is lost"
+        assert len(have) < 40
+
+
+def test_a_full_disk_in_a_stage_keeps_the_stages_before_it(tiny: Path) -> None:
+    import pyarrow as pa
+
+    stage = Stage("noise")
+    with pytest.raises(StoreError), Run(tiny, "run", {}).opened() as run:
+        run.once(stage, "a", "a", lambda: (pa.table({"x": [1]}), {}))
+        run.once(stage, "b", "b", lambda: (pa.table({"x": [os.urandom(3 * 2**20)]}), {}))
+    with Run(tiny, "run", {}).opened() as run:
+        assert run.find(stage, "a") is not None
+        assert run.find(stage, "b") is None
+
+
+def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
+    place = tmp_path / "locked"
+    place.mkdir(mode=0o500)
+    if os.access(place, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(StoreError, match="can't be written"):
+        write_json(place / "deep" / "file.json", {})
+
+
+def test_a_read_only_disk_is_an_error_with_a_remedy(tiny: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", tiny], check=True)
+    for attempt in (
+        lambda: write_json(tiny / "deep" / "file.json", {}),
+        lambda: Run(tiny, "run", {}).opened().__enter__(),
+        lambda: SampleStore(tiny / "samples", {}).__enter__(),
+    ):
+        with pytest.raises(StoreError, match="can't be written") as caught:
+            attempt()
+        assert "--home" in caught.value.remedy
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from proofmill.data.files import locked
+with locked(Path(sys.argv[1]), what="taken", remedy="wait"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a lock."""
+    command = [sys.executable, "-c", _HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def _take(path: Path) -> None:
+    with locked(path, what="taken", remedy="wait"):
+        pass
+
+
+def test_a_lock_refuses_a_second_process_and_dies_with_the_first(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(StoreError) as caught:
+        _take(tmp_path / "lock")
+    assert (caught.value.what, caught.value.remedy) == ("taken", "wait")
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    _take(tmp_path / "lock")
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock", what="taken", remedy="wait"):
+        raise ZeroDivisionError
+    _take(tmp_path / "lock")
+
+
+def test_missing_columns_are_null_and_kinds_are_fixed() -> None:
+    import pyarrow as pa
+
+    schema = pa.schema({"a": pa.int32(), "b": pa.string()})
+    assert from_rows([{"a": 1}], schema).to_pylist() == [{"a": 1, "b": None}]
+    assert from_rows([], schema).schema == schema

@@ -1,0 +1,150 @@
+"""A run's folder: what its manifest names is done, whatever else lies there; all of it can be moved."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from proofmill.data import run as runs
+from proofmill.data.errors import StoreError
+from proofmill.data.run import Run, Shard, Stage, source_digest
+
+STAGE = Stage("numbers")
+
+
+class Maker:
+    """Makes a table and counts how often it had to; each time another one, as wall-clock columns do."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> tuple[pa.Table, dict[str, Any]]:
+        self.calls += 1
+        return pa.table({"x": list(range(self.calls * 50))}), {"calls": self.calls}
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
+
+
+def once(home: Path, make: Maker, key: str = "k", recipe: dict[str, Any] | None = None) -> Shard:
+    with Run(home, "run", recipe or {}).opened() as run:
+        return run.once(STAGE, "all", key, make)
+
+
+def test_what_is_committed_is_found_again(home: Path, make: Maker) -> None:
+    first = once(home, make)
+    assert once(home, make) == first
+    assert make.calls == 1
+    assert first.facts == {"calls": 1}
+    assert first.rows == 50
+
+
+def test_another_recipe_finds_what_it_shares(home: Path, make: Maker) -> None:
+    once(home, make)
+    once(home, make, recipe={"threshold": 0.9})
+    assert make.calls == 1
+    assert len(list((home / "runs" / "run").glob("manifest-*.jsonl"))) == 2
+    (home / "runs" / "run" / f"manifest-{runs.digest({})}.jsonl").unlink()
+    once(home, make, recipe={"threshold": 0.9})
+    assert make.calls == 1, "each recipe's manifest names all that it rests on"
+
+
+def _manifest(home: Path) -> Path:
+    (path,) = (home / "runs" / "run").glob("manifest-*.jsonl")
+    return path
+
+
+@pytest.mark.parametrize("tail", [b"", b'{"stage": "numb', b"\n", b"\0" * 40, b'{"stage": "numbers"}\n'])
+def test_a_torn_manifest_line_is_redone_and_then_whole(home: Path, make: Maker, tail: bytes) -> None:
+    once(home, make, "a")
+    once(home, make, "b")
+    path = _manifest(home)
+    first, _ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + tail)
+    once(home, make, "a")
+    assert make.calls == 2
+    once(home, make, "b")
+    assert make.calls == 3
+    once(home, make, "b")
+    assert make.calls == 3
+
+
+@pytest.mark.parametrize("harm", ["missing", "short"])
+def test_a_file_that_is_not_whole_is_made_again(home: Path, make: Maker, harm: str) -> None:
+    shard = once(home, make)
+    path = home / "runs" / "run" / shard.file
+    path.unlink() if harm == "missing" else path.write_bytes(path.read_bytes()[:-5])
+    again = once(home, make)
+    assert (make.calls, again.rows) == (2, 100)
+    assert once(home, make) == again, "once mended, it is done"
+    assert make.calls == 2
+
+
+def test_a_file_that_no_manifest_names_did_not_happen(home: Path, make: Maker) -> None:
+    once(home, make)
+    _manifest(home).unlink()
+    once(home, make)
+    assert make.calls == 2
+
+
+def test_a_moved_home_goes_on(home: Path, make: Maker, tmp_path: Path) -> None:
+    once(home, make)
+    shutil.copytree(home, tmp_path / "elsewhere")
+    shutil.rmtree(home)
+    shard = once(tmp_path / "elsewhere", make)
+    assert make.calls == 1
+    with Run(tmp_path / "elsewhere", "run", {}).opened() as run:
+        assert run.read(shard).num_rows == 50
+
+
+def test_only_one_process_may_be_on_a_run(home: Path) -> None:
+    with Run(home, "run", {}).opened():
+        with pytest.raises(StoreError, match="already going on") as caught, Run(home, "run", {}).opened():
+            pass
+        assert "another name" in caught.value.remedy
+        with Run(home, "other", {}).opened():
+            pass
+
+
+def _module(folder: Path, name: str, text: str) -> str:
+    (folder / f"{name}.py").write_text(text)
+    source_digest.cache_clear()
+    return name
+
+
+def test_a_key_changes_with_code_libraries_inputs_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = _module(tmp_path, "stage_code_under_test", "x = 1\n")
+    stage = Stage("s", (name,), ("pyarrow",))
+    key = stage.key("input", {"threshold": 0.5})
+    assert stage.key("input", {"threshold": 0.5}) == key
+    others = [
+        stage.key("other input", {"threshold": 0.5}),
+        stage.key("input", {"threshold": 0.6}),
+        Stage("t", (name,), ("pyarrow",)).key("input", {"threshold": 0.5}),
+        Stage("s", (name,), ("pyarrow", "polars")).key("input", {"threshold": 0.5}),
+    ]
+    _module(tmp_path, name, "x = 2\n")
+    others.append(stage.key("input", {"threshold": 0.5}))
+    monkeypatch.setattr(runs, "library_version", lambda _: "99")
+    others.append(stage.key("input", {"threshold": 0.5}))
+    assert len({key, *others}) == len(others) + 1
+
+
+def test_the_code_of_a_package_is_all_of_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package_under_test"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "module.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source_digest.cache_clear()
+    before = source_digest("package_under_test")
+    (package / "deep" / "module.py").write_text("x = 2\n")
+    source_digest.cache_clear()
+    assert source_digest("package_under_test") != before

@@ -1,0 +1,152 @@
+"""Recorded samples survive whatever ends a run, each of them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofmill.data.errors import StoreError
+from proofmill.data.samples import SampleStore, read_journal
+from proofmill.data.schemas import SAMPLES
+
+
+def sample(prompt: str = "p", index: int = 0, response: str = "text") -> dict[str, Any]:
+    return {
+        "prompt_digest": prompt,
+        "sample_index": index,
+        "seed": 7,
+        "response": response,
+        "finish_reason": "stop",
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+    }
+
+
+def open_store(folder: Path) -> SampleStore:
+    return SampleStore(folder / "samples", {"model": "tiny"})
+
+
+def record(store: SampleStore, name: str, *rows: dict[str, Any], seal: bool = True) -> None:
+    journal = store.journal(name)
+    for row in rows:
+        journal.append(row)
+    journal.flush()
+    if seal:
+        store.seal(journal)
+
+
+def rows(store: SampleStore, *prompts: str, n: int = 9) -> list[tuple[str, int, str]]:
+    table = store.read(prompts, n)
+    assert table.schema == SAMPLES
+    return [(row["prompt_digest"], row["sample_index"], row["response"]) for row in table.to_pylist()]
+
+
+def test_sealed_samples_are_read_in_order_and_known(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample("q", 1), sample("p", 0), sample("q", 0))
+        assert rows(store, "p", "q") == [("p", 0, "text"), ("q", 0, "text"), ("q", 1, "text")]
+        assert store.have(["q", "nobody's"]) == {("q", 0), ("q", 1)}
+        assert not list(store.folder.glob("*.journal"))
+    with open_store(tmp_path) as store:
+        assert store.have(["p", "q"]) == {("p", 0), ("q", 0), ("q", 1)}
+    assert orjson.loads((tmp_path / "samples" / "identity.json").read_bytes()) == {"model": "tiny"}
+
+
+def test_nothing_recorded_is_an_empty_table(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert rows(store, "p") == []
+
+
+@settings(max_examples=25)
+@given(cut=st.integers(0, 400), junk=st.binary(max_size=20))
+def test_a_torn_journal_is_cut_at_its_last_whole_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    with open_store(folder) as store:
+        record(store, "0", *(sample(index=index) for index in range(3)), seal=False)
+        path = store.folder / "0.journal"
+    whole = path.read_bytes()
+    torn = whole[: min(cut, len(whole))] + junk.replace(b"\n", b"")
+    path.write_bytes(torn)
+    kept = whole[: min(cut, len(whole))].count(b"\n")
+    with open_store(folder) as store:
+        assert store.have(["p"]) == {("p", index) for index in range(kept)}
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("line", [b"[]\n", b"{}\n", b"\n", b'{"prompt_digest": "p"}\n', b"\xff\xfe\n"])
+def test_what_follows_a_broken_line_was_never_promised(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "j.journal"
+    good = orjson.dumps(sample(), option=orjson.OPT_APPEND_NEWLINE)
+    path.write_bytes(good + line + good)
+    assert list(read_journal(path)) == [sample()]
+
+
+def test_a_journal_sealed_twice_counts_once(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample(index=0), sample(index=1), seal=False)
+        journal = store.folder / "0.journal"
+        copy = journal.read_bytes()
+        store.seal(store.journal("0"))
+        journal.write_bytes(copy)  # the crash came after the seal and before the journal's end
+    with open_store(tmp_path) as store:
+        assert rows(store, "p") == [("p", 0, "text"), ("p", 1, "text")]
+        assert len(list(store.folder.glob("*.parquet"))) == 1
+
+
+def test_a_sample_recorded_twice_is_read_once(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample(index=0, response="one"))
+        record(store, "1", sample(index=0, response="two"), sample(index=1, response="next"))
+        assert rows(store, "p") == [("p", 0, "one"), ("p", 1, "next")]
+
+
+def test_fewer_samples_than_recorded_are_the_first_ones(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", *(sample(index=index) for index in range(4)))
+        assert [index for _, index, _ in rows(store, "p", n=2)] == [0, 1]
+
+
+def test_samples_set_aside_are_hidden_and_kept(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample(response="old"))
+        store.set_aside()
+        assert rows(store, "p") == []
+        record(store, "0", sample(response="new"))
+        store.set_aside()
+        record(store, "0", sample(response="newest"))
+    with open_store(tmp_path) as store:
+        assert rows(store, "p") == [("p", 0, "newest")]
+    assert len(list((tmp_path / "samples").glob("set-aside-*/*.parquet"))) == 2
+
+
+def test_setting_nothing_aside_leaves_no_folder(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.set_aside()
+        assert not list(store.folder.glob("set-aside-*"))
+
+
+def test_a_key_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    with open_store(tmp_path), pytest.raises(StoreError, match="same model"):
+        open_store(tmp_path).__enter__()
+    with open_store(tmp_path):
+        pass
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample())
+        (path,) = store.folder.glob("*.parquet")
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(StoreError) as caught:
+            store.read(["p"], 1)
+        assert str(path) in caught.value.where
+    with pytest.raises(StoreError) as caught:
+        open_store(tmp_path).__enter__()
+    assert str(path) in caught.value.where

@@ -1,0 +1,91 @@
+"""A version is what its manifest says, in files that loaders read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from proofmill.data import versions as module
+from proofmill.data.errors import StoreError, UsageError
+from proofmill.data.files import write_json
+from proofmill.data.versions import VersionWriter, check_files, find, names, versions
+
+SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})
+
+
+def publish(home: Path, name: str, number: int, texts: list[str]) -> Path:
+    folder = home / "datasets" / name / f"v{number:04d}"
+    writer = VersionWriter(folder, {"sft/train": SCHEMA, "empty/train": SCHEMA})
+    writer.append("sft/train", pa.table({"text": texts, "stage": pa.nulls(len(texts), pa.int8())}))
+    writer.append("empty/train", SCHEMA.empty_table())
+    write_json(folder / "manifest.json", {"files": writer.close()})
+    return folder
+
+
+def test_a_folder_without_a_manifest_is_no_version(home: Path) -> None:
+    publish(home, "set", 1, ["a"])
+    (publish(home, "set", 2, ["b"]) / "manifest.json").unlink()
+    publish(home, "half", 1, ["c"]).joinpath("manifest.json").unlink()
+    (home / "datasets" / "set" / ".v0003.7.tmp").mkdir()
+    assert [version.label for version in versions(home, "set")] == ["set@v1"]
+    assert names(home) == ["set"]
+
+
+def test_versions_are_found_by_label(home: Path) -> None:
+    for number in range(1, 12):
+        publish(home, "set", number, [str(number)])
+    assert find(home, "set").number == 11
+    assert find(home, "set@v2").number == 2
+    assert find(home, "set@v0002").number == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "there"), [("set@v3", "set@v1"), ("sett", "other, set"), ("set@vx", "set@v1"), ("", "other, set")]
+)
+def test_a_version_that_is_not_there_lists_those_that_are(home: Path, label: str, there: str) -> None:
+    publish(home, "set", 1, ["a"])
+    publish(home, "other", 1, ["a"])
+    with pytest.raises(UsageError) as caught:
+        find(home, label)
+    assert there in caught.value.remedy
+
+
+def test_an_empty_config_has_no_file(home: Path) -> None:
+    folder = publish(home, "set", 1, ["a", "b"])
+    assert [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.parquet"))] == [
+        "sft/train-00000-of-00001.parquet"
+    ]
+
+
+def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 200_000)
+    source = random.Random(7)
+    texts = [source.randbytes(100).hex() for _ in range(5000)]
+    folder = publish(home, "set", 1, texts)
+    files = find(home, "set").files("sft")
+    assert len(files) > 2
+    assert files[0].name == f"train-00000-of-{len(files):05d}.parquet"
+    assert [text for path in files for text in pa.parquet.read_table(path)["text"].to_pylist()] == texts
+    listed = find(home, "set").manifest["files"]
+    assert sum(item["rows"] for item in listed) == 5000
+    assert {item["bytes"] for item in listed} == {(folder / item["path"]).stat().st_size for item in listed}
+
+
+@pytest.mark.parametrize("harm", ["edited", "cut", "gone"])
+def test_a_changed_file_is_named(home: Path, harm: str) -> None:
+    folder = publish(home, "set", 1, ["a"])
+    version = find(home, "set")
+    check_files(version)
+    path = folder / "sft" / "train-00000-of-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    {"edited": lambda: path.write_bytes(content), "cut": lambda: path.write_bytes(content[:-1]), "gone": path.unlink}[
+        harm
+    ]()
+    with pytest.raises(StoreError) as caught:
+        check_files(version)
+    assert str(path) in caught.value.where
