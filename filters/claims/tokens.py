@@ -37,6 +37,7 @@ _TOKEN = re.compile(
     r"|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<fence>\\?\\[()])"
     r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
+    r"|(?P<textword>\\(?:text|textrm|mathrm|mbox)\{\s{0,3}(?:of|and|or|is|if|so|times|plus|minus)\s{0,3}\})"
     r"|(?P<command>\\[a-zA-Z]+)"
     r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
     re.DOTALL,
@@ -94,6 +95,8 @@ def tokenize(text: str) -> list[Token]:
 def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
     if group == "number":
         return NUMBER, _SEPARATORS.sub("", surface)
+    if group == "textword":
+        return WORD, surface.partition("{")[2].strip(" }")
     if group == "ratio":
         return PUNCTUATION, surface
     if group == "newline":
