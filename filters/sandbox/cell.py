@@ -114,8 +114,8 @@ def _seccomp(template: Template, job: Mapping[str, Any]) -> None:
 WALLS: tuple[tuple[str, Callable[[Template, Mapping[str, Any]], None]], ...] = (
     ("namespaces", _namespaces),
     ("scratch", _scratch),
-    ("rlimits", _limits),
     ("user namespace", _user),
+    ("rlimits", _limits),  # after it: processes are then counted for this run alone, not for its siblings too
     ("capabilities", _capabilities),
     ("landlock", _landlock),
     ("seccomp", _seccomp),
@@ -152,14 +152,18 @@ def probe_walls(template: Template, job: Mapping[str, Any]) -> dict[str, str]:
             build(template, job)
         except OSError as error:
             failed[name] = str(error)
-    return failed | _holes()
+    return failed | _holes(job)
 
 
-def _holes() -> dict[str, str]:
+def _holes(job: Mapping[str, Any]) -> dict[str, str]:
     """Try what the walls forbid; a wall that was built but does not hold is as good as missing."""
     holes: dict[str, str] = {}
+    if job["subprocesses"]:
+        if _can_exceed(job["processes"]):
+            holes["process cap"] = "more processes could be started than allowed"
+    elif _can_fork():
+        holes["seccomp"] = "was built, but fork still works"
     for name, attempt in (
-        ("seccomp", _can_fork),
         ("landlock", _can_write_outside),
         ("root", _can_see_passwd),
         ("user namespace", _can_unshare),
@@ -176,6 +180,21 @@ def _can_fork() -> bool:
         return False
     if child == 0:
         os._exit(0)
+    return True
+
+
+def _can_exceed(processes: int) -> bool:
+    """Fork more children than the cap allows; they wait for a pipe that closes with this process."""
+    reader, writer = os.pipe()
+    for _ in range(processes + 1):
+        try:
+            child = os.fork()
+        except OSError:
+            return False
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
     return True
 
 

@@ -27,6 +27,7 @@ REMEDIES: Mapping[str, str] = {
     "rlimits": "raise the hard limits of the calling shell (ulimit -H)",
     "capabilities": _KERNEL,
     "landlock": _KERNEL + " with landlock among its security modules (boot option lsm=landlock,…)",
+    "process cap": "root has no process cap: map a second user id, start as an ordinary user, or forbid subprocesses",
     "seccomp": _KERNEL + " built with CONFIG_SECCOMP_FILTER",
 }
 

@@ -19,88 +19,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofmill.filters.sandbox import cell, guest, kernel, rootfs, seccomp
+from proofmill.filters.sandbox import cell, guest, kernel, namespaces, rootfs, seccomp
 
-NAMESPACES = (
-    ("pid namespace", kernel.CLONE_NEWPID),
-    ("mount namespace", kernel.CLONE_NEWNS),
-    ("net namespace", kernel.CLONE_NEWNET),
-    ("ipc namespace", kernel.CLONE_NEWIPC),
-    ("uts namespace", kernel.CLONE_NEWUTS),
-    ("cgroup namespace", kernel.CLONE_NEWCGROUP),
-)
 MAX_JOB = 1 << 16
 _CORES = os.cpu_count() or 1
 _PROBE_JOB = {
     "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20,
     "processes": 16,
 }  # fmt: skip
-
-
-def _attempt(failed: dict[str, str], layer: str, act: Callable[[], object]) -> None:
-    try:
-        act()
-    except OSError as error:
-        failed[layer] = str(error)
-
-
-def _map_ids(pid: int, uid: int, gid: int, *, both: bool) -> None:
-    second = f"\n{cell.SANDBOX_ID} {cell.NOBODY} 1" if both else ""
-    if not both:
-        rootfs.write_file(f"/proc/{pid}/setgroups", "deny")
-    rootfs.write_file(f"/proc/{pid}/uid_map", f"0 {uid} 1{second}")
-    rootfs.write_file(f"/proc/{pid}/gid_map", f"0 {gid} 1{second}")
-
-
-def _mapped_from_outside(pid: int) -> Callable[[], bool]:
-    """A helper process that stays outside and maps two users for us, which only root may do.
-
-    Returns:
-        To be called inside the new namespace: whether the map was written.
-    """
-    ask, answer = os.pipe(), os.pipe()
-    if os.fork() == 0:
-        os.close(ask[1])
-        done = b"1"
-        if os.read(ask[0], 1):
-            try:
-                _map_ids(pid, 0, 0, both=True)
-            except OSError:
-                done = b"0"
-            os.write(answer[1], done)
-        os._exit(0)
-
-    def map_now() -> bool:
-        os.write(ask[1], b"1")
-        result = os.read(answer[0], 1) == b"1"
-        for end in (*ask, *answer):
-            os.close(end)
-        os.wait()
-        return result
-
-    return map_now
-
-
-def enter_namespaces(failed: dict[str, str]) -> bool:
-    """Leave every namespace of the user; whether a second user is mapped inside."""
-    uid, gid, second = os.geteuid(), os.getegid(), False
-    if uid == 0:
-        _attempt({}, "groups", lambda: os.setgroups([]))
-    mapper = _mapped_from_outside(os.getpid()) if uid == 0 else None
-    _attempt(failed, "user namespace", lambda: kernel.unshare(kernel.CLONE_NEWUSER))
-    if "user namespace" not in failed:
-        second = bool(mapper and mapper())
-        if not second:
-            _attempt(failed, "user namespace", lambda: _map_ids(os.getpid(), uid, gid, both=False))
-    for layer, flag in NAMESPACES:
-        _attempt(failed, layer, lambda flag=flag: kernel.unshare(flag))  # type: ignore[misc]
-    if "uts namespace" not in failed:
-        socket.sethostname("jail")
-    return second
 
 
 @dataclass
@@ -228,19 +157,22 @@ class Zygote:
         os.close(status)
 
 
-def _probe_child(template: cell.Template) -> dict[str, str]:
+def _probe_child(template: cell.Template, *, subprocesses: bool) -> dict[str, str]:
     """Build every wall in a child of its own and try it; layer to reason for what does not hold."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.write(writer, json.dumps(cell.probe_walls(template, _PROBE_JOB)).encode())
+            found = cell.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
+            os.write(writer, json.dumps(found).encode())
         finally:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         raw = stream.read()
-    os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):
+        while True:  # the probe, and what it left: they end with it, and this is their new parent
+            os.waitpid(-1, 0)
     return dict(json.loads(raw)) if raw else {"jail": "the probing process died"}
 
 
@@ -267,7 +199,7 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
         failed["root"] = "needs the mount namespace"
         readable = tuple(rootfs.needed_paths())
     else:
-        _attempt(failed, "root", lambda: paths.extend(rootfs.build(options["packages"], programs=programs)))
+        namespaces.attempt(failed, "root", lambda: paths.extend(rootfs.build(options["packages"], programs=programs)))
         readable = tuple(paths or rootfs.needed_paths())
     sys.argv = [""]
     sys.path.extend(options["packages"])
@@ -276,7 +208,9 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules
     template = replace(template, missing=frozenset(failed))
-    failed |= _probe_child(template)
+    failed |= _probe_child(template, subprocesses=False)
+    if programs:
+        failed |= _probe_child(template, subprocesses=True)
     control.send(json.dumps({"failed": failed, "second_user": second}).encode())
     Zygote(control, replace(template, missing=frozenset(failed))).serve()
 
@@ -302,7 +236,7 @@ def main(parent_pid: int) -> None:
     options = json.loads(control.recv(MAX_JOB))
     guest.warm_up()
     failed: dict[str, str] = {}
-    second = enter_namespaces(failed)
+    second = namespaces.enter(failed)
     pid = os.fork()
     if pid == 0:
         _zygote(control, failed, options, second)

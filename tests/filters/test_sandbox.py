@@ -359,6 +359,20 @@ def test_threads_are_allowed_but_counted(jail: Jail) -> None:
     assert look(jail, code, "few()", "many()")[0] == [4, "RuntimeError"]
 
 
+def test_threads_of_one_run_do_not_count_for_another() -> None:
+    greedy = "import threading, time\ntry:\n    while True:\n        "
+    greedy += "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\nexcept RuntimeError: pass"
+    modest = "from concurrent.futures import ThreadPoolExecutor\ndef f():\n    with ThreadPoolExecutor(20) as pool:\n"
+    modest += "        return sum(pool.map(int, '1' * 100))"
+    with Jail(1) as jail, jail.slot(), jail.cell(SMALL) as cell:
+        cell.send(link.JOB, wire.dumps({"role": "serve", "setup": "", "code": greedy}))
+        assert [json.loads(cell.receive()[1]) for _ in range(2)] == [{"ok": None}] * 2
+        with jail.cell(SMALL) as other:
+            other.send(link.JOB, wire.dumps({"role": "serve", "setup": "", "code": modest}))
+            other.send(link.EVALUATE, wire.dumps(["f()"]))
+            assert [json.loads(other.receive()[1]) for _ in range(3)][2] == {"ok": 100}
+
+
 def test_asyncio_works(jail: Jail) -> None:
     code = """
         import asyncio
