@@ -35,6 +35,11 @@ _DEFINES = re.compile(
     r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*)\b[^.;\n]{0,60}\Z",
     re.IGNORECASE,
 )
+_SUPPOSES = re.compile(
+    r"\b(?:(?:let|suppose|supposing|assum\w+|if|case|cases|try|trying|test|testing|imagine)\b"
+    r"|(?:for|at|when|with|where|setting|substituting|using)\s[\\($ ]{0,4}[A-Za-z]\s?=)[^.;\n]{0,60}\Z",
+    re.IGNORECASE,
+)
 _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
 _SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
@@ -182,9 +187,9 @@ class Context(NamedTuple):
     simplifies: bool = False
 
 
-def is_supposed(before: str) -> bool:
-    """Whether the words before a link, in its sentence, make it a definition or a supposition."""
-    return bool(_DEFINES.search(before))
+def is_supposed(before: str, *, value: bool) -> bool:
+    """Whether the words before a link, in its sentence, make it a supposition or, a `value`, a definition."""
+    return bool((_DEFINES if value else _SUPPOSES).search(before))
 
 
 def simplifies(before: str) -> bool:

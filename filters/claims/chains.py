@@ -14,7 +14,7 @@ from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.identities import is_identity, is_symbolic, unknowns_of
 from proofmill.filters.claims.links import Facts, Link, Named
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, evaluate, is_leaf, is_percent
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
@@ -120,7 +120,8 @@ class StepJudge:
         context = Context(
             text=self._span(chain, index),
             step=self.step,
-            supposed=is_supposed(before) or self.tokens[right.last].text == ":",  # `k = 3: …` tries a value
+            supposed=is_supposed(before, value=isinstance(left.node, Symbol))
+            or self.tokens[right.last].text == ":",  # `k = 3: …` tries a value
             cases=lists_cases(before + self.text[start : end + 60]),
             doubted=bool(self.doubts.doubted(chain, index)),
             transforms=self._transforms,

@@ -265,6 +265,8 @@ MATHEMATICS = [
     "Case 1: $x = 2$. Then $y = 3x = 6$. Case 2: $x = 5$. Then $y = 3x = 15$.",
     "$i^2 = -1$, so $(2 + 3i)(1 - i) = 2 - 2i + 3i - 3i^2 = 5 + i$.",
     "We try $k = 1$: $k^2 + 1 = 2$. $k = 2$: $k^2 + 1 = 5$. $k = 3$: $k^2 + 1 = 10$.",
+    "$t = 3$ hours: $d = 60t = 180$ miles. At $t = 5$: $d = 60t = 300$.",
+    "For $x=1$ we get $3x+2=5$; for $x=2$ we get $3x+2=8$; in general $3x + 2 = y$.",
     "$123_7 = 1 \\cdot 49 + 2 \\cdot 7 + 3 = 66$. $5!! = 15$. $0.\\overline{3} = \\frac{1}{3}$.",
     "$x + 3 = x^2 - 6x + 9$, so $x = 1$ or $x = 6$. Only $x = 6$ works since $\\sqrt{1+3} = 2 \\neq -2$.",
     "The equation $x + 1 = x + 2$ has no solution. $0 = 1$ is a contradiction.",
