@@ -17,7 +17,7 @@ from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard
 from proofmill.data.shards import read_table
-from proofmill.flows.keys import PROBLEMS, RECORDED
+from proofmill.flows.keys import PROBLEMS, RECORDED, called
 from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
 from proofmill.flows.session import Session, log
 from proofmill.generators import intake, procedural
@@ -77,7 +77,11 @@ def _take_in(session: Session, key: str) -> Shard:
     scratch.mkdir(parents=True)
     sources, samples = Intake(), Intake()
     streams = list(_streams(session, sources, samples))
-    rows, size = intake.spool(intake.round_robin(streams, session.limit), scratch / "spool.parquet")
+
+    def over(row: dict[str, Any]) -> None:
+        (samples if "response" in row else sources).drop_many("over_limit", 1)
+
+    rows, size = intake.spool(intake.round_robin(streams, session.limit, over), scratch / "spool.parquet")
     bits = intake.shard_bits(rows, size, 1 if samples.read else session.samples_each)
     parts = intake.partition(scratch / "spool.parquet", scratch / "parts", bits)
     names, total, from_sources = [], 0, 0
@@ -141,10 +145,10 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
             rows: Any = procedural.generate(source.task, source.args, source.count, seed, source.domain)
             fields, count, name = {}, None, f"reasoning-gym/{source.task}"
         elif isinstance(source, FileSource):
-            rows, fields, count, name = inputs.read(source.path), source.map, source.count, source.path
+            rows, fields, count, name = inputs.read(source.path), source.map, source.count, called(source.path)
         else:
             rows = inputs.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
-            fields, count, name = source.map, source.count, source.name
+            fields, count, name = source.map, source.count, called(source.name)
         yield intake.problems_of(
             rows,
             sources,
@@ -167,7 +171,7 @@ def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: 
                 samples,
                 fields=engine.map,
                 domain=engine.domain,
-                source=item,
+                source=called(item),
                 license=engine.license,
                 sampler=sampler.name,
                 model=engine.model,

@@ -24,7 +24,7 @@ from proofmill.filters.minhash import DedupOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows.keys import PROBLEMS, STAGES
+from proofmill.flows.keys import PROBLEMS, STAGES, portable
 from proofmill.flows.progress import Progress, current
 from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine, Sampler, VllmEngine
 from proofmill.generators import models
@@ -239,19 +239,16 @@ class Session:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """What the problems and recorded samples come from, files by their digest."""
-        files = [source.path for source in self.recipe.problems.sources if isinstance(source, FileSource)]
-        for sampler in self.recipe.samplers:
-            if isinstance(sampler.engine, ReplayEngine):
-                files += [name for item in sampler.engine.files for name in self.expand(item)]
-        hubs = [source for source in self.recipe.problems.sources if isinstance(source, HuggingFaceSource)]
+        sources = self.recipe.problems.sources
+        replays = [(s, s.engine) for s in self.recipe.samplers if isinstance(s.engine, ReplayEngine)]
+        files = [source.path for source in sources if isinstance(source, FileSource)]
+        for _, engine in replays:
+            files += [name for item in engine.files for name in self.expand(item)]
+        hubs = [source for source in sources if isinstance(source, HuggingFaceSource)]
         return {
-            "sources": [source.model_dump(mode="json") for source in self.recipe.problems.sources],
-            "replays": [
-                sampler.model_dump(mode="json")
-                for sampler in self.recipe.samplers
-                if isinstance(sampler.engine, ReplayEngine)
-            ],
-            "files": {name: sha256(Path(name)) for name in files if Path(name).is_file()},
+            "sources": [portable(source.model_dump(mode="json")) for source in sources],
+            "replays": [portable(sampler.model_dump(mode="json")) for sampler, _ in replays],
+            "files": [sha256(Path(name)) for name in files if Path(name).is_file()],
             "hubs": [_folder_digest(source.name) for source in hubs],
             "seed": self.recipe.seed,
             "limit": self.limit,

@@ -7,7 +7,7 @@ sources, and memory holds a few batches, not the set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,27 +120,38 @@ def _readable(
             intake.drop("unreadable", item.where, item.why)
             continue
         try:
-            for row in apply_map(item, fields):
-                yield item.where, row
+            mapped = list(apply_map(item, fields))
         except InputError as error:
             if not seen:
                 raise
             intake.read += 1
             intake.drop("missing_field", item.where, error.what)
+        else:
+            if not mapped:
+                intake.read += 1
+                intake.drop("empty_list", item.where)
+            for row in mapped:
+                yield item.where, row
         seen = True
 
 
-def round_robin(sources: list[Iterator[Row]], limit: int | None) -> Iterator[Row]:
+def round_robin(
+    sources: list[Iterator[Row]], limit: int | None, over: Callable[[Row], None] = lambda _: None
+) -> Iterator[Row]:
     """Takes one row of each source in turn.
 
     With a limit, a source ends at its first row that would bring one problem too many: samples of a problem
-    are expected to stand together.
+    are expected to stand together. `over` is told each such row.
     """
     admitted: set[str] = set()
     while sources:
         for source in list(sources):
             row = next(source, None)
-            if row is None or (limit is not None and len(admitted) >= limit and row["problem_id"] not in admitted):
+            if row is None:
+                sources.remove(source)
+                continue
+            if limit is not None and len(admitted) >= limit and row["problem_id"] not in admitted:
+                over(row)
                 sources.remove(source)
                 continue
             if limit is not None:
