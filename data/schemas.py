@@ -24,6 +24,7 @@ PROBLEMS = pa.schema(
         "license": _string,
         "split": _string,
         "gold_suspect": _bool,
+        "gold_evidence": _string,  # why, in words
         "weak_tests": _bool,
     }
 )

@@ -7,6 +7,7 @@ is `error` and never the trace's.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +18,18 @@ from typing import Any, NamedTuple, Self
 import orjson
 import pyarrow as pa
 
+from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import VERDICTS
 from proofmill.data.shards import from_rows
+from proofmill.filters import canaries
 from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains.code import configure_jail
 from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import ERROR, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
+MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,16 @@ class VerifyOptions:
         memory_mb: memory one row may add to its worker.
         workers: worker processes; None: one a core.
         verifiers: custom verifiers by name, as `package.module:name`.
+        max_error_rate: share of `error` in a table above which its verdicts are not to be trusted.
+        jail: options of the code domain's jail (`weaker`, `allow_subprocess`, `packages`).
     """
 
     cpu_seconds: float = 5.0
     memory_mb: int = 1024
     workers: int | None = None
     verifiers: Mapping[str, str] | None = None
+    max_error_rate: float = 0.2
+    jail: Mapping[str, Any] | None = None
 
 
 class Job(NamedTuple):
@@ -83,6 +92,8 @@ class Judge:
             cpu_seconds=options.cpu_seconds,
             memory_mb=options.memory_mb,
         )
+        if options.jail:
+            configure_jail(**options.jail)
         self._jailed = ThreadPoolExecutor(options.workers or cpu_count() or 1, thread_name_prefix="jailed")
 
     def __enter__(self) -> Self:
@@ -107,6 +118,9 @@ class Judge:
 
         Returns:
             Table of schema VERDICTS, row by row beside `traces`.
+
+        Raises:
+            VerifierError: too many verdicts are `error`.
         """
         by_id = {row["id"]: (row["verifier"], problem_of(row)) for row in problems.to_pylist()}
         columns = (traces[name].to_pylist() for name in ("problem_id", "response", "finish_reason"))
@@ -118,10 +132,35 @@ class Judge:
             jobs.append(Job(name, self._custom.get(name), problem, cuts[-1].text))
         judged = self.judge([None if cut.verdict else job for cut, job in zip(cuts, jobs, strict=True)])
         rows = [_row(cut, *result) for cut, result in zip(cuts, judged, strict=True)]
+        self._check_health(rows)
         return from_rows(rows, VERDICTS)
 
+    def _check_health(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A verifier that fails often must not write zeros; a few bad problems are their own fault."""
+        causes = Counter(row["verdict_detail"] for row in rows if row["verdict"] == ERROR)
+        errors = causes.total()
+        if errors >= MIN_ERRORS and errors > self.options.max_error_rate * len(rows):
+            raise VerifierError(
+                f"{errors} of {len(rows)} verdicts of a shard are `error`, so none of them was written.",
+                where="; ".join(f"{count}x {cause}" for cause, count in causes.most_common(3)),
+                remedy="mend the cause; if these problems are simply bad, raise verify.max_error_rate",
+            )
+
     def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
-        """Verdicts and seconds of jobs, in order; None stays None."""
+        """Verdicts and seconds of jobs, in order; None stays None.
+
+        Raises:
+            VerifierError: a verifier misjudged a planted answer, or the jail for code is not whole.
+        """
+        names = {job.verifier for job in jobs if job is not None}
+        planted = list(canaries.planted(names, self._custom))
+        extra = [Job(name, None, canary.problem, canary.text) for name, canary in planted]
+        results = self._judge([*jobs, *extra])
+        for (name, canary), (verdict, _) in zip(planted, results[len(jobs) :], strict=True):
+            canaries.check(name, canary, verdict)
+        return results[: len(jobs)]
+
+    def _judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
         results: list[tuple[Verdict | None, float]] = [(None, 0.0)] * len(jobs)
         slow: dict[int, Job] = {}
         jailed: dict[int, Job] = {}
@@ -148,8 +187,8 @@ def work(job: Job) -> tuple[Verdict, float]:
     verifier = verifier_for(job.verifier, {job.verifier: job.custom} if job.custom else None)
     try:
         verdict = verifier.verify(job.problem, job.text)
-    except (MemoryError, RecursionError):
-        raise  # the pool turns these into faults of resource, with a fresh worker after them
+    except (MemoryError, RecursionError, VerifierError):
+        raise  # faults of resource are the pool's to tell, a jail that is not whole is the user's to mend
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
         verdict = Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
     return verdict, time.monotonic() - started

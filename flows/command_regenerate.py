@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from proofmill.flows.outlook import outlook, remember_rate
@@ -54,6 +55,8 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, out: 
     out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
     if progress.tokens:
         out.print(f"sampled {progress.tokens:,} tokens at {progress.tokens_per_second():.0f} tokens/s")
+    for warning in progress.warnings:
+        out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]proofmill show {result['version']}[/]", soft_wrap=True)
 
 

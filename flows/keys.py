@@ -7,6 +7,11 @@ from typing import Any
 
 from proofmill.data.run import Stage
 
+
+def _filters(*names: str) -> tuple[str, ...]:
+    return tuple(f"proofmill.filters.{name}" for name in names)
+
+
 PROBLEMS = Stage("problems", ("proofmill.generators.intake", "proofmill.generators.problems"), ("reasoning-gym",))
 RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
 SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generators.prompts"))
@@ -15,12 +20,15 @@ VERDICTS = Stage(
     ("proofmill.filters",),
     ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "langcodes"),
 )
-QUALITY = Stage("quality", ("proofmill.filters.repetition", "proofmill.filters.reasoning"))
-SIGNATURES = Stage("signatures", ("proofmill.filters.minhash",), ("datasketch",))
-DUPLICATES = Stage("near_duplicates", ("proofmill.filters.near_duplicates", "proofmill.filters.band_join"))
+AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
+QUALITY = Stage("quality", _filters("repetition", "reasoning", "loops", "scripts"))
+SIGNATURES = Stage("signatures", _filters("minhash", "windows", "arrow_arrays"))
+DUPLICATES = Stage(
+    "near_duplicates", _filters("near_duplicates", "band_join", "signature_rows", "minhash", "windows", "arrow_arrays")
+)
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
 PUBLISH = Stage("publish", ("proofmill.data", "proofmill.generators.prompts"), ("pyarrow", "transformers"))
-STAGES = (PROBLEMS, SAMPLES, VERDICTS, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
+STAGES = (PROBLEMS, SAMPLES, VERDICTS, AUDIT, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
 
 
 def called(source: str) -> str:

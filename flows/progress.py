@@ -46,6 +46,7 @@ class Progress:
         tokens: sampled in this session.
         accepted, judged: traces with verdict `correct`, and with any verdict.
         message: what is being waited for.
+        warnings: what deserves a look.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Progress:
     accepted: int = 0
     judged: int = 0
     message: str = ""
+    warnings: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     sampling_since: float | None = None
     sampling_until: float | None = None
@@ -62,6 +64,11 @@ class Progress:
         """Says what is going on, for the display and the log."""
         self.message = message
         log.info(message)
+
+    def warn(self, message: str) -> None:
+        """Says what deserves a look, in the display's last line, in the log, and again at the end."""
+        self.warnings.append(message)
+        log.warning(message)
 
     def expect(self, name: str, total: int) -> None:
         """Opens a counter."""

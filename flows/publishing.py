@@ -140,6 +140,7 @@ class _ShardTables:
             frame = frame.hstack(pl.DataFrame(table))
         self.traces = frame
         self.rates = pass_rates(frame)
+        self.audit = pl.DataFrame(run.read(shard.audit))
         self.problem_rates = problem_rates(self.rates, session.select.reference)
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
@@ -165,11 +166,10 @@ class _ShardTables:
         return conform(self.traces.hstack(parts_table).to_arrow(), TRACES)
 
     def _problems(self) -> pa.Table:
-        table = self.problem_table
-        for name, value in (("split", SPLIT), ("gold_suspect", None), ("weak_tests", None)):
-            kind = PROBLEMS.field(name).type
-            table = table.append_column(name, pa.repeat(pa.scalar(value, kind), table.num_rows))
-        return conform(table, PROBLEMS)
+        split = pl.lit(SPLIT).alias("split")
+        joined = pl.DataFrame(self.problem_table).with_columns(split)
+        audited = self.audit.rename({"problem_id": "id"})
+        return conform(joined.join(audited, on="id", how="left", maintain_order="left").to_arrow(), PROBLEMS)
 
     def _pass_rates(self) -> pa.Table:
         models = self.traces.group_by("problem_id", "sampler").agg(
@@ -230,9 +230,11 @@ class _ShardTables:
 
     def _rl_rows(self) -> Iterator[Row]:
         low, high = self.session.recipe.select.rl_pass_rate
+        doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
+        left_out = set(self.audit.filter(doubtful)["problem_id"])
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
-            if rate is None or not low < rate < high:
+            if rate is None or name in left_out or not low < rate < high:
                 continue
             yield problem | {
                 "prompt": self._prompt(problem),

@@ -131,6 +131,14 @@ class Sampler(Section):
     domains: tuple[str, ...] | None = Field(None, description="None: all")
 
 
+class Jail(Section):
+    """What model-written code may do. The defaults are the strongest."""
+
+    allow_subprocess: bool = False
+    packages: tuple[str, ...] = Field((), description="installed packages that a solution may import")
+    weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
+
+
 class Verify(Section):
     """How answers are judged."""
 
@@ -138,6 +146,8 @@ class Verify(Section):
     memory_mb: int = Field(1024, ge=128)
     workers: int | None = Field(None, ge=1)
     verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
+    max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
+    jail: Jail = Jail()
 
 
 class Quality(Section):

@@ -42,9 +42,10 @@ def regenerate(
         judging = []
         for problems, samples in stages.samples(session, shards):
             verdicts = stages.verdicts.submit(session, problems, samples)
-            quality = stages.quality.submit(session, problems, samples, verdicts)  # type: ignore[call-overload]
+            shard: tuple[Any, ...] = (session, problems, samples, verdicts)  # Prefect hands on a future's result
+            audit, quality = stages.audit.submit(*shard), stages.quality.submit(*shard)
             signatures = stages.signatures.submit(session, samples)
-            judging.append((problems, samples, verdicts, quality, signatures))
+            judging.append((problems, samples, verdicts, audit, quality, signatures))
         judged = stages.in_order(judging)
         marks = stages.near_duplicates(session, judged)
         chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]

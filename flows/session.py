@@ -80,7 +80,14 @@ class Session:
     def judge(self) -> Judge:
         """The judges' worker processes, started at first use."""
         section = self.recipe.verify
-        options = VerifyOptions(section.cpu_seconds, section.memory_mb, section.workers, section.verifiers)
+        options = VerifyOptions(
+            section.cpu_seconds,
+            section.memory_mb,
+            section.workers,
+            section.verifiers,
+            section.max_error_rate,
+            section.jail.model_dump(),
+        )
         return self._stack.enter_context(Judge(options))
 
     @cached_property

@@ -18,10 +18,13 @@ from proofmill.data.run import Shard, source_digest
 from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
 from proofmill.data.shards import write_table
 from proofmill.filters import selection
+from proofmill.filters.audit import Judged as Sample
+from proofmill.filters.audit import audit as audit_of
+from proofmill.filters.audit import weak_problems
 from proofmill.filters.near_duplicates import mark
-from proofmill.filters.verdicts import CORRECT
+from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.flows import intake
-from proofmill.flows.keys import DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
+from proofmill.flows.keys import AUDIT, DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
 from proofmill.flows.publishing import publish_version
 from proofmill.flows.session import Session
 from proofmill.flows.work import chunks
@@ -37,6 +40,7 @@ class Judged:
     problems: Shard
     samples: Shard
     verdicts: Shard
+    audit: Shard
     quality: Shard
     signatures: Shard
 
@@ -63,7 +67,8 @@ def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
     """The verdict on each trace of a shard."""
     options = session.recipe.verify
     custom = {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
-    key = VERDICTS.key(problems.key, content(samples), custom, options.cpu_seconds, options.memory_mb)
+    limits = (options.cpu_seconds, options.memory_mb, options.jail.model_dump())
+    key = VERDICTS.key(problems.key, content(samples), custom, limits)
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
@@ -74,9 +79,28 @@ def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
         }
 
     shard = session.run.once(VERDICTS, samples.name, key, make)
-    session.progress.verdicts(shard.facts["verdicts"].get(CORRECT, 0), shard.rows)
+    counts = shard.facts["verdicts"]
+    session.progress.verdicts(counts.get(CORRECT, 0), shard.rows)
+    if shard.rows and max(counts.get(WRONG, 0), counts.get(UNPARSED, 0)) == shard.rows:
+        session.progress.warn(f"shard {samples.name}: all {shard.rows} verdicts are {next(iter(counts))}")
     session.progress.advance("shards judged")
     return shard
+
+
+@task(cache_policy=NO_CACHE, task_run_name="audit-{samples.name}")
+def audit(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -> Shard:
+    """Which problems of a shard have a doubtful gold answer, or tests that can't fail."""
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        columns = session.run.read(verdicts, ["verdict", "verdict_detail", "extracted"]).to_pylist()
+        judged: dict[str, list[Sample]] = {}
+        for name, row in zip(session.run.read(samples, ["problem_id"])["problem_id"].to_pylist(), columns, strict=True):
+            judged.setdefault(name, []).append(Sample(row["verdict"], row["verdict_detail"], row["extracted"]))
+        rows = session.run.read(problems).to_pylist()
+        table = audit_of(rows, judged, weak_problems(rows, judged))
+        return table, {"gold_suspect": pc.sum(table["gold_suspect"]).as_py() or 0}
+
+    return session.run.once(AUDIT, samples.name, AUDIT.key(problems.key, content(samples), verdicts.key), make)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="quality-{samples.name}")
@@ -139,7 +163,7 @@ def _signed(session: Session, shard: Judged) -> pa.Table:
     return signed.append_column("verified", pc.equal(verdict, CORRECT)).append_column("length", length)
 
 
-def in_order(judging: Sequence[tuple[Shard, Shard, Any, Any, Any]]) -> list[Judged]:
+def in_order(judging: Sequence[tuple[Any, ...]]) -> list[Judged]:
     """Waits for all judgements; shards come in the order of their names, whichever was finished first."""
     judged = [Judged(p, s, *(future.result() for future in futures)) for p, s, *futures in judging]
     return sorted(judged, key=lambda shard: shard.samples.name)
