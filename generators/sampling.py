@@ -173,6 +173,7 @@ class Sampler:
     def _collect(self) -> Iterator[str]:
         if not self._open:
             return
+        finished = []
         for completion in self.engine.poll(_POLL_SECONDS):
             self._in_flight -= 1
             name, prompt, index = completion.id.rsplit("/", 2)
@@ -180,9 +181,10 @@ class Sampler:
             self._record(shard, prompt, int(index), completion)
             if shard.left == 0:
                 self.store.seal(self._open.pop(name).journal)
-                yield name
+                finished.append(name)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self._flush()
+        yield from finished  # only now: whoever reads them may stop here, and all that was polled is recorded
 
     def _record(self, shard: _Open, prompt: str, index: int, completion: Completion) -> None:
         shard.journal.append(
