@@ -57,6 +57,8 @@ class StudentView:
         """
         if self._student is None or not counted:
             return [Rendered(prompt, _assistant(text), None, None) for prompt, text, _ in rows]
+        # A tokenizer may join spaces that begin a response with the end of the prompt.
+        rows = [(prompt, text.lstrip(), trace) for prompt, text, trace in rows]
         pairs = [self._pair(prompt, text, trace) for prompt, text, trace in rows]
         heads = self._student.tokens_of([head for head, _ in pairs])
         wholes = self._student.tokens_of([head + tail for head, tail in pairs])
@@ -75,24 +77,34 @@ class StudentView:
         if student is None:
             raise TypeError("rendering needs a student")
         head = student.text(prompt, self._arguments)
-        opened = opened_reasoning(head)
         if self._text:
-            body = text.removeprefix(opened) if opened else text
-            return head, body + student.end
+            return head, _after(head, text) + student.end
         whole = student.whole([*prompt, *_assistant(text)], self._arguments)
         if not whole.startswith(head):
             raise self._lost("the template writes the prompt differently once it is answered", trace)
         tail = whole[len(head) :]
-        if text.removeprefix(opened).strip() not in tail:
+        if _after(head, text).strip() not in tail:
             raise self._lost("the template drops a part of the response, most likely its reasoning", trace)
         return head, tail
 
     def _lost(self, why: str, trace: str) -> InputError:
         return InputError(
-            f"The student's chat template can't hold this data as messages: {why}.",
+            f"The student can't hold this data as {'text' if self._text else 'messages'}: {why}.",
             where=f"trace {trace}, template of {self._student.model if self._student else 'no student'}",
-            remedy="set publish.render to text: rows are then rendered with nothing lost",
+            remedy="set publish.student to a model whose tokenizer keeps prompt and response apart"
+            if self._text
+            else "set publish.render to text: rows are then rendered with nothing lost",
         )
+
+
+def _after(head: str, text: str) -> str:
+    """What of a response the prompt has not said already, where its end opens the reasoning block.
+
+    A response without reasoning closes the block at once, so that it isn't read as reasoning.
+    """
+    if not opened_reasoning(head):
+        return text
+    return text.removeprefix("<think>").lstrip("\n") if text.startswith("<think>") else f"</think>\n\n{text}"
 
 
 def _assistant(text: str) -> list[Message]:
