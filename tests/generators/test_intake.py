@@ -1,0 +1,291 @@
+"""Reading loses nothing: each row is a problem, a sample, or dropped for a reason, whatever the order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofmill.data.errors import InputError
+from proofmill.data.inputs import Located, Unreadable
+from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.shards import read_table
+from proofmill.generators import intake
+from proofmill.generators.intake import SHARD_PROBLEMS, problems_of, response_text, samples_of, shard_tables
+from proofmill.generators.problems import Intake, problem_row, split_prompt
+
+Row = dict[str, Any]
+
+
+def located(rows: list[Row]) -> list[Located | Unreadable]:
+    return [Located(f"f:{number}", row) for number, row in enumerate(rows, 1)]
+
+
+def problems(rows: list[Row], ledger: Intake, **options: Any) -> list[Row]:
+    given = {"fields": {}, "domain": "math", "source": "s", "license": "mit"} | options
+    return list(problems_of(located(rows), ledger, **given))
+
+
+def samples(rows: list[Row], ledger: Intake, **options: Any) -> list[Row]:
+    given = {"fields": {}, "domain": "math", "source": "s", "license": "mit", "sampler": "self", "model": None}
+    return list(samples_of(located(rows), ledger, **(given | options)))
+
+
+def question(number: int) -> Row:
+    return {"prompt": f"How much is {number} + 1?", "answer": str(number + 1)}
+
+
+# --- one row --------------------------------------------------------------------------------------
+
+
+def problem(row: Row, domain: str = "math") -> Row:
+    found = problem_row(row, domain=domain, source="s", license=None)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_id_is_the_digest_of_the_content() -> None:
+    first = problem({"prompt": "p", "answer": "1"})
+    assert problem({"answer": "1", "prompt": "p", "source": "elsewhere", "note": "ignored"})["id"] == first["id"]
+    others = [{"prompt": "p", "answer": "2"}, {"prompt": "q", "answer": "1"}]
+    others.append({"prompt": "p", "answer": "1", "system": "be brief"})
+    assert first["id"] not in {problem(row)["id"] for row in others}
+    assert problem({"prompt": [{"role": "user", "content": "p"}], "answer": "1"})["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("row", "domain", "reason"),
+    [
+        ({}, "math", "no_prompt"),
+        ({"prompt": " \n"}, "math", "empty_prompt"),
+        ({"prompt": 7, "answer": "1"}, "math", "no_prompt"),
+        ({"prompt": "p"}, "math", "no_gold"),
+        ({"prompt": "p", "answer": "A"}, "choice", "no_gold"),
+        ({"prompt": "p", "task": "t"}, "logic", "no_gold"),
+        ({"prompt": "p"}, "code", "no_gold"),
+        ({"prompt": "p", "constraints": []}, "instruction", "no_gold"),
+        ({"prompt": "p", "answer": "1", "domain": "logic"}, "math", "no_gold"),
+        ({"prompt": [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]}, "math", "multi_turn"),
+        ({"prompt": [{"role": "user", "content": None}]}, "math", "no_prompt"),
+        ({"prompt": []}, "math", "no_prompt"),
+        ({"prompt": ["p"]}, "math", "no_prompt"),
+    ],
+)
+def test_a_row_that_can_not_be_checked_says_why(row: Row, domain: str, reason: str) -> None:
+    assert problem_row(row, domain=domain, source="s", license=None) == reason
+
+
+@pytest.mark.parametrize(
+    ("row", "domain"),
+    [
+        ({"prompt": "p", "answer": 42}, "math"),
+        ({"prompt": "p", "answer": "B", "options": ["x", "y"]}, "choice"),
+        ({"prompt": "p", "task": "t", "entry": {"answer": "1"}}, "logic"),
+        ({"prompt": "p", "tests": ["assert True"]}, "code"),
+        ({"prompt": "p", "info": '{"test": "assert True"}'}, "code"),
+        ({"prompt": "p", "constraints": [{"kind": "json"}]}, "instruction"),
+        ({"prompt": "p"}, "a domain of the user's own"),
+    ],
+)
+def test_a_row_that_can_be_checked_is_a_problem(row: Row, domain: str) -> None:
+    found = problem(row, domain)
+    assert found["domain"] == found["verifier"] == domain
+    assert set(found) == set(SHARD_PROBLEMS.names)
+
+
+def test_a_message_list_may_bring_a_system_message() -> None:
+    turns = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "p"}]
+    assert split_prompt(turns) == ("be brief", "p")
+
+
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        ("t", "t"),
+        ([{"role": "assistant", "content": "t"}], "t"),
+        ([{"role": "user", "content": "u"}, {"role": "assistant", "content": "t"}], "t"),
+        ([{"role": "user", "content": "u"}], None),
+        ([], None),
+        (None, None),
+        (7, None),
+        ([{"role": "assistant", "content": None}], None),
+    ],
+)
+def test_a_response_is_text_or_the_last_message(response: Any, text: str | None) -> None:
+    assert response_text(response) == text
+
+
+# --- many rows ------------------------------------------------------------------------------------
+
+
+def test_every_row_is_kept_or_counted_with_its_place() -> None:
+    ledger = Intake()
+    rows: list[Row] = [question(1), {"prompt": ""}, question(2), {"prompt": "p"}]
+    assert len(problems(rows, ledger)) == 2
+    assert (ledger.read, dict(ledger.dropped)) == (4, {"empty_prompt": 1, "no_gold": 1})
+    assert ledger.examples == ["f:2: empty_prompt", "f:4: no_gold"]
+
+
+def test_an_unreadable_line_is_counted_with_its_place_and_reason() -> None:
+    ledger = Intake()
+    rows = [Unreadable("f:1", "broken"), *located([question(1)])]
+    options: Any = {"fields": {}, "domain": "math", "source": "s", "license": None}
+    assert len(list(problems_of(rows, ledger, **options))) == 1
+    assert (ledger.read, dict(ledger.dropped)) == (2, {"unreadable": 1})
+    assert ledger.examples == ["f:1: unreadable (broken)"]
+
+
+def test_a_field_missing_in_the_first_row_is_a_wrong_map() -> None:
+    with pytest.raises(InputError, match="question"):
+        problems([question(1)], Intake(), fields={"prompt": "question"})
+
+
+def test_a_field_missing_later_is_a_bad_row() -> None:
+    ledger = Intake()
+    rows = [{"question": "p", "answer": "1"}, {"answer": "1"}, {"question": "q", "answer": "1"}]
+    assert len(problems(rows, ledger, fields={"prompt": "question"})) == 2
+    assert (ledger.read, dict(ledger.dropped)) == (3, {"missing_field": 1})
+    assert ledger.examples[0].startswith("f:2: missing_field (The field 'question'")
+
+
+def test_a_count_takes_the_first_that_can_be_used() -> None:
+    ledger = Intake()
+    rows: list[Row] = [{"prompt": ""}, *map(question, range(5))]
+    assert [row["answer"] for row in problems(rows, ledger, count=2)] == ["1", "2"]
+    assert (ledger.read, dict(ledger.dropped)) == (3, {"empty_prompt": 1})
+
+
+def test_a_list_column_becomes_one_sample_an_item_and_an_empty_one_is_counted() -> None:
+    ledger = Intake()
+    rows = [question(1) | {"r": ["a", "b"]}, question(2) | {"r": []}, question(3) | {"r": ["c", None]}]
+    assert [row["response"] for row in samples(rows, ledger, fields={"response": "r[]"})] == ["a", "b", "c"]
+    assert ledger.read - sum(ledger.dropped.values()) == 3
+    assert sum(ledger.dropped.values()) == 2
+
+
+def test_what_a_sample_says_of_itself_wins() -> None:
+    said = {"sampler": "other", "model": "m", "model_revision": "r", "seed": 3, "finish_reason": "length"}
+    (row,) = samples([question(1) | {"response": "t", "completion_tokens": 5} | said], Intake(), model="named")
+    assert {name: row[name] for name in said} == said
+    (row,) = samples([question(1) | {"response": "t"}], Intake(), model="named")
+    assert (row["sampler"], row["model"], row["finish_reason"]) == ("self", "named", "stop")
+
+
+# --- from rows to shards --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "each", "shards"),
+    [
+        (1, 100, 1, 1),
+        (16, 100, 1, 1),
+        (17, 100, 1, 2),
+        (120, 10_000, 8, 8),
+        (5 * 4096, 10_000, 1, 8),
+        (100_000, 10_000, 1, 32),
+        (100, 1 << 30, 1, 16),
+        (100, 1 << 28, 8, 32),
+    ],
+)
+def test_shards_are_bounded_by_rows_and_bytes(rows: int, size: int, each: int, shards: int) -> None:
+    assert 1 << intake.shard_bits(rows, size, each) == shards
+
+
+def cut(rows: list[Row], folder: Path, bits: int) -> list[tuple[pa.Table, pa.Table]]:
+    """Spools and cuts rows; (problems, samples) of each shard."""
+    count, _ = intake.spool(rows, folder / "spool.parquet")
+    assert count == len(rows)
+    parts = intake.partition(folder / "spool.parquet", folder / "parts", bits)
+    return [shard_tables(read_table(part))[:2] for part in parts]
+
+
+mixed = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40)
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=mixed, bits=st.integers(0, 4), data=st.data())
+def test_order_and_number_of_shards_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, str | None]], bits: int, data: st.DataObject
+) -> None:
+    turned = data.draw(st.permutations(drawn))
+    results = []
+    for order, cuts in ((drawn, 0), (turned, bits)):
+        ledger = Intake()
+        rows: list[Row] = []
+        for number, response in order:
+            row = question(number) | ({"response": response} if response else {})
+            rows += problems([row], ledger) if response is None else samples([row], ledger)
+        assert ledger.read == len(rows)
+        shards = cut(rows, tmp_path_factory.mktemp("cut"), cuts)
+        for problem_table, sample_table in shards:
+            assert problem_table.schema == SHARD_PROBLEMS
+            assert sample_table.schema == SHARD_TRACES
+            ids = problem_table["id"].to_pylist()
+            assert ids == sorted(set(ids))
+            assert set(sample_table["problem_id"].to_pylist()) <= set(ids)
+        owners = Counter(name for problem_table, _ in shards for name in problem_table["id"].to_pylist())
+        assert set(owners.values()) == {1}, "all samples of a problem meet in one shard"
+        traces = pl.concat([pl.DataFrame(table) for _, table in shards])
+        assert traces["id"].n_unique() == traces.height == sum(response is not None for _, response in order)
+        problem_rows = sorted((row for table, _ in shards for row in table.to_pylist()), key=lambda row: str(row["id"]))
+        results.append((problem_rows, sorted(traces.select("problem_id", "response").iter_rows())))
+        assert len(problem_rows) == len({number for number, _ in order})
+    assert results[0] == results[1]
+
+
+def test_samples_of_a_problem_are_numbered_by_sampler_in_their_order(tmp_path: Path) -> None:
+    rows = samples(
+        [question(1) | {"response": text, "sampler": name} for text, name in ("ax", "bx", "ay", "ax")], Intake()
+    )
+    ((_, table),) = cut(rows, tmp_path, 0)
+    found = table.select(["sampler", "sample_index", "response"]).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("x", 0, "a"), ("x", 1, "b"), ("x", 2, "a"), ("y", 0, "a"),
+    ]  # fmt: skip
+
+
+def test_no_rows_make_no_shard(tmp_path: Path) -> None:
+    assert cut([], tmp_path, 2) == []
+
+
+def test_large_responses_are_cut_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_SHARD_BYTES", 100_000)
+    monkeypatch.setattr(intake, "_BATCH_BYTES", 20_000)
+    rows = samples([question(n % 7) | {"response": f"{n} " * 2000} for n in range(60)], Intake())
+    shards = cut(rows, tmp_path, 3)
+    found = Counter(text for _, table in shards for text in table["response"].to_pylist())
+    assert found == Counter(row["response"] for row in rows)
+
+
+# --- the first so many problems -------------------------------------------------------------------
+
+
+@given(
+    sources=st.lists(st.lists(st.integers(0, 20), max_size=8), min_size=1, max_size=4),
+    limit=st.none() | st.integers(1, 10),
+)
+def test_sources_take_turns_up_to_the_limit(sources: list[list[int]], limit: int | None) -> None:
+    streams = [iter([{"problem_id": str(n)} for n in source]) for source in sources]
+    over: list[Row] = []
+    found = [row["problem_id"] for row in intake.round_robin(list(streams), limit, over.append)]
+    drawn = Counter(str(n) for source in sources for n in source)
+    if limit is None:
+        assert Counter(found) == drawn
+    else:
+        assert len(set(found)) == min(limit, len(drawn))
+        assert not {row["problem_id"] for row in over} & set(found)
+    unread = sum(1 for stream in streams for _ in stream)
+    assert len(found) + len(over) + unread == sum(map(len, sources)), "each row is passed on, told, or never read"
+
+
+def test_one_row_of_each_source_in_turn() -> None:
+    streams = [
+        iter([{"problem_id": f"{name}{n}"} for n in range(size)]) for name, size in (("a", 3), ("b", 1), ("c", 2))
+    ]
+    assert [row["problem_id"] for row in intake.round_robin(streams, None)] == ["a0", "b0", "c0", "a1", "c1", "a2"]

@@ -1,0 +1,306 @@
+"""The sampler keeps the engine's window full, samples nothing twice, and loses nothing when it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.shards import from_rows
+from proofmill.generators.engine import Completion, EngineFacts, Request
+from proofmill.generators.intake import SHARD_PROBLEMS
+from proofmill.generators.models import Model
+from proofmill.generators.problems import problem_row
+from proofmill.generators.prompts import Message, PromptStyle
+from proofmill.generators.sampling import SamplePlan, Sampler, missing_samples, traces
+
+
+class CrashError(Exception):
+    """Whatever may end a run in the middle."""
+
+
+class ScriptedEngine:
+    """An engine without a model: what it writes is a function of prompt and seed.
+
+    Args:
+        window: requests in flight, at most.
+        burst: completions a poll.
+        fail_after: completions after which it dies.
+        newest_first: the order of completion, so that shards end out of order.
+    """
+
+    def __init__(
+        self, window: int = 8, burst: int = 3, fail_after: int | None = None, *, newest_first: bool = False
+    ) -> None:
+        self.window, self.burst, self.left, self.newest_first = window, burst, fail_after, newest_first
+        self.open: deque[Request] = deque()
+        self.seen: list[Request] = []
+        self.in_flight: list[int] = []
+        self.shards_open: list[int] = []
+        self.started = 0
+
+    def start(self) -> None:
+        self.started += 1
+
+    def ready(self) -> EngineFacts:
+        return EngineFacts("scripted", "1", "none", 4096, self.window, 0.0, {})
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.open.extend(requests)
+        self.seen.extend(requests)
+        self.in_flight.append(len(self.open))
+        self.shards_open.append(len({request.id.partition("/")[0] for request in self.open}))
+
+    def poll(self, timeout: float) -> list[Completion]:  # noqa: ARG002
+        done = []
+        while self.open and len(done) < self.burst:
+            if self.left is not None:
+                if self.left == 0:
+                    raise CrashError
+                self.left -= 1
+            request = self.open.pop() if self.newest_first else self.open.popleft()
+            text = f"{bytes(request.tokens).decode()} by {request.seed}"
+            done.append(Completion(request.id, text, "stop", len(text)))
+        return done
+
+    def close(self) -> None: ...
+
+
+class PlainRenderer:
+    """A chat template in one line; a byte is a token."""
+
+    def __init__(self, ending: str = "<assistant>", template: str = "plain") -> None:
+        self.ending, self.template_digest = ending, template
+
+    def text(self, prompt: list[Message], arguments: dict[str, Any]) -> str:  # noqa: ARG002
+        return "".join(turn["content"] for turn in prompt) + self.ending
+
+    def tokens(self, text: str) -> list[int]:
+        return list(text.encode())
+
+
+def plan(n: int = 3, **changes: Any) -> SamplePlan:
+    model = Model("tiny", Path("nowhere"), "r1", "weights", "mit")
+    style = PromptStyle(None, {"math": "{problem}"}, {}, {})
+    made = SamplePlan("self", model, PlainRenderer(), style, {"temperature": 1.0}, {"window": None}, n, 0, None)  # type: ignore[arg-type]
+    return replace(made, **changes)
+
+
+def shard(numbers: Iterable[int], domain: str = "math") -> pa.Table:
+    rows = []
+    for number in numbers:
+        row = {"prompt": f"{number} + 1?", "answer": str(number + 1), "options": ["x", "y"]}
+        rows.append(problem_row(row, domain=domain, source="s", license="mit"))
+    return from_rows((row for row in rows if isinstance(row, dict)), SHARD_PROBLEMS)
+
+
+SHARDS = [(f"{number:05d}-of-00004", shard(range(5 * number, 5 * number + 5))) for number in range(4)]
+
+
+def run(home: Path, engine: ScriptedEngine, of: SamplePlan, shards: Any = SHARDS) -> list[str]:
+    with of.store(home) as store:
+        return list(Sampler(of, store, engine, lambda _: None).run(iter(shards)))
+
+
+def all_traces(home: Path, of: SamplePlan) -> list[dict[str, Any]]:
+    with of.store(home) as store:
+        return [row for _, problems in SHARDS for row in traces(of, store, problems).to_pylist()]
+
+
+def journals(home: Path) -> list[Path]:
+    return list(home.rglob("*.journal"))
+
+
+def test_every_problem_gets_n_samples_of_its_own(home: Path) -> None:
+    engine, made = ScriptedEngine(), plan()
+    assert sorted(run(home, engine, made)) == [name for name, _ in SHARDS]
+    rows = all_traces(home, made)
+    assert [row["sample_index"] for row in rows] == [0, 1, 2] * 20
+    assert len({row["seed"] for row in rows}) == len({row["id"] for row in rows}) == 60
+    assert all(row["response"].endswith(f"by {row['seed']}") for row in rows)
+    assert not journals(home)
+
+
+def test_the_window_is_full_and_never_more_than_full(home: Path) -> None:
+    engine = ScriptedEngine(window=8, burst=3)
+    run(home, engine, plan())
+    assert max(engine.in_flight) == 8
+    while_there_was_more = engine.in_flight[: 60 // 3 - 3]
+    assert set(while_there_was_more) == {8}
+
+
+def test_requests_of_the_next_shard_fill_the_places_of_the_last_stragglers(home: Path) -> None:
+    engine = ScriptedEngine(window=8, burst=1)
+    run(home, engine, plan())
+    assert max(engine.shards_open) == 2
+
+
+def test_a_window_larger_than_the_run_takes_all_shards_at_once(home: Path) -> None:
+    engine = ScriptedEngine(window=1000, burst=7)
+    assert len(run(home, engine, plan())) == 4
+    assert max(engine.in_flight) == 60
+
+
+def test_a_shard_comes_as_soon_as_it_is_done_and_not_before(home: Path) -> None:
+    engine, made = ScriptedEngine(window=20, burst=2, newest_first=True), plan()
+    finished = []
+    with made.store(home) as store:
+        for name in Sampler(made, store, engine, lambda _: None).run(iter(SHARDS)):
+            assert missing_samples(made, store, dict(SHARDS)[name]) == 0
+            finished.append((name, len(engine.seen)))
+    assert finished[0][1] < 60, "the first shard did not wait for the last"
+    assert sorted(name for name, _ in finished) == [name for name, _ in SHARDS]
+
+
+def test_shards_are_read_only_when_there_is_room(home: Path) -> None:
+    engine, read = ScriptedEngine(window=8, burst=1), []
+
+    def source() -> Iterator[tuple[str, pa.Table]]:
+        for name, table in SHARDS:
+            read.append((name, len(engine.seen)))
+            yield name, table
+
+    run(home, engine, plan(), source())
+    assert [seen for _, seen in read] == sorted(seen for _, seen in read)
+    assert read[2][1] >= 15, "the third shard was read once the first was on its way"
+
+
+def test_samples_do_not_depend_on_window_or_order_of_completion(home: Path, tmp_path: Path) -> None:
+    made = plan()
+    run(home, ScriptedEngine(window=5, burst=1), made)
+    run(tmp_path / "other", ScriptedEngine(window=50, burst=9, newest_first=True), made, reversed(SHARDS))
+    assert all_traces(home, made) == all_traces(tmp_path / "other", made)
+
+
+def test_a_second_run_samples_nothing_and_starts_no_engine(home: Path) -> None:
+    run(home, ScriptedEngine(), plan())
+    engine = ScriptedEngine()
+    assert run(home, engine, plan()) == [name for name, _ in SHARDS]
+    assert (engine.started, engine.seen) == (0, [])
+
+
+def test_a_raised_n_samples_only_the_difference(home: Path) -> None:
+    run(home, ScriptedEngine(), plan(3))
+    before = all_traces(home, plan(3))
+    engine = ScriptedEngine()
+    run(home, engine, plan(5))
+    assert len(engine.seen) == 40
+    after = all_traces(home, plan(5))
+    assert len(after) == 100
+    assert [row for row in after if row["sample_index"] < 3] == before
+    assert all_traces(home, plan(3)) == before
+
+
+@pytest.mark.parametrize("fail_after", [0, 1, 7, 15, 16, 59])
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_first: bool) -> None:
+    made, counted = plan(), []
+    with pytest.raises(CrashError), made.store(home) as store:
+        engine = ScriptedEngine(window=20, burst=1, fail_after=fail_after, newest_first=newest_first)
+        list(Sampler(made, store, engine, counted.append).run(iter(SHARDS)))
+    assert len(counted) == fail_after
+    assert not journals(home)
+    again = ScriptedEngine()
+    assert sorted(run(home, again, made)) == [name for name, _ in SHARDS]
+    assert len(again.seen) == 60 - fail_after
+    assert len(all_traces(home, made)) == 60
+
+
+def test_a_reader_that_stops_early_loses_no_finished_sample(home: Path) -> None:
+    made, counted = plan(), []
+    with made.store(home) as store:
+        stream = Sampler(made, store, ScriptedEngine(window=60, burst=50), counted.append).run(iter(SHARDS))
+        next(stream)
+        stream.close()
+    again = ScriptedEngine()
+    run(home, again, made)
+    assert len(again.seen) == 10, "all fifty that had finished are recorded"
+
+
+_KILLED = """
+import importlib.util, os, signal, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("scripted", sys.argv[1])
+scripted = importlib.util.module_from_spec(spec)
+sys.modules["scripted"] = scripted
+spec.loader.exec_module(scripted)
+made, counted = scripted.plan(), []
+
+def on_sample(tokens):
+    counted.append(tokens)
+    if len(counted) == 40:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with made.store(Path(sys.argv[2])) as store:
+    list(scripted.Sampler(made, store, scripted.ScriptedEngine(window=30), on_sample).run(iter(scripted.SHARDS)))
+"""
+
+
+def test_a_killed_process_leaves_a_journal_that_the_next_run_uses(home: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, __file__, str(home)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert journals(home)
+    journals(home)[0].open("ab").write(b'{"prompt_digest": "half a li')
+    made, again = plan(), ScriptedEngine()
+    assert sorted(run(home, again, made)) == [name for name, _ in SHARDS]
+    assert 20 <= len(again.seen) < 60 - 15
+    assert len(all_traces(home, made)) == 60
+    assert not journals(home)
+
+
+def test_two_problems_with_one_prompt_share_their_samples(home: Path) -> None:
+    made = plan()
+    twins = [problem_row({"prompt": "same", "answer": a}, domain="math", source="s", license=None) for a in "12"]
+    tables = [(f"{n}", from_rows([row], SHARD_PROBLEMS)) for n, row in enumerate(twins) if isinstance(row, dict)]
+    run(home, ScriptedEngine(), made, tables)
+    with made.store(home) as store:
+        first, second = (traces(made, store, table).to_pylist() for _, table in tables)
+    assert [row["response"] for row in first] == [row["response"] for row in second]
+    assert {row["id"] for row in first}.isdisjoint(row["id"] for row in second)
+
+
+def test_a_sampler_takes_only_its_domains(home: Path) -> None:
+    made = plan(domains=("choice",))
+    engine = ScriptedEngine()
+    run(home, engine, made, [("a", shard(range(2))), ("b", shard(range(2), domain="choice"))])
+    assert len(engine.seen) == 6
+    with made.store(home) as store:
+        assert traces(made, store, shard(range(2))).to_pylist() == []
+        assert traces(made, store, shard(range(2))).schema == SHARD_TRACES
+
+
+def test_reasoning_that_the_template_opened_is_kept_with_the_response(home: Path) -> None:
+    made = plan(renderer=PlainRenderer("<assistant><think>\n"))
+    run(home, ScriptedEngine(), made)
+    assert all(row["response"].startswith("<think>\n") for row in all_traces(home, made))
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "weights": {"model": Model("tiny", Path("nowhere"), "r1", "other weights", "mit")},
+    "template": {"renderer": PlainRenderer(template="other")},
+    "system": {"style": PromptStyle("be brief", {"math": "{problem}"}, {}, {})},
+    "decoding": {"sampling": {"temperature": 0.5}},
+    "engine": {"engine": {"window": None, "dtype": "float16"}},
+    "seed": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_decides_a_sample_decides_its_key(what: str) -> None:
+    assert plan(**CHANGES[what]).key() != plan().key()
+
+
+def test_what_decides_nothing_is_not_in_the_key() -> None:
+    moved = Model("/somewhere/else/tiny", Path("/somewhere/else/tiny"), "r1", "weights", "mit")
+    same = plan(n=9, name="other", domains=("math",), engine={"window": 64}, model=moved)
+    assert same.key() == plan().key()
+    assert "somewhere" not in str(same.identity())
