@@ -5,10 +5,11 @@ Nothing is skipped in silence: a line that can't be read comes back as `Unreadab
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -45,14 +46,22 @@ def read(source: str, *, split: str = "train", config: str | None = None) -> Ite
     """
     if source.startswith(HUB):
         return _read_hub(source.removeprefix(HUB), config, split, None)
+    path = local_file(source)
+    return _read_parquet(path) if path.suffix == ".parquet" else _read_jsonl(path)
+
+
+def local_file(source: str) -> Path:
+    """The path of a file that can be read.
+
+    Raises:
+        InputError: the file is not there, or of a kind that can't be read.
+    """
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(f"There is no file {source!r}.", where=str(path.absolute()), remedy="check the path")
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
     inner = path.with_suffix("") if path.suffix in _COMPRESSION else path
-    if inner.suffix in (".jsonl", ".json", ".ndjson"):
-        return _read_jsonl(path)
+    if path.suffix == ".parquet" or inner.suffix in (".jsonl", ".json", ".ndjson"):
+        return path
     raise InputError(
         f"{path.name} is of a kind that can't be read.",
         where=str(path),
@@ -67,38 +76,65 @@ def read_hub(
     return _read_hub(name, config, split, revision)
 
 
-def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:
-    with pa.OSFile(str(path)) as raw:
-        kind = _COMPRESSION.get(path.suffix)
-        stream = pa.CompressedInputStream(raw, kind) if kind else raw
-        for number, line in enumerate(_lines(stream, path), 1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield Unreadable(where, str(error))
-                continue
-            if not isinstance(row, dict):
-                yield Unreadable(where, "the line is not a JSON object")
-                continue
-            yield Located(where, row)
+class Block(NamedTuple):
+    """Consecutive whole lines of a file.
+
+    Attributes:
+        first: number of the first line, from 1.
+        data: the lines as they stand, each with its newline (the last line of a file may have none).
+    """
+
+    first: int
+    data: bytes
 
 
-def _lines(stream: Any, path: Path) -> Iterator[bytes]:
-    """Lines of a binary stream, read in blocks; a decompression error names the file."""
-    rest = b""
+def line_blocks(path: Path, size: int = 1 << 20) -> Iterator[Block]:
+    """A JSONL file in blocks of whole lines of about `size` bytes, decompressed.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     try:
-        while block := stream.read(1 << 20):
-            *lines, rest = (rest + block).split(b"\n")
-            yield from lines
+        with pa.OSFile(str(path)) as raw:
+            kind = _COMPRESSION.get(path.suffix)
+            yield from _whole_lines(pa.CompressedInputStream(raw, kind) if kind else raw, size)
     except OSError as error:
         raise InputError(
             f"{path.name} is damaged: {error}", where=str(path), remedy="fetch or write the file again"
         ) from error
-    if rest:
-        yield rest
+
+
+def _whole_lines(stream: Any, size: int) -> Iterator[Block]:
+    number = 1
+    parts: list[bytes] = []
+    while block := stream.read(size):
+        if number == 1 and not parts:
+            block = block.removeprefix(codecs.BOM_UTF8)
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            data = b"".join([*parts, block[:cut]])
+            yield Block(number, data)
+            number += data.count(b"\n")
+            parts = []
+        parts.append(block[cut:])
+    if rest := b"".join(parts):
+        yield Block(number, rest)
+
+
+def parse_line(line: bytes, where: str) -> Located | Unreadable:
+    """One line of a JSONL file as a row."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return Unreadable(where, str(error))
+    return Located(where, row) if isinstance(row, dict) else Unreadable(where, "the line is not a JSON object")
+
+
+def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:
+    for block in line_blocks(path):
+        for number, line in enumerate(block.data.split(b"\n"), block.first):
+            if line.strip():
+                yield parse_line(line, f"{path}:{number}")
 
 
 def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
@@ -135,12 +171,14 @@ def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
     """Renames a row's fields: `{"prompt": "question", "response": "solutions[]"}`.
 
     Fields without a mapping keep their name. A field that ends in `[]` is a list: the row becomes one row an
-    item, and other fields mapped with `[]` are walked alongside. Dots reach into objects: `meta.answer`.
+    item, and other fields mapped with `[]` are walked alongside; the lists themselves don't stay in the rows.
+    Dots reach into objects: `meta.answer`.
 
     Raises:
         InputError: a mapped field is not in the row.
     """
-    row = {key: value for key, value in located.row.items() if key not in fields}
+    walked = walked_lists(fields)
+    row = {key: value for key, value in located.row.items() if key not in fields and key not in walked}
     lists: dict[str, list[Any]] = {}
     for ours, theirs in fields.items():
         value = _reach(located, theirs.removesuffix("[]"))
@@ -153,6 +191,11 @@ def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
         return
     for index in range(max(map(len, lists.values()))):
         yield row | {ours: items[index] if index < len(items) else None for ours, items in lists.items()}
+
+
+def walked_lists(fields: Mapping[str, str]) -> set[str]:
+    """Names of the list columns that a map unrolls; one inside an object has its object's name left alone."""
+    return {theirs.removesuffix("[]") for theirs in fields.values() if theirs.endswith("[]")}
 
 
 def _reach(located: Located, path: str) -> Any:

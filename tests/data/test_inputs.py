@@ -133,17 +133,19 @@ MAPS: list[tuple[dict[str, str], dict[str, Any], list[dict[str, Any]]]] = [
     ({"prompt": "question"}, {"question": "q", "id": 7}, [{"prompt": "q", "question": "q", "id": 7}]),
     ({"answer": "meta.answer"}, {"meta": {"answer": "1"}}, [{"answer": "1", "meta": {"answer": "1"}}]),
     ({"answer": "meta.answer"}, {"meta.answer": "2"}, [{"answer": "2", "meta.answer": "2"}]),
-    ({"response": "r[]"}, {"r": ["a", "b"]}, [{"r": ["a", "b"], "response": x} for x in "ab"]),
+    ({"response": "r[]"}, {"r": ["a", "b"], "n": [1]}, [{"n": [1], "response": x} for x in "ab"]),
     ({"response": "m.r[]"}, {"m": {"r": ["a"]}}, [{"m": {"r": ["a"]}, "response": "a"}]),
     (
         {"response": "r[]", "finish_reason": "f[]"},
         {"r": ["a", "b"], "f": ["stop"]},
         [
-            {"r": ["a", "b"], "f": ["stop"], "response": "a", "finish_reason": "stop"},
-            {"r": ["a", "b"], "f": ["stop"], "response": "b", "finish_reason": None},
+            {"response": "a", "finish_reason": "stop"},
+            {"response": "b", "finish_reason": None},
         ],
     ),
-    ({"response": "r[]"}, {"r": "not a list"}, [{"r": "not a list", "response": "not a list"}]),
+    ({"response": "r[]"}, {"r": "not a list"}, [{"response": "not a list"}]),
+    ({"response": "response[]"}, {"response": ["a", "b"]}, [{"response": "a"}, {"response": "b"}]),
+    ({"response": "r[]"}, {"r": []}, []),
     ({"prompt": "prompt"}, {"prompt": "p"}, [{"prompt": "p"}]),
 ]
 
