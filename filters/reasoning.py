@@ -56,5 +56,16 @@ def split_think(response: str, *, opened: bool = False) -> Think:
     return Think(response[start:end], response[rest_start:], rest_start, True)
 
 
+def split_final(response: str, final_start: int | None) -> tuple[str, str]:
+    """(reasoning, final part) of a response: its think block and what follows it, else (an empty block says
+    nothing) the text before and from the statement of the answer, at `final_start` in the response."""
+    think = split_think(response)
+    if think.reasoning.strip():
+        return think.reasoning.strip(), think.rest.strip()
+    if final_start is None:
+        return think.rest.strip(), ""
+    return response[think.rest_start : final_start].strip(), response[final_start:].strip()
+
+
 def _is_mention(response: str, match: re.Match[str]) -> bool:
     return response.startswith("`", match.end()) and response.endswith("`", 0, match.start())

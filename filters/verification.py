@@ -228,14 +228,3 @@ def _row(cut: _Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
         "verify_seconds": seconds,
         "final_start": final,
     }
-
-
-def split_final(response: str, final_start: int | None) -> tuple[str, str]:
-    """(reasoning, final part) of a response: its think block and what follows it, else the text before
-    and from the statement of the answer."""
-    think = split_think(response)
-    if think.reasoning.strip():
-        return think.reasoning.strip(), think.rest.strip()
-    if final_start is None:
-        return response.strip(), ""
-    return response[:final_start].strip(), response[final_start:].strip()

@@ -15,9 +15,9 @@ from proofmill.data.run import Shard
 from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
+from proofmill.filters.reasoning import split_final
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
-from proofmill.filters.verification import split_final
 from proofmill.flows.manifest import manifest_of
 from proofmill.flows.session import Session
 from proofmill.generators import prompts

@@ -10,8 +10,8 @@ import pyarrow as pa
 from proofmill.data.schemas import QUALITY
 from proofmill.data.shards import from_rows
 from proofmill.filters.minhash import DedupOptions, signatures
+from proofmill.filters.reasoning import split_final
 from proofmill.filters.repetition import measure
-from proofmill.filters.verification import split_final
 
 CHUNK_ROWS = 256
 Item = TypeVar("Item")
