@@ -1,0 +1,182 @@
+"""The selection keeps or drops each trace for one reason, so that the ledger always balances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofmill.filters.curriculum import CAPPED, Curriculum
+from proofmill.filters.selection import (
+    REASONS,
+    SELECTION,
+    SelectOptions,
+    add_ledgers,
+    ledger,
+    pass_rates,
+    problem_rates,
+    select,
+)
+from proofmill.filters.verdicts import CORRECT, ERROR, VERDICTS
+
+SCHEMA = {
+    "id": pl.String,
+    "problem_id": pl.String,
+    "sampler": pl.String,
+    "verdict": pl.String,
+    "verdict_detail": pl.String,
+    "final_start": pl.Int32,
+    "repetition": pl.Float32,
+    "quality_detail": pl.String,
+    "duplicate_of": pl.String,
+    "in_previous": pl.Boolean,
+    "claim_score": pl.Float32,
+    "completion_tokens": pl.Int32,
+    "length": pl.Int32,
+}
+GOOD: dict[str, Any] = {
+    "problem_id": "p",
+    "sampler": "self",
+    "verdict": CORRECT,
+    "verdict_detail": "boxed",
+    "final_start": 5,
+    "repetition": 0.0,
+    "quality_detail": None,
+    "duplicate_of": None,
+    "in_previous": None,
+    "claim_score": None,
+    "completion_tokens": None,
+}
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    full = [GOOD | {"id": f"t{place}", "length": 100 + place} | row for place, row in enumerate(rows)]
+    return pl.DataFrame(full, schema=SCHEMA)
+
+
+random_row = st.fixed_dictionaries(
+    {
+        "problem_id": st.sampled_from(["p", "q", "r"]),
+        "sampler": st.sampled_from(["a", "b"]),
+        "verdict": st.sampled_from([*VERDICTS, CORRECT, CORRECT]),
+        "verdict_detail": st.sampled_from([None, "truncated", "boxed"]),
+        "final_start": st.none() | st.integers(0, 50),
+        "repetition": st.none() | st.floats(0, 1, width=32),
+        "quality_detail": st.sampled_from([None, None, "loop: x"]),
+        "duplicate_of": st.sampled_from([None, None, "t0"]),
+        "in_previous": st.sampled_from([None, False, True]),
+        "claim_score": st.none() | st.floats(0, 1, width=32),
+        "completion_tokens": st.none() | st.integers(0, 9000),
+        "length": st.integers(0, 9000),
+    }
+)
+random_options = st.builds(
+    SelectOptions,
+    max_repetition=st.floats(0, 1),
+    max_per_problem=st.integers(1, 4),
+    max_trace_tokens=st.none() | st.integers(1, 9000),
+    curriculum=st.builds(Curriculum, strategy=st.sampled_from(["long_to_short", "broad_to_hard"])),
+    reference=st.sampled_from([None, "a"]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(random_row, max_size=25), random_options)
+def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], options: SelectOptions) -> None:
+    traces = table(rows)
+    chosen = select(traces, options)
+    assert chosen["id"].to_list() == traces["id"].to_list()
+    balance = ledger(chosen["drop_reason"].to_list())
+    assert balance["in"] == balance["kept"] + sum(balance["dropped"].values()) == len(rows)
+    assert list(balance["dropped"]) == [reason for reason in REASONS if reason in balance["dropped"]]
+    assert chosen.to_arrow().cast(SELECTION).num_rows == len(rows)
+
+    both = traces.hstack(chosen.drop("id"))
+    kept = both.filter(pl.col("drop_reason").is_null())
+    assert set(kept["verdict"]) <= {CORRECT}
+    assert kept["duplicate_of"].null_count() == kept["quality_detail"].null_count() == kept.height
+    placed = pl.col("in_stage1") | pl.col("short_form").is_not_null()
+    assert both.filter(placed)["id"].to_list() == kept["id"].to_list(), "kept means that a stage has it"
+    assert (both.filter(pl.col("in_stage1"))["stage"] == 1).all()
+    caps = both.filter(pl.col("in_stage1")).group_by("problem_id").len()["len"]
+    assert all(count <= options.max_per_problem for count in caps)
+    if options.curriculum.strategy == "long_to_short":
+        shorts = both.filter(pl.col("short_form") == "sample")
+        assert not shorts["in_stage1"].any()
+        for problem, length in shorts.select("problem_id", "length").iter_rows():
+            long = both.filter((pl.col("problem_id") == problem) & pl.col("in_stage1"))["length"]
+            assert all(2 * length <= other for other in long)
+
+
+@settings(deadline=None)
+@given(st.lists(random_row, max_size=20), random_options, st.randoms())
+def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: SelectOptions, rng) -> None:  # type: ignore[no-untyped-def]
+    traces = table(rows)
+    turned = traces[rng.sample(range(len(rows)), len(rows))] if rows else traces
+    assert select(turned, options).sort("id").equals(select(traces, options).sort("id"))
+    assert pass_rates(turned).equals(pass_rates(traces))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, None),
+        ({"verdict": "wrong"}, "wrong"),
+        ({"verdict": "timeout"}, "timeout"),
+        ({"verdict": "error"}, "error"),
+        ({"verdict": "unparsed", "verdict_detail": "no_answer"}, "unparsed"),
+        ({"verdict": "unparsed", "verdict_detail": None}, "unparsed"),
+        ({"verdict": "unparsed", "verdict_detail": "truncated"}, "truncated"),
+        ({"repetition": 0.51}, "repetition"),
+        ({"repetition": 0.5}, None),
+        ({"repetition": None}, None),
+        ({"quality_detail": "loop"}, "degenerate"),
+        ({"duplicate_of": "t9"}, "near_duplicate"),
+        ({"in_previous": True}, "in_previous"),
+        ({"completion_tokens": 1001}, "too_long"),
+        ({"completion_tokens": 1000}, None),
+        ({"verdict": "wrong", "repetition": 0.9, "duplicate_of": "t9"}, "wrong"),
+        ({"repetition": 0.9, "quality_detail": "loop", "duplicate_of": "t9"}, "repetition"),
+    ],
+)
+def test_each_dropped_trace_has_its_first_reason(row: dict[str, Any], reason: str | None) -> None:
+    chosen = select(table([row]), SelectOptions(max_trace_tokens=1000))
+    assert chosen["drop_reason"].to_list() == [reason]
+
+
+def test_traces_over_the_cap_say_so() -> None:
+    rows = [{"length": length} for length in (400, 390, 380, 370)]
+    chosen = select(table(rows), SelectOptions(max_per_problem=2, curriculum=Curriculum(short_forms=())))
+    assert chosen["drop_reason"].to_list() == [None, None, CAPPED, CAPPED]
+    assert chosen["stage"].to_list() == [1, 1, None, None]
+
+
+def test_a_pass_rate_is_correct_over_all_but_errors() -> None:
+    verdicts = ["correct", "wrong", "unparsed", "timeout", "error", "error"]
+    rows = [{"verdict": verdict, "sampler": "a"} for verdict in verdicts]
+    rows += [{"verdict": "unparsed", "verdict_detail": "truncated", "sampler": "b"}, {"verdict": ERROR, "sampler": "c"}]
+    rates = pass_rates(table(rows))
+    assert rates.rows() == [("p", "a", 4, 1, 0, 0.25), ("p", "b", 1, 0, 1, 0.0), ("p", "c", 0, 0, 0, None)]
+    assert problem_rates(rates, None) == {"p": (0.2, 5)}
+    assert problem_rates(rates, "a") == {"p": (0.25, 4)}
+    assert problem_rates(rates, "c") == {}
+
+
+def test_the_reference_sampler_decides_what_is_hard() -> None:
+    rows = [{"sampler": "strong", "length": 6000}, {"sampler": "weak", "verdict": "wrong"}]
+    hard = Curriculum(strategy="broad_to_hard")
+    for reference, stages in (("strong", [None, None]), ("weak", ["sample", None]), (None, [None, None])):
+        chosen = select(table(rows), SelectOptions(curriculum=hard, reference=reference))
+        assert chosen["short_form"].to_list() == stages
+
+
+def test_ledgers_add_up_in_the_order_of_the_reasons() -> None:
+    first = {"in": 3, "kept": 1, "dropped": {"unparsed": 1, "wrong": 1}}
+    second = {"in": 4, "kept": 2, "dropped": {"unheard_of": 1, "wrong": 1}}
+    total = add_ledgers([first, second])
+    assert total == {"in": 7, "kept": 3, "dropped": {"wrong": 2, "unparsed": 1, "unheard_of": 1}}
+    assert list(total["dropped"]) == ["wrong", "unparsed", "unheard_of"]
+    assert add_ledgers([]) == {"in": 0, "kept": 0, "dropped": {}}
