@@ -31,6 +31,17 @@ Home = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 
+Traces = Annotated[str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, or hf://user/name.")]
+Out = Annotated[Path, typer.Option("--out", help="The file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.")]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="ours=theirs", help="Field names; `[]` unrolls a list. Repeatable, or with commas."),
+]
+Domain = Annotated[str | None, typer.Option(help="Domain of the rows that name none.")]
+Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read the first so many rows only.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default one a core.")]
+
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -76,6 +87,35 @@ def show(
         show_all(home_folder(home), out)
     else:
         show_version(home_folder(home), version, samples, out)
+
+
+@app.command(
+    epilog="Examples:\n\n`proofmill verify traces.jsonl --out judged.jsonl`\n\n"
+    "`proofmill verify openr1.parquet --map prompt=problem,response=generations[] --domain math --out judged.parquet`"
+    "\n\n`proofmill verify hf://open-r1/OpenR1-Math-220k --limit 1000 --domain math "
+    "--map prompt=problem,response=generations[] --out judged.jsonl.zst`"
+)
+def verify(
+    traces: Traces,
+    out_file: Out,
+    maps: Maps = None,
+    domain: Domain = None,
+    verifiers: Annotated[
+        list[str] | None,
+        typer.Option("--verifier", metavar="name=package.module:name", help="A custom verifier; repeatable."),
+    ] = None,
+    split: Split = "train",
+    limit: Limit = None,
+    workers: Workers = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Verdicts for anyone's traces: correct, wrong, unparsed, timeout or error, each with its cause."""
+    from proofmill.flows.command_verify import run
+    from proofmill.flows.filter_command import parse_map
+    from proofmill.flows.rows import Source
+
+    source = Source(traces, parse_map(maps or []), domain, split, limit)
+    run(source, out_file, parse_map(verifiers or []), workers, out)
 
 
 def main() -> None:

@@ -1,0 +1,221 @@
+"""A user's rows in chunks: cut in the main process, read and written back in workers.
+
+The rows of a chunk keep their bytes where they can: a JSONL line is written back as it stood, with the added
+columns behind, so that no number or unknown field changes on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import InputError
+from proofmill.data.inputs import HUB, Located, Row, Unreadable, apply_map, line_blocks, local_file, parse_line, read
+from proofmill.data.inputs import walked_lists as walked
+from proofmill.data.outputs import encode
+
+CHUNK_BYTES = 256 << 10
+_CHUNK_ROWS = 512  # of rows that don't come as lines
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from and how their fields are called.
+
+    Attributes:
+        name: a file, or `hf://user/name`.
+        fields: our names to theirs; `[]` behind a list that becomes one row an item.
+        domain: of rows that name none.
+        split: of a hub data set.
+        limit: rows read at most.
+    """
+
+    name: str
+    fields: Mapping[str, str]
+    domain: str | None = None
+    split: str = "train"
+    limit: int | None = None
+
+
+class Chunk(NamedTuple):
+    """Some consecutive rows, cheap to send to another process.
+
+    Attributes:
+        number: of the chunk, from 0.
+        place: the file or data set, for messages.
+        first: number of the first line or row, from 1.
+        data: whole lines of JSONL, or rows that have been read.
+    """
+
+    number: int
+    place: str
+    first: int
+    data: bytes | list[Located | Unreadable]
+
+    def items(self) -> Iterator[tuple[bytes | None, Located | Unreadable]]:
+        """The rows, each with the line that it came from, if any."""
+        if isinstance(self.data, list):
+            yield from ((None, item) for item in self.data)
+            return
+        for number, line in enumerate(self.data.split(b"\n"), self.first):
+            line = line.strip()
+            if line:
+                yield line, parse_line(line, f"{self.place}:{number}")
+
+    def parts(self) -> Iterator[Chunk]:
+        """The same rows, one a chunk."""
+        if isinstance(self.data, list):
+            for number, item in enumerate(self.data, self.first):
+                yield Chunk(self.number, self.place, number, [item])
+            return
+        for number, line in enumerate(self.data.split(b"\n"), self.first):
+            if line.strip():
+                yield Chunk(self.number, self.place, number, line)
+
+
+def chunks(source: Source) -> Iterator[Chunk]:
+    """The rows of a source in order.
+
+    Raises:
+        InputError: it is not there, of an unknown kind, or damaged.
+    """
+    if source.name.startswith(HUB) or local_file(source.name).suffix == ".parquet":
+        rows = islice(read(source.name, split=source.split), source.limit)
+        number = first = 0
+        while batch := list(islice(rows, _CHUNK_ROWS)):
+            yield Chunk(number, source.name, first + 1, batch)
+            number, first = number + 1, first + len(batch)
+        return
+    path = local_file(source.name)
+    blocks = line_blocks(path, CHUNK_BYTES)
+    for number, (first, data) in enumerate(_limited(blocks, source.limit)):
+        yield Chunk(number, str(path), first, data)
+
+
+def _limited(blocks: Iterator[tuple[int, bytes]], limit: int | None) -> Iterator[tuple[int, bytes]]:
+    """The blocks up to the limit of lines that hold something."""
+    if limit is None:
+        yield from blocks
+        return
+    left = limit
+    for first, data in blocks:
+        lines = data.split(b"\n")
+        held = [number for number, line in enumerate(lines, 1) if line.strip()][:left]
+        left -= len(held)
+        yield first, b"\n".join(lines[: held[-1]] if held else [])
+        if left <= 0:
+            return
+
+
+def columns(source: Source) -> pa.Schema | None:
+    """The columns of a Parquet source as rows of its chunks have them; None for other kinds."""
+    if source.name.startswith(HUB) or local_file(source.name).suffix != ".parquet":
+        return None
+    try:
+        schema: pa.Schema = pq.read_schema(local_file(source.name))
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{source.name} is not a readable Parquet file: {error}", where=source.name, remedy="write it again"
+        ) from error
+    lists = walked(source.fields)
+    if any("." in name and name not in schema.names for name in lists):
+        return None  # a list inside an object: the rows tell
+    items = [
+        pa.field(ours, _item_type(schema, theirs[:-2])) for ours, theirs in source.fields.items() if theirs[-2:] == "[]"
+    ]
+    unrolled = {field.name for field in items}
+    kept = [field for field in schema if field.name not in lists and field.name not in unrolled]
+    return pa.schema([*kept, *items])
+
+
+def _item_type(schema: pa.Schema, name: str) -> pa.DataType:
+    if name not in schema.names:
+        return pa.string()  # the first row says that the field is missing
+    kind = schema.field(name).type
+    return kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+
+
+class View(NamedTuple):
+    """One row as a command sees it.
+
+    Attributes:
+        row: the fields under our names; empty where `fault` is set.
+        line: the line it came from, where it can be written back as it stands.
+        kept: the row without our names, where `line` is None.
+        fault: why the row can't be used.
+    """
+
+    row: Row
+    line: bytes | None
+    kept: Row
+    fault: str | None = None
+
+
+def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_lines: bool) -> Iterator[View]:
+    """The rows of a chunk under our names; what can't be read or mapped is a row with a fault.
+
+    Args:
+        chunk: the rows.
+        fields: the map.
+        added: columns that will be written; a row's own of these names give way.
+        as_lines: whether lines may be written back as they stand.
+    """
+    lists = walked(fields)
+    for line, item in chunk.items():
+        if isinstance(item, Unreadable):
+            yield View({}, None, {}, f"unreadable: {item.where} {item.why}")
+            continue
+        row = item.row
+        whole = line if as_lines and not lists and added.isdisjoint(row) else None
+        kept = row if whole is None else {}
+        if added and not added.isdisjoint(row):
+            kept = {name: value for name, value in row.items() if name not in added}
+        if not fields:
+            yield View(row, whole, kept)
+            continue
+        try:
+            mapped = list(apply_map(item, fields))
+        except InputError as error:
+            yield View({}, whole, kept, f"{error.what} ({error.where})")
+            continue
+        if not lists:
+            yield View(mapped[0], whole, kept)
+            continue
+        yield from _unrolled(mapped, kept, fields, lists)
+
+
+def _unrolled(mapped: list[Row], row: Row, fields: Mapping[str, str], lists: set[str]) -> Iterator[View]:
+    kept = {name: value for name, value in row.items() if name not in lists}
+    if not mapped:
+        yield View({}, None, kept, f"empty list: {', '.join(sorted(lists))}")
+    items = [ours for ours, theirs in fields.items() if theirs.endswith("[]")]
+    for view in mapped:
+        yield View(view, None, kept | {ours: view[ours] for ours in items})
+
+
+def joined(view: View, added: Row) -> bytes:
+    """The row with its added columns as one line of JSON."""
+    if view.line is None:
+        return encode(view.kept | added) + b"\n"
+    head = view.line[:-1].rstrip()
+    return head + (b"" if head == b"{" else b",") + orjson.dumps(added)[1:] + b"\n"
+
+
+def first_row(chunk: Chunk, fields: Mapping[str, str]) -> tuple[str, Row] | None:
+    """Place and fields of the first row that can be read, under our names.
+
+    Raises:
+        InputError: a field of the map is not there.
+    """
+    for _, item in chunk.items():
+        if isinstance(item, Located):
+            rows = list(apply_map(item, fields))
+            if rows:
+                return item.where, rows[0]
+    return None
