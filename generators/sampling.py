@@ -260,6 +260,14 @@ def _prompts(plan: SamplePlan, problems: pa.Table) -> dict[str, tuple[str, str]]
     return rendered
 
 
+def prompt_seeds(plan: SamplePlan, problems: pa.Table) -> Iterator[tuple[dict[str, Any], int]]:
+    """(problem, seed) of every sample that a plan asks for."""
+    prompts = _prompts(plan, problems)
+    for problem in problems.to_pylist():
+        if problem["id"] in prompts:
+            yield from ((problem, sample_seed(plan.seed, prompts[problem["id"]][0], i)) for i in range(plan.n))
+
+
 def sample_seed(seed: int, prompt: str, index: int) -> int:
     """The seed of one sample: the same on every machine, different for every prompt and index."""
     return int(digest("seed", seed, prompt, index)[:12], 16)

@@ -1,0 +1,97 @@
+"""The main job with the real model and the real engine, at small size, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=4", "--set", "samplers.0.sampling.max_tokens=64"]
+
+
+def command(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "proofmill.flows.cli", "regenerate", "--home", str(home), *SMALL, *arguments]
+
+
+def engines() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "proofmill.generators.vllm_worker" in (process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+def recorded(home: Path) -> int:
+    """Samples that are safe on disk: sealed files and whole journal lines."""
+    import pyarrow.parquet as pq
+
+    files = [pq.read_metadata(path).num_rows for path in home.glob("samples/*/*.parquet")]
+    journals = [path.read_bytes().count(b"\n") for path in home.glob("samples/*/*.journal")]
+    return sum(files) + sum(journals)
+
+
+def wait_for_samples(home: Path, running: subprocess.Popen[str], count: int = 2) -> None:
+    deadline = time.monotonic() + 300
+    while recorded(home) < count:
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline, "no sample was recorded in five minutes"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HOME whose first run was stopped by Ctrl-C in the middle of sampling."""
+    home = tmp_path_factory.mktemp("quickstart") / "home"
+    running = subprocess.Popen(
+        command(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for_samples(home, running)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "What is done is kept" in said
+    assert "proofmill" in said.splitlines()[-1]
+    return home
+
+
+def test_interrupt_leaves_nothing_running_and_keeps_samples(interrupted: Path) -> None:
+    assert recorded(interrupted) >= 2
+    assert engines() == []
+
+
+def test_killed_run_resumes_and_publishes(interrupted: Path) -> None:
+    before = recorded(interrupted)
+    running = subprocess.Popen(command(interrupted), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for_samples(interrupted, running, before + 1)
+    running.kill()
+    running.wait()
+    deadline = time.monotonic() + 30
+    while engines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert engines() == [], "the engine outlived its killed parent"
+
+    done = subprocess.run(command(interrupted), capture_output=True, text=True, timeout=600)
+    assert done.returncode in (0, 3), done.stderr
+    if done.returncode == 0:
+        manifest = json.loads((interrupted / "datasets/quickstart/v0001/manifest.json").read_text())
+        assert manifest["stages"]["samples"] == {"in": 24, "kept": 24, "dropped": {}}
+        for step in manifest["stages"].values():
+            assert step["in"] == step["kept"] + sum(step["dropped"].values())
+    assert recorded(interrupted) == 24, "samples were drawn twice or lost"
+    assert engines() == []
+
+
+def test_raising_n_draws_only_the_difference(interrupted: Path) -> None:
+    more = command(interrupted, "--set", "samplers.0.sampling.n=5", "--dry-run")
+    said = subprocess.run(more, capture_output=True, text=True, timeout=120)
+    assert "6 of 30 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
