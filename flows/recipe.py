@@ -115,7 +115,9 @@ class ReplayEngine(Section):
 
 
 def _engine(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": "vllm", **value} if isinstance(value, dict) else value
 
 
 Engine = Annotated[Annotated[VllmEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)]

@@ -91,11 +91,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"--set takes a.b=value, not {override!r}.", remedy="for example --set select.max_per_problem=2"
         )
-    *parents, last = key.split(".")
+    *parents, last = parts = key.split(".")
     place: Any = data
     try:
-        for part in parents:
-            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        for part, below in zip(parents, parts[1:], strict=True):
+            place = place[int(part)] if isinstance(place, list) else _opened(place, part, below)
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(
@@ -103,6 +103,14 @@ def _override(data: dict[str, Any], override: str) -> None:
             where=key,
             remedy="name list items by number, for example --set samplers.0.sampling.n=4",
         ) from error
+
+
+def _opened(place: dict[str, Any], part: str, below: str) -> Any:
+    """What stands under a key, written out where the recipe leaves it to a default or to a name alone."""
+    found = place.setdefault(part, [{}] if below == "0" else {})
+    if part == "engine" and isinstance(found, str):
+        found = place[part] = {"kind": found}
+    return found
 
 
 def _explain(item: Any) -> str:
