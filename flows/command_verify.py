@@ -114,7 +114,7 @@ def _fallen(task: Task, fault: Fault) -> Done:
     detail = f"{fault.kind}: {fault.detail}"
     added = columns(Verdict(TIMEOUT if fault.kind in ("timeout", "memory") else ERROR, detail=detail), 0.0)
     done = Done()
-    line, item = next(task.chunk.items())
+    _, item = next(task.chunk.read())
     row = getattr(item, "row", {})
     view = View({}, None, {name: value for name, value in row.items() if name not in added})
     count(done, view, added)

@@ -30,6 +30,7 @@ ADDED = pa.schema(
     ]
 )
 _NAMES = frozenset(ADDED.names)
+_INFO = frozenset((*INFO_FIELDS, "info"))
 _EXACT = 2**53  # from here on a float may have been an integer of more digits
 _NEEDED = {
     "math": ("answer",),
@@ -176,9 +177,7 @@ def problem_of(row: Row, task: Task) -> Problem | str:
         prompt = split_prompt(row["prompt"])
     if isinstance(prompt, str):
         return prompt
-    info = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None}
-    if row.get("info"):
-        info |= _object(row["info"])
+    info = {} if _INFO.isdisjoint(row) else _info(row)
     answer = row.get("answer")
     if answer is not None and not isinstance(answer, str):
         answer = _answer_text(answer)
@@ -187,14 +186,16 @@ def problem_of(row: Row, task: Task) -> Problem | str:
     return Problem(domain, prompt[1], answer, info)
 
 
-def _object(value: Any) -> Row:
-    """`info` as an object, or as one in JSON."""
+def _info(row: Row) -> Row:
+    """What the domain needs besides, in columns of its own or in `info`, an object or one in JSON."""
+    found = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None}
+    value = row.get("info")
     if isinstance(value, str):
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
-            return {}
-    return value if isinstance(value, dict) else {}
+            return found
+    return found | value if isinstance(value, dict) else found
 
 
 def _answer_text(answer: Any) -> str:

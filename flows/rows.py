@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -58,7 +58,7 @@ class Chunk(NamedTuple):
     first: int
     data: bytes | list[Located | Unreadable]
 
-    def items(self) -> Iterator[tuple[bytes | None, Located | Unreadable]]:
+    def read(self) -> Iterator[tuple[bytes | None, Located | Unreadable]]:
         """The rows, each with the line that it came from, if any."""
         if isinstance(self.data, list):
             yield from ((None, item) for item in self.data)
@@ -167,7 +167,7 @@ def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_
         as_lines: whether lines may be written back as they stand.
     """
     lists = walked(fields)
-    for line, item in chunk.items():
+    for line, item in chunk.read():
         if isinstance(item, Unreadable):
             yield View({}, None, {}, f"unreadable: {item.where} {item.why}")
             continue
@@ -213,7 +213,7 @@ def first_row(chunk: Chunk, fields: Mapping[str, str]) -> tuple[str, Row] | None
     Raises:
         InputError: a field of the map is not there.
     """
-    for _, item in chunk.items():
+    for _, item in chunk.read():
         if isinstance(item, Located):
             rows = list(apply_map(item, fields))
             if rows:

@@ -30,13 +30,11 @@ class _Gold:
 
     Attributes:
         text: the answer without what surrounds it in the data set.
-        integer: its value where it is a plain integer.
         shape: its shape; None where it can't be read.
         rational: whether it is one rational number, so that most answers are judged at once.
     """
 
     text: str
-    integer: int | None
     shape: Shape | None
     rational: bool
 
@@ -52,9 +50,10 @@ class MathVerifier:
         found = answers.find(text)
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
-        gold = _gold(problem.answer or "")
-        if gold.integer is not None and _INTEGER.match(found.text):
-            return _verdict(int(found.text) == gold.integer, found)
+        answer = problem.answer or ""
+        if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
+            return _verdict(int(found.text) == integer, found)
+        gold = _gold(answer)
         if gold.shape is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
@@ -95,16 +94,22 @@ def _asks_percent(prompt: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def _integer(answer: str) -> int | None:
+    """The value of a gold answer that is a plain integer; most are, and then nothing else need be read."""
+    text = gold_text(answer)
+    return int(text) if _INTEGER.match(text) else None
+
+
+@lru_cache(maxsize=4096)
 def _gold(answer: str) -> _Gold:
     text = gold_text(answer)
-    integer = int(text) if _INTEGER.match(text) else None
     try:
         form = shape(text)
-        return _Gold(text, integer, form, is_rational(form))
+        return _Gold(text, form, is_rational(form))
     except UnreadableError:
-        return _Gold(text, integer, None, False)
+        return _Gold(text, None, False)
     except TooCostlyError:  # as long as it is not longer than an answer, an equal text still proves it
-        return _Gold(text, integer, shape(text) if len(text) <= MAX_LENGTH else None, False)
+        return _Gold(text, shape(text) if len(text) <= MAX_LENGTH else None, False)
 
 
 @lru_cache(maxsize=4096)
