@@ -118,6 +118,28 @@ def verify(
     run(source, out_file, parse_map(verifiers or []), workers, out)
 
 
+@app.command(
+    epilog="Examples:\n\n`proofmill claims traces.jsonl --out claims.jsonl`\n\n"
+    "`proofmill claims stepwise.jsonl --map prompt=problem,steps=steps --out claims.parquet`"
+)
+def claims(
+    traces: Traces,
+    out_file: Out,
+    maps: Maps = None,
+    domain: Domain = None,
+    split: Split = "train",
+    limit: Limit = None,
+    workers: Workers = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Every checkable intermediate claim with its status and evidence, and each row's claim columns."""
+    from proofmill.flows.command_claims import run
+    from proofmill.flows.filter_command import parse_map
+    from proofmill.flows.rows import Source
+
+    run(Source(traces, parse_map(maps or []), domain, split, limit), out_file, workers, out)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv

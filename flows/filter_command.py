@@ -48,12 +48,10 @@ class Faults:
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def add(self, faults: Iterable[str]) -> None:
+    def add(self, count: int, shown: Sequence[str]) -> None:
         """Counts some faults."""
-        for fault in faults:
-            self.count += 1
-            if len(self.shown) < _SHOWN_FAULTS:
-                self.shown.append(fault)
+        self.count += count
+        self.shown.extend(shown[: _SHOWN_FAULTS - len(self.shown)])
 
 
 @dataclass
@@ -84,7 +82,8 @@ class Command:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Shows the progress while it is open."""
-        self.progress.expect("rows", _row_count(self.source))
+        if (rows := _row_count(self.source)) is not None:
+            self.progress.expect("rows", rows)
         with shown(self.progress, f"proofmill {self.name}", self.console):
             yield
 
@@ -112,7 +111,7 @@ class Command:
         """Says what came of it, and what to type next."""
         self.console.print(table)
         if self.faults.count:
-            self.console.print(f"[yellow]{self.faults.count:,} rows could not be used[/], the first of them:")
+            self.console.print(f"[yellow]rows that could not be used: {self.faults.count:,}[/], the first of them:")
             for fault in self.faults.shown:
                 self.console.print(f"  {fault}", markup=False, soft_wrap=True)
         self.console.print(f"written: {self.path}", markup=False, soft_wrap=True)
@@ -134,13 +133,13 @@ def _row_count(source: Source) -> int | None:
     return rows if source.limit is None else min(rows, source.limit)
 
 
-def tally_table(title: str, unit: str, counts: Iterable[tuple[str, int]], total: int) -> Table:
-    """Counts and shares."""
+def tally_table(title: str, unit: str, counts: Iterable[tuple[str, int]], total: int, seconds: float) -> Table:
+    """Counts and shares of all rows, with the time they took."""
     table = Table(title=title, title_justify="left")
-    table.add_column(unit)
-    table.add_column("rows", justify="right")
-    table.add_column("share", justify="right")
+    table.add_column(unit, no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
     for name, count in counts:
         table.add_row(name, f"{count:,}", f"{count / max(total, 1):.1%}")
-    table.add_row("all", f"{total:,}", "")
+    table.add_row("all", f"{total:,}", f"{seconds:.1f} s")
     return table

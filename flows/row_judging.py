@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -17,9 +16,10 @@ from proofmill.data.inputs import Row
 from proofmill.data.schemas import VERDICTS
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import ERROR, UNPARSED, Problem, Verdict
+from proofmill.filters.verdicts import ERROR, TIMEOUT, UNPARSED, Problem, Verdict
 from proofmill.filters.verification import TRUNCATED, Job
-from proofmill.flows.rows import Chunk, View, joined, views
+from proofmill.flows.row_work import Open
+from proofmill.flows.rows import View
 from proofmill.generators.intake import response_text
 from proofmill.generators.problems import INFO_FIELDS, checkable, split_prompt
 
@@ -29,7 +29,6 @@ ADDED = pa.schema(
         for name in ("verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "verify_seconds")
     ]
 )
-_NAMES = frozenset(ADDED.names)
 _INFO = frozenset((*INFO_FIELDS, "info"))
 _EXACT = 2**53  # from here on a float may have been an integer of more digits
 _NEEDED = {
@@ -42,83 +41,41 @@ _NEEDED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A chunk and how its rows are to be read.
+class Options:
+    """How rows are judged.
 
     Attributes:
-        chunk: the rows.
-        fields: our names to theirs.
         domain: of rows that name none.
         custom: custom verifiers as `package.module:name`.
-        as_lines: whether rows come back as lines of JSON, else as mappings.
+        trusted: verifiers that have judged their planted answers; others' rows are left to the main process.
     """
 
-    chunk: Chunk
-    fields: Mapping[str, str]
     domain: str | None
     custom: Mapping[str, str]
-    as_lines: bool
+    trusted: frozenset[str] = frozenset()
 
 
-class Pending(NamedTuple):
-    """A row whose verdict takes a worker that can be killed."""
-
-    place: int
-    view: View
-    job: Job
-
-
-@dataclass
-class Done:
-    """A chunk's rows with their verdicts.
-
-    Attributes:
-        lines: rows as lines of JSON, or
-        rows: rows as mappings; empty at the places in `pending`.
-        pending: rows still to be judged.
-        tally: rows by verdict, those that were cut apart as `truncated`.
-        faults: what is wrong with rows that can't be used.
-        jobs: one row of each verifier that gave a verdict here.
-    """
-
-    lines: list[bytes] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    pending: list[Pending] = field(default_factory=list)
-    tally: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-    jobs: dict[str, Job] = field(default_factory=dict)
-
-
-def work(task: Task) -> Done:
-    """Reads a chunk, gives the verdicts that cost little, and names the rows that cost more."""
-    done = Done()
-    for view in views(task.chunk, task.fields, _NAMES, as_lines=task.as_lines):
+def annotate(rows: Sequence[View], options: Options) -> Iterator[Row | Open]:
+    """The verdicts that cost little; rows that cost more, or whose verifier isn't trusted yet, are left open."""
+    for view in rows:
         started = time.perf_counter()
-        found = _quick(view, task)
-        if isinstance(found, Job):
-            done.pending.append(Pending(len(done.lines) + len(done.rows), view, found))
-            (done.lines if task.as_lines else done.rows).append(b"" if task.as_lines else {})  # type: ignore[arg-type]
-            continue
-        verdict, job = found
-        if job is not None:
-            done.jobs.setdefault(job.verifier, job)
-        _add(done, view, columns(verdict, time.perf_counter() - started), as_lines=task.as_lines)
-    return done
+        found = _quick(view, options)
+        yield Open(found) if isinstance(found, Job) else columns(found, time.perf_counter() - started)
 
 
-def _add(done: Done, view: View, added: Row, *, as_lines: bool) -> None:
-    count(done, view, added)
-    if as_lines:
-        done.lines.append(joined(view, added))
-    else:
-        done.rows.append(view.kept | added)
+def tally(added: Row) -> tuple[str]:
+    """Counts by verdict, samples that were cut apart."""
+    return (TRUNCATED if added["verdict_detail"] == TRUNCATED else added["verdict"],)
 
 
-def count(done: Done, view: View, added: Row) -> None:
-    """Notes a verdict in the chunk's tally."""
-    done.tally[TRUNCATED if added["verdict_detail"] == TRUNCATED else added["verdict"]] += 1
-    if view.fault is not None:
-        done.faults.append(view.fault)
+def why(added: Row) -> str | None:
+    """The detail of an `error`."""
+    return added["verdict_detail"] if added["verdict"] == ERROR else None
+
+
+def fault(detail: str, kind: str) -> Row:
+    """A row that can't be read is an error; one that takes too long to, a time-out."""
+    return columns(Verdict(TIMEOUT if kind in ("timeout", "memory") else ERROR, detail=detail), 0.0)
 
 
 def columns(verdict: Verdict, seconds: float) -> Row:
@@ -133,32 +90,30 @@ def columns(verdict: Verdict, seconds: float) -> Row:
     }
 
 
-def _quick(view: View, task: Task) -> tuple[Verdict, Job | None] | Job:
-    """The verdict where it is quick, with the job if a verifier gave it; else the job."""
+def _quick(view: View, options: Options) -> Verdict | Job:
     if view.fault is not None:
-        return Verdict(ERROR, detail=view.fault), None
-    job = job_of(view.row, task)
+        return Verdict(ERROR, detail=view.fault)
+    job = job_of(view.row, options)
     if isinstance(job, Verdict):
-        return job, None
+        return job
     try:
-        verifier = verifier_for(job.verifier, task.custom)
-        verdict = verifier.quick(job.problem, job.text)
+        verifier = verifier_for(job.verifier, options.custom)
+        return (verifier.quick(job.problem, job.text) if job.verifier in options.trusted else None) or job
     except RecipeError as error:
-        return Verdict(ERROR, detail=error.what), None
+        return Verdict(ERROR, detail=error.what)
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
-        return Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}"), job
-    return (verdict, job) if verdict is not None else job
+        return Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
 
 
-def job_of(row: Row, task: Task) -> Job | Verdict:
+def job_of(row: Row, options: Options) -> Job | Verdict:
     """What is to be judged, or the verdict of a row that can't be or needn't be."""
-    name = row.get("verifier") or row.get("domain") or task.domain
+    name = row.get("verifier") or row.get("domain") or options.domain
     response = response_text(row.get("response"))
     if not isinstance(name, str):
         return Verdict(ERROR, detail="no_domain")
     if response is None:
         return Verdict(ERROR, detail="no_response")
-    problem = problem_of(row, task)
+    problem = problem_of(row, options)
     if isinstance(problem, str):
         return Verdict(ERROR, detail=problem)
     if row.get("finish_reason") in ("prompt_too_long", "failed"):
@@ -166,12 +121,12 @@ def job_of(row: Row, task: Task) -> Job | Verdict:
     think = split_think(response)
     if row.get("finish_reason") == "length" or not think.closed:
         return Verdict(UNPARSED, detail=TRUNCATED)
-    return Job(name, task.custom.get(name), problem, think.rest)
+    return Job(name, options.custom.get(name), problem, think.rest)
 
 
-def problem_of(row: Row, task: Task) -> Problem | str:
+def problem_of(row: Row, options: Options) -> Problem | str:
     """The problem of a row, or the reason why it can't be judged. A missing prompt is not one."""
-    domain = row.get("domain") or task.domain or row["verifier"]
+    domain = row.get("domain") or options.domain or row["verifier"]
     prompt: tuple[str | None, str] | str = (None, "")
     if row.get("prompt"):
         prompt = split_prompt(row["prompt"])

@@ -148,12 +148,14 @@ class View(NamedTuple):
         row: the fields under our names; empty where `fault` is set.
         line: the line it came from, where it can be written back as it stands.
         kept: the row without our names, where `line` is None.
+        where: its place, for messages.
         fault: why the row can't be used.
     """
 
     row: Row
     line: bytes | None
     kept: Row
+    where: str
     fault: str | None = None
 
 
@@ -169,7 +171,7 @@ def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_
     lists = walked(fields)
     for line, item in chunk.read():
         if isinstance(item, Unreadable):
-            yield View({}, None, {}, f"unreadable: {item.where} {item.why}")
+            yield View({}, None, {}, item.where, f"unreadable: {item.where} {item.why}")
             continue
         row = item.row
         whole = line if as_lines and not lists and added.isdisjoint(row) else None
@@ -177,26 +179,27 @@ def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_
         if added and not added.isdisjoint(row):
             kept = {name: value for name, value in row.items() if name not in added}
         if not fields:
-            yield View(row, whole, kept)
+            yield View(row, whole, kept, item.where)
             continue
         try:
             mapped = list(apply_map(item, fields))
         except InputError as error:
-            yield View({}, whole, kept, f"{error.what} ({error.where})")
+            yield View({}, whole, kept, item.where, error.what)
             continue
         if not lists:
-            yield View(mapped[0], whole, kept)
+            yield View(mapped[0], whole, kept, item.where)
             continue
-        yield from _unrolled(mapped, kept, fields, lists)
+        yield from _unrolled(mapped, View({}, None, kept, item.where), fields)
 
 
-def _unrolled(mapped: list[Row], row: Row, fields: Mapping[str, str], lists: set[str]) -> Iterator[View]:
-    kept = {name: value for name, value in row.items() if name not in lists}
+def _unrolled(mapped: list[Row], view: View, fields: Mapping[str, str]) -> Iterator[View]:
+    lists = walked(fields)
+    kept = {name: value for name, value in view.kept.items() if name not in lists}
     if not mapped:
-        yield View({}, None, kept, f"empty list: {', '.join(sorted(lists))}")
+        yield view._replace(kept=kept, fault=f"empty list: {', '.join(sorted(lists))}")
     items = [ours for ours, theirs in fields.items() if theirs.endswith("[]")]
-    for view in mapped:
-        yield View(view, None, kept | {ours: view[ours] for ours in items})
+    for row in mapped:
+        yield view._replace(row=row, kept=kept | {ours: row[ours] for ours in items})
 
 
 def joined(view: View, added: Row) -> bytes:
