@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from proofmill.data.files import digest
+
 _ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
 _ABOUT = {
     "sft_stage1": "stage 1: proven long chains of thought, several paths a problem",
@@ -31,6 +33,7 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
         "configs": [
             {"config_name": config, "data_files": [{"split": split, "path": path} for split, path in splits]}
             | ({"default": True} if config == "sft_stage1" else {})
+            | {"description": f"{_ABOUT[config]}; content {_content(config, files)}"}
             for config, splits in configs.items()
         ],
     }
@@ -66,6 +69,12 @@ def _configs(files: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, st
         found.setdefault(config, set()).add(file.partition("-")[0])
     known = [config for config in _ORDER if config in found]
     return {config: [(s, f"{config}/{s}-*.parquet") for s in sorted(found[config])] for config in known}
+
+
+def _content(config: str, files: Sequence[Mapping[str, Any]]) -> str:
+    """Digest of a config's files. `datasets` caches a local folder under its name and its card's `configs` alone,
+    so without it `load_dataset` would answer for one version with the rows of another."""
+    return digest([item["sha256"] for item in files if item["path"].startswith(f"{config}/")])
 
 
 def _license(licenses: Sequence[str | None]) -> str:

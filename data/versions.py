@@ -18,10 +18,15 @@ import pyarrow.parquet as pq
 
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
-from proofmill.data.shards import write_groups, writer
+from proofmill.data.inputs import Located
+from proofmill.data.shards import batches, read_table, write_groups, writer
 
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 _CHECK_ROWS = 1024
+_ASKED = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
+_SAMPLED = (
+    "id", "problem_id", "sampler", "response", "finish_reason", "completion_tokens", "model", "model_revision", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,15 @@ def check_files(version: Version) -> None:
                 where=str(path),
                 remedy="restore it from a copy, or publish again: proofmill regenerate",
             )
+
+
+def recorded(version: Version) -> Iterator[Located]:
+    """Every trace of a version beside the problem it answers: recorded samples, to be judged anew."""
+    problems = {row["id"]: row for path in version.files("problems") for row in read_table(path, _ASKED).to_pylist()}
+    for path in version.files("traces"):
+        for batch in batches(path, _SAMPLED):
+            for row in batch.to_pylist():
+                yield Located(f"{version.label}: trace {row['id']}", row | problems[row["problem_id"]])
 
 
 @dataclass

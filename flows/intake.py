@@ -17,6 +17,7 @@ from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard
 from proofmill.data.shards import read_table
+from proofmill.data.versions import recorded
 from proofmill.flows.keys import PROBLEMS, RECORDED, called
 from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
 from proofmill.flows.session import Session, log
@@ -43,7 +44,9 @@ def problem_shards(session: Session) -> list[ProblemShard]:
     key = session.problems_key
     index = session.run.find(PROBLEMS, key) or _take_in(session, key)
     names = session.run.read(index)["name"].to_pylist()
-    shards = [_shard(session, key, name) for name in names]
+    if not all(_shard(session, key, name) for name in names):
+        _take_in(session, key)  # a file was lost: what is still whole is found, the rest made again
+    shards = [shard for name in names if (shard := _shard(session, key, name))]
     session.problem_facts = index.facts
     session.requested = sum(_requested(session, shard) for shard in shards)
     _warn(index)
@@ -57,16 +60,10 @@ def problem_shards(session: Session) -> list[ProblemShard]:
     return shards
 
 
-def _shard(session: Session, key: str, name: str) -> ProblemShard:
+def _shard(session: Session, key: str, name: str) -> ProblemShard | None:
     problems = session.run.find(PROBLEMS, digest(key, name))
     recorded = session.run.find(RECORDED, digest(key, name))
-    if problems is None or recorded is None:
-        raise InputError(
-            f"Shard {name} of the problems is damaged.",
-            where=str(session.run.folder / PROBLEMS.name),
-            remedy="delete that folder and run the same command again",
-        )
-    return ProblemShard(problems, recorded)
+    return ProblemShard(problems, recorded) if problems and recorded else None
 
 
 def _take_in(session: Session, key: str) -> Shard:
@@ -101,14 +98,14 @@ def _take_in(session: Session, key: str) -> Shard:
         "kept": total,
         "dropped": dict(sources.dropped),
     }
-    recorded = {
+    replayed = {
         "in": samples.read,
         "kept": samples.read - sum(samples.dropped.values()),
         "dropped": dict(samples.dropped),
     }
     facts = {
         "problems": ledger,
-        "recorded": recorded,
+        "recorded": replayed,
         "licenses": sorted({terms for _, terms in sets["sources"]}, key=str),
         **{kind: sorted(found, key=str) for kind, found in sets.items()},
         "examples": sources.examples + samples.examples,
@@ -165,18 +162,18 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
 
 def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: Intake) -> Iterator[Rows]:
     for item in engine.files:
-        for file in session.expand(item):
-            yield intake.samples_of(
-                inputs.read(file, split=engine.split),
-                samples,
-                fields=engine.map,
-                domain=engine.domain,
-                source=called(item),
-                license=engine.license,
-                sampler=sampler.name,
-                model=engine.model,
-                limit=engine.limit,
-            )
+        version = session.replayed(item)
+        yield intake.samples_of(
+            recorded(version) if version else inputs.read(item, split=engine.split),
+            samples,
+            fields={} if version else engine.map,
+            domain=engine.domain,
+            source=called(item),
+            license=engine.license,
+            sampler=sampler.name,
+            model=engine.model,
+            limit=engine.limit,
+        )
 
 
 def _warn(index: Shard) -> None:

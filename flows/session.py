@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from proofmill.data.errors import UsageError, VerifierError
 from proofmill.data.files import digest, sha256, write_json
+from proofmill.data.inputs import HUB
 from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, find, versions
@@ -262,11 +263,17 @@ class Session:
         }
 
     def expand(self, item: str) -> list[str]:
-        """Files that one entry of a replay stands for: itself, or those of a published version (NAME@vN)."""
-        if "@v" not in item or Path(item).exists():
-            return [item]
-        version = find(self.home, item)
-        return [str(path) for path in sorted(version.folder.glob("traces/*.parquet"))]
+        """Files that one entry of a replay stands for: itself, or those of a published version."""
+        version = self.replayed(item)
+        return [str(path) for config in ("traces", "problems") for path in version.files(config)] if version else [item]
+
+    def replayed(self, item: str) -> Version | None:
+        """The published version (NAME@vN) that an entry of a replay names, if it is none of a file.
+
+        Raises:
+            UsageError: there is no such version.
+        """
+        return None if "@v" not in item or item.startswith(HUB) or Path(item).exists() else find(self.home, item)
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""

@@ -76,9 +76,9 @@ def samples_of(
     model: str | None,
     limit: int | None = None,
 ) -> Iterator[Row]:
-    """Rows of schema SPOOL for recorded samples, each with the problem it answers."""
-    for where, row in _readable(rows, fields, intake):
-        if limit is not None and intake.read >= limit:
+    """Rows of schema SPOOL for recorded samples, the first `limit`, each with the problem it answers."""
+    for number, (where, row) in enumerate(_readable(rows, fields, intake)):
+        if limit is not None and number >= limit:
             return
         intake.read += 1
         problem = problem_row(row, domain=domain, source=source, license=license)
