@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError
 from proofmill.flows import recipe_file as recipes
@@ -140,9 +142,50 @@ def claims(
     run(Source(traces, parse_map(maps or []), domain, split, limit), out_file, workers, out)
 
 
+@app.command(
+    epilog="Examples:\n\n`proofmill dedup judged.jsonl --out dedup.jsonl`\n\n"
+    "`proofmill dedup problems.parquet --text question --threshold 0.7 --out marked.parquet`"
+)
+def dedup(
+    traces: Traces,
+    out_file: Out,
+    maps: Maps = None,
+    text: Annotated[
+        str | None, typer.Option(help="Field to compare; default response, else prompt, else text.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Least Jaccard similarity of a near-duplicate.")] = 0.8,
+    within: Annotated[
+        float | None, typer.Option("--threshold-within", help="The same inside one problem; default --threshold.")
+    ] = None,
+    permutations: Annotated[int, typer.Option(help="Values in a MinHash signature.")] = 128,
+    shingle: Annotated[str, typer.Option(help="words, chars or tokens.")] = "words",
+    shingle_size: Annotated[int, typer.Option(help="Units in a shingle.")] = 5,
+    split: Split = "train",
+    limit: Limit = None,
+    workers: Workers = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Near-duplicates marked: `duplicate_of` names the row that is kept. Verified, then shorter rows are kept first."""
+    from proofmill.filters.minhash import DedupOptions
+    from proofmill.flows.command_dedup import run
+    from proofmill.flows.filter_command import parse_map
+    from proofmill.flows.rows import Source
+
+    options = DedupOptions(
+        threshold if within is None else within,
+        threshold,
+        permutations,
+        cast(Literal["words", "chars", "tokens"], shingle),  # checked there
+        shingle_size,
+    )
+    run(Source(traces, parse_map(maps or []), None, split, limit), out_file, options, text, workers, out)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv
+    # Custom verifiers stand beside the recipe; last, so that no file of the user's shadows a library.
+    sys.path.append(str(Path.cwd()))
     home = _option(sys.argv, "--home") or os.environ.get("PROOFMILL_HOME") or "proofmill-home"
     configure(Path(home).expanduser(), debug=debug)
     try:
@@ -153,17 +196,16 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code != _INTERRUPTED:
             raise
-        again = " ".join(["proofmill", *sys.argv[1:]])
+        again = escape(shlex.join(["proofmill", *sys.argv[1:]]))
         err.print(f"[yellow]Stopped.[/] What is done is kept. To go on, type:\n  {again}", soft_wrap=True)
         sys.exit(1)
     except Exception as error:
         if debug:
             raise
         err.print(
-            f"[red]error:[/] {type(error).__name__}: {error}\n  next:  this is a fault of proofmill's; run again with "
+            f"[red]error:[/] {type(error).__name__}: {escape(str(error))}\n  next:  this is a fault of proofmill's; run again with "
             "--debug and report what it prints. What is done is kept.",
             soft_wrap=True,
-            markup=True,
         )
         sys.exit(1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -200,6 +200,18 @@ def _unrolled(mapped: list[Row], view: View, fields: Mapping[str, str]) -> Itera
     items = [ours for ours, theirs in fields.items() if theirs.endswith("[]")]
     for row in mapped:
         yield view._replace(row=row, kept=kept | {ours: row[ours] for ours in items})
+
+
+def text_of(value: Any) -> str | None:
+    """A trace or prompt as text: itself, or the last message of a list."""
+    if value is None or isinstance(value, str):
+        return value
+    from proofmill.generators.intake import response_text  # imports much, and most traces are text
+
+    if (text := response_text(value)) is not None or not isinstance(value, list):
+        return text
+    contents = [turn["content"] for turn in value if isinstance(turn, dict) and isinstance(turn.get("content"), str)]
+    return contents[-1] if contents else None
 
 
 def joined(view: View, added: Row) -> bytes:

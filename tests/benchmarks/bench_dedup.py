@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import collections
 import importlib.util
-import itertools
 import json
 import os
 import random
@@ -25,12 +24,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
-import pyarrow as pa
 
 SEED, THRESHOLD, PERMUTATIONS, SHINGLE = 20, 0.8, 128, 5
 EDIT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
@@ -91,50 +88,14 @@ def side_text_dedup(source: Path, out: Path) -> None:
 
 
 def side_proofmill(source: Path, out: Path) -> None:
-    """Sign in processes while the rows are laid out, mark, write: what the command does."""
-    from proofmill.filters.near_duplicates import mark
-
-    with tempfile.TemporaryDirectory(dir=out.parent) as name, out.open("wb") as file:
-        folder = Path(name)
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
-            marks = mark(_signed(source, folder, pool), scratch=folder).column("duplicate_of")
-        with source.open("rb") as lines:
-            file.writelines(
-                line.rstrip()[:-1] + b',"duplicate_of":' + orjson.dumps(original) + b"}\n"
-                for line, original in zip(lines, _values(marks), strict=True)
-            )
-
-
-def _values(marks: pa.ChunkedArray) -> Iterator[str | None]:
-    for start in range(0, len(marks), CHUNK_LINES):
-        yield from marks.slice(start, CHUNK_LINES).to_pylist()
-
-
-def _signed(source: Path, folder: Path, pool: ProcessPoolExecutor) -> Iterator[Path]:
-    """Signature files in the order of the input; only a few chunks of it are in memory."""
-    waiting: collections.deque[Future[Path]] = collections.deque()
-    with source.open("rb") as lines:
-        for number in itertools.count():
-            if not (chunk := list(itertools.islice(lines, CHUNK_LINES))):
-                break
-            waiting.append(pool.submit(_sign_chunk, chunk, folder / f"{number}.arrow"))
-            if len(waiting) > 4:
-                yield waiting.popleft().result()
-    yield from (future.result() for future in waiting)
-
-
-def _sign_chunk(lines: list[bytes], path: Path) -> Path:
-    import numpy as np
-    from proofmill.filters.arrow_arrays import strings_to_arrow, to_arrow
-    from proofmill.filters.minhash import signatures
-
-    rows = [orjson.loads(line) for line in lines]
-    texts = [row["text"] for row in rows]
-    table = signatures(texts).append_column("id", strings_to_arrow([row["id"] for row in rows]))
-    table = table.append_column("length", to_arrow(np.fromiter(map(len, texts), np.int32)))
-    with pa.ipc.new_file(path, table.schema) as file:
-        file.write_table(table.combine_chunks())
-    return path
+    """The command, as a user types it."""
+    program = str(Path(sys.executable).with_name("proofmill"))
+    options = {
+        "--out": out, "--text": "text", "--threshold": THRESHOLD, "--permutations": PERMUTATIONS,
+        "--shingle-size": SHINGLE,
+    }  # fmt: skip
+    flat = [str(part) for pair in options.items() for part in pair]
+    subprocess.run([program, "dedup", str(source), *flat], check=True, stdout=subprocess.DEVNULL)
 
 
 def exact_pairs(texts: list[str]) -> set[tuple[int, int]]:
@@ -156,9 +117,7 @@ def exact_pairs(texts: list[str]) -> set[tuple[int, int]]:
 
 def report_truth(texts: list[str], out: Path) -> None:
     """Recall: exact pairs of which at most one row is kept. Precision: marks that are exact pairs."""
-    marks = [
-        int(m) if (m := orjson.loads(line)["duplicate_of"]) is not None else None for line in out.open("rb")
-    ]
+    marks = [int(m) if (m := orjson.loads(line)["duplicate_of"]) is not None else None for line in out.open("rb")]
     pairs = exact_pairs(texts)
     missed = sum(marks[i] is None and marks[j] is None for i, j in pairs)
     given = [(min(i, m), max(i, m)) for i, m in enumerate(marks) if m is not None]
@@ -237,9 +196,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             ours = out
     for side in names:
         clock, processor = best[side]
-        say(
-            f"{side:12} {clock:7.2f} s {options.rows / clock:9.0f} texts/s {processor:7.2f} processor seconds"
-        )
+        say(f"{side:12} {clock:7.2f} s {options.rows / clock:9.0f} texts/s {processor:7.2f} processor seconds")
     for side in names[1:]:
         ratios = [theirs / mine for theirs, mine in zip(best[side], best[names[0]], strict=True)]
         say(f"ours is {ratios[0]:.1f} x as fast as {side}, {ratios[1]:.1f} x by processor time")
