@@ -203,8 +203,8 @@ def main() -> None:
         if debug:
             raise
         err.print(
-            f"[red]error:[/] {type(error).__name__}: {escape(str(error))}\n  next:  this is a fault of proofmill's; run again with "
-            "--debug and report what it prints. What is done is kept.",
+            f"[red]error:[/] {type(error).__name__}: {escape(str(error))}\n  next:  this is a fault of proofmill's; "
+            "run again with --debug and report what it prints. What is done is kept.",
             soft_wrap=True,
         )
         sys.exit(1)
