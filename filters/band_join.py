@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
 from proofmill.filters.signature_rows import Relation, SignatureRows
 from proofmill.filters.windows import I64, U64
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from proofmill.filters import overlap_index
 from proofmill.filters.overlap_index import DEFAULT_N, Item, OverlapIndex
 from proofmill.filters.overlap_words import word_lines, word_spans

@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+
 from proofmill.data.errors import RecipeError
 from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.windows import I64, U32, U64, Lines, blocks, bytes_hash, fold_words
@@ -76,9 +77,7 @@ class DedupOptions:
         if self.shingle not in ("words", "chars", "tokens"):
             raise RecipeError(f"unknown shingle kind {self.shingle!r}", where="shingle", remedy=remedy)
         if self.permutations < 1 or self.shingle_size < 1:
-            raise RecipeError(
-                "permutations and shingle_size must be at least 1", where="dedup", remedy=remedy
-            )
+            raise RecipeError("permutations and shingle_size must be at least 1", where="dedup", remedy=remedy)
 
     def signature_key(self) -> bytes:
         """The part of the options that decides a signature, as canonical JSON."""

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
 from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.band_join import confirmed, join, pack, unpack
 from proofmill.filters.minhash import DedupOptions

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from proofmill.data.errors import InputError, StoreError
 from proofmill.data.files import atomic
 from proofmill.filters import overlap_words
@@ -284,13 +285,9 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The header and the place of the first array."""
     with path.open("rb") as file:
         if file.read(8) != _MAGIC:
-            raise InputError(
-                "this is no overlap index", where=str(path), remedy="build it with `build_index`"
-            )
+            raise InputError("this is no overlap index", where=str(path), remedy="build it with `build_index`")
         length = int.from_bytes(file.read(8), "little")
         try:
             return json.loads(file.read(length)), 16 + length
         except ValueError as error:
-            raise StoreError(
-                "this overlap index is damaged", where=str(path), remedy="build it again"
-            ) from error
+            raise StoreError("this overlap index is damaged", where=str(path), remedy="build it again") from error

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
 from proofmill.filters.windows import I64, U64, Lines, fold_words
 
 VERSION = 1
@@ -65,8 +66,7 @@ def word_hashes(lines: Lines) -> U64:
 def informative(words: Iterable[str]) -> int:
     """Number of different words that tell something: three letters or more, and not a common word."""
     return sum(
-        not word.isascii() or (len(word) >= 3 and word.isalpha() and word not in _COMMON_WORDS)
-        for word in set(words)
+        not word.isascii() or (len(word) >= 3 and word.isalpha() and word not in _COMMON_WORDS) for word in set(words)
     )
 
 

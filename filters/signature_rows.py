@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from proofmill.data.errors import InputError
 from proofmill.filters.arrow_arrays import to_arrow, to_numpy
 from proofmill.filters.minhash import METADATA_KEY, DedupOptions
@@ -94,9 +95,7 @@ class SignatureRows:
             total = self._read(sources, options, self.previous)
         self._arrange(total)
         path = scratch / "shingles.u32"
-        self.shingles: U32 = (
-            np.memmap(path, np.uint32, "r") if path.stat().st_size else np.empty(0, np.uint32)
-        )
+        self.shingles: U32 = np.memmap(path, np.uint32, "r") if path.stat().st_size else np.empty(0, np.uint32)
 
     def __len__(self) -> int:
         return len(self.rank)
@@ -212,9 +211,7 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
 def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:
     missing = {"id", "signature", "shingles"} - set(schema.names)
     if missing:
-        raise InputError(
-            f"no column {', '.join(sorted(missing))}", where=where, remedy="write it with `signatures`"
-        )
+        raise InputError(f"no column {', '.join(sorted(missing))}", where=where, remedy="write it with `signatures`")
     made_with = (schema.metadata or {}).get(METADATA_KEY, b"other options")
     if made_with != options.signature_key():
         raise InputError(

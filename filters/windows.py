@@ -60,9 +60,7 @@ def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], st
     """
     lines = b"\n".join(
         [
-            text.encode().translate(table).strip(b" ")
-            if text.isascii()
-            else normalise(text).encode("utf-8", "replace")
+            text.encode().translate(table).strip(b" ") if text.isascii() else normalise(text).encode("utf-8", "replace")
             for text in texts
         ]
     )
