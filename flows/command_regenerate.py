@@ -15,6 +15,7 @@ from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
 from proofmill.flows.server import server
 from proofmill.flows.session import Session, home_folder
+from proofmill.flows.wording import typed
 
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
@@ -34,7 +35,7 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
     finally:
         CURRENT.reset(token)
     remember_rate(session, progress)
-    summary(result, progress, time.monotonic() - started, out)
+    summary(result, progress, time.monotonic() - started, home, out)
 
 
 def _flow(session: Session, home: str | None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def _flow(session: Session, home: str | None) -> dict[str, Any]:
         return result
 
 
-def summary(result: Mapping[str, Any], progress: Progress, seconds: float, out: Console) -> None:
+def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home: str | None, out: Console) -> None:
     """The funnel, and what to type next."""
     manifest = result["manifest"]
     out.print(funnel(manifest))
@@ -57,7 +58,7 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, out: 
         out.print(f"sampled {progress.tokens:,} tokens at {progress.tokens_per_second():.0f} tokens/s")
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
-    out.print(f"next: [bold]proofmill show {result['version']}[/]", soft_wrap=True)
+    out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
 
 
 def funnel(manifest: Mapping[str, Any]) -> Table:
