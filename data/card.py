@@ -50,7 +50,8 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
         "## Licences",
         _table(("source", "licence"), sorted((source, terms or "unknown") for source, terms in manifest["sources"])),
         "## Limits",
-        "A verdict proves the final answer, not every step on the way to it. Problems are those that a program "
+        "A verdict proves the final answer. Steps on the way to it were checked where they can be checked exactly "
+        "(config `claims`); `claim_coverage` says how many could. Problems are those that a program "
         "can check; open questions and dialogue are out of scope.",
         "## Load and train",
         _usage(manifest),

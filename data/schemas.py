@@ -50,6 +50,7 @@ TRACES = pa.schema(
         "claims_refuted": _i32,
         "first_refuted_step": _i32,
         "claim_score": _f32,
+        "claim_coverage": _f32,  # steps that hold a checkable claim / steps
         "clr_score": _f32,
         "repetition": _f32,
         "quality_detail": _string,
@@ -134,6 +135,19 @@ PASS_RATES = pa.schema(
     }
 )
 
+CLAIMS = pa.schema(
+    {
+        "trace_id": _string,
+        "problem_id": _string,
+        "step": _i32,
+        "kind": _string,
+        "text": _string,
+        "status": _string,  # verified | refuted | unsupported | jump | retracted | not_checkable
+        "evidence": _string,
+        "in_final": _bool,
+    }
+)
+
 # --- what HOME/samples keeps ----------------------------------------------------------------------
 
 SAMPLES = pa.schema(
@@ -176,6 +190,16 @@ VERDICTS = pa.schema(
         *(TRACES.field(n) for n in ("extracted", "verdict", "verdict_detail", "tests_passed", "tests_total")),
         pa.field("verify_seconds", _f32),
         pa.field("final_start", _i32),  # offset in the response where the statement of the answer begins
+    ]
+)
+
+CLAIM = pa.struct([CLAIMS.field(n) for n in ("step", "kind", "text", "status", "evidence", "in_final")])
+CLAIM_COLUMNS = pa.schema(
+    [
+        *(TRACES.field(n) for n in ("claims_checked", "claims_refuted", "first_refuted_step", "claim_score")),
+        TRACES.field("claim_coverage"),
+        pa.field("refuted_final", _bool),  # whether a refuted claim stands in the final part
+        pa.field("claims", pa.list_(CLAIM)),
     ]
 )
 

@@ -1,7 +1,7 @@
 """The one place that decides what is kept: columns in, `stage`, `drop_reason` and the SFT places out.
 
 Reasons are tried in a fixed order, so every dropped row has exactly one and the ledger balances by
-construction: verdict, quality, near-duplicates, caps. A changed threshold changes this stage alone.
+construction: verdict, claims, quality, near-duplicates, caps. A changed threshold changes this stage alone.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ REASONS = (
     TRUNCATED,
     "timeout",
     "error",
+    "refuted_claim",
     "repetition",
     "degenerate",
     "near_duplicate",
@@ -67,6 +68,7 @@ class SelectOptions:
 
     Attributes:
         max_repetition: repetition above it drops a trace.
+        drop_refuted: where a refuted claim drops a trace: in its `final` part, `any`where, or `none`.
         max_per_problem: stage-1 traces of one problem.
         max_trace_tokens: longer traces are dropped; None: no limit.
         curriculum: strategy and parameters.
@@ -74,6 +76,7 @@ class SelectOptions:
     """
 
     max_repetition: float = 0.5
+    drop_refuted: str = "final"
     max_per_problem: int = 4
     max_trace_tokens: int | None = None
     curriculum: Curriculum = Curriculum()  # noqa: RUF009 (frozen)
@@ -108,8 +111,9 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     """Decides on each trace of a table that holds all samples of its problems.
 
     Args:
-        traces: columns id, problem_id, sampler, verdict, verdict_detail, final_start, repetition,
-            quality_detail, duplicate_of, in_previous, claim_score, completion_tokens, length.
+        traces: columns id, problem_id, sampler, verdict, verdict_detail, final_start, claims_refuted,
+            refuted_final, claim_score, repetition, quality_detail, duplicate_of, in_previous,
+            completion_tokens, length.
         options: thresholds.
 
     Returns:
@@ -154,6 +158,8 @@ def _reason(options: SelectOptions) -> pl.Expr:
         .then(pl.lit(TRUNCATED))
         .when(pl.col("verdict") != CORRECT)
         .then(pl.col("verdict"))
+        .when(_refuted(options.drop_refuted))
+        .then(pl.lit("refuted_claim"))
         .when(pl.col("repetition") > options.max_repetition)
         .then(pl.lit("repetition"))
         .when(pl.col("quality_detail").is_not_null())
@@ -166,6 +172,13 @@ def _reason(options: SelectOptions) -> pl.Expr:
         .then(pl.lit("too_long"))
         .otherwise(None)
     )
+
+
+def _refuted(where: str) -> pl.Expr:
+    """Whether a claim that the policy minds was refuted; traces whose claims were not checked pass."""
+    if where == "any":
+        return (pl.col("claims_refuted") > 0).fill_null(False)
+    return pl.col("refuted_final").fill_null(False) if where == "final" else pl.lit(False)
 
 
 def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> list[tuple[str, Place]]:

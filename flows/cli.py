@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -15,6 +14,7 @@ from rich.markup import escape
 from proofmill.data.errors import ProofmillError
 from proofmill.flows import recipe_file as recipes
 from proofmill.flows.server import configure
+from proofmill.flows.wording import typed
 
 app = typer.Typer(
     name="proofmill",
@@ -196,7 +196,7 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code != _INTERRUPTED:
             raise
-        again = escape(shlex.join(["proofmill", *sys.argv[1:]]))
+        again = escape(typed(*sys.argv[1:]))
         err.print(f"[yellow]Stopped.[/] What is done is kept. To go on, type:\n  {again}", soft_wrap=True)
         sys.exit(1)
     except Exception as error:

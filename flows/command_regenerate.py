@@ -56,6 +56,9 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
     if progress.tokens:
         out.print(f"sampled {progress.tokens:,} tokens at {progress.tokens_per_second():.0f} tokens/s")
+    if count := manifest["right_answer_refuted_step"]:
+        correct = manifest["stages"]["verdicts"]["kept"]
+        out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)

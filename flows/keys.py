@@ -20,6 +20,7 @@ VERDICTS = Stage(
     ("proofmill.filters",),
     ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "langcodes"),
 )
+CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))
 AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
 QUALITY = Stage("quality", _filters("repetition", "reasoning", "loops", "scripts"))
 SIGNATURES = Stage("signatures", _filters("minhash", "windows", "arrow_arrays"))
@@ -28,7 +29,7 @@ DUPLICATES = Stage(
 )
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
 PUBLISH = Stage("publish", ("proofmill.data", "proofmill.generators.prompts"), ("pyarrow", "transformers"))
-STAGES = (PROBLEMS, SAMPLES, VERDICTS, AUDIT, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
+STAGES = (PROBLEMS, SAMPLES, VERDICTS, CLAIMS, AUDIT, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
 
 
 def called(source: str) -> str:

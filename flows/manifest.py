@@ -79,6 +79,7 @@ def manifest_of(
             "longest_row": view.longest,
         },
         "duplicates": marks.facts["duplicates"],
+        "right_answer_refuted_step": sum(shard.claims.facts["accepted_refuted"] for shard in judged),
     }
 
 

@@ -12,7 +12,7 @@ from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
 from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.run import Shard
-from proofmill.data.schemas import MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.reasoning import split_final
@@ -101,6 +101,7 @@ def _write(
         f"sft_stage2/{SPLIT}": sft(render),
         f"rl/{SPLIT}": RL,
         f"messages/{SPLIT}": MESSAGES,
+        f"claims/{SPLIT}": CLAIMS,
     }
     out = VersionWriter(folder, schemas)
     view = StudentView(session.student, render, session.recipe.prompt.chat_template_args)
@@ -133,6 +134,7 @@ class _ShardTables:
         frame = pl.DataFrame(samples)
         for table in (
             run.read(shard.verdicts),
+            run.read(shard.claims),
             run.read(shard.quality),
             run.read(marks, ["duplicate_of"]).slice(start, samples.num_rows),
             run.read(selection, ["stage", "drop_reason", "short_form", "in_stage1"]),
@@ -152,6 +154,7 @@ class _ShardTables:
         rows = self._sft_rows()
         for stage in (1, 2):
             yield f"sft_stage{stage}", from_rows([row for row in rows if row["stage"] == stage], sft(render))
+        yield "claims", self._claims()
         yield "rl", from_rows(self._rl_rows(), RL)
         if self.session.recipe.publish.messages:
             yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)
@@ -164,6 +167,11 @@ class _ShardTables:
             schema={"reasoning": pl.String, "final": pl.String},
         )
         return conform(self.traces.hstack(parts_table).to_arrow(), TRACES)
+
+    def _claims(self) -> pa.Table:
+        claimed = self.traces.select(pl.col("id").alias("trace_id"), "problem_id", "claims")
+        rows = claimed.filter(pl.col("claims").list.len() > 0).explode("claims").unnest("claims")
+        return rows.to_arrow().select(CLAIMS.names).cast(CLAIMS)
 
     def _problems(self) -> pa.Table:
         split = pl.lit(SPLIT).alias("split")
@@ -206,8 +214,8 @@ class _ShardTables:
             "form": form,
             "answer": problem["answer"],
             "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
-            "claim_score": None,
-            "weight": 1.0,
+            "claim_score": trace["claim_score"],
+            "weight": 1.0 if trace["claim_score"] is None else trace["claim_score"],
             "model": trace["model"],
             "model_revision": trace["model_revision"],
             "verifier": problem["verifier"],

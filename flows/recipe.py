@@ -152,6 +152,15 @@ class Verify(Section):
     jail: Jail = Jail()
 
 
+class Claims(Section):
+    """Intermediate claims, checked exactly; the policy is decided in the selection."""
+
+    scope: Literal["all", "accepted", "none"] = Field("all", description="accepted: traces judged `correct` alone")
+    drop: Literal["final", "any", "none"] = Field(
+        "final", description="a refuted claim there drops a trace; elsewhere it lowers score and weight"
+    )
+
+
 class Quality(Section):
     """What counts as degenerate; measured once, decided in the selection."""
 
@@ -229,6 +238,7 @@ class Recipe(Section):
     prompt: Prompt = Prompt()
     samplers: tuple[Sampler, ...] = (Sampler(),)
     verify: Verify = Verify()
+    claims: Claims = Claims()
     quality: Quality = Quality()
     dedup: Dedup = Dedup()
     curriculum: Curriculum = LongToShort()

@@ -43,9 +43,10 @@ def regenerate(
         for problems, samples in stages.samples(session, shards):
             verdicts = stages.verdicts.submit(session, problems, samples)
             shard: tuple[Any, ...] = (session, problems, samples, verdicts)  # Prefect hands on a future's result
-            audit, quality = stages.audit.submit(*shard), stages.quality.submit(*shard)
+            claims, audit = stages.claims.submit(*shard), stages.audit.submit(*shard)
+            quality = stages.quality.submit(*shard)
             signatures = stages.signatures.submit(session, samples)
-            judging.append((problems, samples, verdicts, audit, quality, signatures))
+            judging.append((problems, samples, verdicts, claims, audit, quality, signatures))
         judged = stages.in_order(judging)
         marks = stages.near_duplicates(session, judged)
         chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]

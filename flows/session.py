@@ -98,6 +98,13 @@ class Session:
         )
         return self._stack.enter_context(pool)
 
+    @cached_property
+    def claim_workers(self) -> WorkerPool:
+        """Worker processes for claims, one trace an item, so that a hostile one costs only itself."""
+        limits = self.recipe.verify
+        pool = WorkerPool("proofmill.flows.work:claims", workers=limits.workers, cpu_seconds=limits.cpu_seconds)
+        return self._stack.enter_context(pool)
+
     def spread(self, kind: str, parts: Sequence[Any]) -> list[pa.Table]:
         """Tables of chunks of work, done in worker processes.
 
@@ -238,6 +245,7 @@ class Session:
         curriculum = self.recipe.curriculum.model_dump()
         return SelectOptions(
             max_repetition=self.recipe.quality.max_repetition,
+            drop_refuted=self.recipe.claims.drop,
             max_per_problem=self.recipe.select.max_per_problem,
             max_trace_tokens=self.recipe.select.max_trace_tokens,
             curriculum=options_of(curriculum),

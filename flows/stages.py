@@ -15,16 +15,18 @@ from prefect.cache_policies import NO_CACHE
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, source_digest
+from proofmill.data.schemas import CLAIM_COLUMNS
 from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
-from proofmill.data.shards import write_table
+from proofmill.data.shards import from_rows, write_table
 from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of
 from proofmill.filters.audit import weak_problems
 from proofmill.filters.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from proofmill.filters.workers import Fault
 from proofmill.flows import intake
-from proofmill.flows.keys import AUDIT, DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
+from proofmill.flows.keys import AUDIT, CLAIMS, DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
 from proofmill.flows.publishing import publish_version
 from proofmill.flows.session import Session
 from proofmill.flows.work import chunks
@@ -40,6 +42,7 @@ class Judged:
     problems: Shard
     samples: Shard
     verdicts: Shard
+    claims: Shard
     audit: Shard
     quality: Shard
     signatures: Shard
@@ -85,6 +88,31 @@ def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
         session.progress.warn(f"shard {samples.name}: all {shard.rows} verdicts are {next(iter(counts))}")
     session.progress.advance("shards judged")
     return shard
+
+
+@task(cache_policy=NO_CACHE, task_run_name="claims-{samples.name}")
+def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -> Shard:
+    """What exact checks say of every intermediate claim of a shard's traces."""
+    scope = session.recipe.claims.scope
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        by_id = {row["id"]: row for row in session.run.read(problems).to_pylist()}
+        traces = session.run.read(samples, ["problem_id", "response"])
+        judged = session.run.read(verdicts, ["verdict", "final_start"])
+        columns = [column.to_pylist() for column in (*traces.columns, *judged.columns)]
+        rows: list[dict[str, Any]] = [{} for _ in range(traces.num_rows)]
+        wanted = {
+            place: (by_id[problem], response, start)
+            for place, (problem, response, verdict, start) in enumerate(zip(*columns, strict=True))
+            if scope == "all" or (scope == "accepted" and verdict == CORRECT)
+        }
+        found = session.claim_workers.map(list(wanted.values()))
+        for place, result in zip(wanted, found, strict=True):
+            rows[place] = {} if isinstance(result, Fault) else result
+        refuted = sum(bool(row.get("claims_refuted")) and columns[2][i] == CORRECT for i, row in enumerate(rows))
+        return from_rows(rows, CLAIM_COLUMNS), {"accepted_refuted": refuted}
+
+    return session.run.once(CLAIMS, samples.name, CLAIMS.key(problems.key, content(samples), verdicts.key, scope), make)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="audit-{samples.name}")
@@ -140,7 +168,7 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
     """For each trace of the run the better one that it repeats: the one stage that looks across shards."""
     options = session.dedup
     key = DUPLICATES.key(
-        [(shard.signatures.key, shard.verdicts.key) for shard in judged],
+        [(shard.signatures.key, shard.verdicts.key, shard.claims.key) for shard in judged],
         options.threshold_within,
         options.threshold_across,
     )
@@ -160,7 +188,9 @@ def _signed(session: Session, shard: Judged) -> pa.Table:
     signed = session.run.read(shard.signatures)
     verdict = session.run.read(shard.verdicts, ["verdict"])["verdict"]
     length = pc.utf8_length(session.run.read(shard.samples, ["response"])["response"])
-    return signed.append_column("verified", pc.equal(verdict, CORRECT)).append_column("length", length)
+    score = session.run.read(shard.claims, ["claim_score"])["claim_score"]
+    ordered = signed.append_column("verified", pc.equal(verdict, CORRECT)).append_column("length", length)
+    return ordered.append_column("claim_score", score)
 
 
 def in_order(judging: Sequence[tuple[Any, ...]]) -> list[Judged]:
@@ -180,7 +210,7 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
     """Which traces of a shard are kept, for which stage, and why the others are not."""
     options = session.select
     key = SELECTION.key(
-        [content(shard.samples), shard.verdicts.key, shard.quality.key, marks.key],
+        [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, marks.key],
         repr(options),
     )
 
@@ -201,10 +231,10 @@ def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.Da
     characters = pc.cast(pc.utf8_length(traces["response"]), pa.int32())
     length = pc.coalesce(traces["completion_tokens"], characters)
     frame = pl.DataFrame(traces.drop_columns("response"))
-    for table in (verdicts, quality, mine):
+    claimed = session.run.read(shard.claims, ["claims_refuted", "refuted_final", "claim_score"])
+    for table in (verdicts, claimed, quality, mine):
         frame = frame.hstack(pl.DataFrame(table))
-    claim_score = pl.lit(None, pl.Float32).alias("claim_score")
-    return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), claim_score)
+    return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)))
 
 
 @task(cache_policy=NO_CACHE)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from proofmill.data.schemas import QUALITY
+from proofmill.data.schemas import CLAIM, QUALITY
 from proofmill.data.shards import from_rows
+from proofmill.filters.claims import REFUTED, check, split_steps, summarise
 from proofmill.filters.minhash import DedupOptions, signatures
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.repetition import measure
+from proofmill.filters.verification import problem_of
 
 CHUNK_ROWS = 256
 Item = TypeVar("Item")
@@ -36,6 +38,25 @@ def _quality(rows: Sequence[tuple[str, str, str | None, int | None]]) -> pa.Tabl
         detail = found.reason and (f"{found.reason}: {found.evidence}" if found.evidence else found.reason)
         measured.append({"repetition": found.repetition, "quality_detail": detail})
     return from_rows(measured, QUALITY)
+
+
+def claims(item: tuple[Mapping[str, Any], str, int | None]) -> dict[str, Any]:
+    """The claim columns of one trace: (problem, response, offset of its final part)."""
+    problem, response, final_start = item
+    found = check(problem_of(problem), response, final_start=final_start)
+    summary = summarise(found, len(split_steps(response)))
+    return {
+        "claims_checked": summary.claims_checked,
+        "claims_refuted": summary.claims_refuted,
+        "first_refuted_step": summary.first_refuted_step,
+        "claim_score": summary.claim_score,
+        "claim_coverage": summary.coverage,
+        "refuted_final": any(claim.in_final and claim.status == REFUTED for claim in found),
+        "claims": [{name: getattr(claim, name) for name in _CLAIM} for claim in found],
+    }
+
+
+_CLAIM = [field.name for field in CLAIM]
 
 
 def _signatures(payload: tuple[Sequence[str], DedupOptions]) -> pa.Table:
