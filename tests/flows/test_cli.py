@@ -50,12 +50,13 @@ def recipe(tmp_path: Path, replay_file: Path, kit: Any) -> str:
 
 
 def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the installed console script."""
+    """Runs the installed console script, with nothing set that this process set for Prefect."""
     script = Path(sys.executable).with_name("proofmill")
     return subprocess.run(
         [str(script), *arguments],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
+        env={name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PROOFMILL"))}
+        | {"COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -234,11 +235,8 @@ def test_alone_the_command_brings_its_own_server_and_ends_it(tmp_path: Path, rec
         "class Trusting:\n    version, ask = '1', ''\n    def quick(self, problem, text):\n"
         "        return Verdict(CORRECT, text, 'trust', final_start=len(text))\n    verify = quick\n"
     )
-    environment = dict.fromkeys(("PREFECT_API_URL", "PREFECT_HOME", "PROOFMILL_HOME"), "")
-    done = process(
-        "regenerate", recipe, "--set", "verify.verifiers={math: 'own_verifier:Trusting'}", cwd=tmp_path, **environment
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = process("regenerate", recipe, "--set", "verify.verifiers={math: 'own_verifier:Trusting'}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert "published replayed@v1" in done.stdout
     assert "correct" not in done.stdout.partition("verdicts")[2].partition("selection")[0]
     assert (tmp_path / "proofmill-home" / "datasets" / "replayed" / "v0001" / "manifest.json").exists()
