@@ -36,6 +36,7 @@ from proofmill.flows.rows import Chunk, Source, View, chunks, columns, joined, v
 ADDED = pa.schema([("duplicate_of", pa.string()), ("dedup_detail", pa.string())])
 _KEPT = b',"duplicate_of":null,"dedup_detail":null}\n'
 _DIGITS = 12  # of a row's number while rows are ranked
+_CHUNK_BYTES = 2 << 20  # the join takes them one by one, and prefers them large
 _CHUNK_SECONDS = 60.0  # CPU time of a chunk
 
 
@@ -145,7 +146,7 @@ class _Dedup:
             (result,) = pool.map([task])
             return _one_by_one(task, pool) if isinstance(result, Fault) else result
 
-        for signed in in_order(sign, self._command.chunks(), pool.workers):
+        for signed in in_order(sign, chunks(self._command.source, _CHUNK_BYTES), pool.workers):
             self._signed.append(signed._replace(ids=None))
             self.rows += signed.rows
             self._command.progress.advance("rows", signed.rows)
@@ -155,7 +156,7 @@ class _Dedup:
     def write(self, marks: pa.ChunkedArray, writer: RowWriter) -> int:
         """The second pass: all rows with their marks. Returns how many are repeats."""
         start = repeats = 0
-        for chunk, signed in zip(self._command.chunks(), self._signed, strict=True):
+        for chunk, signed in zip(chunks(self._command.source, _CHUNK_BYTES), self._signed, strict=True):
             count = signed.rows - len(signed.unsigned)
             found = [self._name(value) for value in marks.slice(start, count).to_pylist()]
             start += count

@@ -98,10 +98,6 @@ class Command:
                 return found
         return None
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The rows, counted as they are read."""
-        return chunks(self.source)
-
     def next_map(self) -> str:
         """The map that the written file asks for, as an option; lists have become plain fields there."""
         kept = [f"{ours}={theirs}" for ours, theirs in self.source.fields.items() if not theirs.endswith("[]")]

@@ -12,7 +12,7 @@ from proofmill.data.outputs import RowWriter
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.filter_command import Command
 from proofmill.flows.row_work import Done, Task, fallen
-from proofmill.flows.rows import Chunk
+from proofmill.flows.rows import Chunk, chunks
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -73,7 +73,7 @@ class RowStream:
     def run(self, writer: RowWriter) -> None:
         """All rows, in order."""
         as_lines = writer.takes_lines
-        for parts in in_order(lambda chunk: self._chunk(chunk, as_lines), self._command.chunks(), self._pool.workers):
+        for parts in in_order(lambda chunk: self._chunk(chunk, as_lines), chunks(self._command.source), self._pool.workers):
             for done in parts:
                 if as_lines:
                     writer.write_lines(b"".join(done.rows))

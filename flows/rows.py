@@ -79,8 +79,8 @@ class Chunk(NamedTuple):
                 yield Chunk(self.number, self.place, number, line)
 
 
-def chunks(source: Source) -> Iterator[Chunk]:
-    """The rows of a source in order.
+def chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
+    """The rows of a source in order, in chunks of about `size` bytes where they are lines.
 
     Raises:
         InputError: it is not there, of an unknown kind, or damaged.
@@ -93,7 +93,7 @@ def chunks(source: Source) -> Iterator[Chunk]:
             number, first = number + 1, first + len(batch)
         return
     path = local_file(source.name)
-    blocks = line_blocks(path, CHUNK_BYTES)
+    blocks = line_blocks(path, size)
     for number, (first, data) in enumerate(_limited(blocks, source.limit)):
         yield Chunk(number, str(path), first, data)
 
