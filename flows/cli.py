@@ -181,6 +181,43 @@ def dedup(
     run(Source(traces, parse_map(maps or []), None, split, limit), out_file, options, text, workers, out)
 
 
+@app.command(
+    epilog="Examples:\n\n`proofmill decontaminate traces.jsonl --against aime.jsonl --out clean.jsonl`\n\n"
+    "`proofmill decontaminate traces.parquet --against HumanEval.jsonl.gz --against hf://openai/gsm8k "
+    "--against-field question --out marked.parquet`\n\n"
+    "`proofmill decontaminate quickstart@v1 --against new-benchmark.jsonl`"
+)
+def decontaminate(
+    traces: Annotated[
+        str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, hf://user/name, or a version NAME@vN.")
+    ],
+    against: Annotated[list[str], typer.Option("--against", help="A benchmark: file or hf://user/name; repeatable.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="The file to write; for NAME@vN only a list.")] = None,
+    against_field: Annotated[
+        list[str] | None, typer.Option(help="Field of a benchmark's question; repeatable. Default: found by name.")
+    ] = None,
+    against_split: Annotated[str, typer.Option(help="Split of hub benchmarks.")] = "test",
+    n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
+    maps: Maps = None,
+    split: Split = "train",
+    limit: Limit = None,
+    workers: Workers = None,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
+    from proofmill.flows.command_decontaminate import Against, is_version, run, would_remove
+    from proofmill.flows.filter_command import parse_map
+    from proofmill.flows.rows import Source
+    from proofmill.flows.session import home_folder
+
+    benchmarks = Against(against, against_field or [], against_split, n)
+    if is_version(traces):
+        would_remove(home_folder(home), traces, out_file, benchmarks, out)
+    else:
+        run(Source(traces, parse_map(maps or []), None, split, limit), out_file, benchmarks, workers, out)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv
