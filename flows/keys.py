@@ -28,7 +28,18 @@ DUPLICATES = Stage(
     "near_duplicates", _filters("near_duplicates", "band_join", "signature_rows", "minhash", "windows", "arrow_arrays")
 )
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
-PUBLISH = Stage("publish", ("proofmill.data", "proofmill.generators.prompts"), ("pyarrow", "transformers"))
+PUBLISH = Stage(
+    "publish",
+    (
+        "proofmill.data",
+        "proofmill.filters.rewards",
+        "proofmill.flows.manifest",
+        "proofmill.flows.publishing",
+        "proofmill.generators.prompts",
+        "proofmill.generators.rendering",
+    ),
+    ("pyarrow", "transformers"),
+)
 STAGES = (PROBLEMS, SAMPLES, VERDICTS, CLAIMS, AUDIT, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
 
 
