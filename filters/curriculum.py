@@ -59,6 +59,7 @@ class Candidate:
         score: claim score; higher is better.
         has_reasoning: whether text stands before its final part.
         has_final: whether a final part was found.
+        bare: whether it is an answer with next to no reasoning, which is good for a short answer alone.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Candidate:
     score: float = 1.0
     has_reasoning: bool = True
     has_final: bool = True
+    bare: bool = False
 
     @property
     def rank(self) -> tuple[float, int, str]:
@@ -104,7 +106,7 @@ def _long_to_short(
     candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
 ) -> list[Place]:
     short = _shortest(candidates, order, options, max_per_problem) if SAMPLE in options.short_forms else None
-    long = [i for i in order if i != short][:max_per_problem]
+    long = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
     places = [Place(i, 1, SAMPLE) for i in long]
     if short is not None:
         return [*places, Place(short, 2, SAMPLE)]
@@ -118,11 +120,16 @@ def _long_to_short(
 def _shortest(
     candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
 ) -> int | None:
-    """The shortest trace, if it is short enough beside every trace that would be stage 1 without it."""
-    if len(order) < 2:
+    """The shortest trace, if it is short enough beside every trace that would be stage 1 without it.
+
+    Where all are bare answers there is no stage 1 to compare with, and the shortest one is taken.
+    """
+    if not order:
         return None
     short = min(order, key=lambda i: (candidates[i].length, candidates[i].id))
-    rest = [i for i in order if i != short][:max_per_problem]
+    rest = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
+    if not rest:
+        return short if candidates[short].bare else None
     limit = options.max_short_ratio * min(candidates[i].length for i in rest)
     return short if candidates[short].length <= limit else None
 

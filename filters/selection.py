@@ -125,9 +125,11 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     stage = {trace: 1 for trace, spot in places if spot.stage == 1}
     short = {trace: spot.form for trace, spot in places if spot.stage == 2}
     ids = judged["id"].to_list()
+    placed = stage.keys() | short.keys()
+    unplaced = judged.select(pl.when(_is_bare()).then(pl.lit("degenerate")).otherwise(pl.lit(CAPPED)))
     reasons = [
-        reason or (None if name in stage or name in short else CAPPED)
-        for name, reason in zip(ids, judged["drop_reason"].to_list(), strict=True)
+        reason or (None if name in placed else instead)
+        for name, reason, instead in zip(ids, judged["drop_reason"], unplaced.to_series(), strict=True)
     ]
     return pl.DataFrame(
         {
@@ -147,11 +149,17 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     )
 
 
+def _is_bare() -> pl.Expr:
+    """An answer with next to no reasoning: unfit for stage 1, and what stage 2 of `long_to_short` wants."""
+    return pl.col("quality_detail").str.starts_with("empty_reasoning").fill_null(False)
+
+
 def _is_truncated() -> pl.Expr:
     return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
 
 
 def _reason(options: SelectOptions) -> pl.Expr:
+    bare_may_stay = _is_bare() & pl.lit(options.curriculum.strategy == "long_to_short")
     long = pl.lit(False) if options.max_trace_tokens is None else pl.col("completion_tokens") > options.max_trace_tokens
     return (
         pl.when(_is_truncated().fill_null(False))
@@ -162,7 +170,7 @@ def _reason(options: SelectOptions) -> pl.Expr:
         .then(pl.lit("refuted_claim"))
         .when(pl.col("repetition") > options.max_repetition)
         .then(pl.lit("repetition"))
-        .when(pl.col("quality_detail").is_not_null())
+        .when(pl.col("quality_detail").is_not_null() & ~bare_may_stay)
         .then(pl.lit("degenerate"))
         .when(pl.col("in_previous").fill_null(False))
         .then(pl.lit("in_previous"))
@@ -186,11 +194,11 @@ def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> 
     error_rate = {problem: 1.0 - rate for problem, (rate, _) in known.items()}
     found: list[tuple[str, Place]] = []
     columns = ["problem_id", "id", "length", "claim_score", "final_start"]
-    rows = sorted(kept.select(columns).iter_rows())
+    rows = sorted(kept.select(*columns, _is_bare().alias("bare")).iter_rows())
     for problem, group in groupby(rows, key=lambda row: row[0]):
         candidates = [
-            Candidate(name, length, 1.0 if score is None else score, (final or 0) > 0, final is not None)
-            for _, name, length, score, final in group
+            Candidate(name, length, 1.0 if score is None else score, (final or 0) > 0, final is not None, bare)
+            for _, name, length, score, final, bare in group
         ]
         spots = place(candidates, options.curriculum, options.max_per_problem, error_rate.get(problem))
         found += [(candidates[spot.trace].id, spot) for spot in spots]

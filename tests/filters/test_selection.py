@@ -29,6 +29,8 @@ SCHEMA = {
     "verdict": pl.String,
     "verdict_detail": pl.String,
     "final_start": pl.Int32,
+    "claims_refuted": pl.Int32,
+    "refuted_final": pl.Boolean,
     "repetition": pl.Float32,
     "quality_detail": pl.String,
     "duplicate_of": pl.String,
@@ -43,6 +45,8 @@ GOOD: dict[str, Any] = {
     "verdict": CORRECT,
     "verdict_detail": "boxed",
     "final_start": 5,
+    "claims_refuted": None,
+    "refuted_final": None,
     "repetition": 0.0,
     "quality_detail": None,
     "duplicate_of": None,
@@ -64,8 +68,10 @@ random_row = st.fixed_dictionaries(
         "verdict": st.sampled_from([*VERDICTS, CORRECT, CORRECT]),
         "verdict_detail": st.sampled_from([None, "truncated", "boxed"]),
         "final_start": st.none() | st.integers(0, 50),
+        "claims_refuted": st.none() | st.integers(0, 3),
+        "refuted_final": st.sampled_from([None, False, True]),
         "repetition": st.none() | st.floats(0, 1, width=32),
-        "quality_detail": st.sampled_from([None, None, "loop: x"]),
+        "quality_detail": st.sampled_from([None, None, "loop: x", "empty_reasoning"]),
         "duplicate_of": st.sampled_from([None, None, "t0"]),
         "in_previous": st.sampled_from([None, False, True]),
         "claim_score": st.none() | st.floats(0, 1, width=32),
@@ -76,6 +82,7 @@ random_row = st.fixed_dictionaries(
 random_options = st.builds(
     SelectOptions,
     max_repetition=st.floats(0, 1),
+    drop_refuted=st.sampled_from(["final", "any", "none"]),
     max_per_problem=st.integers(1, 4),
     max_trace_tokens=st.none() | st.integers(1, 9000),
     curriculum=st.builds(Curriculum, strategy=st.sampled_from(["long_to_short", "broad_to_hard"])),
@@ -97,7 +104,9 @@ def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], op
     both = traces.hstack(chosen.drop("id"))
     kept = both.filter(pl.col("drop_reason").is_null())
     assert set(kept["verdict"]) <= {CORRECT}
-    assert kept["duplicate_of"].null_count() == kept["quality_detail"].null_count() == kept.height
+    assert kept["duplicate_of"].null_count() == kept.height
+    assert set(kept["quality_detail"].drop_nulls()) <= {"empty_reasoning"}
+    assert not both.filter(pl.col("in_stage1"))["quality_detail"].is_not_null().any()
     placed = pl.col("in_stage1") | pl.col("short_form").is_not_null()
     assert both.filter(placed)["id"].to_list() == kept["id"].to_list(), "kept means that a stage has it"
     assert (both.filter(pl.col("in_stage1"))["stage"] == 1).all()
@@ -130,6 +139,10 @@ def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: 
         ({"verdict": "unparsed", "verdict_detail": "no_answer"}, "unparsed"),
         ({"verdict": "unparsed", "verdict_detail": None}, "unparsed"),
         ({"verdict": "unparsed", "verdict_detail": "truncated"}, "truncated"),
+        ({"claims_refuted": 1, "refuted_final": True}, "refuted_claim"),
+        ({"claims_refuted": 1, "refuted_final": False}, None),
+        ({"claims_refuted": 1, "refuted_final": True, "verdict": "wrong"}, "wrong"),
+        ({"claims_refuted": 1, "refuted_final": True, "repetition": 0.9}, "refuted_claim"),
         ({"repetition": 0.51}, "repetition"),
         ({"repetition": 0.5}, None),
         ({"repetition": None}, None),
@@ -180,3 +193,22 @@ def test_ledgers_add_up_in_the_order_of_the_reasons() -> None:
     assert total == {"in": 7, "kept": 3, "dropped": {"wrong": 2, "unparsed": 1, "unheard_of": 1}}
     assert list(total["dropped"]) == ["wrong", "unparsed", "unheard_of"]
     assert add_ledgers([]) == {"in": 0, "kept": 0, "dropped": {}}
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("final", 2), ("any", 1), ("none", 3)])
+def test_the_claims_policy_is_a_threshold_like_any_other(policy: str, kept: int) -> None:
+    rows = [{}, {"claims_refuted": 1, "refuted_final": False}, {"claims_refuted": 2, "refuted_final": True}]
+    traces = table([row | {"problem_id": f"p{place}"} for place, row in enumerate(rows)])
+    chosen = select(traces, SelectOptions(drop_refuted=policy))
+    assert chosen["drop_reason"].null_count() == kept
+
+
+def test_a_bare_answer_is_a_short_one_and_never_a_long_one() -> None:
+    bare = {"quality_detail": "empty_reasoning: 5", "length": 10}
+    alone = select(table([bare]), SelectOptions())
+    assert alone.select("stage", "short_form", "drop_reason").row(0) == (2, "sample", None)
+    beside = select(table([bare, {"length": 90}, bare | {"length": 11}]), SelectOptions())
+    assert beside["stage"].to_list() == [2, 1, None]
+    assert beside["drop_reason"].to_list() == [None, None, "degenerate"]
+    hard = SelectOptions(curriculum=Curriculum("broad_to_hard"))
+    assert select(table([bare]), hard)["drop_reason"].to_list() == ["degenerate"]
