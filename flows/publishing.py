@@ -255,9 +255,11 @@ def completion_text(trace: Mapping[str, Any], problem: Mapping[str, Any], form: 
     """What the student learns to write: the response, its final part, or the answer line."""
     if form == "sample":
         return str(trace["response"])
-    if form == "final":
+    answer = trace["extracted"] if problem["domain"] == "code" else problem["answer"] or trace["extracted"]
+    if form == "final" or answer is None:
         return split_final(trace["response"], trace["final_start"])[1]
-    answer = problem["answer"] if problem["answer"] is not None else trace["extracted"]
+    if problem["domain"] == "code":
+        return f"```python\n{answer}\n```"
     return f"The answer is \\boxed{{{answer}}}." if problem["domain"] == "math" else f"The answer is {answer}."
 
 
