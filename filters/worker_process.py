@@ -28,6 +28,9 @@ _FLUSH_SECONDS = 0.05  # finished results wait at most this long in a process th
 _MAX_DETAIL = 300
 
 
+_NICE = 10  # on a machine without a GPU the engine needs every core; judges take what it leaves
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What stands in the place of an item's result.
@@ -45,6 +48,7 @@ class Fault:
 def serve(setup: dict[str, Any]) -> None:
     """The whole life of a worker process: import the function, then answer batches until the pipe ends."""
     _die_with_parent(setup["parent"])
+    os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     pipe = Connection(setup["pipe"])
     progress = mmap.mmap(setup["progress"], PROGRESS.size)
