@@ -6,6 +6,8 @@ Nothing is skipped in silence: a line that can't be read comes back as `Unreadab
 from __future__ import annotations
 
 import codecs
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from proofmill.data.errors import InputError
 
 Row = dict[str, Any]
 HUB = "hf://"
+_LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
@@ -125,7 +128,9 @@ def parse_line(line: bytes, where: str) -> Located | Unreadable:
     """One line of a JSONL file as a row."""
     try:
         row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        if _LONG_INTEGER.search(line):
+            row = json.loads(line)  # orjson makes a float of what needs more than 64 bits
+    except ValueError as error:
         return Unreadable(where, str(error))
     return Located(where, row) if isinstance(row, dict) else Unreadable(where, "the line is not a JSON object")
 

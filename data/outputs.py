@@ -5,6 +5,7 @@ A file appears under its name only when it is whole.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,10 @@ def open_rows(path: Path, added: pa.Schema, known: pa.Schema | None = None) -> I
 
 def encode(row: Row) -> bytes:
     """A row as a JSON object; values that JSON has no form for become text."""
-    return orjson.dumps(row, default=_as_json, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(row, default=_as_json, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair
+        return json.dumps(row, default=_as_json, separators=(",", ":")).encode()
 
 
 def _as_json(value: Any) -> Any:
@@ -158,12 +162,13 @@ class _TableWriter:
     def _column(self, field: pa.Field) -> pa.Array:
         values = [row.get(field.name) for row in self._waiting]
         try:
-            column = pa.array(values, field.type)
-            if pa.types.is_nested(field.type) and not _covers(field.type, pa.array(values).type):
-                raise self._misfit(f"the column {field.name!r} holds fields that were not there before")
+            if (pa.types.is_nested(field.type) and not pa.types.is_map(field.type)) or pa.types.is_integer(field.type):
+                found = pa.array(values).type
+                if not _covers(field.type, found):
+                    raise self._misfit(f"the column {field.name!r} is of type {field.type}, its values of {found}")
+            return pa.array(values, field.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise self._misfit(f"the column {field.name!r} is of type {field.type}: {error}") from error
-        return column
 
     def _misfit(self, why: str) -> InputError:
         last = self._written + len(self._waiting)
@@ -214,10 +219,10 @@ def _stated(kind: pa.DataType) -> pa.DataType:
 
 
 def _covers(wide: pa.DataType, narrow: pa.DataType) -> bool:
-    """Whether no struct of `narrow` has a field that `wide` would silently leave out."""
+    """Whether `wide` takes all that `narrow` holds. Arrow itself leaves out unknown fields and cuts fractions off."""
     if pa.types.is_struct(wide) and pa.types.is_struct(narrow):
         names = {field.name for field in wide}
         return all(field.name in names and _covers(wide.field(field.name).type, field.type) for field in narrow)
     if hasattr(wide, "value_type") and hasattr(narrow, "value_type"):
         return _covers(wide.value_type, narrow.value_type)
-    return True
+    return not (pa.types.is_integer(wide) and (pa.types.is_floating(narrow) or pa.types.is_boolean(narrow)))

@@ -15,7 +15,7 @@ from proofmill.data.errors import InputError, UsageError
 from proofmill.data.inputs import HUB, Row, local_file
 from proofmill.data.outputs import check_out
 from proofmill.flows.progress import Progress, shown
-from proofmill.flows.rows import Chunk, Source, chunks, first_row
+from proofmill.flows.rows import Source, chunks, first_row
 
 _SHOWN_FAULTS = 5
 

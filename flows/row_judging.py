@@ -30,7 +30,6 @@ ADDED = pa.schema(
     ]
 )
 _INFO = frozenset((*INFO_FIELDS, "info"))
-_EXACT = 2**53  # from here on a float may have been an integer of more digits
 _NEEDED = {
     "math": ("answer",),
     "choice": ("answer", "options"),

@@ -27,17 +27,16 @@ def in_order(function: Callable[[In], Out], items: Iterable[In], workers: int) -
     """
     ahead = 2 * workers
     window: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(ahead, thread_name_prefix="rows") as threads:
-        try:
-            for item in items:
-                window.append(threads.submit(function, item))
-                if len(window) > ahead:
-                    yield window.popleft().result()
-            while window:
+    threads = ThreadPoolExecutor(ahead, thread_name_prefix="rows")
+    try:
+        for item in items:
+            window.append(threads.submit(function, item))
+            if len(window) > ahead:
                 yield window.popleft().result()
-        finally:
-            for future in window:
-                future.cancel()
+        while window:
+            yield window.popleft().result()
+    finally:  # not waiting: what is still at work ends when its worker processes are killed
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 class RowStream:
@@ -73,7 +72,9 @@ class RowStream:
     def run(self, writer: RowWriter) -> None:
         """All rows, in order."""
         as_lines = writer.takes_lines
-        for parts in in_order(lambda chunk: self._chunk(chunk, as_lines), chunks(self._command.source), self._pool.workers):
+        for parts in in_order(
+            lambda chunk: self._chunk(chunk, as_lines), chunks(self._command.source), self._pool.workers
+        ):
             for done in parts:
                 if as_lines:
                     writer.write_lines(b"".join(done.rows))

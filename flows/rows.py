@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import HUB, Located, Row, Unreadable, apply_map, line_blocks, local_file, parse_line, read
 from proofmill.data.inputs import walked_lists as walked
-from proofmill.data.outputs import encode
 
 CHUNK_BYTES = 256 << 10
 _CHUNK_ROWS = 512  # of rows that don't come as lines
@@ -217,6 +216,8 @@ def text_of(value: Any) -> str | None:
 def joined(view: View, added: Row) -> bytes:
     """The row with its added columns as one line of JSON."""
     if view.line is None:
+        from proofmill.data.outputs import encode  # imports what most workers don't need
+
         return encode(view.kept | added) + b"\n"
     head = view.line[:-1].rstrip()
     return head + (b"" if head == b"{" else b",") + orjson.dumps(added)[1:] + b"\n"

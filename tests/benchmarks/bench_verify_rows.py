@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -48,24 +47,27 @@ def measured(command: list[str]) -> tuple[float, float, float]:
             family = [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             break
-        peak = max(peak, sum(_safely(lambda p=p: p.memory_info().rss) for p in family) / 2**20)
-        used = max(used, sum(_safely(lambda p=p: sum(p.cpu_times()[:2])) for p in family))
+        costs = [_cost(member) for member in family]
+        peak = max(peak, sum(memory for memory, _ in costs) / 2**20)
+        used = max(used, sum(seconds for _, seconds in costs))
         time.sleep(0.1)
     if process.wait():
         sys.exit(f"{' '.join(command)} failed")
     return time.perf_counter() - began, used, peak
 
 
-def _safely(read: Callable[[], float]) -> float:
+def _cost(process: psutil.Process) -> tuple[float, float]:
+    """Bytes of resident memory and processor seconds; nothing of a process that has just ended."""
     try:
-        return read()
+        times = process.cpu_times()
+        return process.memory_info().rss, times.user + times.system
     except psutil.Error:
-        return 0.0
+        return 0.0, 0.0
 
 
 def peer(source: Path) -> float:
     """Rows/s of the plain script."""
-    from math_verify import parse, verify
+    from math_verify import parse, verify  # type: ignore[import-untyped]
 
     began = time.perf_counter()
     with source.open("rb") as lines, source.with_suffix(".peer").open("wb") as out:

@@ -71,6 +71,26 @@ def test_a_line_that_can_not_be_read_is_named_by_its_place(tmp_path: Path, bad: 
     assert found[4].where == f"{path}:5"
 
 
+def test_long_integers_are_read_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(
+        b'{"a": 123456789012345678901234567890, "b": [1, -98765432109876543210], "c": "1234567890123456789012"}'
+    )
+    (item,) = read(str(path))
+    assert isinstance(item, Located)
+    assert item.row == {
+        "a": 123456789012345678901234567890,
+        "b": [1, -98765432109876543210],
+        "c": "1234567890123456789012",
+    }
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + LINES)
+    assert [item.row for item in read(str(path)) if isinstance(item, Located)] == ROWS
+
+
 def test_a_line_longer_than_a_block_is_one_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     long = {"response": "x" * 3_000_000}
