@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from proofmill.data.errors import InputError
 
@@ -143,6 +142,8 @@ def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:
 
 
 def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
+    import pyarrow.parquet as pq  # slow to import, and most files are JSONL
+
     number = 0
     try:
         with pq.ParquetFile(path) as file:

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError
-from proofmill.flows import recipe_file as recipes
 from proofmill.flows.server import configure
 from proofmill.flows.wording import typed
 
@@ -44,6 +43,7 @@ Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read the first so many rows only.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default one a core.")]
 
+_STREAMING = ("verify", "claims", "dedup", "decontaminate")  # their file is whole or not there
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -65,9 +65,10 @@ def regenerate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
+    from proofmill.flows import recipe_file
     from proofmill.flows.command_regenerate import dry, run
 
-    resolved = recipes.load(recipe, overrides or [])
+    resolved = recipe_file.load(recipe, overrides or [])
     if dry_run:
         dry(resolved, home, limit, out)
     else:
@@ -234,7 +235,8 @@ def main() -> None:
         if stop.code != _INTERRUPTED:
             raise
         again = escape(typed(*sys.argv[1:]))
-        err.print(f"[yellow]Stopped.[/] What is done is kept. To go on, type:\n  {again}", soft_wrap=True)
+        kept = "Nothing was written. To begin again" if sys.argv[1] in _STREAMING else "What is done is kept. To go on"
+        err.print(f"[yellow]Stopped.[/] {kept}, type:\n  {again}", soft_wrap=True)
         sys.exit(1)
     except Exception as error:
         if debug:

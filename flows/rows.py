@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import HUB, Located, Row, Unreadable, apply_map, line_blocks, local_file, parse_line, read
@@ -116,6 +115,8 @@ def columns(source: Source) -> pa.Schema | None:
     """The columns of a Parquet source as rows of its chunks have them; None for other kinds."""
     if source.name.startswith(HUB) or local_file(source.name).suffix != ".parquet":
         return None
+    import pyarrow.parquet as pq  # slow to import, and workers don't need it
+
     try:
         schema: pa.Schema = pq.read_schema(local_file(source.name))
     except (OSError, pa.ArrowException) as error:
