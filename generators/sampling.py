@@ -60,7 +60,7 @@ class SamplePlan:
         """All that decides what a recorded sample is, besides its prompt and index."""
         return {
             "weights": self.model.digest,
-            "model": self.model.name if "/" not in self.model.name else self.model.name.rsplit("/", 1)[-1],
+            "model": self.model.name,
             "chat_template": self.renderer.template_digest,
             "prompt": self.style.identity(),
             "sampling": dict(self.sampling),
