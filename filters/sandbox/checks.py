@@ -36,7 +36,7 @@ class Check:
         """Whether the encoded answer satisfies the assertion; a malformed one satisfies none."""
         try:
             return self._holds(node)
-        except (wire.WireError, ValueError, TypeError, IndexError, OverflowError):
+        except compare.MALFORMED:
             return False
 
     def _holds(self, node: wire.Node) -> bool:

@@ -7,6 +7,7 @@ outlive the tests; the tests are jailed too, since a data set is not trusted wit
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 import types
 from typing import Any
@@ -111,6 +112,9 @@ def _named(line: remote.Wire, name: str) -> Any:
 
 
 def _bind(space: candidate.Space, line: remote.Wire, job: dict[str, Any]) -> None:
+    for name in job["modules"]:
+        if name not in space.names:
+            space.names[name] = importlib.import_module(name)
     for name in job["names"]:
         if name in job["under_test"] or name not in space.names:
             try:
@@ -139,8 +143,8 @@ def _run_function(space: candidate.Space, job: dict[str, Any], score: _Score) ->
             value()
         if isinstance(value, type) and hasattr(value, "failureException"):  # a unittest class
             _run_case(value, score)
-    if not instrument.total and not score.outcome:
-        score.record("all", None)
+    if not score.outcome:  # a loop over an empty answer asserts nothing, and so proves nothing
+        score.record("all", AssertionError("no assertion ran") if instrument.total else None)
 
 
 def _run_case(kind: Any, score: _Score) -> None:
@@ -170,11 +174,19 @@ def examine(channel: link.Link, job: dict[str, Any]) -> None:
     except (remote.CannotSend, _SetupFailed) as error:
         report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
     except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
-        if isinstance(error, ImportError | SyntaxError) and not hasattr(error, "of_solution"):
+        if _is_tests_fault(error):
             report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
         score.record("rest", error)
     report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
     channel.send(link.DONE, report)
+
+
+def _is_tests_fault(error: Exception) -> bool:
+    """A test that can't be compiled or lacks a module; not one that compiles what the solution gave it."""
+    if hasattr(error, "of_solution"):
+        return False
+    own = isinstance(error, SyntaxError) and error.filename in ("<test>", "<tests>")
+    return own or isinstance(error, ImportError)
 
 
 def _classes(space: candidate.Space) -> dict[str, type]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import symtable
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ from proofmill.filters.sandbox import checks
 from proofmill.filters.sandbox.checks import Check
 
 MAX_TEST_CHARS = 1 << 20
+_KNOWN_MODULES = frozenset(
+    {"bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "itertools", "json"}
+    | {"math", "operator", "re", "statistics", "string"}
+)
 
 
 class BadTestError(ValueError):
@@ -32,6 +37,7 @@ class Plan:
         checks: one for every test, where all of them have a literal on one side; else empty.
         names: global names of the tests that setup may not define: bound to stand-ins if it doesn't.
         under_test: names that belong to the solution even where setup or Python define them too.
+        modules: of the standard library, that tests use without importing: never the solution's.
         total: tests counted where they can't all be reached: assertions of the test text included.
     """
 
@@ -40,6 +46,7 @@ class Plan:
     names: frozenset[str]
     under_test: frozenset[str]
     total: int
+    modules: frozenset[str] = frozenset()
 
 
 @functools.lru_cache(maxsize=512)
@@ -54,7 +61,8 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
     try:
         own = _bound_by(setup)
         under_test = frozenset({entry_point} - {""}) or _tested_builtins(tests)
-        trusted = (own | checks.BUILTIN_NAMES) - under_test
+        modules = _modules((*tests, test)) - under_test - own
+        trusted = (own | modules | checks.BUILTIN_NAMES) - under_test
         found: list[Check | None] = [_check(source, trusted) for source in tests]
         if test.strip():
             found += checks.read_function(test, entry_point) or [None]
@@ -65,7 +73,8 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
         total = len(tests) + _assertions(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
-    return Plan(tests, (), (names - checks.BUILTIN_NAMES) | under_test, under_test, total)
+    needed = (names - checks.BUILTIN_NAMES - modules) | under_test
+    return Plan(tests, (), needed, under_test, total, modules & names)
 
 
 def _called(simple: tuple[Check, ...]) -> frozenset[str]:
@@ -115,6 +124,29 @@ def _bound_by(setup: str) -> frozenset[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             bound.add(node.id)
     return frozenset(bound)
+
+
+def _modules(sources: tuple[str, ...]) -> frozenset[str]:
+    """Modules that the sources use without importing them, for no more than what these modules have.
+
+    Data sets rely on the solution's own imports (`math.isclose(f(1), 2.5)`), but a solution's version of
+    `math` would be shown what is expected of it, and could agree to anything.
+    """
+    used: dict[str, set[str]] = {}
+    bare: set[str] = set()
+    for source in sources:
+        roots = set[int]()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used.setdefault(node.value.id, set()).add(node.attr)
+                roots.add(id(node.value))
+            elif isinstance(node, ast.Name) and id(node) not in roots:
+                bare.add(node.id)  # an attribute is walked before the name that it starts from
+    return frozenset(
+        name
+        for name in used.keys() & _KNOWN_MODULES - bare
+        if all(hasattr(importlib.import_module(name), attribute) for attribute in used[name])
+    )
 
 
 def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:

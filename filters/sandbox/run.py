@@ -16,7 +16,8 @@ from proofmill.filters.sandbox.worker import Cell, CellEnded, Exit, Limits
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 EXAM_CPU_S = 20.0  # the tests' own share, on top of the solution's
-_PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?")
+_PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?", re.ASCII)
+MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
 PRINTED_TOLERANCE = 1e-6  # of decimals in a program's output, relative and absolute
 
 
@@ -101,8 +102,13 @@ def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) ->
             why = _load(cell, setup, code) or ""
             if not why:
                 cell.send(link.EVALUATE, wire.dumps([check.source for check in plan.checks]))
+                left = MAX_ANSWERS
                 for check in plan.checks:
-                    answer = _decode(cell.receive()[1])
+                    body = cell.receive()[1]
+                    left -= len(body)
+                    if left < 0:
+                        raise CellEnded
+                    answer = _decode(body)
                     held = "ok" in answer and check.holds(answer["ok"])
                     passed += held
                     why = why or ("" if held else _difference(check.source, answer))
@@ -133,6 +139,7 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
                 job = {
                     "role": "examine", "setup": setup, "tests": plan.tests, "test": test,
                     "entry_point": entry, "names": sorted(plan.names), "under_test": sorted(plan.under_test),
+                    "modules": sorted(plan.modules),
                 }  # fmt: skip
                 exam.send(link.JOB, wire.dumps(job))
                 report = _carry(exam, solution)
@@ -171,9 +178,9 @@ def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count:
             return Outcome(TIMED_OUT, 0, count, "the tests did not end in time", solution.cpu_s)
         return Outcome(FAULT, 0, count, exam.fault or "the tests' process died", solution.cpu_s)
     if report.get("fault"):
-        return Outcome(FAULT, 0, count, str(report["fault"])[:300], solution.cpu_s)
+        return Outcome(FAULT, 0, count, ascii(str(report["fault"])[:300])[1:-1], solution.cpu_s)
     passed, ran = int(report["passed"]), int(report["ran"])
-    reason = str(report.get("why") or "")[:300]
+    reason = ascii(str(report.get("why") or "")[:300])[1:-1]  # the solution's words: no lone surrogates
     total = ran if passed == ran and not reason and not report["gone"] else max(ran, count)
     if report["gone"]:
         return _verdict(solution, min(passed, total - 1), total, reason)
@@ -229,10 +236,15 @@ def same_output(printed: str, wanted: str) -> bool:
     """Whether two outputs agree: white space at line ends and empty lines at the end don't count,
     runs of blanks count as one, and printed decimals may differ by `PRINTED_TOLERANCE`.
     """
-    ours, theirs = ([line.split() for line in text.rstrip().splitlines()] for text in (printed, wanted))
+    ours, theirs = ([line.split() for line in _lines(text)] for text in (printed, wanted))
     return len(ours) == len(theirs) and all(
         len(a) == len(b) and all(map(_same_token, a, b)) for a, b in zip(ours, theirs, strict=True)
     )
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as a terminal has them; `splitlines` would also cut at separators that no line ends with."""
+    return re.split(r"\r\n|\n|\r", text.rstrip())
 
 
 def _same_token(printed: str, wanted: str) -> bool:

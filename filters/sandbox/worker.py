@@ -110,7 +110,8 @@ class Cell:
         try:
             self._channel.settimeout(self._remaining())
             self._channel.sendall(link.frame(kind, body))
-        except OSError:
+        except OSError as error:
+            self._wall_out |= isinstance(error, TimeoutError)
             raise CellEnded from None
 
     def receive(self) -> tuple[bytes, bytes]:
@@ -136,7 +137,8 @@ class Cell:
             try:
                 self._channel.settimeout(self._remaining())
                 part = self._channel.recv(min(size - len(parts), 1 << 20))
-            except OSError:
+            except OSError as error:
+                self._wall_out |= isinstance(error, TimeoutError)
                 raise CellEnded from None
             if not part:
                 raise CellEnded
