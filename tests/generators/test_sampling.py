@@ -303,3 +303,4 @@ def test_what_decides_nothing_is_not_in_the_key() -> None:
     moved = Model("renamed", Path("/somewhere/else/tiny"), "r1", "weights", "mit")
     same = plan(n=9, name="other", domains=("math",), engine={"window": 64}, model=moved)
     assert same.key() == plan().key()
+    assert "somewhere" not in str(same.identity())
