@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import Field, model_validator
+
 from proofmill.filters.constraints import Constraint, ConstraintError, Count, constraint
 from proofmill.filters.text_shape import (
     BULLET,
@@ -25,7 +27,6 @@ from proofmill.filters.text_shape import (
     is_title,
     lines,
 )
-from pydantic import Field, model_validator
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1)]
@@ -116,9 +117,7 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConstraintError(
-            f"constraint needs the package {name}; install it: pip install {name}"
-        ) from error
+        raise ConstraintError(f"constraint needs the package {name}; install it: pip install {name}") from error
 
 
 class _Matching(Constraint):
@@ -260,9 +259,7 @@ class OneOf(Constraint):
 
     def holds(self, text: str) -> bool:
         """Whether it is one of them."""
-        return text.strip(" .!\"'*").casefold() in {
-            choice.strip(" .!\"'*").casefold() for choice in self.choices
-        }
+        return text.strip(" .!\"'*").casefold() in {choice.strip(" .!\"'*").casefold() for choice in self.choices}
 
 
 @constraint("complete")

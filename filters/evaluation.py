@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
+
 from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError
 from proofmill.filters.rationals import MAX_FACTORIAL
 
@@ -113,9 +114,7 @@ def _agree(left: Node, right: Node, point: Mapping[str, Fraction]) -> bool | Non
     return fine is not None and _close(fine[0], fine[1], digits - 10, magnitude)
 
 
-def _values(
-    left: Node, right: Node, point: Mapping[str, Fraction], digits: int
-) -> tuple[Any, Any, int] | None:
+def _values(left: Node, right: Node, point: Mapping[str, Fraction], digits: int) -> tuple[Any, Any, int] | None:
     with mpmath.workdps(digits):
         numeric = _Numeric(point)
         try:

@@ -241,9 +241,7 @@ class _Parser(Tokens):
         if self.peek()[1] in ("(", "{", "["):
             return self._power()
         node = self._power()
-        while (
-            self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1][1:] not in FUNCTIONS
-        ):
+        while self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1][1:] not in FUNCTIONS:
             node = Node("mul", (node, self._power()))
         return node
 

@@ -90,9 +90,7 @@ class Quality:
     evidence: str | None
 
 
-def measure(
-    text: str, *, reasoning: str, final: str, finish_reason: str | None = None, prompt: str = ""
-) -> Quality:
+def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None = None, prompt: str = "") -> Quality:
     """Measure one trace.
 
     Args:

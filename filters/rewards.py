@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
+
 from proofmill.data.errors import RecipeError
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.reasoning import split_think
@@ -44,9 +45,7 @@ _judges: dict[int, Judge] = {}  # by process id: a forked child must not use its
 class RewardFunction(Protocol):
     """What TRL calls: prompts, completions and the data set's columns in, one reward a row out."""
 
-    def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
-    ) -> list[float | None]:
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """One reward a row, None where there is none."""
 
 
@@ -70,9 +69,7 @@ def choice_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns:
     return _domain_rewards("choice", prompts, completions, columns)
 
 
-def instruction_reward(
-    prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
-) -> list[float | None]:
+def instruction_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """Every constraint of `info["constraints"]` holds."""
     return _domain_rewards("instruction", prompts, completions, columns)
 
@@ -101,9 +98,7 @@ def make_combined_reward(
     weights = {"code": programming, "math": mathematics, "logic": logic}
     weights |= {"choice": choice, "instruction": instruction}
 
-    def combined_reward(
-        prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
-    ) -> list[float | None]:
+    def combined_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         domains = columns.get("domain") or columns.get("verifier") or [None] * len(prompts)
         scores = _scores(domains, prompts, completions, columns, think_prefilled)
         rewards = [
@@ -222,9 +217,7 @@ def _scores(
             scores[row] = 0.0
     if any(jobs):
         verdicts = (verdict for verdict, _ in _judge().judge(jobs))
-        scores = [
-            _score(verdict) if job else old for job, old, verdict in zip(jobs, scores, verdicts, strict=True)
-        ]
+        scores = [_score(verdict) if job else old for job, old, verdict in zip(jobs, scores, verdicts, strict=True)]
     return scores
 
 

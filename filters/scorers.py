@@ -32,11 +32,7 @@ Scorer = Callable[[str, Mapping[str, Any]], float]
 
 def _expression(text: str) -> bool:
     """Arithmetic over numbers, one-letter symbols and elementary functions: no attributes, no strings."""
-    if (
-        len(text) > 1000
-        or not re.fullmatch(r"[\w.*/+\-()\s]+", text, re.ASCII)
-        or re.search(r"\.(?!\d)", text)
-    ):
+    if len(text) > 1000 or not re.fullmatch(r"[\w.*/+\-()\s]+", text, re.ASCII) or re.search(r"\.(?!\d)", text):
         return False
     return all(len(name) == 1 or name in _FUNCTIONS for name in _NAME.findall(text))
 

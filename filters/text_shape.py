@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping
 
 WORD = re.compile(r"\w\S*")
 _SENTENCE = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|[。！？]+")
-_ABBREVIATIONS = frozenset(
-    {"mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "vs.", "e.g.", "i.e.", "cf.", "no.", "fig."}
-)
+_ABBREVIATIONS = frozenset({"mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "vs.", "e.g.", "i.e.", "cf.", "no.", "fig."})
 BULLET = re.compile(r"^[ \t]*[-*+•][ \t]+\S", re.MULTILINE)
 NUMBERED = re.compile(r"^[ \t]*(\d{1,6})[.)][ \t]+\S", re.MULTILINE)
 ITEM = re.compile(r"[-*+•][ \t]+\S|\d{1,6}[.)][ \t]+\S")

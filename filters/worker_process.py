@@ -65,9 +65,7 @@ def serve(setup: dict[str, Any]) -> None:
             _answer(function, pipe.recv(), pipe, progress)
 
 
-def _answer(
-    function: Callable[[Any], Any], batch: Sequence[Any], pipe: Connection, progress: mmap.mmap
-) -> None:
+def _answer(function: Callable[[Any], Any], batch: Sequence[Any], pipe: Connection, progress: mmap.mmap) -> None:
     """Send the results of a batch, in parts where it takes long."""
     results: list[Any | Fault] = []
     flushed = time.monotonic()

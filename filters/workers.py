@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
+
 from proofmill.data.errors import VerifierError
 from proofmill.filters.worker_process import OUT_OF_MEMORY, PROGRESS, Fault
 
@@ -201,9 +202,7 @@ class _Worker:
                 remedy="Check that the function can be imported by a fresh interpreter.",
             )
 
-    def run(
-        self, batch: Sequence[Any], results: list[Any | Fault], cpu_seconds: float
-    ) -> tuple[int, Fault] | None:
+    def run(self, batch: Sequence[Any], results: list[Any | Fault], cpu_seconds: float) -> tuple[int, Fault] | None:
         """Append the results of `batch` to `results`, in order.
 
         Returns None when all are there; else the position in `batch` of the item at which the process

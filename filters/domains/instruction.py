@@ -23,9 +23,7 @@ class Instruction:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict, unless a kind is slow or the text very long."""
         raw = problem.info.get("constraints")
-        kinds = (
-            {item.get("kind") for item in raw if isinstance(item, dict)} if isinstance(raw, list) else set()
-        )
+        kinds = {item.get("kind") for item in raw if isinstance(item, dict)} if isinstance(raw, list) else set()
         return None if kinds & _SLOW or len(text) > _QUICK_TEXT else self.verify(problem, text)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
@@ -34,9 +32,7 @@ class Instruction:
         try:
             constraints = parse_constraints(problem.info.get("constraints"))
             if not answer or len(answer) > _MAX_TEXT:
-                return Verdict(
-                    UNPARSED, detail="too_long" if answer else "empty", tests_total=len(constraints)
-                )
+                return Verdict(UNPARSED, detail="too_long" if answer else "empty", tests_total=len(constraints))
             broken = [constraint.kind for constraint in constraints if not constraint.holds(answer)]
         except ConstraintError as error:
             return Verdict(ERROR, detail=str(error))

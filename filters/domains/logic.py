@@ -27,9 +27,7 @@ from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem,
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 _FENCE = re.compile(r"```\w*\n([^`]*)```")
 _WRAPPER = re.compile(r"(?:\\text|\\mathrm|\\textbf)\s*\{([^{}]*)\}")
-_HEDGES = frozenset(
-    {"or", "not", "either", "maybe", "nan", "inf", "infinity"}
-)  # NaN equals 0 for some scorers
+_HEDGES = frozenset({"or", "not", "either", "maybe", "nan", "inf", "infinity"})  # NaN equals 0 for some scorers
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _MAX_ANSWER = 20_000  # characters
@@ -52,11 +50,7 @@ class Logic:
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The scorer's judgement of the answer in `text`; see the module's policy."""
         task, entry = problem.info.get("task"), problem.info.get("entry")
-        if (
-            not isinstance(task, str)
-            or not isinstance(entry, Mapping)
-            or not isinstance(entry.get("answer"), str)
-        ):
+        if not isinstance(task, str) or not isinstance(entry, Mapping) or not isinstance(entry.get("answer"), str):
             return Verdict(ERROR, detail="bad_gold: info needs task and entry with a textual answer")
         if reason := scorers.usable(task):
             return Verdict(ERROR, detail=f"unusable task {task}: {reason}")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from math_verify import parse, verify  # type: ignore[import-untyped]
+
 from proofmill.filters.domains.math import VERIFIER
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.workers import WorkerPool
@@ -42,10 +43,7 @@ _EXPRESSIONS = [
 
 def _integers(count: int, rng: random.Random) -> list[Row]:
     golds = [str(rng.randrange(2000)) for _ in range(max(1, count // 8))]
-    return [
-        (gold, _trace(gold if rng.random() < 0.5 else str(rng.randrange(2000))))
-        for gold in _repeat(golds, count)
-    ]
+    return [(gold, _trace(gold if rng.random() < 0.5 else str(rng.randrange(2000)))) for gold in _repeat(golds, count)]
 
 
 def _fractions(count: int, rng: random.Random) -> list[Row]:
@@ -63,9 +61,7 @@ def _expressions(count: int, rng: random.Random) -> list[Row]:
     rows = []
     for index in range(count):
         gold, right, wrong = _EXPRESSIONS[index // 8 % len(_EXPRESSIONS)]
-        shift = (
-            f"+{index // 80 + 11}" if gold[0] not in "({" and "," not in gold and gold[:2] != r"\{" else ""
-        )
+        shift = f"+{index // 80 + 11}" if gold[0] not in "({" and "," not in gold and gold[:2] != r"\{" else ""
         rows.append((gold + shift, _trace((right if rng.random() < 0.5 else wrong) + shift)))
     return rows
 
@@ -103,9 +99,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     rng = random.Random(0)
     mixed = (
-        _integers(count * 35 // 100, rng)
-        + _fractions(count * 35 // 100, rng)
-        + _expressions(count * 30 // 100, rng)
+        _integers(count * 35 // 100, rng) + _fractions(count * 35 // 100, rng) + _expressions(count * 30 // 100, rng)
     )
     sets = {"integers": _integers(count, rng), "70 % simple": mixed, "no fast path": _expressions(count, rng)}
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from proofmill.filters.domains.choice import VERIFIER
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem
 

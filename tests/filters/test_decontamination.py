@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proofmill.data.errors import InputError, StoreError
 from proofmill.filters import overlap_words
 from proofmill.filters.decontamination import Index, build_index
@@ -22,9 +23,7 @@ GARDEN = (
     "A gardener plants $17$ rows of tulips, each row holding twice as many bulbs as the row before it. "
     "If the first row holds three bulbs, how many bulbs does the gardener plant in all?"
 )
-CIRCLE = (
-    "Let $\\omega$ be a circle with radius 13 with chord AB of length 24; find its distance from the centre."
-)
+CIRCLE = "Let $\\omega$ be a circle with radius 13 with chord AB of length 24; find its distance from the centre."
 FILLER = "We begin with an unrelated sentence about trains that leave two stations at different speeds."
 
 
@@ -138,9 +137,7 @@ def test_what_counting_is(words, expected):
 
 def test_boilerplate_shared_by_items_is_no_evidence(tmp_path):
     phrase = "where m and n are relatively prime positive integers and the answer is the sum"
-    items = [
-        ("b", str(n), f"{word} {word} {phrase} {word}") for n, word in enumerate(("oak", "elm", "ash", "fir"))
-    ]
+    items = [("b", str(n), f"{word} {word} {phrase} {word}") for n, word in enumerate(("oak", "elm", "ash", "fir"))]
     template = "Solve the following problem with care and give only the final number at the end"
     items += [("t", str(n), f"{template}: {GARDEN.replace('tulips', str(n))}") for n in range(5)]
     index = build_index(items, tmp_path / "overlap")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from proofmill.filters.constraints import KINDS, parse_constraints
 from proofmill.filters.domains.instruction import VERIFIER
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict

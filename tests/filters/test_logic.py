@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import reasoning_gym
+
 from proofmill.filters import scorers
 from proofmill.filters.domains.logic import VERIFIER
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem
@@ -85,10 +86,7 @@ def test_golds_are_never_executed(task: str, tmp_path: Any) -> None:
     entry: dict[str, Any] = {**posed.info["entry"], "answer": CODE.format(path=path)}
     entry["metadata"] = {**entry["metadata"], "integrand": CODE.format(path=path)}
     hostile = Problem("logic", "q", None, {"task": task, "entry": entry})
-    assert (
-        VERIFIER.verify(hostile, tagged("['1', '2']" if task == "number_sorting" else "x**2")).verdict
-        != CORRECT
-    )
+    assert VERIFIER.verify(hostile, tagged("['1', '2']" if task == "number_sorting" else "x**2")).verdict != CORRECT
     assert not path.exists()
 
 
@@ -132,9 +130,7 @@ def test_policy(task: str, entry: dict[str, Any], text: str, verdict: str) -> No
     assert VERIFIER.verify(posed, text).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    "info", [{}, {"task": "syllogism"}, {"task": "syllogism", "entry": {"answer": None}}]
-)
+@pytest.mark.parametrize("info", [{}, {"task": "syllogism"}, {"task": "syllogism", "entry": {"answer": None}}])
 def test_bad_gold_is_an_error(info: dict[str, Any]) -> None:
     verdict = VERIFIER.verify(Problem("logic", "q", "Yes", info), tagged("Yes"))
     assert verdict.verdict == ERROR
@@ -143,8 +139,6 @@ def test_bad_gold_is_an_error(info: dict[str, Any]) -> None:
 
 def test_a_scorer_that_raises_is_an_error() -> None:
     broken = {"question": "q", "answer": "8 × 2", "metadata": {}}  # puzzles of this task have metadata
-    verdict = VERIFIER.verify(
-        Problem("logic", "q", None, {"task": "mini_sudoku", "entry": broken}), tagged("1")
-    )
+    verdict = VERIFIER.verify(Problem("logic", "q", None, {"task": "mini_sudoku", "entry": broken}), tagged("1"))
     assert verdict.verdict == ERROR
     assert "mini_sudoku" in (verdict.detail or "")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proofmill.filters.answers import find
 from proofmill.filters.domains.math import VERIFIER
 from proofmill.filters.equivalence import canonical, equivalent
@@ -264,9 +265,7 @@ def test_different_answers_in_both_directions(a: str, b: str) -> None:
         ("50", "50", CORRECT),
     ],
 )
-def test_a_question_for_a_percentage_decides_what_a_bare_number_means(
-    gold: str, answer: str, verdict: str
-) -> None:
+def test_a_question_for_a_percentage_decides_what_a_bare_number_means(gold: str, answer: str, verdict: str) -> None:
     assert _judge(gold, answer, "What percent of the eggs are brown?") == verdict
 
 
@@ -434,9 +433,7 @@ _BOMBS = {
 }
 
 
-def test_bombs_cost_a_bounded_time_and_the_pool_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bombs_cost_a_bounded_time_and_the_pool_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bomb_judge.py").write_text(
         "from proofmill.filters.domains.math import VERIFIER\n"
         "from proofmill.filters.verdicts import Problem\n"
@@ -464,9 +461,7 @@ def test_extraction_is_linear_in_hostile_text(text: str) -> None:
     assert VERIFIER.verify(Problem("math", "", r"\sqrt{2}"), text).verdict in (UNPARSED, WRONG, TIMEOUT)
 
 
-@pytest.mark.skipif(
-    not _TRACES.exists(), reason="needs the shared data set of GSM8K traces beside the project"
-)
+@pytest.mark.skipif(not _TRACES.exists(), reason="needs the shared data set of GSM8K traces beside the project")
 @pytest.mark.parametrize("marks", [True, False], ids=["with calculator marks", "without"])
 def test_verdicts_agree_with_the_labels_of_real_traces(marks: bool) -> None:
     disagreements = []

@@ -4,6 +4,7 @@ import pytest
 from datasketch import LeanMinHash, MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proofmill.data.errors import RecipeError
 from proofmill.filters import minhash, windows
 from proofmill.filters.arrow_arrays import to_numpy
@@ -92,9 +93,7 @@ def test_signature_works_in_datasketchs_index():
         " ".join(f"w{i}" for i in range(1, 101)),
         "something else",
     ]
-    first, second, third = (
-        LeanMinHash(scheme="affine32", seed=1, hashvalues=row) for row in signature_matrix(texts)
-    )
+    first, second, third = (LeanMinHash(scheme="affine32", seed=1, hashvalues=row) for row in signature_matrix(texts))
     index = MinHashLSH(threshold=0.8, num_perm=128)
     index.insert("first", first)
     assert index.query(second) == ["first"]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proofmill.data.errors import InputError
 from proofmill.filters import band_join, signature_rows
 from proofmill.filters.minhash import DedupOptions, shingle_bytes, signatures
@@ -42,9 +43,7 @@ def corpus(seed: int, families: int, problems: int = 7) -> list[dict]:
     texts = []
     for _ in range(families):
         base = base_text(rng, rng.choice((3, 30, 100)))
-        texts += [base] + [
-            edited(base, rng.choice((0, 0, 1, 2, 3)), rng) for _ in range(rng.choice((0, 1, 6)))
-        ]
+        texts += [base] + [edited(base, rng.choice((0, 0, 1, 2, 3)), rng) for _ in range(rng.choice((0, 1, 6)))]
     return [
         {
             "id": f"row-{number}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from proofmill.filters.reasoning import split_think
 
 CASES = [
@@ -28,9 +29,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("response", "reasoning", "rest", "closed"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
-)
+@pytest.mark.parametrize(("response", "reasoning", "rest", "closed"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_split(response: str, reasoning: str, rest: str, closed: bool) -> None:
     think = split_think(response)
     assert (think.reasoning, think.rest, think.closed) == (reasoning, rest, closed)

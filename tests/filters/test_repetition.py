@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from proofmill.filters.loops import tail_loop
 from proofmill.filters.repetition import LIMITS, Quality, duplication, measure, measure_many
 
@@ -33,9 +34,7 @@ TABLE = "The grid becomes:\n" + "\n".join("0 1 0 1 0 1 0 1" for _ in range(12))
 LATEX = "We solve it line by line.\n" + "\n".join(
     f"\\begin{{aligned}}\nx_{{{n}}} &= {n} + 1 \\\\\ny_{{{n}}} &= 2\n\\end{{aligned}}" for n in range(30)
 )
-LIST = "\n".join(
-    f"Step {n}: we add {n * n + 3} to the sum and get {n * 7 + n * n} as the new sum." for n in range(9)
-)
+LIST = "\n".join(f"Step {n}: we add {n * n + 3} to the sum and get {n * 7 + n * n} as the new sum." for n in range(9))
 MARKDOWN = "| n | square |\n|---|---|\n" + "\n".join(f"| {n} | {n * n} |" for n in range(60))
 SOUND = {
     "prose": PROSE,
@@ -139,8 +138,7 @@ def test_shares_by_hand() -> None:
         (PROSE + "\n但是我们需要检查\n" + PROSE, PROSE, "stop", "script_switch"),
         (PROSE + "\nПоэтому ответ равен шести\n" + PROSE, PROSE, "stop", "script_switch"),
         (
-            PROSE
-            + "\nEntonces tenemos que sumar los dos valores para cada una de las partes, pero con cuidado.",
+            PROSE + "\nEntonces tenemos que sumar los dos valores para cada una de las partes, pero con cuidado.",
             PROSE,
             "stop",
             "script_switch",
@@ -204,15 +202,11 @@ def test_hostile_text_is_measured_at_once(unit: str) -> None:
 def test_any_text_is_measured(text: str) -> None:
     quality = judge(text, finish_reason=None)
     assert 0 <= quality.repetition <= 1
-    assert (quality.reason is None) == (
-        quality.evidence is None and not (quality.truncated or quality.unclosed)
-    )
+    assert (quality.reason is None) == (quality.evidence is None and not (quality.truncated or quality.unclosed))
 
 
 def test_many() -> None:
-    rows = [
-        {"text": text, "reasoning": text, "final": "", "finish_reason": "stop"} for text in SOUND.values()
-    ]
+    rows = [{"text": text, "reasoning": text, "final": "", "finish_reason": "stop"} for text in SOUND.values()]
     assert list(measure_many(rows)) == [judge(text) for text in SOUND.values()]
 
 

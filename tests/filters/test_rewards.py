@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from proofmill.filters import rewards
 from proofmill.filters.rewards import (
     choice_reward,
@@ -31,9 +32,7 @@ from proofmill.filters.rewards import (
 OPTIONS = json.dumps({"options": ["London", "Paris"]})
 SHORT = json.dumps({"constraints": [{"kind": "length", "max": 3}]})
 LOGIC = json.dumps({"task": "syllogism", "entry": {"question": "q", "answer": "Yes", "metadata": {}}})
-FAULTY = json.dumps(
-    {"task": "game_of_life_halting", "entry": {"question": "q", "answer": "True", "metadata": {}}}
-)
+FAULTY = json.dumps({"task": "game_of_life_halting", "entry": {"question": "q", "answer": "True", "metadata": {}}})
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3"]})
 ROWS: list[tuple[str, str | None, str, str, float | None]] = [
     ("math", "4", "{}", "The answer is \\boxed{4}.", 1.0),
@@ -142,9 +141,7 @@ def test_long2short_sums_to_zero_and_leaves_the_wrong_alone(
 def test_mgpo_weight() -> None:
     assert mgpo_weight(0.5, 3.0) == 1.0
     assert mgpo_weight(0.0, 1.0) == mgpo_weight(1.0, 1.0) == pytest.approx(0.5)
-    assert mgpo_weight(0.25, 2.0) == pytest.approx(
-        math.exp(-2 * (0.25 * math.log(0.5) + 0.75 * math.log(1.5)))
-    )
+    assert mgpo_weight(0.25, 2.0) == pytest.approx(math.exp(-2 * (0.25 * math.log(0.5) + 0.75 * math.log(1.5))))
     assert mgpo_weight(0.9, 0.0) == 1.0
     with pytest.raises(ValueError, match="accuracy"):
         mgpo_weight(1.5, 1.0)

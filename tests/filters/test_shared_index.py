@@ -8,6 +8,7 @@ import time
 
 import pytest
 from datasketch import MinHash, MinHashLSH
+
 from proofmill.data.errors import InputError, UsageError
 from proofmill.filters.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
 from proofmill.filters.shared_index import SharedIndex

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from proofmill.data.errors import VerifierError
 from proofmill.filters.workers import Fault, WorkerPool
 
