@@ -24,11 +24,8 @@ def command(home: Path, *arguments: str) -> list[str]:
 
 
 def engines() -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "proofmill.generators.vllm_worker" in (process.info["cmdline"] or []):
-            found.append(process)
-    return found
+    module = "proofmill.generators.vllm_worker"
+    return [process for process in psutil.process_iter(["cmdline"]) if module in (process.info["cmdline"] or [])]
 
 
 def recorded(home: Path) -> int:
