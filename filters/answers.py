@@ -20,6 +20,7 @@ import re
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from proofmill.filters.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
 from proofmill.filters.notation import clean
 
 _TAIL = 4_000  # characters from the end within which an unmarked answer may stand
@@ -44,16 +45,16 @@ class Found:
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[\d-])")
 _SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
-_HASHES = re.compile(r"^[ \t>*]{0,8}####[ \t]*([^\n]{1,2000})$", re.MULTILINE)
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOXED_NUMBER = re.compile(r"-?[\d.,]*\d")
+_HASHES = re.compile(r"^[ \t>*]{0,8}####([^\n]{1,2000})$", re.MULTILINE)
 _ANSWER_IS = re.compile(
     r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
     r"|\b(?:final|correct|the|my|our) answers?(?:[ \t]{1,3}(?:to|for|of)\b[^\n.:=]{1,80}?)?[ \t*]{0,4}"
     r"(?:\bis\b|\bare\b|\bmust be\b|\bwould be\b|\bwill be\b|(?<=answer):)[ \t*]{0,4}:?[ \t*]{0,4}",
     re.IGNORECASE,
 )
-_ANSWER_LINE = re.compile(
-    r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}:[ \t*]{0,4}", re.MULTILINE
-)
+_ANSWER_LINE = re.compile(r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}:[ \t*]{0,4}", re.MULTILINE)
 _JOINT = re.compile(r"[\s$.,;&]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$.,;&]*\Z")
 _STATEMENT_END = re.compile(
     r"\n|(?<=[\w)}%$*\]])[.!](?=\s|\Z)|[ ,](?:because|since|as there|so that|which|where|when|given that)\b"
@@ -63,7 +64,7 @@ _LEAD = re.compile(
     r"|equal to|found to be|going to be|clearly|actually|obviously)\b[ ,:]*)+",
     re.IGNORECASE,
 )
-_PROSE = re.compile(r"[A-Za-z]{2,}[^\d\n]*\d")
+_PROSE = re.compile(r"[A-Za-z]{2}[^\d\n]*\d")
 _MATHEMATICAL = re.compile(r"[\d\\$]")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _NUMBER = re.compile(r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
@@ -75,11 +76,13 @@ _ENDING = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
 _NEGATION = re.compile(
-    r"\bnot\b|n't\b|\bcannot\b|\bunknown\b|\bunclear\b|\bor\b|\bmaybe\b|\bperhaps\b|\bbetween\b",
+    r"\bnot\b|n't\b|\bcannot\b|\bunknown\b|\bunclear\b|\bor\b|\bmaybe\b|\bperhaps\b|\bbetween\b"
+    r"|\b(?:more|less|greater|fewer|larger|smaller|higher|lower) than (?=\W{0,3}\d)"  # "7, less than 9": which?
+    r"|\bat (?:least|most)\b|\bup to\b|\bexcept\b|\bother than\b|\bbut (?=\W{0,3}\d)",
     re.IGNORECASE,
 )
 _HEADING = re.compile(
-    r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s*#?\s*\d",
+    r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",
     re.IGNORECASE,
 )
 _BARE = re.compile(
@@ -114,7 +117,8 @@ def _boxed(text: str) -> Found | None:
         joined.insert(0, box)
     kept = _distinct([_inside(text, box) for box in joined])
     others = _distinct([_inside(text, box) for box in boxes[: -len(joined)]])
-    if any(_same_text(other, ", ".join(kept)) is False and other not in kept for other in others):
+    whole = _plain(", ".join(kept))
+    if any(other not in kept and _plain(other) != whole for other in others):
         return Found("", "several_boxes")
     if not kept:
         return Found("", "empty_box")
@@ -124,23 +128,31 @@ def _boxed(text: str) -> Found | None:
 def _boxes(text: str) -> list[tuple[int, int]]:
     """(start, end) of the outermost boxes; end −1 where the last one is never closed."""
     boxes: list[tuple[int, int]] = []
-    for match in list(_BOX.finditer(text))[-_MAX_STATEMENTS:]:
+    found = list(_BOX.finditer(text))[-_MAX_STATEMENTS:]
+    closings = _closings(text, found[0].end()) if found else {}
+    for match in found:
         if boxes and match.start() < boxes[-1][1]:
             continue
-        boxes.append((match.start(), _box_end(text, match.end())))
+        braced = text[match.end()] == "{"
+        boxes.append((match.start(), closings.get(match.end(), -1) if braced else _bare_end(text, match.end())))
     return boxes
 
 
-def _box_end(text: str, opening: int) -> int:
-    if text[opening] != "{":
-        number = re.compile(r"-?[\d.,]*\d").match(text, opening)
-        return number.end() if number else -1
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, opening):
-        depth += (match[0] == "{") - (match[0] == "}")
-        if not depth:
-            return match.end()
-    return -1
+def _bare_end(text: str, start: int) -> int:
+    number = _BOXED_NUMBER.match(text, start)
+    return number.end() if number else -1
+
+
+def _closings(text: str, start: int) -> dict[int, int]:
+    """Where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
+    opened: list[int] = []
+    closings: dict[int, int] = {}
+    for match in _BRACE.finditer(text, start):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closings[opened.pop()] = match.end()
+    return closings
 
 
 def _inside(text: str, box: tuple[int, int]) -> str:
@@ -152,17 +164,16 @@ def _inside(text: str, box: tuple[int, int]) -> str:
 
 
 def _distinct(texts: list[str]) -> list[str]:
-    kept: list[str] = []
+    kept: dict[str, str] = {}
     for text in texts:
-        if text and not any(_same_text(text, other) for other in kept):
-            kept.append(text)
-    return kept
+        if text:
+            kept.setdefault(_plain(text), text)
+    return list(kept.values())
 
 
-def _same_text(a: str, b: str) -> bool:
-    if a == b:
-        return True
-    return max(len(a), len(b)) <= _MAX_STATEMENT and clean(a).replace(" ", "") == clean(b).replace(" ", "")
+def _plain(text: str) -> str:
+    """What two statements of the same text share; a long one is itself."""
+    return _NEEDLESS_SPACE.sub("", clean(text)) if len(text) <= _MAX_STATEMENT else text
 
 
 def _hashes(text: str) -> Found | None:
@@ -181,9 +192,7 @@ def _answer_is(text: str) -> Found | None:
         if value and not nested:  # of "Answer: the answer is 7" the inner one states it
             statements.append((value, mark.start()))
     # Words before the last statement ("the answer is an integer") describe, they do not compete.
-    return _agreed(
-        [item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is"
-    )
+    return _agreed([item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is")
 
 
 def _statement(text: str, start: int) -> str:
@@ -228,9 +237,7 @@ def _bold(text: str) -> Found | None:
     answers = _distinct([span for span in spans if _is_bare(span.strip(" .:")) and not _HEADING.match(span)])
     if not answers:
         return None
-    return (
-        Found(answers[0].strip(" .:"), "bold", start) if len(answers) == 1 else Found("", "several_answers")
-    )
+    return Found(answers[0].strip(" .:"), "bold", start) if len(answers) == 1 else Found("", "several_answers")
 
 
 def _final_line(text: str) -> Found:

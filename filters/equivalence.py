@@ -21,12 +21,14 @@ from proofmill.filters import evaluation
 from proofmill.filters.expressions import Node, NotCoveredError, TooCostlyError
 from proofmill.filters.grammar import parse
 from proofmill.filters.mathverify import library_equal, library_parse
-from proofmill.filters.quantities import based_value, colon_form, split_percent, split_unit
-from proofmill.filters.rationals import decimal_places, rational, terminates
+from proofmill.filters.notation import NEEDLESS_SPACE
+from proofmill.filters.quantities import based_value, colon_form, scaled, split_percent, split_unit
+from proofmill.filters.rationals import MAX_BITS, decimal_places, is_rounded, rational
 from proofmill.filters.structures import Shape, UnreadableError, shape
 from proofmill.filters.units import Unit
 
 _MAX_MATCHED = 24  # items of collections whose order must be found
+_MAX_KEY_BITS = 10_000  # Python writes no more than 4300 decimal digits, and slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Context:
     """How the question asks: what a bare number means, and whether rounded decimals may pass."""
 
     percent: bool = False
+    scale: bool = False
     rounding: bool = False
 
 
@@ -60,13 +63,13 @@ def canonical(answer: str) -> str | None:
         return None
 
 
-def is_rational(answer: Shape) -> bool:
+def is_rational(answer: Shape, max_bits: int = MAX_BITS) -> bool:
     """Whether the answer is one number with an exact rational value, with or without a unit.
 
     Raises:
         TooCostlyError: the number is too big to judge.
     """
-    return answer.kind == "value" and _rational(_value(answer.text).text) is not None
+    return answer.kind == "value" and _rational(_value(answer.text).text, max_bits) is not None
 
 
 def readable(answer: Shape) -> bool:
@@ -163,10 +166,10 @@ class _Value:
 
 
 @lru_cache(maxsize=16_384)
-def _value(text: str) -> _Value:
+def _value(text: str, *, scale_is_unit: bool = False) -> _Value:
     if _base_value(text) is not None:
         return _Value(text, None, False)
-    bare, percent = split_percent(text)
+    bare, percent = split_percent(text if scale_is_unit else scaled(text))
     bare, unit = split_unit(bare)
     return _Value(bare, unit, percent)
 
@@ -176,7 +179,14 @@ def _same_value(a: str, b: str, context: Context) -> bool:
         return True
     if ":" in a or ":" in b:
         return _same_colon(a, b)
-    left, right = _in_radians(_value(a), b), _in_radians(_value(b), a)
+    if _same_quantity(_in_radians(_value(a), b), _in_radians(_value(b), a), context):
+        return True
+    if not context.scale:
+        return False
+    return _same_quantity(_value(a, scale_is_unit=True), _value(b, scale_is_unit=True), context)
+
+
+def _same_quantity(left: _Value, right: _Value, context: Context) -> bool:
     scale = Fraction(1)
     if left.unit is not None and right.unit is not None:
         if not left.unit.agrees(right.unit):
@@ -195,7 +205,7 @@ def _in_radians(value: _Value, other: str) -> _Value:
 
 
 def _squeezed(text: str) -> str:
-    return text.replace(" ", "")
+    return NEEDLESS_SPACE.sub("", text)
 
 
 def _same_colon(a: str, b: str) -> bool:
@@ -216,7 +226,7 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
     """Whether a · scale = b."""
     x, y = _rational(a), _rational(b)
     if x is not None and y is not None:
-        return x * scale == y or (context.rounding and scale == 1 and _rounded(a, x, b, y))
+        return x * scale == y or (context.rounding and scale == 1 and is_rounded(a, x, b, y))
     if "\\infty" in a or "\\infty" in b:
         return _squeezed(a).lstrip("+") == _squeezed(b).lstrip("+")
     try:
@@ -228,26 +238,17 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
         return scale == 1 and library_equal(a, b)
 
 
-def _rational(text: str) -> Fraction | None:
+def _rational(text: str, max_bits: int = MAX_BITS) -> Fraction | None:
     if (based := _base_value(text)) is not None:
         return Fraction(based)
     try:
-        return rational(parse(text))
+        return rational(parse(text), max_bits)
     except NotCoveredError:
         return None
 
 
 def _base_value(text: str) -> int | None:
     return based_value(text) if "_" in text or "base" in text else None
-
-
-def _rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
-    """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
-    for text, decimal, exact in ((a, x, y), (b, y, x)):
-        places = decimal_places(text)
-        if places and not terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
-            return True
-    return False
 
 
 def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
@@ -292,4 +293,6 @@ def _value_key(text: str) -> str | None:
     if "\\infty" in text:
         return _squeezed(text).lstrip("+")
     number = _rational(value.text)
-    return None if number is None else str(number / 100 if value.percent else number)
+    if number is None or max(number.numerator.bit_length(), number.denominator.bit_length()) > _MAX_KEY_BITS:
+        return None
+    return str(number / 100 if value.percent else number)

@@ -54,6 +54,8 @@ _SHORT_FRACTION = re.compile(r"\\frac ?(\d) ?(\d)")
 _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
 _THOUSANDS_BRACE = re.compile(r"\{\s*,\s*\}")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
+NEEDLESS_SPACE = re.compile(r"(?<!\d) +| +(?!\d)")
+"""Spaces that no meaning hangs on; between two digits one parts two numbers."""
 _WRAPPERS = (
     ("$$", "$$"),
     ("$", "$"),

@@ -62,7 +62,7 @@ class Tokens:
     def _in_base(self, digits: str) -> int:
         """The value of decimal-looking digits whose subscript states their base."""
         name = self.subscript()
-        base = _BASES.get(name) or (int(name) if name.isdigit() and len(name) < 3 else 0)
+        base = _BASES.get(name) or (int(name) if name.isdecimal() and len(name) < 3 else 0)
         if not 2 <= base <= 36 or not digits.isdigit():
             raise NotCoveredError("base")
         try:

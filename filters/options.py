@@ -13,6 +13,7 @@ _MARKUP = re.compile(r"[$*`]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
 _NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
 _ENDS = " .,:;!?\"'"
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
+_DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
 _NUMBER = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 _OPERATORS = "=<>+*/^"
 _SHORT = 4  # characters of "(b)." - in anything longer, a lower-case letter is a word
@@ -56,7 +57,8 @@ class Options:
     @functools.cached_property
     def _next_label(self) -> re.Pattern[str]:
         names = "|".join(re.escape(label.lower()) for label in self.labels)
-        joint = r"\s?(?:,|;|/|&|\+|and\b|or\b|\s)\s?(?:and\s|or\s)?(?:option\s)?[(\[]?"
+        joint = r"\s?(?:,|;|/|&|\+|[-–—]|and\b|or\b|but\b|unless\b|\s)\s?(?:(?:and|or|maybe|perhaps|also)\s){0,2}"
+        joint += r"(?:option\s)?[(\[]?"
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
 
     def gold(self, answer: str | None) -> str | None:
@@ -87,7 +89,10 @@ class Options:
         if match is None:
             return self._read_text(normalise(plain), whole)
         closed = plain[match.end() - 1] in ").:]"
-        return self._read_label(match[1], closed, normalise(plain[match.end() :]), whole)
+        rest = normalise(plain[match.end() :])
+        if _DENIED.match(rest) or (rest and plain.startswith("?", match.end())):
+            return Reading(())
+        return self._read_label(match[1], closed, rest, whole)
 
     def _read_label(self, label: str, closed: bool, rest: str, whole: bool) -> Reading:
         """The reading of a label, `closed` by a bracket, dot or colon, with `rest` behind it."""

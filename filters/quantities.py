@@ -8,6 +8,7 @@ Policy:
   0.5%. So within one question the relation is transitive.
 - `12:30` is a pair of numbers: equal to the same clock time and to the same ratio (6:8 = 3:4 = 3/4), never
   to 12; with a leading zero in its minutes, or am or pm, it is a time only.
+- `5 million` and `2 dozen` are products, 5000000 and 24; where the question names such a scale, also 5 and 2.
 - `101_2` is a value, 5; it differs from 101.
 """
 
@@ -29,7 +30,13 @@ _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 _CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
 
 
-_NOT_UNITS = (FUNCTIONS | {"sqrt", "pi", "mod", "max", "det", "gcd", "lcm"}) - {"sec"}
+_NOT_UNITS = (
+    FUNCTIONS
+    | {"sqrt", "pi", "mod", "modulo", "max", "det", "gcd", "lcm", "factorial", "remainder"}
+    | {"not", "nor", "or", "maybe", "perhaps", "wrong", "incorrect"}
+) - {"sec"}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 
 
 def plain_text(text: str) -> str:
@@ -44,6 +51,16 @@ def split_percent(text: str) -> tuple[str, bool]:
         return text, False
     whole = plain_text(text)
     return whole[: len(whole) - len(match[0])].strip(), True
+
+
+def scaled(text: str) -> str:
+    """The text with a number and its scale (`5 million`, `2 dozen`) as one product, so that it is no unit."""
+    plain = plain_text(text)
+    return _SCALED.sub(_product, plain) if _SCALED.search(plain) else text
+
+
+def _product(match: re.Match[str]) -> str:
+    return f"{match[1]}*{_SCALES[match[2].lower()]}"
 
 
 @lru_cache(maxsize=8192)
@@ -74,9 +91,7 @@ def _unit_start(pieces: list[str]) -> int | None:
         ):
             start = index
         elif not (
-            piece.isspace()
-            or piece in "^{}/-*.\\circ\\cdot"
-            or (piece.isdigit() and pieces[index - 1] in "^{-")
+            piece.isspace() or piece in "^{}/-*.\\circ\\cdot" or (piece.isdigit() and pieces[index - 1] in "^{-")
         ) or (piece.isdigit() and len(piece) > 1):
             break
     if start is None or not "".join(pieces[:start]).strip():
@@ -110,7 +125,7 @@ def based_value(text: str) -> int | None:
     match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_"))
     if match is None:
         return None
-    base = _BASE_NAMES.get(match[2].lower()) or (int(match[2]) if match[2].isdigit() else 0)
+    base = _BASE_NAMES.get(match[2].lower()) or (int(match[2]) if match[2].isdecimal() else 0)
     try:
         return int(match[1], base) if 2 <= base <= 36 else None
     except ValueError:  # a digit that the base does not have

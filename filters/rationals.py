@@ -9,33 +9,45 @@ from fractions import Fraction
 
 from proofmill.filters.expressions import Node, TooCostlyError
 
-_MAX_BITS = 400_000  # of a numerator or denominator
+MAX_BITS = 400_000  # of a numerator or denominator
+_MAX_ROOT_BITS = 20_000  # of what a root other than the square one is taken of, which is done by trial
 MAX_FACTORIAL = 3_000
+_MAX_FIVES_BITS = 20_000
 _DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 _ROUNDED_DIGITS = 6  # significant digits by which a decimal may stand for what it rounds
 
 
-def rational(node: Node) -> Fraction | None:
+def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
     """The exact value, or None where it is irrational, infinite, undefined or has letters.
+
+    Args:
+        node: the expression.
+        max_bits: of the numerator and denominator of every value in it.
 
     Raises:
         TooCostlyError: the value has too many digits.
     """
     rule = _RATIONAL.get(node.op)
     if isinstance(node.value, Fraction):
-        return node.value
+        return _bounded(node.value, max_bits)
     if rule is None:
         return None
     values: list[Fraction] = []
     for argument in node.args:
-        value = rational(argument)
+        value = rational(argument, max_bits)
         if value is None:
             return None
         values.append(value)
+    if node.op == "pow":
+        _check_power(values[0], values[1], max_bits)
     result = rule(*values)
-    if result is not None and max(_bits(result)) > _MAX_BITS:
+    return None if result is None else _bounded(result, max_bits)
+
+
+def _bounded(value: Fraction, max_bits: int) -> Fraction:
+    if max(_bits(value)) > max_bits:
         raise TooCostlyError("too many digits")
-    return result
+    return value
 
 
 def _bits(value: Fraction) -> tuple[int, int]:
@@ -46,13 +58,16 @@ def _divide(upper: Fraction, lower: Fraction) -> Fraction | None:
     return upper / lower if lower else None
 
 
+def _check_power(base: Fraction, exponent: Fraction, max_bits: int) -> None:
+    if base not in (0, 1, -1) and abs(exponent.numerator) * max(_bits(base)) > max_bits:
+        raise TooCostlyError("too big a power")
+
+
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
     if base == 0 and exponent <= 0:
         return None
     if exponent.denominator != 1:
         return _root(_power(base, Fraction(exponent.numerator)), Fraction(exponent.denominator), real=False)
-    if base not in (0, 1, -1) and abs(exponent) * max(_bits(base)) > _MAX_BITS:
-        raise TooCostlyError("too big a power")
     return base ** (exponent.numerator % 2 if base in (1, -1) else exponent.numerator)
 
 
@@ -71,6 +86,8 @@ def _integer_root(value: int, degree: int) -> int | None:
     if degree == 2:
         root = math.isqrt(value)
         return root if root * root == value else None
+    if value.bit_length() > _MAX_ROOT_BITS:
+        raise TooCostlyError("too big a root")
     low, high = 0, 1 << (value.bit_length() // degree + 1)
     while low < high:
         middle = (low + high + 1) // 2
@@ -110,9 +127,11 @@ _RATIONAL: Mapping[str, Callable[..., Fraction | None]] = {
 def terminates(value: Fraction) -> bool:
     """Whether a finite decimal states the value exactly."""
     denominator = value.denominator
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
+    denominator >>= (denominator & -denominator).bit_length() - 1
+    if denominator.bit_length() > _MAX_FIVES_BITS:
+        return True  # no decimal that someone writes stands for it, exactly or rounded
+    while denominator % 5 == 0:
+        denominator //= 5
     return denominator == 1
 
 
@@ -121,3 +140,12 @@ def decimal_places(text: str) -> int:
     match = _DECIMAL.match(text)
     digits = text.lstrip("-0.").replace(".", "") if match else ""
     return len(match[1]) if match and len(digits) >= _ROUNDED_DIGITS else 0
+
+
+def is_rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
+    """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
+    for text, decimal, exact in ((a, x, y), (b, y, x)):
+        places = decimal_places(text)
+        if places and not terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
+            return True
+    return False

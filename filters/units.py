@@ -131,9 +131,7 @@ def read_unit(tokens: tuple[str, ...]) -> Unit:
             dimensions["degree"] = 1
         elif word[0].isalpha():
             exponent, index = _unit_exponent(words, index)
-            known = known_unit(word) or (
-                {"C": (ONE, (("celsius", 1),)), "F": (ONE, (("fahrenheit", 1),))}.get(word)
-            )
+            known = known_unit(word) or ({"C": (ONE, (("celsius", 1),)), "F": (ONE, (("fahrenheit", 1),))}.get(word))
             if known is None:
                 labels |= {singular(word.lower())} - _FILLERS
             else:
@@ -153,8 +151,8 @@ def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
     if words[index : index + 1] != ["^"]:
         return 1, index
     text = ""
-    while index < len(words) and (words[index] in "^{}-" or words[index].isdigit()):
+    while index < len(words) and (words[index] in "^{}-" or words[index].isdecimal()):
         text += words[index]
         index += 1
     digits = text.strip("^{}")
-    return (int(digits) if digits.lstrip("-").isdigit() else 1), index
+    return (int(digits) if digits.lstrip("-").isdecimal() else 1), index

@@ -12,7 +12,9 @@ _ADVERB = re.compile(
     r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
     re.IGNORECASE,
 )
-_GLOSS = re.compile(r"(?<=[\d}%$])\s?\([A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z")  # 12 (twelve)
+_GLOSS = re.compile(
+    r"(?<=[\d}%$])\s?\((?!(?:or|not|wrong|incorrect|maybe)\b)[A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z"
+)  # 12 (twelve)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
 _MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
 

@@ -21,6 +21,8 @@ from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG,
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
+_QUICK_BITS = 4_000  # of every number in it
+_NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 _ASKS_PERCENT = re.compile(r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)", re.IGNORECASE)  # no number before it
 
 
@@ -58,7 +60,7 @@ class MathVerifier:
             return None
         try:
             stated = shape(found.text)
-            if stated.kind in ("value", "relation") and not is_rational(stated):
+            if stated.kind in ("value", "relation") and not is_rational(stated, _QUICK_BITS):
                 return None
         except (UnreadableError, TooCostlyError):
             return None
@@ -85,12 +87,17 @@ def _verdict(equal: bool, found: answers.Found) -> Verdict:
 
 
 def _context(problem: Problem) -> Context:
-    return Context(percent=_asks_percent(problem.prompt), rounding=True)
+    return Context(_asks_percent(problem.prompt), _names_scale(problem.prompt), rounding=True)
 
 
 @lru_cache(maxsize=4096)
 def _asks_percent(prompt: str) -> bool:
     return _ASKS_PERCENT.search(prompt[-1000:]) is not None
+
+
+@lru_cache(maxsize=4096)
+def _names_scale(prompt: str) -> bool:
+    return _NAMES_SCALE.search(prompt[-1000:]) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -54,10 +54,10 @@ class Wire:
         if "gone" in answer:
             raise SolutionGone
         if "raised" in answer:
-            error = self._raised(*answer["raised"])
-            if isinstance(error, StopIteration) and operation != "next":  # it would end a loop of the test unseen
-                raise RemoteError(f"StopIteration: {error}")
-            raise error
+            raised = self._raised(*answer["raised"])
+            if isinstance(raised, StopIteration) and operation != "next":  # it would end a loop of the test unseen
+                raise RemoteError(f"StopIteration: {raised}")
+            raise raised
         if answer["ok"] is None:  # what returns something must not change what it is compared with
             for index, node in answer.get("back", ()):
                 _restore(arguments[index], self._decode(node))
