@@ -18,6 +18,7 @@ from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard
 from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
+from proofmill.flows import origin
 from proofmill.flows.keys import PROBLEMS, RECORDED, called
 from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
 from proofmill.flows.session import Session, log
@@ -162,7 +163,7 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
 
 def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: Intake) -> Iterator[Rows]:
     for item in engine.files:
-        version = session.replayed(item)
+        version = origin.replayed(session.home, item)
         yield intake.samples_of(
             recorded(version) if version else inputs.read(item, split=engine.split),
             samples,

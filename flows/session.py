@@ -15,19 +15,19 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import UsageError, VerifierError
-from proofmill.data.files import digest, sha256, write_json
-from proofmill.data.inputs import HUB
+from proofmill.data.files import digest, write_json
 from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
-from proofmill.data.versions import Version, find, versions
+from proofmill.data.versions import Version, versions
 from proofmill.filters.curriculum import options_of
 from proofmill.filters.minhash import DedupOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows.keys import PROBLEMS, STAGES, portable
+from proofmill.flows import origin
+from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine, Sampler, VllmEngine
+from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, VllmEngine
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
@@ -255,33 +255,7 @@ class Session:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """What the problems and recorded samples come from, files by their digest."""
-        sources = self.recipe.problems.sources
-        replays = [(s, s.engine) for s in self.recipe.samplers if isinstance(s.engine, ReplayEngine)]
-        files = [source.path for source in sources if isinstance(source, FileSource)]
-        for _, engine in replays:
-            files += [name for item in engine.files for name in self.expand(item)]
-        hubs = [source for source in sources if isinstance(source, HuggingFaceSource)]
-        return {
-            "sources": [portable(source.model_dump(mode="json")) for source in sources],
-            "replays": [portable(sampler.model_dump(mode="json")) for sampler, _ in replays],
-            "files": [sha256(Path(name)) for name in files if Path(name).is_file()],
-            "hubs": [_folder_digest(source.name) for source in hubs],
-            "seed": self.recipe.seed,
-            "limit": self.limit,
-        }
-
-    def expand(self, item: str) -> list[str]:
-        """Files that one entry of a replay stands for: itself, or those of a published version."""
-        version = self.replayed(item)
-        return [str(path) for config in ("traces", "problems") for path in version.files(config)] if version else [item]
-
-    def replayed(self, item: str) -> Version | None:
-        """The published version (NAME@vN) that an entry of a replay names, if it is none of a file.
-
-        Raises:
-            UsageError: there is no such version.
-        """
-        return None if "@v" not in item or item.startswith(HUB) or Path(item).exists() else find(self.home, item)
+        return {**origin.identity(self.recipe, self.home), "limit": self.limit}
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""
@@ -308,14 +282,6 @@ class Session:
                 logger.removeHandler(handler)
             log.setLevel(level)
             handler.close()
-
-
-def _folder_digest(name: str) -> dict[str, str]:
-    """Files of a data set that is a local folder, by digest; a hub id is pinned by its revision instead."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return {}
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def home_folder(given: str | None) -> Path:

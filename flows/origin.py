@@ -1,0 +1,51 @@
+"""Where a run's problems and recorded samples come from, and by what they are known again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from proofmill.data.files import sha256
+from proofmill.data.inputs import HUB
+from proofmill.data.versions import Version, find
+from proofmill.flows.keys import portable
+from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine
+
+
+def identity(recipe: Recipe, home: Path) -> dict[str, Any]:
+    """The recipe's sources and replays, files by their digest and never by their place."""
+    sources = recipe.problems.sources
+    replays = [(s, s.engine) for s in recipe.samplers if isinstance(s.engine, ReplayEngine)]
+    files = [source.path for source in sources if isinstance(source, FileSource)]
+    for _, engine in replays:
+        files += [name for item in engine.files for name in expand(home, item)]
+    return {
+        "sources": [portable(source.model_dump(mode="json")) for source in sources],
+        "replays": [portable(sampler.model_dump(mode="json")) for sampler, _ in replays],
+        "files": [sha256(Path(name)) for name in files if Path(name).is_file()],
+        "hubs": [_folder_digest(source.name) for source in sources if isinstance(source, HuggingFaceSource)],
+        "seed": recipe.seed,
+    }
+
+
+def expand(home: Path, item: str) -> list[str]:
+    """Files that one entry of a replay stands for: itself, or those of a published version."""
+    version = replayed(home, item)
+    return [str(path) for config in ("traces", "problems") for path in version.files(config)] if version else [item]
+
+
+def replayed(home: Path, item: str) -> Version | None:
+    """The published version (NAME@vN) that an entry of a replay names, if it is none of a file.
+
+    Raises:
+        UsageError: there is no such version.
+    """
+    return None if "@v" not in item or item.startswith(HUB) or Path(item).exists() else find(home, item)
+
+
+def _folder_digest(name: str) -> dict[str, str]:
+    """Files of a data set that is a local folder, by digest; a hub id is known by its name and revision."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return {}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
