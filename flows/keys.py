@@ -18,7 +18,7 @@ SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generato
 VERDICTS = Stage(
     "verdicts",
     ("proofmill.filters",),
-    ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "langcodes"),
+    ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "py3langid", "jsonschema"),
 )
 CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))
 AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
