@@ -9,7 +9,8 @@
   marks as a whole is `correct`; any other is `unparsed`.
 - Several different tagged answers are `unparsed`, detail `several_answers`.
 - Scorers look for the gold somewhere in the answer, so an answer that hedges is `wrong` before one is
-  asked: "or"/"not" that the gold does not have, several lines or numbers for a gold of one.
+  asked: "or"/"not" that the gold does not have, several lines or numbers for a gold of one; and so is a
+  gold's number with another sign, a percent sign, a scale, an operator: some scorers see its digits only.
 - An answer of a form that the scorer would have to execute is `wrong`, detail `form`.
 - A scorer that raises is `error`, and so is a task that `scorers.usable` refuses.
 """
@@ -27,9 +28,16 @@ from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem,
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 _FENCE = re.compile(r"```\w*\n([^`]*)```")
 _WRAPPER = re.compile(r"(?:\\text|\\mathrm|\\textbf)\s*\{([^{}]*)\}")
-_HEDGES = frozenset({"or", "not", "either", "maybe", "nan", "inf", "infinity"})  # NaN equals 0 for some scorers
+_HEDGES = frozenset(
+    {"or", "not", "either", "maybe", "than", "except", "wrong", "incorrect"}
+    | {"nan", "inf", "infinity"}  # NaN equals 0 for some scorers
+)
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+_SIGN = re.compile(r"(?:\A\s*[-−]\s*|[-−~√]|\b(?:minus|negative)\s+|sqrt\s*[({])\$?\Z", re.IGNORECASE)
+_FACTOR = re.compile(
+    r"\s*(?:\\?%|[*^+]|/\s*\d|-\s*\d|(?:per\s?cent|dozen|hundred|thousand|million|billion|trillion)\b)", re.IGNORECASE
+)
 _MAX_ANSWER = 20_000  # characters
 _MAX_EXTRA = 20  # characters that a whole text may have beyond twice its gold
 
@@ -109,6 +117,9 @@ def judge(task: str, entry: Mapping[str, Any], answer: str) -> tuple[str, str | 
     if _hedges(answer, gold):
         return WRONG, "hedged"
     forms = [form for form in _forms(answer, gold) if not _several_numbers(form, gold)]
+    if forms and all(_other_number(form, gold) for form in forms):
+        return WRONG, "other_number"
+    forms = [form for form in forms if not _other_number(form, gold)]
     if not forms:
         return WRONG, "hedged"
     forms = [form for form in forms if scorers.safe_form(task, entry, form)]
@@ -142,6 +153,16 @@ def _hedges(answer: str, gold: str) -> bool:
 def _several_numbers(answer: str, gold: str) -> bool:
     one_number = _NUMBER.fullmatch(gold.strip().lstrip("-+$")) is not None
     return one_number and len(_NUMBER.findall(answer)) > 1
+
+
+def _other_number(answer: str, gold: str) -> bool:
+    """Whether what stands round the number of an answer makes it another than the gold's."""
+    meant, said = _NUMBER.fullmatch(gold.strip().lstrip("-+$")), _NUMBER.search(answer)
+    if meant is None or said is None:
+        return False
+    negative = gold.strip().startswith("-")
+    changed = _FACTOR.match(answer, said.end()) is not None or ("/" in said[0]) != ("/" in meant[0])
+    return changed or (_SIGN.search(answer[: said.start()]) is not None) != negative
 
 
 def _forms(answer: str, gold: str) -> list[str]:
