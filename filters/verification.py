@@ -173,7 +173,7 @@ class Judge:
                 results[index] = (quick, 0.0)
             else:
                 (jailed if getattr(verifier, "runs_in", "pool") == "jail" else slow)[index] = job
-        pending = [(index, self._jailed.submit(work, job)) for index, job in jailed.items()]
+        pending = [(index, self._jailed.submit(_work_here, job)) for index, job in jailed.items()]
         for index, outcome in zip(slow, self._pool.map(list(slow.values())), strict=True):
             results[index] = (_fault(outcome), self.options.cpu_seconds) if isinstance(outcome, Fault) else outcome
         for index, future in pending:
@@ -192,6 +192,15 @@ def work(job: Job) -> tuple[Verdict, float]:
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
         verdict = Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
     return verdict, time.monotonic() - started
+
+
+def _work_here(job: Job) -> tuple[Verdict, float]:
+    """`work` in a thread of this process, where a fault of resource must not end the others."""
+    started = time.monotonic()
+    try:
+        return work(job)
+    except (MemoryError, RecursionError) as error:
+        return Verdict(ERROR, detail=f"{type(error).__name__} beside the jail"), time.monotonic() - started
 
 
 def _quick(verifier: Verifier, job: Job) -> Verdict | None:
@@ -220,11 +229,16 @@ def _row(cut: _Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
     found = cut.verdict or verdict or Verdict(ERROR, detail="not_judged")
     final = None if found.final_start is None else cut.start + found.final_start
     return {
-        "extracted": found.extracted,
+        "extracted": _storable(found.extracted),
         "verdict": found.verdict,
-        "verdict_detail": found.detail,
+        "verdict_detail": _storable(found.detail),
         "tests_passed": found.tests_passed,
         "tests_total": found.tests_total,
         "verify_seconds": seconds,
         "final_start": final,
     }
+
+
+def _storable(text: str | None) -> str | None:
+    """Text that a table can hold: half of a surrogate pair is shown as its escape."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

@@ -33,6 +33,8 @@ class Check:
             while True: pass
         if "raise" in text:
             raise KeyError("verify broke")
+        if "surrogate" in text:
+            return Verdict(WRONG, "half \\ud800", "a \\udfff pair")
         if "deep" in text:
             return self.verify(problem, text)
         if "memory" in text:
@@ -121,6 +123,10 @@ def test_a_hostile_row_costs_only_itself(judge: Judge, hostile: str, verdict: st
     expected = ["correct", "wrong"] * 20
     expected[17] = verdict
     assert found == expected
+
+
+def test_text_that_no_table_can_hold_is_escaped(judge: Judge) -> None:
+    assert verdicts(judge, ["a surrogate"]) == [("wrong", "a \\udfff pair")]
 
 
 def test_no_rows_no_verdicts(judge: Judge) -> None:
