@@ -62,7 +62,7 @@ class Job(NamedTuple):
     text: str
 
 
-class _Cut(NamedTuple):
+class Cut(NamedTuple):
     """A response after its reasoning block, or the verdict that needs no reading of it."""
 
     text: str
@@ -127,7 +127,7 @@ class Judge:
         cuts = []
         jobs = []
         for problem_id, response, finish in zip(*columns, strict=True):
-            cuts.append(_cut(response, finish))
+            cuts.append(cut_reasoning(response, finish))
             name, problem = by_id[problem_id]
             jobs.append(Job(name, self._custom.get(name), problem, cuts[-1].text))
         judged = self.judge([None if cut.verdict else job for cut, job in zip(cuts, jobs, strict=True)])
@@ -216,16 +216,17 @@ def _fault(fault: Fault) -> Verdict:
     return Verdict(ERROR, detail=f"{fault.kind}: {fault.detail}")
 
 
-def _cut(response: str, finish_reason: str | None) -> _Cut:
+def cut_reasoning(response: str, finish_reason: str | None) -> Cut:
+    """Where the answer of a response is looked for, or the verdict of one that never got there."""
     if finish_reason in ("prompt_too_long", "failed"):
-        return _Cut("", 0, Verdict(ERROR, detail=finish_reason))
+        return Cut("", 0, Verdict(ERROR, detail=finish_reason))
     think = split_think(response)
     if finish_reason == "length" or not think.closed:
-        return _Cut("", len(response), Verdict(UNPARSED, detail=TRUNCATED))
-    return _Cut(think.rest, think.rest_start, None)
+        return Cut("", len(response), Verdict(UNPARSED, detail=TRUNCATED))
+    return Cut(think.rest, think.rest_start, None)
 
 
-def _row(cut: _Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
+def _row(cut: Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
     found = cut.verdict or verdict or Verdict(ERROR, detail="not_judged")
     final = None if found.final_start is None else cut.start + found.final_start
     return {

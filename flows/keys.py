@@ -12,7 +12,11 @@ def _filters(*names: str) -> tuple[str, ...]:
     return tuple(f"proofmill.filters.{name}" for name in names)
 
 
-PROBLEMS = Stage("problems", ("proofmill.generators.intake", "proofmill.generators.problems"), ("reasoning-gym",))
+PROBLEMS = Stage(
+    "problems",
+    tuple(f"proofmill.generators.{name}" for name in ("intake", "problems", "procedural")),
+    ("reasoning-gym",),
+)
 RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
 SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generators.prompts"))
 VERDICTS = Stage(

@@ -165,7 +165,6 @@ class Quality(Section):
     """What counts as degenerate; measured once, decided in the selection."""
 
     max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
-    drop_truncated: bool = True
 
 
 class Dedup(Section):

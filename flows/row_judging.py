@@ -8,20 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.inputs import Row
 from proofmill.data.schemas import VERDICTS
 from proofmill.filters.domains import verifier_for
-from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import ERROR, TIMEOUT, UNPARSED, Problem, Verdict
-from proofmill.filters.verification import TRUNCATED, Job
+from proofmill.filters.verdicts import ERROR, TIMEOUT, Problem, Verdict
+from proofmill.filters.verification import TRUNCATED, Job, cut_reasoning
 from proofmill.flows.row_work import Open
 from proofmill.flows.rows import View
 from proofmill.generators.intake import response_text
-from proofmill.generators.problems import INFO_FIELDS, checkable, split_prompt
+from proofmill.generators.problems import INFO_FIELDS, checkable, info_of, split_prompt
 
 ADDED = pa.schema(
     [
@@ -115,12 +113,8 @@ def job_of(row: Row, options: Options) -> Job | Verdict:
     problem = problem_of(row, options)
     if isinstance(problem, str):
         return Verdict(ERROR, detail=problem)
-    if row.get("finish_reason") in ("prompt_too_long", "failed"):
-        return Verdict(ERROR, detail=row["finish_reason"])
-    think = split_think(response)
-    if row.get("finish_reason") == "length" or not think.closed:
-        return Verdict(UNPARSED, detail=TRUNCATED)
-    return Job(name, options.custom.get(name), problem, think.rest)
+    cut = cut_reasoning(response, row.get("finish_reason"))
+    return cut.verdict or Job(name, options.custom.get(name), problem, cut.text)
 
 
 def problem_of(row: Row, options: Options) -> Problem | str:
@@ -131,25 +125,13 @@ def problem_of(row: Row, options: Options) -> Problem | str:
         prompt = split_prompt(row["prompt"])
     if isinstance(prompt, str):
         return prompt
-    info = {} if _INFO.isdisjoint(row) else _info(row)
+    info = {} if _INFO.isdisjoint(row) else info_of(row)
     answer = row.get("answer")
     if answer is not None and not isinstance(answer, str):
         answer = _answer_text(answer)
     if not row.get("verifier") and not checkable(domain, answer, info):
         return "no_gold"
     return Problem(domain, prompt[1], answer, info)
-
-
-def _info(row: Row) -> Row:
-    """What the domain needs besides, in columns of its own or in `info`, an object or one in JSON."""
-    found = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None}
-    value = row.get("info")
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return found
-    return found | value if isinstance(value, dict) else found
 
 
 def _answer_text(answer: Any) -> str:

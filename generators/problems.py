@@ -48,7 +48,7 @@ def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> R
     if isinstance(messages, str):
         return messages
     system, prompt = messages
-    info = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None} | _info(row.get("info"))
+    info = info_of(row)
     answer = _text(row.get("answer"))
     if domain == "math" and answer is not None:
         answer = gold_text(answer)
@@ -100,14 +100,16 @@ def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
     return "multi_turn" if len(roles) > 1 else "no_prompt"
 
 
-def _info(value: Any) -> Row:
-    """`info` as given: an object, or one in JSON."""
+def info_of(row: Row) -> Row:
+    """What a domain needs besides prompt and answer: columns of its own, and `info`, an object or one in JSON."""
+    found = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None}
+    value = row.get("info")
     if isinstance(value, str):
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
-            return {}
-    return value if isinstance(value, dict) else {}
+            return found
+    return found | value if isinstance(value, dict) else found
 
 
 def _text(answer: Any) -> str | None:

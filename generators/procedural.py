@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.inputs import Located
 from proofmill.filters import scorers
@@ -36,7 +34,7 @@ def generate(task: str, args: dict[str, Any], count: int, seed: int, domain: str
             f"The parameters don't fit the task: {error}", where=where, remedy="mend `args` of this source"
         ) from error
     for index, entry in enumerate(dataset):
-        plain = orjson.loads(orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS))
+        plain = scorers.entry_json(entry)
         row = {"prompt": plain["question"], "answer": plain["answer"]}
         if domain == "logic":
             row |= {"task": task, "entry": plain}
