@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from proofmill.data.shards import from_rows
 from proofmill.filters.domains import verifier_for
-from proofmill.filters.equivalence import canonical
+from proofmill.filters.mathematics.equivalence import canonical
 from proofmill.filters.sandbox.mutants import weak_tests
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, WRONG
 from proofmill.filters.verification import problem_of

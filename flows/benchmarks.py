@@ -7,8 +7,8 @@ from pathlib import Path
 
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import HUB, Row, Unreadable, read
-from proofmill.filters.overlap_index import Item
-from proofmill.flows.row_overlaps import whole_text
+from proofmill.filters.contamination.overlap_index import Item
+from proofmill.flows.rows.overlaps import whole_text
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
 ID_FIELDS = ("id", "task_id", "unique_id", "problem_id", "question_id")

@@ -66,7 +66,7 @@ def regenerate(
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows import recipe_file
-    from proofmill.flows.command_regenerate import dry, run
+    from proofmill.flows.commands.regenerate import dry, run
 
     resolved = recipe_file.load(recipe, overrides or [])
     if dry_run:
@@ -83,7 +83,7 @@ def show(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Versions, counts, the funnel, and sample rows by verdict."""
-    from proofmill.flows.command_show import show_all, show_version
+    from proofmill.flows.commands.show import show_all, show_version
     from proofmill.flows.session import home_folder
 
     if version is None:
@@ -113,9 +113,9 @@ def verify(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Verdicts for anyone's traces: correct, wrong, unparsed, timeout or error, each with its cause."""
-    from proofmill.flows.command_verify import run
-    from proofmill.flows.filter_command import parse_map
-    from proofmill.flows.rows import Source
+    from proofmill.flows.commands.filter_command import parse_map
+    from proofmill.flows.commands.verify import run
+    from proofmill.flows.rows.reading import Source
 
     source = Source(traces, parse_map(maps or []), domain, split, limit)
     run(source, out_file, parse_map(verifiers or []), workers, out)
@@ -136,9 +136,9 @@ def claims(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Every checkable intermediate claim with its status and evidence, and each row's claim columns."""
-    from proofmill.flows.command_claims import run
-    from proofmill.flows.filter_command import parse_map
-    from proofmill.flows.rows import Source
+    from proofmill.flows.commands.claims import run
+    from proofmill.flows.commands.filter_command import parse_map
+    from proofmill.flows.rows.reading import Source
 
     run(Source(traces, parse_map(maps or []), domain, split, limit), out_file, workers, out)
 
@@ -167,10 +167,10 @@ def dedup(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Near-duplicates marked: `duplicate_of` names the row that is kept. Verified, then shorter rows are kept first."""
-    from proofmill.filters.minhash import DedupOptions
-    from proofmill.flows.command_dedup import run
-    from proofmill.flows.filter_command import parse_map
-    from proofmill.flows.rows import Source
+    from proofmill.filters.duplicates.minhash import DedupOptions
+    from proofmill.flows.commands.dedup import run
+    from proofmill.flows.commands.filter_command import parse_map
+    from proofmill.flows.rows.reading import Source
 
     options = DedupOptions(
         threshold if within is None else within,
@@ -207,9 +207,9 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
-    from proofmill.flows.command_decontaminate import Against, is_version, run, would_remove
-    from proofmill.flows.filter_command import parse_map
-    from proofmill.flows.rows import Source
+    from proofmill.flows.commands.decontaminate import Against, is_version, run, would_remove
+    from proofmill.flows.commands.filter_command import parse_map
+    from proofmill.flows.rows.reading import Source
     from proofmill.flows.session import home_folder
 
     benchmarks = Against(against, against_field or [], against_split, n)

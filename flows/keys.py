@@ -26,11 +26,9 @@ VERDICTS = Stage(
 )
 CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))
 AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
-QUALITY = Stage("quality", _filters("repetition", "reasoning", "loops", "scripts"))
-SIGNATURES = Stage("signatures", _filters("minhash", "windows", "arrow_arrays"))
-DUPLICATES = Stage(
-    "near_duplicates", _filters("near_duplicates", "band_join", "signature_rows", "minhash", "windows", "arrow_arrays")
-)
+QUALITY = Stage("quality", _filters("degeneration", "reasoning"))
+SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arrow_arrays"))
+DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
 PUBLISH = Stage(
     "publish",

@@ -20,7 +20,7 @@ from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
 from proofmill.filters.curriculum import options_of
-from proofmill.filters.minhash import DedupOptions
+from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool

@@ -22,7 +22,7 @@ from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of
 from proofmill.filters.audit import weak_problems
-from proofmill.filters.near_duplicates import mark
+from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows import intake

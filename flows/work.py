@@ -10,9 +10,9 @@ import pyarrow as pa
 from proofmill.data.schemas import CLAIM, QUALITY
 from proofmill.data.shards import from_rows
 from proofmill.filters.claims import REFUTED, check, split_steps, summarise
-from proofmill.filters.minhash import DedupOptions, signatures
+from proofmill.filters.degeneration.repetition import measure
+from proofmill.filters.duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.reasoning import split_final
-from proofmill.filters.repetition import measure
 from proofmill.filters.verification import problem_of
 
 CHUNK_ROWS = 256

@@ -6,7 +6,7 @@ that is unknown or a parameter that doesn't fit is `error`: it is the data's fau
 
 from __future__ import annotations
 
-from proofmill.filters.constraints import ConstraintError, parse_constraints
+from proofmill.filters.instructions.constraints import ConstraintError, parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 _MAX_TEXT = 1_000_000  # characters; longer ones are no answer to an instruction

@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters import answers
-from proofmill.filters.equivalence import Context, is_rational, readable, same
-from proofmill.filters.expressions import MAX_LENGTH, TooCostlyError
-from proofmill.filters.structures import Shape, UnreadableError, shape
+from proofmill.filters.mathematics import answers
+from proofmill.filters.mathematics.equivalence import Context, is_rational, readable, same
+from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
+from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from proofmill.filters.constraints import KINDS, parse_constraints
 from proofmill.filters.domains.instruction import VERIFIER
+from proofmill.filters.instructions.constraints import KINDS, parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}

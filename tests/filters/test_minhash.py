@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import RecipeError
-from proofmill.filters import minhash, windows
+from proofmill.filters import windows
 from proofmill.filters.arrow_arrays import to_numpy
-from proofmill.filters.minhash import DedupOptions, shingle_bytes, shingle_hash, signature_matrix, signatures
+from proofmill.filters.duplicates import minhash
+from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signature_matrix, signatures
 
 AWKWARD = [
     "",

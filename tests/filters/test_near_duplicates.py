@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import InputError
-from proofmill.filters import band_join, signature_rows
-from proofmill.filters.minhash import DedupOptions, shingle_bytes, signatures
-from proofmill.filters.near_duplicates import clusters, mark
-from proofmill.filters.signature_rows import KEY_SCHEMA
+from proofmill.filters.duplicates import band_join, signature_rows
+from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, signatures
+from proofmill.filters.duplicates.near_duplicates import clusters, mark
+from proofmill.filters.duplicates.signature_rows import KEY_SCHEMA
 
 DEFAULT = DedupOptions()
 WORDS = [f"w{i}" for i in range(400)]

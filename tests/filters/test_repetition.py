@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.filters.loops import tail_loop
-from proofmill.filters.repetition import LIMITS, Quality, duplication, measure, measure_many
+from proofmill.filters.degeneration.loops import tail_loop
+from proofmill.filters.degeneration.repetition import LIMITS, Quality, duplication, measure, measure_many
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

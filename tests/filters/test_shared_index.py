@@ -10,9 +10,9 @@ import pytest
 from datasketch import MinHash, MinHashLSH
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.filters.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
-from proofmill.filters.shared_index import SharedIndex
-from proofmill.filters.signature_rows import Relation
+from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
+from proofmill.filters.duplicates.shared_index import SharedIndex
+from proofmill.filters.duplicates.signature_rows import Relation
 
 WORDS = [f"word{number}" for number in range(120)]
 FIRST, NEAR, FAR = " ".join(WORDS[:100]), " ".join(WORDS[3:103]), " ".join(WORDS[60:])
@@ -53,8 +53,8 @@ def wait_for(port: int) -> None:
 
 OTHER_MACHINE = """
 import sys
-from proofmill.filters.minhash import DedupOptions, signatures
-from proofmill.filters.shared_index import SharedIndex
+from proofmill.filters.duplicates.minhash import DedupOptions, signatures
+from proofmill.filters.duplicates.shared_index import SharedIndex
 url, name, *texts = sys.argv[1:]
 SharedIndex(DedupOptions(), url, name).add([f"theirs-{n}" for n in range(len(texts))], signatures(texts))
 """

@@ -20,10 +20,10 @@ from proofmill.data.errors import InputError, RecipeError, UsageError
 from proofmill.data.inputs import Located, read
 from proofmill.data.outputs import open_rows
 from proofmill.flows.cli import app
-from proofmill.flows.filter_command import Command
-from proofmill.flows.row_judging import ADDED, Options
-from proofmill.flows.row_stream import RowStream
-from proofmill.flows.rows import Source
+from proofmill.flows.commands.filter_command import Command
+from proofmill.flows.rows.judging import ADDED, Options
+from proofmill.flows.rows.reading import Source
+from proofmill.flows.rows.stream import RowStream
 
 Row = dict[str, Any]
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -304,7 +304,7 @@ def test_a_row_that_kills_its_worker_costs_no_other_row(
     command = Command("verify", source, tmp_path / f"out{suffix}", Console(quiet=True))
     with (
         open_rows(command.path, ADDED) as writer,
-        RowStream(command, "proofmill.flows.row_judging", lambda: options, 2) as stream,
+        RowStream(command, "proofmill.flows.rows.judging", lambda: options, 2) as stream,
     ):
         stream.run(writer)
     found = rows_of(command.path)

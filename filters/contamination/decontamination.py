@@ -1,0 +1,208 @@
+"""Overlap of prompts and traces with benchmarks: runs of n words that stand in a benchmark item too.
+
+Texts are compared as words (`overlap_words`), so letter case, punctuation, LaTeX signs and white
+space never hide a copy, and a copy with some words exchanged is found as long as n kept words stand
+in a row. What counts as a run worth a match, and how short items are handled, is said in
+`overlap_index`. A hit in the table of hashes is confirmed on the words themselves; the match names
+the item and gives the longest common run as it stands in the text, to be read as evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proofmill.filters.contamination import overlap_index
+from proofmill.filters.contamination.overlap_index import DEFAULT_N, Item, OverlapIndex
+from proofmill.filters.contamination.overlap_words import word_lines, word_spans
+from proofmill.filters.windows import I64, U64, Lines, blocks
+
+_SIEVE_SPARSITY = 3  # places in the sieve for each hash, as a power of two
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a text overlaps with a benchmark.
+
+    Attributes:
+        benchmark: name of the benchmark.
+        item_id: id of its item.
+        words: length of the common run, in words.
+        start: offset of the run in the text.
+        end: offset behind it.
+        span: the run as it stands in the text.
+    """
+
+    benchmark: str
+    item_id: str
+    words: int
+    start: int
+    end: int
+    span: str
+
+
+class Index:
+    """The runs of any number of benchmarks. Safe in threads; cheap to open in every process.
+
+    Attributes:
+        path: the file it is mapped from.
+        digest: of the indexed content and the rules, hexadecimal; equal for equal items.
+        n: words of a run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._index: OverlapIndex = overlap_index.load(path)
+        self.digest, self.n = self._index.digest, self._index.n
+
+    @classmethod
+    def open(cls, path: Path) -> Index:
+        """Opens what `build_index` saved.
+
+        Raises:
+            InputError: the file is no index, or one of other rules.
+            StoreError: it is damaged.
+        """
+        return cls(path)
+
+    def __reduce__(self) -> tuple[type[Index], tuple[Path]]:
+        """Sent to another process, it is opened there again."""
+        return Index, (self.path,)
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._index.names.ends)
+
+    def find(self, text: str) -> Match | None:
+        """The longest overlap of one text, or None."""
+        return self.find_many([text])[0]
+
+    def find_many(self, texts: Sequence[str]) -> list[Match | None]:
+        """The longest overlap of each text; of equally long ones the first item's."""
+        found: list[Match | None] = []
+        for part in blocks(texts):
+            lines = word_lines(part)
+            by_line: dict[int, list[_Hit]] = {}
+            for hit in sorted(self._hits(lines)):
+                by_line.setdefault(hit.line, []).append(hit)
+            found += [
+                self._longest(text, lines.line(number), by_line[number]) if number in by_line else None
+                for number, text in enumerate(part)
+            ]
+        return found
+
+    def _hits(self, lines: Lines) -> Iterator[_Hit]:
+        """Runs of the lines whose hash stands in the index."""
+        runs, wholes = self._index.runs, self._index.wholes
+        for size in self._index.sizes:
+            head, tail, counts = lines.windows(size)
+            line = np.repeat(np.arange(len(counts)), counts)
+            at, entry = self._look_up(lines.hashes(head, tail))
+            yield from _hits_of(line[at], (head - lines.first_units[line])[at], runs[entry])
+        if len(wholes):
+            at, entry = _equal(wholes["hash"], lines.whole_hashes())
+            yield from _hits_of(at, np.zeros_like(at), wholes[entry], whole=True)
+
+    def _look_up(self, hashes: U64) -> tuple[I64, I64]:
+        """Which of `hashes` are indexed, and as which entry."""
+        shift, sieve = self._sieve
+        possible = np.flatnonzero(sieve[hashes >> shift])
+        at, entry = _equal(self._hashes, hashes[possible])
+        return possible[at], entry
+
+    @cached_property
+    def _hashes(self) -> U64:
+        return np.ascontiguousarray(self._index.runs["hash"])
+
+    @cached_property
+    def _sieve(self) -> tuple[np.uint64, NDArray[np.bool_]]:
+        """A table by the hash's upper bits that lets nearly no strange hash through to the search."""
+        bits = max(len(self._hashes).bit_length() + _SIEVE_SPARSITY, 8)
+        shift = np.uint64(64 - bits)
+        sieve = np.zeros(1 << bits, bool)
+        sieve[self._hashes >> shift] = True
+        return shift, sieve
+
+    def _longest(self, text: str, words: list[str], hits: list[_Hit]) -> Match | None:
+        """The longest run that the words themselves confirm."""
+        best: tuple[int, int, int] | None = None  # begin, end, item
+        covered: dict[tuple[int, int], int] = {}
+        items = {hit.item: self._index.words[hit.item].split(" ") for hit in hits}
+        for hit in hits:
+            alignment = (hit.item, hit.position - hit.item_position)
+            if covered.get(alignment, 0) > hit.position:
+                continue
+            run = _common_run(words, items[hit.item], hit)
+            if run is None:
+                continue
+            covered[alignment] = run[1]
+            if best is None or run[1] - run[0] > best[1] - best[0]:
+                best = (*run, hit.item)
+        return None if best is None else self._match(text, *best)
+
+    def _match(self, text: str, begin: int, end: int, item: int) -> Match:
+        spans = word_spans(text)
+        start, stop = spans[begin][0], spans[end - 1][1]
+        return Match(*self._index.name(item), end - begin, start, stop, text[start:stop])
+
+
+def build_index(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> Index:
+    """Indexes benchmark items, saves the index and opens it.
+
+    Args:
+        items: benchmark, item's id and text; an item may come several times with other texts.
+        path: the file to write.
+        n: words of a run, at least `overlap_index.MIN_SHORT`.
+
+    Raises:
+        InputError: n is too small.
+    """
+    overlap_index.build(items, path, n)
+    return Index(path)
+
+
+class _Hit(NamedTuple):
+    """A run of a line that looks like a run of an item; positions and sizes in words."""
+
+    line: int
+    position: int
+    item: int
+    item_position: int
+    size: int
+    whole: bool
+
+
+def _hits_of(line: I64, position: I64, entries: NDArray[Any], *, whole: bool = False) -> Iterator[_Hit]:
+    item, item_position, size = (entries[name].tolist() for name in ("item", "position", "size"))
+    columns = (line.tolist(), position.tolist(), item, item_position, size)
+    return (_Hit(*values, whole=whole) for values in zip(*columns, strict=True))
+
+
+def _equal(table: U64, hashes: U64) -> tuple[I64, I64]:
+    """Places of the hashes that stand in the sorted table, and their places there."""
+    if not len(table):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    place = np.searchsorted(table, hashes).clip(max=len(table) - 1)
+    at = np.flatnonzero(table[place] == hashes)
+    return at, place[at]
+
+
+def _common_run(words: list[str], item: list[str], hit: _Hit) -> tuple[int, int] | None:
+    """Begin and end in `words` of the run around the hit, made as long as it goes; None if it is none."""
+    if hit.whole:
+        return (0, len(words)) if words == item else None
+    begin, other = hit.position, hit.item_position
+    if words[begin : begin + hit.size] != item[other : other + hit.size]:
+        return None
+    shift, end = other - begin, begin + hit.size
+    while end < len(words) and end + shift < len(item) and words[end] == item[end + shift]:
+        end += 1
+    while begin and begin + shift and words[begin - 1] == item[begin + shift - 1]:
+        begin -= 1
+    return begin, end

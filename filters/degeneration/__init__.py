@@ -1,0 +1,1 @@
+"""Repetition, loops and other ways in which a text degenerates."""

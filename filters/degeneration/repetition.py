@@ -1,0 +1,236 @@
+"""Repetition and degeneration of a trace: what a reader would call a broken text, whatever its answer.
+
+The measures of duplication are those of Gopher (Rae et al. 2021, arXiv 2112.11446, table A1). They were made
+for web pages, so here they see prose only: code blocks, table rows, formulas and LaTeX commands are left out,
+reasoning and final part are measured apart (a final part restates its reasoning), and short texts, where one
+noun phrase fills a fifth, have none. A loop at the end of a text is told by its period, in all of the text.
+
+The headline number, `Quality.repetition`, is the share of a text that says again what it said before: the
+characters of its prose in 10-word sequences that occurred earlier, or those of the loop at its end after the
+first turn, whichever is more; of reasoning and final part, the worse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proofmill.filters.degeneration.loops import Loop, tail_loop
+from proofmill.filters.degeneration.scripts import switches
+from proofmill.filters.reasoning import split_think
+
+MIN_PROSE_WORDS = 100
+"""Words of prose below which shares say nothing: one restated sentence is then a quarter of the text. Gopher
+drops documents below 50."""
+
+MIN_TOP_WORDS = 300
+"""The same for the commonest n-gram: a short solution says "pounds of meat" in every sentence. Own choice."""
+
+MIN_REASONING_WORDS = 5
+"""Words, numbers and names below which reasoning is a bare answer."""
+
+LIMITS: Mapping[str, float] = {
+    "duplicate_lines": 0.30,
+    "duplicate_line_chars": 0.20,
+    "top_2_gram_chars": 0.20,
+    "top_3_gram_chars": 0.18,
+    "top_4_gram_chars": 0.16,
+    "duplicate_10_gram_chars": 0.33,
+}
+"""Largest share of each measure in a sound text: Gopher's, but for the last. Gopher allows 0.15 (5-grams) to
+0.10 (10-grams); reasoning that goes step by step, and checks its steps, repeats its phrases far more often
+than a web page does, so shorter n-grams are not counted, and of 10-grams a third of the text may recur."""
+
+_MAX_CHARS = 200_000  # of longer texts only the two ends are measured
+_GRAM = 10
+_MIN_LINE_WORDS = 3
+_MIN_LETTERS = 0.5  # share of letters in words among the visible characters of a line of prose
+_SHOWN = 80  # characters of evidence
+
+_FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\{[A-Za-z]{1,20}\*?\})?")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_WORD = re.compile(r"\w+")
+_TEMPLATE = re.compile(
+    r"<\|(?:im_start|im_end|user|assistant|system|eot_id|start_header_id|endoftext|end)\|>"
+    r"|\[/?INST\]|<</?SYS>>|</?s>"
+    r"|^(?:#{2,3} ?)?(?:Human|User|Assistant|Instruction|Question)\s?:"
+    r"|\[(?:insert|your|enter|fill in) [^\]\n]{1,40}\]|\bas an AI (?:language )?model\b",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was found in one trace.
+
+    Attributes:
+        repetition: share of the text that repeats earlier text, in [0, 1]; see the module.
+        loop: the text, or its reasoning, ends in a loop.
+        truncated: sampling stopped at the length limit.
+        unclosed: the think block never closes.
+        template: chat-template tokens, another speaker's turn, or unfilled placeholders.
+        script_switch: the alphabet or language changes in the middle.
+        empty_reasoning: there is no reasoning, or nothing but an answer.
+        reason: the first limit that the trace breaks, a flag's name or a key of `LIMITS`; None if none.
+        evidence: what to look at: the repeated unit, the switched words, the value against its limit.
+    """
+
+    repetition: float
+    loop: bool
+    truncated: bool
+    unclosed: bool
+    template: bool
+    script_switch: bool
+    empty_reasoning: bool
+    reason: str | None
+    evidence: str | None
+
+
+def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None = None, prompt: str = "") -> Quality:
+    """Measure one trace.
+
+    Args:
+        text: the response as sampled.
+        reasoning: its reasoning.
+        final: the statement of the answer.
+        finish_reason: why sampling stopped; "length" means that the response was cut.
+        prompt: the problem; alphabets and languages that occur in it are no switch.
+
+    Time is linear in the text, and bounded: of more than 200,000 characters the two ends are measured.
+    """
+    parts = [_bounded(part) for part in ((reasoning, final) if reasoning.strip() else (text,))]
+    shapes = [_Shape.of(part) for part in parts]
+    flags = _flags(text, reasoning, finish_reason, prompt, shapes)
+    broken = next(((name, seen) for name, (found, seen) in flags.items() if found), None)
+    broken = broken or next((limit for shape in shapes if (limit := _broken_limit(shape.shares))), None)
+    reason, evidence = broken or (None, None)
+    up = {name: found for name, (found, _) in flags.items()}
+    return Quality(max(shape.repetition for shape in shapes), **up, reason=reason, evidence=evidence)
+
+
+def measure_many(rows: Iterable[Mapping[str, Any]]) -> Iterator[Quality]:
+    """`measure` for rows that hold its arguments by name."""
+    return (measure(**row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is measured of one part of a trace."""
+
+    loop: Loop | None
+    shares: Mapping[str, float]
+    repetition: float
+
+    @classmethod
+    def of(cls, part: str) -> _Shape:
+        """Measure a part."""
+        loop = tail_loop(part)
+        shares = duplication(part)
+        looped = min(1.0, loop.repeated / len(part.rstrip())) if loop else 0.0
+        return cls(loop, shares, max(looped, shares.get("duplicate_10_gram_chars", 0.0)))
+
+
+def _flags(
+    text: str, reasoning: str, finish_reason: str | None, prompt: str, shapes: Sequence[_Shape]
+) -> dict[str, tuple[bool, str | None]]:
+    """Whether each flag of `Quality` is up, and what to look at; in the order of the fields."""
+    prose = _FENCE.sub("", _bounded(text))
+    loop = next((shape.loop.unit for shape in shapes if shape.loop), None)
+    template = _TEMPLATE.search(prose)
+    switch = switches(prose, prompt)
+    seen = {"loop": loop, "template": template and template[0], "script_switch": switch}
+    return {
+        "loop": (loop is not None, _shown(seen["loop"])),
+        "truncated": (finish_reason == "length", None),
+        "unclosed": (not split_think(text).closed, None),
+        "template": (template is not None, _shown(seen["template"])),
+        "script_switch": (switch is not None, _shown(seen["script_switch"])),
+        "empty_reasoning": (len(_WORD.findall(reasoning[:1000])) < MIN_REASONING_WORDS, _shown(reasoning)),
+    }
+
+
+def _shown(text: str | None) -> str | None:
+    return None if text is None else text.strip()[:_SHOWN]
+
+
+def _broken_limit(shares: Mapping[str, float]) -> tuple[str, str] | None:
+    """The first measure above its limit, and by how much."""
+    for name, share in shares.items():
+        if share > LIMITS[name]:
+            return name, f"{share:.2f} > {LIMITS[name]:.2f}"
+    return None
+
+
+def duplication(text: str) -> dict[str, float]:
+    """The measures of `LIMITS` of a text's prose; empty where there is too little of it.
+
+    `duplicate_n_gram_chars` is the share of word characters inside n-grams that occurred before;
+    `top_n_gram_chars` that of all occurrences of the commonest one; `duplicate_lines` and
+    `duplicate_line_chars` the share of lines (of three words and more) that occurred before.
+    """
+    lines = list(_prose_lines(text))
+    words = [word for line in lines for word in line]
+    if len(words) < MIN_PROSE_WORDS:
+        return {}
+    chars = sum(map(len, words))
+    shares = _duplicate_lines(lines)
+    for size in (2, 3, 4) if len(words) >= MIN_TOP_WORDS else ():
+        shares[f"top_{size}_gram_chars"] = _top_gram(words, size) / chars
+    shares[f"duplicate_{_GRAM}_gram_chars"] = _repeated_chars(words, _GRAM) / chars
+    return shares
+
+
+def _duplicate_lines(lines: Sequence[Sequence[str]]) -> dict[str, float]:
+    keys = [" ".join(line) for line in lines if len(line) >= _MIN_LINE_WORDS]
+    again = Counter(keys) - Counter(set(keys))
+    chars = sum(map(len, keys)) or 1
+    return {
+        "duplicate_lines": again.total() / max(1, len(keys)),
+        "duplicate_line_chars": sum(len(key) * times for key, times in again.items()) / chars,
+    }
+
+
+def _top_gram(words: Sequence[str], size: int) -> int:
+    """Characters in all occurrences of the commonest n-gram that occurs at least three times."""
+    grams = Counter(zip(*(words[start:] for start in range(size)), strict=False))
+    gram, times = grams.most_common(1)[0]
+    return sum(map(len, gram)) * times if times > 2 else 0
+
+
+def _repeated_chars(words: Sequence[str], size: int) -> int:
+    """Characters of the words inside n-grams that occurred before, each word once."""
+    seen: set[tuple[str, ...]] = set()
+    covered, chars = 0, 0  # words before `covered` are counted
+    for start, gram in enumerate(zip(*(words[shift:] for shift in range(size)), strict=False)):
+        if gram in seen:
+            chars += sum(map(len, words[max(covered, start) : start + size]))
+            covered = start + size
+        else:
+            seen.add(gram)
+    return chars
+
+
+def _prose_lines(text: str) -> Iterator[list[str]]:
+    """The words of each line of prose."""
+    for line in _FENCE.sub("", text).split("\n"):
+        if not line or line.isspace() or line.count("|") > 1 or "&" in line:
+            continue
+        plain = _COMMAND.sub(" ", line) if "\\" in line else line
+        if _is_prose(plain):
+            yield _WORD.findall(plain.lower())
+
+
+def _is_prose(line: str) -> bool:
+    visible = len(line) - line.count(" ")
+    return sum(map(len, _LETTERS.findall(line))) >= _MIN_LETTERS * visible
+
+
+def _bounded(text: str) -> str:
+    """A text, or its two ends."""
+    if len(text) <= _MAX_CHARS:
+        return text
+    return text[: _MAX_CHARS // 2] + "\n" + text[-_MAX_CHARS // 2 :]

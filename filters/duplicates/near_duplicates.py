@@ -1,0 +1,178 @@
+"""Near-duplicates among traces or prompts: which rows repeat which, and which row is kept.
+
+Candidates come from MinHash bands (rows that agree in a band share a bucket) and every one is
+confirmed by the exact Jaccard similarity of the hashed shingle sets, so no text is read again and
+a reported pair is a real one. Rows are then taken in a stated order: verified first, then higher
+claim score, then shorter, then id. A row is kept unless a kept row is its near-duplicate; then
+`duplicate_of` names the best such row. So every mark is a confirmed pair, no two kept rows are
+confirmed near-duplicates, a row that is linked to a kept one only by a chain of others stays, and
+the result doesn't depend on the order of the input.
+
+Streaming: `minhash.signatures` is the map step (texts in, two columns out), `mark` the gather over
+the files of signatures; it reads its sources one after the other, so they may still be in the making.
+Memory of `mark`: about 180 bytes a row beside its id and 8 bytes a confirmed pair, plus at most about
+0.5 GB for the keys and pairs at work; in the scratch folder 8 bytes a band and 4 bytes a shingle
+(168 + about 390 bytes for a 100-word text with the default options), of which the system's file cache
+keeps what it has room for. Measured: 0.2 GB over the base for a million rows.
+
+Limits: a pair exactly at the threshold is missed with a probability of at most 1 %
+(`signature_rows.MIN_RECALL`), a more similar one less often. Buckets of more than
+`band_join.MAX_ALL_PAIRS` different texts are paired in part, then again among the rows still kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from proofmill.filters.arrow_arrays import to_arrow
+from proofmill.filters.duplicates.band_join import confirmed, join, pack, unpack
+from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.duplicates.signature_rows import Relation, SignatureRows, Source, relations
+from proofmill.filters.windows import I64, U64
+
+MARK_SCHEMA = pa.schema([("id", pa.string()), ("duplicate_of", pa.string()), ("in_previous", pa.bool_())])
+CLUSTER_SCHEMA = pa.schema([("id", pa.string()), ("cluster_id", pa.string())])
+
+_PAIRS_AT_A_TIME = 1 << 18  # Python integers are large
+
+
+def mark(
+    sources: Iterable[Source],
+    options: DedupOptions = DedupOptions(),  # noqa: B008 frozen
+    *,
+    previous: Iterable[Source] = (),
+    scratch: Path | None = None,
+) -> pa.Table:
+    """Marks every row that repeats a better one.
+
+    Args:
+        sources: Parquet files or tables with `id`, the columns of `minhash.signature_fields` and, as far
+            as there are, `problem_id`, `verified` (bool), `claim_score`, `length`.
+        options: the two thresholds, and the options the rows were signed with.
+        previous: the same of an earlier version; its rows are never marked and come before all others.
+        scratch: folder for temporary files; the system's by default.
+
+    Returns:
+        `MARK_SCHEMA`, the rows of `sources` in their order; `duplicate_of` is null for kept rows,
+        `in_previous` tells that it names a row of `previous`.
+
+    Raises:
+        InputError: ids repeat, a column is missing, or rows were signed with other options.
+    """
+    wanted = relations(options)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
+        rows = SignatureRows(sources, options, wanted, Path(folder), previous)
+        kept_for = _kept_for(rows, wanted)
+        current = rows.rank[rows.previous :]
+        repeats = kept_for[current] >= 0
+        original = rows.by_rank[kept_for[current]]
+        return pa.table(
+            {
+                "id": rows.ids.slice(rows.previous),
+                "duplicate_of": rows.ids.take(to_arrow(original, missing=~repeats)),
+                "in_previous": to_arrow(repeats & (original < rows.previous)),
+            }
+        ).cast(MARK_SCHEMA)
+
+
+def clusters(
+    sources: Iterable[Source],
+    options: DedupOptions = DedupOptions(),  # noqa: B008 frozen
+    *,
+    scratch: Path | None = None,
+) -> pa.Table:
+    """Groups rows that are linked by a chain of near-duplicates at `threshold_across`.
+
+    For a split that must not leak: rows of one cluster go to one side. Arguments and errors as for
+    `mark`; problems play no part.
+
+    Returns:
+        `CLUSTER_SCHEMA`, the rows of `sources` in their order; a cluster is named by its best row's id.
+    """
+    wanted = [Relation(options.threshold_across, None)]
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
+        rows = SignatureRows(sources, options, wanted, Path(folder))
+        twin_of = _twins(rows, wanted)
+        links = np.concatenate([_all_pairs(rows, wanted, twin_of), _twin_pairs(twin_of)])
+        root = _components(links, len(rows))
+        named = rows.by_rank[root[rows.rank]]
+        return pa.table({"id": rows.ids, "cluster_id": rows.ids.take(to_arrow(named))}).cast(CLUSTER_SCHEMA)
+
+
+def _kept_for(rows: SignatureRows, wanted: list[Relation]) -> I64:
+    """By rank: the rank of the kept row that this one repeats, or -1."""
+    twin_of = _twins(rows, wanted)
+    kept_for = _keep_best(_all_pairs(rows, wanted, twin_of), len(rows))
+    twins = np.flatnonzero(twin_of != np.arange(len(rows)))
+    best = twin_of[twins]
+    kept_for[twins] = np.where(kept_for[best] < 0, best, kept_for[best])
+    return kept_for
+
+
+def _twins(rows: SignatureRows, wanted: list[Relation]) -> I64:
+    """By rank: the best row with the same shingles; only that one takes part in the join.
+
+    With two thresholds a row's twin must be of the same problem, since the twin's neighbours are
+    then its own as well.
+    """
+    key = rows.digest if len(wanted) == 1 else rows.digest ^ rows.problem
+    _, first, group = np.unique(key[rows.by_rank], return_index=True, return_inverse=True)
+    twin_of = first[group].astype(np.int64)
+    guess = _twin_pairs(twin_of)
+    same = np.isin(guess, confirmed(rows, 1.0, [guess]), assume_unique=True)
+    wrong = unpack(guess[~same])[1]
+    twin_of[wrong] = wrong
+    return twin_of
+
+
+def _twin_pairs(twin_of: I64) -> U64:
+    twins = np.flatnonzero(twin_of != np.arange(len(twin_of)))
+    return pack(twin_of[twins], twins)
+
+
+def _all_pairs(rows: SignatureRows, wanted: list[Relation], twin_of: I64) -> U64:
+    """Confirmed pairs; joined again among the rows still kept for as long as large buckets hide some."""
+    unique = twin_of == np.arange(len(rows))
+    pairs, capped = join(rows, wanted, unique)
+    known = 0
+    while capped and len(pairs) > known:
+        known = len(pairs)
+        more, capped = join(rows, wanted, unique & (_keep_best(pairs, len(rows)) < 0))
+        pairs = np.union1d(pairs, more)
+    return pairs
+
+
+def _keep_best(pairs: U64, count: int) -> I64:
+    """By rank: the best kept row among a row's better neighbours, or -1 where none of them is kept.
+
+    Pairs are sorted by the worse row, so that every better row is decided when it is looked at.
+    """
+    kept_for = [-1] * count
+    for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+        better, worse = unpack(pairs[start : start + _PAIRS_AT_A_TIME])
+        for i, j in zip(better.tolist(), worse.tolist(), strict=True):
+            if kept_for[j] < 0 and kept_for[i] < 0:
+                kept_for[j] = i
+    return np.array(kept_for, np.int64)
+
+
+def _components(pairs: U64, count: int) -> I64:
+    """By rank: the best rank that is linked to it (union-find with path halving)."""
+    root = list(range(count))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = i = root[root[i]]
+        return i
+
+    for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+        better, worse = unpack(pairs[start : start + _PAIRS_AT_A_TIME])
+        for i, j in zip(better.tolist(), worse.tolist(), strict=True):
+            a, b = find(i), find(j)
+            root[max(a, b)] = min(a, b)
+    return np.array([find(i) for i in range(count)], np.int64)

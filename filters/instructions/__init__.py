@@ -1,0 +1,1 @@
+"""Constraints of instructions, each a rule that text keeps or breaks."""

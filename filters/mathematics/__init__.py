@@ -1,0 +1,1 @@
+"""Answers of mathematics: found, parsed by our own grammar, compared by value."""

@@ -1,0 +1,277 @@
+r"""Finding the answer that a free text states.
+
+The rules, in this order; the first whose mark occurs in the text decides, whatever the later ones would find:
+
+- `boxed`: `\boxed{…}`, braces matched. Boxes joined by "and", "or" or a comma are one list.
+- `hashes`: `#### …` to the end of its line.
+- `answer_is`: "the answer is …", "Answer: …", "A: …" (the last two at the beginning of a line).
+- `bold`: the last line holds `**…**` and the bold text is nothing but an answer.
+- `final_line`: the last line is nothing but an answer; or its last sentence ends in "= …" or "is …" and an
+  answer; or that sentence states exactly one number. Questions, negations and headings state none.
+
+A rule that finds statements which differ gives no answer (`several_answers`): choosing one would be luck.
+A statement that lists candidates ("3 or 5") is returned whole, so it equals no single value.
+All patterns are linear in the text; only its last part is read where a rule looks at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
+from proofmill.filters.mathematics.notation import clean
+
+_TAIL = 4_000  # characters from the end within which an unmarked answer may stand
+_MAX_STATEMENT = 2_000
+_MAX_STATEMENTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer in a text.
+
+    Attributes:
+        text: the answer as it stands there; empty where the rule found none.
+        rule: the rule that found it, or why there is none.
+        start: offset of the sentence or line that states it; None where there is none.
+    """
+
+    text: str
+    rule: str
+    start: int | None = None
+
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[\d-])")
+_SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOXED_NUMBER = re.compile(r"-?[\d.,]*\d")
+_HASHES = re.compile(r"^[ \t>*]{0,8}####([^\n]{1,2000})$", re.MULTILINE)
+_ANSWER_IS = re.compile(
+    r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
+    r"|\b(?:final|correct|the|my|our) answers?(?:[ \t]{1,3}(?:to|for|of)\b[^\n.:=]{1,80}?)?[ \t*]{0,4}"
+    r"(?:\bis\b|\bare\b|\bmust be\b|\bwould be\b|\bwill be\b|(?<=answer):)[ \t*]{0,4}:?[ \t*]{0,4}",
+    re.IGNORECASE,
+)
+_ANSWER_LINE = re.compile(r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}:[ \t*]{0,4}", re.MULTILINE)
+_JOINT = re.compile(r"[\s$.,;&]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$.,;&]*\Z")
+_STATEMENT_END = re.compile(
+    r"\n|(?<=[\w)}%$*\]])[.!](?=\s|\Z)|[ ,](?:because|since|as there|so that|which|where|when|given that)\b"
+)
+_LEAD = re.compile(
+    r"^(?:[\s:*]|(?:therefore|thus|hence|so|indeed|simply|just|exactly|then|now|approximately|about|given by"
+    r"|equal to|found to be|going to be|clearly|actually|obviously)\b[ ,:]*)+",
+    re.IGNORECASE,
+)
+_PROSE = re.compile(r"[A-Za-z]{2}[^\d\n]*\d")
+_MATHEMATICAL = re.compile(r"[\d\\$]")
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
+_NUMBER = re.compile(r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
+_VALUE = r"[-−+]?[$€£]?\\?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?(?:\^\{?-?\d+\}?)?\\?%?"
+_ENDING = re.compile(
+    r"(?:=|\bis\b|\bare\b|\bequals\b|\bwas\b|\bbe\b|\bgives\b|\bgets\b)[ $*:]{0,4}"
+    rf"(?P<value>{_VALUE}|\$[^$\n]{{1,200}}\$)"
+    r"(?P<unit>[ $*]{0,3}(?:[A-Za-z²³°/%]{1,15}[ $*]{0,3}){0,3})[.!]?\s*\Z"
+)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
+_NEGATION = re.compile(
+    r"\bnot\b|n't\b|\bcannot\b|\bunknown\b|\bunclear\b|\bor\b|\bmaybe\b|\bperhaps\b|\bbetween\b"
+    r"|\b(?:more|less|greater|fewer|larger|smaller|higher|lower) than (?=\W{0,3}\d)"  # "7, less than 9": which?
+    r"|\bat (?:least|most)\b|\bup to\b|\bexcept\b|\bother than\b|\bbut (?=\W{0,3}\d)",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",
+    re.IGNORECASE,
+)
+_BARE = re.compile(
+    rf"(?:[A-Za-z]\s?=\s?)?(?:{_VALUE}(?:\s?[A-Za-z²³°/]{{1,15}}){{0,2}}|\$[^$\n]{{1,300}}\$"
+    r"|\\\([^\n]{1,300}\\\)|\\\[[^\n]{1,300}\\\]|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z]{0,100})\Z"
+)
+
+
+def find(text: str) -> Found:
+    """The answer that `text` states, by the first rule whose mark it has."""
+    for rule in (_boxed, _hashes, _answer_is, _bold):
+        found = rule(text)
+        if found is not None:
+            return found
+    return _final_line(text)
+
+
+def _boxed(text: str) -> Found | None:
+    if "boxed" not in text and "\\fbox" not in text:
+        return None
+    if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
+        return Found(single[1].strip(), "boxed", _sentence_start(text, single.start()))
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    if boxes[-1][1] < 0:
+        return Found("", "unclosed_box")
+    joined = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        if box[1] < 0 or not _JOINT.match(text[box[1] : joined[0][0]][:40]):
+            break
+        joined.insert(0, box)
+    kept = _distinct([_inside(text, box) for box in joined])
+    others = _distinct([_inside(text, box) for box in boxes[: -len(joined)]])
+    whole = _plain(", ".join(kept))
+    if any(other not in kept and _plain(other) != whole for other in others):
+        return Found("", "several_boxes")
+    if not kept:
+        return Found("", "empty_box")
+    return Found(" , ".join(kept), "boxed", _sentence_start(text, joined[0][0]))
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """(start, end) of the outermost boxes; end −1 where the last one is never closed."""
+    boxes: list[tuple[int, int]] = []
+    found = list(_BOX.finditer(text))[-_MAX_STATEMENTS:]
+    closings = _closings(text, found[0].end()) if found else {}
+    for match in found:
+        if boxes and match.start() < boxes[-1][1]:
+            continue
+        braced = text[match.end()] == "{"
+        boxes.append((match.start(), closings.get(match.end(), -1) if braced else _bare_end(text, match.end())))
+    return boxes
+
+
+def _bare_end(text: str, start: int) -> int:
+    number = _BOXED_NUMBER.match(text, start)
+    return number.end() if number else -1
+
+
+def _closings(text: str, start: int) -> dict[int, int]:
+    """Where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
+    opened: list[int] = []
+    closings: dict[int, int] = {}
+    for match in _BRACE.finditer(text, start):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closings[opened.pop()] = match.end()
+    return closings
+
+
+def _inside(text: str, box: tuple[int, int]) -> str:
+    content = text[slice(*box)].strip()
+    while match := _BOX.match(content):  # a box may hold nothing but another one
+        content = content[match.end() :].strip()
+        content = content[1:-1].strip() if content.startswith("{") else content
+    return content
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    kept: dict[str, str] = {}
+    for text in texts:
+        if text:
+            kept.setdefault(_plain(text), text)
+    return list(kept.values())
+
+
+def _plain(text: str) -> str:
+    """What two statements of the same text share; a long one is itself."""
+    return _NEEDLESS_SPACE.sub("", clean(text)) if len(text) <= _MAX_STATEMENT else text
+
+
+def _hashes(text: str) -> Found | None:
+    if "####" not in text:
+        return None
+    return _agreed([(match[1], match.start()) for match in _HASHES.finditer(text)], "hashes")
+
+
+def _answer_is(text: str) -> Found | None:
+    marks = [*_ANSWER_IS.finditer(text), *_ANSWER_LINE.finditer(text)]
+    marks = sorted(marks, key=lambda match: match.end())[-_MAX_STATEMENTS:]
+    statements: list[tuple[str, int]] = []
+    for mark, following in zip_longest(marks, marks[1:]):
+        value = _statement(text, mark.end())
+        nested = following is not None and following.start() < mark.end() + len(value)
+        if value and not nested:  # of "Answer: the answer is 7" the inner one states it
+            statements.append((value, mark.start()))
+    # Words before the last statement ("the answer is an integer") describe, they do not compete.
+    return _agreed([item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is")
+
+
+def _statement(text: str, start: int) -> str:
+    """What follows "the answer is": a math span and its unit, or the rest of the sentence."""
+    rest = text[start : start + _MAX_STATEMENT]
+    lead = _LEAD.match(rest)
+    rest = rest[lead.end() :] if lead else rest
+    if rest.startswith(("$$", "\\[")):
+        closer = "$$" if rest.startswith("$$") else "\\]"
+        end = rest.find(closer, 2)
+        return rest[: end + 2] if end > 0 else ""
+    end_match = _STATEMENT_END.search(rest)
+    value = (rest[: end_match.start()] if end_match else rest).strip(" \t*_")
+    return "" if value.endswith("?") else _reduced(value)
+
+
+def _reduced(value: str) -> str:
+    """A statement in prose, cut down to the one number that it states; else as it is."""
+    if not _PROSE.match(value) or "\\" in value or "$" in value or _is_bare(value):
+        return value
+    return _stated(value) or value
+
+
+def _agreed(statements: list[tuple[str, int]], rule: str) -> Found | None:
+    if not statements:
+        return None
+    if len(_distinct([value for value, _ in statements])) > 1:
+        return Found("", "several_answers")
+    value, start = statements[-1]
+    return Found(value.strip(), rule, start)
+
+
+def _last_line(text: str) -> tuple[str, int]:
+    body = text.rstrip()
+    start = body.rfind("\n", max(0, len(body) - _TAIL)) + 1
+    return body[max(start, len(body) - _TAIL) :], max(start, len(body) - _TAIL)
+
+
+def _bold(text: str) -> Found | None:
+    line, start = _last_line(text)
+    spans = [match[1] or match[2] for match in _BOLD.finditer(line)]
+    answers = _distinct([span for span in spans if _is_bare(span.strip(" .:")) and not _HEADING.match(span)])
+    if not answers:
+        return None
+    return Found(answers[0].strip(" .:"), "bold", start) if len(answers) == 1 else Found("", "several_answers")
+
+
+def _final_line(text: str) -> Found:
+    line, start = _last_line(text)
+    if _is_bare(line.strip().rstrip(".")):
+        return Found(line.strip(), "final_line", start)
+    cuts = [match.end() for match in _SENTENCE.finditer(line)]
+    sentence_start = max((cut for cut in cuts if cut < len(line)), default=0)
+    sentence = line[sentence_start:]
+    value = _stated(sentence)
+    return Found(value, "final_line", start + sentence_start) if value else Found("", "no_answer")
+
+
+def _stated(sentence: str) -> str:
+    """The one value that a closing sentence states, or nothing."""
+    if sentence.rstrip("* ").endswith("?") or _NEGATION.search(sentence):
+        return ""
+    ending = _ENDING.search(sentence)
+    if ending:
+        return (ending["value"] + ending["unit"]).strip(" .!*")
+    _, equals, side = sentence.rstrip(" .!*$").rpartition("=")
+    if equals and _is_bare(side):
+        return side.strip()
+    numbers = _NUMBER.findall(_HEADING.sub("", sentence))
+    return str(numbers[0]).rstrip(",") if len(numbers) == 1 and not _HEADING.search(sentence) else ""
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text is nothing but an answer: a number with its unit, or one piece of mathematics."""
+    text = text.strip().strip("*").strip()
+    return bool(text) and len(text) <= 400 and _BARE.match(text) is not None
+
+
+def _sentence_start(text: str, position: int) -> int:
+    """Where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
+    line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
+    return max((cut.end() for cut in _SENTENCE.finditer(text, line, position + 1)), default=line)

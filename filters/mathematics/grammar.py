@@ -1,0 +1,260 @@
+r"""A small grammar for the expressions that answers are made of.
+
+Covers numbers (thousands separators, decimals, scientific notation, mixed numbers, a base as subscript),
+`+ - * /`, implicit products, powers, fractions, roots, factorials, binomials, absolute values, logarithms,
+the elementary functions, π, e, i and letters, in LaTeX and in plain text. Nothing is ever evaluated while
+parsing, and both the length and the depth are bounded. What it does not cover (matrices, integrals, sums)
+is left to math-verify's parser.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from proofmill.filters.mathematics.expressions import (
+    CONSTANTS,
+    FUNCTIONS,
+    GREEK,
+    MAX_LENGTH,
+    PLAIN_NAMES,
+    Node,
+    NotCoveredError,
+    TooCostlyError,
+    number,
+)
+from proofmill.filters.mathematics.numerals import Tokens, numeral_value
+
+_MAX_DEPTH = 60
+
+_TOKEN = re.compile(
+    r"(?P<number>\d{1,3}(?:[, ]\d{3})+(?:\.\d+)?(?![\d,])"
+    r"|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,7}(?![\d.]))?)"
+    r"|(?P<command>\\(?:[A-Za-z]+|[{}%|]))|(?P<word>[A-Za-z]+)|(?P<sign>\S)"
+)
+_CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
+
+
+@lru_cache(maxsize=8192)
+def parse(text: str) -> Node:
+    """The expression that `text`, already cleaned, spells.
+
+    Raises:
+        NotCoveredError: it is none of this grammar's.
+        TooCostlyError: it is too long or nested too deep.
+    """
+    if len(text) > MAX_LENGTH:
+        raise TooCostlyError("too long")
+    parser = _Parser([(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text)])
+    node = parser.sum()
+    if parser.peek() != ("", ""):
+        raise NotCoveredError(text)
+    return node
+
+
+class _Parser(Tokens):
+    """Recursive descent over the tokens of one text."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        super().__init__(tokens)
+        self._depth = 0
+        self._bars = 0
+
+    def sum(self) -> Node:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise TooCostlyError("nested too deep")
+        node = self._product()
+        while sign := self.take("+", "-"):
+            node = Node("add" if sign == "+" else "sub", (node, self._product()))
+        self._depth -= 1
+        return node
+
+    def _product(self) -> Node:
+        node = self._signed()
+        while True:
+            if self.take("*", "\\cdot", "\\times"):
+                node = Node("mul", (node, self._signed()))
+            elif self.take("/"):
+                node = Node("div", (node, self._signed()))
+            elif self._starts_factor():
+                node = Node("mul", (node, self._power()))
+            else:
+                return node
+
+    def _signed(self) -> Node:
+        negative = False
+        while sign := self.take("+", "-"):
+            negative ^= sign == "-"
+        node = self._power()
+        return Node("neg", (node,)) if negative else node
+
+    def _starts_factor(self) -> bool:
+        kind, text = self.peek()
+        if kind == "number":  # "2 3" is no product
+            return self.tokens[self.at - 1][0] != "number"
+        if kind == "sign":
+            return text in "([{" or (text == "|" and not self._bars)
+        return kind == "word" or (kind == "command" and text not in _ENDS)
+
+    def _power(self) -> Node:
+        node = self._postfix(self._atom())
+        if not self.take("^"):
+            return node
+        if self._is_degree():
+            return Node("div", (Node("mul", (node, Node("constant", (), "pi"))), number(180)))
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise TooCostlyError("nested too deep")
+        exponent = self._exponent()
+        self._depth -= 1
+        return self._postfix(Node("pow", (node, exponent)))
+
+    def _is_degree(self) -> bool:
+        if self.take("\\circ"):
+            return True
+        if self.peek()[1] == "{" and self.peek(1)[1] == "\\circ" and self.peek(2)[1] == "}":
+            self.at += 3
+            return True
+        return False
+
+    def _exponent(self) -> Node:
+        if self.take("-"):
+            return Node("neg", (self._exponent(),))
+        return self._power()
+
+    def _postfix(self, node: Node) -> Node:
+        while True:
+            if self.take("!"):
+                node = Node("factorial", (node,))
+            elif self.take("%", "\\%"):
+                node = Node("div", (node, number(100)))
+            elif self.peek()[1] == "'" and node.op == "symbol":
+                self.take()
+                node = Node("symbol", (), f"{node.value}'")
+            else:
+                return node
+
+    def _atom(self) -> Node:
+        kind, text = self.peek()
+        if kind == "number":
+            return self.numeral()
+        if kind == "word":
+            return self._word()
+        if text in _CLOSERS and text != "\\{":
+            return self._group()
+        if text == "|":
+            return self._absolute()
+        if kind == "command":
+            self.at += 1
+            return self._command(text[1:])
+        raise NotCoveredError(text or "the end")
+
+    def _group(self) -> Node:
+        opener = self.take()
+        bars, self._bars = self._bars, 0
+        node = self.sum()
+        self._bars = bars
+        self.expect(_CLOSERS[opener])
+        if opener in ("\\lfloor", "\\lceil"):
+            return Node("function", (node,), opener[2:])
+        return node
+
+    def _absolute(self) -> Node:
+        self.take("|")
+        self._bars += 1
+        node = self.sum()
+        self._bars -= 1
+        self.expect("|")
+        return Node("function", (node,), "abs")
+
+    def _word(self) -> Node:
+        """A plain word: a function or constant by name, else its letters as a product."""
+        word = self.take()
+        name = PLAIN_NAMES.get(word.lower(), word)
+        if name in ("sqrt", "abs") or name in FUNCTIONS:
+            return self._command(name)
+        if name in CONSTANTS:
+            return Node("constant", (), CONSTANTS[name])
+        if len(word) > 3:
+            raise NotCoveredError(word)
+        self.tokens[self.at - 1 : self.at] = [("word", letter) for letter in word]
+        return self._letter(word[0])
+
+    def _letter(self, name: str) -> Node:
+        if name in CONSTANTS:
+            return Node("constant", (), CONSTANTS[name])
+        if self.peek()[1] == "_":
+            name = f"{name}_{self.subscript()}"
+        return Node("symbol", (), name)
+
+    def _command(self, name: str) -> Node:
+        if name in CONSTANTS:
+            return Node("constant", (), CONSTANTS[name])
+        if name in GREEK:
+            return self._letter(name)
+        if name == "frac":
+            return Node("div", (self._argument(digit=True), self._argument(digit=True)))
+        if name == "binom":
+            return Node("binomial", (self._argument(digit=True), self._argument(digit=True)))
+        if name == "sqrt":
+            return self._root()
+        if name == "text":
+            return self._named()
+        if name == "abs" or name in FUNCTIONS:
+            return self._function(name)
+        raise NotCoveredError(name)
+
+    def _root(self) -> Node:
+        degree = number(2)
+        if self.take("["):
+            degree = self.sum()
+            self.expect("]")
+        return Node("root", (self._argument(), degree))
+
+    def _named(self) -> Node:
+        """A name in upright letters: a function that LaTeX lacks, a constant or one symbol."""
+        self.expect("{")
+        word = self.take()
+        self.expect("}")
+        if word in FUNCTIONS or word in PLAIN_NAMES:
+            return self._command(PLAIN_NAMES.get(word, word))
+        if not word.isalpha() or len(word) > 1:
+            raise NotCoveredError(word)
+        return self._letter(word)
+
+    def _function(self, name: str) -> Node:
+        base = self._log_base() if name == "log" and self.peek()[1] == "_" else None
+        exponent = self._exponent() if self.take("^") else None
+        argument = self._function_argument()
+        if exponent == Node("neg", (number(1),)) and name in ("sin", "cos", "tan"):
+            name, exponent = f"arc{name}", None
+        node = Node("function", (argument,), name) if base is None else Node("logarithm", (argument, base))
+        return node if exponent is None else Node("pow", (node, exponent))
+
+    def _log_base(self) -> Node:
+        self.expect("_")
+        return self._argument(digit=True)
+
+    def _function_argument(self) -> Node:
+        r"""A group, or as in `\sin 2x` the factors up to the next sign."""
+        if self.peek()[1] in ("(", "{", "["):
+            return self._power()
+        node = self._power()
+        while self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1][1:] not in FUNCTIONS:
+            node = Node("mul", (node, self._power()))
+        return node
+
+    def _argument(self, *, digit: bool = False) -> Node:
+        r"""A command's argument: a group, or one token (of `\frac12` one digit)."""
+        kind, text = self.peek()
+        if digit and kind == "number" and text.isdigit() and len(text) > 1:
+            self.tokens[self.at] = (kind, text[1:])
+            return number(int(text[0]))
+        if kind == "number":
+            self.at += 1
+            return number(numeral_value(text))
+        return self._atom()
+
+
+_ENDS = frozenset(["\\}", "\\rfloor", "\\rceil", "\\%", "\\cdot", "\\times", "\\circ", "\\|"])

@@ -1,0 +1,68 @@
+"""Answers in words, and the words round an answer."""
+
+from __future__ import annotations
+
+import re
+
+from proofmill.filters.mathematics.expressions import FUNCTIONS
+from proofmill.filters.mathematics.quantities import plain_text
+
+_ADVERB = re.compile(
+    r"^(?:(?:approximately|approx|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
+    r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
+    re.IGNORECASE,
+)
+_GLOSS = re.compile(
+    r"(?<=[\d}%$])\s?\((?!(?:or|not|wrong|incorrect|maybe)\b)[A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z"
+)  # 12 (twelve)
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
+
+_SYNONYMS = {
+    "empty": "no solution|no solutions|no real solution|no real solutions|none|empty set|the empty set"
+    "|there is no solution|there are no solutions|no such value|no such number|no real root|no real roots"
+    "|no values|null set|\\emptyset",
+    "reals": "all real numbers|all reals|real numbers|any real number|every real number|\\mathbb{r}",
+    "undefined": "dne|does not exist|undefined|not defined|limit does not exist",
+    "infinity": "infinity|\\infty|+\\infty|positive infinity|infinite|infinitely many",
+}
+_SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts.split("|")}
+
+
+def synonym(text: str) -> str:
+    """Which of "empty", "reals", "undefined", "infinity" the text says; "" if none."""
+    return _SYNONYM.get(plain_text(text).lower(), "")
+
+
+def bare(text: str) -> str:
+    """Without leading adverbs and without braces round the whole."""
+    while True:
+        before = text
+        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).lstrip(" ,;").rstrip(" .,;")
+        if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
+            text = text[1:-1]
+        if text.startswith("\\text{") and text.endswith("}") and text.count("{") == 1:
+            text = text[6:-1]
+        if text == before:
+            return text
+
+
+def _closing(text: str) -> int:
+    depth = 0
+    for index, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if not depth:
+            return index
+    return -1
+
+
+def word_key(text: str) -> str:
+    """An answer in words, keyed by its letters; empty where it may be mathematics."""
+    plain = plain_text(text)
+    if not _WORDS.match(plain):
+        return ""
+    words = [word.strip(".,'-") for word in plain.lower().split()]
+    words = [word for word in words if word not in ("the", "a", "an")] or words
+    if len(words) == 1 and (len(words[0]) < 3 or words[0] in _MATH_WORDS):
+        return ""
+    return " ".join(words)

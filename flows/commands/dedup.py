@@ -1,0 +1,224 @@
+"""`proofmill dedup`: near-duplicates of anyone's traces marked, in two passes over the input.
+
+The first pass signs the texts into scratch files beside the output, the join reads these as they come, the
+second pass writes the rows with their marks. Memory: about 190 bytes a row beside its id (see
+`near_duplicates`); scratch space: about 1.6 KB a text of 100 words.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from rich.console import Console
+
+from proofmill.data.errors import InputError
+from proofmill.data.inputs import HUB, Row
+from proofmill.data.inputs import walked_lists as walked
+from proofmill.data.outputs import RowWriter, encode, open_rows
+from proofmill.filters.arrow_arrays import strings_to_arrow
+from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.duplicates.near_duplicates import mark
+from proofmill.filters.windows import U64
+from proofmill.filters.workers import Fault, WorkerPool
+from proofmill.flows.commands.filter_command import Command, tally_table
+from proofmill.flows.rows.reading import Chunk, Source, View, chunks, columns, joined, views
+from proofmill.flows.rows.signing import Signed, Task, fallen, merged, text_field
+from proofmill.flows.rows.stream import in_order
+from proofmill.flows.rows.work import SHOWN_FAULTS
+
+ADDED = pa.schema([("duplicate_of", pa.string()), ("dedup_detail", pa.string())])
+_KEPT = b',"duplicate_of":null,"dedup_detail":null}\n'
+_DIGITS = 12  # of a row's number while rows are ranked
+_CHUNK_BYTES = 2 << 20  # the join takes them one by one, and prefers them large
+_CHUNK_SECONDS = 60.0  # CPU time of a chunk
+
+
+def run(
+    source: Source, out: Path, options: DedupOptions, text: str | None, workers: int | None, console: Console
+) -> None:
+    """Signs, joins and writes; then says how many rows repeat another one."""
+    command = Command("dedup", source, out, console)
+    known = columns(source)
+    started = time.monotonic()
+    with command.shown(), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        if source.name.startswith(HUB):
+            command.source = source = _spooled(source, Path(folder))
+        dedup = _Dedup(command, options, _text_field(command, text), Path(folder))
+        with WorkerPool("proofmill.flows.rows.signing:work", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool:
+            marks = dedup.marks(pool)
+        command.progress.note("writing")
+        with open_rows(out, ADDED, known) as writer:
+            repeats = dedup.write(marks, writer)
+    _report(command, dedup, repeats, time.monotonic() - started)
+
+
+def _spooled(source: Source, folder: Path) -> Source:
+    """A hub data set as a file, since it is read twice."""
+    path = folder / "rows.jsonl"
+    with path.open("wb") as file:
+        for chunk in chunks(source):
+            for _, item in chunk.read():
+                file.write((encode(item.row) if hasattr(item, "row") else b"unreadable") + b"\n")
+    return replace(source, name=str(path), limit=None)
+
+
+def _text_field(command: Command, wanted: str | None) -> str:
+    """The field to compare.
+
+    Raises:
+        InputError: the first row doesn't have it.
+    """
+    first = command.first()
+    if first is None:
+        return wanted or "response"
+    where, row = first
+    field = text_field(command.source, row, wanted)
+    if field is None:
+        raise InputError(
+            f"There is no field {wanted or 'response'!r} to compare.",
+            where=where,
+            remedy=f"this row has: {', '.join(map(str, row)) or 'no fields'}; name one with --text",
+        )
+    return field
+
+
+class _RepeatedIdsError(Exception):
+    """The rows' own ids don't tell them apart."""
+
+
+class _Dedup:
+    """The two passes over one source."""
+
+    def __init__(self, command: Command, options: DedupOptions, text: str, folder: Path) -> None:
+        self.rows = 0
+        self._command, self._options, self._text, self._folder = command, options, text, folder
+        self._signed: list[Signed] = []
+        first = command.first()
+        self.numbered = bool(walked(command.source.fields)) or first is None or first[1].get("id") is None
+
+    def marks(self, pool: WorkerPool) -> pa.ChunkedArray:
+        """`duplicate_of` of every row that has a text, in order."""
+        sources = self._numbers(self._sign(pool)) if self.numbered else self._own_ids(pool)
+        try:
+            table = mark(sources, self._options, scratch=self._folder)
+        except _RepeatedIdsError:
+            self.numbered = True
+            table = mark(self._numbers(iter(self._signed)), self._options, scratch=self._folder)
+        return table.column("duplicate_of")
+
+    def _own_ids(self, pool: WorkerPool) -> Iterator[Path]:
+        """Signature files as they come, for as long as all rows have ids; these must differ."""
+        hashes: list[U64] = []
+        usable = True
+        for signed in self._sign(pool):
+            usable = usable and signed.ids is not None
+            if usable and signed.ids is not None:
+                hashes.append(signed.ids)
+                yield from signed.paths
+        every = np.concatenate([np.empty(0, np.uint64), *hashes])
+        if not usable or len(np.unique(every)) < len(every):
+            raise _RepeatedIdsError
+
+    def _numbers(self, parts: Iterator[Signed]) -> Iterator[pa.Table]:
+        """Signatures under the numbers of their rows, written so that their order is that of the rows."""
+        start = 0
+        for signed in parts:
+            for path in signed.paths:
+                with pa.memory_map(str(path)) as file:
+                    table = pa.ipc.open_file(file).read_all()
+                    numbers = [f"{start + place:0{_DIGITS}}" for place in table.column("place").to_pylist()]
+                    yield table.set_column(table.schema.get_field_index("id"), "id", strings_to_arrow(numbers))
+            start += signed.rows
+
+    def _sign(self, pool: WorkerPool) -> Iterator[Signed]:
+        """Signs all chunks, several at a time."""
+        fields = self._command.source.fields
+
+        def sign(chunk: Chunk) -> Signed:
+            task = Task(chunk, fields, self._text, self._options, self._folder / f"{chunk.number}.arrow")
+            (result,) = pool.map([task])
+            return _one_by_one(task, pool) if isinstance(result, Fault) else result
+
+        for signed in in_order(sign, chunks(self._command.source, _CHUNK_BYTES), pool.workers):
+            self._signed.append(signed._replace(ids=None))
+            self.rows += signed.rows
+            self._command.progress.advance("rows", signed.rows)
+            self._command.faults.add(len(signed.unsigned), [*signed.unsigned.values()][:SHOWN_FAULTS])
+            yield signed
+
+    def write(self, marks: pa.ChunkedArray, writer: RowWriter) -> int:
+        """The second pass: all rows with their marks. Returns how many are repeats."""
+        start = repeats = 0
+        for chunk, signed in zip(chunks(self._command.source, _CHUNK_BYTES), self._signed, strict=True):
+            count = signed.rows - len(signed.unsigned)
+            found = [self._name(value) for value in marks.slice(start, count).to_pylist()]
+            start += count
+            repeats += count - found.count(None)
+            if writer.takes_lines and (lines := self._plain_lines(chunk, signed)) is not None:
+                writer.write_lines(b"".join(map(_spliced, lines, found)))
+                continue
+            rows = self._marked(chunk, signed, found, as_lines=writer.takes_lines)
+            if writer.takes_lines:
+                writer.write_lines(b"".join(joined(view, added) for view, added in rows))
+            else:
+                writer.write_rows([view.kept | added for view, added in rows])
+        return repeats
+
+    def _plain_lines(self, chunk: Chunk, signed: Signed) -> list[bytes] | None:
+        """The lines of a chunk, where every one is a row that can be written as it stands."""
+        data = chunk.data
+        if isinstance(data, list) or signed.unsigned or walked(self._command.source.fields):
+            return None
+        if any(f'"{name}"'.encode() in data for name in ADDED.names):
+            return None
+        lines = [line.strip() for line in data.split(b"\n")]
+        return [line for line in lines if line]
+
+    def _marked(
+        self, chunk: Chunk, signed: Signed, marks: list[str | None], *, as_lines: bool
+    ) -> Iterator[tuple[View, Row]]:
+        found = iter(marks)
+        rows = views(chunk, self._command.source.fields, frozenset(ADDED.names), as_lines=as_lines)
+        for place, view in enumerate(rows):
+            why = signed.unsigned.get(place)
+            yield view, {"duplicate_of": next(found) if why is None else None, "dedup_detail": why}
+
+    def _name(self, mark: str | None) -> str | None:
+        return str(int(mark)) if self.numbered and mark is not None else mark
+
+
+def _one_by_one(task: Task, pool: WorkerPool) -> Signed:
+    """A chunk that took its worker down, row by row."""
+    parts: list[Signed] = []
+    start = 0
+    for number, chunk in enumerate(task.chunk.parts()):
+        path = task.path.with_name(f"{task.path.stem}-{number}.arrow")
+        part = replace(task, chunk=chunk, path=path, start=start)
+        (result,) = pool.map([part])
+        parts.append(fallen(part, f"{result.kind}: {result.detail}") if isinstance(result, Fault) else result)
+        start += parts[-1].rows
+    return merged(parts)
+
+
+def _spliced(line: bytes, original: str | None) -> bytes:
+    if original is None:
+        return line[:-1] + _KEPT
+    return b'%b,"duplicate_of":%b,"dedup_detail":null}\n' % (line[:-1], orjson.dumps(original))
+
+
+def _report(command: Command, dedup: _Dedup, repeats: int, seconds: float) -> None:
+    usable = dedup.rows - command.faults.count
+    counts = [("kept", usable - repeats), ("near-duplicates", repeats), ("not compared", command.faults.count)]
+    command.console.print(f"`duplicate_of` names {'the row by its number, from 0' if dedup.numbered else 'its id'}")
+    command.finish(
+        tally_table("near-duplicates", "row", counts, dedup.rows, seconds),
+        f"proofmill decontaminate {command.path} --against BENCHMARK.jsonl "
+        f"--out {command.path.with_name('clean-' + command.path.name)}{command.next_map()}",
+    )

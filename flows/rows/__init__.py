@@ -1,0 +1,1 @@
+"""Anyone's rows, streamed through worker processes for the filter commands."""
