@@ -71,7 +71,7 @@ class VllmEngine:
     def submit(self, requests: Sequence[Request]) -> None:
         """Sends requests to the child."""
         self.ready()
-        rows = [(request.id, request.tokens, request.seed) for request in requests]
+        rows = [(r.id, r.tokens, r.seed, dict(r.params), r.score_from) for r in requests]
         try:
             self._link().send({"op": "add", "requests": rows})
         except Closed as error:

@@ -46,11 +46,13 @@ def _serve(channel: Channel) -> None:
     channel.send({"op": "ready", "facts": facts})
     inbox: Queue[Any] = Queue()
     Thread(target=_read, args=(channel, inbox), daemon=True).start()
+    scored: dict[str, int] = {}  # by request: where the text begins that is to be scored
     while True:
         for requests in _arrived(inbox, wait=not engine.has_unfinished_requests()):
+            scored.update({name: start for name, *_, start in requests if start is not None})
             if refused := _add(engine, requests, hello["sampling"]):
                 channel.send({"op": "done", "completions": refused})
-        done = [_completion(output) for output in engine.step() if output.finished]
+        done = [_completion(output, scored.pop(output.request_id, None)) for output in engine.step() if output.finished]
         if done:
             channel.send({"op": "done", "completions": done})
 
@@ -128,23 +130,47 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 def _add(engine: Any, requests: list[Any], sampling: dict[str, Any]) -> list[Any]:
     """Queues requests; returns completions for those the engine refuses."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
     refused = []
-    for name, tokens, seed in requests:
-        params = SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
+    for name, tokens, seed, own, score_from in requests:
+        params = _scoring_params() if score_from is not None else _sampling_params({**sampling, **own}, seed)
         try:
             engine.add_request(name, {"prompt_token_ids": tokens}, params)
         except ValueError as error:
             reason = "prompt_too_long" if "long" in str(error) or "max_model_len" in str(error) else "failed"
-            refused.append((name, "", reason, 0))
+            refused.append((name, "", reason, 0, None))
     return refused
 
 
-def _completion(output: Any) -> tuple[str, str, str, int]:
+def _sampling_params(sampling: dict[str, Any], seed: int) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    if schema := sampling.pop("json_schema", None):
+        sampling["structured_outputs"] = StructuredOutputsParams(json=schema)
+    return SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def _scoring_params() -> Any:
+    """vLLM can't draw nothing: one token is drawn and ignored."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+    )
+
+
+def _completion(output: Any, score_from: int | None) -> tuple[str, str, str, int, float | None]:
+    if score_from is not None:
+        return output.request_id, "", "stop", 0, _logprob(output, score_from)
     sample = output.outputs[0]
-    return output.request_id, sample.text, sample.finish_reason or "stop", len(sample.token_ids)
+    return output.request_id, sample.text, sample.finish_reason or "stop", len(sample.token_ids), None
+
+
+def _logprob(output: Any, start: int) -> float:
+    """Sum of the log-probabilities of the prompt's tokens from `start` on; the first token of all has none."""
+    pairs = zip(output.prompt_logprobs[max(start, 1) :], output.prompt_token_ids[max(start, 1) :], strict=True)
+    return float(sum(known[token].logprob for known, token in pairs))
 
 
 if __name__ == "__main__":
