@@ -16,16 +16,30 @@ import pytest
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
+MARK = "PROOFMILL_TEST_HOME"
 SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=4", "--set", "samplers.0.sampling.max_tokens=64"]
+SMALL += ["--set", "samplers.0.engine.window=6"]  # in waves, so that a run can be stopped between two of them
 
 
 def command(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "proofmill.flows.cli", "regenerate", "--home", str(home), *SMALL, *arguments]
 
 
-def engines() -> list[psutil.Process]:
-    module = "proofmill.generators.vllm_worker"
-    return [process for process in psutil.process_iter(["cmdline"]) if module in (process.info["cmdline"] or [])]
+def environment(home: Path) -> dict[str, str]:
+    """Marks all that a run on this HOME starts."""
+    return {**os.environ, MARK: str(home)}
+
+
+def engines(home: Path) -> list[psutil.Process]:
+    """Engine processes that runs on this HOME have started; other runs on the machine have their own."""
+    module, found = "proofmill.generators.vllm_worker", []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            if module in (process.info["cmdline"] or []) and process.environ().get(MARK) == str(home):
+                found.append(process)
+        except psutil.Error:  # it ended meanwhile, or is another user's
+            continue
+    return found
 
 
 def recorded(home: Path) -> int:
@@ -50,7 +64,12 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HOME whose first run was stopped by Ctrl-C in the middle of sampling."""
     home = tmp_path_factory.mktemp("quickstart") / "home"
     running = subprocess.Popen(
-        command(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment(home),
     )
     wait_for_samples(home, running)
     os.killpg(running.pid, signal.SIGINT)
@@ -63,21 +82,25 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_interrupt_leaves_nothing_running_and_keeps_samples(interrupted: Path) -> None:
     assert recorded(interrupted) >= 2
-    assert engines() == []
+    assert engines(interrupted) == []
 
 
 def test_killed_run_resumes_and_publishes(interrupted: Path) -> None:
     before = recorded(interrupted)
-    running = subprocess.Popen(command(interrupted), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    env = environment(interrupted)
+    running = subprocess.Popen(
+        command(interrupted), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env
+    )
     wait_for_samples(interrupted, running, before + 1)
+    assert engines(interrupted), "the mark finds the engine while it runs"
     running.kill()
     running.wait()
     deadline = time.monotonic() + 30
-    while engines() and time.monotonic() < deadline:
+    while engines(interrupted) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert engines() == [], "the engine outlived its killed parent"
+    assert engines(interrupted) == [], "the engine outlived its killed parent"
 
-    done = subprocess.run(command(interrupted), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command(interrupted), capture_output=True, text=True, timeout=600, env=env)
     assert done.returncode in (0, 3), done.stderr
     if done.returncode == 0:
         manifest = json.loads((interrupted / "datasets/quickstart/v0001/manifest.json").read_text())
@@ -85,7 +108,7 @@ def test_killed_run_resumes_and_publishes(interrupted: Path) -> None:
         for step in manifest["stages"].values():
             assert step["in"] == step["kept"] + sum(step["dropped"].values())
     assert recorded(interrupted) == 24, "samples were drawn twice or lost"
-    assert engines() == []
+    assert engines(interrupted) == []
 
 
 def test_raising_n_draws_only_the_difference(interrupted: Path) -> None:
