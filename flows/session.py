@@ -158,12 +158,24 @@ class Session:
         return Renderer(models.resolve(name, notice=self.progress.note).path)
 
     def engine(self, plan: SamplePlan) -> VllmProcess:
-        """The engine of a plan, one a run; it ends with the session at the latest."""
+        """The engine of a plan; another plan's ends first, since two never share a GPU, the last with the session."""
         if plan.name not in self.engines:
+            for name in list(self.engines):
+                self.engines.pop(name).close()
             log_file = self.run.folder / "engine.log"
-            self.engines[plan.name] = VllmProcess(plan.model.path, dict(plan.engine), dict(plan.sampling), log_file)
+            self.engines[plan.name] = VllmProcess(plan.model.path, dict(plan.engine), {}, log_file)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
+
+    def release(self, plan: SamplePlan) -> None:
+        """Ends a plan's engine where no later phase goes on with it."""
+        if plan.name not in self.asked_later and plan.name in self.engines:
+            self.engines.pop(plan.name).close()
+
+    @property
+    def asked_later(self) -> set[str]:
+        """Names of the plans whose engine is asked again after the judges."""
+        return set()
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
         """Waits for a plan's engine and remembers what it says of itself."""

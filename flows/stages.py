@@ -285,7 +285,7 @@ class _Sampling:
             try:
                 yield from sampler.run((name, session.run.read(self.shards[name].problems)) for name in names)
             finally:
-                engine.close()
+                session.release(plan)
 
     def _ready(self, plan: SamplePlan, engine: Engine, missing: int) -> None:
         progress = self.session.progress

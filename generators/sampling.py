@@ -165,7 +165,8 @@ class Sampler:
             while shard.missing and self._in_flight < window:
                 prompt, index = shard.missing.popleft()
                 seed = sample_seed(self.plan.seed, prompt, index)
-                requests.append(Request(f"{shard.name}/{prompt}/{index}", shard.tokens[prompt], seed))
+                name = f"{shard.name}/{prompt}/{index}"
+                requests.append(Request(name, shard.tokens[prompt], seed, self.plan.sampling))
                 self._in_flight += 1
         if requests:
             self.engine.submit(requests)

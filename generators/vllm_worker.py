@@ -146,7 +146,8 @@ def _sampling_params(sampling: dict[str, Any], seed: int) -> Any:
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     if schema := sampling.pop("json_schema", None):
-        sampling["structured_outputs"] = StructuredOutputsParams(json=schema)
+        # Free white space is a loop that a small model never leaves.
+        sampling["structured_outputs"] = StructuredOutputsParams(json=schema, disable_any_whitespace=True)
     return SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
