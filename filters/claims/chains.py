@@ -206,14 +206,20 @@ class StepJudge:
         reason = self.doubts.other_meaning(chain, index, comparison)
         if reason:
             return judge.Finding(NOT_CHECKABLE, f"{reason}: {shown}")
+        if chain.relations[index].sign == "≡":
+            return judge.Finding(NOT_CHECKABLE, f"a congruence without its modulus: {shown}")
         return self._soften(judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
 
     def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
         """`finding`, unless the words around a false link take it back or make it unclear."""
         if finding.status != REFUTED:
             return finding
-        reason = self.doubts.unclear(chain, index) or self.doubts.doubted(chain, index)
+        reason = self.doubts.unclear(chain, index) or self.doubts.doubted(chain, index) or self._elsewhere(chain, index)
         return judge.Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
+
+    def _elsewhere(self, chain: Chain, index: int) -> str:
+        left, right = chain.members[index].node, chain.members[index + 1].node
+        return self.facts.setting.other_meaning(self.text, left, right)
 
     def _congruence(self, left: Node, right: Node, modulus: Node) -> judge.Finding:
         first, second, base = evaluate(left), evaluate(right), evaluate(modulus)

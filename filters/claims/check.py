@@ -14,6 +14,7 @@ from proofmill.filters.claims.nodes import is_leaf
 from proofmill.filters.claims.outputs import Evaluator, judge_output, stated_outputs
 from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
 from proofmill.filters.claims.retraction import retract
+from proofmill.filters.claims.setting import Setting
 from proofmill.filters.claims.steps import split_steps
 from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.claims.wording import NUMBER_WORDS
@@ -50,7 +51,7 @@ def check(
     parts = list(_steps(text, steps))
     whole = text if steps is None and text is not None else "\n".join(steps or ())
     sources = sources_of(problem.prompt)
-    facts = Facts()
+    facts = Facts(setting=Setting(problem.prompt, whole))
     found: list[tuple[int, int, Link]] = []
     for number, (offset, step) in enumerate(parts):
         links = check_step(step, facts, number)

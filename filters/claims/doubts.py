@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.nodes import Binary, Node, Number, is_leaf, is_percent
+from proofmill.filters.claims.nodes import Binary, Node, Number, Quantity, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, ROUNDED
 from proofmill.filters.claims.scan import Chain, Member
 from proofmill.filters.claims.tokens import Token
-from proofmill.filters.claims.wording import ABOUT_WORDS, LABEL_WORDS, ROUNDING_WORDS, UNITS
+from proofmill.filters.claims.wording import ABOUT_WORDS, LABEL_WORDS, OTHER_UNITS, ROUNDING_WORDS, UNITS
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|"
-    r"mistak\w+|wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*|impossible|is|does|was)\s{1,3}"
+    r"mistak\w+|wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*,?|impossible|is|does|was)\s{1,3}"
     r"(?:that\s{1,3}|we\s{1,3}|the\s{1,3})?|\b(?:check|verify|test)\s(?:if|whether)\s[^.]{0,20})[\\(\[$\s]{0,4}\Z",
     re.IGNORECASE,
+)
+_DOUBT_SENTENCE = re.compile(
+    r"\bat first (?:glance|sight)|\bmight (?:think|say|guess|expect|be tempted)|\btempt\w+|\bnaive\w*|\bmistak\w+|"
+    r"\berroneous\w*|\b(?:common|usual) (?:mistake|error|slip)|\bwould be wrong|\bnot the same as|\bcontradiction\b",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(
+    r"(?:(?<![A-Za-z0-9])\(?[A-Ea-e][).:]|\b(?:option|choice) \(?[A-Ea-e]\)?[:.]?)[\s$\\(]{0,4}\Z", re.IGNORECASE
 )
 _QUESTION_LEAD = frozenset({"is", "does", "was"})
 _DOUBT_AFTER = re.compile(
@@ -65,8 +73,10 @@ class Doubts:
     def _converts(self, left: Node, right: Node) -> bool:
         """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
         units = [judge.known_units(node)[:1] for node in (left, right)]
+        rates = [part for node in (left, right) for part in judge.walk(node) if isinstance(part, Quantity) and part.per]
         return (
             is_leaf(right)
+            and not rates
             and all(units)
             and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
             and UNITS[units[0][0]] != UNITS[units[1][0]]
@@ -75,6 +85,9 @@ class Doubts:
     def mixes_units(self, left: Node, right: Node) -> bool:
         """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
         units = {UNITS[word] for node in (left, right) for word in judge.known_units(node)}
+        words = [_unit_words(node) for node in (left, right)]
+        if all(words) and not words[0] & words[1] and (words[0] | words[1]) & OTHER_UNITS:
+            return True
         multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
         counts = any(dimension == "count" for dimension, _ in units)
         same_kind = len({dimension for dimension, _ in units}) < len(units)
@@ -114,7 +127,8 @@ class Doubts:
         if not chain.relations[index].prose and any(token.text == "than" for token in inside):
             return True  # "4 less than 12 * 2 = 24"
         return index == 0 and (
-            word in ("than", "over", "mod", "base") or (chain.behind and word in ("of", "by", "times"))
+            word in ("than", "over", "mod", "base")
+            or (chain.behind and word in ("of", "by", "times") and self.tokens[first - 2].text.lower() != "total")
         )
 
     def doubted(self, chain: Chain, index: int) -> str:
@@ -125,14 +139,24 @@ class Doubts:
         match = _DOUBT_BEFORE.search(before)
         if match and match.group().split()[0].lower() not in _QUESTION_LEAD:
             return "a supposition or negation"
-        after = self.text[end : end + 120]
-        stop = SENTENCE_END.search(after)
-        sentence = after[: stop.end()] if stop else after
-        if _DOUBT_AFTER.search(sentence):
+        if _OPTION.search(before):
+            return "one of the options"
+        unit_start = self.tokens[chain.members[index + 1].first].end
+        if _DOUBT_AFTER.search(self._sentence_from(unit_start, end)) or self._supposed_before(start):
             return "doubted by the trace itself"
         if _CLOCK.search(self.text[start : end + 4]):
             return "a time of day"
         return ""
+
+    def _sentence_from(self, start: int, end: int) -> str:
+        """The text from `start` to the end of the sentence that holds `end`."""
+        after = self.text[end : end + 120]
+        stop = SENTENCE_END.search(after)
+        return self.text[start:end] + (after[: stop.end()] if stop else after)
+
+    def _supposed_before(self, start: int) -> bool:
+        lead = SENTENCE_END.split(self.text[max(0, start - 200) : start])[-1]
+        return _DOUBT_SENTENCE.search(lead) is not None
 
     def about(self, left: Member, right: Member) -> str:
         """Whether the words around a link call it approximate or rounded."""
@@ -152,3 +176,7 @@ def _is_share(node: Node) -> bool:
     if not (isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)):
         return False
     return judge.is_share_of_whole(Binary("/", judge.leading(node.left), judge.leading(node.right)), 1)
+
+
+def _unit_words(node: Node) -> set[str]:
+    return {word for part in judge.walk(node) if isinstance(part, Quantity) for word in part.unit}

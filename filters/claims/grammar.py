@@ -130,6 +130,11 @@ class Parser:
         return None, 0
 
     def _sign_infix(self, token: Token) -> tuple[str | None, int]:
+        if token.text == "√" and token.gap == TIGHT:
+            return "*", self._implied_power()
+        if self.loose and token.text == "*" and self.peek().text == "10" and self.peek(2).text == "^":
+            self.position += 1
+            return "*", TIGHT_IMPLIED  # 3 × 10^8 / 6 × 10^14
         operator = "mod" if token.text == "%" else token.text
         if operator not in _INFIX or (operator == "-" and self._is_dash(token)):
             return None, 0

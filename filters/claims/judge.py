@@ -221,7 +221,7 @@ def _is_rounded(number: Number, rounded: Set[Value]) -> bool:
 
 
 def _near_whole(value: Fraction, slack: Fraction) -> bool:
-    return value.denominator != 1 and abs(value - round(value)) <= slack
+    return value.denominator != 1 and round(value) != 0 and abs(value - round(value)) <= slack
 
 
 def _replace(node: Node, old: Node, new: Node) -> Node:

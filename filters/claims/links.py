@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from proofmill.filters.claims.algebra import Algebra
 from proofmill.filters.claims.nodes import Node, Value
+from proofmill.filters.claims.setting import Setting
 
 
 @dataclass(slots=True)
@@ -55,8 +56,10 @@ class Facts:
         rounded: stated values that were rounded.
         algebra: the unknowns and equations.
         named: the named calculation that came last.
+        setting: other meanings that the problem gives to arithmetic.
     """
 
     rounded: set[Value] = field(default_factory=set)
     algebra: Algebra = field(default_factory=Algebra)
     named: Named | None = None
+    setting: Setting = field(default_factory=lambda: Setting("", ""))

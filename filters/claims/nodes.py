@@ -142,6 +142,9 @@ def _binary_node(node: Binary, reading: Reading, env: Mapping[str, Value] | None
     left = evaluate(node.left, reading, env)
     right = evaluate(node.right, reading, env)
     operator = node.operator
+    if operator == "/" and reading.units is not None and isinstance(node.right, Quantity) and is_leaf(node.left):
+        factor = unit_factor(node.right.unit, reading)
+        return binary("*", binary("/", left, right), factor * factor)  # `1/2 hour` is half an hour
     if operator in "+-" and reading.percent == "addon" and is_percent(node.right):
         return binary("*", left, 1 + right if operator == "+" else 1 - right)
     return binary(operator, left, right)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from proofmill.filters.claims.nodes import Node, Number, Opaque
+from proofmill.filters.claims.latex import two_groups
+from proofmill.filters.claims.nodes import Binary, Node, Number, Opaque
 from proofmill.filters.claims.tokens import COMMAND, NUMBER, SPACED, TIGHT, Token
 from proofmill.filters.claims.wording import SCALE_WORDS
 
@@ -84,9 +85,8 @@ def _proper_fraction(parser: Parser) -> Fraction | None:
         return Fraction(token.text)
     if token.text in ("\\frac", "\\dfrac", "\\tfrac"):
         parser.position += 1
-        node = (parser.group(), parser.group())
-        match node:
-            case (Number(value=int(top)), Number(value=int(bottom))) if 0 < top < bottom:
+        match two_groups(parser, "frac"):
+            case Binary("/", Number(value=int(top)), Number(value=int(bottom))) if 0 < top < bottom:
                 return Fraction(top, bottom)
         return None
     tight = slash.text == "/" and slash.gap == TIGHT and under.gap == TIGHT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf
+from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf, is_percent
 from proofmill.filters.claims.phrases import AGGREGATES, OPENERS
 from proofmill.filters.claims.tokens import (
     END,
@@ -32,6 +32,12 @@ _COMPARATIVES = {
 _NAME_TOKENS = 14
 _REMAINDERS = frozenset({"remainder", "r"})
 _TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
+# Operations that a problem makes up: a number beside one is only a part of a side.
+_STRANGE_SIGNS = words(
+    r"@ # ⊕ ⊗ ⊙ ⊖ ◇ ◆ △ ▽ ▲ ∆ ∇ ∘ ★ ☆ ♦ ♥ ♠ ♣ □ ■ ∧ ∨ ∪ ∩ \# \star \oplus \otimes \odot \ominus \circ \bullet "
+    r"\diamond \Diamond \triangle \bigtriangleup \nabla \square \Box \wedge \vee \cup \cap \heartsuit \spadesuit "
+    r"\clubsuit \diamondsuit \dagger \bigstar \blacksquare \clubs \hearts"
+)
 _RANGES = frozenset({"or", "to", "and"})
 _STARTS = words(
     r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
@@ -133,8 +139,10 @@ class Scanner:
         chain.trailing = (
             (token.kind == WORD and word in _REMAINDERS)
             or (word in _RANGES and following.kind == NUMBER)
+            or (word == "of" and is_percent(chain.members[-1].node))
             or (word == "and" and following.text in ("a", "half", "one"))
             or token.text in _TRAILING_SIGNS
+            or token.text in _STRANGE_SIGNS
             or (token.text in (":", ".") and token.gap == TIGHT == following.gap and following.kind == NUMBER)
             or (token.kind == NUMBER and token.gap != FENCED)
         )
@@ -193,6 +201,8 @@ class Scanner:
             return True  # 160,0000: a number written wrongly
         if before.text in ("+", "*", "/", "^", "_", "√", "±", "mod", "\\pm", "\\frac", "\\sqrt", "|"):
             return token.gap != FENCED
+        if before.text in _STRANGE_SIGNS:
+            return True
         if before.text in ("-", "%", "!", "°"):
             return not self._is_bullet(position - 1)
         if before.kind == NUMBER or before.text[:1].isdecimal():

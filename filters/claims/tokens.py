@@ -125,6 +125,8 @@ def _sign(surface: str) -> tuple[int, str]:
         return RELATION, _RELATIONS[surface]
     if surface in _VULGAR:
         return NUMBER, _VULGAR[surface]
+    if surface == "π":
+        return COMMAND, "\\pi"
     return PUNCTUATION, surface
 
 

@@ -101,7 +101,9 @@ class _Reader:
         inside = [token.text for token in self.tokens[opening + 1 : end]]
         if any(token.kind == NUMBER for token in self.tokens[opening + 1 : end]):
             return False
-        self._add([text for text in inside if text.isalpha()])
+        for text in inside:
+            self.behind_slash = self.behind_slash or text in ("/", "per")
+            self._add([text] if text.isalpha() and text != "per" else [])
         self.position = end + 1
         return True
 

@@ -66,7 +66,8 @@ _EXACT_UNITS = {
     "metric volume": {1: "ml mL milliliter milliliters", 1000: "l L liter liters litre litres"},
     "imperial volume": {1: "teaspoon teaspoons", 3: "tablespoon tablespoons", 48: "cup cups",
                         96: "pint pints", 192: "quart quarts", 768: "gallon gallons"},
-    "money": {1: "cent cents penny pennies", 100: "dollar dollars"},
+    "money": {1: "cent cents penny pennies", 5: "nickel nickels", 10: "dime dimes", 25: "quarter quarters",
+              100: "dollar dollars"},
     "count": {2: "pair pairs", 12: "dozen dozens", 144: "gross"},
 }  # fmt: skip
 UNITS: dict[str, tuple[str, int]] = {
@@ -75,6 +76,12 @@ UNITS: dict[str, tuple[str, int]] = {
     for factor, words in scale.items()
     for word in words.split()
 }
+# Units outside the table: a relation between one of them and another unit is a conversion that isn't checked.
+OTHER_UNITS = words("""
+    nm μm µm pm Hz kHz MHz GHz W kW MW V kV mV A mA Ω kΩ J kJ MJ cal kcal Cal eV N kN Pa kPa atm bar mol mmol
+    KB MB GB TB kB bit bits byte bytes acre acres hectare hectares ha mph kph kmph knots rpm degrees radians rad
+    revolutions
+""")
 # A single letter is a unit only when it stands apart from its number: "5 m", but "5m" may be a product.
 ATTACHED_UNITS = words("cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm")
 
