@@ -1,7 +1,8 @@
 """Right mathematics in many notations and settings: not one claim of it is refuted, whatever else is said of it.
 
-Each line of `claims_right.txt` is a problem (or what it is about) and a text that is right as it stands: residues, bases, operations of the
-problem's own, suppositions, options, conversions, LaTeX. A false alarm here would cost a good trace.
+Each line of `claims_right.txt` is a problem (or what it is about) and a text that is right as it stands: residues,
+bases, operations of the problem's own, suppositions, options, conversions, LaTeX. A false alarm here would cost a
+good trace.
 """
 
 from __future__ import annotations
