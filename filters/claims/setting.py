@@ -139,8 +139,8 @@ def _read_in(node: Node, base: int) -> Node | None:
             digits = str(value)
             return Number(int(digits, base)) if value >= 0 and max(map(int, digits)) < base <= 36 else None
         case Binary(operator, left, right):
-            parts = _read_in(left, base), _read_in(right, base)
-            return Binary(operator, *parts) if parts[0] is not None and parts[1] is not None else None
+            first, second = _read_in(left, base), _read_in(right, base)
+            return None if first is None or second is None else Binary(operator, first, second)
         case Unary(operator, body):
             inner = _read_in(body, base)
             return None if inner is None else Unary(operator, inner)
