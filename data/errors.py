@@ -60,6 +60,10 @@ class StoreError(ProofmillError):
     """Something under HOME is locked, damaged, or can't be written."""
 
 
+class HubError(ProofmillError):
+    """The Hugging Face hub can't be reached, refuses, or holds something else than it should."""
+
+
 class NothingKeptError(ProofmillError):
     """The run went through, but no row survived to be published."""
 

@@ -219,6 +219,28 @@ def decontaminate(
         run(Source(traces, parse_map(maps or []), None, split, limit), out_file, benchmarks, workers, out)
 
 
+@app.command(
+    epilog="Examples:\n\n`proofmill push quickstart --repo me/sums`\n\n"
+    "`proofmill push quickstart@v2 --repo me/sums --public --dry-run`"
+)
+def push(
+    version: Annotated[str, typer.Argument(help="NAME@vN, or NAME: its newest version.")],
+    repo: Annotated[str, typer.Option("--repo", metavar="USER/NAME", help="Made where it does not exist.")],
+    public: Annotated[bool, typer.Option("--public", help="For everyone to see; else private.")] = False,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Else $HF_TOKEN, or that of `hf auth login`.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """A version to the Hugging Face hub: the very files, hashes compared there, then tagged `vN`."""
+    from proofmill.flows.commands.push import run
+    from proofmill.flows.session import home_folder
+
+    run(home_folder(home), version, repo, token, public=public, dry_run=dry_run, console=out)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv

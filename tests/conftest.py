@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import orjson
 import pytest
 
 from proofmill.flows.server import configure, server
+
+# The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 Row = dict[str, Any]
 
@@ -97,3 +102,23 @@ def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
 
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield run
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Any:
+    """The module of the local hub; test modules can't import it by name."""
+    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).with_name("hub_server.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("hub_server.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hub(hub_server: Any) -> Iterator[Any]:
+    """A hub without repositories, over HTTP."""
+    server = hub_server.Hub()
+    yield server
+    server.close()

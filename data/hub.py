@@ -1,0 +1,284 @@
+"""One dataset repository on the Hugging Face hub, seen through the real client: asked with patience, errors explained.
+
+The client itself tries again while it uploads; every other request is a single try there. Here each step is made
+so that it can be repeated, and is repeated on a rate limit (after the time that the hub asks for), on a fault of
+the hub's, and on a connection that broke.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import orjson
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, get_token
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+from proofmill.data.errors import HubError
+
+KIND = "dataset"
+MAIN = "main"
+_ATTEMPTS = 6
+_LONGEST_WAIT = 300.0  # seconds; a hub that asks for more is given up on
+_AGAIN = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch has moved since it was looked at
+_DENIED = (401, 403)
+_CHUNK = 1 << 20
+_FAULTS = (HfHubHTTPError, LocalTokenNotFoundError, httpx2.TransportError, OSError, RuntimeError, ValueError)
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A file to be there: its place in the repository and on this machine, its size and its SHA-256."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+    def git_hash(self) -> str:
+        """The id that git gives to its content: SHA-1 of a header and the bytes."""
+        total = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
+        with self.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+        return total.hexdigest()
+
+    def is_same(self, there: RepoFile | None) -> bool:
+        """Whether the hub's entry has this content, by the hash that the hub itself states."""
+        if there is None or there.size != self.size:
+            return False
+        return bool(there.lfs.sha256 == self.sha256 if there.lfs else there.blob_id == self.git_hash())
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch as it was when it was looked at: its commit, and its files by path."""
+
+    name: str
+    head: str
+    files: dict[str, RepoFile]
+
+
+class Hub:
+    """A dataset repository.
+
+    Args:
+        repo: `user/name`.
+        token: None: that of the environment or of `hf auth login`.
+        say: told in a sentence what is waited for.
+        endpoint: None: `$HF_ENDPOINT`, else the public hub.
+
+    Raises:
+        HubError: a name that is none, or no token.
+    """
+
+    def __init__(self, repo: str, *, token: str | None = None, say: Say = lambda _: None, endpoint: str | None = None):
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo):
+            raise HubError(f"{repo!r} is no repository.", where="--repo", remedy="write --repo USER/NAME")
+        self.repo = repo
+        self._token = token or get_token()
+        if not self._token:
+            raise HubError(
+                "There is no token for the hub.",
+                where="HF_TOKEN, --token, or `hf auth login`",
+                remedy="make one that may write at https://huggingface.co/settings/tokens, then: hf auth login",
+            )
+        self._api = HfApi(endpoint=endpoint, token=self._token, library_name="proofmill")
+        self._say = say
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def is_private(self) -> bool | None:
+        """Whether only its owners see it; None where there is no such repository (or this token may not see it)."""
+
+        def look() -> bool | None:
+            try:
+                return bool(self._api.dataset_info(self.repo).private)
+            except RepositoryNotFoundError as error:
+                if error.response.status_code == 401:  # the token itself is refused
+                    raise
+                return None
+
+        return self._patiently(look)
+
+    def tags(self) -> dict[str, str]:
+        """Commits by tag."""
+        refs = self._patiently(lambda: self._api.list_repo_refs(self.repo, repo_type=KIND))
+        return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def files(self, revision: str) -> dict[str, RepoFile]:
+        """Files by path at a branch, tag or commit."""
+        listed = self._patiently(
+            lambda: list(self._api.list_repo_tree(self.repo, repo_type=KIND, revision=revision, recursive=True))
+        )
+        return {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
+
+    def branch(self, name: str) -> Branch:
+        """A branch now."""
+        head = self._patiently(lambda: self._api.dataset_info(self.repo, revision=name).sha)
+        return Branch(name, str(head), self.files(str(head)))
+
+    def manifest(self, commit: str) -> dict[str, Any] | None:
+        """What `manifest.json` says at a commit; None where it is no manifest of a version."""
+
+        path = self._patiently(
+            lambda: self._api.hf_hub_download(self.repo, "manifest.json", repo_type=KIND, revision=commit)
+        )
+        try:
+            found = orjson.loads(Path(path).read_bytes())
+        except orjson.JSONDecodeError:
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("files"), list) else None
+
+    # --- writing; every step may be repeated ------------------------------------------------------
+
+    def create(self, *, private: bool) -> None:
+        """Creates the repository unless it exists."""
+        self._patiently(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=private, exist_ok=True))
+
+    def fork(self, name: str, head: str) -> None:
+        """A branch that starts at a commit, unless it exists."""
+        self._patiently(
+            lambda: self._api.create_branch(self.repo, branch=name, revision=head, repo_type=KIND, exist_ok=True)
+        )
+
+    def drop_branch(self, name: str) -> None:
+        """Removes a branch; a tag on its last commit keeps that one."""
+        self._patiently(lambda: self._api.delete_branch(self.repo, branch=name, repo_type=KIND))
+
+    def upload(self, files: Sequence[Local], branch: str) -> list[CommitOperationAdd]:
+        """Sends the content of files, a few at once; what the hub holds already is not sent again."""
+        additions = [_addition(file) for file in files]
+        total, done = sum(file.size for file in files), 0
+        for batch in _batches(additions):
+            self._patiently(
+                lambda batch=batch: self._api.preupload_lfs_files(  # type: ignore[misc]
+                    self.repo, additions=batch, repo_type=KIND, revision=branch, free_memory=False
+                )
+            )
+            done += sum(addition.upload_info.size for addition in batch)
+            self._say(f"uploaded {size(done)} of {size(total)}")
+        return additions
+
+    def commit(self, add: Sequence[CommitOperationAdd], remove: Sequence[str], onto: Branch, message: str) -> str:
+        """One commit on a branch that nobody has moved since it was looked at. Returns the commit.
+
+        Not repeated here: the answer may be lost after the commit was made, so whoever calls looks again.
+        """
+        done = self._api.create_commit(
+            self.repo,
+            [*add, *(CommitOperationDelete(name, is_folder=False) for name in remove)],
+            commit_message=message,
+            repo_type=KIND,
+            revision=onto.name,
+            parent_commit=onto.head,
+        )
+        return str(done.oid)
+
+    def tag(self, name: str, commit: str) -> None:
+        """Sets a tag that is not there yet; one that is there is never moved."""
+        self._patiently(
+            lambda: self._api.create_tag(self.repo, tag=name, revision=commit, repo_type=KIND, exist_ok=True)
+        )
+
+    def repeatedly(self, step: Callable[[], T]) -> T:
+        """Runs a step that looks before it acts, again and again until it went through.
+
+        Raises:
+            HubError: it will not, or did not in `_ATTEMPTS` tries.
+        """
+        return self._patiently(step)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        for attempt in itertools.count(1):
+            try:
+                return step()
+            except _FAULTS as fault:
+                error = _cause(fault)
+                wait = _wait(error, attempt)
+                if wait is None:
+                    raise self._explained(error) from error
+                self._say(f"the hub did not answer as it should ({_short(error)}); trying again in {wait:.0f} s")
+                time.sleep(wait)
+        raise AssertionError("counting never ends")
+
+    def _explained(self, error: BaseException) -> HubError:
+        """The error as one that a user can act on."""
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+        remedy = "run the same command again: what is uploaded is not uploaded twice"
+        if status in _DENIED:
+            remedy = "give a token that may write to this namespace (https://huggingface.co/settings/tokens)"
+        elif isinstance(error, ValueError):
+            remedy = "the hub refuses this card; report it, with what the hub says"
+        elif isinstance(error, RepositoryNotFoundError):
+            remedy = "check the name, and that the token may see this repository"
+        return HubError(f"The hub said no: {_short(error)}", where=self.repo, remedy=remedy)
+
+
+def _addition(file: Local) -> CommitOperationAdd:
+    addition = CommitOperationAdd(file.name, str(file.path))
+    addition.upload_info.sha256 = bytes.fromhex(file.sha256)  # known; else the file would be read once more
+    return addition
+
+
+def _batches(additions: Sequence[CommitOperationAdd], files: int = 16, total: int = 1 << 30) -> Iterator[list[Any]]:
+    """Runs of at most so many files and about so many bytes."""
+    batch: list[CommitOperationAdd] = []
+    for addition in additions:
+        batch.append(addition)
+        if len(batch) == files or sum(a.upload_info.size for a in batch) >= total:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The client wraps what went wrong in one file's upload."""
+    while isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def _wait(error: BaseException, attempt: int) -> float | None:
+    """Seconds to wait before the next attempt; None: there is none."""
+    if attempt == _ATTEMPTS:
+        return None
+    soon: float = 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)
+    if isinstance(error, httpx2.TransportError):
+        return soon
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in _AGAIN:
+        return None
+    asked = error.response.headers.get("Retry-After", "")
+    if asked.isdigit():
+        return float(asked) + random.random() if float(asked) <= _LONGEST_WAIT else None
+    return soon
+
+
+def _short(error: BaseException) -> str:
+    """What went wrong in a line, without addresses: those of uploads are signed."""
+    said = getattr(error, "server_message", None) or str(error)
+    if isinstance(error, HfHubHTTPError):
+        said = f"{error.response.status_code} {said}"
+    line = " ".join(said.split()) or type(error).__name__
+    return re.sub(r"\(?(for url: )?'?https?://\S+", "", line)[:300].strip()
+
+
+def size(count: float) -> str:
+    """Bytes as a reader says them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"
