@@ -47,6 +47,8 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
         _models(manifest),
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
+        "## Decontamination",
+        _decontamination(manifest.get("benchmarks")),
         "## Licences",
         _table(("source", "licence"), sorted((source, terms or "unknown") for source, terms in manifest["sources"])),
         "## Limits",
@@ -104,6 +106,17 @@ def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
         rows.append((name, f"{step['in']:,}", f"{step['kept']:,}", dropped or "-"))
     return rows
+
+
+def _decontamination(benchmarks: Mapping[str, Any] | None) -> str:
+    if not benchmarks or not benchmarks["items"]:
+        return "Not compared with any benchmark."
+    names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks["items"].items())
+    return (
+        f"Prompts and traces that share a run of {benchmarks['n']} words with an item of these benchmarks were left "
+        f"out: {names}. The columns `contaminated_by` and `contaminated_span` say which, and which words. "
+        f"Digest of the index: `{benchmarks['digest']}`."
+    )
 
 
 def _usage(manifest: Mapping[str, Any]) -> str:

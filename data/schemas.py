@@ -26,6 +26,8 @@ PROBLEMS = pa.schema(
         "gold_suspect": _bool,
         "gold_evidence": _string,  # why, in words
         "weak_tests": _bool,
+        "contaminated_by": _string,
+        "contaminated_span": _string,
     }
 )
 
@@ -54,7 +56,8 @@ TRACES = pa.schema(
         "clr_score": _f32,
         "repetition": _f32,
         "quality_detail": _string,
-        "contaminated_by": _string,
+        "contaminated_by": _string,  # benchmark/item that the prompt or the response overlaps with
+        "contaminated_span": _string,  # the common words as they stand there
         "duplicate_of": _string,
         "nll": _f32,
         "completion_tokens": _i32,
@@ -204,3 +207,14 @@ CLAIM_COLUMNS = pa.schema(
 )
 
 QUALITY = pa.schema([TRACES.field("repetition"), TRACES.field("quality_detail")])
+
+# --- what a stage says of some rows only: by id, not row-aligned ------------------------------------
+
+CONTAMINATION = pa.schema(
+    [
+        pa.field("found_in", _string),  # prompt | response
+        pa.field("id", _string),  # of the problem or the trace
+        TRACES.field("contaminated_by"),
+        TRACES.field("contaminated_span"),
+    ]
+)

@@ -1,7 +1,8 @@
 """The one place that decides what is kept: columns in, `stage`, `drop_reason` and the SFT places out.
 
 Reasons are tried in a fixed order, so every dropped row has exactly one and the ledger balances by
-construction: verdict, claims, quality, near-duplicates, caps. A changed threshold changes this stage alone.
+construction: verdict, claims, quality, contamination, near-duplicates, caps. A changed threshold changes this
+stage alone.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ PASS = pa.schema(
     }
 )
 
+CONTAMINATED = "contaminated"
+
 # In this order, whatever the thresholds; the funnel shows the same order.
 REASONS = (
     "wrong",
@@ -55,6 +58,7 @@ REASONS = (
     "refuted_claim",
     "repetition",
     "degenerate",
+    CONTAMINATED,
     "near_duplicate",
     "in_previous",
     "too_long",
@@ -107,12 +111,29 @@ def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def with_contamination(traces: pl.DataFrame, marks: pa.Table) -> pl.DataFrame:
+    """The columns `contaminated_by` and `contaminated_span`: of a trace's prompt, else of the trace itself.
+
+    Args:
+        traces: with id and problem_id.
+        marks: schema CONTAMINATION, of these traces and their problems.
+    """
+    found = pl.DataFrame(marks)
+    columns = ["contaminated_by", "contaminated_span"]
+    for where, key in (("prompt", "problem_id"), ("response", "id")):
+        mine = found.filter(pl.col("found_in") == where).select(pl.col("id").alias(key), *columns)
+        names = {name: f"{name}_{where}" for name in columns}
+        traces = traces.join(mine.rename(names), on=key, how="left", maintain_order="left")
+    both = [pl.coalesce(f"{name}_prompt", f"{name}_response").alias(name) for name in columns]
+    return traces.with_columns(both).drop([f"{name}_{where}" for name in columns for where in ("prompt", "response")])
+
+
 def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     """Decides on each trace of a table that holds all samples of its problems.
 
     Args:
         traces: columns id, problem_id, sampler, verdict, verdict_detail, final_start, claims_refuted,
-            refuted_final, claim_score, repetition, quality_detail, duplicate_of, in_previous,
+            refuted_final, claim_score, repetition, quality_detail, contaminated_by, duplicate_of, in_previous,
             completion_tokens, length.
         options: thresholds.
 
@@ -172,6 +193,8 @@ def _reason(options: SelectOptions) -> pl.Expr:
         .then(pl.lit("repetition"))
         .when(pl.col("quality_detail").is_not_null() & ~bare_may_stay)
         .then(pl.lit("degenerate"))
+        .when(pl.col("contaminated_by").is_not_null())
+        .then(pl.lit(CONTAMINATED))
         .when(pl.col("in_previous").fill_null(False))
         .then(pl.lit("in_previous"))
         .when(pl.col("duplicate_of").is_not_null())

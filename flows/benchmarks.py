@@ -2,38 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import HUB, Row, Unreadable, read
+from proofmill.data.files import sha256
+from proofmill.data.inputs import HUB, Located, Row, Unreadable, read, read_hub
 from proofmill.filters.contamination.overlap_index import Item
+from proofmill.flows.keys import called
 from proofmill.flows.rows.overlaps import whole_text
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
-ID_FIELDS = ("id", "task_id", "unique_id", "problem_id", "question_id")
+ID_FIELDS = ("id", "task_id", "unique_id", "problem_id", "question_id", "problem_idx", "key")
 
 
-def items(sources: Sequence[str], fields: Sequence[str], split: str) -> Iterator[Item]:
-    """Benchmark, item's id and text of every item of some files or hub data sets.
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark.
 
-    Args:
-        sources: files or `hf://user/name`. The benchmark is called by the row's `benchmark`, else by the source.
+    Attributes:
+        source: a file, or `hf://user/name`.
         fields: fields whose text is looked for; none: the first of `QUESTION_FIELDS` that the first row has.
-        split: of hub data sets.
+        split, config, revision: of a hub data set.
+        name: what it is called in the marks; a row's own `benchmark` comes before it, the source's name after it.
+    """
+
+    source: str
+    fields: tuple[str, ...] = ()
+    split: str = "test"
+    config: str | None = None
+    revision: str | None = None
+    name: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name, else the hub's name or the file's, without its folder and endings."""
+        on_hub = self.source.startswith(HUB)
+        return self.name or (self.source.removeprefix(HUB) if on_hub else Path(self.source).name.partition(".")[0])
+
+    def identity(self) -> dict[str, Any]:
+        """What it is known by again: a file by its digest and not by its place, a hub set by name and revision."""
+        path = Path(self.source).expanduser()
+        return {
+            "source": called(self.source),
+            "called": self.called,
+            "file": sha256(path) if path.is_file() else None,
+            "part": [list(self.fields), self.split, self.config, self.revision],
+        }
+
+
+def items(benchmarks: Iterable[Benchmark]) -> Iterator[Item]:
+    """Benchmark, item's id and text of every item.
 
     Raises:
         InputError: a source can't be read, has no items, or lacks a field. A benchmark is never taken in part.
     """
-    for source in sources:
-        yield from _items(source, fields, split)
+    for benchmark in benchmarks:
+        yield from _items(benchmark)
 
 
-def _items(source: str, fields: Sequence[str], split: str) -> Iterator[Item]:
-    name = source.removeprefix(HUB) if source.startswith(HUB) else Path(source).name.partition(".")[0]
-    wanted = list(fields)
+def _rows(benchmark: Benchmark) -> Iterator[Located | Unreadable]:
+    if not benchmark.source.startswith(HUB):
+        return read(benchmark.source)
+    name = benchmark.source.removeprefix(HUB)
+    return read_hub(name, config=benchmark.config, split=benchmark.split, revision=benchmark.revision)
+
+
+def _items(benchmark: Benchmark) -> Iterator[Item]:
+    wanted = list(benchmark.fields)
     number = -1
-    for number, found in enumerate(read(source, split=split)):
+    for number, found in enumerate(_rows(benchmark)):
         if isinstance(found, Unreadable):
             raise InputError(
                 f"An item can't be read: {found.why}.", where=found.where, remedy="mend or remove the line"
@@ -45,13 +85,14 @@ def _items(source: str, fields: Sequence[str], split: str) -> Iterator[Item]:
             raise InputError(
                 f"The benchmark has no field {(missing or QUESTION_FIELDS)[0]!r}.",
                 where=found.where,
-                remedy=f"this item has: {', '.join(map(str, row))}; name its question with --against-field",
+                remedy=f"this item has: {', '.join(map(str, row))}; name its question with --against-field, "
+                "or in the recipe with decontaminate.fields",
             )
         for field in wanted:
             if text := whole_text(row[field]):
-                yield str(row.get("benchmark") or name), _item_id(row, number), text
+                yield str(row.get("benchmark") or benchmark.called), _item_id(row, number), text
     if number < 0:
-        raise InputError("The benchmark has no items.", where=source, remedy="check the file, or its split")
+        raise InputError("The benchmark has no items.", where=benchmark.source, remedy="check the file, or its split")
 
 
 def _item_id(row: Row, number: int) -> str:

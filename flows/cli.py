@@ -207,12 +207,14 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
+    from proofmill.flows.benchmarks import Benchmark
     from proofmill.flows.commands.decontaminate import Against, is_version, run, would_remove
     from proofmill.flows.commands.filter_command import parse_map
     from proofmill.flows.rows.reading import Source
     from proofmill.flows.session import home_folder
 
-    benchmarks = Against(against, against_field or [], against_split, n)
+    fields = tuple(against_field or ())
+    benchmarks = Against([Benchmark(source, fields, against_split) for source in against], n)
     if is_version(traces):
         would_remove(home_folder(home), traces, out_file, benchmarks, out)
     else:

@@ -27,6 +27,8 @@ VERDICTS = Stage(
 CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))
 AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
 QUALITY = Stage("quality", _filters("degeneration", "reasoning"))
+BENCHMARKS = Stage("benchmarks", _filters("contamination", "windows"))
+CONTAMINATION = Stage("contamination", BENCHMARKS.code)
 SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arrow_arrays"))
 DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
@@ -42,7 +44,20 @@ PUBLISH = Stage(
     ),
     ("pyarrow", "transformers"),
 )
-STAGES = (PROBLEMS, SAMPLES, VERDICTS, CLAIMS, AUDIT, QUALITY, SIGNATURES, DUPLICATES, SELECTION, PUBLISH)
+STAGES = (
+    PROBLEMS,
+    SAMPLES,
+    VERDICTS,
+    CLAIMS,
+    AUDIT,
+    QUALITY,
+    BENCHMARKS,
+    CONTAMINATION,
+    SIGNATURES,
+    DUPLICATES,
+    SELECTION,
+    PUBLISH,
+)
 
 
 def called(source: str) -> str:

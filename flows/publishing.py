@@ -17,7 +17,7 @@ from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.rewards import mgpo_weight
-from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
+from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
 from proofmill.flows.manifest import manifest_of
 from proofmill.flows.session import Session
 from proofmill.generators import prompts
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 def publish_version(
-    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]
+    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard], benchmarks: Shard
 ) -> dict[str, Any]:
     """Writes the next version unless the last one has the same bytes.
 
@@ -55,7 +55,7 @@ def publish_version(
     number = parent.number + 1 if parent else 1
     folder = session.home / "datasets" / session.recipe.name / f"v{number:04d}"
     with _Unless() as unless, atomic_folder(folder) as temporary:
-        manifest = _write(session, temporary, judged, marks, chosen)
+        manifest = _write(session, temporary, judged, marks, chosen, benchmarks)
         manifest |= {"version": number, "parent": parent.number if parent else None}
         if parent and {f["path"]: f["sha256"] for f in manifest["files"]} == parent.data_digests():
             unless.same(parent)
@@ -90,7 +90,12 @@ def _result(version: Version, *, new: bool) -> dict[str, Any]:
 
 
 def _write(
-    session: Session, folder: Any, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]
+    session: Session,
+    folder: Any,
+    judged: Sequence[Judged],
+    marks: Shard,
+    chosen: Sequence[Shard],
+    benchmarks: Shard,
 ) -> dict[str, Any]:
     render = session.recipe.publish.render
     schemas = {
@@ -112,7 +117,7 @@ def _write(
         start += shard.samples.rows
         session.progress.advance("shards published")
     files = out.close()
-    manifest = manifest_of(session, judged, marks, chosen, out, view)
+    manifest = manifest_of(session, judged, marks, chosen, out, view) | {"benchmarks": benchmarks.facts}
     text = card.render(session.recipe.name, manifest, files)
     (folder / "README.md").write_text(text, encoding="utf-8")
     manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
@@ -140,7 +145,9 @@ class _ShardTables:
             run.read(selection, ["stage", "drop_reason", "short_form", "in_stage1"]),
         ):
             frame = frame.hstack(pl.DataFrame(table))
-        self.traces = frame
+        overlaps = run.read(shard.contamination)
+        self.traces = with_contamination(frame, overlaps)
+        self.contaminated = pl.DataFrame(overlaps).filter(pl.col("found_in") == "prompt").drop("found_in")
         self.rates = pass_rates(frame)
         self.audit = pl.DataFrame(run.read(shard.audit))
         self.problem_rates = problem_rates(self.rates, session.select.reference)
@@ -176,8 +183,9 @@ class _ShardTables:
     def _problems(self) -> pa.Table:
         split = pl.lit(SPLIT).alias("split")
         joined = pl.DataFrame(self.problem_table).with_columns(split)
-        audited = self.audit.rename({"problem_id": "id"})
-        return conform(joined.join(audited, on="id", how="left", maintain_order="left").to_arrow(), PROBLEMS)
+        for found in (self.audit.rename({"problem_id": "id"}), self.contaminated):
+            joined = joined.join(found, on="id", how="left", maintain_order="left")
+        return conform(joined.to_arrow(), PROBLEMS)
 
     def _pass_rates(self) -> pa.Table:
         models = self.traces.group_by("problem_id", "sampler").agg(
@@ -239,7 +247,7 @@ class _ShardTables:
     def _rl_rows(self) -> Iterator[Row]:
         low, high = self.session.recipe.select.rl_pass_rate
         doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
-        left_out = set(self.audit.filter(doubtful)["problem_id"])
+        left_out = {*self.audit.filter(doubtful)["problem_id"], *self.contaminated["id"]}
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or name in left_out or not low < rate < high:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from proofmill.data.files import digest
+from proofmill.filters.contamination.overlap_index import MIN_SHORT
 from proofmill.filters.verdicts import DOMAINS
+from proofmill.flows.benchmarks import Benchmark
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -167,6 +169,50 @@ class Quality(Section):
     max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
 
 
+def _benchmark(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+class AgainstBenchmark(Section):
+    """One benchmark; a bare string is its source."""
+
+    source: str = Field(description="a file, or hf://user/name")
+    name: str | None = Field(None, description="None: as the source is called")
+    fields: tuple[str, ...] | None = Field(None, description="None: those of the section")
+    split: str | None = Field(None, description="None: that of the section")
+    config: str | None = None
+    revision: str | None = None
+
+
+class Decontaminate(Section):
+    """Overlap of prompts and traces with benchmarks: runs of `n` words that stand in a benchmark's item too.
+
+    Ten words are the VibeThinker-3B report's (arXiv 2606.16140).
+    """
+
+    against: tuple[Annotated[AgainstBenchmark, BeforeValidator(_benchmark)], ...] = Field(
+        (), description="benchmarks: files or hf://user/name; none: nothing is looked for"
+    )
+    n: int = Field(10, ge=MIN_SHORT, description="words in a run that counts as overlap")
+    fields: tuple[str, ...] = Field((), description="what is looked for of an item; none: its question, by name")
+    split: str = Field("test", description="of hub data sets")
+
+    @property
+    def benchmarks(self) -> list[Benchmark]:
+        """Each with the section's fields and split where it has none of its own."""
+        return [
+            Benchmark(
+                item.source,
+                self.fields if item.fields is None else item.fields,
+                item.split or self.split,
+                item.config,
+                item.revision,
+                item.name,
+            )
+            for item in self.against
+        ]
+
+
 class Dedup(Section):
     """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
 
@@ -239,6 +285,7 @@ class Recipe(Section):
     verify: Verify = Verify()
     claims: Claims = Claims()
     quality: Quality = Quality()
+    decontaminate: Decontaminate = Decontaminate()
     dedup: Dedup = Dedup()
     curriculum: Curriculum = LongToShort()
     select: Select = Select()

@@ -14,11 +14,6 @@ from pydantic import ValidationError
 from proofmill.data.errors import RecipeError
 from proofmill.flows.recipe import Recipe, Section
 
-# Named in the format, but not to be had yet: a recipe that asks for one must not be half obeyed.
-NOT_BUILT: dict[str, str] = {
-    "decontaminate": "decontamination against benchmarks",
-}
-
 
 def bundled() -> list[str]:
     """Names of the recipes that ship."""
@@ -50,13 +45,6 @@ def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
     """Checks a recipe that is already a mapping."""
-    for key, name in NOT_BUILT.items():
-        if key in data:
-            raise RecipeError(
-                f"The section '{key}' asks for {name}, which this version of proofmill doesn't have yet.",
-                where=where,
-                remedy="leave the section out",
-            )
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -38,6 +38,7 @@ def regenerate(
     resolved = recipes.parse(recipe) if isinstance(recipe, dict) else recipes.load(recipe, overrides or [])
     with Session(resolved, home_folder(home), limit, resample).opened() as session:
         session.warm_up()
+        benchmarks = stages.benchmarks(session)
         shards = stages.problems(session)
         judging = []
         for problems, samples in stages.samples(session, shards):
@@ -45,11 +46,12 @@ def regenerate(
             shard: tuple[Any, ...] = (session, problems, samples, verdicts)  # Prefect hands on a future's result
             claims, audit = stages.claims.submit(*shard), stages.audit.submit(*shard)
             quality = stages.quality.submit(*shard)
+            overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
             signatures = stages.signatures.submit(session, samples)
-            judging.append((problems, samples, verdicts, claims, audit, quality, signatures))
+            judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
         judged = stages.in_order(judging)
         marks = stages.near_duplicates(session, judged)
         chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]
-        version = stages.published(session, judged, marks, [choice.result() for choice in chosen])
+        version = stages.published(session, judged, marks, [choice.result() for choice in chosen], benchmarks)
         session.finished(version)
         return version

@@ -274,6 +274,7 @@ class Session:
         return {
             "recipe": self.recipe.resolved(),
             "inputs": self.inputs,
+            "benchmarks": [benchmark.identity() for benchmark in self.recipe.decontaminate.benchmarks],
             "code": {stage.name: [source_digest(name) for name in stage.code] for stage in STAGES},
             "libraries": {name: library_version(name) for stage in STAGES for name in stage.libraries},
         }

@@ -16,17 +16,31 @@ from prefect.cache_policies import NO_CACHE
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, source_digest
 from proofmill.data.schemas import CLAIM_COLUMNS
+from proofmill.data.schemas import CONTAMINATION as CONTAMINATION_SCHEMA
 from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
 from proofmill.data.shards import from_rows, write_table
 from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of
 from proofmill.filters.audit import weak_problems
+from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows import intake
-from proofmill.flows.keys import AUDIT, CLAIMS, DUPLICATES, QUALITY, SAMPLES, SELECTION, SIGNATURES, VERDICTS
+from proofmill.flows.benchmarks import items
+from proofmill.flows.keys import (
+    AUDIT,
+    BENCHMARKS,
+    CLAIMS,
+    CONTAMINATION,
+    DUPLICATES,
+    QUALITY,
+    SAMPLES,
+    SELECTION,
+    SIGNATURES,
+    VERDICTS,
+)
 from proofmill.flows.publishing import publish_version
 from proofmill.flows.session import Session
 from proofmill.flows.work import chunks
@@ -45,6 +59,7 @@ class Judged:
     claims: Shard
     audit: Shard
     quality: Shard
+    contamination: Shard
     signatures: Shard
 
 
@@ -146,6 +161,38 @@ def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) 
     return session.run.once(QUALITY, samples.name, QUALITY.key(problems.key, content(samples), verdicts.key), make)
 
 
+@task(cache_policy=NO_CACHE)
+def benchmarks(session: Session) -> Shard:
+    """The index of all benchmark items, built once; read first, so that a missing benchmark costs no sampling."""
+    section = session.recipe.decontaminate
+    key = BENCHMARKS.key([benchmark.identity() for benchmark in section.benchmarks], section.n)
+    if found := session.run.find(BENCHMARKS, key):
+        return found
+    if section.benchmarks:
+        session.progress.note("reading benchmarks")
+    path = session.run.folder / BENCHMARKS.name / f"{key}.index"
+    index = build_index(items(section.benchmarks), path, section.n)
+    facts = {"digest": index.digest, "n": index.n, "items": dict(sorted(index.items().items()))}
+    return session.run.commit(BENCHMARKS, "all", key, path, len(index), facts)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="contamination-{samples.name}")
+def contamination(session: Session, problems: Shard, samples: Shard, index: Shard) -> Shard:
+    """Which prompts and traces of a shard overlap with a benchmark, and where. Rows that don't have no mark."""
+
+    def make() -> tuple[pa.Table, dict[str, Any]]:
+        asked = session.run.read(problems, ["id", "system", "prompt"]).to_pylist()
+        rows = [("prompt", row["id"], "\n".join(filter(None, (row["system"], row["prompt"])))) for row in asked]
+        traces = session.run.read(samples, ["id", "response"]).to_pylist()
+        rows += [("response", row["id"], row["response"]) for row in traces]
+        parts = [(session.run.path(index), part) for part in chunks(rows if index.rows else [])]
+        marks = pa.concat_tables(session.spread("overlaps", parts)).cast(CONTAMINATION_SCHEMA)
+        return marks, _counts(marks["found_in"])
+
+    key = CONTAMINATION.key(problems.key, content(samples), index.facts["digest"])
+    return session.run.once(CONTAMINATION, samples.name, key, make)
+
+
 @task(cache_policy=NO_CACHE, task_run_name="signatures-{samples.name}")
 def signatures(session: Session, samples: Shard) -> Shard:
     """MinHash signature and hashed shingles of each trace of a shard."""
@@ -211,6 +258,7 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
     options = session.select
     key = SELECTION.key(
         [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, marks.key],
+        shard.contamination.key,
         repr(options),
     )
 
@@ -234,13 +282,16 @@ def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.Da
     claimed = session.run.read(shard.claims, ["claims_refuted", "refuted_final", "claim_score"])
     for table in (verdicts, claimed, quality, mine):
         frame = frame.hstack(pl.DataFrame(table))
+    frame = selection.with_contamination(frame, session.run.read(shard.contamination))
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)))
 
 
 @task(cache_policy=NO_CACHE)
-def published(session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]) -> dict[str, Any]:
+def published(
+    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard], benchmarks: Shard
+) -> dict[str, Any]:
     """Writes the version, unless the last one already says the same."""
-    return publish_version(session, judged, marks, chosen)
+    return publish_version(session, judged, marks, chosen, benchmarks)
 
 
 class _Sampling:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from proofmill.data.schemas import CLAIM, QUALITY
+from proofmill.data.schemas import CLAIM, CONTAMINATION, QUALITY
 from proofmill.data.shards import from_rows
 from proofmill.filters.claims import REFUTED, check, split_steps, summarise
+from proofmill.filters.contamination.decontamination import opened
 from proofmill.filters.degeneration.repetition import measure
 from proofmill.filters.duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.reasoning import split_final
@@ -25,9 +27,9 @@ def chunks(rows: Sequence[Item]) -> list[Sequence[Item]]:
 
 
 def run(item: tuple[str, Any]) -> pa.Table:
-    """One chunk of work: ("quality", rows) or ("signatures", (texts, options))."""
+    """One chunk of work: ("quality", rows), ("signatures", (texts, options)) or ("overlaps", (index, rows))."""
     kind, payload = item
-    return {"quality": _quality, "signatures": _signatures}[kind](payload)
+    return {"quality": _quality, "signatures": _signatures, "overlaps": _overlaps}[kind](payload)
 
 
 def _quality(rows: Sequence[tuple[str, str, str | None, int | None]]) -> pa.Table:
@@ -61,3 +63,15 @@ _CLAIM = [field.name for field in CLAIM]
 
 def _signatures(payload: tuple[Sequence[str], DedupOptions]) -> pa.Table:
     return signatures(*payload)
+
+
+def _overlaps(payload: tuple[Path, Sequence[tuple[str, str, str]]]) -> pa.Table:
+    """The rows (found_in, id, text) that overlap with an item of the index, each with its longest overlap."""
+    path, rows = payload
+    found = zip(rows, opened(path).find_many([text for _, _, text in rows]), strict=True)
+    marks = [
+        {"found_in": where, "id": name, "contaminated_by": match.label, "contaminated_span": match.span}
+        for (where, name, _), match in found
+        if match is not None
+    ]
+    return from_rows(marks, CONTAMINATION)

@@ -9,9 +9,10 @@ the item and gives the longest common run as it stands in the text, to be read a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,11 @@ class Match:
     end: int
     span: str
 
+    @property
+    def label(self) -> str:
+        """`benchmark/item`."""
+        return f"{self.benchmark}/{self.item_id}"
+
 
 class Index:
     """The runs of any number of benchmarks. Safe in threads; cheap to open in every process.
@@ -78,6 +84,10 @@ class Index:
     def __len__(self) -> int:
         """Number of items."""
         return len(self._index.names.ends)
+
+    def items(self) -> Counter[str]:
+        """Number of items of each benchmark; one with several texts counts once for each."""
+        return Counter(self._index.name(number)[0] for number in range(len(self)))
 
     def find(self, text: str) -> Match | None:
         """The longest overlap of one text, or None."""
@@ -150,6 +160,12 @@ class Index:
         spans = word_spans(text)
         start, stop = spans[begin][0], spans[end - 1][1]
         return Match(*self._index.name(item), end - begin, start, stop, text[start:stop])
+
+
+@lru_cache(maxsize=2)
+def opened(path: Path) -> Index:
+    """`Index.open`, once in a process: its pages are mapped, so all processes on a machine share them."""
+    return Index.open(path)
 
 
 def build_index(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> Index:

@@ -21,9 +21,9 @@ from proofmill.data.outputs import check_out, open_rows
 from proofmill.data.shards import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.contamination.decontamination import Index, build_index
-from proofmill.flows import benchmarks
+from proofmill.flows.benchmarks import Benchmark, items
 from proofmill.flows.commands.filter_command import Command, tally_table
-from proofmill.flows.rows.overlaps import ADDED, CLEAN, NOT_CHECKED, check_first, name
+from proofmill.flows.rows.overlaps import ADDED, CLEAN, NOT_CHECKED, check_first
 from proofmill.flows.rows.reading import Source
 from proofmill.flows.rows.reading import columns as source_columns
 from proofmill.flows.rows.stream import RowStream
@@ -38,16 +38,14 @@ _SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Against:
-    """The benchmarks: files or `hf://` names, their fields, their split, and the words of a run that counts."""
+    """The benchmarks, and the words of a run that counts."""
 
-    sources: Sequence[str]
-    fields: Sequence[str]
-    split: str
+    benchmarks: Sequence[Benchmark]
     n: int
 
     def index(self, folder: str) -> Index:
         """The index of all items."""
-        return build_index(benchmarks.items(self.sources, self.fields, self.split), Path(folder) / "index", self.n)
+        return build_index(items(self.benchmarks), Path(folder) / "index", self.n)
 
 
 def is_version(traces: str) -> bool:
@@ -136,4 +134,4 @@ def _found(version: Version, config: str, column: str, index: Index) -> Iterator
             matches = index.find_many([text or "" for text in table[column].to_pylist()])
             for row_id, match in zip(table["id"].to_pylist(), matches, strict=True):
                 if match is not None:
-                    yield row_id, {"contaminated_by": name(match), "contaminated_span": match.span}
+                    yield row_id, {"contaminated_by": match.label, "contaminated_span": match.span}

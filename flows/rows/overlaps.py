@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import Row
 from proofmill.data.schemas import TRACES
-from proofmill.filters.contamination.decontamination import Index, Match
+from proofmill.filters.contamination.decontamination import Match, opened
 from proofmill.flows.rows.reading import View
 
 TEXTS = ("prompt", "response", "steps", "text")
@@ -29,7 +28,7 @@ _EMPTY: Row = dict.fromkeys(ADDED.names)
 
 def annotate(rows: Sequence[View], options: Path) -> Iterator[Row]:
     """The longest overlap of each row's prompt or trace with a benchmark. `options` is the index."""
-    index = _index(options)
+    index = opened(options)
     texts: list[str] = []
     owners: list[int] = []
     for number, view in enumerate(rows):
@@ -69,12 +68,7 @@ def fault(detail: str, kind: str) -> Row:  # noqa: ARG001 (every stage's has bot
 
 def columns(match: Match) -> Row:
     """The added columns of a row that overlaps with a benchmark."""
-    return _EMPTY | {"contaminated_by": name(match), "contaminated_span": match.span}
-
-
-def name(match: Match) -> str:
-    """Benchmark and item of a match."""
-    return f"{match.benchmark}/{match.item_id}"
+    return _EMPTY | {"contaminated_by": match.label, "contaminated_span": match.span}
 
 
 def texts_of(row: Mapping[str, Any]) -> list[str]:
@@ -106,8 +100,3 @@ def check_first(where: str, row: Mapping[str, Any]) -> None:
             remedy=f"this row has: {', '.join(map(str, row)) or 'no fields'}; "
             "say which is which: --map prompt=FIELD,response=FIELD",
         )
-
-
-@lru_cache(maxsize=2)
-def _index(path: Path) -> Index:
-    return Index.open(path)

@@ -33,6 +33,7 @@ SCHEMA = {
     "refuted_final": pl.Boolean,
     "repetition": pl.Float32,
     "quality_detail": pl.String,
+    "contaminated_by": pl.String,
     "duplicate_of": pl.String,
     "in_previous": pl.Boolean,
     "claim_score": pl.Float32,
@@ -49,6 +50,7 @@ GOOD: dict[str, Any] = {
     "refuted_final": None,
     "repetition": 0.0,
     "quality_detail": None,
+    "contaminated_by": None,
     "duplicate_of": None,
     "in_previous": None,
     "claim_score": None,
@@ -72,6 +74,7 @@ random_row = st.fixed_dictionaries(
         "refuted_final": st.sampled_from([None, False, True]),
         "repetition": st.none() | st.floats(0, 1, width=32),
         "quality_detail": st.sampled_from([None, None, "loop: x", "empty_reasoning"]),
+        "contaminated_by": st.sampled_from([None, None, None, "exam/1"]),
         "duplicate_of": st.sampled_from([None, None, "t0"]),
         "in_previous": st.sampled_from([None, False, True]),
         "claim_score": st.none() | st.floats(0, 1, width=32),
@@ -104,6 +107,7 @@ def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], op
     both = traces.hstack(chosen.drop("id"))
     kept = both.filter(pl.col("drop_reason").is_null())
     assert set(kept["verdict"]) <= {CORRECT}
+    assert kept["contaminated_by"].null_count() == kept.height
     assert kept["duplicate_of"].null_count() == kept.height
     assert set(kept["quality_detail"].drop_nulls()) <= {"empty_reasoning"}
     assert not both.filter(pl.col("in_stage1"))["quality_detail"].is_not_null().any()
@@ -148,6 +152,8 @@ def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: 
         ({"repetition": None}, None),
         ({"quality_detail": "loop"}, "degenerate"),
         ({"duplicate_of": "t9"}, "near_duplicate"),
+        ({"contaminated_by": "exam/1", "duplicate_of": "t9"}, "contaminated"),
+        ({"contaminated_by": "exam/1", "quality_detail": "loop"}, "degenerate"),
         ({"in_previous": True}, "in_previous"),
         ({"completion_tokens": 1001}, "too_long"),
         ({"completion_tokens": 1000}, None),

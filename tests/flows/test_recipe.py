@@ -56,6 +56,8 @@ def test_every_bundled_recipe_is_sound(name: str) -> None:
         ({"quality": {"max_repetitions": 0.5}}, "quality.max_repetitions", "max_repetition"),
         (sources(cuont=3), "problems.sources.0.cuont", "count"),
         ({"problems": {"sources": [{"kind": "file", "pth": "x"}]}}, "problems.sources.0.pth", "path"),
+        ({"decontaminate": {"agianst": []}}, "decontaminate.agianst", "against"),
+        ({"decontaminate": {"against": [{"source": "x", "splt": "y"}]}}, "decontaminate.against.0.splt", "split"),
         (sampler(sampling={"temprature": 1}), "samplers.0.sampling.temprature", "temperature"),
         (sampler(engine={"kind": "vllm", "windw": 2}), "samplers.0.engine.windw", "window"),
         (sampler(engine={"kind": "replay", "fils": []}), "samplers.0.engine.fils", "files"),
@@ -73,13 +75,6 @@ def test_an_unknown_key_like_no_other_is_named_all_the_same() -> None:
     with pytest.raises(RecipeError, match="xyzzy: unknown key") as caught:
         parse(xyzzy=1)
     assert "mean" not in caught.value.what
-
-
-@pytest.mark.parametrize("section", recipes.NOT_BUILT)
-def test_a_section_that_is_not_built_is_refused_by_name(section: str) -> None:
-    with pytest.raises(RecipeError, match=f"'{section}'") as caught:
-        parse(**{section: {}})
-    assert "leave the section out" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""Decontamination as a stage of a run: what overlaps with a benchmark is marked, left out, and never judged again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from proofmill.data.errors import InputError
+from proofmill.data.versions import find
+from proofmill.flows import recipe_file as recipes
+
+Row = dict[str, Any]
+Run = Callable[..., Row]
+ASKED = "How much is 11 + 5?"  # the first of the problems
+
+
+def table(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in find(home, label).files(config)])
+
+
+def judged(home: Path) -> set[str]:
+    """The file of every stage of every run."""
+    return {path.relative_to(home).as_posix() for path in (home / "runs").glob("*/*/*.*")}
+
+
+@pytest.fixture(scope="module")
+def run(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
+    """A HOME whose second version knows a benchmark that holds one prompt and one trace of the first."""
+    folder = tmp_path_factory.mktemp("contamination")
+    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums()))
+    regenerate(recipe, folder / "home")
+    planted = kit.CORRECT[0].format(a=14, b=6, sum=20).upper().replace(",", " --")
+    items = [{"id": "asked", "question": ASKED}, {"id": "shown", "question": f"Read this. {planted}"}]
+    benchmark = kit.write_jsonl(folder / "exam.jsonl", items)
+    recipe |= {"decontaminate": {"against": [str(benchmark)]}}
+    result = regenerate(recipe, folder / "home")
+    assert result["version"] == "replayed@v2"
+    return folder / "home", recipe, result
+
+
+def test_a_prompt_in_a_benchmark_takes_all_its_traces_and_its_rl_row_along(run: tuple[Path, Row, Row]) -> None:
+    home, _, _ = run
+    problem = table(home, "problems").filter(pl.col("prompt") == ASKED).row(0, named=True)
+    assert (problem["contaminated_by"], problem["contaminated_span"]) == ("exam/asked", ASKED[:-1])
+    traces = table(home, "traces").filter(pl.col("problem_id") == problem["id"])
+    assert set(traces["contaminated_by"]) == {"exam/asked"}
+    assert set(traces.filter(pl.col("verdict") == "correct")["drop_reason"]) == {"contaminated"}
+    assert "wrong" in set(traces["drop_reason"]), "reasons come in their order"
+    assert problem["id"] in set(table(home, "rl", "replayed@v1")["id"])
+    assert problem["id"] not in set(table(home, "rl")["id"])
+    for config in ("sft_stage1", "sft_stage2"):
+        assert problem["id"] not in set(table(home, config)["problem_id"])
+
+
+def test_a_trace_in_a_benchmark_goes_alone(run: tuple[Path, Row, Row]) -> None:
+    home, _, _ = run
+    hits = table(home, "traces").filter(pl.col("contaminated_by") == "exam/shown")
+    assert hits["problem_id"].n_unique() == hits.height == 5, "the first trace of each other problem says nearly that"
+    for row in hits.to_dicts():
+        assert row["drop_reason"] == "contaminated"
+        assert row["contaminated_span"] in row["response"]
+    assert set(hits["problem_id"]) == set(table(home, "rl")["id"])
+    assert set(hits["problem_id"]) <= set(table(home, "sft_stage1")["problem_id"])
+
+
+def test_the_version_says_what_it_was_compared_with(run: tuple[Path, Row, Row]) -> None:
+    home, _, result = run
+    benchmarks = result["manifest"]["benchmarks"]
+    assert (benchmarks["items"], benchmarks["n"]) == ({"exam": 2}, 10)
+    assert "exam (2 items)" in (find(home, "replayed").folder / "README.md").read_text()
+    dropped = result["manifest"]["stages"]["selection"]["dropped"]
+    assert dropped["contaminated"] == 3 + 5
+
+
+def test_nothing_else_is_done_again_and_the_place_of_files_says_nothing(
+    run: tuple[Path, Row, Row], regenerate: Run, kit: Any, tmp_path: Path
+) -> None:
+    home, recipe, _ = run
+    moved = tmp_path / "moved"
+    shutil.copytree(home, moved)
+    before = judged(moved)
+    for name in ("samples.jsonl", "exam.jsonl"):
+        shutil.copy(home.parent / name, tmp_path / name)
+    recipe = kit.replay_recipe(tmp_path / "samples.jsonl", decontaminate={"against": [str(tmp_path / "exam.jsonl")]})
+    regenerate(recipe, moved)
+    assert judged(moved) - before == set()
+    count = {stage: sum(name.split("/")[2] == stage for name in before) for stage in ("verdicts", "selection")}
+    assert count["selection"] == 2 * count["verdicts"], "two recipes, judged once"
+
+
+def test_a_benchmark_that_is_not_there_stops_the_run_first(regenerate: Run, kit: Any, tmp_path: Path) -> None:
+    file = kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(1))
+    recipe = kit.replay_recipe(file, decontaminate={"against": ["nowhere.jsonl"]})
+    with pytest.raises(InputError, match="no file"):
+        regenerate(recipe, tmp_path / "home")
+    assert not list((tmp_path / "home").rglob("*.parquet"))
+
+
+def test_a_benchmark_may_have_its_own_split_and_fields() -> None:
+    recipe = recipes.parse(
+        {
+            "name": "x",
+            "samplers": [{"engine": {"kind": "replay", "files": ["x"]}}],
+            "decontaminate": {
+                "split": "train",
+                "fields": ["problem"],
+                "against": ["hf://a/b", {"source": "c.jsonl", "name": "c", "split": "dev", "fields": []}],
+            },
+        }
+    )
+    first, second = recipe.decontaminate.benchmarks
+    assert (first.called, first.split, first.fields) == ("a/b", "train", ("problem",))
+    assert (second.called, second.split, second.fields) == ("c", "dev", ())
