@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _string, _i32, _i64, _f32, _bool = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.bool_()
 MESSAGES_TYPE = pa.list_(pa.struct([("role", _string), ("content", _string)]))
@@ -37,6 +37,7 @@ TRACES = pa.schema(
         "problem_id": _string,
         "sampler": _string,
         "sample_index": _i32,
+        "first_round": _bool,  # whether it counts in the pass rate; null where nothing is known of rounds: it does
         "domain": _string,
         "system": _string,
         "prompt_digest": _string,
@@ -135,6 +136,9 @@ PASS_RATES = pa.schema(
         "n": _i32,  # samples of the first round, those judged `error` left out
         "correct": _i32,
         "truncated": _i32,
+        "later_n": _i32,  # the same of later, adaptive rounds, which the pass rate leaves out
+        "later_correct": _i32,
+        "later_truncated": _i32,
     }
 )
 
@@ -175,6 +179,7 @@ SHARD_TRACES = pa.schema(
             "problem_id",
             "sampler",
             "sample_index",
+            "first_round",
             "domain",
             "system",
             "prompt_digest",

@@ -25,7 +25,8 @@ MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 _CHECK_ROWS = 1024
 _ASKED = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
-    "id", "problem_id", "sampler", "response", "finish_reason", "completion_tokens", "model", "model_revision", "seed",
+    "id", "problem_id", "sampler", "first_round", "response", "finish_reason", "completion_tokens", "model",
+    "model_revision", "seed",
 )  # fmt: skip
 
 

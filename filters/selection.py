@@ -43,6 +43,9 @@ PASS = pa.schema(
         "correct": pa.int32(),
         "truncated": pa.int32(),
         "pass_rate": pa.float32(),
+        "later_n": pa.int32(),
+        "later_correct": pa.int32(),
+        "later_truncated": pa.int32(),
     }
 )
 
@@ -90,23 +93,22 @@ class SelectOptions:
 def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
     """Pass rate of each problem under each sampler: correct over all samples but those judged `error`.
 
+    Only the first round counts: it is fixed, where later rounds go on or stop by what they found.
+
     Args:
-        traces: columns problem_id, sampler, verdict, verdict_detail.
+        traces: columns problem_id, sampler, first_round (null counts as first), verdict, verdict_detail.
 
     Returns:
-        Schema PASS, sorted; `pass_rate` is null where every sample is an `error`.
+        Schema PASS, sorted; `pass_rate` is null where every sample of the first round is an `error`.
     """
-    judged = pl.col("verdict") != ERROR
-    correct = (pl.col("verdict") == CORRECT).sum().cast(pl.Int32)
-    n = judged.sum().cast(pl.Int32)
+    first = pl.col("first_round").fill_null(True)
     return (
         traces.group_by("problem_id", "sampler")
-        .agg(
-            n.alias("n"),
-            correct.alias("correct"),
-            _is_truncated().sum().cast(pl.Int32).alias("truncated"),
-            pl.when(n > 0).then(correct / n).cast(pl.Float32).alias("pass_rate"),
+        .agg(*_counts(first, ""), *_counts(~first, "later_"))
+        .with_columns(
+            pl.when(pl.col("n") > 0).then(pl.col("correct") / pl.col("n")).cast(pl.Float32).alias("pass_rate")
         )
+        .select(PASS.names)
         .sort("problem_id", "sampler")
     )
 
@@ -128,11 +130,20 @@ def with_contamination(traces: pl.DataFrame, marks: pa.Table) -> pl.DataFrame:
     return traces.with_columns(both).drop([f"{name}_{where}" for name in columns for where in ("prompt", "response")])
 
 
+def _counts(among: pl.Expr, prefix: str) -> list[pl.Expr]:
+    counted = {
+        "n": pl.col("verdict") != ERROR,
+        "correct": pl.col("verdict") == CORRECT,
+        "truncated": _is_truncated(),
+    }
+    return [(what & among).sum().cast(pl.Int32).alias(f"{prefix}{name}") for name, what in counted.items()]
+
+
 def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     """Decides on each trace of a table that holds all samples of its problems.
 
     Args:
-        traces: columns id, problem_id, sampler, verdict, verdict_detail, final_start, claims_refuted,
+        traces: columns id, problem_id, sampler, first_round, verdict, verdict_detail, final_start, claims_refuted,
             refuted_final, claim_score, repetition, quality_detail, contaminated_by, duplicate_of, in_previous,
             completion_tokens, length.
         options: thresholds.

@@ -25,7 +25,7 @@ from proofmill.filters import canaries
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.domains.code import configure_jail
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import ERROR, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
+from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
@@ -134,6 +134,22 @@ class Judge:
         rows = [_row(cut, *result) for cut, result in zip(cuts, judged, strict=True)]
         self._check_health(rows)
         return from_rows(rows, VERDICTS)
+
+    def accepts(self, asked: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[bool]:
+        """Whether each response is judged `correct`, for a sampler that goes on until enough are.
+
+        Args:
+            asked: problem (row of schema PROBLEMS), response and finish reason of each.
+
+        Raises:
+            VerifierError: as `judge`; bad problems are left to `verdicts` to tell.
+        """
+        cuts = [cut_reasoning(response, finish) for _, response, finish in asked]
+        jobs = [
+            None if cut.verdict else Job(row["verifier"], self._custom.get(row["verifier"]), problem_of(row), cut.text)
+            for cut, (row, _, _) in zip(cuts, asked, strict=True)
+        ]
+        return [verdict is not None and verdict.verdict == CORRECT for verdict, _ in self.judge(jobs)]
 
     def _check_health(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A verifier that fails often must not write zeros; a few bad problems are their own fault."""

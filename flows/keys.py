@@ -18,7 +18,7 @@ PROBLEMS = Stage(
     ("reasoning-gym",),
 )
 RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
-SAMPLES = Stage("samples", ("proofmill.generators.sampling", "proofmill.generators.prompts"))
+SAMPLES = Stage("samples", tuple(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts")))
 VERDICTS = Stage(
     "verdicts",
     ("proofmill.filters",),

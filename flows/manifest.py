@@ -10,6 +10,7 @@ from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.versions import VersionWriter
 from proofmill.filters.selection import add_ledgers
+from proofmill.flows.drawing import rounds_of
 from proofmill.flows.keys import PUBLISH
 from proofmill.flows.session import Session
 from proofmill.generators.rendering import StudentView
@@ -37,7 +38,8 @@ def manifest_of(
         for name, count in shard.verdicts.facts["verdicts"].items():
             verdicts[name] = verdicts.get(name, 0) + count
     rows = {config.partition("/")[0]: count for config, count in sorted(out.rows.items())}
-    requested = session.requested + index["recorded"]["in"]
+    rounds = rounds_of([shard.samples for shard in judged])
+    requested = session.requested + index["recorded"]["in"] + sum(facts["later"] for facts in rounds.values())
     return {
         "name": session.recipe.name,
         "version": None,
@@ -78,6 +80,7 @@ def manifest_of(
             "sampled": sum(shard.samples.facts["tokens"] for shard in judged),
             "longest_row": view.longest,
         },
+        "rounds": rounds,
         "duplicates": marks.facts["duplicates"],
         "right_answer_refuted_step": sum(shard.claims.facts["accepted_refuted"] for shard in judged),
     }

@@ -75,6 +75,12 @@ class Progress:
         with self._lock:
             self.counters.setdefault(name, Counter()).total = total
 
+    def expect_more(self, name: str, by: int) -> None:
+        """Raises what a counter is to come to."""
+        with self._lock:
+            counter = self.counters.setdefault(name, Counter())
+            counter.total = (counter.total or 0) + by
+
     def advance(self, name: str, by: int = 1) -> None:
         """Raises a counter."""
         with self._lock:

@@ -82,15 +82,53 @@ class Prompt(Section):
 
 
 class Sampling(Section):
-    """Decoding parameters; all of them are part of what a recorded sample depends on, except `n`."""
+    """How many samples are drawn, and how: a recorded sample depends on the decoding parameters alone.
+
+    With `accept_target` a problem is sampled in rounds: the first one of `n` gives the pass rate, later ones go on
+    until enough traces are verified, by the rule in `generators/rounds.py`.
+    """
 
     n: int = Field(8, ge=1, description="samples a problem; raising it samples only the difference")
+    accept_target: int | None = Field(
+        None, ge=1, description="verified traces wanted of each problem; None: n samples, however many are right"
+    )
+    max_samples: int | None = Field(
+        None, ge=1, description="samples a problem at most, with accept_target; None: four times n"
+    )
+    round: int | None = Field(None, ge=1, description="samples of one later round at most; None: n")
+    max_total_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="completion tokens of the whole run at most, recorded ones included; problems that don't fit any "
+        "more are not sampled",
+    )
     temperature: float = Field(1.0, ge=0.0)
     top_p: float = Field(0.95, gt=0.0, le=1.0)
     top_k: int = Field(-1, ge=-1)
     max_tokens: int = Field(1024, ge=1)
     stop: tuple[str, ...] = ()
     extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+    @model_validator(mode="after")
+    def _rounds(self) -> Sampling:
+        for name in ("max_samples", "round"):
+            if self.accept_target is None and getattr(self, name) is not None:
+                raise ValueError(f"{name}: only used together with accept_target")
+        if self.max_samples is not None and self.max_samples < self.n:
+            raise ValueError(f"max_samples: {self.max_samples} is less than the first round, n = {self.n}")
+        return self
+
+    @property
+    def most(self) -> int:
+        """Samples that a problem may come to."""
+        return self.n if self.accept_target is None else self.max_samples or 4 * self.n
+
+    def decoding(self) -> dict[str, Any]:
+        """What decides a sample, as the engine takes it."""
+        return self.model_dump(mode="json", exclude={"extra", *_AMOUNTS}) | self.extra
+
+
+_AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
 
 
 class VllmEngine(Section):

@@ -27,10 +27,11 @@ from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows import origin
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, VllmEngine
+from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, Sampling, VllmEngine
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
+from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan
 from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
 
@@ -91,6 +92,12 @@ class Session:
         )
         return self._stack.enter_context(Judge(options))
 
+    def verifier(self) -> tuple[Any, ...]:
+        """What a verdict depends on besides problem, trace and code: custom verifiers by their source, and limits."""
+        options = self.recipe.verify
+        custom = {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
+        return custom, (options.cpu_seconds, options.memory_mb, options.jail.model_dump())
+
     @cached_property
     def _workers(self) -> WorkerPool:
         pool = WorkerPool(
@@ -129,17 +136,19 @@ class Session:
     def _plan(self, sampler: Sampler) -> SamplePlan:
         style = self.style
         model = models.resolve(sampler.model, notice=self.progress.note)
-        sampling = sampler.sampling.model_dump(mode="json", exclude={"n", "extra"}) | sampler.sampling.extra
+        sampling = sampler.sampling
         return SamplePlan(
             name=sampler.name,
             model=model,
             renderer=Renderer(model.path),
             style=style,
-            sampling=sampling,
+            sampling=sampling.decoding(),
             engine=sampler.engine.model_dump(mode="json"),
-            n=sampler.sampling.n,
+            n=sampling.n,
             seed=self.recipe.seed,
             domains=sampler.domains,
+            rounds=_rounds(sampling),
+            max_total_tokens=sampling.max_total_tokens,
         )
 
     @cached_property
@@ -196,7 +205,7 @@ class Session:
     @property
     def samples_each(self) -> int:
         """Samples a problem by live samplers, which decides how many problems make a shard."""
-        live = (s.sampling.n for s in self.recipe.samplers if not isinstance(s.engine, ReplayEngine))
+        live = (s.sampling.most for s in self.recipe.samplers if not isinstance(s.engine, ReplayEngine))
         return max(1, sum(live))
 
     def finished(self, version: dict[str, Any]) -> None:
@@ -295,6 +304,12 @@ class Session:
                 logger.removeHandler(handler)
             log.setLevel(level)
             handler.close()
+
+
+def _rounds(sampling: Sampling) -> Rounds | None:
+    if sampling.accept_target is None:
+        return None
+    return Rounds(sampling.n, sampling.accept_target, sampling.most, sampling.round or sampling.n)
 
 
 def home_folder(given: str | None) -> Path:

@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from proofmill.data.files import digest
-from proofmill.data.run import Shard, source_digest
+from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIM_COLUMNS
 from proofmill.data.schemas import CONTAMINATION as CONTAMINATION_SCHEMA
 from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
-from proofmill.data.shards import from_rows, write_table
+from proofmill.data.shards import from_rows
 from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of
@@ -29,6 +28,7 @@ from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows import intake
 from proofmill.flows.benchmarks import items
+from proofmill.flows.drawing import Drawing
 from proofmill.flows.keys import (
     AUDIT,
     BENCHMARKS,
@@ -36,7 +36,6 @@ from proofmill.flows.keys import (
     CONTAMINATION,
     DUPLICATES,
     QUALITY,
-    SAMPLES,
     SELECTION,
     SIGNATURES,
     VERDICTS,
@@ -44,9 +43,6 @@ from proofmill.flows.keys import (
 from proofmill.flows.publishing import publish_version
 from proofmill.flows.session import Session
 from proofmill.flows.work import chunks
-from proofmill.generators import sampling
-from proofmill.generators.engine import Engine
-from proofmill.generators.sampling import SamplePlan, Sampler
 
 
 @dataclass(frozen=True)
@@ -77,16 +73,13 @@ def problems(session: Session) -> list[intake.ProblemShard]:
 @task(cache_policy=NO_CACHE)
 def samples(session: Session, shards: Sequence[intake.ProblemShard]) -> Iterator[tuple[Shard, Shard]]:
     """Yields (problems, traces) of each shard as soon as its last sample is recorded."""
-    yield from _Sampling(session, shards).run()
+    yield from Drawing(session, shards).run()
 
 
 @task(cache_policy=NO_CACHE, task_run_name="verdicts-{samples.name}")
 def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
     """The verdict on each trace of a shard."""
-    options = session.recipe.verify
-    custom = {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
-    limits = (options.cpu_seconds, options.memory_mb, options.jail.model_dump())
-    key = VERDICTS.key(problems.key, content(samples), custom, limits)
+    key = VERDICTS.key(problems.key, content(samples), *session.verifier())
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
@@ -272,7 +265,9 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
 
 def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.DataFrame:
     """All columns that the selection decides by, for one shard."""
-    traces = session.run.read(shard.samples, ["id", "problem_id", "sampler", "response", "completion_tokens"])
+    traces = session.run.read(
+        shard.samples, ["id", "problem_id", "sampler", "first_round", "response", "completion_tokens"]
+    )
     verdicts = session.run.read(shard.verdicts)
     quality = session.run.read(shard.quality)
     mine = session.run.read(marks, ["duplicate_of", "in_previous"]).slice(start, traces.num_rows)
@@ -292,72 +287,6 @@ def published(
 ) -> dict[str, Any]:
     """Writes the version, unless the last one already says the same."""
     return publish_version(session, judged, marks, chosen, benchmarks)
-
-
-class _Sampling:
-    """The live samplers over the run's shards, one model after the other."""
-
-    def __init__(self, session: Session, shards: Sequence[intake.ProblemShard]) -> None:
-        self.session = session
-        self.shards = {shard.problems.name: shard for shard in shards}
-        self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
-
-    def _key(self, shard: intake.ProblemShard) -> str:
-        plans = [(plan.key(), plan.n, plan.name, plan.domains, plan.model.name) for plan in self.session.plans]
-        return SAMPLES.key(shard.problems.key, shard.recorded.key, plans, self.session.generation)
-
-    def run(self) -> Iterator[tuple[Shard, Shard]]:
-        done = {name: self.session.run.find(SAMPLES, key) for name, key in self.keys.items()}
-        for name, found in done.items():
-            if found:
-                yield self.shards[name].problems, found
-        if todo := [name for name, found in done.items() if found is None]:
-            yield from self._draw(todo)
-
-    def _draw(self, names: list[str]) -> Iterator[tuple[Shard, Shard]]:
-        plans = self.session.plans
-        for plan in plans[:-1]:
-            for _ in self._with(plan, names):
-                pass
-        finished = self._with(plans[-1], names) if plans else iter(names)
-        for name in finished:
-            yield self.shards[name].problems, self._committed(name)
-
-    def _with(self, plan: SamplePlan, names: list[str]) -> Iterator[str]:
-        """Names of shards as one plan finishes them."""
-        session = self.session
-        engine = session.engine(plan)
-        with session.store(plan) as store:
-            sampler = Sampler(plan, store, engine, session.progress.sampled)
-            problems = (session.run.read(self.shards[name].problems) for name in names)
-            missing = sum(sampling.missing_samples(plan, store, table) for table in problems)
-            if missing:
-                self._ready(plan, engine, missing)
-            try:
-                yield from sampler.run((name, session.run.read(self.shards[name].problems)) for name in names)
-            finally:
-                session.release(plan)
-
-    def _ready(self, plan: SamplePlan, engine: Engine, missing: int) -> None:
-        progress = self.session.progress
-        progress.expect("samples", missing)
-        progress.note(f"loading {plan.model.name} (about a minute)")
-        facts = self.session.loaded(plan, engine)
-        progress.engine_ready(f"{facts.name} {facts.version}, {facts.dtype}, loaded in {facts.load_seconds:.0f} s")
-
-    def _committed(self, name: str) -> Shard:
-        """The traces of a shard by all samplers, as one committed table."""
-        session, shard = self.session, self.shards[name]
-        problems = session.run.read(shard.problems)
-        sampled = [sampling.traces(plan, session.stores[plan.name], problems) for plan in session.plans]
-        table = pa.concat_tables([session.run.read(shard.recorded), *sampled]).sort_by(
-            [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
-        )
-        known = digest(table["id"].to_pylist())
-        path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
-        write_table(path, table)
-        facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0}
-        return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

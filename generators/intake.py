@@ -33,7 +33,16 @@ _PROBLEM = [
 ]
 _SAMPLE = [
     SHARD_TRACES.field(n)
-    for n in ("sampler", "response", "finish_reason", "completion_tokens", "model", "model_revision", "seed")
+    for n in (
+        "sampler",
+        "first_round",
+        "response",
+        "finish_reason",
+        "completion_tokens",
+        "model",
+        "model_revision",
+        "seed",
+    )
 ]
 SPOOL = pa.schema([pa.field("problem_id", pa.string()), *_PROBLEM, *_SAMPLE])
 SHARD_PROBLEMS = pa.schema([pa.field("id", pa.string()), *_PROBLEM])
@@ -89,6 +98,7 @@ def samples_of(
         problem["problem_id"] = problem.pop("id")
         yield problem | {
             "sampler": row.get("sampler") or sampler,
+            "first_round": row.get("first_round"),
             "response": response,
             "finish_reason": row.get("finish_reason") or "stop",
             "completion_tokens": row.get("completion_tokens"),

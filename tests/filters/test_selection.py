@@ -26,6 +26,7 @@ SCHEMA = {
     "id": pl.String,
     "problem_id": pl.String,
     "sampler": pl.String,
+    "first_round": pl.Boolean,
     "verdict": pl.String,
     "verdict_detail": pl.String,
     "final_start": pl.Int32,
@@ -43,6 +44,7 @@ SCHEMA = {
 GOOD: dict[str, Any] = {
     "problem_id": "p",
     "sampler": "self",
+    "first_round": None,
     "verdict": CORRECT,
     "verdict_detail": "boxed",
     "final_start": 5,
@@ -67,6 +69,7 @@ random_row = st.fixed_dictionaries(
     {
         "problem_id": st.sampled_from(["p", "q", "r"]),
         "sampler": st.sampled_from(["a", "b"]),
+        "first_round": st.sampled_from([None, True, False]),
         "verdict": st.sampled_from([*VERDICTS, CORRECT, CORRECT]),
         "verdict_detail": st.sampled_from([None, "truncated", "boxed"]),
         "final_start": st.none() | st.integers(0, 50),
@@ -178,10 +181,21 @@ def test_a_pass_rate_is_correct_over_all_but_errors() -> None:
     rows = [{"verdict": verdict, "sampler": "a"} for verdict in verdicts]
     rows += [{"verdict": "unparsed", "verdict_detail": "truncated", "sampler": "b"}, {"verdict": ERROR, "sampler": "c"}]
     rates = pass_rates(table(rows))
-    assert rates.rows() == [("p", "a", 4, 1, 0, 0.25), ("p", "b", 1, 0, 1, 0.0), ("p", "c", 0, 0, 0, None)]
+    counts = rates.select("sampler", "n", "correct", "truncated", "pass_rate").rows()
+    assert counts == [("a", 4, 1, 0, 0.25), ("b", 1, 0, 1, 0.0), ("c", 0, 0, 0, None)]
     assert problem_rates(rates, None) == {"p": (0.2, 5)}
     assert problem_rates(rates, "a") == {"p": (0.25, 4)}
     assert problem_rates(rates, "c") == {}
+
+
+def test_later_rounds_are_counted_apart() -> None:
+    """A problem that is sampled until it succeeds must not look easier for it."""
+    rows: list[dict[str, Any]] = [{"verdict": "wrong", "first_round": True}] * 3 + [{"first_round": True}]
+    later = [{"first_round": False}] * 5 + [{"verdict": ERROR, "first_round": False}]
+    rates = pass_rates(table(rows + later)).row(0, named=True)
+    assert (rates["n"], rates["correct"], rates["pass_rate"]) == (4, 1, 0.25)
+    assert (rates["later_n"], rates["later_correct"]) == (5, 5)
+    assert problem_rates(pass_rates(table(rows + later)), None) == problem_rates(pass_rates(table(rows)), None)
 
 
 def test_the_reference_sampler_decides_what_is_hard() -> None:

@@ -123,6 +123,8 @@ def test_all_faults_are_told_at_once() -> None:
         ({"samplers": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ({"problems": {"sources": []}}, "at least one source"),
         (sources(domain="maths"), "did you mean 'math'"),
+        (sampler(sampling={"max_samples": 9}), "max_samples: only used together with accept_target"),
+        (sampler(sampling={"accept_target": 2, "n": 8, "max_samples": 7}), "max_samples: 7 is less"),
         (sampler(engine={"kind": "replay", "domain": "poetry"}), "no verifier for domain 'poetry'"),
     ],
 )

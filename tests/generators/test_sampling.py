@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from proofmill.data.files import digest
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.shards import from_rows
 from proofmill.generators.engine import Completion, EngineFacts, Request
@@ -21,7 +27,9 @@ from proofmill.generators.intake import SHARD_PROBLEMS
 from proofmill.generators.models import Model
 from proofmill.generators.problems import problem_row
 from proofmill.generators.prompts import Message, PromptStyle
-from proofmill.generators.sampling import SamplePlan, Sampler, missing_samples, traces
+from proofmill.generators.rounds import Rounds
+from proofmill.generators.sampler import Observer, Sampler
+from proofmill.generators.sampling import SamplePlan, missing_samples, rendered, traces
 
 
 class CrashError(Exception):
@@ -75,6 +83,18 @@ class ScriptedEngine:
     def close(self) -> None: ...
 
 
+class Counting(Observer):
+    """Keeps the tokens of each sample that it is told of, and dies at one."""
+
+    def __init__(self, counted: list[int], *, die_at: int | None = None) -> None:
+        self.counted, self.die_at = counted, die_at
+
+    def sampled(self, tokens: int) -> None:
+        self.counted.append(tokens)
+        if len(self.counted) == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class PlainRenderer:
     """A chat template in one line; a byte is a token."""
 
@@ -108,7 +128,7 @@ SHARDS = [(f"{number:05d}-of-00004", shard(range(5 * number, 5 * number + 5))) f
 
 def run(home: Path, engine: ScriptedEngine, of: SamplePlan, shards: Any = SHARDS) -> list[str]:
     with of.store(home) as store:
-        return list(Sampler(of, store, engine, lambda _: None).run(iter(shards)))
+        return [shard.name for shard in Sampler(of, store, engine).run(iter(shards))]
 
 
 def all_traces(home: Path, of: SamplePlan) -> list[dict[str, Any]]:
@@ -154,7 +174,7 @@ def test_a_shard_comes_as_soon_as_it_is_done_and_not_before(home: Path) -> None:
     engine, made = ScriptedEngine(window=20, burst=2, newest_first=True), plan()
     finished = []
     with made.store(home) as store:
-        for name in Sampler(made, store, engine, lambda _: None).run(iter(SHARDS)):
+        for name, _ in Sampler(made, store, engine).run(iter(SHARDS)):
             assert missing_samples(made, store, dict(SHARDS)[name]) == 0
             finished.append((name, len(engine.seen)))
     assert finished[0][1] < 60, "the first shard did not wait for the last"
@@ -206,7 +226,7 @@ def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_fi
     made, counted = plan(), []
     with pytest.raises(CrashError), made.store(home) as store:
         engine = ScriptedEngine(window=20, burst=1, fail_after=fail_after, newest_first=newest_first)
-        list(Sampler(made, store, engine, counted.append).run(iter(SHARDS)))
+        list(Sampler(made, store, engine, Counting(counted)).run(iter(SHARDS)))
     assert len(counted) == fail_after
     assert not journals(home)
     again = ScriptedEngine()
@@ -218,7 +238,7 @@ def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_fi
 def test_a_reader_that_stops_early_loses_no_finished_sample(home: Path) -> None:
     made, counted = plan(), []
     with made.store(home) as store:
-        stream = Sampler(made, store, ScriptedEngine(window=60, burst=50), counted.append).run(iter(SHARDS))
+        stream = Sampler(made, store, ScriptedEngine(window=60, burst=50), Counting(counted)).run(iter(SHARDS))
         next(stream)
         stream.close()
     again = ScriptedEngine()
@@ -227,21 +247,16 @@ def test_a_reader_that_stops_early_loses_no_finished_sample(home: Path) -> None:
 
 
 _KILLED = """
-import importlib.util, os, signal, sys
+import importlib.util, sys
 from pathlib import Path
 spec = importlib.util.spec_from_file_location("scripted", sys.argv[1])
 scripted = importlib.util.module_from_spec(spec)
 sys.modules["scripted"] = scripted
 spec.loader.exec_module(scripted)
-made, counted = scripted.plan(), []
-
-def on_sample(tokens):
-    counted.append(tokens)
-    if len(counted) == 40:
-        os.kill(os.getpid(), signal.SIGKILL)
-
+made = scripted.plan()
 with made.store(Path(sys.argv[2])) as store:
-    list(scripted.Sampler(made, store, scripted.ScriptedEngine(window=30), on_sample).run(iter(scripted.SHARDS)))
+    dying = scripted.Counting([], die_at=40)
+    list(scripted.Sampler(made, store, scripted.ScriptedEngine(window=30), dying).run(iter(scripted.SHARDS)))
 """
 
 
@@ -304,3 +319,141 @@ def test_what_decides_nothing_is_not_in_the_key() -> None:
     same = plan(n=9, name="other", domains=("math",), engine={"window": 64}, model=moved)
     assert same.key() == plan().key()
     assert "somewhere" not in str(same.identity())
+
+
+# --- rounds and token budget ----------------------------------------------------------------------
+
+RULE = Rounds(first=3, target=4, most=15, size=4)
+LONGEST = 64
+
+
+def verdict(problem: Mapping[str, Any], response: str) -> bool:
+    """A judge without a verifier: a problem's number decides how often it is solved, its sample's seed whether."""
+    rate = int(problem["answer"]) % 5 / 4
+    return int(digest(response)[:8], 16) / 16**8 < rate
+
+
+def judge(asked: Sequence[tuple[Mapping[str, Any], str, str]]) -> list[bool]:
+    return [verdict(problem, response) for problem, response, _ in asked]
+
+
+def rounds(total: int | None = None) -> SamplePlan:
+    return plan(rounds=RULE, max_total_tokens=total, sampling={"max_tokens": LONGEST})
+
+
+def outcomes(home: Path, engine: ScriptedEngine, of: SamplePlan) -> dict[str, tuple[int, str]]:
+    """Samples of each problem, and what their texts are."""
+    found = {}
+    with of.store(home) as store:
+        drawn = {s.name: s.outcome for s in Sampler(of, store, engine, accepts=judge).run(iter(SHARDS))}
+        for name, problems in SHARDS:
+            rows = traces(of, store, problems, drawn[name].counts).to_pylist()
+            for problem in problems["id"].to_pylist():
+                mine = [row for row in rows if row["problem_id"] == problem]
+                assert [row["sample_index"] for row in mine] == list(range(drawn[name].counts[problem]))
+                assert [row["first_round"] for row in mine] == [index < 3 for index in range(len(mine))]
+                found[problem] = (len(mine), digest([row["response"] for row in mine]))
+    return found
+
+
+def test_problems_are_sampled_until_enough_is_accepted_or_their_budget_is_spent(home: Path) -> None:
+    engine = ScriptedEngine(window=20)
+    found = outcomes(home, engine, rounds())
+    for _, problems in SHARDS:
+        for problem in problems.to_pylist():
+            sampled, _ = found[problem["id"]]
+            if int(problem["answer"]) % 5 == 4:
+                assert sampled == 5, "always solved: one is missing, two are drawn as its rate is not known to be 1"
+            if int(problem["answer"]) % 5 == 0:
+                assert sampled == 7, "never solved: given up after a second round"
+    assert len(engine.seen) == sum(sampled for sampled, _ in found.values()) > 3 * 20
+
+
+def test_rounds_draw_the_very_samples_of_a_larger_n(home: Path, tmp_path: Path) -> None:
+    found = outcomes(home, ScriptedEngine(), rounds())
+    fixed = plan(15, sampling={"max_tokens": LONGEST})
+    assert fixed.key() == rounds().key()
+    run(tmp_path / "fixed", ScriptedEngine(), fixed)
+    rows = all_traces(tmp_path / "fixed", fixed)
+    for problem, (sampled, known) in found.items():
+        texts = [row["response"] for row in rows if row["problem_id"] == problem][:sampled]
+        assert digest(texts) == known
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    total=st.none() | st.integers(0, 8000),
+    fail_after=st.integers(0, 120),
+    window=st.integers(1, 90),
+    newest_first=st.booleans(),
+)
+def test_a_resumed_run_decides_as_one_without_a_crash(
+    total: int | None, fail_after: int, window: int, newest_first: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever ends it, whatever the engine's order and window are; and the token budget holds all along."""
+    folder, made = tmp_path_factory.mktemp("rounds"), rounds(total)
+    whole = outcomes(folder / "whole", ScriptedEngine(), made)
+    dying = ScriptedEngine(window, 3, fail_after, newest_first=newest_first)
+    with contextlib.suppress(CrashError):
+        outcomes(folder / "crashed", dying, made)
+    again = ScriptedEngine(window, 2)
+    assert outcomes(folder / "crashed", again, made) == whole
+    with made.store(folder / "crashed") as store:
+        prompts = {row["prompt_digest"] for row in all_prompts(made)}
+        drawn = store.read(prompts, 99).to_pylist()
+    assert sum(count for count, _ in whole.values()) == len(drawn)
+    if total is not None:
+        assert sum(row["completion_tokens"] for row in drawn) <= total
+        assert {count for count, _ in whole.values()} <= {0, *range(3, 16)}, "no first round is cut short"
+
+
+def all_prompts(of: SamplePlan) -> list[dict[str, str]]:
+    return [{"prompt_digest": name} for _, table in SHARDS for name, _ in rendered(of, table).values()]
+
+
+def test_a_budget_that_ends_leaves_whole_problems_and_a_raised_one_goes_on(home: Path) -> None:
+    first = outcomes(home, ScriptedEngine(), rounds(3000))
+    funded = {problem: found for problem, found in first.items() if found[0]}
+    assert 0 < len(funded) < 20
+    engine = ScriptedEngine()
+    assert outcomes(home, engine, rounds(10**6)).items() >= funded.items()
+    assert len(engine.seen) == sum(found[0] for found in outcomes(home, engine, rounds()).values()) - sum(
+        found[0] for found in funded.values()
+    )
+
+
+def test_a_shard_of_an_earlier_run_counts_in_the_budget(home: Path) -> None:
+    made = rounds(3000)
+    shards = [(SHARDS[0][0], 2500), *SHARDS[1:]]
+    with made.store(home) as store:
+        drawn = list(Sampler(made, store, ScriptedEngine(), accepts=judge).run(iter(shards)))
+    assert {count for shard in drawn for count in shard.outcome.counts.values()} == {0}
+
+
+def test_the_engine_goes_on_while_a_judge_is_slow(home: Path) -> None:
+    made, engine, released = rounds(), ScriptedEngine(window=8, burst=2), threading.Event()
+
+    def slow(asked: Sequence[tuple[Mapping[str, Any], str, str]]) -> list[bool]:
+        assert released.wait(60)
+        return judge(asked)
+
+    class Releases(Observer):
+        def sampled(self, tokens: int) -> None:  # noqa: ARG002
+            if len(engine.seen) >= 30:
+                released.set()
+
+    with made.store(home) as store:
+        assert len(list(Sampler(made, store, engine, Releases(), accepts=slow).run(iter(SHARDS)))) == 4
+
+
+def test_a_judge_that_fails_ends_the_run_and_loses_no_sample(home: Path) -> None:
+    made, counted = rounds(), []
+
+    def broken(_: Any) -> list[bool]:
+        raise CrashError
+
+    with pytest.raises(CrashError), made.store(home) as store:
+        list(Sampler(made, store, ScriptedEngine(), Counting(counted), accepts=broken).run(iter(SHARDS)))
+    assert counted
+    with made.store(home) as store:
+        assert store.read([row["prompt_digest"] for row in all_prompts(made)], 99).num_rows == len(counted)

@@ -1,0 +1,159 @@
+"""The sample stage: live samplers over the run's shards, one model after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proofmill.data.files import digest
+from proofmill.data.run import Shard
+from proofmill.data.shards import write_table
+from proofmill.flows.intake import ProblemShard
+from proofmill.flows.keys import SAMPLES, VERDICTS
+from proofmill.flows.session import Session
+from proofmill.generators import sampling
+from proofmill.generators.engine import EngineFacts
+from proofmill.generators.rounds import UNFUNDED, Outcome
+from proofmill.generators.sampler import Observer, Sampler
+from proofmill.generators.sampling import SamplePlan
+
+
+class Drawing:
+    """What the live samplers have to draw for a run's shards."""
+
+    def __init__(self, session: Session, shards: Sequence[ProblemShard]) -> None:
+        self.session = session
+        self.shards = {shard.problems.name: shard for shard in shards}
+        self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
+        self.done = {name: self.session.run.find(SAMPLES, key) for name, key in self.keys.items()}
+        self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
+
+    def _key(self, shard: ProblemShard) -> str:
+        plans = [
+            (plan.key(), plan.n, plan.name, plan.domains, plan.model.name, self._amounts(plan))
+            for plan in self.session.plans
+        ]
+        return SAMPLES.key(shard.problems.key, shard.recorded.key, plans, self.session.generation)
+
+    def _amounts(self, plan: SamplePlan) -> Any:
+        """What decides how many samples belong to the run: with rounds, also who judges them."""
+        if plan.rounds is None:
+            return plan.max_total_tokens
+        return repr(plan.rounds), plan.max_total_tokens, VERDICTS.key(*self.session.verifier())
+
+    def run(self) -> Iterator[tuple[Shard, Shard]]:
+        """Yields (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
+        for name, found in self.done.items():
+            if found:
+                yield self.shards[name].problems, found
+        if not all(self.done.values()):
+            yield from self._draw()
+
+    def _draw(self) -> Iterator[tuple[Shard, Shard]]:
+        plans = self.session.plans
+        for plan in plans[:-1]:
+            for _ in self._with(plan):
+                pass
+        finished = self._with(plans[-1]) if plans else (name for name, found in self.done.items() if not found)
+        for name in finished:
+            yield self.shards[name].problems, self._committed(name)
+
+    def _with(self, plan: SamplePlan) -> Iterator[str]:
+        """Names of shards as one plan finishes them."""
+        session = self.session
+        engine = session.engine(plan)
+        with session.store(plan) as store:
+            if missing := sum(sampling.missing_samples(plan, store, self._problems(name)) for name in self._todo()):
+                session.progress.expect("samples", missing)
+            sampler = Sampler(plan, store, engine, _Watch(session, plan), session.judge.accepts)
+            unfunded = 0
+            try:
+                for shard in sampler.run(self._items(plan)):
+                    if plan.rounds is not None or plan.max_total_tokens is not None:
+                        self._outcomes[shard.name, plan.name] = shard.outcome
+                    unfunded += shard.outcome.outcomes.get(UNFUNDED, 0)
+                    yield shard.name
+            finally:
+                session.release(plan)
+            if unfunded:
+                session.progress.warn(_spent(plan, unfunded))
+
+    def _todo(self) -> Iterator[str]:
+        return (name for name, found in self.done.items() if not found)
+
+    def _problems(self, name: str) -> pa.Table:
+        return self.session.run.read(self.shards[name].problems)
+
+    def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | int]]:
+        """All shards in order; of finished ones only what they took of the token budget."""
+        for name, found in self.done.items():
+            if not found:
+                yield name, self._problems(name)
+            elif plan.max_total_tokens is not None:
+                yield name, found.facts["rounds"][plan.name]["tokens"]
+
+    def _committed(self, name: str) -> Shard:
+        """The traces of a shard by all samplers, as one committed table."""
+        session, shard = self.session, self.shards[name]
+        problems = session.run.read(shard.problems)
+        tables, rounds = [session.run.read(shard.recorded)], {}
+        for plan in session.plans:
+            outcome = self._outcomes.pop((name, plan.name), None)
+            counts = outcome.counts if outcome else None
+            tables.append(sampling.traces(plan, session.stores[plan.name], problems, counts))
+            if outcome:
+                tokens = pc.sum(tables[-1]["completion_tokens"]).as_py() or 0
+                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": tokens}
+        table = pa.concat_tables(tables).sort_by(
+            [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
+        )
+        known = digest(table["id"].to_pylist())
+        path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
+        write_table(path, table)
+        facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
+
+
+class _Watch(Observer):
+    """Shows what a sampler does."""
+
+    def __init__(self, session: Session, plan: SamplePlan) -> None:
+        self._session = session
+        self._plan = plan
+        self._progress = session.progress
+
+    def loading(self) -> None:
+        self._progress.note(f"loading {self._plan.model.name} (about a minute)")
+
+    def loaded(self, facts: EngineFacts) -> None:
+        self._session.loaded(self._plan, self._session.engine(self._plan))
+        self._progress.engine_ready(
+            f"{facts.name} {facts.version}, {facts.dtype}, loaded in {facts.load_seconds:.0f} s"
+        )
+
+    def sampled(self, tokens: int) -> None:
+        self._progress.sampled(tokens)
+
+    def wanted(self, samples: int) -> None:
+        self._progress.expect_more("samples", samples)
+
+
+def _spent(plan: SamplePlan, unfunded: int) -> str:
+    total = f"{plan.max_total_tokens:,}"
+    return f"sampler {plan.name}: its {total} tokens are spent, so {unfunded:,} problems were not sampled"
+
+
+def rounds_of(samples: Sequence[Shard]) -> dict[str, dict[str, Any]]:
+    """By sampler with rounds or a token budget: how its problems ended, samples of later rounds, and tokens."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in samples:
+        for name, facts in shard.facts.get("rounds", {}).items():
+            mine = found.setdefault(name, {"outcomes": {}, "later": 0, "tokens": 0})
+            for reason, count in facts["outcomes"].items():
+                mine["outcomes"][reason] = mine["outcomes"].get(reason, 0) + count
+            mine["later"] += facts["later"]
+            mine["tokens"] += facts["tokens"]
+    return found

@@ -1,0 +1,150 @@
+"""How many samples a problem gets: a fixed first round, then more while they are worth their tokens.
+
+What a problem gets depends on the verdicts on its own samples alone, never on time or on other problems; so a
+run that is resumed from recorded samples decides as the first one did. The token budget is the one thing that
+problems share, and it is granted in the order of the problems.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ENOUGH, SPENT, HOPELESS, UNFUNDED = "enough", "spent", "hopeless", "unfunded"
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rule for one sampler's problems.
+
+    With `s` samples drawn and `a` of them accepted, the pass rate is estimated by Laplace's rule of succession,
+    p = (a + 1) / (s + 2), and a problem may have
+
+        allowance = first + 4 p (1 - p) (most - first)
+
+    samples: the whole budget at p = 1/2, where a verdict tells most (its variance is p (1 - p)), and next to
+    nothing beyond the first round where nearly all or nearly none succeed. It stops
+
+    - `enough`: a >= target;
+    - `spent`, or `hopeless` where none was accepted: (allowance - s) p < 1, so what is left isn't expected to bring
+      one more accepted trace;
+
+    and else draws min(size, ceil((target - a) / p), allowance - s) more. A target of None is a fixed number of
+    samples: the first round and no other.
+
+    Attributes:
+        first: samples of the first round.
+        target: accepted traces wanted of each problem; None: one round.
+        most: samples a problem, at most.
+        size: samples of one later round, at most.
+    """
+
+    first: int
+    target: int | None = None
+    most: int = 0
+    size: int = 1
+
+    @property
+    def ceiling(self) -> int:
+        """Samples that a problem may come to."""
+        return self.first if self.target is None else max(self.first, self.most)
+
+    def allowance(self, sampled: int, accepted: int) -> int:
+        """Samples that a problem may have as things stand (see the class)."""
+        rate = _rate(sampled, accepted)
+        return self.first + int(4 * rate * (1 - rate) * (self.ceiling - self.first) + 1e-9)
+
+    def more(self, sampled: int, accepted: int) -> tuple[int, str | None]:
+        """Samples of the next round, or 0 and why there is none.
+
+        Args:
+            sampled: samples drawn so far, whole rounds.
+            accepted: those of them with verdict `correct`.
+        """
+        if self.target is None:
+            return 0, SPENT
+        if accepted >= self.target:
+            return 0, ENOUGH
+        rate, left = _rate(sampled, accepted), self.allowance(sampled, accepted) - sampled
+        if left * rate < 1:
+            return 0, SPENT if accepted else HOPELESS
+        wanted = -int(-(self.target - accepted) / rate // 1)
+        return min(self.size, wanted, left), None
+
+
+def _rate(sampled: int, accepted: int) -> float:
+    return (accepted + 1) / (sampled + 2)
+
+
+@dataclass
+class TokenBudget:
+    """Completion tokens that may be spent on a sampler's problems, recorded samples counted like new ones.
+
+    A problem is admitted with the most it can cost reserved, and gives back what it did not use as its samples
+    end. Admission goes in the order of the problems and stops at the first that doesn't fit once all before it
+    are done; as reservations only shrink, which problems are admitted depends on the order and on the samples'
+    lengths, and not on time.
+
+    Attributes:
+        total: tokens; None: no limit.
+        spent: by samples that have ended.
+        reserved: for admitted problems, beyond what they have spent.
+    """
+
+    total: int | None
+    spent: int = 0
+    reserved: int = 0
+
+    def admit(self, tokens: int) -> bool:
+        """Reserves what a problem may cost, if it fits."""
+        if self.total is not None and self.spent + self.reserved + tokens > self.total:
+            return False
+        self.reserved += tokens
+        return True
+
+    def settle(self, reserved: int, spent: int) -> None:
+        """Turns a part of a reservation into what was spent of it."""
+        self.reserved -= reserved
+        self.spent += spent
+
+
+@dataclass
+class Tally:
+    """Accepted traces of one problem, round by round.
+
+    Attributes:
+        sampled: samples whose verdicts are counted.
+        accepted: those with verdict `correct`.
+        outcome: why it stopped; None while it goes on.
+    """
+
+    sampled: int = 0
+    accepted: int = 0
+    outcome: str | None = None
+
+    def count(self, rounds: Rounds, verdicts: list[bool]) -> int:
+        """Counts a whole round's verdicts; samples of the next one, 0 where there is none."""
+        self.sampled += len(verdicts)
+        self.accepted += sum(verdicts)
+        more, self.outcome = rounds.more(self.sampled, self.accepted)
+        return more
+
+
+@dataclass
+class Outcome:
+    """What became of a shard's problems.
+
+    Attributes:
+        counts: samples of each problem that belong to the run.
+        outcomes: how many problems stopped for each reason.
+        later: samples beyond the first rounds.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    later: int = 0
+
+    def add(self, problem: str, samples: int, first: int, outcome: str) -> None:
+        """Counts one problem."""
+        self.counts[problem] = samples
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self.later += max(0, samples - first)

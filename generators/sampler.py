@@ -1,0 +1,326 @@
+"""Self-distillation: draws what a stream of shards wants with one engine, round by round.
+
+Requests of the next shards are admitted while stragglers of earlier ones finish and while verdicts on a round are
+awaited, so the engine's window stays full from the first shard to the last. A finished sample is in its shard's
+journal before anyone counts it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from proofmill.data.samples import Journal, SampleStore
+from proofmill.generators.engine import Completion, Engine, EngineFacts, Request
+from proofmill.generators.judging import Accepts, Answer, Judging
+from proofmill.generators.prompts import opened_reasoning
+from proofmill.generators.rounds import SPENT, UNFUNDED, Outcome, Tally, TokenBudget
+from proofmill.generators.sampling import SamplePlan, rendered, sample_seed
+
+_FLUSH_SECONDS = 1.0
+_POLL_SECONDS = 0.5
+_BUSY_SECONDS = 0.05  # while verdicts may come that let the engine go on
+
+Row = dict[str, Any]
+
+
+class Observer:
+    """Told what happens while samples are drawn; this one does nothing."""
+
+    def loading(self) -> None:
+        """The engine is needed from here on."""
+
+    def loaded(self, facts: EngineFacts) -> None:
+        """The engine is there."""
+
+    def sampled(self, tokens: int) -> None:
+        """A sample is recorded."""
+
+    def wanted(self, samples: int) -> None:
+        """So many more samples are to be drawn than the first rounds'."""
+
+
+class Sampled(NamedTuple):
+    """A shard whose samples are all recorded."""
+
+    name: str
+    outcome: Outcome
+
+
+@dataclass
+class _Prompt:
+    """A prompt whose samples are being drawn; mostly of one problem."""
+
+    tokens: tuple[int, ...]
+    opened: str  # the reasoning tag that its template has already opened
+    tallies: dict[str, Tally]  # by problem
+    goal: int = 0  # samples up to the end of this round
+    left: int = 0  # of them still to come
+    round: dict[int, Answer] = field(default_factory=dict)
+
+
+@dataclass
+class _Shard:
+    """A shard being drawn."""
+
+    name: str
+    problems: dict[str, Row]
+    owners: dict[str, list[str]]  # problems of each prompt
+    texts: dict[str, str]
+    waiting: deque[str]  # prompts not admitted yet
+    recorded: dict[tuple[str, int], Row]
+    open: dict[str, _Prompt] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
+    journal: Journal | None = None
+
+
+class Sampler:
+    """Runs one plan over shards of problems.
+
+    Args:
+        plan: what to sample.
+        store: where recorded samples are; open.
+        engine: draws samples; it is started at the first missing one, or earlier by the caller.
+        observer: told what happens.
+        accepts: judges the rounds of a plan that has more than one; called in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        plan: SamplePlan,
+        store: SampleStore,
+        engine: Engine,
+        observer: Observer | None = None,
+        accepts: Accepts | None = None,
+    ) -> None:
+        self.plan = plan
+        self.store = store
+        self.engine = engine
+        self.budget = TokenBudget(plan.max_total_tokens)
+        self._observer = observer or Observer()
+        self._judging = Judging(accepts)
+        self._facts: EngineFacts | None = None
+        self._open: dict[str, _Shard] = {}
+        self._requests: deque[tuple[str, str, int]] = deque()  # (shard, prompt, index), not sent yet
+        self._in_flight = 0
+        self._flushed = 0.0
+
+    def run(self, shards: Iterable[tuple[str, pa.Table | int]]) -> Iterator[Sampled]:
+        """Yields each shard once all its samples are recorded.
+
+        Args:
+            shards: name and problems (schema SHARD_PROBLEMS) of each; or, of one that an earlier run has finished,
+                the tokens that it spent of the budget.
+
+        Raises:
+            EngineError: the engine died; what had finished is recorded.
+            VerifierError: a round could not be judged; as above.
+        """
+        source = iter(shards)
+        more = True
+        try:
+            while more or self._open:
+                while more and self._room() > 0:
+                    if (item := next(source, None)) is None:
+                        more = False
+                    else:
+                        self._enter(*item)
+                        self._admit_all()
+                self._admit_all()
+                self._submit()
+                self._collect()
+                self._judge()
+                yield from self._finished()  # only now: who reads them may stop here, and all that came is recorded
+        finally:
+            self._interrupt()
+
+    def _room(self) -> int:
+        """Free places in the engine's window; none while prompts of open shards wait, or judges are behind."""
+        if any(shard.waiting for shard in self._open.values()):
+            return 0
+        if self._facts is None and not self._requests:
+            return 0 if self._open else 1  # so far all is recorded, and no engine needed
+        window = self._window()
+        return 0 if self._judging.backlog > window else window - self._in_flight - len(self._requests)
+
+    def _enter(self, name: str, problems: pa.Table | int) -> None:
+        if isinstance(problems, int):
+            self.budget.spent += problems
+            return
+        texts: dict[str, str] = {}
+        owners: dict[str, list[str]] = {}
+        for problem, (prompt, text) in rendered(self.plan, problems).items():
+            texts[prompt] = text
+            owners.setdefault(prompt, []).append(problem)
+        rows = {row["id"]: row for row in problems.to_pylist()}
+        self._open[name] = _Shard(name, rows, owners, texts, deque(sorted(texts)), self._recorded(texts))
+
+    def _recorded(self, prompts: Mapping[str, str]) -> dict[tuple[str, int], Row]:
+        """Samples of a shard that are already there; their content only where it decides something."""
+        if self.plan.rounds is None and self.plan.max_total_tokens is None:
+            return {key: {} for key in self.store.have(prompts)}
+        rows = self.store.read(prompts, self.plan.rule.ceiling).to_pylist()
+        return {(row["prompt_digest"], row["sample_index"]): row for row in rows}
+
+    def _admit_all(self) -> None:
+        """Begins prompts in their order, as far as window and token budget go."""
+        for shard in self._open.values():
+            while shard.waiting:
+                if self._facts is not None and self._facts.window <= self._in_flight + len(self._requests):
+                    return
+                if not self.budget.admit(self.plan.rule.ceiling * self.plan.most_tokens):
+                    if any(other.open for other in self._open.values()):
+                        return  # they will give back what they don't use
+                    self._refuse(shard)
+                    break
+                self._begin(shard, shard.waiting.popleft())
+
+    def _refuse(self, shard: _Shard) -> None:
+        for prompt in shard.waiting:
+            for problem in shard.owners[prompt]:
+                shard.outcome.add(problem, 0, self.plan.n, UNFUNDED)
+        shard.waiting.clear()
+
+    def _begin(self, shard: _Shard, prompt: str) -> None:
+        text = shard.texts[prompt]
+        tallies = {problem: Tally() for problem in shard.owners[prompt]}
+        new = any((prompt, index) not in shard.recorded for index in range(self.plan.n))
+        tokens = tuple(self.plan.renderer.tokens(text)) if new or self.plan.rounds else ()
+        shard.open[prompt] = _Prompt(tokens, opened_reasoning(text), tallies)
+        self._next_round(shard, prompt, self.plan.n)
+
+    def _next_round(self, shard: _Shard, prompt: str, size: int) -> None:
+        unit = shard.open[prompt]
+        indices = range(unit.goal, unit.goal + size)
+        known = {index: shard.recorded.pop((prompt, index)) for index in indices if (prompt, index) in shard.recorded}
+        missing = [(shard.name, prompt, index) for index in indices if index not in known]
+        if unit.goal:  # a problem that has begun is finished first
+            self._requests.extendleft(reversed(missing))
+            self._observer.wanted(len(missing))
+        else:
+            self._requests.extend(missing)
+        unit.goal, unit.left = unit.goal + size, size
+        for index, row in known.items():
+            self._got(shard, prompt, index, row)
+
+    def _submit(self) -> None:
+        if not self._requests:
+            return
+        requests = []
+        window = self._window()
+        while self._requests and self._in_flight < window:
+            name, prompt, index = self._requests.popleft()
+            seed = sample_seed(self.plan.seed, prompt, index)
+            tokens = self._open[name].open[prompt].tokens
+            requests.append(Request(f"{name}/{prompt}/{index}", tokens, seed, self.plan.sampling))
+            self._in_flight += 1
+        if requests:
+            self.engine.submit(requests)
+
+    def _window(self) -> int:
+        """Requests that may be in flight; waits for the engine."""
+        if self._facts is None:
+            self._observer.loading()
+            self.engine.start()
+            self._facts = self.engine.ready()
+            self._observer.loaded(self._facts)
+        return self._facts.window
+
+    def _collect(self) -> None:
+        if self._in_flight:
+            for completion in self.engine.poll(_BUSY_SECONDS if self._judging.backlog else _POLL_SECONDS):
+                self._in_flight -= 1
+                name, prompt, index = completion.id.rsplit("/", 2)
+                self._record(self._open[name], prompt, int(index), completion)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    def _record(self, shard: _Shard, prompt: str, index: int, completion: Completion) -> None:
+        unit = shard.open[prompt]
+        row = {
+            "prompt_digest": prompt,
+            "sample_index": index,
+            "seed": sample_seed(self.plan.seed, prompt, index),
+            "response": unit.opened + completion.text,
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": len(unit.tokens),
+            "completion_tokens": completion.completion_tokens,
+        }
+        if shard.journal is None:
+            shard.journal = self.store.journal(shard.name)
+        shard.journal.append(row)
+        self._observer.sampled(completion.completion_tokens)
+        self._got(shard, prompt, index, row)
+
+    def _got(self, shard: _Shard, prompt: str, index: int, row: Row) -> None:
+        """Counts a sample that is recorded, new or not; the last one of a round calls the judges."""
+        unit = shard.open[prompt]
+        unit.left -= 1
+        self.budget.settle(self.plan.most_tokens, row.get("completion_tokens") or 0)
+        if self.plan.rounds is not None:
+            unit.round[index] = (row["response"], row["finish_reason"])
+        if unit.left:
+            return
+        if self.plan.rounds is None:
+            for problem in unit.tallies:
+                shard.outcome.add(problem, unit.goal, self.plan.n, SPENT)
+            self._close(shard, prompt)
+            return
+        answers = [unit.round[index] for index in sorted(unit.round)]
+        unit.round = {}
+        rows = [shard.problems[problem] for problem in self._undecided(unit)]
+        self._judging.put((shard.name, prompt), [(problem, *answer) for problem in rows for answer in answers])
+
+    @staticmethod
+    def _undecided(unit: _Prompt) -> list[str]:
+        return [problem for problem, tally in unit.tallies.items() if tally.outcome is None]
+
+    def _judge(self) -> None:
+        """Decides on further rounds as verdicts come."""
+        for (name, prompt), verdicts in self._judging.results(0.0 if self._in_flight else _POLL_SECONDS):
+            shard = self._open[name]
+            unit = shard.open[prompt]
+            problems = self._undecided(unit)
+            each = len(verdicts) // len(problems)
+            more = 0
+            for place, problem in enumerate(problems):
+                tally = unit.tallies[problem]
+                more = max(more, tally.count(self.plan.rule, verdicts[place * each : (place + 1) * each]))
+                if tally.outcome is not None:
+                    shard.outcome.add(problem, tally.sampled, self.plan.n, tally.outcome)
+            if more:
+                self._next_round(shard, prompt, more)
+            else:
+                self._close(shard, prompt)
+
+    def _close(self, shard: _Shard, prompt: str) -> None:
+        unused = self.plan.rule.ceiling - shard.open.pop(prompt).goal
+        self.budget.settle(unused * self.plan.most_tokens, 0)
+
+    def _finished(self) -> Iterator[Sampled]:
+        done = [shard for shard in self._open.values() if not shard.open and not shard.waiting]
+        for shard in done:
+            del self._open[shard.name]
+            if shard.journal is not None:
+                self.store.seal(shard.journal)
+        for shard in done:
+            yield Sampled(shard.name, shard.outcome)
+
+    def _flush(self) -> None:
+        self._flushed = time.monotonic()
+        for shard in self._open.values():
+            if shard.journal is not None:
+                shard.journal.flush()
+
+    def _interrupt(self) -> None:
+        """Keeps what had finished when the run is stopped between two samples."""
+        self._judging.close()
+        for shard in self._open.values():
+            if shard.journal is not None:
+                self.store.seal(shard.journal)
+        self._open.clear()
