@@ -17,7 +17,11 @@ ROW_GROUP_BYTES = 64 << 20  # well under the 100 MB that the hub's viewer reads 
 _OPTIONS: dict[str, Any] = {
     "compression": "zstd",
     "write_page_index": True,
-    "use_content_defined_chunking": True,  # a new version repeats only the pages that changed
+    # A new version repeats the pages that did not change. Half of Arrow's default sizes: files grow by 4 %, and what
+    # is sent again for a few changed rows shrinks by a third (tests/benchmarks/bench_pages.py).
+    "use_content_defined_chunking": {"min_chunk_size": 128 << 10, "max_chunk_size": 512 << 10},
+    # A dictionary changes as a whole: it is for columns of a few values, not for ids and texts.
+    "dictionary_pagesize_limit": 64 << 10,
     "store_schema": True,
 }
 

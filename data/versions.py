@@ -22,6 +22,7 @@ from proofmill.data.inputs import Located
 from proofmill.data.shards import batches, read_table, write_groups, writer
 
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
+GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
 _CHECK_ROWS = 1024
 _ASKED = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
@@ -128,6 +129,7 @@ class VersionWriter:
     folder: Path
     schemas: Mapping[str, pa.Schema]
     rows: dict[str, int] = field(default_factory=dict)
+    _held: dict[str, list[pa.Table]] = field(default_factory=dict)
     _open: dict[str, pq.ParquetWriter] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
 
@@ -136,16 +138,18 @@ class VersionWriter:
         if not table.num_rows:
             return
         table = table.select(self.schemas[config].names).cast(self.schemas[config])
+        held = self._held.setdefault(config, [])
         for piece in _pieces(table):
-            if config not in self._open:
-                self._next_file(config)
-            write_groups(self._open[config], piece)
-            if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
-                self._open.pop(config).close()
+            held.append(piece)
+            if sum(waiting.nbytes for waiting in held) >= GROUP_BYTES:
+                self._write(config)
         self.rows[config] = self.rows.get(config, 0) + table.num_rows
 
     def close(self) -> list[dict[str, Any]]:
         """Ends all files and gives them their final names. Returns path, rows, bytes and SHA-256 of each."""
+        for config, held in self._held.items():
+            if held:
+                self._write(config)
         for file in self._open.values():
             file.close()
         self._open.clear()
@@ -156,6 +160,16 @@ class VersionWriter:
                 path.rename(final)
                 listed.append(describe(self.folder, final, pq.read_metadata(final).num_rows))
         return listed
+
+    def _write(self, config: str) -> None:
+        """Writes the rows that wait; ends the file where it is full."""
+        held = self._held[config]
+        if config not in self._open:
+            self._next_file(config)
+        write_groups(self._open[config], pa.concat_tables(held).combine_chunks())
+        held.clear()
+        if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
+            self._open.pop(config).close()
 
     def _next_file(self, config: str) -> None:
         files = self._files.setdefault(config, [])

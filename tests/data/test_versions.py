@@ -63,6 +63,7 @@ def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPa
     import random
 
     monkeypatch.setattr(module, "MAX_FILE_BYTES", 200_000)
+    monkeypatch.setattr(module, "GROUP_BYTES", 50_000)
     source = random.Random(7)
     texts = [source.randbytes(100).hex() for _ in range(5000)]
     folder = publish(home, "set", 1, texts)
@@ -73,6 +74,21 @@ def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPa
     listed = find(home, "set").manifest["files"]
     assert sum(item["rows"] for item in listed) == 5000
     assert {item["bytes"] for item in listed} == {(folder / item["path"]).stat().st_size for item in listed}
+
+
+def test_row_groups_do_not_depend_on_how_rows_arrive(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small shards make few groups, and a group with long rows stays under what the hub's viewer reads."""
+    monkeypatch.setattr(module, "GROUP_BYTES", 1 << 20)
+    writer = VersionWriter(home, {"sft/train": SCHEMA})
+    for number in range(50):
+        texts = [f"{number} {place} " + "x" * 2000 for place in range(20)]
+        writer.append("sft/train", pa.table({"text": texts, "stage": pa.nulls(20, pa.int8())}))
+    (file,) = writer.close()
+    metadata = pa.parquet.read_metadata(home / file["path"])
+    sizes = [metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups)]
+    assert metadata.num_rows == 1000
+    assert len(sizes) == 2
+    assert max(sizes) < 100_000_000
 
 
 @pytest.mark.parametrize("harm", ["edited", "cut", "gone"])
