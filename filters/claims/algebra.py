@@ -1,8 +1,8 @@
 """Claims with unknowns: identities, equations and their solutions, definitions.
 
-An equation states nothing to check by itself; a stated solution is
-substituted into the equations that stand near it. Only such a solution, or a false link inside a chain of
-transformations, is ever refuted here.
+An equation states nothing to check by itself; a stated solution is substituted into the equations that stand near
+it. Refuted are only such solutions, a false link inside a chain of transformations, an equation concluded from one
+with another root, and an expression that does not come to what is stated for the values just given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proofmill.filters.claims.identities import (
 from proofmill.filters.claims.judge import Finding, show
 from proofmill.filters.claims.linear import Row, linear_row, solve_for
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Node, NotNumericError, Symbol, Value, evaluate
+from proofmill.filters.claims.nodes import Node, NotNumericError, Symbol, Value, evaluate, is_leaf
 from proofmill.filters.claims.rounding import AGREES, agree, last_place
 
 _MAX_SYMBOLS = 6
@@ -42,17 +42,22 @@ _SUPPOSES = re.compile(
 )
 _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
 _SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
+_IMPLIES = re.compile(
+    r"[\s$&,.;)\]]{0,6}(?:⇒|⟹|→|=+>|-+>|\\(?:Long)?[Rr]ightarrow|\\implies|\\iff|\\to|\\\\|so|thus|hence|therefore|"
+    r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.)[\s$&,:(\[\\]{0,6}"
+)
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
 
 class Equation(NamedTuple):
-    """An equation as stated: its sides, unknowns, text and step."""
+    """An equation as stated: its sides, unknowns, text, step, and the offset of its end in the step."""
 
     left: Node
     right: Node
     unknowns: frozenset[str]
     text: str
     step: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -86,7 +91,7 @@ class Algebra:
             return "identity", Finding(REFUTED, f"{context.text}: {counterexample(left, right, unknowns)}")
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
             return self._contradiction(apart, context)
-        return self._equation(Equation(left, right, unknowns, context.text, context.step), context)
+        return self._equation(Equation(left, right, unknowns, context.text, context.step, context.end), context)
 
     def _contradiction(self, apart: Value, context: Context) -> tuple[str, Finding]:
         """Both sides hold the same unknowns and differ by a constant: `x + 84 - 25 = x + 44`."""
@@ -96,13 +101,13 @@ class Algebra:
         return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
     def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
-        finding = self._substituted(equation) or self._follows(equation, context)
+        finding = self._substituted(equation, context) or self._follows(equation, context)
         if not context.supposed and not context.ambiguous:
             self.equations.append(equation)
             del self.equations[:-_RECENT]
         return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
 
-    def _substituted(self, equation: Equation) -> Finding | None:
+    def _substituted(self, equation: Equation, context: Context) -> Finding | None:
         """An equation whose unknowns have all been given a value in its own step, or the last."""
         env: dict[str, Value] = {}
         for name in equation.unknowns:
@@ -112,6 +117,10 @@ class Algebra:
             env[name] = known[0][0]
         if _holds(equation, env):
             return Finding(VERIFIED, f"holds for {listed(env)}")
+        is_value = not unknowns_of(equation.right) and not is_leaf(equation.right)
+        here = all(self.bound[name][-1][1] == equation.step for name in env)
+        if env and is_value and here and not (context.doubted or context.ambiguous or context.cases):
+            return _no_value(equation, env)
         return None
 
     def _follows(self, equation: Equation, context: Context) -> Finding | None:
@@ -126,7 +135,9 @@ class Algebra:
         if roots[0] == roots[1]:
             return Finding(VERIFIED, f"has the solution {name} = {show(roots[0])} of {before.text}")
         shown = f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}"
-        if context.simplifies and not context.ambiguous and before.right == equation.right:
+        rewrites = context.simplifies and before.right == equation.right
+        concludes = before.step == equation.step and _IMPLIES.fullmatch(context.before[before.end :])
+        if (rewrites or concludes) and not (context.ambiguous or context.doubted):
             return Finding(REFUTED, f"{context.text}: {shown}")
         return Finding(JUMP, shown)
 
@@ -150,7 +161,7 @@ class Algebra:
                 return Finding(VERIFIED, f"satisfies {equation.text}")
         if alone:
             return self._no_solution(alone[-1], name, value, context)
-        return _by_elimination(near, name, value, right)
+        return _by_elimination(near, name, value, right, context)
 
     def _no_solution(self, equation: Equation, name: str, value: Value, context: Context) -> Finding:
         try:
@@ -175,6 +186,8 @@ class Context(NamedTuple):
         transforms: an earlier link of its chain is an identity.
         ambiguous: the sides may be read in more than one way.
         simplifies: the words before it say that it only rewrites what precedes it.
+        before: the step up to the link.
+        end: offset of its end in the step.
     """
 
     text: str
@@ -185,6 +198,8 @@ class Context(NamedTuple):
     transforms: bool
     ambiguous: bool
     simplifies: bool = False
+    before: str = ""
+    end: int = 0
 
 
 def is_supposed(before: str, *, value: bool) -> bool:
@@ -238,7 +253,16 @@ def _linear_root(equation: Equation, name: str) -> Value | None:
     return solve_for(name, [row], (name,)) if row is not None else None
 
 
-def _by_elimination(near: list[Equation], name: str, value: Value, stated: Node) -> Finding | None:
+def _no_value(equation: Equation, env: Mapping[str, Value]) -> Finding | None:
+    """An expression whose unknowns have just been given values, and that does not come to what is stated."""
+    try:
+        sides = [show(evaluate(side, env=env)) for side in (equation.left, equation.right)]
+    except NotNumericError:
+        return None
+    return Finding(REFUTED, f"{equation.text}: for {listed(env)} the sides are {sides[0]} and {sides[1]}")
+
+
+def _by_elimination(near: list[Equation], name: str, value: Value, stated: Node, context: Context) -> Finding | None:
     """Hold a value against the linear system of the equations near it."""
     names = tuple(sorted(frozenset().union(*(e.unknowns for e in near)))) if near else ()
     if name not in names or len(names) > _MAX_SYMBOLS:
@@ -253,4 +277,8 @@ def _by_elimination(near: list[Equation], name: str, value: Value, stated: Node)
         return None
     if agree(root, value, last_place(stated), "") == AGREES:
         return Finding(VERIFIED, "solves the equations before it")
-    return Finding(JUMP, f"the equations before it give {name} = {show(root)}")
+    shown = f"the equations before it give {name} = {show(root)}"
+    here = all(equation.step == context.step for equation in near)
+    if here and not (context.cases or context.doubted):
+        return Finding(REFUTED, f"{context.text}: {shown}")
+    return Finding(JUMP, shown)

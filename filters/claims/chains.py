@@ -10,6 +10,7 @@ from __future__ import annotations
 from proofmill.filters.claims import judge
 from proofmill.filters.claims.algebra import Context, is_supposed, lists_cases, simplifies
 from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
+from proofmill.filters.claims.functions import has_call
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.identities import is_identity, is_symbolic, unknowns_of
 from proofmill.filters.claims.links import Facts, Link, Named
@@ -18,6 +19,10 @@ from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol
 from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
+
+
+# `k = 3: …` and `x = 2 gives 9` try a value.
+_TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
 
 
 class StepJudge:
@@ -93,6 +98,8 @@ class StepJudge:
     def _link(self, chain: Chain, index: int) -> Link | None:
         left, right = chain.members[index], chain.members[index + 1]
         relation = chain.relations[index]
+        if has_call(left.node) or has_call(right.node):
+            return self._function_value(chain, index)
         if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
             return self._symbolic(chain, index) if relation.sign == "=" and not relation.prose else None
         try:
@@ -108,6 +115,28 @@ class StepJudge:
             return None
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
 
+    def _function_value(self, chain: Chain, index: int) -> Link | None:
+        """`f(4) = 16 - 12`: the value of a function that the text has defined."""
+        left, right = chain.members[index], chain.members[index + 1]
+        if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
+            return None
+        functions = self.facts.functions
+        functions.learn(left.node, right.node)
+        try:
+            sides = functions.resolved(left.node), functions.resolved(right.node)
+            if not all(map(judge.is_numeric, sides)):
+                return None
+            comparison = judge.equate(*sides, self.doubts.about(left, right))
+        except NotNumericError:
+            return None
+        shown = _sides(*sides, comparison)
+        if comparison.outcome == AGREES:
+            return self._finish(left, right, "function", judge.Finding(VERIFIED, shown))
+        if comparison.outcome == UNDECIDED or self._is_ambiguous(left) or self._is_ambiguous(right):
+            return None
+        finding = judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}")
+        return self._finish(left, right, "function", self._soften(finding, chain, index))
+
     def _symbolic(self, chain: Chain, index: int) -> Link | None:
         """A link with unknowns; one with words in it says nothing that can be checked."""
         left, right = chain.members[index], chain.members[index + 1]
@@ -120,13 +149,14 @@ class StepJudge:
         context = Context(
             text=self._span(chain, index),
             step=self.step,
-            supposed=is_supposed(before, value=isinstance(left.node, Symbol))
-            or self.tokens[right.last].text == ":",  # `k = 3: …` tries a value
+            supposed=is_supposed(before, value=isinstance(left.node, Symbol)) or self.tokens[right.last].text in _TRIED,
             cases=lists_cases(before + self.text[start : end + 60]),
             doubted=bool(self.doubts.doubted(chain, index)),
             transforms=self._transforms,
             ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
             simplifies=simplifies(before),
+            before=self.text[:start],
+            end=end,
         )
         judged = self.facts.algebra.judge(left.node, right.node, context)
         if judged is None:

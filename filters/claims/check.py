@@ -52,6 +52,7 @@ def check(
     whole = text if steps is None and text is not None else "\n".join(steps or ())
     sources = sources_of(problem.prompt)
     facts = Facts(setting=Setting(problem.prompt, whole))
+    facts.functions.read(problem.prompt)
     found: list[tuple[int, int, Link]] = []
     for number, (offset, step) in enumerate(parts):
         links = check_step(step, facts, number)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from proofmill.filters.claims.latex import GREEK, command
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
+from proofmill.filters.claims.numerals import literal as number_of
 from proofmill.filters.claims.numerals import number
 from proofmill.filters.claims.phrases import COMPARED, combine, is_share, word_operand
 from proofmill.filters.claims.postfixes import postfix
@@ -123,6 +124,8 @@ class Parser:
             return self._word_infix(token, left)
         if token.gap == FENCED or isinstance(left, Quantity):
             return None, 0
+        if token.kind == NUMBER and token.gap == TIGHT and isinstance(left, Unary) and left.operator == "!":
+            return "*", self._implied_power()  # 3!4!
         if token.kind == COMMAND and self._starts_factor(token):
             return "*", self._implied_power()
         if token.text == "(" and self._multiplies_bracket(left):
@@ -249,6 +252,8 @@ class Parser:
 
     def bracket(self, token: Token) -> Node | None:
         """A bracketed expression; one that isn't an expression is opaque inside another, else no match."""
+        if token.text == "|":
+            return self._absolute()
         if token.text not in CLOSING:
             return None
         begin = self.position
@@ -261,6 +266,25 @@ class Parser:
             return None
         self.position = self.closing[begin] + 1
         return Opaque()
+
+    def _absolute(self) -> Node | None:
+        """`|2 - 7|`; bars around a name count a set, and those of a table stand apart from what they hold."""
+        begin = self.position
+        self.position += 1
+        if self.token.gap == TIGHT and self.token.kind in (NUMBER, OPERATOR, COMMAND):
+            body = self.expression(0)
+            if body is not None and self.token.gap == TIGHT and self.take("|"):
+                return Call("abs", (body,))
+        self.position = begin
+        return None
+
+    def operand(self) -> Node | None:
+        """A single number or letter, as the base of a logarithm."""
+        token = self.token
+        if token.kind not in (NUMBER, WORD) or (token.kind == WORD and len(token.text) > 1):
+            return None
+        self.position += 1
+        return number_of(token.text) if token.kind == NUMBER else Symbol(token.text)
 
     def group(self) -> Node | None:
         """One argument of a LaTeX command: `{…}` or a single digit or letter."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proofmill.filters.claims.algebra import Algebra
+from proofmill.filters.claims.functions import Functions
 from proofmill.filters.claims.nodes import Node, Value
 from proofmill.filters.claims.setting import Setting
 
@@ -56,10 +57,12 @@ class Facts:
         rounded: stated values that were rounded.
         algebra: the unknowns and equations.
         named: the named calculation that came last.
+        functions: those that the problem and the trace define.
         setting: other meanings that the problem gives to arithmetic.
     """
 
     rounded: set[Value] = field(default_factory=set)
     algebra: Algebra = field(default_factory=Algebra)
     named: Named | None = None
+    functions: Functions = field(default_factory=Functions)
     setting: Setting = field(default_factory=lambda: Setting("", ""))

@@ -24,7 +24,7 @@ class Claim:
     Attributes:
         step: index of the step that holds it, from 0.
         kind: `arithmetic`, `restatement`, `comparison`, `identity`, `equation`, `solution`, `definition`,
-            `congruence`, `calculator`, `value`, `conclusion`, `assignment`, `grid` or `output`.
+            `congruence`, `function`, `calculator`, `value`, `conclusion`, `assignment`, `grid` or `output`.
         text: the claim as it stands in the trace.
         status: one of `STATUSES`.
         evidence: why it has this status, for a reader; may be empty for `not_checkable`.

@@ -24,15 +24,36 @@ def subscripted(parser: Parser, name: str) -> Node:
     if parser.token.text in ("'", "′", "’"):
         return Opaque()
     if parser.token.text == "(" and parser.token.gap == TIGHT and parser.position in parser.closing:
-        inner = parser.closing[parser.position] - parser.position
-        if name in _CALLED or inner <= 2 or name == "C":
-            parser.position = parser.closing[parser.position] + 1
+        closing = parser.closing[parser.position]
+        if name in _CALLED:
+            return _call(parser, name, closing)
+        if closing - parser.position <= 2 or name == "C":
+            parser.position = closing + 1
             return Opaque()
     return Symbol(name)
 
 
+def _call(parser: Parser, name: str, closing: int) -> Node:
+    """`f(3)`: a call to a function of the text's own, its name marked; opaque with more than one argument."""
+    parser.position += 1
+    argument = parser.expression(0)
+    whole = argument is not None and parser.position == closing
+    parser.position = closing + 1
+    return Call(f"{name}()", (argument,)) if whole and argument is not None else Opaque()
+
+
+def _logarithm(parser: Parser) -> Node:
+    """`\\log_2 8`, `log_{10}(x)`: the base, then the argument."""
+    parser.position += 1
+    base = parser.group() or parser.operand()
+    argument = parser.expression(IMPLIED)
+    return Opaque() if base is None or argument is None else Call("log", (argument, base))
+
+
 def function(parser: Parser, name: str) -> Node:
-    """A named function with bracketed arguments; `\\log_2`, powers of functions and the like are opaque."""
+    """A named function with bracketed arguments; powers of functions and the like are opaque."""
+    if name == "log" and parser.token.text == "_":
+        return _logarithm(parser)
     if parser.token.text != "(":
         body = parser.expression(IMPLIED) if parser.token.text not in ("_", "^") else None
         return Opaque() if body is None or name in ("gcd", "max", "min") else Call(name, (body,))

@@ -222,6 +222,8 @@ def _call(name: str, arguments: list[Value]) -> Value:
         return binary("/", sum(arguments), len(arguments))
     if name == "sqrt":
         return _square_root(*arguments)
+    if name == "log" and len(arguments) == 2:
+        return _logarithm(*arguments)
     function = _UNARY_FUNCTIONS.get(name)
     if function is None or len(arguments) != 1:
         raise NotNumericError
@@ -237,6 +239,16 @@ def _square_root(value: Value) -> Value:
         if root * root == exact:
             return bounded(root)
     return math.sqrt(value)
+
+
+def _logarithm(value: Value, base: Value) -> Value:
+    """Exact where it is a whole number or half of one."""
+    if value <= 0 or base <= 0 or base == 1:
+        raise NotNumericError
+    found = math.log(value) / math.log(base)
+    near = Fraction(round(2 * found), 2)
+    exact = not isinstance(value, float) and not isinstance(base, float) and abs(near) <= _MAX_EXPONENT
+    return near if exact and Fraction(value) ** 2 == Fraction(base) ** int(2 * near) else found
 
 
 def _absolute(value: Value) -> Value:

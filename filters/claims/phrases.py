@@ -48,7 +48,7 @@ def word_operand(parser: Parser, token: Token) -> Node | None:
         parser.position += 1
         body = parser.expression(PRODUCT)
         return None if body is None else Binary("*", Number(MULTIPLE_WORDS[word]), body)
-    if word in _NAMED_FUNCTIONS and parser.peek().text == "(":
+    if word in _NAMED_FUNCTIONS and (parser.peek().text == "(" or (word == "log" and parser.peek().text == "_")):
         parser.position += 1
         return function(parser, word)
     return _phrase(parser, word)

@@ -14,7 +14,9 @@ import pytest
 from proofmill.filters.claims import REFUTED, VERIFIED, check
 from proofmill.filters.verdicts import Problem
 
-RIGHT = (Path(__file__).parent / "claims_right.txt").read_text(encoding="utf-8").splitlines()
+HERE = Path(__file__).parent
+RIGHT = (HERE / "claims_right.txt").read_text(encoding="utf-8").splitlines()
+PLAINLY_WRONG = (HERE / "claims_wrong.txt").read_text(encoding="utf-8").splitlines()
 
 # The same settings must not hide plain errors.
 WRONG = [
@@ -41,9 +43,15 @@ def test_what_is_right_is_not_refuted(line: str) -> None:
 def test_most_of_it_is_read() -> None:
     """Not refuting is no merit where nothing is read."""
     found = [check(Problem("math", line.split(" || ")[0]), line.split(" || ", 1)[1]) for line in RIGHT]
-    assert sum(claim.status == VERIFIED for claims in found for claim in claims) >= 370
+    assert sum(claim.status == VERIFIED for claims in found for claim in claims) >= 490
 
 
 @pytest.mark.parametrize(("problem", "text"), WRONG)
 def test_a_setting_hides_no_plain_error(problem: str, text: str) -> None:
+    assert REFUTED in [claim.status for claim in check(Problem("math", problem), text)]
+
+
+@pytest.mark.parametrize("line", PLAINLY_WRONG)
+def test_one_error_among_right_steps_is_found(line: str) -> None:
+    problem, text = line.split(" || ", 1)
     assert REFUTED in [claim.status for claim in check(Problem("math", problem), text)]
