@@ -20,7 +20,6 @@ from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_pla
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
 
-
 # `k = 3: …` and `x = 2 gives 9` try a value.
 _TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
 
@@ -149,7 +148,8 @@ class StepJudge:
         context = Context(
             text=self._span(chain, index),
             step=self.step,
-            supposed=is_supposed(before, value=isinstance(left.node, Symbol)) or self.tokens[right.last].text in _TRIED,
+            supposed=is_supposed(before, value=isinstance(left.node, Symbol))
+            or (isinstance(left.node, Symbol) and self.tokens[right.last].text in _TRIED),
             cases=lists_cases(before + self.text[start : end + 60]),
             doubted=bool(self.doubts.doubted(chain, index)),
             transforms=self._transforms,
