@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from proofmill.data.errors import EngineError
+
+LOST = "lost"
+"""Finish reason of a request that was under way in a part of the engine that died; `Recovering` sends it again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -18,6 +23,7 @@ class Request:
         params: decoding parameters of this request, over those the engine was loaded with. Besides vLLM's own,
             `json_schema`: the answer is JSON of this schema.
         score_from: None, or: draw nothing, and say how likely the tokens from this position on are.
+        messages: the prompt before it was rendered, for servers that take no tokens.
     """
 
     id: str
@@ -25,6 +31,7 @@ class Request:
     seed: int
     params: Mapping[str, Any] = field(default_factory=dict)
     score_from: int | None = None
+    messages: Sequence[Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Completion:
     Attributes:
         id: the request's.
         text: what the model wrote, special tokens left out.
-        finish_reason: `stop`, `length`, `prompt_too_long`, or `failed` where the engine refused the request.
+        finish_reason: `stop`, `length`, `prompt_too_long`, or `failed`: the engine refused the request, or died of it.
         completion_tokens: how many tokens the model wrote.
         logprob: of a text that was scored: the sum of ln p(token | all before it) from `score_from` on; else None.
     """
@@ -76,3 +83,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Ends the engine and everything it started."""
+
+
+class EngineDiedError(EngineError):
+    """The engine ended in the middle of its work; a new one may finish it."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens to an engine; a run's progress is one."""
+
+    def warn(self, message: str) -> None:
+        """Something deserves a look."""
+
+    def retried(self, requests: int) -> None:
+        """So many requests are sent again."""
+
+    def restarted(self) -> None:
+        """The engine was started anew."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proofmill.data.errors import EngineError
-from proofmill.generators.engine import Completion, EngineFacts, Request
+from proofmill.generators.engine import Completion, EngineDiedError, EngineFacts, Request
 from proofmill.generators.wire import Channel, Closed
 
 _CLOSE_SECONDS = 10.0
@@ -39,6 +39,7 @@ class VllmEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._facts: EngineFacts | None = None
+        self._fatal = ""
 
     def start(self) -> None:
         """Starts the child, which loads the model meanwhile."""
@@ -63,8 +64,8 @@ class VllmEngine:
         self.start()
         if self._facts is None:
             message = self._receive()
-            if message["op"] != "ready":
-                raise self._error(message.get("message", "it said something unexpected"))
+            if message["op"] != "ready":  # it can't load this model, and would not the next time
+                raise EngineError(**self._account(message.get("message", "it said something unexpected")))
             self._facts = EngineFacts(**message["facts"])
         return self._facts
 
@@ -75,17 +76,23 @@ class VllmEngine:
         try:
             self._link().send({"op": "add", "requests": rows})
         except Closed as error:
-            raise self._error("its process ended") from error
+            raise EngineDiedError(**self._account(self._end())) from error
 
     def poll(self, timeout: float) -> list[Completion]:
-        """Reads what the child has finished."""
+        """Reads what the child has finished; where it died after that, the next call says so."""
         channel = self._link()
         done: list[Completion] = []
-        while channel.pending() or select.select([channel], [], [], 0.0 if done else timeout)[0]:
-            message = self._receive()
+        while not self._fatal and (channel.pending() or select.select([channel], [], [], 0.0 if done else timeout)[0]):
+            try:
+                message = channel.receive()
+            except Closed:
+                message = {"op": "fatal", "message": self._end()}
             if message["op"] == "fatal":
-                raise self._error(message["message"])
-            done.extend(Completion(*row) for row in message["completions"])
+                self._fatal = message["message"]
+            else:
+                done.extend(Completion(*row) for row in message["completions"])
+        if self._fatal and not done:
+            raise EngineDiedError(**self._account(self._fatal))
         return done
 
     def close(self) -> None:
@@ -112,21 +119,32 @@ class VllmEngine:
 
     def _link(self) -> Channel:
         if self._channel is None:
-            raise self._error("it was not started")
+            raise EngineError(**self._account("it was not started"))
         return self._channel
 
     def _receive(self) -> dict[str, Any]:
         try:
             return self._link().receive()
         except Closed as error:
-            raise self._error("its process ended") from error
+            raise EngineDiedError(**self._account(self._end())) from error
 
-    def _error(self, why: str) -> EngineError:
-        return EngineError(
-            f"The vLLM engine stopped: {why}.",
-            where=f"{self._log}{_last_error(self._log)}",
-            remedy="read the log; then run the same command again, it goes on where it stopped",
-        )
+    def _end(self) -> str:
+        """How the child ended."""
+        try:
+            code = self._process.wait(_CLOSE_SECONDS) if self._process else 0
+        except subprocess.TimeoutExpired:
+            return "its process no longer answers"
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+        return f"its process was ended by {signal.Signals(-code).name}{hint}"
+
+    def _account(self, why: str) -> dict[str, str]:
+        return {
+            "what": f"The vLLM engine stopped: {why}.",
+            "where": f"{self._log}{_last_error(self._log)}",
+            "remedy": "read the log; then run the same command again, it goes on where it stopped",
+        }
 
 
 def _last_error(log: Path) -> str:

@@ -1,0 +1,218 @@
+"""An engine that survives its own death: started again, and only what was unfinished is sent again.
+
+It wraps any engine, so that whoever draws samples or scores texts gets this without a word of it. An engine that
+has died raises `EngineDiedError`, one that lost a part of itself (an endpoint) gives back what was under way there
+as `LOST`. A prompt that kills it again and again is quarantined: its requests come back as `failed`, now and in
+later runs, and everything else goes on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from proofmill.data.errors import EngineError
+from proofmill.data.files import digest, write_json
+from proofmill.generators.engine import LOST, Completion, Engine, EngineDiedError, EngineFacts, Request, Watcher
+from proofmill.generators.suspects import Suspects
+
+_FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
+_MOST_CONVICTED = 16  # prompts in one run; more of them accuse the engine
+_POLL_SECONDS = 0.5
+_CANARY = "\0canary"  # no caller's id
+
+
+class Recovering:
+    """An `Engine` that restarts another one.
+
+    Args:
+        make: a fresh engine, not started.
+        watcher: told of deaths, of what is sent again, and of prompts in quarantine.
+        restarts: how often in a row the engine may die with no prompt to blame.
+        quarantine: file of the prompts that were found guilty, for later runs; None: known to this process alone.
+    """
+
+    def __init__(
+        self, make: Callable[[], Engine], watcher: Watcher, *, restarts: int = 5, quarantine: Path | None = None
+    ) -> None:
+        self._make, self._watcher, self._restarts, self._file = make, watcher, restarts, quarantine
+        self._inner = make()
+        self._facts: EngineFacts | None = None
+        self._queue: deque[Request] = deque()
+        self._under_way: dict[str, Request] = {}
+        self._done: list[Completion] = []
+        self._error: EngineError | None = None
+        self._names: dict[str, str] = {}  # by open request: the digest of its prompt
+        self._open: Counter[str] = Counter()  # requests by prompt
+        self._suspects = Suspects()
+        self._deaths = self._finished = self._convicted = 0
+        known = orjson.loads(quarantine.read_bytes()) if quarantine and quarantine.exists() else []
+        self._guilty = {row["prompt"]: row for row in known}
+
+    def start(self) -> None:
+        """Begins loading."""
+        self._inner.start()
+
+    def ready(self) -> EngineFacts:
+        """Waits for the first loading; later on answers at once, even while the engine is started again."""
+        return self._facts or self._loaded()
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queues requests, to be sent with the next poll."""
+        for request in requests:
+            name = digest(request.tokens)
+            if name in self._guilty:
+                self._done.append(Completion(request.id, "", "failed", 0))
+                continue
+            self._names[request.id] = name
+            self._open[name] += 1
+            self._queue.append(request)
+
+    def poll(self, timeout: float) -> list[Completion]:
+        """Completions since the last call.
+
+        Raises:
+            EngineError: the engine died too often, and no prompt is to blame; what had finished was given out before.
+        """
+        if not self._done:
+            if self._error:
+                raise self._error
+            try:
+                self._send()
+                self._take(self._inner.poll(timeout))
+            except EngineDiedError as error:
+                self._died(error)
+        done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self._inner.close()
+
+    def _loaded(self) -> EngineFacts:
+        while True:
+            try:
+                self._facts = self._inner.ready()
+                return self._facts
+            except EngineDiedError as error:
+                self._died(error)
+                if self._error:
+                    raise self._error from error
+
+    def _send(self) -> None:
+        """Sends what may be under way now: everything, or during a trial the suspects by themselves."""
+        trial = self._suspects.trial
+        if not self._queue or (trial and any(self._names[name] not in trial for name in self._under_way)):
+            return
+        ready = [request for request in self._queue if not trial or self._names[request.id] in trial]
+        if ready:
+            self._loaded()
+            sent = {request.id: request for request in ready}
+            self._queue = deque(request for request in self._queue if request.id not in sent)
+            self._under_way |= sent
+            self._inner.submit(ready)
+
+    def _take(self, completions: Sequence[Completion]) -> None:
+        parts: dict[str, list[Request]] = {}
+        for completion in completions:
+            request = self._under_way.pop(completion.id)
+            if completion.finish_reason == LOST:
+                parts.setdefault(completion.text, []).append(request)
+            else:
+                self._finish(completion)
+        for why, lost in parts.items():
+            if (guilty := self._lost(lost, why)) and self._alive():
+                self._convict(guilty, why)
+
+    def _finish(self, completion: Completion) -> None:
+        self._done.append(completion)
+        name = self._names.pop(completion.id)
+        self._open[name] -= 1
+        if not self._open[name]:
+            del self._open[name]
+            self._suspects.ended(name)
+        self._finished += 1
+
+    def _died(self, error: EngineDiedError) -> None:
+        """The whole engine is gone: a new one takes over what was under way."""
+        lost = list(self._under_way.values())
+        self._under_way.clear()
+        if self._finished >= _FORGIVEN_AFTER:
+            self._deaths = 0
+        self._finished = 0
+        if not self._suspects.trial:
+            self._deaths += 1
+        guilty = self._lost(lost, error.what)
+        self._inner.close()
+        if self._deaths > self._restarts:
+            self._error = EngineError(
+                f"The engine died {self._deaths} times, and no single prompt is to blame. {error.what}",
+                where=error.where,
+                remedy="read the log; a smaller engine.window or max_model_len needs less memory. "
+                "Then run the same command again, it goes on where it stopped",
+            )
+            return
+        self._inner = self._make()
+        self._inner.start()
+        self._watcher.restarted()
+        if guilty and self._alive():
+            self._convict(guilty, error.what)
+
+    def _lost(self, requests: Sequence[Request], why: str) -> str | None:
+        """Queues requests again, first in line; returns the prompt that is surely to blame for their loss."""
+        self._queue.extendleft(reversed(requests))
+        self._watcher.retried(len(requests))
+        self._watcher.warn(f"{why} {len(requests)} unfinished requests are sent again." if requests else why)
+        return self._suspects.died(self._names[request.id] for request in requests)
+
+    def _alive(self) -> bool:
+        """Whether the engine still writes a token after anything else: if not, no prompt is to blame."""
+        canary = Request(_CANARY, self._queue[0].tokens[:1], 0, {"max_tokens": 1})
+        self._under_way[canary.id], self._names[canary.id] = canary, canary.id
+        try:
+            self._inner.submit([canary])
+            while canary.id in self._under_way:
+                for completion in self._inner.poll(_POLL_SECONDS):
+                    if completion.id != canary.id:
+                        self._take([completion])
+                    elif completion.finish_reason == LOST:
+                        raise EngineDiedError(completion.text)
+                    else:
+                        del self._under_way[canary.id]
+        except EngineDiedError as error:
+            self._error = EngineError(
+                f"The engine dies of any prompt. {error.what}",
+                where=error.where,
+                remedy="read the log; then run the same command again, it goes on where it stopped",
+            )
+        finally:
+            self._under_way.pop(canary.id, None)
+            del self._names[canary.id]
+        return self._error is None
+
+    def _convict(self, name: str, why: str) -> None:
+        """Quarantines a prompt: its requests fail, now and later."""
+        requests = [request for request in self._queue if self._names[request.id] == name]
+        self._queue = deque(request for request in self._queue if self._names[request.id] != name)
+        first = requests[0]
+        self._guilty[name] = {"prompt": name, "tokens": len(first.tokens), "request": first.id, "why": why}
+        if self._file:
+            write_json(self._file, list(self._guilty.values()))
+        for request in requests:
+            self._finish(Completion(request.id, "", "failed", 0))
+        place = f"; to try it again, delete {self._file}" if self._file else ""
+        self._watcher.warn(
+            f"The prompt of request {first.id} ({len(first.tokens)} tokens) kills the engine and is quarantined: "
+            f"its {len(requests)} requests come back as failed{place}."
+        )
+        self._deaths = 0
+        self._convicted += 1
+        if self._convicted > _MOST_CONVICTED:
+            self._error = EngineError(
+                f"{self._convicted} prompts have killed the engine, which accuses the engine itself. {why}",
+                where=str(self._file or ""),
+                remedy="read the log; then run the same command again, it goes on where it stopped",
+            )
