@@ -39,6 +39,7 @@ class SampleStore:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.quarantine = folder / "quarantine.json"  # prompts that killed the engine
         self._identity = dict(identity)
         self._lock = locked(
             folder / "lock",
@@ -93,7 +94,7 @@ class SampleStore:
 
     def set_aside(self) -> None:
         """Hides all samples recorded so far in a subfolder, so that sampling starts anew; nothing is deleted."""
-        files = sorted(self.folder.glob("*.parquet"))
+        files = [*sorted(self.folder.glob("*.parquet")), *self.folder.glob(self.quarantine.name)]
         if not files:
             return
         aside = self.folder / f"set-aside-{len(list(self.folder.glob('set-aside-*'))) + 1}"

@@ -29,6 +29,7 @@ from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, Proble
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
+_UNANSWERED = ("prompt_too_long", "failed")
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 
@@ -154,6 +155,8 @@ class Judge:
     def _check_health(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A verifier that fails often must not write zeros; a few bad problems are their own fault."""
         causes = Counter(row["verdict_detail"] for row in rows if row["verdict"] == ERROR)
+        for reason in _UNANSWERED:  # the engine's doing: no verifier has seen them
+            causes.pop(reason, None)
         errors = causes.total()
         if errors >= MIN_ERRORS and errors > self.options.max_error_rate * len(rows):
             raise VerifierError(
@@ -234,7 +237,7 @@ def _fault(fault: Fault) -> Verdict:
 
 def cut_reasoning(response: str, finish_reason: str | None) -> Cut:
     """Where the answer of a response is looked for, or the verdict of one that never got there."""
-    if finish_reason in ("prompt_too_long", "failed"):
+    if finish_reason in _UNANSWERED:
         return Cut("", 0, Verdict(ERROR, detail=finish_reason))
     think = split_think(response)
     if finish_reason == "length" or not think.closed:

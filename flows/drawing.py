@@ -20,6 +20,11 @@ from proofmill.generators.rounds import UNFUNDED, Outcome
 from proofmill.generators.sampler import Observer, Sampler
 from proofmill.generators.sampling import SamplePlan
 
+_UNANSWERED = {
+    "prompt_too_long": "were not drawn, since the prompt is too long for the model",
+    "failed": "failed in the engine",
+}
+
 
 class Drawing:
     """What the live samplers have to draw for a run's shards."""
@@ -110,11 +115,23 @@ class Drawing:
         table = pa.concat_tables(tables).sort_by(
             [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
         )
+        for warning in unanswered(name, table):
+            session.progress.warn(warning)
         known = digest(table["id"].to_pylist())
         path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
         write_table(path, table)
         facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
         return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
+
+
+def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:
+    """Names the problems that an engine could not answer; their samples are recorded with the reason."""
+    names, reasons = (traces[column].to_pylist() for column in ("problem_id", "finish_reason"))
+    for reason, means in _UNANSWERED.items():
+        samples = [name for name, found in zip(names, reasons, strict=True) if found == reason]
+        if problems := sorted(set(samples)):
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            yield f"shard {shard}: {len(samples)} samples {means}; problem {', '.join(problems[:3])}{more}"
 
 
 class _Watch(Observer):

@@ -47,6 +47,8 @@ class Progress:
         accepted, judged: traces with verdict `correct`, and with any verdict.
         message: what is being waited for.
         warnings: what deserves a look.
+        retries: requests that were sent to an engine again.
+        restarts: how often an engine was started again.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class Progress:
     judged: int = 0
     message: str = ""
     warnings: list[str] = field(default_factory=list)
+    retries: int = 0
+    restarts: int = 0
     started: float = field(default_factory=time.monotonic)
     sampling_since: float | None = None
     sampling_until: float | None = None
@@ -97,6 +101,17 @@ class Progress:
         """From here on tokens are expected."""
         self.sampling_since = time.monotonic()
         self.note(message)
+
+    def retried(self, requests: int) -> None:
+        """Counts requests that are sent to an engine again."""
+        with self._lock:
+            self.retries += requests
+
+    def restarted(self) -> None:
+        """Counts an engine that is started again."""
+        with self._lock:
+            self.restarts += 1
+        self.note("The engine is started again")
 
     def verdicts(self, correct: int, total: int) -> None:
         """Counts judged traces."""

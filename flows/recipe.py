@@ -138,6 +138,7 @@ class VllmEngine(Section):
     dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
     max_model_len: int | None = Field(None, ge=16)
     window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
+    restarts: int = Field(5, ge=0, description="deaths in a row, with no prompt to blame, before the run gives up")
     args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
 
 

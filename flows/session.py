@@ -31,6 +31,7 @@ from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, Sampling, Vllm
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
+from proofmill.generators.recovery import Recovering
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan
 from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
@@ -59,7 +60,7 @@ class Session:
     resample: bool = False
     progress: Progress = field(default_factory=current)
     stores: dict[str, SampleStore] = field(default_factory=dict)
-    engines: dict[str, VllmProcess] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
     facts: dict[str, EngineFacts] = field(default_factory=dict)
     problem_facts: dict[str, Any] = field(default_factory=dict)
     requested: int = 0
@@ -166,15 +167,23 @@ class Session:
             return self.plans[0].renderer if self.plans else None
         return Renderer(models.resolve(name, notice=self.progress.note).path)
 
-    def engine(self, plan: SamplePlan) -> VllmProcess:
+    def engine(self, plan: SamplePlan) -> Engine:
         """The engine of a plan; another plan's ends first, since two never share a GPU, the last with the session."""
         if plan.name not in self.engines:
             for name in list(self.engines):
                 self.engines.pop(name).close()
-            log_file = self.run.folder / "engine.log"
-            self.engines[plan.name] = VllmProcess(plan.model.path, dict(plan.engine), {}, log_file)
+            self.engines[plan.name] = self._recovering(plan)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
+
+    def _recovering(self, plan: SamplePlan) -> Engine:
+        log_file = self.run.folder / "engine.log"
+        return Recovering(
+            lambda: VllmProcess(plan.model.path, dict(plan.engine), {}, log_file),
+            self.progress,
+            restarts=plan.engine["restarts"],
+            quarantine=plan.store(self.home).quarantine,
+        )
 
     def release(self, plan: SamplePlan) -> None:
         """Ends a plan's engine where no later phase goes on with it."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -49,8 +51,6 @@ class Recovering:
         self._open: Counter[str] = Counter()  # requests by prompt
         self._suspects = Suspects()
         self._deaths = self._finished = self._convicted = 0
-        known = orjson.loads(quarantine.read_bytes()) if quarantine and quarantine.exists() else []
-        self._guilty = {row["prompt"]: row for row in known}
 
     def start(self) -> None:
         """Begins loading."""
@@ -91,6 +91,12 @@ class Recovering:
     def close(self) -> None:
         """Ends the engine."""
         self._inner.close()
+
+    @cached_property
+    def _guilty(self) -> dict[str, dict[str, Any]]:
+        """Prompts in quarantine, read when the first request comes."""
+        known = orjson.loads(self._file.read_bytes()) if self._file and self._file.exists() else []
+        return {row["prompt"]: row for row in known}
 
     def _loaded(self) -> EngineFacts:
         while True:

@@ -18,6 +18,8 @@ from proofmill.generators.models import Model
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
 from proofmill.generators.rounds import Rounds
 
+_RUNS_ONLY = ("kind", "window", "restarts")  # engine options that change how a run goes, and no sample
+
 
 @dataclass(frozen=True)
 class SamplePlan:
@@ -67,7 +69,7 @@ class SamplePlan:
             "chat_template": self.renderer.template_digest,
             "prompt": self.style.identity(),
             "sampling": dict(self.sampling),
-            "engine": {key: value for key, value in self.engine.items() if key not in ("window", "kind")},
+            "engine": {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY},
             "seed": self.seed,
         }
 

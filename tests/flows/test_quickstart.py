@@ -115,3 +115,30 @@ def test_raising_n_draws_only_the_difference(interrupted: Path) -> None:
     more = command(interrupted, "--set", "samplers.0.sampling.n=5", "--dry-run")
     said = subprocess.run(more, capture_output=True, text=True, timeout=120)
     assert "6 of 30 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
+
+
+def test_a_killed_engine_is_started_again_within_the_run(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    running = subprocess.Popen(
+        command(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(home)
+    )
+    wait_for_samples(home, running)
+    (engine,) = engines(home)
+    engine.kill()
+    _, errors = running.communicate(timeout=300)
+    assert running.returncode in (0, 3), errors
+    assert recorded(home) == distinct(home) == 24, "samples were drawn twice or lost"
+    log = (home / "runs/quickstart/run.log").read_text()
+    assert "ended by SIGKILL" in log
+    assert "unfinished requests are sent again" in log
+    assert "The engine is started again" in log
+    assert engines(home) == []
+
+
+def distinct(home: Path) -> int:
+    import pyarrow.parquet as pq
+
+    tables = [
+        pq.read_table(path, columns=["prompt_digest", "sample_index"]) for path in home.glob("samples/*/*.parquet")
+    ]
+    return len({tuple(row.values()) for table in tables for row in table.to_pylist()})
