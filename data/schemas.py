@@ -223,3 +223,42 @@ CONTAMINATION = pa.schema(
         TRACES.field("contaminated_span"),
     ]
 )
+
+# --- what a model was asked about a shard, and what came of it ---------------------------------------
+
+ANSWERS = pa.schema(
+    {
+        "row": _i32,  # of the shard's samples
+        "number": _i32,  # of the question about it
+        "text": _string,
+        "finish_reason": _string,
+        "prompt_tokens": _i32,
+        "completion_tokens": _i32,
+    }
+)
+
+CLR = pa.schema(
+    [
+        TRACES.field("clr_score"),
+        pa.field("clr_fault", _string),  # why a trace that was asked about has no claims
+        pa.field("clr_claims", pa.list_(pa.struct([CLAIMS.field(n) for n in ("text", "status", "evidence")]))),
+    ]
+)
+
+VOTES = pa.schema(
+    {
+        "problem_id": _string,
+        "n": _i32,  # samples that were counted, those without an answer too
+        "pass_1": _f32,  # null where the problem has no gold
+        "maj_k": _f32,
+        "clr_k": _f32,
+        "majority": _string,  # the answer with the most votes, null at a tie
+        "majority_votes": _i32,
+        "majority_share": _f32,  # of the votes
+        "majority_rows": pa.list_(_i32),  # samples of the shard that gave it
+        "clr": _string,  # the same by the sum of reliabilities
+        "clr_votes": _i32,
+        "clr_share": _f32,
+        "clr_rows": pa.list_(_i32),
+    }
+)

@@ -31,6 +31,9 @@ BENCHMARKS = Stage("benchmarks", _filters("contamination", "windows"))
 CONTAMINATION = Stage("contamination", BENCHMARKS.code)
 SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arrow_arrays"))
 DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
+# What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
+CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
+CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.reliability"))
 SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
 PUBLISH = Stage(
     "publish",
@@ -55,6 +58,7 @@ STAGES = (
     CONTAMINATION,
     SIGNATURES,
     DUPLICATES,
+    CLR,
     SELECTION,
     PUBLISH,
 )

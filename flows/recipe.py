@@ -193,13 +193,30 @@ class Verify(Section):
     jail: Jail = Jail()
 
 
+class ModelVerifier(Section):
+    """The model as its own verifier: claim-level reliability, r = (mean v)^M (arXiv 2606.16140)."""
+
+    sampler: Name | None = Field(None, description="whose model judges, by its engine; None: the first live sampler's")
+    model: str | None = Field(None, description="another model instead: hub id, local folder, or `bundled`")
+    engine: VllmEngine = Field(VllmEngine(), description="of that other model")
+    scope: Literal["all", "accepted"] = Field("all", description="accepted: no `clr@k`, and a fraction of the cost")
+    k: int | None = Field(32, ge=1, description="samples a problem and sampler that are judged; None: all")
+    m: int = Field(5, ge=1, le=32, description="claims a trace, and the exponent of its reliability")
+    temperature: float = Field(0.0, ge=0.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    max_tokens: int = Field(512, ge=16, description="of an answer of the verifier")
+    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+
 class Claims(Section):
-    """Intermediate claims, checked exactly; the policy is decided in the selection."""
+    """Intermediate claims, checked exactly and by a model; the policy is decided in the selection."""
 
     scope: Literal["all", "accepted", "none"] = Field("all", description="accepted: traces judged `correct` alone")
     drop: Literal["final", "any", "none"] = Field(
         "final", description="a refuted claim there drops a trace; elsewhere it lowers score and weight"
     )
+    model: ModelVerifier | None = Field(None, description="the model as its own verifier; {} with the defaults")
+    min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
 
 
 class Quality(Section):
@@ -343,6 +360,18 @@ class Recipe(Section):
                 near = difflib.get_close_matches(domain, DOMAINS, 1)
                 hint = f"did you mean '{near[0]}'? " if near else ""
                 raise ValueError(f"no verifier for domain '{domain}'; {hint}name one under verify.verifiers")
+        return self
+
+    @model_validator(mode="after")
+    def _verifier_has_a_model(self) -> Recipe:
+        section = self.claims.model
+        if section is None or section.model is not None:
+            return self
+        live = [sampler.name for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine)]
+        if not live:
+            raise ValueError("claims.model.model: no sampler here has a model to judge with, so name one")
+        if section.sampler is not None and section.sampler not in live:
+            raise ValueError(f"claims.model.sampler: no sampler '{section.sampler}' with a model; there are: {live}")
         return self
 
     def _domains(self) -> Iterator[str]:

@@ -137,4 +137,6 @@ def _unwrap(model: Any, tag: Any) -> Any:
             names = option.model_fields if _is_section(option) else {}
             if any(tag in get_args(field.annotation) for field in names.values()):
                 return option
+        sections = [option for option in get_args(model) if _is_section(option)]
+        return sections[0] if len(sections) == 1 else model
     return model

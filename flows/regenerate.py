@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from proofmill.flows import recipe_file as recipes
 from proofmill.flows import stages
+from proofmill.flows.reliability import reliability
 from proofmill.flows.session import Session, home_folder
 
 
@@ -49,7 +50,7 @@ def regenerate(
             overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
             signatures = stages.signatures.submit(session, samples)
             judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
-        judged = stages.in_order(judging)
+        judged = reliability(session, stages.in_order(judging))
         marks = stages.near_duplicates(session, judged)
         chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]
         version = stages.published(session, judged, marks, [choice.result() for choice in chosen], benchmarks)

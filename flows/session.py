@@ -153,6 +153,21 @@ class Session:
         )
 
     @cached_property
+    def verifier(self) -> SamplePlan | None:
+        """The model that judges claims, as a plan: a sampler's, so that its engine goes on, or one of its own."""
+        section = self.recipe.claims.model
+        if section is None:
+            return None
+        if section.model is None:
+            return next(plan for plan in self.plans if section.sampler in (None, plan.name))
+        model = models.resolve(section.model, notice=self.progress.note)
+        engine = section.engine.model_dump(mode="json")
+        for plan in self.plans:
+            if plan.model.digest == model.digest and plan.engine == engine:
+                return plan
+        return SamplePlan("claims", model, Renderer(model.path), self.style, {}, engine, 1, self.recipe.seed, None)
+
+    @cached_property
     def style(self) -> PromptStyle:
         """How prompts are rendered."""
         section = self.recipe.prompt
@@ -170,8 +185,7 @@ class Session:
     def engine(self, plan: SamplePlan) -> Engine:
         """The engine of a plan; another plan's ends first, since two never share a GPU, the last with the session."""
         if plan.name not in self.engines:
-            for name in list(self.engines):
-                self.engines.pop(name).close()
+            self.end_engines()
             self.engines[plan.name] = self._recovering(plan)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
@@ -190,10 +204,15 @@ class Session:
         if plan.name not in self.asked_later and plan.name in self.engines:
             self.engines.pop(plan.name).close()
 
+    def end_engines(self) -> None:
+        """Ends every engine: no phase asks a model any more."""
+        for name in list(self.engines):
+            self.engines.pop(name).close()
+
     @property
     def asked_later(self) -> set[str]:
         """Names of the plans whose engine is asked again after the judges."""
-        return set()
+        return {self.verifier.name} if self.verifier else set()
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
         """Waits for a plan's engine and remembers what it says of itself."""

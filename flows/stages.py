@@ -57,6 +57,7 @@ class Judged:
     quality: Shard
     contamination: Shard
     signatures: Shard
+    clr: Shard | None = None
 
 
 def content(shard: Shard) -> str:

@@ -1,0 +1,145 @@
+"""Which answers to one problem are the same, and what a vote of them says.
+
+Answers cluster by the domain's own equivalence. It need not be transitive, so a cluster is what is joined by a chain
+of equal answers: whatever the order of the answers, the clusters are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from random import Random
+
+from proofmill.data.files import digest
+from proofmill.filters.mathematics.equivalence import canonical, equivalent
+from proofmill.filters.mathematics.expressions import TooCostlyError
+from proofmill.filters.options import parse_options
+from proofmill.filters.verdicts import Problem
+
+VOTES = ("math", "choice", "logic")  # domains whose answer is a short statement, so that answers can agree
+_MAX_COMPARED = 48  # different answers without a key that are compared pair by pair
+_MAX_SUBSETS = 2_000  # above it, so many are drawn
+
+Key = tuple[str, str]
+"""`exact` or `text`, and what two answers share if they are equal; `text` says nothing of those that differ."""
+
+
+def clusters(problem: Problem, answers: Sequence[str]) -> list[int]:
+    """A cluster number for each answer; equal answers share one. Cost is for the caller's worker pool to bound."""
+    key_of = _KEYS.get(problem.domain, _text_key)
+    keys = {answer: key_of(problem, answer) for answer in set(answers)}
+    if problem.domain == "math":
+        keys = _joined(keys)
+    numbers: dict[Key, int] = {}
+    return [numbers.setdefault(keys[answer], len(numbers)) for answer in answers]
+
+
+def _math_key(_: Problem, answer: str) -> Key:
+    exact = canonical(answer)
+    return ("text", answer.strip()) if exact is None else ("exact", exact)
+
+
+def _choice_key(problem: Problem, answer: str) -> Key:
+    try:
+        options = parse_options(problem.info["options"])
+    except (KeyError, ValueError):
+        return _text_key(problem, answer)
+    labels = options.read(answer, whole=False).labels
+    return ("exact", labels[0]) if len(labels) == 1 else _text_key(problem, answer)
+
+
+def _text_key(_: Problem, answer: str) -> Key:
+    return "text", " ".join(answer.split()).casefold()
+
+
+_KEYS: Mapping[str, Callable[[Problem, str], Key]] = {"math": _math_key, "choice": _choice_key}
+
+
+def _joined(keys: Mapping[str, Key]) -> dict[str, Key]:
+    """Keys of answers, where those without an exact one take the key of an equal answer."""
+    chosen = {key: answer for answer, key in sorted(keys.items(), reverse=True)}  # one answer for each key
+    leader = {key: key for key in chosen}
+
+    def top(key: Key) -> Key:
+        while leader[key] != key:
+            key = leader[key]
+        return key
+
+    for a, b in combinations(sorted(chosen, reverse=True)[:_MAX_COMPARED], 2):  # those without an exact key first
+        both_exact = a[0] == b[0] == "exact"  # then they are equal or they are not
+        if not both_exact and top(a) != top(b) and _equal(chosen[a], chosen[b]):
+            low, high = sorted((top(a), top(b)))
+            leader[high] = low
+    return {answer: top(key) for answer, key in keys.items()}
+
+
+def _equal(a: str, b: str) -> bool:
+    try:
+        return equivalent(a, b)
+    except (TooCostlyError, RecursionError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One sample's vote.
+
+    Attributes:
+        cluster: which answer; None where it stated none.
+        weight: how much it counts: 1 for a majority vote, the reliability r for CLR.
+        correct: whether its answer is right.
+    """
+
+    cluster: int | None
+    weight: float = 1.0
+    correct: bool = False
+
+
+def totals(ballots: Iterable[Ballot]) -> dict[int, float]:
+    """The sum of weights of each answer; the same whatever the order of the ballots."""
+    weights: dict[int, list[float]] = {}
+    for ballot in ballots:
+        if ballot.cluster is not None:
+            weights.setdefault(ballot.cluster, []).append(ballot.weight)
+    return {cluster: sum(sorted(each)) for cluster, each in weights.items()}
+
+
+def winners(ballots: Iterable[Ballot]) -> list[int]:
+    """The answers with the largest sum of weights: one, several at a tie, none where nobody voted."""
+    sums = totals(ballots)
+    best = max(sums.values(), default=0.0)
+    return sorted(cluster for cluster, value in sums.items() if value == best)
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Probability that one of k samples is right, unbiased from n ≥ k: 1 − C(n−c, k) / C(n, k) (arXiv 2107.03374)."""
+    return 1.0 - comb(n - correct, k) / comb(n, k)
+
+
+def vote_at_k(ballots: Sequence[Ballot], k: int) -> float:
+    """Probability that the vote of k of these samples is right; a tie counts by its share of right answers.
+
+    The mean over all subsets of k, which is unbiased; over 2,000 drawn ones where there are more. Equal ballots in
+    another order give the same value.
+
+    Args:
+        ballots: n samples of one problem, those without an answer too.
+        k: 1 to n.
+    """
+    ordered = sorted(ballots, key=lambda b: (b.cluster is None, b.cluster or 0, b.weight, b.correct))
+    subsets: Iterable[Iterable[Ballot]]
+    if comb(len(ordered), k) <= _MAX_SUBSETS:
+        subsets = list(combinations(ordered, k))
+    else:
+        draw = Random(digest("subsets", len(ordered), k))
+        subsets = [draw.sample(ordered, k) for _ in range(_MAX_SUBSETS)]
+    scores = [_right(list(subset)) for subset in subsets]
+    return sum(scores) / len(scores)
+
+
+def _right(ballots: Sequence[Ballot]) -> float:
+    best = winners(ballots)
+    right = {ballot.cluster for ballot in ballots if ballot.correct}
+    return sum(cluster in right for cluster in best) / len(best) if best else 0.0

@@ -1,0 +1,223 @@
+"""Claim-level reliability (CLR): the model as its own verifier, after the VibeThinker-3B report (arXiv 2606.16140).
+
+Of each trace the model names up to M claims that its answer hangs on; each is judged in a fresh context that sees
+the problem and the claim alone and is asked to find an error. With v = 1 for a claim that stands and 0 for one that
+falls, the trace's reliability is r = (mean v)^M. What exact checks decide overrules the model. Answers that are not
+the JSON that was asked for judge nothing: a fault is never counted against a trace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proofmill.data.files import digest
+from proofmill.filters.claims import REFUTED, VERIFIED
+from proofmill.filters.reasoning import split_think
+
+CLAIMS_A_TRACE = 5  # the report's M
+TRACES_A_PROBLEM = 32  # the report's K
+MAX_CLAIM, MAX_REASON = 300, 400  # characters
+
+UPHELD = "upheld"  # the model looked for an error and found none
+DOUBTED = "doubted"  # the model holds that it is false
+NOT_JUDGED = "not_judged"  # the answer was malformed or cut
+KIND = "clr"  # of these claims among others
+
+_NAME_CLAIMS = """\
+Below are a problem and a solution that somebody wrote. List up to {m} claims of the solution that its final answer \
+hangs on: results of calculations, facts that it uses, conclusions that it draws. Take them from all of the solution, \
+not from its end alone, and don't list the final answer itself. Write each claim as one full sentence or equation that \
+can be checked by someone who sees the problem but not the solution. Repeat what the solution says even where it is \
+wrong; don't correct it.
+
+PROBLEM
+{problem}
+END OF PROBLEM
+
+SOLUTION
+{response}
+END OF SOLUTION
+
+Answer with JSON: {{"claims": ["...", "..."]}}"""
+
+_FALSIFY = """\
+Someone who works on the problem below makes a claim about it. Try to prove the claim wrong: look for an error of \
+calculation, for something that does not follow from the problem, for a case that it overlooks. First write what you \
+checked and what came of it, then your verdict: false if you found an error, true if the claim withstands.
+
+PROBLEM
+{problem}
+END OF PROBLEM
+
+CLAIM
+{claim}
+END OF CLAIM
+
+Answer with JSON: {{"check": "...", "claim_is_true": true or false}}"""
+
+JUDGEMENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"check": {"type": "string", "maxLength": MAX_REASON}, "claim_is_true": {"type": "boolean"}},
+    "required": ["check", "claim_is_true"],
+    "additionalProperties": False,
+}
+
+
+def claims_schema(m: int) -> dict[str, Any]:
+    """JSON schema of the answer to `claims_prompt`."""
+    claim = {"type": "string", "minLength": 1, "maxLength": MAX_CLAIM}
+    claims = {"type": "array", "items": claim, "minItems": 1, "maxItems": m}
+    return {
+        "type": "object",
+        "properties": {"claims": claims},
+        "required": ["claims"],
+        "additionalProperties": False,
+    }
+
+
+def prompts_digest() -> str:
+    """What the recorded judgements depend on, of this module."""
+    return digest(_NAME_CLAIMS, _FALSIFY, claims_schema(1), JUDGEMENT_SCHEMA)
+
+
+def claims_prompt(problem: str, response: str, m: int) -> str:
+    """Asks for the claims that a trace's answer hangs on."""
+    return _NAME_CLAIMS.format(problem=_quoted(problem), response=_quoted(response), m=m)
+
+
+def judgement_prompt(problem: str, claim: str) -> str:
+    """Asks to falsify one claim; shows neither the trace nor how sure it was."""
+    return _FALSIFY.format(problem=_quoted(problem), claim=_quoted(claim))
+
+
+def _quoted(text: str) -> str:
+    """Text of others inside a prompt: what could pass for a chat template's own marks is broken up."""
+    return re.sub(r"<(?=[|/]|s>)|\[(?=/?INST\])", lambda mark: f"{mark[0]} ", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The claims of a trace.
+
+    Attributes:
+        claims: each once, in the model's order; empty where there are none.
+        fault: None, or why there are none: `malformed`, or how the request ended.
+    """
+
+    claims: tuple[str, ...]
+    fault: str | None = None
+
+
+def read_claims(text: str, finish_reason: str, m: int) -> Named:
+    """The claims in an answer to `claims_prompt`; of a list that was cut in the middle none."""
+    value = _object(text, finish_reason)
+    if isinstance(value, str):
+        return Named((), value)
+    listed = value.get("claims")
+    if not isinstance(listed, list):
+        return Named((), "malformed")
+    claims = dict.fromkeys(" ".join(claim.split())[:MAX_CLAIM] for claim in listed if isinstance(claim, str))
+    claims.pop("", None)
+    return Named(tuple(claims)[:m]) if claims else Named((), "malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is held of one claim.
+
+    Attributes:
+        status: `verified` or `refuted` by exact checks, `upheld`, `doubted` or `not_judged` by the model.
+        evidence: why, for a reader.
+    """
+
+    status: str
+    evidence: str
+
+    @property
+    def v(self) -> int | None:
+        """The report's v; None where nothing judged the claim."""
+        return {VERIFIED: 1, UPHELD: 1, REFUTED: 0, DOUBTED: 0}.get(self.status)
+
+
+def read_judgement(text: str, finish_reason: str) -> Judged:
+    """The verdict in an answer to `judgement_prompt`."""
+    value = _object(text, finish_reason)
+    if isinstance(value, str):
+        return Judged(NOT_JUDGED, value)
+    verdict, reason = value.get("claim_is_true"), value.get("check")
+    if not isinstance(verdict, bool):
+        return Judged(NOT_JUDGED, "malformed")
+    return Judged(UPHELD if verdict else DOUBTED, str(reason or "")[:MAX_REASON])
+
+
+def _object(text: str, finish_reason: str) -> dict[str, Any] | str:
+    """The JSON object of an answer, after a reasoning block if there is one, or why there is none."""
+    if finish_reason != "stop":
+        return "cut" if finish_reason == "length" else finish_reason
+    try:
+        value = json.loads(split_think(text).rest)
+    except (ValueError, RecursionError):
+        return "malformed"
+    return value if isinstance(value, dict) else "malformed"
+
+
+def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> Judged | None:
+    """What exact checks say of a claim that the model named, or None where they don't decide it.
+
+    A refuted statement inside the claim refutes it; a verified one proves it only where it is all of the claim.
+
+    Args:
+        claim: the claim as the model wrote it.
+        exact: checked claims (`text`, `status`, `evidence`): the trace's, and those found in `claim` itself.
+            One that is both verified and refuted in its trace, where a name changed its value, decides nothing.
+    """
+    plain = _plain(claim)
+    found: dict[str, dict[str, str]] = {}
+    for item in exact:
+        if item["status"] in (VERIFIED, REFUTED) and (text := _plain(item["text"])):
+            found.setdefault(text, {})[item["status"]] = item["evidence"]
+    decided = {text: dict(says) for text, says in found.items() if len(says) == 1 and _stands_in(text, plain)}
+    for says in decided.values():
+        if REFUTED in says:
+            return Judged(REFUTED, says[REFUTED])
+    if VERIFIED in decided.get(plain, {}):
+        return Judged(VERIFIED, decided[plain][VERIFIED])
+    return None
+
+
+def _plain(text: str) -> str:
+    """A claim without the marks around it, so that it is found again where the model wrote it down."""
+    plain = " ".join(re.sub(r"\\[()\[\]]|[$`]", " ", text).split()).strip(" .,;:*")
+    return plain[opening.end() :] if (opening := _OPENING.match(plain)) else plain
+
+
+_OPENING = re.compile(r"(?:(?:so|thus|therefore|hence|then|and|the|that|we|get|have|know|now)\b[\s,]*)+", re.IGNORECASE)
+_JOINS = "+-−–*/×÷·^=<>≤≥≠%"
+
+
+def _stands_in(text: str, claim: str) -> bool:
+    """Whether a checked statement is a whole one inside a claim: `3 + 4 = 7` is not in `2 * 3 + 4 = 75`."""
+    start = claim.find(text)
+    while start >= 0:
+        before, after = claim[:start].rstrip(), claim[start + len(text) :]
+        inside = claim[start - 1 : start].isalnum() or before.endswith((*_JOINS, "("))
+        goes_on = re.match(r"\w|[.,]\d|!", after) or after.lstrip().startswith((*_JOINS, ")"))
+        if not inside and not goes_on:
+            return True
+        start = claim.find(text, start + 1)
+    return False
+
+
+def reliability(judged: Sequence[Judged], m: int) -> float | None:
+    """r = (mean v)^M over the claims that were judged; None where none was (arXiv 2606.16140)."""
+    values = [v for item in judged if (v := item.v) is not None]
+    return float((sum(values) / len(values)) ** m) if values else None
+
+
+def weight(claim_score: float | None, clr_score: float | None) -> float:
+    """The training weight of a trace: lower with every refuted claim, and with every one that the model doubts."""
+    return (1.0 if claim_score is None else claim_score) * (1.0 if clr_score is None else clr_score)

@@ -1,0 +1,220 @@
+"""The model as its own verifier, after the judges: two questions a trace to one engine, then the reliability r.
+
+First the model names the claims of each trace, then it judges each of them in a fresh context. Both kinds of answer
+are recorded as they are; reading them, and letting exact checks overrule them, is a stage of its own without a model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from proofmill.data.files import digest
+from proofmill.data.run import Facts, Shard
+from proofmill.data.schemas import ANSWERS
+from proofmill.data.schemas import CLR as CLR_SCHEMA
+from proofmill.data.shards import from_rows
+from proofmill.filters import reliability as clr
+from proofmill.filters.verdicts import CORRECT
+from proofmill.filters.workers import Fault
+from proofmill.flows.keys import CLR, CLR_JUDGED, CLR_NAMED
+from proofmill.flows.phases import Answers, Part, ask
+from proofmill.flows.recipe import ModelVerifier
+from proofmill.flows.session import Session
+from proofmill.generators.engine import Request
+from proofmill.generators.sampling import SamplePlan, sample_seed
+
+if TYPE_CHECKING:
+    from proofmill.flows.stages import Judged
+
+Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
+
+
+@task(cache_policy=NO_CACHE)
+def reliability(session: Session, judged: Sequence[Judged]) -> list[Judged]:
+    """Each shard with the reliability of its traces; as they were, where no model judges claims."""
+    plan, options = session.verifier, session.recipe.claims.model
+    if plan is None or options is None:
+        return list(judged)
+    shards = [_Asked(session, plan, options, shard) for shard in judged]
+    named = ask(session, CLR_NAMED, plan, [shard.naming() for shard in shards], "claims named")
+    pairs = list(zip(shards, named, strict=True))
+    answers = ask(session, CLR_JUDGED, plan, [shard.judging(names) for shard, names in pairs], "claims judged")
+    session.end_engines()
+    return [
+        replace(shard.judged, clr=shard.scored(names, said))
+        for (shard, names), said in zip(pairs, answers, strict=True)
+    ]
+
+
+@dataclass
+class _Asked:
+    """One shard, and what is asked about its traces."""
+
+    session: Session
+    plan: SamplePlan
+    options: ModelVerifier
+    judged: Judged
+
+    def naming(self) -> Part:
+        """What are the claims of each trace?"""
+        key = CLR_NAMED.key(self._identity, _content(self.judged.samples), self._wanted())
+        return self._part(key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
+
+    def judging(self, named: Shard) -> Part:
+        """Is this claim false?"""
+        claims = [(row, found.claims) for row, found in self._named(named).items()]
+        key = CLR_JUDGED.key(self._identity, _content(self.judged.samples), claims)
+        return self._part(key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
+
+    def scored(self, named: Shard, said: Shard) -> Shard:
+        """The reliability of each trace."""
+        key = CLR.key(_content(named), _content(said), self.judged.claims.key, self.options.m)
+        return self.session.run.once(CLR, self.judged.samples.name, key, lambda: self._score(named, said))
+
+    def _part(self, key: str, stream: _Stream) -> Part:
+        return Part(self.judged.samples.name, key, stream.requests, stream.table)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """All that decides an answer besides its question."""
+        engine = self.plan.identity()["engine"]
+        return {
+            "weights": self.plan.model.digest,
+            "chat_template": self.plan.renderer.template_digest,
+            "chat_template_args": dict(self.plan.style.chat_template_args),
+            "engine": engine,
+            "options": self.options.model_dump(mode="json", exclude={"sampler", "model", "engine", "scope"}),
+            "prompts": clr.prompts_digest(),
+            "seed": self.plan.seed,
+        }
+
+    def _problems(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in self.session.run.read(self.judged.problems).to_pylist()}
+
+    def _wanted(self) -> list[int]:
+        """Rows of the traces that came to an answer; one that has none can neither be kept nor vote."""
+        read = self.session.run.read
+        indices = read(self.judged.samples, ["sample_index"])["sample_index"].to_pylist()
+        verdicts = read(self.judged.verdicts, ["verdict", "extracted"]).to_pylist()
+        k, accepted = self.options.k, self.options.scope == "accepted"
+        return [
+            row
+            for row, (index, found) in enumerate(zip(indices, verdicts, strict=True))
+            if (k is None or index < k)
+            and (found["verdict"] == CORRECT or (not accepted and found["extracted"] is not None))
+        ]
+
+    def _traces(self) -> Questions:
+        problems = self._problems()
+        traces = self.session.run.read(self.judged.samples, ["problem_id", "response"]).take(self._wanted())
+        for row, trace in zip(self._wanted(), traces.to_pylist(), strict=True):
+            problem = problems[trace["problem_id"]]
+            yield row, 0, clr.claims_prompt(problem["prompt"], trace["response"], self.options.m)
+
+    def _claims(self, named: Shard) -> Questions:
+        problems = self._problems()
+        owners = self.session.run.read(self.judged.samples, ["problem_id"])["problem_id"].to_pylist()
+        for row, found in self._named(named).items():
+            prompt = problems[owners[row]]["prompt"]
+            for number, claim in enumerate(found.claims):
+                yield row, number, clr.judgement_prompt(prompt, claim)
+
+    def _named(self, named: Shard) -> dict[int, clr.Named]:
+        return {
+            row["row"]: clr.read_claims(row["text"], row["finish_reason"], self.options.m)
+            for row in self.session.run.read(named).to_pylist()
+        }
+
+    def _score(self, named: Shard, said: Shard) -> tuple[pa.Table, Facts]:
+        claims = self._named(named)
+        verdicts = {
+            (row["row"], row["number"]): clr.read_judgement(row["text"], row["finish_reason"])
+            for row in self.session.run.read(said).to_pylist()
+        }
+        exact = self._exact(claims)
+        rows: list[dict[str, Any]] = [{} for _ in range(self.judged.samples.rows)]
+        counts: Counter[str] = Counter()
+        for row, found in claims.items():
+            judged = [
+                clr.overruled(claim, exact.get((row, number), ())) or verdicts[row, number]
+                for number, claim in enumerate(found.claims)
+            ]
+            listed = [
+                {"text": claim, "status": item.status, "evidence": item.evidence}
+                for claim, item in zip(found.claims, judged, strict=True)
+            ]
+            score = clr.reliability(judged, self.options.m)
+            rows[row] = {"clr_score": score, "clr_fault": found.fault, "clr_claims": listed}
+            counts.update(item.status for item in judged)
+            counts[found.fault or "named"] += 1
+            counts["scored"] += score is not None
+        return from_rows(rows, CLR_SCHEMA), {"counts": dict(sorted(counts.items()))}
+
+    def _exact(self, claims: Mapping[int, clr.Named]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+        """What exact checks say of each claim that the model named: in its trace, and by itself."""
+        problems = self._problems()
+        owners = self.session.run.read(self.judged.samples, ["problem_id"])["problem_id"].to_pylist()
+        in_trace = self.session.run.read(self.judged.claims, ["claims"])["claims"].to_pylist()
+        places = [(row, number) for row, found in claims.items() for number in range(len(found.claims))]
+        items = [(problems[owners[row]], claims[row].claims[number], None) for row, number in places]
+        exact = {}
+        for place, result in zip(places, self.session.claim_workers.map(items), strict=True):
+            alone = [] if isinstance(result, Fault) else result["claims"]
+            exact[place] = [*(in_trace[place[0]] or ()), *alone]
+        return exact
+
+
+@dataclass
+class _Stream:
+    """The questions of one shard as requests, and the answers as a table."""
+
+    asked: _Asked
+    schema: dict[str, Any]
+    questions: Callable[[], Questions]
+    prompt_tokens: dict[str, int] = field(default_factory=dict)
+
+    def requests(self) -> Iterator[Request]:
+        options, plan = self.asked.options, self.asked.plan
+        params = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_tokens": options.max_tokens,
+            **options.extra,
+            "json_schema": self.schema,
+        }
+        for row, number, question in self.questions():
+            message = [{"role": "user", "content": question}]
+            text = plan.renderer.text(message, plan.style.chat_template_args)
+            tokens = tuple(plan.renderer.tokens(text))
+            name = f"{row}/{number}"
+            self.prompt_tokens[name] = len(tokens)
+            yield Request(name, tokens, sample_seed(plan.seed, digest("asked", text), number), params)
+
+    def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
+        rows = []
+        for name, answer in answers.items():
+            row, _, number = name.partition("/")
+            rows.append(
+                {
+                    "row": int(row),
+                    "number": int(number),
+                    "text": answer.text,
+                    "finish_reason": answer.finish_reason,
+                    "prompt_tokens": self.prompt_tokens[name],
+                    "completion_tokens": answer.completion_tokens,
+                }
+            )
+        rows.sort(key=lambda item: (item["row"], item["number"]))
+        tokens = {name: sum(item[name] for item in rows) for name in ("prompt_tokens", "completion_tokens")}
+        return from_rows(rows, ANSWERS), {"calls": len(rows), **tokens}
+
+
+def _content(shard: Shard) -> str:
+    return str(shard.facts.get("content", shard.key))
