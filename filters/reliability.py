@@ -25,6 +25,7 @@ MAX_CLAIM, MAX_REASON = 300, 400  # characters
 UPHELD = "upheld"  # the model looked for an error and found none
 DOUBTED = "doubted"  # the model holds that it is false
 NOT_JUDGED = "not_judged"  # the answer was malformed or cut
+CLAIM_STATUSES = (VERIFIED, UPHELD, REFUTED, DOUBTED, NOT_JUDGED)
 KIND = "clr"  # of these claims among others
 
 _NAME_CLAIMS = """\

@@ -59,6 +59,7 @@ REASONS = (
     "timeout",
     "error",
     "refuted_claim",
+    "unreliable",
     "repetition",
     "degenerate",
     CONTAMINATED,
@@ -76,6 +77,7 @@ class SelectOptions:
     Attributes:
         max_repetition: repetition above it drops a trace.
         drop_refuted: where a refuted claim drops a trace: in its `final` part, `any`where, or `none`.
+        min_reliability: a lower reliability by the model drops a trace; None, and no reliability, drop nothing.
         max_per_problem: stage-1 traces of one problem.
         max_trace_tokens: longer traces are dropped; None: no limit.
         curriculum: strategy and parameters.
@@ -84,6 +86,7 @@ class SelectOptions:
 
     max_repetition: float = 0.5
     drop_refuted: str = "final"
+    min_reliability: float | None = None
     max_per_problem: int = 4
     max_trace_tokens: int | None = None
     curriculum: Curriculum = Curriculum()  # noqa: RUF009 (frozen)
@@ -144,8 +147,8 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
 
     Args:
         traces: columns id, problem_id, sampler, first_round, verdict, verdict_detail, final_start, claims_refuted,
-            refuted_final, claim_score, repetition, quality_detail, contaminated_by, duplicate_of, in_previous,
-            completion_tokens, length.
+            refuted_final, claim_score, clr_score, repetition, quality_detail, contaminated_by, duplicate_of,
+            in_previous, completion_tokens, length.
         options: thresholds.
 
     Returns:
@@ -200,6 +203,8 @@ def _reason(options: SelectOptions) -> pl.Expr:
         .then(pl.col("verdict"))
         .when(_refuted(options.drop_refuted))
         .then(pl.lit("refuted_claim"))
+        .when(_unreliable(options.min_reliability))
+        .then(pl.lit("unreliable"))
         .when(pl.col("repetition") > options.max_repetition)
         .then(pl.lit("repetition"))
         .when(pl.col("quality_detail").is_not_null() & ~bare_may_stay)
@@ -223,15 +228,20 @@ def _refuted(where: str) -> pl.Expr:
     return pl.col("refuted_final").fill_null(False) if where == "final" else pl.lit(False)
 
 
+def _unreliable(least: float | None) -> pl.Expr:
+    return pl.lit(False) if least is None else (pl.col("clr_score") < least).fill_null(False)
+
+
 def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> list[tuple[str, Place]]:
     known = problem_rates(rates, options.reference)
     error_rate = {problem: 1.0 - rate for problem, (rate, _) in known.items()}
     found: list[tuple[str, Place]] = []
-    columns = ["problem_id", "id", "length", "claim_score", "final_start"]
-    rows = sorted(kept.select(*columns, _is_bare().alias("bare")).iter_rows())
+    score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
+    columns = kept.select("problem_id", "id", "length", score, "final_start", _is_bare().alias("bare"))
+    rows = sorted(columns.iter_rows())
     for problem, group in groupby(rows, key=lambda row: row[0]):
         candidates = [
-            Candidate(name, length, 1.0 if score is None else score, (final or 0) > 0, final is not None, bare)
+            Candidate(name, length, score, (final or 0) > 0, final is not None, bare)
             for _, name, length, score, final, bare in group
         ]
         spots = place(candidates, options.curriculum, options.max_per_problem, error_rate.get(problem))

@@ -34,11 +34,12 @@ DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_a
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
 CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
 CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.reliability"))
-SELECTION = Stage("selection", ("proofmill.filters.selection", "proofmill.filters.curriculum"))
+SELECTION = Stage("selection", _filters("selection", "curriculum", "claim_ledger"))
 PUBLISH = Stage(
     "publish",
     (
         "proofmill.data",
+        "proofmill.filters.reliability",
         "proofmill.filters.rewards",
         "proofmill.flows.manifest",
         "proofmill.flows.publishing",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.versions import VersionWriter
+from proofmill.filters.claim_ledger import add_buckets
+from proofmill.filters.reliability import prompts_digest
 from proofmill.filters.selection import add_ledgers
 from proofmill.flows.drawing import rounds_of
 from proofmill.flows.keys import PUBLISH
@@ -79,9 +82,12 @@ def manifest_of(
         "tokens": {
             "sampled": sum(shard.samples.facts["tokens"] for shard in judged),
             "longest_row": view.longest,
+            "verifier": _sums(shard.clr.facts["asked"] for shard in judged if shard.clr),
         },
         "rounds": rounds,
         "duplicates": marks.facts["duplicates"],
+        "claims_by_length": add_buckets(shard.facts["claims"] for shard in chosen),
+        "clr": _verifier(session, judged),
         "right_answer_refuted_step": sum(shard.claims.facts["accepted_refuted"] for shard in judged),
     }
 
@@ -96,6 +102,31 @@ def _model(plan: SamplePlan) -> dict[str, Any]:
         "license": model.license,
         "samples": plan.key(),
     }
+
+
+def _verifier(session: Session, judged: Sequence[Judged]) -> dict[str, Any] | None:
+    """Who judged the claims, how, and how often it answered what; None where no model did."""
+    plan, options = session.verifier, session.recipe.claims.model
+    if plan is None or options is None:
+        return None
+    counts = _sums(shard.clr.facts["counts"] for shard in judged if shard.clr)
+    return {
+        "model": plan.model.name,
+        "revision": plan.model.revision,
+        "weights": plan.model.digest,
+        "k": options.k,
+        "m": options.m,
+        "scope": options.scope,
+        "prompts": prompts_digest(),
+        "counts": counts,
+    }
+
+
+def _sums(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(sorted(total.items()))
 
 
 def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:

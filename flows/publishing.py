@@ -16,8 +16,10 @@ from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, T
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.reasoning import split_final
+from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
+from proofmill.flows import reliability
 from proofmill.flows.manifest import manifest_of
 from proofmill.flows.session import Session
 from proofmill.generators import prompts
@@ -140,6 +142,7 @@ class _ShardTables:
         for table in (
             run.read(shard.verdicts),
             run.read(shard.claims),
+            reliability.columns(session, shard),
             run.read(shard.quality),
             run.read(marks, ["duplicate_of"]).slice(start, samples.num_rows),
             run.read(selection, ["stage", "drop_reason", "short_form", "in_stage1"]),
@@ -176,9 +179,14 @@ class _ShardTables:
         return conform(self.traces.hstack(parts_table).to_arrow(), TRACES)
 
     def _claims(self) -> pa.Table:
-        claimed = self.traces.select(pl.col("id").alias("trace_id"), "problem_id", "claims")
-        rows = claimed.filter(pl.col("claims").list.len() > 0).explode("claims").unnest("claims")
-        return rows.to_arrow().select(CLAIMS.names).cast(CLAIMS)
+        """Claims that exact checks found in a trace, then those that the model named, whose step is null."""
+        named = pl.lit(KIND).alias("kind"), pl.lit(None, pl.Int32).alias("step"), pl.lit(None).alias("in_final")
+        checked, by_model = self._listed("claims"), self._listed("clr_claims").with_columns(*named)
+        return pa.concat_tables([table.to_arrow().select(CLAIMS.names).cast(CLAIMS) for table in (checked, by_model)])
+
+    def _listed(self, column: str) -> pl.DataFrame:
+        claimed = self.traces.select(pl.col("id").alias("trace_id"), "problem_id", pl.col(column).alias("claims"))
+        return claimed.filter(pl.col("claims").list.len() > 0).explode("claims").unnest("claims")
 
     def _problems(self) -> pa.Table:
         split = pl.lit(SPLIT).alias("split")
@@ -223,7 +231,7 @@ class _ShardTables:
             "answer": problem["answer"],
             "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
             "claim_score": trace["claim_score"],
-            "weight": 1.0 if trace["claim_score"] is None else trace["claim_score"],
+            "weight": weight(trace["claim_score"], trace["clr_score"]),
             "model": trace["model"],
             "model_revision": trace["model_revision"],
             "verifier": problem["verifier"],

@@ -19,7 +19,7 @@ from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard
 from proofmill.data.schemas import ANSWERS
 from proofmill.data.schemas import CLR as CLR_SCHEMA
-from proofmill.data.shards import from_rows
+from proofmill.data.shards import conform, from_rows
 from proofmill.filters import reliability as clr
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.workers import Fault
@@ -33,6 +33,7 @@ from proofmill.generators.sampling import SamplePlan, sample_seed
 if TYPE_CHECKING:
     from proofmill.flows.stages import Judged
 
+_ASKED = ("calls", "prompt_tokens", "completion_tokens")
 Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
 
 
@@ -51,6 +52,13 @@ def reliability(session: Session, judged: Sequence[Judged]) -> list[Judged]:
         replace(shard.judged, clr=shard.scored(names, said))
         for (shard, names), said in zip(pairs, answers, strict=True)
     ]
+
+
+def columns(session: Session, shard: Judged) -> pa.Table:
+    """What the model says of a shard's traces (schema CLR), nulls where it was not asked."""
+    if shard.clr is None:
+        return conform(pa.table({"row": pa.nulls(shard.samples.rows)}), CLR_SCHEMA)
+    return session.run.read(shard.clr)
 
 
 @dataclass
@@ -155,7 +163,8 @@ class _Asked:
             counts.update(item.status for item in judged)
             counts[found.fault or "named"] += 1
             counts["scored"] += score is not None
-        return from_rows(rows, CLR_SCHEMA), {"counts": dict(sorted(counts.items()))}
+        asked = {name: named.facts[name] + said.facts[name] for name in _ASKED}
+        return from_rows(rows, CLR_SCHEMA), {"counts": dict(sorted(counts.items())), "asked": asked}
 
     def _exact(self, claims: Mapping[int, clr.Named]) -> dict[tuple[int, int], list[dict[str, Any]]]:
         """What exact checks say of each claim that the model named: in its trace, and by itself."""
@@ -198,7 +207,7 @@ class _Stream:
             yield Request(name, tokens, sample_seed(plan.seed, digest("asked", text), number), params)
 
     def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name, answer in answers.items():
             row, _, number = name.partition("/")
             rows.append(
@@ -212,7 +221,7 @@ class _Stream:
                 }
             )
         rows.sort(key=lambda item: (item["row"], item["number"]))
-        tokens = {name: sum(item[name] for item in rows) for name in ("prompt_tokens", "completion_tokens")}
+        tokens = {name: sum(item[name] for item in rows) for name in _ASKED[1:]}
         return from_rows(rows, ANSWERS), {"calls": len(rows), **tokens}
 
 

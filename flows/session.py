@@ -295,6 +295,7 @@ class Session:
         return SelectOptions(
             max_repetition=self.recipe.quality.max_repetition,
             drop_refuted=self.recipe.claims.drop,
+            min_reliability=self.recipe.claims.min_reliability,
             max_per_problem=self.recipe.select.max_per_problem,
             max_trace_tokens=self.recipe.select.max_trace_tokens,
             curriculum=options_of(curriculum),

@@ -22,11 +22,12 @@ from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of
 from proofmill.filters.audit import weak_problems
+from proofmill.filters.claim_ledger import by_length
 from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
-from proofmill.flows import intake
+from proofmill.flows import intake, reliability
 from proofmill.flows.benchmarks import items
 from proofmill.flows.drawing import Drawing
 from proofmill.flows.keys import (
@@ -253,13 +254,15 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
     key = SELECTION.key(
         [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, marks.key],
         shard.contamination.key,
+        shard.clr and shard.clr.key,
         repr(options),
     )
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         rows = _columns(session, shard, marks, start)
         table = selection.select(rows, options).to_arrow().cast(selection.SELECTION)
-        return table, {"ledger": selection.ledger(table["drop_reason"].to_pylist())}
+        reasons = table["drop_reason"].to_pylist()
+        return table, {"ledger": selection.ledger(reasons), "claims": by_length(rows, reasons)}
 
     return session.run.once(SELECTION, shard.samples.name, key, make)
 
@@ -275,8 +278,8 @@ def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.Da
     characters = pc.cast(pc.utf8_length(traces["response"]), pa.int32())
     length = pc.coalesce(traces["completion_tokens"], characters)
     frame = pl.DataFrame(traces.drop_columns("response"))
-    claimed = session.run.read(shard.claims, ["claims_refuted", "refuted_final", "claim_score"])
-    for table in (verdicts, claimed, quality, mine):
+    claimed = session.run.read(shard.claims, ["claims_refuted", "refuted_final", "claim_score", "claim_coverage"])
+    for table in (verdicts, claimed, reliability.columns(session, shard).select(["clr_score"]), quality, mine):
         frame = frame.hstack(pl.DataFrame(table))
     frame = selection.with_contamination(frame, session.run.read(shard.contamination))
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)))

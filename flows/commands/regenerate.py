@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows.outlook import outlook, remember_rate
 from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
@@ -59,9 +60,39 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     if count := manifest["right_answer_refuted_step"]:
         correct = manifest["stages"]["verdicts"]["kept"]
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
+    for line in claim_lines(manifest):
+        out.print(line, highlight=False, soft_wrap=True)
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
+
+
+def claim_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What the claims policy dropped by length, and what the model said as its own verifier, at what cost."""
+    for bucket in manifest["claims_by_length"]:
+        if bucket["refuted"] or bucket["dropped"]:
+            yield (
+                f"  from {bucket['from']:,} tokens on: {bucket['accepted']:,} accepted, {bucket['refuted']:,} with a "
+                f"refuted step, {bucket['dropped']:,} dropped for claims ({bucket['drop_rate']:.1%}); "
+                f"{bucket['coverage']:.0%} of steps could be checked"
+            )
+    if clr := manifest["clr"]:
+        counts, tokens = clr["counts"], manifest["tokens"]["verifier"]
+        claims = sum(counts.get(status, 0) for status in CLAIM_STATUSES)
+        judged = ", ".join(f"{counts[status]:,} {status}" for status in CLAIM_STATUSES if counts.get(status))
+        faults = {name: n for name, n in counts.items() if name not in (*CLAIM_STATUSES, "named", "scored")}
+        yield (
+            f"claims judged by {clr['model']}: {claims:,} of {counts.get('named', 0):,} traces ({judged})"
+            + (f"; no claims from {sum(faults.values()):,} traces ({_listed(faults)})" if faults else "")
+        )
+        yield (
+            f"  that took {tokens['calls']:,} calls, {tokens['prompt_tokens']:,} tokens read and "
+            f"{tokens['completion_tokens']:,} written"
+        )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def funnel(manifest: Mapping[str, Any]) -> Table:

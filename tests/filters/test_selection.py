@@ -38,6 +38,7 @@ SCHEMA = {
     "duplicate_of": pl.String,
     "in_previous": pl.Boolean,
     "claim_score": pl.Float32,
+    "clr_score": pl.Float32,
     "completion_tokens": pl.Int32,
     "length": pl.Int32,
 }
@@ -56,6 +57,7 @@ GOOD: dict[str, Any] = {
     "duplicate_of": None,
     "in_previous": None,
     "claim_score": None,
+    "clr_score": None,
     "completion_tokens": None,
 }
 
@@ -81,6 +83,7 @@ random_row = st.fixed_dictionaries(
         "duplicate_of": st.sampled_from([None, None, "t0"]),
         "in_previous": st.sampled_from([None, False, True]),
         "claim_score": st.none() | st.floats(0, 1, width=32),
+        "clr_score": st.none() | st.floats(0, 1, width=32),
         "completion_tokens": st.none() | st.integers(0, 9000),
         "length": st.integers(0, 9000),
     }
@@ -89,6 +92,7 @@ random_options = st.builds(
     SelectOptions,
     max_repetition=st.floats(0, 1),
     drop_refuted=st.sampled_from(["final", "any", "none"]),
+    min_reliability=st.none() | st.floats(0, 1),
     max_per_problem=st.integers(1, 4),
     max_trace_tokens=st.none() | st.integers(1, 9000),
     curriculum=st.builds(Curriculum, strategy=st.sampled_from(["long_to_short", "broad_to_hard"])),
