@@ -106,7 +106,7 @@ def _model(plan: SamplePlan) -> dict[str, Any]:
 
 def _verifier(session: Session, judged: Sequence[Judged]) -> dict[str, Any] | None:
     """Who judged the claims, how, and how often it answered what; None where no model did."""
-    plan, options = session.verifier, session.recipe.claims.model
+    plan, options = session.claim_judge, session.recipe.claims.model
     if plan is None or options is None:
         return None
     counts = _sums(shard.clr.facts["counts"] for shard in judged if shard.clr)

@@ -40,7 +40,7 @@ Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number
 @task(cache_policy=NO_CACHE)
 def reliability(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     """Each shard with the reliability of its traces; as they were, where no model judges claims."""
-    plan, options = session.verifier, session.recipe.claims.model
+    plan, options = session.claim_judge, session.recipe.claims.model
     if plan is None or options is None:
         return list(judged)
     shards = [_Asked(session, plan, options, shard) for shard in judged]

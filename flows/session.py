@@ -153,7 +153,7 @@ class Session:
         )
 
     @cached_property
-    def verifier(self) -> SamplePlan | None:
+    def claim_judge(self) -> SamplePlan | None:
         """The model that judges claims, as a plan: a sampler's, so that its engine goes on, or one of its own."""
         section = self.recipe.claims.model
         if section is None:
@@ -212,7 +212,7 @@ class Session:
     @property
     def asked_later(self) -> set[str]:
         """Names of the plans whose engine is asked again after the judges."""
-        return {self.verifier.name} if self.verifier else set()
+        return {self.claim_judge.name} if self.claim_judge else set()
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
         """Waits for a plan's engine and remembers what it says of itself."""
