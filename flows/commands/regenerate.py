@@ -82,7 +82,7 @@ def claim_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
         judged = ", ".join(f"{counts[status]:,} {status}" for status in CLAIM_STATUSES if counts.get(status))
         faults = {name: n for name, n in counts.items() if name not in (*CLAIM_STATUSES, "named", "scored")}
         yield (
-            f"claims judged by {clr['model']}: {claims:,} of {counts.get('named', 0):,} traces ({judged})"
+            f"judged by {clr['model']}: {claims:,} claims of {counts.get('named', 0):,} traces ({judged})"
             + (f"; no claims from {sum(faults.values()):,} traces ({_listed(faults)})" if faults else "")
         )
         yield (
