@@ -43,7 +43,7 @@ SOLUTION
 {response}
 END OF SOLUTION
 
-Answer with JSON: {{"claims": ["...", "..."]}}"""
+Answer with a JSON object whose key "claims" holds the list of claims, each a string."""
 
 _FALSIFY = """\
 Someone who works on the problem below makes a claim about it. Try to prove the claim wrong: look for an error of \
@@ -58,7 +58,7 @@ CLAIM
 {claim}
 END OF CLAIM
 
-Answer with JSON: {{"check": "...", "claim_is_true": true or false}}"""
+Answer with a JSON object: "check" holds what you checked, "claim_is_true" holds true or false."""
 
 JUDGEMENT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -106,7 +106,7 @@ class Named:
 
     Attributes:
         claims: each once, in the model's order; empty where there are none.
-        fault: None, or why there are none: `malformed`, or how the request ended.
+        fault: None, or why there are none: `malformed`, `no_claims`, `cut`, or how the request ended.
     """
 
     claims: tuple[str, ...]
@@ -122,8 +122,11 @@ def read_claims(text: str, finish_reason: str, m: int) -> Named:
     if not isinstance(listed, list):
         return Named((), "malformed")
     claims = dict.fromkeys(" ".join(claim.split())[:MAX_CLAIM] for claim in listed if isinstance(claim, str))
-    claims.pop("", None)
-    return Named(tuple(claims)[:m]) if claims else Named((), "malformed")
+    stated = tuple(claim for claim in claims if _STATES.search(claim))[:m]
+    return Named(stated) if stated else Named((), "no_claims")
+
+
+_STATES = re.compile(r"\w.*(?:\s|[=<>≤≥≈≠]).*\w")  # a lone word or number, or dots, claim nothing
 
 
 @dataclass(frozen=True, slots=True)

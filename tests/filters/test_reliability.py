@@ -67,9 +67,9 @@ def test_weight_falls_with_both_scores(claim_score: float | None, clr_score: flo
 
 
 def test_claims_are_read_once_each_and_at_most_m() -> None:
-    text = json.dumps({"claims": ["a  b", "a b", "", "c", "d"]})
-    assert clr.read_claims(text, "stop", 2) == clr.Named(("a b", "c"))
-    assert clr.read_claims(f"<think>let me see</think>{text}", "stop", 5).claims == ("a b", "c", "d")
+    text = json.dumps({"claims": ["a  b", "a b", "", "c=1", "12", "...", "d e"]})
+    assert clr.read_claims(text, "stop", 2) == clr.Named(("a b", "c=1"))
+    assert clr.read_claims(f"<think>let me see</think>{text}", "stop", 5).claims == ("a b", "c=1", "d e")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_claims_are_read_once_each_and_at_most_m() -> None:
         ("The claims are: a, b", "stop", "malformed"),
         ("[1]", "stop", "malformed"),
         ('{"claims": "a"}', "stop", "malformed"),
-        ('{"claims": [1, null]}', "stop", "malformed"),
+        ('{"claims": [1, null, "...", "7"]}', "stop", "no_claims"),
         ("[" * 100_000, "stop", "malformed"),
         ("", "prompt_too_long", "prompt_too_long"),
         ("<think>never closed", "stop", "malformed"),
