@@ -42,6 +42,7 @@ PUBLISH = Stage(
         "proofmill.filters.reliability",
         "proofmill.filters.rewards",
         "proofmill.flows.manifest",
+        "proofmill.flows.previous",
         "proofmill.flows.publishing",
         "proofmill.generators.prompts",
         "proofmill.generators.rendering",

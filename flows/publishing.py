@@ -21,6 +21,7 @@ from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
 from proofmill.flows import reliability
 from proofmill.flows.manifest import manifest_of
+from proofmill.flows.previous import INDEX, index_schema
 from proofmill.flows.session import Session
 from proofmill.generators import prompts
 from proofmill.generators.rendering import Rendered, StudentView
@@ -109,6 +110,7 @@ def _write(
         f"rl/{SPLIT}": RL,
         f"messages/{SPLIT}": MESSAGES,
         f"claims/{SPLIT}": CLAIMS,
+        f"{INDEX}/{SPLIT}": index_schema(session.dedup),
     }
     out = VersionWriter(folder, schemas)
     view = StudentView(session.student, render, session.recipe.prompt.chat_template_args)
@@ -152,6 +154,7 @@ class _ShardTables:
         self.traces = with_contamination(frame, overlaps)
         self.contaminated = pl.DataFrame(overlaps).filter(pl.col("found_in") == "prompt").drop("found_in")
         self.rates = pass_rates(frame)
+        self.signatures = run.read(shard.signatures)
         self.audit = pl.DataFrame(run.read(shard.audit))
         self.problem_rates = problem_rates(self.rates, session.select.reference)
 
@@ -165,6 +168,7 @@ class _ShardTables:
         for stage in (1, 2):
             yield f"sft_stage{stage}", from_rows([row for row in rows if row["stage"] == stage], sft(render))
         yield "claims", self._claims()
+        yield INDEX, self.signatures.filter(self.traces["drop_reason"].is_null().to_arrow())
         yield "rl", from_rows(self._rl_rows(), RL)
         if self.session.recipe.publish.messages:
             yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)

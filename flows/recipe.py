@@ -14,6 +14,7 @@ from proofmill.filters.verdicts import DOMAINS
 from proofmill.flows.benchmarks import Benchmark
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+PinnedVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}@v[0-9]+$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 FieldMap = dict[str, str]
 
@@ -275,8 +276,13 @@ class Dedup(Section):
     threshold_within: Share = 0.8
     threshold_across: Share = 0.9
     permutations: int = Field(128, ge=16, le=1024)
-    shingle: Literal["words", "chars"] = "words"
+    shingle: Literal["words", "chars", "tokens"] = "words"
     shingle_size: int = Field(5, ge=1, le=64)
+    against: tuple[PinnedVersion, ...] = Field(
+        (),
+        description="published versions, NAME@vN: traces that repeat one they kept are dropped as `in_previous`; "
+        "a trace with the same id is the same trace, and stays",
+    )
 
 
 class LongToShort(Section):

@@ -24,7 +24,7 @@ from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows import origin
+from proofmill.flows import origin, previous
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
 from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, Sampling, VllmEngine
@@ -69,6 +69,7 @@ class Session:
     @contextmanager
     def opened(self) -> Iterator[Session]:
         """Holds the run's lock until all is done, then ends every process that was started."""
+        _ = self.previous  # an index that can't be used is an error now, not after hours of sampling
         with self._stack:
             self._stack.enter_context(self.run.opened())
             self._stack.enter_context(self._logging())
@@ -288,6 +289,11 @@ class Session:
             shingle_size=section.shingle_size,
         )
 
+    @cached_property
+    def previous(self) -> list[Version]:
+        """The published versions whose rows this run doesn't repeat."""
+        return previous.indexed(self.home, self.recipe.dedup.against, self.dedup)
+
     @property
     def select(self) -> SelectOptions:
         """Options of the selection."""
@@ -312,6 +318,7 @@ class Session:
         return {
             "recipe": self.recipe.resolved(),
             "inputs": self.inputs,
+            "previous": previous.digests(self.previous),
             "benchmarks": [benchmark.identity() for benchmark in self.recipe.decontaminate.benchmarks],
             "code": {stage.name: [source_digest(name) for name in stage.code] for stage in STAGES},
             "libraries": {name: library_version(name) for stage in STAGES for name in stage.libraries},

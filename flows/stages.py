@@ -27,7 +27,7 @@ from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
-from proofmill.flows import intake, reliability
+from proofmill.flows import intake, previous, reliability
 from proofmill.flows.benchmarks import items
 from proofmill.flows.drawing import Drawing
 from proofmill.flows.keys import (
@@ -213,13 +213,18 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
         [(shard.signatures.key, shard.verdicts.key, shard.claims.key) for shard in judged],
         options.threshold_within,
         options.threshold_across,
+        previous.digests(session.previous),
     )
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         session.progress.note("looking for near-duplicates")
         scratch = session.run.folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        marks = mark((_signed(session, shard) for shard in judged), options, scratch=scratch)
+        ids = pa.chunked_array(
+            (c for s in judged for c in session.run.read(s.signatures, ["id"])["id"].chunks), "string"
+        )
+        known = previous.rows(session.previous, ids)
+        marks = mark((_signed(session, shard) for shard in judged), options, previous=known, scratch=scratch)
         return marks, {"duplicates": marks.num_rows - marks["duplicate_of"].null_count}
 
     return session.run.once(DUPLICATES, "all", key, make)
