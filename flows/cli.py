@@ -243,6 +243,22 @@ def push(
     run(home_folder(home), version, repo, token, public=public, dry_run=dry_run, console=out)
 
 
+@app.command(epilog="Examples:\n\n`proofmill doctor`\n\n`proofmill doctor my.yaml --json`")
+def doctor(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a YAML file.")] = "quickstart",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: ok, and name, status, found, remedy.")] = False,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """What would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
+    from proofmill.flows import recipe_file
+    from proofmill.flows.commands.doctor import examine
+    from proofmill.flows.session import home_folder
+
+    if not examine(recipe_file.load(recipe), home_folder(home), out, as_json=as_json):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv

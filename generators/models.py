@@ -73,13 +73,33 @@ def resolve(name: str, *, notice: Notice = lambda _: None) -> Model:
     return _hub(name, notice)
 
 
+def present(name: str) -> Path | None:
+    """The folder of a model that is on this machine already; nothing is fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if name == BUNDLED:
+        return _bundled_folder() if _bundled_folder().exists() else None
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    repo, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
 def cache_folder() -> Path:
     """The user's cache; `$XDG_CACHE_HOME` moves it."""
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
 
 
+def _bundled_folder() -> Path:
+    return cache_folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
+
+
 def _bundled(notice: Notice) -> Model:
-    folder = cache_folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
+    folder = _bundled_folder()
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):  # whoever comes second finds the work of the first

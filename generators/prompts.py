@@ -106,6 +106,11 @@ class Renderer:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def decoded(self, tokens: list[int]) -> str:
+        """The text of token ids, special tokens and all."""
+        text: str = self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+        return text
+
 
 def load_tokenizer(model: Path) -> Any:
     """The tokenizer in a model folder, which must bring a chat template."""

@@ -1,0 +1,1 @@
+"""What breaks runs, looked for before they start: one module a group of checks, none of which changes anything."""

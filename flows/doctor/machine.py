@@ -1,0 +1,153 @@
+"""Processor, graphics card and memory against the model."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from proofmill.data.hub import size
+from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
+from proofmill.flows.recipe import Sampler, VllmEngine
+from proofmill.generators.models import present
+
+_NATIVE_BF16 = {"avx512_bf16"}  # what vLLM asks for
+_USABLE = 0.9  # what vLLM takes of a card's memory
+_OVERHEAD = 1.1  # weights, and what stands beside them while they run
+_CPU_LENGTH = 4096  # tokens; the engine's own default on a processor
+_FEW = 8  # requests at once below which a card idles
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
+
+
+def look(place: Place) -> Iterator[Check]:
+    """The processor, then each live sampler's model against the memory that it would run in."""
+    cards = graphics_cards()
+    yield _processor(place, cards)
+    if not cards:
+        yield Check("graphics card", SKIP, "none that nvidia-smi knows: vLLM samples on the processor")
+    for sampler in place.live:
+        yield _fits(sampler, cards)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A graphics card: its name and memory in bytes."""
+
+    name: str
+    total: int
+
+
+def graphics_cards() -> list[Card]:
+    """What nvidia-smi lists; empty where there is no such program or it fails."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 (our own words)
+    rows = [line.rsplit(",", 1) for line in done.stdout.splitlines() if "," in line]
+    return [Card(name.strip(), int(mib) << 20) for name, mib in rows if mib.strip().isdigit()]
+
+
+def processor_flags() -> set[str]:
+    """What the processor can do, as the kernel lists it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    return set(next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []))
+
+
+def _processor(place: Place, cards: list[Card]) -> Check:
+    flags, cores = processor_flags(), len(psutil.Process().cpu_affinity())
+    native = bool(flags & _NATIVE_BF16)
+    widest = next((name for name in ("avx512f", "avx2", "asimd") if name in flags), "no wide vectors")
+    found = (
+        f"{cores} cores, {widest}, {'bfloat16' if native else 'float32'} (bfloat16 is {'' if native else 'not '}native)"
+    )
+    asked = [s for s in place.live if isinstance(s.engine, VllmEngine) and s.engine.dtype in ("bfloat16", "float16")]
+    if cards:
+        return Check("processor", OK, found)
+    if place.live and platform.machine() == "x86_64" and not flags & {"avx2", "avx512f"}:
+        return Check("processor", FAIL, found, "vLLM's CPU build needs AVX2: sample on another machine, or replay")
+    if asked and not native:
+        remedy = f"leave samplers.{asked[0].name}.engine.dtype out: float32 is four times as fast here"
+        return Check("processor", WARN, f"{found}; the recipe asks for {_dtype(asked[0])}", remedy)
+    return Check("processor", OK, found)
+
+
+def _dtype(sampler: Sampler) -> str | None:
+    return sampler.engine.dtype if isinstance(sampler.engine, VllmEngine) else None
+
+
+def _fits(sampler: Sampler, cards: list[Card]) -> Check:
+    """Whether weights and at least a few full-length requests fit."""
+    name = f"memory for {sampler.name}"
+    folder = present(sampler.model)
+    if folder is None:
+        return Check(name, SKIP, f"{sampler.model} is not on this machine yet, so its size is not known")
+    engine: Any = sampler.engine
+    native = bool(cards) or bool(processor_flags() & _NATIVE_BF16)
+    need = needs(
+        folder,
+        engine.dtype or ("bfloat16" if native else "float32"),
+        engine.max_model_len,
+        1 << 20 if cards else _CPU_LENGTH,
+    )
+    if cards:
+        share = int(engine.args.get("tensor_parallel_size", 1))
+        room = _USABLE * sum(card.total for card in cards[:share])
+        where = f"{share} × {cards[0].name}, {size(cards[0].total)} each"
+    else:
+        room, where = 0.5 * psutil.virtual_memory().available, f"{size(psutil.virtual_memory().available)} free memory"
+    return _verdict(name, need, room, where)
+
+
+def _verdict(name: str, need: Need, room: float, where: str) -> Check:
+    spare = room - _OVERHEAD * need.weights
+    at_once = int(spare / max(need.cache, 1))
+    found = (
+        f"weights {size(need.weights)} as {need.dtype}, {size(need.cache)} cache a request of {need.length:,} tokens"
+    )
+    if spare < need.cache:
+        remedy = "a smaller model, a lower engine.max_model_len, or engine.args.tensor_parallel_size over more cards"
+        return Check(name, FAIL, f"{found}: does not fit {where}", remedy)
+    found += f": {at_once:,} at once in {where}"
+    if at_once < _FEW:
+        return Check(name, WARN, found, "lower engine.max_model_len, or use more memory, so that more fit at once")
+    return Check(name, OK, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes: of the weights, and of the cache of one request of full `length`."""
+
+    weights: int
+    cache: int
+    length: int
+    dtype: str
+
+
+def needs(folder: Path, dtype: str, max_model_len: int | None, longest: int) -> Need:
+    """What a model needs in memory; `longest` bounds a length that only its configuration states.
+
+    A token's cache is keys and values, in every layer, of every key-value head: 2 · layers · heads · width · bytes.
+    """
+    config = orjson.loads((folder / "config.json").read_bytes())
+    config = config.get("text_config") or config
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    if dtype == "auto":
+        dtype = stored
+    width, kept = _BYTES.get(dtype, 2), _BYTES.get(stored, 2)
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    heads = config.get("num_attention_heads") or 1
+    key_value = config.get("num_key_value_heads") or heads
+    head = config.get("head_dim") or (config.get("hidden_size") or 0) // heads
+    length = max_model_len or min(config.get("max_position_embeddings") or 4096, longest)
+    weights = sum(file.stat().st_size for file in files) * width // kept
+    token = 2 * (config.get("num_hidden_layers") or 0) * key_value * head * width
+    return Need(weights, token * length, length, dtype)
