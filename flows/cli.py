@@ -145,7 +145,8 @@ def claims(
 
 @app.command(
     epilog="Examples:\n\n`proofmill dedup judged.jsonl --out dedup.jsonl`\n\n"
-    "`proofmill dedup problems.parquet --text question --threshold 0.7 --out marked.parquet`"
+    "`proofmill dedup problems.parquet --text question --threshold 0.7 --out marked.parquet`\n\n"
+    "`proofmill dedup part-7.jsonl --index redis://10.0.0.1:6379/0 --index-name run3 --out marked-7.jsonl`"
 )
 def dedup(
     traces: Traces,
@@ -161,6 +162,11 @@ def dedup(
     permutations: Annotated[int, typer.Option(help="Values in a MinHash signature.")] = 128,
     shingle: Annotated[str, typer.Option(help="words, chars or tokens.")] = "words",
     shingle_size: Annotated[int, typer.Option(help="Units in a shingle.")] = 5,
+    index: Annotated[
+        str | None,
+        typer.Option(help="Redis that several machines share: redis://HOST:PORT/0. What one keeps, no other does."),
+    ] = None,
+    index_name: Annotated[str, typer.Option(help="Name of the index in there; others are never seen.")] = "proofmill",
     split: Split = "train",
     limit: Limit = None,
     workers: Workers = None,
@@ -168,6 +174,7 @@ def dedup(
 ) -> None:
     """Near-duplicates marked: `duplicate_of` names the row that is kept. Verified, then shorter rows are kept first."""
     from proofmill.filters.duplicates.minhash import DedupOptions
+    from proofmill.filters.duplicates.shared_index import SharedIndex
     from proofmill.flows.commands.dedup import run
     from proofmill.flows.commands.filter_command import parse_map
     from proofmill.flows.rows.reading import Source
@@ -179,7 +186,8 @@ def dedup(
         cast(Literal["words", "chars", "tokens"], shingle),  # checked there
         shingle_size,
     )
-    run(Source(traces, parse_map(maps or []), None, split, limit), out_file, options, text, workers, out)
+    shared = SharedIndex(options, index, index_name) if index else None
+    run(Source(traces, parse_map(maps or []), None, split, limit), out_file, options, text, workers, out, shared)
 
 
 @app.command(

@@ -5,23 +5,36 @@ ours, which are datasketch's, so any program with datasketch can use the same in
 shingle sets stand beside it, so that every candidate is confirmed. Ids are stored as plain bytes:
 datasketch's default would unpickle what it reads from the server.
 
-Rows are first added, then looked up: of two near-duplicates added at the same time at least one
-then sees the other. Memory of the server: about 200 bytes a band and 4 bytes a shingle for a row.
+Rows are first added, then given their turn, then looked up: of two near-duplicates the one whose turn is
+later sees the other, however the machines interleave. Memory of the server: about 200 bytes a band and
+4 bytes a shingle for a row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
-from proofmill.data.errors import InputError, UsageError
+from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.arrow_arrays import to_numpy
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.duplicates.signature_rows import Relation
 from proofmill.filters.windows import U32
+
+# A row's place in the order of arrival, given once: KEYS turn numbers and counter, ARGV the row's id.
+_TURN = """
+local turn = redis.call('HGET', KEYS[1], ARGV[1])
+if not turn then
+  turn = redis.call('INCR', KEYS[2])
+  redis.call('HSET', KEYS[1], ARGV[1], turn)
+end
+return tonumber(turn)
+"""
 
 
 class SharedIndex:
@@ -35,16 +48,33 @@ class SharedIndex:
     Raises:
         UsageError: redis isn't installed, or the URL is no Redis URL.
         InputError: the index was begun with other options.
-        redis.exceptions.RedisError: the server can't be reached.
+        StoreError: the server can't be reached, here and in every method.
     """
 
     def __init__(self, options: DedupOptions, url: str, name: str = "proofmill") -> None:
-        self._options = options
+        self._options, self._url = options, url.rpartition("@")[2]  # without its password
         self._prefix = name.encode() + b":"
         server = _server(url)
         self._redis = _redis_client(server)
-        self._lsh = _lsh(options, self._prefix, server)
-        self._claim_options()
+        self._turns = self._redis.register_script(_TURN)
+        with self._reached():
+            self._lsh = _lsh(options, self._prefix, server)
+            self._claim_options()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """A server that fails, as an error with a remedy."""
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except RedisError as error:
+            raise StoreError(
+                f"The shared index can't be used: {error}",
+                where=self._url,
+                remedy="check that the Redis server runs and has memory; then run the same command again: what the "
+                "index holds stays",
+            ) from error
 
     def add(self, ids: list[str], signed: pa.Table) -> None:
         """Adds rows; a row whose id is there already is left as it is.
@@ -54,11 +84,50 @@ class SharedIndex:
             signed: their signatures, as `minhash.signatures` gives them.
         """
         rows = zip(ids, self._matrix(signed), _sets(signed), strict=True)
-        with self._lsh.insertion_session() as session:
+        with self._reached(), self._lsh.insertion_session() as session:
             for row_id, signature, shingles in rows:
                 # The set goes first: whoever finds the row in a bucket can confirm it.
                 if self._redis.set(self._set_key(row_id), shingles.astype("<u4").tobytes(), nx=True):
                     session.insert(row_id.encode(), self._minhash(signature), check_duplication=False)
+
+    def claim(self, ids: list[str], signed: pa.Table) -> list[str | None]:
+        """Adds rows and says which repeat one that came before; those are taken out again.
+
+        So what the index holds is what all machines together keep, first come, first kept. The answer for a row
+        whose id is in the index already is that of the first time.
+
+        Args:
+            ids: the rows' ids, unique over all machines.
+            signed: their signatures, as `minhash.signatures` gives them; no two near-duplicates of each other.
+
+        Returns:
+            For each row the id of the most similar earlier one, or None where there is none.
+        """
+        self.add(ids, signed)
+        with self._reached():
+            turns = [self._turn(row_id) for row_id in ids]
+        near = self.near(ids, signed)
+        with self._reached():
+            earlier = [self._earlier(turn, others) for turn, others in zip(turns, near, strict=True)]
+            for row_id, original in zip(ids, earlier, strict=True):
+                if original is not None:
+                    self._remove(row_id)
+        return earlier
+
+    def _earlier(self, turn: int, near: list[tuple[str, float]]) -> str | None:
+        """The most similar row that had its turn before."""
+        known = self._redis.hmget(self._prefix + b"turns", [other for other, _ in near]) if near else []
+        found = (other for (other, _), at in zip(near, known, strict=True) if at is not None and int(at) < turn)
+        return next(found, None)
+
+    def _turn(self, row_id: str) -> int:
+        return int(self._turns(keys=[self._prefix + b"turns", self._prefix + b"turn"], args=[row_id.encode()]))
+
+    def _remove(self, row_id: str) -> None:
+        """Takes a row out; its turn is forgotten, so that it never comes before a row that is kept."""
+        self._lsh.remove(row_id.encode())
+        self._redis.hdel(self._prefix + b"turns", row_id.encode())
+        self._redis.delete(self._set_key(row_id))
 
     def near(self, ids: list[str], signed: pa.Table) -> list[list[tuple[str, float]]]:
         """For each row the other rows of the index that are near-duplicates of it.
@@ -67,7 +136,8 @@ class SharedIndex:
             (id, Jaccard similarity) of each, most similar first, then by id.
         """
         rows = zip(ids, self._matrix(signed), _sets(signed), strict=True)
-        return [self._confirmed(row_id, signature, shingles) for row_id, signature, shingles in rows]
+        with self._reached():
+            return [self._confirmed(row_id, signature, shingles) for row_id, signature, shingles in rows]
 
     def _confirmed(self, row_id: str, signature: U32, shingles: U32) -> list[tuple[str, float]]:
         candidates = [key.decode() for key in self._lsh.query(self._minhash(signature))]

@@ -18,13 +18,14 @@ import orjson
 import pyarrow as pa
 from rich.console import Console
 
-from proofmill.data.errors import InputError
+from proofmill.data.errors import InputError, UsageError
 from proofmill.data.inputs import HUB, Row
 from proofmill.data.inputs import walked_lists as walked
 from proofmill.data.outputs import RowWriter, encode, open_rows
 from proofmill.filters.arrow_arrays import strings_to_arrow
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.duplicates.near_duplicates import mark
+from proofmill.filters.duplicates.shared_index import SharedIndex
 from proofmill.filters.windows import U64
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.commands.filter_command import Command, tally_table
@@ -41,9 +42,21 @@ _CHUNK_SECONDS = 60.0  # CPU time of a chunk
 
 
 def run(
-    source: Source, out: Path, options: DedupOptions, text: str | None, workers: int | None, console: Console
+    source: Source,
+    out: Path,
+    options: DedupOptions,
+    text: str | None,
+    workers: int | None,
+    console: Console,
+    index: SharedIndex | None = None,
 ) -> None:
-    """Signs, joins and writes; then says how many rows repeat another one."""
+    """Signs, joins and writes; then says how many rows repeat another one.
+
+    With `index`, the rows kept are also compared with those of other machines, which read and write the same index.
+
+    Raises:
+        UsageError: there is an index, and not every row has an id of its own.
+    """
     command = Command("dedup", source, out, console)
     known = columns(source)
     started = time.monotonic()
@@ -53,6 +66,9 @@ def run(
         dedup = _Dedup(command, options, _text_field(command, text), Path(folder))
         with WorkerPool("proofmill.flows.rows.signing:work", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool:
             marks = dedup.marks(pool)
+        if index is not None:
+            command.progress.note("comparing with other machines")
+            marks = dedup.claimed(marks, index)
         command.progress.note("writing")
         with open_rows(out, ADDED, known) as writer:
             repeats = dedup.write(marks, writer)
@@ -112,6 +128,24 @@ class _Dedup:
             self.numbered = True
             table = mark(self._numbers(iter(self._signed)), self._options, scratch=self._folder)
         return table.column("duplicate_of")
+
+    def claimed(self, marks: pa.ChunkedArray, index: SharedIndex) -> pa.ChunkedArray:
+        """The marks, with those of rows that repeat one which another machine has kept."""
+        if self.numbered:
+            raise UsageError(
+                "Rows that several machines share need an `id` of their own, each its own.",
+                where=self._command.source.name,
+                remedy="add one, unique over all files, or name it with --map id=FIELD",
+            )
+        found: list[str | None] = []
+        for path in (path for signed in self._signed for path in signed.paths):
+            with pa.memory_map(str(path)) as file:
+                table = pa.ipc.open_file(file).read_all()
+                mine = marks.slice(len(found), table.num_rows)
+                kept = table.filter(mine.is_null())
+                theirs = iter(index.claim(kept.column("id").to_pylist(), kept))
+                found += [next(theirs) if mark is None else mark for mark in mine.to_pylist()]
+        return pa.chunked_array([found], pa.string())
 
     def _own_ids(self, pool: WorkerPool) -> Iterator[Path]:
         """Signature files as they come, for as long as all rows have ids; these must differ."""

@@ -1,15 +1,17 @@
 """The index shared between machines, with a real Redis server."""
 
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from datasketch import MinHash, MinHashLSH
 
-from proofmill.data.errors import InputError, UsageError
+from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
 from proofmill.filters.duplicates.shared_index import SharedIndex
 from proofmill.filters.duplicates.signature_rows import Relation
@@ -67,6 +69,55 @@ def test_rows_of_another_process_are_found_and_confirmed(server):
     index.add(["mine-0", "mine-1"], signed)
     near = index.near(["mine-0", "mine-1"], signed)
     assert near == [[("theirs-0", pytest.approx(93 / 99))], [("theirs-1", 1.0)]]
+
+
+def test_the_first_to_come_is_kept_and_what_repeats_it_is_not_in_the_way_of_others(server):
+    index = SharedIndex(OPTIONS, server, "claims")
+    further = " ".join(WORDS[6:106])  # a near-duplicate of NEAR, less so of FIRST
+    assert index.claim(["a"], signatures([FIRST], OPTIONS)) == [None]
+    assert index.claim(["b"], signatures([NEAR], OPTIONS)) == ["a"]
+    assert index.near(["c"], signatures([further], OPTIONS)) == [[("a", pytest.approx(90 / 102))]]
+    assert index.claim(["a"], signatures([FIRST], OPTIONS)) == [None]
+    assert index.claim(["b"], signatures([NEAR], OPTIONS)) == ["a"]
+
+
+def test_two_commands_at_once_keep_one_row_of_each_cluster(server, tmp_path):
+    """Both machines bring a copy of each of 40 texts; every text is kept by exactly one of them."""
+    texts = [" ".join(f"t{number}w{word}" for word in range(40)) for number in range(40)]
+    program = Path(sys.executable).with_name("proofmill")
+    commands = []
+    for machine in ("left", "right"):
+        file = tmp_path / f"{machine}.jsonl"
+        rows = [{"id": f"{machine}-{number}", "text": text} for number, text in enumerate(texts)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        out = ["--out", tmp_path / f"{machine}.out.jsonl", "--index", server, "--index-name", "commands"]
+        commands.append(subprocess.Popen([program, "dedup", file, *out, "--workers", "1"], stdout=subprocess.DEVNULL))
+    assert [command.wait(60) for command in commands] == [0, 0]
+    marks = {}
+    for machine in ("left", "right"):
+        lines = (tmp_path / f"{machine}.out.jsonl").read_text().splitlines()
+        marks[machine] = [json.loads(line)["duplicate_of"] for line in lines]
+    for number, (left, right) in enumerate(zip(marks["left"], marks["right"], strict=True)):
+        assert {left, right} in ({None, f"left-{number}"}, {None, f"right-{number}"})
+
+
+def test_the_command_wants_rows_with_ids(server, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a b c d e f"}\n')
+    program = Path(sys.executable).with_name("proofmill")
+    out = ["--out", tmp_path / "out.jsonl", "--index", server]
+    done = subprocess.run([program, "dedup", tmp_path / "rows.jsonl", *out], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "need an `id` of their own" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_server_that_is_not_there_is_an_error_with_a_remedy():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(StoreError, match="can't be used") as caught:
+        SharedIndex(OPTIONS, f"redis://:secret@127.0.0.1:{port}/0")
+    assert "secret" not in str(caught.value)
 
 
 def test_datasketch_itself_reads_the_index(server):
