@@ -7,6 +7,7 @@ changed threshold finds all earlier stages done, and a finished run finds all of
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -37,7 +38,7 @@ class Shard:
         file: path relative to the run's folder.
         rows: number of rows.
         size: bytes of the file.
-        facts: small numbers to show and to balance: ledger, tokens, seconds.
+        facts: small numbers to show and to balance: ledger, tokens, `took` (seconds that making it took).
     """
 
     stage: str
@@ -130,7 +131,9 @@ class Run:
         """The committed output under `key`: found, or made now, written atomically and then named."""
         if found := self.find(stage, key):
             return found
+        started = time.monotonic()
         table, facts = make()
+        facts = facts | {"took": round(time.monotonic() - started, 3)}
         path = self.folder / stage.name / f"{key}.parquet"
         write_table(path, table)
         return self.commit(stage, name, key, path, table.num_rows, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ class Drawing:
             yield from self._draw()
 
     def _draw(self) -> Iterator[tuple[Shard, Shard]]:
+        self._last = time.monotonic()
         plans = self.session.plans
         for plan in plans[:-1]:
             for _ in self._with(plan):
@@ -121,7 +123,13 @@ class Drawing:
         path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
         write_table(path, table)
         facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        facts["took"] = self._since_last()
         return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
+
+    def _since_last(self) -> float:
+        """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""
+        before, self._last = self._last, time.monotonic()
+        return round(self._last - before, 3)
 
 
 def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from proofmill.data.run import Shard, library_version
+from proofmill.data.files import digest
+from proofmill.data.run import Shard, library_version, source_digest
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.versions import VersionWriter
 from proofmill.filters.claim_ledger import add_buckets
 from proofmill.filters.reliability import prompts_digest
 from proofmill.filters.selection import add_ledgers
+from proofmill.flows import origin
 from proofmill.flows.drawing import rounds_of
-from proofmill.flows.keys import PUBLISH
+from proofmill.flows.keys import PUBLISH, STAGES, called
 from proofmill.flows.session import Session
 from proofmill.generators.rendering import StudentView
 from proofmill.generators.sampling import SamplePlan
@@ -52,7 +54,9 @@ def manifest_of(
         "recipe": recipe,
         "recipe_digest": session.recipe.digest(),
         "limit": session.limit,
-        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key()},
+        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key(), "stages": _code()},
+        "inputs": _inputs(session),
+        "seconds": seconds_of(judged, marks, chosen),
         "models": [_model(plan) for plan in session.plans],
         "engines": session.engine_facts(),
         "libraries": session.fingerprint()["libraries"],
@@ -90,6 +94,34 @@ def manifest_of(
         "clr": _verifier(session, judged),
         "right_answer_refuted_step": sum(shard.claims.facts["accepted_refuted"] for shard in judged),
     }
+
+
+def _code() -> dict[str, str]:
+    """Digest of each stage's source: it differs where another program wrote the stage's columns."""
+    return {stage.name: digest([source_digest(name) for name in stage.code]) for stage in STAGES}
+
+
+def _inputs(session: Session) -> dict[str, Any]:
+    """What came from outside: files by name and digest, hub folders, custom verifiers by their source."""
+    named = [called(str(path)) for path in origin.files(session.recipe, session.home)]
+    return {
+        "files": list(zip(named, session.inputs["files"], strict=True)),
+        "hubs": session.inputs["hubs"],
+        "verifiers": session.verifier()[0],
+        "resampled": session.generation,
+    }
+
+
+def seconds_of(judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]) -> dict[str, float]:
+    """Seconds that each stage's shards took when they were made, in this run or in an earlier one.
+
+    Stages overlap, so the sum is more than the time that went by.
+    """
+    shards = [shard for item in judged for shard in vars(item).values() if isinstance(shard, Shard)]
+    found: dict[str, float] = {}
+    for shard in (*shards, marks, *chosen):
+        found[shard.stage] = found.get(shard.stage, 0.0) + shard.facts.get("took", 0.0)
+    return {name: round(took, 1) for name, took in found.items()}
 
 
 def _model(plan: SamplePlan) -> dict[str, Any]:

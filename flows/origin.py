@@ -15,17 +15,23 @@ from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, Replay
 def identity(recipe: Recipe, home: Path) -> dict[str, Any]:
     """The recipe's sources and replays, files by their digest and never by their place."""
     sources = recipe.problems.sources
-    replays = [(s, s.engine) for s in recipe.samplers if isinstance(s.engine, ReplayEngine)]
-    files = [source.path for source in sources if isinstance(source, FileSource)]
-    for _, engine in replays:
-        files += [name for item in engine.files for name in expand(home, item)]
+    replays = [sampler for sampler in recipe.samplers if isinstance(sampler.engine, ReplayEngine)]
     return {
         "sources": [portable(source.model_dump(mode="json")) for source in sources],
-        "replays": [portable(sampler.model_dump(mode="json")) for sampler, _ in replays],
-        "files": [sha256(Path(name)) for name in files if Path(name).is_file()],
+        "replays": [portable(sampler.model_dump(mode="json")) for sampler in replays],
+        "files": [sha256(path) for path in files(recipe, home)],
         "hubs": [_folder_digest(source.name) for source in sources if isinstance(source, HuggingFaceSource)],
         "seed": recipe.seed,
     }
+
+
+def files(recipe: Recipe, home: Path) -> list[Path]:
+    """The files among the recipe's sources and replays, in the recipe's order."""
+    named = [source.path for source in recipe.problems.sources if isinstance(source, FileSource)]
+    for sampler in recipe.samplers:
+        if isinstance(sampler.engine, ReplayEngine):
+            named += [name for item in sampler.engine.files for name in expand(home, item)]
+    return [Path(name) for name in named if Path(name).is_file()]
 
 
 def expand(home: Path, item: str) -> list[str]:
