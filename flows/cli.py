@@ -267,6 +267,25 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command(
+    epilog="Examples:\n\n`proofmill diff quickstart@v1 quickstart@v2`\n\n"
+    "`proofmill diff quickstart@v1 other@v3 --rows 5`\n\n`proofmill diff quickstart@v1 quickstart@v2 --json`"
+)
+def diff(
+    before: Annotated[str, typer.Argument(help="NAME@vA, or NAME: its newest version.")],
+    after: Annotated[str, typer.Argument(help="NAME@vB, of the same data set or of another.")],
+    rows: Annotated[int, typer.Option(min=0, help="Example rows of each difference.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Rows added, removed, or with another verdict or stage, each with its cause."""
+    from proofmill.flows.commands.diff import run
+    from proofmill.flows.session import home_folder
+
+    run(home_folder(home), before, after, rows, as_json, out)
+
+
 def main() -> None:
     """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv

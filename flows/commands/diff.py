@@ -1,0 +1,137 @@
+"""`proofmill diff`: what one version has otherwise than another, and why, from their folders alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proofmill.data.differences import ADDED, CHANGED, REMOVED, Group, changed_configs, compare_problems, compare_traces
+from proofmill.data.versions import Version, check_files, find
+from proofmill.flows.causes import Facts, causes, causes_of_files, facts_of
+
+REMEASURED = "measured otherwise"
+_STATES = ("verdict", "stage", "drop_reason")
+
+
+def run(home: Path, before: str, after: str, rows: int, as_json: bool, out: Console) -> None:
+    """Compares two versions, of one data set or of two, and tells every difference with its cause.
+
+    Raises:
+        StoreError: a file of either is not what was published; a difference would have a false cause.
+    """
+    found = difference(find(home, before), find(home, after), rows)
+    if as_json:
+        out.print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), markup=False, soft_wrap=True)
+    else:
+        _show(found, out)
+
+
+def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]:
+    """The differences as JSON-like data: `equal`, `rows`, `problems`, `configs`, and the `facts` that differ."""
+    check_files(before)
+    check_files(after)
+    facts, configs = facts_of(before, after), changed_configs(before, after)
+    found: dict[str, Any] = {
+        "before": before.label,
+        "after": after.label,
+        "equal": not configs,
+        "rows": [],
+        "problems": {},
+        "configs": configs,
+        "facts": facts.lines(),
+    }
+    if not configs:
+        return found
+    groups = compare_traces(before, after, rows)
+    others = any(group.kind != CHANGED or "verdicts" in group.judged for group in groups)
+    found["rows"] = _merged([_told(group, facts, others) for group in groups])
+    found["problems"] = compare_problems(before, after)
+    if not found["rows"] and not any(found["problems"].values()):
+        found["causes"] = causes_of_files(facts)
+    return found
+
+
+def _told(group: Group, facts: Facts, others: bool) -> dict[str, Any]:
+    return {
+        "kind": group.kind if group.kind != CHANGED or group.fate_changed else REMEASURED,
+        "before": _state(group.before),
+        "after": _state(group.after),
+        "columns_of": list(group.judged),
+        "count": group.count,
+        "causes": causes(group, facts, others=others),
+        "examples": group.rows,
+    }
+
+
+def _state(fate: Mapping[str, Any]) -> str | None:
+    """A row's fate in words."""
+    if not fate:
+        return None
+    if fate["drop_reason"] is None:
+        return f"{fate['verdict']}, stage {fate['stage']}"
+    return fate["verdict"] if fate["drop_reason"] == fate["verdict"] else f"{fate['verdict']}, {fate['drop_reason']}"
+
+
+def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Differences that read the same become one."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        columns = row["columns_of"] if row["kind"] == REMEASURED else []
+        key = repr((row["kind"], row["before"], row["after"], columns, row["causes"]))
+        known = found.setdefault(key, row | {"columns_of": [], "count": 0, "examples": []})
+        known["columns_of"] = sorted({*known["columns_of"], *row["columns_of"]})
+        known["count"] += row["count"]
+        known["examples"] = (known["examples"] + row["examples"])[: max(len(row["examples"]), len(known["examples"]))]
+    return list(found.values())
+
+
+def _show(found: Mapping[str, Any], out: Console) -> None:
+    if found["equal"]:
+        out.print(f"No difference: {found['before']} and {found['after']} hold the same rows.")
+        if found["facts"]:
+            out.print("These differ in how they were made, and changed no row:")
+            _list(found["facts"], out)
+        return
+    counts: Counter[str] = Counter()
+    for row in found["rows"]:
+        counts[row["kind"]] += row["count"]
+    told = [f"{counts[kind]:,} {kind}" for kind in (ADDED, REMOVED, CHANGED, REMEASURED) if counts[kind]]
+    out.print(f"[bold]{found['before']} → {found['after']}[/]: traces {', '.join(told) or 'the same'}", soft_wrap=True)
+    if found["rows"]:
+        out.print(_table(found["rows"]))
+        _examples(found["rows"], out)
+    if any(found["problems"].values()):
+        out.print("problems: " + ", ".join(f"{count:,} {kind}" for kind, count in found["problems"].items() if count))
+    out.print(f"files differ in: {', '.join(found['configs'])}")
+    if "causes" in found:
+        out.print("No trace and no problem differs; the files do because of:")
+        _list(found["causes"], out)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("traces", "rows", "before", "after", "cause", show_lines=True)
+    table.columns[1].justify = "right"
+    for row in rows:
+        kind = f"{REMEASURED}: {', '.join(row['columns_of'])}" if row["kind"] == REMEASURED else row["kind"]
+        cells = (kind, f"{row['count']:,}", row["before"] or "-", row["after"] or "-", "\n".join(row["causes"]))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _examples(rows: list[dict[str, Any]], out: Console) -> None:
+    for row in rows:
+        for example in row["examples"]:
+            state = " → ".join(filter(None, (row["before"], row["after"])))
+            out.print(Text(f"  {row['kind']}  {example['id']}  of problem {example['problem_id']}  {state}"))
+
+
+def _list(lines: list[str], out: Console) -> None:
+    for line in lines:
+        out.print(Text(f"  {line}"), soft_wrap=True)
