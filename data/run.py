@@ -156,6 +156,11 @@ class Run:
         self._name(shard)
         return shard
 
+    def earlier(self, stage: Stage) -> list[Shard]:
+        """All that any recipe of this run has committed in a stage, under whatever key; files may be gone."""
+        with self._guard:
+            return [shard for (name, _), shard in self._done.items() if name == stage.name]
+
     def path(self, shard: Shard) -> Path:
         """Where a shard's file is."""
         return self.folder / shard.file

@@ -262,3 +262,12 @@ VOTES = pa.schema(
         "clr_rows": pa.list_(_i32),
     }
 )
+
+NLL = pa.schema(
+    [
+        TRACES.field("id"),
+        TRACES.field("domain"),
+        pa.field("tokens", _i32),  # of the response, by the student's tokenizer
+        TRACES.field("nll"),  # null where the student can't hold the text
+    ]
+)

@@ -29,6 +29,9 @@ AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
 QUALITY = Stage("quality", _filters("degeneration", "reasoning"))
 BENCHMARKS = Stage("benchmarks", _filters("contamination", "windows"))
 CONTAMINATION = Stage("contamination", BENCHMARKS.code)
+# What a student says is recorded like a sample: only what it is asked belongs to the key.
+LEARNING = Stage("learning", ("proofmill.generators.scoring", "proofmill.generators.prompts"))
+POTENTIAL = Stage("potential", _filters("potential"))
 SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arrow_arrays"))
 DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
@@ -58,6 +61,8 @@ STAGES = (
     QUALITY,
     BENCHMARKS,
     CONTAMINATION,
+    LEARNING,
+    POTENTIAL,
     SIGNATURES,
     DUPLICATES,
     CLR,

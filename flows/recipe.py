@@ -220,10 +220,31 @@ class Claims(Section):
     min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
 
 
+class Learning(Section):
+    """Length-normalised NLL of every proven trace under a student, compared inside domain and length.
+
+    The measure and its use are the VibeThinker-3B report's (arXiv 2606.16140), which gives no numbers: these are
+    our own.
+    """
+
+    model: str | None = Field(
+        None, description="the student; None: publish.student, else the first vllm sampler's model, else `bundled`"
+    )
+    engine: VllmEngine = Field(VllmEngine(), description="of a student that is no sampler of this run")
+    min_tokens: int = Field(32, ge=0, description="shorter traces are left out: `too_short`")
+    buckets: int = Field(4, ge=1, description="of equally many traces by length, in each domain")
+    outlier_quantile: Share = Field(0.99, description="of a bucket's NLL; above it: `nll_outlier`")
+    prefer: tuple[Share, Share] = Field(
+        (0.4, 0.99), description="quantiles of a bucket's NLL that are taken first where a cap must choose"
+    )
+    only_preferred: bool = Field(False, description="whether the others are left out: `low_potential`")
+
+
 class Quality(Section):
     """What counts as degenerate; measured once, decided in the selection."""
 
     max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
+    learning: Learning | None = Field(None, description="learning potential under a student; null: not measured")
 
 
 def _benchmark(value: Any) -> Any:

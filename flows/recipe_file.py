@@ -133,7 +133,10 @@ def _unwrap(model: Any, tag: Any) -> Any:
     if origin is tuple:
         return _unwrap(get_args(model)[0], tag)
     if origin is Union or type(model).__name__ == "UnionType":
-        for option in get_args(model):
+        options = [option for option in get_args(model) if option is not type(None)]
+        if len(options) == 1:
+            return _unwrap(options[0], tag)
+        for option in options:
             names = option.model_fields if _is_section(option) else {}
             if any(tag in get_args(field.annotation) for field in names.values()):
                 return option

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
 from proofmill.filters.curriculum import options_of
 from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.potential import PotentialOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows import origin, previous
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import Recipe, ReplayEngine, Sampler, Sampling, VllmEngine
+from proofmill.flows.recipe import Learning, Recipe, ReplayEngine, Sampler, Sampling, VllmEngine
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
@@ -213,7 +214,20 @@ class Session:
     @property
     def asked_later(self) -> set[str]:
         """Names of the plans whose engine is asked again after the judges."""
-        return {self.claim_judge.name} if self.claim_judge else set()
+        judges = [self.claim_judge] if self.claim_judge else []
+        return {plan.name for plan in judges + ([self.scorer] if self.recipe.quality.learning else [])}
+
+    @cached_property
+    def scorer(self) -> SamplePlan:
+        """Whom `quality.learning` asks: a sampler of this run where it has the same model, so its engine serves."""
+        section = self.recipe.quality.learning or Learning()
+        live = [sampler.model for sampler in self.recipe.samplers if isinstance(sampler.engine, VllmEngine)]
+        name = section.model or self.recipe.publish.student or next(iter(live), models.BUNDLED)
+        model = models.resolve(name, notice=self.progress.note)
+        if same := [plan for plan in self.plans if plan.model.path == model.path]:
+            return same[-1]  # the last one's engine may still be there
+        asked = Sampler(name="student", model=name, engine=section.engine)
+        return replace(self._plan(asked), name="quality:learning")  # no sampler can be called so
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
         """Waits for a plan's engine and remembers what it says of itself."""
@@ -293,6 +307,12 @@ class Session:
     def previous(self) -> list[Version]:
         """The published versions whose rows this run doesn't repeat."""
         return previous.indexed(self.home, self.recipe.dedup.against, self.dedup)
+
+    @property
+    def potential(self) -> PotentialOptions | None:
+        """Options of the learning potential; None where it is not measured."""
+        section = self.recipe.quality.learning
+        return PotentialOptions(**section.model_dump(exclude={"model", "engine"})) if section else None
 
     @property
     def select(self) -> SelectOptions:

@@ -1,0 +1,136 @@
+"""Caps over the whole run: the mix of domains and the total of tokens.
+
+Both cut one order. In a domain the best trace of every problem comes first, then every problem's second, and so
+on; inside such a round the ids decide, which are digests, so that no source and no shard is preferred. A cap is
+the place of the last row that it lets through. So the gather reads small columns alone and says a line a domain,
+and a map applies it to each shard; the order of shards and rows decides nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+CAPPED_MIX, CAPPED_TOKENS = "capped_mix", "capped_tokens"
+
+CANDIDATES = pa.schema(
+    {
+        "id": pa.string(),
+        "domain": pa.string(),
+        "place": pa.int32(),  # of the trace among the kept ones of its problem, from 0
+        "tokens": pa.int32(),
+    }
+)
+CAPS = pa.schema(
+    {
+        "domain": pa.string(),
+        "reason": pa.string(),
+        "place": pa.int32(),  # of the last row let through; -1 where it is none
+        "id": pa.string(),
+    }
+)
+_ORDER = ("place", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class CapOptions:
+    """Limits that no shard can decide alone.
+
+    Attributes:
+        mix: share of the kept traces by domain, together at most 1; domains that are not named share the rest
+            as they come. Empty: no limit.
+        max_total_tokens: completion tokens of all kept traces; None: no limit.
+    """
+
+    mix: tuple[tuple[str, float], ...] = ()
+    max_total_tokens: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return bool(self.mix) or self.max_total_tokens is not None
+
+
+def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
+    """Where each domain is cut.
+
+    The largest number of traces is kept that gives the domains their shares. A domain of the mix without a
+    single candidate is left out of account: the others keep their proportions. The tokens are counted down to the
+    limit evenly over all domains, so the mix stays what it was.
+
+    Args:
+        candidates: schema CANDIDATES, the kept traces of all shards in any order.
+        options: the limits.
+
+    Returns:
+        Schema CAPS: a row a domain and limit.
+    """
+    ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
+    counts = dict(ranked.group_by("domain").len().iter_rows())
+    wanted = quotas(counts, dict(options.mix)) if options.mix else counts
+    found = [_cuts(ranked, wanted, CAPPED_MIX)] if options.mix else []
+    if options.max_total_tokens is not None:
+        found.append(_cuts(ranked, _within(ranked, wanted, options.max_total_tokens), CAPPED_TOKENS))
+    empty = pl.DataFrame(CAPS.empty_table())
+    return pl.concat([empty, *(part.cast(dict(empty.schema)) for part in found)])
+
+
+def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
+    """Why each row goes, null where it stays; the mix is asked before the tokens.
+
+    Args:
+        candidates: schema CANDIDATES, any part of what `caps` was given.
+        limits: what it returned.
+    """
+    reasons = pl.lit(None, pl.String)
+    frame = candidates
+    for reason in (CAPPED_TOKENS, CAPPED_MIX):  # the last one asked wins
+        mine = limits.filter(pl.col("reason") == reason).select(
+            "domain", pl.col("place").alias(f"{reason}_place"), pl.col("id").alias(f"{reason}_id")
+        )
+        frame = frame.join(mine, on="domain", how="left", maintain_order="left")
+        last, name = pl.col(f"{reason}_place"), pl.col(f"{reason}_id")
+        behind = (pl.col("place") > last) | ((pl.col("place") == last) & (pl.col("id") > name))
+        reasons = pl.when(behind.fill_null(False)).then(pl.lit(reason)).otherwise(reasons)
+    return frame.select(reasons.alias("reason"))["reason"]
+
+
+def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int]:
+    """How many traces of each domain are kept.
+
+    Args:
+        counts: candidates by domain.
+        mix: shares by domain, together at most 1.
+    """
+    named = {domain: share for domain, share in mix.items() if counts.get(domain)}
+    rest = {domain: count for domain, count in counts.items() if domain not in mix}
+    left = max(0.0, 1.0 - sum(mix.values()))
+    if rest and left > 0:
+        named |= {domain: left * count / sum(rest.values()) for domain, count in rest.items()}
+    shares = {domain: share for domain, share in named.items() if share > 0}
+    whole = sum(shares.values())
+    total = min((counts[domain] * whole / share for domain, share in shares.items()), default=0.0)
+    # The domain that limits the total keeps all it has, whatever the rounding says.
+    kept = {domain: min(counts[domain], math.floor(total * share / whole + 1e-9)) for domain, share in shares.items()}
+    return {domain: kept.get(domain, 0) for domain in counts}
+
+
+def _within(ranked: pl.DataFrame, wanted: Mapping[str, int], limit: int) -> dict[str, int]:
+    """How many of each domain's first rows fit into the limit, when all domains are walked at the same pace."""
+    size = pl.col("domain").replace_strict(wanted, default=0, return_dtype=pl.Int64)
+    inside = ranked.with_columns(size.alias("size")).filter(pl.col("rank") < pl.col("size"))
+    walked = inside.sort((pl.col("rank") + 0.5) / pl.col("size"), "domain", "id")
+    fits = walked.filter(pl.col("tokens").cast(pl.Int64).cum_sum() <= limit)
+    return dict.fromkeys(wanted, 0) | dict(fits.group_by("domain").len().iter_rows())
+
+
+def _cuts(ranked: pl.DataFrame, kept: Mapping[str, int], reason: str) -> pl.DataFrame:
+    size = pl.col("domain").replace_strict(dict(kept), default=0, return_dtype=pl.Int64)
+    last = ranked.filter(pl.col("rank") == size - 1).select("domain", pl.lit(reason).alias("reason"), *_ORDER)
+    none = [domain for domain, count in kept.items() if not count]
+    cut_all = {"domain": none, "reason": [reason] * len(none), "place": [-1] * len(none), "id": [""] * len(none)}
+    return pl.concat([last, pl.DataFrame(cut_all, schema=last.schema)])
