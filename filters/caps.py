@@ -76,7 +76,7 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     if options.max_total_tokens is not None:
         found.append(_cuts(ranked, _within(ranked, wanted, options.max_total_tokens), CAPPED_TOKENS))
     empty = pl.DataFrame(CAPS.empty_table())
-    return pl.concat([empty, *(part.cast(dict(empty.schema)) for part in found)])
+    return pl.concat([empty, *(part.cast(empty.schema) for part in found)])
 
 
 def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:

@@ -60,6 +60,7 @@ class Candidate:
         has_reasoning: whether text stands before its final part.
         has_final: whether a final part was found.
         bare: whether it is an answer with next to no reasoning, which is good for a short answer alone.
+        preferred: whether the student can learn much from it.
     """
 
     id: str
@@ -68,11 +69,12 @@ class Candidate:
     has_reasoning: bool = True
     has_final: bool = True
     bare: bool = False
+    preferred: bool = True
 
     @property
-    def rank(self) -> tuple[float, int, str]:
-        """Sorts the better proven first, then the longer."""
-        return -self.score, -self.length, self.id
+    def rank(self) -> tuple[float, bool, int, str]:
+        """Sorts the better proven first, then those that teach more, then the longer."""
+        return -self.score, not self.preferred, -self.length, self.id
 
 
 def place(
@@ -86,9 +88,7 @@ def place(
         max_per_problem: stage-1 traces of the problem, at most.
         error_rate: 1 - pass rate of the problem under the reference sampler; None where it has none.
     """
-    order = sorted(
-        range(len(candidates)), key=lambda i: (-candidates[i].score, -candidates[i].length, candidates[i].id)
-    )
+    order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
     if options.strategy == "broad_to_hard":
         return _broad_to_hard(candidates, order[:max_per_problem], options, error_rate)
     return _long_to_short(candidates, order, options, max_per_problem)

@@ -89,7 +89,7 @@ def buckets(scored: pl.DataFrame, options: PotentialOptions) -> pl.DataFrame:
         .sort("domain", "min_tokens")
         .with_columns(pl.int_range(pl.len()).over("domain").alias("bucket"))
     )
-    return found.cast(dict(pl.DataFrame(BUCKETS.empty_table()).schema))
+    return found.cast(pl.DataFrame(BUCKETS.empty_table()).schema)
 
 
 def judge(scored: pl.DataFrame, found: pl.DataFrame, options: PotentialOptions) -> pl.DataFrame:

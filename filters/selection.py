@@ -2,12 +2,14 @@
 
 Reasons are tried in a fixed order, so every dropped row has exactly one and the ledger balances by
 construction: verdict, claims, quality, contamination, near-duplicates, caps. A changed threshold changes this
-stage alone.
+stage alone. Most reasons are rules on a row (`_rules`); the cap of a problem needs the rows of that problem
+(`curriculum.place`), and those of the whole run need all of them (`caps`): `select` says what each shard has to
+offer, `capped` what is left when all shards have been counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,7 +17,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from proofmill.filters import caps
+from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
 from proofmill.filters.curriculum import CAPPED, Candidate, Curriculum, Place, place
+from proofmill.filters.potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED
 from proofmill.filters.verification import TRUNCATED
 
@@ -26,15 +31,12 @@ SELECTION = pa.schema(
         "drop_reason": pa.string(),  # null = kept
         "short_form": pa.string(),  # form of the stage-2 row made from this trace, null if none
         "in_stage1": pa.bool_(),
+        "domain": pa.string(),
+        "place": pa.int32(),  # among the kept traces of its problem, the best first; null where it is dropped
+        "tokens": pa.int32(),  # of the response; four characters count as one where tokens were never counted
     }
 )
-_SELECTION = {
-    "id": pl.String,
-    "stage": pl.Int8,
-    "drop_reason": pl.String,
-    "short_form": pl.String,
-    "in_stage1": pl.Boolean,
-}
+_SELECTION = pl.DataFrame(SELECTION.empty_table()).schema
 PASS = pa.schema(
     {
         "problem_id": pa.string(),
@@ -49,7 +51,8 @@ PASS = pa.schema(
     }
 )
 
-CONTAMINATED = "contaminated"
+CONTAMINATED, CAPPED_PASS_RATE = "contaminated", "capped_pass_rate"
+_CHARACTERS_A_TOKEN = 4
 
 # In this order, whatever the thresholds; the funnel shows the same order.
 REASONS = (
@@ -62,11 +65,17 @@ REASONS = (
     "unreliable",
     "repetition",
     "degenerate",
+    TOO_SHORT,
+    NLL_OUTLIER,
+    LOW_POTENTIAL,
     CONTAMINATED,
     "near_duplicate",
     "in_previous",
     "too_long",
+    CAPPED_PASS_RATE,
     CAPPED,
+    CAPPED_MIX,
+    CAPPED_TOKENS,
 )
 
 
@@ -80,6 +89,7 @@ class SelectOptions:
         min_reliability: a lower reliability by the model drops a trace; None, and no reliability, drop nothing.
         max_per_problem: stage-1 traces of one problem.
         max_trace_tokens: longer traces are dropped; None: no limit.
+        pass_rate: traces of problems outside of it are dropped; both ends belong to it.
         curriculum: strategy and parameters.
         reference: sampler whose pass rate is the problem's; None: all samplers together.
     """
@@ -89,6 +99,7 @@ class SelectOptions:
     min_reliability: float | None = None
     max_per_problem: int = 4
     max_trace_tokens: int | None = None
+    pass_rate: tuple[float, float] = (0.0, 1.0)
     curriculum: Curriculum = Curriculum()  # noqa: RUF009 (frozen)
     reference: str | None = None
 
@@ -147,41 +158,53 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
 
     Args:
         traces: columns id, problem_id, sampler, first_round, verdict, verdict_detail, final_start, claims_refuted,
-            refuted_final, claim_score, clr_score, repetition, quality_detail, contaminated_by, duplicate_of,
-            in_previous, completion_tokens, length.
+            refuted_final, claim_score, clr_score, repetition, quality_detail, potential_reason, preferred,
+            contaminated_by, duplicate_of, in_previous, domain, completion_tokens, length.
         options: thresholds.
 
     Returns:
         Schema SELECTION, row by row beside `traces`.
     """
-    judged = traces.with_columns(_reason(options).alias("drop_reason"))
     rates = pass_rates(traces)
-    places = _places(judged.filter(pl.col("drop_reason").is_null()), rates, options)
-    stage = {trace: 1 for trace, spot in places if spot.stage == 1}
-    short = {trace: spot.form for trace, spot in places if spot.stage == 2}
-    ids = judged["id"].to_list()
-    placed = stage.keys() | short.keys()
-    unplaced = judged.select(pl.when(_is_bare()).then(pl.lit("degenerate")).otherwise(pl.lit(CAPPED)))
-    reasons = [
-        reason or (None if name in placed else instead)
-        for name, reason, instead in zip(ids, judged["drop_reason"], unplaced.to_series(), strict=True)
-    ]
-    return pl.DataFrame(
-        {
-            "id": ids,
-            "stage": [stage.get(name, 2 if name in short else None) for name in ids],
-            "drop_reason": reasons,
-            "short_form": [short.get(name) for name in ids],
-            "in_stage1": [name in stage for name in ids],
-        },
-        schema={
-            "id": pl.String,
-            "stage": pl.Int8,
-            "drop_reason": pl.String,
-            "short_form": pl.String,
-            "in_stage1": pl.Boolean,
-        },
+    known = problem_rates(rates, options.reference)
+    rate = pl.DataFrame(
+        {"problem_id": list(known), "rate": [share for share, _ in known.values()]},
+        schema={"problem_id": pl.String, "rate": pl.Float64},
     )
+    judged = traces.join(rate, on="problem_id", how="left", maintain_order="left").with_columns(
+        _first(_rules(options)).alias("drop_reason")
+    )
+    spots = _places(judged.filter(pl.col("drop_reason").is_null()), options)
+    tokens = pl.coalesce("completion_tokens", pl.col("length") // _CHARACTERS_A_TOKEN)
+    return (
+        judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), _is_bare().alias("bare"))
+        .join(spots, on="id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(pl.col("drop_reason").is_not_null() | pl.col("place").is_not_null())
+            .then(pl.col("drop_reason"))
+            .when("bare")
+            .then(pl.lit("degenerate"))
+            .otherwise(pl.lit(CAPPED))
+            .alias("drop_reason"),
+            pl.col("in_stage1").fill_null(False),
+        )
+        .select(SELECTION.names)
+        .cast(_SELECTION)
+    )
+
+
+def capped(chosen: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+    """The selection of a shard once the caps of the whole run are known.
+
+    Args:
+        chosen: schema SELECTION, as `select` made it.
+        limits: schema `caps.CAPS`, from the kept rows of all shards.
+    """
+    over = caps.apply(chosen, limits)
+    reason = pl.coalesce("drop_reason", over.alias("over"))
+    goes = chosen["drop_reason"].is_null() & over.is_not_null()
+    nothing = [pl.when(goes).then(None).otherwise(name).alias(name) for name in ("stage", "short_form", "place")]
+    return chosen.with_columns(reason.alias("drop_reason"), *nothing, pl.col("in_stage1") & ~goes)
 
 
 def _is_bare() -> pl.Expr:
@@ -193,32 +216,33 @@ def _is_truncated() -> pl.Expr:
     return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
 
 
-def _reason(options: SelectOptions) -> pl.Expr:
+def _rules(options: SelectOptions) -> list[tuple[pl.Expr, str | pl.Expr]]:
+    """(what drops a row, the reason's name) in the order of `REASONS`; a null drops nothing."""
     bare_may_stay = _is_bare() & pl.lit(options.curriculum.strategy == "long_to_short")
-    long = pl.lit(False) if options.max_trace_tokens is None else pl.col("completion_tokens") > options.max_trace_tokens
-    return (
-        pl.when(_is_truncated().fill_null(False))
-        .then(pl.lit(TRUNCATED))
-        .when(pl.col("verdict") != CORRECT)
-        .then(pl.col("verdict"))
-        .when(_refuted(options.drop_refuted))
-        .then(pl.lit("refuted_claim"))
-        .when(_unreliable(options.min_reliability))
-        .then(pl.lit("unreliable"))
-        .when(pl.col("repetition") > options.max_repetition)
-        .then(pl.lit("repetition"))
-        .when(pl.col("quality_detail").is_not_null() & ~bare_may_stay)
-        .then(pl.lit("degenerate"))
-        .when(pl.col("contaminated_by").is_not_null())
-        .then(pl.lit(CONTAMINATED))
-        .when(pl.col("in_previous").fill_null(False))
-        .then(pl.lit("in_previous"))
-        .when(pl.col("duplicate_of").is_not_null())
-        .then(pl.lit("near_duplicate"))
-        .when(long)
-        .then(pl.lit("too_long"))
-        .otherwise(None)
-    )
+    limit = options.max_trace_tokens
+    return [
+        (_is_truncated(), TRUNCATED),
+        (pl.col("verdict") != CORRECT, pl.col("verdict")),
+        (_refuted(options.drop_refuted), "refuted_claim"),
+        (_unreliable(options.min_reliability), "unreliable"),
+        (pl.col("repetition") > options.max_repetition, "repetition"),
+        (pl.col("quality_detail").is_not_null() & ~bare_may_stay, "degenerate"),
+        (pl.col("potential_reason").is_not_null(), pl.col("potential_reason")),
+        (pl.col("contaminated_by").is_not_null(), CONTAMINATED),
+        (pl.col("in_previous"), "in_previous"),
+        (pl.col("duplicate_of").is_not_null(), "near_duplicate"),
+        (pl.lit(False) if limit is None else pl.col("completion_tokens") > limit, "too_long"),
+        (~pl.col("rate").is_between(*options.pass_rate), CAPPED_PASS_RATE),
+    ]
+
+
+def _first(rules: Sequence[tuple[pl.Expr, str | pl.Expr]]) -> pl.Expr:
+    """The reason of the first rule that a row breaks."""
+    reason = pl.lit(None, pl.String)
+    for broken, name in reversed(rules):
+        named = pl.lit(name) if isinstance(name, str) else name
+        reason = pl.when(broken.fill_null(False)).then(named).otherwise(reason)
+    return reason
 
 
 def _refuted(where: str) -> pl.Expr:
@@ -232,21 +256,41 @@ def _unreliable(least: float | None) -> pl.Expr:
     return pl.lit(False) if least is None else (pl.col("clr_score") < least).fill_null(False)
 
 
-def _places(kept: pl.DataFrame, rates: pl.DataFrame, options: SelectOptions) -> list[tuple[str, Place]]:
-    known = problem_rates(rates, options.reference)
-    error_rate = {problem: 1.0 - rate for problem, (rate, _) in known.items()}
-    found: list[tuple[str, Place]] = []
+def _places(kept: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
+    """Of every trace that has a place in a stage: stage, short_form, in_stage1, and its place in the problem."""
+    found: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
-    columns = kept.select("problem_id", "id", "length", score, "final_start", _is_bare().alias("bare"))
-    rows = sorted(columns.iter_rows())
-    for problem, group in groupby(rows, key=lambda row: row[0]):
+    columns = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
+    rows = sorted(kept.select(*columns, _is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        of_problem = list(group)
+        rate = of_problem[0][6]
         candidates = [
-            Candidate(name, length, score, (final or 0) > 0, final is not None, bare)
-            for _, name, length, score, final, bare in group
+            Candidate(
+                name,
+                length,
+                score=score,
+                has_reasoning=(final or 0) > 0,
+                has_final=final is not None,
+                bare=bare,
+                preferred=preferred is not False,
+            )
+            for _, name, length, score, final, preferred, _, bare in of_problem
         ]
-        spots = place(candidates, options.curriculum, options.max_per_problem, error_rate.get(problem))
-        found += [(candidates[spot.trace].id, spot) for spot in spots]
-    return found
+        spots = place(candidates, options.curriculum, options.max_per_problem, None if rate is None else 1.0 - rate)
+        found += _merged(candidates, spots)
+    schema = {name: _SELECTION[name] for name in ("id", "stage", "short_form", "in_stage1", "place")}
+    return pl.DataFrame(found, schema=schema, orient="row")
+
+
+def _merged(
+    candidates: Sequence[Candidate], spots: Sequence[Place]
+) -> Iterator[tuple[str, int, str | None, bool, int]]:
+    """One row a trace, though it may stand in both stages."""
+    long = {spot.trace for spot in spots if spot.stage == 1}
+    short = {spot.trace: spot.form for spot in spots if spot.stage == 2}
+    for number, trace in enumerate(sorted(long | short.keys(), key=lambda i: candidates[i].rank)):
+        yield candidates[trace].id, 1 if trace in long else 2, short.get(trace), trace in long, number
 
 
 def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple[float, int]]:

@@ -37,7 +37,11 @@ DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_a
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
 CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
 CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.reliability"))
-SELECTION = Stage("selection", _filters("selection", "curriculum", "claim_ledger"))
+SELECTION = Stage("selection", _filters("selection", "curriculum", "caps", "potential", "claim_ledger"))
+CAPS = Stage("caps", _filters("caps"))
+BALANCE = Stage("balance", SELECTION.code)
+PROMPTS = Stage("prompt_signatures", SIGNATURES.code)
+HOLDOUT = Stage("holdout", (*DUPLICATES.code, *_filters("holdout")))
 PUBLISH = Stage(
     "publish",
     (
@@ -67,6 +71,10 @@ STAGES = (
     DUPLICATES,
     CLR,
     SELECTION,
+    CAPS,
+    BALANCE,
+    PROMPTS,
+    HOLDOUT,
     PUBLISH,
 )
 

@@ -42,7 +42,9 @@ def manifest_of(
     for shard in judged:
         for name, count in shard.verdicts.facts["verdicts"].items():
             verdicts[name] = verdicts.get(name, 0) + count
-    rows = {config.partition("/")[0]: count for config, count in sorted(out.rows.items())}
+    rows: Counter[str] = Counter()
+    for config, count in sorted(out.rows.items()):
+        rows[config.partition("/")[0]] += count
     rounds = rounds_of([shard.samples for shard in judged])
     requested = session.requested + index["recorded"]["in"] + sum(facts["later"] for facts in rounds.values())
     return {
@@ -77,7 +79,7 @@ def manifest_of(
                 "in": funnel["kept"],
                 "kept": funnel["kept"],
                 "dropped": {},
-                "rows": rows,
+                "rows": dict(rows),
             },
         },
         "licenses": index["licenses"],

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
 from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.run import Shard
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, NLL, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.shards import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, describe, versions
 from proofmill.filters.reasoning import split_final
@@ -29,13 +31,29 @@ from proofmill.generators.rendering import Rendered, StudentView
 if TYPE_CHECKING:
     from proofmill.flows.stages import Judged
 
-SPLIT = "train"
+TRAIN, VALIDATION = "train", "validation"
 MGPO_GAMMA = 1.0
+_NO_SCORES = NLL.empty_table().select(["id", "nll"])
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What was found out over all shards.
+
+    Attributes:
+        marks: near-duplicates.
+        benchmarks: the index that prompts and traces were compared with.
+        held_out: problems of the validation split, None where there is none.
+    """
+
+    marks: Shard
+    benchmarks: Shard
+    held_out: Shard | None
+
+
 def publish_version(
-    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard], benchmarks: Shard
+    session: Session, judged: Sequence[Judged], chosen: Sequence[Shard], gathered: Gathered
 ) -> dict[str, Any]:
     """Writes the next version unless the last one has the same bytes.
 
@@ -58,7 +76,7 @@ def publish_version(
     number = parent.number + 1 if parent else 1
     folder = session.home / "datasets" / session.recipe.name / f"v{number:04d}"
     with _Unless() as unless, atomic_folder(folder) as temporary:
-        manifest = _write(session, temporary, judged, marks, chosen, benchmarks)
+        manifest = _write(session, temporary, judged, chosen, gathered)
         manifest |= {"version": number, "parent": parent.number if parent else None}
         if parent and {f["path"]: f["sha256"] for f in manifest["files"]} == parent.data_digests():
             unless.same(parent)
@@ -93,39 +111,53 @@ def _result(version: Version, *, new: bool) -> dict[str, Any]:
 
 
 def _write(
-    session: Session,
-    folder: Any,
-    judged: Sequence[Judged],
-    marks: Shard,
-    chosen: Sequence[Shard],
-    benchmarks: Shard,
+    session: Session, folder: Any, judged: Sequence[Judged], chosen: Sequence[Shard], gathered: Gathered
 ) -> dict[str, Any]:
     render = session.recipe.publish.render
     schemas = {
-        f"traces/{SPLIT}": TRACES,
-        f"problems/{SPLIT}": PROBLEMS,
-        f"pass_rates/{SPLIT}": PASS_RATES,
-        f"sft_stage1/{SPLIT}": sft(render),
-        f"sft_stage2/{SPLIT}": sft(render),
-        f"rl/{SPLIT}": RL,
-        f"messages/{SPLIT}": MESSAGES,
-        f"claims/{SPLIT}": CLAIMS,
-        f"{INDEX}/{SPLIT}": index_schema(session.dedup),
+        "traces": TRACES,
+        "problems": PROBLEMS,
+        "pass_rates": PASS_RATES,
+        "sft_stage1": sft(render),
+        "sft_stage2": sft(render),
+        "rl": RL,
+        "messages": MESSAGES,
+        "claims": CLAIMS,
+        INDEX: index_schema(session.dedup),
     }
-    out = VersionWriter(folder, schemas)
+    out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
+    held_out = gathered.held_out and session.run.read(gathered.held_out)["id"].combine_chunks()
     view = StudentView(session.student, render, session.recipe.prompt.chat_template_args)
     start = 0
     for shard, selection in zip(judged, chosen, strict=True):
-        for config, table in _ShardTables(session, shard, selection, marks, start, view).tables():
-            out.append(f"{config}/{SPLIT}", table)
+        for config, table in _ShardTables(session, shard, selection, gathered.marks, start, view).tables():
+            for split, part in _splits(table, held_out):
+                out.append(f"{config}/{split}", part)
         start += shard.samples.rows
         session.progress.advance("shards published")
     files = out.close()
-    manifest = manifest_of(session, judged, marks, chosen, out, view) | {"benchmarks": benchmarks.facts}
+    manifest = manifest_of(session, judged, gathered.marks, chosen, out, view)
+    manifest["benchmarks"] = gathered.benchmarks.facts
+    manifest["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
     text = card.render(session.recipe.name, manifest, files)
     (folder / "README.md").write_text(text, encoding="utf-8")
     manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
     return manifest
+
+
+def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
+    """A table's rows by split: every config holds the problem of a row, and where it stands decides."""
+    if held_out is None:
+        yield TRAIN, table
+        return
+    problem = table["problem_id" if "problem_id" in table.column_names else "id"]
+    held = pc.is_in(problem, value_set=held_out)
+    yield TRAIN, table.filter(pc.invert(held))
+    part = table.filter(held)
+    if "split" in part.column_names:
+        split = pa.array([VALIDATION] * part.num_rows, pa.string())
+        part = part.set_column(part.column_names.index("split"), "split", split)
+    yield VALIDATION, part
 
 
 class _ShardTables:
@@ -151,7 +183,9 @@ class _ShardTables:
         ):
             frame = frame.hstack(pl.DataFrame(table))
         overlaps = run.read(shard.contamination)
-        self.traces = with_contamination(frame, overlaps)
+        frame = with_contamination(frame, overlaps)
+        scores = pl.DataFrame(run.read(shard.nll, ["id", "nll"]) if shard.nll else _NO_SCORES)
+        self.traces = frame.join(scores, on="id", how="left", maintain_order="left")
         self.contaminated = pl.DataFrame(overlaps).filter(pl.col("found_in") == "prompt").drop("found_in")
         self.rates = pass_rates(frame)
         self.signatures = run.read(shard.signatures)
@@ -193,7 +227,7 @@ class _ShardTables:
         return claimed.filter(pl.col("claims").list.len() > 0).explode("claims").unnest("claims")
 
     def _problems(self) -> pa.Table:
-        split = pl.lit(SPLIT).alias("split")
+        split = pl.lit(TRAIN).alias("split")
         joined = pl.DataFrame(self.problem_table).with_columns(split)
         for found in (self.audit.rename({"problem_id": "id"}), self.contaminated):
             joined = joined.join(found, on="id", how="left", maintain_order="left")

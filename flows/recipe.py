@@ -6,23 +6,11 @@ import difflib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from proofmill.data.files import digest
-from proofmill.filters.contamination.overlap_index import MIN_SHORT
 from proofmill.filters.verdicts import DOMAINS
-from proofmill.flows.benchmarks import Benchmark
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-PinnedVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}@v[0-9]+$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-FieldMap = dict[str, str]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values don't change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from proofmill.flows.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
 
 
 class ProceduralSource(Section):
@@ -56,7 +44,7 @@ class HuggingFaceSource(Section):
     config: str | None = None
     split: str = "train"
     revision: str | None = None
-    map: FieldMap = {}
+    map: FieldMap = Field({}, description="our field: theirs; `prompt` and `answer` by default")
     domain: str = "math"
     count: int | None = Field(None, ge=1)
     license: str | None = None
@@ -76,7 +64,7 @@ class Prompt(Section):
 
     system: str | None = None
     templates: dict[str, str] = Field({}, description="by domain, with {problem}; else the domain's own ask")
-    chat_template_args: dict[str, Any] = {}
+    chat_template_args: dict[str, Any] = Field({}, description="for example enable_thinking")
     train_as: Literal["sampled", "bare"] = Field(
         "sampled", description="whether training sees the prompt as sampled, or the bare problem"
     )
@@ -247,50 +235,6 @@ class Quality(Section):
     learning: Learning | None = Field(None, description="learning potential under a student; null: not measured")
 
 
-def _benchmark(value: Any) -> Any:
-    return {"source": value} if isinstance(value, str) else value
-
-
-class AgainstBenchmark(Section):
-    """One benchmark; a bare string is its source."""
-
-    source: str = Field(description="a file, or hf://user/name")
-    name: str | None = Field(None, description="None: as the source is called")
-    fields: tuple[str, ...] | None = Field(None, description="None: those of the section")
-    split: str | None = Field(None, description="None: that of the section")
-    config: str | None = None
-    revision: str | None = None
-
-
-class Decontaminate(Section):
-    """Overlap of prompts and traces with benchmarks: runs of `n` words that stand in a benchmark's item too.
-
-    Ten words are the VibeThinker-3B report's (arXiv 2606.16140).
-    """
-
-    against: tuple[Annotated[AgainstBenchmark, BeforeValidator(_benchmark)], ...] = Field(
-        (), description="benchmarks: files or hf://user/name; none: nothing is looked for"
-    )
-    n: int = Field(10, ge=MIN_SHORT, description="words in a run that counts as overlap")
-    fields: tuple[str, ...] = Field((), description="what is looked for of an item; none: its question, by name")
-    split: str = Field("test", description="of hub data sets")
-
-    @property
-    def benchmarks(self) -> list[Benchmark]:
-        """Each with the section's fields and split where it has none of its own."""
-        return [
-            Benchmark(
-                item.source,
-                self.fields if item.fields is None else item.fields,
-                item.split or self.split,
-                item.config,
-                item.revision,
-                item.name,
-            )
-            for item in self.against
-        ]
-
-
 class Dedup(Section):
     """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
 
@@ -336,16 +280,6 @@ def _strategy(value: Any) -> Any:
 Curriculum = Annotated[
     Annotated[LongToShort | BroadToHard, Field(discriminator="strategy")], BeforeValidator(_strategy)
 ]
-
-
-class Select(Section):
-    """What is kept of what was proven. Changing it never samples again."""
-
-    max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem")
-    max_trace_tokens: int | None = Field(None, ge=1)
-    rl_pass_rate: tuple[Share, Share] = Field(
-        (0.0, 1.0), description="`rl` keeps problems strictly between these; the ends teach nothing"
-    )
 
 
 class Publish(Section):
@@ -407,6 +341,7 @@ class Recipe(Section):
         for sampler in self.samplers:
             if isinstance(sampler.engine, ReplayEngine):
                 yield sampler.engine.domain
+        yield from self.select.mix
 
     def resolved(self) -> dict[str, Any]:
         """Every value spelled out, as JSON-like data."""

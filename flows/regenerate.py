@@ -7,8 +7,9 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from proofmill.flows import balance, learning, stages
 from proofmill.flows import recipe_file as recipes
-from proofmill.flows import stages
+from proofmill.flows.publishing import Gathered
 from proofmill.flows.reliability import reliability
 from proofmill.flows.session import Session, home_folder
 
@@ -50,9 +51,14 @@ def regenerate(
             overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
             signatures = stages.signatures.submit(session, samples)
             judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
-        judged = reliability(session, stages.in_order(judging))
+        judged = learning.scored(session, reliability(session, stages.in_order(judging)))
         marks = stages.near_duplicates(session, judged)
-        chosen = [stages.selected.submit(session, *item) for item in stages.with_marks(judged, marks)]
-        version = stages.published(session, judged, marks, [choice.result() for choice in chosen], benchmarks)
+        usual = learning.buckets(session, judged)
+        offered = [stages.selected.submit(session, *item, usual) for item in stages.with_marks(judged, marks)]
+        offers = [offer.result() for offer in offered]
+        limits = balance.limits(session, offers)
+        chosen = [balance.balanced.submit(session, offer, limits) for offer in offers]
+        gathered = Gathered(marks, benchmarks, balance.holdout(session, judged))
+        version = stages.published(session, judged, [choice.result() for choice in chosen], gathered)
         session.finished(version)
         return version

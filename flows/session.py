@@ -19,6 +19,7 @@ from proofmill.data.files import digest, write_json
 from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
+from proofmill.filters.caps import CapOptions
 from proofmill.filters.curriculum import options_of
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.potential import PotentialOptions
@@ -315,6 +316,12 @@ class Session:
         return PotentialOptions(**section.model_dump(exclude={"model", "engine"})) if section else None
 
     @property
+    def caps(self) -> CapOptions:
+        """Limits over the whole run."""
+        section = self.recipe.select
+        return CapOptions(tuple(sorted(section.mix.items())), section.max_total_tokens)
+
+    @property
     def select(self) -> SelectOptions:
         """Options of the selection."""
         curriculum = self.recipe.curriculum.model_dump()
@@ -324,6 +331,7 @@ class Session:
             min_reliability=self.recipe.claims.min_reliability,
             max_per_problem=self.recipe.select.max_per_problem,
             max_trace_tokens=self.recipe.select.max_trace_tokens,
+            pass_rate=self.recipe.select.pass_rate,
             curriculum=options_of(curriculum),
             reference=curriculum.get("reference"),
         )

@@ -27,7 +27,7 @@ from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
-from proofmill.flows import intake, previous, reliability
+from proofmill.flows import intake, learning, previous, reliability
 from proofmill.flows.benchmarks import items
 from proofmill.flows.drawing import Drawing
 from proofmill.flows.keys import (
@@ -41,7 +41,7 @@ from proofmill.flows.keys import (
     SIGNATURES,
     VERDICTS,
 )
-from proofmill.flows.publishing import publish_version
+from proofmill.flows.publishing import Gathered, publish_version
 from proofmill.flows.session import Session
 from proofmill.flows.work import chunks
 
@@ -59,6 +59,7 @@ class Judged:
     contamination: Shard
     signatures: Shard
     clr: Shard | None = None
+    nll: Shard | None = None  # of the proven traces, where the recipe asks a student
 
 
 def content(shard: Shard) -> str:
@@ -253,18 +254,19 @@ def with_marks(judged: Sequence[Judged], marks: Shard) -> Iterator[tuple[Judged,
 
 
 @task(cache_policy=NO_CACHE, task_run_name="selection-{shard.samples.name}")
-def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard:
-    """Which traces of a shard are kept, for which stage, and why the others are not."""
+def selected(session: Session, shard: Judged, marks: Shard, start: int, usual: Shard | None) -> Shard:
+    """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
     options = session.select
     key = SELECTION.key(
         [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, marks.key],
         shard.contamination.key,
         shard.clr and shard.clr.key,
+        [part and part.facts.get("content", part.key) for part in (shard.nll, usual)],
         repr(options),
     )
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
-        rows = _columns(session, shard, marks, start)
+        rows = _columns(session, shard, marks, start, usual)
         table = selection.select(rows, options).to_arrow().cast(selection.SELECTION)
         reasons = table["drop_reason"].to_pylist()
         return table, {"ledger": selection.ledger(reasons), "claims": by_length(rows, reasons)}
@@ -272,10 +274,10 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int) -> Shard
     return session.run.once(SELECTION, shard.samples.name, key, make)
 
 
-def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.DataFrame:
+def _columns(session: Session, shard: Judged, marks: Shard, start: int, usual: Shard | None) -> pl.DataFrame:
     """All columns that the selection decides by, for one shard."""
     traces = session.run.read(
-        shard.samples, ["id", "problem_id", "sampler", "first_round", "response", "completion_tokens"]
+        shard.samples, ["id", "problem_id", "sampler", "domain", "first_round", "response", "completion_tokens"]
     )
     verdicts = session.run.read(shard.verdicts)
     quality = session.run.read(shard.quality)
@@ -287,15 +289,16 @@ def _columns(session: Session, shard: Judged, marks: Shard, start: int) -> pl.Da
     for table in (verdicts, claimed, reliability.columns(session, shard).select(["clr_score"]), quality, mine):
         frame = frame.hstack(pl.DataFrame(table))
     frame = selection.with_contamination(frame, session.run.read(shard.contamination))
+    frame = frame.join(learning.columns(session, shard, usual), on="id", how="left", maintain_order="left")
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)))
 
 
 @task(cache_policy=NO_CACHE)
 def published(
-    session: Session, judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard], benchmarks: Shard
+    session: Session, judged: Sequence[Judged], chosen: Sequence[Shard], gathered: Gathered
 ) -> dict[str, Any]:
     """Writes the version, unless the last one already says the same."""
-    return publish_version(session, judged, marks, chosen, benchmarks)
+    return publish_version(session, judged, chosen, gathered)
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

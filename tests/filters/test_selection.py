@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proofmill.filters.caps import CANDIDATES, CapOptions, caps
 from proofmill.filters.curriculum import CAPPED, Curriculum
 from proofmill.filters.selection import (
     REASONS,
     SELECTION,
     SelectOptions,
     add_ledgers,
+    capped,
     ledger,
     pass_rates,
     problem_rates,
@@ -34,6 +36,9 @@ SCHEMA = {
     "refuted_final": pl.Boolean,
     "repetition": pl.Float32,
     "quality_detail": pl.String,
+    "domain": pl.String,
+    "potential_reason": pl.String,
+    "preferred": pl.Boolean,
     "contaminated_by": pl.String,
     "duplicate_of": pl.String,
     "in_previous": pl.Boolean,
@@ -53,6 +58,9 @@ GOOD: dict[str, Any] = {
     "refuted_final": None,
     "repetition": 0.0,
     "quality_detail": None,
+    "domain": "math",
+    "potential_reason": None,
+    "preferred": None,
     "contaminated_by": None,
     "duplicate_of": None,
     "in_previous": None,
@@ -79,6 +87,9 @@ random_row = st.fixed_dictionaries(
         "refuted_final": st.sampled_from([None, False, True]),
         "repetition": st.none() | st.floats(0, 1, width=32),
         "quality_detail": st.sampled_from([None, None, "loop: x", "empty_reasoning"]),
+        "domain": st.sampled_from(["math", "code"]),
+        "potential_reason": st.sampled_from([None, None, None, "nll_outlier"]),
+        "preferred": st.sampled_from([None, False, True]),
         "contaminated_by": st.sampled_from([None, None, None, "exam/1"]),
         "duplicate_of": st.sampled_from([None, None, "t0"]),
         "in_previous": st.sampled_from([None, False, True]),
@@ -95,6 +106,7 @@ random_options = st.builds(
     min_reliability=st.none() | st.floats(0, 1),
     max_per_problem=st.integers(1, 4),
     max_trace_tokens=st.none() | st.integers(1, 9000),
+    pass_rate=st.sampled_from([(0.0, 1.0), (0.1, 0.6)]),
     curriculum=st.builds(Curriculum, strategy=st.sampled_from(["long_to_short", "broad_to_hard"])),
     reference=st.sampled_from([None, "a"]),
 )
@@ -111,7 +123,7 @@ def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], op
     assert list(balance["dropped"]) == [reason for reason in REASONS if reason in balance["dropped"]]
     assert chosen.to_arrow().cast(SELECTION).num_rows == len(rows)
 
-    both = traces.hstack(chosen.drop("id"))
+    both = traces.hstack(chosen.drop("id", "domain"))
     kept = both.filter(pl.col("drop_reason").is_null())
     assert set(kept["verdict"]) <= {CORRECT}
     assert kept["contaminated_by"].null_count() == kept.height
@@ -129,6 +141,36 @@ def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], op
         for problem, length in shorts.select("problem_id", "length").iter_rows():
             long = both.filter((pl.col("problem_id") == problem) & pl.col("in_stage1"))["length"]
             assert all(2 * length <= other for other in long)
+
+
+limits = st.builds(
+    CapOptions,
+    mix=st.sampled_from([(), (("code", 0.5), ("math", 0.5)), (("math", 0.2),)]),
+    max_total_tokens=st.none() | st.integers(0, 9000),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(random_row, max_size=25), random_options, limits)
+def test_caps_of_the_whole_run_leave_the_ledger_balanced(
+    rows: list[dict[str, Any]], options: SelectOptions, over: CapOptions
+) -> None:
+    traces = table(rows)
+    offered = select(traces, options)
+    kept = offered.filter(pl.col("drop_reason").is_null())
+    found = caps(kept.select(CANDIDATES.names), over)
+    chosen = pl.concat([capped(offered[:9], found), capped(offered[9:], found)])
+    balance = ledger(chosen["drop_reason"].to_list())
+    assert balance["in"] == balance["kept"] + sum(balance["dropped"].values()) == len(rows)
+    assert chosen.to_arrow().cast(SELECTION).num_rows == len(rows)
+    stays = chosen.filter(pl.col("drop_reason").is_null())
+    assert set(stays["id"]) <= set(kept["id"])
+    gone = chosen.filter(pl.col("drop_reason").is_not_null())
+    assert not gone["in_stage1"].any()
+    assert gone["stage"].null_count() == gone["short_form"].null_count() == gone.height
+    before = offered.filter(pl.col("drop_reason").is_not_null()).select("id", "drop_reason")
+    assert before.equals(chosen.select("id", "drop_reason").filter(pl.col("id").is_in(before["id"].to_list())))
+    assert over.max_total_tokens is None or stays["tokens"].sum() <= over.max_total_tokens
 
 
 @settings(deadline=None)
@@ -159,6 +201,7 @@ def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: 
         ({"repetition": None}, None),
         ({"quality_detail": "loop"}, "degenerate"),
         ({"duplicate_of": "t9"}, "near_duplicate"),
+        ({"potential_reason": "nll_outlier", "contaminated_by": "exam/1"}, "nll_outlier"),
         ({"contaminated_by": "exam/1", "duplicate_of": "t9"}, "contaminated"),
         ({"contaminated_by": "exam/1", "quality_detail": "loop"}, "degenerate"),
         ({"in_previous": True}, "in_previous"),
@@ -171,6 +214,23 @@ def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: 
 def test_each_dropped_trace_has_its_first_reason(row: dict[str, Any], reason: str | None) -> None:
     chosen = select(table([row]), SelectOptions(max_trace_tokens=1000))
     assert chosen["drop_reason"].to_list() == [reason]
+
+
+def test_problems_outside_the_band_go_and_its_ends_belong_to_it() -> None:
+    rows = [{}, {"verdict": "wrong"}] + [{"problem_id": "easy"}] * 2
+    for band, reasons in (((0.5, 1.0), [None, None]), ((0.0, 0.5), [None, "capped_pass_rate"])):
+        chosen = select(table(rows), SelectOptions(pass_rate=band, curriculum=Curriculum("broad_to_hard")))
+        assert [chosen["drop_reason"][0], chosen["drop_reason"][2]] == reasons
+
+
+def test_what_teaches_more_is_taken_first() -> None:
+    rows = [
+        {"length": 400, "preferred": False},
+        {"length": 300, "preferred": True},
+        {"length": 200, "claim_score": 0.5},
+    ]
+    chosen = select(table(rows), SelectOptions(max_per_problem=1, curriculum=Curriculum("broad_to_hard")))
+    assert chosen["drop_reason"].to_list() == [CAPPED, None, CAPPED]
 
 
 def test_traces_over_the_cap_say_so() -> None:
