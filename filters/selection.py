@@ -260,7 +260,7 @@ def _places(kept: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     """Of every trace that has a place in a stage: stage, short_form, in_stage1, and its place in the problem."""
     found: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
-    columns = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
+    columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
     rows = sorted(kept.select(*columns, _is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_problem = list(group)

@@ -51,7 +51,9 @@ def regenerate(
             overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
             signatures = stages.signatures.submit(session, samples)
             judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
-        judged = learning.scored(session, reliability(session, stages.in_order(judging)))
+        judged = learning.scored(session, stages.in_order(judging))
+        judged = reliability(session, judged)
+        session.end_engines()
         marks = stages.near_duplicates(session, judged)
         usual = learning.buckets(session, judged)
         offered = [stages.selected.submit(session, *item, usual) for item in stages.with_marks(judged, marks)]

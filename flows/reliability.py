@@ -47,7 +47,6 @@ def reliability(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     named = ask(session, CLR_NAMED, plan, [shard.naming() for shard in shards], "claims named")
     pairs = list(zip(shards, named, strict=True))
     answers = ask(session, CLR_JUDGED, plan, [shard.judging(names) for shard, names in pairs], "claims judged")
-    session.end_engines()
     return [
         replace(shard.judged, clr=shard.scored(names, said))
         for (shard, names), said in zip(pairs, answers, strict=True)

@@ -215,8 +215,8 @@ class Session:
     @property
     def asked_later(self) -> set[str]:
         """Names of the plans whose engine is asked again after the judges."""
-        judges = [self.claim_judge] if self.claim_judge else []
-        return {plan.name for plan in judges + ([self.scorer] if self.recipe.quality.learning else [])}
+        asked = [self.claim_judge, self.scorer if self.recipe.quality.learning else None]
+        return {plan.name for plan in asked if plan}
 
     @cached_property
     def scorer(self) -> SamplePlan:

@@ -1,0 +1,78 @@
+"""Learning potential under a real student: the NLL that transformers computes, and no trace asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from proofmill.data.versions import find
+from proofmill.flows import recipe_file as recipes
+from proofmill.flows.session import Session
+from proofmill.generators import models
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def run(
+    regenerate: Callable[..., Row], kit: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Row, Callable[..., Row]]:
+    folder = tmp_path_factory.mktemp("learning")
+    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums(4)))
+    recipe |= {
+        "prompt": {"train_as": "bare"},
+        "quality": {"learning": {"min_tokens": 24, "engine": {"dtype": "float32", "max_model_len": 512}}},
+    }
+    regenerate(recipe, folder / "home")
+    return folder / "home", recipe, regenerate
+
+
+def table(home: Path, config: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
+
+
+def test_the_nll_is_that_of_transformers(run: tuple[Path, Row, Any]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    home, _, _ = run
+    folder = models.resolve("bundled").path
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    traces = table(home, "traces")
+    assert traces.filter(pl.col("verdict") != "correct")["nll"].null_count() == traces.height // 2
+    proven = traces.filter(pl.col("verdict") == "correct")
+    assert proven["nll"].null_count() == 0
+    asked = dict(table(home, "problems").select("id", "prompt").iter_rows())
+    for row in proven.head(4).to_dicts():
+        turn = [{"role": "user", "content": asked[row["problem_id"]]}]
+        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        begun, answer = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, row["response"]))
+        with torch.no_grad():
+            logits = model(torch.tensor([begun + answer])).logits[0, len(begun) - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item()
+        assert row["nll"] == pytest.approx(loss, abs=1e-3)
+
+
+def test_short_traces_go_and_a_threshold_asks_nobody_again(run: tuple[Path, Row, Any]) -> None:
+    home, recipe, regenerate = run
+    reasons = set(table(home, "traces")["drop_reason"])
+    assert "too_short" in reasons
+    lower = recipe | {"quality": {"learning": recipe["quality"]["learning"] | {"min_tokens": 0, "buckets": 1}}}
+    before = (home / "runs" / "replayed" / "engine.log").stat().st_size
+    regenerate(lower, home)
+    assert "too_short" not in set(table(home, "traces")["drop_reason"])
+    assert (home / "runs" / "replayed" / "engine.log").stat().st_size == before, "no engine was started"
+
+
+def test_the_sampler_of_the_same_model_is_asked() -> None:
+    source = {"kind": "procedural", "task": "basic_arithmetic"}
+    recipe = recipes.parse({"name": "x", "problems": {"sources": [source]}, "quality": {"learning": {}}})
+    session = Session(recipe, Path("unused"))
+    assert session.scorer is session.plans[-1]
+    assert session.asked_later == {"self"}
