@@ -21,6 +21,7 @@ from proofmill.data.errors import InputError
 Row = dict[str, Any]
 HUB = "hf://"
 _LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
+_PLAIN = frozenset({str, int, bool, type(None)})
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
@@ -127,11 +128,16 @@ def parse_line(line: bytes, where: str) -> Located | Unreadable:
     """One line of a JSONL file as a row."""
     try:
         row = orjson.loads(line)
-        if _LONG_INTEGER.search(line):
+        if _may_be_rounded(row) and _LONG_INTEGER.search(line):
             row = json.loads(line)  # orjson makes a float of what needs more than 64 bits
     except ValueError as error:
         return Unreadable(where, str(error))
     return Located(where, row) if isinstance(row, dict) else Unreadable(where, "the line is not a JSON object")
+
+
+def _may_be_rounded(row: Any) -> bool:
+    """Whether a number of more than 64 bits may stand in a row: as the float that orjson made of it, or deeper in."""
+    return not isinstance(row, dict) or not _PLAIN.issuperset(map(type, row.values()))
 
 
 def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:

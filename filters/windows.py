@@ -65,11 +65,9 @@ def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], st
         ]
     )
     lines += b"\n"
-    if b"  " not in lines:
-        return lines
-    spaces = np.frombuffer(lines, np.uint8) == _SPACE
-    spaces[:-1] &= spaces[1:]  # of a run of spaces all but the last go; the final byte is a newline
-    return bytes(np.frombuffer(lines, np.uint8)[~spaces])
+    while b"  " in lines:  # halves runs of spaces, so it ends after a few rounds
+        lines = lines.replace(b"  ", b" ")
+    return lines
 
 
 @dataclass(frozen=True)

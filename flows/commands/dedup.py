@@ -196,7 +196,7 @@ class _Dedup:
             start += count
             repeats += count - found.count(None)
             if writer.takes_lines and (lines := self._plain_lines(chunk, signed)) is not None:
-                writer.write_lines(b"".join(map(_spliced, lines, found)))
+                writer.write_lines(_spliced(lines, found))
                 continue
             rows = self._marked(chunk, signed, found, as_lines=writer.takes_lines)
             if writer.takes_lines:
@@ -206,14 +206,16 @@ class _Dedup:
         return repeats
 
     def _plain_lines(self, chunk: Chunk, signed: Signed) -> list[bytes] | None:
-        """The lines of a chunk, where every one is a row that can be written as it stands."""
+        """The lines of a chunk without their last brace, where every one is a row that can be written as it stands."""
         data = chunk.data
         if isinstance(data, list) or signed.unsigned or walked(self._command.source.fields):
             return None
         if any(f'"{name}"'.encode() in data for name in ADDED.names):
             return None
-        lines = [line.strip() for line in data.split(b"\n")]
-        return [line for line in lines if line]
+        # No string of JSON holds a newline, so that a brace before one ends a row.
+        *lines, rest = (data if data.endswith(b"\n") else data + b"\n").split(b"}\n")
+        whole = not rest and len(lines) == signed.rows and all(line.startswith(b"{") for line in lines)
+        return lines if whole else None
 
     def _marked(
         self, chunk: Chunk, signed: Signed, marks: list[str | None], *, as_lines: bool
@@ -241,10 +243,14 @@ def _one_by_one(task: Task, pool: WorkerPool) -> Signed:
     return merged(parts)
 
 
-def _spliced(line: bytes, original: str | None) -> bytes:
-    if original is None:
-        return line[:-1] + _KEPT
-    return b'%b,"duplicate_of":%b,"dedup_detail":null}\n' % (line[:-1], orjson.dumps(original))
+def _spliced(lines: list[bytes], marks: list[str | None]) -> bytes:
+    """Rows without their last brace, each with its mark."""
+    parts = [_KEPT] * (2 * len(lines))
+    parts[::2] = lines
+    parts[1::2] = [
+        _KEPT if mark is None else b',"duplicate_of":%b,"dedup_detail":null}\n' % orjson.dumps(mark) for mark in marks
+    ]
+    return b"".join(parts)
 
 
 def _report(command: Command, dedup: _Dedup, repeats: int, seconds: float) -> None:

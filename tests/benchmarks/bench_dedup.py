@@ -1,19 +1,22 @@
 """Near-duplicates: a JSONL file in, a marked JSONL file out, against datasketch and text-dedup.
 
-    python tests/benchmarks/bench_dedup.py [--rows 20000] [--rows 100000 --skip-truth] [--repeat 3]
+    python tests/benchmarks/bench_dedup.py                                        # recall, precision, ratios
+    python tests/benchmarks/bench_dedup.py --rows 100000 --skip-truth             # ratios
+    python tests/benchmarks/bench_dedup.py --rows 100000 --flat 1000000 --only proofmill --repeat 1
 
 Texts are real GSM8K sentences recombined, a part of them copied with words exchanged at several
 rates. Every side is a process of its own, timed from start to exit, at equal threshold, permutations
 and shingles: ours, a straightforward script with datasketch's `MinHash.bulk` and `MinHashLSH`, and
-text-dedup's MinHash command (all processors). Printed are texts/s, the ratios, and our recall and
-precision against the exact Jaccard similarity of all pairs.
+text-dedup's MinHash command (all processors; `--peer-python` names an interpreter that has it). Ours runs
+twice: with a worker a core, and held to one core, which is what the datasketch script uses. Printed are
+texts/s, peak memory of the largest process, the ratios, and our recall and precision against the exact
+Jaccard similarity of all pairs. `--flat` prints how cost and memory a text change with the number of texts.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import importlib.util
 import json
 import os
 import random
@@ -32,7 +35,7 @@ import orjson
 SEED, THRESHOLD, PERMUTATIONS, SHINGLE = 20, 0.8, 128, 5
 EDIT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k_train.jsonl"
-CHUNK_LINES = 4096
+PEER = {"python": sys.executable}
 
 
 def make_texts(count: int) -> list[str]:
@@ -98,6 +101,20 @@ def side_proofmill(source: Path, out: Path) -> None:
     subprocess.run([program, "dedup", str(source), *flat], check=True, stdout=subprocess.DEVNULL)
 
 
+def side_one_core(source: Path, out: Path) -> None:
+    """The same, held to one core."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    side_proofmill(source, out)
+
+
+SIDES = {
+    "proofmill": side_proofmill,
+    "proofmill, one core": side_one_core,
+    "datasketch": side_datasketch,
+    "text-dedup": side_text_dedup,
+}
+
+
 def exact_pairs(texts: list[str]) -> set[tuple[int, int]]:
     """All pairs (i < j) with a Jaccard similarity of at least the threshold, by an inverted index."""
     holders: dict[str, list[int]] = collections.defaultdict(list)
@@ -127,20 +144,21 @@ def report_truth(texts: list[str], out: Path) -> None:
 
 
 def timed(side: str, source: Path, folder: Path) -> tuple[Cost, Path]:
-    """Seconds of a whole process, by the clock and of processor time with all its children."""
-    out = folder / f"{side}.jsonl"
-    if side == "text-dedup":
-        out = Path(tempfile.mkdtemp(dir=folder))
+    """What a whole process took, with all its children."""
+    out = Path(tempfile.mkdtemp(dir=folder)) / "out.jsonl"
+    python = PEER["python"] if side == "text-dedup" else sys.executable
     begin, used = time.perf_counter(), _processor_seconds()
-    subprocess.run([sys.executable, __file__, "--side", side, str(source), str(out)], check=True)
-    return Cost(time.perf_counter() - begin, _processor_seconds() - used), out
+    done = subprocess.run([python, __file__, "--side", side, str(source), str(out)], check=True, stdout=subprocess.PIPE)
+    peak = float(done.stdout.split()[-1])
+    return Cost(time.perf_counter() - begin, _processor_seconds() - used, peak), out
 
 
 class Cost(NamedTuple):
-    """What one run took, in seconds."""
+    """What one run took: seconds by the clock and of all processors, peak memory of its largest process in MiB."""
 
     clock: float
     processor: float
+    peak: float
 
 
 def _processor_seconds() -> float:
@@ -149,8 +167,8 @@ def _processor_seconds() -> float:
 
 
 def sides() -> Iterator[str]:
-    yield from ("proofmill", "datasketch")
-    if importlib.util.find_spec("text_dedup"):
+    yield from ("proofmill", "proofmill, one core", "datasketch")
+    if subprocess.run([PEER["python"], "-c", "import text_dedup"], stderr=subprocess.DEVNULL).returncode == 0:
         yield "text-dedup"
     else:
         say("text-dedup isn't installed: not compared")
@@ -166,17 +184,17 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--skip-truth", action="store_true", help="no comparison with all exact pairs")
     parser.add_argument("--only", help="run one side only")
+    parser.add_argument("--flat", type=int, help="also ours on this many texts: cost and memory a text")
+    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has text-dedup")
     parser.add_argument("--side", nargs=3, metavar=("SIDE", "IN", "OUT"), help="run one side in this process")
     options = parser.parse_args()
     if options.side:
         name, source, out = options.side
-        {"proofmill": side_proofmill, "datasketch": side_datasketch, "text-dedup": side_text_dedup}[name](
-            Path(source), Path(out)
-        )
+        SIDES[name](Path(source), Path(out))
         whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in whose]
-        say(f"  {name}: peak memory {peaks[0]:.0f} MiB, of its largest child {peaks[1]:.0f} MiB")
+        say(f"peak MiB {max(resource.getrusage(who).ru_maxrss / 1024 for who in whose)}")
         return
+    PEER["python"] = options.peer_python
     with tempfile.TemporaryDirectory() as folder:
         compare(options, Path(folder))
 
@@ -184,9 +202,7 @@ def main() -> None:
 def compare(options: argparse.Namespace, folder: Path) -> None:
     """Runs the sides in turn, `repeat` times, and prints the best time of each."""
     texts = make_texts(options.rows)
-    source = folder / "texts.jsonl"
-    with source.open("wb") as file:
-        file.writelines(orjson.dumps({"id": str(i), "text": t}) + b"\n" for i, t in enumerate(texts))
+    source = write_texts(texts, folder)
     best: dict[str, Cost] = {}
     names = [side for side in sides() if options.only in (None, side)]
     for side in names * options.repeat:
@@ -195,13 +211,40 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         if side == "proofmill":
             ours = out
     for side in names:
-        clock, processor = best[side]
-        say(f"{side:12} {clock:7.2f} s {options.rows / clock:9.0f} texts/s {processor:7.2f} processor seconds")
-    for side in names[1:]:
-        ratios = [theirs / mine for theirs, mine in zip(best[side], best[names[0]], strict=True)]
-        say(f"ours is {ratios[0]:.1f} x as fast as {side}, {ratios[1]:.1f} x by processor time")
+        clock, processor, peak = best[side]
+        say(
+            f"{side:20} {clock:7.2f} s {options.rows / clock:9.0f} texts/s {processor:7.2f} processor seconds"
+            f" {peak:7.0f} MiB, {peak * 2**20 / options.rows:.0f} bytes a text"
+        )
+    for side in names:
+        if not side.startswith("proofmill"):
+            report_ratios(side, best)
+    if options.flat:
+        report_flatness(options, best["proofmill"], folder)
     if not options.skip_truth:
         report_truth(texts, ours)
+
+
+def write_texts(texts: list[str], folder: Path) -> Path:
+    source = folder / f"texts-{len(texts)}.jsonl"
+    with source.open("wb") as file:
+        file.writelines(orjson.dumps({"id": str(i), "text": t}) + b"\n" for i, t in enumerate(texts))
+    return source
+
+
+def report_ratios(side: str, best: dict[str, Cost]) -> None:
+    for mine in (name for name in best if name.startswith("proofmill")):
+        clock, processor, _ = (theirs / our for theirs, our in zip(best[side], best[mine], strict=True))
+        say(f"{mine} is {clock:.1f} x as fast as {side}, {processor:.1f} x by processor time")
+
+
+def report_flatness(options: argparse.Namespace, small: Cost, folder: Path) -> None:
+    """Ours on more texts: what a text costs, beside what it costs in the smaller file; memory that each one adds."""
+    big, _ = timed("proofmill", write_texts(make_texts(options.flat), folder), folder)
+    ratio = (big.clock / options.flat) / (small.clock / options.rows)
+    added = (big.peak - small.peak) * 2**20 / (options.flat - options.rows)
+    say(f"{options.flat} texts: {big.clock:.2f} s, {options.flat / big.clock:.0f} texts/s, {big.peak:.0f} MiB")
+    say(f"cost a text is {ratio:.2f} of that at {options.rows}; every further text adds {added:.0f} bytes of memory")
 
 
 if __name__ == "__main__":
