@@ -35,7 +35,7 @@ import orjson
 SEED, THRESHOLD, PERMUTATIONS, SHINGLE = 20, 0.8, 128, 5
 EDIT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k_train.jsonl"
-PEER = {"python": sys.executable}
+PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
 
 
 def make_texts(count: int) -> list[str]:
@@ -87,7 +87,7 @@ def side_text_dedup(source: Path, out: Path) -> None:
         "--num_perm": PERMUTATIONS, "--ngram": SHINGLE, "--hash_func": "xxh3", "--num_proc": os.cpu_count(),
     }  # fmt: skip
     flat = [str(part) for pair in options.items() for part in pair]
-    subprocess.run([sys.executable, "-m", "text_dedup.minhash", *flat], check=True, stderr=subprocess.PIPE)
+    subprocess.run([PEER_PYTHON, "-m", "text_dedup.minhash", *flat], check=True, stderr=subprocess.PIPE)
 
 
 def side_proofmill(source: Path, out: Path) -> None:
@@ -146,9 +146,10 @@ def report_truth(texts: list[str], out: Path) -> None:
 def timed(side: str, source: Path, folder: Path) -> tuple[Cost, Path]:
     """What a whole process took, with all its children."""
     out = Path(tempfile.mkdtemp(dir=folder)) / "out.jsonl"
-    python = PEER["python"] if side == "text-dedup" else sys.executable
     begin, used = time.perf_counter(), _processor_seconds()
-    done = subprocess.run([python, __file__, "--side", side, str(source), str(out)], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, __file__, "--side", side, str(source), str(out)], check=True, stdout=subprocess.PIPE
+    )
     peak = float(done.stdout.split()[-1])
     return Cost(time.perf_counter() - begin, _processor_seconds() - used, peak), out
 
@@ -168,7 +169,10 @@ def _processor_seconds() -> float:
 
 def sides() -> Iterator[str]:
     yield from ("proofmill", "proofmill, one core", "datasketch")
-    if subprocess.run([PEER["python"], "-c", "import text_dedup"], stderr=subprocess.DEVNULL).returncode == 0:
+    if (
+        subprocess.run([os.environ["PEER_PYTHON"], "-c", "import text_dedup"], stderr=subprocess.DEVNULL).returncode
+        == 0
+    ):
         yield "text-dedup"
     else:
         say("text-dedup isn't installed: not compared")
@@ -185,7 +189,7 @@ def main() -> None:
     parser.add_argument("--skip-truth", action="store_true", help="no comparison with all exact pairs")
     parser.add_argument("--only", help="run one side only")
     parser.add_argument("--flat", type=int, help="also ours on this many texts: cost and memory a text")
-    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has text-dedup")
+    parser.add_argument("--peer-python", default=PEER_PYTHON, help="an interpreter that has text-dedup")
     parser.add_argument("--side", nargs=3, metavar=("SIDE", "IN", "OUT"), help="run one side in this process")
     options = parser.parse_args()
     if options.side:
@@ -194,7 +198,7 @@ def main() -> None:
         whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         say(f"peak MiB {max(resource.getrusage(who).ru_maxrss / 1024 for who in whose)}")
         return
-    PEER["python"] = options.peer_python
+    os.environ["PEER_PYTHON"] = options.peer_python  # for the sides, which are processes of their own
     with tempfile.TemporaryDirectory() as folder:
         compare(options, Path(folder))
 
