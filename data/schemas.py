@@ -23,6 +23,7 @@ PROBLEMS = pa.schema(
         "source": _string,
         "license": _string,
         "split": _string,
+        "pseudo_label": _string,  # how `answer` came about where the source gave none; null = the source's own gold
         "gold_suspect": _bool,
         "gold_evidence": _string,  # why, in words
         "weak_tests": _bool,

@@ -110,11 +110,18 @@ def check_files(version: Version) -> None:
 
 def recorded(version: Version) -> Iterator[Located]:
     """Every trace of a version beside the problem it answers: recorded samples, to be judged anew."""
-    problems = {row["id"]: row for path in version.files("problems") for row in read_table(path, _ASKED).to_pylist()}
+    problems = {row["id"]: row for path in version.files("problems") for row in _asked(path)}
     for path in version.files("traces"):
         for batch in batches(path, _SAMPLED):
             for row in batch.to_pylist():
                 yield Located(f"{version.label}: trace {row['id']}", row | problems[row["problem_id"]])
+
+
+def _asked(path: Path) -> Iterator[dict[str, Any]]:
+    """Problems as they were taken in: a pseudo-label is no gold, so it is not an answer when they are judged anew."""
+    known = set(pq.read_schema(path).names)
+    for row in read_table(path, [name for name in (*_ASKED, "pseudo_label") if name in known]).to_pylist():
+        yield row | ({"answer": None} if row.pop("pseudo_label", None) else {})
 
 
 @dataclass

@@ -11,6 +11,8 @@ WRONG = "wrong"
 UNPARSED = "unparsed"  # no answer found, or the sample was cut before it closed
 TIMEOUT = "timeout"
 ERROR = "error"  # the verifier's fault, bad gold, unsupported language: never the trace's
+NO_GOLD = "no_gold"  # detail of an `error`: an answer was found, and there is nothing to compare it with
+PSEUDO_LABEL = "pseudo_label"  # detail of a verdict by the answer that most samples agree on
 DOMAINS = ("math", "code", "logic", "choice", "instruction")
 VERDICTS = (CORRECT, WRONG, UNPARSED, TIMEOUT, ERROR)
 

@@ -25,7 +25,7 @@ from proofmill.filters import canaries
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.domains.code import configure_jail
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
+from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
@@ -155,7 +155,7 @@ class Judge:
     def _check_health(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A verifier that fails often must not write zeros; a few bad problems are their own fault."""
         causes = Counter(row["verdict_detail"] for row in rows if row["verdict"] == ERROR)
-        for reason in _UNANSWERED:  # the engine's doing: no verifier has seen them
+        for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
             causes.pop(reason, None)
         errors = causes.total()
         if errors >= MIN_ERRORS and errors > self.options.max_error_rate * len(rows):

@@ -155,6 +155,7 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
             source=name,
             license=source.license,
             count=count,
+            unlabelled=session.recipe.problems.pseudo_labels is not None,
         )
     for sampler in session.recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
@@ -174,6 +175,7 @@ def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: 
             sampler=sampler.name,
             model=engine.model,
             limit=engine.limit,
+            unlabelled=session.recipe.problems.pseudo_labels is not None,
         )
 
 

@@ -37,6 +37,8 @@ DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_a
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
 CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
 CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.reliability"))
+VOTES = Stage("votes", (*_filters("agreement", "mathematics", "options"), "proofmill.flows.voting"), ("math-verify",))
+LABELS, LABELLED = Stage("labels", VOTES.code), Stage("labelled_problems", VOTES.code)
 SELECTION = Stage("selection", _filters("selection", "curriculum", "caps", "potential", "claim_ledger"))
 CAPS = Stage("caps", _filters("caps"))
 BALANCE = Stage("balance", SELECTION.code)
@@ -70,6 +72,9 @@ STAGES = (
     SIGNATURES,
     DUPLICATES,
     CLR,
+    VOTES,
+    LABELS,
+    LABELLED,
     SELECTION,
     CAPS,
     BALANCE,

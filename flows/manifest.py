@@ -18,6 +18,7 @@ from proofmill.flows import origin
 from proofmill.flows.drawing import rounds_of
 from proofmill.flows.keys import PUBLISH, STAGES, called
 from proofmill.flows.session import Session
+from proofmill.flows.voting import at_k
 from proofmill.generators.rendering import StudentView
 from proofmill.generators.sampling import SamplePlan
 
@@ -94,7 +95,8 @@ def manifest_of(
         "duplicates": marks.facts["duplicates"],
         "claims_by_length": add_buckets(shard.facts["claims"] for shard in chosen),
         "clr": _verifier(session, judged),
-        "right_answer_refuted_step": sum(shard.claims.facts["accepted_refuted"] for shard in judged),
+        "at_k": at_k(judged),
+        "right_answer_refuted_step": sum(bucket["refuted"] for shard in chosen for bucket in shard.facts["claims"]),
     }
 
 

@@ -21,6 +21,7 @@ from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
+from proofmill.filters.verdicts import PSEUDO_LABEL
 from proofmill.flows import reliability
 from proofmill.flows.manifest import manifest_of
 from proofmill.flows.previous import INDEX, index_schema
@@ -192,6 +193,12 @@ class _ShardTables:
         self.audit = pl.DataFrame(run.read(shard.audit))
         self.problem_rates = problem_rates(self.rates, session.select.reference)
 
+    @property
+    def pseudo_in_rl(self) -> bool:
+        """Whether `rl` may hold problems whose answer is a pseudo-label."""
+        options = self.session.recipe.problems.pseudo_labels
+        return options is not None and options.rl
+
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """(config, table) of each config, some without rows."""
         yield "traces", self._traces()
@@ -272,7 +279,8 @@ class _ShardTables:
             "weight": weight(trace["claim_score"], trace["clr_score"]),
             "model": trace["model"],
             "model_revision": trace["model_revision"],
-            "verifier": problem["verifier"],
+            # A verdict by a pseudo-label is not one by gold, wherever the row goes.
+            "verifier": problem["verifier"] + (f":{PSEUDO_LABEL}" if problem.get("pseudo_label") else ""),
             "source": problem["source"],
             "license": problem["license"],
         }
@@ -297,6 +305,8 @@ class _ShardTables:
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or name in left_out or not low < rate < high:
+                continue
+            if problem.get("pseudo_label") and not self.pseudo_in_rl:
                 continue
             yield problem | {
                 "prompt": self._prompt(problem),

@@ -53,10 +53,20 @@ class HuggingFaceSource(Section):
 Source = Annotated[ProceduralSource | FileSource | HuggingFaceSource, Field(discriminator="kind")]
 
 
+class PseudoLabels(Section):
+    """Answers of problems without gold, by what their samples agree on; such a problem is never called gold."""
+
+    by: Literal["majority", "clr"] = Field("majority", description="clr: votes weighed by the model's reliability")
+    min_share: Share = Field(0.5, description="majority: of all samples; clr: of the sum of reliabilities")
+    min_votes: int = Field(3, ge=1, description="samples that agree")
+    rl: bool = Field(False, description="whether `rl` may hold such problems")
+
+
 class Problems(Section):
     """Where problems come from."""
 
     sources: tuple[Source, ...] = ()
+    pseudo_labels: PseudoLabels | None = Field(None, description="take `math` and `choice` problems without an answer")
 
 
 class Prompt(Section):
@@ -325,7 +335,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _verifier_has_a_model(self) -> Recipe:
-        section = self.claims.model
+        section, labels = self.claims.model, self.problems.pseudo_labels
+        if labels and labels.by == "clr" and (section is None or section.scope != "all"):
+            raise ValueError("problems.pseudo_labels.by: clr needs claims.model, with scope all")
         if section is None or section.model is not None:
             return self
         live = [sampler.name for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine)]

@@ -12,6 +12,7 @@ from proofmill.flows import recipe_file as recipes
 from proofmill.flows.publishing import Gathered
 from proofmill.flows.reliability import reliability
 from proofmill.flows.session import Session, home_folder
+from proofmill.flows.voting import agreed
 
 
 @flow(name="regenerate", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
@@ -51,8 +52,8 @@ def regenerate(
             overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
             signatures = stages.signatures.submit(session, samples)
             judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
-        judged = learning.scored(session, stages.in_order(judging))
-        judged = reliability(session, judged)
+        judged = agreed(session, reliability(session, stages.in_order(judging)))
+        judged = learning.scored(session, judged)
         session.end_engines()
         marks = stages.near_duplicates(session, judged)
         usual = learning.buckets(session, judged)

@@ -116,6 +116,13 @@ class Session:
         pool = WorkerPool("proofmill.flows.work:claims", workers=limits.workers, cpu_seconds=limits.cpu_seconds)
         return self._stack.enter_context(pool)
 
+    @cached_property
+    def agreement_workers(self) -> WorkerPool:
+        """Worker processes that compare answers, one problem an item."""
+        limits = self.recipe.verify
+        pool = WorkerPool("proofmill.flows.work:agreement", workers=limits.workers, cpu_seconds=10 * limits.cpu_seconds)
+        return self._stack.enter_context(pool)
+
     def spread(self, kind: str, parts: Sequence[Any]) -> list[pa.Table]:
         """Tables of chunks of work, done in worker processes.
 
@@ -339,7 +346,11 @@ class Session:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """What the problems and recorded samples come from, files by their digest."""
-        return {**origin.identity(self.recipe, self.home), "limit": self.limit}
+        return {**origin.identity(self.recipe, self.home), "limit": self.limit, **self._unlabelled}
+
+    @property
+    def _unlabelled(self) -> dict[str, bool]:
+        return {"unlabelled": True} if self.recipe.problems.pseudo_labels else {}
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""

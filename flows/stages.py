@@ -25,7 +25,7 @@ from proofmill.filters.audit import weak_problems
 from proofmill.filters.claim_ledger import by_length
 from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
-from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from proofmill.filters.verdicts import CORRECT, NO_GOLD, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows import intake, learning, previous, reliability
 from proofmill.flows.benchmarks import items
@@ -59,6 +59,7 @@ class Judged:
     contamination: Shard
     signatures: Shard
     clr: Shard | None = None
+    votes: Shard | None = None
     nll: Shard | None = None  # of the proven traces, where the recipe asks a student
 
 
@@ -109,13 +110,13 @@ def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -
     def make() -> tuple[pa.Table, dict[str, Any]]:
         by_id = {row["id"]: row for row in session.run.read(problems).to_pylist()}
         traces = session.run.read(samples, ["problem_id", "response"])
-        judged = session.run.read(verdicts, ["verdict", "final_start"])
+        judged = session.run.read(verdicts, ["verdict", "verdict_detail", "final_start"])
         columns = [column.to_pylist() for column in (*traces.columns, *judged.columns)]
         rows: list[dict[str, Any]] = [{} for _ in range(traces.num_rows)]
         wanted = {
             place: (by_id[problem], response, start)
-            for place, (problem, response, verdict, start) in enumerate(zip(*columns, strict=True))
-            if scope == "all" or (scope == "accepted" and verdict == CORRECT)
+            for place, (problem, response, verdict, detail, start) in enumerate(zip(*columns, strict=True))
+            if scope == "all" or (scope == "accepted" and (verdict == CORRECT or detail == NO_GOLD))
         }
         found = session.claim_workers.map(list(wanted.values()))
         for place, result in zip(wanted, found, strict=True):

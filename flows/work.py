@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from proofmill.data.schemas import CLAIM, CONTAMINATION, QUALITY
 from proofmill.data.shards import from_rows
+from proofmill.filters.agreement import clusters
 from proofmill.filters.claims import REFUTED, check, split_steps, summarise
 from proofmill.filters.contamination.decontamination import opened
 from proofmill.filters.degeneration.repetition import measure
@@ -56,6 +57,12 @@ def claims(item: tuple[Mapping[str, Any], str, int | None]) -> dict[str, Any]:
         "refuted_final": any(claim.in_final and claim.status == REFUTED for claim in found),
         "claims": [{name: getattr(claim, name) for name in _CLAIM} for claim in found],
     }
+
+
+def agreement(item: tuple[Mapping[str, Any], Sequence[str]]) -> list[int]:
+    """Which answers to a problem are the same: (problem, answers)."""
+    problem, answers = item
+    return clusters(problem_of(problem), answers)
 
 
 _CLAIM = [field.name for field in CLAIM]

@@ -57,6 +57,7 @@ def problems_of(
     source: str,
     license: str | None,  # noqa: A002 (column name)
     count: int | None = None,
+    unlabelled: bool = False,
 ) -> Iterator[Row]:
     """Rows of schema SPOOL for a source of problems; what can't be used is counted in `intake`."""
     kept = 0
@@ -64,7 +65,7 @@ def problems_of(
         if count is not None and kept >= count:
             return
         intake.read += 1
-        problem = problem_row(row, domain=domain, source=source, license=license)
+        problem = problem_row(row, domain=domain, source=source, license=license, unlabelled=unlabelled)
         if isinstance(problem, str):
             intake.drop(problem, where)
             continue
@@ -84,13 +85,14 @@ def samples_of(
     sampler: str,
     model: str | None,
     limit: int | None = None,
+    unlabelled: bool = False,
 ) -> Iterator[Row]:
     """Rows of schema SPOOL for recorded samples, the first `limit`, each with the problem it answers."""
     for number, (where, row) in enumerate(_readable(rows, fields, intake)):
         if limit is not None and number >= limit:
             return
         intake.read += 1
-        problem = problem_row(row, domain=domain, source=source, license=license)
+        problem = problem_row(row, domain=domain, source=source, license=license, unlabelled=unlabelled)
         response = response_text(row.get("response"))
         if isinstance(problem, str) or response is None:
             intake.drop(problem if isinstance(problem, str) else "no_response", where)

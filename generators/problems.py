@@ -41,8 +41,18 @@ class Intake:
             self.dropped[reason] += count
 
 
-def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> Row | str:  # noqa: A002 (column name)
-    """A row of schema PROBLEMS, or the reason why the problem can't be used."""
+def problem_row(
+    row: Row,
+    *,
+    domain: str,
+    source: str,
+    license: str | None,  # noqa: A002 (column name)
+    unlabelled: bool = False,
+) -> Row | str:
+    """A row of schema PROBLEMS, or the reason why the problem can't be used.
+
+    With `unlabelled`, mathematics and choices may come without an answer.
+    """
     domain = row.get("domain") or domain
     messages = split_prompt(row.get("prompt"))
     if isinstance(messages, str):
@@ -52,7 +62,8 @@ def problem_row(row: Row, *, domain: str, source: str, license: str | None) -> R
     answer = _text(row.get("answer"))
     if domain == "math" and answer is not None:
         answer = gold_text(answer)
-    if not checkable(domain, answer, info):
+    bare = unlabelled and answer is None and (domain == "math" or (domain == "choice" and "options" in info))
+    if not bare and not checkable(domain, answer, info):
         return "no_gold"
     system = row.get("system") or system
     return {

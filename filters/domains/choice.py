@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from proofmill.filters.options import Options, Reading, parse_options
-from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED, WRONG, Problem, Verdict
 
 _TAGGED = re.compile(r"<answer>([^<]{1,500})</answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
@@ -56,6 +57,8 @@ class Choice:
             options = parse_options(problem.info["options"]) if "options" in problem.info else _LETTERS
         except ValueError as error:
             return Verdict(ERROR, detail=f"bad_gold: {error}")
+        if problem.answer is None:
+            return _without_gold(_decide(options, "", text))
         gold = options.gold(problem.answer)
         if gold is None:
             return Verdict(ERROR, detail="bad_gold: neither a label, nor one option's text, nor an index")
@@ -67,6 +70,12 @@ class Choice:
 
 
 VERIFIER = Choice()
+
+
+def _without_gold(found: Verdict) -> Verdict:
+    """An answer that is one, and that nothing can be compared with."""
+    faulty = found.detail in ("contradiction", "several_options", "no_option")
+    return found if found.verdict != WRONG or faulty else replace(found, verdict=ERROR, detail=NO_GOLD)
 
 
 def _decide(options: Options, gold: str, text: str) -> Verdict:

@@ -17,7 +17,7 @@ from proofmill.filters.mathematics import answers
 from proofmill.filters.mathematics.equivalence import Context, is_rational, readable, same
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
 from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
-from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
@@ -52,7 +52,9 @@ class MathVerifier:
         found = answers.find(text)
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
-        answer = problem.answer or ""
+        if problem.answer is None:
+            return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
+        answer = problem.answer
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)

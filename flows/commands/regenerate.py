@@ -85,10 +85,19 @@ def claim_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
             f"judged by {clr['model']}: {claims:,} claims of {counts.get('named', 0):,} traces ({judged})"
             + (f"; no claims from {sum(faults.values()):,} traces ({_listed(faults)})" if faults else "")
         )
+        if rates := manifest["at_k"]:
+            yield (
+                "  "
+                + ", ".join(f"{_RATES[name]} {rates[name]:.1%}" for name in _RATES if name in rates)
+                + (f" over {rates['problems']:,} problems with gold")
+            )
         yield (
             f"  that took {tokens['calls']:,} calls, {tokens['prompt_tokens']:,} tokens read and "
             f"{tokens['completion_tokens']:,} written"
         )
+
+
+_RATES = {"pass_1": "pass@1", "maj_k": "maj@k", "clr_k": "clr@k"}
 
 
 def _listed(counts: Mapping[str, int]) -> str:
