@@ -20,7 +20,7 @@ MAX_ALL_PAIRS = 64
 BIG_BUCKET_PARTNERS = 32
 PART_ROWS = 1 << 22  # keys sorted at a time
 PENDING_PAIRS = 1 << 21  # candidates gathered before they are confirmed
-CONFIRM_SHINGLES = 1 << 20  # shingles compared at a time
+CONFIRM_SHINGLES = 1 << 17  # shingles compared at a time: these stay near the processor's caches
 
 _HALF = np.uint64(32)
 
