@@ -20,7 +20,8 @@ from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
 from proofmill.flows import origin
 from proofmill.flows.keys import PROBLEMS, RECORDED, called
-from proofmill.flows.recipe import FileSource, ProceduralSource, ReplayEngine, Sampler
+from proofmill.flows.recipe import FileSource, ProceduralSource, Sampler
+from proofmill.flows.recipe_engines import ReplayEngine
 from proofmill.flows.session import Session, log
 from proofmill.generators import intake, procedural
 from proofmill.generators.problems import Intake

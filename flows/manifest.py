@@ -35,7 +35,7 @@ def manifest_of(
     view: StudentView,
 ) -> dict[str, Any]:
     """What the manifest says of a version, but for its number, its parent and its files."""
-    recipe = session.recipe.resolved()
+    recipe = session.recipe.published()
     index = session.problem_facts
     traces = sum(shard.samples.rows for shard in judged)
     funnel = add_ledgers([shard.facts["ledger"] for shard in chosen])

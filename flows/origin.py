@@ -9,7 +9,8 @@ from proofmill.data.files import sha256
 from proofmill.data.inputs import HUB
 from proofmill.data.versions import Version, find
 from proofmill.flows.keys import portable
-from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe, ReplayEngine
+from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe
+from proofmill.flows.recipe_engines import ReplayEngine
 
 
 def identity(recipe: Recipe, home: Path) -> dict[str, Any]:

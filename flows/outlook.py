@@ -49,7 +49,7 @@ def changes(session: Session) -> Iterator[str]:
     known = versions(session.home, session.recipe.name)
     if not known:
         return
-    before, now = flat(known[-1].manifest["recipe"]), flat(session.recipe.resolved())
+    before, now = flat(known[-1].manifest["recipe"]), flat(session.recipe.published())
     differ = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     for key in differ:
         yield f"changed since {known[-1].label}: {key}: {before.get(key)!r} -> {now.get(key)!r}"

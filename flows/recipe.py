@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from proofmill.data.files import digest
 from proofmill.filters.verdicts import DOMAINS
+from proofmill.flows.recipe_engines import Engine, ReplayEngine, VllmEngine
 from proofmill.flows.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
 
 
@@ -128,39 +129,6 @@ class Sampling(Section):
 
 
 _AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
-
-
-class VllmEngine(Section):
-    """vLLM in a process of its own on this machine."""
-
-    kind: Literal["vllm"] = "vllm"
-    dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
-    max_model_len: int | None = Field(None, ge=16)
-    window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
-    restarts: int = Field(5, ge=0, description="deaths in a row, with no prompt to blame, before the run gives up")
-    args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
-
-
-class ReplayEngine(Section):
-    """Recorded samples instead of a model: files, published versions, or hub data sets."""
-
-    kind: Literal["replay"] = "replay"
-    files: tuple[str, ...] = Field((), description="JSONL (.gz, .zst), Parquet, NAME@vN, or hf://user/name")
-    split: str = "train"
-    map: FieldMap = Field({}, description="our field: theirs; `response: solutions[]` makes a list many rows")
-    domain: str = "math"
-    license: str | None = None
-    model: str | None = Field(None, description="who wrote the samples, where the rows don't say")
-    limit: int | None = Field(None, ge=1)
-
-
-def _engine(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"kind": value}
-    return {"kind": "vllm", **value} if isinstance(value, dict) else value
-
-
-Engine = Annotated[Annotated[VllmEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)]
 
 
 class Sampler(Section):
@@ -360,5 +328,12 @@ class Recipe(Section):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Digest of the resolved recipe."""
-        return digest(self.resolved())
+        """Digest of the resolved recipe, wherever its engines are."""
+        return digest(self.published())
+
+    def published(self) -> dict[str, Any]:
+        """The resolved recipe without the addresses of servers, which decide nothing and concern nobody."""
+        recipe = self.resolved()
+        for sampler in recipe["samplers"]:
+            sampler["engine"].pop("endpoints", None)
+        return recipe

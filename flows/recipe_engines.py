@@ -1,0 +1,78 @@
+"""The engines of a recipe: who draws samples, or where recorded ones are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from proofmill.flows.sections import FieldMap, Section
+
+
+class VllmEngine(Section):
+    """vLLM in a process of its own on this machine."""
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
+    max_model_len: int | None = Field(None, ge=16)
+    window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
+    restarts: int = Field(5, ge=0, description="deaths in a row, with no prompt to blame, before the run gives up")
+    args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
+
+
+class OpenAIEngine(Section):
+    """Servers that speak the OpenAI protocol; `samplers[].model` names the tokenizer of what they serve."""
+
+    kind: Literal["openai"]
+    endpoints: tuple[str, ...] = Field(min_length=1, description="base addresses, like http://gpu1:8000/v1")
+    served: str | None = Field(None, description="name under which they serve the model; None: the only one")
+    revision: str | None = Field(None, description="which weights they serve, in your words; recorded")
+    api: Literal["completions", "chat"] = Field(
+        "completions", description="completions sends tokens, the very prompts of engine vllm; chat sends messages"
+    )
+    api_key_env: str | None = Field(None, description="name of the environment variable that holds the API key")
+    window: int = Field(128, ge=1, description="requests in flight at one endpoint")
+    timeout_s: float = Field(1800.0, gt=0, description="of one request")
+    retries: int = Field(5, ge=0, description="faults of one request before its sample is recorded as `failed`")
+    wait_s: float = Field(300.0, ge=0, description="how long to wait while no endpoint can be used")
+    max_model_len: int | None = Field(None, ge=16, description="for servers that don't say it")
+
+    @field_validator("endpoints")
+    @classmethod
+    def _addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+        found = []
+        for endpoint in endpoints:
+            parts = urlsplit(endpoint)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+                raise ValueError(f"'{endpoint}' is no address like http://host:8000/v1")
+            if "@" in parts.netloc:
+                raise ValueError("an address must not hold a password; name a variable with api_key_env")
+            found.append(endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1")
+        if len(set(found)) < len(found):
+            raise ValueError("the same endpoint stands there twice")
+        return tuple(found)
+
+
+class ReplayEngine(Section):
+    """Recorded samples instead of a model: files, published versions, or hub data sets."""
+
+    kind: Literal["replay"] = "replay"
+    files: tuple[str, ...] = Field((), description="JSONL (.gz, .zst), Parquet, NAME@vN, or hf://user/name")
+    split: str = "train"
+    map: FieldMap = Field({}, description="our field: theirs; `response: solutions[]` makes a list many rows")
+    domain: str = "math"
+    license: str | None = None
+    model: str | None = Field(None, description="who wrote the samples, where the rows don't say")
+    limit: int | None = Field(None, ge=1)
+
+
+def _engine(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": "vllm", **value} if isinstance(value, dict) else value
+
+
+Engine = Annotated[
+    Annotated[VllmEngine | OpenAIEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)
+]

@@ -1,0 +1,314 @@
+"""The requests of one engine spread over its endpoints, in a thread of its own.
+
+Each request goes to the endpoint with the fewest; one that fails is sent again after a pause with jitter, one that
+dies gives back what was under way there, as `LOST`, and is looked at until it answers again. While no endpoint can
+be used everything waits, up to a stated time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from queue import Queue
+from typing import Any
+
+import httpx
+
+from proofmill.data.errors import EngineError
+from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
+from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
+
+_CONNECT_SECONDS = 10.0
+_FAULTS = 8  # in a row, before an endpoint is dropped although it answers
+_MISSES = 3  # looks in a row that an endpoint may miss
+_MOST_PAUSE = 30.0
+_CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request until its completion is given out."""
+
+    request: Request
+    faults: int = 0
+    answers_before: int = 0  # of the engine, when its first fault came
+
+
+@dataclass(eq=False)
+class _Endpoint:
+    """An endpoint as it stands now."""
+
+    url: str
+    server: Server | None = None  # None: not usable
+    why: str = "it has not answered yet"
+    denied: bool = False
+    rest_until: float = 0.0
+    faults: int = 0  # since its last answer
+    misses: int = 0
+    running: dict[_Job, asyncio.Task[None]] = field(default_factory=dict)
+
+
+class Pool:
+    """Lives in the engine's thread; `facts`, `outbox` and `call` are for the others."""
+
+    def __init__(self, options: ServerOptions, sampling: Mapping[str, Any], watcher: Watcher) -> None:
+        self.facts: Future[EngineFacts] = Future()
+        self.outbox: Queue[list[Completion] | EngineError] = Queue()
+        self._options, self._sampling, self._watcher = options, sampling, watcher
+        self._endpoints = [_Endpoint(url) for url in options.endpoints]
+        self._queue: deque[_Job] = deque()
+        self._unfinished = self._answers = 0
+        self._name: str | None = None
+        self._stuck_since: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._client: httpx.AsyncClient
+        self._born = threading.Event()
+
+    def serve(self) -> None:
+        """The thread's work."""
+        try:
+            asyncio.run(self._run())
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 (the boundary of a thread: whoever waits must hear of it)
+            self._fail(EngineError(f"The engine's thread failed: {type(error).__name__}: {error}"))
+        finally:
+            self._born.set()
+            if not self.facts.done():
+                self.facts.set_exception(EngineError("The engine was closed before an endpoint answered."))
+
+    def call(self, function: Any, *arguments: Any) -> None:
+        """Runs a function in the thread."""
+        self._born.wait()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        if self._main is not None:
+            self._main.cancel()
+
+    def add(self, requests: list[Request]) -> None:
+        """Takes requests on."""
+        try:
+            for server in {end.server for end in self._endpoints if end.server}:
+                for request in requests:
+                    check_able(server, self._options, request)
+        except EngineError as error:
+            self._fail(error)
+            return
+        self._queue.extend(map(_Job, requests))
+        self._unfinished += len(requests)
+        self._dispatch()
+
+    async def _run(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self._born.set()
+        key = self._options.key
+        started = time.monotonic()
+        async with httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(self._options.timeout_s, connect=_CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        ) as self._client:
+            await asyncio.gather(*map(self._look, self._endpoints))
+            async with asyncio.TaskGroup() as group:
+                for endpoint in self._endpoints:
+                    group.create_task(self._watch(endpoint))
+                while not self.facts.done():
+                    self._introduced(time.monotonic() - started)
+                    await asyncio.sleep(0.1)
+                while True:
+                    self._dispatch()  # a rest may have ended
+                    self._check_stuck()
+                    await asyncio.sleep(0.2)
+
+    def _introduced(self, waited: float) -> None:
+        """Tells the facts once an endpoint answers, or that none does."""
+        servers = [end.server for end in self._endpoints if end.server]
+        if len({server.name for server in servers}) > 1:
+            self._fail(self._error("The endpoints serve different models."))
+        elif servers:
+            self._name = servers[0].name
+            details = {"served": self._name, "api": self._options.api, "endpoints": len(self._endpoints)}
+            length = min((server.max_model_len or 0 for server in servers), default=0)
+            window = self._options.window * len(self._endpoints)
+            self.facts.set_result(EngineFacts("openai", servers[0].kind, "as served", length, window, waited, details))
+        elif all(end.denied for end in self._endpoints):
+            self._fail(self._error("No endpoint lets the run in."))
+        elif waited > self._options.wait_s:
+            self._fail(self._error(f"No endpoint has answered in {self._options.wait_s:g} s."))
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        while self._queue:
+            free = [
+                end
+                for end in self._endpoints
+                if end.server and end.rest_until <= now and len(end.running) < self._options.window
+            ]
+            if not free:
+                return
+            endpoint = min(free, key=lambda end: len(end.running))
+            job = self._queue.popleft()
+            endpoint.running[job] = task = asyncio.ensure_future(self._ask(endpoint, job))
+            task.add_done_callback(self._check)
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._fail(EngineError(f"The engine's thread failed: {type(error).__name__}: {error}"))
+
+    async def _ask(self, endpoint: _Endpoint, job: _Job) -> None:
+        server = endpoint.server
+        found: Completion | Trouble = Trouble("fault", "it went away")
+        if server is not None:
+            found = await complete(self._client, endpoint.url, server, self._options, job.request)
+        if isinstance(found, Trouble) and found.kind == "cut":
+            if isinstance(await introduce(self._client, endpoint.url, self._options), Trouble):
+                self._die(endpoint, found.why)
+                return
+            found = Trouble("fault", found.why)  # one connection, not the endpoint
+        endpoint.running.pop(job, None)
+        if isinstance(found, Trouble):
+            self._trouble(endpoint, job, found)
+        else:
+            self._answered(endpoint)
+            self._give(found)
+        self._dispatch()
+
+    def _answered(self, endpoint: _Endpoint) -> None:
+        endpoint.faults = endpoint.misses = 0
+        self._answers += 1
+        self._stuck_since = None
+
+    def _give(self, completion: Completion) -> None:
+        self._unfinished -= 1
+        self.outbox.put([completion])
+
+    def _trouble(self, endpoint: _Endpoint, job: _Job, trouble: Trouble) -> None:
+        if trouble.kind == "refused":
+            self._answered(endpoint)
+            self._give_up(job, trouble.why)
+            return
+        endpoint.faults += 1
+        if trouble.kind == "busy":
+            endpoint.rest_until = time.monotonic() + self._pause(endpoint.faults, trouble.after)
+        elif trouble.kind == "denied" or endpoint.faults >= _FAULTS:
+            self._drop(endpoint, trouble)
+        if trouble.kind == "fault":
+            job.answers_before = job.answers_before if job.faults else self._answers
+            job.faults += 1
+            # As long as nothing else is answered either, the fault may be the server's.
+            if job.faults > self._options.retries and self._answers > job.answers_before:
+                self._give_up(job, trouble.why)
+                return
+        self._watcher.retried(1)
+        pause = self._pause(job.faults, trouble.after) if trouble.kind == "fault" else 0.0
+        asyncio.get_running_loop().call_later(pause, self._again, job)
+
+    def _again(self, job: _Job) -> None:
+        self._queue.appendleft(job)
+        self._dispatch()
+
+    def _give_up(self, job: _Job, why: str) -> None:
+        self._watcher.warn(f"Request {job.request.id} failed at every try: {why}")
+        self._give(Completion(job.request.id, "", "failed", 0))
+
+    @staticmethod
+    def _pause(faults: int, after: float | None) -> float:
+        """Exponential, anywhere up to its bound, so that requests don't come back all at once."""
+        return (after or 0.0) + random.uniform(0.0, min(_MOST_PAUSE, 0.5 * 2.0**faults))
+
+    def _drop(self, endpoint: _Endpoint, trouble: Trouble) -> None:
+        """Sends nothing more to an endpoint until it answers again; what is under way there may end."""
+        if endpoint.server is not None:
+            self._watcher.warn(f"Endpoint {endpoint.url} is dropped until it answers again: {trouble.why}")
+        endpoint.server, endpoint.why, endpoint.denied = None, trouble.why, trouble.kind == "denied"
+
+    def _die(self, endpoint: _Endpoint, why: str) -> None:
+        """Drops an endpoint and gives back all that was under way there, at once."""
+        endpoint.server, endpoint.why = None, why
+        lost, endpoint.running = endpoint.running, {}
+        current = asyncio.current_task()
+        for task in lost.values():
+            if task is not current:
+                task.cancel()
+        said = f"Endpoint {endpoint.url} is gone until it answers again: {why}."
+        if lost:
+            self._unfinished -= len(lost)
+            self.outbox.put([Completion(job.request.id, said, LOST, 0) for job in lost])
+        else:
+            self._watcher.warn(said)
+
+    async def _watch(self, endpoint: _Endpoint) -> None:
+        """Looks at an endpoint as long as the engine lives: a dead one comes back, a silent one is noticed."""
+        while True:
+            await asyncio.sleep(self._options.probe_s * random.uniform(0.8, 1.2))
+            if endpoint.server is None:
+                await self._look(endpoint)
+                if endpoint.server is not None:
+                    self._watcher.warn(f"Endpoint {endpoint.url} answers again.")
+                    self._dispatch()
+                continue
+            found = await self._within(introduce(self._client, endpoint.url, self._options))
+            endpoint.misses = endpoint.misses + 1 if isinstance(found, Trouble) and found.kind == "cut" else 0
+            if endpoint.misses >= _MISSES and endpoint.server is not None and isinstance(found, Trouble):
+                self._die(endpoint, found.why)
+
+    async def _look(self, endpoint: _Endpoint) -> None:
+        """Takes an endpoint on if it serves the model and writes a token with the run's parameters."""
+        server = await self._within(introduce(self._client, endpoint.url, self._options))
+        if isinstance(server, Trouble):
+            endpoint.why, endpoint.denied = server.why, server.kind == "denied"
+            return
+        if self._name not in (None, server.name):
+            endpoint.why, endpoint.denied = f"it serves {server.name}, not {self._name}", True
+            return
+        own = {name: value for name, value in self._sampling.items() if name != "min_tokens"}
+        canary = replace(_CANARY, params={**own, **_CANARY.params})
+        found = await self._within(complete(self._client, endpoint.url, server, self._options, canary))
+        if isinstance(found, Trouble):
+            endpoint.why, endpoint.denied = found.why, found.kind in ("denied", "refused")
+            return
+        endpoint.server, endpoint.denied = server, False
+        self._answered(endpoint)
+
+    @staticmethod
+    async def _within(asked: Any) -> Any:
+        try:
+            return await asyncio.wait_for(asked, 3 * _CONNECT_SECONDS)
+        except TimeoutError:
+            return Trouble("cut", f"no answer in {3 * _CONNECT_SECONDS:g} s")
+
+    def _check_stuck(self) -> None:
+        """Fails when nothing could be sent anywhere for too long."""
+        now = time.monotonic()
+        usable = any(end.server and end.rest_until <= now for end in self._endpoints)
+        if not self._unfinished or usable or any(end.running for end in self._endpoints):
+            return
+        self._stuck_since = self._stuck_since or now
+        if now - self._stuck_since > self._options.wait_s:
+            self._fail(self._error(f"No endpoint could be used for {self._options.wait_s:g} s."))
+            self.stop()
+
+    def _error(self, what: str) -> EngineError:
+        return EngineError(
+            what,
+            where="; ".join(
+                f"{end.url}: {end.why if end.server is None else end.server.model}" for end in self._endpoints
+            ),
+            remedy="start or mend the servers named in engine.endpoints (`vllm serve MODEL`), "
+            "then run the same command again: it goes on where it stopped",
+        )
+
+    def _fail(self, error: EngineError) -> None:
+        if not self.facts.done():
+            self.facts.set_exception(error)
+        self.outbox.put(error)

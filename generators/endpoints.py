@@ -1,0 +1,254 @@
+"""One request to one server that speaks the OpenAI protocol: how it is asked, and what its answer means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import httpx
+
+from proofmill.data.errors import EngineError
+from proofmill.generators.engine import Completion, Request
+
+_DENIED = (401, 403, 404)
+_BUSY = (429, 503)
+_TRANSIENT = (408, 409, 425)
+_TOO_LONG = ("context length", "max_model_len", "context_length_exceeded", "context window", "too long")
+# vLLM fills what a request leaves out from the model's generation_config; the engine in process does not.
+_NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Engine `openai` of a recipe.
+
+    Attributes:
+        endpoints: base addresses.
+        served: the name under which requests ask for the model; None: the only one that is served.
+        api: `completions` sends the prompt's tokens, `chat` its messages.
+        key: of the API; None: none. Never shown.
+        window: requests in flight at one endpoint.
+        timeout_s: of one request.
+        retries: faults of one request before it counts as failed.
+        wait_s: how long to wait while no endpoint can be used.
+        max_model_len: tokens of prompt and answer, for servers that don't say.
+        chat_template_args: for `chat`, where the server renders the prompt.
+        probe_s: time between two looks at an endpoint.
+    """
+
+    endpoints: tuple[str, ...]
+    served: str | None = None
+    api: Literal["completions", "chat"] = "completions"
+    key: str | None = field(default=None, repr=False)
+    window: int = 128
+    timeout_s: float = 1800.0
+    retries: int = 5
+    wait_s: float = 300.0
+    max_model_len: int | None = None
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
+    probe_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What an endpoint says of itself."""
+
+    model: str
+    kind: str  # who wrote the server: `vllm`, …
+    max_model_len: int | None
+
+    @property
+    def name(self) -> str:
+        """The model's name without the place where it lies on that machine."""
+        return self.model.rstrip("/").rpartition("/")[2]
+
+    @property
+    def vllm(self) -> bool:
+        """Whether it takes vLLM's own parameters."""
+        return self.kind == "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there is no completion.
+
+    Attributes:
+        kind: `busy` (ask later), `fault` (ask again), `cut` (the connection broke), `refused` (this request is bad),
+            `denied` (this endpoint does not let us in, or hasn't the model).
+        why: for the reader.
+        after: seconds that the server asks to wait.
+    """
+
+    kind: Literal["busy", "fault", "cut", "refused", "denied"]
+    why: str
+    after: float | None = None
+
+
+async def introduce(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | Trouble:
+    """Asks an endpoint what it serves."""
+    body = await _send(client, "GET", f"{url}/models", None, options)
+    if isinstance(body, Trouble):
+        return body
+    cards = [card for card in body.get("data") or [] if isinstance(card, dict) and "id" in card]
+    known = {card["id"]: card for card in cards}
+    if options.served is None and len(cards) == 1:
+        card = cards[0]
+    elif options.served in known:
+        card = known[options.served]
+    else:
+        return Trouble("denied", f"it serves {sorted(known)}; engine.served must name one of them")
+    return Server(card["id"], str(card.get("owned_by", "unknown")), options.max_model_len or card.get("max_model_len"))
+
+
+async def complete(
+    client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
+) -> Completion | Trouble:
+    """Draws or scores one request."""
+    room = server.max_model_len - len(request.tokens) if server.max_model_len else None
+    if room is not None and room < 1:
+        return Completion(request.id, "", "prompt_too_long", 0)
+    chat = options.api == "chat" and request.messages is not None and request.score_from is None
+    path = "chat/completions" if chat else "completions"
+    body = await _send(client, "POST", f"{url}/{path}", _payload(server, options, request, room, chat=chat), options)
+    if isinstance(body, Trouble):
+        if body.kind == "refused" and any(mark in body.why.lower() for mark in _TOO_LONG):
+            return Completion(request.id, "", "prompt_too_long", 0)
+        return body
+    try:
+        return _completion(body, request)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return Trouble("fault", f"its answer is no completion ({type(error).__name__}: {error})")
+
+
+def check_able(server: Server, options: ServerOptions, request: Request) -> None:
+    """Refuses what this kind of server can't do.
+
+    Raises:
+        EngineError: scoring, tokens or structured output are asked of a server that hasn't them.
+    """
+    chat = options.api == "chat" and request.messages is not None
+    lacking = ""
+    if request.score_from is not None:
+        lacking = "score a text (log-probabilities of the prompt)"
+    elif options.api == "chat" and request.messages is None:
+        lacking = "take a prompt without messages"
+    elif "json_schema" in request.params and not chat:
+        lacking = "promise JSON of a schema to a prompt of tokens"
+    if lacking and not server.vllm:
+        raise EngineError(
+            f"The server ({server.kind}) can't {lacking}; `vllm serve` can.",
+            where=f"model {server.model}, engine.api {options.api}",
+            remedy="serve the model with vllm, or leave out the stage that asks for this",
+        )
+
+
+def _payload(
+    server: Server, options: ServerOptions, request: Request, room: int | None, *, chat: bool
+) -> dict[str, Any]:
+    head: dict[str, Any] = {"model": server.model}
+    head |= {"messages": list(request.messages or ())} if chat else {"prompt": list(request.tokens)}
+    if request.score_from is not None:
+        return head | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+    params = dict(request.params)
+    schema = params.pop("json_schema", None)
+    if server.vllm:
+        params = _NEUTRAL | params
+        if chat and options.chat_template_args:
+            head["chat_template_kwargs"] = dict(options.chat_template_args)
+        if schema:
+            params["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
+    else:
+        params = {name: value for name, value in params.items() if value not in ([], None)}
+        if params.get("top_k", 1) < 1:
+            del params["top_k"]  # off, for servers that don't know it
+        if schema:
+            named = {"name": "answer", "strict": True, "schema": schema}
+            params["response_format"] = {"type": "json_schema", "json_schema": named}
+    if room is not None:
+        params["max_tokens"] = min(params.get("max_tokens", room), room)
+    return head | params | {"seed": request.seed}
+
+
+def _completion(body: Mapping[str, Any], request: Request) -> Completion | Trouble:
+    choice = body["choices"][0]
+    if request.score_from is not None:
+        return Completion(request.id, "", "stop", 0, _logprob(choice, request))
+    reason = choice.get("finish_reason") or "stop"
+    if reason in ("abort", "error"):  # the server is being shut down
+        return Trouble("cut", f"it gave up with '{reason}'")
+    text = choice["text"] if "text" in choice else _said(choice["message"])
+    tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
+    known = {"length": "length", "content_filter": "failed"}
+    return Completion(request.id, str(text), known.get(reason, "stop"), tokens)
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """A message as the model wrote it: servers with a reasoning parser cut the reasoning off."""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    content = message.get("content") or ""
+    return f"<think>\n{reasoning}\n</think>\n\n{content}" if reasoning else str(content)
+
+
+def _logprob(choice: Mapping[str, Any], request: Request) -> float:
+    """Sum of the log-probabilities of the prompt's tokens from `score_from` on; the first token of all has none."""
+    start = max(request.score_from or 0, 1)
+    pairs = zip(choice["prompt_logprobs"][start:], request.tokens[start:], strict=True)
+    return float(sum(known[str(token)]["logprob"] for known, token in pairs))
+
+
+async def _send(
+    client: httpx.AsyncClient, method: str, url: str, payload: Any, options: ServerOptions
+) -> dict[str, Any] | Trouble:
+    try:
+        response = await client.request(method, url, json=payload)
+    except httpx.ReadTimeout:
+        return Trouble("fault", f"no answer in {options.timeout_s:g} s")
+    except httpx.HTTPError as error:
+        return Trouble("cut", f"{type(error).__name__}: {error}".rstrip(": "))
+    if response.status_code == httpx.codes.OK:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        return body if isinstance(body, dict) else Trouble("fault", "its answer is not JSON")
+    return _trouble(response, options)
+
+
+def _trouble(response: httpx.Response, options: ServerOptions) -> Trouble:
+    status, said = response.status_code, _message(response)
+    if options.key:
+        said = said.replace(options.key, "***")
+    why = f"HTTP {status}: {said}"
+    after = _retry_after(response.headers.get("retry-after"))
+    if status in _BUSY:
+        return Trouble("busy", why, after)
+    if status >= 500 or status in _TRANSIENT:
+        return Trouble("fault", why, after)
+    return Trouble("denied" if status in _DENIED else "refused", why)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+        error = body.get("error", body)
+        said = error.get("message") or error if isinstance(error, dict) else error
+    except (ValueError, AttributeError):
+        said = response.text
+    return " ".join(str(said).split())[:500]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from now, of a header that holds seconds or a date."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
