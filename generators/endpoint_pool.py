@@ -25,7 +25,6 @@ from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check
 from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
 
 _CONNECT_SECONDS = 10.0
-_FAULTS = 8  # in a row, before an endpoint is dropped although it answers
 _MISSES = 3  # looks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
 _CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
@@ -198,17 +197,17 @@ class Pool:
             self._give_up(job, trouble.why)
             return
         endpoint.faults += 1
-        if trouble.kind == "busy":
-            endpoint.rest_until = time.monotonic() + self._pause(endpoint.faults, trouble.after)
-        elif trouble.kind == "denied" or endpoint.faults >= _FAULTS:
-            self._drop(endpoint, trouble)
         if trouble.kind == "fault":
             job.answers_before = job.answers_before if job.faults else self._answers
             job.faults += 1
-            # As long as nothing else is answered either, the fault may be the server's.
             if job.faults > self._options.retries and self._answers > job.answers_before:
                 self._give_up(job, trouble.why)
                 return
+        if trouble.kind == "busy":
+            endpoint.rest_until = time.monotonic() + self._pause(endpoint.faults, trouble.after)
+        elif trouble.kind == "denied" or max(endpoint.faults, job.faults) > self._options.retries:
+            # Nothing else was answered meanwhile either, so the fault may be the server's: it must show itself first.
+            self._drop(endpoint, trouble)
         self._watcher.retried(1)
         pause = self._pause(job.faults, trouble.after) if trouble.kind == "fault" else 0.0
         asyncio.get_running_loop().call_later(pause, self._again, job)

@@ -228,3 +228,27 @@ def test_a_digest_follows_values_and_not_their_spelling() -> None:
     second = recipes.parse({"problems": {"sources": [SOURCE | {"count": 100}]}, "name": "mine"})
     assert first.digest() == second.digest()
     assert parse(seed=1).digest() != first.digest()
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "said"),
+    [
+        ([], "at least 1"),
+        (["gpu1:8000"], "no address"),
+        (["http://me:secret@gpu1"], "must not hold a password"),
+        (["http://gpu1:8000", "http://gpu1:8000/v1/"], "twice"),
+    ],
+)
+def test_addresses_of_servers_are_checked(endpoints: list[str], said: str) -> None:
+    sampler = {"engine": {"kind": "openai", "endpoints": endpoints}}
+    source = {"kind": "procedural", "task": "chain_sum"}
+    with pytest.raises(RecipeError, match=said):
+        recipes.parse({"name": "a", "problems": {"sources": [source]}, "samplers": [sampler]})
+
+
+def test_an_address_without_a_path_gets_the_usual_one() -> None:
+    sampler = {"engine": {"kind": "openai", "endpoints": ["http://gpu1:8000", "https://host/api/v2/"]}}
+    source = {"kind": "procedural", "task": "chain_sum"}
+    recipe = recipes.parse({"name": "a", "problems": {"sources": [source]}, "samplers": [sampler]})
+    assert recipe.resolved()["samplers"][0]["engine"]["endpoints"] == ["http://gpu1:8000/v1", "https://host/api/v2"]
+    assert "endpoints" not in recipe.published()["samplers"][0]["engine"]

@@ -1,0 +1,418 @@
+"""What real servers don't do on demand: a small server that speaks the protocol and fails as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proofmill.data.errors import EngineError
+from proofmill.generators.drawing import draw
+from proofmill.generators.endpoints import ServerOptions
+from proofmill.generators.engine import Completion, Request
+from proofmill.generators.openai_engine import OpenAIEngine
+from proofmill.generators.recovery import Recovering
+
+Reply = tuple[int, dict[str, str], Any] | None  # None: the connection is cut
+Rule = Callable[[dict[str, Any], int], Reply]
+
+_CUT = None
+
+
+def answer(body: dict[str, Any]) -> Reply:
+    chat = "messages" in body
+    text = f"{body.get('prompt') or body['messages'][-1]['content']} by {body['seed']}"
+    choice = {"message": {"content": text}} if chat else {"text": text}
+    return 200, {}, {"choices": [choice | {"finish_reason": "stop"}], "usage": {"completion_tokens": 7}}
+
+
+def refuse(status: int, said: str = "no", **headers: str) -> Reply:
+    return status, {name.replace("_", "-"): value for name, value in headers.items()}, {"error": {"message": said}}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers by a rule, which sees the request and how often this prompt came before."""
+
+    daemon_threads = True
+    rule: Rule
+    kind = "vllm"
+    served = "tiny"
+    max_model_len: int | None = 100
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.rule = lambda body, _: answer(body)
+        self.seen: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.keys: set[str | None] = set()
+        self.running = self.most = 0
+        self.guard = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    @property
+    def drawn(self) -> list[dict[str, Any]]:
+        return [body for body in self.seen if not canary(body)]
+
+
+def canary(body: dict[str, Any]) -> bool:
+    return body.get("max_tokens") == 1
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self.server.keys.add(self.headers.get("authorization"))
+        card = {"id": self.server.served, "owned_by": self.server.kind, "max_model_len": self.server.max_model_len}
+        self._send((200, {}, {"data": [card]}))
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with server.guard:
+            before = sum(seen.get("prompt") == body.get("prompt") for seen in server.drawn)
+            server.seen.append(body | {"path": self.path})
+            server.times.append(time.monotonic())
+            server.running += 1
+            server.most = max(server.most, server.running)
+        reply = answer(body) if canary(body) else server.rule(body, before)
+        with server.guard:
+            server.running -= 1
+        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        if reply is None:
+            self.close_connection = True
+            self.connection.close()
+            return
+        status, headers, content = reply
+        payload = json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(payload))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(payload)
+
+
+@contextmanager
+def serving(count: int = 1) -> Iterator[list[Server]]:
+    servers = [Server() for _ in range(count)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.retries = self.restarts = 0
+
+    def warn(self, message: str) -> None:
+        self.said.append(message)
+
+    def retried(self, requests: int) -> None:
+        self.retries += requests
+
+    def restarted(self) -> None:
+        self.restarts += 1
+
+
+def requests(count: int, **params: Any) -> list[Request]:
+    params = {"max_tokens": 50, "top_k": -1, "stop": [], **params}
+    chat = [({"role": "user", "content": f"question {number}"},) for number in range(count)]
+    return [Request(f"r/{n}", (n, n + 1), 1000 + n, params, None, chat[n]) for n in range(count)]
+
+
+def run(
+    urls: Sequence[str], wanted: Sequence[Request], *, sampling: dict[str, Any] | None = None, **options: Any
+) -> tuple[dict[str, Completion], Watch]:
+    watch = Watch()
+    chosen = ServerOptions(tuple(urls), **{"window": 4, "probe_s": 0.1, "wait_s": 5.0, **options})
+    engine = Recovering(lambda: OpenAIEngine(chosen, sampling or {}, watch), watch)
+    try:
+        done = list(draw(engine, wanted))
+    finally:
+        engine.close()
+    assert len(done) == len(wanted)
+    return {completion.id: completion for completion in done}, watch
+
+
+def all_answered(done: dict[str, Completion], wanted: Sequence[Request]) -> None:
+    assert {name: completion.text for name, completion in done.items()} == {
+        request.id: f"{list(request.tokens)} by {request.seed}" for request in wanted
+    }
+
+
+def test_the_least_loaded_endpoint_gets_the_next_request_within_its_window() -> None:
+    def slow(body: dict[str, Any], _: int) -> Reply:
+        time.sleep(0.2)
+        return answer(body)
+
+    def quick(body: dict[str, Any], _: int) -> Reply:
+        time.sleep(0.02)
+        return answer(body)
+
+    with serving(2) as (first, second):
+        first.rule, second.rule = slow, quick
+        wanted = requests(60)
+        done, watch = run([first.url, second.url], wanted)
+    all_answered(done, wanted)
+    assert len(first.drawn) + len(second.drawn) == 60
+    assert len(second.drawn) > 2 * len(first.drawn)
+    assert max(first.most, second.most) <= 4
+    assert watch.retries == 0
+
+
+def test_a_server_that_asks_to_wait_is_left_alone_as_long() -> None:
+    with serving() as (server,):
+        server.rule = lambda body, before: answer(body) if before else refuse(429, "slow down", Retry_After="1")
+        done, watch = run([server.url], wanted := requests(2), window=1)
+        gaps = [later - earlier for earlier, later in zip(server.times[1:], server.times[2:], strict=False)]
+    all_answered(done, wanted)
+    assert watch.retries == 2
+    assert sum(gap >= 1.0 for gap in gaps) == 2
+
+
+@pytest.mark.parametrize("trouble", [refuse(500), refuse(503), refuse(502, "<html>"), (200, {}, {"choices": []}), _CUT])
+def test_a_passing_fault_is_tried_again(trouble: Reply) -> None:
+    with serving() as (server,):
+        server.rule = lambda body, before: answer(body) if before else trouble
+        done, watch = run([server.url], wanted := requests(6))
+    all_answered(done, wanted)
+    assert watch.retries >= 6
+
+
+def test_a_request_that_takes_too_long_is_tried_again() -> None:
+    def rule(body: dict[str, Any], before: int) -> Reply:
+        if body["prompt"] == [1, 2] and not before:
+            time.sleep(1.5)
+        return answer(body)
+
+    with serving() as (server,):
+        server.rule = rule
+        done, watch = run([server.url], wanted := requests(4), timeout_s=0.5)
+    all_answered(done, wanted)
+    assert watch.retries == 1
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_request_that_never_works_fails_by_itself(count: int) -> None:
+    with serving() as (server,):
+        server.rule = lambda body, _: refuse(500, "boom") if body["prompt"] == [0, 1] else answer(body)
+        done, watch = run([server.url], requests(count), retries=2, wait_s=30.0)
+    assert [name for name, completion in done.items() if completion.finish_reason == "failed"] == ["r/0"]
+    assert any("r/0" in said and "boom" in said for said in watch.said)
+
+
+def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None:
+    def rule(body: dict[str, Any], _: int) -> Reply:
+        if body["prompt"] == [1, 2]:
+            return refuse(400, "This model's maximum context length is 100 tokens. However, you requested more.")
+        return refuse(400, "bad logit_bias") if body["prompt"] == [2, 3] else answer(body)
+
+    with serving() as (server,):
+        server.rule = rule
+        known = Request("r/4", (1,) * 100, 0, {"max_tokens": 50})
+        clipped = Request("r/5", (1,) * 90, 0, {"max_tokens": 50})
+        done, _ = run([server.url], [*requests(4), known, clipped])
+        assert [body["max_tokens"] for body in server.drawn if len(body["prompt"]) == 90] == [10]
+        assert not [body for body in server.drawn if len(body["prompt"]) == 100]
+    reasons = {name: completion.finish_reason for name, completion in done.items()}
+    assert (reasons["r/1"], reasons["r/2"], reasons["r/4"]) == ("prompt_too_long", "failed", "prompt_too_long")
+    assert (reasons["r/0"], reasons["r/3"], reasons["r/5"]) == ("stop", "stop", "stop")
+
+
+def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
+    with serving(1) as (stays,), serving(1) as (goes,):
+        port = goes.server_address[1]
+        watch = Watch()
+        chosen = ServerOptions((stays.url, goes.url), window=2, probe_s=0.1)
+        engine = Recovering(lambda: OpenAIEngine(chosen, {}, watch), watch)
+        stays.rule = lambda body, _: time.sleep(0.02) or answer(body)
+        goes.rule = lambda body, _: time.sleep(0.05) or (_CUT if len(goes.drawn) > 4 else answer(body))
+        done = []
+        for completion in draw(engine, wanted := requests(40)):
+            done.append(completion)
+            if len(done) == 4:
+                goes.shutdown()
+                goes.server_close()
+        all_answered({completion.id: completion for completion in done}, wanted)
+        assert any(goes.url in said and "is gone" in said for said in watch.said)
+
+        back = Server(port)
+        threading.Thread(target=back.serve_forever, args=(0.05,), daemon=True).start()
+        deadline = time.monotonic() + 10
+        while not any("answers again" in said for said in watch.said):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        list(draw(engine, requests(10)))
+        assert back.drawn
+        engine.close()
+        back.shutdown()
+        back.server_close()
+
+
+def test_when_no_endpoint_is_left_the_run_waits_and_then_says_what_to_do() -> None:
+    with serving() as (server,):
+        server.rule = lambda *_: refuse(429, "quota", Retry_After="5")
+        started = time.monotonic()
+        with pytest.raises(EngineError, match="No endpoint could be used for 1 s") as error:
+            run([server.url], requests(3), wait_s=1.0)
+        assert time.monotonic() - started >= 1.0
+    assert server.url in error.value.where
+    assert "vllm serve" in error.value.remedy
+
+
+def test_nothing_listens() -> None:
+    with serving() as (server,):
+        url = server.url
+    with pytest.raises(EngineError, match=r"No endpoint has answered in 0\.5 s") as error:
+        run([url], requests(1), wait_s=0.5)
+    assert "ConnectError" in error.value.where
+
+
+def test_a_wrong_key_is_an_error_at_once_and_is_never_shown() -> None:
+    class Guarded(_Handler):
+        def do_GET(self) -> None:
+            self._send(refuse(401, f"bad key {self.headers['authorization']}"))
+
+    with serving() as (server,):
+        server.RequestHandlerClass = Guarded
+        with pytest.raises(EngineError, match="No endpoint lets the run in") as error:
+            run([server.url], requests(1), key="sk-secret-1", wait_s=60.0)
+    assert "401" in str(error.value)
+    assert "sk-secret-1" not in str(error.value)
+    assert "sk-secret-1" not in repr(ServerOptions(("x",), key="sk-secret-1"))
+
+
+def test_parameters_that_the_server_refuses_are_an_error_before_anything_is_drawn() -> None:
+    class Picky(_Handler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self._send(refuse(400, "unknown parameter 'foo'"))
+
+    with serving() as (server,):
+        server.RequestHandlerClass = Picky
+        with pytest.raises(EngineError, match="lets the run in") as error:
+            run([server.url], requests(1), sampling={"foo": 1}, wait_s=60.0)
+    assert "unknown parameter 'foo'" in error.value.where
+
+
+def test_endpoints_with_different_models_are_refused() -> None:
+    with serving(2) as servers:
+        servers[1].served = "other"
+        with pytest.raises(EngineError, match="different models"):
+            run([server.url for server in servers], requests(1))
+        done, _ = run([server.url for server in servers], requests(3), served="tiny")
+        assert len(done) == 3
+        assert not servers[1].drawn
+
+
+def test_a_vllm_server_is_asked_as_the_engine_in_process() -> None:
+    with serving() as (server,):
+        run([server.url], requests(1, temperature=0.5, min_p=0.1, json_schema={"type": "object"}), key="k")
+        (asked,) = server.drawn
+    assert asked["path"] == "/v1/completions"
+    assert (asked["prompt"], asked["seed"], asked["temperature"]) == ([0, 1], 1000, 0.5)
+    assert (asked["top_k"], asked["min_p"], asked["repetition_penalty"]) == (-1, 0.1, 1.0)
+    assert asked["structured_outputs"]["json"] == {"type": "object"}
+    assert server.keys == {"Bearer k"}
+
+
+def test_another_server_is_asked_in_plain_terms() -> None:
+    with serving() as (server,):
+        server.kind, server.max_model_len = "someone", None
+        done, _ = run([server.url], requests(1, json_schema={"type": "object"}), api="chat")
+        (asked,) = server.drawn
+        assert asked["path"] == "/v1/chat/completions"
+        assert asked["messages"] == [{"role": "user", "content": "question 0"}]
+        assert not {"top_k", "min_p", "stop", "prompt", "structured_outputs"} & set(asked)
+        assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
+        assert done["r/0"].text == "question 0 by 1000"
+        with pytest.raises(EngineError, match="can't score a text"):
+            run([server.url], [Request("s", (1, 2, 3), 0, {}, 1)])
+        with pytest.raises(EngineError, match="without messages"):
+            run([server.url], [Request("s", (1, 2, 3), 0)], api="chat")
+
+
+def test_reasoning_that_a_server_cuts_off_is_put_back() -> None:
+    message = {"content": "5", "reasoning_content": "2 and 3"}
+    with serving() as (server,):
+        server.rule = lambda *_: (200, {}, {"choices": [{"message": message, "finish_reason": "stop"}]})
+        done, _ = run([server.url], requests(1), api="chat")
+    assert done["r/0"].text == "<think>\n2 and 3\n</think>\n\n5"
+
+
+def test_a_run_on_servers_does_not_depend_on_where_they_are(
+    home: Path, tmp_path: Path, regenerate: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
+    monkeypatch.setenv("SOME_KEY", "sk-secret-2")
+
+    def solved(body: dict[str, Any], _: int) -> Reply:
+        choice = {"text": f"Both together make \\boxed{{4}} {body['seed']}", "finish_reason": "stop"}
+        if body["seed"] % 5 == 0:
+            return refuse(400, "maximum context length")
+        return 200, {}, {"choices": [choice], "usage": {"completion_tokens": 7}}
+
+    def recipe(endpoints: list[str]) -> dict[str, Any]:
+        engine = {"kind": "openai", "endpoints": endpoints, "api_key_env": "SOME_KEY"}
+        source = {"kind": "file", "path": str(tmp_path / "p.jsonl"), "license": "mit"}
+        sampler = {"engine": engine, "sampling": {"n": 6, "extra": {"min_p": 0.05}}}
+        return {"name": "served", "problems": {"sources": [source]}, "samplers": [sampler]}
+
+    (tmp_path / "p.jsonl").write_text('{"prompt": "2 + 2?", "answer": "4"}\n{"prompt": "1 + 3?", "answer": "4"}\n')
+    with serving(3) as servers:
+        for server in servers:
+            server.rule, server.max_model_len = solved, 4096
+        first = regenerate(recipe([server.url for server in servers[:2]]), home)
+        drawn = [body for server in servers for body in server.drawn]
+        assert len(drawn) == 12
+        assert {body["min_p"] for body in drawn} == {0.05}
+        again = regenerate(recipe([servers[2].url]), home)
+        assert not servers[2].seen, "the samples are known already"
+        elsewhere = regenerate(recipe([servers[2].url]), tmp_path / "elsewhere")
+    assert not again["new"]
+    digests = [{file["path"]: file["sha256"] for file in run["manifest"]["files"]} for run in (first, elsewhere)]
+    assert digests[0] == digests[1], "the card too"
+    model = first["manifest"]["models"][0]
+    assert (model["model"], model["revision"]) == ("SmolLM2-135M-Instruct", "as served")
+    too_long = sum(body["seed"] % 5 == 0 for body in drawn)
+    assert first["manifest"]["stages"]["verdicts"]["dropped"].get("error", 0) == too_long
+    for path in [path for path in home.rglob("*") if path.is_file()]:
+        assert b"sk-secret-2" not in path.read_bytes(), path
+    for path in (home / "datasets").rglob("*"):
+        assert not path.is_file() or b"127.0.0.1" not in path.read_bytes(), path
+
+
+def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proofmill.flows.recipe_file import parse
+    from proofmill.flows.session import Session
+
+    pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    engine = {"kind": "openai", "endpoints": ["http://127.0.0.1:1"], "api_key_env": "NO_SUCH_KEY"}
+    source = {"kind": "procedural", "task": "chain_sum"}
+    session = Session(parse({"name": "a", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}), home)
+    with pytest.raises(EngineError, match="NO_SUCH_KEY"):
+        session.engine(session.plans[0])

@@ -1,0 +1,193 @@
+"""Engine `openai` against real servers: `vllm serve` with the embedded model, two of them, one killed in the middle."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
+
+from proofmill.generators import models
+from proofmill.generators.drawing import draw
+from proofmill.generators.endpoints import ServerOptions
+from proofmill.generators.engine import Completion, Request
+from proofmill.generators.openai_engine import OpenAIEngine
+from proofmill.generators.prompts import Renderer
+from proofmill.generators.recovery import Recovering
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+LENGTH = 512
+SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": -1, "max_tokens": 40, "stop": []}
+
+
+class Server:
+    """A `vllm serve` on a port of this machine."""
+
+    def __init__(self, log: Path, port: int) -> None:
+        self.log, self.port = log, port
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        import torch
+
+        dtype = "bfloat16" if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else "float32"
+        flags = ["--dtype", dtype, "--enforce-eager", "--max-model-len", str(LENGTH), "--max-num-seqs", "8"]
+        flags += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "tiny"]
+        # The module that `vllm serve` runs: the command itself asks for metadata that the CPU build has not.
+        module = "vllm.entrypoints.openai.api_server"
+        command = [sys.executable, "-m", module, "--model", str(models.resolve("bundled").path), *flags]
+        env = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 300
+        while True:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.5)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def answered(self) -> float:
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
+        lines = [line for line in text.splitlines() if line.startswith("vllm:request_success_total")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    logs = tmp_path_factory.mktemp("servers")
+    made = [Server(logs / f"{number}.log", free_port()) for number in range(2)]
+    try:
+        for server in made:
+            server.start()
+        for server in made:
+            server.wait()
+        yield made
+    finally:
+        for server in made:
+            server.kill()
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.retries = self.restarts = 0
+
+    def warn(self, message: str) -> None:
+        self.said.append(message)
+
+    def retried(self, requests: int) -> None:
+        self.retries += requests
+
+    def restarted(self) -> None:
+        self.restarts += 1
+
+
+def engine(servers: list[Server], watch: Watch, **options: Any) -> Recovering:
+    chosen = ServerOptions(tuple(server.url for server in servers), **{"window": 6, "probe_s": 1.0, **options})
+    return Recovering(lambda: OpenAIEngine(chosen, SAMPLING, watch), watch)
+
+
+def requests(count: int, name: str, **params: Any) -> list[Request]:
+    renderer = Renderer(models.resolve("bundled").path)
+    made = []
+    for number in range(count):
+        turn = {"role": "user", "content": f"How much is {number} + {number + 3}?"}
+        tokens = tuple(renderer.tokens(renderer.text([turn], {})))
+        made.append(Request(f"{name}/{number}", tokens, number, {**SAMPLING, **params}, None, (turn,)))
+    return made
+
+
+def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp_path: Path) -> None:
+    from proofmill.generators.vllm_engine import VllmEngine
+
+    greedy = requests(4, "greedy", temperature=0.0, max_tokens=12)
+    score = Request("score", greedy[0].tokens, 0, {}, score_from=len(greedy[0].tokens) - 6)
+    schema = {"type": "object", "properties": {"sum": {"enum": [3, 5]}}, "required": ["sum"]}
+    shaped = requests(1, "json", json_schema=schema)[0]
+    long = Request("long", (5,) * (LENGTH + 1), 0, SAMPLING)
+    nearly = Request("nearly", (5,) * (LENGTH - 3), 0, {**SAMPLING, "temperature": 0.0})
+    wanted = [*greedy, score, shaped, long, nearly]
+
+    def drawn(of: Any) -> dict[str, Completion]:
+        try:
+            return {completion.id: completion for completion in draw(of, wanted)}
+        finally:
+            of.close()
+
+    remote = drawn(engine(servers, Watch()))
+    local = drawn(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, {}, tmp_path / "log"))
+    assert [remote[r.id].text for r in greedy] == [local[r.id].text for r in greedy]
+    assert math.isclose(remote["score"].logprob or 0, local["score"].logprob or 1, rel_tol=1e-2)
+    assert remote["json/0"].text.replace(" ", "") in ('{"sum":3}', '{"sum":5}')
+    assert remote["long"].finish_reason == local["long"].finish_reason == "prompt_too_long"
+    for found in (remote["nearly"], local["nearly"]):
+        assert (found.finish_reason, found.completion_tokens) == ("length", 3)
+
+    (chat,) = requests(1, "chat", temperature=0.0, max_tokens=12)
+    asked = engine(servers, Watch(), api="chat")
+    try:
+        (said,) = draw(asked, [chat])
+    finally:
+        asked.close()
+    assert said.text == remote["greedy/0"].text, "the server renders the messages as we do"
+
+
+def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: list[Server]) -> None:
+    watch, (doomed, other) = Watch(), servers
+    asked = engine(servers, watch)
+    wanted = requests(30, "first")
+    try:
+        done: list[Completion] = []
+        for completion in draw(asked, wanted):
+            done.append(completion)
+            if len(done) == 4:
+                doomed.kill()
+        assert sorted(completion.id for completion in done) == sorted(request.id for request in wanted)
+        assert {completion.finish_reason for completion in done} <= {"stop", "length"}
+        assert 1 <= watch.retries <= 6
+        assert any(doomed.url in said and "unfinished requests are sent again" in said for said in watch.said)
+
+        doomed.start()
+        doomed.wait()
+        deadline = time.monotonic() + 60
+        while not any("answers again" in said for said in watch.said):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        before = doomed.answered(), other.answered()
+        assert len(list(draw(asked, requests(12, "second")))) == 12
+        assert doomed.answered() >= before[0] + 4
+        assert other.answered() >= before[1] + 4
+    finally:
+        asked.close()
