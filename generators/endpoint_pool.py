@@ -196,7 +196,8 @@ class Pool:
             self._answered(endpoint)
             self._give_up(job, trouble.why)
             return
-        endpoint.faults += 1
+        now = time.monotonic()
+        endpoint.faults += endpoint.rest_until <= now  # many requests that fail at once are one sign
         if trouble.kind == "fault":
             job.answers_before = job.answers_before if job.faults else self._answers
             job.faults += 1
@@ -204,7 +205,8 @@ class Pool:
                 self._give_up(job, trouble.why)
                 return
         if trouble.kind == "busy":
-            endpoint.rest_until = time.monotonic() + self._pause(endpoint.faults, trouble.after)
+            if endpoint.rest_until <= now or trouble.after:
+                endpoint.rest_until = max(endpoint.rest_until, now + self._pause(endpoint.faults, trouble.after))
         elif trouble.kind == "denied" or max(endpoint.faults, job.faults) > self._options.retries:
             # Nothing else was answered meanwhile either, so the fault may be the server's: it must show itself first.
             self._drop(endpoint, trouble)

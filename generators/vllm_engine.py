@@ -87,6 +87,12 @@ class VllmEngine:
                 message = channel.receive()
             except Closed:
                 message = {"op": "fatal", "message": self._end()}
+            if message["op"] == "refused":  # as it would be by a new one
+                raise EngineError(
+                    f"The vLLM engine refuses the decoding parameters: {message['message']}",
+                    where="recipe key samplers[].sampling",
+                    remedy="mend the value, or what stands under `extra`, and run again",
+                )
             if message["op"] == "fatal":
                 self._fatal = message["message"]
             else:

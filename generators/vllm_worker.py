@@ -23,6 +23,7 @@ from proofmill.generators.wire import Channel, Closed
 
 _PR_SET_PDEATHSIG = 1
 _GIB = 1 << 30
+_TOO_LONG = ("context length", "max_model_len", "too long", "longer than")
 
 
 def main(descriptor: int) -> None:
@@ -50,7 +51,12 @@ def _serve(channel: Channel) -> None:
     while True:
         for requests in _arrived(inbox, wait=not engine.has_unfinished_requests()):
             scored.update({name: start for name, *_, start in requests if start is not None})
-            if refused := _add(engine, requests, hello["sampling"]):
+            try:
+                refused = _add(engine, requests, hello["sampling"])
+            except _BadParametersError as error:
+                channel.send({"op": "refused", "message": str(error)})
+                continue
+            if refused:
                 channel.send({"op": "done", "completions": refused})
         done = [_completion(output, scored.pop(output.request_id, None)) for output in engine.step() if output.finished]
         if done:
@@ -128,16 +134,25 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class _BadParametersError(Exception):
+    """The recipe's decoding parameters are none of vLLM's."""
+
+
 def _add(engine: Any, requests: list[Any], sampling: dict[str, Any]) -> list[Any]:
     """Queues requests; returns completions for those the engine refuses."""
+    from vllm.exceptions import VLLMClientError
+
     refused = []
     for name, tokens, seed, own, score_from in requests:
-        params = _scoring_params() if score_from is not None else _sampling_params({**sampling, **own}, seed)
+        try:
+            params = _scoring_params() if score_from is not None else _sampling_params({**sampling, **own}, seed)
+        except (TypeError, ValueError, VLLMClientError) as error:
+            raise _BadParametersError(f"{type(error).__name__}: {str(error)[:1000]}") from error
         try:
             engine.add_request(name, {"prompt_token_ids": tokens}, params)
-        except ValueError as error:
-            reason = "prompt_too_long" if "long" in str(error) or "max_model_len" in str(error) else "failed"
-            refused.append((name, "", reason, 0, None))
+        except (ValueError, VLLMClientError) as error:
+            too_long = any(mark in str(error) for mark in _TOO_LONG)
+            refused.append((name, "", "prompt_too_long" if too_long else "failed", 0, None))
     return refused
 
 
