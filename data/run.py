@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -133,7 +133,20 @@ class Run:
             return found
         started = time.monotonic()
         table, facts = make()
-        facts = facts | {"took": round(time.monotonic() - started, 3)}
+        return self._put(stage, name, key, table, facts | {"took": round(time.monotonic() - started, 3)})
+
+    def once_each(
+        self, stage: Stage, names: Sequence[str], key: str, make: Callable[[], Iterable[tuple[pa.Table, Facts]]]
+    ) -> list[Shard]:
+        """The committed outputs of a stage that looks at all shards at once: one a name, made together."""
+        keys = [digest(key, name) for name in names]
+        found = [shard for item in keys if (shard := self.find(stage, item))]
+        if len(found) == len(names):
+            return found
+        made = zip(names, keys, make(), strict=True)
+        return [self.find(stage, item) or self._put(stage, name, item, *result) for name, item, result in made]
+
+    def _put(self, stage: Stage, name: str, key: str, table: pa.Table, facts: Facts) -> Shard:
         path = self.folder / stage.name / f"{key}.parquet"
         write_table(path, table)
         return self.commit(stage, name, key, path, table.num_rows, facts)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def manifest_of(
     session: Session,
     judged: Sequence[Judged],
-    marks: Shard,
+    marks: Sequence[Shard],
     chosen: Sequence[Shard],
     out: VersionWriter,
     view: StudentView,
@@ -92,7 +92,7 @@ def manifest_of(
             "verifier": _sums(shard.clr.facts["asked"] for shard in judged if shard.clr),
         },
         "rounds": rounds,
-        "duplicates": marks.facts["duplicates"],
+        "duplicates": sum(shard.facts["duplicates"] for shard in marks),
         "claims_by_length": add_buckets(shard.facts["claims"] for shard in chosen),
         "clr": _verifier(session, judged),
         "at_k": at_k(judged),
@@ -116,7 +116,7 @@ def _inputs(session: Session) -> dict[str, Any]:
     }
 
 
-def seconds_of(judged: Sequence[Judged], marks: Shard, chosen: Sequence[Shard]) -> dict[str, float]:
+def seconds_of(judged: Sequence[Judged], marks: Sequence[Shard], chosen: Sequence[Shard]) -> dict[str, float]:
     """Seconds that each stage's shards took when they were made, in this run or in an earlier one.
 
     Stages overlap, so the sum is more than the time that went by.

@@ -43,12 +43,12 @@ class Gathered:
     """What was found out over all shards.
 
     Attributes:
-        marks: near-duplicates.
+        marks: near-duplicates, shard by shard.
         benchmarks: the index that prompts and traces were compared with.
         held_out: problems of the validation split, None where there is none.
     """
 
-    marks: Shard
+    marks: Sequence[Shard]
     benchmarks: Shard
     held_out: Shard | None
 
@@ -129,12 +129,10 @@ def _write(
     out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
     held_out = gathered.held_out and session.run.read(gathered.held_out)["id"].combine_chunks()
     view = StudentView(session.student, render, session.recipe.prompt.chat_template_args)
-    start = 0
-    for shard, selection in zip(judged, chosen, strict=True):
-        for config, table in _ShardTables(session, shard, selection, gathered.marks, start, view).tables():
+    for shard, marks, selection in zip(judged, gathered.marks, chosen, strict=True):
+        for config, table in _ShardTables(session, shard, marks, selection, view).tables():
             for split, part in _splits(table, held_out):
                 out.append(f"{config}/{split}", part)
-        start += shard.samples.rows
         session.progress.advance("shards published")
     files = out.close()
     manifest = manifest_of(session, judged, gathered.marks, chosen, out, view)
@@ -164,9 +162,7 @@ def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, p
 class _ShardTables:
     """The rows that one shard gives to each config."""
 
-    def __init__(
-        self, session: Session, shard: Judged, selection: Shard, marks: Shard, start: int, view: StudentView
-    ) -> None:
+    def __init__(self, session: Session, shard: Judged, marks: Shard, selection: Shard, view: StudentView) -> None:
         run = session.run
         self.session = session
         self.view = view
@@ -179,7 +175,7 @@ class _ShardTables:
             run.read(shard.claims),
             reliability.columns(session, shard),
             run.read(shard.quality),
-            run.read(marks, ["duplicate_of"]).slice(start, samples.num_rows),
+            run.read(marks, ["duplicate_of"]),
             run.read(selection, ["stage", "drop_reason", "short_form", "in_stage1"]),
         ):
             frame = frame.hstack(pl.DataFrame(table))

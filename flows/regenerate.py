@@ -57,7 +57,7 @@ def regenerate(
         session.end_engines()
         marks = stages.near_duplicates(session, judged)
         usual = learning.buckets(session, judged)
-        offered = [stages.selected.submit(session, *item, usual) for item in stages.with_marks(judged, marks)]
+        offered = [stages.selected.submit(session, *item, usual) for item in zip(judged, marks, strict=True)]
         offers = [offer.result() for offer in offered]
         limits = balance.limits(session, offers)
         chosen = [balance.balanced.submit(session, offer, limits) for offer in offers]

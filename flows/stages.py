@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from proofmill.data.files import digest
 from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIM_COLUMNS
 from proofmill.data.schemas import CONTAMINATION as CONTAMINATION_SCHEMA
@@ -208,8 +209,8 @@ def signatures(session: Session, samples: Shard) -> Shard:
 
 
 @task(cache_policy=NO_CACHE)
-def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
-    """For each trace of the run the better one that it repeats: the one stage that looks across shards."""
+def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
+    """For each trace of the run the better one that it repeats, shard by shard, found by looking at all of them."""
     options = session.dedup
     key = DUPLICATES.key(
         [(shard.signatures.key, shard.verdicts.key, shard.claims.key) for shard in judged],
@@ -218,7 +219,7 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
         previous.digests(session.previous),
     )
 
-    def make() -> tuple[pa.Table, dict[str, Any]]:
+    def make() -> Iterator[tuple[pa.Table, dict[str, Any]]]:
         session.progress.note("looking for near-duplicates")
         scratch = session.run.folder / "scratch"
         scratch.mkdir(exist_ok=True)
@@ -227,9 +228,14 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> Shard:
         )
         known = previous.rows(session.previous, ids)
         marks = mark((_signed(session, shard) for shard in judged), options, previous=known, scratch=scratch)
-        return marks, {"duplicates": marks.num_rows - marks["duplicate_of"].null_count}
+        starts = accumulate((shard.samples.rows for shard in judged), initial=0)
+        for shard, start in zip(judged, starts, strict=False):
+            mine = marks.slice(start, shard.samples.rows)
+            found = mine.num_rows - mine["duplicate_of"].null_count
+            said = digest(*(column.to_pylist() for column in mine.columns))
+            yield mine, {"duplicates": found, "content": said}
 
-    return session.run.once(DUPLICATES, "all", key, make)
+    return session.run.once_each(DUPLICATES, [shard.samples.name for shard in judged], key, make)
 
 
 def _signed(session: Session, shard: Judged) -> pa.Table:
@@ -248,18 +254,12 @@ def in_order(judging: Sequence[tuple[Any, ...]]) -> list[Judged]:
     return sorted(judged, key=lambda shard: shard.samples.name)
 
 
-def with_marks(judged: Sequence[Judged], marks: Shard) -> Iterator[tuple[Judged, Shard, int]]:
-    """Each shard with the marks, which hold all shards' rows in order, and the position of its first row."""
-    starts = accumulate((shard.samples.rows for shard in judged), initial=0)
-    return ((shard, marks, start) for shard, start in zip(judged, starts, strict=False))
-
-
 @task(cache_policy=NO_CACHE, task_run_name="selection-{shard.samples.name}")
-def selected(session: Session, shard: Judged, marks: Shard, start: int, usual: Shard | None) -> Shard:
+def selected(session: Session, shard: Judged, marks: Shard, usual: Shard | None) -> Shard:
     """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
     options = session.select
     key = SELECTION.key(
-        [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, marks.key],
+        [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, content(marks)],
         shard.contamination.key,
         shard.clr and shard.clr.key,
         [part and part.facts.get("content", part.key) for part in (shard.nll, usual)],
@@ -267,7 +267,7 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int, usual: S
     )
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
-        rows = _columns(session, shard, marks, start, usual)
+        rows = _columns(session, shard, marks, usual)
         table = selection.select(rows, options).to_arrow().cast(selection.SELECTION)
         reasons = table["drop_reason"].to_pylist()
         return table, {"ledger": selection.ledger(reasons), "claims": by_length(rows, reasons)}
@@ -275,14 +275,14 @@ def selected(session: Session, shard: Judged, marks: Shard, start: int, usual: S
     return session.run.once(SELECTION, shard.samples.name, key, make)
 
 
-def _columns(session: Session, shard: Judged, marks: Shard, start: int, usual: Shard | None) -> pl.DataFrame:
+def _columns(session: Session, shard: Judged, marks: Shard, usual: Shard | None) -> pl.DataFrame:
     """All columns that the selection decides by, for one shard."""
     traces = session.run.read(
         shard.samples, ["id", "problem_id", "sampler", "domain", "first_round", "response", "completion_tokens"]
     )
     verdicts = session.run.read(shard.verdicts)
     quality = session.run.read(shard.quality)
-    mine = session.run.read(marks, ["duplicate_of", "in_previous"]).slice(start, traces.num_rows)
+    mine = session.run.read(marks, ["duplicate_of", "in_previous"])
     characters = pc.cast(pc.utf8_length(traces["response"]), pa.int32())
     length = pc.coalesce(traces["completion_tokens"], characters)
     frame = pl.DataFrame(traces.drop_columns("response"))
