@@ -174,9 +174,8 @@ def run(rows: int, args: argparse.Namespace, scratch: Path) -> Measured:
 
 def report(measured: Measured, watch: Watch, home: Path, source: Path, began: float) -> None:
     say(f"{measured.rows:,} traces, {source.stat().st_size / 2**30:.2f} GiB of JSONL")
-    say(
-        f"  {measured.seconds:.0f} s ({measured.cpu:.0f} s of CPU), {measured.microseconds:.0f} us a row; again: {measured.again:.1f} s"
-    )
+    spent = f"{measured.seconds:.0f} s ({measured.cpu:.0f} s of CPU), {measured.microseconds:.0f} us a row"
+    say(f"  {spent}; again: {measured.again:.1f} s")
     by_kind: dict[str, list[int]] = {}
     for kind, size in watch.at_peak:
         by_kind.setdefault(kind, []).append(size >> 20)
