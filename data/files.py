@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 from filelock import FileLock, Timeout
 
 from proofmill.data.errors import StoreError
@@ -70,6 +71,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files and folders under `folder` that a process left which is no more.
+
+    What lies there under the number of a process of today is left alone: it may be at work.
+    """
+    for path in sorted(folder.rglob(".*.tmp")):
+        number = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
+        if number.isdigit() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

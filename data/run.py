@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from proofmill.data.files import digest, locked, sha256, sync, write_json, writing
+from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
 from proofmill.data.shards import read_table, write_table
 
 Facts = dict[str, Any]
@@ -122,6 +122,8 @@ class Run:
             remedy="wait for it or stop it; to run another recipe beside it, give that one another name",
         )
         with lock:
+            sweep(self.folder)
+            sweep(self.home / "datasets" / self.name)
             self._load()
             if not (path := self._manifest.with_suffix(".recipe.json")).exists():
                 write_json(path, self.recipe)
@@ -143,8 +145,12 @@ class Run:
         found = [shard for item in keys if (shard := self.find(stage, item))]
         if len(found) == len(names):
             return found
-        made = zip(names, keys, make(), strict=True)
-        return [self.find(stage, item) or self._put(stage, name, item, *result) for name, item, result in made]
+        shards, started = [], time.monotonic()
+        for name, item, (table, facts) in zip(names, keys, make(), strict=True):
+            took = facts | {"took": round(time.monotonic() - started, 3)}
+            shards.append(self.find(stage, item) or self._put(stage, name, item, table, took))
+            started = time.monotonic()
+        return shards
 
     def _put(self, stage: Stage, name: str, key: str, table: pa.Table, facts: Facts) -> Shard:
         path = self.folder / stage.name / f"{key}.parquet"

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proofmill.data.files import digest, locked, sync, write_json, writing
+from proofmill.data.files import digest, locked, sweep, sync, write_json, writing
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.shards import from_rows, read_table, write_table
 
@@ -52,6 +52,7 @@ class SampleStore:
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # whatever fails here must not keep the lock
             stack.enter_context(self._lock)
+            sweep(self.folder)
             write_json(self.folder / "identity.json", self._identity)
             for journal in sorted(self.folder.glob("*.journal")):
                 self._seal(journal)

@@ -123,7 +123,7 @@ def seconds_of(judged: Sequence[Judged], marks: Sequence[Shard], chosen: Sequenc
     """
     shards = [shard for item in judged for shard in vars(item).values() if isinstance(shard, Shard)]
     found: dict[str, float] = {}
-    for shard in (*shards, marks, *chosen):
+    for shard in (*shards, *marks, *chosen):
         found[shard.stage] = found.get(shard.stage, 0.0) + shard.facts.get("took", 0.0)
     return {name: round(took, 1) for name, took in found.items()}
 
