@@ -1,0 +1,90 @@
+"""The model as its own verifier with the real engine and the embedded model, on recorded samples at tiny size."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from proofmill.data.versions import find
+
+pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+Row = dict[str, Any]
+Run = Callable[..., Row]
+VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96}
+
+
+def table(home: Path, config: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
+
+
+def asked(home: Path) -> set[Path]:
+    return {
+        path for stage in ("clr_named", "clr_judged") for path in (home / "runs/replayed" / stage).glob("*.parquet")
+    }
+
+
+@pytest.fixture(scope="module")
+def judged(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
+    """Three problems with two judged samples each, of which one has no gold."""
+    folder = tmp_path_factory.mktemp("clr")
+    rows = kit.sums(3, (kit.CORRECT[0], kit.CORRECT[1], kit.CORRECT[2]))
+    for row in rows[:3]:
+        row["answer"] = None
+    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows)) | {
+        "claims": {"model": VERIFIER},
+        "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
+    }
+    result = regenerate(recipe, folder / "home")
+    return folder / "home", recipe, result["manifest"]
+
+
+def test_every_asked_trace_has_a_reliability_or_a_fault(judged: tuple[Path, Row, Row]) -> None:
+    home, _, manifest = judged
+    counts, tokens = manifest["clr"]["counts"], manifest["tokens"]["verifier"]
+    faults = sum(counts.get(name, 0) for name in ("malformed", "no_claims", "cut"))
+    assert counts.get("named", 0) + faults == 6
+    claims = table(home, "claims").filter(pl.col("kind") == "clr") if "claims" in table_names(home) else None
+    listed = 0 if claims is None else claims.height
+    assert tokens["calls"] == 6 + listed, "one call a trace and one a claim"
+    assert tokens["prompt_tokens"] > tokens["calls"] * 50
+    scores = table(home, "traces").filter(pl.col("clr_score").is_not_null())["clr_score"].to_list()
+    assert len(scores) == counts["scored"]
+    assert set(scores) <= {0.0, 0.25, 1.0}
+
+
+def table_names(home: Path) -> set[str]:
+    return set(find(home, "replayed").manifest["stages"]["publish"]["rows"])
+
+
+def test_rates_at_k_stand_beside_each_other(judged: tuple[Path, Row, Row]) -> None:
+    assert judged[2]["at_k"] == {"problems": 2, "pass_1": 1.0, "maj_k": 1.0, "clr_k": 1.0}
+
+
+def test_the_winner_labels_the_problem_without_gold(judged: tuple[Path, Row, Row]) -> None:
+    problems = table(judged[0], "problems").filter(pl.col("pseudo_label").is_not_null())
+    assert problems["answer"].to_list() == ["16"]
+    assert problems["pseudo_label"][0].startswith("clr: 2 of 2 samples")
+
+
+def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row, Row], tmp_path: Path) -> None:
+    """Another policy asks the model nothing, and the same recipe gives the same bytes from the recorded answers."""
+    home = tmp_path / "copy"
+    shutil.copytree(judged[0], home)
+    before, published = asked(home), find(home, "replayed").data_digests()
+    recipe = judged[1] | {"claims": {"model": VERIFIER, "min_reliability": 1.0}}
+    dropped = regenerate(recipe, home)["manifest"]["stages"]["selection"]["dropped"]
+    low = table(judged[0], "traces").filter(pl.col("clr_score") < 1.0).height
+    assert dropped.get("unreliable", 0) == low
+    shutil.rmtree(home / "datasets")
+    for stage in ("clr", "votes", "labels", "selection"):
+        shutil.rmtree(home / "runs/replayed" / stage)
+    regenerate(judged[1], home)
+    assert find(home, "replayed").data_digests() == published
+    assert asked(home) == before
