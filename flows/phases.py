@@ -103,10 +103,15 @@ def _answers(session: Session, plan: SamplePlan, parts: Sequence[Part], counter:
 def _requests(parts: Sequence[Part], opened: dict[str, _Open]) -> Iterator[Request]:
     for part in parts:
         opened[part.name] = state = _Open(part)
+        last = None
         for request in part.requests():
+            if last is not None:
+                yield last
             state.waiting += 1
-            yield replace(request, id=f"{part.name}/{request.id}")
-        state.asked_all = True
+            last = replace(request, id=f"{part.name}/{request.id}")
+        state.asked_all = True  # known before the last answer can come, so that the part is committed with it
+        if last is not None:
+            yield last
 
 
 def _finished(opened: dict[str, _Open]) -> Iterator[tuple[Part, Answers]]:

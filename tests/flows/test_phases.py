@@ -1,0 +1,99 @@
+"""An engine phase commits shard by shard: what was finished when the engine died is never asked again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from proofmill.data.errors import EngineError
+from proofmill.data.run import Stage
+from proofmill.flows import recipe_file as recipes
+from proofmill.flows.phases import Answers, Part, ask
+from proofmill.flows.session import Session
+from proofmill.generators.engine import Completion, EngineFacts, Request
+
+STAGE = Stage("asked")
+PLAN: Any = SimpleNamespace(name="judge", model=SimpleNamespace(name="scripted"))
+
+
+class Scripted:
+    """An engine without a model that dies after some completions; answers in reversed order."""
+
+    def __init__(self, window: int = 4, left: int = 1000) -> None:
+        self.window, self.left = window, left
+        self.open: deque[Request] = deque()
+        self.seen: list[str] = []
+        self.full: list[int] = []
+
+    def start(self) -> None: ...
+
+    def ready(self) -> EngineFacts:
+        return EngineFacts("scripted", "1", "none", 4096, self.window, 0.0, {})
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.open.extend(requests)
+        self.seen += [request.id for request in requests]
+        self.full.append(len(self.open))
+
+    def poll(self, timeout: float) -> list[Completion]:  # noqa: ARG002
+        if self.left == 0:
+            raise EngineError("It died.", where="here", remedy="again")
+        self.left -= 1
+        request = self.open.pop()
+        return [Completion(request.id, f"about {request.id}", "stop", 1)]
+
+    def close(self) -> None: ...
+
+
+def part(name: str, count: int) -> Part:
+    def requests() -> Iterator[Request]:
+        return (Request(str(number), (1,), 0) for number in range(count))
+
+    def table(answers: Answers) -> tuple[pa.Table, dict[str, Any]]:
+        rows = sorted((int(name), answer.text) for name, answer in answers.items())
+        return pa.table({"text": pa.array([text for _, text in rows], pa.string())}), {"calls": len(rows)}
+
+    return Part(name, f"key-{name}", requests, table)
+
+
+def asked(kit: Any, home: Path, engine: Scripted) -> list[list[str]]:
+    session = Session(recipes.parse(kit.replay_recipe(home / "none.jsonl")), home)
+    with session.opened():
+        session.engines["judge"] = engine
+        shards = ask(session, STAGE, PLAN, [part(*item) for item in COUNTS.items()], "answers")
+        return [session.run.read(shard)["text"].to_pylist() for shard in shards]
+
+
+COUNTS = {"a": 3, "b": 0, "c": 5, "d": 2}
+EXPECTED = [[f"about {name}/{number}" for number in range(count)] for name, count in COUNTS.items()]
+
+
+@pytest.mark.parametrize("window", [1, 4, 100])
+def test_each_part_gets_its_own_answers_whatever_their_order(kit: Any, home: Path, window: int) -> None:
+    engine = Scripted(window)
+    assert asked(kit, home, engine) == EXPECTED
+    assert len(engine.seen) == 10
+    assert max(engine.full) == min(window, 10)
+
+
+@pytest.mark.parametrize("left", [0, 3, 5, 9])
+def test_what_was_finished_is_not_asked_again(kit: Any, home: Path, left: int) -> None:
+    with pytest.raises(EngineError):
+        asked(kit, home, Scripted(1, left))
+    again = Scripted(4)
+    assert asked(kit, home, again) == EXPECTED
+    finished = {name for name, needed in {"a": 3, "c": 8}.items() if left >= needed}
+    assert {name.partition("/")[0] for name in again.seen} == {"a", "c", "d"} - finished
+
+
+def test_a_finished_phase_starts_no_engine(kit: Any, home: Path) -> None:
+    asked(kit, home, Scripted())
+    idle = Scripted()
+    assert asked(kit, home, idle) == EXPECTED
+    assert idle.seen == []
