@@ -1,0 +1,84 @@
+"""Some traces of every fate in a version, the same ones each time, read as a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from proofmill.data.shards import batches
+from proofmill.data.versions import Version
+
+ROWS_A_FATE = 12
+MAX_ROWS = 300
+MAX_BYTES = 3_000_000
+_HEAD, _TAIL = 4_000, 1_500
+_FATE = ["verdict", "drop_reason"]
+_COLUMNS = (
+    "id", "problem_id", "domain", "sampler", "model", "response", "extracted", "verdict", "verdict_detail", "stage",
+    "drop_reason", "claims_refuted", "claim_score", "clr_score", "repetition", "quality_detail", "contaminated_by",
+    "contaminated_span", "duplicate_of", "nll", "completion_tokens", "finish_reason",
+)  # fmt: skip
+
+
+def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, Any]]:
+    """Up to `a_fate` traces of each verdict and drop reason, with their problem and their refuted claims.
+
+    Which ones is decided by a hash of the id. Long texts keep their beginning and end; at most `MAX_ROWS` rows and
+    about `MAX_BYTES` bytes, taken in turn from every fate.
+    """
+    chosen = _chosen(version, a_fate)
+    if chosen.is_empty():
+        return []
+    wanted = chosen["id"].to_list()
+    traces = pl.scan_parquet(version.files("traces"))
+    known = [name for name in _COLUMNS if name in traces.collect_schema().names()]
+    rows = traces.filter(pl.col("id").is_in(wanted)).select(known).collect(engine="streaming")
+    problems = _problems(version, rows["problem_id"].unique().to_list())
+    refuted = _refuted(version, wanted)
+    order = {name: place for place, name in enumerate(wanted)}
+    found, size = [], 0
+    for row in sorted(rows.iter_rows(named=True), key=lambda row: order[row["id"]])[:MAX_ROWS]:
+        full = {**row, **problems.get(row["problem_id"], {}), "evidence": refuted.get(row["id"])}
+        short = {name: _cut(value) for name, value in full.items() if value is not None}
+        size += sum(len(value.encode()) for value in short.values() if isinstance(value, str))
+        if size > MAX_BYTES:
+            break
+        found.append(short)
+    return found
+
+
+def _chosen(version: Version, a_fate: int) -> pl.DataFrame:
+    """Ids, every fate's first row before any fate's second one."""
+    best = pl.DataFrame(schema={"id": pl.String, "verdict": pl.String, "drop_reason": pl.String, "rank": pl.UInt64})
+    for path in version.files("traces"):
+        for table in batches(path, ["id", *_FATE], rows=65_536):
+            frame = pl.DataFrame(table).with_columns(pl.col("id").hash(seed=0).alias("rank"))
+            best = pl.concat([best, frame]).sort("rank", "id").group_by(_FATE, maintain_order=True).head(a_fate)
+            best = best.select("id", *_FATE, "rank")
+    turn = pl.int_range(pl.len()).over(_FATE).alias("turn")
+    return best.sort("rank", "id").with_columns(turn).sort("turn", *_FATE)
+
+
+def _problems(version: Version, wanted: list[str]) -> dict[str, dict[str, Any]]:
+    scan = pl.scan_parquet(version.files("problems")).filter(pl.col("id").is_in(wanted))
+    rows = scan.select("id", "prompt", "answer").collect(engine="streaming")
+    return {name: {"prompt": prompt, "answer": answer} for name, prompt, answer in rows.iter_rows()}
+
+
+def _refuted(version: Version, wanted: list[str]) -> dict[str, str]:
+    """Refuted claims of the chosen traces with their evidence, three a trace."""
+    if not version.files("claims"):
+        return {}
+    scan = pl.scan_parquet(version.files("claims"))
+    mine = scan.filter((pl.col("status") == "refuted") & pl.col("trace_id").is_in(wanted))
+    found: dict[str, list[str]] = {}
+    for trace, text, evidence in mine.select("trace_id", "text", "evidence").collect(engine="streaming").iter_rows():
+        found.setdefault(trace, []).append(f"{text} ({evidence})")
+    return {trace: "\n".join(lines[:3]) for trace, lines in found.items()}
+
+
+def _cut(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= _HEAD + _TAIL:
+        return value
+    return f"{value[:_HEAD]}\n\n[… {len(value) - _HEAD - _TAIL:,} characters …]\n\n{value[-_TAIL:]}"

@@ -1,0 +1,193 @@
+"""report.html: one file about one version, made from its folder alone, that asks nobody for anything.
+
+Rows are read as streams; of the traces a bounded number of each fate is shown. Everything that a model wrote is data
+inside a JSON block and reaches the page as text only; the page's policy forbids every request and every other script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import orjson
+import polars as pl
+from markupsafe import Markup
+
+from proofmill.data import plots
+from proofmill.data.excerpts import sampled_rows
+from proofmill.data.versions import Version
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BINS = 16
+_VERDICTS = ("correct", "wrong", "unparsed", "timeout", "error")
+_STATUSES = ("verified", "refuted", "unsupported", "jump", "retracted", "not_checkable")
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def render(version: Version) -> str:
+    """The page of a version."""
+    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)  # no loader: one template
+    template = environment.from_string((_TEMPLATES / "report.html").read_text(encoding="utf-8"))
+    rows = [{name: _visible(value) for name, value in row.items()} for row in sampled_rows(version)]
+    return template.render(
+        label=version.label,
+        manifest=version.manifest,
+        style=Markup(style),  # noqa: S704 (our own file)
+        script=Markup(script),  # noqa: S704 (our own file)
+        style_digest=_digest(style),
+        script_digest=_digest(script),
+        rows=Markup(_embedded(rows)),  # noqa: S704 (no markup left in it)
+        shown=len(rows),
+        **_figures(version),
+    )
+
+
+def funnel(version: Version, *, alone: bool = False) -> str:
+    """The picture of where every trace went; `alone` as a file of its own."""
+    stages = version.manifest["stages"]
+    names = ("sft_stage1", "sft_stage2", "rl")
+    return plots.funnel(stages["selection"], {n: stages["publish"]["rows"].get(n, 0) for n in names}, alone=alone)
+
+
+def _figures(version: Version) -> dict[str, Any]:
+    manifest = version.manifest
+    kept = manifest["stages"]["selection"]["kept"]
+    tokens = manifest["tokens"]["sampled"]
+    seconds = {name: took for name, took in manifest.get("seconds", {}).items() if took}
+    pictures = {
+        "funnel": funnel(version),
+        "verdicts": plots.mix(_verdicts(version)),
+        "pass_rates": {d: plots.histogram({d: counts}, _RATES, 290, 130) for d, counts in _pass_rates(version).items()},
+        "lengths": _lengths(version),
+        "claims": plots.bars(claims, "") if (claims := _claims(version)) else "",
+        "benchmarks": plots.bars(found, "") if (found := _contamination(version)) else "",
+        "tokens": plots.bars(written, "") if (written := _tokens(version)) else "",
+        "seconds": plots.bars(seconds, "s") if seconds else "",
+    }
+    facts = {
+        "traces": f"{manifest['stages']['selection']['in']:,}",
+        "proven and kept": f"{kept:,}",
+        "near-duplicates": f"{manifest['duplicates']:,}",
+        "right answer, refuted step": f"{manifest['right_answer_refuted_step']:,}",
+        "tokens sampled": f"{tokens:,}",
+        "tokens per kept trace": f"{tokens / kept:,.0f}" if kept and tokens else "not known",
+    }
+    if seconds.get("samples") and kept:
+        facts["sampling seconds per kept trace"] = f"{seconds['samples'] / kept:,.2f}"
+    return {
+        "pictures": {name: _markup(value) for name, value in pictures.items()},
+        "facts": facts,
+        "recipe": orjson.dumps(manifest["recipe"], option=orjson.OPT_INDENT_2).decode(),
+    }
+
+
+def _markup(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _markup(item) for name, item in value.items()}
+    return Markup(value)  # noqa: S704 (our own pictures, their text escaped there)
+
+
+_RATES = ["0", "", "", "", "", "½", "", "", "", "", "1"]
+
+
+def _scan(version: Version, config: str) -> pl.LazyFrame | None:
+    files = version.files(config)
+    return pl.scan_parquet(files) if files else None
+
+
+def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[Any, ...]]:
+    if frame is None:
+        return []
+    return sorted(frame.group_by(*columns).len().collect(engine="streaming").iter_rows(), key=repr)
+
+
+def _verdicts(version: Version) -> dict[str, dict[str, int]]:
+    """By domain: traces of each verdict."""
+    found: dict[str, dict[str, int]] = {}
+    for domain, verdict, count in _counts(_scan(version, "traces"), "domain", "verdict"):
+        found.setdefault(domain or "?", dict.fromkeys(_VERDICTS, 0))[verdict] = count
+    return {d: {v: n for v, n in counts.items() if n} for d, counts in found.items()}
+
+
+def _pass_rates(version: Version) -> dict[str, list[int]]:
+    """By domain: problems whose samples were right never, …, always: eleven steps."""
+    rates, problems = _scan(version, "pass_rates"), _scan(version, "problems")
+    if rates is None or problems is None:
+        return {}
+    named = problems.select(pl.col("id").alias("problem_id"), "domain")
+    step = (pl.col("correct") / pl.col("n") * 10).round().cast(pl.Int32).alias("step")
+    found: dict[str, list[int]] = {}
+    joined = rates.filter(pl.col("n") > 0).join(named, on="problem_id").select("domain", step)
+    for domain, place, count in _counts(joined, "domain", "step"):
+        found.setdefault(domain, [0] * 11)[place] += count
+    return found
+
+
+def _lengths(version: Version) -> str:
+    """Lengths of both stages' completions in tokens, on one scale."""
+    stages = {f"stage {n}": _scan(version, f"sft_stage{n}") for n in (1, 2)}
+    frames = {name: frame.select(pl.col("completion_tokens")) for name, frame in stages.items() if frame is not None}
+    known = [
+        frame.select(pl.col("completion_tokens").max()).collect(engine="streaming").item() for frame in frames.values()
+    ]
+    longest = max((value for value in known if value), default=0)
+    if not longest:
+        return ""
+    edges = [max(1, longest * (i + 1) // _BINS) for i in range(_BINS)]
+    place = ((pl.col("completion_tokens") - 1) * _BINS // longest).clip(0, _BINS - 1).alias("place")
+    series: dict[str, list[int]] = {}
+    for name, frame in frames.items():
+        series[name] = [0] * _BINS
+        for number, count in _counts(frame.drop_nulls().select(place), "place"):
+            series[name][number] = count
+    labels = [f"{edge:,}" if i % 4 == 3 else "" for i, edge in enumerate(edges)]
+    return plots.histogram(series, labels, 620, 170)
+
+
+def _claims(version: Version) -> dict[str, float]:
+    counts: dict[str, float] = dict(_counts(_scan(version, "claims"), "status"))
+    return {name: counts.pop(name) for name in _STATUSES if name in counts} | counts
+
+
+def _contamination(version: Version) -> dict[str, float]:
+    """Overlapping traces by benchmark, the ten most frequent."""
+    traces = _scan(version, "traces")
+    if traces is None or "contaminated_by" not in traces.collect_schema().names():
+        return {}
+    name = pl.col("contaminated_by").str.split("/").list.first()
+    found = _counts(traces.drop_nulls("contaminated_by").select(name), "contaminated_by")
+    return dict(sorted(found, key=lambda pair: -pair[1])[:10])
+
+
+def _tokens(version: Version) -> dict[str, float]:
+    """Completion tokens by who wrote them."""
+    traces = _scan(version, "traces")
+    if traces is None:
+        return {}
+    total = traces.group_by("sampler").agg(pl.col("completion_tokens").cast(pl.Int64).sum())
+    return {name: count for name, count in sorted(total.collect(engine="streaming").iter_rows()) if count}
+
+
+def _visible(value: Any) -> Any:
+    """Characters that show nothing, or turn the text around them, as their number."""
+    if not isinstance(value, str):
+        return value
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
+
+
+def _embedded(rows: list[dict[str, Any]]) -> str:
+    """JSON in which nothing can end the block that it stands in."""
+    text = orjson.dumps(rows).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
