@@ -24,7 +24,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
     "quality": ("repetition", "quality_detail"),
     "contamination": ("contaminated_by",),
     "near_duplicates": ("duplicate_of",),
-    "nll": ("nll",),
+    "learning": ("nll",),
 }
 """By stage: the columns of a trace that it writes, in the order in which stages follow each other."""
 _KEY = ("id", "problem_id", "sampler", "sample_index", "model", "model_revision")

@@ -9,7 +9,7 @@ import polars as pl
 from proofmill.data.shards import batches
 from proofmill.data.versions import Version
 
-ROWS_A_FATE = 12
+ROWS_A_FATE = 40
 MAX_ROWS = 300
 MAX_BYTES = 3_000_000
 _HEAD, _TAIL = 4_000, 1_500

@@ -37,6 +37,7 @@ def render(version: Version) -> str:
     rows = [{name: _visible(value) for name, value in row.items()} for row in sampled_rows(version)]
     return template.render(
         label=version.label,
+        created=version.manifest["created"].replace("T", " ").removesuffix("+00:00") + " UTC",
         manifest=version.manifest,
         style=Markup(style),  # noqa: S704 (our own file)
         script=Markup(script),  # noqa: S704 (our own file)
@@ -75,10 +76,10 @@ def _figures(version: Version) -> dict[str, Any]:
         "proven and kept": f"{kept:,}",
         "near-duplicates": f"{manifest['duplicates']:,}",
         "right answer, refuted step": f"{manifest['right_answer_refuted_step']:,}",
-        "tokens sampled": f"{tokens:,}",
-        "tokens per kept trace": f"{tokens / kept:,.0f}" if kept and tokens else "not known",
     }
-    if seconds.get("samples") and kept:
+    if tokens and kept:
+        facts |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
+    if tokens and kept and seconds.get("samples"):
         facts["sampling seconds per kept trace"] = f"{seconds['samples'] / kept:,.2f}"
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
@@ -129,21 +130,37 @@ def _pass_rates(version: Version) -> dict[str, list[int]]:
     return found
 
 
-def _lengths(version: Version) -> str:
-    """Lengths of both stages' completions in tokens, on one scale."""
+def _lengths(version: Version) -> dict[str, Any]:
+    """Lengths of both stages' completions on one scale: tokens, or characters where no tokenizer counted."""
     stages = {f"stage {n}": _scan(version, f"sft_stage{n}") for n in (1, 2)}
-    frames = {name: frame.select(pl.col("completion_tokens")) for name, frame in stages.items() if frame is not None}
-    known = [
-        frame.select(pl.col("completion_tokens").max()).collect(engine="streaming").item() for frame in frames.values()
-    ]
-    longest = max((value for value in known if value), default=0)
-    if not longest:
-        return ""
+    frames = {name: frame for name, frame in stages.items() if frame is not None}
+    for unit, length in (("tokens", _tokens_of), ("characters", _characters_of)):
+        lengths = {name: frame.select(length(frame).alias("length")) for name, frame in frames.items()}
+        longest = max((_most(frame) for frame in lengths.values()), default=0)
+        if longest:
+            return {"unit": unit, "picture": _spread(lengths, longest)}
+    return {}
+
+
+def _tokens_of(_: pl.LazyFrame) -> pl.Expr:
+    return pl.col("completion_tokens")
+
+
+def _characters_of(frame: pl.LazyFrame) -> pl.Expr:
+    text = pl.col("completion")
+    rendered = frame.collect_schema()["completion"] == pl.String
+    return (text if rendered else text.list.last().struct.field("content")).str.len_chars().cast(pl.Int64)
+
+
+def _most(lengths: pl.LazyFrame) -> int:
+    return lengths.select(pl.col("length").max()).collect(engine="streaming").item() or 0
+
+
+def _spread(lengths: dict[str, pl.LazyFrame], longest: int) -> str:
     edges = [max(1, longest * (i + 1) // _BINS) for i in range(_BINS)]
-    place = ((pl.col("completion_tokens") - 1) * _BINS // longest).clip(0, _BINS - 1).alias("place")
-    series: dict[str, list[int]] = {}
-    for name, frame in frames.items():
-        series[name] = [0] * _BINS
+    place = ((pl.col("length").cast(pl.Int64) - 1) * _BINS // longest).clip(0, _BINS - 1).alias("place")
+    series = {name: [0] * _BINS for name in lengths}
+    for name, frame in lengths.items():
         for number, count in _counts(frame.drop_nulls().select(place), "place"):
             series[name][number] = count
     labels = [f"{edge:,}" if i % 4 == 3 else "" for i, edge in enumerate(edges)]

@@ -21,6 +21,7 @@ from proofmill.data.files import sha256
 from proofmill.data.inputs import Located
 from proofmill.data.shards import batches, read_table, write_groups, writer
 
+REPORT = "report.html"
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
 _CHECK_ROWS = 1024
@@ -57,8 +58,8 @@ class Version:
         return sorted(self.folder.glob(f"{config}/*.parquet"))
 
     def data_digests(self) -> dict[str, str]:
-        """SHA-256 of every Parquet file and the card, by path."""
-        return {item["path"]: item["sha256"] for item in self.manifest["files"]}
+        """SHA-256 of every Parquet file and the card, by path; the report, which shows dates, is left out."""
+        return {item["path"]: item["sha256"] for item in self.manifest["files"] if item["path"] != REPORT}
 
 
 def versions(home: Path, name: str) -> list[Version]:

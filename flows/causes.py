@@ -17,6 +17,7 @@ UNKNOWN = "no recorded fact explains it"
 _ABSENT = object()
 _AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
 _VERDICTS = ("wrong", "unparsed", "truncated", "timeout", "error")
+_CAPS = ("capped_pass_rate", CAPPED, "capped_mix", "capped_tokens")
 _LIBRARIES = {stage.name: stage.libraries for stage in STAGES}
 
 # By stage: recipe fields that its columns depend on, beside its code and libraries.
@@ -25,6 +26,9 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "samples": ("samplers.", "prompt.", "seed"),
     "verdicts": ("verify.cpu_seconds", "verify.memory_mb", "verify.verifiers", "verify.jail"),
     "claims": ("claims.scope", "verify.cpu_seconds"),
+    "clr": ("claims.model.",),
+    "quality": (),
+    "learning": ("quality.learning.", "publish.student"),
     "contamination": ("decontaminate.",),
     "near_duplicates": ("dedup.",),
     "publish": ("publish.", "prompt.", "select.", "curriculum."),
@@ -32,7 +36,10 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 _CODE: dict[str, tuple[str, ...]] = {
     "problems": ("problems", "recorded"),
     "contamination": ("contamination", "benchmarks"),
+    "learning": ("learning", "potential"),
     "near_duplicates": ("near_duplicates", "signatures"),
+    "selection": ("selection", "caps", "balance"),
+    "publish": ("publish", "audit", "holdout"),
 }
 # By drop reason: the stages whose columns decide it, and the recipe fields of its threshold.
 _STAGES_OF = dict.fromkeys(_VERDICTS, ("verdicts",)) | {
@@ -42,7 +49,9 @@ _STAGES_OF = dict.fromkeys(_VERDICTS, ("verdicts",)) | {
     "contaminated": ("contamination",),
     "near_duplicate": ("near_duplicates",),
     "in_previous": ("near_duplicates",),
-    CAPPED: ("claims", "quality"),
+    "unreliable": ("clr",),
+    **dict.fromkeys(("too_short", "nll_outlier", "low_potential"), ("learning",)),
+    **dict.fromkeys(_CAPS, ("claims", "clr", "quality", "learning")),
 }
 _THRESHOLDS: dict[str | None, tuple[str, ...]] = {
     "refuted_claim": ("claims.drop",),
@@ -50,7 +59,9 @@ _THRESHOLDS: dict[str | None, tuple[str, ...]] = {
     "degenerate": ("quality.", "curriculum."),
     "in_previous": ("dedup.",),
     "too_long": ("select.max_trace_tokens",),
-    CAPPED: ("select.", "curriculum."),
+    "unreliable": ("claims.",),
+    **dict.fromkeys(("too_short", "nll_outlier", "low_potential"), ("quality.learning.",)),
+    **dict.fromkeys(_CAPS, ("select.", "curriculum.")),
     None: ("curriculum.",),
 }
 _SELECTION = ("select.", "curriculum.", "quality.", "claims.", "dedup.")

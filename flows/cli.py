@@ -277,6 +277,24 @@ def doctor(
 
 
 @app.command(
+    epilog="Examples:\n\n`proofmill report quickstart`\n\n`proofmill report quickstart@v2 --out v2.html`\n\n"
+    "`proofmill report quickstart --funnel --out funnel.svg`"
+)
+def report(
+    version: Annotated[str, typer.Argument(help="NAME@vN, or NAME: its newest version.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="The file to write; else NAME-vN.html here.")] = None,
+    funnel: Annotated[bool, typer.Option("--funnel", help="Only the picture of the funnel, as SVG.")] = False,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """The HTML report of a version, made again from its folder alone; the version itself stays as it is."""
+    from proofmill.flows.commands.report import run
+    from proofmill.flows.session import home_folder
+
+    run(home_folder(home), version, out_file, out, funnel=funnel)
+
+
+@app.command(
     epilog="Examples:\n\n`proofmill diff quickstart@v1 quickstart@v2`\n\n"
     "`proofmill diff quickstart@v1 other@v3 --rows 5`\n\n`proofmill diff quickstart@v1 quickstart@v2 --json`"
 )

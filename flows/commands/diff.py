@@ -53,7 +53,7 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
     others = any(group.kind != CHANGED or "verdicts" in group.judged for group in groups)
     found["rows"] = _merged([_told(group, facts, others) for group in groups])
     found["problems"] = compare_problems(before, after)
-    if not found["rows"] and not any(found["problems"].values()):
+    if not found["rows"]:
         found["causes"] = causes_of_files(facts)
     return found
 
@@ -111,7 +111,7 @@ def _show(found: Mapping[str, Any], out: Console) -> None:
         out.print("problems: " + ", ".join(f"{count:,} {kind}" for kind, count in found["problems"].items() if count))
     out.print(f"files differ in: {', '.join(found['configs'])}")
     if "causes" in found:
-        out.print("No trace and no problem differs; the files do because of:")
+        out.print("No trace differs; the files do because of:")
         _list(found["causes"], out)
 
 

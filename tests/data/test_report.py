@@ -1,0 +1,222 @@
+"""The report: made from a version's folder, shown by a real browser, with rows that try to take it over."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from proofmill.data import report
+from proofmill.data.excerpts import sampled_rows
+from proofmill.data.files import digest
+from proofmill.data.versions import check_files, find
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from browser import PROGRAM, Browser
+
+Row = dict[str, Any]
+Run = Callable[..., Row]
+STORED = Path(__file__).parent / "stored"
+HOSTILE = (
+    "<script>window.taken = 1</script> \\boxed{16}",
+    "</script><img src=x onerror='window.taken = 2'><svg onload='window.taken = 3'> \\boxed{16}",
+    "<!--<script> ]]> {{ 7 * 7 }} {% raw %} \\boxed{16}",
+    "<a href='javascript:window.taken = 4'>javascript:window.taken = 4</a> \\boxed{16}",
+    "<iframe src='https://example.com/'></iframe><link rel=stylesheet href='https://example.com/x.css'> \\boxed{16}",
+    "\u202eturned \u2066about\u2069 \0 nul \u2028 \\boxed{16}",
+    "<style>* { display: none } @import 'https://example.com/y.css';</style><base href='https://example.com/'> 16",
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HOME with a version whose prompt and responses are markup; its prompt too."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = kit.sums(20) + [kit.sums(1)[0] | {"response": text} for text in HOSTILE]
+    rows += [row | {"prompt": f"<script>window.taken = 5</script>{row['prompt']}"} for row in kit.sums(1)]
+    regenerate(kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows)), folder / "home")
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def browser(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser that has the hostile version's report open."""
+    if PROGRAM is None:
+        pytest.skip("no Chromium here")
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        opened.open(find(hostile, "replayed").folder / "report.html")
+        yield opened
+
+
+def shown(browser: Browser) -> str:
+    return str(browser.value("document.getElementById('count').textContent"))
+
+
+def choose(browser: Browser, name: str, value: str) -> None:
+    browser.value(
+        f"(() => {{ const s = document.getElementById('{name}'); s.value = {value!r};"
+        "s.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def search(browser: Browser, text: str) -> None:
+    browser.value("document.getElementById('search').focus(); document.getElementById('search').select()")
+    browser.press("Delete", 46)
+    browser.type(text)
+
+
+@pytest.fixture
+def fresh(browser: Browser) -> Browser:
+    """The page with nothing searched for and nothing chosen."""
+    choose(browser, "verdict", "")
+    choose(browser, "reason", "")
+    search(browser, "")
+    return browser
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def test_every_version_has_its_report_and_it_is_among_its_files(hostile: Path) -> None:
+    version = find(hostile, "replayed")
+    check_files(version)
+    assert "report.html" in {item["path"] for item in version.manifest["files"]}
+    page = (version.folder / "report.html").read_text()
+    assert report.render(version) == page, "made again from the folder, it is the same"
+    outside = re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|javascript:)""", outside)
+    assert page.count("</script>") == 2
+    assert page.count("<script") == 2
+
+
+def test_every_fate_is_among_the_rows(hostile: Path) -> None:
+    version = find(hostile, "replayed")
+    traces = pl.read_parquet(version.files("traces"))
+    fates = set(traces.select("verdict", "drop_reason").unique().iter_rows())
+    rows = sampled_rows(version)
+    assert {(row["verdict"], row.get("drop_reason")) for row in rows} == fates
+    assert sampled_rows(version) == rows
+    assert len(sampled_rows(version, 1)) == len(fates)
+
+
+def test_long_rows_are_cut_and_their_number_is_bounded(
+    regenerate: Run, home: Path, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = " ".join(digest(number)[:6] for number in range(3000))
+    rows = kit.sums(2)
+    for row in rows[3::6]:
+        row["response"] = f"{words} {row['response']}"
+    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), home)
+    version = find(home, "replayed")
+    found = sampled_rows(version)
+    assert sum("characters …]" in row["response"] for row in found) == 2
+    assert max(len(row["response"]) for row in found) < 6000
+    monkeypatch.setattr("proofmill.data.excerpts.MAX_BYTES", 8_000)
+    assert 1 <= len(sampled_rows(version)) < 12
+
+
+def test_the_picture_of_the_funnel_is_true_and_well_formed(hostile: Path) -> None:
+    version = find(hostile, "replayed")
+    picture = ET.fromstring(report.funnel(version, alone=True))  # noqa: S314 (our own)
+    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    for reason, count in version.manifest["stages"]["selection"]["dropped"].items():
+        assert f"{reason.replace('_', ' ')} {count:,}" in texts
+    kept = [e for e in picture.iter("{http://www.w3.org/2000/svg}rect") if e.get("class") == "kept"]
+    ledger = version.manifest["stages"]["selection"]
+    share = float(kept[-1].get("height", 0)) / float(kept[0].get("height", 1))
+    assert share == pytest.approx(ledger["kept"] / ledger["in"], abs=0.01)
+
+
+def test_a_stored_older_version_has_a_report() -> None:
+    page = report.render(find(STORED, "stored"))
+    assert "stored@v1" in page
+    assert "Seconds by stage" not in page
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_models_text_runs_or_asks_for_anything(fresh: Browser) -> None:
+    for place in range(fresh.value("document.querySelectorAll('.trace > summary').length")):
+        fresh.value(f"document.querySelectorAll('.trace > summary')[{place}].click()")
+    fresh.value("new Promise((done) => setTimeout(done, 200))")
+    assert fresh.value("window.taken === undefined")
+    assert fresh.value("document.querySelectorAll('img, iframe, link, base, object, a:not(.skip)').length") == 0
+    assert fresh.value("document.querySelectorAll('script').length") == 2
+    asked = [e["params"]["request"]["url"] for e in fresh.events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("file:")] == []
+    assert len(asked) == 1, "the page itself"
+    assert [event for event in fresh.events if event["method"] == "Log.entryAdded"] == []
+    assert fresh.value("getComputedStyle(document.body).display") == "block"
+
+
+def test_a_policy_stops_what_would_get_through(fresh: Browser) -> None:
+    fresh.value("document.body.insertAdjacentHTML('beforeend', '<img id=probe src=x onerror=\"window.taken = 6\">')")
+    fresh.value("document.body.append(Object.assign(document.createElement('script'), {textContent: 'taken = 7'}))")
+    fresh.value("new Promise((done) => setTimeout(done, 200))")
+    assert fresh.value("window.taken === undefined")
+    fresh.value("document.getElementById('probe').remove()")
+    fresh.events.clear()
+
+
+def test_markup_is_shown_as_text(fresh: Browser) -> None:
+    search(fresh, "onerror")
+    assert shown(fresh).startswith("1 of ")
+    fresh.value("document.querySelector('.trace > summary').click()")
+    fresh.value("new Promise((done) => setTimeout(done, 100))")
+    text = fresh.value("document.querySelectorAll('.inside .text')[1].textContent")
+    assert text == HOSTILE[1]
+    assert fresh.value("document.querySelector('mark').textContent") == "onerror"
+    search(fresh, "turned")
+    fresh.value("document.querySelector('.trace > summary').click()")
+    text = fresh.value("document.querySelectorAll('.inside .text')[1].textContent")
+    assert "⟨U+202E⟩turned" in text
+    assert "⟨U+0000⟩" in text
+
+
+def test_search_and_filters_narrow_the_rows(fresh: Browser, hostile: Path) -> None:
+    rows = sampled_rows(find(hostile, "replayed"))
+    assert shown(fresh) == f"{len(rows)} of {len(rows)}"
+    choose(fresh, "verdict", "wrong")
+    wrong = sum(row["verdict"] == "wrong" for row in rows)
+    assert shown(fresh) == f"{wrong} of {len(rows)}"
+    choose(fresh, "reason", "kept")
+    assert shown(fresh) == f"0 of {len(rows)}"
+    choose(fresh, "verdict", "")
+    assert shown(fresh) == f"{sum('drop_reason' not in row for row in rows)} of {len(rows)}"
+    choose(fresh, "reason", "")
+    search(fresh, "BOATS")
+    assert shown(fresh) == f"{sum('boats' in row['response'] for row in rows)} of {len(rows)}"
+
+
+def test_the_keyboard_is_enough(fresh: Browser) -> None:
+    """From the search field, Tab leads over both lists to the first row, and Enter opens it."""
+    search(fresh, "weather")
+    for _ in range(3):
+        fresh.press("Tab", 9)
+    assert fresh.value("document.activeElement.tagName") == "SUMMARY"
+    fresh.press("Enter", 13, "\r")
+    assert fresh.value("document.querySelector('.trace').open")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_drawn_in_light_and_dark_and_on_a_phone(fresh: Browser, tmp_path: Path, dark: bool) -> None:
+    fresh.picture(tmp_path / "wide.png", 1200, 900, dark=dark)
+    fresh.picture(tmp_path / "phone.png", 390, 800, dark=dark)
+    assert fresh.value("document.documentElement.scrollWidth") <= 390
+    ink, paper = (fresh.value(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (lightness[0] > lightness[1]) == dark
+    assert abs(lightness[0] - lightness[1]) > 400
+
+
+def test_a_copied_version_reports_the_same(hostile: Path, tmp_path: Path) -> None:
+    shutil.copytree(hostile / "datasets", tmp_path / "datasets")
+    assert report.render(find(tmp_path, "replayed")) == report.render(find(hostile, "replayed"))
