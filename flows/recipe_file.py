@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -20,6 +20,17 @@ def bundled() -> list[str]:
     """Names of the recipes that ship."""
     folder = files("proofmill.flows") / "recipes"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def of(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a caller means: by name or path, as a mapping, or whole.
+
+    Raises:
+        RecipeError: as `load`.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    return load(recipe, overrides) if isinstance(recipe, str) else parse(dict(recipe))
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Recipe:

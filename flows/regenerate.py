@@ -10,27 +10,31 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from proofmill.flows import balance, learning, stages
 from proofmill.flows import recipe_file as recipes
 from proofmill.flows.publishing import Gathered
+from proofmill.flows.recipe import Recipe
 from proofmill.flows.reliability import reliability
 from proofmill.flows.session import Session, home_folder
 from proofmill.flows.voting import agreed
 
 
-@flow(name="regenerate", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
+@flow(name="regenerate", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
 def regenerate(
-    recipe: str | dict[str, Any] = "quickstart",
+    recipe: Recipe | str = "quickstart",
     home: str | None = None,
     overrides: list[str] | None = None,
     limit: int | None = None,
     resample: bool = False,
+    sample: bool = True,
 ) -> dict[str, Any]:
     """Regenerates a data set: all stages, only what is missing or out of date.
 
     Args:
-        recipe: a bundled name, the path of a YAML file, or the recipe itself.
+        recipe: a bundled name, the path of a YAML file, or the recipe itself (its mapping, as a recipe file has it;
+            Prefect's form is made from its schema, and it is checked here, where errors name the nearest key).
         home: HOME; `$PROOFMILL_HOME` or `./proofmill-home` without it.
         overrides: `a.b=value` each, as `--set`.
         limit: the first so many problems only.
         resample: draw new samples instead of recorded ones.
+        sample: draw what is missing; False: publish what is recorded.
 
     Returns:
         `version`, `folder`, `new` and the published manifest.
@@ -38,8 +42,8 @@ def regenerate(
     Raises:
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
-    resolved = recipes.parse(recipe) if isinstance(recipe, dict) else recipes.load(recipe, overrides or [])
-    with Session(resolved, home_folder(home), limit, resample).opened() as session:
+    resolved = recipes.of(recipe, overrides or [])
+    with Session(resolved, home_folder(home), limit, resample, sample).opened() as session:
         session.warm_up()
         benchmarks = stages.benchmarks(session)
         shards = stages.problems(session)

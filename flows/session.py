@@ -50,6 +50,7 @@ class Session:
         home: HOME.
         limit: the first so many problems only; None: all.
         resample: set recorded samples aside and draw new ones.
+        sample: draw what is missing; False: go on with what is recorded.
         progress: told what happens.
         stores, engines, facts: by sampler, as they are opened.
         problem_facts: ledgers of the problem stage.
@@ -60,6 +61,7 @@ class Session:
     home: Path
     limit: int | None = None
     resample: bool = False
+    sample: bool = True
     progress: Progress = field(default_factory=current)
     stores: dict[str, SampleStore] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
@@ -236,7 +238,7 @@ class Session:
 
     def warm_up(self) -> None:
         """Starts to load the first engine while problems are read, where there is something new to sample."""
-        if self.plans and not self.run.find(PROBLEMS, self.problems_key):
+        if self.sample and self.plans and not self.run.find(PROBLEMS, self.problems_key):
             self.engine(self.plans[0]).start()
 
     @property
@@ -252,6 +254,8 @@ class Session:
 
     def finished(self, version: dict[str, Any]) -> None:
         """Remembers that nothing is left to do for this recipe, these inputs and this code."""
+        if not self.sample:
+            return
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
         write_json(path, known | {digest(self.fingerprint()): version["version"]})
