@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import cast
 
 from prefect.automations import Automation
 from prefect.blocks.webhook import Webhook
@@ -46,7 +47,7 @@ def notify(url: str) -> None:
         actions=[CallWebhook(block_document_id=block, payload=_BODY)],
     )
     with contextlib.suppress(ValueError):  # there is none yet
-        Automation.read(name=NAME).delete()
+        cast(Automation, Automation.read(name=NAME)).delete()
     automation.create()
 
 

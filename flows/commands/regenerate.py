@@ -44,7 +44,7 @@ def _flow(session: Session, home: str | None) -> dict[str, Any]:
         from proofmill.flows.regenerate import regenerate
 
         result: dict[str, Any] = regenerate(
-            recipe=session.recipe.resolved(), home=home, limit=session.limit, resample=session.resample
+            recipe=session.recipe, home=home, limit=session.limit, resample=session.resample
         )
         return result
 
