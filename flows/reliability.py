@@ -203,7 +203,8 @@ class _Stream:
             tokens = tuple(plan.renderer.tokens(text))
             name = f"{row}/{number}"
             self.prompt_tokens[name] = len(tokens)
-            yield Request(name, tokens, sample_seed(plan.seed, digest("asked", text), number), params)
+            seed = sample_seed(plan.seed, digest("asked", text), number)
+            yield Request(name, tokens, seed, params, messages=message)
 
     def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
         rows: list[dict[str, Any]] = []

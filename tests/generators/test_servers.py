@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 
+from proofmill.data.errors import EngineError
 from proofmill.generators import models
 from proofmill.generators.drawing import draw
 from proofmill.generators.endpoints import ServerOptions
@@ -141,13 +142,14 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
     wanted = [*greedy, score, shaped, long, nearly]
 
     def drawn(of: Any) -> dict[str, Completion]:
-        try:
-            return {completion.id: completion for completion in draw(of, wanted)}
-        finally:
-            of.close()
+        return {completion.id: completion for completion in draw(of, wanted)}
 
-    remote = drawn(engine(servers, Watch()))
-    local = drawn(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, {}, tmp_path / "log"))
+    with closing(engine(servers, Watch())) as asked:
+        remote = drawn(asked)
+    with closing(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, {}, tmp_path / "log")) as here:
+        local = drawn(here)
+        with pytest.raises(EngineError, match="refuses the decoding parameters"):
+            list(draw(here, requests(1, "bad", temperature=-1.0)))
     assert [remote[r.id].text for r in greedy] == [local[r.id].text for r in greedy]
     assert math.isclose(remote["score"].logprob or 0, local["score"].logprob or 1, rel_tol=1e-2)
     assert remote["json/0"].text.replace(" ", "") in ('{"sum":3}', '{"sum":5}')
@@ -156,11 +158,8 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
         assert (found.finish_reason, found.completion_tokens) == ("length", 3)
 
     (chat,) = requests(1, "chat", temperature=0.0, max_tokens=12)
-    asked = engine(servers, Watch(), api="chat")
-    try:
+    with closing(engine(servers, Watch(), api="chat")) as asked:
         (said,) = draw(asked, [chat])
-    finally:
-        asked.close()
     assert said.text == remote["greedy/0"].text, "the server renders the messages as we do"
 
 
