@@ -1,0 +1,154 @@
+"""TRL trains on a version as it is: from its folder, from the hub, and by reinforcement with the exported rewards."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from proofmill.data.hub import Hub
+from proofmill.data.push import local_files, push
+from proofmill.data.versions import Version, find
+from proofmill.generators import models
+
+HERE = Path(__file__).parent
+LONG = (
+    "<think>\nI take {a} and count {b} further, one at a time, and each step goes one up; nothing is skipped on the "
+    "way. The last number that I touch is {sum}.\n</think>\n\nThe answer is \\boxed{{{sum}}}."
+)
+SHORT = "<think>\n{a} + {b} = {sum}\n</think>\n\nThe answer is \\boxed{{{sum}}}."
+WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
+
+
+@pytest.fixture(scope="module")
+def version(regenerate: Callable[..., Any], kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    folder = tmp_path_factory.mktemp("training")
+    samples = kit.write_jsonl(folder / "samples.jsonl", kit.sums(8, (LONG, SHORT, WRONG)))
+    recipe = kit.replay_recipe(samples, publish={"student": "bundled", "messages": True})
+    regenerate(recipe, folder / "home")
+    return find(folder / "home", "replayed")
+
+
+def example(name: str, *arguments: str, **environment: str) -> list[dict[str, Any]]:
+    """Runs an example in a process of its own, as the README says; returns what it said."""
+    command = [sys.executable, str(HERE / f"{name}.py"), *arguments, "--cpu"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+
+
+def check_sft(said: list[dict[str, Any]], version: Version, tmp_path: Path, steps: int) -> None:
+    rows = version.manifest["stages"]["publish"]["rows"]
+    assert [(line["stage"], line["rows"]) for line in said] == [(s, rows[s]) for s in ("sft_stage1", "sft_stage2")]
+    for line in said:
+        assert len(line["losses"]) == steps
+        assert all(math.isfinite(loss) and loss > 0 for loss in line["losses"])
+        assert line["learned"].startswith("<think>\n")
+        assert "</think>\n\nThe answer is \\boxed{" in line["learned"]
+        assert "How much is" not in line["learned"]
+    assert "count" in said[0]["learned"]
+    assert (tmp_path / "out" / "sft_stage2" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_both_stages_train_from_the_folder(version: Version, tmp_path: Path) -> None:
+    said = example("train_sft", str(version.folder), "--steps", "2", "--out", str(tmp_path / "out"))
+    check_sft(said, version, tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: Any, hub_server: Any) -> None:
+    push(version, local_files(version), Hub("me/sums", token=hub_server.TOKEN, endpoint=hub.url), public=False)
+    said = example(
+        "train_sft", "me/sums", "--revision", "v1", "--steps", "1", "--out", str(tmp_path / "out"),
+        HF_ENDPOINT=hub.url, HF_TOKEN=hub_server.TOKEN, HF_HOME=str(tmp_path / "hf"),
+    )  # fmt: skip
+    check_sft(said, version, tmp_path, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_rewards_drive_grpo(version: Version, tmp_path: Path) -> None:
+    """A reward that is None for a whole group would make TRL's mean NaN."""
+    said = example(
+        "train_grpo", str(version.folder), "--generations", "4", "--max-tokens", "48", "--out", str(tmp_path / "out")
+    )
+    assert len(said[0]["losses"]) == len(said[0]["rewards"]) == 2
+    assert all(math.isfinite(value) for value in said[0]["losses"] + said[0]["rewards"])
+    assert all(0.0 <= reward <= 1.0 for reward in said[0]["rewards"])
+
+
+# --- templates that drop reasoning ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_rendered_text_keeps_the_reasoning_where_a_template_drops_it(
+    regenerate: Callable[..., Any], kit: Any, tmp_path: Path
+) -> None:
+    """A student with the template of the R1 distillations: messages are refused, text trains on every token."""
+    from importlib.resources import files
+
+    from proofmill.data.errors import InputError
+
+    student = tmp_path / "student"
+    student.mkdir()
+    for file in models.resolve("bundled").path.iterdir():
+        (student / file.name).symlink_to(file)
+    (student / "chat_template.jinja").unlink()
+    template = files("trl") / "chat_templates" / "deepseek_r1_distill.jinja"
+    (student / "chat_template.jinja").write_text(template.read_text())
+    samples = kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(4, (LONG, SHORT, WRONG)))
+    with pytest.raises(InputError, match="reasoning"):
+        regenerate(kit.replay_recipe(samples, publish={"student": str(student)}), tmp_path / "refused")
+    publish = {"student": str(student), "render": "text"}
+    regenerate(kit.replay_recipe(samples, publish=publish), tmp_path / "home")
+    folder = str(find(tmp_path / "home", "replayed").folder)
+    said = example("train_sft", folder, "--model", str(student), "--steps", "1", "--out", str(tmp_path / "out"))
+    assert "count" in said[0]["learned"]
+    assert said[0]["learned"].endswith("<|im_end|>")
+    assert "</think>" in said[1]["learned"]
+
+
+# --- other trainers -------------------------------------------------------------------------------
+
+
+def test_the_messages_config_has_the_shape_that_other_trainers_ask_for(version: Version, tmp_path: Path) -> None:
+    """LLaMA-Factory: turns alternate and end with the assistant; Axolotl and open-instruct: role and content."""
+    rows = datasets.load_dataset(str(version.folder), "messages", split="train", cache_dir=str(tmp_path))
+    counts = version.manifest["stages"]["publish"]["rows"]
+    assert rows.num_rows == counts["sft_stage1"] + counts["sft_stage2"] > 0
+    for row in rows:
+        turns = row["messages"]
+        assert all(set(turn) == {"role", "content"} and turn["content"] for turn in turns)
+        spoken = [turn["role"] for turn in turns if turn["role"] != "system"]
+        assert spoken == ["user", "assistant"] * (len(spoken) // 2)
+        assert "<think>" in turns[-1]["content"]
+    (file,) = version.files("messages")
+    alone = datasets.load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path))
+    assert alone["messages"] == rows["messages"]
+
+
+def test_the_readmes_snippets_name_what_is_there(version: Version) -> None:
+    import yaml
+
+    readme = (HERE.parents[1] / "README.md").read_text()
+    part = readme.partition("### Other trainers")[2].partition("\n## ")[0]
+    factory = json.loads(part.partition("```json\n")[2].partition("```")[0])["sums"]
+    axolotl = yaml.safe_load(part.partition("```yaml\n")[2].partition("```")[0])["datasets"][0]
+    config = set(version.manifest["stages"]["publish"]["rows"])
+    assert {factory["subset"], axolotl["name"]} == {"messages"} <= config
+    assert factory["columns"]["messages"] == axolotl["field_messages"] == "messages"
+    turn = datasets.Dataset.from_parquet(str(version.files("messages")[0]))[0]["messages"][-1]
+    assert turn["role"] == factory["tags"]["assistant_tag"] == axolotl["roles_to_train"][0]
+    assert {factory["tags"]["role_tag"], factory["tags"]["content_tag"]} == set(turn)
