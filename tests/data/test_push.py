@@ -136,7 +136,7 @@ def test_datasets_reads_every_config_back(pusher: Pusher, tmp_path: Path) -> Non
     rows, first = orjson.loads(done.stdout)
     here = {
         config: datasets.load_dataset(str(version.folder), config, split="train", cache_dir=str(tmp_path)).to_list()
-        for config in version.manifest["stages"]["publish"]["rows"]
+        for config in datasets.get_dataset_config_names(str(version.folder))
     }
     assert rows == here
     assert set(first) == set(here["sft_stage1"][0])
