@@ -122,8 +122,7 @@ def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -
         found = session.claim_workers.map(list(wanted.values()))
         for place, result in zip(wanted, found, strict=True):
             rows[place] = {} if isinstance(result, Fault) else result
-        refuted = sum(bool(row.get("claims_refuted")) and columns[2][i] == CORRECT for i, row in enumerate(rows))
-        return from_rows(rows, CLAIM_COLUMNS), {"accepted_refuted": refuted}
+        return from_rows(rows, CLAIM_COLUMNS), {}
 
     return session.run.once(CLAIMS, samples.name, CLAIMS.key(problems.key, content(samples), verdicts.key, scope), make)
 
