@@ -77,26 +77,32 @@ def regenerate(
 
 @app.command(
     epilog="Examples:\n\n`proofmill show`\n\n`proofmill show quickstart@v1 --samples 3`\n\n"
-    "`proofmill show quickstart@v1 --refuted 10`"
+    "`proofmill show quickstart@v1 --refuted 10`\n\n"
+    "`proofmill show quickstart --dropped degenerate --samples 10`"
 )
 def show(
     version: Annotated[str | None, typer.Argument(help="NAME or NAME@vN; none: all of them.")] = None,
     home: Home = None,
-    samples: Annotated[int, typer.Option(min=0, help="Sample rows of each verdict.")] = 1,
+    samples: Annotated[int, typer.Option(min=0, help="Sample rows of each verdict, or of the reason.")] = 1,
     refuted: Annotated[
         int | None, typer.Option(min=0, help="Instead: so many accepted traces with a refuted step.")
     ] = None,
+    dropped: Annotated[
+        str | None, typer.Option(help="Instead: rows dropped for this reason, with the evidence; or `all` reasons.")
+    ] = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Versions, counts, the funnel, and sample rows by verdict, or right answers by a wrong path."""
+    """Versions, counts, the funnel, and sample rows by verdict, by reason, or right answers by a wrong path."""
     from proofmill.flows.commands.refuted import show_refuted
-    from proofmill.flows.commands.show import show_all, show_version
+    from proofmill.flows.commands.show import show_all, show_dropped, show_version
     from proofmill.flows.session import home_folder
 
     if version is None:
         show_all(home_folder(home), out)
     elif refuted is not None:
         show_refuted(home_folder(home), version, refuted, out)
+    elif dropped is not None:
+        show_dropped(home_folder(home), version, dropped, samples, out)
     else:
         show_version(home_folder(home), version, samples, out)
 

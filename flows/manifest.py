@@ -60,7 +60,7 @@ def manifest_of(
         "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key(), "stages": _code()},
         "inputs": _inputs(session),
         "seconds": seconds_of(judged, marks, chosen),
-        "models": [_model(plan) for plan in session.plans],
+        "models": [model_of(plan) for plan in session.plans],
         "engines": session.engine_facts(),
         "libraries": session.fingerprint()["libraries"],
         "stages": {
@@ -128,7 +128,8 @@ def seconds_of(judged: Sequence[Judged], marks: Sequence[Shard], chosen: Sequenc
     return {name: round(took, 1) for name, took in found.items()}
 
 
-def _model(plan: SamplePlan) -> dict[str, Any]:
+def model_of(plan: SamplePlan) -> dict[str, Any]:
+    """What the manifest says of a model."""
     model = plan.model
     return {
         "sampler": plan.name,

@@ -23,7 +23,7 @@ from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
 from proofmill.filters.verdicts import PSEUDO_LABEL
 from proofmill.flows import reliability
-from proofmill.flows.manifest import manifest_of
+from proofmill.flows.manifest import manifest_of, model_of
 from proofmill.flows.previous import INDEX, index_schema
 from proofmill.flows.session import Session
 from proofmill.generators import prompts
@@ -140,6 +140,8 @@ def _write(
     files = out.close()
     manifest = manifest_of(session, judged, gathered.marks, chosen, out, view)
     manifest["benchmarks"] = gathered.benchmarks.facts
+    if session.recipe.quality.learning:
+        manifest["learning_student"] = model_of(session.scorer)
     manifest["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
     text = card.render(session.recipe.name, manifest, files)
     (folder / "README.md").write_text(text, encoding="utf-8")

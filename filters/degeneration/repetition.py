@@ -4,6 +4,9 @@ The measures of duplication are those of Gopher (Rae et al. 2021, arXiv 2112.114
 for web pages, so here they see prose only: code blocks, table rows, formulas and LaTeX commands are left out,
 reasoning and final part are measured apart (a final part restates its reasoning), and short texts, where one
 noun phrase fills a fifth, have none. A loop at the end of a text is told by its period, in all of the text.
+Boilerplate is what a template leaves behind in a trace: its tokens, another speaker's turn, unfilled placeholders.
+That many traces begin in the same words is the style of one model, for which no single trace is to blame; where
+nothing but such words is left, they are near-duplicates.
 
 The headline number, `Quality.repetition`, is the share of a text that says again what it said before: the
 characters of its prose in 10-word sequences that occurred earlier, or those of the loop at its end after the

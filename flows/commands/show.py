@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from proofmill.data.errors import UsageError
 from proofmill.data.versions import Version, find, names, versions
 from proofmill.filters.verdicts import VERDICTS
 from proofmill.flows.commands.regenerate import funnel
@@ -41,8 +43,64 @@ def show_version(home: Path, label: str, samples: int, out: Console) -> None:
         for row in _sample(version, verdict, samples):
             title = f"{verdict} · {row['verdict_detail']} · answer {row['extracted']!r} · gold {row['answer']!r}"
             dropped = f"dropped: {row['drop_reason']}" if row["drop_reason"] else f"kept, stage {row['stage']}"
-            text = row["response"][:_SHOWN_CHARACTERS] + ("…" if len(row["response"]) > _SHOWN_CHARACTERS else "")
-            out.print(Panel(Text(text), title=Text(title), subtitle=Text(dropped), title_align="left"))
+            out.print(
+                Panel(Text(_shortened(row["response"])), title=Text(title), subtitle=Text(dropped), title_align="left")
+            )
+
+
+def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console) -> None:
+    """Rows that were dropped for a reason (or `all`), spread over the data set, each with the evidence.
+
+    Raises:
+        UsageError: nothing was dropped for it; the error says what was.
+    """
+    version = find(home, label)
+    counts: dict[str, int] = version.manifest["stages"]["selection"]["dropped"]
+    wanted = list(counts) if reason == "all" else [reason]
+    if reason not in ("all", *counts):
+        had = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing was dropped"
+        raise UsageError(f"No row of {version.label} was dropped as {reason!r}.", remedy=f"there are: {had}")
+    for name in wanted:
+        out.print(Text(f"{version.label}: {counts[name]:,} dropped as {name}"), style="bold")
+        for row in _dropped(version, name, samples):
+            out.print(Panel(Text(_shortened(row["response"])), subtitle=Text(evidence(row)), subtitle_align="left"))
+
+
+def evidence(row: Mapping[str, Any]) -> str:
+    """What a person must see to agree that a row goes, or not."""
+    reason = row["drop_reason"]
+    shown = {
+        "refuted_claim": ("refuted",),
+        "unreliable": ("clr_score",),
+        "repetition": ("repetition", "quality_detail"),
+        "degenerate": ("quality_detail",),
+        "contaminated": ("contaminated_by", "contaminated_span"),
+        "near_duplicate": ("duplicate_of", "original"),
+        "in_previous": ("duplicate_of",),
+    }
+    general = ("extracted", "answer", "verdict_detail", "nll", "completion_tokens")
+    values = {name: row[name] for name in shown.get(reason, general) if row.get(name) is not None}
+    return f"{reason}: " + " · ".join(f"{name} {_shortened(str(value), 200)!r}" for name, value in values.items())
+
+
+def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
+    """Traces of a reason, every so many, with gold, the first refuted claim, and what they repeat."""
+    traces = pl.scan_parquet(version.files("traces"))
+    hit = traces.filter(pl.col("drop_reason") == reason).with_row_index("row")
+    total = version.manifest["stages"]["selection"]["dropped"][reason]
+    chosen = hit.filter(pl.col("row") % max(1, total // max(count, 1)) == 0).head(count)
+    problems = pl.scan_parquet(version.files("problems")).select(pl.col("id").alias("problem_id"), "answer")
+    original = traces.select(pl.col("id").alias("duplicate_of"), pl.col("response").alias("original"))
+    rows = chosen.join(problems, on="problem_id", how="left").join(original, on="duplicate_of", how="left")
+    if files := version.files("claims"):
+        refuted = pl.scan_parquet(files).filter(pl.col("status") == "refuted").group_by("trace_id")
+        said = pl.format("{} ({})", "text", "evidence").first().alias("refuted")
+        rows = rows.join(refuted.agg(said), left_on="id", right_on="trace_id", how="left")
+    return rows.sort("row").collect().to_dicts()
+
+
+def _shortened(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def _sample(version: Version, verdict: str, count: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
-from proofmill.data.errors import InputError
+from proofmill.data.errors import InputError, UsageError
 from proofmill.data.versions import find
 from proofmill.flows import recipe_file as recipes
+from proofmill.flows.commands.show import show_dropped
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -75,6 +78,20 @@ def test_the_version_says_what_it_was_compared_with(run: tuple[Path, Row, Row]) 
     assert "exam (2 items)" in (find(home, "replayed").folder / "README.md").read_text()
     dropped = result["manifest"]["stages"]["selection"]["dropped"]
     assert dropped["contaminated"] == 3 + 5
+
+
+def test_dropped_rows_are_shown_with_their_evidence(run: tuple[Path, Row, Row]) -> None:
+    home, _, result = run
+    out = Console(record=True, width=120, file=io.StringIO())
+    show_dropped(home, "replayed@v2", "all", 2, out)
+    text = out.export_text()
+    for reason, count in result["manifest"]["stages"]["selection"]["dropped"].items():
+        assert f"{count} dropped as {reason}" in text
+        assert text.count(f"─ {reason}: ") == min(2, count)
+    assert "contaminated_by 'exam/" in text
+    with pytest.raises(UsageError, match="capped_mix") as caught:
+        show_dropped(home, "replayed@v2", "capped_mix", 2, out)
+    assert "contaminated 8" in caught.value.remedy
 
 
 def test_nothing_else_is_done_again_and_the_place_of_files_says_nothing(
