@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from proofmill.data.files import digest
 from proofmill.data.run import Shard
 from proofmill.data.shards import write_table
-from proofmill.flows.intake import ProblemShard
-from proofmill.flows.keys import SAMPLES, VERDICTS
+from proofmill.flows.intake import ProblemShard, problem_shards
+from proofmill.flows.keys import PROBLEMS, SAMPLES, VERDICTS
 from proofmill.flows.session import Session
 from proofmill.generators import sampling
 from proofmill.generators.engine import EngineFacts
@@ -25,6 +25,15 @@ _UNANSWERED = {
     "prompt_too_long": "were not drawn, since the prompt is too long for the model",
     "failed": "failed in the engine",
 }
+
+
+def warm_up(session: Session) -> None:
+    """Starts to load the first engine, where there is something to sample, while all else is being prepared."""
+    if not session.plans or not session.sample:
+        return
+    known = session.run.find(PROBLEMS, session.problems_key)
+    if not known or not all(Drawing(session, problem_shards(session)).done.values()):
+        session.engine(session.plans[0]).start()
 
 
 class Drawing:
@@ -170,6 +179,14 @@ class _Watch(Observer):
 
     def wanted(self, samples: int) -> None:
         self._progress.expect_more("samples", samples)
+
+    def stopping(self) -> bool:
+        return self._session.stopping.is_set()
+
+    def queues(self, in_flight: int, waiting: int, rounds: int) -> None:
+        self._progress.queue("requests in flight", in_flight)
+        self._progress.queue("requests waiting", waiting)
+        self._progress.queue("rounds to judge", rounds)
 
 
 def _spent(plan: SamplePlan, unfunded: int) -> str:

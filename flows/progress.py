@@ -49,6 +49,7 @@ class Progress:
         warnings: what deserves a look.
         retries: requests that were sent to an engine again.
         restarts: how often an engine was started again.
+        queues: how much waits where.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     retries: int = 0
     restarts: int = 0
+    queues: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     sampling_since: float | None = None
     sampling_until: float | None = None
@@ -112,6 +114,11 @@ class Progress:
         with self._lock:
             self.restarts += 1
         self.note("The engine is started again")
+
+    def queue(self, name: str, depth: int) -> None:
+        """Says how much waits somewhere."""
+        with self._lock:
+            self.queues[name] = depth
 
     def verdicts(self, correct: int, total: int) -> None:
         """Counts judged traces."""

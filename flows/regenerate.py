@@ -9,10 +9,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from proofmill.flows import balance, learning, stages
 from proofmill.flows import recipe_file as recipes
+from proofmill.flows.backlog import paced
+from proofmill.flows.drawing import warm_up
 from proofmill.flows.publishing import Gathered
 from proofmill.flows.recipe import Recipe
 from proofmill.flows.reliability import reliability
-from proofmill.flows.session import Session, home_folder
+from proofmill.flows.session import home_folder, session_for
 from proofmill.flows.voting import agreed
 
 
@@ -43,12 +45,12 @@ def regenerate(
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
     resolved = recipes.of(recipe, overrides or [])
-    with Session(resolved, home_folder(home), limit, resample, sample).opened() as session:
-        session.warm_up()
+    with session_for(resolved, home_folder(home), limit, resample, sample) as session:
+        warm_up(session)
         benchmarks = stages.benchmarks(session)
         shards = stages.problems(session)
-        judging = []
-        for problems, samples in stages.samples(session, shards):
+        judging: list[tuple[Any, ...]] = []
+        for problems, samples in paced(session, stages.samples(session, shards), judging):
             verdicts = stages.verdicts.submit(session, problems, samples)
             shard: tuple[Any, ...] = (session, problems, samples, verdicts)  # Prefect hands on a future's result
             claims, audit = stages.claims.submit(*shard), stages.audit.submit(*shard)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -40,6 +43,9 @@ from proofmill.generators.sampling import SamplePlan
 
 log = logging.getLogger("proofmill")
 
+OPENED: ContextVar[Session | None] = ContextVar("session", default=None)
+"""The session of whoever calls the flow, so that an engine can load before Prefect is there."""
+
 
 @dataclass
 class Session:
@@ -55,6 +61,7 @@ class Session:
         stores, engines, facts: by sampler, as they are opened.
         problem_facts: ledgers of the problem stage.
         requested: samples that live samplers were asked for.
+        stopping: set where sampling is to end before its time.
     """
 
     recipe: Recipe
@@ -68,6 +75,7 @@ class Session:
     facts: dict[str, EngineFacts] = field(default_factory=dict)
     problem_facts: dict[str, Any] = field(default_factory=dict)
     requested: int = 0
+    stopping: Event = field(default_factory=Event)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
@@ -83,6 +91,11 @@ class Session:
     def run(self) -> Run:
         """The run's folder."""
         return Run(self.home, self.recipe.name, self.recipe.resolved() | {"limit": self.limit})
+
+    @cached_property
+    def background(self) -> ThreadPoolExecutor:
+        """The sampler's thread; it lives as long as the session, as an engine dies with the thread that started it."""
+        return self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sampler"))
 
     @cached_property
     def judge(self) -> Judge:
@@ -236,11 +249,6 @@ class Session:
         write_json(self.run.folder / f"engine-{plan.name}.json", asdict(self.facts[plan.name]))
         return self.facts[plan.name]
 
-    def warm_up(self) -> None:
-        """Starts to load the first engine while problems are read, where there is something new to sample."""
-        if self.sample and self.plans and not self.run.find(PROBLEMS, self.problems_key):
-            self.engine(self.plans[0]).start()
-
     @property
     def problems_key(self) -> str:
         """Key of the problem stage."""
@@ -374,6 +382,17 @@ class Session:
                 logger.removeHandler(handler)
             log.setLevel(level)
             handler.close()
+
+
+@contextmanager
+def session_for(recipe: Recipe, home: Path, limit: int | None, resample: bool, sample: bool) -> Iterator[Session]:
+    """The session that the caller has opened for this very run, else a new one."""
+    mine = OPENED.get()
+    if mine is not None and (mine.recipe, mine.home, mine.limit) == (recipe, home, limit):
+        yield mine
+        return
+    with Session(recipe, home, limit, resample, sample).opened() as session:
+        yield session
 
 
 def _rounds(sampling: Sampling) -> Rounds | None:

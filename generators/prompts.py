@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,16 @@ class Renderer:
         model: folder of the model.
 
     Raises:
-        InputError: the folder's tokenizer can't be loaded or has no chat template.
+        InputError: at first use, when the folder's tokenizer can't be loaded or has no chat template.
     """
 
     def __init__(self, model: Path) -> None:
         self.model = model
-        self._tokenizer = load_tokenizer(model)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """Loaded at first use: importing transformers takes seconds, in which the engine can load already."""
+        return load_tokenizer(self.model)
 
     @property
     def template_digest(self) -> str:

@@ -44,6 +44,13 @@ class Observer:
     def wanted(self, samples: int) -> None:
         """So many more samples are to be drawn than the first rounds'."""
 
+    def stopping(self) -> bool:
+        """Whether to end now; what has been recorded stays so."""
+        return False
+
+    def queues(self, in_flight: int, waiting: int, rounds: int) -> None:
+        """How many requests the engine has, how many wait for a place there, how many rounds for their verdicts."""
+
 
 class Sampled(NamedTuple):
     """A shard whose samples are all recorded."""
@@ -124,7 +131,7 @@ class Sampler:
         source = iter(shards)
         more = True
         try:
-            while more or self._open:
+            while (more or self._open) and not self._observer.stopping():
                 while more and self._room() > 0:
                     if (item := next(source, None)) is None:
                         more = False
@@ -135,6 +142,7 @@ class Sampler:
                 self._submit()
                 self._collect()
                 self._judge()
+                self._observer.queues(self._in_flight, len(self._requests), self._judging.backlog)
                 yield from self._finished()  # only now: who reads them may stop here, and all that came is recorded
         finally:
             self._interrupt()

@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.filters.reliability import CLAIM_STATUSES
+from proofmill.flows.drawing import warm_up
 from proofmill.flows.outlook import outlook, remember_rate
 from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
 from proofmill.flows.server import server
-from proofmill.flows.session import Session, home_folder
+from proofmill.flows.session import OPENED, Session, home_folder
 from proofmill.flows.wording import typed
 
 
@@ -28,10 +29,10 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
         return
     started = time.monotonic()
     progress = Progress()
+    session.progress = progress
     token = CURRENT.set(progress)
     try:
         with shown(progress, f"proofmill regenerate {recipe.name}", out):
-            progress.note("starting Prefect")
             result = _flow(session, home)
     finally:
         CURRENT.reset(token)
@@ -40,13 +41,21 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
 
 
 def _flow(session: Session, home: str | None) -> dict[str, Any]:
-    with server(session.home):
-        from proofmill.flows.regenerate import regenerate
+    """The flow in this session, whose engine begins to load before Prefect does."""
+    with session.opened():
+        token = OPENED.set(session)
+        try:
+            warm_up(session)
+            session.progress.note("starting Prefect")
+            with server(session.home):
+                from proofmill.flows.regenerate import regenerate
 
-        result: dict[str, Any] = regenerate(
-            recipe=session.recipe, home=home, limit=session.limit, resample=session.resample
-        )
-        return result
+                result: dict[str, Any] = regenerate(
+                    recipe=session.recipe, home=home, limit=session.limit, resample=session.resample
+                )
+                return result
+        finally:
+            OPENED.reset(token)
 
 
 def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home: str | None, out: Console) -> None:
