@@ -20,9 +20,10 @@ from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
 from proofmill.flows import origin
 from proofmill.flows.keys import PROBLEMS, RECORDED, called
+from proofmill.flows.log_file import log
 from proofmill.flows.recipe import FileSource, ProceduralSource, Sampler
 from proofmill.flows.recipe_engines import ReplayEngine
-from proofmill.flows.session import Session, log
+from proofmill.flows.session import Session
 from proofmill.generators import intake, procedural
 from proofmill.generators.problems import Intake
 

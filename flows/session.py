@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows import origin, previous
 from proofmill.flows.engines import engine_of, model_of
 from proofmill.flows.keys import PROBLEMS, STAGES
+from proofmill.flows.log_file import logged
 from proofmill.flows.progress import Progress, current
 from proofmill.flows.recipe import Learning, Recipe, Sampler, Sampling
 from proofmill.flows.recipe_engines import ReplayEngine, VllmEngine
@@ -40,8 +40,6 @@ from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan
-
-log = logging.getLogger("proofmill")
 
 OPENED: ContextVar[Session | None] = ContextVar("session", default=None)
 """The session of whoever calls the flow, so that an engine can load before Prefect is there."""
@@ -84,7 +82,7 @@ class Session:
         _ = self.previous  # an index that can't be used is an error now, not after hours of sampling
         with self._stack:
             self._stack.enter_context(self.run.opened())
-            self._stack.enter_context(self._logging())
+            self._stack.enter_context(logged(self.run.folder / "run.log"))
             yield self
 
     @cached_property
@@ -365,23 +363,6 @@ class Session:
             "code": {stage.name: [source_digest(name) for name in stage.code] for stage in STAGES},
             "libraries": {name: library_version(name) for stage in STAGES for name in stage.libraries},
         }
-
-    @contextmanager
-    def _logging(self) -> Iterator[None]:
-        handler = logging.FileHandler(self.run.folder / "run.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        loggers = [log, logging.getLogger("prefect")]
-        for logger in loggers:
-            logger.addHandler(handler)
-        level = log.level
-        log.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            for logger in loggers:
-                logger.removeHandler(handler)
-            log.setLevel(level)
-            handler.close()
 
 
 @contextmanager

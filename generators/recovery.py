@@ -43,6 +43,7 @@ class Recovering:
     ) -> None:
         self._make, self._watcher, self._restarts, self._file = make, watcher, restarts, quarantine
         self._inner = make()
+        self._closed = False
         self._facts: EngineFacts | None = None
         self._queue: deque[Request] = deque()
         self._under_way: dict[str, Request] = {}
@@ -90,7 +91,8 @@ class Recovering:
         return done
 
     def close(self) -> None:
-        """Ends the engine."""
+        """Ends the engine for good, also while another thread waits for it."""
+        self._closed = True
         self._inner.close()
 
     @cached_property
@@ -144,7 +146,9 @@ class Recovering:
         self._finished += 1
 
     def _died(self, error: EngineDiedError) -> None:
-        """The whole engine is gone: a new one takes over what was under way."""
+        """The whole engine is gone: a new one takes over what was under way, unless it was closed."""
+        if self._closed:
+            raise error
         lost = list(self._under_way.values())
         self._under_way.clear()
         if self._finished >= _FORGIVEN_AFTER:
