@@ -62,14 +62,19 @@ def regenerate(
         bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, check and say what would be done.")] = False,
+    probed: Annotated[
+        int | None, typer.Option("--probe", min=1, help="Sample so many problems, and estimate the whole run by them.")
+    ] = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows import recipe_file
-    from proofmill.flows.commands.regenerate import dry, run
+    from proofmill.flows.commands.regenerate import dry, probe, run
 
     resolved = recipe_file.load(recipe, overrides or [])
-    if dry_run:
+    if probed is not None:
+        probe(resolved, home, probed, limit, out)
+    elif dry_run:
         dry(resolved, home, limit, out)
     else:
         run(resolved, home, limit, resample, out)

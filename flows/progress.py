@@ -140,6 +140,10 @@ class Progress:
         rate = samples.done / max(time.monotonic() - self.sampling_since, 1e-9)
         return (samples.total - samples.done) / rate if rate else None
 
+    def waiting(self) -> str:
+        """What waits where, in words; empty where nothing does."""
+        return ", ".join(f"{depth:,} {name}" for name, depth in list(self.queues.items()) if depth)
+
     def line(self) -> str:
         """The state in one line."""
         parts = []
@@ -149,6 +153,10 @@ class Progress:
             parts.append(f"{self.tokens_per_second():.0f} tokens/s")
         if self.judged:
             parts.append(f"accepted {self.accepted} of {self.judged} ({self.accepted / self.judged:.0%})")
+        if waiting := self.waiting():
+            parts.append(f"queued: {waiting}")
+        if self.retries or self.restarts:
+            parts.append(f"{self.retries} retries, {self.restarts} restarts")
         if (left := self.seconds_left()) is not None and left > 1:
             parts.append(f"{_clock(left)} left")
         return " · ".join(parts)
@@ -174,7 +182,8 @@ class _Display:
             table.add_row(Text(name, style="bold"), bar, Text(amount))
         head = Text(f"{self._title}  {_clock(time.monotonic() - progress.started)}", style="bold cyan")
         facts = Text("  ".join(_facts(progress)), style="green")
-        return Group(head, table, facts, Text(progress.message, style="dim"))
+        waiting = [Text(f"queued: {depths}", style="dim")] if (depths := progress.waiting()) else []
+        return Group(head, table, facts, *waiting, Text(progress.message, style="dim"))
 
 
 def _facts(progress: Progress) -> Iterator[str]:
@@ -183,6 +192,8 @@ def _facts(progress: Progress) -> Iterator[str]:
     if progress.judged:
         share = progress.accepted / progress.judged
         yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"
+    if progress.retries or progress.restarts:
+        yield f"retries {progress.retries:,}, engine restarts {progress.restarts:,}"
     if (left := progress.seconds_left()) is not None and left > 1:
         yield f"sampling ends in about {_clock(left)}"
 

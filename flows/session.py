@@ -368,11 +368,12 @@ class Session:
 @contextmanager
 def session_for(recipe: Recipe, home: Path, limit: int | None, resample: bool, sample: bool) -> Iterator[Session]:
     """The session that the caller has opened for this very run, else a new one."""
+    wanted = (recipe, home, limit, resample, sample)
     mine = OPENED.get()
-    if mine is not None and (mine.recipe, mine.home, mine.limit) == (recipe, home, limit):
+    if mine is not None and (mine.recipe, mine.home, mine.limit, mine.resample, mine.sample) == wanted:
         yield mine
         return
-    with Session(recipe, home, limit, resample, sample).opened() as session:
+    with Session(*wanted).opened() as session:
         yield session
 
 

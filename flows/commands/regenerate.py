@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.filters.reliability import CLAIM_STATUSES
-from proofmill.flows.drawing import warm_up
+from proofmill.filters.verdicts import CORRECT
+from proofmill.flows.drawing import Drawing, warm_up
+from proofmill.flows.intake import problem_shards
 from proofmill.flows.outlook import outlook, remember_rate
 from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
@@ -136,3 +138,20 @@ def dry(recipe: Recipe, home: str | None, limit: int | None, out: Console) -> No
     with session.opened():
         for line in outlook(session):
             out.print(line, highlight=False, soft_wrap=True)
+
+
+def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console) -> None:
+    """Samples and judges a few problems, then says what the whole run would cost; the run uses their samples."""
+    progress = Progress()
+    token = CURRENT.set(progress)
+    try:
+        session = Session(recipe, home_folder(home), problems)
+        with shown(progress, f"probe of {problems} problems", out), session.opened():
+            warm_up(session)
+            for asked, samples in Drawing(session, problem_shards(session)).run():
+                verdicts = session.judge.verdicts(session.run.read(samples), session.run.read(asked))["verdict"]
+                progress.verdicts(verdicts.to_pylist().count(CORRECT), samples.rows)
+        remember_rate(session, progress)
+    finally:
+        CURRENT.reset(token)
+    dry(recipe, home, limit, out)
