@@ -27,7 +27,8 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
     configs = _configs(files)
     head = {
         "pretty_name": name,
-        "license": _license(manifest["licenses"]),
+        **_license_head(manifest["licenses"]),
+        "size_categories": [_size(max(manifest["stages"]["publish"]["rows"].values(), default=0))],
         "task_categories": ["text-generation"],
         "tags": ["reasoning", "verified", "proofmill"],
         "configs": [
@@ -84,6 +85,24 @@ def _license(licenses: Sequence[str | None]) -> str:
     """The hub's `license` field: the one licence of all rows, or `other` where they differ."""
     names = {name or "unknown" for name in licenses}
     return next(iter(names)) if len(names) == 1 else "other"
+
+
+def _license_head(licenses: Sequence[str | None]) -> dict[str, str]:
+    """`license`, and where that is `other` the names of all, which the card lists by source."""
+    one = _license(licenses)
+    names = " and ".join(sorted({name or "unknown" for name in licenses}))
+    return {"license": one} | ({"license_name": names} if one == "other" else {})
+
+
+def _size(rows: int) -> str:
+    """The hub's word for a number of rows."""
+    limits = ((1_000, "1K"), (10_000, "10K"), (100_000, "100K"), (1_000_000, "1M"), (10_000_000, "10M"))
+    below = "n"
+    for limit, name in limits:
+        if rows < limit:
+            return f"{below}<n<{name}" if below != "n" else f"n<{name}"
+        below = name
+    return "n>10M"
 
 
 def _contents(manifest: Mapping[str, Any], configs: Mapping[str, Any]) -> list[tuple[str, ...]]:

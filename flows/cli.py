@@ -95,6 +95,7 @@ def show(
     dropped: Annotated[
         str | None, typer.Option(help="Instead: rows dropped for this reason, with the evidence; or `all` reasons.")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare every file with its published hash first.")] = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Versions, counts, the funnel, and sample rows by verdict, by reason, or right answers by a wrong path."""
@@ -109,7 +110,7 @@ def show(
     elif dropped is not None:
         show_dropped(home_folder(home), version, dropped, samples, out)
     else:
-        show_version(home_folder(home), version, samples, out)
+        show_version(home_folder(home), version, samples, out, check=check)
 
 
 @app.command(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
-from proofmill.data.versions import Version, find, names, versions
+from proofmill.data.versions import Version, check_files, find, names, versions
 from proofmill.filters.verdicts import VERDICTS
 from proofmill.flows.commands.regenerate import funnel
 
@@ -34,9 +34,16 @@ def show_all(home: Path, out: Console) -> None:
         out.print(f"No version under {home} yet. Make one: proofmill regenerate")
 
 
-def show_version(home: Path, label: str, samples: int, out: Console) -> None:
-    """The funnel of one version and some rows of each verdict."""
+def show_version(home: Path, label: str, samples: int, out: Console, *, check: bool = False) -> None:
+    """The funnel of one version and some rows of each verdict.
+
+    Raises:
+        StoreError: with `check`, a file is not what was published.
+    """
     version = find(home, label)
+    if check:
+        check_files(version)
+        out.print(f"{len(version.manifest['files'])} files are as they were published.")
     out.print(f"[bold]{version.label}[/]  {version.manifest['created']}  {version.folder}", soft_wrap=True)
     out.print(funnel(version.manifest))
     for verdict in VERDICTS:

@@ -10,12 +10,16 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from proofmill.data import differences
 from proofmill.data.errors import StoreError
 from proofmill.data.run import source_digest
-from proofmill.data.versions import find
+from proofmill.data.versions import find, recorded
+from proofmill.flows.benchmarks import Benchmark
+from proofmill.flows.commands.decontaminate import Against, would_remove
 from proofmill.flows.commands.diff import difference
+from proofmill.flows.commands.show import show_version
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -184,3 +188,14 @@ def test_an_older_version_beside_a_newer_one(regenerate: Run, home: Path, kit: A
     assert [row for row in found["rows"] if row["kind"] in ("added", "removed")] == []
     changed = [row for row in found["rows"] if row["kind"] == "changed" and row["after"] == "correct, capped_problem"]
     assert "recipe select.max_per_problem: 4 → 1" in changed[0]["causes"]
+
+
+def test_a_stored_older_version_is_shown_checked_and_decontaminated(kit: Any, tmp_path: Path) -> None:
+    told = Console(record=True, width=200)
+    show_version(STORED, "stored@v1", 1, told, check=True)
+    benchmark = kit.write_jsonl(tmp_path / "bench.jsonl", [{"question": kit.CORRECT[0].format(a=11, b=5, sum=16)}])
+    would_remove(STORED, "stored@v1", None, Against([Benchmark(str(benchmark), (), "test")], 10), told)
+    text = told.export_text()
+    assert "refuted_claim 1" in text
+    assert "stored@v1: what would go" in text
+    assert list(recorded(find(STORED, "stored")))
