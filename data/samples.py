@@ -93,16 +93,25 @@ class SampleStore:
         if path := self._seal(journal.path):
             self._add(path)
 
-    def set_aside(self) -> None:
-        """Hides all samples recorded so far in a subfolder, so that sampling starts anew; nothing is deleted."""
+    def set_aside(self, label: str) -> None:
+        """Hides all samples recorded so far in a subfolder, so that sampling starts anew; nothing is deleted.
+
+        Under the same label it may be called again: it ends what was interrupted, and hides no later sample.
+        """
         files = [*sorted(self.folder.glob("*.parquet")), *self.folder.glob(self.quarantine.name)]
-        if not files:
-            return
-        aside = self.folder / f"set-aside-{len(list(self.folder.glob('set-aside-*'))) + 1}"
-        aside.mkdir()
+        aside = self.folder / f"set-aside-{label}"
+        if not (listing := aside / "still-to-move.json").exists():
+            if not files:
+                return
+            write_json(listing, [path.name for path in files])
+        names = orjson.loads(listing.read_bytes())
         for path in files:
-            path.rename(aside / path.name)
+            if path.name in names:
+                path.rename(aside / path.name)
+        write_json(listing, [])
         self._index, self._files = pl.DataFrame(schema=_INDEX), []
+        for path in sorted(self.folder.glob("*.parquet")):
+            self._add(path)
 
     def _seal(self, journal: Path) -> Path | None:
         rows = list(read_journal(journal))

@@ -21,7 +21,20 @@ RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
 SAMPLES = Stage("samples", tuple(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts")))
 VERDICTS = Stage(
     "verdicts",
-    ("proofmill.filters",),
+    _filters(
+        "canaries",
+        "domains",
+        "instructions",
+        "mathematics",
+        "options",
+        "reasoning",
+        "sandbox",
+        "scorers",
+        "verdicts",
+        "verification",
+        "worker_process",
+        "workers",
+    ),
     ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "py3langid", "jsonschema"),
 )
 CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))

@@ -28,7 +28,7 @@ from proofmill.filters.potential import PotentialOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows import origin, previous
+from proofmill.flows import origin, previous, resampling
 from proofmill.flows.engines import engine_of, model_of
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.log_file import logged
@@ -83,6 +83,7 @@ class Session:
         with self._stack:
             self._stack.enter_context(self.run.opened())
             self._stack.enter_context(logged(self.run.folder / "run.log"))
+            self._stack.enter_context(resampling.ended_in_vain(self.run.folder))
             yield self
 
     @cached_property
@@ -262,6 +263,7 @@ class Session:
         """Remembers that nothing is left to do for this recipe, these inputs and this code."""
         if not self.sample:
             return
+        resampling.end(self.run.folder)
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
         write_json(path, known | {digest(self.fingerprint()): version["version"]})
@@ -271,14 +273,15 @@ class Session:
         path = self.run.folder / "finished.json"
         label = orjson.loads(path.read_bytes()).get(digest(self.fingerprint())) if path.exists() else None
         found = [v for v in versions(self.home, self.recipe.name) if v.label == label]
-        return found[0] if found and not self.resample else None
+        anew = self.resample or resampling.read(self.run.folder).open
+        return found[0] if found and not anew else None
 
     @contextmanager
     def store(self, plan: SamplePlan) -> Iterator[SampleStore]:
         """A plan's recorded samples, locked while it samples and readable afterwards."""
         with plan.store(self.home) as store:
-            if self.resample and plan.name not in self.stores:
-                store.set_aside()
+            if self._resampling.open and plan.name not in self.stores:
+                store.set_aside(f"{self.recipe.name}-{self.generation}")
             self.stores[plan.name] = store
             yield store
 
@@ -293,12 +296,11 @@ class Session:
     @cached_property
     def generation(self) -> int:
         """How often this run was told to sample anew; it belongs to the keys of its samples."""
-        path = self.run.folder / "resampled.json"
-        count = int(orjson.loads(path.read_bytes())) if path.exists() else 0
-        if self.resample:
-            count += 1
-            write_json(path, count)
-        return count
+        return self._resampling.count
+
+    @cached_property
+    def _resampling(self) -> resampling.Resampling:
+        return resampling.begun(self.run.folder, asked=self.resample)
 
     @property
     def dedup(self) -> DedupOptions:

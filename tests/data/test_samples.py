@@ -116,19 +116,48 @@ def test_fewer_samples_than_recorded_are_the_first_ones(tmp_path: Path) -> None:
 def test_samples_set_aside_are_hidden_and_kept(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         record(store, "0", sample(response="old"))
-        store.set_aside()
+        store.set_aside("1")
         assert rows(store, "p") == []
         record(store, "0", sample(response="new"))
-        store.set_aside()
+        store.set_aside("1")
+        assert rows(store, "p") == [("p", 0, "new")]
+        store.set_aside("2")
         record(store, "0", sample(response="newest"))
     with open_store(tmp_path) as store:
         assert rows(store, "p") == [("p", 0, "newest")]
     assert len(list((tmp_path / "samples").glob("set-aside-*/*.parquet"))) == 2
 
 
+def test_setting_aside_that_was_interrupted_is_ended_and_hides_nothing_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path) as store:
+        record(store, "0", sample(response="old"))
+        record(store, "1", sample("q", response="old"))
+        rename, moved = Path.rename, []
+
+        def interrupted(self: Path, target: Path) -> Path:
+            if self.suffix == ".parquet" and moved:
+                raise KeyboardInterrupt
+            moved.append(self)
+            return rename(self, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(
+                Path, "rename", lambda self, target: (rename if self.suffix == ".tmp" else interrupted)(self, target)
+            )
+            store.set_aside("1")
+    with open_store(tmp_path) as store:
+        store.set_aside("1")
+        assert rows(store, "p") == rows(store, "q") == []
+        record(store, "0", sample(response="old"))
+        store.set_aside("1")
+        assert rows(store, "p") == [("p", 0, "old")]
+
+
 def test_setting_nothing_aside_leaves_no_folder(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
-        store.set_aside()
+        store.set_aside("1")
         assert not list(store.folder.glob("set-aside-*"))
 
 

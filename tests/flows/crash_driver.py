@@ -1,0 +1,86 @@
+"""Runs the main job in forked children that stop or kill themselves at an exact call: `python crash_driver.py`.
+
+Orders come as JSON lines, answers go out as JSON lines. A child is a fork of this process, which has imported
+everything and started nothing, so that a run costs no imports. The code that runs is the product's own; only the
+calls that make a change lasting (`fsync`, `rename`, `unlink`, `truncate`) are counted on their way to the system.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+COUNTED = ("fsync", "rename", "unlink", "truncate")
+
+
+class Fault:
+    """Sends this process a signal at the `at`-th counted call, before or after it."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.at, self.after = order.get("at", 0), order.get("after", False)
+        self.signal = getattr(signal, order.get("signal", "SIGKILL"))
+        self.count = 0
+        self._lock = threading.Lock()
+        for name in COUNTED:
+            setattr(os, name, self._counted(getattr(os, name)))
+
+    def _counted(self, real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                self.count += 1
+                now = self.count == self.at
+            if now and not self.after:
+                os.kill(os.getpid(), self.signal)
+            result = real(*args, **options)
+            if now and self.after:
+                os.kill(os.getpid(), self.signal)
+            return result
+
+        return call
+
+
+def child(order: dict[str, Any]) -> None:
+    """One run; its end is its exit status, what it says goes to the file `said`."""
+    from proofmill.data.errors import ProofmillError
+    from proofmill.flows.regenerate import regenerate
+
+    fault = Fault(order)
+    said: dict[str, Any] = {}
+    if order.get("largest_file"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"],) * 2)
+    try:
+        said["version"] = regenerate(recipe=order["recipe"], home=order["home"], **order.get("options", {}))["version"]
+        status = 0
+    except ProofmillError as error:
+        said["error"], status = str(error), error.exit_code
+    except BaseException:  # noqa: BLE001 (the parent reads what it was)
+        said["error"], status = traceback.format_exc(), 70
+    said["calls"] = fault.count
+    Path(order["said"]).write_text(json.dumps(said))
+    os._exit(status)
+
+
+def main() -> None:
+    """Serves orders: {"op": "start", …} gives a process id, {"op": "wait", "pid": …} its end."""
+    importlib.import_module("proofmill.flows.regenerate")
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["op"] == "start":
+            if (answer := os.fork()) == 0:
+                child(order)
+        else:
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
