@@ -132,6 +132,13 @@ class Progress:
             return 0.0
         return self.tokens / max(self.sampling_until - self.sampling_since, 1e-9)
 
+    def percent(self) -> float:
+        """Share of what is expected that is done, in percent; 0 while nothing is expected."""
+        with self._lock:
+            known = [counter for counter in self.counters.values() if counter.total]
+        total = sum(counter.total or 0 for counter in known)
+        return min(100.0, 100.0 * sum(counter.done for counter in known) / total) if total else 0.0
+
     def seconds_left(self) -> float | None:
         """Time until sampling ends at the rate so far, None while nothing can be said."""
         samples = self.counters.get("samples")

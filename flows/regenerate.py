@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from proofmill.flows import balance, learning, stages
+from proofmill.flows import artifacts, balance, learning, stages
 from proofmill.flows import recipe_file as recipes
 from proofmill.flows.backlog import paced
 from proofmill.flows.drawing import warm_up
@@ -45,7 +45,8 @@ def regenerate(
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
     resolved = recipes.of(recipe, overrides or [])
-    with session_for(resolved, home_folder(home), limit, resample, sample) as session:
+    shown = artifacts.progress(resolved.name)
+    with shown, session_for(resolved, home_folder(home), limit, resample, sample) as session:
         warm_up(session)
         benchmarks = stages.benchmarks(session)
         shards = stages.problems(session)
@@ -70,4 +71,5 @@ def regenerate(
         gathered = Gathered(marks, benchmarks, balance.holdout(session, judged))
         version = stages.published(session, judged, [choice.result() for choice in chosen], gathered)
         session.finished(version)
+        artifacts.result(resolved.name, version)
         return version

@@ -72,7 +72,9 @@ def content(shard: Shard) -> str:
 @task(cache_policy=NO_CACHE)
 def problems(session: Session) -> list[intake.ProblemShard]:
     """Problems from all sources, and recorded samples with theirs, cut into shards."""
-    return intake.problem_shards(session)
+    shards = intake.problem_shards(session)
+    session.progress.expect("shards judged", len(shards))
+    return shards
 
 
 @task(cache_policy=NO_CACHE)
@@ -212,7 +214,7 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
     """For each trace of the run the better one that it repeats, shard by shard, found by looking at all of them."""
     options = session.dedup
     key = DUPLICATES.key(
-        [(shard.signatures.key, shard.verdicts.key, shard.claims.key) for shard in judged],
+        [(s.signatures.key, s.verdicts.key, s.claims.key, s.contamination.key) for s in judged],
         options.threshold_within,
         options.threshold_across,
         previous.digests(session.previous),
@@ -243,7 +245,10 @@ def _signed(session: Session, shard: Judged) -> pa.Table:
     verdict = session.run.read(shard.verdicts, ["verdict"])["verdict"]
     length = pc.utf8_length(session.run.read(shard.samples, ["response"])["response"])
     score = session.run.read(shard.claims, ["claim_score"])["claim_score"]
-    ordered = signed.append_column("verified", pc.equal(verdict, CORRECT)).append_column("length", length)
+    overlapping = session.run.read(shard.contamination, ["id"])["id"].combine_chunks()  # of prompts and of traces
+    dropped = pc.or_(pc.is_in(signed["id"], overlapping), pc.is_in(signed["problem_id"], overlapping))
+    sound = pc.and_not(pc.equal(verdict, CORRECT), dropped)  # what is dropped must not take a clean row with it
+    ordered = signed.append_column("verified", sound).append_column("length", length)
     return ordered.append_column("claim_score", score)
 
 

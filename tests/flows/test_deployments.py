@@ -181,6 +181,14 @@ def running(run: str) -> int:
     return 0
 
 
+def test_artifacts_hold_the_funnel_and_the_report(prefect: Prefect) -> None:
+    found = prefect.api("POST", "/artifacts/filter", {})
+    tables = [json.loads(item["data"]) for item in found if item["type"] == "table"]
+    assert any({"step", "in", "kept"} <= set(table[0]) for table in tables if table)
+    assert any("report.html" in str(item["data"]) for item in found if item["type"] == "markdown")
+    assert any(item["type"] == "progress" for item in found)
+
+
 def test_a_republication_samples_nothing(prefect: Prefect) -> None:
     sampled = {
         "name": "unsampled",
