@@ -17,6 +17,7 @@ from proofmill.filters.selection import add_ledgers
 from proofmill.flows import origin
 from proofmill.flows.drawing import rounds_of
 from proofmill.flows.keys import PUBLISH, STAGES, called
+from proofmill.flows.previous import INDEX
 from proofmill.flows.session import Session
 from proofmill.flows.voting import at_k
 from proofmill.generators.rendering import StudentView
@@ -45,7 +46,8 @@ def manifest_of(
             verdicts[name] = verdicts.get(name, 0) + count
     rows: Counter[str] = Counter()
     for config, count in sorted(out.rows.items()):
-        rows[config.partition("/")[0]] += count
+        if (name := config.partition("/")[0]) != INDEX:  # files beside the configs
+            rows[name] += count
     rounds = rounds_of([shard.samples for shard in judged])
     requested = session.requested + index["recorded"]["in"] + sum(facts["later"] for facts in rounds.values())
     return {
