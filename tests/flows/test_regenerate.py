@@ -180,9 +180,10 @@ def test_a_changed_threshold_redoes_the_selection_alone(regenerate: Run, copy: t
 def test_a_changed_threshold_of_near_duplicates_keeps_the_verdicts(regenerate: Run, copy: tuple[Path, Row]) -> None:
     home, recipe = copy
     before = keys(home, "verdicts"), keys(home, "signatures")
+    marked = keys(home, "near_duplicates")
     regenerate(recipe | {"dedup": {"threshold_across": 0.2, "threshold_within": 0.2}}, home)
     assert (keys(home, "verdicts"), keys(home, "signatures")) == before
-    assert len(keys(home, "near_duplicates")) == 2
+    assert len(keys(home, "near_duplicates") - marked) == len(marked)
 
 
 def test_a_lost_stage_file_is_made_again(regenerate: Run, copy: tuple[Path, Row]) -> None:
