@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from contextvars import copy_context
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from proofmill.data.run import Shard
@@ -15,6 +15,7 @@ from proofmill.flows.session import Session
 
 AHEAD = 4  # shards with the judges at once; the others wait as references to files
 _STOP_SECONDS = 2.0
+_TICK_SECONDS = 0.3  # Ctrl-C may reach another thread; the main one notices it between two waits, never inside one
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/accel0")
 
 Pair = tuple[Shard, Shard]
@@ -76,14 +77,22 @@ class _Feed:
 
     def wait(self) -> None:
         """Waits for the sampler to end."""
-        wait([self._future])
+        while wait([self._future], _TICK_SECONDS).not_done:
+            pass
 
     def pairs(self) -> Iterator[Pair]:
         """What the sampler has finished, until it ends."""
-        while (pair := self._done.get()) is not None:
+        while (pair := self._next()) is not None:
             self._session.progress.queue("shards to judge", max(0, self._done.qsize() - 1))
             yield pair
         self._future.result()
+
+    def _next(self) -> Pair | None:
+        while True:
+            try:
+                return self._done.get(timeout=_TICK_SECONDS)
+            except Empty:
+                continue
 
     def stop(self) -> None:
         """Ends the sampler if it still goes on."""

@@ -17,7 +17,7 @@ pytest.importorskip("vllm", reason="the engine is not installed: pip install 'pr
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MARK = "PROOFMILL_TEST_HOME"
-SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=4", "--set", "samplers.0.sampling.max_tokens=64"]
+SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=16", "--set", "samplers.0.sampling.max_tokens=64"]
 SMALL += ["--set", "samplers.0.engine.window=6"]  # in waves, so that a run can be stopped between two of them
 
 
@@ -104,17 +104,17 @@ def test_killed_run_resumes_and_publishes(interrupted: Path) -> None:
     assert done.returncode in (0, 3), done.stderr
     if done.returncode == 0:
         manifest = json.loads((interrupted / "datasets/quickstart/v0001/manifest.json").read_text())
-        assert manifest["stages"]["samples"] == {"in": 24, "kept": 24, "dropped": {}}
+        assert manifest["stages"]["samples"] == {"in": 96, "kept": 96, "dropped": {}}
         for step in manifest["stages"].values():
             assert step["in"] == step["kept"] + sum(step["dropped"].values())
-    assert recorded(interrupted) == 24, "samples were drawn twice or lost"
+    assert recorded(interrupted) == 96, "samples were drawn twice or lost"
     assert engines(interrupted) == []
 
 
 def test_raising_n_draws_only_the_difference(interrupted: Path) -> None:
-    more = command(interrupted, "--set", "samplers.0.sampling.n=5", "--dry-run")
+    more = command(interrupted, "--set", "samplers.0.sampling.n=17", "--dry-run")
     said = subprocess.run(more, capture_output=True, text=True, timeout=120)
-    assert "6 of 30 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
+    assert "6 of 102 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
 
 
 def test_a_killed_engine_is_started_again_within_the_run(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_killed_engine_is_started_again_within_the_run(tmp_path: Path) -> None
     engine.kill()
     _, errors = running.communicate(timeout=300)
     assert running.returncode in (0, 3), errors
-    assert recorded(home) == distinct(home) == 24, "samples were drawn twice or lost"
+    assert recorded(home) == distinct(home) == 96, "samples were drawn twice or lost"
     log = (home / "runs/quickstart/run.log").read_text()
     assert "ended by SIGKILL" in log
     assert "unfinished requests are sent again" in log
