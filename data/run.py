@@ -7,6 +7,7 @@ changed threshold finds all earlier stages done, and a finished run finds all of
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -122,6 +123,7 @@ class Run:
             remedy="wait for it or stop it; to run another recipe beside it, give that one another name",
         )
         with lock:
+            shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # who holds the lock has just begun
             sweep(self.folder)
             sweep(self.home / "datasets" / self.name)
             self._load()

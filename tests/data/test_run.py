@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,20 @@ def test_the_code_of_a_package_is_all_of_its_modules(tmp_path: Path, monkeypatch
     (package / "deep" / "module.py").write_text("x = 2\n")
     source_digest.cache_clear()
     assert source_digest("package_under_test") != before
+
+
+def test_what_a_killed_process_left_is_swept_up(home: Path) -> None:
+    run = Run(home, "r", {})
+    leftovers = [
+        run.folder / "scratch" / "near-duplicates-x" / "0-1.u64",
+        run.folder / "verdicts" / ".key.parquet.999999999.tmp",
+        home / "datasets" / "r" / ".v0001.999999999.tmp" / "README.md",
+    ]
+    at_work = run.folder / "verdicts" / f".other.parquet.{os.getppid()}.tmp"
+    for path in (*leftovers, at_work):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    with run.opened():
+        assert not any(path.exists() for path in leftovers)
+        assert not (run.folder / "scratch").exists()
+        assert at_work.exists()
