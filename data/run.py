@@ -217,6 +217,50 @@ class Run:
         sync(self.folder)
 
 
+class NotCommitted(Exception):  # noqa: N818 (an answer, and no error: this would be made)
+    """What is looked for is not there: `stage` and `key` say what would be made."""
+
+    def __init__(self, stage: str, key: str) -> None:
+        super().__init__(f"{stage}/{key}")
+        self.stage = stage
+        self.key = key
+
+    def instead(self) -> Shard:
+        """Stands for the missing output where only its key is needed."""
+        return Shard(self.stage, "", self.key, "", 0, 0)
+
+
+class Looked(Run):
+    """An opened run that is only looked at: NotCommitted is raised where a run would make something.
+
+    Args:
+        run: the run; what it has found by now and finds later is the same for both.
+    """
+
+    def __init__(self, run: Run) -> None:
+        vars(self).update(vars(run))
+
+    def find(self, stage: Stage, key: str) -> Shard:
+        """What is committed under a key.
+
+        Raises:
+            NotCommitted: nothing is.
+        """
+        if found := super().find(stage, key):
+            return found
+        raise NotCommitted(stage.name, key)
+
+    def path(self, shard: Shard) -> Path:
+        """Where a shard's file is.
+
+        Raises:
+            NotCommitted: the shard stands for one that would be made.
+        """
+        if not shard.file:
+            raise NotCommitted(shard.stage, shard.key)
+        return super().path(shard)
+
+
 def _shard(line: bytes) -> Shard | None:
     try:
         return Shard(**orjson.loads(line)) if line.endswith(b"\n") else None

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from math import comb
 from typing import Any
 
 import orjson
 
 from proofmill.data.files import write_json
-from proofmill.data.versions import versions
+from proofmill.data.samples import SampleStore
+from proofmill.data.versions import Version, versions
+from proofmill.flows import resampling
 from proofmill.flows.intake import ProblemShard, problem_shards
 from proofmill.flows.progress import Progress
 from proofmill.flows.session import Session
-from proofmill.generators.sampling import SamplePlan, missing_samples
+from proofmill.generators.rounds import Rounds
+from proofmill.generators.sampling import SamplePlan, missing_samples, rendered
+
+_NAMED = 3  # changed fields that a run names in its first line
 
 
 def outlook(session: Session) -> Iterator[str]:
-    """Lines that say what the run would do. Reads the problems and samples nothing."""
+    """Lines that say what the run would do. Reads the problems and samples nothing; imports Prefect."""
+    from proofmill.flows.ahead import look_ahead
+
+    ahead = look_ahead(session)
     shards = problem_shards(session)
     ledger = session.problem_facts["problems"]
     yield f"recipe {session.recipe.name}: {ledger['kept']:,} problems in {len(shards)} shards"
@@ -25,34 +35,121 @@ def outlook(session: Session) -> Iterator[str]:
     if recorded := session.problem_facts["recorded"]["kept"]:
         yield f"  {recorded:,} recorded samples"
     for plan in session.plans:
-        yield from _sampler(session, plan, shards)
+        yield from _sampler(session, plan, ahead.samples[plan.name], ahead.pending)
     yield from changes(session)
+    yield ahead.line()
 
 
-def _sampler(session: Session, plan: SamplePlan, shards: list[ProblemShard]) -> Iterator[str]:
-    with plan.store(session.home) as store:
-        missing = sum(missing_samples(plan, store, session.run.read(shard.problems)) for shard in shards)
-    yield f"sampler {plan.name}: {plan.model.name}, {missing:,} of {session.requested:,} samples are still to be drawn"
+def news(session: Session) -> Iterator[str]:
+    """What an opened session's run does again, in a line; none for a first run. Imports Prefect."""
+    from proofmill.flows.ahead import look_ahead
+
+    if known := versions(session.home, session.recipe.name):
+        fields = differing(session, known[-1])
+        more = [f"{len(fields) - _NAMED} more fields"] if len(fields) > _NAMED else []
+        changed = ", ".join([*fields[:_NAMED], *more]) or "nothing of the recipe"
+        yield f"changed since {known[-1].label}: {changed}; {look_ahead(session).line()}"
+
+
+def _sampler(session: Session, plan: SamplePlan, first: int, pending: Sequence[ProblemShard]) -> Iterator[str]:
+    yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {session.requested:,} samples are still to be drawn"
     last = _last(session)
-    if missing and last:
-        tokens = int(missing * last["tokens"] / max(last["samples"], 1))
-        minutes = tokens / max(last["tokens_per_second"], 1e-9) / 60
-        yield f"  about {tokens:,} tokens and {minutes:.1f} minutes, at the rate of the last run"
-        if last["judged"]:
-            yield f"  about {int(missing * last['accepted'] / last['judged']):,} of them accepted"
-    elif missing:
-        yield f"  at most {missing * plan.sampling['max_tokens']:,} tokens; no earlier run to estimate from"
+    rate = last["accepted"] / last["judged"] if last and last["judged"] else None
+    later = _later(session, plan, pending, rate)
+    if plan.rounds and pending:
+        if rate is None:
+            yield f"  and at most {later:,} in later rounds; no earlier run to estimate from"
+        else:
+            yield f"  and about {later:,} in later rounds: an estimate that has every sample accepted at {rate:.0%}"
+    if not (samples := first + later):
+        return
+    if last is None:
+        yield f"  at most {samples * plan.most_tokens:,} tokens; no earlier run to estimate from"
+        return
+    yield from _cost(plan, samples, last)
+    if rate is not None:
+        yield f"  about {int(samples * rate):,} of them accepted"
+
+
+def _cost(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> Iterator[str]:
+    tokens = int(samples * last["tokens"] / max(last["samples"], 1))
+    minutes = tokens / max(last["tokens_per_second"], 1e-9) / 60
+    yield f"  about {tokens:,} tokens and {minutes:.1f} minutes, at the rate of the last run"
+    if plan.max_total_tokens is not None and tokens > plan.max_total_tokens:
+        yield f"  max_total_tokens ends it at {plan.max_total_tokens:,} tokens, so with fewer samples"
+
+
+def anew(session: Session) -> bool:
+    """Whether recorded samples are not used: by `--resample`, or by an earlier one that was interrupted."""
+    return session.resample or resampling.read(session.run.folder).open
+
+
+def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
+    """Samples of the first rounds that a run has to draw for shards that are not finished."""
+    if anew(session):
+        return sum(plan.n * _asked(plan, shard) for shard in pending)
+    with plan.store(session.home) as store:
+        return sum(missing_samples(plan, store, session.run.read(shard.problems)) for shard in pending)
+
+
+def _later(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard], rate: float | None) -> int:
+    """Samples of later rounds, less the recorded ones: expected at an acceptance, without one at most."""
+    if plan.rounds is None:
+        return 0
+    each = plan.rounds.ceiling - plan.n if rate is None else later_samples(plan.rounds, rate)
+    wanted = round(each * sum(_asked(plan, shard) for shard in pending))
+    if anew(session):
+        return wanted
+    with plan.store(session.home) as store:
+        return max(0, wanted - sum(_recorded_later(session, plan, store, shard) for shard in pending))
+
+
+def _recorded_later(session: Session, plan: SamplePlan, store: SampleStore, shard: ProblemShard) -> int:
+    prompts = {prompt for prompt, _ in rendered(plan, session.run.read(shard.problems)).values()}
+    return sum(index >= plan.n for _, index in store.have(prompts))
+
+
+def _asked(plan: SamplePlan, shard: ProblemShard) -> int:
+    domains: dict[str, int] = shard.problems.facts["domains"]
+    return sum(count for name, count in domains.items() if plan.takes(name))
+
+
+def later_samples(rounds: Rounds, rate: float) -> float:
+    """Samples that a problem is expected to get after its first round, if each one is accepted with the same chance.
+
+    The expectation of the rule in `Rounds`: with m more samples after s of which a were accepted,
+    E(s, a) = m + sum over k of C(m, k) rate^k (1 - rate)^(m - k) E(s + m, a + k), and E = 0 where m = 0. Problems
+    differ, so it is an estimate: real ones spread to both ends, where the rule stops early.
+
+    Args:
+        rounds: the rule.
+        rate: share of samples that are accepted, 0 to 1.
+    """
+
+    @cache
+    def after(sampled: int, accepted: int) -> float:
+        more, _ = rounds.more(sampled, accepted)
+        return more + drawn(sampled, accepted, more) if more else 0.0
+
+    def drawn(sampled: int, accepted: int, more: int) -> float:
+        chances = (comb(more, k) * rate**k * (1 - rate) ** (more - k) for k in range(more + 1))
+        return sum(chance * after(sampled + more, accepted + k) for k, chance in enumerate(chances))
+
+    return drawn(0, 0, rounds.first)
 
 
 def changes(session: Session) -> Iterator[str]:
     """Recipe keys that differ from the newest published version's."""
-    known = versions(session.home, session.recipe.name)
-    if not known:
-        return
-    before, now = flat(known[-1].manifest["recipe"]), flat(session.recipe.published())
-    differ = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    for key in differ:
-        yield f"changed since {known[-1].label}: {key}: {before.get(key)!r} -> {now.get(key)!r}"
+    for known in versions(session.home, session.recipe.name)[-1:]:
+        for field in differing(session, known):
+            yield f"changed since {known.label}: {field}"
+
+
+def differing(session: Session, known: Version) -> list[str]:
+    """Recipe keys that differ from a version's, with both values."""
+    before, now = flat(known.manifest["recipe"]), flat(session.recipe.published())
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.filters.verdicts import CORRECT
 from proofmill.flows.drawing import Drawing, warm_up
 from proofmill.flows.intake import problem_shards
-from proofmill.flows.outlook import outlook, remember_rate
+from proofmill.flows.outlook import news, outlook, remember_rate
 from proofmill.flows.progress import CURRENT, Progress, shown
 from proofmill.flows.recipe import Recipe
 from proofmill.flows.server import server
@@ -35,14 +35,14 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
     token = CURRENT.set(progress)
     try:
         with shown(progress, f"proofmill regenerate {recipe.name}", out):
-            result = _flow(session, home)
+            result = _flow(session, home, out)
     finally:
         CURRENT.reset(token)
     remember_rate(session, progress)
     summary(result, progress, time.monotonic() - started, home, out)
 
 
-def _flow(session: Session, home: str | None) -> dict[str, Any]:
+def _flow(session: Session, home: str | None, out: Console) -> dict[str, Any]:
     """The flow in this session, whose engine begins to load before Prefect does."""
     with session.opened():
         token = OPENED.set(session)
@@ -52,6 +52,8 @@ def _flow(session: Session, home: str | None) -> dict[str, Any]:
             with server(session.home):
                 from proofmill.flows.regenerate import regenerate
 
+                for line in news(session):
+                    out.print(line, highlight=False, markup=False, soft_wrap=True)
                 result: dict[str, Any] = regenerate(
                     recipe=session.recipe, home=home, limit=session.limit, resample=session.resample
                 )
@@ -137,7 +139,7 @@ def dry(recipe: Recipe, home: str | None, limit: int | None, out: Console) -> No
         return
     with session.opened():
         for line in outlook(session):
-            out.print(line, highlight=False, soft_wrap=True)
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console) -> None:

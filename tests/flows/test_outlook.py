@@ -1,0 +1,195 @@
+"""What a run says before it runs: which stages are done again, what it samples, and what that is estimated to cost."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from proofmill.data.files import write_json
+from proofmill.data.samples import Row as Sample
+from proofmill.data.schemas import SAMPLES
+from proofmill.flows import recipe_file
+from proofmill.flows.ahead import Ahead, look_ahead
+from proofmill.flows.commands import regenerate as commands
+from proofmill.flows.intake import problem_shards
+from proofmill.flows.outlook import later_samples, news, outlook
+from proofmill.flows.session import Session
+from proofmill.generators.rounds import Rounds
+from proofmill.generators.sampling import SamplePlan, rendered
+
+Row = dict[str, Any]
+Run = Callable[..., Row]
+
+
+@pytest.fixture(scope="module")
+def published(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+    """A HOME with one version of a replay, and its recipe."""
+    folder = tmp_path_factory.mktemp("outlook")
+    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums()))
+    regenerate(recipe, folder / "home")
+    return folder / "home", recipe
+
+
+def ahead(recipe: Row, home: Path) -> Ahead:
+    with Session(recipe_file.parse(recipe), home).opened() as session:
+        return look_ahead(session)
+
+
+def committed(home: Path) -> dict[str, int]:
+    """Files by stage: what a run makes shows in it."""
+    stages = [path for path in (home / "runs" / "replayed").iterdir() if path.is_dir()]
+    return {path.name: len(list(path.iterdir())) for path in stages}
+
+
+# --- which stages -----------------------------------------------------------------------------------
+
+VERDICTS = ["verdicts", "claims", "audit", "quality", "near_duplicates"]
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "at_most"),
+    [
+        ({"select": {"max_per_problem": 1}}, ["selection"], []),
+        ({"select": {"max_per_problem": 1, "max_total_tokens": 900}}, ["selection"], ["caps", "balance"]),
+        ({"select": {"holdout": 0.5}}, ["prompt_signatures"], ["holdout"]),
+        ({"verify": {"cpu_seconds": 4.0}}, VERDICTS, ["selection"]),
+    ],
+)
+def test_the_stages_that_run_again_are_those_that_are_named(
+    regenerate: Run, published: tuple[Path, Row], tmp_path: Path, change: Row, again: list[str], at_most: list[str]
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published[0], home)
+    recipe = published[1] | change
+    said = ahead(recipe, home)
+    assert said.again == [*again, "publish"]
+    assert said.at_most == at_most
+    assert said.line().endswith("nothing is sampled")
+
+    before = committed(home)
+    regenerate(recipe, home)
+    made = {stage for stage, files in committed(home).items() if files > before.get(stage, 0)}
+    assert set(again) <= made <= {*again, *at_most}, "said before, and done"
+    assert ahead(recipe, home).again == ["publish"]
+
+
+def test_a_changed_problem_source_runs_all_stages_again(published: tuple[Path, Row], tmp_path: Path, kit: Any) -> None:
+    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "more.jsonl", kit.sums(7)))
+    said = ahead(recipe, published[0])
+    assert said.again == ["problems", "samples", "publish"]
+    assert said.at_most == [*VERDICTS[:4], "contamination", "signatures", "near_duplicates", "selection"]
+
+
+def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path, Row], tmp_path: Path) -> None:
+    same = Session(recipe_file.parse(published[1]), published[0])
+    assert same.already(), "nothing changed, nothing done"
+    changed = recipe_file.parse(published[1] | {"select": {"max_per_problem": 2}})
+    with Session(changed, published[0]).opened() as session:
+        assert list(news(session)) == [
+            "changed since replayed@v1: select.max_per_problem: 4 -> 2; "
+            "runs again: selection, publish; nothing is sampled"
+        ]
+        assert list(outlook(session))[-2:] == [
+            "changed since replayed@v1: select.max_per_problem: 4 -> 2",
+            "runs again: selection, publish; nothing is sampled",
+        ]
+    with Session(changed, tmp_path / "elsewhere").opened() as session:
+        assert list(news(session)) == [], "nothing to compare a first run with"
+
+
+# --- what it costs ----------------------------------------------------------------------------------
+
+
+def live(**sampling: Any) -> Row:
+    """A recipe with a live sampler, which nothing here loads."""
+    args = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
+    source = {"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 8, "args": args}
+    sampler = {"model": "bundled", "sampling": {"n": 4, "max_tokens": 32, **sampling}}
+    return {"name": "live", "problems": {"sources": [source]}, "samplers": [sampler]}
+
+
+@pytest.fixture
+def session(home: Path) -> Iterator[Session]:
+    recipe = live(accept_target=3, max_samples=10, round=3)
+    with Session(recipe_file.parse(recipe), home).opened() as session:
+        yield session
+
+
+def record(session: Session, samples: int) -> int:
+    """Records some samples of the first shard's problems, as a probe would; how many problems that are."""
+    plan: SamplePlan = session.plans[0]
+    table = session.run.read(problem_shards(session)[0].problems)
+    with plan.store(session.home) as store:
+        journal = store.journal("probe")
+        for name, _ in rendered(plan, table).values():
+            for index in range(samples):
+                journal.append(sample(name, index))
+        store.seal(journal)
+    return table.num_rows
+
+
+def sample(prompt: str, index: int) -> Sample:
+    known = {"prompt_digest": prompt, "sample_index": index, "response": "7", "finish_reason": "stop"}
+    return dict.fromkeys(SAMPLES.names) | known
+
+
+def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) -> None:
+    said = list(outlook(session))
+    assert f"sampler self: {session.plans[0].model.name}, 32 of 32 samples are still to be drawn" in said
+    assert "  and at most 48 in later rounds; no earlier run to estimate from" in said
+    assert "  at most 2,560 tokens; no earlier run to estimate from" in said
+    assert said[-1].endswith("to be drawn: 32 samples by self")
+
+    problems = record(session, samples=6)  # two each beyond the first round
+    rate = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0, "accepted": 6, "judged": 12}
+    write_json(session.run.folder / "rate.json", rate)
+    said = list(outlook(session))
+    first = 32 - 4 * problems
+    later = round(8 * later_samples(Rounds(4, 3, 10, 3), 0.5)) - 2 * problems
+    assert 0 < problems < 8
+    assert later > 0
+    assert f"sampler self: {session.plans[0].model.name}, {first} of 32 samples are still to be drawn" in said
+    assert f"  and about {later} in later rounds: an estimate that has every sample accepted at 50%" in said
+    tokens = 20 * (first + later)
+    assert f"  about {tokens:,} tokens and {tokens / 240:.1f} minutes, at the rate of the last run" in said
+    assert f"  about {(first + later) // 2} of them accepted" in said
+    assert said[-1].endswith(f"to be drawn: {first} samples by self")
+
+
+def test_a_probe_and_a_run_say_what_is_ahead(published: tuple[Path, Row], tmp_path: Path, prefect_server: str) -> None:
+    home, told = tmp_path / "home", io.StringIO()
+    shutil.copytree(published[0], home)
+    changed = recipe_file.parse(published[1] | {"select": {"max_per_problem": 1}})
+    out = Console(file=told, width=200)
+    commands.probe(changed, str(home), 2, None, out)
+    assert "recipe replayed: 6 problems in" in told.getvalue()
+    assert "runs again: selection, publish; nothing is sampled" in told.getvalue()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_API_URL", prefect_server)
+        commands.run(changed, str(home), None, False, out)
+    said = "4 -> 1; runs again: selection, publish; nothing is sampled"
+    assert told.getvalue().index(said) < told.getvalue().index("published replayed@v2")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_later_rounds_are_what_the_rule_draws_on_average(rate: float) -> None:
+    rule, chance, problems = Rounds(4, 3, 16, 3), random.Random(7), 4000
+
+    def drawn() -> int:
+        sampled, accepted, more = 0, 0, rule.first
+        while more:
+            accepted += sum(chance.random() < rate for _ in range(more))
+            sampled += more
+            more, _ = rule.more(sampled, accepted)
+        return sampled - rule.first
+
+    mean = sum(drawn() for _ in range(problems)) / problems
+    assert later_samples(rule, rate) == pytest.approx(mean, abs=0.2)
