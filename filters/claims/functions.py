@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 from proofmill.filters.claims.identities import is_identity, unknowns_of
 from proofmill.filters.claims.judge import walk
-from proofmill.filters.claims.nodes import Binary, Call, Node, NotNumericError, Opaque, Quantity, Symbol, Unary
+from proofmill.filters.claims.nodes import Call, Node, NotNumericError, Opaque, Symbol, rebuilt
 from proofmill.filters.claims.scan import Scanner
 from proofmill.filters.claims.tokens import tokenize
 
@@ -60,17 +61,11 @@ class Functions:
         """
         if depth > _MAX_DEPTH:
             raise NotNumericError
+        change = partial(self.resolved, depth=depth + 1)
         match node:
-            case Call(name, arguments):
-                inner = tuple(self.resolved(argument, depth + 1) for argument in arguments)
-                return self._value(name, inner[0]) if name.endswith(CALLED) else Call(name, inner)
-            case Binary(operator, left, right):
-                return Binary(operator, self.resolved(left, depth + 1), self.resolved(right, depth + 1))
-            case Unary(operator, body):
-                return Unary(operator, self.resolved(body, depth + 1))
-            case Quantity(body, unit, per):
-                return Quantity(self.resolved(body, depth + 1), unit, per)
-        return node
+            case Call(name, (argument,)) if name.endswith(CALLED):
+                return self._value(name, change(argument))
+        return rebuilt(node, change)
 
     def _value(self, name: str, argument: Node) -> Node:
         definition = self.known.get(name) if self.trusted else None
@@ -90,15 +85,6 @@ def has_call(node: Node) -> bool:
 
 
 def _substituted(node: Node, variable: str, value: Node) -> Node:
-    match node:
-        case Symbol(name=name):
-            return value if name == variable else node
-        case Binary(operator, left, right):
-            return Binary(operator, _substituted(left, variable, value), _substituted(right, variable, value))
-        case Unary(operator, body):
-            return Unary(operator, _substituted(body, variable, value))
-        case Quantity(body, unit, per):
-            return Quantity(_substituted(body, variable, value), unit, per)
-        case Call(name, arguments):
-            return Call(name, tuple(_substituted(argument, variable, value) for argument in arguments))
-    return node
+    if isinstance(node, Symbol):
+        return value if node.name == variable else node
+    return rebuilt(node, lambda part: _substituted(part, variable, value))

@@ -21,6 +21,7 @@ from proofmill.filters.claims.nodes import (
     Value,
     evaluate,
     is_leaf,
+    rebuilt,
 )
 from proofmill.filters.claims.rounding import AGREES, DIFFERS, UNDECIDED, agree, last_place
 from proofmill.filters.claims.wording import UNITS
@@ -225,18 +226,7 @@ def _near_whole(value: Fraction, slack: Fraction) -> bool:
 
 
 def _replace(node: Node, old: Node, new: Node) -> Node:
-    if node is old:
-        return new
-    match node:
-        case Binary(operator, left, right):
-            return Binary(operator, _replace(left, old, new), _replace(right, old, new))
-        case Unary(operator, body):
-            return Unary(operator, _replace(body, old, new))
-        case Quantity(body, unit, per):
-            return Quantity(_replace(body, old, new), unit, per)
-        case Call(name, arguments):
-            return Call(name, tuple(_replace(argument, old, new) for argument in arguments))
-    return node
+    return new if node is old else rebuilt(node, lambda part: _replace(part, old, new))
 
 
 def show(value: Value) -> str:

@@ -75,6 +75,20 @@ class Call(NamedTuple):
 Node = Number | Symbol | Opaque | Quantity | Unary | Binary | Call
 
 
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The node with `change` made to each of its direct parts; a leaf as it is."""
+    match node:
+        case Binary(operator, left, right):
+            return Binary(operator, change(left), change(right))
+        case Unary(operator, body):
+            return Unary(operator, change(body))
+        case Quantity(body, unit, per):
+            return Quantity(change(body), unit, per)
+        case Call(name, arguments):
+            return Call(name, tuple(map(change, arguments)))
+    return node
+
+
 class Reading(NamedTuple):
     """One way to understand what is ambiguous."""
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from proofmill.filters.claims.judge import walk
 from proofmill.filters.claims.nodes import (
     Binary,
-    Call,
     Node,
     NotNumericError,
     Number,
@@ -20,6 +19,7 @@ from proofmill.filters.claims.nodes import (
     Unary,
     Value,
     evaluate,
+    rebuilt,
 )
 from proofmill.filters.claims.wording import NUMBER_WORDS
 
@@ -40,6 +40,7 @@ _COUNTED = (
     (re.compile(r"\bdigit(?:al)? (?:sum|root)|\bcasting out|\bsum of (?:its|the|their) digits"), (9, 3)),
 )
 _BASE = re.compile(r"\bbase[\s-](?:of\s)?[$]?(\d{1,2}|two|three|four|five|six|seven|eight|nine|twelve|sixteen)\b")
+_LEAST_BASE = 2
 _NAMED_BASES = {"binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16}
 _OTHER_ALGEBRA = re.compile(
     r"\b(?:boolean|xor|nand|logic gates?|truth tables?|modular arithmetic|clock arithmetic|finite field|"
@@ -100,7 +101,8 @@ def _moduli(text: str) -> Iterator[int]:
 
 def _bases(text: str) -> Iterator[int]:
     for match in _BASE.finditer(text):
-        yield NUMBER_WORDS.get(match[1]) or int(match[1])
+        if (base := NUMBER_WORDS.get(match[1]) or int(match[1])) >= _LEAST_BASE:
+            yield base
     yield from (base for word, base in _NAMED_BASES.items() if word in text)
 
 
@@ -123,30 +125,25 @@ def _in_residues(left: Value, right: Value, moduli: frozenset[int]) -> str:
 
 def _in_base(left: Node, right: Node, bases: frozenset[int]) -> str:
     for base in sorted(bases):
-        for pair in ((left, right), (left, None), (None, right)):
-            sides = [
-                node if read is None else _read_in(node, base) for node, read in zip((left, right), pair, strict=True)
-            ]
-            if all(sides) and evaluate(sides[0]) == evaluate(sides[1]):  # type: ignore[arg-type]
+        read = _readable(left, base), _readable(right, base)
+        for first, second in (read, (read[0], right), (left, read[1])):
+            if first is not None and second is not None and evaluate(first) == evaluate(second):
                 return f"holds in base {base}"
     return ""
 
 
-def _read_in(node: Node, base: int) -> Node | None:
-    """The tree with its literals read in another base; None where a digit is too large for it."""
+def _readable(node: Node, base: int) -> Node | None:
+    """The tree with its literals read in another base; None where it holds anything else, or too large a digit."""
+    try:
+        return _read_in(node, base)
+    except ValueError:
+        return None
+
+
+def _read_in(node: Node, base: int) -> Node:
     match node:
-        case Number(value=int(value), places=0):
-            digits = str(value)
-            return Number(int(digits, base)) if value >= 0 and max(map(int, digits)) < base <= 36 else None
-        case Binary(operator, left, right):
-            first, second = _read_in(left, base), _read_in(right, base)
-            return None if first is None or second is None else Binary(operator, first, second)
-        case Unary(operator, body):
-            inner = _read_in(body, base)
-            return None if inner is None else Unary(operator, inner)
-        case Quantity(body, unit, per):
-            inner = _read_in(body, base)
-            return None if inner is None else Quantity(inner, unit, per)
-        case Call():
-            return None
-    return None
+        case Number(value=int(value), places=0) if value >= 0:
+            return Number(int(str(value), base))
+        case Binary() | Unary() | Quantity():
+            return rebuilt(node, lambda part: _read_in(part, base))
+    raise ValueError

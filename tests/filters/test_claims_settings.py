@@ -55,3 +55,9 @@ def test_a_setting_hides_no_plain_error(problem: str, text: str) -> None:
 def test_one_error_among_right_steps_is_found(line: str) -> None:
     problem, text = line.split(" || ", 1)
     assert REFUTED in [claim.status for claim in check(Problem("math", problem), text)]
+
+
+@pytest.mark.parametrize("base", ["0", "1", "37", "99"])
+def test_a_base_that_is_none_is_passed_over(base: str) -> None:
+    claims = check(Problem("math", f"Work in base {base}."), "0 + 1 = 10. Then 0 + 0 = 3.")
+    assert [claim.status for claim in claims] == [REFUTED, REFUTED]
