@@ -87,7 +87,7 @@ def compare_traces(before: Version, after: Version, examples: int = 0) -> list[G
 
 def compare_problems(before: Version, after: Version) -> dict[str, int]:
     """How many problems were added, removed, and stand there with other columns under the same id."""
-    sides = [_table(version, "problems") for version in (before, after)]
+    sides = [version.scan("problems") for version in (before, after)]
     if any(side is None for side in sides):
         return {}
     one, two = ((side.collect_schema().names(), side) for side in sides if side is not None)
@@ -120,21 +120,16 @@ def _rows(version: Version) -> int:
 
 
 def _samplers(version: Version) -> set[str]:
-    traces = _table(version, "traces")
+    traces = version.scan("traces")
     if traces is None:
         return set()
     return set(traces.select(pl.col("sampler").unique()).collect(engine="streaming")["sampler"])
 
 
-def _table(version: Version, config: str) -> pl.LazyFrame | None:
-    files = version.files(config)
-    return pl.scan_parquet(files) if files else None
-
-
 def _traces(before: Version, after: Version) -> list[pl.LazyFrame]:
     """Narrow columns of both versions' traces; long ones are hashes, and what a schema has not yet differs nowhere."""
     empty = pl.DataFrame(TRACES.empty_table()).lazy()
-    sides = [empty if (table := _table(version, "traces")) is None else table for version in (before, after)]
+    sides = [empty if (table := version.scan("traces")) is None else table for version in (before, after)]
     common = set.intersection(*(set(side.collect_schema().names()) for side in sides))
     types = empty.collect_schema()
     columns = [pl.col(n) if n in common else pl.lit(None, types[n]).alias(n) for n in (*_KEY, *_FATE)]

@@ -97,11 +97,6 @@ def _markup(value: Any) -> Any:
 _RATES = ["0", "", "", "", "", "½", "", "", "", "", "1"]
 
 
-def _scan(version: Version, config: str) -> pl.LazyFrame | None:
-    files = version.files(config)
-    return pl.scan_parquet(files) if files else None
-
-
 def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[Any, ...]]:
     if frame is None:
         return []
@@ -111,14 +106,14 @@ def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[A
 def _verdicts(version: Version) -> dict[str, dict[str, int]]:
     """By domain: traces of each verdict."""
     found: dict[str, dict[str, int]] = {}
-    for domain, verdict, count in _counts(_scan(version, "traces"), "domain", "verdict"):
+    for domain, verdict, count in _counts(version.scan("traces"), "domain", "verdict"):
         found.setdefault(domain or "?", dict.fromkeys(_VERDICTS, 0))[verdict] = count
     return {d: {v: n for v, n in counts.items() if n} for d, counts in found.items()}
 
 
 def _pass_rates(version: Version) -> dict[str, list[int]]:
     """By domain: problems whose samples were right never, …, always: eleven steps."""
-    rates, problems = _scan(version, "pass_rates"), _scan(version, "problems")
+    rates, problems = version.scan("pass_rates"), version.scan("problems")
     if rates is None or problems is None:
         return {}
     named = problems.select(pl.col("id").alias("problem_id"), "domain")
@@ -132,7 +127,7 @@ def _pass_rates(version: Version) -> dict[str, list[int]]:
 
 def _lengths(version: Version) -> dict[str, Any]:
     """Lengths of both stages' completions on one scale: tokens, or characters where no tokenizer counted."""
-    stages = {f"stage {n}": _scan(version, f"sft_stage{n}") for n in (1, 2)}
+    stages = {f"stage {n}": version.scan(f"sft_stage{n}") for n in (1, 2)}
     frames = {name: frame for name, frame in stages.items() if frame is not None}
     for unit, length in (("tokens", _tokens_of), ("characters", _characters_of)):
         lengths = {name: frame.select(length(frame).alias("length")) for name, frame in frames.items()}
@@ -168,13 +163,13 @@ def _spread(lengths: dict[str, pl.LazyFrame], longest: int) -> str:
 
 
 def _claims(version: Version) -> dict[str, float]:
-    counts: dict[str, float] = dict(_counts(_scan(version, "claims"), "status"))
+    counts: dict[str, float] = dict(_counts(version.scan("claims"), "status"))
     return {name: counts.pop(name) for name in _STATUSES if name in counts} | counts
 
 
 def _contamination(version: Version) -> dict[str, float]:
     """Overlapping traces by benchmark, the ten most frequent."""
-    traces = _scan(version, "traces")
+    traces = version.scan("traces")
     if traces is None or "contaminated_by" not in traces.collect_schema().names():
         return {}
     name = pl.col("contaminated_by").str.split("/").list.first()
@@ -184,7 +179,7 @@ def _contamination(version: Version) -> dict[str, float]:
 
 def _tokens(version: Version) -> dict[str, float]:
     """Completion tokens by who wrote them."""
-    traces = _scan(version, "traces")
+    traces = version.scan("traces")
     if traces is None:
         return {}
     total = traces.group_by("sampler").agg(pl.col("completion_tokens").cast(pl.Int64).sum())

@@ -50,6 +50,11 @@ class Shard:
     size: int
     facts: Facts = field(default_factory=dict)
 
+    @property
+    def content(self) -> str:
+        """What a later key depends on: of recorded words their digest, of all else the key."""
+        return str(self.facts.get("content", self.key))
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -154,8 +159,12 @@ class Run:
             started = time.monotonic()
         return shards
 
-    def _put(self, stage: Stage, name: str, key: str, table: pa.Table, facts: Facts) -> Shard:
-        path = self.folder / stage.name / f"{key}.parquet"
+    def record(self, stage: Stage, name: str, key: str, table: pa.Table, content: str, facts: Facts) -> Shard:
+        """Commits what its key alone does not decide, such as a model's words: later keys depend on `content`."""
+        return self._put(stage, name, key, table, facts | {"content": content}, f"-{content[:8]}")
+
+    def _put(self, stage: Stage, name: str, key: str, table: pa.Table, facts: Facts, mark: str = "") -> Shard:
+        path = self.folder / stage.name / f"{key}{mark}.parquet"
         write_table(path, table)
         return self.commit(stage, name, key, path, table.num_rows, facts)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -56,6 +57,11 @@ class Version:
     def files(self, config: str) -> list[Path]:
         """Parquet files of one config, in order."""
         return sorted(self.folder.glob(f"{config}/*.parquet"))
+
+    def scan(self, config: str) -> pl.LazyFrame | None:
+        """The rows of one config, to be read as a stream; None where it has none."""
+        files = self.files(config)
+        return pl.scan_parquet(files) if files else None
 
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of every Parquet file and the card, by path; the report, which shows dates, is left out."""

@@ -17,7 +17,7 @@ from proofmill.filters.duplicates.near_duplicates import clusters
 from proofmill.filters.holdout import HELD_OUT, held_out
 from proofmill.flows.keys import BALANCE, CAPS, HOLDOUT, PROMPTS
 from proofmill.flows.session import Session
-from proofmill.flows.work import chunks
+from proofmill.flows.signing import signed
 
 if TYPE_CHECKING:
     from proofmill.flows.stages import Judged
@@ -68,17 +68,17 @@ def holdout(session: Session, judged: Sequence[Judged]) -> Shard | None:
     if not section.holdout:
         return None
     options = DedupOptions(threshold_across=section.holdout_threshold)
-    signed = [_signed_prompts(session, shard.problems, options) for shard in judged]
+    prompts = [_signed_prompts(session, shard.problems, options) for shard in judged]
 
     def make() -> tuple[pa.Table, Facts]:
-        found = clusters((session.run.read(shard) for shard in signed), options)
+        found = clusters((session.run.read(shard) for shard in prompts), options)
         out = held_out(pl.DataFrame(found), section.holdout, session.recipe.seed)
         return out.to_arrow().cast(HELD_OUT), {
             "clusters": len(found["cluster_id"].unique()),
         }
 
     decided = (section.holdout, section.holdout_threshold, session.recipe.seed)
-    shard = session.run.once(HOLDOUT, "all", HOLDOUT.key([shard.key for shard in signed], decided), make)
+    shard = session.run.once(HOLDOUT, "all", HOLDOUT.key([shard.key for shard in prompts], decided), make)
     if not shard.rows:
         session.progress.warn("select.holdout: no cluster of problems was drawn, so there is no validation split")
     return shard
@@ -86,10 +86,7 @@ def holdout(session: Session, judged: Sequence[Judged]) -> Shard | None:
 
 def _signed_prompts(session: Session, problems: Shard, options: DedupOptions) -> Shard:
     def make() -> tuple[pa.Table, Facts]:
-        table = session.run.read(problems, ["id", "prompt"])
-        texts = chunks(table["prompt"].to_pylist())
-        signed = pa.concat_tables(session.spread("signatures", [(part, options) for part in texts]))
-        return signed.add_column(0, table.schema.field("id"), table["id"]), {}
+        return signed(session, problems, "prompt", ("id",), options), {}
 
     key = PROMPTS.key(problems.key, options.signature_key().decode())
     return session.run.once(PROMPTS, problems.name, key, make)

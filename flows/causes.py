@@ -12,10 +12,10 @@ from proofmill.data.versions import Version
 from proofmill.filters.curriculum import CAPPED
 from proofmill.flows import recipe_file
 from proofmill.flows.keys import STAGES, portable
+from proofmill.flows.recipe import AMOUNTS
 
 UNKNOWN = "no recorded fact explains it"
 _ABSENT = object()
-_AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
 _VERDICTS = ("wrong", "unparsed", "truncated", "timeout", "error")
 _CAPS = ("capped_pass_rate", CAPPED, "capped_mix", "capped_tokens")
 _LIBRARIES = {stage.name: stage.libraries for stage in STAGES}
@@ -168,7 +168,7 @@ def _of_presence(group: Group, facts: Facts) -> list[str]:
     if not group.sampler_known:
         return [f"recipe samplers: {group.sampler!r} is {'new' if group.kind == ADDED else 'gone'}"]
     if not group.slot_known:
-        amounts = facts.fields(f"samplers.*.sampling.{name}" for name in _AMOUNTS)
+        amounts = facts.fields(f"samplers.*.sampling.{name}" for name in AMOUNTS)
         return amounts or _of_samples(group, facts)
     if not group.same_model:
         models = [text for name, text in facts.models.items() if name == group.sampler]

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard
-from proofmill.data.shards import write_table
 from proofmill.flows.intake import ProblemShard, problem_shards
 from proofmill.flows.keys import PROBLEMS, SAMPLES, VERDICTS
 from proofmill.flows.session import Session
@@ -29,7 +28,7 @@ _UNANSWERED = {
 
 def warm_up(session: Session) -> None:
     """Starts to load the first engine, where there is something to sample, while all else is being prepared."""
-    if not session.plans or not session.sample:
+    if session.engines or not session.plans or not session.sample:
         return
     known = session.run.find(PROBLEMS, session.problems_key)
     if not known or not all(Drawing(session, problem_shards(session)).done.values()):
@@ -135,11 +134,9 @@ class Drawing:
         for warning in unanswered(name, table):
             session.progress.warn(warning)
         known = digest(table["id"].to_pylist())
-        path = session.run.folder / SAMPLES.name / f"{self.keys[name]}-{known[:8]}.parquet"
-        write_table(path, table)
-        facts = {"content": known, "tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        facts = {"tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
         facts["took"] = self._since_last()
-        return session.run.commit(SAMPLES, name, self.keys[name], path, table.num_rows, facts)
+        return session.run.record(SAMPLES, name, self.keys[name], table, known, facts)
 
     def _since_last(self) -> float:
         """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""

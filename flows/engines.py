@@ -51,7 +51,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher) ->
         EngineError: the environment variable with the API key is not set.
     """
     options = dict(plan.engine)
-    make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, {}, log_file)  # noqa: E731
+    make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
     if options["kind"] == "openai":
         servers = _servers(options, plan)
         make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731

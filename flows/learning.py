@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -39,12 +40,7 @@ def scored(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     if session.recipe.quality.learning is None:
         return list(judged)
     student = _student(session)
-    known = {
-        row["id"]: row
-        for shard in session.run.earlier(LEARNING)
-        if shard.facts.get("student") == student and session.run.find(LEARNING, shard.key)
-        for row in session.run.read(shard).to_pylist()
-    }
+    known = cache(lambda: _scored_before(session, student))  # read only where a shard is not scored to its end
     parts = [_Scoring(session, shard, student, known).part() for shard in judged]
     found = ask(session, LEARNING, session.scorer, parts, "traces scored")
     if lost := sum(shard.facts["unscored"] for shard in found):
@@ -52,10 +48,20 @@ def scored(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     return [replace(shard, nll=nll) for shard, nll in zip(judged, found, strict=True)]
 
 
+def _scored_before(session: Session, student: str) -> dict[str, Row]:
+    """By trace id: what this student has said in any run of this name."""
+    return {
+        row["id"]: row
+        for shard in session.run.earlier(LEARNING)
+        if shard.facts.get("student") == student and session.run.find(LEARNING, shard.key)
+        for row in session.run.read(shard).to_pylist()
+    }
+
+
 def _student(session: Session) -> str:
     """Digest of all that decides a score, besides problem and trace."""
     plan = session.scorer
-    engine = {key: value for key, value in plan.engine.items() if key not in ("window", "kind")}
+    engine = plan.engine_identity()
     asked = [session.style.identity(), session.recipe.prompt.train_as]
     return digest("student", plan.model.digest, plan.renderer.template_digest, engine, asked)
 
@@ -63,7 +69,7 @@ def _student(session: Session) -> str:
 class _Scoring:
     """What the student is asked about one shard."""
 
-    def __init__(self, session: Session, shard: Judged, student: str, known: Mapping[str, Row]) -> None:
+    def __init__(self, session: Session, shard: Judged, student: str, known: Callable[[], Mapping[str, Row]]) -> None:
         self.session = session
         self.shard = shard
         self.student = student
@@ -84,11 +90,11 @@ class _Scoring:
     def requests(self) -> Iterator[Request]:
         session = self.session
         problems = {row["id"]: row for row in session.run.read(self.shard.problems).to_pylist()}
-        bare = session.recipe.prompt.train_as == "bare"
+        train_as = session.recipe.prompt.train_as
         rows = [
-            (row["id"], prompts.bare(problem) if bare else prompts.messages(session.style, problem), row["response"])
+            (row["id"], prompts.as_trained(session.style, problem, train_as), row["response"])
             for row in self.traces(["id", "problem_id", "response"]).to_pylist()
-            if row["id"] not in self.known and (problem := problems[row["problem_id"]])
+            if row["id"] not in self.known() and (problem := problems[row["problem_id"]])
         ]
         for request in score_requests(rows, session.scorer.renderer, session.style.chat_template_args):
             self.tokens[request.id] = answer_tokens(request)
@@ -96,7 +102,7 @@ class _Scoring:
 
     def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
         rows = [
-            self.known.get(row["id"]) or row | self.score(row["id"], answers)
+            self.known().get(row["id"]) or row | self.score(row["id"], answers)
             for row in self.traces(["id", "domain"]).to_pylist()
         ]
         unscored = sum(row["nll"] is None for row in rows)
@@ -122,7 +128,7 @@ def buckets(session: Session, judged: Sequence[Judged]) -> Shard | None:
         found = potential.buckets(pl.DataFrame(table.cast(potential.SCORED)), options)
         return found.to_arrow().cast(potential.BUCKETS), {}
 
-    key = POTENTIAL.key([shard.facts["content"] for shard in scores], repr(options))
+    key = POTENTIAL.key([shard.content for shard in scores], repr(options))
     return session.run.once(POTENTIAL, "all", key, make)
 
 

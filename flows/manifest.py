@@ -64,7 +64,7 @@ def manifest_of(
         "seconds": seconds_of(judged, marks, chosen),
         "models": [model_of(plan) for plan in session.plans],
         "engines": session.engine_facts(),
-        "libraries": session.fingerprint()["libraries"],
+        "libraries": session.fingerprint["libraries"],
         "stages": {
             "problems": index["problems"],
             "samples": {

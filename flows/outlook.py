@@ -12,7 +12,6 @@ import orjson
 from proofmill.data.files import write_json
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
-from proofmill.flows import resampling
 from proofmill.flows.intake import ProblemShard, problem_shards
 from proofmill.flows.progress import Progress
 from proofmill.flows.session import Session
@@ -79,14 +78,9 @@ def _cost(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> Iterator[s
         yield f"  max_total_tokens ends it at {plan.max_total_tokens:,} tokens, so with fewer samples"
 
 
-def anew(session: Session) -> bool:
-    """Whether recorded samples are not used: by `--resample`, or by an earlier one that was interrupted."""
-    return session.resample or resampling.read(session.run.folder).open
-
-
 def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
     """Samples of the first rounds that a run has to draw for shards that are not finished."""
-    if anew(session):
+    if session.anew:
         return sum(plan.n * _asked(plan, shard) for shard in pending)
     with plan.store(session.home) as store:
         return sum(missing_samples(plan, store, session.run.read(shard.problems)) for shard in pending)
@@ -98,7 +92,7 @@ def _later(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard], 
         return 0
     each = plan.rounds.ceiling - plan.n if rate is None else later_samples(plan.rounds, rate)
     wanted = round(each * sum(_asked(plan, shard) for shard in pending))
-    if anew(session):
+    if session.anew:
         return wanted
     with plan.store(session.home) as store:
         return max(0, wanted - sum(_recorded_later(session, plan, store, shard) for shard in pending))

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard, Stage
-from proofmill.data.shards import write_table
 from proofmill.flows.session import Session
 from proofmill.generators.drawing import draw
 from proofmill.generators.engine import Completion, Request
@@ -64,10 +63,7 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
 
 def _commit(session: Session, stage: Stage, part: Part, answers: Answers) -> Shard:
     table, facts = part.table(answers)
-    known = digest(table.to_pylist())
-    path = session.run.folder / stage.name / f"{part.key}-{known[:8]}.parquet"
-    write_table(path, table)
-    return session.run.commit(stage, part.name, part.key, path, table.num_rows, facts | {"content": known})
+    return session.run.record(stage, part.name, part.key, table, digest(table.to_pylist()), facts)
 
 
 @dataclass

@@ -171,8 +171,8 @@ class _ShardTables:
         run = session.run
         self.session = session
         self.view = view
-        self.problems = {row["id"]: row for row in run.read(shard.problems).to_pylist()}
         self.problem_table = run.read(shard.problems)
+        self.problems = {row["id"]: row for row in self.problem_table.to_pylist()}
         samples = run.read(shard.samples)
         frame = pl.DataFrame(samples)
         for table in (
@@ -287,9 +287,7 @@ class _ShardTables:
         }
 
     def _prompt(self, problem: Row) -> list[prompts.Message]:
-        if self.session.recipe.prompt.train_as == "bare":
-            return prompts.bare(problem)
-        return prompts.messages(self.session.style, problem)
+        return prompts.as_trained(self.session.style, problem, self.session.recipe.prompt.train_as)
 
     def _finish(self, row: Row, view: Rendered) -> Row:
         return row | {

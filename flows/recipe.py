@@ -12,6 +12,7 @@ from proofmill.data.files import digest
 from proofmill.filters.verdicts import DOMAINS
 from proofmill.flows.recipe_engines import Engine, ReplayEngine, VllmEngine
 from proofmill.flows.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
+from proofmill.generators.rounds import Rounds
 
 
 class ProceduralSource(Section):
@@ -123,12 +124,20 @@ class Sampling(Section):
         """Samples that a problem may come to."""
         return self.n if self.accept_target is None else self.max_samples or 4 * self.n
 
+    @property
+    def rule(self) -> Rounds | None:
+        """When a problem gets more than n samples; None: never."""
+        if self.accept_target is None:
+            return None
+        return Rounds(self.n, self.accept_target, self.most, self.round or self.n)
+
     def decoding(self) -> dict[str, Any]:
         """What decides a sample, as the engine takes it."""
-        return self.model_dump(mode="json", exclude={"extra", *_AMOUNTS}) | self.extra
+        return self.model_dump(mode="json", exclude={"extra", *AMOUNTS}) | self.extra
 
 
-_AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
+AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
+"""Keys of `sampling` that decide how many samples there are, and not what one is."""
 
 
 class Sampler(Section):

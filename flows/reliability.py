@@ -71,18 +71,18 @@ class _Asked:
 
     def naming(self) -> Part:
         """What are the claims of each trace?"""
-        key = CLR_NAMED.key(self._identity, _content(self.judged.samples), self._wanted())
+        key = CLR_NAMED.key(self._identity, self.judged.samples.content, self._wanted())
         return self._part(key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
 
     def judging(self, named: Shard) -> Part:
         """Is this claim false?"""
         claims = [(row, found.claims) for row, found in self._named(named).items()]
-        key = CLR_JUDGED.key(self._identity, _content(self.judged.samples), claims)
+        key = CLR_JUDGED.key(self._identity, self.judged.samples.content, claims)
         return self._part(key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
 
     def scored(self, named: Shard, said: Shard) -> Shard:
         """The reliability of each trace."""
-        key = CLR.key(_content(named), _content(said), self.judged.claims.key, self.options.m)
+        key = CLR.key(named.content, said.content, self.judged.claims.key, self.options.m)
         return self.session.run.once(CLR, self.judged.samples.name, key, lambda: self._score(named, said))
 
     def _part(self, key: str, stream: _Stream) -> Part:
@@ -91,12 +91,11 @@ class _Asked:
     @property
     def _identity(self) -> dict[str, Any]:
         """All that decides an answer besides its question."""
-        engine = self.plan.identity()["engine"]
         return {
             "weights": self.plan.model.digest,
             "chat_template": self.plan.renderer.template_digest,
             "chat_template_args": dict(self.plan.style.chat_template_args),
-            "engine": engine,
+            "engine": self.plan.engine_identity(),
             "options": self.options.model_dump(mode="json", exclude={"sampler", "model", "engine", "scope"}),
             "prompts": clr.prompts_digest(),
             "seed": self.plan.seed,
@@ -120,8 +119,9 @@ class _Asked:
 
     def _traces(self) -> Questions:
         problems = self._problems()
-        traces = self.session.run.read(self.judged.samples, ["problem_id", "response"]).take(self._wanted())
-        for row, trace in zip(self._wanted(), traces.to_pylist(), strict=True):
+        wanted = self._wanted()
+        traces = self.session.run.read(self.judged.samples, ["problem_id", "response"]).take(wanted)
+        for row, trace in zip(wanted, traces.to_pylist(), strict=True):
             problem = problems[trace["problem_id"]]
             yield row, 0, clr.claims_prompt(problem["prompt"], trace["response"], self.options.m)
 
@@ -223,7 +223,3 @@ class _Stream:
         rows.sort(key=lambda item: (item["row"], item["number"]))
         tokens = {name: sum(item[name] for item in rows) for name in _ASKED[1:]}
         return from_rows(rows, ANSWERS), {"calls": len(rows), **tokens}
-
-
-def _content(shard: Shard) -> str:
-    return str(shard.facts.get("content", shard.key))

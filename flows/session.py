@@ -33,12 +33,11 @@ from proofmill.flows.engines import engine_of, model_of
 from proofmill.flows.keys import PROBLEMS, STAGES
 from proofmill.flows.log_file import logged
 from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import Learning, Recipe, Sampler, Sampling
+from proofmill.flows.recipe import Learning, Recipe, Sampler
 from proofmill.flows.recipe_engines import ReplayEngine, VllmEngine
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
-from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan
 
 OPENED: ContextVar[Session | None] = ContextVar("session", default=None)
@@ -172,7 +171,7 @@ class Session:
             n=sampling.n,
             seed=self.recipe.seed,
             domains=sampler.domains,
-            rounds=_rounds(sampling),
+            rounds=sampling.rule,
             max_total_tokens=sampling.max_total_tokens,
         )
 
@@ -266,15 +265,19 @@ class Session:
         resampling.end(self.run.folder)
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
-        write_json(path, known | {digest(self.fingerprint()): version["version"]})
+        write_json(path, known | {digest(self.fingerprint): version["version"]})
 
     def already(self) -> Version | None:
         """The version that a finished run with the same recipe, inputs and code has published."""
         path = self.run.folder / "finished.json"
-        label = orjson.loads(path.read_bytes()).get(digest(self.fingerprint())) if path.exists() else None
+        label = orjson.loads(path.read_bytes()).get(digest(self.fingerprint)) if path.exists() else None
         found = [v for v in versions(self.home, self.recipe.name) if v.label == label]
-        anew = self.resample or resampling.read(self.run.folder).open
-        return found[0] if found and not anew else None
+        return found[0] if found and not self.anew else None
+
+    @property
+    def anew(self) -> bool:
+        """Whether recorded samples are not used: by `--resample`, or by an earlier one that was interrupted."""
+        return self.resample or resampling.read(self.run.folder).open
 
     @contextmanager
     def store(self, plan: SamplePlan) -> Iterator[SampleStore]:
@@ -355,6 +358,7 @@ class Session:
     def _unlabelled(self) -> dict[str, bool]:
         return {"unlabelled": True} if self.recipe.problems.pseudo_labels else {}
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what this run publishes: if nothing of it changed, there is nothing to do."""
         return {
@@ -377,12 +381,6 @@ def session_for(recipe: Recipe, home: Path, limit: int | None, resample: bool, s
         return
     with Session(*wanted).opened() as session:
         yield session
-
-
-def _rounds(sampling: Sampling) -> Rounds | None:
-    if sampling.accept_target is None:
-        return None
-    return Rounds(sampling.n, sampling.accept_target, sampling.most, sampling.round or sampling.n)
 
 
 def home_folder(given: str | None) -> Path:

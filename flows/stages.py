@@ -44,6 +44,7 @@ from proofmill.flows.keys import (
 )
 from proofmill.flows.publishing import Gathered, publish_version
 from proofmill.flows.session import Session
+from proofmill.flows.signing import signed
 from proofmill.flows.work import chunks
 
 
@@ -64,11 +65,6 @@ class Judged:
     nll: Shard | None = None  # of the proven traces, where the recipe asks a student
 
 
-def content(shard: Shard) -> str:
-    """What a later key depends on: a sampled shard is known by what was sampled, others by their key."""
-    return str(shard.facts.get("content", shard.key))
-
-
 @task(cache_policy=NO_CACHE)
 def problems(session: Session) -> list[intake.ProblemShard]:
     """Problems from all sources, and recorded samples with theirs, cut into shards."""
@@ -86,7 +82,7 @@ def samples(session: Session, shards: Sequence[intake.ProblemShard]) -> Iterator
 @task(cache_policy=NO_CACHE, task_run_name="verdicts-{samples.name}")
 def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
     """The verdict on each trace of a shard."""
-    key = VERDICTS.key(problems.key, content(samples), *session.verifier())
+    key = VERDICTS.key(problems.key, samples.content, *session.verifier())
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
@@ -126,7 +122,7 @@ def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -
             rows[place] = {} if isinstance(result, Fault) else result
         return from_rows(rows, CLAIM_COLUMNS), {}
 
-    return session.run.once(CLAIMS, samples.name, CLAIMS.key(problems.key, content(samples), verdicts.key, scope), make)
+    return session.run.once(CLAIMS, samples.name, CLAIMS.key(problems.key, samples.content, verdicts.key, scope), make)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="audit-{samples.name}")
@@ -142,7 +138,7 @@ def audit(session: Session, problems: Shard, samples: Shard, verdicts: Shard) ->
         table = audit_of(rows, judged, weak_problems(rows, judged))
         return table, {"gold_suspect": pc.sum(table["gold_suspect"]).as_py() or 0}
 
-    return session.run.once(AUDIT, samples.name, AUDIT.key(problems.key, content(samples), verdicts.key), make)
+    return session.run.once(AUDIT, samples.name, AUDIT.key(problems.key, samples.content, verdicts.key), make)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="quality-{samples.name}")
@@ -157,7 +153,7 @@ def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) 
         rows = [(prompts[name], *rest) for name, *rest in zip(*columns, strict=True)]
         return pa.concat_tables(session.spread("quality", chunks(rows))).cast(QUALITY_SCHEMA), {}
 
-    return session.run.once(QUALITY, samples.name, QUALITY.key(problems.key, content(samples), verdicts.key), make)
+    return session.run.once(QUALITY, samples.name, QUALITY.key(problems.key, samples.content, verdicts.key), make)
 
 
 @task(cache_policy=NO_CACHE)
@@ -188,7 +184,7 @@ def contamination(session: Session, problems: Shard, samples: Shard, index: Shar
         marks = pa.concat_tables(session.spread("overlaps", parts)).cast(CONTAMINATION_SCHEMA)
         return marks, _counts(marks["found_in"])
 
-    key = CONTAMINATION.key(problems.key, content(samples), index.facts["digest"])
+    key = CONTAMINATION.key(problems.key, samples.content, index.facts["digest"])
     return session.run.once(CONTAMINATION, samples.name, key, make)
 
 
@@ -198,14 +194,9 @@ def signatures(session: Session, samples: Shard) -> Shard:
     options = session.dedup
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
-        traces = session.run.read(samples, ["id", "problem_id", "response"])
-        texts = chunks(traces["response"].to_pylist())
-        signed = pa.concat_tables(session.spread("signatures", [(part, options) for part in texts]))
-        for place, name in enumerate(("id", "problem_id")):
-            signed = signed.add_column(place, traces.schema.field(name), traces[name])
-        return signed, {}
+        return signed(session, samples, "response", ("id", "problem_id"), options), {}
 
-    key = SIGNATURES.key(content(samples), options.signature_key().decode())
+    key = SIGNATURES.key(samples.content, options.signature_key().decode())
     return session.run.once(SIGNATURES, samples.name, key, make)
 
 
@@ -241,14 +232,14 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
 
 def _signed(session: Session, shard: Judged) -> pa.Table:
     """A shard's signatures with the columns that decide which row of a cluster is kept."""
-    signed = session.run.read(shard.signatures)
+    rows = session.run.read(shard.signatures)
     verdict = session.run.read(shard.verdicts, ["verdict"])["verdict"]
     length = pc.utf8_length(session.run.read(shard.samples, ["response"])["response"])
     score = session.run.read(shard.claims, ["claim_score"])["claim_score"]
     overlapping = session.run.read(shard.contamination, ["id"])["id"].combine_chunks()  # of prompts and of traces
-    dropped = pc.or_(pc.is_in(signed["id"], overlapping), pc.is_in(signed["problem_id"], overlapping))
+    dropped = pc.or_(pc.is_in(rows["id"], overlapping), pc.is_in(rows["problem_id"], overlapping))
     sound = pc.and_not(pc.equal(verdict, CORRECT), dropped)  # what is dropped must not take a clean row with it
-    ordered = signed.append_column("verified", sound).append_column("length", length)
+    ordered = rows.append_column("verified", sound).append_column("length", length)
     return ordered.append_column("claim_score", score)
 
 
@@ -263,10 +254,10 @@ def selected(session: Session, shard: Judged, marks: Shard, usual: Shard | None)
     """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
     options = session.select
     key = SELECTION.key(
-        [content(shard.samples), shard.verdicts.key, shard.claims.key, shard.quality.key, content(marks)],
+        [shard.samples.content, shard.verdicts.key, shard.claims.key, shard.quality.key, marks.content],
         shard.contamination.key,
         shard.clr and shard.clr.key,
-        [part and part.facts.get("content", part.key) for part in (shard.nll, usual)],
+        [part and part.content for part in (shard.nll, usual)],
         repr(options),
     )
 

@@ -20,8 +20,8 @@ class Request:
         id: chosen by the caller, unique among the requests in flight.
         tokens: the rendered prompt.
         seed: of this sample alone.
-        params: decoding parameters of this request, over those the engine was loaded with. Besides vLLM's own,
-            `json_schema`: the answer is JSON of this schema.
+        params: decoding parameters of this request. Besides vLLM's own, `json_schema`: the answer is JSON of this
+            schema.
         score_from: None, or: draw nothing, and say how likely the tokens from this position on are.
         messages: the prompt before it was rendered, for servers that take no tokens.
     """

@@ -56,6 +56,11 @@ def bare(problem: Mapping[str, Any]) -> list[Message]:
     return _with_system(problem["system"], problem["prompt"])
 
 
+def as_trained(style: PromptStyle, problem: Mapping[str, Any], train_as: str) -> list[Message]:
+    """The prompt that training sees: as it was `sampled`, or `bare`."""
+    return bare(problem) if train_as == "bare" else messages(style, problem)
+
+
 def _with_system(system: str | None, text: str) -> list[Message]:
     start = [{"role": "system", "content": system}] if system else []
     return [*start, {"role": "user", "content": text}]

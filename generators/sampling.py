@@ -70,9 +70,13 @@ class SamplePlan:
             "chat_template": self.renderer.template_digest,
             "prompt": self.style.identity(),
             "sampling": dict(self.sampling),
-            "engine": {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY},
+            "engine": self.engine_identity(),
             "seed": self.seed,
         }
+
+    def engine_identity(self) -> dict[str, Any]:
+        """The engine's options that decide what it says."""
+        return {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY}
 
     def key(self) -> str:
         """Names the folder of recorded samples."""

@@ -29,12 +29,11 @@ class VllmEngine:
     Args:
         model: folder of the model.
         options: dtype, max_model_len, window, args (all may be None or empty: chosen by the child).
-        sampling: decoding parameters shared by all requests.
         log: file that receives what vLLM prints.
     """
 
-    def __init__(self, model: Path, options: dict[str, Any], sampling: dict[str, Any], log: Path) -> None:
-        self._hello = {"op": "load", "model": str(model), "options": options, "sampling": sampling}
+    def __init__(self, model: Path, options: dict[str, Any], log: Path) -> None:
+        self._hello = {"op": "load", "model": str(model), "options": options}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None

@@ -52,7 +52,7 @@ def _serve(channel: Channel) -> None:
         for requests in _arrived(inbox, wait=not engine.has_unfinished_requests()):
             scored.update({name: start for name, *_, start in requests if start is not None})
             try:
-                refused = _add(engine, requests, hello["sampling"])
+                refused = _add(engine, requests)
             except _BadParametersError as error:
                 channel.send({"op": "refused", "message": str(error)})
                 continue
@@ -138,14 +138,14 @@ class _BadParametersError(Exception):
     """The recipe's decoding parameters are none of vLLM's."""
 
 
-def _add(engine: Any, requests: list[Any], sampling: dict[str, Any]) -> list[Any]:
+def _add(engine: Any, requests: list[Any]) -> list[Any]:
     """Queues requests; returns completions for those the engine refuses."""
     from vllm.exceptions import VLLMClientError
 
     refused = []
     for name, tokens, seed, own, score_from in requests:
         try:
-            params = _scoring_params() if score_from is not None else _sampling_params({**sampling, **own}, seed)
+            params = _scoring_params() if score_from is not None else _sampling_params(own, seed)
         except (TypeError, ValueError, VLLMClientError) as error:
             raise _BadParametersError(f"{type(error).__name__}: {str(error)[:1000]}") from error
         try:

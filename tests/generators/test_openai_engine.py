@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import EngineError
+from proofmill.flows.progress import Progress
 from proofmill.generators.drawing import draw
 from proofmill.generators.endpoints import ServerOptions
 from proofmill.generators.engine import Completion, Request
@@ -120,21 +121,6 @@ def serving(count: int = 1) -> Iterator[list[Server]]:
             server.server_close()
 
 
-class Watch:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.retries = self.restarts = 0
-
-    def warn(self, message: str) -> None:
-        self.said.append(message)
-
-    def retried(self, requests: int) -> None:
-        self.retries += requests
-
-    def restarted(self) -> None:
-        self.restarts += 1
-
-
 def requests(count: int, **params: Any) -> list[Request]:
     params = {"max_tokens": 50, "top_k": -1, "stop": [], **params}
     chat = [({"role": "user", "content": f"question {number}"},) for number in range(count)]
@@ -143,8 +129,8 @@ def requests(count: int, **params: Any) -> list[Request]:
 
 def run(
     urls: Sequence[str], wanted: Sequence[Request], *, sampling: dict[str, Any] | None = None, **options: Any
-) -> tuple[dict[str, Completion], Watch]:
-    watch = Watch()
+) -> tuple[dict[str, Completion], Progress]:
+    watch = Progress()
     chosen = ServerOptions(tuple(urls), **{"window": 4, "probe_s": 0.1, "wait_s": 5.0, **options})
     engine = Recovering(lambda: OpenAIEngine(chosen, sampling or {}, watch), watch)
     try:
@@ -219,7 +205,7 @@ def test_a_request_that_never_works_fails_by_itself(count: int) -> None:
         server.rule = lambda body, _: refuse(500, "boom") if body["prompt"] == [0, 1] else answer(body)
         done, watch = run([server.url], requests(count), retries=2, wait_s=30.0)
     assert [name for name, completion in done.items() if completion.finish_reason == "failed"] == ["r/0"]
-    assert any("r/0" in said and "boom" in said for said in watch.said)
+    assert any("r/0" in said and "boom" in said for said in watch.warnings)
 
 
 def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None:
@@ -243,7 +229,7 @@ def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None
 def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
     with serving(1) as (stays,), serving(1) as (goes,):
         port = goes.server_address[1]
-        watch = Watch()
+        watch = Progress()
         chosen = ServerOptions((stays.url, goes.url), window=2, probe_s=0.1)
         engine = Recovering(lambda: OpenAIEngine(chosen, {}, watch), watch)
         stays.rule = lambda body, _: time.sleep(0.02) or answer(body)
@@ -255,12 +241,12 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
                 goes.shutdown()
                 goes.server_close()
         all_answered({completion.id: completion for completion in done}, wanted)
-        assert any(goes.url in said and "is gone" in said for said in watch.said)
+        assert any(goes.url in said and "is gone" in said for said in watch.warnings)
 
         back = Server(port)
         threading.Thread(target=back.serve_forever, args=(0.05,), daemon=True).start()
         deadline = time.monotonic() + 10
-        while not any("answers again" in said for said in watch.said):
+        while not any("answers again" in said for said in watch.warnings):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         list(draw(engine, requests(10)))

@@ -11,29 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import EngineError
+from proofmill.flows.progress import Progress
 from proofmill.generators.drawing import draw
 from proofmill.generators.engine import LOST, Completion, EngineDiedError, EngineFacts, Request
 from proofmill.generators.recovery import Recovering
 from proofmill.generators.suspects import Suspects
 
 WINDOW = 16
-
-
-class Watch:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.retries = self.restarts = 0
-
-    def warn(self, message: str) -> None:
-        self.said.append(message)
-
-    def retried(self, requests: int) -> None:
-        self.retries += requests
-
-    def restarted(self) -> None:
-        self.restarts += 1
 
 
 class Mortal:
@@ -93,8 +77,8 @@ def requests(prompts: Iterable[int], each: int = 2) -> list[Request]:
     ]
 
 
-def run(mortal: Mortal, wanted: Sequence[Request], **options: object) -> tuple[dict[str, Completion], Watch]:
-    watch = Watch()
+def run(mortal: Mortal, wanted: Sequence[Request], **options: object) -> tuple[dict[str, Completion], Progress]:
+    watch = Progress()
     engine = Recovering(mortal, watch, **options)  # type: ignore[arg-type]
     done: dict[str, Completion] = {}
     for completion in draw(engine, wanted):
@@ -142,7 +126,7 @@ def test_a_prompt_that_kills_is_named_and_the_others_are_finished(killer: int, b
     assert failed <= {f"{killer}/0", f"{killer}/1"}
     assert len([name for name in done if done[name].finish_reason == "stop"]) >= 38
     if failed:
-        assert any(f"request {killer}/" in said and str(file) in said for said in watch.said)
+        assert any(f"request {killer}/" in said and str(file) in said for said in watch.warnings)
 
 
 def test_a_prompt_that_always_kills_costs_few_deaths_and_is_known_to_the_next_run(tmp_path: Path) -> None:
@@ -195,14 +179,14 @@ def test_an_engine_that_cannot_stay_up_is_given_up_after_the_bound() -> None:
         return Stillborn(Mortal(lambda _: False))
 
     with pytest.raises(EngineError, match="died 3 times") as error:
-        list(draw(Recovering(make, Watch(), restarts=2), requests([1])))
+        list(draw(Recovering(make, Progress(), restarts=2), requests([1])))
     assert len(born) == 3
     assert "its log" in str(error.value)
     assert "run the same command again" in str(error.value)
 
 
 def test_what_had_finished_before_the_last_death_is_given_out() -> None:
-    engine = Recovering(Mortal(countdown(*[2] * 9), burst=5), Watch(), restarts=0)
+    engine = Recovering(Mortal(countdown(*[2] * 9), burst=5), Progress(), restarts=0)
     done: list[Completion] = []
     with pytest.raises(EngineError):
         done.extend(draw(engine, requests(range(9), each=1)))
@@ -223,7 +207,7 @@ def test_parts_of_an_engine_may_die_by_themselves() -> None:
                 done += [Completion(request.id, f"part {part} died" if lost else "", reason, 0) for request in mine]
             return done
 
-    watch = Watch()
+    watch = Progress()
     engine = Recovering(lambda: TwoParts(Mortal(lambda _: False)), watch)
     done = {completion.id: completion.finish_reason for completion in draw(engine, requests(range(20)))}
     assert len(done) == 40

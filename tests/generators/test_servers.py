@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 
 from proofmill.data.errors import EngineError
+from proofmill.flows.progress import Progress
 from proofmill.generators import models
 from proofmill.generators.drawing import draw
 from proofmill.generators.endpoints import ServerOptions
@@ -100,22 +101,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
             server.kill()
 
 
-class Watch:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.retries = self.restarts = 0
-
-    def warn(self, message: str) -> None:
-        self.said.append(message)
-
-    def retried(self, requests: int) -> None:
-        self.retries += requests
-
-    def restarted(self) -> None:
-        self.restarts += 1
-
-
-def engine(servers: list[Server], watch: Watch, **options: Any) -> Recovering:
+def engine(servers: list[Server], watch: Progress, **options: Any) -> Recovering:
     chosen = ServerOptions(tuple(server.url for server in servers), **{"window": 6, "probe_s": 1.0, **options})
     return Recovering(lambda: OpenAIEngine(chosen, SAMPLING, watch), watch)
 
@@ -144,9 +130,9 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
     def drawn(of: Any) -> dict[str, Completion]:
         return {completion.id: completion for completion in draw(of, wanted)}
 
-    with closing(engine(servers, Watch())) as asked:
+    with closing(engine(servers, Progress())) as asked:
         remote = drawn(asked)
-    with closing(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, {}, tmp_path / "log")) as here:
+    with closing(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, tmp_path / "log")) as here:
         local = drawn(here)
         with pytest.raises(EngineError, match="refuses the decoding parameters"):
             list(draw(here, requests(1, "bad", temperature=-1.0)))
@@ -158,13 +144,13 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
         assert (found.finish_reason, found.completion_tokens) == ("length", 3)
 
     (chat,) = requests(1, "chat", temperature=0.0, max_tokens=12)
-    with closing(engine(servers, Watch(), api="chat")) as asked:
+    with closing(engine(servers, Progress(), api="chat")) as asked:
         (said,) = draw(asked, [chat])
     assert said.text == remote["greedy/0"].text, "the server renders the messages as we do"
 
 
 def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: list[Server]) -> None:
-    watch, (doomed, other) = Watch(), servers
+    watch, (doomed, other) = Progress(), servers
     asked = engine(servers, watch)
     wanted = requests(30, "first")
     try:
@@ -176,12 +162,12 @@ def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: 
         assert sorted(completion.id for completion in done) == sorted(request.id for request in wanted)
         assert {completion.finish_reason for completion in done} <= {"stop", "length"}
         assert 1 <= watch.retries <= 6
-        assert any(doomed.url in said and "unfinished requests are sent again" in said for said in watch.said)
+        assert any(doomed.url in said and "unfinished requests are sent again" in said for said in watch.warnings)
 
         doomed.start()
         doomed.wait()
         deadline = time.monotonic() + 60
-        while not any("answers again" in said for said in watch.said):
+        while not any("answers again" in said for said in watch.warnings):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         before = doomed.answered(), other.answered()
