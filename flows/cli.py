@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError
-from proofmill.flows.server import configure
+from proofmill.flows.run.server import configure
 from proofmill.flows.wording import typed
 
 app = typer.Typer(
@@ -68,8 +68,8 @@ def regenerate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
-    from proofmill.flows import recipe_file
     from proofmill.flows.commands.regenerate import dry, probe, run
+    from proofmill.flows.recipe import file as recipe_file
 
     resolved = recipe_file.load(recipe, overrides or [])
     if probed is not None:
@@ -101,7 +101,7 @@ def show(
     """Versions, counts, the funnel, and sample rows by verdict, by reason, or right answers by a wrong path."""
     from proofmill.flows.commands.refuted import show_refuted
     from proofmill.flows.commands.show import show_all, show_dropped, show_version
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.run.session import home_folder
 
     if version is None:
         show_all(home_folder(home), out)
@@ -236,11 +236,11 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
-    from proofmill.flows.benchmarks import Benchmark
     from proofmill.flows.commands.decontaminate import Against, is_version, run, would_remove
     from proofmill.flows.commands.filter_command import parse_map
     from proofmill.flows.rows.reading import Source
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.stages.benchmarks import Benchmark
 
     fields = tuple(against_field or ())
     benchmarks = Against([Benchmark(source, fields, against_split) for source in against], n)
@@ -267,7 +267,7 @@ def push(
 ) -> None:
     """A version to the Hugging Face hub: the very files, hashes compared there, then tagged `vN`."""
     from proofmill.flows.commands.push import run
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.run.session import home_folder
 
     run(home_folder(home), version, repo, token, public=public, dry_run=dry_run, console=out)
 
@@ -280,9 +280,9 @@ def doctor(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """What would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
-    from proofmill.flows import recipe_file
     from proofmill.flows.commands.doctor import examine
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.recipe import file as recipe_file
+    from proofmill.flows.run.session import home_folder
 
     if not examine(recipe_file.load(recipe), home_folder(home), out, as_json=as_json):
         raise typer.Exit(1)
@@ -301,7 +301,7 @@ def report(
 ) -> None:
     """The HTML report of a version, made again from its folder alone; the version itself stays as it is."""
     from proofmill.flows.commands.report import run
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.run.session import home_folder
 
     run(home_folder(home), version, out_file, out, funnel=funnel)
 
@@ -320,7 +320,7 @@ def diff(
 ) -> None:
     """Rows added, removed, or with another verdict or stage, each with its cause."""
     from proofmill.flows.commands.diff import run
-    from proofmill.flows.session import home_folder
+    from proofmill.flows.run.session import home_folder
 
     run(home_folder(home), before, after, rows, as_json, out)
 

@@ -7,15 +7,17 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from proofmill.flows import artifacts, balance, learning, stages
-from proofmill.flows import recipe_file as recipes
-from proofmill.flows.backlog import paced
-from proofmill.flows.drawing import warm_up
-from proofmill.flows.publishing import Gathered
-from proofmill.flows.recipe import Recipe
-from proofmill.flows.reliability import reliability
-from proofmill.flows.session import home_folder, session_for
-from proofmill.flows.voting import agreed
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe.schema import Recipe
+from proofmill.flows.run import artifacts
+from proofmill.flows.run.session import home_folder, session_for
+from proofmill.flows.stages import balance, learning
+from proofmill.flows.stages import tasks as stages
+from proofmill.flows.stages.backlog import paced
+from proofmill.flows.stages.drawing import warm_up
+from proofmill.flows.stages.publishing import Gathered
+from proofmill.flows.stages.reliability import reliability
+from proofmill.flows.stages.voting import agreed
 
 
 @flow(name="regenerate", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]

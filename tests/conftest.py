@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proofmill.flows.server import configure, server
+from proofmill.flows.run.server import configure, server
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from proofmill.data import errors
 from proofmill.filters.selection import REASONS
 from proofmill.flows import cli
-from proofmill.flows.recipe import Recipe
+from proofmill.flows.recipe.schema import Recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = "\n".join(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))

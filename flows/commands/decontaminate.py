@@ -21,12 +21,12 @@ from proofmill.data.outputs import check_out, open_rows
 from proofmill.data.shards import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.contamination.decontamination import Index, build_index
-from proofmill.flows.benchmarks import Benchmark, items
 from proofmill.flows.commands.filter_command import Command, tally_table
 from proofmill.flows.rows.overlaps import ADDED, CLEAN, NOT_CHECKED, check_first
 from proofmill.flows.rows.reading import Source
 from proofmill.flows.rows.reading import columns as source_columns
 from proofmill.flows.rows.stream import RowStream
+from proofmill.flows.stages.benchmarks import Benchmark, items
 
 _LABEL = re.compile(r"[\w.-]+@v\d+\Z")
 _LISTED = pa.schema(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from proofmill.data.differences import ADDED, CHANGED, REMOVED, Group, changed_configs, compare_problems, compare_traces
 from proofmill.data.versions import Version, check_files, find
-from proofmill.flows.causes import Facts, causes, causes_of_files, facts_of
+from proofmill.flows.changes.causes import Facts, causes, causes_of_files, facts_of
 
 REMEASURED = "measured otherwise"
 _STATES = ("verdict", "stage", "drop_reason")

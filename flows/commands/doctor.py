@@ -14,7 +14,7 @@ from rich.text import Text
 
 from proofmill.flows.doctor import libraries, machine, model, sandbox, services, storage
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
-from proofmill.flows.recipe import Recipe
+from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
     *(group.look for group in (libraries, machine, model, sandbox, storage)),

@@ -14,8 +14,8 @@ from rich.table import Table
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.inputs import HUB, Row, local_file
 from proofmill.data.outputs import check_out
-from proofmill.flows.progress import Progress, shown
 from proofmill.flows.rows.reading import Source, chunks, first_row
+from proofmill.flows.run.progress import Progress, shown
 
 _SHOWN_FAULTS = 5
 

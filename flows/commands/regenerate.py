@@ -12,13 +12,13 @@ from rich.table import Table
 
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.filters.verdicts import CORRECT
-from proofmill.flows.drawing import Drawing, warm_up
-from proofmill.flows.intake import problem_shards
-from proofmill.flows.outlook import news, outlook, remember_rate
-from proofmill.flows.progress import CURRENT, Progress, shown
-from proofmill.flows.recipe import Recipe
-from proofmill.flows.server import server
-from proofmill.flows.session import OPENED, Session, home_folder
+from proofmill.flows.changes.outlook import news, outlook, remember_rate
+from proofmill.flows.recipe.schema import Recipe
+from proofmill.flows.run.progress import CURRENT, Progress, shown
+from proofmill.flows.run.server import server
+from proofmill.flows.run.session import OPENED, Session, home_folder
+from proofmill.flows.stages.drawing import Drawing, warm_up
+from proofmill.flows.stages.intake import problem_shards
 from proofmill.flows.wording import typed
 
 

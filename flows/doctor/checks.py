@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from proofmill.flows.recipe import Recipe, Sampler
-from proofmill.flows.recipe_engines import VllmEngine
+from proofmill.flows.recipe.engines import VllmEngine
+from proofmill.flows.recipe.schema import Recipe, Sampler
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 

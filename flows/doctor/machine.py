@@ -15,8 +15,8 @@ import psutil
 
 from proofmill.data.hub import size
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
-from proofmill.flows.recipe import Sampler
-from proofmill.flows.recipe_engines import VllmEngine
+from proofmill.flows.recipe.engines import VllmEngine
+from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators.models import present
 
 _NATIVE_BF16 = {"avx512_bf16"}  # what vLLM asks for

@@ -18,7 +18,7 @@ from pathlib import Path
 from proofmill.data.inputs import Located, read
 from proofmill.filters.contamination.decontamination import Index, build_index
 from proofmill.filters.contamination.overlap_words import words_of
-from proofmill.flows.benchmarks import Benchmark, items
+from proofmill.flows.stages.benchmarks import Benchmark, items
 
 Disguise = Callable[[str, random.Random], str]
 _MARKS = ("", ",", " --", "!", ";", " (", "**")

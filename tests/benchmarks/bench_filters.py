@@ -19,7 +19,7 @@ from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.degeneration.repetition import measure
 from proofmill.filters.duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.duplicates.near_duplicates import mark
-from proofmill.flows.benchmarks import Benchmark, items
+from proofmill.flows.stages.benchmarks import Benchmark, items
 
 Found = Iterator[tuple[str, Row, str]]  # reason, row, evidence
 _ANSWER = "\nA: "

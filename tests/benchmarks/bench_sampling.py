@@ -16,8 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from proofmill.flows.recipe_file import load
-from proofmill.flows.session import Session
+from proofmill.flows.recipe.file import load
+from proofmill.flows.run.session import Session
 
 _BARE = """
 import json, sys, time
@@ -44,7 +44,7 @@ def pipeline(home: Path, problems: int) -> dict[str, float]:
 
 def bare(home: Path, problems: int) -> dict[str, float]:
     """Gives vLLM all prompts of that run at once, with the same engine arguments."""
-    from proofmill.flows.intake import problem_shards
+    from proofmill.flows.stages.intake import problem_shards
     from proofmill.generators.prompts import messages
     from proofmill.generators.sampling import prompt_seeds
 

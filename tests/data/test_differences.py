@@ -16,10 +16,10 @@ from proofmill.data import differences
 from proofmill.data.errors import StoreError
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
-from proofmill.flows.benchmarks import Benchmark
 from proofmill.flows.commands.decontaminate import Against, would_remove
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_version
+from proofmill.flows.stages.benchmarks import Benchmark
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -14,9 +14,9 @@ from rich.console import Console
 from proofmill.data.errors import RecipeError
 from proofmill.data.versions import find, recorded
 from proofmill.filters.claim_ledger import add_buckets, by_length
-from proofmill.flows import recipe_file as recipes
 from proofmill.flows.commands.refuted import show_refuted
-from proofmill.flows.voting import _Election
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.stages.voting import _Election
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.versions import find
-from proofmill.flows import recipe_file as recipes
 from proofmill.flows.commands.show import show_dropped
+from proofmill.flows.recipe import file as recipes
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 import pytest
 
-from proofmill.flows import recipe_file
 from proofmill.flows.doctor import libraries, machine, model, services, storage
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
+from proofmill.flows.recipe import file as recipe_file
 from proofmill.generators import models
 from proofmill.generators.prompts import Renderer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proofmill.data.run import Stage
-from proofmill.flows.keys import DUPLICATES, PUBLISH, QUALITY, SIGNATURES, STAGES, VERDICTS
+from proofmill.flows.stages.keys import DUPLICATES, PUBLISH, QUALITY, SIGNATURES, STAGES, VERDICTS
 
 _SHARED = ("proofmill.data",)  # schemas and files: what they change shows in the table itself
 
@@ -55,8 +55,8 @@ def test_a_module_that_is_named_exists() -> None:
 
 def test_code_that_writes_a_version_belongs_to_what_a_finished_run_remembers() -> None:
     """Else a newer proofmill would say that there is nothing to do."""
-    writers = imported("proofmill.flows.publishing") | {"proofmill.flows.publishing"}
-    wiring = {"proofmill.flows.session", "proofmill.flows.stages"}  # what they decide is in other keys
+    writers = imported("proofmill.flows.stages.publishing") | {"proofmill.flows.stages.publishing"}
+    wiring = {"proofmill.flows.run.session", "proofmill.flows.stages.tasks"}  # what they decide is in other keys
     covered = tuple(name for stage in STAGES for name in stage.code)
     assert {name for name in writers - wiring if not name.startswith(covered)} == set()
-    assert "proofmill.flows.publishing" in PUBLISH.code
+    assert "proofmill.flows.stages.publishing" in PUBLISH.code

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows import recipe_file as recipes
-from proofmill.flows.session import Session
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.run.session import Session
 from proofmill.generators import models
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

@@ -15,12 +15,12 @@ from rich.console import Console
 from proofmill.data.files import write_json
 from proofmill.data.samples import Row as Sample
 from proofmill.data.schemas import SAMPLES
-from proofmill.flows import recipe_file
-from proofmill.flows.ahead import Ahead, look_ahead
+from proofmill.flows.changes.ahead import Ahead, look_ahead
+from proofmill.flows.changes.outlook import later_samples, news, outlook
 from proofmill.flows.commands import regenerate as commands
-from proofmill.flows.intake import problem_shards
-from proofmill.flows.outlook import later_samples, news, outlook
-from proofmill.flows.session import Session
+from proofmill.flows.recipe import file as recipe_file
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.intake import problem_shards
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan, rendered
 

@@ -13,9 +13,9 @@ import pytest
 
 from proofmill.data.errors import EngineError
 from proofmill.data.run import Stage
-from proofmill.flows import recipe_file as recipes
-from proofmill.flows.phases import Answers, Part, ask
-from proofmill.flows.session import Session
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators.engine import Completion, EngineFacts, Request
 
 STAGE = Stage("asked")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from proofmill.data.errors import RecipeError
-from proofmill.flows import recipe_file as recipes
-from proofmill.flows.recipe import Recipe
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe.schema import Recipe
 
 SOURCE: dict[str, Any] = {"kind": "procedural", "task": "basic_arithmetic"}
 MINIMAL: dict[str, Any] = {"name": "mine", "problems": {"sources": [SOURCE]}}

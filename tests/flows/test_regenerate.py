@@ -16,8 +16,8 @@ import pytest
 
 from proofmill.data.errors import InputError, NothingKeptError, StoreError
 from proofmill.data.versions import check_files, find, versions
-from proofmill.flows import recipe_file as recipes
-from proofmill.flows.session import Session
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.run.session import Session
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import EngineError
-from proofmill.flows.progress import Progress
+from proofmill.flows.run.progress import Progress
 from proofmill.generators.drawing import draw
 from proofmill.generators.endpoints import ServerOptions
 from proofmill.generators.engine import Completion, Request
@@ -394,8 +394,8 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
 def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proofmill.flows.recipe_file import parse
-    from proofmill.flows.session import Session
+    from proofmill.flows.recipe.file import parse
+    from proofmill.flows.run.session import Session
 
     pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)

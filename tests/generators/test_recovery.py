@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import EngineError
-from proofmill.flows.progress import Progress
+from proofmill.flows.run.progress import Progress
 from proofmill.generators.drawing import draw
 from proofmill.generators.engine import LOST, Completion, EngineDiedError, EngineFacts, Request
 from proofmill.generators.recovery import Recovering

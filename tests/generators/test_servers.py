@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 
 from proofmill.data.errors import EngineError
-from proofmill.flows.progress import Progress
+from proofmill.flows.run.progress import Progress
 from proofmill.generators import models
 from proofmill.generators.drawing import draw
 from proofmill.generators.endpoints import ServerOptions

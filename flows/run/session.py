@@ -28,13 +28,13 @@ from proofmill.filters.potential import PotentialOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows import origin, previous, resampling
-from proofmill.flows.engines import engine_of, model_of
-from proofmill.flows.keys import PROBLEMS, STAGES
-from proofmill.flows.log_file import logged
-from proofmill.flows.progress import Progress, current
-from proofmill.flows.recipe import Learning, Recipe, Sampler
-from proofmill.flows.recipe_engines import ReplayEngine, VllmEngine
+from proofmill.flows.recipe.engines import ReplayEngine, VllmEngine
+from proofmill.flows.recipe.schema import Learning, Recipe, Sampler
+from proofmill.flows.run import origin, previous, resampling
+from proofmill.flows.run.engines import engine_of, model_of
+from proofmill.flows.run.log_file import logged
+from proofmill.flows.run.progress import Progress, current
+from proofmill.flows.stages.keys import PROBLEMS, STAGES
 from proofmill.generators import models
 from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
@@ -118,7 +118,7 @@ class Session:
     @cached_property
     def _workers(self) -> WorkerPool:
         pool = WorkerPool(
-            "proofmill.flows.work:run", workers=self.recipe.verify.workers, cpu_seconds=600.0, memory_mb=4096
+            "proofmill.flows.stages.work:run", workers=self.recipe.verify.workers, cpu_seconds=600.0, memory_mb=4096
         )
         return self._stack.enter_context(pool)
 
@@ -126,14 +126,16 @@ class Session:
     def claim_workers(self) -> WorkerPool:
         """Worker processes for claims, one trace an item, so that a hostile one costs only itself."""
         limits = self.recipe.verify
-        pool = WorkerPool("proofmill.flows.work:claims", workers=limits.workers, cpu_seconds=limits.cpu_seconds)
+        pool = WorkerPool("proofmill.flows.stages.work:claims", workers=limits.workers, cpu_seconds=limits.cpu_seconds)
         return self._stack.enter_context(pool)
 
     @cached_property
     def agreement_workers(self) -> WorkerPool:
         """Worker processes that compare answers, one problem an item."""
         limits = self.recipe.verify
-        pool = WorkerPool("proofmill.flows.work:agreement", workers=limits.workers, cpu_seconds=10 * limits.cpu_seconds)
+        pool = WorkerPool(
+            "proofmill.flows.stages.work:agreement", workers=limits.workers, cpu_seconds=10 * limits.cpu_seconds
+        )
         return self._stack.enter_context(pool)
 
     def spread(self, kind: str, parts: Sequence[Any]) -> list[pa.Table]:

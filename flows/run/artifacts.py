@@ -18,7 +18,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from proofmill.flows.progress import CURRENT, Progress
+from proofmill.flows.run.progress import CURRENT, Progress
 
 log = logging.getLogger("proofmill")
 _SECONDS = 15.0  # between two updates; an update is one request

@@ -14,17 +14,17 @@ from proofmill.data.versions import VersionWriter
 from proofmill.filters.claim_ledger import add_buckets
 from proofmill.filters.reliability import prompts_digest
 from proofmill.filters.selection import add_ledgers
-from proofmill.flows import origin
-from proofmill.flows.drawing import rounds_of
-from proofmill.flows.keys import PUBLISH, STAGES, called
-from proofmill.flows.previous import INDEX
-from proofmill.flows.session import Session
-from proofmill.flows.voting import at_k
+from proofmill.flows.run import origin
+from proofmill.flows.run.previous import INDEX
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.drawing import rounds_of
+from proofmill.flows.stages.keys import PUBLISH, STAGES, called
+from proofmill.flows.stages.voting import at_k
 from proofmill.generators.rendering import StudentView
 from proofmill.generators.sampling import SamplePlan
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 
 def manifest_of(

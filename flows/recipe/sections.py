@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from proofmill.filters.contamination.overlap_index import MIN_SHORT
-from proofmill.flows.benchmarks import Benchmark
+from proofmill.flows.stages.benchmarks import Benchmark
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 PinnedVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}@v[0-9]+$")]

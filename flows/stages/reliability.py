@@ -23,15 +23,15 @@ from proofmill.data.shards import conform, from_rows
 from proofmill.filters import reliability as clr
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.workers import Fault
-from proofmill.flows.keys import CLR, CLR_JUDGED, CLR_NAMED
-from proofmill.flows.phases import Answers, Part, ask
-from proofmill.flows.recipe import ModelVerifier
-from proofmill.flows.session import Session
+from proofmill.flows.recipe.schema import ModelVerifier
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.keys import CLR, CLR_JUDGED, CLR_NAMED
+from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators.engine import Request
 from proofmill.generators.sampling import SamplePlan, sample_seed
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 _ASKED = ("calls", "prompt_tokens", "completion_tokens")
 Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt

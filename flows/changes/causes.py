@@ -10,9 +10,9 @@ from proofmill.data.differences import ADDED, CHANGED, JUDGED, Group
 from proofmill.data.errors import RecipeError
 from proofmill.data.versions import Version
 from proofmill.filters.curriculum import CAPPED
-from proofmill.flows import recipe_file
-from proofmill.flows.keys import STAGES, portable
-from proofmill.flows.recipe import AMOUNTS
+from proofmill.flows.recipe import file as recipe_file
+from proofmill.flows.recipe.schema import AMOUNTS
+from proofmill.flows.stages.keys import STAGES, portable
 
 UNKNOWN = "no recorded fact explains it"
 _ABSENT = object()

@@ -28,10 +28,12 @@ from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, NO_GOLD, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
-from proofmill.flows import intake, learning, previous, reliability
-from proofmill.flows.benchmarks import items
-from proofmill.flows.drawing import Drawing
-from proofmill.flows.keys import (
+from proofmill.flows.run import previous
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages import intake, learning, reliability
+from proofmill.flows.stages.benchmarks import items
+from proofmill.flows.stages.drawing import Drawing
+from proofmill.flows.stages.keys import (
     AUDIT,
     BENCHMARKS,
     CLAIMS,
@@ -42,10 +44,9 @@ from proofmill.flows.keys import (
     SIGNATURES,
     VERDICTS,
 )
-from proofmill.flows.publishing import Gathered, publish_version
-from proofmill.flows.session import Session
-from proofmill.flows.signing import signed
-from proofmill.flows.work import chunks
+from proofmill.flows.stages.publishing import Gathered, publish_version
+from proofmill.flows.stages.signing import signed
+from proofmill.flows.stages.work import chunks
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from proofmill.data.files import digest
 from proofmill.filters.verdicts import DOMAINS
-from proofmill.flows.recipe_engines import Engine, ReplayEngine, VllmEngine
-from proofmill.flows.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
+from proofmill.flows.recipe.engines import Engine, ReplayEngine, VllmEngine
+from proofmill.flows.recipe.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
 from proofmill.generators.rounds import Rounds
 
 

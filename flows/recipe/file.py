@@ -12,8 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from proofmill.data.errors import RecipeError
-from proofmill.flows.recipe import Recipe
-from proofmill.flows.sections import Section
+from proofmill.flows.recipe.schema import Recipe
+from proofmill.flows.recipe.sections import Section
 
 
 def bundled() -> list[str]:

@@ -12,9 +12,9 @@ import orjson
 from proofmill.data.files import write_json
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
-from proofmill.flows.intake import ProblemShard, problem_shards
-from proofmill.flows.progress import Progress
-from proofmill.flows.session import Session
+from proofmill.flows.run.progress import Progress
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan, missing_samples, rendered
 
@@ -23,7 +23,7 @@ _NAMED = 3  # changed fields that a run names in its first line
 
 def outlook(session: Session) -> Iterator[str]:
     """Lines that say what the run would do. Reads the problems and samples nothing; imports Prefect."""
-    from proofmill.flows.ahead import look_ahead
+    from proofmill.flows.changes.ahead import look_ahead
 
     ahead = look_ahead(session)
     shards = problem_shards(session)
@@ -41,7 +41,7 @@ def outlook(session: Session) -> Iterator[str]:
 
 def news(session: Session) -> Iterator[str]:
     """What an opened session's run does again, in a line; none for a first run. Imports Prefect."""
-    from proofmill.flows.ahead import look_ahead
+    from proofmill.flows.changes.ahead import look_ahead
 
     if known := versions(session.home, session.recipe.name):
         fields = differing(session, known[-1])

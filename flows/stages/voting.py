@@ -24,13 +24,13 @@ from proofmill.filters.agreement import VOTES as VOTING_DOMAINS
 from proofmill.filters.agreement import Ballot, totals, vote_at_k, winners
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, PSEUDO_LABEL, WRONG
 from proofmill.filters.workers import Fault
-from proofmill.flows import reliability
-from proofmill.flows.keys import LABELLED, LABELS, VOTES
-from proofmill.flows.recipe import PseudoLabels
-from proofmill.flows.session import Session
+from proofmill.flows.recipe.schema import PseudoLabels
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages import reliability
+from proofmill.flows.stages.keys import LABELLED, LABELS, VOTES
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 Row = dict[str, Any]
 

@@ -11,15 +11,16 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from proofmill.data.run import Looked, NotCommitted, Shard
-from proofmill.flows import balance, learning, stages
-from proofmill.flows.drawing import Drawing
-from proofmill.flows.intake import ProblemShard, problem_shards
-from proofmill.flows.keys import PROBLEMS, PUBLISH, SAMPLES
-from proofmill.flows.outlook import open_samples
-from proofmill.flows.progress import Progress
-from proofmill.flows.reliability import reliability
-from proofmill.flows.session import Session
-from proofmill.flows.voting import agreed
+from proofmill.flows.changes.outlook import open_samples
+from proofmill.flows.run.progress import Progress
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages import balance, learning
+from proofmill.flows.stages import tasks as stages
+from proofmill.flows.stages.drawing import Drawing
+from proofmill.flows.stages.intake import ProblemShard, problem_shards
+from proofmill.flows.stages.keys import PROBLEMS, PUBLISH, SAMPLES
+from proofmill.flows.stages.reliability import reliability
+from proofmill.flows.stages.voting import agreed
 
 
 @dataclass

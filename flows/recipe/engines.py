@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from proofmill.flows.sections import FieldMap, Section
+from proofmill.flows.recipe.sections import FieldMap, Section
 
 
 class VllmEngine(Section):

@@ -18,12 +18,12 @@ from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard
 from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
-from proofmill.flows import origin
-from proofmill.flows.keys import PROBLEMS, RECORDED, called
-from proofmill.flows.log_file import log
-from proofmill.flows.recipe import FileSource, ProceduralSource, Sampler
-from proofmill.flows.recipe_engines import ReplayEngine
-from proofmill.flows.session import Session
+from proofmill.flows.recipe.engines import ReplayEngine
+from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Sampler
+from proofmill.flows.run import origin
+from proofmill.flows.run.log_file import log
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.keys import PROBLEMS, RECORDED, called
 from proofmill.generators import intake, procedural
 from proofmill.generators.problems import Intake
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from proofmill.data.errors import EngineError
 from proofmill.data.files import digest
-from proofmill.flows.recipe import Sampler
-from proofmill.flows.recipe_engines import OpenAIEngine
+from proofmill.flows.recipe.engines import OpenAIEngine
+from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators import models
 from proofmill.generators.endpoints import ServerOptions
 from proofmill.generators.engine import Engine, Watcher

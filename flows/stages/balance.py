@@ -15,12 +15,12 @@ from proofmill.filters import caps, selection
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.duplicates.near_duplicates import clusters
 from proofmill.filters.holdout import HELD_OUT, held_out
-from proofmill.flows.keys import BALANCE, CAPS, HOLDOUT, PROMPTS
-from proofmill.flows.session import Session
-from proofmill.flows.signing import signed
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.keys import BALANCE, CAPS, HOLDOUT, PROMPTS
+from proofmill.flows.stages.signing import signed
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 
 @task(cache_policy=NO_CACHE)

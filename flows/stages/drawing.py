@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard
-from proofmill.flows.intake import ProblemShard, problem_shards
-from proofmill.flows.keys import PROBLEMS, SAMPLES, VERDICTS
-from proofmill.flows.session import Session
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.intake import ProblemShard, problem_shards
+from proofmill.flows.stages.keys import PROBLEMS, SAMPLES, VERDICTS
 from proofmill.generators import sampling
 from proofmill.generators.engine import EngineFacts
 from proofmill.generators.rounds import UNFUNDED, Outcome

@@ -8,9 +8,9 @@ from typing import Any
 from proofmill.data.files import sha256
 from proofmill.data.inputs import HUB
 from proofmill.data.versions import Version, find
-from proofmill.flows.keys import portable
-from proofmill.flows.recipe import FileSource, HuggingFaceSource, Recipe
-from proofmill.flows.recipe_engines import ReplayEngine
+from proofmill.flows.recipe.engines import ReplayEngine
+from proofmill.flows.recipe.schema import FileSource, HuggingFaceSource, Recipe
+from proofmill.flows.stages.keys import portable
 
 
 def identity(recipe: Recipe, home: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard, Stage
-from proofmill.flows.session import Session
+from proofmill.flows.run.session import Session
 from proofmill.generators.drawing import draw
 from proofmill.generators.engine import Completion, Request
 from proofmill.generators.sampling import SamplePlan

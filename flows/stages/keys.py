@@ -49,8 +49,10 @@ SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arro
 DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
 CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
-CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.reliability"))
-VOTES = Stage("votes", (*_filters("agreement", "mathematics", "options"), "proofmill.flows.voting"), ("math-verify",))
+CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.stages.reliability"))
+VOTES = Stage(
+    "votes", (*_filters("agreement", "mathematics", "options"), "proofmill.flows.stages.voting"), ("math-verify",)
+)
 LABELS, LABELLED = Stage("labels", VOTES.code), Stage("labelled_problems", VOTES.code)
 SELECTION = Stage("selection", _filters("selection", "curriculum", "caps", "potential", "claim_ledger"))
 CAPS = Stage("caps", _filters("caps"))
@@ -63,9 +65,9 @@ PUBLISH = Stage(
         "proofmill.data",
         "proofmill.filters.reliability",
         "proofmill.filters.rewards",
-        "proofmill.flows.manifest",
-        "proofmill.flows.previous",
-        "proofmill.flows.publishing",
+        "proofmill.flows.run.previous",
+        "proofmill.flows.stages.manifest",
+        "proofmill.flows.stages.publishing",
         "proofmill.generators.prompts",
         "proofmill.generators.rendering",
     ),

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from proofmill.data.run import Shard
 from proofmill.filters.duplicates.minhash import DedupOptions
-from proofmill.flows.session import Session
-from proofmill.flows.work import chunks
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.work import chunks
 
 
 def signed(session: Session, shard: Shard, text: str, names: Sequence[str], options: DedupOptions) -> pa.Table:

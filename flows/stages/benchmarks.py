@@ -11,8 +11,8 @@ from proofmill.data.errors import InputError
 from proofmill.data.files import sha256
 from proofmill.data.inputs import HUB, Located, Row, Unreadable, read, read_hub
 from proofmill.filters.contamination.overlap_index import Item
-from proofmill.flows.keys import called
 from proofmill.flows.rows.overlaps import whole_text
+from proofmill.flows.stages.keys import called
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
 ID_FIELDS = ("id", "task_id", "unique_id", "problem_id", "question_id", "problem_idx", "key")

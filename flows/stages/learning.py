@@ -18,15 +18,15 @@ from proofmill.data.schemas import NLL
 from proofmill.data.shards import from_rows
 from proofmill.filters import potential
 from proofmill.filters.verdicts import CORRECT
-from proofmill.flows.keys import LEARNING, POTENTIAL
-from proofmill.flows.phases import Answers, Part, ask
-from proofmill.flows.session import Session
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.keys import LEARNING, POTENTIAL
+from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators import prompts
 from proofmill.generators.engine import Request
 from proofmill.generators.scoring import answer_tokens, score_requests
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 Row = dict[str, Any]
 

@@ -22,15 +22,15 @@ from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
 from proofmill.filters.verdicts import PSEUDO_LABEL
-from proofmill.flows import reliability
-from proofmill.flows.manifest import manifest_of, model_of
-from proofmill.flows.previous import INDEX, index_schema
-from proofmill.flows.session import Session
+from proofmill.flows.run.previous import INDEX, index_schema
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages import reliability
+from proofmill.flows.stages.manifest import manifest_of, model_of
 from proofmill.generators import prompts
 from proofmill.generators.rendering import Rendered, StudentView
 
 if TYPE_CHECKING:
-    from proofmill.flows.stages import Judged
+    from proofmill.flows.stages.tasks import Judged
 
 TRAIN, VALIDATION = "train", "validation"
 MGPO_GAMMA = 1.0

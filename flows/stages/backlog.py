@@ -10,8 +10,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from proofmill.data.run import Shard
-from proofmill.flows.recipe_engines import VllmEngine
-from proofmill.flows.session import Session
+from proofmill.flows.recipe.engines import VllmEngine
+from proofmill.flows.run.session import Session
 
 AHEAD = 4  # shards with the judges at once; the others wait as references to files
 _STOP_SECONDS = 2.0
