@@ -86,8 +86,8 @@ def claim_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
         if bucket["refuted"] or bucket["dropped"]:
             yield (
                 f"  from {bucket['from']:,} tokens on: {bucket['accepted']:,} accepted, {bucket['refuted']:,} with a "
-                f"refuted step, {bucket['dropped']:,} dropped for claims ({bucket['drop_rate']:.1%}); "
-                f"{bucket['coverage']:.0%} of steps could be checked"
+                f"refuted step, {bucket['dropped']:,} dropped for it ({bucket['drop_rate']:.1%}); "
+                f"{bucket['coverage']:.0%} of steps checked"
             )
     if clr := manifest["clr"]:
         counts, tokens = clr["counts"], manifest["tokens"]["verifier"]

@@ -50,6 +50,7 @@ class Progress:
         retries: requests that were sent to an engine again.
         restarts: how often an engine was started again.
         queues: how much waits where.
+        judged_after: judges begin when sampling has ended.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Progress:
     retries: int = 0
     restarts: int = 0
     queues: dict[str, int] = field(default_factory=dict)
+    judged_after: bool = False
     started: float = field(default_factory=time.monotonic)
     sampling_since: float | None = None
     sampling_until: float | None = None
@@ -199,6 +201,8 @@ def _facts(progress: Progress) -> Iterator[str]:
     if progress.judged:
         share = progress.accepted / progress.judged
         yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"
+    elif progress.judged_after:
+        yield "accepted: once sampling ends (the engine computes on the judges' cores)"
     if progress.retries or progress.restarts:
         yield f"retries {progress.retries:,}, engine restarts {progress.restarts:,}"
     if (left := progress.seconds_left()) is not None and left > 1:

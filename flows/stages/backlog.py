@@ -38,6 +38,7 @@ def paced(session: Session, sampled: Iterator[Pair], judging: Sequence[Sequence[
     feed = _Feed(session, sampled)
     try:
         if shares_cores(session):
+            session.progress.judged_after = True
             feed.wait()
         for pair in feed.pairs():
             _wait(judging[-AHEAD] if len(judging) >= AHEAD else ())
