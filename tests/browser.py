@@ -80,6 +80,14 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Waits until an expression in the page is true: events and drawing come after the call that caused them."""
+        deadline = time.monotonic() + seconds
+        while self.value(script) is not True:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not true after {seconds} s: {script}")
+            time.sleep(0.02)
+
     def type(self, text: str) -> None:
         """Types into what has the focus."""
         self.call("Input.insertText", text=text)
@@ -92,7 +100,8 @@ class Browser:
 
     def picture(self, path: Path, width: int, height: int, *, dark: bool = False) -> None:
         """A screenshot."""
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=scheme)
+        scheme = "dark" if dark else "light"
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.wait(f"innerWidth === {width} && matchMedia('(prefers-color-scheme: {scheme})').matches")
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -70,6 +71,14 @@ def search(browser: Browser, text: str) -> None:
     browser.value("document.getElementById('search').focus(); document.getElementById('search').select()")
     browser.press("Delete", 46)
     browser.type(text)
+    browser.wait(f"document.getElementById('search').value === {json.dumps(text)}")
+
+
+def opened_text(browser: Browser) -> str:
+    """Opens the first row and gives its response, which the page fills in after the click."""
+    browser.value("document.querySelector('.trace > summary').click()")
+    browser.wait("document.querySelectorAll('.trace:first-child .text').length === 2")
+    return str(browser.value("document.querySelectorAll('.trace:first-child .text')[1].textContent"))
 
 
 @pytest.fixture
@@ -146,7 +155,7 @@ def test_a_stored_older_version_has_a_report() -> None:
 def test_nothing_of_a_models_text_runs_or_asks_for_anything(fresh: Browser) -> None:
     for place in range(fresh.value("document.querySelectorAll('.trace > summary').length")):
         fresh.value(f"document.querySelectorAll('.trace > summary')[{place}].click()")
-    fresh.value("new Promise((done) => setTimeout(done, 200))")
+    fresh.wait("document.querySelectorAll('.trace .inside').length === document.querySelectorAll('.trace').length")
     assert fresh.value("window.taken === undefined")
     assert fresh.value("document.querySelectorAll('img, iframe, link, base, object, a:not(.skip)').length") == 0
     assert fresh.value("document.querySelectorAll('script').length") == 2
@@ -158,9 +167,16 @@ def test_nothing_of_a_models_text_runs_or_asks_for_anything(fresh: Browser) -> N
 
 
 def test_a_policy_stops_what_would_get_through(fresh: Browser) -> None:
-    fresh.value("document.body.insertAdjacentHTML('beforeend', '<img id=probe src=x onerror=\"window.taken = 6\">')")
-    fresh.value("document.body.append(Object.assign(document.createElement('script'), {textContent: 'taken = 7'}))")
-    fresh.value("new Promise((done) => setTimeout(done, 200))")
+    fresh.value("""(() => {
+        window.refused = [];
+        addEventListener("securitypolicyviolation", (event) => refused.push(event.effectiveDirective));
+        const script = Object.assign(document.createElement("script"), {textContent: "window.taken = 7"});
+        document.body.append(script);
+        document.body.insertAdjacentHTML("beforeend", "<img id=probe src=x onerror='window.taken = 6'>");
+        document.getElementById("probe").addEventListener("error", () => { window.failed = true; });
+    })()""")
+    fresh.wait("window.failed === true")
+    fresh.wait("['script-src-elem', 'script-src-attr', 'img-src'].every((kind) => refused.includes(kind))")
     assert fresh.value("window.taken === undefined")
     fresh.value("document.getElementById('probe').remove()")
     fresh.events.clear()
@@ -169,14 +185,10 @@ def test_a_policy_stops_what_would_get_through(fresh: Browser) -> None:
 def test_markup_is_shown_as_text(fresh: Browser) -> None:
     search(fresh, "onerror")
     assert shown(fresh).startswith("1 of ")
-    fresh.value("document.querySelector('.trace > summary').click()")
-    fresh.value("new Promise((done) => setTimeout(done, 100))")
-    text = fresh.value("document.querySelectorAll('.inside .text')[1].textContent")
-    assert text == HOSTILE[1]
+    assert opened_text(fresh) == HOSTILE[1]
     assert fresh.value("document.querySelector('mark').textContent") == "onerror"
     search(fresh, "turned")
-    fresh.value("document.querySelector('.trace > summary').click()")
-    text = fresh.value("document.querySelectorAll('.inside .text')[1].textContent")
+    text = opened_text(fresh)
     assert "⟨U+202E⟩turned" in text
     assert "⟨U+0000⟩" in text
 
@@ -201,9 +213,9 @@ def test_the_keyboard_is_enough(fresh: Browser) -> None:
     search(fresh, "weather")
     for _ in range(3):
         fresh.press("Tab", 9)
-    assert fresh.value("document.activeElement.tagName") == "SUMMARY"
+    fresh.wait("document.activeElement.tagName === 'SUMMARY'")
     fresh.press("Enter", 13, "\r")
-    assert fresh.value("document.querySelector('.trace').open")
+    fresh.wait("document.querySelector('.trace').open")
 
 
 @pytest.mark.parametrize("dark", [False, True])
