@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from proofmill.data.dataset_info import Contents, dataset_info
 from proofmill.data.files import digest
+from proofmill.data.licenses import UNKNOWN, hub_license
 
 _ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
 _ABOUT = {
@@ -22,9 +25,21 @@ _ABOUT = {
 }
 
 
-def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> str:
-    """The card as Markdown with a YAML head. Holds no dates, so equal data gives an equal card."""
+def render(
+    name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], contents: Mapping[str, Contents]
+) -> str:
+    """The card as Markdown with a YAML head. Holds no dates, so equal data gives an equal card.
+
+    Args:
+        name: of the data set.
+        manifest: of the version.
+        files: the Parquet files, as the manifest lists them.
+        contents: what they hold, by config and split.
+    """
     configs = _configs(files)
+    known = {
+        f"{config}/{split}": contents[f"{config}/{split}"] for config, splits in configs.items() for split, _ in splits
+    }
     head = {
         "pretty_name": name,
         **_license_head(manifest["licenses"]),
@@ -37,6 +52,7 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
             | {"description": f"{_ABOUT[config]}; content {_content(config, files)}"}
             for config, splits in configs.items()
         ],
+        "dataset_info": dataset_info(known, files),
     }
     body = [
         f"# {name}",
@@ -51,7 +67,8 @@ def render(name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, 
         "## Decontamination",
         _decontamination(manifest.get("benchmarks")),
         "## Licences",
-        _table(("source", "licence"), sorted((source, terms or "unknown") for source, terms in manifest["sources"])),
+        "Every row says its source and its licence. Rows by both:",
+        _licenses(manifest["terms"]),
         "## Limits",
         "A verdict proves the final answer. Steps on the way to it were checked where they can be checked exactly "
         "(config `claims`); `claim_coverage` says how many could. Problems are those that a program "
@@ -81,17 +98,25 @@ def _content(config: str, files: Sequence[Mapping[str, Any]]) -> str:
     return digest([item["sha256"] for item in files if item["path"].startswith(f"{config}/")])
 
 
-def _license(licenses: Sequence[str | None]) -> str:
-    """The hub's `license` field: the one licence of all rows, or `other` where they differ."""
-    names = {name or "unknown" for name in licenses}
-    return next(iter(names)) if len(names) == 1 else "other"
-
-
 def _license_head(licenses: Sequence[str | None]) -> dict[str, str]:
-    """`license`, and where that is `other` the names of all, which the card lists by source."""
-    one = _license(licenses)
-    names = " and ".join(sorted({name or "unknown" for name in licenses}))
-    return {"license": one} | ({"license_name": names} if one == "other" else {})
+    """`license`: the hub's name for that of all rows; else `other`, and all names joined to an id, as the hub asks."""
+    names = sorted({(name or UNKNOWN).lower() for name in licenses})
+    if len(names) == 1 and (one := hub_license(names[0])):
+        return {"license": one}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.+]+", "-", "-and-".join(names)).strip("-")}
+
+
+def _licenses(terms: Sequence[Sequence[Any]]) -> str:
+    """How many rows of which config are of which source and licence."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for config, source, name, count in terms:
+        counts.setdefault((name or UNKNOWN, source), {})[config] = count
+    shown = [config for config in _ORDER if any(config in found for found in counts.values())]
+    rows = [
+        (terms, source, *(f"{found.get(config, 0):,}" for config in shown))
+        for (terms, source), found in sorted(counts.items())
+    ]
+    return _table(("licence", "source", *(f"`{config}`" for config in shown)), rows)
 
 
 def _size(rows: int) -> str:

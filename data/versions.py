@@ -7,6 +7,7 @@ manifest does not exist.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from proofmill.data.dataset_info import Contents
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
 from proofmill.data.inputs import Located
@@ -138,11 +140,15 @@ class VersionWriter:
     Attributes:
         folder: the temporary folder.
         schemas: by config and split (`sft_stage1/train`).
+        rows: by config and split.
+        terms: rows by config, source and licence.
     """
 
     folder: Path
     schemas: Mapping[str, pa.Schema]
     rows: dict[str, int] = field(default_factory=dict)
+    terms: Counter[tuple[str, str, str | None]] = field(default_factory=Counter)
+    _memory: Counter[str] = field(default_factory=Counter)
     _held: dict[str, list[pa.Table]] = field(default_factory=dict)
     _open: dict[str, pq.ParquetWriter] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
@@ -158,6 +164,14 @@ class VersionWriter:
             if sum(waiting.nbytes for waiting in held) >= GROUP_BYTES:
                 self._write(config)
         self.rows[config] = self.rows.get(config, 0) + table.num_rows
+        if "license" in table.column_names:
+            terms = table.group_by(["source", "license"]).aggregate([([], "count_all")])
+            for source, name, count in zip(*(terms[n].to_pylist() for n in terms.column_names), strict=True):
+                self.terms[config.partition("/")[0], source, name] += count
+
+    def contents(self) -> dict[str, Contents]:
+        """What each config and split holds, once the files are closed."""
+        return {name: Contents(self.schemas[name], rows, self._memory[name]) for name, rows in self.rows.items()}
 
     def close(self) -> list[dict[str, Any]]:
         """Ends all files and gives them their final names. Returns path, rows, bytes and SHA-256 of each."""
@@ -180,7 +194,9 @@ class VersionWriter:
         held = self._held[config]
         if config not in self._open:
             self._next_file(config)
-        write_groups(self._open[config], pa.concat_tables(held).combine_chunks())
+        table = pa.concat_tables(held).combine_chunks()
+        self._memory[config] += table.nbytes
+        write_groups(self._open[config], table)
         held.clear()
         if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
             self._open.pop(config).close()

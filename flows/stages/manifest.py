@@ -87,6 +87,7 @@ def manifest_of(
         },
         "licenses": index["licenses"],
         "sources": index["sources"],
+        "terms": [[*key, count] for key, count in sorted(out.terms.items(), key=repr)],
         "recorded_models": index["recorded_models"],
         "tokens": {
             "sampled": sum(shard.samples.facts["tokens"] for shard in judged),

@@ -143,7 +143,7 @@ def _write(
     if session.recipe.quality.learning:
         manifest["learning_student"] = model_of(session.scorer)
     manifest["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
-    text = card.render(session.recipe.name, manifest, files)
+    text = card.render(session.recipe.name, manifest, files, out.contents())
     (folder / "README.md").write_text(text, encoding="utf-8")
     manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
     return manifest

@@ -5,19 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import datasets
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
 from proofmill.data import card
+from proofmill.data.dataset_info import Contents, features
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
 
 STORED = Path(__file__).parent / "stored" / "datasets" / "stored" / "v0001"
 
 
 def made(**changes: Any) -> DatasetCard:
-    manifest = orjson.loads((STORED / "manifest.json").read_bytes()) | changes
+    manifest = orjson.loads((STORED / "manifest.json").read_bytes()) | {"terms": [["rl", "here", "mit", 1]]} | changes
     files = [item for item in manifest["files"] if item["path"].endswith(".parquet")]
-    return DatasetCard(card.render("stored", manifest, files))
+    tables = {f"{Path(f['path']).parent}/train": pq.read_table(STORED / f["path"], partitioning=None) for f in files}
+    contents = {name: Contents(table.schema, table.num_rows, table.nbytes) for name, table in tables.items()}
+    return DatasetCard(card.render("stored", manifest, files, contents))
 
 
 def test_the_hubs_client_reads_its_head() -> None:
@@ -30,7 +38,44 @@ def test_the_hubs_client_reads_its_head() -> None:
 
 def test_several_licences_are_all_named() -> None:
     data = made(licenses=["mit", None, "cc-by-4.0"]).data.to_dict()
-    assert (data["license"], data["license_name"]) == ("other", "cc-by-4.0 and mit and unknown")
+    assert (data["license"], data["license_name"]) == ("other", "cc-by-4.0-and-mit-and-unknown")
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("Our Terms (2026)", {"license": "other", "license_name": "our-terms-2026"}),
+        (None, {"license": "unknown"}),
+    ],
+)
+def test_a_licence_has_the_hubs_name_or_an_id_of_its_own(name: str | None, head: dict[str, str]) -> None:
+    """The hub refuses a card with a licence that it doesn't know."""
+    data = made(licenses=[name]).data.to_dict()
+    assert {key: value for key, value in data.items() if key.startswith("license")} == head
+
+
+def test_rows_are_counted_by_licence_and_source() -> None:
+    text = made(terms=[["problems", "b", "mit", 2], ["sft_stage1", "b", "mit", 1500], ["problems", "a", None, 3]]).text
+    assert "| licence | source | `sft_stage1` | `problems` |" in text
+    assert "| mit | b | 1,500 | 2 |" in text
+    assert "| unknown | a | 0 | 3 |" in text
+
+
+def test_datasets_reads_what_every_config_holds() -> None:
+    infos = DatasetInfosDict.from_dataset_card_data(made().data)
+    for config, info in infos.items():
+        table = pq.read_table(STORED / config)
+        assert info.features == datasets.Features.from_arrow_schema(table.schema)
+        assert info.splits["train"].num_examples == table.num_rows
+        assert info.download_size == sum(path.stat().st_size for path in (STORED / config).iterdir())
+        assert info.dataset_size == info.splits["train"].num_bytes == table.nbytes
+    assert set(infos) == {config["config_name"] for config in made().data.to_dict()["configs"]}
+
+
+@pytest.mark.parametrize("schema", [sft("messages"), sft("text"), RL, TRACES, PROBLEMS, PASS_RATES, CLAIMS, MESSAGES])
+def test_columns_are_written_as_datasets_itself_writes_them(schema: pa.Schema) -> None:
+    assert features(schema) == datasets.Features.from_arrow_schema(schema)._to_yaml_list()
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,9 @@ def test_every_config_loads_with_its_schema(published: tuple[Path, Row], tmp_pat
         loaded = datasets.load_dataset(str(version.folder), config, split="train", cache_dir=str(tmp_path))
         assert loaded.num_rows == count
         assert not any("large" in repr(feature) for feature in loaded.features.values())
+        told = datasets.load_dataset_builder(str(version.folder), config, cache_dir=str(tmp_path / "none")).info
+        assert (told.splits["train"].num_examples, told.features) == (count, loaded.features)
+        assert told.dataset_size == pytest.approx(loaded.info.dataset_size, rel=0.05), "null bitmaps come and go"
     default = datasets.load_dataset(str(version.folder), split="train", cache_dir=str(tmp_path))
     assert default.num_rows == rows["sft_stage1"]
 
