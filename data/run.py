@@ -6,8 +6,10 @@ changed threshold finds all earlier stages done, and a finished run finds all of
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,23 +64,29 @@ class Stage:
 
     Attributes:
         name: also the name of its folder.
-        code: dotted names of the modules or packages whose source belongs to its keys.
-        libraries: distributions whose version belongs to its keys.
+        code: whose source belongs to its keys: dotted names of modules or packages, or `module:name` for one
+            function, class or constant of a module.
+        libraries: distributions whose version belongs to its keys; `python` is this interpreter's.
+        schema: of the tables that it makes; their columns belong to its keys.
     """
 
     name: str
     code: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    schema: pa.Schema | None = None
 
     def key(self, *inputs: Any) -> str:
         """Key of one output of this stage, made from `inputs`."""
         libraries = {name: library_version(name) for name in self.libraries}
-        return digest(self.name, [source_digest(name) for name in self.code], libraries, inputs)
+        columns = [(field.name, str(field.type)) for field in self.schema or ()]
+        return digest(self.name, [source_digest(name) for name in self.code], libraries, columns, inputs)
 
 
 @cache
 def library_version(name: str) -> str:
-    """Version of an installed distribution, or `absent`."""
+    """Version of an installed distribution, or `absent`; of `python` what decides how a program runs."""
+    if name == "python":
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
         return version(name)
     except PackageNotFoundError:
@@ -86,14 +94,27 @@ def library_version(name: str) -> str:
 
 
 @cache
-def source_digest(module: str) -> str:
-    """Digest of the source of a module, or of all modules of a package."""
+def source_digest(place: str) -> str:
+    """Digest of the source of a module, of all modules of a package, or of one definition (`module:name`)."""
+    module, _, name = place.partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return "absent"
     origin = Path(spec.origin)
+    if name:
+        return digest(_definition(origin.read_text(encoding="utf-8"), name))
     sources = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
     return digest([(path.relative_to(origin.parent).as_posix(), sha256(path)) for path in sources])
+
+
+def _definition(source: str, name: str) -> str | None:
+    """The lines that define a function, class or constant at the top of a module."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        defined = {getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)}
+        if name in defined:
+            return ast.get_source_segment(source, node)
+    return None
 
 
 class Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -138,17 +138,17 @@ class Session:
         )
         return self._stack.enter_context(pool)
 
-    def spread(self, kind: str, parts: Sequence[Any]) -> list[pa.Table]:
-        """Tables of chunks of work, done in worker processes.
+    def spread(self, work: Callable[[Any], pa.Table], parts: Sequence[Any]) -> list[pa.Table]:
+        """Tables of chunks of work, done in worker processes by a function of `flows.stages.work`.
 
         Raises:
             VerifierError: a chunk could not be worked on; nothing of its shard is written.
         """
-        results = self._workers.map([(kind, part) for part in parts])
+        results = self._workers.map([(work.__name__, part) for part in parts])
         for result in results:
             if isinstance(result, Fault):
                 raise VerifierError(
-                    f"The stage '{kind}' failed: {result.kind}: {result.detail}",
+                    f"The stage '{work.__name__}' failed: {result.kind}: {result.detail}",
                     where=str(self.run.folder),
                     remedy="run the same command again; if it fails again, report this with the run's log",
                 )

@@ -88,5 +88,5 @@ def _signed_prompts(session: Session, problems: Shard, options: DedupOptions) ->
     def make() -> tuple[pa.Table, Facts]:
         return signed(session, problems, "prompt", ("id",), options), {}
 
-    key = PROMPTS.key(problems.key, options.signature_key().decode())
+    key = PROMPTS.key(problems.content, options.signature_key().decode())
     return session.run.once(PROMPTS, problems.name, key, make)

@@ -20,6 +20,8 @@ from proofmill.generators.rounds import UNFUNDED, Outcome
 from proofmill.generators.sampler import Observer, Sampler
 from proofmill.generators.sampling import SamplePlan
 
+# What later stages decide by; an id is the digest of problem, sampler, index and response.
+_DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
 _UNANSWERED = {
     "prompt_too_long": "were not drawn, since the prompt is too long for the model",
     "failed": "failed in the engine",
@@ -52,7 +54,7 @@ class Drawing:
             (plan.key(), plan.n, plan.name, plan.domains, plan.model.name, self._amounts(plan))
             for plan in self.session.plans
         ]
-        return SAMPLES.key(shard.problems.key, shard.recorded.key, plans, self.session.generation)
+        return SAMPLES.key(shard.problems.content, shard.recorded.content, plans, self.session.generation)
 
     def _amounts(self, plan: SamplePlan) -> Any:
         """What decides how many samples belong to the run: with rounds, also who judges them."""
@@ -133,7 +135,7 @@ class Drawing:
         )
         for warning in unanswered(name, table):
             session.progress.warn(warning)
-        known = digest(table["id"].to_pylist())
+        known = digest([table[name].to_pylist() for name in _DECIDES])
         facts = {"tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
         facts["took"] = self._since_last()
         return session.run.record(SAMPLES, name, self.keys[name], table, known, facts)

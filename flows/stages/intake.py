@@ -15,7 +15,7 @@ from proofmill.data import inputs
 from proofmill.data.errors import InputError
 from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
-from proofmill.data.run import Shard
+from proofmill.data.run import Facts, Shard
 from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
 from proofmill.flows.recipe.engines import ReplayEngine
@@ -119,13 +119,16 @@ def _take_in(session: Session, key: str) -> Shard:
 
 def _commit(session: Session, key: str, name: str, part: pa.Table) -> Shard:
     problems, samples, from_sources = intake.shard_tables(part)
-    facts = {
+    replayed: Facts = {}
+    facts: Facts = {
         "from_sources": from_sources,
         "sources": sorted(set(zip(*(problems[n].to_pylist() for n in ("source", "license")), strict=True)), key=str),
         "recorded_models": sorted({name for name in samples["model"].to_pylist() if name}),
         "domains": dict(Counter(problems["domain"].to_pylist())),
     }
-    session.run.once(RECORDED, name, digest(key, name), lambda: (samples, {}))
+    for rows, mine in ((problems, facts), (samples, replayed)):  # read again and equal, they change no later key
+        mine["content"] = digest([column.to_pylist() for column in rows.columns])
+    session.run.once(RECORDED, name, digest(key, name), lambda: (samples, replayed))
     return session.run.once(PROBLEMS, name, digest(key, name), lambda: (problems, facts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from proofmill.data import schemas
 from proofmill.data.run import Stage
 
 
@@ -12,13 +13,40 @@ def _filters(*names: str) -> tuple[str, ...]:
     return tuple(f"proofmill.filters.{name}" for name in names)
 
 
+def _stages(*names: str) -> tuple[str, ...]:
+    return tuple(f"proofmill.flows.stages.{name}" for name in names)
+
+
+# A row function's own lines are named one by one, so that another stage's change does nothing again.
+_SIGNED = _stages("signing:signed", "work:signed")
+_EXACT_CLAIMS = (*_filters("claims", "verdicts", "verification:problem_of"), *_stages("work:_CLAIM", "work:claims"))
+_MEASURED = ("polars",)  # quantiles, orders and sums
+
 PROBLEMS = Stage(
     "problems",
-    tuple(f"proofmill.generators.{name}" for name in ("intake", "problems", "procedural")),
+    (
+        "proofmill.data.inputs",
+        "proofmill.data.versions",
+        "proofmill.generators.intake",
+        "proofmill.generators.problems",
+        "proofmill.generators.procedural",
+        *_filters("domains.math:gold_text", "mathematics.answers", "mathematics.notation", "scorers", "verdicts"),
+        "proofmill.flows.run.origin:replayed",
+        *_stages("intake"),
+    ),
     ("reasoning-gym",),
+    schemas.PROBLEMS,
 )
-RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries)
-SAMPLES = Stage("samples", tuple(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts")))
+RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries, schemas.SHARD_TRACES)
+# Who draws samples and how is no part of it: what was drawn is recorded, and is an input.
+SAMPLES = Stage(
+    "samples",
+    (
+        *(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts", "intake:trace_id")),
+        *_stages("drawing:Drawing", "drawing:_DECIDES"),
+    ),
+    schema=schemas.SHARD_TRACES,
+)
 VERDICTS = Stage(
     "verdicts",
     _filters(
@@ -35,46 +63,111 @@ VERDICTS = Stage(
         "worker_process",
         "workers",
     ),
-    ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym", "py3langid", "jsonschema"),
+    (
+        "math-verify",
+        "latex2sympy2-extended",
+        "sympy",
+        "mpmath",
+        "reasoning-gym",
+        "py3langid",
+        "jsonschema",
+        "python",  # runs the code of traces
+    ),
+    schemas.VERDICTS,
 )
-CLAIMS = Stage("claims", ("proofmill.filters.claims", *_filters("verdicts")))
-AUDIT = Stage("audit", ("proofmill.filters.audit", "proofmill.filters.sandbox"))
-QUALITY = Stage("quality", _filters("degeneration", "reasoning"))
-BENCHMARKS = Stage("benchmarks", _filters("contamination", "windows"))
-CONTAMINATION = Stage("contamination", BENCHMARKS.code)
+CLAIMS = Stage("claims", (*_EXACT_CLAIMS, *_stages("tasks:claims")), schema=schemas.CLAIM_COLUMNS)
+AUDIT = Stage(
+    "audit",
+    (
+        *_filters("audit", "domains", "mathematics", "sandbox", "verdicts", "verification:problem_of"),
+        *_stages("tasks:audit"),
+    ),
+    ("mpmath", "python"),
+)
+QUALITY = Stage(
+    "quality",
+    (*_filters("degeneration", "reasoning"), *_stages("tasks:quality", "work:quality")),
+    schema=schemas.QUALITY,
+)
+_OVERLAPS = _filters("contamination", "windows")
+BENCHMARKS = Stage(
+    "benchmarks",
+    (
+        *_OVERLAPS,
+        "proofmill.data.inputs",
+        "proofmill.flows.rows.overlaps:whole_text",
+        *_stages("benchmarks", "tasks:benchmarks"),
+    ),
+)
+CONTAMINATION = Stage(
+    "contamination",
+    (*_OVERLAPS, *_stages("tasks:contamination", "work:overlaps")),
+    schema=schemas.CONTAMINATION,
+)
 # What a student says is recorded like a sample: only what it is asked belongs to the key.
-LEARNING = Stage("learning", ("proofmill.generators.scoring", "proofmill.generators.prompts"))
-POTENTIAL = Stage("potential", _filters("potential"))
-SIGNATURES = Stage("signatures", _filters("duplicates.minhash", "windows", "arrow_arrays"))
-DUPLICATES = Stage("near_duplicates", _filters("duplicates", "windows", "arrow_arrays"))
-# What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
-CLR_NAMED, CLR_JUDGED = Stage("clr_named"), Stage("clr_judged")
-CLR = Stage("clr", (*_filters("reliability", "claims", "reasoning"), "proofmill.flows.stages.reliability"))
-VOTES = Stage(
-    "votes", (*_filters("agreement", "mathematics", "options"), "proofmill.flows.stages.voting"), ("math-verify",)
+LEARNING = Stage("learning", ("proofmill.generators.scoring", "proofmill.generators.prompts"), schema=schemas.NLL)
+POTENTIAL = Stage("potential", (*_filters("potential"), *_stages("learning:buckets")), _MEASURED)
+SIGNATURES = Stage(
+    "signatures",
+    (*_filters("duplicates.minhash", "windows", "arrow_arrays"), *_SIGNED, *_stages("tasks:signatures")),
 )
-LABELS, LABELLED = Stage("labels", VOTES.code), Stage("labelled_problems", VOTES.code)
-SELECTION = Stage("selection", _filters("selection", "curriculum", "caps", "potential", "claim_ledger"))
-CAPS = Stage("caps", _filters("caps"))
-BALANCE = Stage("balance", SELECTION.code)
-PROMPTS = Stage("prompt_signatures", SIGNATURES.code)
-HOLDOUT = Stage("holdout", (*DUPLICATES.code, *_filters("holdout")))
+DUPLICATES = Stage(
+    "near_duplicates",
+    (
+        *_filters("duplicates", "windows", "arrow_arrays", "verdicts"),
+        "proofmill.flows.run.previous",
+        *_stages("tasks:near_duplicates", "tasks:_signed"),
+    ),
+)
+# What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
+CLR_NAMED, CLR_JUDGED = Stage("clr_named", schema=schemas.ANSWERS), Stage("clr_judged", schema=schemas.ANSWERS)
+CLR = Stage(
+    "clr",
+    (*_filters("reliability", "reasoning"), *_EXACT_CLAIMS, *_stages("reliability")),
+    schema=schemas.CLR,
+)
+VOTES = Stage(
+    "votes",
+    (
+        *_filters("agreement", "mathematics", "options", "verdicts", "verification:problem_of"),
+        *_stages("voting", "reliability:columns", "work:agreement"),
+    ),
+    ("math-verify", "mpmath"),
+    schemas.VOTES,
+)
+LABELS = Stage("labels", VOTES.code, schema=schemas.VERDICTS)
+LABELLED = Stage("labelled_problems", VOTES.code, schema=schemas.PROBLEMS)
+_CHOSEN = _filters("selection", "curriculum", "caps", "potential", "claim_ledger", "verdicts", "verification:TRUNCATED")
+SELECTION = Stage(
+    "selection",
+    (*_CHOSEN, *_stages("tasks:selected", "tasks:_columns", "learning:columns", "reliability:columns")),
+    _MEASURED,
+)
+CAPS = Stage("caps", (*_filters("caps"), *_stages("balance:limits", "balance:_offered")), _MEASURED)
+BALANCE = Stage("balance", (*_CHOSEN, *_stages("balance:balanced")), _MEASURED)
+PROMPTS = Stage("prompt_signatures", (*SIGNATURES.code, *_stages("balance:_signed_prompts")))
+HOLDOUT = Stage(
+    "holdout",
+    (*_filters("duplicates", "windows", "arrow_arrays", "holdout"), *_stages("balance:holdout")),
+    _MEASURED,
+)
 PUBLISH = Stage(
     "publish",
     (
         "proofmill.data",
-        "proofmill.filters.reliability",
-        "proofmill.filters.rewards",
+        *_filters("caps", "claim_ledger", "curriculum", "domains", "duplicates.minhash", "potential", "reasoning"),
+        *_filters("reliability", "rewards", "selection", "verdicts", "verification:TRUNCATED"),
+        "proofmill.flows.run.origin",
         "proofmill.flows.run.previous",
-        "proofmill.flows.stages.manifest",
-        "proofmill.flows.stages.publishing",
+        *_stages("manifest", "publishing", "drawing:rounds_of", "reliability:columns", "voting:at_k"),
         "proofmill.generators.prompts",
         "proofmill.generators.rendering",
     ),
-    ("pyarrow", "transformers"),
+    ("pyarrow", "polars", "transformers"),
 )
 STAGES = (
     PROBLEMS,
+    RECORDED,
     SAMPLES,
     VERDICTS,
     CLAIMS,
@@ -86,6 +179,8 @@ STAGES = (
     POTENTIAL,
     SIGNATURES,
     DUPLICATES,
+    CLR_NAMED,
+    CLR_JUDGED,
     CLR,
     VOTES,
     LABELS,

@@ -78,7 +78,7 @@ class _Scoring:
 
     def part(self) -> Part:
         traces = self.traces(["id"])
-        key = LEARNING.key(self.shard.problems.key, digest(traces["id"].to_pylist()), self.student)
+        key = LEARNING.key(self.shard.problems.content, digest(traces["id"].to_pylist()), self.student)
         return Part(self.shard.samples.name, key, self.requests, self.table)
 
     def traces(self, columns: list[str]) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from proofmill.data.run import Shard
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.flows.run.session import Session
-from proofmill.flows.stages.work import chunks
+from proofmill.flows.stages import work
 
 
 def signed(session: Session, shard: Shard, text: str, names: Sequence[str], options: DedupOptions) -> pa.Table:
@@ -26,8 +26,8 @@ def signed(session: Session, shard: Shard, text: str, names: Sequence[str], opti
         VerifierError: a text could not be signed.
     """
     table = session.run.read(shard, [*names, text])
-    parts = [(part, options) for part in chunks(table[text].to_pylist())]
-    found = pa.concat_tables(session.spread("signatures", parts))
+    parts = [(part, options) for part in work.chunks(table[text].to_pylist())]
+    found = pa.concat_tables(session.spread(work.signed, parts))
     for place, name in enumerate(names):
         found = found.add_column(place, table.schema.field(name), table[name])
     return found

@@ -30,7 +30,7 @@ from proofmill.filters.verdicts import CORRECT, NO_GOLD, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows.run import previous
 from proofmill.flows.run.session import Session
-from proofmill.flows.stages import intake, learning, reliability
+from proofmill.flows.stages import intake, learning, reliability, work
 from proofmill.flows.stages.benchmarks import items
 from proofmill.flows.stages.drawing import Drawing
 from proofmill.flows.stages.keys import (
@@ -46,7 +46,6 @@ from proofmill.flows.stages.keys import (
 )
 from proofmill.flows.stages.publishing import Gathered, publish_version
 from proofmill.flows.stages.signing import signed
-from proofmill.flows.stages.work import chunks
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def samples(session: Session, shards: Sequence[intake.ProblemShard]) -> Iterator
 @task(cache_policy=NO_CACHE, task_run_name="verdicts-{samples.name}")
 def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
     """The verdict on each trace of a shard."""
-    key = VERDICTS.key(problems.key, samples.content, *session.verifier())
+    key = VERDICTS.key(problems.content, samples.content, *session.verifier())
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
@@ -123,7 +122,9 @@ def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -
             rows[place] = {} if isinstance(result, Fault) else result
         return from_rows(rows, CLAIM_COLUMNS), {}
 
-    return session.run.once(CLAIMS, samples.name, CLAIMS.key(problems.key, samples.content, verdicts.key, scope), make)
+    return session.run.once(
+        CLAIMS, samples.name, CLAIMS.key(problems.content, samples.content, verdicts.key, scope), make
+    )
 
 
 @task(cache_policy=NO_CACHE, task_run_name="audit-{samples.name}")
@@ -139,7 +140,7 @@ def audit(session: Session, problems: Shard, samples: Shard, verdicts: Shard) ->
         table = audit_of(rows, judged, weak_problems(rows, judged))
         return table, {"gold_suspect": pc.sum(table["gold_suspect"]).as_py() or 0}
 
-    return session.run.once(AUDIT, samples.name, AUDIT.key(problems.key, samples.content, verdicts.key), make)
+    return session.run.once(AUDIT, samples.name, AUDIT.key(problems.content, samples.content, verdicts.key), make)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="quality-{samples.name}")
@@ -152,9 +153,9 @@ def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) 
         prompts = {row["id"]: row["prompt"] for row in session.run.read(problems, ["id", "prompt"]).to_pylist()}
         columns = [column.to_pylist() for column in (*traces.columns, starts)]
         rows = [(prompts[name], *rest) for name, *rest in zip(*columns, strict=True)]
-        return pa.concat_tables(session.spread("quality", chunks(rows))).cast(QUALITY_SCHEMA), {}
+        return pa.concat_tables(session.spread(work.quality, work.chunks(rows))).cast(QUALITY_SCHEMA), {}
 
-    return session.run.once(QUALITY, samples.name, QUALITY.key(problems.key, samples.content, verdicts.key), make)
+    return session.run.once(QUALITY, samples.name, QUALITY.key(problems.content, samples.content, verdicts.key), make)
 
 
 @task(cache_policy=NO_CACHE)
@@ -181,11 +182,11 @@ def contamination(session: Session, problems: Shard, samples: Shard, index: Shar
         rows = [("prompt", row["id"], "\n".join(filter(None, (row["system"], row["prompt"])))) for row in asked]
         traces = session.run.read(samples, ["id", "response"]).to_pylist()
         rows += [("response", row["id"], row["response"]) for row in traces]
-        parts = [(session.run.path(index), part) for part in chunks(rows if index.rows else [])]
-        marks = pa.concat_tables(session.spread("overlaps", parts)).cast(CONTAMINATION_SCHEMA)
+        parts = [(session.run.path(index), part) for part in work.chunks(rows if index.rows else [])]
+        marks = pa.concat_tables(session.spread(work.overlaps, parts)).cast(CONTAMINATION_SCHEMA)
         return marks, _counts(marks["found_in"])
 
-    key = CONTAMINATION.key(problems.key, samples.content, index.facts["digest"])
+    key = CONTAMINATION.key(problems.content, samples.content, index.facts["digest"])
     return session.run.once(CONTAMINATION, samples.name, key, make)
 
 

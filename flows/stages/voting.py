@@ -63,7 +63,7 @@ def at_k(judged: Sequence[Judged]) -> dict[str, Any] | None:
 
 
 def _votes(session: Session, shard: Judged, k: int | None) -> Shard:
-    key = VOTES.key(shard.problems.key, shard.verdicts.key, shard.clr and shard.clr.key, k)
+    key = VOTES.key(shard.problems.content, shard.verdicts.key, shard.clr and shard.clr.key, k)
     return session.run.once(VOTES, shard.samples.name, key, lambda: _count(session, shard, k))
 
 

@@ -28,12 +28,13 @@ def chunks(rows: Sequence[Item]) -> list[Sequence[Item]]:
 
 
 def run(item: tuple[str, Any]) -> pa.Table:
-    """One chunk of work: ("quality", rows), ("signatures", (texts, options)) or ("overlaps", (index, rows))."""
-    kind, payload = item
-    return {"quality": _quality, "signatures": _signatures, "overlaps": _overlaps}[kind](payload)
+    """One chunk of work: the name of a function below, and what it takes."""
+    name, chunk = item
+    return {work.__name__: work for work in (quality, signed, overlaps)}[name](chunk)
 
 
-def _quality(rows: Sequence[tuple[str, str, str | None, int | None]]) -> pa.Table:
+def quality(rows: Sequence[tuple[str, str, str | None, int | None]]) -> pa.Table:
+    """How repetitive each trace is: of rows (prompt, response, finish reason, offset of the final part)."""
     measured = []
     for prompt, response, finish_reason, final_start in rows:
         reasoning, final = split_final(response, final_start)
@@ -68,11 +69,12 @@ def agreement(item: tuple[Mapping[str, Any], Sequence[str]]) -> list[int]:
 _CLAIM = [field.name for field in CLAIM]
 
 
-def _signatures(payload: tuple[Sequence[str], DedupOptions]) -> pa.Table:
+def signed(payload: tuple[Sequence[str], DedupOptions]) -> pa.Table:
+    """MinHash signatures of texts."""
     return signatures(*payload)
 
 
-def _overlaps(payload: tuple[Path, Sequence[tuple[str, str, str]]]) -> pa.Table:
+def overlaps(payload: tuple[Path, Sequence[tuple[str, str, str]]]) -> pa.Table:
     """The rows (found_in, id, text) that overlap with an item of the index, each with its longest overlap."""
     path, rows = payload
     found = zip(rows, opened(path).find_many([text for _, _, text in rows]), strict=True)
