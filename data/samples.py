@@ -7,8 +7,7 @@ goes. After a crash, the journals left behind are cut at their torn tail and sea
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +18,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proofmill.data.files import digest, locked, sweep, sync, write_json, writing
+from proofmill.data.files import digest, locked, sweep, write_json
+from proofmill.data.journal import Journal, read_journal
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.shards import from_rows, read_table, write_table
-
-Row = dict[str, Any]
 
 
 class SampleStore:
@@ -114,7 +112,7 @@ class SampleStore:
             self._add(path)
 
     def _seal(self, journal: Path) -> Path | None:
-        rows = list(read_journal(journal))
+        rows = list(read_journal(journal, SAMPLES.names))
         path = None
         if rows:
             table = from_rows(rows, SAMPLES).sort_by([("prompt_digest", "ascending"), ("sample_index", "ascending")])
@@ -138,46 +136,3 @@ _INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32
 def _first(table: pa.Table, wanted: list[str], n: int) -> pa.Table:
     keep = pc.and_(pc.is_in(table["prompt_digest"], pa.array(wanted, pa.string())), pc.less(table["sample_index"], n))
     return table.filter(keep).cast(SAMPLES)
-
-
-class Journal:
-    """Append-only JSON lines; `append` returns before the bytes are safe, `flush` makes them so."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-
-    def append(self, row: Row) -> None:
-        """Adds a row (keys of schema SAMPLES)."""
-        with writing(self.path):
-            self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-
-    def flush(self) -> None:
-        """Forces what was appended to disk."""
-        with writing(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Flushes and closes; may be called again."""
-        if not self._file.closed:
-            try:
-                self.flush()
-            finally:
-                with writing(self.path):
-                    self._file.close()
-            sync(self.path.parent)
-
-
-def read_journal(path: Path) -> Iterator[Row]:
-    """The whole rows of a journal; whatever follows the first torn line was never promised to anyone."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                row = orjson.loads(line) if line.endswith(b"\n") else None
-            except orjson.JSONDecodeError:
-                row = None
-            if not isinstance(row, dict) or set(row) != set(SAMPLES.names):
-                return
-            yield row

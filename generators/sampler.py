@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from proofmill.data.samples import Journal, SampleStore
+from proofmill.data.journal import Journal
+from proofmill.data.samples import SampleStore
 from proofmill.generators.engine import Completion, Engine, EngineFacts, Request
 from proofmill.generators.judging import Accepts, Answer, Judging
 from proofmill.generators.prompts import messages, opened_reasoning

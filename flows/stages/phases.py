@@ -1,19 +1,23 @@
 """Engine phases after the judges: a model is asked about every shard, its window full across shards.
 
-A phase asks each shard's questions in one stream, so no shard waits for another one's stragglers. The answers of a
-shard are committed when its last one has come: an interrupted phase asks nothing of the finished shards again.
-What a model said is recorded like a sample: later keys depend on the answers themselves.
+A phase asks each shard's questions in one stream, so no shard waits for another one's stragglers. What a model said
+is recorded like a sample: each answer is a line of its shard's journal as it comes, the answers of a shard are
+committed when its last one has come, and later keys depend on the answers themselves. An interrupted phase asks
+nothing again that was answered.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
+from pathlib import Path
 
 import pyarrow as pa
 
 from proofmill.data.files import digest
+from proofmill.data.journal import reopened
 from proofmill.data.run import Facts, Shard, Stage
 from proofmill.flows.run.session import Session
 from proofmill.generators.drawing import draw
@@ -52,11 +56,11 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
         counter: what the display calls the answers.
 
     Raises:
-        EngineError: the engine died; shards that were finished stay so.
+        EngineError: the engine died; what it has answered stays so.
     """
     found = {part.name: session.run.find(stage, part.key) for part in parts}
     missing = [part for part in parts if found[part.name] is None]
-    for part, answers in _answers(session, plan, missing, counter):
+    for part, answers in _Asking(session, stage, plan, counter).answers(missing):
         found[part.name] = _commit(session, stage, part, answers)
     return [shard for part in parts if (shard := found[part.name])]
 
@@ -66,51 +70,86 @@ def _commit(session: Session, stage: Stage, part: Part, answers: Answers) -> Sha
     return session.run.record(stage, part.name, part.key, table, digest(table.to_pylist()), facts)
 
 
-@dataclass
+_NAMES = [item.name for item in fields(Completion)]
+_FLUSH_SECONDS = 1.0
+
+
 class _Open:
-    """A part whose questions are being asked."""
+    """A part whose questions are being asked; its journal has the answers so far, those of an earlier try too."""
 
-    part: Part
-    waiting: int = 0
-    asked_all: bool = False
-    answers: dict[str, Completion] = field(default_factory=dict)
+    def __init__(self, part: Part, journal: Path) -> None:
+        self.part = part
+        self.journal, rows = reopened(journal, _NAMES)
+        self.answers = {row["id"]: Completion(**row) for row in rows}
+        self.waiting = 0
+        self.asked_all = False
 
-
-def _answers(session: Session, plan: SamplePlan, parts: Sequence[Part], counter: str) -> Iterator[tuple[Part, Answers]]:
-    """Each part with its completions, as soon as all of them are there."""
-    opened: dict[str, _Open] = {}
-    requests = _requests(parts, opened)
-    first = next(requests, None)
-    yield from _finished(opened)
-    if first is None:
-        return
-    engine = session.engine(plan)
-    session.progress.note(f"{counter}: waiting for {plan.model.name}")
-    session.loaded(plan, engine)
-    for completion in draw(engine, chain([first], requests)):
-        name, _, own = completion.id.partition("/")
-        opened[name].answers[own] = replace(completion, id=own)
-        opened[name].waiting -= 1
-        session.progress.advance(counter)
-        yield from _finished(opened)
-    yield from _finished(opened)
+    def answered(self, answer: Completion) -> None:
+        self.answers[answer.id] = answer
+        self.journal.append(asdict(answer))
+        self.waiting -= 1
 
 
-def _requests(parts: Sequence[Part], opened: dict[str, _Open]) -> Iterator[Request]:
-    for part in parts:
-        opened[part.name] = state = _Open(part)
-        last = None
-        for request in part.requests():
+class _Asking:
+    """One phase: the parts that it has begun, and what comes of them."""
+
+    def __init__(self, session: Session, stage: Stage, plan: SamplePlan, counter: str) -> None:
+        self.session, self.stage, self.plan, self.counter = session, stage, plan, counter
+        self.opened: dict[str, _Open] = {}
+        self.flushed = 0.0
+
+    def answers(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Answers]]:
+        """Each part with its completions, as soon as all of them are there; who reads them commits them."""
+        try:
+            requests = self._requests(parts)
+            first = next(requests, None)
+            yield from self._finished()
+            if first is not None:
+                yield from self._drawn(chain([first], requests))
+        finally:
+            for state in self.opened.values():
+                state.journal.close()
+
+    def _drawn(self, requests: Iterator[Request]) -> Iterator[tuple[Part, Answers]]:
+        session = self.session
+        engine = session.engine(self.plan)
+        session.progress.note(f"{self.counter}: waiting for {self.plan.model.name}")
+        session.loaded(self.plan, engine)
+        for completion in draw(engine, requests):
+            name, _, own = completion.id.partition("/")
+            self.opened[name].answered(replace(completion, id=own))
+            session.progress.advance(self.counter)
+            self._flush()
+            yield from self._finished()
+        yield from self._finished()
+
+    def _requests(self, parts: Sequence[Part]) -> Iterator[Request]:
+        for part in parts:
+            self.opened[part.name] = state = _Open(part, self._journal(part))
+            last = None
+            for request in part.requests():
+                if request.id in state.answers:
+                    continue
+                if last is not None:
+                    yield last
+                state.waiting += 1
+                last = replace(request, id=f"{part.name}/{request.id}")
+            state.asked_all = True  # known before the last answer can come, so that the part is committed with it
             if last is not None:
                 yield last
-            state.waiting += 1
-            last = replace(request, id=f"{part.name}/{request.id}")
-        state.asked_all = True  # known before the last answer can come, so that the part is committed with it
-        if last is not None:
-            yield last
 
+    def _finished(self) -> Iterator[tuple[Part, Answers]]:
+        for name in [name for name, state in self.opened.items() if state.asked_all and not state.waiting]:
+            state = self.opened.pop(name)
+            state.journal.close()
+            yield state.part, state.answers
+            state.journal.path.unlink()  # only now: the answers are committed
 
-def _finished(opened: dict[str, _Open]) -> Iterator[tuple[Part, Answers]]:
-    for name in [name for name, state in opened.items() if state.asked_all and not state.waiting]:
-        state = opened.pop(name)
-        yield state.part, state.answers
+    def _journal(self, part: Part) -> Path:
+        return self.session.run.folder / self.stage.name / f"{part.key}.journal"
+
+    def _flush(self) -> None:
+        if time.monotonic() - self.flushed > _FLUSH_SECONDS:
+            self.flushed = time.monotonic()
+            for state in self.opened.values():
+                state.journal.flush()

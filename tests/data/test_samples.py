@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import StoreError
-from proofmill.data.samples import SampleStore, read_journal
+from proofmill.data.journal import read_journal, reopened
+from proofmill.data.samples import SampleStore
 from proofmill.data.schemas import SAMPLES
 
 
@@ -85,7 +86,21 @@ def test_what_follows_a_broken_line_was_never_promised(tmp_path: Path, line: byt
     path = tmp_path / "j.journal"
     good = orjson.dumps(sample(), option=orjson.OPT_APPEND_NEWLINE)
     path.write_bytes(good + line + good)
-    assert list(read_journal(path)) == [sample()]
+    assert list(read_journal(path, SAMPLES.names)) == [sample()]
+
+
+@given(cut=st.integers(0, 400))
+def test_a_reopened_journal_goes_on_behind_its_last_whole_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j.journal"
+    lines = [orjson.dumps(sample(index=index), option=orjson.OPT_APPEND_NEWLINE) for index in range(3)]
+    path.write_bytes(b"".join(lines)[:cut])
+    journal, known = reopened(path, SAMPLES.names)
+    assert known == [sample(index=index) for index in range(path.read_bytes().count(b"\n"))]
+    journal.append(sample(index=7))
+    journal.close()
+    assert list(read_journal(path, SAMPLES.names)) == [*known, sample(index=7)]
 
 
 def test_a_journal_sealed_twice_counts_once(tmp_path: Path) -> None:

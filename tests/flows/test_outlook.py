@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from proofmill.data.files import write_json
-from proofmill.data.samples import Row as Sample
+from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
 from proofmill.flows.changes.ahead import Ahead, look_ahead
 from proofmill.flows.changes.outlook import later_samples, news, outlook
