@@ -21,13 +21,16 @@ from typing import Any
 import httpx
 
 from proofmill.data.errors import EngineError
-from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
+from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce, tried
 from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
 
 _CONNECT_SECONDS = 10.0
 _MISSES = 3  # looks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
 _CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
+_SEEDLESS = (
+    "{url} takes no seed: what it writes is recorded and kept, but the same samples can't be drawn from it again"
+)
 
 
 @dataclass(eq=False)
@@ -137,6 +140,7 @@ class Pool:
         elif servers:
             self._name = servers[0].name
             details = {"served": self._name, "api": self._options.api, "endpoints": len(self._endpoints)}
+            details["seeded"] = all("seed" not in server.lacks for server in servers)
             length = min((server.max_model_len or 0 for server in servers), default=0)
             window = self._options.window * len(self._endpoints)
             self.facts.set_result(EngineFacts("openai", servers[0].kind, "as served", length, window, waited, details))
@@ -195,6 +199,9 @@ class Pool:
         if trouble.kind == "refused":
             self._answered(endpoint)
             self._give_up(job, trouble.why)
+            return
+        if trouble.kind == "unable":
+            self._fail(_unable(endpoint, trouble))
             return
         now = time.monotonic()
         endpoint.faults += endpoint.rest_until <= now  # many requests that fail at once are one sign
@@ -272,14 +279,29 @@ class Pool:
         if self._name not in (None, server.name):
             endpoint.why, endpoint.denied = f"it serves {server.name}, not {self._name}", True
             return
+        try:
+            for request in self._options.trials:
+                check_able(server, self._options, request)
+        except EngineError as error:
+            self._fail(error)
+            return
         own = {name: value for name, value in self._sampling.items() if name != "min_tokens"}
         canary = replace(_CANARY, params={**own, **_CANARY.params})
-        found = await self._within(complete(self._client, endpoint.url, server, self._options, canary))
+        found = await self._within(tried(self._client, endpoint.url, server, self._options, canary))
         if isinstance(found, Trouble):
-            endpoint.why, endpoint.denied = found.why, found.kind in ("denied", "refused")
+            found = server, found
+        server, answer = found
+        if isinstance(answer, Trouble):
+            endpoint.why, endpoint.denied = self._hinted(server, answer), answer.kind in ("denied", "refused")
             return
+        if "seed" in server.lacks and self._name is None:
+            self._watcher.warn(_SEEDLESS.format(url=endpoint.url))
         endpoint.server, endpoint.denied = server, False
         self._answered(endpoint)
+
+    def _hinted(self, server: Server, trouble: Trouble) -> str:
+        tokens = self._options.api == "completions" and not server.vllm and trouble.kind in ("denied", "refused")
+        return trouble.why + ("; if it takes no prompt as token ids, set engine.api: chat" if tokens else "")
 
     @staticmethod
     async def _within(asked: Any) -> Any:
@@ -313,3 +335,11 @@ class Pool:
         if not self.facts.done():
             self.facts.set_exception(error)
         self.outbox.put(error)
+
+
+def _unable(endpoint: _Endpoint, trouble: Trouble) -> EngineError:
+    return EngineError(
+        f"The server can't do what the recipe asks of it: {trouble.why}.",
+        where=endpoint.url,
+        remedy="name the `vllm serve` itself and no gateway before it, or give quality.learning another engine",
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ _DENIED = (401, 403, 404)
 _BUSY = (429, 503)
 _TRANSIENT = (408, 409, 425)
 _TOO_LONG = ("context length", "max_model_len", "context_length_exceeded", "context window", "too long")
+_DISPENSABLE = ("seed", "max_tokens")  # some servers don't know the first, some have another name for the second
 # vLLM fills what a request leaves out from the model's generation_config; the engine in process does not.
 _NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
@@ -37,6 +39,7 @@ class ServerOptions:
         max_model_len: tokens of prompt and answer, for servers that don't say.
         chat_template_args: for `chat`, where the server renders the prompt.
         probe_s: time between two looks at an endpoint.
+        trials: requests of every kind that will come; a server that can't do one is refused before anything is drawn.
     """
 
     endpoints: tuple[str, ...]
@@ -50,15 +53,24 @@ class ServerOptions:
     max_model_len: int | None = None
     chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     probe_s: float = 5.0
+    trials: tuple[Request, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What an endpoint says of itself."""
+    """What an endpoint says of itself.
+
+    Attributes:
+        model: the name under which it serves the model.
+        kind: who wrote the server: `vllm`, …
+        max_model_len: tokens of prompt and answer; None: it doesn't say.
+        lacks: parameters that it refuses by name.
+    """
 
     model: str
-    kind: str  # who wrote the server: `vllm`, …
+    kind: str
     max_model_len: int | None
+    lacks: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -77,12 +89,12 @@ class Trouble:
 
     Attributes:
         kind: `busy` (ask later), `fault` (ask again), `cut` (the connection broke), `refused` (this request is bad),
-            `denied` (this endpoint does not let us in, or hasn't the model).
+            `denied` (this endpoint does not let us in, or hasn't the model), `unable` (it can't do what is asked).
         why: for the reader.
         after: seconds that the server asks to wait.
     """
 
-    kind: Literal["busy", "fault", "cut", "refused", "denied"]
+    kind: Literal["busy", "fault", "cut", "refused", "denied", "unable"]
     why: str
     after: float | None = None
 
@@ -123,6 +135,20 @@ async def complete(
         return Trouble("fault", f"its answer is no completion ({type(error).__name__}: {error})")
 
 
+async def tried(
+    client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
+) -> tuple[Server, Completion | Trouble]:
+    """A first request, and how the server must be asked: without parameters that it refuses by name."""
+    while True:
+        found = await complete(client, url, server, options, request)
+        refused = found.why if isinstance(found, Trouble) and found.kind == "refused" else ""
+        known = (name for name in _DISPENSABLE if name not in server.lacks)
+        named = next((name for name in known if re.search(rf"\b{name}\b", refused)), None)
+        if named is None:
+            return server, found
+        server = replace(server, lacks=server.lacks | {named})
+
+
 def check_able(server: Server, options: ServerOptions, request: Request) -> None:
     """Refuses what this kind of server can't do.
 
@@ -141,7 +167,9 @@ def check_able(server: Server, options: ServerOptions, request: Request) -> None
         raise EngineError(
             f"The server ({server.kind}) can't {lacking}; `vllm serve` can.",
             where=f"model {server.model}, engine.api {options.api}",
-            remedy="serve the model with vllm, or leave out the stage that asks for this",
+            remedy="serve the model with vllm"
+            + (", or set engine.api: chat" if "json_schema" in request.params else "")
+            + ", or give the stage that asks for this (claims.model, quality.learning) another model and engine",
         )
 
 
@@ -169,12 +197,16 @@ def _payload(
             params["response_format"] = {"type": "json_schema", "json_schema": named}
     if room is not None:
         params["max_tokens"] = min(params.get("max_tokens", room), room)
-    return head | params | {"seed": request.seed}
+    if "max_tokens" in server.lacks and "max_tokens" in params:
+        params["max_completion_tokens"] = params.pop("max_tokens")
+    return head | params | ({} if "seed" in server.lacks else {"seed": request.seed})
 
 
 def _completion(body: Mapping[str, Any], request: Request) -> Completion | Trouble:
     choice = body["choices"][0]
     if request.score_from is not None:
+        if choice.get("prompt_logprobs") is None:
+            return Trouble("unable", "it scores no text: its answer has no prompt_logprobs")
         return Completion(request.id, "", "stop", 0, _logprob(choice, request))
     reason = choice.get("finish_reason") or "stop"
     if reason in ("abort", "error"):  # the server is being shut down
@@ -186,10 +218,15 @@ def _completion(body: Mapping[str, Any], request: Request) -> Completion | Troub
 
 
 def _said(message: Mapping[str, Any]) -> str:
-    """A message as the model wrote it: servers with a reasoning parser cut the reasoning off."""
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    content = message.get("content") or ""
-    return f"<think>\n{reasoning}\n</think>\n\n{content}" if reasoning else str(content)
+    """A message as the model wrote it: servers with a reasoning parser cut the reasoning off.
+
+    One that was cut in the middle of its reasoning has no content, and its block stays open.
+    """
+    reasoning = message.get("reasoning") or message.get("reasoning_content")  # vLLM's name, and what it was before
+    content = str(message.get("content") or "")
+    if not reasoning:
+        return content
+    return f"<think>\n{reasoning}\n</think>\n\n{content}" if content else f"<think>\n{reasoning}"
 
 
 def _logprob(choice: Mapping[str, Any], request: Request) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from proofmill.flows.recipe.sections import FieldMap, Section
+from proofmill.flows.recipe.sections import FieldMap, Name, Section
 
 
 class VllmEngine(Section):
@@ -76,3 +76,21 @@ def _engine(value: Any) -> Any:
 Engine = Annotated[
     Annotated[VllmEngine | OpenAIEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)
 ]
+LiveEngine = Annotated[Annotated[VllmEngine | OpenAIEngine, Field(discriminator="kind")], BeforeValidator(_engine)]
+"""One that has a model."""
+
+
+class Asked(Section):
+    """Whom a phase after the judges asks: a sampler of the run with that model, so its engine goes on, or another."""
+
+    sampler: Name | None = Field(None, description="whose model and engine are asked; instead of `model`")
+    model: str | None = Field(None, description="hub id, local folder, or `bundled`")
+    engine: LiveEngine | None = Field(
+        None, description="of that model; None: the engine of the sampler that has it, else vllm"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.sampler is not None and (self.model is not None or self.engine is not None):
+            raise ValueError("sampler: it brings its own model and engine, so leave `model` and `engine` out")
+        return self

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from proofmill.data.files import digest
 from proofmill.filters.verdicts import DOMAINS
-from proofmill.flows.recipe.engines import Engine, ReplayEngine, VllmEngine
+from proofmill.flows.recipe.engines import Asked, Engine, ReplayEngine, VllmEngine
 from proofmill.flows.recipe.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
 from proofmill.generators.rounds import Rounds
 
@@ -169,12 +169,12 @@ class Verify(Section):
     jail: Jail = Jail()
 
 
-class ModelVerifier(Section):
-    """The model as its own verifier: claim-level reliability, r = (mean v)^M (arXiv 2606.16140)."""
+class ModelVerifier(Asked):
+    """The model as its own verifier: claim-level reliability, r = (mean v)^M (arXiv 2606.16140).
 
-    sampler: Name | None = Field(None, description="whose model judges, by its engine; None: the first live sampler's")
-    model: str | None = Field(None, description="another model instead: hub id, local folder, or `bundled`")
-    engine: VllmEngine = Field(VllmEngine(), description="of that other model")
+    Where neither `sampler` nor `model` is given, the first live sampler's model judges.
+    """
+
     scope: Literal["all", "accepted"] = Field("all", description="accepted: no `clr@k`, and a fraction of the cost")
     k: int | None = Field(32, ge=1, description="samples a problem and sampler that are judged; None: all")
     m: int = Field(5, ge=1, le=32, description="claims a trace, and the exponent of its reliability")
@@ -195,17 +195,14 @@ class Claims(Section):
     min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
 
 
-class Learning(Section):
+class Learning(Asked):
     """Length-normalised NLL of every proven trace under a student, compared inside domain and length.
 
     The measure and its use are the VibeThinker-3B report's (arXiv 2606.16140), which gives no numbers: these are
-    our own.
+    our own. Where neither `sampler` nor `model` names the student, it is `publish.student`, else the first live
+    sampler's model, else `bundled`.
     """
 
-    model: str | None = Field(
-        None, description="the student; None: publish.student, else the first vllm sampler's model, else `bundled`"
-    )
-    engine: VllmEngine = Field(VllmEngine(), description="of a student that is no sampler of this run")
     min_tokens: int = Field(32, ge=0, description="shorter traces are left out: `too_short`")
     buckets: int = Field(4, ge=1, description="of equally many traces by length, in each domain")
     outlier_quantile: Share = Field(0.99, description="of a bucket's NLL; above it: `nll_outlier`")
@@ -311,17 +308,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _verifier_has_a_model(self) -> Recipe:
+    def _whom_to_ask(self) -> Recipe:
         section, labels = self.claims.model, self.problems.pseudo_labels
         if labels and labels.by == "clr" and (section is None or section.scope != "all"):
             raise ValueError("problems.pseudo_labels.by: clr needs claims.model, with scope all")
-        if section is None or section.model is not None:
-            return self
         live = [sampler.name for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine)]
-        if not live:
+        if section and section.model is None and not live:
             raise ValueError("claims.model.model: no sampler here has a model to judge with, so name one")
-        if section.sampler is not None and section.sampler not in live:
-            raise ValueError(f"claims.model.sampler: no sampler '{section.sampler}' with a model; there are: {live}")
+        for place, asked in (("claims.model", section), ("quality.learning", self.quality.learning)):
+            if asked and asked.sampler is not None and asked.sampler not in live:
+                raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
         return self
 
     def _domains(self) -> Iterator[str]:
@@ -343,6 +339,7 @@ class Recipe(Section):
     def published(self) -> dict[str, Any]:
         """The resolved recipe without the addresses of servers, which decide nothing and concern nobody."""
         recipe = self.resolved()
-        for sampler in recipe["samplers"]:
-            sampler["engine"].pop("endpoints", None)
+        asked = filter(None, (recipe["claims"]["model"], recipe["quality"]["learning"]))
+        for section in (*recipe["samplers"], *asked):
+            (section["engine"] or {}).pop("endpoints", None)
         return recipe

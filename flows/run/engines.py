@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from proofmill.flows.recipe.engines import OpenAIEngine
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators import models
 from proofmill.generators.endpoints import ServerOptions
-from proofmill.generators.engine import Engine, Watcher
+from proofmill.generators.engine import Engine, Request, Watcher
 from proofmill.generators.models import Model, Notice
 from proofmill.generators.openai_engine import OpenAIEngine as Servers
 from proofmill.generators.recovery import Recovering
@@ -38,7 +38,7 @@ def model_of(sampler: Sampler, notice: Notice) -> Model:
     return replace(model, name=name, revision=engine.revision or "as served", digest=stated)
 
 
-def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher) -> Engine:
+def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, trials: Sequence[Request] = ()) -> Engine:
     """The engine of a plan, not started.
 
     Args:
@@ -46,6 +46,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher) ->
         home: HOME; prompts in quarantine are kept beside the plan's samples.
         log_file: receives what an engine on this machine prints.
         watcher: told of deaths and retries.
+        trials: requests like those that will come besides samples; servers that can't do them are refused at once.
 
     Raises:
         EngineError: the environment variable with the API key is not set.
@@ -53,19 +54,24 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher) ->
     options = dict(plan.engine)
     make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
     if options["kind"] == "openai":
-        servers = _servers(options, plan)
+        servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
         make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731
     quarantine = plan.store(home).quarantine
     return Recovering(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
 
 
-def _servers(options: dict[str, Any], plan: SamplePlan) -> ServerOptions:
+def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:
+    """How to reach the servers of an engine `openai`.
+
+    Raises:
+        EngineError: the environment variable with the API key is not set.
+    """
     variable = options["api_key_env"]
     key = os.environ.get(variable) if variable else None
     if variable and not key:
         raise EngineError(
             f"The environment variable {variable} is not set.",
-            where=f"recipe key samplers[].engine.api_key_env of sampler {plan.name}",
+            where=f"recipe key engine.api_key_env of {name}",
             remedy=f"export {variable}=... where proofmill runs, or leave api_key_env out",
         )
     return ServerOptions(
@@ -78,5 +84,5 @@ def _servers(options: dict[str, Any], plan: SamplePlan) -> ServerOptions:
         retries=options["retries"],
         wait_s=options["wait_s"],
         max_model_len=options["max_model_len"],
-        chat_template_args=plan.style.chat_template_args,
+        chat_template_args=chat_template_args,
     )

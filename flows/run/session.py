@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -28,9 +28,10 @@ from proofmill.filters.potential import PotentialOptions
 from proofmill.filters.selection import SelectOptions
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows.recipe.engines import ReplayEngine, VllmEngine
-from proofmill.flows.recipe.schema import Learning, Recipe, Sampler
+from proofmill.flows.recipe.engines import Asked, ReplayEngine
+from proofmill.flows.recipe.schema import Recipe, Sampler
 from proofmill.flows.run import origin, previous, resampling
+from proofmill.flows.run.asked import AskedPlans
 from proofmill.flows.run.engines import engine_of, model_of
 from proofmill.flows.run.log_file import logged
 from proofmill.flows.run.progress import Progress, current
@@ -154,12 +155,18 @@ class Session:
                 )
         return results
 
+    @property
+    def live(self) -> list[Sampler]:
+        """The samplers that have a model."""
+        return [sampler for sampler in self.recipe.samplers if not isinstance(sampler.engine, ReplayEngine)]
+
     @cached_property
     def plans(self) -> list[SamplePlan]:
         """The live samplers, with their models on this machine."""
-        return [self._plan(sampler) for sampler in self.recipe.samplers if not isinstance(sampler.engine, ReplayEngine)]
+        return [self.plan(sampler) for sampler in self.live]
 
-    def _plan(self, sampler: Sampler) -> SamplePlan:
+    def plan(self, sampler: Sampler) -> SamplePlan:
+        """What a sampler is to draw, and by what."""
         style = self.style
         model = model_of(sampler, self.progress.note)
         sampling = sampler.sampling
@@ -178,19 +185,23 @@ class Session:
         )
 
     @cached_property
+    def _asked(self) -> AskedPlans:
+        return AskedPlans(self)
+
+    @property
     def claim_judge(self) -> SamplePlan | None:
-        """The model that judges claims, as a plan: a sampler's, so that its engine goes on, or one of its own."""
+        """The model that judges claims; None where none does."""
         section = self.recipe.claims.model
+        return self._asked.of(section, "claims", None) if section else None
+
+    @property
+    def scorer(self) -> SamplePlan | None:
+        """The student that says how likely a trace is; None where none is asked."""
+        section = self.recipe.quality.learning
         if section is None:
             return None
-        if section.model is None:
-            return next(plan for plan in self.plans if section.sampler in (None, plan.name))
-        model = models.resolve(section.model, notice=self.progress.note)
-        engine = section.engine.model_dump(mode="json")
-        for plan in self.plans:
-            if plan.model.digest == model.digest and plan.engine == engine:
-                return plan
-        return SamplePlan("claims", model, Renderer(model.path), self.style, {}, engine, 1, self.recipe.seed, None)
+        known = None if self.live else models.BUNDLED
+        return self._asked.of(section, "learning", self.recipe.publish.student or known)
 
     @cached_property
     def style(self) -> PromptStyle:
@@ -211,7 +222,8 @@ class Session:
         """The engine of a plan; another plan's ends first, since two never share a GPU, the last with the session."""
         if plan.name not in self.engines:
             self.end_engines()
-            self.engines[plan.name] = engine_of(plan, self.home, self.run.folder / "engine.log", self.progress)
+            log_file, trials = self.run.folder / "engine.log", self._asked.trials(plan)
+            self.engines[plan.name] = engine_of(plan, self.home, log_file, self.progress, trials)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
 
@@ -228,20 +240,7 @@ class Session:
     @property
     def asked_later(self) -> set[str]:
         """Names of the plans whose engine is asked again after the judges."""
-        asked = [self.claim_judge, self.scorer if self.recipe.quality.learning else None]
-        return {plan.name for plan in asked if plan}
-
-    @cached_property
-    def scorer(self) -> SamplePlan:
-        """Whom `quality.learning` asks: a sampler of this run where it has the same model, so its engine serves."""
-        section = self.recipe.quality.learning or Learning()
-        live = [sampler.model for sampler in self.recipe.samplers if isinstance(sampler.engine, VllmEngine)]
-        name = section.model or self.recipe.publish.student or next(iter(live), models.BUNDLED)
-        model = models.resolve(name, notice=self.progress.note)
-        if same := [plan for plan in self.plans if plan.model.path == model.path]:
-            return same[-1]  # the last one's engine may still be there
-        asked = Sampler(name="student", model=name, engine=section.engine)
-        return replace(self._plan(asked), name="quality:learning")  # no sampler can be called so
+        return {plan.name for plan in (self.claim_judge, self.scorer) if plan}
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
         """Waits for a plan's engine and remembers what it says of itself."""
@@ -328,7 +327,7 @@ class Session:
     def potential(self) -> PotentialOptions | None:
         """Options of the learning potential; None where it is not measured."""
         section = self.recipe.quality.learning
-        return PotentialOptions(**section.model_dump(exclude={"model", "engine"})) if section else None
+        return PotentialOptions(**section.model_dump(exclude=set(Asked.model_fields))) if section else None
 
     @property
     def caps(self) -> CapOptions:

@@ -23,6 +23,7 @@ from proofmill.flows.stages.keys import LEARNING, POTENTIAL
 from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators import prompts
 from proofmill.generators.engine import Request
+from proofmill.generators.sampling import SamplePlan
 from proofmill.generators.scoring import answer_tokens, score_requests
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ def scored(session: Session, judged: Sequence[Judged]) -> list[Judged]:
 
     A trace that the student scored before is not scored again, whatever else has changed in the run.
     """
-    if session.recipe.quality.learning is None:
+    plan = session.scorer
+    if plan is None:
         return list(judged)
-    student = _student(session)
+    student = _student(session, plan)
     known = cache(lambda: _scored_before(session, student))  # read only where a shard is not scored to its end
-    parts = [_Scoring(session, shard, student, known).part() for shard in judged]
-    found = ask(session, LEARNING, session.scorer, parts, "traces scored")
+    parts = [_Scoring(session, plan, shard, student, known).part() for shard in judged]
+    found = ask(session, LEARNING, plan, parts, "traces scored")
     if lost := sum(shard.facts["unscored"] for shard in found):
         session.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
     return [replace(shard, nll=nll) for shard, nll in zip(judged, found, strict=True)]
@@ -58,9 +60,8 @@ def _scored_before(session: Session, student: str) -> dict[str, Row]:
     }
 
 
-def _student(session: Session) -> str:
+def _student(session: Session, plan: SamplePlan) -> str:
     """Digest of all that decides a score, besides problem and trace."""
-    plan = session.scorer
     engine = plan.engine_identity()
     asked = [session.style.identity(), session.recipe.prompt.train_as]
     return digest("student", plan.model.digest, plan.renderer.template_digest, engine, asked)
@@ -69,8 +70,16 @@ def _student(session: Session) -> str:
 class _Scoring:
     """What the student is asked about one shard."""
 
-    def __init__(self, session: Session, shard: Judged, student: str, known: Callable[[], Mapping[str, Row]]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        plan: SamplePlan,
+        shard: Judged,
+        student: str,
+        known: Callable[[], Mapping[str, Row]],
+    ) -> None:
         self.session = session
+        self.plan = plan
         self.shard = shard
         self.student = student
         self.known = known
@@ -96,7 +105,7 @@ class _Scoring:
             for row in self.traces(["id", "problem_id", "response"]).to_pylist()
             if row["id"] not in self.known() and (problem := problems[row["problem_id"]])
         ]
-        for request in score_requests(rows, session.scorer.renderer, session.style.chat_template_args):
+        for request in score_requests(rows, self.plan.renderer, session.style.chat_template_args):
             self.tokens[request.id] = answer_tokens(request)
             yield request
 

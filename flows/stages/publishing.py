@@ -140,7 +140,7 @@ def _write(
     files = out.close()
     manifest = manifest_of(session, judged, gathered.marks, chosen, out, view)
     manifest["benchmarks"] = gathered.benchmarks.facts
-    if session.recipe.quality.learning:
+    if session.scorer:
         manifest["learning_student"] = model_of(session.scorer)
     manifest["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
     text = card.render(session.recipe.name, manifest, files, out.contents())

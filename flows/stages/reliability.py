@@ -23,6 +23,7 @@ from proofmill.data.shards import conform, from_rows
 from proofmill.filters import reliability as clr
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.workers import Fault
+from proofmill.flows.recipe.engines import Asked
 from proofmill.flows.recipe.schema import ModelVerifier
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import CLR, CLR_JUDGED, CLR_NAMED
@@ -96,7 +97,7 @@ class _Asked:
             "chat_template": self.plan.renderer.template_digest,
             "chat_template_args": dict(self.plan.style.chat_template_args),
             "engine": self.plan.engine_identity(),
-            "options": self.options.model_dump(mode="json", exclude={"sampler", "model", "engine", "scope"}),
+            "options": self.options.model_dump(mode="json", exclude={*Asked.model_fields, "scope"}),
             "prompts": clr.prompts_digest(),
             "seed": self.plan.seed,
         }

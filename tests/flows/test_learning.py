@@ -71,9 +71,28 @@ def test_short_traces_go_and_a_threshold_asks_nobody_again(run: tuple[Path, Row,
     assert (home / "runs" / "replayed" / "engine.log").stat().st_size == before, "no engine was started"
 
 
-def test_the_sampler_of_the_same_model_is_asked() -> None:
+def asking(section: Row, learning: Row, *samplers: Row) -> Session:
     source = {"kind": "procedural", "task": "basic_arithmetic"}
-    recipe = recipes.parse({"name": "x", "problems": {"sources": [source]}, "quality": {"learning": {}}})
-    session = Session(recipe, Path("unused"))
-    assert session.scorer is session.plans[-1]
-    assert session.asked_later == {"self"}
+    recipe = {"name": "x", "problems": {"sources": [source]}, "samplers": list(samplers)}
+    recipe |= {"claims": {"model": section}, "quality": {"learning": learning}}
+    return Session(recipes.parse(recipe), Path("unused"))
+
+
+def test_a_sampler_of_the_same_model_is_asked_and_its_engine_goes_on() -> None:
+    folder = str(models.resolve("bundled").path)
+    session = asking({}, {}, {"name": "a"}, {"name": "b", "model": folder})
+    assert session.claim_judge is session.plans[0], "the first sampler's model"
+    assert session.scorer is session.plans[0]
+    session = asking({"model": folder}, {"sampler": "b"}, {"name": "a"}, {"name": "b", "model": folder})
+    assert session.claim_judge is session.scorer is session.plans[1]
+    assert session.asked_later == {"b"}
+
+
+def test_two_phases_with_the_same_other_engine_share_it() -> None:
+    other = {"model": "bundled", "engine": {"kind": "openai", "endpoints": ["http://gpu1:8000"]}}
+    session = asking(other, other, {"name": "a"})
+    assert session.claim_judge is session.scorer
+    assert session.scorer not in session.plans
+    assert session.asked_later == {"claims:model"}
+    session = asking(other, {}, {"name": "a"})
+    assert session.scorer is session.plans[0]

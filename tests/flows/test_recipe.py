@@ -252,3 +252,24 @@ def test_an_address_without_a_path_gets_the_usual_one() -> None:
     recipe = recipes.parse({"name": "a", "problems": {"sources": [source]}, "samplers": [sampler]})
     assert recipe.resolved()["samplers"][0]["engine"]["endpoints"] == ["http://gpu1:8000/v1", "https://host/api/v2"]
     assert "endpoints" not in recipe.published()["samplers"][0]["engine"]
+
+
+def asking(**claims_model: object) -> Recipe:
+    engine = {"kind": "openai", "endpoints": ["http://gpu2:8000"]}
+    samplers = [{"name": name, "model": "bundled"} for name in ("first", "second")]
+    learning = {"model": "org/student", "engine": engine}
+    return parse(samplers=samplers, claims={"model": claims_model}, quality={"learning": learning})
+
+
+def test_where_servers_of_later_phases_are_concerns_nobody() -> None:
+    published = asking(model="org/judge", engine={"kind": "openai", "endpoints": ["http://gpu1:8000"]}).published()
+    assert "gpu" not in str(published)
+    assert published["claims"]["model"]["engine"]["kind"] == "openai"
+
+
+def test_whom_a_later_phase_asks_is_said_once() -> None:
+    assert asking(sampler="second").claims.model is not None
+    with pytest.raises(RecipeError, match="brings its own model"):
+        asking(sampler="second", model="bundled")
+    with pytest.raises(RecipeError, match="no sampler 'third'"):
+        asking(sampler="third")

@@ -29,7 +29,7 @@ _CUT = None
 
 def answer(body: dict[str, Any]) -> Reply:
     chat = "messages" in body
-    text = f"{body.get('prompt') or body['messages'][-1]['content']} by {body['seed']}"
+    text = f"{body.get('prompt') or body['messages'][-1]['content']} by {body.get('seed')}"
     choice = {"message": {"content": text}} if chat else {"text": text}
     return 200, {}, {"choices": [choice | {"finish_reason": "stop"}], "usage": {"completion_tokens": 7}}
 
@@ -344,7 +344,66 @@ def test_reasoning_that_a_server_cuts_off_is_put_back() -> None:
     with serving() as (server,):
         server.rule = lambda *_: (200, {}, {"choices": [{"message": message, "finish_reason": "stop"}]})
         done, _ = run([server.url], requests(1), api="chat")
-    assert done["r/0"].text == "<think>\n2 and 3\n</think>\n\n5"
+        assert done["r/0"].text == "<think>\n2 and 3\n</think>\n\n5"
+        message.update(content=None, reasoning="2 and")
+        done, _ = run([server.url], requests(1), api="chat")
+    assert done["r/0"].text == "<think>\n2 and", "what was cut in its reasoning is not closed"
+
+
+@pytest.mark.parametrize(
+    "said", ["Unsupported parameter: 'seed'", [{"loc": ["body", "seed"], "type": "extra_forbidden"}]]
+)
+def test_a_hosted_server_is_asked_without_what_it_refuses(said: Any) -> None:
+    class Hosted(_Handler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.server.seen.append(body)
+            if "seed" in body:
+                self._send((422, {}, {"detail": said}))
+            elif "max_tokens" in body:
+                self._send(refuse(400, "'max_tokens' is not supported, use 'max_completion_tokens' instead"))
+            else:
+                self._send(answer(body | {"seed": "chance"}))
+
+    with serving() as (server,):
+        server.RequestHandlerClass, server.kind = Hosted, "someone"
+        done, watch = run([server.url], requests(3), api="chat")
+    assert done["r/1"].text == "question 1 by chance"
+    assert server.seen[-1]["max_completion_tokens"] == 50
+    assert len(server.seen) == 3 + 3, "each is refused once"
+    assert [said for said in watch.warnings if "takes no seed" in said and "can't be drawn" in said] == watch.warnings
+
+
+def test_a_server_that_takes_no_tokens_is_named_with_the_way_out() -> None:
+    class Chatty(_Handler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self._send(refuse(400, "prompt: expected a string"))
+
+    with serving() as (server,):
+        server.RequestHandlerClass, server.kind = Chatty, "someone"
+        with pytest.raises(EngineError, match="lets the run in") as error:
+            run([server.url], requests(1), wait_s=60.0)
+    assert "set engine.api: chat" in error.value.where
+
+
+def test_what_a_server_can_not_do_is_an_error_before_anything_is_drawn() -> None:
+    from proofmill.flows.run.asked import IN_JSON, SCORED
+
+    with serving() as (server,):
+        server.kind = "someone"
+        for trial, lacking, way_out in (
+            (SCORED, "score a text", "vllm"),
+            (IN_JSON, "promise JSON", "engine.api: chat"),
+        ):
+            with pytest.raises(EngineError, match=lacking) as error:
+                run([server.url], requests(1), trials=(trial,))
+            assert way_out in error.value.remedy
+        assert server.seen == []
+        server.kind = "vllm"  # or a gateway that says so
+        with pytest.raises(EngineError, match="no prompt_logprobs") as error:
+            run([server.url], [Request("s", (1, 2, 3), 0, {}, 1)], trials=(SCORED,))
+        assert "gateway" in error.value.remedy
 
 
 def test_a_run_on_servers_does_not_depend_on_where_they_are(

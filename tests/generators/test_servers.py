@@ -9,17 +9,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 
 from proofmill.data.errors import EngineError
+from proofmill.data.versions import find
 from proofmill.flows.run.progress import Progress
 from proofmill.generators import models
 from proofmill.generators.drawing import draw
@@ -31,14 +33,16 @@ from proofmill.generators.recovery import Recovering
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 LENGTH = 512
+# A parser of words, since the embedded model has no tokens for reasoning; what is shaped is shaped from the first on.
+REASONING = ("--reasoning-parser", "granite", "--structured-outputs-config", '{"enable_in_reasoning": true}')
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": -1, "max_tokens": 40, "stop": []}
 
 
 class Server:
     """A `vllm serve` on a port of this machine."""
 
-    def __init__(self, log: Path, port: int) -> None:
-        self.log, self.port = log, port
+    def __init__(self, log: Path, port: int, *flags: str) -> None:
+        self.log, self.port, self.flags = log, port, flags
         self.url = f"http://127.0.0.1:{port}/v1"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +51,7 @@ class Server:
 
         dtype = "bfloat16" if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else "float32"
         flags = ["--dtype", dtype, "--enforce-eager", "--max-model-len", str(LENGTH), "--max-num-seqs", "8"]
-        flags += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "tiny"]
+        flags += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "tiny", *self.flags]
         # The module that `vllm serve` runs: the command itself asks for metadata that the CPU build has not.
         module = "vllm.entrypoints.openai.api_server"
         command = [sys.executable, "-m", module, "--model", str(models.resolve("bundled").path), *flags]
@@ -89,7 +93,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     logs = tmp_path_factory.mktemp("servers")
-    made = [Server(logs / f"{number}.log", free_port()) for number in range(2)]
+    made = [Server(logs / "0.log", free_port()), Server(logs / "1.log", free_port(), *REASONING)]
     try:
         for server in made:
             server.start()
@@ -147,6 +151,58 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
     with closing(engine(servers, Progress(), api="chat")) as asked:
         (said,) = draw(asked, [chat])
     assert said.text == remote["greedy/0"].text, "the server renders the messages as we do"
+
+
+def test_reasoning_that_a_server_cuts_off_is_put_back(servers: list[Server]) -> None:
+    written = "Here is my thought process: two and three. Here is my response: five"
+    asked_for = requests(1, "reasoned", structured_outputs={"choice": [written]})
+    with closing(engine(servers[1:], Progress(), api="chat")) as asked:
+        (said,) = draw(asked, asked_for)
+    assert said.text == "<think>\n two and three. \n</think>\n\n five"
+
+
+def table(home: Path, config: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
+
+
+def test_a_server_judges_claims_and_scores_traces(
+    servers: list[Server], regenerate: Callable[..., Any], kit: Any, tmp_path: Path
+) -> None:
+    """All that a model is asked after the judges, by a server; of the three problems one has its answer from CLR."""
+    home, (server, _) = tmp_path / "home", servers
+    rows = kit.sums(3, (kit.CORRECT[0], kit.CORRECT[1], kit.CORRECT[2]))
+    for row in rows[:3]:
+        row["answer"] = None
+    asked = {"model": "bundled", "engine": {"kind": "openai", "endpoints": [server.url], "window": 8}}
+    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)) | {
+        "claims": {"model": {**asked, "k": 2, "m": 2, "max_tokens": 64}},
+        "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
+        "quality": {"learning": {**asked, "min_tokens": 8}},
+    }
+    before = server.answered()
+    manifest = regenerate(recipe, home)["manifest"]
+    counts, calls = manifest["clr"]["counts"], manifest["tokens"]["verifier"]["calls"]
+    assert counts["named"] + sum(counts.get(fault, 0) for fault in ("malformed", "no_claims", "cut")) == 6
+    assert counts["named"] >= 3, "answers have the shape that was asked for"
+    assert manifest["learning_student"]["revision"] == "as served"
+
+    traces = table(home, "traces")
+    labelled = table(home, "problems").filter(pl.col("pseudo_label").is_not_null())
+    assert labelled["answer"].to_list() == ["16"]
+    mine = traces.filter(pl.col("problem_id") == labelled["id"][0])
+    assert mine["verdict_detail"].to_list() == ["pseudo_label"] * 3
+    correct = traces.filter(pl.col("verdict") == "correct")
+    assert correct.height == 6 + mine.filter(pl.col("verdict") == "correct").height
+    assert correct["nll"].null_count() == 0
+    assert correct["nll"].is_between(0.5, 8.0).all()
+    assert server.answered() - before >= calls + correct.height
+    for path in (home / "datasets").rglob("*"):
+        assert not path.is_file() or server.url.encode() not in path.read_bytes(), path
+
+    known = server.answered()
+    looser = recipe | {"claims": recipe["claims"] | {"min_reliability": 1.0}}
+    regenerate(looser, home)
+    assert server.answered() == known, "a threshold asks nobody again"
 
 
 def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: list[Server]) -> None:
