@@ -9,14 +9,17 @@ problem behind sentences of other solutions with other numbers, eight samples a 
 another sample of its problem almost word for word.
 
 Memory is the sum of PSS (each process's own pages and its share of those it shares) over the command and all its
-descendants, Prefect's server and the worker processes among them, sampled four times a second. A stage's seconds
-run from its first committed file to its last: stages overlap, so they sum to more than the whole.
+descendants, Prefect's server and the worker processes among them, sampled four times a second; `own` is anonymous
+memory, `mapped` are pages of mapped files, which the system takes back when it needs them. A stage's seconds run
+from the last file of the stage before it, or its own first file where they overlap, to its last file: judges work
+side by side, so theirs sum to more than the whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -26,9 +29,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import psutil
@@ -44,8 +48,9 @@ class Measured:
     rows: int
     seconds: float
     cpu: float
-    peak: float
+    peak: int
     again: float
+    phases: dict[str, int] = field(default_factory=dict)
 
     @property
     def microseconds(self) -> float:
@@ -101,30 +106,64 @@ def _response(rng: random.Random, known: list[tuple[str, str, str]], lines: list
     return "\n".join([*parts, own]) + f"\nThe answer is \\boxed{{{said}}}."
 
 
+class Sample(NamedTuple):
+    """Memory at one moment: seconds since the start, and by kind of process (own, mapped) bytes."""
+
+    at: float
+    kinds: dict[str, tuple[int, int]]
+
+    @property
+    def total(self) -> int:
+        return sum(own + mapped for own, mapped in self.kinds.values())
+
+
 class Watch:
-    """Peak of the summed PSS of a process and its descendants."""
+    """PSS of a process and its descendants over time, by kind of process."""
 
     def __init__(self, pid: int) -> None:
         self.root = psutil.Process(pid)
-        self.peak = 0
-        self.at_peak: list[tuple[str, int]] = []
+        self.began = time.time()
+        self.samples: list[Sample] = []
+        self._kinds: dict[int, str] = {}
 
     def look(self) -> None:
-        seen = []
+        kinds: dict[str, tuple[int, int]] = {}
         for process in self._all():
             try:
-                seen.append((_kind(process), process.memory_full_info().pss))
+                kind = self._kinds.get(process.pid) or _kind(process)
+                own, mapped = _pss(process.pid)
             except (psutil.Error, OSError):
                 continue
-        total = sum(size for _, size in seen)
-        if total > self.peak:
-            self.peak, self.at_peak = total, seen
+            if kind != "main" or process.pid == self.root.pid:  # a child that has not become what it will be
+                self._kinds[process.pid] = kind
+            before = kinds.get(kind, (0, 0))
+            kinds[kind] = (before[0] + own, before[1] + mapped)
+        self.samples.append(Sample(time.time() - self.began, kinds))
+
+    def peak(self, first: float = 0.0, last: float = math.inf) -> Sample:
+        """The moment of the largest sum, between two moments."""
+        inside = [sample for sample in self.samples if first <= sample.at <= last]
+        return max(inside, key=lambda sample: sample.total, default=Sample(0.0, {}))
+
+    def main(self, first: float, last: float) -> tuple[int, int]:
+        """The largest (own, mapped) bytes of the main process between two moments."""
+        inside = [
+            sample.kinds["main"] for sample in self.samples if first <= sample.at <= last and "main" in sample.kinds
+        ]
+        return max(inside, key=sum, default=(0, 0))
 
     def _all(self) -> list[psutil.Process]:
         try:
             return [self.root, *self.root.children(recursive=True)]
         except psutil.Error:
             return []
+
+
+def _pss(pid: int) -> tuple[int, int]:
+    """Bytes of anonymous memory and of mapped files, shared ones by their share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines[1:]}
+    return sizes["Pss_Anon"], sizes["Pss"] - sizes["Pss_Anon"]
 
 
 def _kind(process: psutil.Process) -> str:
@@ -152,41 +191,63 @@ def run(rows: int, args: argparse.Namespace, scratch: Path) -> Measured:
     sampler = {"engine": {"kind": "replay", "files": [str(source)]}}
     recipe.write_text(json.dumps({"name": "scale", "samplers": [sampler], "claims": {"scope": args.claims}}))
     command = [sys.executable, "-m", "proofmill.flows.cli", "regenerate", str(recipe), "--home", str(home)]
-    began, before = time.time(), os.times()
+    before = os.times()
     process = subprocess.Popen(command, stdout=None if args.verbose else subprocess.DEVNULL)
     watch = Watch(process.pid)
     while process.poll() is None:
         watch.look()
         time.sleep(0.25)
-    seconds, after = time.time() - began, os.times()
+    seconds, after = time.time() - watch.began, os.times()
     if process.returncode:
         sys.exit(f"the run failed with status {process.returncode}")
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    measured = Measured(rows, seconds, cpu, watch.peak / 2**30, time.monotonic() - started)
-    report(measured, watch, home, source, began)
+    measured = Measured(rows, seconds, cpu, watch.peak().total, time.monotonic() - started)
+    say(f"{rows:,} traces, {source.stat().st_size / 2**30:.2f} GiB of JSONL")
+    measured.phases = report(measured, watch, home)
     if not args.keep:
         shutil.rmtree(home)
         source.unlink()
     return measured
 
 
-def report(measured: Measured, watch: Watch, home: Path, source: Path, began: float) -> None:
-    say(f"{measured.rows:,} traces, {source.stat().st_size / 2**30:.2f} GiB of JSONL")
+def report(measured: Measured, watch: Watch, home: Path) -> dict[str, int]:
+    """Prints a run; gives the main process's own bytes by stage."""
     spent = f"{measured.seconds:.0f} s ({measured.cpu:.0f} s of CPU), {measured.microseconds:.0f} us a row"
     say(f"  {spent}; again: {measured.again:.1f} s")
-    by_kind: dict[str, list[int]] = {}
-    for kind, size in watch.at_peak:
-        by_kind.setdefault(kind, []).append(size >> 20)
-    say(f"  peak {measured.peak:.2f} GiB PSS: " + ", ".join(f"{k} {v} MiB" for k, v in sorted(by_kind.items())))
-    for stage in sorted((home / "runs" / "scale").iterdir()):
-        if stage.is_dir() and (times := [p.stat().st_mtime for p in stage.iterdir()]):
-            size = sum(p.stat().st_size for p in stage.iterdir())
-            first, last = min(times) - began, max(times) - began
-            say(f"  {stage.name:16} {len(times):5} files {size >> 20:6} MiB  from {first:6.1f} s to {last:6.1f} s")
+    peak = watch.peak()
+    kinds = ", ".join(f"{k} {_mib(own)} own + {_mib(mapped)}" for k, (own, mapped) in sorted(peak.kinds.items()))
+    say(f"  peak {peak.total / 1e9:.2f} GB PSS at {peak.at:.0f} s, in MiB: {kinds} mapped")
+    say("  stage              from s    to s    MiB on disk   B/row   peak MiB of all   of main: own + mapped")
+    found = {}
+    for name, (first, last, size) in stages(home, watch).items():
+        own, mapped = watch.main(first, last)
+        found[name] = own
+        say(
+            f"  {name:16} {first:8.1f} {last:7.1f} {_mib(size):14} {size / measured.rows:7.0f}"
+            f" {_mib(watch.peak(first, last).total):17} {_mib(own):14} + {_mib(mapped)}"
+        )
     for name in ("runs", "datasets"):
-        say(f"  {name:16} {_disk(home / name) >> 20:6} MiB on disk")
+        say(f"  {name:16} {_mib(_disk(home / name))} MiB on disk")
+    return found
+
+
+def stages(home: Path, watch: Watch) -> dict[str, tuple[float, float, int]]:
+    """By stage, in the order of their ends: seconds from and to, and bytes on disk."""
+    folders = [folder for folder in (home / "runs" / "scale").iterdir() if folder.is_dir() and any(folder.iterdir())]
+    times = {folder: [path.stat().st_mtime - watch.began for path in folder.iterdir()] for folder in folders}
+    found, ended = {}, 0.0
+    for folder in sorted(folders, key=lambda folder: max(times[folder])):
+        first, last = min(times[folder]), max(times[folder])
+        before = max((max(t) for t in times.values() if max(t) <= first), default=0.0)
+        found[folder.name] = (before, last, _disk(folder))
+        ended = last
+    return found | {"publish": (ended, watch.samples[-1].at, _disk(home / "datasets"))}
+
+
+def _mib(size: int) -> int:
+    return size >> 20
 
 
 def _disk(folder: Path) -> int:
@@ -210,6 +271,10 @@ def main() -> None:
     for first, second in pairwise(done):
         ratio = second.microseconds / first.microseconds
         say(f"time a row, {second.rows:,} over {first.rows:,}: {ratio:.2f}")
+        more = second.rows - first.rows
+        grown = {name: (size - first.phases.get(name, 0)) / more for name, size in second.phases.items()}
+        say(f"peak of all: {(second.peak - first.peak) / more:.0f} bytes for each further row; main's own memory:")
+        say("  " + ", ".join(f"{name} {size:.0f}" for name, size in grown.items()))
 
 
 if __name__ == "__main__":
