@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from proofmill.data.errors import InputError
-from proofmill.data.files import digest
+from proofmill.data.files import digest, writing
 from proofmill.data.inputs import Located, Unreadable, apply_map
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
-from proofmill.data.shards import batches, from_rows, write_groups, writer
+from proofmill.data.shards import from_rows
 from proofmill.generators.problems import Intake, Row, problem_row
 
 MAX_SHARD_ROWS = 4096
@@ -172,14 +171,23 @@ def round_robin(
 
 
 def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
-    """Writes rows to one Parquet file as they come. Returns rows and bytes (in memory)."""
+    """Writes rows to one file as they come. Returns rows and bytes (in memory).
+
+    Raises:
+        StoreError: the disk is full or the place can't be written.
+    """
     count = size = 0
-    with writer(path, SPOOL) as file:
+    with path.open("wb") as file, _stream(file) as stream:
         for batch in _batches(rows):
             table = from_rows(batch, SPOOL)
             count, size = count + table.num_rows, size + table.nbytes
-            write_groups(file, table)
+            with writing(path):
+                stream.write_table(table)
     return count, size
+
+
+def _stream(file: BinaryIO) -> pa.RecordBatchStreamWriter:
+    return pa.ipc.new_stream(file, SPOOL, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -205,38 +213,44 @@ def shard_bits(rows: int, size: int, samples_each: int) -> int:
 
 
 def partition(source: Path, folder: Path, bits: int) -> list[Path]:
-    """Cuts a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard."""
+    """Cuts a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard.
+
+    Returns:
+        A file a shard that has rows, for `read_part`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:05d}.parquet" for number in range(1 << bits)]
-    writers: dict[int, pq.ParquetWriter] = {}
-    pending: dict[int, list[pa.Table]] = {}
-    held = 0
-    for table in batches(source, rows=_BATCH_ROWS):
-        held += table.nbytes
-        for number, part in _split(table, bits):
-            pending.setdefault(number, []).append(part)
-        if held > MAX_SHARD_BYTES:
-            held = _flush(pending, writers, paths)
-    _flush(pending, writers, paths)
-    for file in writers.values():
-        file.close()
-    return [path for number, path in enumerate(paths) if number in writers]
+    paths = [folder / f"{number:05d}.arrows" for number in range(1 << bits)]
+    held: list[pa.Table] = []
+    with pa.OSFile(str(source)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            held.append(pa.Table.from_batches([batch]))
+            if sum(waiting.nbytes for waiting in held) > MAX_SHARD_BYTES:
+                _append(held, bits, paths)
+                held = []
+    _append(held, bits, paths)
+    return [path for path in paths if path.exists()]
 
 
-def _split(table: pa.Table, bits: int) -> Iterator[tuple[int, pa.Table]]:
-    prefixes = [int(value[:8], 16) >> (32 - bits) for value in table["problem_id"].to_pylist()]
-    numbers = pa.array(prefixes, pa.int32())
-    for number in pc.unique(numbers).to_pylist():
-        yield number, table.filter(pc.equal(numbers, number))
+def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
+    """Adds rows to the files of their shards. None stays open, however many shards there are."""
+    table = pa.concat_tables([SPOOL.empty_table(), *held])
+    numbers = np.array([int(value[:8], 16) >> (32 - bits) for value in table["problem_id"].to_pylist()], np.int64)
+    order = np.argsort(numbers, kind="stable")
+    table = table.take(pa.array(order))
+    for number, start, rows in zip(*np.unique(numbers[order], return_index=True, return_counts=True), strict=True):
+        path = paths[number]
+        with writing(path), path.open("ab") as file, _stream(file) as stream:
+            stream.write_table(table.slice(start, rows))
 
 
-def _flush(pending: dict[int, list[pa.Table]], writers: dict[int, pq.ParquetWriter], paths: list[Path]) -> int:
-    for number, tables in pending.items():
-        if number not in writers:
-            writers[number] = writer(paths[number], SPOOL)
-        write_groups(writers[number], pa.concat_tables(tables).combine_chunks())
-    pending.clear()
-    return 0
+def read_part(path: Path) -> pa.Table:
+    """The rows of one shard as `partition` has left them."""
+    tables = []
+    with pa.OSFile(str(path)) as file:
+        while file.tell() < file.size():
+            with pa.ipc.open_stream(file) as stream:
+                tables.append(stream.read_all())
+    return pa.concat_tables(tables)
 
 
 def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:

@@ -161,8 +161,5 @@ def _shared(rows: SignatureRows, left: I64, right: I64) -> I64:
 
 def _owned_shingles(rows: SignatureRows, members: I64) -> U64:
     """The shingle hashes of the rows, each with the position of its row in the upper half."""
-    sizes = rows.set_sizes(members)
-    position = np.repeat(np.arange(len(members)), sizes)
-    starts = np.repeat(rows.offsets[members] - (sizes.cumsum() - sizes), sizes)
-    values = rows.shingles[starts + np.arange(len(starts))]
-    return position.astype(np.uint64) << _HALF | values
+    position = np.repeat(np.arange(len(members)), rows.set_sizes(members))
+    return position.astype(np.uint64) << _HALF | rows.shingles(members)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,8 @@ def mark(
     """
     wanted = relations(options)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
-        rows = SignatureRows(sources, options, wanted, Path(folder), previous)
-        kept_for = _kept_for(rows, wanted)
+        with closing(SignatureRows(sources, options, wanted, Path(folder), previous)) as rows:
+            kept_for = _kept_for(rows, wanted)
         current = rows.rank[rows.previous :]
         repeats = kept_for[current] >= 0
         original = rows.by_rank[kept_for[current]]
@@ -96,9 +97,9 @@ def clusters(
     """
     wanted = [Relation(options.threshold_across, None)]
     with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
-        rows = SignatureRows(sources, options, wanted, Path(folder))
-        twin_of = _twins(rows, wanted)
-        links = np.concatenate([_all_pairs(rows, wanted, twin_of), _twin_pairs(twin_of)])
+        with closing(SignatureRows(sources, options, wanted, Path(folder))) as rows:
+            twin_of = _twins(rows, wanted)
+            links = np.concatenate([_all_pairs(rows, wanted, twin_of), _twin_pairs(twin_of)])
         root = _components(links, len(rows))
         named = rows.by_rank[root[rows.rank]]
         return pa.table({"id": rows.ids, "cluster_id": rows.ids.take(to_arrow(named))}).cast(CLUSTER_SCHEMA)

@@ -4,17 +4,19 @@ A gather over a million rows can't hold their signatures and shingle sets in mem
 reads each source once, in batches, and writes what the join needs into flat files of a scratch
 folder: one file of 8-byte keys a band, one file of all shingle hashes. In memory stay, per row,
 its id, its rank, the row of the rank, the problem's number, the end of its shingles and their digest:
-40 bytes beside the id. On disk: 8 bytes a band and 4 bytes a shingle.
+40 bytes beside the id. On disk: 8 bytes a band and 4 bytes a shingle, read as they are compared.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -74,7 +76,6 @@ class SignatureRows:
         problem: uint64 (rows,), number of the problem; a row without one is its own problem.
         offsets: int64 (rows + 1,), limits of a row's part of `shingles`.
         digest: uint64 (rows,), equal for equal shingle sets, and for few others.
-        shingles: uint32, memory-mapped.
     """
 
     def __init__(
@@ -88,14 +89,19 @@ class SignatureRows:
         self._wanted = wanted
         self._writer = _BandWriter(options, wanted, scratch)
         self._columns: list[pa.RecordBatch] = []
-        self._sizes: list[I64] = []
+        self._sizes: list[U32] = []
         self._digests: list[U64] = []
+        self._problems: list[U64] = []
         with self._writer:
             self.previous = self._read(previous, options, 0)
             total = self._read(sources, options, self.previous)
         self._arrange(total)
-        path = scratch / "shingles.u32"
-        self.shingles: U32 = np.memmap(path, np.uint32, "r") if path.stat().st_size else np.empty(0, np.uint32)
+        pa.default_memory_pool().release_unused()  # what the sources were read into
+        self._shingles = (scratch / "shingles.u32").open("rb", buffering=0)
+
+    def close(self) -> None:
+        """Ends the reading of shingles."""
+        self._shingles.close()
 
     def __len__(self) -> int:
         return len(self.rank)
@@ -104,6 +110,17 @@ class SignatureRows:
         """Number of distinct shingles of the given rows."""
         sizes: I64 = self.offsets[rows + 1] - self.offsets[rows]
         return sizes
+
+    def shingles(self, rows: I64) -> U32:
+        """The distinct shingle hashes of the given rows, one row after the other."""
+        sizes = self.set_sizes(rows)
+        found = np.empty(int(sizes.sum()), np.uint32)
+        left, file = found.data.cast("B"), self._shingles.fileno()
+        # Pages that are read here and there would stay mapped, all of them in the end.
+        for size, start in zip((4 * sizes).tolist(), (4 * self.offsets[rows]).tolist(), strict=True):
+            os.preadv(file, [left[:size]], start)
+            left = left[size:]
+        return found
 
     def band_count(self, relation: int) -> int:
         """Number of bands of one of the wanted relations."""
@@ -120,24 +137,24 @@ class SignatureRows:
     def _read(self, sources: Iterable[Source], options: DedupOptions, start: int) -> int:
         for batch in _batches(sources, options):
             flat = batch.column("shingles")
-            sizes = to_numpy(pc.list_value_length(flat)).astype(np.int64)
-            values = to_numpy(flat.flatten())
-            self._sizes.append(sizes)
-            self._digests.append(self._writer.write(batch.column("signature"), values))
-            self._columns.append(_key_columns(batch))
+            keys = _key_columns(batch)
+            self._sizes.append(to_numpy(pc.list_value_length(flat)).astype(np.uint32))
+            self._digests.append(self._writer.write(batch.column("signature"), to_numpy(flat.flatten())))
+            self._problems.append(_problem_numbers(keys.column("problem_id"), start))
+            self._columns.append(keys.drop_columns(["problem_id"]))
             start += batch.num_rows
         return start
 
     def _arrange(self, total: int) -> None:
         """Joins the batches' columns and ranks the rows by the stated order."""
-        keys = pa.Table.from_batches(self._columns, schema=KEY_SCHEMA)
+        keys = pa.Table.from_batches(self._columns, schema=_RANK_SCHEMA)
         self.ids: pa.ChunkedArray = keys.column("id")
-        self.offsets: I64 = np.concatenate([np.zeros(1, np.int64), *self._sizes]).cumsum()
+        self.offsets: I64 = np.concatenate([np.zeros(1, np.uint32), *self._sizes]).cumsum(dtype=np.int64)
         self.digest = np.concatenate([np.empty(0, np.uint64), *self._digests])
-        self.problem = _problem_numbers(keys.column("problem_id"))
-        del self._columns, self._sizes, self._digests
+        self.problem = np.concatenate([np.empty(0, np.uint64), *self._problems])
+        del self._columns, self._sizes, self._digests, self._problems
         self.by_rank = _ranked(keys, self.previous)
-        _refuse_repeats(self.ids, self.by_rank, self.previous)
+        _refuse_repeats(self.ids.slice(self.previous))
         self.rank = np.empty(total, np.int64)
         self.rank[self.by_rank] = np.arange(total)
 
@@ -152,6 +169,8 @@ KEY_SCHEMA = pa.schema(
     ]
 )
 """Columns of a signature file beside `minhash.signature_fields`; all but the id may be absent."""
+
+_RANK_SCHEMA = KEY_SCHEMA.remove(KEY_SCHEMA.get_field_index("problem_id"))
 
 
 def _ranked(keys: pa.Table, previous: int) -> I64:
@@ -168,22 +187,36 @@ def _ranked(keys: pa.Table, previous: int) -> I64:
     return to_numpy(pc.sort_indices(pa.table(columns), sort_keys=order)).astype(np.int64)
 
 
-def _problem_numbers(problems: pa.ChunkedArray) -> U64:
-    """A number for each problem id; a missing one gets a number of its own."""
-    codes = pc.dictionary_encode(problems).combine_chunks()
-    own = np.arange(len(problems)) + len(codes.dictionary)
-    number = np.where(to_numpy(codes.is_null()), own, to_numpy(codes.indices))
-    return number.astype(np.uint64)
+def _problem_numbers(problems: pa.Array, first: int) -> U64:
+    """A number for each problem id, equal for equal ids alone; a missing one gets a number of its own.
+
+    Args:
+        problems: the ids of some rows.
+        first: number of the first of these rows.
+    """
+    # A hash needs no table of all ids; two of 64 bits meet among 10^9 problems with a chance of 3 %, of 10^7 with
+    # 3 in a million, and then only two problems' traces are compared by the threshold of one.
+    own = _mixed(np.arange(first, first + len(problems), dtype=np.uint64))
+    return np.where(to_numpy(problems.is_null()).astype(bool), own, _hashes(problems))
 
 
-def _refuse_repeats(ids: pa.ChunkedArray, by_rank: I64, previous: int) -> None:
-    current = ids.slice(previous)
-    if pc.count_distinct(current).as_py() == len(by_rank) - previous:
+def _hashes(values: pa.Array | pa.ChunkedArray) -> U64:
+    """A 64-bit hash of each string, the same within this process."""
+    return pl.Series(values).hash().to_numpy()
+
+
+def _refuse_repeats(ids: pa.ChunkedArray) -> None:
+    """Raises where two rows have one id; their hashes are looked at first, which takes 8 bytes a row."""
+    hashes = np.concatenate([np.empty(0, np.uint64), *map(_hashes, ids.chunks)])
+    hashes.sort()
+    if not (hashes[1:] == hashes[:-1]).any():
         return
-    counts = pc.value_counts(current)
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))[0].as_py()["values"]
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if not len(repeated):
+        return
     raise InputError(
-        f"two rows have the id {repeated!r}",
+        f"two rows have the id {repeated[0].as_py()['values']!r}",
         where="near-duplicates",
         remedy="give every row its own id; marks are given by id",
     )
@@ -201,7 +234,7 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
                 _check_source(table.schema, options, str(source))
                 yield from table.to_batches(BATCH_ROWS)
         else:
-            with pq.ParquetFile(source, memory_map=True) as file:
+            with pq.ParquetFile(source) as file:
                 names = file.schema_arrow.names
                 _check_source(file.schema_arrow, options, str(source))
                 wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in names]

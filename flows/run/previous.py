@@ -80,7 +80,7 @@ def rows(versions: Sequence[Version], ids: pa.ChunkedArray) -> Iterator[pa.Table
         for path in version.files(INDEX):
             other = pc.invert(pc.is_in(pq.read_table(path, columns=["id"]).column("id"), value_set=ids))
             start = 0
-            with pq.ParquetFile(path, memory_map=True) as file:
+            with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(_BATCH_ROWS):
                     table = pa.Table.from_batches([batch], schema=file.schema_arrow)
                     yield table.filter(other.slice(start, batch.num_rows))

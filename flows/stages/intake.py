@@ -16,7 +16,6 @@ from proofmill.data.errors import InputError
 from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Facts, Shard
-from proofmill.data.shards import read_table
 from proofmill.data.versions import recorded
 from proofmill.flows.recipe.engines import ReplayEngine
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Sampler
@@ -81,13 +80,13 @@ def _take_in(session: Session, key: str) -> Shard:
     def over(row: dict[str, Any]) -> None:
         (samples if "response" in row else sources).drop_many("over_limit", 1)
 
-    rows, size = intake.spool(intake.round_robin(streams, session.limit, over), scratch / "spool.parquet")
+    rows, size = intake.spool(intake.round_robin(streams, session.limit, over), scratch / "spool.arrows")
     bits = intake.shard_bits(rows, size, 1 if samples.read else session.samples_each)
-    parts = intake.partition(scratch / "spool.parquet", scratch / "parts", bits)
+    parts = intake.partition(scratch / "spool.arrows", scratch / "parts", bits)
     names, total, from_sources = [], 0, 0
     sets: dict[str, set[Any]] = {"sources": set(), "recorded_models": set()}
     for part in parts:
-        shard = _commit(session, key, f"{part.stem}-of-{1 << bits:05d}", read_table(part))
+        shard = _commit(session, key, f"{part.stem}-of-{1 << bits:05d}", intake.read_part(part))
         names.append(shard.name)
         for kind, found in sets.items():
             found.update(map(_hashable, shard.facts[kind]))

@@ -217,10 +217,7 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
         session.progress.note("looking for near-duplicates")
         scratch = session.run.folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        ids = pa.chunked_array(
-            (c for s in judged for c in session.run.read(s.signatures, ["id"])["id"].chunks), "string"
-        )
-        known = previous.rows(session.previous, ids)
+        known = previous.rows(session.previous, _ids(session, judged)) if session.previous else ()
         marks = mark((_signed(session, shard) for shard in judged), options, previous=known, scratch=scratch)
         starts = accumulate((shard.samples.rows for shard in judged), initial=0)
         for shard, start in zip(judged, starts, strict=False):
@@ -230,6 +227,12 @@ def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
             yield mine, {"duplicates": found, "content": said}
 
     return session.run.once_each(DUPLICATES, [shard.samples.name for shard in judged], key, make)
+
+
+def _ids(session: Session, judged: Sequence[Judged]) -> pa.ChunkedArray:
+    """The ids of all traces of the run."""
+    columns = (session.run.read(shard.signatures, ["id"])["id"] for shard in judged)
+    return pa.chunked_array((chunk for column in columns for chunk in column.chunks), "string")
 
 
 def _signed(session: Session, shard: Judged) -> pa.Table:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import Located, Unreadable
 from proofmill.data.schemas import SHARD_TRACES
-from proofmill.data.shards import read_table
 from proofmill.generators import intake
 from proofmill.generators.intake import SHARD_PROBLEMS, problems_of, response_text, samples_of, shard_tables
 from proofmill.generators.problems import Intake, problem_row, split_prompt
@@ -199,10 +198,10 @@ def test_shards_are_bounded_by_rows_and_bytes(rows: int, size: int, each: int, s
 
 def cut(rows: list[Row], folder: Path, bits: int) -> list[tuple[pa.Table, pa.Table]]:
     """Spools and cuts rows; (problems, samples) of each shard."""
-    count, _ = intake.spool(rows, folder / "spool.parquet")
+    count, _ = intake.spool(rows, folder / "spool.arrows")
     assert count == len(rows)
-    parts = intake.partition(folder / "spool.parquet", folder / "parts", bits)
-    return [shard_tables(read_table(part))[:2] for part in parts]
+    parts = intake.partition(folder / "spool.arrows", folder / "parts", bits)
+    return [shard_tables(intake.read_part(part))[:2] for part in parts]
 
 
 mixed = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40)
