@@ -8,7 +8,7 @@ from typing import Any
 
 STYLE = """
 svg text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #33414e; }
-svg .soft { fill: #6b7986; } svg .big { font-size: 15px; font-weight: 600; }
+svg .soft { fill: #5f6d7a; } svg .big { font-size: 15px; font-weight: 600; }
 svg .kept { fill: #2f7d6b; } svg .kept-flow { fill: #2f7d6b; opacity: .28; }
 svg .lost { fill: #c2703d; } svg .lost-flow { fill: #c2703d; opacity: .20; }
 svg .second { fill: #4a6fa5; } svg .axis { stroke: #b8c2cb; stroke-width: 1; }
@@ -29,6 +29,7 @@ _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kept", ()),  # all other reasons: lengths, caps, mix
 )
 _TOP, _BAND, _GAP, _BAR, _ROW = 56, 190, 215, 12, 19
+_NAME = 20  # letters of a name that fit beside its bar on a phone
 
 
 def funnel(ledger: Mapping[str, Any], ends: Mapping[str, int], *, alone: bool = False) -> str:
@@ -66,67 +67,92 @@ def funnel(ledger: Mapping[str, Any], ends: Mapping[str, int], *, alone: bool = 
     return _svg(x + 170, bottom + 8, parts, "Where every sampled trace went", alone=alone)
 
 
-def histogram(series: Mapping[str, Sequence[int]], labels: Sequence[str], width: int = 430, height: int = 150) -> str:
-    """Bars side by side; one colour a series.
+def waterfall(ledger: Mapping[str, Any]) -> str:
+    """The same for narrow pages: a line a reason, from all that was sampled down to what is kept."""
+    total = left = int(ledger["in"])
+    rows: list[tuple[str, int, int, str]] = [("sampled", 0, total, "kept")]
+    for reason, count in sorted(ledger["dropped"].items(), key=_place):
+        left -= count
+        rows.append((reason, left, count, "lost"))
+    rows.append(("kept", 0, left, "kept"))
+    return _lines([(name, start, count, f"{count:,}", kind) for name, start, count, kind in rows], total)
+
+
+def _place(item: tuple[str, int]) -> int:
+    """Where a reason falls off in the funnel."""
+    return next((n for n, (_, reasons) in enumerate(_STEPS) if item[0] in reasons), len(_STEPS))
+
+
+def histogram(series: Mapping[str, Sequence[int]], names: Sequence[str], ticks: int, height: int = 150) -> str:
+    """Bars side by side, as wide as the page lets them be; one colour a series.
 
     Args:
         series: counts by bin, at most two series.
-        labels: under the bins; empty ones are left out.
-        width, height: of the picture, pixels.
+        names: of the bins.
+        ticks: every so many bins, and at the last one, the name stands under the bar.
+        height: of the picture, pixels.
     """
     highest = max((max(counts, default=0) for counts in series.values()), default=0) or 1
-    slot = (width - 10) / max(len(labels), 1)
+    slot = 100 / max(len(names), 1)
     bar = slot * 0.82 / max(len(series), 1)
     floor = height - 24
-    parts = [f'<line class="axis" x1="5" x2="{width - 5}" y1="{floor}" y2="{floor}"/>']
+    parts = [f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>']
     for number, (counts, kind) in enumerate(zip(series.values(), ("kept", "second"), strict=False)):
         for place, count in enumerate(counts):
-            tall = (floor - 16) * count / highest
-            x = 5 + slot * place + slot * 0.09 + bar * number
+            tall = max((floor - 18) * count / highest, 1)
+            x = slot * place + slot * 0.09 + bar * number
             if count:
                 parts.append(
-                    _rect(x, floor - max(tall, 1), bar * 0.94, max(tall, 1), kind, f"{labels[place]}: {count:,}")
+                    _rect(f"{x:.2f}%", floor - tall, f"{bar * 0.94:.2f}%", tall, kind, f"{names[place]}: {count:,}")
                 )
-    for place, label in enumerate(labels):
-        if label:
-            parts.append(_text(5 + slot * (place + 0.5), height - 8, label, "soft", "middle"))
-    parts.append(_text(5, 11, f"{highest:,}", "soft"))
-    return _svg(width, height, parts, ", ".join(series))
+    for place, name in enumerate(names):
+        if (len(names) - 1 - place) % ticks == 0:
+            parts.append(_text(f"{slot * (place + 0.5):.2f}%", height - 8, name, "soft", "middle"))
+    parts.append(_text(0, 11, f"{highest:,}", "soft"))
+    return _svg(None, height, parts, ", ".join(series))
 
 
-def mix(rows: Mapping[str, Mapping[str, int]], width: int = 900) -> str:
+def mix(rows: Mapping[str, Mapping[str, int]]) -> str:
     """A line a name, cut into shares whose classes are the parts' names."""
     parts, y = [], 0
     for name, counts in rows.items():
-        total, x = sum(counts.values()) or 1, 130.0
-        parts.append(_text(0, y + 17, name, ""))
+        total, x = sum(counts.values()) or 1, 0.0
+        parts += [_text(0, y + 14, name, ""), _text("100%", y + 14, f"{total:,}", "soft", "end")]
         for kind, count in counts.items():
-            wide = (width - 220) * count / total
-            parts.append(_rect(x, y + 4, max(wide - 1, 0.5), 18, kind, f"{kind}: {count:,}"))
+            wide = 100 * count / total
+            parts.append(_rect(f"{x:.2f}%", y + 21, f"{max(wide - 0.15, 0.1):.2f}%", 16, kind, f"{kind}: {count:,}"))
             x += wide
-        parts.append(_text(width - 80, y + 17, f"{total:,}", "soft"))
-        y += 30
-    return _svg(width, y, parts, "shares")
+        y += 48
+    return _svg(None, y, parts, "shares")
 
 
-def bars(rows: Mapping[str, float], unit: str, width: int = 430) -> str:
+def bars(rows: Mapping[str, float], unit: str = "") -> str:
     """A line a name, as long as its amount."""
     highest = max(rows.values(), default=0) or 1
+    told = {name: f"{n:,.1f}" if isinstance(n, float) else f"{n:,}" for name, n in rows.items()}
+    return _lines([(name, 0, n, f"{told[name]} {unit}".strip(), "second") for name, n in rows.items()], highest)
+
+
+def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -> str:
+    """Name, bar (from, length, colour) and amount in words, a line each, as wide as the page lets them be."""
     parts = []
-    for place, (name, amount) in enumerate(rows.items()):
+    for place, (name, start, amount, told, kind) in enumerate(rows):
         y = place * 26
-        parts.append(_text(0, y + 16, name[:24], ""))
-        parts.append(_rect(150, y + 4, max((width - 250) * amount / highest, 1), 15, "second"))
-        told = f"{amount:,.1f}" if isinstance(amount, float) else f"{amount:,}"
-        parts.append(_text(156 + (width - 250) * amount / highest, y + 16, f"{told} {unit}".strip(), "soft"))
-    return _svg(width, max(len(rows) * 26, 10), parts, unit or "amounts")
+        shown = name.replace("_", " ")
+        left, wide = 40 + 42 * start / max(highest, 1), 42 * amount / max(highest, 1)
+        parts.append(_text(0, y + 16, shown if len(shown) <= _NAME else shown[: _NAME - 1] + "…", "", title=shown))
+        parts.append(_rect(f"{left:.2f}%", y + 4, f"{max(wide, 0.3):.2f}%", 15, kind))
+        parts.append(_text("100%", y + 16, told, "soft", "end"))
+    return _svg(None, max(len(rows) * 26, 10), parts, "amounts")
 
 
-def _svg(width: float, height: float, parts: Sequence[str], title: str, *, alone: bool = False) -> str:
+def _svg(width: float | None, height: float, parts: Sequence[str], title: str, *, alone: bool = False) -> str:
+    """A picture of a fixed width, or one that takes the width there is (its x in per cent)."""
     style = f"<style>{STYLE}</style>" if alone else ""
+    size = 'width="100%"' if width is None else f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-label="{escape(title)}">{style}{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} height="{height:.0f}" role="img" '
+        f'aria-label="{escape(title)}">{style}{"".join(parts)}</svg>'
     )
 
 
@@ -135,17 +161,25 @@ def _node(x: float, y: float, height: float, kind: str, name: str, count: int) -
     return head + _rect(x, y, _BAR, max(height, 1.5), kind)
 
 
-def _rect(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    told = f"<title>{escape(title)}</title>" if title else ""
+def _rect(x: float | str, y: float, width: float | str, height: float, kind: str, title: str = "") -> str:
     return (
-        f'<rect class="{escape(kind)}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="1">'
-        f"{told}</rect>"
+        f'<rect class="{escape(kind)}" x="{_at(x)}" y="{y:.1f}" width="{_at(width)}" height="{height:.1f}" rx="1">'
+        f"{_told(title)}</rect>"
     )
 
 
-def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
+def _text(x: float | str, y: float, text: str, kind: str, anchor: str = "start", title: str = "") -> str:
     mark = f' class="{kind}"' if kind else ""
-    return f'<text{mark} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text{mark} x="{_at(x)}" y="{y:.1f}" text-anchor="{anchor}">{_told(title)}{escape(text)}</text>'
+
+
+def _at(place: float | str) -> str:
+    return place if isinstance(place, str) else f"{place:.1f}"
+
+
+def _told(title: str) -> str:
+    """What a pointer that rests there is told."""
+    return f"<title>{escape(title)}</title>" if title else ""
 
 
 def _ribbon(x1: float, y1: float, x2: float, y2: float, height: float, kind: str) -> str:

@@ -24,6 +24,11 @@ from proofmill.data.versions import Version
 _TEMPLATES = Path(__file__).parent / "templates"
 _BINS = 16
 _VERDICTS = ("correct", "wrong", "unparsed", "timeout", "error")
+_REPEATED = {
+    "near_duplicate": "left out for it",
+    "in_previous": "in earlier versions",
+    "contaminated": "contaminated",
+}
 _STATUSES = ("verified", "refuted", "unsupported", "jump", "retracted", "not_checkable")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -63,18 +68,18 @@ def _figures(version: Version) -> dict[str, Any]:
     seconds = {name: took for name, took in manifest.get("seconds", {}).items() if took}
     pictures = {
         "funnel": funnel(version),
+        "waterfall": plots.waterfall(manifest["stages"]["selection"]),
         "verdicts": plots.mix(_verdicts(version)),
-        "pass_rates": {d: plots.histogram({d: counts}, _RATES, 290, 130) for d, counts in _pass_rates(version).items()},
+        "pass_rates": {d: plots.histogram({d: counts}, _RATES, 5, 130) for d, counts in _pass_rates(version).items()},
         "lengths": _lengths(version),
-        "claims": plots.bars(claims, "") if (claims := _claims(version)) else "",
-        "benchmarks": plots.bars(found, "") if (found := _contamination(version)) else "",
-        "tokens": plots.bars(written, "") if (written := _tokens(version)) else "",
+        "claims": plots.bars(claims) if (claims := _claims(version)) else "",
+        "repeats": plots.bars(_repeats(version)),
+        "tokens": plots.bars(written) if (written := _tokens(version)) else "",
         "seconds": plots.bars(seconds, "s") if seconds else "",
     }
     facts = {
         "traces": f"{manifest['stages']['selection']['in']:,}",
         "proven and kept": f"{kept:,}",
-        "near-duplicates": f"{manifest['duplicates']:,}",
         "right answer, refuted step": f"{manifest['right_answer_refuted_step']:,}",
     }
     if tokens and kept:
@@ -84,6 +89,7 @@ def _figures(version: Version) -> dict[str, Any]:
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
         "facts": facts,
+        "benchmarks": _benchmarks(manifest.get("benchmarks")),
         "recipe": orjson.dumps(manifest["recipe"], option=orjson.OPT_INDENT_2).decode(),
     }
 
@@ -94,7 +100,7 @@ def _markup(value: Any) -> Any:
     return Markup(value)  # noqa: S704 (our own pictures, their text escaped there)
 
 
-_RATES = ["0", "", "", "", "", "½", "", "", "", "", "1"]
+_RATES = ["0", "0.1", "0.2", "0.3", "0.4", "½", "0.6", "0.7", "0.8", "0.9", "1"]
 
 
 def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[Any, ...]]:
@@ -152,19 +158,34 @@ def _most(lengths: pl.LazyFrame) -> int:
 
 
 def _spread(lengths: dict[str, pl.LazyFrame], longest: int) -> str:
-    edges = [max(1, longest * (i + 1) // _BINS) for i in range(_BINS)]
+    edges = [f"{max(1, longest * (i + 1) // _BINS):,}" for i in range(_BINS)]
     place = ((pl.col("length").cast(pl.Int64) - 1) * _BINS // longest).clip(0, _BINS - 1).alias("place")
     series = {name: [0] * _BINS for name in lengths}
     for name, frame in lengths.items():
         for number, count in _counts(frame.drop_nulls().select(place), "place"):
             series[name][number] = count
-    labels = [f"{edge:,}" if i % 4 == 3 else "" for i, edge in enumerate(edges)]
-    return plots.histogram(series, labels, 620, 170)
+    return plots.histogram(series, edges, 3, 170)
 
 
 def _claims(version: Version) -> dict[str, float]:
     counts: dict[str, float] = dict(_counts(version.scan("claims"), "status"))
     return {name: counts.pop(name) for name in _STATUSES if name in counts} | counts
+
+
+def _repeats(version: Version) -> dict[str, float]:
+    """What repeats another trace, an earlier version or a benchmark, and what was left out for it."""
+    dropped = version.manifest["stages"]["selection"]["dropped"]
+    found = {"near-duplicates": version.manifest["duplicates"]}
+    found |= {name: dropped[reason] for reason, name in _REPEATED.items() if reason in dropped}
+    return found | {f"overlap: {name}": count for name, count in _contamination(version).items()}
+
+
+def _benchmarks(known: dict[str, Any] | None) -> str:
+    """What prompts and traces were compared with, in words."""
+    if not known or not known["items"]:
+        return "Not compared with any benchmark."
+    names = ", ".join(f"{name} ({count:,} items)" for name, count in known["items"].items())
+    return f"Compared with {names}: runs of {known['n']} words."
 
 
 def _contamination(version: Version) -> dict[str, float]:
@@ -178,12 +199,14 @@ def _contamination(version: Version) -> dict[str, float]:
 
 
 def _tokens(version: Version) -> dict[str, float]:
-    """Completion tokens by who wrote them."""
+    """Completion tokens by who wrote them, and those of the model that verified claims."""
     traces = version.scan("traces")
     if traces is None:
         return {}
     total = traces.group_by("sampler").agg(pl.col("completion_tokens").cast(pl.Int64).sum())
-    return {name: count for name, count in sorted(total.collect(engine="streaming").iter_rows()) if count}
+    written = {name: count for name, count in sorted(total.collect(engine="streaming").iter_rows()) if count}
+    judged = version.manifest["tokens"].get("verifier", {}).get("completion_tokens", 0)
+    return written | ({"claims by the model": judged} if judged else {})
 
 
 def _visible(value: Any) -> Any:

@@ -28,6 +28,7 @@ REPORT = "report.html"
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
 _CHECK_ROWS = 1024
+_NAMED = 5
 _ASKED = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
     "id", "problem_id", "sampler", "first_round", "response", "finish_reason", "completion_tokens", "model",
@@ -76,8 +77,20 @@ def versions(home: Path, name: str) -> list[Version]:
     for folder in sorted((home / "datasets" / name).glob("v[0-9]*")):
         manifest = folder / "manifest.json"
         if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
-            found.append(Version(name, int(folder.name[1:]), folder, orjson.loads(manifest.read_bytes())))
+            found.append(Version(name, int(folder.name[1:]), folder, _manifest(manifest)))
     return sorted(found, key=lambda version: version.number)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise StoreError(
+            "A version's manifest can't be read.",
+            where=f"{path}: {error}",
+            remedy="restore it from a copy, or move this version's folder away",
+        ) from error
+    return manifest
 
 
 def names(home: Path) -> list[str]:
@@ -102,19 +115,33 @@ def find(home: Path, label: str) -> Version:
 
 
 def check_files(version: Version) -> None:
-    """Compares every file with the manifest.
+    """Compares every file with the manifest, and looks for Parquet files that it doesn't list.
 
     Raises:
-        StoreError: a file is missing, damaged or was edited; it is named.
+        StoreError: a file is missing, damaged, was edited, or nobody published it; each is named.
     """
+    faults = list(_faults(version))
+    if faults:
+        more = f", and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        raise StoreError(
+            f"{version.label} is not what was published: {', '.join(faults[:_NAMED])}{more}.",
+            where=str(version.folder),
+            remedy="restore it from a copy, or publish again: proofmill regenerate",
+        )
+
+
+def _faults(version: Version) -> Iterator[str]:
+    listed = set()
     for item in version.manifest["files"]:
+        listed.add(item["path"])
         path = version.folder / item["path"]
-        if not path.exists() or path.stat().st_size != item["bytes"] or sha256(path) != item["sha256"]:
-            raise StoreError(
-                f"A file of {version.label} is not what was published.",
-                where=str(path),
-                remedy="restore it from a copy, or publish again: proofmill regenerate",
-            )
+        if not path.exists():
+            yield f"{item['path']} is missing"
+        elif path.stat().st_size != item["bytes"] or sha256(path) != item["sha256"]:
+            yield f"{item['path']} is damaged or was edited"
+    for path in sorted(version.folder.rglob("*.parquet")):
+        if (name := path.relative_to(version.folder).as_posix()) not in listed:
+            yield f"{name} is none of its files"
 
 
 def recorded(version: Version) -> Iterator[Located]:

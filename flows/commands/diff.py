@@ -118,6 +118,8 @@ def _show(found: Mapping[str, Any], out: Console) -> None:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("traces", "rows", "before", "after", "cause", show_lines=True)
     table.columns[1].justify = "right"
+    for column in table.columns:
+        column.overflow = "fold"  # a recipe key is longer than its column on a narrow terminal
     for row in rows:
         kind = f"{REMEASURED}: {', '.join(row['columns_of'])}" if row["kind"] == REMEASURED else row["kind"]
         cells = (kind, f"{row['count']:,}", row["before"] or "-", row["after"] or "-", "\n".join(row["causes"]))
@@ -129,7 +131,8 @@ def _examples(rows: list[dict[str, Any]], out: Console) -> None:
     for row in rows:
         for example in row["examples"]:
             state = " → ".join(filter(None, (row["before"], row["after"])))
-            out.print(Text(f"  {row['kind']}  {example['id']}  of problem {example['problem_id']}  {state}"))
+            told = f"  {row['kind']}  {example['id']}  of problem {example['problem_id']}  {state}"
+            out.print(Text(told), soft_wrap=True)
 
 
 def _list(lines: list[str], out: Console) -> None:

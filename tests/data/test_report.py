@@ -36,6 +36,17 @@ HOSTILE = (
 )
 
 
+CUT_OFF = """[...document.querySelectorAll("main svg text")].filter((text) => {
+    const inner = text.getBoundingClientRect();
+    const under = [...text.ownerSVGElement.querySelectorAll("rect")].some((rect) => {
+        const box = rect.getBoundingClientRect(), x = Math.min(box.right, inner.right) - Math.max(box.left, inner.left);
+        return x > 1 && Math.min(box.bottom, inner.bottom) - Math.max(box.top, inner.top) > 6;
+    });
+    return inner.width && (under || inner.left < 0 || inner.right > innerWidth);
+}).map((text) => text.textContent)"""
+"""Words in pictures that a bar covers or that leave the page."""
+
+
 @pytest.fixture(scope="module")
 def hostile(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HOME with a version whose prompt and responses are markup; its prompt too."""
@@ -221,8 +232,10 @@ def test_the_keyboard_is_enough(fresh: Browser) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_drawn_in_light_and_dark_and_on_a_phone(fresh: Browser, tmp_path: Path, dark: bool) -> None:
     fresh.picture(tmp_path / "wide.png", 1200, 900, dark=dark)
+    assert fresh.value(CUT_OFF) == []
     fresh.picture(tmp_path / "phone.png", 390, 800, dark=dark)
     assert fresh.value("document.documentElement.scrollWidth") <= 390
+    assert fresh.value(CUT_OFF) == []
     ink, paper = (fresh.value(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
     assert (lightness[0] > lightness[1]) == dark

@@ -91,17 +91,40 @@ def test_row_groups_do_not_depend_on_how_rows_arrive(home: Path, monkeypatch: py
     assert max(sizes) < 100_000_000
 
 
-@pytest.mark.parametrize("harm", ["edited", "cut", "gone"])
-def test_a_changed_file_is_named(home: Path, harm: str) -> None:
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("edited", "train-00000-of-00001.parquet is damaged or was edited"),
+        ("cut", "train-00000-of-00001.parquet is damaged or was edited"),
+        ("gone", "train-00000-of-00001.parquet is missing"),
+        ("added", "train-00001-of-00002.parquet is none of its files"),
+    ],
+)
+def test_a_changed_file_is_named(home: Path, harm: str, told: str) -> None:
     folder = publish(home, "set", 1, ["a"])
     version = find(home, "set")
     check_files(version)
     path = folder / "sft" / "train-00000-of-00001.parquet"
     content = bytearray(path.read_bytes())
     content[20] ^= 1
-    {"edited": lambda: path.write_bytes(content), "cut": lambda: path.write_bytes(content[:-1]), "gone": path.unlink}[
-        harm
-    ]()
-    with pytest.raises(StoreError) as caught:
+    {
+        "edited": lambda: path.write_bytes(content),
+        "cut": lambda: path.write_bytes(content[:-1]),
+        "gone": path.unlink,
+        "added": lambda: path.with_name("train-00001-of-00002.parquet").write_bytes(content),
+    }[harm]()
+    with pytest.raises(StoreError, match=rf"set@v1 is not what was published: sft/{told}\.\n") as caught:
         check_files(version)
-    assert str(path) in caught.value.where
+    assert str(folder) in caught.value.where
+
+
+def test_every_changed_file_is_counted_and_a_broken_manifest_is_named(home: Path) -> None:
+    folder = publish(home, "set", 1, ["a"])
+    for number in range(7):
+        (folder / f"extra{number}.parquet").touch()
+    with pytest.raises(StoreError, match=r"extra4\.parquet is none of its files, and 2 more"):
+        check_files(find(home, "set"))
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(StoreError) as caught:
+        find(home, "set")
+    assert str(folder / "manifest.json") in caught.value.where
