@@ -16,6 +16,7 @@ from proofmill.filters.claims.identities import (
     constant_difference,
     counterexample,
     is_identity,
+    is_never_equal,
     listed,
     same,
     unknowns_of,
@@ -32,7 +33,9 @@ _RECENT = 8
 _DEFINES = re.compile(
     r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
     r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
-    r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*)\b[^.;\n]{0,60}\Z",
+    r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*|lines?|axis|axes|asymptot\w+|vert\w+|"
+    r"cent(?:er|re)\w*|symmetr\w+|undefined|domain|holes?|endpoints?|boundar\w+|between|excluding|except|unless|"
+    r"tangent|horizontal\w*|intersect\w*|critical|extrem\w+)\b[^.;\n]{0,60}\Z",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
@@ -67,10 +70,12 @@ class Algebra:
     Attributes:
         equations: the equations, oldest first.
         bound: the values stated for each name, each with its step.
+        constrained: the sets of unknowns that an equation or a value ties, in the problem or so far.
     """
 
     equations: list[Equation] = field(default_factory=list)
     bound: dict[str, list[tuple[Value, int]]] = field(default_factory=dict)
+    constrained: set[frozenset[str]] = field(default_factory=set)
 
     def begin_step(self, text: str) -> None:
         """Forget names that the step introduces anew: "let x be …"."""
@@ -88,10 +93,20 @@ class Algebra:
             trivial = left == right
             return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
         if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
-            return "identity", Finding(REFUTED, f"{context.text}: {counterexample(left, right, unknowns)}")
+            return self._broken(left, right, unknowns, context)
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
             return self._contradiction(apart, context)
         return self._equation(Equation(left, right, unknowns, context.text, context.step, context.end), context)
+
+    def _broken(
+        self, left: Node, right: Node, unknowns: frozenset[str], context: Context
+    ) -> tuple[str, Finding] | None:
+        """A false link in a chain of rewritings, unless an equation between its unknowns may have been used."""
+        shown = counterexample(left, right, unknowns)
+        is_tied = any(names <= unknowns for names in self.constrained)
+        if context.doubted or is_tied or not is_never_equal(left, right, unknowns):
+            return "identity", Finding(NOT_CHECKABLE, shown)
+        return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
     def _contradiction(self, apart: Value, context: Context) -> tuple[str, Finding]:
         """Both sides hold the same unknowns and differ by a constant: `x + 84 - 25 = x + 44`."""
@@ -102,7 +117,9 @@ class Algebra:
 
     def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
         finding = self._substituted(equation, context) or self._follows(equation, context)
-        if not context.supposed and not context.ambiguous:
+        self.constrained.add(equation.unknowns)
+        is_trial = finding is not None and finding.status == VERIFIED and finding.evidence.startswith("holds for")
+        if not context.supposed and not context.ambiguous and not is_trial:
             self.equations.append(equation)
             del self.equations[:-_RECENT]
         return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
@@ -149,6 +166,7 @@ class Algebra:
             return None
         finding = None if context.supposed else self._solution(name, value, right, context)
         self.bound.setdefault(name, []).append((value, context.step))
+        self.constrained.add(frozenset({name}))
         if finding is not None:
             return "solution", finding
         return "definition", Finding(NOT_CHECKABLE, "a value given to a name")

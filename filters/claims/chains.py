@@ -16,7 +16,7 @@ from proofmill.filters.claims.identities import is_identity, is_symbolic, unknow
 from proofmill.filters.claims.links import Facts, Link, Named
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf, is_percent
-from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
+from proofmill.filters.claims.rounding import ABOUT, AGREES, DIFFERS, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import Token
 
@@ -32,12 +32,13 @@ class StepJudge:
         tokens: its tokens.
         facts: what is known, extended as links are judged.
         step: its index.
+        after: the beginning of what follows it.
     """
 
-    def __init__(self, text: str, tokens: list[Token], facts: Facts, step: int) -> None:
+    def __init__(self, text: str, tokens: list[Token], facts: Facts, step: int, after: str = "") -> None:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
-        self.doubts = Doubts(text, tokens)
+        self.doubts = Doubts(text, tokens, after)
         self._loose: Parser | None = None
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
@@ -103,10 +104,11 @@ class StepJudge:
             return self._symbolic(chain, index) if relation.sign == "=" and not relation.prose else None
         try:
             if relation.sign in ("=", "≈", "≡") and chain.modulus is not None:
-                return self._finish(left, right, "congruence", self._congruence(left.node, right.node, chain.modulus))
+                finding = self._congruence(left.node, right.node, chain.modulus)
+                return self._finish(left, right, "congruence", self._soften(finding, chain, index))
             if relation.sign == "=" and isinstance(right.node, Binary) and right.node.operator == "mod":
                 finding = self._congruence(left.node, right.node.left, right.node.right)
-                return self._finish(left, right, "congruence", finding)
+                return self._finish(left, right, "congruence", self._soften(finding, chain, index))
             if relation.sign in ("=", "≈", "≡"):
                 return self._equality(chain, index)
             finding = judge.compare(left.node, relation.sign, right.node)
@@ -120,7 +122,8 @@ class StepJudge:
         if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
             return None
         functions = self.facts.functions
-        functions.learn(left.node, right.node)
+        if index < len(chain.relations) - 1 or not chain.trailing:
+            functions.learn_from(self.text, left.node, right.node)
         try:
             sides = functions.resolved(left.node), functions.resolved(right.node)
             if not all(map(judge.is_numeric, sides)):
@@ -131,7 +134,9 @@ class StepJudge:
         shown = _sides(*sides, comparison)
         if comparison.outcome == AGREES:
             return self._finish(left, right, "function", judge.Finding(VERIFIED, shown))
-        if comparison.outcome == UNDECIDED or self._is_ambiguous(left) or self._is_ambiguous(right):
+        if comparison.outcome == UNDECIDED or judge.rounds_an_input(*sides, comparison):
+            return None
+        if self._is_ambiguous(left) or self._is_ambiguous(right):
             return None
         finding = judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}")
         return self._finish(left, right, "function", self._soften(finding, chain, index))
@@ -189,13 +194,28 @@ class StepJudge:
         """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
         if judge.is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
-        other = self._read_loosely(left, right, about)
+        other = self._read_loosely(left, right, about) or self._read_negative(left, right, about)
         if other is not None:
             return other
         place = last_place(right.node)
-        if judge.within_input_rounding(left.node, first, place, self.facts.rounded):
+        if judge.within_input_rounding(left.node, first, place, self.facts.rounded) or judge.rounds_an_input(
+            left.node, right.node, first
+        ):
             return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
         return first
+
+    def _read_negative(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
+        """`- 3 + 5 = 2` at the start of a line, where the dash was taken for a bullet."""
+        if left.first == 0 or self.tokens[left.first - 1].text != "-":
+            return None
+        parsed = Parser(self.tokens).parse(left.first - 1)
+        if parsed is None or parsed[1] != left.last or not judge.is_numeric(parsed[0]):
+            return None
+        try:
+            comparison = judge.equate(parsed[0], right.node, about)
+        except NotNumericError:
+            return None
+        return comparison if comparison.outcome != DIFFERS else None
 
     def _loose_parser(self) -> Parser:
         if self._loose is None:

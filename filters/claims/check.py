@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from proofmill.filters.claims.chains import StepJudge
+from proofmill.filters.claims.functions import tied_unknowns
 from proofmill.filters.claims.grounding import Sources, conclusions, explain, sources_of
 from proofmill.filters.claims.links import Facts, Link
 from proofmill.filters.claims.model import JUMP, UNSUPPORTED, Claim
@@ -24,6 +25,7 @@ _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
 _CHECKABLE = re.compile(rf"[\d=½⅓⅔¼¾]|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
+_MAX_AFTER = 240  # characters behind a step in which it may be called impossible
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
 
 
@@ -53,9 +55,11 @@ def check(
     sources = sources_of(problem.prompt)
     facts = Facts(setting=Setting(problem.prompt, whole))
     facts.functions.read(problem.prompt)
+    facts.algebra.constrained |= tied_unknowns(problem.prompt)
     found: list[tuple[int, int, Link]] = []
     for number, (offset, step) in enumerate(parts):
-        links = check_step(step, facts, number)
+        end = offset + len(step)
+        links = check_step(step, facts, number, whole[end : end + _MAX_AFTER])
         links = [*links, *_ungrounded(step, links, sources)]
         found.extend((number, offset + link.start, link) for link in links)
         if len(found) > _MAX_CLAIMS:
@@ -97,15 +101,15 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
         raise ValueError("check needs a text or its steps")
 
 
-def check_step(step: str, facts: Facts, number: int) -> list[Link]:
-    """The judged links of one step."""
+def check_step(step: str, facts: Facts, number: int, after: str = "") -> list[Link]:
+    """The judged links of one step; `after` is the beginning of what follows it."""
     if not _CHECKABLE.search(step, 0, _MAX_STEP):
         return []
     step = _FENCED.sub(lambda code: " " * len(code.group()), step[:_MAX_STEP])
     links, step = _calculator_marks(step, facts, number)
     facts.algebra.begin_step(step)
     tokens = tokenize(step)
-    judge = StepJudge(step, tokens, facts, number)
+    judge = StepJudge(step, tokens, facts, number, after)
     for chain in judge.scanner.scan():
         links.extend(judge.chain(chain))
     return sorted(links, key=lambda link: link.start)

@@ -19,12 +19,25 @@ _DOUBT_BEFORE = re.compile(
 )
 _DOUBT_SENTENCE = re.compile(
     r"\bat first (?:glance|sight)|\bmight (?:think|say|guess|expect|be tempted)|\btempt\w+|\bnaive\w*|\bmistak\w+|"
-    r"\berroneous\w*|\b(?:common|usual) (?:mistake|error|slip)|\bwould be wrong|\bnot the same as|\bcontradiction\b",
+    r"\berroneous\w*|\b(?:common|usual) (?:mistake|error|slip)|\bwould be wrong|\bnot the same as|\bcontradiction\b|"
+    r"\botherwise\b|\bwould (?:have|be|get|give|need|mean|imply|require|become|force|lead|yield)\b|"
+    r"\bif and only if\b|\biff\b|\\iff\b|⟺|⇔",
     re.IGNORECASE,
 )
+# A sentence or two later: what was derived is called impossible, so it refutes what was supposed.
+_ABSURD = re.compile(
+    r"\bcontradict\w*|\bimpossib\w+|\babsurd|\binconsisten\w+|\bno (?:\w+ ){0,2}solutions?\b|"
+    r"\bnot a (?:\w+ ){0,2}solution\b|\bextraneous|\bnever (?:true|equal|happen\w*|hold\w*)|[✗✘❌]|"
+    r"\b(?:which|this|that|it|but|equation|statement|inequality|congruence|clearly|obviously)\s(?:\w+\s){0,3}?"
+    r"(?:false|untrue|invalid|not (?:true|possible|valid|hold|satisf\w+|work)|"
+    r"(?:does|is|ca)(?:n['’]t| ?not) (?:be )?(?:true|possible|valid|hold|work|satisf\w+|happen|the case))",
+    re.IGNORECASE,
+)
+_ABSURD_WITHIN = 220  # characters behind a link
 _OPTION = re.compile(
     r"(?:(?<![A-Za-z0-9])\(?[A-Ea-e][).:]|\b(?:option|choice) \(?[A-Ea-e]\)?[:.]?)[\s$\\(]{0,4}\Z", re.IGNORECASE
 )
+_TIES = frozenset({"of", "by", "times", "in", "per", "at"})
 _QUESTION_LEAD = frozenset({"is", "does", "was"})
 _DOUBT_AFTER = re.compile(
     r"\?|≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|"
@@ -42,10 +55,11 @@ class Doubts:
     Args:
         text: the step.
         tokens: its tokens.
+        after: the beginning of what follows the step.
     """
 
-    def __init__(self, text: str, tokens: list[Token]) -> None:
-        self.text, self.tokens = text, tokens
+    def __init__(self, text: str, tokens: list[Token], after: str = "") -> None:
+        self.text, self.tokens, self.after = text, tokens, after
 
     def other_meaning(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
         """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
@@ -128,7 +142,7 @@ class Doubts:
             return True  # "4 less than 12 * 2 = 24"
         return index == 0 and (
             word in ("than", "over", "mod", "base")
-            or (chain.behind and word in ("of", "by", "times") and self.tokens[first - 2].text.lower() != "total")
+            or (chain.behind and word in _TIES and self.tokens[first - 2].text.lower() != "total")
         )
 
     def doubted(self, chain: Chain, index: int) -> str:
@@ -144,6 +158,8 @@ class Doubts:
         unit_start = self.tokens[chain.members[index + 1].first].end
         if _DOUBT_AFTER.search(self._sentence_from(unit_start, end)) or self._supposed_before(start):
             return "doubted by the trace itself"
+        if _ABSURD.search((self.text[end : end + _ABSURD_WITHIN] + "\n" + self.after)[:_ABSURD_WITHIN]):
+            return "called impossible by the trace itself"
         if _CLOCK.search(self.text[start : end + 4]):
             return "a time of day"
         return ""

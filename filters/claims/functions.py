@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 from proofmill.filters.claims.identities import is_identity, unknowns_of
 from proofmill.filters.claims.judge import walk
@@ -13,7 +13,7 @@ from proofmill.filters.claims.scan import Scanner
 from proofmill.filters.claims.tokens import tokenize
 
 CALLED = "()"  # ends the name of a call to a function of the text's own
-_DEFINED = re.compile(r"[fghpqFGHPQRST]\s?\(\s?[A-Za-z]\s?\)\s?=")
+_CALL = re.compile(r"(?<![A-Za-z\\])([fghPQRSTFGH])\s?(?:\\left)?\(")
 _PIECEWISE = re.compile(
     r"\\begin\{cases|\bif\b[^.]{0,40}[<>≤≥=]|\botherwise\b|\\text\{\s*if|\bfor all\b|\bsatisf\w+", re.IGNORECASE
 )
@@ -25,27 +25,35 @@ _MAX_PROMPT = 10_000
 class Functions:
     """The functions in one variable that are known, by name; None where a name was defined twice.
 
-    A piecewise or functional equation is no definition, so nothing is learnt from a problem that has one.
+    A piecewise or functional equation is no definition, so nothing is learnt from a problem that has one. What a
+    trace says of a function that its problem speaks of without defining it (`undefined`) is a part of its answer, a
+    trial or a case, and no definition.
     """
 
     known: dict[str, tuple[str, Node] | None] = field(default_factory=dict)
     trusted: bool = True
+    undefined: frozenset[str] = frozenset()
 
     def read(self, prompt: str) -> None:
         """Learns what a problem's statement defines."""
-        if not _DEFINED.search(prompt, 0, _MAX_PROMPT):
+        called = {f"{name}{CALLED}" for name in _CALL.findall(prompt, 0, _MAX_PROMPT)}
+        if not called:
             return
         self.trusted = not _PIECEWISE.search(prompt)
-        for chain in Scanner(tokenize(prompt[:_MAX_PROMPT])).scan():
-            for index in range(len(chain.relations)):
-                if chain.relations[index].sign == "=" and not (index == 0 and chain.joined) and not chain.trailing:
-                    self.learn(chain.members[index].node, chain.members[index + 1].node)
+        for left, right in equalities(prompt):
+            self.learn(left, right)
+        self.undefined = frozenset(called - self.known.keys())
+
+    def learn_from(self, text: str, left: Node, right: Node) -> None:
+        """Takes a definition from a step of the trace, unless that is for a case only."""
+        if not _PIECEWISE.search(text):
+            self.learn(left, right)
 
     def learn(self, left: Node, right: Node) -> None:
         """Takes `f(x) = …` as the definition of f, unless the right side doesn't depend on x alone."""
         match left:
             case Call(name, (Symbol(name=variable),)) if name.endswith(CALLED) and unknowns_of(right) == {variable}:
-                if any(isinstance(part, Opaque) or is_call(part) for part in walk(right)):
+                if name in self.undefined or any(isinstance(part, Opaque) or is_call(part) for part in walk(right)):
                     return
                 before = self.known.get(name, (variable, right))
                 same = before is not None and is_identity(
@@ -72,6 +80,24 @@ class Functions:
         if definition is None:
             raise NotNumericError
         return _substituted(definition[1], definition[0], argument)
+
+
+@lru_cache(maxsize=256)  # the samples of one problem come one after the other
+def equalities(prompt: str) -> tuple[tuple[Node, Node], ...]:
+    """The two sides of every equality that a problem states and that the grammar reads whole."""
+    return tuple(
+        (chain.members[index].node, chain.members[index + 1].node)
+        for chain in Scanner(tokenize(prompt[:_MAX_PROMPT])).scan()
+        if not chain.trailing
+        for index, relation in enumerate(chain.relations)
+        if relation.sign in ("=", "≡") and not (index == 0 and chain.joined)
+    )
+
+
+def tied_unknowns(prompt: str) -> set[frozenset[str]]:
+    """The sets of unknowns that an equation of the problem ties, definitions of functions left out."""
+    pairs = ((left, right) for left, right in equalities(prompt) if not (has_call(left) or has_call(right)))
+    return {names for left, right in pairs if (names := unknowns_of(left) | unknowns_of(right))}
 
 
 def is_call(node: Node) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proofmill.filters.claims.latex import GREEK, command
+from proofmill.filters.claims.latex import GREEK, LATEX_FUNCTIONS, command
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
 from proofmill.filters.claims.numerals import literal as number_of
 from proofmill.filters.claims.numerals import number
@@ -30,7 +30,7 @@ from proofmill.filters.claims.tokens import (
     match_brackets,
 )
 from proofmill.filters.claims.units import read_unit
-from proofmill.filters.claims.wording import OPERATOR_WORDS
+from proofmill.filters.claims.wording import NAMED_FUNCTIONS, OPERATOR_WORDS
 
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
@@ -104,7 +104,7 @@ class Parser:
         if operator is None or power < minimum:
             self.position = begin
             return None
-        right = self.expression(power if operator == "^" else power + 1)
+        right = self._exponent() if operator == "^" else self.expression(power + 1)
         if right is None and self.tokens[begin].kind == OPERATOR:
             right = self._words_as_operand()
         if right is None:
@@ -115,12 +115,25 @@ class Parser:
             return Opaque("too long")
         return combine(operator, left, right)
 
+    def _exponent(self) -> Node | None:
+        """What stands behind `^`; read loosely, `a^2m` is a^(2m) and `10^4^2` is (10^4)^2."""
+        if not self.loose:
+            return self.expression(POWER)
+        exponent = self.expression(POWER + 1)
+        letter = self.token
+        if exponent is not None and letter.kind == WORD and letter.gap == TIGHT and len(letter.text) == 1:
+            exponent = Binary("*", exponent, Symbol(letter.text))
+            self.position += 1
+        return exponent
+
     def _infix(self, left: Node) -> tuple[str | None, int]:
         """The operator at this position, stepped over, and its binding power."""
         token = self.token
         if token.kind == OPERATOR:
             return self._sign_infix(token)
         if token.kind == WORD:
+            if token.text in NAMED_FUNCTIONS and self.peek().text == "(" and not isinstance(left, Quantity):
+                return "*", self._implied_power()  # 2sqrt(3), 1/2 ln(2)
             return self._word_infix(token, left)
         if token.gap == FENCED or isinstance(left, Quantity):
             return None, 0
@@ -142,6 +155,8 @@ class Parser:
         if operator not in _INFIX or (operator == "-" and self._is_dash(token)):
             return None, 0
         self.position += 1
+        if operator == "mod" and self.loose:
+            return operator, SUM - 1  # 3 + 4 mod 5 = 2
         return operator, _INFIX[operator]
 
     def _is_dash(self, token: Token) -> bool:
@@ -154,7 +169,8 @@ class Parser:
         word = token.text.lower()
         if word in OPERATOR_WORDS:
             self.position += 1
-            return OPERATOR_WORDS[word], _INFIX[OPERATOR_WORDS[word]]
+            loosest = self.loose and OPERATOR_WORDS[word] == "mod"
+            return OPERATOR_WORDS[word], SUM - 1 if loosest else _INFIX[OPERATOR_WORDS[word]]
         if word == "of" and is_share(left) and not (self.loose and self._is_result()):
             self.position += 1
             return "*", SUM - 5 if self.loose else PRODUCT
@@ -179,7 +195,8 @@ class Parser:
         return None, 0
 
     def _starts_factor(self, token: Token) -> bool:
-        return token.text in ("\\frac", "\\dfrac", "\\tfrac", "\\sqrt", "\\pi") or token.text[1:] in GREEK
+        name = token.text[1:]
+        return name in ("frac", "dfrac", "tfrac", "sqrt", "pi", "binom", "dbinom") or name in GREEK | LATEX_FUNCTIONS
 
     def _multiplies_bracket(self, left: Node) -> bool:
         """Whether the bracket here is a factor rather than a remark on the number before it."""

@@ -13,6 +13,8 @@ from proofmill.filters.claims.judge import show, walk
 from proofmill.filters.claims.nodes import Node, NotNumericError, Opaque, Symbol, Value, binary, evaluate
 
 _POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
+_WHOLE = (2, 3, 5, 8)  # where fractions have no value, as in n!
+_TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on signs or on whole numbers shows here
 
 
 def unknowns_of(node: Node) -> frozenset[str]:
@@ -27,15 +29,34 @@ def is_symbolic(node: Node) -> bool:
 
 def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     """Whether both sides agree at every point tried, and have a value at two of them at least."""
-    tried = 0
-    for shift in range(len(_POINTS)):
-        try:
-            if not same(*(evaluate(side, env=_point(unknowns, shift)) for side in (left, right))):
-                return False
-        except NotNumericError:
-            continue
-        tried += 1
-    return tried >= 2
+    points = (_point(unknowns, shift) for shift in range(len(_POINTS)))
+    found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
+    if not found:
+        found = [agrees for start in _WHOLE if (agrees := _agree_at(left, right, _row(unknowns, start))) is not None]
+    return len(found) >= 2 and all(found)
+
+
+def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether both sides differ wherever they were tried, at whole, negative and small values too.
+
+    Sides that agree for some of these, such as |x| and −x, may be meant for those only.
+    """
+    points = [_row(unknowns, start) for start in _TRIALS]
+    found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
+    return len(found) >= 2 and not any(found)
+
+
+def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | None:
+    """Whether two sides agree at a point; None where one of them has no value there."""
+    try:
+        return same(evaluate(left, env=point), evaluate(right, env=point))
+    except NotNumericError:
+        return None
+
+
+def _row(unknowns: frozenset[str], start: int | Fraction) -> dict[str, Value]:
+    """Neighbouring values from `start` on."""
+    return {name: start + index * (1 if start > 0 else -1) for index, name in enumerate(sorted(unknowns))}
 
 
 def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Value | None:

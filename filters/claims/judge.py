@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from fractions import Fraction
 from typing import NamedTuple
@@ -207,7 +208,31 @@ def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | 
             slack += abs(float(evaluate(_replace(left, suspect, moved))) - float(comparison.left))
         except (NotNumericError, OverflowError):
             return False
-    return bool(suspects) and abs(float(comparison.left) - float(comparison.right)) <= slack
+    return bool(suspects) and _distance(comparison) <= slack
+
+
+def rounds_an_input(left: Node, right: Node, comparison: Comparison) -> bool:
+    """Whether the right side holds a part of the left one rounded: `2.25 + 1/5.0625 = 2.25 + 0.1975`."""
+    if is_leaf(right):
+        return False
+    given = {part.value for part in walk(left) if isinstance(part, Number)}
+    slack = 0.0
+    for part in [part for part in walk(right) if isinstance(part, Number)][:12]:
+        if part.places and part.value not in given:
+            moved = part._replace(value=part.value + Fraction(1, 2 * 10**part.places))
+            try:
+                slack += abs(float(evaluate(_replace(right, part, moved))) - float(comparison.right))
+            except (NotNumericError, OverflowError):
+                return False
+    return slack > 0 and _distance(comparison) <= slack
+
+
+def _distance(comparison: Comparison) -> float:
+    """How far the sides are apart; infinite where that is beyond floating point."""
+    try:
+        return abs(float(comparison.left) - float(comparison.right))
+    except OverflowError:
+        return math.inf
 
 
 def _is_rounded(number: Number, rounded: Set[Value]) -> bool:

@@ -12,15 +12,18 @@ from proofmill.filters.claims.wording import words
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
 
-GREEK = words("alpha beta gamma delta theta lambda mu rho sigma phi omega tau ell")
-_LATEX_FUNCTIONS = words("log ln sin cos tan gcd max min")
+GREEK = words(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda lamda mu nu xi rho sigma tau phi "
+    "varphi chi psi omega ell Delta"
+)
+LATEX_FUNCTIONS = words("log ln sin cos tan gcd max min")
 
 
 def command(parser: Parser, token: Token) -> Node | None:
     """The value that a command and its arguments stand for, None where it is no operand."""
     name = token.text[1:]
     parser.position += 1
-    if name in ("frac", "dfrac", "tfrac", "cfrac", "binom"):
+    if name in ("frac", "dfrac", "tfrac", "cfrac", "binom", "dbinom", "tbinom"):
         return two_groups(parser, name)
     if name == "sqrt":
         return root(parser)
@@ -30,7 +33,7 @@ def command(parser: Parser, token: Token) -> Node | None:
         return Symbol("pi")
     if name in GREEK:
         return subscripted(parser, name)
-    if name in _LATEX_FUNCTIONS:
+    if name in LATEX_FUNCTIONS:
         return function(parser, name)
     parser.position -= 1
     return None
@@ -46,7 +49,7 @@ def two_groups(parser: Parser, name: str) -> Node | None:
     second = parser.group() if first is not None else None
     if first is None or second is None:
         return Opaque()
-    return Call("binom", (first, second)) if name == "binom" else Binary("/", first, second)
+    return Call("binom", (first, second)) if name.endswith("binom") else Binary("/", first, second)
 
 
 def root(parser: Parser) -> Node | None:

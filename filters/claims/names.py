@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.nodes import Call, Node, Opaque, Symbol
 from proofmill.filters.claims.precedence import IMPLIED
-from proofmill.filters.claims.tokens import TIGHT
+from proofmill.filters.claims.tokens import LOWERED, LOWERED_DIGITS, TIGHT
 
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
@@ -21,7 +21,10 @@ def subscripted(parser: Parser, name: str) -> Node:
         end = parser.closing.get(parser.position, parser.position)
         name += "_" + "".join(token.text for token in parser.tokens[parser.position : end + 1][:8])
         parser.position = min(end + 1, len(parser.tokens) - 1)
-    if parser.token.text in ("'", "′", "’"):
+    if parser.token.text[:1] in LOWERED and parser.token.gap == TIGHT:
+        name += "_" + parser.token.text.translate(LOWERED_DIGITS)
+        parser.position += 1
+    if _takes_prime(parser):
         return Opaque()
     if parser.token.text == "(" and parser.token.gap == TIGHT and parser.position in parser.closing:
         closing = parser.closing[parser.position]
@@ -31,6 +34,21 @@ def subscripted(parser: Parser, name: str) -> Node:
             parser.position = closing + 1
             return Opaque()
     return Symbol(name)
+
+
+def _takes_prime(parser: Parser) -> bool:
+    """Step over `'`, `''` or `^\\prime` and the bracket behind: a derivative, whose value isn't known here."""
+    begin = parser.position
+    while parser.token.text in ("'", "′", "’", "″") and parser.token.gap == TIGHT:
+        parser.position += 1
+    if parser.token.text == "^":
+        ahead = [parser.peek(place).text for place in (1, 2)]
+        parser.position += 2 if ahead[0] == "\\prime" else 4 if ahead == ["{", "\\prime"] else 0
+    if parser.position == begin:
+        return False
+    if parser.token.text == "(" and parser.token.gap == TIGHT and parser.position in parser.closing:
+        parser.position = parser.closing[parser.position] + 1
+    return True
 
 
 def _call(parser: Parser, name: str, closing: int) -> Node:

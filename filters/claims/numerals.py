@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.latex import two_groups
 from proofmill.filters.claims.nodes import Binary, Node, Number, Opaque
-from proofmill.filters.claims.tokens import COMMAND, NUMBER, SPACED, TIGHT, Token
+from proofmill.filters.claims.tokens import COMMAND, LOWERED, LOWERED_DIGITS, NUMBER, SPACED, TIGHT, Token
 from proofmill.filters.claims.wording import SCALE_WORDS
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ def number(parser: Parser, token: Token) -> Node | None:
     node = literal(token.text)
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         return _in_base(parser, token.text)
+    if parser.token.text[:1] in LOWERED and parser.token.gap == TIGHT:
+        base = parser.token.text.translate(LOWERED_DIGITS)
+        parser.position += 1
+        return _read_in_base(token.text, base)
     if parser.token.text.lower() in SCALE_WORDS:
         return scaled(parser, node)
     return _divisor(parser, node) if parser.loose else _mixed(parser, node)
@@ -45,6 +49,10 @@ def _in_base(parser: Parser, digits: str) -> Node:
     parser.position += 1
     if braced and not parser.take("}"):
         return Opaque()
+    return _read_in_base(digits, base)
+
+
+def _read_in_base(digits: str, base: str) -> Node:
     if not base.isdecimal() or len(base) > 2 or not 2 <= int(base) <= 36 or not digits.isdecimal():
         return Opaque()
     if any(int(digit) >= int(base) for digit in digits):

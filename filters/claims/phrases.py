@@ -10,12 +10,17 @@ from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, S
 from proofmill.filters.claims.numerals import scaled
 from proofmill.filters.claims.precedence import PRODUCT, SUM
 from proofmill.filters.claims.tokens import COMMAND, NUMBER, PUNCTUATION, WORD, Token
-from proofmill.filters.claims.wording import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
+from proofmill.filters.claims.wording import (
+    FRACTION_WORDS,
+    MULTIPLE_WORDS,
+    NAMED_FUNCTIONS,
+    NUMBER_WORDS,
+    SCALE_WORDS,
+)
 
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
 
-_NAMED_FUNCTIONS = words("sqrt gcd lcm max min abs floor ceil log ln sin cos tan")
 AGGREGATES = {
     "sum": ("of",), "total": ("of",), "difference": ("between", "of"), "product": ("of",),
     "quotient": ("of",), "average": ("of",), "mean": ("of",), "gcd": ("of",), "lcm": ("of",),
@@ -31,7 +36,7 @@ _ROOTS = {"square": ("^", 2), "cube": ("^", 3)}
 _CONSTANTS = (Symbol("i"), Symbol("e"))  # more often √-1 and Euler's number than unknowns
 COMPARED = ("more", "less", "fewer")  # as in "5 more than 3"
 OPENERS = frozenset().union(
-    NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, _NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
+    NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
 )  # every word of more than one letter that may begin an expression
 
 
@@ -48,7 +53,7 @@ def word_operand(parser: Parser, token: Token) -> Node | None:
         parser.position += 1
         body = parser.expression(PRODUCT)
         return None if body is None else Binary("*", Number(MULTIPLE_WORDS[word]), body)
-    if word in _NAMED_FUNCTIONS and (parser.peek().text == "(" or (word == "log" and parser.peek().text == "_")):
+    if word in NAMED_FUNCTIONS and (parser.peek().text == "(" or (word == "log" and parser.peek().text == "_")):
         parser.position += 1
         return function(parser, word)
     return _phrase(parser, word)

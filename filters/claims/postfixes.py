@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.nodes import Binary, Node, Number, Opaque, Unary
-from proofmill.filters.claims.tokens import NUMBER, TIGHT, WORD, Token
+from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, TIGHT, WORD, Token
 
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
+
+_RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
 def postfix(parser: Parser, node: Node) -> Node | None:
@@ -17,12 +20,13 @@ def postfix(parser: Parser, node: Node) -> Node | None:
     if token.text == "!" and token.gap == parser.peek().gap == TIGHT and parser.peek().text == "!":
         parser.position += 2
         return Opaque("double factorial")
-    if token.text == "!" and token.gap == TIGHT and parser.peek().kind != WORD:
+    if token.text == "!" and token.gap == TIGHT and not _is_exclamation(parser):
         parser.position += 1
         return Unary("!", node)
-    if token.text in ("²", "³") and token.gap == TIGHT:
+    if token.text[:1] in _RAISED and token.gap == TIGHT:
         parser.position += 1
-        return Binary("^", node, Number(2 if token.text == "²" else 3))
+        power = Number(int(token.text.lstrip("⁻").translate(_DIGITS)))
+        return Binary("^", node, Unary("-", power) if token.text[0] == "⁻" else power)
     if token.text == "°":
         parser.position += 1
         return Unary("°", node)
@@ -32,6 +36,14 @@ def postfix(parser: Parser, node: Node) -> Node | None:
     if token.text == "^" and _is_degree(parser):
         return Unary("°", node)
     return None
+
+
+def _is_exclamation(parser: Parser) -> bool:
+    """`= 7! Then` ends a sentence, `= 3! ways` and `= 3!` are factorials; loosely it is the other way round."""
+    following = parser.peek()
+    if following.kind == WORD:
+        return following.gap == TIGHT or (following.text[0].isupper() and not parser.loose)
+    return parser.loose and following.kind in (END, NEWLINE)
 
 
 def _is_percent_sign(parser: Parser, token: Token) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from proofmill.filters.claims.borders import goes_on, is_bullet, is_clean, is_joined
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.nodes import Node, Opaque, Symbol, is_leaf, is_percent
-from proofmill.filters.claims.phrases import AGGREGATES, OPENERS
+from proofmill.filters.claims.phrases import OPENERS
 from proofmill.filters.claims.tokens import (
     END,
     FENCED,
@@ -15,11 +16,10 @@ from proofmill.filters.claims.tokens import (
     NUMBER,
     OPERATOR,
     RELATION,
-    TIGHT,
     WORD,
     Token,
 )
-from proofmill.filters.claims.wording import APPROXIMATE_WORDS, CLEAN_WORDS, FILLERS, words
+from proofmill.filters.claims.wording import APPROXIMATE_WORDS, FILLERS, NUMBER_WORDS, words
 
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
 _EQUALS = words("equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes")
@@ -30,19 +30,6 @@ _COMPARATIVES = {
     "smaller": "<", "lower": "<",
 }  # fmt: skip
 _NAME_TOKENS = 14
-_REMAINDERS = frozenset({"remainder", "r"})
-_TRAILING_SIGNS = frozenset({"±", "\\pm", "_", "^", "+", "-", "*", "/", "…", "\\ldots", "\\dots", "\\overline"})
-# Operations that a problem makes up: a number beside one is only a part of a side.
-_STRANGE_SIGNS = words(
-    r"@ # ⊕ ⊗ ⊙ ⊖ ◇ ◆ △ ▽ ▲ ∆ ∇ ∘ ★ ☆ ♦ ♥ ♠ ♣ □ ■ ∧ ∨ ∪ ∩ \# \star \oplus \otimes \odot \ominus \circ \bullet "
-    r"\diamond \Diamond \triangle \bigtriangleup \nabla \square \Box \wedge \vee \cup \cap \heartsuit \spadesuit "
-    r"\clubsuit \diamondsuit \dagger \bigstar \blacksquare \clubs \hearts"
-)
-_RANGES = frozenset({"or", "to", "and"})
-_STARTS = words(
-    r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
-    \Longrightarrow \implies \iff"""
-)
 
 
 class Relation(NamedTuple):
@@ -103,7 +90,7 @@ class Scanner:
             if token.kind == WORD and len(token.text) > 1 and token.text.lower() not in OPENERS:
                 position += 1  # by far the most common case, so no call is spent on it
                 continue
-            parsed = None if self._is_bullet(position) else self.parser.parse(position)
+            parsed = None if is_bullet(self.tokens, position) else self.parser.parse(position)
             if parsed is None:
                 position += 1
                 continue
@@ -121,31 +108,25 @@ class Scanner:
         return found
 
     def _chain(self, first: Member) -> Chain:
-        chain = Chain([first], [], self._is_clean(first.first), self._is_joined(first.first))
+        chain = Chain([first], [], is_clean(self.tokens, first.first), is_joined(self.tokens, first.first))
         while (relation := self.relation(chain.members[-1].last)) is not None:
             parsed = self.parser.parse(relation.after)
             if parsed is None or not _computes(chain.members[-1].node, relation, parsed[0]):
+                break
+            if chain.relations and isinstance(chain.members[-2].node, Symbol) and self._substitutes(relation):
                 break
             chain.relations.append(relation)
             chain.members.append(Member(parsed[0], relation.after, parsed[1]))
         self._close(chain)
         return chain
 
+    def _substitutes(self, relation: Relation) -> bool:
+        """`x = 5^2, we get …`: what comes is the value of something else."""
+        return relation.prose and any(token.text == "we" for token in self.tokens[relation.after - 4 : relation.after])
+
     def _close(self, chain: Chain) -> None:
-        token = self.tokens[chain.members[-1].last]
-        following = self.tokens[min(chain.members[-1].last + 1, len(self.tokens) - 1)]
         chain.modulus = self._modulus(chain.members[-1].last)
-        word = token.text.lower()
-        chain.trailing = (
-            (token.kind == WORD and word in _REMAINDERS)
-            or (word in _RANGES and following.kind == NUMBER)
-            or (word == "of" and is_percent(chain.members[-1].node))
-            or (word == "and" and following.text in ("a", "half", "one"))
-            or token.text in _TRAILING_SIGNS
-            or token.text in _STRANGE_SIGNS
-            or (token.text in (":", ".") and token.gap == TIGHT == following.gap and following.kind == NUMBER)
-            or (token.kind == NUMBER and token.gap != FENCED)
-        )
+        chain.trailing = goes_on(self.tokens, chain.members[-1].last, after_percent=is_percent(chain.members[-1].node))
 
     def _name(self, chain: Chain) -> str:
         """`total cost` of `Total cost = 3 + 4`: the words before the sign, back to the last border."""
@@ -175,46 +156,6 @@ class Scanner:
         parsed = self.parser.parse(position)
         return None if parsed is None else parsed[0]
 
-    def _is_clean(self, position: int) -> bool:
-        token = self.tokens[position]
-        if position == 0 or token.gap == FENCED:
-            return True
-        before = self.tokens[position - 1]
-        if before.kind == WORD:
-            aggregate = token.text.lower() in AGGREGATES and before.text.lower() in (
-                "the",
-                "their",
-                "these",
-                "a",
-            )
-            return aggregate or before.text.lower() in CLEAN_WORDS
-        return before.kind in (NEWLINE, RELATION) or before.text in _STARTS or self._is_bullet(position - 1)
-
-    def _is_joined(self, position: int) -> bool:
-        """Whether the expression is the right part of a larger one that the grammar can't read."""
-        if position == 0:
-            return False
-        token, before = self.tokens[position], self.tokens[position - 1]
-        if token.text in ("+", "-") and token.gap != FENCED and before.kind == WORD:
-            return before.text.lower() not in CLEAN_WORDS
-        if before.text == "," and token.gap == TIGHT == before.gap and self.tokens[position - 2].kind == NUMBER:
-            return True  # 160,0000: a number written wrongly
-        if before.text in ("+", "*", "/", "^", "_", "√", "±", "mod", "\\pm", "\\frac", "\\sqrt", "|"):
-            return token.gap != FENCED
-        if before.text in _STRANGE_SIGNS:
-            return True
-        if before.text in ("-", "%", "!", "°"):
-            return not self._is_bullet(position - 1)
-        if before.kind == NUMBER or before.text[:1].isdecimal():
-            return token.gap != FENCED
-        return before.text in (")", "}", "]") and token.gap == 0
-
-    def _is_bullet(self, position: int) -> bool:
-        """A dash that opens a line and stands apart marks an item; it is no minus."""
-        token, following = self.tokens[position], self.tokens[position + 1]
-        opens = position == 0 or self.tokens[position - 1].kind == NEWLINE
-        return token.text in ("-", "*", "+") and opens and following.gap != TIGHT
-
     def relation(self, position: int) -> Relation | None:
         """The relation that starts at `position`."""
         begin = position
@@ -243,6 +184,8 @@ class Scanner:
         token, following = self.tokens[position], self.tokens[position + 1]
         if token.text in ("~", "\\sim"):
             return True
+        if token.text == "the" and (following.kind == NUMBER or following.text in NUMBER_WORDS):
+            return False  # "3! ways to give the three toys"
         is_unknown = len(token.text) == 1 and following.kind not in (WORD, NUMBER)
         return token.text.lower() in FILLERS and not is_unknown
 
@@ -253,6 +196,8 @@ class Scanner:
         token = self.tokens[position]
         if token.text == ",":
             position += 1
+            if self.tokens[position].text.lower() in _BE:
+                return None  # "the maximum, given that a + b = 1, is 4"
         for _ in range(2):
             if self.tokens[position].kind == WORD and self.tokens[position].text.lower() in _LEADS:
                 position += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
 NUMBER, WORD, OPERATOR, RELATION, COMMAND, PUNCTUATION, NEWLINE, END = range(8)
@@ -29,8 +30,8 @@ class Token(NamedTuple):
 
 
 _TOKEN = re.compile(
-    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|"
-    r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z]))"  # `-\left(3` reads as `-(3`
     r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
@@ -38,14 +39,16 @@ _TOKEN = re.compile(
     r"|(?P<fence>\\?\\[()])"
     r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
     r"|(?P<textword>\\(?:text|textrm|mathrm|mbox)\{\s{0,3}(?:of|and|or|is|if|so|times|plus|minus)\s{0,3}\})"
+    r"|(?P<dots>\.{2,}|…+|\\[cld]?dots[bcmio]?(?![a-zA-Z]))"
     r"|(?P<command>\\[a-zA-Z]+)"
+    r"|(?P<raised>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)|(?P<lowered>[₀₁₂₃₄₅₆₇₈₉]+)"
     r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
     re.DOTALL,
 )
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*",
     "∗": "*", "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√",
-    "±": "±", "²": "²", "³": "³", "°": "°",
+    "±": "±", "°": "°",
 }  # fmt: skip
 _RELATIONS = {
     "=": "=", "==": "=", "≈": "≈", "≃": "≈", "≅": "≈", "≐": "≈", "<": "<", ">": ">", "<=": "<=", ">=": ">=",
@@ -59,7 +62,15 @@ _COMMAND_RELATIONS = {
     "\\geq": ">=", "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=", "\\equiv": "≡",
 }  # fmt: skip
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8"}
+_GREEK = {letter: f"\\{unicodedata.name(letter).split()[-1].lower()}" for letter in "αβγδεζηθικμνξπρστφχψω"}
+_GREEK["Δ"] = "\\Delta"
+LOWERED = frozenset("₀₁₂₃₄₅₆₇₈₉")
+LOWERED_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 CLOSING = {"(": ")", "[": "]", "{": "}"}
+_KINDS = {
+    "ratio": (PUNCTUATION, ""), "dots": (PUNCTUATION, "…"), "newline": (NEWLINE, "\n"),
+    "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
+}  # fmt: skip
 _LOOKAHEAD = 8
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
 _SEPARATORS = re.compile(r"[^\d.]")
@@ -76,6 +87,8 @@ def tokenize(text: str) -> list[Token]:
         group = match.lastgroup
         if group == "blank":
             gap = gap or SPACED
+        elif group == "size":
+            continue
         elif group == "word":
             tokens.append(Token(WORD, match[0], match.start(), match.end(), gap))
             gap = TIGHT
@@ -97,10 +110,9 @@ def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -
         return NUMBER, _SEPARATORS.sub("", surface)
     if group == "textword":
         return WORD, surface.partition("{")[2].strip(" }")
-    if group == "ratio":
-        return PUNCTUATION, surface
-    if group == "newline":
-        return NEWLINE, "\n"
+    if group in _KINDS:
+        kind, normal = _KINDS[group]
+        return kind, normal or surface
     if group == "command":
         return _command(surface)
     if surface in _CURRENCY or surface == "&":  # `&` only marks a column in LaTeX
@@ -125,8 +137,8 @@ def _sign(surface: str) -> tuple[int, str]:
         return RELATION, _RELATIONS[surface]
     if surface in _VULGAR:
         return NUMBER, _VULGAR[surface]
-    if surface == "π":
-        return COMMAND, "\\pi"
+    if surface in _GREEK:
+        return COMMAND, _GREEK[surface]
     return PUNCTUATION, surface
 
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
-from proofmill.filters.claims.wording import ATTACHED_UNITS, NUMBER_WORDS, STOP_WORDS, UNITS
+from proofmill.filters.claims.wording import ATTACHED_UNITS, NAMED_FUNCTIONS, NUMBER_WORDS, STOP_WORDS, UNITS
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 12
@@ -87,6 +87,8 @@ class _Reader:
 
     def _is_noun(self, token: Token, following: Token) -> bool:
         word = token.text
+        if word in NAMED_FUNCTIONS and following.text == "(":
+            return False
         if len(word) == 1:
             return token.gap != TIGHT and word in _LETTERS and following.text not in ("(", "^", "_")
         if token.gap == TIGHT and self.position == self.begin:

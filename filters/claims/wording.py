@@ -85,6 +85,7 @@ OTHER_UNITS = words("""
 # A single letter is a unit only when it stands apart from its number: "5 m", but "5m" may be a product.
 ATTACHED_UNITS = words("cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm")
 
+NAMED_FUNCTIONS = words("sqrt gcd lcm max min abs floor ceil log ln sin cos tan")
 OPERATOR_WORDS = {
     "plus": "+",
     "minus": "-",
