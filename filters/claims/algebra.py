@@ -129,11 +129,13 @@ class Algebra:
         env: dict[str, Value] = {}
         for name in equation.unknowns:
             known = self.bound.get(name, [])
-            if len({value for value, _ in known}) != 1 or known[-1][1] < equation.step - _NEAR:
+            if not known or known[-1][1] < equation.step - _NEAR:
                 return None
-            env[name] = known[0][0]
+            env[name] = known[-1][0]
         if _holds(equation, env):
             return Finding(VERIFIED, f"holds for {listed(env)}")
+        if any(len({value for value, _ in self.bound[name]}) > 1 for name in env):
+            return None
         is_value = not unknowns_of(equation.right) and not is_leaf(equation.right)
         here = all(self.bound[name][-1][1] == equation.step for name in env)
         if env and is_value and here and not (context.doubted or context.ambiguous or context.cases):

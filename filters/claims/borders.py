@@ -42,6 +42,7 @@ _STRANGE_SIGNS = words(
 _RANGES = frozenset({"or", "to", "and"})
 _PARTS = words("+ * / ^ _ √ ± | … ' mod modulo") | {"\\frac", "\\sqrt"}  # before an expression, parts of a larger one
 _SIGNS_OF_ONE = frozenset("-%!°")
+_BINDING = words("mod modulo choose base log ln sin cos tan cot sec csc exp")
 _ARTICLES = frozenset({"the", "their", "these", "a"})
 _STARTS = words(
     r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
@@ -101,7 +102,7 @@ def _is_joined_to_word(token: Token, before: Token) -> bool:
         return False
     if token.text in ("+", "-"):
         return before.text.lower() not in CLEAN_WORDS
-    if before.text.lower() in ("mod", "modulo"):
+    if before.text.lower() in _BINDING:
         return True
     return token.gap == TIGHT and (token.kind == NUMBER or token.text in CLOSING)
 

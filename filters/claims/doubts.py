@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.nodes import Binary, Node, Number, Quantity, is_leaf, is_percent
+from proofmill.filters.claims.nodes import (
+    Binary,
+    Call,
+    Node,
+    NotNumericError,
+    Number,
+    Quantity,
+    Unary,
+    evaluate,
+    is_leaf,
+    is_percent,
+)
 from proofmill.filters.claims.rounding import ABOUT, ROUNDED
 from proofmill.filters.claims.scan import Chain, Member
 from proofmill.filters.claims.tokens import Token
@@ -40,7 +51,8 @@ _OPTION = re.compile(
 _TIES = frozenset({"of", "by", "times", "in", "per", "at"})
 _QUESTION_LEAD = frozenset({"is", "does", "was"})
 _DOUBT_AFTER = re.compile(
-    r"\?|≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|"
+    r"\?|\bif and only if\b|\biff\b|⟺|⇔|"
+    r"≠|\\neq?\b|\b(?:false|not (?:true|correct|right|equal|possible|valid|hold|satisf\w+|consistent|"
     r"the same|match|work)|incorrect|wrong|contradict\w*|impossible|invalid|(?:does|is)(?:n['’]t| not)\b|"
     r"not \d|cannot|can['’]t|fails|no solution|mistake|absurd)",
     re.IGNORECASE,
@@ -125,6 +137,8 @@ class Doubts:
         left, right = chain.members[index], chain.members[index + 1]
         if not chain.relations[index].prose:
             return False
+        if self.tokens[left.last].text == "," and _ends_in(left.node, right.node):
+            return True
         if is_percent(left.node) or _is_share(left.node):
             return True
         if not is_leaf(left.node):
@@ -185,6 +199,22 @@ class Doubts:
     def _is_label(self, position: int) -> bool:
         """Whether the number at `position` is a name: `day 2`, `step 4`."""
         return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS
+
+
+def _ends_in(left: Node, right: Node) -> bool:
+    """`the gcd of 3 and 4^2, which is 16`: the words speak of the last part alone."""
+    while not is_leaf(left):
+        match left:
+            case Binary(right=part) | Call(arguments=(*_, part)) | Quantity(body=part) | Unary(body=part):
+                left = part
+            case _:
+                return False
+        try:
+            if evaluate(left) == evaluate(right):
+                return True
+        except NotNumericError:
+            return False
+    return False
 
 
 def _is_share(node: Node) -> bool:

@@ -261,7 +261,7 @@ class Parser:
         if following.kind == WORD or following.text in ("-", "+"):
             self.position = begin
             return None
-        body = self.expression(POWER + 1 if self.loose else NEGATION)
+        body = self.expression(POWER + 1 if self.loose and following.kind == NUMBER else NEGATION)
         if body is None:
             self.position = begin
             return None

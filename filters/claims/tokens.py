@@ -32,7 +32,7 @@ class Token(NamedTuple):
 _TOKEN = re.compile(
     r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
     r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z]))"  # `-\left(3` reads as `-(3`
-    r"|(?P<word>[A-Za-z]+(?:['’][A-Za-z]+)?)"
+    r"|(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
     r"|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
