@@ -63,7 +63,9 @@ def kit() -> Any:
     """The makers above; test modules are imported one by one and can't import this file."""
     from types import SimpleNamespace
 
-    return SimpleNamespace(sums=sums, write_jsonl=write_jsonl, replay_recipe=replay_recipe, CORRECT=CORRECT)
+    return SimpleNamespace(
+        sums=sums, write_jsonl=write_jsonl, replay_recipe=replay_recipe, CORRECT=CORRECT, SAMPLES=SAMPLES
+    )
 
 
 @pytest.fixture

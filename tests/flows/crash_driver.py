@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -22,21 +23,26 @@ COUNTED = ("fsync", "rename", "unlink", "truncate")
 
 
 class Fault:
-    """Sends this process a signal at the `at`-th counted call, before or after it."""
+    """Sends this process a signal at one counted call, before or after it.
+
+    The order says which: the `at`-th of all, or the first whose name is `call`, whose file's path matches `path`
+    somewhere, and whose file's last line has `line` in it.
+    """
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.at, self.after = order.get("at", 0), order.get("after", False)
+        self.named = {name: order.get(name, "") for name in ("call", "path", "line")}
         self.signal = getattr(signal, order.get("signal", "SIGKILL"))
         self.count = 0
         self._lock = threading.Lock()
         for name in COUNTED:
-            setattr(os, name, self._counted(getattr(os, name)))
+            setattr(os, name, self._counted(name, getattr(os, name)))
 
-    def _counted(self, real: Any) -> Any:
+    def _counted(self, name: str, real: Any) -> Any:
         def call(*args: Any, **options: Any) -> Any:
             with self._lock:
                 self.count += 1
-                now = self.count == self.at
+                now = self.count == self.at or (name == self.named["call"] and self._meant(name, args))
             if now and not self.after:
                 os.kill(os.getpid(), self.signal)
             result = real(*args, **options)
@@ -45,6 +51,13 @@ class Fault:
             return result
 
         return call
+
+    def _meant(self, name: str, args: tuple[Any, ...]) -> bool:
+        given = args[1] if name == "rename" else args[0]
+        path = str(Path(f"/proc/self/fd/{given}").readlink()) if isinstance(given, int) else str(given)
+        if not re.search(self.named["path"], path):
+            return False
+        return not self.named["line"] or self.named["line"] in Path(path).read_text().splitlines()[-1]
 
 
 def child(order: dict[str, Any]) -> None:
@@ -70,7 +83,8 @@ def child(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serves orders: {"op": "start", …} gives a process id, {"op": "wait", "pid": …} its end."""
-    importlib.import_module("proofmill.flows.regenerate")
+    for module in ("proofmill.flows.regenerate", *sys.argv[1:]):
+        importlib.import_module(module)
     for line in sys.stdin:
         order = json.loads(line)
         if order["op"] == "start":

@@ -2,130 +2,68 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from proofmill.data.versions import check_files, find, versions
+from proofmill.data.versions import versions
 
-Row = dict[str, Any]
-KILLED = -signal.SIGKILL
-KILLS = 30  # at least, at random counted calls; the other tests add theirs
+Check = Callable[[Path], None]
+KILLS = 20  # at least, at random counted calls; the other tests here and in test_crash_points.py add theirs
 PUBLISHING_KILLS = 10
 
 
-class Driver:
-    """Starts runs of one recipe in forked children of a warm process."""
-
-    def __init__(self, server: str, recipe: Row, folder: Path) -> None:
-        self.recipe, self.folder = recipe, folder
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("crash_driver.py"))],
-            env=os.environ | {"PREFECT_API_URL": server, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def _ask(self, **order: Any) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def start(self, home: Path, **fault: Any) -> int:
-        self._said().unlink(missing_ok=True)
-        return self._ask(op="start", recipe=self.recipe, home=str(home), said=str(self._said()), **fault)
-
-    def wait(self, pid: int) -> int:
-        return self._ask(op="wait", pid=pid)
-
-    def run(self, home: Path, **fault: Any) -> int:
-        return self.wait(self.start(home, **fault))
-
-    def finished(self, home: Path) -> Row:
-        """Runs undisturbed to the end; what the run said."""
-        status = self.run(home)
-        assert status == 0, self.said()
-        return self.said()
-
-    def said(self) -> Row:
-        return dict(json.loads(self._said().read_text()))
-
-    def _said(self) -> Path:
-        return self.folder / "said.json"
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-
-
 @pytest.fixture(scope="module")
-def driver(prefect_server: str, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+def driver(prefect_server: str, crash: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("crash")
     file = kit.write_jsonl(folder / "samples.jsonl", kit.sums(12))
-    found = Driver(prefect_server, kit.replay_recipe(file, verify={"workers": 1}), folder)
+    found = crash.Driver(prefect_server, kit.replay_recipe(file, verify={"workers": 1}), folder)
     yield found
     found.close()
 
 
 @pytest.fixture(scope="module")
-def whole(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """HOME after an undisturbed run, and how many calls made a change lasting."""
     home = tmp_path_factory.mktemp("whole") / "home"
     return home, driver.finished(home)["calls"]
 
 
-def same_as(home: Path, whole: tuple[Path, int]) -> None:
-    """One version, of the same bytes, and nothing left over."""
-    assert [version.number for version in versions(home, "replayed")] == [1]
-    found = find(home, "replayed")
-    check_files(found)
-    assert found.data_digests() == find(whole[0], "replayed").data_digests()
-    assert found.manifest["stages"] == find(whole[0], "replayed").manifest["stages"]
-    assert not list(home.rglob("*.tmp"))
-    assert not list((home / "runs" / "replayed").glob("scratch/*"))
-
-
-def tear(home: Path, rng: random.Random) -> None:
-    """What a power cut leaves: the end of a manifest is missing, in the middle of a line."""
-    for path in sorted((home / "runs").glob("*/manifest-*.jsonl")):
-        size = path.stat().st_size
-        os.truncate(path, size - rng.randint(0, min(size, 300)))
+@pytest.fixture(scope="module")
+def same_as(crash: Any, whole: tuple[Path, int]) -> Callable[[Path], None]:
+    """Fails where a HOME does not hold what an undisturbed run leaves."""
+    return lambda home: crash.same_as(home, whole[0], "replayed")
 
 
 @pytest.mark.slow
 def test_killed_at_any_call_a_run_ends_with_the_same_bytes(
-    driver: Driver, whole: tuple[Path, int], tmp_path: Path
+    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
     kills = 0
     while kills < KILLS:
         home = tmp_path / f"home-{kills}"
-        while driver.run(home, at=rng.randint(1, whole[1] // 5), after=rng.random() < 0.5) == KILLED:
+        while driver.run(home, at=rng.randint(1, whole[1] // 5), after=rng.random() < 0.5) == crash.KILLED:
             kills += 1
             if rng.random() < 0.4:
-                tear(home, rng)
+                crash.tear(sorted((home / "runs").glob("*/manifest-*.jsonl")), rng)
         assert "error" not in driver.said(), driver.said()
-        same_as(home, whole)
+        same_as(home)
 
 
 @pytest.mark.slow
-def test_killed_while_it_publishes(driver: Driver, whole: tuple[Path, int], tmp_path: Path) -> None:
+def test_killed_while_it_publishes(
+    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     shutil.copytree(whole[0], home)
     shutil.rmtree(home / "datasets")
@@ -134,13 +72,15 @@ def test_killed_while_it_publishes(driver: Driver, whole: tuple[Path, int], tmp_
     for number in range(PUBLISHING_KILLS):
         at = 1 + number * (calls - 1) // PUBLISHING_KILLS
         status = driver.run(home, at=at, after=number % 2 == 1)
-        assert status == KILLED or versions(home, "replayed"), driver.said()
+        assert status == crash.KILLED or versions(home, "replayed"), driver.said()
     driver.finished(home)
-    same_as(home, whole)
+    same_as(home)
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_cost_nothing(driver: Driver, whole: tuple[Path, int], tmp_path: Path) -> None:
+def test_workers_that_are_killed_cost_nothing(
+    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+) -> None:
     """Three kills from outside, whatever a worker is at."""
     rng = random.Random(3)
     pid = driver.start(tmp_path / "home")
@@ -156,7 +96,7 @@ def test_workers_that_are_killed_cost_nothing(driver: Driver, whole: tuple[Path,
     if status:  # a worker that dies while it starts ends the run, which goes on when it is called again
         driver.finished(tmp_path / "home")
     assert kills
-    same_as(tmp_path / "home", whole)
+    same_as(tmp_path / "home")
 
 
 def _serves(process: psutil.Process) -> bool:
@@ -168,7 +108,7 @@ def _serves(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_second_process_is_refused_and_goes_on_once_the_first_is_dead(
-    driver: Driver, whole: tuple[Path, int], tmp_path: Path
+    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     first = driver.start(home, at=whole[1] // 2, signal="SIGSTOP")
@@ -179,39 +119,92 @@ def test_a_second_process_is_refused_and_goes_on_once_the_first_is_dead(
     assert "already going on in another process" in driver.said()["error"]
     os.kill(first, signal.SIGCONT)
     assert driver.wait(first) == 0
-    same_as(home, whole)
+    same_as(home)
 
     home = tmp_path / "other"
-    assert driver.run(home, at=whole[1] // 2) == KILLED
+    assert driver.run(home, at=whole[1] // 2) == crash.KILLED
     driver.finished(home)
-    same_as(home, whole)
+    same_as(home)
 
 
 @pytest.mark.slow
-def test_home_is_copied_in_the_middle_of_a_run(driver: Driver, whole: tuple[Path, int], tmp_path: Path) -> None:
-    assert driver.run(tmp_path / "home", at=whole[1] // 2) == KILLED
+def test_home_is_copied_in_the_middle_of_a_run(
+    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+) -> None:
+    assert driver.run(tmp_path / "home", at=whole[1] // 2) == crash.KILLED
     shutil.copytree(tmp_path / "home", tmp_path / "elsewhere")
-    done = {path: path.stat().st_mtime_ns for path in committed(tmp_path / "elsewhere")}
+    done = {path: path.stat().st_mtime_ns for path in crash.committed(tmp_path / "elsewhere", "replayed")}
     assert done
     driver.finished(tmp_path / "elsewhere")
-    same_as(tmp_path / "elsewhere", whole)
+    same_as(tmp_path / "elsewhere")
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
-def committed(home: Path) -> list[Path]:
-    """Files that a whole manifest line names; one that is only there did not happen, and is made again."""
-    run = home / "runs" / "replayed"
-    lines = [line for path in run.glob("manifest-*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
-    return [run / json.loads(line)["file"] for line in lines if line.endswith(b"\n")]
+@pytest.mark.slow
+def test_of_two_that_begin_at_once_one_goes_on(driver: Any, same_as: Check, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    runs = {to: driver.start(home, to=to) for to in ("one", "other")}
+    ends = {to: driver.wait(pid) for to, pid in runs.items()}
+    assert sorted(ends.values()) == [0, 1]
+    (refused,) = (driver.said(to)["error"] for to, status in ends.items() if status)
+    assert "already going on in another process" in refused
+    assert "next:" in refused
+    same_as(home)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("largest", [600, 6_000, 12_000])
-def test_a_full_disk_stops_a_run_that_then_goes_on(
-    driver: Driver, whole: tuple[Path, int], tmp_path: Path, largest: int
-) -> None:
-    status = driver.run(tmp_path / "home", largest_file=largest)
+def test_a_file_that_grows_too_large_stops_a_run_that_then_goes_on(driver: Any, same_as: Check, tmp_path: Path) -> None:
+    status = driver.run(tmp_path / "home", largest_file=6_000)
     assert status == 1, driver.said()
     assert "The disk is full." in driver.said()["error"]
     driver.finished(tmp_path / "home")
-    same_as(tmp_path / "home", whole)
+    same_as(tmp_path / "home")
+
+
+SIZE = 4 << 20  # bytes of the small disk
+
+
+@pytest.fixture
+def small_disk(driver: Any, crash: Any, prefect_server: str, tmp_path: Path) -> Iterator[tuple[Any, Path, Path]]:
+    """A file system of SIZE bytes that the runs of this driver alone see, its path there, and the way to it from here.
+
+    It is mounted in a namespace of its own, by root or by whoever may become root there.
+    """
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = f'mount -t tmpfs -o size={SIZE} none {place} && exec "$@"'
+    for unshare in (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]):
+        inside = [*unshare, "sh", "-c", mounted, "sh"]
+        if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True).returncode:
+            continue
+        found = crash.Driver(prefect_server, driver.recipe, tmp_path, inside)
+        yield found, place / "home", Path(f"/proc/{found.process.pid}/root{place}")
+        found.close()
+        return
+    pytest.skip("a file system can't be mounted here: it takes root, or user namespaces")
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_a_run_that_goes_on_once_there_is_room(
+    small_disk: tuple[Any, Path, Path], crash: Any, whole: tuple[Path, int]
+) -> None:
+    """Full from the first file on, then a little later each time, until there is room for all."""
+    driver, home, disk = small_disk
+    assert driver.run(home, at=1) == crash.KILLED  # by now the disk can be seen from here
+    ballast, kept = disk / "ballast", 0
+    for room in (0, 16 << 10, 96 << 10, 160 << 10):
+        ballast.unlink(missing_ok=True)
+        free = shutil.disk_usage(disk).free
+        ballast.write_bytes(bytes(max(0, free - room)))
+        assert driver.run(home) == 1, (room, driver.said())
+        said = driver.said()["error"]
+        assert "The disk is full." in said
+        assert f"where: {home}" in said
+        assert "next:  free some space" in said
+        done = crash.committed(disk / "home", "replayed") if room else []
+        assert len(done) >= kept, "what was done stays done"
+        kept = len(done)
+    assert kept
+    ballast.unlink()
+    driver.finished(home)
+    crash.same_as(disk / "home", whole[0], "replayed")

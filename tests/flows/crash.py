@@ -1,0 +1,220 @@
+"""Runs that are killed: who starts them, what a power cut leaves, and what must be there in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from proofmill.data.samples import read_journal
+from proofmill.data.versions import check_files, find, versions
+
+Row = dict[str, Any]
+KILLED = -signal.SIGKILL
+
+
+class Driver:
+    """Starts runs of one recipe in forked children of a warm process.
+
+    Args:
+        server: address of the Prefect server.
+        recipe: what is run.
+        folder: for what the runs say.
+        inside: a command that starts the process elsewhere, such as in a namespace of its own.
+        modules: imported once, instead of by each run.
+    """
+
+    def __init__(
+        self, server: str, recipe: Row, folder: Path, inside: Sequence[str] = (), modules: Sequence[str] = ()
+    ) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.process = subprocess.Popen(
+            [*inside, sys.executable, str(Path(__file__).with_name("crash_driver.py")), *modules],
+            env=os.environ | {"PREFECT_API_URL": server, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _ask(self, **order: Any) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(self, home: Path, *, to: str = "said", **fault: Any) -> int:
+        """Begins a run; returns its process id."""
+        said = self.folder / f"{to}.json"
+        said.unlink(missing_ok=True)
+        return self._ask(op="start", recipe=self.recipe, home=str(home), said=str(said), **fault)
+
+    def wait(self, pid: int) -> int:
+        """The exit status of a run, negative where a signal ended it."""
+        return self._ask(op="wait", pid=pid)
+
+    def run(self, home: Path, **fault: Any) -> int:
+        """Runs to the end, or to the fault."""
+        return self.wait(self.start(home, **fault))
+
+    def finished(self, home: Path) -> Row:
+        """Runs undisturbed to the end; what the run said."""
+        status = self.run(home)
+        assert status == 0, self.said()
+        return self.said()
+
+    def said(self, to: str = "said") -> Row:
+        """What the last run said: its version or its error, and how many calls it made."""
+        return dict(json.loads((self.folder / f"{to}.json").read_text()))
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def same_as(home: Path, whole: Path, name: str) -> None:
+    """One version, of the bytes that an undisturbed run in the HOME `whole` has written, and nothing left over."""
+    assert [version.number for version in versions(home, name)] == [1]
+    found, wanted = find(home, name), find(whole, name)
+    check_files(found)
+    assert found.data_digests() == wanted.data_digests()
+    assert found.manifest["stages"] == wanted.manifest["stages"]
+    left = [*home.rglob("*.tmp"), *home.rglob("*.journal"), *(home / "runs" / name).glob("scratch/*")]
+    assert left == []
+
+
+def committed(home: Path, name: str) -> list[Path]:
+    """Files that a whole manifest line names; one that is only there did not happen, and is made again."""
+    run = home / "runs" / name
+    lines = [line for path in run.glob("manifest-*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
+    return [run / json.loads(line)["file"] for line in lines if line.endswith(b"\n")]
+
+
+def recorded(home: Path) -> list[Row]:
+    """Samples that are safe: rows of sealed files, and whole lines of journals."""
+    rows: list[Row] = []
+    for path in sorted(home.glob("samples/*/*.parquet")):
+        rows += pq.read_table(path).to_pylist()
+    for path in sorted(home.glob("samples/*/*.journal")):
+        rows += read_journal(path)
+    return rows
+
+
+def forget(home: Path, name: str, stage: str) -> None:
+    """Takes a stage's outputs and their manifest lines away: they did not happen."""
+    run = home / "runs" / name
+    shutil.rmtree(run / stage, ignore_errors=True)
+    for path in run.glob("manifest-*.jsonl"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line for line in lines if json.loads(line)["stage"] != stage))
+
+
+def tear(paths: Sequence[Path], rng: random.Random) -> None:
+    """What a power cut leaves of files that grow: the end is missing, in the middle of a line or of a letter."""
+    for path in paths:
+        size = path.stat().st_size
+        os.truncate(path, size - rng.randint(0, min(size, 300)))
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A server whose answers are a function of the request alone: a killed run and a whole one get the same.
+
+    Args:
+        forms: answers to a sum of a and b, as templates.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, forms: Sequence[str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.forms, self.delay = forms, 0.0
+        self.drawn: list[int] = []  # seeds of the samples that were asked for
+        self.doomed: tuple[int, int] | None = None  # after so many samples, which process is killed
+        self._guard = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Its base address."""
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a run that is killed cuts its connections."""
+
+    def answer(self, body: Row) -> Row:
+        """The body of the answer to one request."""
+        if "prompt_logprobs" in body:
+            scores = [{str(token): {"logprob": -(token % 97) / 30}} for token in body["prompt"]]
+            return {"choices": [{"text": "", "prompt_logprobs": [None, *scores[1:]], "finish_reason": "stop"}]}
+        said = body["messages"][-1]["content"]
+        key = int(hashlib.sha256(f"{said} {body['seed']}".encode()).hexdigest()[:8], 16)
+        if "structured_outputs" in body:
+            asked = body["structured_outputs"]["json"]["properties"]
+            claims: Row = {"claims": [f"claim {key % 9} – {number}" for number in range(1 + key % 3)]}
+            text = json.dumps(claims if "claims" in asked else {"check": "so", "claim_is_true": key % 4 > 0})
+        else:
+            self._count(body)
+            a, b = (int(found) for found in [*re.findall(r"\d+", said), 1, 1][:2])
+            text = self.forms[key % len(self.forms)].format(a=a, b=b, sum=a + b, off=a + b + 1) + "·ß𝟘" * (key % 3)
+        choice = {"message": {"content": text}, "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"completion_tokens": len(text.split())}}
+
+    def _count(self, body: Row) -> None:
+        time.sleep(self.delay)
+        with self._guard:
+            if body["max_tokens"] > 1:  # one token is a look whether the server works
+                self.drawn.append(body["seed"])
+            if self.doomed and len(self.drawn) >= self.doomed[0]:
+                os.kill(self.doomed[1], signal.SIGKILL)
+                self.doomed = None
+
+
+class _Answering(BaseHTTPRequestHandler):
+    server: Endpoint
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self._send({"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 4096}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self._send(self.server.answer(body))
+
+    def _send(self, content: Row) -> None:
+        payload = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+
+@contextmanager
+def endpoint(forms: Sequence[str]) -> Iterator[Endpoint]:
+    """Such a server, while it is needed."""
+    server = Endpoint(forms)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
