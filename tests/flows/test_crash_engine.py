@@ -116,5 +116,5 @@ def test_three_kills_in_one_run(driver: Any, crash: Any, tmp_path: Path) -> None
     whole = tmp_path / "whole"
     shutil.copytree(home / "samples", whole / "samples")
     driver.finished(whole)
-    assert not (whole / "runs" / NAME / "engine.log").exists()
+    assert by_key(crash.recorded(whole)) == sampled
     crash.same_as(home, whole, NAME)
