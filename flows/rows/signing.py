@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import xxhash
 
@@ -59,29 +60,60 @@ class Signed(NamedTuple):
 
 def work(task: Task) -> Signed:
     """Signs a chunk."""
-    places: list[int] = []
-    texts: list[str] = []
-    rows: list[Row] = []
-    unsigned: dict[int, str] = {}
-    stop = task.start
-    for place, view in enumerate(views(task.chunk, task.fields, frozenset(), as_lines=True), task.start):
-        stop = place + 1
-        text = None if view.fault is not None else text_of(view.row.get(task.text))
-        if text is None:
-            unsigned[place] = view.fault or f"{view.where}: no text in {task.text!r}"
-            continue
-        places.append(place)
-        texts.append(text)
-        rows.append(view.row)
-    ids = [_id(row.get("id")) for row in rows]
-    table = _table(task, texts, rows, [name or "" for name in ids])
-    table = table.append_column("place", to_arrow(np.array(places, np.int64)))
+    found = _plain(task) or _checked(task)
+    ids = [_id(row.get("id")) for row in found.rows]
+    table = _table(task, found.texts, found.rows, [name or "" for name in ids])
+    table = table.append_column("place", to_arrow(np.array(found.places, np.int64)))
     with pa.OSFile(str(task.path), "wb") as raw, pa.ipc.new_file(raw, table.schema) as file:
         file.write_table(table.combine_chunks())
     hashes = (
         None if None in ids else np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids if name], np.uint64)
     )
-    return Signed([task.path], stop - task.start, unsigned, hashes)
+    return Signed([task.path], found.count, found.unsigned, hashes)
+
+
+class _Texts(NamedTuple):
+    """What there is to sign in a chunk: the rows that have a text, and their places; `count` is that of all rows."""
+
+    places: Sequence[int]
+    texts: list[str]
+    rows: list[Row]
+    unsigned: dict[int, str]
+    count: int
+
+
+def _plain(task: Task) -> _Texts | None:
+    """The chunk's rows where all are lines with a text, under names that need no map; else None."""
+    data = task.chunk.data
+    if task.fields or isinstance(data, list):
+        return None
+    try:
+        rows = [orjson.loads(line) for line in data.removesuffix(b"\n").split(b"\n")]
+        texts = [row[task.text] for row in rows]
+        # A whole number of more than 64 bits has become a float here.
+        rounded = any(isinstance(row.get(name), float) for row in rows for name in ("id", "problem_id"))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    if rounded or not all(isinstance(text, str) for text in texts):
+        return None
+    return _Texts(range(task.start, task.start + len(rows)), texts, rows, {}, len(rows))
+
+
+def _checked(task: Task) -> _Texts:
+    """The chunk's rows one by one, those with a fault told from the others."""
+    found = _Texts([], [], [], {}, 0)
+    places: list[int] = []
+    stop = task.start
+    for place, view in enumerate(views(task.chunk, task.fields, frozenset(), as_lines=True), task.start):
+        stop = place + 1
+        text = None if view.fault is not None else text_of(view.row.get(task.text))
+        if text is None:
+            found.unsigned[place] = view.fault or f"{view.where}: no text in {task.text!r}"
+            continue
+        places.append(place)
+        found.texts.append(text)
+        found.rows.append(view.row)
+    return found._replace(places=places, count=stop - task.start)
 
 
 def fallen(task: Task, detail: str) -> Signed:
