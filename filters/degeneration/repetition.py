@@ -3,14 +3,14 @@
 The measures of duplication are those of Gopher (Rae et al. 2021, arXiv 2112.11446, table A1). They were made
 for web pages, so here they see prose only: code blocks, table rows, formulas and LaTeX commands are left out,
 reasoning and final part are measured apart (a final part restates its reasoning), and short texts, where one
-noun phrase fills a fifth, have none. A loop at the end of a text is told by its period, in all of the text.
+noun phrase fills a fifth, have none. A loop is told by its period (`loops`).
 Boilerplate is what a template leaves behind in a trace: its tokens, another speaker's turn, unfilled placeholders.
 That many traces begin in the same words is the style of one model, for which no single trace is to blame; where
 nothing but such words is left, they are near-duplicates.
 
 The headline number, `Quality.repetition`, is the share of a text that says again what it said before: the
-characters of its prose in 10-word sequences that occurred earlier, or those of the loop at its end after the
-first turn, whichever is more; of reasoning and final part, the worse.
+characters of its prose in 10-word sequences that occurred earlier, or those of a loop after its first turn,
+whichever is more; of reasoning and final part, the worse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proofmill.filters.degeneration.loops import Loop, tail_loop
+from proofmill.filters.degeneration.loops import COMMAND, FENCE, Loop, find_loop, is_prose
 from proofmill.filters.degeneration.scripts import switches
 from proofmill.filters.reasoning import split_think
 
@@ -50,13 +50,11 @@ than a web page does, so shorter n-grams are not counted, and of 10-grams a thir
 _MAX_CHARS = 200_000  # of longer texts only the two ends are measured
 _GRAM = 10
 _MIN_LINE_WORDS = 3
-_MIN_LETTERS = 0.5  # share of letters in words among the visible characters of a line of prose
 _SHOWN = 80  # characters of evidence
 
-_FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\{[A-Za-z]{1,20}\*?\})?")
-_LETTERS = re.compile(r"[^\W\d_]{2,}")
 _WORD = re.compile(r"\w+")
+_DIGITS = re.compile(r"\d+")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 _TEMPLATE = re.compile(
     r"<\|(?:im_start|im_end|user|assistant|system|eot_id|start_header_id|endoftext|end)\|>"
     r"|\[/?INST\]|<</?SYS>>|</?s>"
@@ -72,7 +70,7 @@ class Quality:
 
     Attributes:
         repetition: share of the text that repeats earlier text, in [0, 1]; see the module.
-        loop: the text, or its reasoning, ends in a loop.
+        loop: the text, or its reasoning, ends in a loop or holds one.
         truncated: sampling stopped at the length limit.
         unclosed: the think block never closes.
         template: chat-template tokens, another speaker's turn, or unfilled placeholders.
@@ -131,7 +129,7 @@ class _Shape:
     @classmethod
     def of(cls, part: str) -> _Shape:
         """Measure a part."""
-        loop = tail_loop(part)
+        loop = find_loop(part)
         shares = duplication(part)
         looped = min(1.0, loop.repeated / len(part.rstrip())) if loop else 0.0
         return cls(loop, shares, max(looped, shares.get("duplicate_10_gram_chars", 0.0)))
@@ -141,7 +139,7 @@ def _flags(
     text: str, reasoning: str, finish_reason: str | None, prompt: str, shapes: Sequence[_Shape]
 ) -> dict[str, tuple[bool, str | None]]:
     """Whether each flag of `Quality` is up, and what to look at; in the order of the fields."""
-    prose = _FENCE.sub("", _bounded(text))
+    prose = FENCE.sub("", _bounded(text))
     loop = next((shape.loop.unit for shape in shapes if shape.loop), None)
     template = _TEMPLATE.search(prose)
     switch = switches(prose, prompt)
@@ -152,8 +150,16 @@ def _flags(
         "unclosed": (not split_think(text).closed, None),
         "template": (template is not None, _shown(seen["template"])),
         "script_switch": (switch is not None, _shown(seen["script_switch"])),
-        "empty_reasoning": (len(_WORD.findall(reasoning[:1000])) < MIN_REASONING_WORDS, _shown(reasoning)),
+        "empty_reasoning": _empty_reasoning(text, reasoning),
     }
+
+
+def _empty_reasoning(text: str, reasoning: str) -> tuple[bool, str | None]:
+    """Whether the answer comes first, and what comes before and behind it."""
+    before = len(_WORD.findall(reasoning[:1000]))
+    behind = max(0, len(_WORD.findall(split_think(text).rest)) - before)
+    seen = f"{before} words before the answer, {behind} in it and behind it: {reasoning.strip()}"
+    return before < MIN_REASONING_WORDS, _shown(seen.removesuffix(": "))
 
 
 def _shown(text: str | None) -> str | None:
@@ -172,19 +178,28 @@ def duplication(text: str) -> dict[str, float]:
     """The measures of `LIMITS` of a text's prose; empty where there is too little of it.
 
     `duplicate_n_gram_chars` is the share of word characters inside n-grams that occurred before;
-    `top_n_gram_chars` that of all occurrences of the commonest one; `duplicate_lines` and
+    `top_n_gram_chars` that of all occurrences of the commonest one (of sentences that differ in their numbers alone
+    one counts); `duplicate_lines` and
     `duplicate_line_chars` the share of lines (of three words and more) that occurred before.
     """
-    lines = list(_prose_lines(text))
+    prose = list(_prose_lines(text))
+    lines = [_WORD.findall(line) for line in prose]
     words = [word for line in lines for word in line]
     if len(words) < MIN_PROSE_WORDS:
         return {}
-    chars = sum(map(len, words))
     shares = _duplicate_lines(lines)
-    for size in (2, 3, 4) if len(words) >= MIN_TOP_WORDS else ():
-        shares[f"top_{size}_gram_chars"] = _top_gram(words, size) / chars
-    shares[f"duplicate_{_GRAM}_gram_chars"] = _repeated_chars(words, _GRAM) / chars
+    varied = _varied(prose) if len(words) >= MIN_TOP_WORDS else []
+    for size in (2, 3, 4) if len(varied) >= MIN_TOP_WORDS else ():
+        shares[f"top_{size}_gram_chars"] = _top_gram(varied, size) / sum(map(len, varied))
+    shares[f"duplicate_{_GRAM}_gram_chars"] = _repeated_chars(words, _GRAM) / sum(map(len, words))
     return shares
+
+
+def _varied(lines: Iterable[str]) -> list[str]:
+    """The words of all sentences; of those that differ in their numbers alone, as cases do, the first one's."""
+    sentences = (sentence for line in lines for sentence in _SENTENCE_END.split(line))
+    different = {_DIGITS.sub("#", sentence): sentence for sentence in reversed(list(sentences))}
+    return [word for sentence in reversed(different.values()) for word in _WORD.findall(sentence)]
 
 
 def _duplicate_lines(lines: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -217,19 +232,14 @@ def _repeated_chars(words: Sequence[str], size: int) -> int:
     return chars
 
 
-def _prose_lines(text: str) -> Iterator[list[str]]:
-    """The words of each line of prose."""
-    for line in _FENCE.sub("", text).split("\n"):
+def _prose_lines(text: str) -> Iterator[str]:
+    """The lines of prose, in small letters."""
+    for line in FENCE.sub("", text).split("\n"):
         if not line or line.isspace() or line.count("|") > 1 or "&" in line:
             continue
-        plain = _COMMAND.sub(" ", line) if "\\" in line else line
-        if _is_prose(plain):
-            yield _WORD.findall(plain.lower())
-
-
-def _is_prose(line: str) -> bool:
-    visible = len(line) - line.count(" ")
-    return sum(map(len, _LETTERS.findall(line))) >= _MIN_LETTERS * visible
+        plain = COMMAND.sub(" ", line) if "\\" in line else line
+        if is_prose(plain):
+            yield plain.lower()
 
 
 def _bounded(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.filters.degeneration.loops import tail_loop
+from proofmill.filters.degeneration.loops import find_loop
 from proofmill.filters.degeneration.repetition import LIMITS, Quality, duplication, measure, measure_many
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -87,7 +87,7 @@ def test_loops_are_found(name: str) -> None:
 def test_any_unit_with_words_said_often_is_a_loop(unit: str, turns: int, cut: int) -> None:
     text = ("xy" + unit) * turns
     text = "Something else before. " + text[: len(text) - cut % len(unit)]
-    loop = tail_loop(text)
+    loop = find_loop(text)
     assert loop is not None
     assert loop.chars <= len(text)
 
