@@ -69,17 +69,17 @@ def work(task: Task) -> Signed:
     hashes = (
         None if None in ids else np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids if name], np.uint64)
     )
-    return Signed([task.path], found.count, found.unsigned, hashes)
+    return Signed([task.path], found.total, found.unsigned, hashes)
 
 
 class _Texts(NamedTuple):
-    """What there is to sign in a chunk: the rows that have a text, and their places; `count` is that of all rows."""
+    """What there is to sign in a chunk: the rows that have a text, and their places; `total` is that of all rows."""
 
     places: Sequence[int]
     texts: list[str]
     rows: list[Row]
     unsigned: dict[int, str]
-    count: int
+    total: int
 
 
 def _plain(task: Task) -> _Texts | None:
@@ -113,7 +113,7 @@ def _checked(task: Task) -> _Texts:
         places.append(place)
         found.texts.append(text)
         found.rows.append(view.row)
-    return found._replace(places=places, count=stop - task.start)
+    return found._replace(places=places, total=stop - task.start)
 
 
 def fallen(task: Task, detail: str) -> Signed:
