@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import click
 import pytest
 import typer.main
+import yaml
 from pydantic import BaseModel
 
 from proofmill.data import errors
@@ -18,36 +19,107 @@ from proofmill.flows import cli
 from proofmill.flows.recipe.schema import Recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-EXAMPLES = "\n".join(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+EXAMPLES: list[str] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
-def models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The recipe's sections in a type, however deep."""
+def paths(model: type[BaseModel], at: str = "") -> Iterator[str]:
+    """Every key of a section as a dotted path, `*` for an item of a list; below a free mapping, nothing."""
+    for name, field in model.model_fields.items():
+        yield f"{at}{name}"
+        for section, item in sections(field.annotation):
+            yield from paths(section, f"{at}{name}.{'*.' if item else ''}")
+
+
+def sections(annotation: Any, item: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
+    """The sections that a type allows, and whether they are items of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-        for field in annotation.model_fields.values():
-            yield from models(field.annotation)
+        yield annotation, item
     for part in get_args(annotation):
-        yield from models(part)
+        yield from sections(part, item or get_origin(annotation) is tuple)
 
 
-KEYS = sorted({(model.__name__, name) for model in models(Recipe) for name in model.model_fields})
+def free(model: type[BaseModel], at: str = "") -> Iterator[str]:
+    """Paths of mappings whose keys are the user's own."""
+    for name, field in model.model_fields.items():
+        if any(get_origin(part) is dict for part in (field.annotation, *get_args(field.annotation))):
+            yield f"{at}{name}"
+        for section, item in sections(field.annotation):
+            yield from free(section, f"{at}{name}.{'*.' if item else ''}")
 
 
-@pytest.mark.parametrize(("section", "key"), KEYS)
-def test_every_recipe_key_stands_in_the_example(section: str, key: str) -> None:
-    words = re.findall(r"[A-Za-z_]\w*", EXAMPLES)
-    assert key in words, f"{key} of {section} is not in the README's recipe"
+def written(node: yaml.Node, at: str = "") -> Iterator[tuple[int, str]]:
+    """(line, path) of every key of a YAML text, in order."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key.start_mark.line, f"{at}{key.value}"
+            yield from written(value, f"{at}{key.value}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from written(value, f"{at}*.")
+
+
+def explained(text: str) -> Iterator[str]:
+    """Paths that a comment names: as keys of what the comment stands at, or beside it."""
+    keys = list(written(yaml.compose(text)))
+    for number, line in enumerate(text.splitlines()):
+        _, sign, comment = line.partition("#")
+        here = [path for at, path in keys if at <= number]
+        if sign and here:
+            scopes = {here[-1], here[-1].rpartition(".")[0]}
+            yield from (f"{scope}.{word}" for scope in scopes for word in re.findall(r"\w+", comment))
+
+
+BLOCKS = [text for text in EXAMPLES if set(yaml.safe_load(text)) <= set(Recipe.model_fields)]
+KEYS = set(paths(Recipe))
+WRITTEN = {path for text in BLOCKS for _, path in written(yaml.compose(text))}
+EXPLAINED = {path for text in BLOCKS for path in explained(text)}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_recipe_key_stands_in_its_place_in_the_example(key: str) -> None:
+    """An engine has the same keys wherever it stands, so they are explained once."""
+    engine = re.sub(r"^(claims\.model|quality\.learning)\.engine\.", "samplers.*.engine.", key)
+    assert engine in WRITTEN | EXPLAINED
+
+
+def test_the_example_holds_no_key_that_there_is_not() -> None:
+    own = tuple(f"{path}." for path in free(Recipe))
+    assert sorted(path for path in WRITTEN - KEYS if not path.startswith(own)) == []
+    assert len(BLOCKS) > 3
+
+
+def options(name: str) -> set[str]:
+    return {option for p in COMMANDS[name].params for option in p.opts if option.startswith("--")}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_says_what_it_does(name: str) -> None:
-    assert f"proofmill {name}" in README
     command = COMMANDS[name]
     assert command.help
     silent = [p.name for p in command.params if p.name != "help" and not getattr(p, "help", None)]
     assert silent == []
+
+
+def test_the_readme_lists_every_command_with_exactly_its_options() -> None:
+    table = README.partition("## Every command")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table, re.MULTILINE)
+    general = set(re.findall(r"`(--[\w-]+)`", table.partition("| command")[0]))
+    listed = {name: set(re.findall(r"`(--[\w-]+)", told)) for name, told in rows}
+    assert listed == {name: options(name) - general for name in COMMANDS}
+
+
+def test_the_readme_types_no_option_that_there_is_not() -> None:
+    typed = re.findall(r"proofmill (\w+)((?: [^\n`|]*)?)", README)
+    unknown = [
+        (name, option)
+        for name, rest in typed
+        if name in COMMANDS
+        for option in re.findall(r"(?<= )--[\w-]+", rest.partition("#")[0])
+        if option not in options(name)
+    ]
+    assert unknown == []
+    assert {name for name, _ in typed} >= set(COMMANDS)
 
 
 def test_every_drop_reason_and_exit_code_is_explained() -> None:

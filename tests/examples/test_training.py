@@ -17,6 +17,7 @@ import pytest
 from proofmill.data.hub import Hub
 from proofmill.data.push import local_files, push
 from proofmill.data.versions import Version, find
+from proofmill.filters.rewards import combined_reward
 from proofmill.generators import models
 
 HERE = Path(__file__).parent
@@ -78,14 +79,36 @@ def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: A
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_the_rewards_drive_grpo(version: Version, tmp_path: Path) -> None:
-    """A reward that is None for a whole group would make TRL's mean NaN."""
-    said = example(
-        "train_grpo", str(version.folder), "--generations", "2", "--max-tokens", "16", "--out", str(tmp_path / "out")
+def test_the_rewards_drive_grpo(regenerate: Callable[..., Any], kit: Any, tmp_path: Path) -> None:
+    """The problems that are easy by their pass rate earn a reward; None for a whole group would make the mean NaN."""
+    rows = []
+    for a, b, right in ((1, 1, 3), (2, 2, 3), (1, 2, 3), (2, 1, 3), (847, 968, 1), (759, 486, 1)):
+        texts = [LONG, SHORT, LONG + "\n"][:right] + [WRONG] * (4 - right)
+        question = {"prompt": f"Calculate {a} + {b}.", "answer": str(a + b), "license": "mit"}
+        rows += [question | {"response": text.format(a=a, b=b, sum=a + b, off=a + b + 1)} for text in texts]
+    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
+    folder = str(find(tmp_path / "home", "replayed").folder)
+    (said,) = example(
+        "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "8", "--max-tokens", "48",
+        "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert said["rows"] == 4
+    assert len(said["losses"]) == len(said["rewards"]) == 2
+    assert all(math.isfinite(value) for value in said["losses"] + said["rewards"])
+    assert all(0.0 <= reward <= 1.0 for reward in said["rewards"])
+    assert max(said["rewards"]) > 0.0
+
+
+def test_the_exported_rewards_are_the_verdicts_of_the_traces(version: Version) -> None:
+    asked = {row["id"]: row for row in version.scan("rl").collect().iter_rows(named=True)}
+    traces = [t for t in version.scan("traces").collect().iter_rows(named=True) if t["problem_id"] in asked]
+    rows = [asked[trace["problem_id"]] for trace in traces]
+    completions = [[{"role": "assistant", "content": trace["response"]}] for trace in traces]
+    rewards = combined_reward(
+        completions=completions, **{f"{n}s" if n == "prompt" else n: [r[n] for r in rows] for n in rows[0]}
     )
-    assert len(said[0]["losses"]) == len(said[0]["rewards"]) == 2
-    assert all(math.isfinite(value) for value in said[0]["losses"] + said[0]["rewards"])
-    assert all(0.0 <= reward <= 1.0 for reward in said[0]["rewards"])
+    assert rewards == [float(trace["verdict"] == "correct") for trace in traces]
+    assert set(rewards) == {0.0, 1.0}
 
 
 # --- templates that drop reasoning ----------------------------------------------------------------

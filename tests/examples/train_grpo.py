@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--revision", help="tag of a data set on the hub")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pass-rate", type=float, nargs=2, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=512)
@@ -47,17 +48,24 @@ def main() -> None:
         disable_tqdm=True,
         seed=0,
     )
+    rows = load_dataset(options.data, "rl", split="train", revision=options.revision)
+    low, high = options.pass_rate  # a group of samples teaches where some are right and some are not
+    rows = rows.filter(lambda row: low <= row["pass_rate"] <= high)
     trainer = GRPOTrainer(
         AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16" if options.bf16 else "float32"),
         reward_funcs=combined_reward,
         args=config,
-        train_dataset=load_dataset(options.data, "rl", split="train", revision=options.revision),
+        train_dataset=rows,
         processing_class=AutoTokenizer.from_pretrained(model),
     )
     trainer.train()
     trainer.save_model(str(options.out))
     steps = [entry for entry in trainer.state.log_history if "reward" in entry]
-    said = {"losses": [step["loss"] for step in steps], "rewards": [step["reward"] for step in steps]}
+    said = {
+        "losses": [step["loss"] for step in steps],
+        "rewards": [step["reward"] for step in steps],
+        "rows": rows.num_rows,
+    }
     sys.stdout.write(json.dumps(said) + "\n")
 
 
