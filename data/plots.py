@@ -12,6 +12,9 @@ svg .soft { fill: #5f6d7a; } svg .big { font-size: 15px; font-weight: 600; }
 svg .kept { fill: #2f7d6b; } svg .kept-flow { fill: #2f7d6b; opacity: .28; }
 svg .lost { fill: #c2703d; } svg .lost-flow { fill: #c2703d; opacity: .20; }
 svg .second { fill: #4a6fa5; } svg .axis { stroke: #b8c2cb; stroke-width: 1; }
+svg .kept-line, svg .second-line, svg .soft-line { fill: none; stroke-width: 2.5; stroke-linejoin: round; }
+svg .kept-line { stroke: #2f7d6b; } svg .second-line { stroke: #4a6fa5; }
+svg .soft-line { stroke: #6b7986; stroke-width: 1.5; stroke-dasharray: 4 4; }
 svg .correct { fill: #2f7d6b; } svg .wrong { fill: #c2703d; } svg .unparsed { fill: #a9a294; }
 svg .timeout { fill: #8a6fa8; } svg .error { fill: #b3394d; }
 @media (prefers-color-scheme: dark) {
@@ -19,7 +22,8 @@ svg .timeout { fill: #8a6fa8; } svg .error { fill: #b3394d; }
   svg .kept, svg .correct { fill: #5cb39d; } svg .kept-flow { fill: #5cb39d; opacity: .26; }
   svg .lost, svg .wrong { fill: #dd9465; } svg .lost-flow { fill: #dd9465; opacity: .20; }
   svg .second { fill: #7f9fd0; } svg .unparsed { fill: #857f73; } svg .timeout { fill: #ab93c6; }
-  svg .error { fill: #d8687a; }
+  svg .error { fill: #d8687a; } svg .kept-line { stroke: #5cb39d; } svg .second-line { stroke: #7f9fd0; }
+  svg .soft-line { stroke: #93a1ad; }
 }
 """
 _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -144,6 +148,42 @@ def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -
         parts.append(_rect(f"{left:.2f}%", y + 4, f"{max(wide, 0.3):.2f}%", 15, kind))
         parts.append(_text("100%", y + 16, told, "soft", "end"))
     return _svg(None, max(len(rows) * 26, 10), parts, "amounts")
+
+
+def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: int = 620, height: int = 230) -> str:
+    """A line a name, over places of equal distance; the first two in colours, others dashed, named where they end.
+
+    Args:
+        series: shares, 0 to 1, one for each label.
+        labels: under the places.
+        width, height: of the picture, pixels.
+    """
+    values = [value for points in series.values() for value in points]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    left, right, top, floor = 48.0, width - 130.0, 16.0, height - 30.0
+    step = (right - left) / max(len(labels) - 1, 1)
+
+    def at(place: int, value: float) -> tuple[float, float]:
+        return left + step * place, floor - 14 - (floor - top - 14) * (
+            (value - low) / (high - low) if high > low else 0.5
+        )
+
+    parts = [f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{floor:.1f}" y2="{floor:.1f}"/>']
+    parts += [_text(at(place, low)[0], height - 10, label, "soft", "middle") for place, label in enumerate(labels)]
+    ends = []
+    for number, (name, points) in enumerate(series.items()):
+        kind = ("kept", "second")[number] if number < 2 else "soft"
+        places = [at(place, value) for place, value in enumerate(points)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline class="{kind}-line" points="{path}"/>')
+        for (x, y), label, value in zip(places, labels, points, strict=True):
+            parts.append(_rect(x - 3.5, y - 3.5, 7, 7, kind, f"{name}, {label}: {value:.1%}"))
+        ends.append((places[-1][1], f"{name} {points[-1]:.1%}"))
+    taken = 0.0
+    for y, told in sorted(ends):  # so that names don't stand on each other
+        taken = max(y + 4, taken + 16)
+        parts.append(_text(right + 10, taken, told, ""))
+    return _svg(width, height, parts, ", ".join(series))
 
 
 def _svg(width: float | None, height: float, parts: Sequence[str], title: str, *, alone: bool = False) -> str:

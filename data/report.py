@@ -30,6 +30,7 @@ _REPEATED = {
     "contaminated": "contaminated",
 }
 _STATUSES = ("verified", "refuted", "unsupported", "jump", "retracted", "not_checkable")
+_AT_K = {"pass_1": "pass@1", "maj_k": "maj@k", "clr_k": "clr@k"}
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -73,6 +74,7 @@ def _figures(version: Version) -> dict[str, Any]:
         "pass_rates": {d: plots.histogram({d: counts}, _RATES, 5, 130) for d, counts in _pass_rates(version).items()},
         "lengths": _lengths(version),
         "claims": plots.bars(claims) if (claims := _claims(version)) else "",
+        "votes": _votes(manifest),
         "repeats": plots.bars(_repeats(version)),
         "tokens": plots.bars(written) if (written := _tokens(version)) else "",
         "seconds": plots.bars(seconds, "s") if seconds else "",
@@ -86,12 +88,35 @@ def _figures(version: Version) -> dict[str, Any]:
         facts |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
     if tokens and kept and seconds.get("samples"):
         facts["sampling seconds per kept trace"] = f"{seconds['samples'] / kept:,.2f}"
+    facts |= _verifier(manifest)
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
         "facts": facts,
         "benchmarks": _benchmarks(manifest.get("benchmarks")),
         "recipe": orjson.dumps(manifest["recipe"], option=orjson.OPT_INDENT_2).decode(),
     }
+
+
+def _verifier(manifest: dict[str, Any]) -> dict[str, str]:
+    """What the model says as its own verifier, and what it costs; nothing where it was not asked."""
+    facts = {}
+    if clr := manifest.get("clr"):
+        tokens = manifest["tokens"]["verifier"]
+        facts["traces judged by the model"] = f"{clr['counts'].get('scored', 0):,}"
+        facts["verifier tokens"] = f"{tokens['prompt_tokens'] + tokens['completion_tokens']:,}"
+    rates = manifest.get("at_k") or {}
+    return facts | {told: f"{rates[name]:.1%}" for name, told in _AT_K.items() if name in rates}
+
+
+def _votes(manifest: dict[str, Any]) -> str:
+    """How often the vote of k samples is right, by k; nothing where there is one k alone."""
+    rates = manifest.get("at_k") or {}
+    curve = rates.get("by_k", {})
+    if len(curve) < 2:
+        return ""
+    names = [name for name in ("clr_k", "maj_k") if name in rates]
+    series = {_AT_K[name]: [point[name] for point in curve.values()] for name in names}
+    return plots.lines(series | {_AT_K["pass_1"]: [rates["pass_1"]] * len(curve)}, [f"k = {k}" for k in curve])
 
 
 def _markup(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from proofmill.data.schemas import VERDICTS as VERDICTS_SCHEMA
 from proofmill.data.schemas import VOTES as VOTES_SCHEMA
 from proofmill.data.shards import from_rows
 from proofmill.filters.agreement import VOTES as VOTING_DOMAINS
-from proofmill.filters.agreement import Ballot, totals, vote_at_k, winners
+from proofmill.filters.agreement import Ballot, totals, vote_at_k, votes_by_k, winners
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, PSEUDO_LABEL, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows.recipe.schema import PseudoLabels
@@ -49,17 +50,31 @@ def agreed(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     return [_labelled(session, shard, labels) for shard in counted] if labels else counted
 
 
+_RATES = ("pass_1", "maj_k", "clr_k")
+
+
 def at_k(judged: Sequence[Judged]) -> dict[str, Any] | None:
-    """Mean pass@1, maj@k and clr@k over the problems with gold; None where nobody voted. For the manifest."""
+    """Mean pass@1, maj@k and clr@k over the problems with gold; None where nobody voted. For the manifest.
+
+    `by_k` has maj@k and clr@k for each k, powers of 2 and the recipe's own, that all these problems have samples for.
+    """
     sums: Counter[str] = Counter()
+    curves: dict[str, Counter[str]] = {}
     for shard in judged:
         if shard.votes:
-            sums.update(shard.votes.facts)
+            sums.update({name: shard.votes.facts[name] for name in ("problems", *_RATES) if name in shard.votes.facts})
+            for k, rates in shard.votes.facts["by_k"].items():
+                curves.setdefault(k, Counter()).update(rates)
     if not sums["problems"]:
         return None
-    return {"problems": sums["problems"]} | {
-        name: round(sums[name] / sums["problems"], 4) for name in ("pass_1", "maj_k", "clr_k") if name in sums
-    }
+    whole = {k: curves[k] for k in sorted(curves, key=int) if curves[k]["problems"] == sums["problems"]}
+    return _means(sums) | {"by_k": {k: _means(rates) for k, rates in whole.items()}}
+
+
+def _means(sums: Counter[str]) -> dict[str, float]:
+    """A number of problems, and the means over them."""
+    rates = {name: round(sums[name] / sums["problems"], 4) for name in _RATES if name in sums}
+    return {"problems": sums["problems"]} | rates
 
 
 def _votes(session: Session, shard: Judged, k: int | None) -> Shard:
@@ -74,13 +89,18 @@ def _count(session: Session, shard: Judged, k: int | None) -> tuple[pa.Table, Fa
     items = [(problem, [row["extracted"] for row in rows if row["extracted"]]) for problem, rows in groups]
     found = session.agreement_workers.map(items)
     table = []
+    curves: dict[str, Counter[str]] = {}
     for (problem, rows), (_, answers), result in zip(groups, items, found, strict=True):
         # Answers too costly to compare are compared as they stand.
         numbers = [answers.index(answer) for answer in answers] if isinstance(result, Fault) else result
-        table.append(_Election(rows, numbers, k, model=shard.clr is not None).row(problem))
+        election = _Election(rows, numbers, k, model=shard.clr is not None)
+        table.append(election.row(problem))
+        if problem["answer"] is not None:
+            for size, rates in election.by_k().items():
+                curves.setdefault(str(size), Counter()).update({"problems": 1} | rates)
     with_gold = [row for row in table if "pass_1" in row]
-    facts: Facts = {"problems": len(with_gold)}
-    for name in ("pass_1", "maj_k", "clr_k"):
+    facts: Facts = {"problems": len(with_gold), "by_k": {size: dict(rates) for size, rates in curves.items()}}
+    for name in _RATES:
         if name != "clr_k" or shard.clr:
             facts[name] = sum(row[name] for row in with_gold)
     return from_rows(table, VOTES_SCHEMA), facts
@@ -109,17 +129,34 @@ class _Election:
 
     def row(self, problem: Mapping[str, Any]) -> Row:
         """A row of schema VOTES."""
-        n = len(self.rows)
-        k = min(self.k or n, n)
-        plain = self._ballots([1.0] * n)
+        n, plain, weighed = len(self.rows), self._plain, self._weighed
         row: Row = {"problem_id": problem["id"], "n": n} | self._outcome("majority", plain, n)
-        weighed = self._ballots(self._weights()) if self.model else None
         if weighed is not None:
             row |= self._outcome("clr", weighed, sum(totals(weighed).values()))
         if problem["answer"] is not None:
-            row |= {"pass_1": sum(b.correct for b in plain) / n, "maj_k": vote_at_k(plain, k)}
-            row |= {} if weighed is None else {"clr_k": vote_at_k(weighed, k)}
+            row |= {"pass_1": sum(b.correct for b in plain) / n, "maj_k": vote_at_k(plain, self._most)}
+            row |= {} if weighed is None else {"clr_k": vote_at_k(weighed, self._most)}
         return row
+
+    def by_k(self) -> dict[int, dict[str, float]]:
+        """By size of the vote, powers of 2 and the largest: how often a plain one is right, and one by reliability."""
+        sizes = sorted({2**power for power in range(self._most.bit_length())} | {self._most})
+        votes = {"maj_k": votes_by_k(self._plain, sizes)}
+        if self._weighed is not None:
+            votes["clr_k"] = votes_by_k(self._weighed, sizes)
+        return {k: {name: rates[k] for name, rates in votes.items()} for k in sizes}
+
+    @property
+    def _most(self) -> int:
+        return min(self.k or len(self.rows), len(self.rows))
+
+    @cached_property
+    def _plain(self) -> list[Ballot]:
+        return self._ballots([1.0] * len(self.rows))
+
+    @cached_property
+    def _weighed(self) -> list[Ballot] | None:
+        return self._ballots(self._weights()) if self.model else None
 
     def _weights(self) -> list[float]:
         """Reliabilities; a trace that could not be judged counts as the mean of the others, never as doubted."""

@@ -17,7 +17,7 @@ import pytest
 from proofmill.data import report
 from proofmill.data.excerpts import sampled_rows
 from proofmill.data.files import digest
-from proofmill.data.versions import check_files, find
+from proofmill.data.versions import Version, check_files, find
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser import PROGRAM, Browser
@@ -160,6 +160,41 @@ def test_a_stored_older_version_has_a_report() -> None:
     assert "Seconds by stage" not in page
 
 
+VERIFIER = {"model": "<script>window.taken = 8</script>", "revision": "r1", "weights": "w1", "k": 4, "m": 5}
+RATES = {"1": {"maj_k": 0.5, "clr_k": 0.5}, "2": {"maj_k": 0.55, "clr_k": 0.6}, "4": {"maj_k": 0.6, "clr_k": 0.75}}
+
+
+@pytest.fixture(scope="module")
+def voted(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """The hostile version as if a model of a hostile name had judged its claims: a page depends on the folder alone."""
+    version = find(hostile, "replayed")
+    folder = tmp_path_factory.mktemp("voted") / "v0001"
+    shutil.copytree(version.folder, folder)
+    manifest = version.manifest | {
+        "clr": VERIFIER | {"counts": {"upheld": 9, "doubted": 3, "scored": 4}},
+        "at_k": {"problems": 20, "pass_1": 0.5, "maj_k": 0.6, "clr_k": 0.75, "by_k": RATES},
+    }
+    manifest["tokens"] = manifest["tokens"] | {
+        "verifier": {"calls": 16, "prompt_tokens": 4000, "completion_tokens": 500}
+    }
+    return Version("replayed", 1, folder, manifest)
+
+
+def test_what_the_verifier_says_and_costs_is_shown(voted: Version) -> None:
+    page = report.render(voted)
+    for name, value in (("clr@k", "75.0%"), ("maj@k", "60.0%"), ("pass@1", "50.0%"), ("verifier tokens", "4,500")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    assert "16 calls, 4,000 tokens read, 500 written" in page
+    lines = re.findall(r'<polyline class="(\w+)-line" points="([^"]+)"/>', page)
+    heights = {kind: [float(point.partition(",")[2]) for point in points.split()] for kind, points in lines}
+    assert list(heights) == ["kept", "second", "soft"]
+    assert heights["kept"][0] == heights["second"][0] == heights["soft"][0]
+    assert heights["kept"][2] < heights["second"][2] < heights["soft"][2], "higher is better"
+    assert VERIFIER["model"] not in page
+    page = report.render(Version("replayed", 1, voted.folder, voted.manifest | {"at_k": None, "clr": None}))
+    assert "<polyline" not in page
+
+
 # --- in a browser ---------------------------------------------------------------------------------
 
 
@@ -240,6 +275,22 @@ def test_it_is_drawn_in_light_and_dark_and_on_a_phone(fresh: Browser, tmp_path: 
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
     assert (lightness[0] > lightness[1]) == dark
     assert abs(lightness[0] - lightness[1]) > 400
+
+
+def test_the_curve_of_votes_fits_the_page(browser: Browser, voted: Version, tmp_path: Path, hostile: Path) -> None:
+    (tmp_path / "report.html").write_text(report.render(voted))
+    browser.events.clear()
+    browser.open(tmp_path / "report.html")
+    browser.picture(tmp_path / "curve.png", 390, 800)
+    assert browser.value("window.taken === undefined")
+    assert browser.value("document.documentElement.scrollWidth") <= 390
+    colours = "[...document.querySelectorAll('polyline')].map((line) => getComputedStyle(line).stroke)"
+    assert len(set(browser.value(colours))) == 3
+    inside = "(svg => [...svg.querySelectorAll('text')].every(text => { const box = text.getBBox();"
+    inside += "return box.x >= 0 && box.x + box.width <= svg.viewBox.baseVal.width; }))"
+    assert browser.value(f"{inside}(document.querySelector('polyline').ownerSVGElement)"), "no label is cut off"
+    browser.events.clear()
+    browser.open(find(hostile, "replayed").folder / "report.html")
 
 
 def test_a_copied_version_reports_the_same(hostile: Path, tmp_path: Path) -> None:

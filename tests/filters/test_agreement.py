@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 from math import comb
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.filters.agreement import Ballot, clusters, pass_at_k, totals, vote_at_k, winners
+from proofmill.filters.agreement import Ballot, clusters, pass_at_k, totals, vote_at_k, votes_by_k, winners
 from proofmill.filters.verdicts import Problem
 
 MATH = Problem("math", "How much?", None)
@@ -105,3 +105,20 @@ def test_many_subsets_are_drawn_and_come_near() -> None:
     assert vote_at_k(votes, 1) == pytest.approx(0.6)
     exact = sum(comb(24, right) * comb(16, 15 - right) for right in range(8, 16)) / comb(40, 15)
     assert vote_at_k(votes, 15) == pytest.approx(exact, abs=0.03)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12))
+def test_votes_by_k_begin_at_the_share_of_right_ones_and_end_at_the_vote_of_all(right: list[bool]) -> None:
+    votes = [Ballot(0 if correct else 1, correct=correct) for correct in right]
+    found = votes_by_k(votes, (1, len(votes)))
+    assert found[1] == pytest.approx(sum(right) / len(right))
+    assert found[len(votes)] == vote_at_k(votes, len(votes))
+
+
+def test_votes_by_k_are_unbiased() -> None:
+    """Over all orders of the samples their mean is the mean over all subsets."""
+    votes = [Ballot(0, correct=True), Ballot(0, 0.5, correct=True), Ballot(1, 2.0), Ballot(None), Ballot(2)]
+    orders = list(permutations(votes))
+    for k in (2, 3):
+        mean = sum(votes_by_k(order, (k,))[k] for order in orders) / len(orders)
+        assert mean == pytest.approx(vote_at_k(votes, k))

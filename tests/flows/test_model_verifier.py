@@ -64,7 +64,13 @@ def table_names(home: Path) -> set[str]:
 
 
 def test_rates_at_k_stand_beside_each_other(judged: tuple[Path, Row, Row]) -> None:
-    assert judged[2]["at_k"] == {"problems": 2, "pass_1": 1.0, "maj_k": 1.0, "clr_k": 1.0}
+    rates = {"problems": 2, "maj_k": 1.0, "clr_k": 1.0}
+    assert judged[2]["at_k"] == rates | {"pass_1": 1.0, "by_k": {"1": rates, "2": rates}}
+    page = (find(judged[0], "replayed").folder / "report.html").read_text()
+    assert "<dt>clr@k</dt><dd>100.0%</dd>" in page
+    assert f"<dt>traces judged by the model</dt><dd>{judged[2]['clr']['counts']['scored']}</dd>" in page
+    assert "Claims judged by SmolLM2-135M-Instruct" in page
+    assert "clr@k, k = 2: 100.0%" in page
 
 
 def test_the_winner_labels_the_problem_without_gold(judged: tuple[Path, Row, Row]) -> None:
