@@ -32,12 +32,14 @@ class Ahead:
         at_most: stages whose keys depend on what those make: again, unless that proves equal to what was there.
         samples: to be drawn, by sampler; of the first rounds.
         pending: the shards that are not sampled to their end.
+        judged: the references of the others; one without a file stands for what would be made.
     """
 
     again: list[str] = field(default_factory=list)
     at_most: list[str] = field(default_factory=list)
     samples: dict[str, int] = field(default_factory=dict)
     pending: list[ProblemShard] = field(default_factory=list)
+    judged: list[stages.Judged] = field(default_factory=list)
 
     def line(self) -> str:
         """All of it in one line."""
@@ -61,7 +63,7 @@ def look_ahead(session: Session) -> Ahead:
     look.over_all(judged, whole=not pending)
     look.again[PUBLISH.name] = None
     at_most = [name for name in look.at_most if name not in look.again]
-    return Ahead(list(look.again), at_most, samples, pending)
+    return Ahead(list(look.again), at_most, samples, pending, judged)
 
 
 _EACH = ("verdicts", "claims", "audit", "quality", "contamination", "signatures")

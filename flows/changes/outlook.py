@@ -23,6 +23,7 @@ _NAMED = 3  # changed fields that a run names in its first line
 
 def outlook(session: Session) -> Iterator[str]:
     """Lines that say what the run would do. Reads the problems and samples nothing; imports Prefect."""
+    from proofmill.flows.changes import asking
     from proofmill.flows.changes.ahead import look_ahead
 
     ahead = look_ahead(session)
@@ -35,6 +36,8 @@ def outlook(session: Session) -> Iterator[str]:
         yield f"  {recorded:,} recorded samples"
     for plan in session.plans:
         yield from _sampler(session, plan, ahead.samples[plan.name], ahead.pending)
+    yield from asking.verifier(session, ahead.judged, ahead.pending)
+    yield from asking.student(session, ahead.judged, ahead.pending, _rate(_last(session)))
     yield from changes(session)
     yield ahead.line()
 
@@ -53,7 +56,7 @@ def news(session: Session) -> Iterator[str]:
 def _sampler(session: Session, plan: SamplePlan, first: int, pending: Sequence[ProblemShard]) -> Iterator[str]:
     yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {session.requested:,} samples are still to be drawn"
     last = _last(session)
-    rate = last["accepted"] / last["judged"] if last and last["judged"] else None
+    rate = _rate(last)
     later = _later(session, plan, pending, rate)
     if plan.rounds and pending:
         if rate is None:
@@ -81,7 +84,7 @@ def _cost(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> Iterator[s
 def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
     """Samples of the first rounds that a run has to draw for shards that are not finished."""
     if session.anew:
-        return sum(plan.n * _asked(plan, shard) for shard in pending)
+        return sum(plan.n * shard.asked(plan) for shard in pending)
     with plan.store(session.home) as store:
         return sum(missing_samples(plan, store, session.run.read(shard.problems)) for shard in pending)
 
@@ -91,7 +94,7 @@ def _later(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard], 
     if plan.rounds is None:
         return 0
     each = plan.rounds.ceiling - plan.n if rate is None else later_samples(plan.rounds, rate)
-    wanted = round(each * sum(_asked(plan, shard) for shard in pending))
+    wanted = round(each * sum(shard.asked(plan) for shard in pending))
     if session.anew:
         return wanted
     with plan.store(session.home) as store:
@@ -101,11 +104,6 @@ def _later(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard], 
 def _recorded_later(session: Session, plan: SamplePlan, store: SampleStore, shard: ProblemShard) -> int:
     prompts = {prompt for prompt, _ in rendered(plan, session.run.read(shard.problems)).values()}
     return sum(index >= plan.n for _, index in store.have(prompts))
-
-
-def _asked(plan: SamplePlan, shard: ProblemShard) -> int:
-    domains: dict[str, int] = shard.problems.facts["domains"]
-    return sum(count for name, count in domains.items() if plan.takes(name))
 
 
 def later_samples(rounds: Rounds, rate: float) -> float:
@@ -171,6 +169,11 @@ def remember_rate(session: Session, progress: Progress) -> None:
             "judged": progress.judged,
         }
         write_json(session.run.folder / "rate.json", facts)
+
+
+def _rate(last: Mapping[str, Any] | None) -> float | None:
+    """Share of samples that the last run accepted."""
+    return last["accepted"] / last["judged"] if last and last["judged"] else None
 
 
 def _last(session: Session) -> dict[str, Any] | None:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proofmill.flows.doctor import libraries, machine, model, sandbox, services, storage
+from proofmill.flows.doctor import endpoints, libraries, machine, model, sandbox, services, storage
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
 from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
-    *(group.look for group in (libraries, machine, model, sandbox, storage)),
+    *(group.look for group in (libraries, machine, model, endpoints, sandbox, storage)),
     *(services.prefect, services.hub, services.redis),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}

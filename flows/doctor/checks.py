@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from proofmill.flows.recipe.engines import VllmEngine
+from proofmill.flows.recipe.engines import ReplayEngine, VllmEngine
 from proofmill.flows.recipe.schema import Recipe, Sampler
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
@@ -39,13 +39,20 @@ class Place:
 
     @property
     def live(self) -> list[Sampler]:
-        """The samplers that load a model."""
+        """The samplers that load a model on this machine."""
         return [sampler for sampler in self.recipe.samplers if isinstance(sampler.engine, VllmEngine)]
+
+    @property
+    def asked(self) -> list[str | None]:
+        """The models that later phases name: the verifier's and the student's of learning potential."""
+        sections = (self.recipe.claims.model, self.recipe.quality.learning)
+        return [section.model for section in sections if section]
 
     @property
     def student(self) -> str | None:
         """The model whose tokenizer and template rows are published with."""
-        return self.recipe.publish.student or (self.live[0].model if self.live else None)
+        served = (sampler.model for sampler in self.recipe.samplers if not isinstance(sampler.engine, ReplayEngine))
+        return self.recipe.publish.student or next(served, None)
 
 
 Group = Callable[[Place], Iterable[Check]]

@@ -25,7 +25,7 @@ _TEXTS = (
 
 def look(place: Place) -> Iterator[Check]:
     """Every model of the recipe, then the student's tokenizer and template."""
-    for name in dict.fromkeys(filter(None, [*(sampler.model for sampler in place.live), place.recipe.publish.student])):
+    for name in dict.fromkeys(filter(None, [*(sampler.model for sampler in place.live), place.student, *place.asked])):
         yield _present(name)
     if place.student is None:
         yield Check("chat template", SKIP, "the recipe names no student, so rows are published as messages, uncounted")

@@ -25,6 +25,7 @@ from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import PROBLEMS, RECORDED, called
 from proofmill.generators import intake, procedural
 from proofmill.generators.problems import Intake
+from proofmill.generators.sampling import SamplePlan
 
 Rows = Iterator[dict[str, Any]]
 
@@ -35,6 +36,11 @@ class ProblemShard:
 
     problems: Shard
     recorded: Shard
+
+    def asked(self, plan: SamplePlan) -> int:
+        """How many of its problems a plan samples."""
+        domains: dict[str, int] = self.problems.facts["domains"]
+        return sum(count for name, count in domains.items() if plan.takes(name))
 
 
 def problem_shards(session: Session) -> list[ProblemShard]:

@@ -42,12 +42,17 @@ def scored(session: Session, judged: Sequence[Judged]) -> list[Judged]:
     if plan is None:
         return list(judged)
     student = _student(session, plan)
-    known = cache(lambda: _scored_before(session, student))  # read only where a shard is not scored to its end
-    parts = [_Scoring(session, plan, shard, student, known).part() for shard in judged]
+    before = cache(lambda: _scored_before(session, student))  # read only where a shard is not scored to its end
+    parts = [_Scoring(session, plan, shard, student, before).part() for shard in judged]
     found = ask(session, LEARNING, plan, parts, "traces scored")
     if lost := sum(shard.facts["unscored"] for shard in found):
         session.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
     return [replace(shard, nll=nll) for shard, nll in zip(judged, found, strict=True)]
+
+
+def known(session: Session, plan: SamplePlan) -> set[str]:
+    """Ids of the traces that a student has scored in any run of this name."""
+    return set(_scored_before(session, _student(session, plan)))
 
 
 def _scored_before(session: Session, student: str) -> dict[str, Row]:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 
-from proofmill.data.files import digest
+from proofmill.data.files import digest, write_json
 from proofmill.data.journal import reopened
 from proofmill.data.run import Facts, Shard, Stage
 from proofmill.flows.run.session import Session
@@ -25,6 +27,16 @@ from proofmill.generators.engine import Completion, Request
 from proofmill.generators.sampling import SamplePlan
 
 Answers = Mapping[str, Completion]
+
+
+def costs(session: Session, stage: Stage) -> dict[str, Any] | None:
+    """What a phase took when it last ran to its end: `answers`, `prompt_tokens`, `completion_tokens`, `seconds`."""
+    path = _costs(session, stage)
+    return dict(orjson.loads(path.read_bytes())) if path.exists() else None
+
+
+def _costs(session: Session, stage: Stage) -> Path:
+    return session.run.folder / f"asked-{stage.name}.json"
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class _Asking:
         self.session, self.stage, self.plan, self.counter = session, stage, plan, counter
         self.opened: dict[str, _Open] = {}
         self.flushed = 0.0
+        self.asked = {"answers": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
     def answers(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Answers]]:
         """Each part with its completions, as soon as all of them are there; who reads them commits them."""
@@ -115,13 +128,17 @@ class _Asking:
         engine = session.engine(self.plan)
         session.progress.note(f"{self.counter}: waiting for {self.plan.model.name}")
         session.loaded(self.plan, engine)
+        started = time.monotonic()
         for completion in draw(engine, requests):
             name, _, own = completion.id.partition("/")
             self.opened[name].answered(replace(completion, id=own))
+            self.asked["answers"] += 1
+            self.asked["completion_tokens"] += completion.completion_tokens
             session.progress.advance(self.counter)
             self._flush()
             yield from self._finished()
         yield from self._finished()
+        write_json(_costs(session, self.stage), self.asked | {"seconds": round(time.monotonic() - started, 1)})
 
     def _requests(self, parts: Sequence[Part]) -> Iterator[Request]:
         for part in parts:
@@ -133,6 +150,7 @@ class _Asking:
                 if last is not None:
                     yield last
                 state.waiting += 1
+                self.asked["prompt_tokens"] += len(request.tokens)
                 last = replace(request, id=f"{part.name}/{request.id}")
             state.asked_all = True  # known before the last answer can come, so that the part is committed with it
             if last is not None:

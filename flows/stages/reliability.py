@@ -61,6 +61,27 @@ def columns(session: Session, shard: Judged) -> pa.Table:
     return session.run.read(shard.clr)
 
 
+def open_questions(session: Session, plan: SamplePlan, options: ModelVerifier, shard: Judged) -> tuple[int, int]:
+    """Traces of a shard whose claims are not named yet, and claims that are named and not judged; at most.
+
+    Args:
+        session: the run.
+        plan: whose model judges.
+        options: how.
+        shard: with samples; without a file of verdicts every sample that may be asked about counts.
+    """
+    if not shard.verdicts.file:
+        indices = session.run.read(shard.samples, ["sample_index"])["sample_index"].to_pylist()
+        return sum(options.k is None or index < options.k for index in indices), 0
+    asked = _Asked(session, plan, options, shard)
+    named = session.run.find(CLR_NAMED, asked.naming().key)
+    if named is None:
+        return len(asked.wanted()), 0
+    if session.run.find(CLR_JUDGED, asked.judging(named).key):
+        return 0, 0
+    return 0, sum(len(found.claims) for found in asked.named(named).values())
+
+
 @dataclass
 class _Asked:
     """One shard, and what is asked about its traces."""
@@ -72,12 +93,12 @@ class _Asked:
 
     def naming(self) -> Part:
         """What are the claims of each trace?"""
-        key = CLR_NAMED.key(self._identity, self.judged.samples.content, self._wanted())
+        key = CLR_NAMED.key(self._identity, self.judged.samples.content, self.wanted())
         return self._part(key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
 
     def judging(self, named: Shard) -> Part:
         """Is this claim false?"""
-        claims = [(row, found.claims) for row, found in self._named(named).items()]
+        claims = [(row, found.claims) for row, found in self.named(named).items()]
         key = CLR_JUDGED.key(self._identity, self.judged.samples.content, claims)
         return self._part(key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
 
@@ -105,7 +126,7 @@ class _Asked:
     def _problems(self) -> dict[str, dict[str, Any]]:
         return {row["id"]: row for row in self.session.run.read(self.judged.problems).to_pylist()}
 
-    def _wanted(self) -> list[int]:
+    def wanted(self) -> list[int]:
         """Rows of the traces that came to an answer; one that has none can neither be kept nor vote."""
         read = self.session.run.read
         indices = read(self.judged.samples, ["sample_index"])["sample_index"].to_pylist()
@@ -120,7 +141,7 @@ class _Asked:
 
     def _traces(self) -> Questions:
         problems = self._problems()
-        wanted = self._wanted()
+        wanted = self.wanted()
         traces = self.session.run.read(self.judged.samples, ["problem_id", "response"]).take(wanted)
         for row, trace in zip(wanted, traces.to_pylist(), strict=True):
             problem = problems[trace["problem_id"]]
@@ -129,19 +150,19 @@ class _Asked:
     def _claims(self, named: Shard) -> Questions:
         problems = self._problems()
         owners = self.session.run.read(self.judged.samples, ["problem_id"])["problem_id"].to_pylist()
-        for row, found in self._named(named).items():
+        for row, found in self.named(named).items():
             prompt = problems[owners[row]]["prompt"]
             for number, claim in enumerate(found.claims):
                 yield row, number, clr.judgement_prompt(prompt, claim)
 
-    def _named(self, named: Shard) -> dict[int, clr.Named]:
+    def named(self, named: Shard) -> dict[int, clr.Named]:
         return {
             row["row"]: clr.read_claims(row["text"], row["finish_reason"], self.options.m)
             for row in self.session.run.read(named).to_pylist()
         }
 
     def _score(self, named: Shard, said: Shard) -> tuple[pa.Table, Facts]:
-        claims = self._named(named)
+        claims = self.named(named)
         verdicts = {
             (row["row"], row["number"]): clr.read_judgement(row["text"], row["finish_reason"])
             for row in self.session.run.read(said).to_pylist()

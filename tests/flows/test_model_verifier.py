@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 
 from proofmill.data.versions import find
+from proofmill.flows.changes.outlook import outlook
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.run.session import Session
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -77,6 +80,21 @@ def test_the_winner_labels_the_problem_without_gold(judged: tuple[Path, Row, Row
     problems = table(judged[0], "problems").filter(pl.col("pseudo_label").is_not_null())
     assert problems["answer"].to_list() == ["16"]
     assert problems["pseudo_label"][0].startswith("clr: 2 of 2 samples")
+
+
+def said(recipe: Row, home: Path) -> list[str]:
+    with Session(recipes.parse(recipe), home).opened() as session:
+        return [line for line in outlook(session) if not line.startswith("changed")]
+
+
+def test_what_is_still_to_be_judged_is_counted_exactly_and_estimated(judged: tuple[Path, Row, Row]) -> None:
+    home, recipe, _ = judged
+    assert not any("verifier" in line for line in said(recipe, home)), "all is recorded"
+    lines = said(recipe | {"claims": {"model": VERIFIER | {"k": 1}}}, home)
+    (place,) = [place for place, line in enumerate(lines) if line.startswith("verifier")]
+    assert lines[place].startswith("verifier SmolLM2-135M-Instruct: 3 traces and about "), "one a problem"
+    assert lines[place + 1].endswith("at the rate of the last run")
+    assert " 0 tokens read" not in lines[place + 1]
 
 
 def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row, Row], tmp_path: Path) -> None:

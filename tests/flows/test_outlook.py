@@ -163,6 +163,32 @@ def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) 
     assert said[-1].endswith(f"to be drawn: {first} samples by self")
 
 
+def test_what_a_model_is_asked_later_is_bounded_then_estimated(home: Path) -> None:
+    recipe = live() | {"claims": {"model": {"k": 3, "m": 2, "max_tokens": 50}}, "quality": {"learning": {}}}
+    with Session(recipe_file.parse(recipe), home).opened() as session:
+        name = session.plans[0].model.name
+        said = list(outlook(session))
+        assert f"verifier {name}: at most 24 traces to judge by at most 2 claims each, 0 claims named already" in said
+        assert "  at most 3,600 tokens written, besides those read; no earlier run to estimate from" in said
+        assert f"student {name}: at most 32 proven traces to score" in said
+        assert "  each is read once, after its prompt; no earlier run to estimate from" in said
+
+        def remember(stage: str, answers: int, read: int, written: int, seconds: float) -> None:
+            costs = {"answers": answers, "prompt_tokens": read, "completion_tokens": written, "seconds": seconds}
+            write_json(session.run.folder / f"asked-{stage}.json", costs)
+
+        remember("clr_named", 10, 1000, 500, 60.0)
+        remember("clr_judged", 15, 1500, 300, 30.0)
+        remember("learning", 4, 400, 0, 12.0)
+        rate = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0, "accepted": 6, "judged": 12}
+        write_json(session.run.folder / "rate.json", rate)
+        said = list(outlook(session))
+        assert f"verifier {name}: at most 24 traces and about 36 claims to judge" in said
+        assert "  about 6,000 tokens read, 1,920 written and 3.6 minutes, at the rate of the last run" in said
+        assert f"student {name}: about 16 proven traces to score" in said
+        assert "  about 1,600 tokens read, 0 written and 0.8 minutes, at the rate of the last run" in said
+
+
 def test_a_probe_and_a_run_say_what_is_ahead(published: tuple[Path, Row], tmp_path: Path, prefect_server: str) -> None:
     home, told = tmp_path / "home", io.StringIO()
     shutil.copytree(published[0], home)

@@ -374,6 +374,32 @@ def test_a_hosted_server_is_asked_without_what_it_refuses(said: Any) -> None:
     assert [said for said in watch.warnings if "takes no seed" in said and "can't be drawn" in said] == watch.warnings
 
 
+def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
+    from proofmill.flows.doctor import endpoints
+    from proofmill.flows.doctor.checks import FAIL, OK, WARN, Place
+    from proofmill.flows.recipe.file import parse
+
+    def hosted(body: dict[str, Any]) -> Reply:
+        return refuse(400, "no such parameter: seed") if "seed" in body else answer(body)
+
+    class Hosted(_Handler):
+        def do_POST(self) -> None:
+            self._send(hosted(json.loads(self.rfile.read(int(self.headers["content-length"])))))
+
+    with serving() as (server,):
+        server.RequestHandlerClass, server.kind, server.max_model_len = Hosted, "someone", None
+        engine = {"kind": "openai", "endpoints": [server.url], "api": "chat"}
+        source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
+        recipe = {"name": "hosted", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}
+        recipe |= {"claims": {"model": {}}, "quality": {"learning": {}}}
+        found = {check.name.partition(" of http")[0]: check for check in endpoints.look(Place(parse(recipe), home))}
+    statuses = {name: check.status for name, check in found.items() if not name.startswith("server")}
+    assert statuses == {"context": WARN, "seeds": WARN, "structured output": FAIL, "scores of a text": FAIL}
+    assert found[f"server {server.url}"].status == OK
+    assert "it wrote 'Answer with a JSON object." in found["structured output"].found
+    assert "serve the model with vllm" in found["scores of a text"].remedy
+
+
 def test_a_server_that_takes_no_tokens_is_named_with_the_way_out() -> None:
     class Chatty(_Handler):
         def do_POST(self) -> None:

@@ -22,6 +22,9 @@ pytest.importorskip("vllm", reason="the engine is not installed: pip install 'pr
 
 from proofmill.data.errors import EngineError
 from proofmill.data.versions import find
+from proofmill.flows.doctor import endpoints
+from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
+from proofmill.flows.recipe.file import parse
 from proofmill.flows.run.progress import Progress
 from proofmill.generators import models
 from proofmill.generators.drawing import draw
@@ -203,6 +206,38 @@ def test_a_server_judges_claims_and_scores_traces(
     looser = recipe | {"claims": recipe["claims"] | {"min_reliability": 1.0}}
     regenerate(looser, home)
     assert server.answered() == known, "a threshold asks nobody again"
+
+
+def test_the_doctor_asks_the_servers_of_a_recipe(
+    servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-secret-3")
+    source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
+
+    def looked(sampling: dict[str, Any], *urls: str, **options: Any) -> dict[str, Check]:
+        engine = {"kind": "openai", "endpoints": list(urls), "api_key_env": "SOME_KEY", **options}
+        recipe = {"name": "served", "problems": {"sources": [source]}, "claims": {"model": {}}}
+        recipe |= {"samplers": [{"engine": engine, "sampling": sampling}], "quality": {"learning": {}}}
+        found = list(endpoints.look(Place(parse(recipe), tmp_path)))
+        assert "sk-secret-3" not in repr(found)
+        assert all(check.remedy for check in found if check.status != OK)
+        return {check.name.replace(urls[0], "URL"): check for check in found}
+
+    (one, other), dead = (server.url for server in servers), f"http://127.0.0.1:{free_port()}/v1"
+    checks = looked({"max_tokens": 100}, one, other)
+    names = {"server", "context of", "structured output of", "scores of a text of"}
+    assert {f"{name} {url}" for name in names for url in ("URL", other)} | {"API key of self"} == set(checks)
+    assert {check.status for check in checks.values()} == {OK}, checks
+    assert checks["server URL"].found == "vllm serves tiny, prompt and answer 512 tokens"
+    assert looked({"max_tokens": 600}, one)["context of URL"].status == WARN
+    assert looked({"extra": {"min_p": 7}}, one)["server URL"].status == FAIL
+    assert "start it" in looked({}, dead)["server URL"].remedy
+    wrong = looked({}, one, served="huge")["server URL"]
+    assert (wrong.status, wrong.remedy) == (FAIL, "name one of them in engine.served")
+    assert "['tiny']" in wrong.found
+    monkeypatch.delenv("SOME_KEY")
+    (key,) = looked({}, one).values()
+    assert (key.status, key.name) == (FAIL, "API key of self")
 
 
 def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: list[Server]) -> None:

@@ -1,0 +1,167 @@
+"""The servers of a recipe: whether they answer, serve the model, and can do what the recipe asks of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from proofmill.data.errors import EngineError
+from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
+from proofmill.flows.recipe.engines import Asked, OpenAIEngine
+from proofmill.flows.recipe.schema import Sampler
+from proofmill.flows.run.engines import servers_of
+from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce, tried
+from proofmill.generators.engine import Completion, Request
+
+_SECONDS = 30.0
+_HELLO = ({"role": "user", "content": "Answer with a JSON object."},)
+_TOKENS = (1, 2, 3)  # any model has them
+_SHAPE = {"type": "object", "properties": {"sound": {"enum": [True]}}, "required": ["sound"]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What a part of the recipe asks of its servers."""
+
+    name: str
+    engine: OpenAIEngine
+    params: Mapping[str, Any]  # decoding parameters
+    json: bool = False
+    scores: bool = False
+
+
+def look(place: Place) -> Iterator[Check]:
+    """Every endpoint of every engine `openai`, asked for a token and for whatever else the recipe needs."""
+    for use in _uses(place):
+        yield from _used(use, place.recipe.prompt.chat_template_args)
+
+
+def _uses(place: Place) -> Iterator[_Use]:
+    recipe = place.recipe
+    verifier, learning = recipe.claims.model, recipe.quality.learning
+    for sampler in recipe.samplers:
+        if isinstance(sampler.engine, OpenAIEngine):
+            judges, scores = _goes_on(verifier, sampler, None), _goes_on(learning, sampler, recipe.publish.student)
+            yield _Use(sampler.name, sampler.engine, sampler.sampling.decoding(), json=judges, scores=scores)
+    if verifier and isinstance(verifier.engine, OpenAIEngine):
+        yield _Use("claims.model", verifier.engine, {"max_tokens": verifier.max_tokens}, json=True)
+    if learning and isinstance(learning.engine, OpenAIEngine):
+        yield _Use("quality.learning", learning.engine, {}, scores=True)
+
+
+def _goes_on(section: Asked | None, sampler: Sampler, model: str | None) -> bool:
+    """Whether a later phase may ask this sampler's server."""
+    if section is None or section.engine is not None:
+        return False
+    return section.sampler == sampler.name if section.sampler else (section.model or model) in (None, sampler.model)
+
+
+def _used(use: _Use, template_args: Mapping[str, Any]) -> Iterator[Check]:
+    variable = use.engine.api_key_env
+    try:
+        options = servers_of(use.name, use.engine.model_dump(mode="json"), template_args)
+    except EngineError as error:
+        yield Check(f"API key of {use.name}", FAIL, error.what, error.remedy)
+        return
+    if variable:
+        yield Check(f"API key of {use.name}", OK, f"{variable} is set")
+    yield from asyncio.run(_endpoints(use, replace(options, timeout_s=_SECONDS)))
+
+
+async def _endpoints(use: _Use, options: ServerOptions) -> list[Check]:
+    headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+    async with httpx.AsyncClient(headers=headers, timeout=_SECONDS) as client:
+        looks = [_Look(client, url, options, use) for url in options.endpoints]
+        found = await asyncio.gather(*(one.checks() for one in looks))
+    names = {one.server.name for one in looks if one.server}
+    if len(names) > 1:
+        remedy = "one model behind all endpoints of an engine; give the others a sampler of their own"
+        found.append([Check(f"servers of {use.name}", FAIL, f"they serve different models: {sorted(names)}", remedy)])
+    return [check for checks in found for check in checks]
+
+
+class _Look:
+    """One endpoint under examination."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, options: ServerOptions, use: _Use) -> None:
+        self.client, self.url, self.options, self.use = client, url, options, use
+        self.server: Server | None = None
+
+    async def checks(self) -> list[Check]:
+        found = await introduce(self.client, self.url, self.options)
+        if isinstance(found, Trouble):
+            return [Check(self._name(), FAIL, found.why, _mend(found))]
+        params = {**{k: v for k, v in self.use.params.items() if k != "min_tokens"}, "max_tokens": 1}
+        server, answer = await tried(self.client, self.url, found, self.options, self._request(params))
+        if isinstance(answer, Trouble):
+            chat = self.options.api == "completions" and not server.vllm
+            remedy = "set engine.api: chat, if it takes no prompt as token ids" if chat else _mend(answer)
+            return [Check(self._name(), FAIL, f"serves {server.name}, but writes nothing: {answer.why}", remedy)]
+        self.server = server
+        return [check async for check in self._usable(server)]
+
+    async def _usable(self, server: Server) -> AsyncIterator[Check]:
+        length = f"{server.max_model_len:,} tokens" if server.max_model_len else "a length that it does not say"
+        yield Check(self._name(), OK, f"{server.kind} serves {server.name}, prompt and answer {length}")
+        yield self._length(server)
+        if "seed" in server.lacks:
+            remedy = "nothing to do: samples are recorded; but the same ones can't be drawn from it again"
+            yield Check(self._name("seeds"), WARN, "it takes no seed", remedy)
+        if self.use.json:
+            yield await self._can("structured output", server, self._request({"json_schema": _SHAPE, "max_tokens": 32}))
+        if self.use.scores:
+            yield await self._can("scores of a text", server, replace(self._request({}), score_from=1))
+
+    def _length(self, server: Server) -> Check:
+        wanted, name = int(self.use.params.get("max_tokens") or 0), self._name("context")
+        if server.max_model_len is None:
+            remedy = "state engine.max_model_len, so that a prompt that is too long is known before it is sent"
+            return Check(name, WARN, "it does not say how long prompt and answer may be together", remedy)
+        if wanted < server.max_model_len:
+            return Check(name, OK, f"leaves {server.max_model_len - wanted:,} tokens for prompts")
+        remedy = f"lower max_tokens, or serve the model with a larger --max-model-len than {wanted:,}"
+        return Check(name, WARN, f"max_tokens of {wanted:,} is more than it has: answers are cut sooner", remedy)
+
+    async def _can(self, what: str, server: Server, request: Request) -> Check:
+        name = self._name(what)
+        try:
+            check_able(server, self.options, request)
+        except EngineError as error:
+            return Check(name, FAIL, error.what, error.remedy)
+        answer = await complete(self.client, self.url, server, self.options, request)
+        if isinstance(answer, Trouble):
+            return Check(name, FAIL, answer.why, "update the server, or name the `vllm serve` itself and no gateway")
+        if request.score_from is None and not _shaped(answer):
+            remedy = "update the server: it takes the parameter and does not keep to it"
+            return Check(name, FAIL, f"asked for JSON of a schema, it wrote {answer.text[:60]!r}", remedy)
+        return Check(name, OK, "works")
+
+    def _request(self, params: Mapping[str, Any]) -> Request:
+        return Request("doctor", _TOKENS, 0, params, None, _HELLO)
+
+    def _name(self, what: str = "") -> str:
+        return f"{what} of {self.url}" if what else f"server {self.url}"
+
+
+def _shaped(answer: Completion) -> bool:
+    try:
+        return bool(json.loads(answer.text) == {"sound": True})
+    except ValueError:
+        return False
+
+
+def _mend(trouble: Trouble) -> str:
+    if trouble.kind == "cut":
+        return "start it (`vllm serve MODEL`), or mend engine.endpoints"
+    if trouble.kind == "busy":
+        return "it asks to wait: a run does so, for engine.wait_s seconds at most"
+    if "engine.served" in trouble.why:
+        return "name one of them in engine.served"
+    if trouble.kind == "denied":
+        return "check engine.api_key_env, the address and engine.served"
+    return "mend the decoding parameters (sampling, sampling.extra) that it refuses, or the server"
