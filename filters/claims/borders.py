@@ -43,6 +43,7 @@ _RANGES = frozenset({"or", "to", "and"})
 _PARTS = words("+ * / ^ _ √ ± | … ' mod modulo") | {"\\frac", "\\sqrt"}  # before an expression, parts of a larger one
 _SIGNS_OF_ONE = frozenset("-%!°")
 _BINDING = words("mod modulo choose base log ln sin cos tan cot sec csc exp")
+_MAX_INDEX = 12
 _ARTICLES = frozenset({"the", "their", "these", "a"})
 _STARTS = words(
     r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
@@ -93,7 +94,17 @@ def is_joined(tokens: list[Token], position: int) -> bool:
         return True  # 160,0000: a number written wrongly
     if before.text in _SIGNS_OF_ONE:
         return not is_bullet(tokens, position - 1)
-    return (before.text in (")", "}", "]") and token.gap == TIGHT) or _is_unread_sign(before)
+    if before.text in CLOSING.values():
+        return token.gap == TIGHT or _closes_an_index(tokens, position - 1)
+    return _is_unread_sign(before)
+
+
+def _closes_an_index(tokens: list[Token], position: int) -> bool:
+    """Whether the bracket closes what stands above or below a sign, as in `\\sum_{k=1}^{5} k`."""
+    for opening in range(position, max(0, position - _MAX_INDEX), -1):
+        if tokens[opening].text == "{":
+            return tokens[opening - 1].text in ("^", "_")
+    return False
 
 
 def _is_joined_to_word(token: Token, before: Token) -> bool:

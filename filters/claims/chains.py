@@ -18,7 +18,7 @@ from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIE
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, AGREES, DIFFERS, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
-from proofmill.filters.claims.tokens import Token
+from proofmill.filters.claims.tokens import TIGHT, Token
 
 # `k = 3: …` and `x = 2 gives 9` try a value.
 _TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
@@ -56,12 +56,10 @@ class StepJudge:
         """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
         before, self.facts.named = self.facts.named, None
         values = [member for member in chain.members if is_symbolic(member.node)]
-        if not chain.name or not values or chain.modulus is not None:
+        if not chain.name or not values or chain.trailing or chain.modulus is not None:
             return []
         self.facts.named = Named(chain.name, values[-1].node, self.step, simplifies(self.text))
         if before is None or before.name != chain.name or before.step < self.step - 1 or is_leaf(before.node):
-            return []
-        if chain.trailing and len(values) == 1:
             return []
         return self._restatement(before, values[0])
 
@@ -146,6 +144,8 @@ class StepJudge:
         left, right = chain.members[index], chain.members[index + 1]
         if not is_symbolic(left.node) or not is_symbolic(right.node) or chain.modulus is not None:
             return None
+        if [token.text for token in self.tokens[max(0, left.first - 2) : left.first]] in (["_", "{"], ["^", "{"]):
+            return None  # the range of a sum or a limit
         if (index == 0 and chain.joined) or (index == len(chain.relations) - 1 and chain.trailing):
             return None
         start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
@@ -206,9 +206,13 @@ class StepJudge:
 
     def _read_negative(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
         """`- 3 + 5 = 2` at the start of a line, where the dash was taken for a bullet."""
-        if left.first == 0 or self.tokens[left.first - 1].text != "-":
+        if self.tokens[left.first].text == "-" and self.tokens[left.first + 1].gap != TIGHT:
+            begin = left.first + 1  # and the other way: an item in the middle of a line
+        elif left.first and self.tokens[left.first - 1].text == "-":
+            begin = left.first - 1
+        else:
             return None
-        parsed = Parser(self.tokens).parse(left.first - 1)
+        parsed = Parser(self.tokens).parse(begin)
         if parsed is None or parsed[1] != left.last or not judge.is_numeric(parsed[0]):
             return None
         try:

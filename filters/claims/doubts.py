@@ -37,7 +37,8 @@ _DOUBT_SENTENCE = re.compile(
 )
 # A sentence or two later: what was derived is called impossible, so it refutes what was supposed.
 _ABSURD = re.compile(
-    r"\bcontradict\w*|\bimpossib\w+|\babsurd|\binconsisten\w+|\bno (?:\w+ ){0,2}solutions?\b|"
+    r"\bcontradict\w*|\bimpossib\w+|\babsurd|\bno such\b|\bis empty\b|\bempty set|"
+    r"\bassumption (?:fails|is)|\binconsisten\w+|\bno (?:\w+ ){0,2}solutions?\b|"
     r"\bnot a (?:\w+ ){0,2}solution\b|\bextraneous|\bnever (?:true|equal|happen\w*|hold\w*)|[✗✘❌]|"
     r"\b(?:which|this|that|it|but|equation|statement|inequality|congruence|clearly|obviously)\s(?:\w+\s){0,3}?"
     r"(?:false|untrue|invalid|not (?:true|possible|valid|hold|satisf\w+|work)|"

@@ -55,6 +55,7 @@ class Parser:
         self.position = 0
         self.start = 0
         self.depth = 0
+        self.in_argument = False
         self._operands = 0
         self._fuel = _MAX_PREFIXES
         self.closing = match_brackets(tokens)
@@ -63,6 +64,7 @@ class Parser:
         """The longest expression that starts at `position`, and the position behind it."""
         self.position = self.start = position
         self.depth = self._operands = 0
+        self.in_argument = False
         node = self.expression(0)
         return None if node is None else (node, self.position)
 
@@ -101,7 +103,8 @@ class Parser:
         """`left` with the next operation on it, None where the expression ends."""
         begin = self.position
         operator, power = self._infix(left)
-        if operator is None or power < minimum:
+        stops = self.in_argument and not self.loose and operator == "*" and self.tokens[begin].kind == OPERATOR
+        if operator is None or power < minimum or stops:
             self.position = begin
             return None
         right = self._exponent() if operator == "^" else self.expression(power + 1)
@@ -196,7 +199,9 @@ class Parser:
 
     def _starts_factor(self, token: Token) -> bool:
         name = token.text[1:]
-        return name in ("frac", "dfrac", "tfrac", "sqrt", "pi", "binom", "dbinom") or name in GREEK | LATEX_FUNCTIONS
+        if name in LATEX_FUNCTIONS:
+            return not self.in_argument  # \sin 30^\circ \cos 60^\circ
+        return name in ("frac", "dfrac", "tfrac", "sqrt", "pi", "binom", "dbinom") or name in GREEK
 
     def _multiplies_bracket(self, left: Node) -> bool:
         """Whether the bracket here is a factor rather than a remark on the number before it."""
@@ -273,9 +278,11 @@ class Parser:
             return self._absolute()
         if token.text not in CLOSING:
             return None
-        begin = self.position
+        begin, outside = self.position, self.in_argument
         self.position += 1
+        self.in_argument = False
         body = self.expression(0)
+        self.in_argument = outside
         if body is not None and self.take(CLOSING[token.text]):
             return body
         self.position = begin
@@ -294,6 +301,13 @@ class Parser:
                 return Call("abs", (body,))
         self.position = begin
         return None
+
+    def argument(self) -> Node | None:
+        """What a function without brackets is taken of; a sign of multiplication ends it: `\\ln 2 \\cdot 3`."""
+        outside, self.in_argument = self.in_argument, True
+        body = self.expression(IMPLIED)
+        self.in_argument = outside
+        return body
 
     def operand(self) -> Node | None:
         """A single number or letter, as the base of a logarithm."""

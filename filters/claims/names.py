@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proofmill.filters.claims.nodes import Call, Node, Opaque, Symbol
-from proofmill.filters.claims.precedence import IMPLIED
 from proofmill.filters.claims.tokens import LOWERED, LOWERED_DIGITS, TIGHT
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def _logarithm(parser: Parser) -> Node:
     """`\\log_2 8`, `log_{10}(x)`: the base, then the argument."""
     parser.position += 1
     base = parser.group() or parser.operand()
-    argument = parser.expression(IMPLIED)
+    argument = parser.argument()
     return Opaque() if base is None or argument is None else Call("log", (argument, base))
 
 
@@ -73,7 +72,7 @@ def function(parser: Parser, name: str) -> Node:
     if name == "log" and parser.token.text == "_":
         return _logarithm(parser)
     if parser.token.text != "(":
-        body = parser.expression(IMPLIED) if parser.token.text not in ("_", "^") else None
+        body = parser.argument() if parser.token.text not in ("_", "^") else None
         return Opaque() if body is None or name in ("gcd", "max", "min") else Call(name, (body,))
     opening = parser.position
     parser.position += 1

@@ -77,6 +77,8 @@ def _mixed(parser: Parser, node: Number) -> Node:
 def _divisor(parser: Parser, node: Number) -> Node:
     """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
     before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
+    if before == "-" and parser.position > 2:
+        before = parser.tokens[parser.position - 3].text
     slash, under = parser.token, parser.peek()
     if before != "/" or slash.text != "/" or slash.gap != TIGHT or not (under.text.isdecimal() and under.gap == TIGHT):
         return node

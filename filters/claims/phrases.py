@@ -9,7 +9,7 @@ from proofmill.filters.claims.names import function, subscripted
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Symbol, Unary
 from proofmill.filters.claims.numerals import scaled
 from proofmill.filters.claims.precedence import PRODUCT, SUM
-from proofmill.filters.claims.tokens import COMMAND, NUMBER, PUNCTUATION, WORD, Token
+from proofmill.filters.claims.tokens import COMMAND, NUMBER, PUNCTUATION, TIGHT, WORD, Token
 from proofmill.filters.claims.wording import (
     FRACTION_WORDS,
     MULTIPLE_WORDS,
@@ -62,7 +62,7 @@ def word_operand(parser: Parser, token: Token) -> Node | None:
 def _letter(parser: Parser, token: Token) -> Node | None:
     """A single letter is an unknown where it stands in a formula, an article or initial elsewhere."""
     following = parser.peek()
-    if token.text in ("a", "A", "I", "s") and following.kind == WORD:
+    if token.text in ("a", "A", "I", "s") and following.kind == WORD and token.gap != TIGHT:
         return None
     parser.position += 1
     node = subscripted(parser, token.text)

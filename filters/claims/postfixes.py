@@ -10,6 +10,7 @@ from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, TIGHT, WORD, T
 if TYPE_CHECKING:
     from proofmill.filters.claims.grammar import Parser
 
+_MAX_DIGITS = 9  # of a raised exponent
 _RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
@@ -25,7 +26,10 @@ def postfix(parser: Parser, node: Node) -> Node | None:
         return Unary("!", node)
     if token.text[:1] in _RAISED and token.gap == TIGHT:
         parser.position += 1
-        power = Number(int(token.text.lstrip("⁻").translate(_DIGITS)))
+        digits = token.text.lstrip("⁻").translate(_DIGITS)
+        if len(digits) > _MAX_DIGITS:
+            return Opaque("too long")
+        power = Number(int(digits))
         return Binary("^", node, Unary("-", power) if token.text[0] == "⁻" else power)
     if token.text == "°":
         parser.position += 1

@@ -16,6 +16,7 @@ from proofmill.filters.claims.tokens import (
     NUMBER,
     OPERATOR,
     RELATION,
+    TIGHT,
     WORD,
     Token,
 )
@@ -113,16 +114,24 @@ class Scanner:
             parsed = self.parser.parse(relation.after)
             if parsed is None or not _computes(chain.members[-1].node, relation, parsed[0]):
                 break
-            if chain.relations and isinstance(chain.members[-2].node, Symbol) and self._substitutes(relation):
+            if relation.prose and self._speaks_of_more(chain, relation, parsed[0]):
                 break
             chain.relations.append(relation)
             chain.members.append(Member(parsed[0], relation.after, parsed[1]))
         self._close(chain)
         return chain
 
-    def _substitutes(self, relation: Relation) -> bool:
-        """`x = 5^2, we get …`: what comes is the value of something else."""
-        return relation.prose and any(token.text == "we" for token in self.tokens[relation.after - 4 : relation.after])
+    def _speaks_of_more(self, chain: Chain, relation: Relation, right: Node) -> bool:
+        """Whether the words name the value of something else than the last side.
+
+        So in `x = 5^2, we get …`, `the maximum for 0 < x < 2 is 4` and `factor out 2^8 to get 2^8(5 + 4)`.
+        """
+        said = [token.text for token in self.tokens[chain.members[-1].last : relation.after]]
+        if chain.relations and isinstance(chain.members[-2].node, Symbol) and "we" in said:
+            return True
+        if chain.relations and chain.relations[-1].sign not in ("=", "≈") and relation.sign == "=":
+            return True
+        return said[:2] == ["to", "get"] and not is_leaf(right)
 
     def _close(self, chain: Chain) -> None:
         chain.modulus = self._modulus(chain.members[-1].last)
@@ -186,6 +195,8 @@ class Scanner:
             return True
         if token.text == "the" and (following.kind == NUMBER or following.text in NUMBER_WORDS):
             return False  # "3! ways to give the three toys"
+        if len(token.text) == 1 and following.gap == TIGHT:
+            return False  # a2
         is_unknown = len(token.text) == 1 and following.kind not in (WORD, NUMBER)
         return token.text.lower() in FILLERS and not is_unknown
 
