@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
 from proofmill.data.shards import read_table, write_table
+from proofmill.data.source import tree as syntax_tree
 
 Facts = dict[str, Any]
 
@@ -109,7 +110,7 @@ def source_digest(place: str) -> str:
 
 def _definition(source: str, name: str) -> str | None:
     """The lines that define a function, class or constant at the top of a module."""
-    for node in ast.parse(source).body:
+    for node in syntax_tree(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         defined = {getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)}
         if name in defined:

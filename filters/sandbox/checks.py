@@ -10,6 +10,7 @@ import builtins
 from dataclasses import dataclass
 from typing import Any
 
+from proofmill.data.source import tree as syntax_tree
 from proofmill.filters.sandbox import compare, wire
 
 _SINGLETONS = (None, True, False)
@@ -130,7 +131,7 @@ def read_function(text: str, entry_point: str) -> list[Check] | None:
         None where the text does anything else: then it has to be run.
     """
     functions: list[ast.FunctionDef] = []
-    for node in ast.parse(text).body:
+    for node in syntax_tree(text).body:
         if isinstance(node, ast.FunctionDef) and node.name == "check" and len(node.args.args) == 1:
             functions.append(node)
         elif not _harmless(node):

@@ -10,6 +10,7 @@ import ast
 import copy
 from collections.abc import Iterable, Iterator
 
+from proofmill.data.source import tree as syntax_tree
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox.plan import MAX_TEST_CHARS
 from proofmill.filters.verdicts import Problem, Verifier
@@ -77,7 +78,7 @@ def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
         limit: the most to make, taken from all kinds of change in turn.
     """
     try:
-        tree = ast.parse(code)
+        tree = syntax_tree(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     nodes = list(ast.walk(tree))

@@ -14,6 +14,7 @@ import importlib
 import symtable
 from dataclasses import dataclass
 
+from proofmill.data.source import tree as syntax_tree
 from proofmill.filters.sandbox import checks
 from proofmill.filters.sandbox.checks import Check
 
@@ -85,7 +86,7 @@ def _called(simple: tuple[Check, ...]) -> frozenset[str]:
 def _assertions(test: str) -> int:
     if not test.strip():
         return 0
-    return max(1, sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(test))))
+    return max(1, sum(isinstance(node, ast.Assert) for node in ast.walk(syntax_tree(test))))
 
 
 @functools.lru_cache(maxsize=512)
@@ -94,7 +95,7 @@ def prompt_setup(prompt: str, entry_point: str) -> str:
     if len(prompt) > MAX_TEST_CHARS or f"def {entry_point}" not in prompt:
         return ""
     try:
-        body = ast.parse(prompt).body
+        body = syntax_tree(prompt).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     others = [node for node in body if getattr(node, "name", None) != entry_point]
@@ -116,7 +117,7 @@ def _free_names(source: str) -> frozenset[str]:
 def _bound_by(setup: str) -> frozenset[str]:
     """Names that the statements of `setup` bind; `*` where a star import hides them."""
     bound: set[str] = set()
-    for node in ast.walk(ast.parse(setup)):
+    for node in ast.walk(syntax_tree(setup)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -136,7 +137,7 @@ def _modules(sources: tuple[str, ...]) -> frozenset[str]:
     bare: set[str] = set()
     for source in sources:
         roots = set[int]()
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(syntax_tree(source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 used.setdefault(node.value.id, set()).add(node.attr)
                 roots.add(id(node.value))
@@ -156,14 +157,14 @@ def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
         if not _free_names(source) - checks.BUILTIN_NAMES:
             found |= {
                 root
-                for node in ast.walk(ast.parse(source))
+                for node in ast.walk(syntax_tree(source))
                 if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
             }
     return frozenset(found)
 
 
 def _check(source: str, trusted: frozenset[str]) -> Check | None:
-    body = ast.parse(source).body
+    body = syntax_tree(source).body
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None
     return checks.read(body[0].test, trusted)

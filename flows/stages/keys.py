@@ -116,7 +116,7 @@ DUPLICATES = Stage(
     (
         *_filters("duplicates", "windows", "arrow_arrays", "verdicts"),
         "proofmill.flows.run.previous",
-        *_stages("tasks:near_duplicates", "tasks:_signed"),
+        *_stages("tasks:near_duplicates", "tasks:_ids", "tasks:_signed"),
     ),
 )
 # What a model was asked depends on the prompts (in the key's inputs), never on code: an answer is an input.
