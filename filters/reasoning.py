@@ -9,7 +9,7 @@ from typing import NamedTuple
 # mention, not a tag.
 _OPEN = r"<think(?:ing)?>|\[THINK\]|<\|begin_of_thought\|>"
 _CLOSE = r"</think(?:ing)?>|\[/THINK\]|<\|end_of_thought\|>"
-_TAG = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})")
+_TAG = re.compile(rf"(?=[<\[])(?:(?P<open>{_OPEN})|(?P<close>{_CLOSE}))")  # one look at a character that begins none
 
 
 class Think(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import mmap
 import os
@@ -59,6 +60,7 @@ def serve(setup: dict[str, Any]) -> None:
         pipe.send(_line(error))
         return
     _limit_memory(setup["memory_mb"])
+    gc.freeze()  # what was imported stays: collections look at the items' own objects alone
     pipe.send("")
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -28,6 +28,7 @@ _MIN_MAIN = 2.0  # the main script has at least so many times the letters of the
 _RUN = re.compile(
     "|".join(f"(?P<{name}>[{range_}]+(?:[^\\w\n]{{1,2}}[{range_}]+)*)" for name, range_ in _RANGES.items())
 )
+_BEYOND_LATIN = re.compile("[" + "".join(ranges for name, ranges in _RANGES.items() if name != "latin") + "]")
 _QUOTED = re.compile(
     r"`[^`\n]{0,300}`|\"[^\"\n]{0,300}\"|'[^'\n]{1,300}'|“[^”\n]{0,300}”|«[^»\n]{0,300}»|「[^」\n]{0,300}」"
 )
@@ -44,6 +45,7 @@ _COMMON: Mapping[str, frozenset[str]] = {
         "Dutch": "het een van niet dat wij zijn voor met ook deze wordt naar dus hebben",
     }.items()
 }
+_KNOWN = frozenset().union(*_COMMON.values())
 _WORD = re.compile(r"[^\W\d_]+")
 _MIN_LANGUAGE_WORDS = 12  # words of a paragraph below which its language can't be told
 _MIN_COMMON = 4  # common words of the other language in it
@@ -60,8 +62,8 @@ def switches(text: str, prompt: str = "") -> str | None:
 
 
 def _script_switch(text: str, prompt: str) -> str | None:
-    if text.isascii():
-        return None
+    if text.isascii() or not _BEYOND_LATIN.search(text):
+        return None  # one alphabet alone
     letters: Counter[str] = Counter()
     longest: dict[str, str] = {}
     for match in _RUN.finditer(text):
@@ -100,5 +102,6 @@ def _languages(text: str) -> Counter[str]:
     words = _WORD.findall(text.lower())
     if len(words) < _MIN_LANGUAGE_WORDS:
         return Counter()
-    hits = {language: sum(word in common for word in words) for language, common in _COMMON.items()}
+    known = [word for word in words if word in _KNOWN]  # few of a long text's words, asked for each language
+    hits = {language: sum(word in common for word in known) for language, common in _COMMON.items()}
     return Counter({language: number for language, number in hits.items() if number})
