@@ -10,10 +10,9 @@ the result doesn't depend on the order of the input.
 
 Streaming: `minhash.signatures` is the map step (texts in, two columns out), `mark` the gather over
 the files of signatures; it reads its sources one after the other, so they may still be in the making.
-Memory of `mark`: about 180 bytes a row beside its id and 8 bytes a confirmed pair, plus at most about
-0.5 GB for the keys and pairs at work; in the scratch folder 8 bytes a band and 4 bytes a shingle
-(168 + about 390 bytes for a 100-word text with the default options), of which the system's file cache
-keeps what it has room for. Measured: 0.2 GB over the base for a million rows.
+Memory of `mark`: about 200 bytes a row with its id, and 8 bytes a confirmed pair; in the scratch folder
+8 bytes a band and 4 bytes a shingle (168 + about 390 bytes for a 100-word text with the default
+options), of which the system's file cache keeps what it has room for.
 
 Limits: a pair exactly at the threshold is missed with a probability of at most 1 %
 (`signature_rows.MIN_RECALL`), a more similar one less often. Buckets of more than

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -52,17 +52,14 @@ def scored(session: Session, judged: Sequence[Judged]) -> list[Judged]:
 
 def known(session: Session, plan: SamplePlan) -> set[str]:
     """Ids of the traces that a student has scored in any run of this name."""
-    return set(_scored_before(session, _student(session, plan)))
+    return set(_scored_before(session, _student(session, plan))["id"])
 
 
-def _scored_before(session: Session, student: str) -> dict[str, Row]:
-    """By trace id: what this student has said in any run of this name."""
-    return {
-        row["id"]: row
-        for shard in session.run.earlier(LEARNING)
-        if shard.facts.get("student") == student and session.run.find(LEARNING, shard.key)
-        for row in session.run.read(shard).to_pylist()
-    }
+def _scored_before(session: Session, student: str) -> pl.DataFrame:
+    """What this student has said in any run of this name: schema NLL, about 50 bytes a trace."""
+    shards = [shard for shard in session.run.earlier(LEARNING) if shard.facts.get("student") == student]
+    tables = [session.run.read(shard) for shard in shards if session.run.find(LEARNING, shard.key)]
+    return pl.DataFrame(pa.concat_tables([NLL.empty_table(), *tables]))
 
 
 def _student(session: Session, plan: SamplePlan) -> str:
@@ -81,7 +78,7 @@ class _Scoring:
         plan: SamplePlan,
         shard: Judged,
         student: str,
-        known: Callable[[], Mapping[str, Row]],
+        known: Callable[[], pl.DataFrame],
     ) -> None:
         self.session = session
         self.plan = plan
@@ -101,24 +98,32 @@ class _Scoring:
         proven = pl.Series(verdicts).eq_missing(CORRECT).to_arrow()
         return self.session.run.read(self.shard.samples, columns).filter(proven)
 
+    def before(self) -> dict[str, Row]:
+        """By trace id: what is known of this shard's traces."""
+        mine = pl.Series(self.traces(["id"])["id"])
+        found = self.known().filter(pl.col("id").is_in(mine.implode()))
+        return {row["id"]: row for row in found.iter_rows(named=True)}
+
     def requests(self) -> Iterator[Request]:
-        session = self.session
+        session, known = self.session, self.before()
         problems = {row["id"]: row for row in session.run.read(self.shard.problems).to_pylist()}
         train_as = session.recipe.prompt.train_as
         rows = [
             (row["id"], prompts.as_trained(session.style, problem, train_as), row["response"])
             for row in self.traces(["id", "problem_id", "response"]).to_pylist()
-            if row["id"] not in self.known() and (problem := problems[row["problem_id"]])
+            if row["id"] not in known and (problem := problems[row["problem_id"]])
         ]
         for request in score_requests(rows, self.plan.renderer, session.style.chat_template_args):
             self.tokens[request.id] = answer_tokens(request)
             yield request
 
     def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
+        known = self.before()
         rows = [
-            self.known().get(row["id"]) or row | self.score(row["id"], answers)
+            known.get(row["id"]) or row | self.score(row["id"], answers)
             for row in self.traces(["id", "domain"]).to_pylist()
         ]
+        self.tokens.clear()
         unscored = sum(row["nll"] is None for row in rows)
         return from_rows(rows, NLL), {"student": self.student, "unscored": unscored}
 

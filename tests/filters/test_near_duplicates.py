@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -278,3 +280,33 @@ def test_bands_find_a_pair_at_the_threshold(threshold):
         bands, width = signature_rows.Relation(threshold, None).bands(permutations)
         assert bands * width <= permutations
         assert 1 - (1 - threshold**width) ** bands >= signature_rows.MIN_RECALL
+
+
+_MANY = """
+import resource, sys, numpy as np, pyarrow as pa
+from proofmill.filters.duplicates.minhash import DedupOptions, METADATA_KEY, signature_fields
+from proofmill.filters.duplicates.near_duplicates import mark
+
+options, shingles = DedupOptions(), 2000
+schema = pa.schema(signature_fields(options), metadata={METADATA_KEY: options.signature_key()})
+
+def sources(rows):
+    rng = np.random.default_rng(1)
+    for start in range(0, rows, 500):  # each text twice
+        values = np.sort(rng.integers(0, 1 << 32, (250, shingles), np.uint32)).repeat(2, axis=0)
+        signed = [row.tobytes() for row in rng.integers(0, 1 << 32, (250, 128), np.uint32).repeat(2, axis=0)]
+        lists = pa.ListArray.from_arrays(np.arange(501, dtype=np.int32) * shingles, values.ravel())
+        table = pa.table([pa.array(signed, schema.field(0).type), lists], schema=schema)
+        yield table.append_column("id", pa.array([str(start + n) for n in range(500)]))
+
+peaks = []
+for rows in (2_000, 20_000):
+    assert mark(sources(rows), scratch=sys.argv[1])["duplicate_of"].null_count == rows // 2
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+print((peaks[1] - peaks[0]) / 18_000)
+"""
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path):
+    done = subprocess.run([sys.executable, "-c", _MANY, tmp_path], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1000, "bytes a row, whose shingles are 8,000 bytes"

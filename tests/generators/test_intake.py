@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,24 @@ def test_samples_of_a_problem_are_numbered_by_sampler_in_their_order(tmp_path: P
     assert [tuple(row.values()) for row in found] == [
         ("x", 0, "a"), ("x", 1, "b"), ("x", 2, "a"), ("y", 0, "a"),
     ]  # fmt: skip
+
+
+def test_shards_may_be_more_than_files_can_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_SHARD_BYTES", 20_000)
+    monkeypatch.setattr(intake, "_BATCH_ROWS", 50)
+    rows = samples([question(n % 300) | {"response": f"{n}"} for n in range(900)], Intake())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(list(Path("/proc/self/fd").iterdir())), before[1]))
+    try:
+        shards = cut(rows, tmp_path, 12)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(shards) > 250
+    found = pl.concat([pl.DataFrame(table) for _, table in shards]).sort("problem_id", "sample_index")
+    order = {row["problem_id"]: [] for row in rows}
+    for row in rows:
+        order[row["problem_id"]].append(row["response"])
+    assert found["response"].to_list() == [text for name in sorted(order) for text in order[name]]
 
 
 def test_no_rows_make_no_shard(tmp_path: Path) -> None:
