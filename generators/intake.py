@@ -8,8 +8,9 @@ sources, and memory holds a few batches, not the set.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -177,17 +178,19 @@ def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
         StoreError: the disk is full or the place can't be written.
     """
     count = size = 0
-    with path.open("wb") as file, _stream(file) as stream:
+    with writing(path), _stream(path, "wb") as stream:
         for batch in _batches(rows):
             table = from_rows(batch, SPOOL)
             count, size = count + table.num_rows, size + table.nbytes
-            with writing(path):
-                stream.write_table(table)
+            stream.write_table(table)
     return count, size
 
 
-def _stream(file: BinaryIO) -> pa.RecordBatchStreamWriter:
-    return pa.ipc.new_stream(file, SPOOL, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+@contextmanager
+def _stream(path: Path, mode: Literal["wb", "ab"]) -> Iterator[pa.RecordBatchStreamWriter]:
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), mode) as file, pa.ipc.new_stream(file, SPOOL, options=options) as stream:
+        yield stream
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -239,7 +242,7 @@ def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
     table = table.take(pa.array(order))
     for number, start, rows in zip(*np.unique(numbers[order], return_index=True, return_counts=True), strict=True):
         path = paths[number]
-        with writing(path), path.open("ab") as file, _stream(file) as stream:
+        with writing(path), _stream(path, "ab") as stream:
             stream.write_table(table.slice(start, rows))
 
 
