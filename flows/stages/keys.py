@@ -159,7 +159,7 @@ PUBLISH = Stage(
         *_filters("reliability", "rewards", "selection", "verdicts", "verification:TRUNCATED"),
         "proofmill.flows.run.origin",
         "proofmill.flows.run.previous",
-        *_stages("manifest", "publishing", "drawing:rounds_of", "reliability:columns", "voting:at_k"),
+        *_stages("manifest", "publishing", "drawing:rounds_of", "reliability:columns", "voting"),
         "proofmill.generators.prompts",
         "proofmill.generators.rendering",
     ),

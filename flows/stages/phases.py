@@ -72,6 +72,9 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
     """
     found = {part.name: session.run.find(stage, part.key) for part in parts}
     missing = [part for part in parts if found[part.name] is None]
+    for part in parts:
+        if found[part.name]:  # a run may have been killed between an answer's commit and this
+            _journal(session, stage, part).unlink(missing_ok=True)
     for part, answers in _Asking(session, stage, plan, counter).answers(missing):
         found[part.name] = _commit(session, stage, part, answers)
     return [shard for part in parts if (shard := found[part.name])]
@@ -80,6 +83,11 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
 def _commit(session: Session, stage: Stage, part: Part, answers: Answers) -> Shard:
     table, facts = part.table(answers)
     return session.run.record(stage, part.name, part.key, table, digest(table.to_pylist()), facts)
+
+
+def _journal(session: Session, stage: Stage, part: Part) -> Path:
+    """Where the answers of a part are until it is whole."""
+    return session.run.folder / stage.name / f"{part.key}.journal"
 
 
 _NAMES = [item.name for item in fields(Completion)]
@@ -142,7 +150,7 @@ class _Asking:
 
     def _requests(self, parts: Sequence[Part]) -> Iterator[Request]:
         for part in parts:
-            self.opened[part.name] = state = _Open(part, self._journal(part))
+            self.opened[part.name] = state = _Open(part, _journal(self.session, self.stage, part))
             last = None
             for request in part.requests():
                 if request.id in state.answers:
@@ -162,9 +170,6 @@ class _Asking:
             state.journal.close()
             yield state.part, state.answers
             state.journal.path.unlink()  # only now: the answers are committed
-
-    def _journal(self, part: Part) -> Path:
-        return self.session.run.folder / self.stage.name / f"{part.key}.journal"
 
     def _flush(self) -> None:
         if time.monotonic() - self.flushed > _FLUSH_SECONDS:

@@ -21,7 +21,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from proofmill.data.samples import read_journal
+from proofmill.data.journal import read_journal
+from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import check_files, find, versions
 
 Row = dict[str, Any]
@@ -98,7 +99,7 @@ def same_as(home: Path, whole: Path, name: str) -> None:
     assert found.data_digests() == wanted.data_digests()
     assert found.manifest["stages"] == wanted.manifest["stages"]
     left = [*home.rglob("*.tmp"), *home.rglob("*.journal"), *(home / "runs" / name).glob("scratch/*")]
-    assert left == []
+    assert left == [], left
 
 
 def committed(home: Path, name: str) -> list[Path]:
@@ -114,7 +115,7 @@ def recorded(home: Path) -> list[Row]:
     for path in sorted(home.glob("samples/*/*.parquet")):
         rows += pq.read_table(path).to_pylist()
     for path in sorted(home.glob("samples/*/*.journal")):
-        rows += read_journal(path)
+        rows += read_journal(path, SAMPLES.names)
     return rows
 
 

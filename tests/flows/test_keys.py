@@ -107,7 +107,8 @@ NOT_DECIDING = {
     "pyyaml": "YAML",
     "torch": "asks for hardware",
 }
-_READS_ONLY = {"polars": ("problems", "recorded", "samples", "learning")}  # there it sorts and joins what it was given
+# There it sorts, joins and compares what it was given.
+_READS_ONLY = {"polars": ("problems", "recorded", "samples", "learning", "near_duplicates")}
 
 _PLACE = re.compile(r"proofmill(\.\w+)+(:\w+)?")
 
