@@ -153,7 +153,8 @@ def test_an_edited_file_is_named_and_not_explained(copy: tuple[Path, Row]) -> No
     pq.write_table(table.slice(1), path)
     with pytest.raises(StoreError, match="edited@v1") as caught:
         compared(home, after="edited@v1")
-    assert str(path) in caught.value.where
+    assert f"traces/{path.name} is damaged or was edited" in str(caught.value)
+    assert str(path.parents[1]) in caught.value.where
 
 
 def test_the_same_in_one_part_or_in_many(

@@ -836,7 +836,13 @@ def test_an_ordinary_user_gets_the_whole_jail() -> None:
     """
     root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        for part in ("data/errors.py", "filters/verdicts.py", "filters/sandbox", "filters/domains/code.py"):
+        for part in (
+            "data/errors.py",
+            "data/source.py",
+            "filters/verdicts.py",
+            "filters/sandbox",
+            "filters/domains/code.py",
+        ):
             target = Path(folder, "proofmill", part)
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (root / part).is_dir() else shutil.copy)(root / part, target)
