@@ -108,10 +108,21 @@ def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
 
 @pytest.fixture(scope="session")
 def hub_server() -> Any:
-    """The module of the local hub; test modules can't import it by name."""
-    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).with_name("hub_server.py"))
+    """The module of the local hub."""
+    return _module(Path(__file__).with_name("hub_server.py"))
+
+
+@pytest.fixture(scope="session")
+def crash() -> Any:
+    """The module that starts runs, kills them, and compares what they leave."""
+    return _module(Path(__file__).with_name("flows") / "crash.py")
+
+
+def _module(path: Path) -> Any:
+    """A module that tests share; they can't import one another by name."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ImportError("hub_server.py")
+        raise ImportError(path.name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -59,6 +59,16 @@ class ClaimSummary:
     claim_score: float | None
     coverage: float
 
+    def columns(self) -> dict[str, int | float | None]:
+        """By the names that they have in a table."""
+        return {
+            "claims_checked": self.claims_checked,
+            "claims_refuted": self.claims_refuted,
+            "first_refuted_step": self.first_refuted_step,
+            "claim_score": self.claim_score,
+            "claim_coverage": self.coverage,
+        }
+
 
 def summarise(claims: Sequence[Claim], steps: int | None = None) -> ClaimSummary:
     """The columns of one trace.

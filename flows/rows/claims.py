@@ -112,16 +112,11 @@ def fault(detail: str, kind: str) -> Row:
 
 def columns(claims: Sequence[Claim], steps: int) -> Row:
     """The added columns of one row."""
-    summary = summarise(claims, steps)
     listed = [
         {"step": c.step, "kind": c.kind, "text": c.text, "status": c.status, "evidence": c.evidence} for c in claims
     ]
     return {
-        "claims_checked": summary.claims_checked,
-        "claims_refuted": summary.claims_refuted,
-        "first_refuted_step": summary.first_refuted_step,
-        "claim_score": summary.claim_score,
-        "claim_coverage": summary.coverage,
+        **summarise(claims, steps).columns(),
         "claims": listed,
         "claims_detail": None,
     }

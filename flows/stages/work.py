@@ -48,13 +48,8 @@ def claims(item: tuple[Mapping[str, Any], str, int | None]) -> dict[str, Any]:
     """The claim columns of one trace: (problem, response, offset of its final part)."""
     problem, response, final_start = item
     found = check(problem_of(problem), response, final_start=final_start)
-    summary = summarise(found, len(split_steps(response)))
     return {
-        "claims_checked": summary.claims_checked,
-        "claims_refuted": summary.claims_refuted,
-        "first_refuted_step": summary.first_refuted_step,
-        "claim_score": summary.claim_score,
-        "claim_coverage": summary.coverage,
+        **summarise(found, len(split_steps(response))).columns(),
         "refuted_final": any(claim.in_final and claim.status == REFUTED for claim in found),
         "claims": [{name: getattr(claim, name) for name in _CLAIM} for claim in found],
     }
