@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import polars as pl
@@ -214,6 +215,31 @@ def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: 
 def test_each_dropped_trace_has_its_first_reason(row: dict[str, Any], reason: str | None) -> None:
     chosen = select(table([row]), SelectOptions(max_trace_tokens=1000))
     assert chosen["drop_reason"].to_list() == [reason]
+
+
+BREAKS: dict[str, dict[str, Any]] = {
+    "wrong": {"verdict": "wrong"},
+    "truncated": {"verdict": "unparsed", "verdict_detail": "truncated"},
+    "refuted_claim": {"refuted_final": True},
+    "unreliable": {"clr_score": 0.1},
+    "repetition": {"repetition": 0.9},
+    "degenerate": {"quality_detail": "loop"},
+    "too_short": {"potential_reason": "too_short"},
+    "nll_outlier": {"potential_reason": "nll_outlier"},
+    "low_potential": {"potential_reason": "low_potential"},
+    "contaminated": {"contaminated_by": "exam/1"},
+    "in_previous": {"in_previous": True},
+    "near_duplicate": {"duplicate_of": "t9"},
+    "too_long": {"completion_tokens": 1001},
+}
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(BREAKS, 2)))
+def test_of_two_reasons_the_one_that_the_funnel_shows_first_is_given(first: str, second: str) -> None:
+    both = {**BREAKS[second], **BREAKS[first]}
+    earlier = min((name for name in (first, second) if BREAKS[name].items() <= both.items()), key=REASONS.index)
+    chosen = select(table([both]), SelectOptions(max_trace_tokens=1000, min_reliability=0.5))
+    assert chosen["drop_reason"].to_list() == [earlier]
 
 
 def test_problems_outside_the_band_go_and_its_ends_belong_to_it() -> None:
