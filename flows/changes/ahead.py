@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from proofmill.data.run import Looked, NotCommitted, Shard
 from proofmill.flows.changes.outlook import open_samples
+from proofmill.flows.recipe.options import caps_options
 from proofmill.flows.run.progress import Progress
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages import balance, learning
@@ -157,7 +158,7 @@ def _over_all(session: Session) -> list[str]:
         ("near_duplicates",): True,
         ("potential",): recipe.quality.learning,
         ("selection",): True,
-        ("caps", "balance"): session.caps.any,
+        ("caps", "balance"): caps_options(session.recipe).any,
     }
     return [name for names, wanted in asked.items() if wanted for name in names]
 

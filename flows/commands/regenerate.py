@@ -151,7 +151,7 @@ def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, ou
         with shown(progress, f"probe of {problems} problems", out), session.opened():
             warm_up(session)
             for asked, samples in Drawing(session, problem_shards(session)).run():
-                verdicts = session.judge.verdicts(session.run.read(samples), session.run.read(asked))["verdict"]
+                verdicts = session.pools.judge.verdicts(session.run.read(samples), session.run.read(asked))["verdict"]
                 progress.verdicts(verdicts.to_pylist().count(CORRECT), samples.rows)
         remember_rate(session, progress)
     finally:

@@ -1,9 +1,9 @@
-"""One run's open resources: its folder and lock, the judges' processes, the models, the engine."""
+"""One run's open resources: its folder and lock, the worker processes, the models, the engine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -14,26 +14,20 @@ from threading import Event
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
-from proofmill.data.errors import UsageError, VerifierError
+from proofmill.data.errors import UsageError
 from proofmill.data.files import digest, write_json
 from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
-from proofmill.filters.caps import CapOptions
-from proofmill.filters.curriculum import options_of
-from proofmill.filters.duplicates.minhash import DedupOptions
-from proofmill.filters.potential import PotentialOptions
-from proofmill.filters.selection import SelectOptions
-from proofmill.filters.verification import Judge, VerifyOptions
-from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows.recipe.engines import Asked, ReplayEngine
+from proofmill.flows.recipe.engines import ReplayEngine
+from proofmill.flows.recipe.options import dedup_options, verify_options
 from proofmill.flows.recipe.schema import Recipe, Sampler
 from proofmill.flows.run import origin, previous, resampling
 from proofmill.flows.run.asked import AskedPlans
 from proofmill.flows.run.engines import engine_of, model_of
 from proofmill.flows.run.log_file import logged
+from proofmill.flows.run.pools import Pools
 from proofmill.flows.run.progress import Progress, current
 from proofmill.flows.stages.keys import PROBLEMS, STAGES
 from proofmill.generators import models
@@ -97,63 +91,15 @@ class Session:
         return self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sampler"))
 
     @cached_property
-    def judge(self) -> Judge:
-        """The judges' worker processes, started at first use."""
-        section = self.recipe.verify
-        options = VerifyOptions(
-            section.cpu_seconds,
-            section.memory_mb,
-            section.workers,
-            section.verifiers,
-            section.max_error_rate,
-            section.jail.model_dump(),
-        )
-        return self._stack.enter_context(Judge(options))
+    def pools(self) -> Pools:
+        """The worker processes."""
+        return Pools(verify_options(self.recipe), self.run.folder, self._stack)
 
     def verifier(self) -> tuple[Any, ...]:
         """What a verdict depends on besides problem, trace and code: custom verifiers by their source, and limits."""
-        options = self.recipe.verify
-        custom = {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
-        return custom, (options.cpu_seconds, options.memory_mb, options.jail.model_dump())
-
-    @cached_property
-    def _workers(self) -> WorkerPool:
-        pool = WorkerPool(
-            "proofmill.flows.stages.work:run", workers=self.recipe.verify.workers, cpu_seconds=600.0, memory_mb=4096
-        )
-        return self._stack.enter_context(pool)
-
-    @cached_property
-    def claim_workers(self) -> WorkerPool:
-        """Worker processes for claims, one trace an item, so that a hostile one costs only itself."""
-        limits = self.recipe.verify
-        pool = WorkerPool("proofmill.flows.stages.work:claims", workers=limits.workers, cpu_seconds=limits.cpu_seconds)
-        return self._stack.enter_context(pool)
-
-    @cached_property
-    def agreement_workers(self) -> WorkerPool:
-        """Worker processes that compare answers, one problem an item."""
-        limits = self.recipe.verify
-        pool = WorkerPool(
-            "proofmill.flows.stages.work:agreement", workers=limits.workers, cpu_seconds=10 * limits.cpu_seconds
-        )
-        return self._stack.enter_context(pool)
-
-    def spread(self, work: Callable[[Any], pa.Table], parts: Sequence[Any]) -> list[pa.Table]:
-        """Tables of chunks of work, done in worker processes by a function of `flows.stages.work`.
-
-        Raises:
-            VerifierError: a chunk could not be worked on; nothing of its shard is written.
-        """
-        results = self._workers.map([(work.__name__, part) for part in parts])
-        for result in results:
-            if isinstance(result, Fault):
-                raise VerifierError(
-                    f"The stage '{work.__name__}' failed: {result.kind}: {result.detail}",
-                    where=str(self.run.folder),
-                    remedy="run the same command again; if it fails again, report this with the run's log",
-                )
-        return results
+        section = self.recipe.verify
+        custom = {name: source_digest(place.partition(":")[0]) for name, place in section.verifiers.items()}
+        return custom, (section.cpu_seconds, section.memory_mb, section.jail.model_dump())
 
     @property
     def live(self) -> list[Sampler]:
@@ -306,49 +252,10 @@ class Session:
     def _resampling(self) -> resampling.Resampling:
         return resampling.begun(self.run.folder, asked=self.resample)
 
-    @property
-    def dedup(self) -> DedupOptions:
-        """Options of the near-duplicate search."""
-        section = self.recipe.dedup
-        return DedupOptions(
-            threshold_within=section.threshold_within,
-            threshold_across=section.threshold_across,
-            permutations=section.permutations,
-            shingle=section.shingle,
-            shingle_size=section.shingle_size,
-        )
-
     @cached_property
     def previous(self) -> list[Version]:
         """The published versions whose rows this run doesn't repeat."""
-        return previous.indexed(self.home, self.recipe.dedup.against, self.dedup)
-
-    @property
-    def potential(self) -> PotentialOptions | None:
-        """Options of the learning potential; None where it is not measured."""
-        section = self.recipe.quality.learning
-        return PotentialOptions(**section.model_dump(exclude=set(Asked.model_fields))) if section else None
-
-    @property
-    def caps(self) -> CapOptions:
-        """Limits over the whole run."""
-        section = self.recipe.select
-        return CapOptions(tuple(sorted(section.mix.items())), section.max_total_tokens)
-
-    @property
-    def select(self) -> SelectOptions:
-        """Options of the selection."""
-        curriculum = self.recipe.curriculum.model_dump()
-        return SelectOptions(
-            max_repetition=self.recipe.quality.max_repetition,
-            drop_refuted=self.recipe.claims.drop,
-            min_reliability=self.recipe.claims.min_reliability,
-            max_per_problem=self.recipe.select.max_per_problem,
-            max_trace_tokens=self.recipe.select.max_trace_tokens,
-            pass_rate=self.recipe.select.pass_rate,
-            curriculum=options_of(curriculum),
-            reference=curriculum.get("reference"),
-        )
+        return previous.indexed(self.home, self.recipe.dedup.against, dedup_options(self.recipe))
 
     @cached_property
     def inputs(self) -> dict[str, Any]:

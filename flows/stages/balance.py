@@ -15,6 +15,7 @@ from proofmill.filters import caps, selection
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.duplicates.near_duplicates import clusters
 from proofmill.filters.holdout import HELD_OUT, held_out
+from proofmill.flows.recipe.options import caps_options
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import BALANCE, CAPS, HOLDOUT, PROMPTS
 from proofmill.flows.stages.signing import signed
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @task(cache_policy=NO_CACHE)
 def limits(session: Session, chosen: Sequence[Shard]) -> Shard | None:
     """Where the caps of the whole run cut: a line a domain. None where there is no such cap."""
-    options = session.caps
+    options = caps_options(session.recipe)
     if not options.any:
         return None
 

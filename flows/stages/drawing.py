@@ -91,7 +91,7 @@ class Drawing:
         with session.store(plan) as store:
             if missing := sum(sampling.missing_samples(plan, store, self._problems(name)) for name in self._todo()):
                 session.progress.expect("samples", missing)
-            sampler = Sampler(plan, store, engine, _Watch(session, plan), session.judge.accepts)
+            sampler = Sampler(plan, store, engine, _Watch(session, plan), session.pools.judge.accepts)
             unfunded = 0
             try:
                 for shard in sampler.run(self._items(plan)):

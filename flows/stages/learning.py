@@ -18,6 +18,7 @@ from proofmill.data.schemas import NLL
 from proofmill.data.shards import from_rows
 from proofmill.filters import potential
 from proofmill.filters.verdicts import CORRECT
+from proofmill.flows.recipe.options import potential_options
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import LEARNING, POTENTIAL
 from proofmill.flows.stages.phases import Answers, Part, ask
@@ -136,7 +137,7 @@ class _Scoring:
 @task(cache_policy=NO_CACHE)
 def buckets(session: Session, judged: Sequence[Judged]) -> Shard | None:
     """What NLL is usual in each domain and length, over all shards; None where nothing was scored."""
-    options = session.potential
+    options = potential_options(session.recipe)
     scores = [shard.nll for shard in judged if shard.nll]
     if options is None or not scores:
         return None
@@ -153,9 +154,10 @@ def buckets(session: Session, judged: Sequence[Judged]) -> Shard | None:
 
 def columns(session: Session, shard: Judged, found: Shard | None) -> pl.DataFrame:
     """By trace id: `nll`, `potential_reason` and `preferred` of the scored traces of a shard."""
-    if session.potential is None or shard.nll is None or found is None:
+    options = potential_options(session.recipe)
+    if options is None or shard.nll is None or found is None:
         schema = {"id": pl.String, "nll": pl.Float32, "potential_reason": pl.String, "preferred": pl.Boolean}
         return pl.DataFrame(schema=schema)
     scores = pl.DataFrame(session.run.read(shard.nll))
-    judged = potential.judge(scores, pl.DataFrame(session.run.read(found)), session.potential)
+    judged = potential.judge(scores, pl.DataFrame(session.run.read(found)), options)
     return scores.select("id", "nll").hstack(judged)

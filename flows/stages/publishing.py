@@ -22,6 +22,7 @@ from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates, with_contamination
 from proofmill.filters.verdicts import PSEUDO_LABEL
+from proofmill.flows.recipe.options import dedup_options, select_options
 from proofmill.flows.run.previous import INDEX, index_schema
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages import reliability
@@ -127,7 +128,7 @@ def _write(
         "rl": RL,
         "messages": MESSAGES,
         "claims": CLAIMS,
-        INDEX: index_schema(session.dedup),
+        INDEX: index_schema(dedup_options(session.recipe)),
     }
     out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
     held_out = gathered.held_out and session.run.read(gathered.held_out)["id"].combine_chunks()
@@ -192,7 +193,7 @@ class _ShardTables:
         self.rates = pass_rates(frame)
         self.signatures = run.read(shard.signatures)
         self.audit = pl.DataFrame(run.read(shard.audit))
-        self.problem_rates = problem_rates(self.rates, session.select.reference)
+        self.problem_rates = problem_rates(self.rates, select_options(session.recipe).reference)
 
     @property
     def pseudo_in_rl(self) -> bool:

@@ -195,7 +195,7 @@ class _Asked:
         places = [(row, number) for row, found in claims.items() for number in range(len(found.claims))]
         items = [(problems[owners[row]], claims[row].claims[number], None) for row, number in places]
         exact = {}
-        for place, result in zip(places, self.session.claim_workers.map(items), strict=True):
+        for place, result in zip(places, self.session.pools.claims.map(items), strict=True):
             alone = [] if isinstance(result, Fault) else result["claims"]
             exact[place] = [*(in_trace[place[0]] or ()), *alone]
         return exact

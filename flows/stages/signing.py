@@ -27,7 +27,7 @@ def signed(session: Session, shard: Shard, text: str, names: Sequence[str], opti
     """
     table = session.run.read(shard, [*names, text])
     parts = [(part, options) for part in work.chunks(table[text].to_pylist())]
-    found = pa.concat_tables(session.spread(work.signed, parts))
+    found = pa.concat_tables(session.pools.spread(work.signed, parts))
     for place, name in enumerate(names):
         found = found.add_column(place, table.schema.field(name), table[name])
     return found

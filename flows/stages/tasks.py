@@ -28,6 +28,7 @@ from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.verdicts import CORRECT, NO_GOLD, UNPARSED, WRONG
 from proofmill.filters.workers import Fault
+from proofmill.flows.recipe.options import dedup_options, select_options
 from proofmill.flows.run import previous
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages import intake, learning, reliability, work
@@ -86,7 +87,7 @@ def verdicts(session: Session, problems: Shard, samples: Shard) -> Shard:
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         traces = session.run.read(samples, ["problem_id", "response", "finish_reason"])
-        table = session.judge.verdicts(traces, session.run.read(problems))
+        table = session.pools.judge.verdicts(traces, session.run.read(problems))
         return table, {
             "verdicts": _counts(table["verdict"]),
             "seconds": pc.sum(table["verify_seconds"]).as_py(),
@@ -117,7 +118,7 @@ def claims(session: Session, problems: Shard, samples: Shard, verdicts: Shard) -
             for place, (problem, response, verdict, detail, start) in enumerate(zip(*columns, strict=True))
             if scope == "all" or (scope == "accepted" and (verdict == CORRECT or detail == NO_GOLD))
         }
-        found = session.claim_workers.map(list(wanted.values()))
+        found = session.pools.claims.map(list(wanted.values()))
         for place, result in zip(wanted, found, strict=True):
             rows[place] = {} if isinstance(result, Fault) else result
         return from_rows(rows, CLAIM_COLUMNS), {}
@@ -153,7 +154,7 @@ def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) 
         prompts = {row["id"]: row["prompt"] for row in session.run.read(problems, ["id", "prompt"]).to_pylist()}
         columns = [column.to_pylist() for column in (*traces.columns, starts)]
         rows = [(prompts[name], *rest) for name, *rest in zip(*columns, strict=True)]
-        return pa.concat_tables(session.spread(work.quality, work.chunks(rows))).cast(QUALITY_SCHEMA), {}
+        return pa.concat_tables(session.pools.spread(work.quality, work.chunks(rows))).cast(QUALITY_SCHEMA), {}
 
     return session.run.once(QUALITY, samples.name, QUALITY.key(problems.content, samples.content, verdicts.key), make)
 
@@ -183,7 +184,7 @@ def contamination(session: Session, problems: Shard, samples: Shard, index: Shar
         traces = session.run.read(samples, ["id", "response"]).to_pylist()
         rows += [("response", row["id"], row["response"]) for row in traces]
         parts = [(session.run.path(index), part) for part in work.chunks(rows if index.rows else [])]
-        marks = pa.concat_tables(session.spread(work.overlaps, parts)).cast(CONTAMINATION_SCHEMA)
+        marks = pa.concat_tables(session.pools.spread(work.overlaps, parts)).cast(CONTAMINATION_SCHEMA)
         return marks, _counts(marks["found_in"])
 
     key = CONTAMINATION.key(problems.content, samples.content, index.facts["digest"])
@@ -193,7 +194,7 @@ def contamination(session: Session, problems: Shard, samples: Shard, index: Shar
 @task(cache_policy=NO_CACHE, task_run_name="signatures-{samples.name}")
 def signatures(session: Session, samples: Shard) -> Shard:
     """MinHash signature and hashed shingles of each trace of a shard."""
-    options = session.dedup
+    options = dedup_options(session.recipe)
 
     def make() -> tuple[pa.Table, dict[str, Any]]:
         return signed(session, samples, "response", ("id", "problem_id"), options), {}
@@ -205,7 +206,7 @@ def signatures(session: Session, samples: Shard) -> Shard:
 @task(cache_policy=NO_CACHE)
 def near_duplicates(session: Session, judged: Sequence[Judged]) -> list[Shard]:
     """For each trace of the run the better one that it repeats, shard by shard, found by looking at all of them."""
-    options = session.dedup
+    options = dedup_options(session.recipe)
     key = DUPLICATES.key(
         [(s.signatures.key, s.verdicts.key, s.claims.key, s.contamination.key) for s in judged],
         options.threshold_within,
@@ -257,7 +258,7 @@ def in_order(judging: Sequence[tuple[Any, ...]]) -> list[Judged]:
 @task(cache_policy=NO_CACHE, task_run_name="selection-{shard.samples.name}")
 def selected(session: Session, shard: Judged, marks: Shard, usual: Shard | None) -> Shard:
     """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
-    options = session.select
+    options = select_options(session.recipe)
     key = SELECTION.key(
         [shard.samples.content, shard.verdicts.key, shard.claims.key, shard.quality.key, marks.content],
         shard.contamination.key,

@@ -87,7 +87,7 @@ def _count(session: Session, shard: Judged, k: int | None) -> tuple[pa.Table, Fa
     groups = [(problems[name], rows) for name, rows in _samples(session, shard, k) if rows]
     groups = [(problem, rows) for problem, rows in groups if problem["domain"] in VOTING_DOMAINS]
     items = [(problem, [row["extracted"] for row in rows if row["extracted"]]) for problem, rows in groups]
-    found = session.agreement_workers.map(items)
+    found = session.pools.agreement.map(items)
     table = []
     curves: dict[str, Counter[str]] = {}
     for (problem, rows), (_, answers), result in zip(groups, items, found, strict=True):
