@@ -118,6 +118,12 @@ def crash() -> Any:
     return _module(Path(__file__).with_name("flows") / "crash.py")
 
 
+@pytest.fixture(scope="session")
+def false_sums() -> Any:
+    """The benchmarks' own detector of false sums."""
+    return _module(Path(__file__).with_name("benchmarks") / "false_sums.py")
+
+
 def _module(path: Path) -> Any:
     """A module that tests share; they can't import one another by name."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

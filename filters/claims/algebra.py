@@ -47,7 +47,8 @@ _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", 
 _SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
 _IMPLIES = re.compile(
     r"[\s$&,.;)\]]{0,6}(?:⇒|⟹|→|=+>|-+>|\\(?:Long)?[Rr]ightarrow|\\implies|\\iff|\\to|\\\\|so|thus|hence|therefore|"
-    r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.)[\s$&,:(\[\\]{0,6}"
+    r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.|"
+    r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to)[\s$&,:(\[\\]{0,6}"
 )
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 

@@ -1,8 +1,9 @@
 """Figures of the exact claim checks, beside a bare regular expression: `python bench_claims.py DATA_FOLDER`.
 
 Prints, for what the folder holds: false alarms on solutions labelled right with the upper 95 % bound
-(Clopper-Pearson), the share of labelled wrong steps hit, how often one changed result is found, how fast
-traces are read, and the false alarms themselves. Nothing is asserted.
+(Clopper-Pearson), the share of labelled wrong steps hit, the recall on those of them that hold a false equality
+(by our own reading and by a detector that is independent of the package, see `false_sums.py`), how often one
+changed result is found, how fast traces are read, and the false alarms and misses themselves. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from false_sums import false_sums, read_tables
 
 from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, Claim, check
 from proofmill.filters.verdicts import Problem
@@ -91,6 +94,27 @@ def report_processbench(path: Path) -> None:
     say(f"  regex:  {bare_alarms} false alarms (upper 95 % bound {bare_bound:.2%}), {bare_hits} labels hit")
     for row, claims in alarms:
         say(f"    {row['id']}: " + "; ".join(claim.evidence for claim in claims))
+    if wrong:
+        report_recalls(path, wrong)
+
+
+def report_recalls(path: Path, wrong: Sequence[tuple[dict[str, Any], list[Claim]]]) -> None:
+    """How many of the labelled steps that hold a false equality were found, and which were not."""
+    tables = read_tables(path.name)
+    by_detector = {row["id"]: "; ".join(false_sums(row["steps"][row["label"]])) for row, _ in wrong}
+    hit = {row["id"] for row, claims in wrong if any(claim.step == row["label"] for claim in claims)}
+    if tables is not None:
+        say_recall("recall on steps that hold a false equality", tables["equalities"], hit)
+        say_recall("with equations rewritten wrongly", tables["equalities"] | tables["rewritings"], hit)
+    say_recall("recall on steps with a false sum by the detector", {n: s for n, s in by_detector.items() if s}, hit)
+
+
+def say_recall(name: str, false: dict[str, str], hit: set[str]) -> None:
+    """One recall and its misses."""
+    found = len(false.keys() & hit)
+    say(f"  {name}: {found} of {len(false)} ({found / max(len(false), 1):.1%})")
+    for identity in sorted(false.keys() - hit):
+        say(f"    missed {identity}: {false[identity]}")
 
 
 def change(text: str, pattern: re.Pattern[str], rng: random.Random) -> tuple[str, int] | None:

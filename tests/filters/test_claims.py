@@ -248,6 +248,8 @@ TRANSFORMED = [
     ("2x + 4 = 2x + 7 is impossible", NOT_CHECKABLE),
     ("0.99b + 1.01b + b = 4500. Combine like terms: 3.01b = 4500.", REFUTED),
     ("3x + x = 20. Combine like terms: 4x = 20.", VERIFIED),
+    ("2x * 3 = 12. This simplifies to: 6x = 24.", REFUTED),
+    ("2x * 3 = 12. This simplifies to: 6x = 12.", VERIFIED),
     ("Simplify: Total = 3a + a + 60\nTotal = 5a + 60", REFUTED),
     ("Simplify: Total = 3a + a + 60\nTotal = 4a + 60", VERIFIED),
 ]
