@@ -148,15 +148,14 @@ def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:
 
 
 def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
-    import pyarrow.parquet as pq  # slow to import, and most files are JSONL
+    from proofmill.data.shards import batches  # slow to import, and most files are JSONL
 
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Located(f"{path}: row {number}", row)
+        for table in batches(path, rows=1024):
+            for row in table.to_pylist():
+                number += 1
+                yield Located(f"{path}: row {number}", row)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{path.name} is not a readable Parquet file: {error}", where=str(path), remedy="write it again"

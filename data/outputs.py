@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.files import atomic
 from proofmill.data.shards import write_groups, writer
+from proofmill.data.sizes import characters
 
 Row: TypeAlias = dict[str, Any]
 
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 _INFER_ROWS = 4096  # rows whose values decide the types of a Parquet file, and rows of its groups
+_INFER_CHARACTERS = 32 << 20  # the same by their text
 _INFER_CALLS = 64  # calls of `write_rows` after which the rows so far must do
 
 
@@ -126,7 +128,7 @@ class _TableWriter:
         self._schema = None if known is None else _with(known, added)
         self._file: pq.ParquetWriter | None = None
         self._waiting: list[Row] = []
-        self._calls = 0
+        self._calls = self._size = 0
         self._written = 0
 
     def write_lines(self, lines: bytes) -> None:
@@ -135,7 +137,8 @@ class _TableWriter:
     def write_rows(self, rows: Sequence[Row]) -> None:
         self._waiting.extend(rows)
         self._calls += 1
-        if len(self._waiting) >= _INFER_ROWS or self._calls >= _INFER_CALLS:
+        self._size += characters(rows)
+        if len(self._waiting) >= _INFER_ROWS or self._calls >= _INFER_CALLS or self._size >= _INFER_CHARACTERS:
             self._flush()
 
     def close(self) -> None:
@@ -150,7 +153,7 @@ class _TableWriter:
             self._file = writer(self._path, self._schema)
         write_groups(self._file, self._table(self._schema))
         self._written += len(self._waiting)
-        self._waiting, self._calls = [], 0
+        self._waiting, self._calls, self._size = [], 0, 0
 
     def _table(self, schema: pa.Schema) -> pa.Table:
         strange = {name for row in self._waiting for name in row} - set(schema.names)

@@ -14,6 +14,7 @@ from proofmill.data.errors import StoreError
 from proofmill.data.files import atomic, writing
 
 ROW_GROUP_BYTES = 64 << 20  # well under the 100 MB that the hub's viewer reads at once
+BATCH_ROWS, BATCH_BYTES = 4096, 16 << 20
 _OPTIONS: dict[str, Any] = {
     "compression": "zstd",
     "write_page_index": True,
@@ -116,11 +117,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         ) from error
 
 
-def batches(path: Path, columns: Sequence[str] | None = None, rows: int = 4096) -> Iterator[pa.Table]:
-    """Streams a file in tables of bounded size."""
+def batches(path: Path, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+    """Streams a file in tables of at most `rows` rows and about `BATCH_BYTES`."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=rows, columns=list(columns) if columns is not None else None):
-            yield pa.Table.from_batches([batch])
+        names = None if columns is None else list(columns)
+        for batch in file.iter_batches(min(rows, _fitting(file.metadata, names)), columns=names):
+            yield pa.Table.from_batches([batch]).replace_schema_metadata(file.schema_arrow.metadata)
+
+
+def _fitting(file: pq.FileMetaData, names: list[str] | None) -> int:
+    """Rows of these columns that take about `BATCH_BYTES`, by their mean size in the file."""
+    groups = [file.row_group(number) for number in range(file.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    wanted = [chunk for chunk in chunks if names is None or chunk.path_in_schema.partition(".")[0] in names]
+    rows: int = file.num_rows * BATCH_BYTES // max(1, sum(chunk.total_uncompressed_size for chunk in wanted))
+    return max(1, rows)
 
 
 def from_rows(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -237,8 +237,9 @@ class VersionWriter:
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, _CHECK_ROWS):
-        yield table.slice(start, _CHECK_ROWS)
+    rows = max(1, min(_CHECK_ROWS, table.num_rows * GROUP_BYTES // max(table.nbytes, 1)))
+    for start in range(0, table.num_rows, rows):
+        yield table.slice(start, rows)
 
 
 def describe(folder: Path, path: Path, rows: int | None) -> dict[str, Any]:

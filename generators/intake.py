@@ -21,12 +21,13 @@ from proofmill.data.files import digest, writing
 from proofmill.data.inputs import Located, Unreadable, apply_map
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.shards import from_rows
+from proofmill.data.sizes import batched
 from proofmill.generators.problems import Intake, Row, problem_row
 
 MAX_SHARD_ROWS = 4096
 MAX_SHARD_BYTES = 64 << 20
 MIN_SHARDS, MIN_SHARD_ROWS = 8, 16  # small runs still show progress shard by shard
-_BATCH_ROWS, _BATCH_BYTES = 2048, 16 << 20
+_BATCH_ROWS, _BATCH_CHARACTERS = 2048, 16 << 20
 
 _PROBLEM = [
     PROBLEMS.field(n) for n in ("domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
@@ -179,7 +180,7 @@ def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
     """
     count = size = 0
     with writing(path), _stream(path, "wb") as stream:
-        for batch in _batches(rows):
+        for batch in batched(rows, _BATCH_ROWS, _BATCH_CHARACTERS):
             table = from_rows(batch, SPOOL)
             count, size = count + table.num_rows, size + table.nbytes
             stream.write_table(table)
@@ -193,24 +194,18 @@ def _stream(path: Path, mode: Literal["wb", "ab"]) -> Iterator[pa.RecordBatchStr
         yield stream
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += len(row.get("response") or "") + len(row["prompt"])
-        if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def shard_bits(rows: int, size: int, samples_each: int = 1, drawn: int = 0) -> int:
+    """Log2 of the number of shards.
 
-
-def shard_bits(rows: int, size: int, samples_each: int) -> int:
-    """Log2 of the number of shards, for `rows` rows that each become `samples_each` traces."""
+    Args:
+        rows: how many there are.
+        size: their bytes.
+        samples_each: traces that each of them becomes.
+        drawn: bytes that the samples of one row are expected to have.
+    """
     traces = rows * samples_each
     by_rows = traces / MAX_SHARD_ROWS
-    by_bytes = size * samples_each / MAX_SHARD_BYTES
+    by_bytes = (size * samples_each + rows * drawn) / MAX_SHARD_BYTES
     small = min(MIN_SHARDS, traces / MIN_SHARD_ROWS)
     return max(0, int(max(by_rows, by_bytes, small) - 1e-9).bit_length())
 

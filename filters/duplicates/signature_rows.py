@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import InputError
+from proofmill.data.shards import BATCH_ROWS, batches
 from proofmill.filters.arrow_arrays import to_arrow, to_numpy
 from proofmill.filters.duplicates.minhash import METADATA_KEY, DedupOptions
 from proofmill.filters.windows import I64, U32, U64
@@ -29,7 +30,6 @@ from proofmill.filters.windows import I64, U32, U64
 Source: TypeAlias = Path | str | pa.Table
 """A signature file (Parquet, or Arrow's own format where it ends in .arrow), or a table."""
 
-BATCH_ROWS = 4096
 MIN_RECALL = 0.99  # of a pair exactly at the threshold: bands are as long as this allows
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 
@@ -234,11 +234,11 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
                 _check_source(table.schema, options, str(source))
                 yield from table.to_batches(BATCH_ROWS)
         else:
-            with pq.ParquetFile(source) as file:
-                names = file.schema_arrow.names
-                _check_source(file.schema_arrow, options, str(source))
-                wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in names]
-                yield from file.iter_batches(BATCH_ROWS, columns=wanted)
+            schema = pq.read_schema(source)
+            _check_source(schema, options, str(source))
+            wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
+            for table in batches(Path(source), wanted, BATCH_ROWS):
+                yield from table.to_batches()
 
 
 def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:

@@ -17,9 +17,10 @@ import pyarrow as pa
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import HUB, Located, Row, Unreadable, apply_map, line_blocks, local_file, parse_line, read
 from proofmill.data.inputs import walked_lists as walked
+from proofmill.data.sizes import batched
 
 CHUNK_BYTES = 256 << 10
-_CHUNK_ROWS = 512  # of rows that don't come as lines
+_CHUNK_ROWS, _CHUNK_CHARACTERS = 512, 1 << 20  # of rows that don't come as lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ def chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
     """
     if source.name.startswith(HUB) or local_file(source.name).suffix == ".parquet":
         rows = islice(read(source.name, split=source.split), source.limit)
-        number = first = 0
-        while batch := list(islice(rows, _CHUNK_ROWS)):
-            yield Chunk(number, source.name, first + 1, batch)
-            number, first = number + 1, first + len(batch)
+        first = 1
+        for number, batch in enumerate(batched(rows, _CHUNK_ROWS, _CHUNK_CHARACTERS)):
+            yield Chunk(number, source.name, first, batch)
+            first += len(batch)
         return
     path = local_file(source.name)
     blocks = line_blocks(path, size)

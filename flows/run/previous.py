@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import RecipeError
+from proofmill.data.shards import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.duplicates.minhash import METADATA_KEY, DedupOptions, signature_fields
 
 INDEX = "signatures"
-_BATCH_ROWS = 4096
 _WHERE = "dedup.against"
 
 
@@ -80,8 +80,6 @@ def rows(versions: Sequence[Version], ids: pa.ChunkedArray) -> Iterator[pa.Table
         for path in version.files(INDEX):
             other = pc.invert(pc.is_in(pq.read_table(path, columns=["id"]).column("id"), value_set=ids))
             start = 0
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(_BATCH_ROWS):
-                    table = pa.Table.from_batches([batch], schema=file.schema_arrow)
-                    yield table.filter(other.slice(start, batch.num_rows))
-                    start += batch.num_rows
+            for table in batches(path):
+                yield table.filter(other.slice(start, table.num_rows))
+                start += table.num_rows

@@ -35,6 +35,7 @@ from proofmill.generators.engine import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
 from proofmill.generators.sampling import SamplePlan
 
+_TOKEN_BYTES = 4  # of English, about
 OPENED: ContextVar[Session | None] = ContextVar("session", default=None)
 """The session of whoever calls the flow, so that an engine can load before Prefect is there."""
 
@@ -197,13 +198,14 @@ class Session:
     @property
     def problems_key(self) -> str:
         """Key of the problem stage."""
-        return PROBLEMS.key(self.inputs, self.samples_each)
+        return PROBLEMS.key(self.inputs, self.drawn_each)
 
     @property
-    def samples_each(self) -> int:
-        """Samples a problem by live samplers, which decides how many problems make a shard."""
-        live = (s.sampling.most for s in self.recipe.samplers if not isinstance(s.engine, ReplayEngine))
-        return max(1, sum(live))
+    def drawn_each(self) -> tuple[int, int]:
+        """Live samples a problem and their bytes, half of what they may have: how many problems make a shard."""
+        asked = [sampler.sampling for sampler in self.live]
+        tokens = sum(sampling.most * sampling.max_tokens for sampling in asked)
+        return max(1, sum(sampling.most for sampling in asked)), tokens * _TOKEN_BYTES // 2
 
     def finished(self, version: dict[str, Any]) -> None:
         """Remembers that nothing is left to do for this recipe, these inputs and this code."""

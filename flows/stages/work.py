@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from proofmill.data.schemas import CLAIM, CONTAMINATION, QUALITY
 from proofmill.data.shards import from_rows
+from proofmill.data.sizes import batched
 from proofmill.filters.agreement import clusters
 from proofmill.filters.claims import REFUTED, check, split_steps, summarise
 from proofmill.filters.contamination.decontamination import opened
@@ -18,13 +19,13 @@ from proofmill.filters.duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.verification import problem_of
 
-CHUNK_ROWS = 256
+CHUNK_ROWS, CHUNK_CHARACTERS = 256, 1 << 20
 Item = TypeVar("Item")
 
 
-def chunks(rows: Sequence[Item]) -> list[Sequence[Item]]:
+def chunks(rows: Sequence[Item]) -> list[list[Item]]:
     """Rows cut into what one worker takes at a time; always at least one chunk, so that a table comes back."""
-    return [rows[start : start + CHUNK_ROWS] for start in range(0, max(len(rows), 1), CHUNK_ROWS)]
+    return list(batched(rows, CHUNK_ROWS, CHUNK_CHARACTERS)) or [[]]
 
 
 def run(item: tuple[str, Any]) -> pa.Table:

@@ -53,6 +53,7 @@ NOT_CODE = {
     "proofmill.data.files": "how bytes are kept",
     "proofmill.data.run": "how tables are found again",
     "proofmill.data.shards": "how tables are kept",
+    "proofmill.data.sizes": "how many rows are handed on at once",
     "proofmill.data.source": "reads Python as Python does",
     "proofmill.flows.recipe": "its values are in the keys one by one",
     "proofmill.flows.run.log_file": "shown",

@@ -181,20 +181,21 @@ def test_what_a_sample_says_of_itself_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "size", "each", "shards"),
+    ("rows", "size", "drawn", "shards"),
     [
-        (1, 100, 1, 1),
-        (16, 100, 1, 1),
-        (17, 100, 1, 2),
-        (120, 10_000, 8, 8),
-        (5 * 4096, 10_000, 1, 8),
-        (100_000, 10_000, 1, 32),
-        (100, 1 << 30, 1, 16),
-        (100, 1 << 28, 8, 32),
+        (1, 100, (1, 0), 1),
+        (16, 100, (1, 0), 1),
+        (17, 100, (1, 0), 2),
+        (120, 10_000, (8, 0), 8),
+        (5 * 4096, 10_000, (1, 0), 8),
+        (100_000, 10_000, (1, 0), 32),
+        (100, 1 << 30, (1, 0), 16),
+        (100, 1 << 28, (8, 0), 32),
+        (100_000, 10_000, (8, 100_000), 256),
     ],
 )
-def test_shards_are_bounded_by_rows_and_bytes(rows: int, size: int, each: int, shards: int) -> None:
-    assert 1 << intake.shard_bits(rows, size, each) == shards
+def test_shards_are_bounded_by_rows_and_bytes(rows: int, size: int, drawn: tuple[int, int], shards: int) -> None:
+    assert 1 << intake.shard_bits(rows, size, *drawn) == shards
 
 
 def cut(rows: list[Row], folder: Path, bits: int) -> list[tuple[pa.Table, pa.Table]]:
@@ -274,7 +275,7 @@ def test_no_rows_make_no_shard(tmp_path: Path) -> None:
 
 def test_large_responses_are_cut_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MAX_SHARD_BYTES", 100_000)
-    monkeypatch.setattr(intake, "_BATCH_BYTES", 20_000)
+    monkeypatch.setattr(intake, "_BATCH_CHARACTERS", 20_000)
     rows = samples([question(n % 7) | {"response": f"{n} " * 2000} for n in range(60)], Intake())
     shards = cut(rows, tmp_path, 3)
     found = Counter(text for _, table in shards for text in table["response"].to_pylist())
