@@ -45,10 +45,13 @@ _SUPPOSES = re.compile(
 )
 _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
 _SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
+_REDUCES = r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to"
+_OPENS_WITH_THAT = re.compile(rf"\s{{0,3}}{_REDUCES}[\s$:(\[\\]{{0,6}}")
 _IMPLIES = re.compile(
     r"[\s$&,.;)\]]{0,6}(?:⇒|⟹|→|=+>|-+>|\\(?:Long)?[Rr]ightarrow|\\implies|\\iff|\\to|\\\\|so|thus|hence|therefore|"
     r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.|"
-    r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to)[\s$&,:(\[\\]{0,6}"
+    rf"{_REDUCES}"
+    r")[\s$&,:(\[\\]{0,6}"
 )
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
@@ -156,7 +159,10 @@ class Algebra:
             return Finding(VERIFIED, f"has the solution {name} = {show(roots[0])} of {before.text}")
         shown = f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}"
         rewrites = context.simplifies and before.right == equation.right
-        concludes = before.step == equation.step and _IMPLIES.fullmatch(context.before[before.end :])
+        if before.step == equation.step:
+            concludes = _IMPLIES.fullmatch(context.before[before.end :]) is not None
+        else:
+            concludes = before is self.equations[-1] and _OPENS_WITH_THAT.fullmatch(context.before) is not None
         if (rewrites or concludes) and not (context.ambiguous or context.doubted):
             return Finding(REFUTED, f"{context.text}: {shown}")
         return Finding(JUMP, shown)
