@@ -14,46 +14,22 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from queue import Queue
 from typing import Any
 
 import httpx
 
 from proofmill.data.errors import EngineError
-from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce, tried
+from proofmill.generators.endpoint_looks import CONNECT_SECONDS, glanced, looked
+from proofmill.generators.endpoint_state import Endpoint, Job, unable, unusable
+from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
 from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
 
-_CONNECT_SECONDS = 10.0
 _MISSES = 3  # looks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
-_CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
 _SEEDLESS = (
     "{url} takes no seed: what it writes is recorded and kept, but the same samples can't be drawn from it again"
 )
-
-
-@dataclass(eq=False)
-class _Job:
-    """A request until its completion is given out."""
-
-    request: Request
-    faults: int = 0
-    answers_before: int = 0  # of the engine, when its first fault came
-
-
-@dataclass(eq=False)
-class _Endpoint:
-    """An endpoint as it stands now."""
-
-    url: str
-    server: Server | None = None  # None: not usable
-    why: str = "it has not answered yet"
-    denied: bool = False
-    rest_until: float = 0.0
-    faults: int = 0  # since its last answer
-    misses: int = 0
-    running: dict[_Job, asyncio.Task[None]] = field(default_factory=dict)
 
 
 class Pool:
@@ -63,8 +39,8 @@ class Pool:
         self.facts: Future[EngineFacts] = Future()
         self.outbox: Queue[list[Completion] | EngineError] = Queue()
         self._options, self._sampling, self._watcher = options, sampling, watcher
-        self._endpoints = [_Endpoint(url) for url in options.endpoints]
-        self._queue: deque[_Job] = deque()
+        self._endpoints = [Endpoint(url) for url in options.endpoints]
+        self._queue: deque[Job] = deque()
         self._unfinished = self._answers = 0
         self._name: str | None = None
         self._stuck_since: float | None = None
@@ -106,7 +82,7 @@ class Pool:
         except EngineError as error:
             self._fail(error)
             return
-        self._queue.extend(map(_Job, requests))
+        self._queue.extend(map(Job, requests))
         self._unfinished += len(requests)
         self._dispatch()
 
@@ -117,7 +93,7 @@ class Pool:
         started = time.monotonic()
         async with httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(self._options.timeout_s, connect=_CONNECT_SECONDS, pool=None),
+            timeout=httpx.Timeout(self._options.timeout_s, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         ) as self._client:
             await asyncio.gather(*map(self._look, self._endpoints))
@@ -136,7 +112,7 @@ class Pool:
         """Tells the facts once an endpoint answers, or that none does."""
         servers = [end.server for end in self._endpoints if end.server]
         if len({server.name for server in servers}) > 1:
-            self._fail(self._error("The endpoints serve different models."))
+            self._fail(unusable(self._endpoints, "The endpoints serve different models."))
         elif servers:
             self._name = servers[0].name
             details = {"served": self._name, "api": self._options.api, "endpoints": len(self._endpoints)}
@@ -145,9 +121,9 @@ class Pool:
             window = self._options.window * len(self._endpoints)
             self.facts.set_result(EngineFacts("openai", servers[0].kind, "as served", length, window, waited, details))
         elif all(end.denied for end in self._endpoints):
-            self._fail(self._error("No endpoint lets the run in."))
+            self._fail(unusable(self._endpoints, "No endpoint lets the run in."))
         elif waited > self._options.wait_s:
-            self._fail(self._error(f"No endpoint has answered in {self._options.wait_s:g} s."))
+            self._fail(unusable(self._endpoints, f"No endpoint has answered in {self._options.wait_s:g} s."))
 
     def _dispatch(self) -> None:
         now = time.monotonic()
@@ -168,7 +144,7 @@ class Pool:
         if not task.cancelled() and (error := task.exception()):
             self._fail(EngineError(f"The engine's thread failed: {type(error).__name__}: {error}"))
 
-    async def _ask(self, endpoint: _Endpoint, job: _Job) -> None:
+    async def _ask(self, endpoint: Endpoint, job: Job) -> None:
         server = endpoint.server
         found: Completion | Trouble = Trouble("fault", "it went away")
         if server is not None:
@@ -186,7 +162,7 @@ class Pool:
             self._give(found)
         self._dispatch()
 
-    def _answered(self, endpoint: _Endpoint) -> None:
+    def _answered(self, endpoint: Endpoint) -> None:
         endpoint.faults = endpoint.misses = 0
         self._answers += 1
         self._stuck_since = None
@@ -195,13 +171,13 @@ class Pool:
         self._unfinished -= 1
         self.outbox.put([completion])
 
-    def _trouble(self, endpoint: _Endpoint, job: _Job, trouble: Trouble) -> None:
+    def _trouble(self, endpoint: Endpoint, job: Job, trouble: Trouble) -> None:
         if trouble.kind == "refused":
             self._answered(endpoint)
             self._give_up(job, trouble.why)
             return
         if trouble.kind == "unable":
-            self._fail(_unable(endpoint, trouble))
+            self._fail(unable(endpoint, trouble))
             return
         now = time.monotonic()
         endpoint.faults += endpoint.rest_until <= now  # many requests that fail at once are one sign
@@ -221,11 +197,11 @@ class Pool:
         pause = self._pause(job.faults, trouble.after) if trouble.kind == "fault" else 0.0
         asyncio.get_running_loop().call_later(pause, self._again, job)
 
-    def _again(self, job: _Job) -> None:
+    def _again(self, job: Job) -> None:
         self._queue.appendleft(job)
         self._dispatch()
 
-    def _give_up(self, job: _Job, why: str) -> None:
+    def _give_up(self, job: Job, why: str) -> None:
         self._watcher.warn(f"Request {job.request.id} failed at every try: {why}")
         self._give(Completion(job.request.id, "", "failed", 0))
 
@@ -234,13 +210,13 @@ class Pool:
         """Exponential, anywhere up to its bound, so that requests don't come back all at once."""
         return (after or 0.0) + random.uniform(0.0, min(_MOST_PAUSE, 0.5 * 2.0**faults))
 
-    def _drop(self, endpoint: _Endpoint, trouble: Trouble) -> None:
+    def _drop(self, endpoint: Endpoint, trouble: Trouble) -> None:
         """Sends nothing more to an endpoint until it answers again; what is under way there may end."""
         if endpoint.server is not None:
             self._watcher.warn(f"Endpoint {endpoint.url} is dropped until it answers again: {trouble.why}")
         endpoint.server, endpoint.why, endpoint.denied = None, trouble.why, trouble.kind == "denied"
 
-    def _die(self, endpoint: _Endpoint, why: str) -> None:
+    def _die(self, endpoint: Endpoint, why: str) -> None:
         """Drops an endpoint and gives back all that was under way there, at once."""
         endpoint.server, endpoint.why = None, why
         lost, endpoint.running = endpoint.running, {}
@@ -255,7 +231,7 @@ class Pool:
         else:
             self._watcher.warn(said)
 
-    async def _watch(self, endpoint: _Endpoint) -> None:
+    async def _watch(self, endpoint: Endpoint) -> None:
         """Looks at an endpoint as long as the engine lives: a dead one comes back, a silent one is noticed."""
         while True:
             await asyncio.sleep(self._options.probe_s * random.uniform(0.8, 1.2))
@@ -265,50 +241,27 @@ class Pool:
                     self._watcher.warn(f"Endpoint {endpoint.url} answers again.")
                     self._dispatch()
                 continue
-            found = await self._within(introduce(self._client, endpoint.url, self._options))
+            found = await glanced(self._client, endpoint.url, self._options)
             endpoint.misses = endpoint.misses + 1 if isinstance(found, Trouble) and found.kind == "cut" else 0
             if endpoint.misses >= _MISSES and endpoint.server is not None and isinstance(found, Trouble):
                 self._die(endpoint, found.why)
 
-    async def _look(self, endpoint: _Endpoint) -> None:
-        """Takes an endpoint on if it serves the model and writes a token with the run's parameters."""
-        server = await self._within(introduce(self._client, endpoint.url, self._options))
-        if isinstance(server, Trouble):
-            endpoint.why, endpoint.denied = server.why, server.kind == "denied"
-            return
-        if self._name not in (None, server.name):
-            endpoint.why, endpoint.denied = f"it serves {server.name}, not {self._name}", True
-            return
+    async def _look(self, endpoint: Endpoint) -> None:
+        """Takes an endpoint on if it can be used."""
         try:
-            for request in self._options.trials:
-                check_able(server, self._options, request)
+            found = await looked(self._client, endpoint.url, self._options, self._sampling)
         except EngineError as error:
             self._fail(error)
             return
-        own = {name: value for name, value in self._sampling.items() if name != "min_tokens"}
-        canary = replace(_CANARY, params={**own, **_CANARY.params})
-        found = await self._within(tried(self._client, endpoint.url, server, self._options, canary))
+        if isinstance(found, Server) and self._name not in (None, found.name):
+            found = Trouble("denied", f"it serves {found.name}, not {self._name}")
         if isinstance(found, Trouble):
-            found = server, found
-        server, answer = found
-        if isinstance(answer, Trouble):
-            endpoint.why, endpoint.denied = self._hinted(server, answer), answer.kind in ("denied", "refused")
+            endpoint.why, endpoint.denied = found.why, found.kind == "denied"
             return
-        if "seed" in server.lacks and self._name is None:
+        if "seed" in found.lacks and self._name is None:
             self._watcher.warn(_SEEDLESS.format(url=endpoint.url))
-        endpoint.server, endpoint.denied = server, False
+        endpoint.server, endpoint.denied = found, False
         self._answered(endpoint)
-
-    def _hinted(self, server: Server, trouble: Trouble) -> str:
-        tokens = self._options.api == "completions" and not server.vllm and trouble.kind in ("denied", "refused")
-        return trouble.why + ("; if it takes no prompt as token ids, set engine.api: chat" if tokens else "")
-
-    @staticmethod
-    async def _within(asked: Any) -> Any:
-        try:
-            return await asyncio.wait_for(asked, 3 * _CONNECT_SECONDS)
-        except TimeoutError:
-            return Trouble("cut", f"no answer in {3 * _CONNECT_SECONDS:g} s")
 
     def _check_stuck(self) -> None:
         """Fails when nothing could be sent anywhere for too long."""
@@ -318,28 +271,10 @@ class Pool:
             return
         self._stuck_since = self._stuck_since or now
         if now - self._stuck_since > self._options.wait_s:
-            self._fail(self._error(f"No endpoint could be used for {self._options.wait_s:g} s."))
+            self._fail(unusable(self._endpoints, f"No endpoint could be used for {self._options.wait_s:g} s."))
             self.stop()
-
-    def _error(self, what: str) -> EngineError:
-        return EngineError(
-            what,
-            where="; ".join(
-                f"{end.url}: {end.why if end.server is None else end.server.model}" for end in self._endpoints
-            ),
-            remedy="start or mend the servers named in engine.endpoints (`vllm serve MODEL`), "
-            "then run the same command again: it goes on where it stopped",
-        )
 
     def _fail(self, error: EngineError) -> None:
         if not self.facts.done():
             self.facts.set_exception(error)
         self.outbox.put(error)
-
-
-def _unable(endpoint: _Endpoint, trouble: Trouble) -> EngineError:
-    return EngineError(
-        f"The server can't do what the recipe asks of it: {trouble.why}.",
-        where=endpoint.url,
-        remedy="name the `vllm serve` itself and no gateway before it, or give quality.learning another engine",
-    )
