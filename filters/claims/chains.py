@@ -18,8 +18,9 @@ from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIE
 from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf, is_percent
 from proofmill.filters.claims.rounding import ABOUT, AGREES, DIFFERS, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
-from proofmill.filters.claims.tokens import TIGHT, Token
+from proofmill.filters.claims.tokens import TIGHT, WORD, Token
 
+_MAX_TUPLE = 30  # tokens in which a bracket may have opened
 # `k = 3: …` and `x = 2 gives 9` try a value.
 _TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
 
@@ -154,9 +155,10 @@ class StepJudge:
             text=self._span(chain, index),
             step=self.step,
             supposed=is_supposed(before, value=isinstance(left.node, Symbol))
+            or self._is_in_tuple(left, right)
             or (isinstance(left.node, Symbol) and self.tokens[right.last].text in _TRIED),
             cases=lists_cases(before + self.text[start : end + 60]),
-            doubted=bool(self.doubts.doubted(chain, index)),
+            doubted=bool(self.doubts.doubted(chain, index)) or self.doubts.carries(left),
             transforms=self._transforms,
             ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
             simplifies=simplifies(before),
@@ -169,6 +171,17 @@ class StepJudge:
         kind, finding = judged
         self._transforms = self._transforms or (kind == "identity" and finding.status == VERIFIED)
         return self._finish(left, right, kind, finding)
+
+    def _is_in_tuple(self, left: Member, right: Member) -> bool:
+        """`(x = 1, 97 - x = 96)`: one of the pairs that are tried or listed."""
+        for opening in range(left.first - 1, max(-1, left.first - _MAX_TUPLE), -1):
+            if self.tokens[opening].text == "(":
+                end = self.scanner.parser.closing.get(opening, 0)
+                inside = self.tokens[opening:end]
+                texts = [token.text for token in inside]
+                in_words = any(token.kind == WORD and len(token.text) > 1 for token in inside)
+                return end >= right.last and not in_words and texts.count("=") > 1 and "," in texts
+        return False
 
     def _equality(self, chain: Chain, index: int) -> Link:
         left, right = chain.members[index], chain.members[index + 1]

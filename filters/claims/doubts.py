@@ -46,6 +46,7 @@ _ABSURD = re.compile(
     re.IGNORECASE,
 )
 _ABSURD_WITHIN = 220  # characters behind a link
+_TEN = 10
 _OPTION = re.compile(
     r"(?:(?<![A-Za-z0-9])\(?[A-Ea-e][).:]|\b(?:option|choice) \(?[A-Ea-e]\)?[:.]?)[\s$\\(]{0,4}\Z", re.IGNORECASE
 )
@@ -60,6 +61,13 @@ _DOUBT_AFTER = re.compile(
 )
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
 _CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
+
+
+_CARRIES = re.compile(
+    r"\bcarr(?:y|ies|ied|ying)\b[\w\s,-]{0,24}?(?:\b(?:\d|one|two|three|over|digits?|column)\b|[,.;]|\Z)"
+    r"|\bborrow\w*\s(?:a\s|the\s)?(?:1|one|ten)\b|\bwith\s(?:a|the)\scarry\b",
+    re.IGNORECASE,
+)
 
 
 class Doubts:
@@ -85,7 +93,15 @@ class Doubts:
             return "a share of a whole"
         if self.mixes_units(left, right):
             return "units outside the table"
+        difference = comparison.left - comparison.right
+        if 0 <= comparison.right < _TEN and difference % _TEN == 0 and self.carries(chain.members[index]):
+            return "a digit, the rest is carried"
         return ""
+
+    def carries(self, member: Member) -> bool:
+        """Whether the sentence speaks of carried digits: `7 + 8 = 5, carry 1`."""
+        start = self.tokens[member.first].start
+        return _CARRIES.search(self._sentence_from(max(0, start - 60), start)) is not None
 
     def _leaf_doubt(self, chain: Chain, index: int) -> str:
         left, right = chain.members[index], chain.members[index + 1]
@@ -203,7 +219,7 @@ class Doubts:
 
 
 def _ends_in(left: Node, right: Node) -> bool:
-    """`the gcd of 3 and 4^2, which is 16`: the words speak of the last part alone."""
+    """`the gcd of 3 and 4^2, which is 16`: the words speak of the last part alone, unless that is `16` as it stands."""
     while not is_leaf(left):
         match left:
             case Binary(right=part) | Call(arguments=(*_, part)) | Quantity(body=part) | Unary(body=part):
@@ -212,7 +228,7 @@ def _ends_in(left: Node, right: Node) -> bool:
                 return False
         try:
             if evaluate(left) == evaluate(right):
-                return True
+                return judge.leading(left) != judge.leading(right)
         except NotNumericError:
             return False
     return False

@@ -46,7 +46,7 @@ class Functions:
 
     def learn_from(self, text: str, left: Node, right: Node) -> None:
         """Takes a definition from a step of the trace, unless that is for a case only."""
-        if not _PIECEWISE.search(text):
+        if not _is_piecewise(text):
             self.learn(left, right)
 
     def learn(self, left: Node, right: Node) -> None:
@@ -98,6 +98,11 @@ def tied_unknowns(prompt: str) -> set[frozenset[str]]:
     """The sets of unknowns that an equation of the problem ties, definitions of functions left out."""
     pairs = ((left, right) for left, right in equalities(prompt) if not (has_call(left) or has_call(right)))
     return {names for left, right in pairs if (names := unknowns_of(left) | unknowns_of(right))}
+
+
+@lru_cache(maxsize=2)  # asked for each function value of a step, one step after the other
+def _is_piecewise(text: str) -> bool:
+    return _PIECEWISE.search(text) is not None
 
 
 def is_call(node: Node) -> bool:

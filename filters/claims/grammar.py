@@ -24,6 +24,7 @@ from proofmill.filters.claims.tokens import (
     OPERATOR,
     PUNCTUATION,
     RELATION,
+    SPACED,
     TIGHT,
     WORD,
     Token,
@@ -209,7 +210,11 @@ class Parser:
             return False
         if self.token.gap == TIGHT:
             return True
-        return (self._is_result() and self.position == self.start + 1) == self.loose
+        return (self._is_result() and self._is_first()) == self.loose
+
+    def _is_first(self) -> bool:
+        """Whether one token of the expression has been read."""
+        return self.position == self.start + 1
 
     def _is_result(self) -> bool:
         """Whether the expression at hand stands behind a relation sign."""
@@ -236,6 +241,8 @@ class Parser:
             if grown is None:
                 break
             node = grown
+        if self.loose:
+            self._pass_remark()
         if isinstance(node, Symbol | Opaque):
             return node
         unit = read_unit(self.tokens, self.position, self.closing)
@@ -246,6 +253,12 @@ class Parser:
             return node
         self.position = unit.position
         return Quantity(node, unit.words, unit.per)
+
+    def _pass_remark(self) -> None:
+        """Step over a number in brackets that stands apart, `6 (2) + 5`, where it is read as a remark."""
+        apart = self.token.text == "(" and self.token.gap == SPACED and not (self._is_result() and self._is_first())
+        if apart and self.peek().kind == NUMBER and self.peek(2).text == ")":
+            self.position += 3
 
     def _sign_prefix(self, token: Token) -> Node | None:
         if token.text in ("-", "+"):

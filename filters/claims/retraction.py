@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from proofmill.filters.claims.judge import walk
 from proofmill.filters.claims.links import Link
@@ -27,9 +28,13 @@ def retract(text: str, placed: Sequence[tuple[int, Link]]) -> list[Link]:
         text: the whole trace.
         placed: each link with its offset in the trace.
     """
+    again = {(link.kind, link.left_text): index for index, (_, link) in enumerate(placed) if link.status == VERIFIED}
     marked = []
     for index, (start, link) in enumerate(placed):
-        reason = _reason(text, start, link, placed[index + 1 :]) if link.status == REFUTED else ""
+        reason = ""
+        if link.status == REFUTED:
+            is_again = bool(link.left_text) and again.get((link.kind, link.left_text), -1) > index
+            reason = _reason(text, start, link, islice(placed, index + 1, None), is_again)
         marked.append(replace(link, status=RETRACTED, evidence=f"{link.evidence}; {reason}") if reason else link)
     return marked
 
@@ -40,16 +45,17 @@ def _uses(link: Link, value: Value | None) -> bool:
     return any(isinstance(part, Number) and part.value == value for part in inputs)
 
 
-def _reason(text: str, start: int, link: Link, later: Sequence[tuple[int, Link]]) -> str:
-    verified = [other for _, other in later if other.status == VERIFIED]
-    again = link.left_text and any(other.left_text == link.left_text and other.kind == link.kind for other in verified)
-    if again and not any(_uses(other, link.stated) for _, other in later):
-        return "computed again later"
+def _reason(text: str, start: int, link: Link, later: Iterable[tuple[int, Link]], is_again: bool) -> str:
+    """Why a false link counts as taken back; empty where it stands. `is_again`: computed rightly later."""
+    if is_again:
+        later = list(later)
+        if not any(_uses(other, link.stated) for _, other in later):
+            return "computed again later"
     end = start + link.end - link.start
     cue = CORRECTION.search(text, end, min(len(text), end + _WINDOW))
     if cue is None:
         return ""
     if _PLAIN.search(cue.group()):
         return f"taken back: “{cue.group().strip()}”"
-    reached = any(link.left is not None and other.stated == link.left for other in verified)
+    reached = link.left is not None and any(other.stated == link.left for _, other in later if other.status == VERIFIED)
     return f"taken back: “{cue.group().strip()}”, then computed again" if reached else ""

@@ -67,12 +67,16 @@ class Setting:
 
     def __init__(self, problem: str, trace: str) -> None:
         self._problem, self._trace = problem.lower()[:_MAX_READ], trace.lower()[:_MAX_READ]
+        self._step: tuple[str, bool] = ("", False)  # the last step asked about, and whether it names another algebra
         self._read: tuple[frozenset[int], frozenset[int], frozenset[str]] | None = None
 
     def other_meaning(self, step: str, left: Node, right: Node) -> str:
         """Why a false relation between two sides may be meant otherwise; empty where nothing speaks for it."""
         moduli, bases, own = self._known()
-        if _OTHER_ALGEBRA.search(step.lower()) or _OTHER_ALGEBRA.search(self._problem):
+        if step != self._step[0]:  # once a step: a long one may hold thousands of false links
+            text = f"{self._problem}\n{step.lower()}"
+            self._step = step, _OTHER_ALGEBRA.search(text) is not None
+        if self._step[1]:
             return "another algebra than that of numbers"
         if any(isinstance(part, Binary) and part.operator in own for side in (left, right) for part in walk(side)):
             return "an operation that the problem defines"

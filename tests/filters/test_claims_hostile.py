@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from proofmill.filters.claims import REFUTED, VERIFIED, check
@@ -42,6 +44,9 @@ HOSTILE = {
     "binomials": "\\binom{1000}{500}^{1000} = 1",
     "wide numbers": "1" + "0" * 39 + "^1024 = 3",
     "undefined": "1/0 = 1, 0^0 = 1, 0^{-1} = 2, \\log(0) = 1, \\sqrt{-1} = 1, (-8)^{1/3} = -2",
+    "false sums": "} 3 + 4 = 8 " * 8_000,
+    "called functions": "f(x) = x + 1, f(3) = 5. " * 4_000,
+    "open pairs": "(x = 1, " * 8_000,
     "code that would run": "__import__('os').system('x') = 1; exec('1') = 1 + 1",
 }
 
@@ -62,3 +67,11 @@ def test_what_stands_beside_hostile_text_is_still_checked() -> None:
 
 def test_a_value_too_large_to_hold_is_no_claim() -> None:
     assert check(PROBLEM, "2^{99999} = 1") == []
+
+
+@pytest.mark.parametrize("name", ["false sums", "called functions", "open pairs"])
+def test_claims_by_the_thousand_read_their_step_once(name: str) -> None:
+    """About half a second each; three to eight where every claim has the whole step searched anew."""
+    start = time.process_time()
+    check(PROBLEM, steps=[HOSTILE[name]])
+    assert time.process_time() - start < 2
