@@ -6,6 +6,7 @@ Rows are joined by trace id, problems by problem id. A part of the problems at a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import polars as pl
 
 from proofmill.data.schemas import TRACES
 from proofmill.data.versions import Version
+from proofmill.filters.verdicts import CORRECT
 
 PART_ROWS = 250_000
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
@@ -45,7 +47,7 @@ class Group:
         slot_known: whether it has another trace in the same place: problem, sampler and number.
         sampler_known: whether it has traces of this sampler at all.
         same_model: whether that trace in the same place is of the same model and revision.
-        siblings: whether other rows of the problem were added, removed or judged otherwise.
+        siblings: whether other rows of the problem, right ones, were added, removed or judged otherwise.
         count: how many rows.
         rows: some of them: id and problem_id.
     """
@@ -71,12 +73,10 @@ class Group:
 
 def compare_traces(before: Version, after: Version, examples: int = 0) -> list[Group]:
     """Every difference between the traces of two versions, equal ones gathered, the most frequent first."""
-    total = max(_rows(before), _rows(after))
-    parts = max(1, -(-total // PART_ROWS))
     samplers = [_samplers(before), _samplers(after)]
     found: dict[str, Group] = {}
-    for part in range(parts):
-        for row in _part(before, after, part, parts, examples).iter_rows(named=True):
+    for mine in _parts("problem_id", max(_rows(before, "traces"), _rows(after, "traces"))):
+        for row in _part(before, after, mine, examples).iter_rows(named=True):
             group = _group(row, samplers)
             known = found.setdefault(repr(_identity(group)), Group(**_identity(group), count=0, rows=[]))
             rows = (known.rows + group.rows)[:examples]
@@ -93,14 +93,17 @@ def compare_problems(before: Version, after: Version) -> dict[str, int]:
     one, two = ((side.collect_schema().names(), side) for side in sides if side is not None)
     common = sorted(set(one[0]) & set(two[0]) - {"id"})
     narrow = [side.select("id", pl.struct(common).hash().alias(name)) for side, name in ((one[1], "a"), (two[1], "b"))]
-    joined = narrow[0].join(narrow[1], on="id", how="full", coalesce=True)
-    counts = joined.select(
-        pl.col("a").is_null().sum().alias(ADDED),
-        pl.col("b").is_null().sum().alias(REMOVED),
-        (pl.col("a") != pl.col("b")).fill_null(False).sum().alias(CHANGED),
-    )
-    row = counts.collect(engine="streaming").row(0, named=True)
-    return {name: int(count) for name, count in row.items()}
+    found = dict.fromkeys((ADDED, REMOVED, CHANGED), 0)
+    for mine in _parts("id", max(_rows(before, "problems"), _rows(after, "problems"))):
+        a, b = (side.filter(mine) for side in narrow)
+        counts = a.join(b, on="id", how="full", coalesce=True).select(
+            pl.col("a").is_null().sum().alias(ADDED),
+            pl.col("b").is_null().sum().alias(REMOVED),
+            (pl.col("a") != pl.col("b")).fill_null(False).sum().alias(CHANGED),
+        )
+        for name, count in counts.collect(engine="streaming").row(0, named=True).items():
+            found[name] += int(count)
+    return found
 
 
 def changed_configs(before: Version, after: Version) -> list[str]:
@@ -115,8 +118,14 @@ def changed_configs(before: Version, after: Version) -> list[str]:
     return sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
 
 
-def _rows(version: Version) -> int:
-    return sum(i["rows"] or 0 for i in version.manifest["files"] if i["path"].startswith("traces/"))
+def _rows(version: Version, config: str) -> int:
+    return sum(i["rows"] or 0 for i in version.manifest["files"] if i["path"].startswith(f"{config}/"))
+
+
+def _parts(key: str, rows: int) -> Iterator[pl.Expr]:
+    """Conditions that part so many rows into pieces of about `PART_ROWS`, rows with the same key together."""
+    parts = max(1, -(-rows // PART_ROWS))
+    return (pl.col(key).hash(seed=0) % parts == part for part in range(parts))
 
 
 def _samplers(version: Version) -> set[str]:
@@ -137,9 +146,8 @@ def _traces(before: Version, after: Version) -> list[pl.LazyFrame]:
     return [side.select(columns) for side in sides]
 
 
-def _part(before: Version, after: Version, part: int, parts: int, examples: int) -> pl.DataFrame:
+def _part(before: Version, after: Version, mine: pl.Expr, examples: int) -> pl.DataFrame:
     """The differences among one part of the problems, gathered."""
-    mine = pl.col("problem_id").hash(seed=0) % parts == part
     a, b = (side.filter(mine) for side in _traces(before, after))
     joined = a.join(b, on="id", how="full", suffix="_b").collect(engine="streaming")
     joined = joined.with_columns(
@@ -164,7 +172,9 @@ def _with_surroundings(joined: pl.DataFrame) -> pl.DataFrame:
     """What else is known of a row's problem and place on the other side."""
     in_a, in_b = pl.col("id").is_not_null(), pl.col("id_b").is_not_null()
     place = ("key_problem_id", "key_sampler", "key_place")
-    moved = (pl.col("kind") != CHANGED) | pl.any_horizontal(f"differs_{stage}" for stage in JUDGED)
+    proven = (pl.col("verdict") == CORRECT) | (pl.col("verdict_b") == CORRECT)  # the others are in nobody's way
+    judged = pl.any_horizontal(f"differs_{stage}" for stage in JUDGED)
+    moved = ((pl.col("kind") != CHANGED) | judged) & proven.fill_null(False)
     known = (
         pl.when(pl.col("kind") == ADDED)
         .then(in_a.any().over("key_problem_id"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,7 @@ ROWS_A_FATE = 40
 MAX_ROWS = 300
 MAX_BYTES = 3_000_000
 _HEAD, _TAIL = 4_000, 1_500
+_CLAIMS = 3  # of a trace
 _FATE = ["verdict", "drop_reason"]
 _COLUMNS = (
     "id", "problem_id", "domain", "sampler", "model", "response", "extracted", "verdict", "verdict_detail", "stage",
@@ -30,16 +32,12 @@ def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, 
     chosen = _chosen(version, a_fate)
     if chosen.is_empty():
         return []
-    wanted = chosen["id"].to_list()
-    traces = pl.scan_parquet(version.files("traces"))
-    known = [name for name in _COLUMNS if name in traces.collect_schema().names()]
-    rows = traces.filter(pl.col("id").is_in(wanted)).select(known).collect(engine="streaming")
-    problems = _problems(version, rows["problem_id"].unique().to_list())
-    refuted = _refuted(version, wanted)
-    order = {name: place for place, name in enumerate(wanted)}
+    wanted = chosen["id"].to_list()[:MAX_ROWS]
+    refuted = refuted_claims(version, wanted)
     found, size = [], 0
-    for row in sorted(rows.iter_rows(named=True), key=lambda row: order[row["id"]])[:MAX_ROWS]:
-        full = {**row, **problems.get(row["problem_id"], {}), "evidence": refuted.get(row["id"])}
+    for row in traces_of(version, wanted):
+        claims = [f"{claim['text']} ({claim['evidence']})" for claim in refuted.get(row["id"], ())]
+        full = row | {"evidence": "\n".join(claims[:_CLAIMS]) or None}
         short = {name: _cut(value) for name, value in full.items() if value is not None}
         size += sum(len(value.encode()) for value in short.values() if isinstance(value, str))
         if size > MAX_BYTES:
@@ -60,22 +58,34 @@ def _chosen(version: Version, a_fate: int) -> pl.DataFrame:
     return best.sort("rank", "id").with_columns(turn).sort("turn", *_FATE)
 
 
+def traces_of(version: Version, wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """The traces with these ids in their order, as far as they are there, with their problem's prompt and answer."""
+    traces = version.scan("traces")
+    if traces is None or not wanted:
+        return []
+    known = [name for name in _COLUMNS if name in traces.collect_schema().names()]
+    rows = traces.filter(pl.col("id").is_in(list(wanted))).select(known).collect(engine="streaming")
+    found = {row["id"]: row for row in rows.iter_rows(named=True)}
+    problems = _problems(version, rows["problem_id"].unique().to_list())
+    return [found[name] | problems.get(found[name]["problem_id"], {}) for name in wanted if name in found]
+
+
 def _problems(version: Version, wanted: list[str]) -> dict[str, dict[str, Any]]:
     scan = pl.scan_parquet(version.files("problems")).filter(pl.col("id").is_in(wanted))
     rows = scan.select("id", "prompt", "answer").collect(engine="streaming")
     return {name: {"prompt": prompt, "answer": answer} for name, prompt, answer in rows.iter_rows()}
 
 
-def _refuted(version: Version, wanted: list[str]) -> dict[str, str]:
-    """Refuted claims of the chosen traces with their evidence, three a trace."""
-    if not version.files("claims"):
+def refuted_claims(version: Version, wanted: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Refuted claims of the traces with these ids, as schema `CLAIMS` has them."""
+    claims = version.scan("claims")
+    if claims is None:
         return {}
-    scan = pl.scan_parquet(version.files("claims"))
-    mine = scan.filter((pl.col("status") == "refuted") & pl.col("trace_id").is_in(wanted))
-    found: dict[str, list[str]] = {}
-    for trace, text, evidence in mine.select("trace_id", "text", "evidence").collect(engine="streaming").iter_rows():
-        found.setdefault(trace, []).append(f"{text} ({evidence})")
-    return {trace: "\n".join(lines[:3]) for trace, lines in found.items()}
+    mine = claims.filter((pl.col("status") == "refuted") & pl.col("trace_id").is_in(list(wanted)))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in mine.collect(engine="streaming").iter_rows(named=True):
+        found.setdefault(row["trace_id"], []).append(row)
+    return found
 
 
 def _cut(value: Any) -> Any:

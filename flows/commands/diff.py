@@ -14,7 +14,8 @@ from rich.text import Text
 
 from proofmill.data.differences import ADDED, CHANGED, REMOVED, Group, changed_configs, compare_problems, compare_traces
 from proofmill.data.versions import Version, check_files, find
-from proofmill.flows.changes.causes import Facts, causes, causes_of_files, facts_of
+from proofmill.flows.changes.causes import causes, causes_of_files
+from proofmill.flows.changes.facts import Facts, facts_of
 
 REMEASURED = "measured otherwise"
 _STATES = ("verdict", "stage", "drop_reason")
@@ -34,7 +35,11 @@ def run(home: Path, before: str, after: str, rows: int, as_json: bool, out: Cons
 
 
 def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]:
-    """The differences as JSON-like data: `equal`, `rows`, `problems`, `configs`, and the `facts` that differ."""
+    """The differences as JSON-like data: `equal`, `rows`, `problems`, `configs`, and the `facts` that differ.
+
+    `causes` are those of files that differ where no trace and no problem does; `unused` are facts that explain nothing
+    of the rest.
+    """
     check_files(before)
     check_files(after)
     facts, configs = facts_of(before, after), changed_configs(before, after)
@@ -51,21 +56,27 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
         return found
     groups = compare_traces(before, after, rows)
     others = any(group.kind != CHANGED or "verdicts" in group.judged for group in groups)
-    found["rows"] = _merged([_told(group, facts, others) for group in groups])
+    moved = others or any(group.judged and group.fate_changed for group in groups)
+    found["rows"] = _merged([_told(group, facts, others=others, moved=moved) for group in groups])
     found["problems"] = compare_problems(before, after)
+    if any(found["problems"].values()):
+        found["problem_causes"] = causes_of_files(facts, ["problems"])
     if not found["rows"]:
-        found["causes"] = causes_of_files(facts)
+        found["causes"] = causes_of_files(facts, configs)
+    told = {cause for row in found["rows"] for cause in row["causes"]}
+    told |= {*found.get("causes", ()), *found.get("problem_causes", ())}
+    found["unused"] = [fact for fact in found["facts"] if fact not in told]
     return found
 
 
-def _told(group: Group, facts: Facts, others: bool) -> dict[str, Any]:
+def _told(group: Group, facts: Facts, *, others: bool, moved: bool) -> dict[str, Any]:
     return {
         "kind": group.kind if group.kind != CHANGED or group.fate_changed else REMEASURED,
         "before": _state(group.before),
         "after": _state(group.after),
         "columns_of": list(group.judged),
         "count": group.count,
-        "causes": causes(group, facts, others=others),
+        "causes": causes(group, facts, others=others, moved=moved),
         "examples": group.rows,
     }
 
@@ -108,11 +119,16 @@ def _show(found: Mapping[str, Any], out: Console) -> None:
         out.print(_table(found["rows"]))
         _examples(found["rows"], out)
     if any(found["problems"].values()):
-        out.print("problems: " + ", ".join(f"{count:,} {kind}" for kind, count in found["problems"].items() if count))
-    out.print(f"files differ in: {', '.join(found['configs'])}")
+        counted = ", ".join(f"{count:,} {kind}" for kind, count in found["problems"].items() if count)
+        out.print(f"problems: {counted}, because of:")
+        _list(found["problem_causes"], out)
+    out.print(f"files differ in: {', '.join(found['configs'])}", soft_wrap=True)
     if "causes" in found:
         out.print("No trace differs; the files do because of:")
         _list(found["causes"], out)
+    if found["unused"]:
+        out.print("These differ too, and changed no trace:")
+        _list(found["unused"], out)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

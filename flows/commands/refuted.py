@@ -10,9 +10,9 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
+from proofmill.data.excerpts import refuted_claims, traces_of
 from proofmill.data.versions import Version, find
 from proofmill.filters.claim_ledger import POLICY_REASONS
-from proofmill.filters.claims import REFUTED
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.verdicts import CORRECT
 
@@ -24,7 +24,7 @@ def show_refuted(home: Path, label: str, count: int, out: Console) -> None:
     version = find(home, label)
     accepted = pl.scan_parquet(version.files("traces")).filter(pl.col("verdict") == CORRECT)
     refuted = accepted.filter(pl.col("claims_refuted") > 0)
-    total, fates = _count(accepted), refuted.group_by("drop_reason").len().collect()
+    total, fates = _count(accepted), refuted.group_by("drop_reason").len().collect(engine="streaming")
     fate = dict(fates.iter_rows())
     dropped = sum(fate.get(reason, 0) for reason in POLICY_REASONS)
     policy = version.manifest["recipe"]["claims"]["drop"]
@@ -40,33 +40,23 @@ def show_refuted(home: Path, label: str, count: int, out: Console) -> None:
 
 
 def _count(frame: pl.LazyFrame) -> int:
-    return int(frame.select(pl.len()).collect().item())
+    return int(frame.select(pl.len()).collect(engine="streaming").item())
 
 
 def _rows(version: Version, refuted: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
-    """Traces with their problem and their refuted claims."""
-    if not version.files("claims"):
+    """Traces with their problem and the claims that exact checks refuted."""
+    if not version.files("claims") or not count:
         return []
-    problems = pl.scan_parquet(version.files("problems")).select(pl.col("id").alias("problem_id"), "prompt", "answer")
-    claims = (
-        pl.scan_parquet(version.files("claims"))
-        .filter((pl.col("status") == REFUTED) & (pl.col("kind") != KIND))
-        .select("trace_id", pl.struct("step", "kind", "text", "evidence", "in_final").alias("claim"))
-        .group_by("trace_id", maintain_order=True)
-        .agg("claim")
-    )
-    columns = ("id", "problem_id", "response", "drop_reason", "claim_score", "clr_score")
-    shown = refuted.select(columns).head(count)
-    joined = shown.join(problems, on="problem_id", how="left", maintain_order="left")
-    return (
-        joined.join(claims, left_on="id", right_on="trace_id", how="left", maintain_order="left").collect().to_dicts()
-    )
+    wanted = refuted.select("id").head(count).collect(engine="streaming")["id"].to_list()
+    claims = refuted_claims(version, wanted)
+    exact = {name: [claim for claim in found if claim["kind"] != KIND] for name, found in claims.items()}
+    return [row | {"claims": exact.get(row["id"], [])} for row in traces_of(version, wanted)]
 
 
 def _panel(row: dict[str, Any]) -> Panel:
     text = Text(row["response"][:_SHOWN_CHARACTERS] + ("…" if len(row["response"]) > _SHOWN_CHARACTERS else ""))
     said = []
-    for claim in row["claim"] or ():
+    for claim in row["claims"]:
         text.highlight_words([claim["text"]], style="bold red")
         where = f"step {claim['step'] + 1}" + (", in the final part" if claim["in_final"] else "")
         said.append(Text(f"refuted ({where}): {claim['text']}\n  {claim['evidence']}", style="red"))

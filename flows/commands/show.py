@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
+from proofmill.data.excerpts import refuted_claims, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
 from proofmill.filters.verdicts import VERDICTS
 from proofmill.flows.commands.regenerate import funnel
@@ -47,7 +48,7 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
     out.print(f"[bold]{version.label}[/]  {version.manifest['created']}  {version.folder}", soft_wrap=True)
     out.print(funnel(version.manifest))
     for verdict in VERDICTS:
-        for row in _sample(version, verdict, samples):
+        for row in traces_of(version, _ids(version, pl.col("verdict") == verdict, samples)):
             title = f"{verdict} · {row['verdict_detail']} · answer {row['extracted']!r} · gold {row['answer']!r}"
             dropped = f"dropped: {row['drop_reason']}" if row["drop_reason"] else f"kept, stage {row['stage']}"
             out.print(
@@ -92,26 +93,25 @@ def evidence(row: Mapping[str, Any]) -> str:
 
 def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
     """Traces of a reason, every so many, with gold, the first refuted claim, and what they repeat."""
-    traces = pl.scan_parquet(version.files("traces"))
-    hit = traces.filter(pl.col("drop_reason") == reason).with_row_index("row")
     total = version.manifest["stages"]["selection"]["dropped"][reason]
-    chosen = hit.filter(pl.col("row") % max(1, total // max(count, 1)) == 0).head(count)
-    problems = pl.scan_parquet(version.files("problems")).select(pl.col("id").alias("problem_id"), "answer")
-    original = traces.select(pl.col("id").alias("duplicate_of"), pl.col("response").alias("original"))
-    rows = chosen.join(problems, on="problem_id", how="left").join(original, on="duplicate_of", how="left")
-    if files := version.files("claims"):
-        refuted = pl.scan_parquet(files).filter(pl.col("status") == "refuted").group_by("trace_id")
-        said = pl.format("{} ({})", "text", "evidence").first().alias("refuted")
-        rows = rows.join(refuted.agg(said), left_on="id", right_on="trace_id", how="left")
-    return rows.sort("row").collect().to_dicts()
+    wanted = _ids(version, pl.col("drop_reason") == reason, count, max(1, total // max(count, 1)))
+    rows, refuted = traces_of(version, wanted), refuted_claims(version, wanted)
+    repeated = [row["duplicate_of"] for row in rows if row["duplicate_of"]]
+    originals = {row["id"]: row["response"] for row in traces_of(version, repeated)}
+    for row in rows:
+        said = (f"{claim['text']} ({claim['evidence']})" for claim in refuted.get(row["id"], ()))
+        row |= {"original": originals.get(row["duplicate_of"]), "refuted": next(said, None)}
+    return rows
+
+
+def _ids(version: Version, among: pl.Expr, count: int, step: int = 1) -> list[str]:
+    """Ids of the first `count` traces among these, every `step`th; reads narrow columns, and texts never."""
+    traces = version.scan("traces")
+    if traces is None or not count:
+        return []
+    hit = traces.filter(among).select("id").with_row_index("row").filter(pl.col("row") % step == 0)
+    return hit.head(count).collect(engine="streaming")["id"].to_list()
 
 
 def _shortened(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
-
-
-def _sample(version: Version, verdict: str, count: int) -> list[dict[str, Any]]:
-    """The first traces of a verdict, with their problem's gold."""
-    problems = pl.scan_parquet(version.files("problems")).select(pl.col("id").alias("problem_id"), "answer")
-    traces = pl.scan_parquet(version.files("traces")).filter(pl.col("verdict") == verdict).head(count)
-    return traces.join(problems, on="problem_id", how="left").collect().to_dicts()

@@ -163,14 +163,15 @@ def quality(session: Session, problems: Shard, samples: Shard, verdicts: Shard) 
 def benchmarks(session: Session) -> Shard:
     """The index of all benchmark items, built once; read first, so that a missing benchmark costs no sampling."""
     section = session.recipe.decontaminate
-    key = BENCHMARKS.key([benchmark.identity() for benchmark in section.benchmarks], section.n)
+    sources = [benchmark.identity() for benchmark in section.benchmarks]
+    key = BENCHMARKS.key(sources, section.n)
     if found := session.run.find(BENCHMARKS, key):
         return found
     if section.benchmarks:
         session.progress.note("reading benchmarks")
     path = session.run.folder / BENCHMARKS.name / f"{key}.index"
     index = build_index(items(section.benchmarks), path, section.n)
-    facts = {"digest": index.digest, "n": index.n, "items": dict(sorted(index.items().items()))}
+    facts = {"digest": index.digest, "n": index.n, "items": dict(sorted(index.items().items())), "sources": sources}
     return session.run.commit(BENCHMARKS, "all", key, path, len(index), facts)
 
 

@@ -1,0 +1,285 @@
+"""`diff` names the cause that was made: one change at a time, and every row that it moved says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from proofmill.data.versions import find
+from proofmill.flows.changes import facts
+from proofmill.flows.changes.causes import OTHERS
+from proofmill.flows.commands import diff
+from proofmill.flows.commands.diff import difference
+
+Row = dict[str, Any]
+Run = Callable[..., Row]
+ROOT = Path(__file__).parents[2]
+SLIP = "I add {a} and {b} in a slow and careful way. First, 2 + 2 = 5. Then the answer is \\boxed{{{sum}}}."
+TWIN = "Let us split the second term: {b} is made of ones, and each of those ones pushes the first term higher. "
+TWIN += "When they are used up, the total stands at {sum}; there is no carry to worry about here. "
+TWIN += "The answer is \\boxed{{{sum}}}."
+
+
+class Place:
+    """A HOME with one version, of a file with recorded samples."""
+
+    def __init__(self, folder: Path, kit: Any, run: Run) -> None:
+        self.folder, self.kit, self.run = folder, kit, run
+        self.home = folder / "home"
+        self.file = folder / "samples.jsonl"
+
+    def write(self, rows: list[Row]) -> None:
+        self.kit.write_jsonl(self.file, rows)
+
+    def publish(self, **sections: Any) -> None:
+        self.run(self.kit.replay_recipe(self.file) | sections, self.home)
+
+    def compared(self) -> Row:
+        return difference(find(self.home, "replayed@v1"), find(self.home, "replayed@v2"))
+
+
+@pytest.fixture(scope="module")
+def first(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("first"), kit, regenerate)
+    place.write(kit.sums(3, (*kit.SAMPLES, SLIP, TWIN)))
+    place.publish()
+    return place
+
+
+@pytest.fixture
+def place(first: Place, tmp_path: Path) -> Place:
+    shutil.copytree(first.folder, tmp_path / "place")
+    return Place(tmp_path / "place", first.kit, first.run)
+
+
+def only_cause(found: Row, kind: str = "changed") -> str:
+    """The one cause of every row of a kind."""
+    (cause,) = {cause for row in found["rows"] if row["kind"] == kind for cause in row["causes"]}
+    return str(cause)
+
+
+def moved(found: Row, before: str, after: str) -> Row:
+    """The one difference between two fates."""
+    (row,) = (row for row in found["rows"] if (row["before"], row["after"]) == (before, after))
+    return dict(row)
+
+
+def test_the_claims_policy(place: Place) -> None:
+    place.publish(claims={"drop": "any"})
+    assert only_cause(place.compared()) == "recipe claims.drop: final → any"
+
+
+def test_a_dedup_threshold(place: Place) -> None:
+    place.publish(dedup={"threshold_within": 0.999})
+    row = moved(place.compared(), "correct, near_duplicate", "correct, stage 1")
+    assert (row["count"], row["causes"]) == (3, ["recipe dedup.threshold_within: 0.8 → 0.999"])
+
+
+def test_a_new_benchmark_and_its_new_items(place: Place) -> None:
+    exam = place.kit.write_jsonl(
+        place.folder / "exam.jsonl", [{"question": place.kit.CORRECT[0].format(a=11, b=5, sum=16)}]
+    )
+    place.publish(decontaminate={"against": [str(exam)]})
+    row = moved(place.compared(), "correct, stage 1", "correct, contaminated")
+    assert (row["count"], row["causes"]) == (3, ["recipe decontaminate.against.0: None → {source: exam.jsonl}"])
+    place.kit.write_jsonl(exam, [{"question": place.kit.CORRECT[1].format(b=5, sum=16)}])
+    place.publish(decontaminate={"against": [str(exam)]})
+    edited = difference(find(place.home, "replayed@v2"), find(place.home, "replayed@v3"))
+    (cause,) = moved(edited, "correct, contaminated", "correct, stage 1")["causes"]
+    assert re.fullmatch(r"benchmark exam: \w{8} → \w{8}", cause)
+    assert edited["unused"] == []
+
+
+def test_an_edited_recording(place: Place) -> None:
+    rows = [json.loads(line) for line in place.file.read_text().splitlines()]
+    rows[0]["response"] = f"Well. {rows[0]['response']}"
+    rows[8]["answer"] = "18"
+    place.write(rows)
+    place.publish()
+    found = place.compared()
+    for kind in ("added", "removed"):
+        assert re.fullmatch(r"input file samples\.jsonl: \w{8} → \w{8}", only_cause(found, kind))
+    assert sum(row["count"] for row in found["rows"] if row["kind"] == "added") == 1 + 8, (
+        "a trace of one problem, another problem"
+    )
+    assert found["problems"] == {"added": 1, "removed": 0, "changed": 0}
+    assert found["problem_causes"] == [only_cause(found, "added")]
+
+
+def test_a_cap_of_the_whole_run_and_new_rows(place: Place) -> None:
+    """Rows of other problems take the place of some, and no recipe field differs."""
+    for number in (3, 6):
+        place.write(place.kit.sums(number))
+        place.publish(name="capped", select={"max_total_tokens": 250})
+    found = difference(find(place.home, "capped@v1"), find(place.home, "capped@v2"))
+    assert moved(found, "correct, stage 1", "correct, capped_tokens")["causes"] == [OTHERS]
+
+
+def test_fewer_votes_for_an_answer_without_gold(place: Place) -> None:
+    """A problem whose samples agree less often than is asked has no label any more."""
+    rows = place.kit.sums(2) + place.kit.sums(1, (place.kit.CORRECT[1].replace("Let", "Here, let"),))
+    place.write([{name: value for name, value in row.items() if name != "answer"} for row in rows])
+    for votes in (3, 4):
+        place.publish(name="voted", problems={"pseudo_labels": {"min_share": 0.3, "min_votes": votes}})
+    found = difference(find(place.home, "voted@v1"), find(place.home, "voted@v2"))
+    assert only_cause(found) == "recipe problems.pseudo_labels.min_votes: 3 → 4"
+
+
+def test_what_explains_no_row_is_told_too(place: Place) -> None:
+    place.publish(select={"max_per_problem": 1}, publish={"messages": True}, verify={"cpu_seconds": 4.0, "workers": 1})
+    found = place.compared()
+    assert only_cause(found) == "recipe select.max_per_problem: 4 → 1"
+    assert set(found["unused"]) == {"recipe publish.messages: False → True", "recipe verify.cpu_seconds: 5.0 → 4.0"}
+    out = Console(record=True, width=200, file=io.StringIO())
+    diff.run(place.home, "replayed@v1", "replayed@v2", 0, False, out)
+    assert "These differ too, and changed no trace:\n  recipe" in out.export_text()
+
+
+@pytest.mark.slow
+def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server: str) -> None:
+    """A copy of the program, edited in two places, publishes the next version."""
+    tree = place.folder / "tree" / "proofmill"
+    for name in ("data", "filters", "flows", "generators"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    edit(
+        tree / "filters/domains/math.py", "int(found.text) == integer", "int(found.text) - integer in (0, integer < 30)"
+    )
+    edit(tree / "filters/selection.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
+    recipe = place.folder / "recipe.yaml"
+    recipe.write_text(json.dumps(place.kit.replay_recipe(place.file)))
+    command = [sys.executable, "-m", "proofmill.flows.cli", "regenerate", str(recipe), "--home", str(place.home)]
+    environment = os.environ | {"PYTHONPATH": str(tree.parent), "PREFECT_API_URL": prefect_server}
+    subprocess.run(command, env=environment, cwd=place.folder, check=True, timeout=120, capture_output=True)
+    found = place.compared()
+    judged = [row for row in found["rows"] if row["before"] == "wrong"]
+    assert sum(row["count"] for row in judged) == 3
+    assert {re.sub("[0-9a-f]{8}", "*", cause) for row in judged for cause in row["causes"]} == {
+        "code of verdicts: * → *"
+    }
+    chosen = [row for row in found["rows"] if row["before"] == "correct, near_duplicate"]
+    causes = {re.sub("[0-9a-f]{8}", "*", cause) for row in chosen for cause in row["causes"]}
+    assert {"code of selection: * → *", "code of balance: * → *"} <= causes
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+class Answering(BaseHTTPRequestHandler):
+    """The least of a server that draws samples; its model is told by a word."""
+
+    server: Any
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self._send({"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 4096}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        text = f"Both together, counted {body['seed']} times, make \\boxed{{4}}. {self.server.word}"
+        self._send({"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 7}})
+
+    def _send(self, content: Any) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+
+@pytest.fixture
+def served() -> Iterator[Any]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_more_samples_another_revision_and_another_temperature(
+    served: Any, regenerate: Run, home: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
+    (tmp_path / "problems.jsonl").write_text(
+        '{"prompt": "2 + 2?", "answer": "4"}\n{"prompt": "1 + 3?", "answer": "4"}\n'
+    )
+    source = {"kind": "file", "path": str(tmp_path / "problems.jsonl"), "license": "mit"}
+
+    def publish(revision: str, **sampling: Any) -> None:
+        served.word = f"{revision} {sampling.get('temperature')}"
+        url = f"http://127.0.0.1:{served.server_address[1]}/v1"
+        engine = {"kind": "openai", "endpoints": [url], "revision": revision}
+        samplers = [{"engine": engine, "sampling": sampling}]
+        regenerate({"name": "drawn", "problems": {"sources": [source]}, "samplers": samplers}, home)
+
+    publish("one", n=2)
+    publish("one", n=3)
+    publish("two", n=3)
+    publish("two", n=3, temperature=0.5)
+    versions = [find(home, f"drawn@v{number}") for number in (1, 2, 3, 4)]
+    more, other, colder = (difference(*pair) for pair in pairwise(versions))
+    assert only_cause(more, "added") == "recipe samplers.0.sampling.n: 2 → 3"
+    assert sum(row["count"] for row in more["rows"] if row["kind"] == "added") == 2
+    for kind in ("added", "removed"):
+        causes = [row["causes"] for row in other["rows"] if row["kind"] == kind]
+        assert causes
+        assert all(cause[0].startswith("model of sampler self: revision one → two") for cause in causes)
+        assert only_cause(colder, kind) == "recipe samplers.0.sampling.temperature: 1.0 → 0.5"
+
+
+# --- recipes side by side -----------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("name", "kind", "n")), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUES, VALUES)
+def test_a_difference_is_found_from_both_sides(a: Any, b: Any) -> None:
+    there, back = dict(facts._differing(a, b)), dict(facts._differing(b, a))
+    assert bool(there) == bool(back)
+    assert not there or a != b
+    assert not dict(facts._differing(a, a))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        ({"x": {"n": 1}}, {"x": {"n": 2, "m": 3}}, {"x.n": (1, 2), "x.m": (None, 3)}),
+        ({"x": None}, {"x": {"n": 1, "m": None}}, {"x": (None, {"n": 1, "m": None})}),
+        (
+            {"x": {"kind": "a", "n": 1, "p": 1}},
+            {"x": {"kind": "b", "n": 2, "q": 1}},
+            {"x.kind": ("a", "b"), "x.n": (1, 2)},
+        ),
+        ({"x": []}, {"x": [{"name": "a"}]}, {"x.0": (None, {"name": "a"})}),
+        (
+            {"x": [{"name": "a"}, {"name": "b", "n": 1}]},
+            {"x": [{"name": "b", "n": 2}]},
+            {"x.0.n": (1, 2), "x.0": ({"name": "a"}, None)},
+        ),
+        ({"x": [{"name": "a"}, {"name": "b"}]}, {"x": [{"name": "b"}, {"name": "a"}]}, {"x": (["a", "b"], ["b", "a"])}),
+        ({"x": [{"name": "a", "n": 1}]}, {"x": [{"name": "b", "n": 1}]}, {"x.0.name": ("a", "b")}),
+    ],
+)
+def test_recipes_differ_field_by_field(a: Any, b: Any, told: Any) -> None:
+    assert dict(facts._differing(a, b)) == told
