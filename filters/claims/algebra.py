@@ -96,6 +96,9 @@ class Algebra:
         if is_identity(left, right, unknowns):
             trivial = left == right
             return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
+        may_tell = not (context.ambiguous or context.supposed or context.cases)
+        if context.rewrites and may_tell and unknowns_of(left) == unknowns_of(right):
+            return self._broken(left, right, unknowns, context)
         if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
             return self._broken(left, right, unknowns, context)
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
@@ -213,6 +216,7 @@ class Context(NamedTuple):
         transforms: an earlier link of its chain is an identity.
         ambiguous: the sides may be read in more than one way.
         simplifies: the words before it say that it only rewrites what precedes it.
+        rewrites: the words say that its sides are one expression, written anew.
         before: the step up to the link.
         end: offset of its end in the step.
     """
@@ -225,6 +229,7 @@ class Context(NamedTuple):
     transforms: bool
     ambiguous: bool
     simplifies: bool = False
+    rewrites: bool = False
     before: str = ""
     end: int = 0
 

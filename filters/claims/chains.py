@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from proofmill.filters.claims import judge
 from proofmill.filters.claims.algebra import Context, is_supposed, lists_cases, simplifies
+from proofmill.filters.claims.announced import announces
 from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
 from proofmill.filters.claims.functions import has_call
 from proofmill.filters.claims.grammar import Parser
@@ -100,7 +101,8 @@ class StepJudge:
         if has_call(left.node) or has_call(right.node):
             return self._function_value(chain, index)
         if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
-            return self._symbolic(chain, index) if relation.sign == "=" and not relation.prose else None
+            reads = relation.sign == "=" and (relation.rewrites or not relation.prose)
+            return self._symbolic(chain, index) if reads else None
         try:
             if relation.sign in ("=", "≈", "≡") and chain.modulus is not None:
                 finding = self._congruence(left.node, right.node, chain.modulus)
@@ -162,6 +164,8 @@ class StepJudge:
             transforms=self._transforms,
             ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
             simplifies=simplifies(before),
+            rewrites=chain.relations[index].rewrites
+            or (index == 0 and announces(before, self.text[end:] + "\n" + self.doubts.after, left.node, right.node)),
             before=self.text[:start],
             end=end,
         )

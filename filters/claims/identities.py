@@ -14,6 +14,7 @@ from proofmill.filters.claims.nodes import Node, NotNumericError, Opaque, Symbol
 
 _POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
 _WHOLE = (2, 3, 5, 8)  # where fractions have no value, as in n!
+_LARGE, _ALIKE = 10**6, 1e-3
 _TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on signs or on whole numbers shows here
 
 
@@ -44,6 +45,15 @@ def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     points = [_row(unknowns, start) for start in _TRIALS]
     found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
     return len(found) >= 2 and not any(found)
+
+
+def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether the sides come close to one another, in proportion, where all unknowns are large."""
+    try:
+        sides = [float(evaluate(side, env=_row(unknowns, _LARGE))) for side in (left, right)]
+    except (NotNumericError, OverflowError):
+        return False
+    return abs(sides[0] - sides[1]) <= _ALIKE * abs(sides[0])
 
 
 def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | None:

@@ -25,7 +25,15 @@ from proofmill.filters.claims.wording import APPROXIMATE_WORDS, FILLERS, NUMBER_
 _BE = frozenset({"is", "are", "was", "were", "be", "been"})
 _EQUALS = words("equals equal makes make making gives give giving yields yield totals leaves leaving get gets becomes")
 _LEADS = words("which that this it to we you and will would and'll there's")
-_PHRASES = (("results", "in"), ("comes", "to"), ("amounts", "to"), ("adds", "up", "to"), ("add", "up", "to"))
+_REWRITES = (("simplifies", "to"), ("expands", "to"), ("factors", "as"), ("factors", "into"))
+_PHRASES = (
+    *_REWRITES,
+    ("results", "in"),
+    ("comes", "to"),
+    ("amounts", "to"),
+    ("adds", "up", "to"),
+    ("add", "up", "to"),
+)
 _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
     "smaller": "<", "lower": "<",
@@ -40,6 +48,7 @@ class Relation(NamedTuple):
     prose: bool
     about: bool
     after: int
+    rewrites: bool = False  # the words say that both sides are one expression: "simplifies to"
 
 
 class Member(NamedTuple):
@@ -127,6 +136,8 @@ class Scanner:
         So in `x = 5^2, we get …`, `the maximum for 0 < x < 2 is 4` and `factor out 2^8 to get 2^8(5 + 4)`.
         """
         said = [token.text for token in self.tokens[chain.members[-1].last : relation.after]]
+        if relation.rewrites and chain.relations:
+            return True  # an equation that simplifies to another
         if chain.relations and isinstance(chain.members[-2].node, Symbol) and "we" in said:
             return True
         if chain.relations and chain.relations[-1].sign not in ("=", "≈") and relation.sign == "=":
@@ -220,7 +231,8 @@ class Scanner:
         words = self._words(position, 3)
         for phrase in _PHRASES:
             if tuple(words[: len(phrase)]) == phrase:
-                return self._with_fillers("=", True, position + len(phrase))
+                relation = self._with_fillers("=", True, position + len(phrase))
+                return relation._replace(rewrites=phrase in _REWRITES)
         if words[0] in _EQUALS:
             return self._with_fillers("=", True, position + 1 + (words[1] == "to"))
         return self._be(position + 1) if words[0] in _BE else None

@@ -101,7 +101,7 @@ STOP_WORDS = words("""
     our your my if while when where because since although though however until before after during
     between have has had do does did will would can could should may might must plus minus times
     multiplied multiply divided divide subtracted subtract more less fewer greater mod modulo remainder
-    not no let per about approximately roughly around nearly almost i
+    simplifies expands factors not no let per about approximately roughly around nearly almost i
     """)
 FILLERS = words("""
     a an the total of exactly just only another about approximately approx roughly around nearly almost
