@@ -25,7 +25,7 @@ from proofmill.data.sizes import batched
 from proofmill.generators.problems import Intake, Row, problem_row
 
 MAX_SHARD_ROWS = 4096
-MAX_SHARD_BYTES = 64 << 20
+MAX_SHARD_BYTES = 32 << 20  # a few shards are in memory at once, several times over
 MIN_SHARDS, MIN_SHARD_ROWS = 8, 16  # small runs still show progress shard by shard
 _BATCH_ROWS, _BATCH_CHARACTERS = 2048, 16 << 20
 
