@@ -231,6 +231,7 @@ ANSWERS = pa.schema(
     {
         "row": _i32,  # of the shard's samples
         "number": _i32,  # of the question about it
+        "question": _string,  # digest of what was asked, and with which seed and parameters
         "text": _string,
         "finish_reason": _string,
         "prompt_tokens": _i32,

@@ -49,12 +49,24 @@ class Part:
         requests: makes the questions, when there is room for them; ids unique in the shard. May be none.
         table: makes the shard's table and facts from the completions, by request id. The same completions in
             another order give the same table.
+        before: what the same model has answered under other keys, by `question`: it is not asked again.
     """
 
     name: str
     key: str
     requests: Callable[[], Iterator[Request]]
     table: Callable[[Answers], tuple[pa.Table, Facts]]
+    before: Callable[[], Answers] = dict
+
+    def open(self) -> int:
+        """How many of its questions are still to be asked."""
+        known = self.before()
+        return sum(not known or question(request) not in known for request in self.requests())
+
+
+def question(request: Request) -> str:
+    """Digest of all that is asked, by which its answer is known again in another shard or run."""
+    return digest(request.tokens, request.seed, request.params, request.score_from)
 
 
 def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part], counter: str) -> list[Shard]:
@@ -151,9 +163,12 @@ class _Asking:
     def _requests(self, parts: Sequence[Part]) -> Iterator[Request]:
         for part in parts:
             self.opened[part.name] = state = _Open(part, _journal(self.session, self.stage, part))
-            last = None
+            last, before = None, part.before()
             for request in part.requests():
                 if request.id in state.answers:
+                    continue
+                if before and (known := before.get(question(request))):
+                    state.answers[request.id] = replace(known, id=request.id)
                     continue
                 if last is not None:
                     yield last

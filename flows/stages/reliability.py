@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from proofmill.data.files import digest
-from proofmill.data.run import Facts, Shard
+from proofmill.data.run import Facts, Shard, Stage
 from proofmill.data.schemas import ANSWERS
 from proofmill.data.schemas import CLR as CLR_SCHEMA
 from proofmill.data.shards import conform, from_rows
@@ -27,8 +27,8 @@ from proofmill.flows.recipe.engines import Asked
 from proofmill.flows.recipe.schema import ModelVerifier
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import CLR, CLR_JUDGED, CLR_NAMED
-from proofmill.flows.stages.phases import Answers, Part, ask
-from proofmill.generators.engine import Request
+from proofmill.flows.stages.phases import Answers, Part, ask, question
+from proofmill.generators.engine import Completion, Request
 from proofmill.generators.sampling import SamplePlan, sample_seed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def open_questions(session: Session, plan: SamplePlan, options: ModelVerifier, s
     asked = _Asked(session, plan, options, shard)
     named = session.run.find(CLR_NAMED, asked.naming().key)
     if named is None:
-        return len(asked.wanted()), 0
+        return asked.naming().open(), 0
     if session.run.find(CLR_JUDGED, asked.judging(named).key):
         return 0, 0
     return 0, sum(len(found.claims) for found in asked.named(named).values())
@@ -94,21 +94,35 @@ class _Asked:
     def naming(self) -> Part:
         """What are the claims of each trace?"""
         key = CLR_NAMED.key(self._identity, self.judged.samples.content, self.wanted())
-        return self._part(key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
+        return self._part(CLR_NAMED, key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
 
     def judging(self, named: Shard) -> Part:
         """Is this claim false?"""
         claims = [(row, found.claims) for row, found in self.named(named).items()]
         key = CLR_JUDGED.key(self._identity, self.judged.samples.content, claims)
-        return self._part(key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
+        return self._part(CLR_JUDGED, key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
 
     def scored(self, named: Shard, said: Shard) -> Shard:
         """The reliability of each trace."""
         key = CLR.key(named.content, said.content, self.judged.claims.key, self.options.m)
         return self.session.run.once(CLR, self.judged.samples.name, key, lambda: self._score(named, said))
 
-    def _part(self, key: str, stream: _Stream) -> Part:
-        return Part(self.judged.samples.name, key, stream.requests, stream.table)
+    def _part(self, stage: Stage, key: str, stream: _Stream) -> Part:
+        return Part(self.judged.samples.name, key, stream.requests, stream.table, lambda: self._before(stage))
+
+    def _before(self, stage: Stage) -> dict[str, Completion]:
+        """What this model was asked about the shard with another k or scope, or under other verdicts; by question."""
+        run, found = self.session.run, {}
+        for shard in run.earlier(stage):
+            mine = shard.name == self.judged.samples.name and shard.facts.get("by") == self.by
+            for row in run.read(shard).to_pylist() if mine and run.find(stage, shard.key) else ():
+                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
+        return found
+
+    @property
+    def by(self) -> str:
+        """Digest of `_identity`."""
+        return digest("asked", self._identity)
 
     @property
     def _identity(self) -> dict[str, Any]:
@@ -118,7 +132,7 @@ class _Asked:
             "chat_template": self.plan.renderer.template_digest,
             "chat_template_args": dict(self.plan.style.chat_template_args),
             "engine": self.plan.engine_identity(),
-            "options": self.options.model_dump(mode="json", exclude={*Asked.model_fields, "scope"}),
+            "options": self.options.model_dump(mode="json", exclude={*Asked.model_fields, "scope", "k"}),
             "prompts": clr.prompts_digest(),
             "seed": self.plan.seed,
         }
@@ -208,7 +222,7 @@ class _Stream:
     asked: _Asked
     schema: dict[str, Any]
     questions: Callable[[], Questions]
-    prompt_tokens: dict[str, int] = field(default_factory=dict)
+    about: dict[str, tuple[str, int]] = field(default_factory=dict)  # question and tokens of each request
 
     def requests(self) -> Iterator[Request]:
         options, plan = self.asked.options, self.asked.plan
@@ -219,29 +233,32 @@ class _Stream:
             **options.extra,
             "json_schema": self.schema,
         }
-        for row, number, question in self.questions():
-            message = [{"role": "user", "content": question}]
+        for row, number, prompt in self.questions():
+            message = [{"role": "user", "content": prompt}]
             text = plan.renderer.text(message, plan.style.chat_template_args)
             tokens = tuple(plan.renderer.tokens(text))
             name = f"{row}/{number}"
-            self.prompt_tokens[name] = len(tokens)
             seed = sample_seed(plan.seed, digest("asked", text), number)
-            yield Request(name, tokens, seed, params, messages=message)
+            request = Request(name, tokens, seed, params, messages=message)
+            self.about[name] = question(request), len(tokens)
+            yield request
 
     def table(self, answers: Answers) -> tuple[pa.Table, Facts]:
         rows: list[dict[str, Any]] = []
         for name, answer in answers.items():
             row, _, number = name.partition("/")
+            asked, length = self.about[name]
             rows.append(
                 {
                     "row": int(row),
                     "number": int(number),
+                    "question": asked,
                     "text": answer.text,
                     "finish_reason": answer.finish_reason,
-                    "prompt_tokens": self.prompt_tokens[name],
+                    "prompt_tokens": length,
                     "completion_tokens": answer.completion_tokens,
                 }
             )
         rows.sort(key=lambda item: (item["row"], item["number"]))
         tokens = {name: sum(item[name] for item in rows) for name in _ASKED[1:]}
-        return from_rows(rows, ANSWERS), {"calls": len(rows), **tokens}
+        return from_rows(rows, ANSWERS), {"calls": len(rows), "by": self.asked.by, **tokens}

@@ -90,7 +90,8 @@ def said(recipe: Row, home: Path) -> list[str]:
 def test_what_is_still_to_be_judged_is_counted_exactly_and_estimated(judged: tuple[Path, Row, Row]) -> None:
     home, recipe, _ = judged
     assert not any("verifier" in line for line in said(recipe, home)), "all is recorded"
-    lines = said(recipe | {"claims": {"model": VERIFIER | {"k": 1}}}, home)
+    assert not any("verifier" in line for line in said(recipe | {"claims": {"model": VERIFIER | {"k": 1}}}, home))
+    lines = said(recipe | {"claims": {"model": VERIFIER | {"k": 3}}}, home)
     (place,) = [place for place, line in enumerate(lines) if line.startswith("verifier")]
     assert lines[place].startswith("verifier SmolLM2-135M-Instruct: 3 traces and about "), "one a problem"
     assert lines[place + 1].endswith("at the rate of the last run")
