@@ -17,7 +17,7 @@ svg .kept-line { stroke: #2f7d6b; } svg .second-line { stroke: #4a6fa5; }
 svg .soft-line { stroke: #6b7986; stroke-width: 1.5; stroke-dasharray: 4 4; }
 svg .correct { fill: #2f7d6b; } svg .wrong { fill: #c2703d; } svg .unparsed { fill: #a9a294; }
 svg .timeout { fill: #8a6fa8; } svg .error { fill: #b3394d; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   svg text { fill: #d5dde4; } svg .soft { fill: #93a1ad; } svg .axis { stroke: #4b5966; }
   svg .kept, svg .correct { fill: #5cb39d; } svg .kept-flow { fill: #5cb39d; opacity: .26; }
   svg .lost, svg .wrong { fill: #dd9465; } svg .lost-flow { fill: #dd9465; opacity: .20; }

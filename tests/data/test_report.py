@@ -277,6 +277,21 @@ def test_it_is_drawn_in_light_and_dark_and_on_a_phone(fresh: Browser, tmp_path: 
     assert abs(lightness[0] - lightness[1]) > 400
 
 
+def test_paper_is_white_and_holds_the_whole_picture(fresh: Browser, tmp_path: Path) -> None:
+    """Printed from a dark screen, on A4: dark ink, nothing cut off, no controls that can't be used there."""
+    fresh.picture(tmp_path / "screen.png", 794, 1100, dark=True)
+    scheme = [{"name": "prefers-color-scheme", "value": "dark"}]
+    fresh.call("Emulation.setEmulatedMedia", media="print", features=scheme)
+    fresh.wait("matchMedia('print').matches")
+    ink = "getComputedStyle(document.querySelector('{}')).{}"
+    for place, name in (("body", "color"), ("svg text", "fill")):
+        assert sum(map(int, re.findall(r"\d+", fresh.value(ink.format(place, name)))[:3])) < 400
+    cut = "[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)"
+    assert fresh.value(cut)
+    assert fresh.value(ink.format(".controls", "display")) == "none"
+    fresh.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
 def test_the_curve_of_votes_fits_the_page(browser: Browser, voted: Version, tmp_path: Path, hostile: Path) -> None:
     (tmp_path / "report.html").write_text(report.render(voted))
     browser.events.clear()

@@ -162,13 +162,56 @@ def test_the_messages_config_has_the_shape_that_other_trainers_ask_for(version: 
     assert alone["messages"] == rows["messages"]
 
 
-def test_the_readmes_snippets_name_what_is_there(version: Version) -> None:
+def snippets() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the README shows for LLaMA-Factory and for Axolotl."""
     import yaml
 
     readme = (HERE.parents[1] / "README.md").read_text()
     part = readme.partition("### Other trainers")[2].partition("\n## ")[0]
     factory = json.loads(part.partition("```json\n")[2].partition("```")[0])["sums"]
-    axolotl = yaml.safe_load(part.partition("```yaml\n")[2].partition("```")[0])["datasets"][0]
+    return factory, yaml.safe_load(part.partition("```yaml\n")[2].partition("```")[0])["datasets"][0]
+
+
+# Keys that LLaMA-Factory's data/README.md and Axolotl's config reference name; both ignore or refuse others.
+FACTORY = {"hf_hub_url", "script_url", "file_name", "formatting", "subset", "split", "revision", "columns", "tags"}
+FACTORY_TAGS = {f"{n}_tag" for n in ("role", "content", "user", "assistant", "observation", "function", "system")}
+AXOLOTL = {"path", "name", "split", "revision", "type", "field_messages", "message_property_mappings", "roles_to_train"}
+
+
+def test_llama_factory_takes_every_row_by_its_own_rules(version: Version, tmp_path: Path) -> None:
+    """Its `sharegpt` format: a system turn may come first; then user and assistant by turns, as many of each."""
+    entry, _ = snippets()
+    assert (entry["formatting"], set(entry) - FACTORY, set(entry["tags"]) - FACTORY_TAGS) == ("sharegpt", set(), set())
+    tags = entry["tags"]
+    rows = datasets.load_dataset(str(version.folder), entry["subset"], split=entry["split"], cache_dir=str(tmp_path))
+    for turns in rows[entry["columns"]["messages"]]:
+        roles = [turn[tags["role_tag"]] for turn in turns]
+        spoken = roles[1:] if roles[0] == tags["system_tag"] else roles
+        assert spoken[0::2] == [tags["user_tag"]] * (len(spoken) // 2)
+        assert spoken[1::2] == [tags["assistant_tag"]] * (len(spoken) // 2)
+        assert spoken
+        assert all(isinstance(turn[tags["content_tag"]], str) for turn in turns)
+
+
+@pytest.mark.model
+def test_axolotl_and_open_instruct_train_on_the_answer_alone(version: Version, tmp_path: Path) -> None:
+    """Both render the turns with the tokenizer's template and mask all but the assistant's: the prompt's tokens are a
+    prefix of the whole, and what is left is the answer with its reasoning."""
+    from transformers import AutoTokenizer
+
+    _, entry = snippets()
+    assert (entry["type"], set(entry) - AXOLOTL, entry["roles_to_train"]) == ("chat_template", set(), ["assistant"])
+    tokenizer = AutoTokenizer.from_pretrained(str(models.resolve("bundled").path))
+    rows = datasets.load_dataset(str(version.folder), entry["name"], split="train", cache_dir=str(tmp_path))
+    for turns in rows[entry["field_messages"]]:
+        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+        prompt = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
+        assert whole.startswith(prompt)
+        assert whole.removeprefix(prompt).startswith(turns[-1]["content"])
+
+
+def test_the_readmes_snippets_name_what_is_there(version: Version) -> None:
+    factory, axolotl = snippets()
     config = set(version.manifest["stages"]["publish"]["rows"])
     assert {factory["subset"], axolotl["name"]} == {"messages"} <= config
     assert factory["columns"]["messages"] == axolotl["field_messages"] == "messages"
