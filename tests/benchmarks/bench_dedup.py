@@ -1,4 +1,4 @@
-"""Near-duplicates: a JSONL file in, a marked JSONL file out, against datasketch and text-dedup.
+"""Near-duplicates: a JSONL file in, a marked JSONL file out, against datasketch, text-dedup and datatrove.
 
     python tests/benchmarks/bench_dedup.py                                        # recall, precision, ratios
     python tests/benchmarks/bench_dedup.py --rows 100000 --skip-truth             # ratios
@@ -6,11 +6,15 @@
 
 Texts are real GSM8K sentences recombined, a part of them copied with words exchanged at several
 rates. Every side is a process of its own, timed from start to exit, at equal threshold, permutations
-and shingles: ours, a straightforward script with datasketch's `MinHash.bulk` and `MinHashLSH`, and
-text-dedup's MinHash command (all processors; `--peer-python` names an interpreter that has it). Ours runs
+and shingles: ours, a straightforward script with datasketch's `MinHash.bulk` and `MinHashLSH`,
+text-dedup's MinHash command, and datatrove's MinHash pipeline with our bands (both on all processors;
+`--peer-python` and `--datatrove-python` name interpreters of environments that have them). Ours runs
 twice: with a worker a core, and held to one core, which is what the datasketch script uses. Printed are
-texts/s, peak memory of the largest process, the ratios, and our recall and precision against the exact
-Jaccard similarity of all pairs. `--flat` prints how cost and memory a text change with the number of texts.
+texts/s, peak memory, the ratios, and our recall and precision against the exact Jaccard similarity of
+all pairs. `--flat` prints how cost and memory a text change with the number of texts.
+
+Of memory are told apart: what all processes of a side hold for themselves (anonymous), the pages of files that
+they have mapped, programs among them, and temporary files; each at its peak, looked at twenty times a second.
 """
 
 from __future__ import annotations
@@ -31,11 +35,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+from watch import Watch
 
 SEED, THRESHOLD, PERMUTATIONS, SHINGLE = 20, 0.8, 128, 5
 EDIT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k_train.jsonl"
-PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
+PEERS = {"text-dedup": ("text_dedup", "PEER_PYTHON"), "datatrove": ("datatrove", "DATATROVE_PYTHON")}
+"""Module of a peer, and the variable that names an interpreter which has it."""
 
 
 def make_texts(count: int) -> list[str]:
@@ -87,7 +93,17 @@ def side_text_dedup(source: Path, out: Path) -> None:
         "--num_perm": PERMUTATIONS, "--ngram": SHINGLE, "--hash_func": "xxh3", "--num_proc": os.cpu_count(),
     }  # fmt: skip
     flat = [str(part) for pair in options.items() for part in pair]
-    subprocess.run([PEER_PYTHON, "-m", "text_dedup.minhash", *flat], check=True, stderr=subprocess.PIPE)
+    subprocess.run([os.environ["PEER_PYTHON"], "-m", "text_dedup.minhash", *flat], check=True, stderr=subprocess.PIPE)
+
+
+def side_datatrove(source: Path, out: Path) -> None:
+    """datatrove's pipeline, cut into our bands; it confirms no candidate."""
+    from proofmill.filters.duplicates.signature_rows import Relation
+
+    script = str(Path(__file__).with_name("datatrove_minhash.py"))
+    numbers = [str(number) for number in (*Relation(THRESHOLD, None).bands(PERMUTATIONS), SHINGLE)]
+    command = [os.environ["DATATROVE_PYTHON"], script, str(source), str(out), *numbers]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def side_proofmill(source: Path, out: Path) -> None:
@@ -112,6 +128,7 @@ SIDES = {
     "proofmill, one core": side_one_core,
     "datasketch": side_datasketch,
     "text-dedup": side_text_dedup,
+    "datatrove": side_datatrove,
 }
 
 
@@ -147,19 +164,35 @@ def timed(side: str, source: Path, folder: Path) -> tuple[Cost, Path]:
     """What a whole process took, with all its children."""
     out = Path(tempfile.mkdtemp(dir=folder)) / "out.jsonl"
     begin, used = time.perf_counter(), _processor_seconds()
-    done = subprocess.run(
-        [sys.executable, __file__, "--side", side, str(source), str(out)], check=True, stdout=subprocess.PIPE
-    )
-    peak = float(done.stdout.split()[-1])
-    return Cost(time.perf_counter() - begin, _processor_seconds() - used, peak), out
+    command = [sys.executable, __file__, "--side", side, str(source), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        watch = Watch(process.pid, out)
+        said, _ = process.communicate()
+    seconds = time.perf_counter() - begin
+    watch.join()
+    if process.returncode:
+        raise SystemExit(f"{side} failed")
+    return Cost(seconds, _processor_seconds() - used, float(said.split()[-1]), *watch.peaks), out
 
 
 class Cost(NamedTuple):
-    """What one run took: seconds by the clock and of all processors, peak memory of its largest process in MiB."""
+    """What one run took.
+
+    Attributes:
+        clock: seconds.
+        processor: seconds of all processors.
+        peak: memory of its largest process, MiB.
+        anonymous: memory that all its processes hold for themselves, MiB.
+        mapped: pages of files that they have mapped, MiB.
+        scratch: temporary files, MiB.
+    """
 
     clock: float
     processor: float
     peak: float
+    anonymous: float
+    mapped: float
+    scratch: float
 
 
 def _processor_seconds() -> float:
@@ -169,13 +202,12 @@ def _processor_seconds() -> float:
 
 def sides() -> Iterator[str]:
     yield from ("proofmill", "proofmill, one core", "datasketch")
-    if (
-        subprocess.run([os.environ["PEER_PYTHON"], "-c", "import text_dedup"], stderr=subprocess.DEVNULL).returncode
-        == 0
-    ):
-        yield "text-dedup"
-    else:
-        say("text-dedup isn't installed: not compared")
+    for name, (module, variable) in PEERS.items():
+        command = [os.environ[variable], "-c", f"import {module}"]
+        if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
+            say(f"{name} isn't installed: not compared")
+        else:
+            yield name
 
 
 def say(text: str) -> None:
@@ -189,7 +221,9 @@ def main() -> None:
     parser.add_argument("--skip-truth", action="store_true", help="no comparison with all exact pairs")
     parser.add_argument("--only", help="run one side only")
     parser.add_argument("--flat", type=int, help="also ours on this many texts: cost and memory a text")
-    parser.add_argument("--peer-python", default=PEER_PYTHON, help="an interpreter that has text-dedup")
+    for option, (name, (_, variable)) in zip(("--peer-python", "--datatrove-python"), PEERS.items(), strict=True):
+        known = os.environ.get(variable, sys.executable)
+        parser.add_argument(option, dest=variable, default=known, help=f"an interpreter that has {name}")
     parser.add_argument("--side", nargs=3, metavar=("SIDE", "IN", "OUT"), help="run one side in this process")
     options = parser.parse_args()
     if options.side:
@@ -198,7 +232,8 @@ def main() -> None:
         whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         say(f"peak MiB {max(resource.getrusage(who).ru_maxrss / 1024 for who in whose)}")
         return
-    os.environ["PEER_PYTHON"] = options.peer_python  # for the sides, which are processes of their own
+    for _, variable in PEERS.values():  # for the sides, which are processes of their own
+        os.environ[variable] = getattr(options, variable)
     with tempfile.TemporaryDirectory() as folder:
         compare(options, Path(folder))
 
@@ -215,11 +250,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         if side == "proofmill":
             ours = out
     for side in names:
-        clock, processor, peak = best[side]
-        say(
-            f"{side:20} {clock:7.2f} s {options.rows / clock:9.0f} texts/s {processor:7.2f} processor seconds"
-            f" {peak:7.0f} MiB, {peak * 2**20 / options.rows:.0f} bytes a text"
-        )
+        report_cost(side, best[side], options.rows)
     for side in names:
         if not side.startswith("proofmill"):
             report_ratios(side, best)
@@ -236,9 +267,19 @@ def write_texts(texts: list[str], folder: Path) -> Path:
     return source
 
 
+def report_cost(side: str, cost: Cost, rows: int) -> None:
+    say(
+        f"{side:20} {cost.clock:7.2f} s {rows / cost.clock:9.0f} texts/s {cost.processor:7.2f} processor seconds"
+        f" {cost.peak:7.0f} MiB in its largest process"
+    )
+    if side.startswith("proofmill"):
+        apart = zip(("anonymous", "mapped", "temporary files"), cost[3:], strict=True)
+        say(" " * 21 + "bytes a text: " + ", ".join(f"{mib * 2**20 / rows:.0f} {kind}" for kind, mib in apart))
+
+
 def report_ratios(side: str, best: dict[str, Cost]) -> None:
     for mine in (name for name in best if name.startswith("proofmill")):
-        clock, processor, _ = (theirs / our for theirs, our in zip(best[side], best[mine], strict=True))
+        clock, processor = (theirs / our for theirs, our in zip(best[side][:2], best[mine][:2], strict=True))
         say(f"{mine} is {clock:.1f} x as fast as {side}, {processor:.1f} x by processor time")
 
 
@@ -246,9 +287,12 @@ def report_flatness(options: argparse.Namespace, small: Cost, folder: Path) -> N
     """Ours on more texts: what a text costs, beside what it costs in the smaller file; memory that each one adds."""
     big, _ = timed("proofmill", write_texts(make_texts(options.flat), folder), folder)
     ratio = (big.clock / options.flat) / (small.clock / options.rows)
-    added = (big.peak - small.peak) * 2**20 / (options.flat - options.rows)
-    say(f"{options.flat} texts: {big.clock:.2f} s, {options.flat / big.clock:.0f} texts/s, {big.peak:.0f} MiB")
-    say(f"cost a text is {ratio:.2f} of that at {options.rows}; every further text adds {added:.0f} bytes of memory")
+    added = [(b - s) * 2**20 / (options.flat - options.rows) for s, b in zip(small[3:], big[3:], strict=True)]
+    report_cost("proofmill", big, options.flat)
+    say(
+        f"cost a text is {ratio:.2f} of that at {options.rows}; every further text adds {added[0]:.0f} bytes of"
+        f" memory, {added[1]:.0f} of mapped files, {added[2]:.0f} of temporary files"
+    )
 
 
 if __name__ == "__main__":
