@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import psutil
-from filelock import FileLock, Timeout
 
 from proofmill.data.errors import StoreError
 
@@ -126,6 +125,8 @@ def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
     Raises:
         StoreError: another process holds it.
     """
+    from filelock import FileLock, Timeout  # imports asyncio, which commands without a home don't need
+
     lock = FileLock(path, timeout=0)
     try:
         with writing(path):

@@ -9,16 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.files import atomic
-from proofmill.data.shards import write_groups, writer
 from proofmill.data.sizes import characters
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 Row: TypeAlias = dict[str, Any]
 
@@ -147,6 +148,8 @@ class _TableWriter:
             self._file.close()
 
     def _flush(self) -> None:
+        from proofmill.data.shards import write_groups, writer  # imports pyarrow.parquet, which lines don't need
+
         if self._schema is None:
             self._schema = _with(_inferred(self._waiting, self._added), self._added)
         if self._file is None:

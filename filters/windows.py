@@ -26,6 +26,7 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse mod 2^64
 _MASK = (1 << 64) - 1
 _FMIX64 = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)  # MurmurHash3's finaliser
 _NEWLINE, _SPACE = 10, 32
+_END = "\x1e"  # ASCII's record separator
 
 
 def bytes_hash(data: bytes) -> int:
@@ -54,20 +55,29 @@ def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], st
 
     Args:
         texts: any strings.
-        table: 256 bytes; what each ASCII byte becomes, a space where words part. Used for texts of
-            ASCII alone, and must do to them what `normalise` does.
-        normalise: the words of any other text, parted by single spaces, without newlines.
+        table: 256 bytes; what each ASCII byte becomes, a space where words part, as at every white space. Must do to
+            texts of ASCII alone what `normalise` does, and nothing to what that returns.
+        normalise: the words of any other text, parted by single spaces, without other white space.
     """
-    lines = b"\n".join(
-        [
-            text.encode().translate(table).strip(b" ") if text.isascii() else normalise(text).encode("utf-8", "replace")
-            for text in texts
-        ]
-    )
-    lines += b"\n"
-    while b"  " in lines:  # halves runs of spaces, so it ends after a few rounds
-        lines = lines.replace(b"  ", b" ")
-    return lines
+    folded = [text if text.isascii() else normalise(text) for text in texts]
+    joined = _END.join(folded)
+    if joined.count(_END) >= len(folded):  # one stands in a text, where it is white space
+        joined = _END.join([text.replace(_END, " ") for text in folded])
+    # One call for all texts, since calls on each of them would take most of the time.
+    ends = table[: ord(_END)] + b"\n" + table[ord(_END) + 1 :]
+    return _single_spaces(joined.encode("utf-8", "replace").translate(ends) + b"\n")
+
+
+def _single_spaces(lines: bytes) -> bytes:
+    """Lines without spaces at their ends, and single ones inside; bytes' own search is slow where spaces are many."""
+    text = np.frombuffer(b"\n" + lines, np.uint8)
+    surplus = text == _SPACE
+    surplus[:-1] &= (surplus | (text == _NEWLINE))[1:]  # so that of a run the last one stays
+    text = text[~surplus] if surplus.any() else text
+    surplus = text == _SPACE
+    surplus[1:] &= text[:-1] == _NEWLINE
+    text = text[~surplus] if surplus.any() else text
+    return bytes(text[1:])
 
 
 @dataclass(frozen=True)

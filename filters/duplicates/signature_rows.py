@@ -9,20 +9,18 @@ its id, its rank, the row of the rank, the problem's number, the end of its shin
 
 from __future__ import annotations
 
-import os
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import xxhash
 
 from proofmill.data.errors import InputError
-from proofmill.data.shards import BATCH_ROWS, batches
 from proofmill.filters.arrow_arrays import to_arrow, to_numpy
 from proofmill.filters.duplicates.minhash import METADATA_KEY, DedupOptions
 from proofmill.filters.windows import I64, U32, U64
@@ -30,6 +28,8 @@ from proofmill.filters.windows import I64, U32, U64
 Source: TypeAlias = Path | str | pa.Table
 """A signature file (Parquet, or Arrow's own format where it ends in .arrow), or a table."""
 
+BATCH_ROWS = 4096
+MAPPED_ROWS = 1 << 13  # rows whose shingles are read before their pages are let go: some 64 KiB each
 MIN_RECALL = 0.99  # of a pair exactly at the threshold: bands are as long as this allows
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 
@@ -97,7 +97,7 @@ class SignatureRows:
             total = self._read(sources, options, self.previous)
         self._arrange(total)
         pa.default_memory_pool().release_unused()  # what the sources were read into
-        self._shingles = (scratch / "shingles.u32").open("rb", buffering=0)
+        self._shingles = _Mapped(scratch / "shingles.u32")
 
     def close(self) -> None:
         """Ends the reading of shingles."""
@@ -114,13 +114,8 @@ class SignatureRows:
     def shingles(self, rows: I64) -> U32:
         """The distinct shingle hashes of the given rows, one row after the other."""
         sizes = self.set_sizes(rows)
-        found = np.empty(int(sizes.sum()), np.uint32)
-        left, file = found.data.cast("B"), self._shingles.fileno()
-        # Pages that are read here and there would stay mapped, all of them in the end.
-        for size, start in zip((4 * sizes).tolist(), (4 * self.offsets[rows]).tolist(), strict=True):
-            os.preadv(file, [left[:size]], start)
-            left = left[size:]
-        return found
+        skipped = self.offsets[rows] - (sizes.cumsum() - sizes)
+        return self._shingles.take(np.repeat(skipped, sizes) + np.arange(sizes.sum()), len(rows))
 
     def band_count(self, relation: int) -> int:
         """Number of bands of one of the wanted relations."""
@@ -200,9 +195,10 @@ def _problem_numbers(problems: pa.Array, first: int) -> U64:
     return np.where(to_numpy(problems.is_null()).astype(bool), own, _hashes(problems))
 
 
-def _hashes(values: pa.Array | pa.ChunkedArray) -> U64:
-    """A 64-bit hash of each string, the same within this process."""
-    return pl.Series(values).hash().to_numpy()
+def _hashes(values: pa.Array) -> U64:
+    """A 64-bit hash of each string; a missing one counts as empty."""
+    names = values.cast(pa.large_binary()).to_pylist()
+    return np.fromiter((xxhash.xxh3_64_intdigest(name or b"") for name in names), np.uint64, len(names))
 
 
 def _refuse_repeats(ids: pa.ChunkedArray) -> None:
@@ -234,6 +230,10 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
                 _check_source(table.schema, options, str(source))
                 yield from table.to_batches(BATCH_ROWS)
         else:
+            import pyarrow.parquet as pq  # slow to import, and the commands' own files are Arrow's
+
+            from proofmill.data.shards import batches
+
             schema = pq.read_schema(source)
             _check_source(schema, options, str(source))
             wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
@@ -270,6 +270,34 @@ def _mixed(values: U64) -> U64:
     values = (values ^ values >> np.uint64(30)) * _MIX[0]
     values = (values ^ values >> np.uint64(27)) * _MIX[1]
     return values ^ values >> np.uint64(31)
+
+
+class _Mapped:
+    """A file of uint32 values, read here and there; what was read doesn't stay mapped for long."""
+
+    def __init__(self, path: Path) -> None:
+        self._map: mmap.mmap | None = None
+        self._values = np.empty(0, np.uint32)
+        self._touched = 0
+        if path.stat().st_size:  # an empty file can't be mapped
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            self._values = np.frombuffer(self._map, np.uint32)
+
+    def take(self, places: I64, rows: int) -> U32:
+        """The values at some places, which lie in so many stretches."""
+        found: U32 = self._values[places]
+        self._touched += rows
+        if self._map is not None and self._touched > MAPPED_ROWS:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+        return found
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._values = np.empty(0, np.uint32)
+        if self._map is not None:
+            self._map.close()
 
 
 class _BandWriter:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -122,6 +121,8 @@ def _row_count(source: Source) -> int | None:
         or any("[]" in t for t in source.fields.values())
     ):
         return source.limit
+    import pyarrow.parquet as pq  # slow to import, and most files are JSONL
+
     try:
         rows: int = pq.read_metadata(local_file(source.name)).num_rows
     except OSError as error:

@@ -59,7 +59,9 @@ def main(source: Path, out: Path, bands: int, width: int, shingle: int) -> None:
     ]
     for number, (pipeline, tasks) in enumerate(steps):
         logs = str(out / f"logs-{number}")  # a folder a step: marks of completion lie there
-        LocalPipelineExecutor(pipeline, tasks=tasks, workers=min(workers, tasks), logging_dir=logs).run()
+        LocalPipelineExecutor(
+            pipeline, tasks=tasks, workers=min(workers, tasks), logging_dir=logs, start_method="fork"
+        ).run()
 
 
 if __name__ == "__main__":
