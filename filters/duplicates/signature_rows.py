@@ -115,7 +115,9 @@ class SignatureRows:
         """The distinct shingle hashes of the given rows, one row after the other."""
         sizes = self.set_sizes(rows)
         skipped = self.offsets[rows] - (sizes.cumsum() - sizes)
-        return self._shingles.take(np.repeat(skipped, sizes) + np.arange(sizes.sum()), len(rows))
+        places: I64 = np.repeat(skipped, sizes)
+        places += np.arange(len(places))
+        return self._shingles.take(places, len(rows))
 
     def band_count(self, relation: int) -> int:
         """Number of bands of one of the wanted relations."""
