@@ -22,7 +22,7 @@ from proofmill.filters.claims.tokens import (
     WORD,
     Token,
 )
-from proofmill.filters.claims.wording import CLEAN_WORDS, NAMED_FUNCTIONS, words
+from proofmill.filters.claims.wording import CLEAN_WORDS, NAMED_FUNCTIONS, UNITS, words
 
 _REMAINDERS = frozenset({"remainder", "r"})
 _TRAILING_SIGNS = frozenset({"±", "_", "^", "+", "-", "*", "/", "…", "'"})
@@ -83,7 +83,7 @@ def is_joined(tokens: list[Token], position: int) -> bool:
         return False
     token, before = tokens[position], tokens[position - 1]
     if before.kind == WORD:
-        return _is_joined_to_word(token, before)
+        return _is_joined_to_word(token, before) or _is_second_unit(tokens, position)
     if before.text in _STRANGE_SIGNS or before.text in _UNREAD:
         return True
     if token.gap == FENCED:
@@ -105,6 +105,14 @@ def _closes_an_index(tokens: list[Token], position: int) -> bool:
         if tokens[opening].text == "{":
             return tokens[opening - 1].text in ("^", "_")
     return False
+
+
+def _is_second_unit(tokens: list[Token], position: int) -> bool:
+    """`2 hr 15 min × 4`: the smaller of two units that are one quantity together."""
+    if position < 2 or [token.kind for token in tokens[position - 2 : position + 2]] != [NUMBER, WORD, NUMBER, WORD]:
+        return False
+    units = [UNITS.get(tokens[place].text) for place in (position - 1, position + 1)]
+    return units[0] is not None and units[1] is not None and units[0][0] == units[1][0] and units[0][1] > units[1][1]
 
 
 def _is_joined_to_word(token: Token, before: Token) -> bool:

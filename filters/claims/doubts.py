@@ -19,7 +19,7 @@ from proofmill.filters.claims.nodes import (
 )
 from proofmill.filters.claims.rounding import ABOUT, ROUNDED
 from proofmill.filters.claims.scan import Chain, Member
-from proofmill.filters.claims.tokens import Token
+from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, Token
 from proofmill.filters.claims.wording import ABOUT_WORDS, LABEL_WORDS, OTHER_UNITS, ROUNDING_WORDS, UNITS
 
 _DOUBT_BEFORE = re.compile(
@@ -60,6 +60,7 @@ _DOUBT_AFTER = re.compile(
     re.IGNORECASE,
 )
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
+_RAISED_UNITS = frozenset({"sq", "square", "cu", "cubic"})  # their ratios are not those of the lengths
 _CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
 
 
@@ -107,11 +108,21 @@ class Doubts:
         left, right = chain.members[index], chain.members[index + 1]
         if self._converts(left.node, right.node):
             return ""
+        if index == 0 and self._ends_a_list(left):
+            return "the last of a list"
         if judge.has_unit(left.node):
             return "a number with its unit, not a calculation"
         if index == 0 and (not chain.clean or is_leaf(right.node)):
             return "a label, not a calculation"
         return "a number and a quantity" if is_leaf(right.node) and judge.has_unit(right.node) else ""
+
+    def _ends_a_list(self, member: Member) -> bool:
+        """`2, 6, 12 = 1·2, 2·3, 3·4`: the sides are lists."""
+        before = self.tokens[max(0, member.first - 3) : member.first]
+        kinds = [token.kind for token in before]
+        return [token.text for token in before[-1:]] == [","] and (
+            kinds[-2:-1] == [NUMBER] and kinds[:-2] not in ([RELATION], [OPERATOR])
+        )
 
     def _converts(self, left: Node, right: Node) -> bool:
         """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
@@ -120,6 +131,7 @@ class Doubts:
         return (
             is_leaf(right)
             and not rates
+            and not (_unit_words(left) | _unit_words(right)) & _RAISED_UNITS
             and all(units)
             and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
             and UNITS[units[0][0]] != UNITS[units[1][0]]
