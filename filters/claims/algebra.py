@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from proofmill.filters.claims.cues import implies, refers_back
 from proofmill.filters.claims.identities import (
     constant_difference,
     counterexample,
@@ -30,29 +31,6 @@ from proofmill.filters.claims.rounding import AGREES, agree, last_place
 _MAX_SYMBOLS = 6
 _NEAR = 1  # a stated solution is held against equations of its own step and this many before it
 _RECENT = 8
-_DEFINES = re.compile(
-    r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
-    r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
-    r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*|lines?|axis|axes|asymptot\w+|vert\w+|"
-    r"cent(?:er|re)\w*|symmetr\w+|undefined|domain|holes?|endpoints?|boundar\w+|between|excluding|except|unless|"
-    r"tangent|horizontal\w*|intersect\w*|critical|extrem\w+)\b[^.;\n]{0,60}\Z",
-    re.IGNORECASE,
-)
-_SUPPOSES = re.compile(
-    r"\b(?:(?:let|suppose|supposing|assum\w+|if|case|cases|try|trying|test|testing|imagine)\b"
-    r"|(?:for|at|when|with|where|setting|substituting|using)\s[\\($ ]{0,4}[A-Za-z]\s?=)[^.;\n]{0,60}\Z",
-    re.IGNORECASE,
-)
-_CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
-_SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
-_REDUCES = r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to"
-_OPENS_WITH_THAT = re.compile(rf"\s{{0,3}}{_REDUCES}[\s$:(\[\\]{{0,6}}")
-_IMPLIES = re.compile(
-    r"[\s$&,.;)\]]{0,6}(?:⇒|⟹|→|=+>|-+>|\\(?:Long)?[Rr]ightarrow|\\implies|\\iff|\\to|\\\\|so|thus|hence|therefore|"
-    r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.|"
-    rf"{_REDUCES}"
-    r")[\s$&,:(\[\\]{0,6}"
-)
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
 
@@ -163,9 +141,9 @@ class Algebra:
         shown = f"{before.text} gives {name} = {show(roots[0])}, this {name} = {show(roots[1])}"
         rewrites = context.simplifies and before.right == equation.right
         if before.step == equation.step:
-            concludes = _IMPLIES.fullmatch(context.before[before.end :]) is not None
+            concludes = implies(context.before[before.end :])
         else:
-            concludes = before is self.equations[-1] and _OPENS_WITH_THAT.fullmatch(context.before) is not None
+            concludes = before is self.equations[-1] and refers_back(context.before)
         if (rewrites or concludes) and not (context.ambiguous or context.doubted):
             return Finding(REFUTED, f"{context.text}: {shown}")
         return Finding(JUMP, shown)
@@ -232,21 +210,6 @@ class Context(NamedTuple):
     rewrites: bool = False
     before: str = ""
     end: int = 0
-
-
-def is_supposed(before: str, *, value: bool) -> bool:
-    """Whether the words before a link, in its sentence, make it a supposition or, a `value`, a definition."""
-    return bool((_DEFINES if value else _SUPPOSES).search(before))
-
-
-def simplifies(before: str) -> bool:
-    """Whether the words before a link announce a rewriting of the same expression."""
-    return bool(_SIMPLIFIES.search(before))
-
-
-def lists_cases(sentence: str) -> bool:
-    """Whether a sentence names alternatives."""
-    return bool(_CASES.search(sentence))
 
 
 def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:

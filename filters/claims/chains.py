@@ -8,18 +8,18 @@ meaning; labels, fractions of a whole, unit conversions outside the table, quest
 from __future__ import annotations
 
 from proofmill.filters.claims import judge
-from proofmill.filters.claims.algebra import Context, is_supposed, lists_cases, simplifies
-from proofmill.filters.claims.announced import announces
+from proofmill.filters.claims.algebra import Context
+from proofmill.filters.claims.cues import announces, is_supposed, lists_cases, simplifies
 from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
 from proofmill.filters.claims.functions import has_call
-from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.identities import is_identity, is_symbolic, unknowns_of
 from proofmill.filters.claims.links import Facts, Link, Named
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf, is_percent
-from proofmill.filters.claims.rounding import ABOUT, AGREES, DIFFERS, UNDECIDED, last_place
+from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf
+from proofmill.filters.claims.readings import OtherReadings
+from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
 from proofmill.filters.claims.scan import Chain, Member, Scanner
-from proofmill.filters.claims.tokens import TIGHT, WORD, Token
+from proofmill.filters.claims.tokens import WORD, Token
 
 _MAX_TUPLE = 30  # tokens in which a bracket may have opened
 # `k = 3: …` and `x = 2 gives 9` try a value.
@@ -41,7 +41,7 @@ class StepJudge:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
         self.doubts = Doubts(text, tokens, after)
-        self._loose: Parser | None = None
+        self.readings = OtherReadings(tokens)
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
     def chain(self, chain: Chain) -> list[Link]:
@@ -88,7 +88,7 @@ class StepJudge:
 
     def _rewriting(self, before: Named, member: Member, unknowns: frozenset[str]) -> list[Link]:
         """`Total = 3x + x + 5` and next `Total = 4x + 5`: the same expression written anew."""
-        if unknowns != unknowns_of(member.node) or self._is_ambiguous(member):
+        if unknowns != unknowns_of(member.node) or self.readings.is_ambiguous(member):
             return []
         same = is_identity(before.node, member.node, unknowns)
         shown = f"{before.name} {'equals' if same else 'differs from'} what it was before, for all values tried"
@@ -137,7 +137,7 @@ class StepJudge:
             return self._finish(left, right, "function", judge.Finding(VERIFIED, shown))
         if comparison.outcome == UNDECIDED or judge.rounds_an_input(*sides, comparison):
             return None
-        if self._is_ambiguous(left) or self._is_ambiguous(right):
+        if self.readings.is_ambiguous(left) or self.readings.is_ambiguous(right):
             return None
         finding = judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}")
         return self._finish(left, right, "function", self._soften(finding, chain, index))
@@ -162,7 +162,7 @@ class StepJudge:
             cases=lists_cases(before + self.text[start : end + 60]),
             doubted=bool(self.doubts.doubted(chain, index)) or self.doubts.carries(left),
             transforms=self._transforms,
-            ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right),
+            ambiguous=self.readings.is_ambiguous(left) or self.readings.is_ambiguous(right),
             simplifies=simplifies(before),
             rewrites=chain.relations[index].rewrites
             or (index == 0 and announces(before, self.text[end:] + "\n" + self.doubts.after, left.node, right.node)),
@@ -211,7 +211,7 @@ class StepJudge:
         """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
         if judge.is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
-        other = self._read_loosely(left, right, about) or self._read_negative(left, right, about)
+        other = self.readings.loose(left, right, about) or self.readings.negative(left, right, about)
         if other is not None:
             return other
         place = last_place(right.node)
@@ -220,51 +220,6 @@ class StepJudge:
         ):
             return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
         return first
-
-    def _read_negative(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
-        """`- 3 + 5 = 2` at the start of a line, where the dash was taken for a bullet."""
-        if self.tokens[left.first].text == "-" and self.tokens[left.first + 1].gap != TIGHT:
-            begin = left.first + 1  # and the other way: an item in the middle of a line
-        elif left.first and self.tokens[left.first - 1].text == "-":
-            begin = left.first - 1
-        else:
-            return None
-        parsed = Parser(self.tokens).parse(begin)
-        if parsed is None or parsed[1] != left.last or not judge.is_numeric(parsed[0]):
-            return None
-        try:
-            comparison = judge.equate(parsed[0], right.node, about)
-        except NotNumericError:
-            return None
-        return comparison if comparison.outcome != DIFFERS else None
-
-    def _loose_parser(self) -> Parser:
-        if self._loose is None:
-            self._loose = Parser(self.tokens, loose=True)
-        return self._loose
-
-    def _is_ambiguous(self, member: Member) -> bool:
-        """Whether the loose reading differs, or a percentage stands where it may mean more than its value."""
-        if any(is_percent(part) for part in judge.walk(member.node)):
-            return True
-        parsed = self._loose_parser().parse(member.first)
-        return parsed is not None and parsed[0] != member.node
-
-    def _read_loosely(self, left: Member, right: Member, about: str) -> judge.Comparison | None:
-        sides = []
-        for member in (left, right):
-            parsed = self._loose_parser().parse(member.first)
-            if parsed is None or not judge.is_numeric(parsed[0]):
-                return None
-            sides.append(parsed[0])
-        for pair in ((sides[0], sides[1]), (sides[0], right.node), (left.node, sides[1])):
-            try:
-                comparison = judge.equate(*pair, about)
-            except NotNumericError:
-                continue
-            if comparison.outcome in (AGREES, UNDECIDED):
-                return comparison
-        return None
 
     def _equality_finding(self, chain: Chain, index: int, comparison: judge.Comparison) -> judge.Finding:
         left, right = chain.members[index].node, chain.members[index + 1].node

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proofmill.filters.claims.latex import GREEK, LATEX_FUNCTIONS, command
+from proofmill.filters.claims.infixes import infix
+from proofmill.filters.claims.latex import command
 from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
 from proofmill.filters.claims.numerals import literal as number_of
 from proofmill.filters.claims.numerals import number
-from proofmill.filters.claims.phrases import COMPARED, combine, is_share, word_operand
+from proofmill.filters.claims.phrases import combine, word_operand
 from proofmill.filters.claims.postfixes import postfix
-from proofmill.filters.claims.precedence import IMPLIED, NEGATION, POWER, PRODUCT, SUM, TIGHT_IMPLIED
+from proofmill.filters.claims.precedence import IMPLIED, NEGATION, POWER, SUM
 from proofmill.filters.claims.tokens import (
     CLOSING,
     COMMAND,
     END,
-    FENCED,
     NUMBER,
     OPERATOR,
     PUNCTUATION,
@@ -31,13 +31,11 @@ from proofmill.filters.claims.tokens import (
     match_brackets,
 )
 from proofmill.filters.claims.units import read_unit
-from proofmill.filters.claims.wording import NAMED_FUNCTIONS, OPERATOR_WORDS
 
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
 _MAX_POSTFIXES = 3
 _MAX_PREFIXES = 20_000  # operands read in one step, attempts included; a page of text needs a few hundred
-_INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
 
 
 class Parser:
@@ -103,7 +101,7 @@ class Parser:
     def _extend(self, left: Node, minimum: int) -> Node | None:
         """`left` with the next operation on it, None where the expression ends."""
         begin = self.position
-        operator, power = self._infix(left)
+        operator, power = infix(self, left)
         stops = self.in_argument and not self.loose and operator == "*" and self.tokens[begin].kind == OPERATOR
         if operator is None or power < minimum or stops:
             self.position = begin
@@ -130,93 +128,11 @@ class Parser:
             self.position += 1
         return exponent
 
-    def _infix(self, left: Node) -> tuple[str | None, int]:
-        """The operator at this position, stepped over, and its binding power."""
-        token = self.token
-        if token.kind == OPERATOR:
-            return self._sign_infix(token)
-        if token.kind == WORD:
-            if token.text in NAMED_FUNCTIONS and self.peek().text == "(" and not isinstance(left, Quantity):
-                return "*", self._implied_power()  # 2sqrt(3), 1/2 ln(2)
-            return self._word_infix(token, left)
-        if token.gap == FENCED or isinstance(left, Quantity):
-            return None, 0
-        if token.kind == NUMBER and token.gap == TIGHT and isinstance(left, Unary) and left.operator == "!":
-            return "*", self._implied_power()  # 3!4!
-        if token.kind == COMMAND and self._starts_factor(token):
-            return "*", self._implied_power()
-        if token.text == "(" and self._multiplies_bracket(left):
-            return "*", self._implied_power()
-        return None, 0
-
-    def _sign_infix(self, token: Token) -> tuple[str | None, int]:
-        if token.text == "√" and token.gap == TIGHT:
-            return "*", self._implied_power()
-        if self.loose and token.text == "*" and self.peek().text == "10" and self.peek(2).text == "^":
-            self.position += 1
-            return "*", TIGHT_IMPLIED  # 3 × 10^8 / 6 × 10^14
-        operator = "mod" if token.text == "%" else token.text
-        if operator not in _INFIX or (operator == "-" and self._is_dash(token)):
-            return None, 0
-        self.position += 1
-        if operator == "mod" and self.loose:
-            return operator, SUM - 1  # 3 + 4 mod 5 = 2
-        return operator, _INFIX[operator]
-
-    def _is_dash(self, token: Token) -> bool:
-        return token.kind == OPERATOR and self.peek().text in ("-", ">")
-
-    def _implied_power(self) -> int:
-        return TIGHT_IMPLIED if self.loose else IMPLIED
-
-    def _word_infix(self, token: Token, left: Node) -> tuple[str | None, int]:
-        word = token.text.lower()
-        if word in OPERATOR_WORDS:
-            self.position += 1
-            loosest = self.loose and OPERATOR_WORDS[word] == "mod"
-            return OPERATOR_WORDS[word], SUM - 1 if loosest else _INFIX[OPERATOR_WORDS[word]]
-        if word == "of" and is_share(left) and not (self.loose and self._is_result()):
-            self.position += 1
-            return "*", SUM - 5 if self.loose else PRODUCT
-        if word in ("multiplied", "divided") and self.peek().text == "by":
-            self.position += 2
-            return ("*" if word == "multiplied" else "/"), PRODUCT
-        if word in COMPARED and self.peek().text == "than" and not isinstance(left, Binary) and not self.loose:
-            self.position += 2
-            return word, SUM
-        return (None, 0) if token.gap == FENCED else self._letter_infix(token)
-
-    def _letter_infix(self, token: Token) -> tuple[str | None, int]:
-        """`x` between numbers is a sign of multiplication; any letter on a number is a factor."""
-        following = self.peek()
-        if token.text in ("x", "X"):
-            spaced = token.gap != TIGHT and following.gap != TIGHT
-            if following.kind == NUMBER or (spaced and following.text in ("(", "\\frac")):
-                self.position += 1
-                return "*", PRODUCT
-        if len(token.text) == 1 and (token.gap == TIGHT or following.kind != WORD):
-            return "*", self._implied_power()
-        return None, 0
-
-    def _starts_factor(self, token: Token) -> bool:
-        name = token.text[1:]
-        if name in LATEX_FUNCTIONS:
-            return not self.in_argument  # \sin 30^\circ \cos 60^\circ
-        return name in ("frac", "dfrac", "tfrac", "sqrt", "pi", "binom", "dbinom") or name in GREEK
-
-    def _multiplies_bracket(self, left: Node) -> bool:
-        """Whether the bracket here is a factor rather than a remark on the number before it."""
-        if isinstance(left, Opaque | Quantity):
-            return False
-        if self.token.gap == TIGHT:
-            return True
-        return (self._is_result() and self._is_first()) == self.loose
-
-    def _is_first(self) -> bool:
+    def is_first(self) -> bool:
         """Whether one token of the expression has been read."""
         return self.position == self.start + 1
 
-    def _is_result(self) -> bool:
+    def is_result(self) -> bool:
         """Whether the expression at hand stands behind a relation sign."""
         return self.start > 0 and self.tokens[self.start - 1].kind == RELATION
 
@@ -256,7 +172,7 @@ class Parser:
 
     def _pass_remark(self) -> None:
         """Step over a number in brackets that stands apart, `6 (2) + 5`, where it is read as a remark."""
-        apart = self.token.text == "(" and self.token.gap == SPACED and not (self._is_result() and self._is_first())
+        apart = self.token.text == "(" and self.token.gap == SPACED and not (self.is_result() and self.is_first())
         if apart and self.peek().kind == NUMBER and self.peek(2).text == ")":
             self.position += 3
 

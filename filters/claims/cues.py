@@ -1,0 +1,82 @@
+"""What the words around an equality with unknowns make of it: a supposition, a case, a conclusion or a rewriting."""
+
+from __future__ import annotations
+
+import re
+
+from proofmill.filters.claims.identities import is_alike_at_infinity, unknowns_of
+from proofmill.filters.claims.nodes import Node, Symbol
+
+_DEFINES = re.compile(
+    r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
+    r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
+    r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*|lines?|axis|axes|asymptot\w+|vert\w+|"
+    r"cent(?:er|re)\w*|symmetr\w+|undefined|domain|holes?|endpoints?|boundar\w+|between|excluding|except|unless|"
+    r"tangent|horizontal\w*|intersect\w*|critical|extrem\w+)\b[^.;\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+_SUPPOSES = re.compile(
+    r"\b(?:(?:let|suppose|supposing|assum\w+|if|case|cases|try|trying|test|testing|imagine)\b"
+    r"|(?:for|at|when|with|where|setting|substituting|using)\s[\\($ ]{0,4}[A-Za-z]\s?=)[^.;\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+_CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
+_SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
+_REDUCES = r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to"
+_OPENS_WITH_THAT = re.compile(rf"\s{{0,3}}{_REDUCES}[\s$:(\[\\]{{0,6}}")
+_IMPLIES = re.compile(
+    r"[\s$&,.;)\]]{0,6}(?:⇒|⟹|→|=+>|-+>|\\(?:Long)?[Rr]ightarrow|\\implies|\\iff|\\to|\\\\|so|thus|hence|therefore|"
+    r"which (?:gives|means|yields)|giv(?:es|ing)|yields|that is|i\.e\.|"
+    rf"{_REDUCES}"
+    r")[\s$&,:(\[\\]{0,6}"
+)
+_ANNOUNCES = re.compile(
+    r"\b(?:expand(?:ing)?|factor(?:ing)?|simplify(?:ing)?|distribut(?:e|ing)|multiply(?:ing)? out|foil(?:ing)?)\b"
+    r"(?:\s(?:the|this|out|it|expression|product|square|brackets|parentheses|quadratic|polynomial|trinomial|binomial)){0,4}"
+    r"[\s,:]{0,3}(?:we (?:get|have|obtain|find)|gives)?[\s,:$\\(\[]{0,6}\Z",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(r"[\s$)\]\\*]{0,6}(?:[.;\n=]|\Z)")
+_SOLVES = re.compile(r"\b(?:solv\w+|equations?|both sides|roots?|solutions?)\b", re.IGNORECASE)
+_WITHIN = 200  # characters behind the link in which an equation would be gone on with
+
+
+def is_supposed(before: str, *, value: bool) -> bool:
+    """Whether the words before a link, in its sentence, make it a supposition or, a `value`, a definition."""
+    return bool((_DEFINES if value else _SUPPOSES).search(before))
+
+
+def simplifies(before: str) -> bool:
+    """Whether the words before a link announce a rewriting of the same expression."""
+    return bool(_SIMPLIFIES.search(before))
+
+
+def lists_cases(sentence: str) -> bool:
+    """Whether a sentence names alternatives."""
+    return bool(_CASES.search(sentence))
+
+
+def implies(between: str) -> bool:
+    """Whether the words between two equations say that the second follows from the first."""
+    return _IMPLIES.fullmatch(between) is not None
+
+
+def refers_back(before: str) -> bool:
+    """Whether a step opens with words that take up the equation before it."""
+    return _OPENS_WITH_THAT.fullmatch(before) is not None
+
+
+def announces(before: str, after: str, left: Node, right: Node) -> bool:
+    """Whether `left = right`, between the texts given, is announced as one expression written anew.
+
+    An equation may be announced in the same words, so the answer is yes only where no solution and no further
+    equation follows and both sides go together where the unknowns are large, as two forms of an expression do.
+    """
+    after = after[:_WITHIN]
+    if not _ANNOUNCES.search(before) or not _ENDS.match(after) or _SOLVES.search(before + after):
+        return False
+    unknowns = unknowns_of(right)
+    if isinstance(left, Symbol) or not unknowns or unknowns != unknowns_of(left):
+        return False
+    has_value = any(re.search(rf"(?<![A-Za-z]){re.escape(name)}\s?=", after) for name in unknowns)
+    return not has_value and is_alike_at_infinity(left, right, unknowns)
