@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import cast
 
+import httpx
 from prefect.automations import Automation
 from prefect.blocks.webhook import Webhook
 from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.settings import PREFECT_API_URL
 
 from proofmill.data.errors import UsageError
 
@@ -30,10 +33,27 @@ def notify(url: str) -> None:
         url: takes a POST with a JSON object whose `text` says what failed, as chat services do.
 
     Raises:
-        UsageError: the address is none.
+        UsageError: the address is none, or no Prefect server answers.
     """
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no address.", remedy="give one that starts with https://")
+    with _answering():
+        _automate(url)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise UsageError(
+            f"No Prefect server answers: {error}.",
+            where=str(PREFECT_API_URL.value()),
+            remedy="start it (prefect server start --background), or set PREFECT_API_URL to where it is",
+        ) from error
+
+
+def _automate(url: str) -> None:
     block = Webhook(method="POST", url=url).save(NAME, overwrite=True)
     automation = Automation(
         name=NAME,
@@ -52,4 +72,7 @@ def notify(url: str) -> None:
 
 
 if __name__ == "__main__":
-    notify(sys.argv[1])
+    try:
+        notify(*sys.argv[1:2] or [""])
+    except UsageError as error:
+        sys.exit(f"error: {error}")

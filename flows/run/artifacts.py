@@ -8,16 +8,19 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
 
+from proofmill.data.versions import REPORT
 from proofmill.flows.run.progress import CURRENT, Progress
 
 log = logging.getLogger("proofmill")
@@ -66,8 +69,13 @@ def result(name: str, version: Mapping[str, Any]) -> None:
     folder = version["folder"]
     counts = manifest["stages"]["publish"]["rows"]
     configs = "\n".join(f"- {config}: {rows:,} rows" for config, rows in counts.items())
-    text = f"# {version['version']}: {published}\n\n`{folder}`\n\n{configs}\n\nReport: `{folder}/report.html`\n"
+    report = (Path(folder) / REPORT).absolute()
+    text = f"# {version['version']}: {published}\n\n`{folder}`\n\n{configs}\n\nReport: `{report}`\n"
     _tried(lambda: create_markdown_artifact(text, key=_key("version", name)))
+    about = "The report, a file on the machine that made it"
+    _tried(
+        lambda: create_link_artifact(report.as_uri(), version["version"], key=_key("report", name), description=about)
+    )
 
 
 def _key(kind: str, name: str) -> str:

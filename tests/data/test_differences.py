@@ -15,11 +15,13 @@ from rich.console import Console
 
 from proofmill.data import differences
 from proofmill.data.errors import StoreError
+from proofmill.data.push import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
 from proofmill.flows.commands.decontaminate import Against, would_remove
 from proofmill.flows.commands.diff import difference
-from proofmill.flows.commands.show import show_version
+from proofmill.flows.commands.refuted import show_refuted
+from proofmill.flows.commands.show import show_dropped, show_version
 from proofmill.flows.stages.benchmarks import Benchmark
 
 Row = dict[str, Any]
@@ -199,3 +201,8 @@ def test_a_stored_older_version_is_shown_checked_and_decontaminated(kit: Any, tm
     assert "refuted_claim 1" in text
     assert "stored@v1: what would go" in text
     assert list(recorded(find(STORED, "stored")))
+    show_dropped(STORED, "stored@v1", "all", 1, told)
+    show_refuted(STORED, "stored@v1", 1, told)
+    assert "refuted_claim: refuted '" in told.export_text()
+    assert compared(STORED, "stored@v1", "stored@v1")["equal"]
+    assert {file.name for file in local_files(find(STORED, "stored"))} >= {"README.md", "manifest.json"}

@@ -185,7 +185,9 @@ def test_artifacts_hold_the_funnel_and_the_report(prefect: Prefect) -> None:
     found = prefect.api("POST", "/artifacts/filter", {})
     tables = [json.loads(item["data"]) for item in found if item["type"] == "table"]
     assert any({"step", "in", "kept"} <= set(table[0]) for table in tables if table)
-    assert any("report.html" in str(item["data"]) for item in found if item["type"] == "markdown")
+    links = [str(item["data"]) for item in found if item["key"] == "report-replayed"]
+    assert links == [f"[replayed@v1]({(prefect.home / 'datasets/replayed/v0001/report.html').as_uri()})"]
+    assert any("report.html" in str(item["data"]) for item in found if item["key"] == "version-replayed")
     assert any(item["type"] == "progress" for item in found)
 
 
@@ -224,6 +226,18 @@ def test_a_failure_calls_the_webhook(prefect: Prefect) -> None:
     prefect.wait(lambda: said, "the webhook")
     assert "no-such-recipe" in said[0]["text"]
     listener.shutdown()
+
+
+def test_without_a_server_or_an_address_nothing_is_notified(prefect: Prefect) -> None:
+    for url, env, told in (
+        ("https://chat.example/hook", {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "127.0.0.1:9/api"),
+        ("chat.example", {}, "is no address"),
+    ):
+        command = [sys.executable, "-m", "proofmill.flows.notify", url]
+        done = subprocess.run(command, env=prefect.env | env, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr.count("\n  next:")) == (1, 1)
+        assert done.stderr.startswith("error: ")
+        assert told in done.stderr
 
 
 def test_a_schedule_fires_and_nothing_is_done_twice(prefect: Prefect, recipe: Any) -> None:
