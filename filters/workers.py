@@ -35,6 +35,7 @@ _POLL_SECONDS = 0.05
 _BATCH_SECONDS = (0.05, 0.2)  # a batch that takes less is doubled, one that takes more is halved
 _MAX_BATCH = 256
 _START_SECONDS = 300.0
+_STARTS = 3  # of a worker, where something kills it before it is ready
 _BOOT = (
     "import json, sys; setup = json.loads(sys.argv[1]); sys.path[:] = setup['path']; "
     "from proofmill.filters.worker_process import serve; serve(setup)"
@@ -149,15 +150,17 @@ class WorkerPool:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is not None and worker.alive:
             return worker
-        with self._lock:
-            if worker is not None:
-                self._started.discard(worker)
-            if self._closed:
-                raise _closed()
-            worker = _Worker(self._setup)
-            self._started.add(worker)
-        self._own.worker = worker
-        worker.wait_ready()
+        for trial in range(_STARTS):
+            with self._lock:
+                if worker is not None:
+                    self._started.discard(worker)
+                if self._closed:
+                    raise _closed()
+                self._own.worker = worker = _Worker(self._setup)
+                self._started.add(worker)
+            if worker.ready(last=trial == _STARTS - 1):
+                break
+        assert worker is not None  # noqa: S101 (narrowing for the type checker)
         return worker
 
 
@@ -185,8 +188,8 @@ class _Worker:
         self._cpu = psutil.Process(self._process.pid)
         self.alive = True
 
-    def wait_ready(self) -> None:
-        """Return once the function is imported.
+    def ready(self, *, last: bool) -> bool:
+        """Waits until the function is imported; False where a signal has ended the process before, but for the last.
 
         Raises:
             VerifierError: the worker died, can't import the function, or is not ready in time.
@@ -194,13 +197,16 @@ class _Worker:
         try:
             problem = self._pipe.recv() if self._pipe.poll(_START_SECONDS) else "it is not ready in time"
         except (EOFError, OSError):
-            problem = f"it ended at once (status {self.stop()})"
+            if (status := self.stop()) < 0 and not last:
+                return False
+            problem = f"it ended at once (status {status})"
         if problem:
             self.stop()
             raise VerifierError(
                 f"A worker process can't start: {problem}",
                 remedy="Check that the function can be imported by a fresh interpreter.",
             )
+        return True
 
     def run(self, batch: Sequence[Any], results: list[Any | Fault], cpu_seconds: float) -> tuple[int, Fault] | None:
         """Append the results of `batch` to `results`, in order.

@@ -141,6 +141,27 @@ def test_a_function_that_can_not_be_imported_is_an_error_that_names_it() -> None
         pool.map([1])
 
 
+@pytest.mark.parametrize("deaths", [2, 3])
+def test_a_worker_killed_while_it_starts_is_started_again(
+    deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice; then something is wrong, and is said."""
+    count = tmp_path / "count"
+    count.write_text("")
+    (tmp_path / "dies_at_import.py").write_text(
+        f"import os, pathlib\ncount = pathlib.Path({str(count)!r})\ncount.write_text(count.read_text() + '.')\n"
+        f"if len(count.read_text()) <= {deaths}: os.kill(os.getpid(), 9)\ndef work(item): return item * 2\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with WorkerPool("dies_at_import:work", workers=1) as pool:
+        if deaths == 2:
+            assert pool.map([21]) == [42]
+        else:
+            with pytest.raises(VerifierError, match="ended at once"):
+                pool.map([21])
+    assert count.read_text() == "..."
+
+
 def test_no_items_need_no_process() -> None:
     with WorkerPool("no_such_module:work") as pool:
         assert pool.map([]) == []

@@ -93,7 +93,7 @@ def test_workers_that_are_killed_cost_nothing(
             kills += 1
         time.sleep(0.1)
     status = driver.wait(pid)
-    if status:  # a worker that dies while it starts ends the run, which goes on when it is called again
+    if status:  # a worker that dies whenever it starts ends the run, which goes on when it is called again
         driver.finished(tmp_path / "home")
     assert kills
     same_as(tmp_path / "home")
