@@ -84,10 +84,12 @@ def _load(model: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     started = time.monotonic()
     arguments = _arguments(model, options)
     import vllm
+    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    structured = StructuredOutputsConfig(**arguments["structured_outputs_config"])
+    engine = LLMEngine.from_engine_args(EngineArgs(**arguments | {"structured_outputs_config": structured}))
     config = engine.vllm_config
     return engine, {
         "name": "vllm",
@@ -105,7 +107,12 @@ def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
-    arguments: dict[str, Any] = {"model": model, "disable_log_stats": True}
+    arguments: dict[str, Any] = {
+        "model": model,
+        "disable_log_stats": True,
+        # Free white space in JSON is a loop that a small model never leaves; vLLM heeds this for the engine only.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }
     if options.get("max_model_len"):
         arguments["max_model_len"] = options["max_model_len"]
     arguments |= {"dtype": options.get("dtype") or "auto"} if gpu else _cpu_arguments(options)
@@ -161,8 +168,7 @@ def _sampling_params(sampling: dict[str, Any], seed: int) -> Any:
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     if schema := sampling.pop("json_schema", None):
-        # Free white space is a loop that a small model never leaves.
-        sampling["structured_outputs"] = StructuredOutputsParams(json=schema, disable_any_whitespace=True)
+        sampling["structured_outputs"] = StructuredOutputsParams(json=schema)
     return SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
