@@ -138,6 +138,36 @@ def test_shares_by_hand() -> None:
         (PROSE + "\n但是我们需要检查\n" + PROSE, PROSE, "stop", "script_switch"),
         (PROSE + "\nПоэтому ответ равен шести\n" + PROSE, PROSE, "stop", "script_switch"),
         (
+            PROSE + "\n因此我们需要重新检查一下这个结果是否正确。\n" + PROSE,
+            PROSE,
+            "stop",
+            "script_switch",
+        ),
+        (
+            PROSE + "\nТеперь нужно проверить ответ ещё раз.\n" + PROSE,
+            PROSE,
+            "stop",
+            "script_switch",
+        ),
+        (
+            PROSE + "\n<|im_end|>\n<|im_start|>user\nWhat about three trains?",
+            PROSE,
+            "stop",
+            "template",
+        ),
+        (
+            PROSE + "\nUser: And what is the speed of the other train?\nAssistant: It is sixty.",
+            PROSE,
+            "stop",
+            "template",
+        ),
+        (
+            PROSE + "\nDear [insert name here], the answer is two hundred.",
+            PROSE,
+            "stop",
+            "template",
+        ),
+        (
             PROSE + "\nEntonces tenemos que sumar los dos valores para cada una de las partes, pero con cuidado.",
             PROSE,
             "stop",
@@ -159,11 +189,33 @@ def test_flags(text: str, reasoning: str, finish: str | None, reason: str) -> No
         PROSE + "\nα + β ≤ γ, so ∑ αᵢ = π and Ω(n) holds for ε → 0.",
         PROSE + "\n```python\nprint('但是我们需要检查')\n```",
         PROSE + "\nLet 王 be the king.",
+        PROSE + "\nThe sign reads 「但是我们需要检查」 and so we must check.",
+        PROSE + '\nShe said "Простите, я не понимаю вопроса" and left the room.',
+        PROSE + "\nBy $\\alpha\\beta\\gamma\\delta$ we mean the product; θ₁ = φ + ψ, and Δ = β² − 4αγ.",
+        PROSE + "\n```python\n# 我们先把两个数相加，然后再检查结果\ntotal = a + b\n```\nSo the total is right.",
+        PROSE + "\nThe greeting nǐ hǎo, spasibo za pomoshch and arigatō gozaimasu are written in Latin letters here.",
+        PROSE + "\nThe theorem is due to Чебышёв, whose name is also written Chebyshev.",
+        "Мы складываем числа по порядку и проверяем сумму.\nПусть cos(x) = 1/2 и sin(y) = 0.\n"
+        "Тогда получаем ответ: 12.",
         "我们先把两个数相加，然后 we check the result，最后得到答案。再把三个数相乘，得到最后的结果。",
     ],
 )
 def test_what_is_no_switch(text: str) -> None:
     assert not judge(text).script_switch
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROSE + "\nThe user asks for the distance; an assistant would say two hundred.",
+        PROSE + "\nThe interval [a, b] and the list [your, words] are two different things.",
+        PROSE + "\n```python\nprint('<|im_start|>user')\n```",
+        PROSE + "\nWe write x<s and s>y, so that |x| < |s| and |s| > |y|.",
+        PROSE + "\nThe question is: how long is the way?",
+    ],
+)
+def test_what_is_no_template(text: str) -> None:
+    assert not judge(text).template
 
 
 def test_alphabets_of_the_prompt_are_no_switch() -> None:

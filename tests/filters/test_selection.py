@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proofmill.filters.caps import CANDIDATES, CapOptions, caps
 from proofmill.filters.curriculum import CAPPED, Curriculum
+from proofmill.filters.potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.selection import (
     REASONS,
     SELECTION,
@@ -25,6 +26,16 @@ from proofmill.filters.selection import (
 )
 from proofmill.filters.verdicts import CORRECT, ERROR, VERDICTS
 
+DETAILS = (
+    "truncated",
+    "empty",
+    "no_answer",
+    "no_gold",
+    "pseudo_label",
+    "too_long",
+    "not_judged",
+    "unsupported_language",
+)
 SCHEMA = {
     "id": pl.String,
     "problem_id": pl.String,
@@ -82,14 +93,14 @@ random_row = st.fixed_dictionaries(
         "sampler": st.sampled_from(["a", "b"]),
         "first_round": st.sampled_from([None, True, False]),
         "verdict": st.sampled_from([*VERDICTS, CORRECT, CORRECT]),
-        "verdict_detail": st.sampled_from([None, "truncated", "boxed"]),
+        "verdict_detail": st.sampled_from([None, "boxed", *DETAILS]) | st.text(max_size=8),
         "final_start": st.none() | st.integers(0, 50),
         "claims_refuted": st.none() | st.integers(0, 3),
         "refuted_final": st.sampled_from([None, False, True]),
         "repetition": st.none() | st.floats(0, 1, width=32),
         "quality_detail": st.sampled_from([None, None, "loop: x", "empty_reasoning"]),
         "domain": st.sampled_from(["math", "code"]),
-        "potential_reason": st.sampled_from([None, None, None, "nll_outlier"]),
+        "potential_reason": st.sampled_from([None, None, None, NLL_OUTLIER, TOO_SHORT, LOW_POTENTIAL]),
         "preferred": st.sampled_from([None, False, True]),
         "contaminated_by": st.sampled_from([None, None, None, "exam/1"]),
         "duplicate_of": st.sampled_from([None, None, "t0"]),
