@@ -88,6 +88,18 @@ def test_the_index_is_part_of_the_version_and_in_nobodys_way(regenerate: Run, ho
     assert len(datasets.load_dataset(str(version.folder), "sft_stage1", split="train")) == 3
 
 
+def test_the_index_has_the_same_bytes_whatever_the_workers(regenerate: Run, kit: Any, tmp_path: Path) -> None:
+    texts = kit.sums(100, [FIRST, AGAIN, OTHER])  # more than one worker takes at a time
+    file = kit.write_jsonl(tmp_path / "many.jsonl", texts)
+    written = []
+    for name, workers in (("one", 1), ("three", 3)):
+        regenerate(kit.replay_recipe(file, name="many", verify={"workers": workers}), tmp_path / name)
+        folder = find(tmp_path / name, "many").folder
+        written.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("signatures/*")})
+    assert written[0]
+    assert written[0] == written[1]
+
+
 def test_a_version_without_an_index_is_refused_before_any_work(
     regenerate: Run, home: Path, kit: Any, tmp_path: Path
 ) -> None:
