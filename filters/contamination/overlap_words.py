@@ -12,14 +12,26 @@ from numpy.typing import NDArray
 
 from proofmill.filters.windows import I64, U64, Lines, fold_words
 
-VERSION = 1
+VERSION = 2
 """Raised when the words of a text, or which of them inform, would change."""
 
 _TABLE = bytes(ord(chr(i).lower()) if chr(i).isalnum() else 0x20 for i in range(128)) + bytes(range(128, 256))
 # Scripts written without spaces between words: each character counts as a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
-_STRETCH = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")  # no ASCII sign can be part of a word
+_SIGNS = r"[0-9A-Za-z\x80-\U0010ffff]+"  # no ASCII sign can be part of a word
+
+# Commas, and what LaTeX writes for them, that part the thousands of a number.
+_THOUSANDS = r"(?:,(?<=[0-9],)|\{,\}(?<=[0-9]\{,\})|\\,(?<=[0-9]\\,))(?=[0-9]{3}(?![0-9]))"
+_GROUPED = re.compile(_THOUSANDS)
+_STRETCH = re.compile(rf"{_SIGNS}(?:{_THOUSANDS}{_SIGNS})*")
+
+# Commands of LaTeX for which plain text has a sign or nothing; others, as \sin and \pi, it spells out.
+_LAYOUT = re.compile(
+    r"\\(?:[dtc]?frac|left|right|[Bb]igg?[lrm]?|text(?:bf|it|rm|tt)?|math(?:bb|bf|cal|frak|it|rm|sf|scr)|operatorname"
+    r"|boxed|displaystyle|[cdl]?dots?|times|div|pm|leq?|geq?|neq?|[lr](?:floor|ceil|angle|brace|vert|Vert)|q?quad"
+    r"|over(?:line|rightarrow)|underline|limits)(?![A-Za-z])"
+)
 
 _LONG_NUMBER = 19  # digits; longer ones are no counting
 
@@ -35,13 +47,23 @@ _COMMON_WORDS = frozenset(_COMMON.split())
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text: compatibility forms unified (NFKC), case folded, all signs left out."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """The words of a text: compatibility forms unified (NFKC), case folded; signs and LaTeX's layout left out."""
+    return _words(_plain(text))
 
 
 def word_lines(texts: Sequence[str]) -> Lines:
     """`words_of` many texts at once, one line a text."""
-    return Lines.of_words(fold_words(texts, _TABLE, lambda text: " ".join(words_of(text))))
+    return Lines.of_words(fold_words(list(map(_plain, texts)), _TABLE, lambda text: " ".join(_words(text))))
+
+
+def _plain(text: str) -> str:
+    """The text without commands of layout, and with numbers in one piece."""
+    text = _GROUPED.sub("", text) if "," in text else text
+    return _LAYOUT.sub(" ", text) if "\\" in text else text
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -50,6 +72,7 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     Words that only normalisation parts, as those of one compatibility character, share a span.
     """
     spans = []
+    text = _LAYOUT.sub(lambda command: " " * len(command[0]), text)  # every other character keeps its place
     for stretch in _STRETCH.finditer(text):
         count = len(words_of(stretch.group()))
         exact = [match.span() for match in _WORD.finditer(text, *stretch.span())]

@@ -192,6 +192,43 @@ def test_an_index_of_other_rules_is_refused(index, monkeypatch):
         Index.open(index.path)
 
 
+@pytest.mark.parametrize(
+    ("latex", "plain"),
+    [
+        (
+            r"What is $\frac{1}{2} + \dfrac{1}{3}$ of $\left(a - \tfrac{c}{d}\right)$?",
+            "What is 1/2 + 1/3 of (a – c/d)?",
+        ),
+        (
+            r"It costs \$1{,}250{,}000 for 3,400 lamps and 1\,200 benches",
+            "It costs $1250000 for 3400 lamps and 1200 benches",
+        ),
+        (r"$x \text{ mod } 7 \leq 3, x \in \mathbb{Z}$, $\sin x \cdot \pi$", "x mod 7 <= 3, x \\in Z, sin x * pi"),
+        ("Janet’s “ducks” lay １６ eggs", "janet's ducks lay 16 eggs"),
+        ("a well‑known twenty–four", "a well-known twenty-four"),
+    ],
+)
+def test_ways_to_write_the_same_words(latex, plain):
+    assert words_of(latex) == words_of(plain)
+
+
+def test_numbers_of_a_list_stay_apart():
+    assert words_of("1,2,34 and 1,2345 and 12,34") == ["1", "2", "34", "and", "1", "2345", "and", "12", "34"]
+
+
+_PIECES = st.sampled_from(
+    ["1", "12", "345", "000", ",", "{,}", "\\,", "\\frac", "\\text", "\\", "x", "é", " ", "{", "ﬁ"]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join))
+def test_every_word_of_latex_has_its_place(text):
+    spans = word_spans(text)
+    assert len(spans) == len(words_of(text))
+    assert all(begin < end <= len(text) for begin, end in spans)
+    assert word_lines([text]).line(0) == (words_of(text) or [""])
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_every_word_has_its_place(text):
