@@ -21,6 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from proofmill.filters.degeneration.loops import COMMAND, FENCE, Loop, find_loop, is_prose
 from proofmill.filters.degeneration.scripts import switches
 from proofmill.filters.reasoning import split_think
@@ -189,9 +192,11 @@ def duplication(text: str) -> dict[str, float]:
         return {}
     shares = _duplicate_lines(lines)
     varied = _varied(prose) if len(words) >= MIN_TOP_WORDS else []
-    for size in (2, 3, 4) if len(varied) >= MIN_TOP_WORDS else ():
-        shares[f"top_{size}_gram_chars"] = _top_gram(varied, size) / sum(map(len, varied))
-    shares[f"duplicate_{_GRAM}_gram_chars"] = _repeated_chars(words, _GRAM) / sum(map(len, words))
+    if len(varied) >= MIN_TOP_WORDS:
+        grams = _Grams(varied)
+        for size in (2, 3, 4):
+            shares[f"top_{size}_gram_chars"] = grams.top(size) / sum(map(len, varied))
+    shares[f"duplicate_{_GRAM}_gram_chars"] = _Grams(words).repeated(_GRAM) / sum(map(len, words))
     return shares
 
 
@@ -212,24 +217,41 @@ def _duplicate_lines(lines: Sequence[Sequence[str]]) -> dict[str, float]:
     }
 
 
-def _top_gram(words: Sequence[str], size: int) -> int:
-    """Characters in all occurrences of the commonest n-gram that occurs at least three times."""
-    grams = Counter(zip(*(words[start:] for start in range(size)), strict=False))
-    gram, times = grams.most_common(1)[0]
-    return sum(map(len, gram)) * times if times > 2 else 0
+class _Grams:
+    """The n-grams of some words, as numbers that are equal for equal n-grams alone.
 
+    Args:
+        words: at least as many as the longest n-gram has.
+    """
 
-def _repeated_chars(words: Sequence[str], size: int) -> int:
-    """Characters of the words inside n-grams that occurred before, each word once."""
-    seen: set[tuple[str, ...]] = set()
-    covered, chars = 0, 0  # words before `covered` are counted
-    for start, gram in enumerate(zip(*(words[shift:] for shift in range(size)), strict=False)):
-        if gram in seen:
-            chars += sum(map(len, words[max(covered, start) : start + size]))
-            covered = start + size
-        else:
-            seen.add(gram)
-    return chars
+    def __init__(self, words: Sequence[str]) -> None:
+        number: dict[str, int] = {}
+        self._lengths = np.fromiter(map(len, words), np.int64, len(words))
+        self._by_size = {1: np.array([number.setdefault(word, len(number)) for word in words], np.int64)}
+
+    def top(self, size: int) -> int:
+        """Characters in all occurrences of the commonest n-gram that occurs at least three times."""
+        grams = self._of(size)
+        times = np.bincount(grams)[grams]
+        place = int(times.argmax())  # of several, the first in the text
+        return int(self._lengths[place : place + size].sum() * times[place]) if times[place] > 2 else 0
+
+    def repeated(self, size: int) -> int:
+        """Characters of the words inside n-grams that occurred before, each word once."""
+        grams = self._of(size)
+        again = np.ones(len(grams), np.int64)
+        again[np.unique(grams, return_index=True)[1]] = 0
+        inside = np.convolve(again, np.ones(size, np.int64)) > 0
+        return int(self._lengths[inside].sum())
+
+    def _of(self, size: int) -> NDArray[np.int64]:
+        """Numbers of all n-grams in order, from those of their two halves."""
+        if size not in self._by_size:
+            half = 1 << (size - 1).bit_length() - 1
+            first, second = self._of(half), self._of(size - half)[half:]
+            pairs = first[: len(second)] * (int(second.max()) + 1) + second
+            self._by_size[size] = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+        return self._by_size[size]
 
 
 def _prose_lines(text: str) -> Iterator[str]:

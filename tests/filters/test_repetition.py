@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.filters.degeneration.loops import find_loop
@@ -255,6 +257,34 @@ def test_any_text_is_measured(text: str) -> None:
     quality = judge(text, finish_reason=None)
     assert 0 <= quality.repetition <= 1
     assert (quality.reason is None) == (quality.evidence is None and not (quality.truncated or quality.unclosed))
+
+
+def plain_shares(words: list[str]) -> dict[str, float]:
+    """The measures of n-grams, as one would write them by hand."""
+    total, shares = sum(map(len, words)), {}
+    for size in (2, 3, 4):
+        grams = Counter(tuple(words[at : at + size]) for at in range(len(words) - size + 1))
+        gram, times = grams.most_common(1)[0]
+        shares[f"top_{size}_gram_chars"] = len("".join(gram)) * times / total if times > 2 else 0.0
+    seen: set[tuple[str, ...]] = set()
+    inside: set[int] = set()
+    for at in range(len(words) - 9):
+        gram = tuple(words[at : at + 10])
+        inside |= set(range(at, at + 10)) if gram in seen else set()
+        seen.add(gram)
+    return shares | {"duplicate_10_gram_chars": sum(len(words[at]) for at in inside) / total}
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 60), st.integers(300, 500), st.randoms(use_true_random=False))
+def test_shares_of_n_grams_are_those_counted_by_hand(different: int, count: int, rng: Random) -> None:
+    words = [f"{'abcdefghij'[at % 10] * (1 + at % 4)}{'klmnop'[at // 10]}" for at in range(different)]
+    text = [rng.choice(words) for _ in range(count)]
+    for _ in range(rng.randrange(3)):
+        start, target = rng.randrange(count - 40), rng.randrange(count - 40)
+        text[target : target + 30] = text[start : start + 30]
+    found = duplication(" ".join(text))
+    assert {name: found[name] for name in found if "gram" in name} == pytest.approx(plain_shares(text))
 
 
 def test_many() -> None:
