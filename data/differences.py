@@ -16,7 +16,7 @@ from proofmill.data.schemas import TRACES
 from proofmill.data.versions import Version
 from proofmill.filters.verdicts import CORRECT
 
-PART_ROWS = 250_000
+PART_ROWS = 100_000
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 _FATE = ("verdict", "stage", "drop_reason")
 JUDGED: dict[str, tuple[str, ...]] = {
@@ -75,7 +75,7 @@ def compare_traces(before: Version, after: Version, examples: int = 0) -> list[G
     """Every difference between the traces of two versions, equal ones gathered, the most frequent first."""
     samplers = [_samplers(before), _samplers(after)]
     found: dict[str, Group] = {}
-    for mine in _parts("problem_id", max(_rows(before, "traces"), _rows(after, "traces"))):
+    for mine in parts("problem_id", max(rows_in(before, "traces"), rows_in(after, "traces"))):
         for row in _part(before, after, mine, examples).iter_rows(named=True):
             group = _group(row, samplers)
             known = found.setdefault(repr(_identity(group)), Group(**_identity(group), count=0, rows=[]))
@@ -94,7 +94,7 @@ def compare_problems(before: Version, after: Version) -> dict[str, int]:
     common = sorted(set(one[0]) & set(two[0]) - {"id"})
     narrow = [side.select("id", pl.struct(common).hash().alias(name)) for side, name in ((one[1], "a"), (two[1], "b"))]
     found = dict.fromkeys((ADDED, REMOVED, CHANGED), 0)
-    for mine in _parts("id", max(_rows(before, "problems"), _rows(after, "problems"))):
+    for mine in parts("id", max(rows_in(before, "problems"), rows_in(after, "problems"))):
         a, b = (side.filter(mine) for side in narrow)
         counts = a.join(b, on="id", how="full", coalesce=True).select(
             pl.col("a").is_null().sum().alias(ADDED),
@@ -118,14 +118,15 @@ def changed_configs(before: Version, after: Version) -> list[str]:
     return sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
 
 
-def _rows(version: Version, config: str) -> int:
+def rows_in(version: Version, config: str) -> int:
+    """How many rows a config has, as the manifest says."""
     return sum(i["rows"] or 0 for i in version.manifest["files"] if i["path"].startswith(f"{config}/"))
 
 
-def _parts(key: str, rows: int) -> Iterator[pl.Expr]:
+def parts(key: str, rows: int) -> Iterator[pl.Expr]:
     """Conditions that part so many rows into pieces of about `PART_ROWS`, rows with the same key together."""
-    parts = max(1, -(-rows // PART_ROWS))
-    return (pl.col(key).hash(seed=0) % parts == part for part in range(parts))
+    count = max(1, -(-rows // PART_ROWS))
+    return (pl.col(key).hash(seed=0) % count == part for part in range(count))
 
 
 def _samplers(version: Version) -> set[str]:

@@ -18,6 +18,7 @@ import polars as pl
 from markupsafe import Markup
 
 from proofmill.data import plots
+from proofmill.data.differences import parts, rows_in
 from proofmill.data.excerpts import sampled_rows
 from proofmill.data.versions import Version
 
@@ -150,9 +151,11 @@ def _pass_rates(version: Version) -> dict[str, list[int]]:
     named = problems.select(pl.col("id").alias("problem_id"), "domain")
     step = (pl.col("correct") / pl.col("n") * 10).round().cast(pl.Int32).alias("step")
     found: dict[str, list[int]] = {}
-    joined = rates.filter(pl.col("n") > 0).join(named, on="problem_id").select("domain", step)
-    for domain, place, count in _counts(joined, "domain", "step"):
-        found.setdefault(domain, [0] * 11)[place] += count
+    judged = rates.filter(pl.col("n") > 0)
+    for mine in parts("problem_id", rows_in(version, "pass_rates")):
+        joined = judged.filter(mine).join(named.filter(mine), on="problem_id").select("domain", step)
+        for domain, place, count in _counts(joined, "domain", "step"):
+            found.setdefault(domain, [0] * 11)[place] += count
     return found
 
 
