@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofmill.filters.degeneration.loops import COMMAND, FENCE, Loop, find_loop, is_prose
+from proofmill.filters.degeneration.loops import COMMAND, COUNTER_TURNS, FENCE, Loop, find_loop, is_prose
 from proofmill.filters.degeneration.scripts import switches
 from proofmill.filters.reasoning import split_think
 
@@ -181,9 +181,10 @@ def duplication(text: str) -> dict[str, float]:
     """The measures of `LIMITS` of a text's prose; empty where there is too little of it.
 
     `duplicate_n_gram_chars` is the share of word characters inside n-grams that occurred before;
-    `top_n_gram_chars` that of all occurrences of the commonest one (of sentences that differ in their numbers alone
-    one counts); `duplicate_lines` and
-    `duplicate_line_chars` the share of lines (of three words and more) that occurred before.
+    `top_n_gram_chars` that of all occurrences of the commonest one; `duplicate_lines` and
+    `duplicate_line_chars` the share of lines (of three words and more) that occurred before. Of sentences that
+    differ in their numbers alone, as cases do, n-grams see one (those that occurred before: unless there are
+    twice as many as `COUNTER_TURNS` has).
     """
     prose = list(_prose_lines(text))
     lines = [_WORD.findall(line) for line in prose]
@@ -196,7 +197,9 @@ def duplication(text: str) -> dict[str, float]:
         grams = _Grams(varied)
         for size in (2, 3, 4):
             shares[f"top_{size}_gram_chars"] = grams.top(size) / sum(map(len, varied))
-    shares[f"duplicate_{_GRAM}_gram_chars"] = _Grams(words).repeated(_GRAM) / sum(map(len, words))
+    words = _without_cases(prose)
+    if len(words) >= MIN_PROSE_WORDS:
+        shares[f"duplicate_{_GRAM}_gram_chars"] = _Grams(words).repeated(_GRAM) / sum(map(len, words))
     return shares
 
 
@@ -205,6 +208,21 @@ def _varied(lines: Iterable[str]) -> list[str]:
     sentences = (sentence for line in lines for sentence in _SENTENCE_END.split(line))
     different = {_DIGITS.sub("#", sentence): sentence for sentence in reversed(list(sentences))}
     return [word for sentence in reversed(different.values()) for word in _WORD.findall(sentence)]
+
+
+def _without_cases(lines: Iterable[str]) -> list[str]:
+    """The words of all sentences, but of a few that differ in their numbers alone, as cases do, the first one's."""
+    sentences = [sentence for line in lines for sentence in _SENTENCE_END.split(line)]
+    keys = [_DIGITS.sub("#", sentence) for sentence in sentences]
+    times = Counter(keys)
+    first: dict[str, str] = {}
+    kept = [
+        sentence
+        for key, sentence in zip(keys, sentences, strict=True)
+        if first.setdefault(key, sentence) == sentence
+        or times[key] >= 2 * next(turns for length, turns in COUNTER_TURNS if len(key) >= length)
+    ]
+    return [word for sentence in kept for word in _WORD.findall(sentence)]
 
 
 def _duplicate_lines(lines: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -45,6 +45,20 @@ SOUND = {
     "LaTeX": LATEX,
     "steps": LIST,
     "Markdown table": MARKDOWN,
+    "residues": PROSE
+    + "".join(
+        f"\nIf n = {n}, then n^2 + n + 1 = {n * n + n + 1}, which leaves remainder {(n * n + n + 1) % 25} when divided"
+        " by 25, so this case is not possible."
+        for n in range(25)
+    )
+    + "\nNo residue is left, and so there is no such number.",
+    "pairs": PROSE
+    + "".join(
+        f"\nFor ({a}, {b}) the sum is {a + b} and the product is {a * b}, so the ratio is {a * b / (a + b):.3f}."
+        for a in range(1, 9)
+        for b in range(1, 9)
+    )
+    + "\nThe largest ratio is therefore four.",
     "zeros": "The matrix is\n" + str([[0] * 12] * 12),
     "fraction": "The value is 1/3 = 0." + "3" * 300,
     "rule": PROSE + "\n" + "-" * 400,
