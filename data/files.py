@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import psutil
 
+from proofmill.data import exact_json
 from proofmill.data.errors import StoreError
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
@@ -25,14 +27,18 @@ def digest(*parts: Any) -> str:
     Returns:
         `DIGEST_CHARS` hexadecimal characters of a BLAKE2b hash.
     """
-    payload = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
-    return hashlib.blake2b(payload, digest_size=DIGEST_CHARS // 2).hexdigest()
+    return hashlib.blake2b(exact_json.dumps(parts), digest_size=DIGEST_CHARS // 2).hexdigest()
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this thread's own beside `path`, since two shards may hold the same; it ends in the process's."""
+    return path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}.tmp")
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the place can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +63,7 @@ def atomic(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Like `atomic`, for a whole folder that must not exist yet."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with writing(path):

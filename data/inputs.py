@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
 import pyarrow as pa
 
+from proofmill.data import exact_json
 from proofmill.data.errors import InputError
 
 Row = dict[str, Any]
 HUB = "hf://"
-_LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
-_PLAIN = frozenset({str, int, bool, type(None)})
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
@@ -127,17 +124,26 @@ def _whole_lines(stream: Any, size: int) -> Iterator[Block]:
 def parse_line(line: bytes, where: str) -> Located | Unreadable:
     """One line of a JSONL file as a row."""
     try:
-        row = orjson.loads(line)
-        if _may_be_rounded(row) and _LONG_INTEGER.search(line):
-            row = json.loads(line)  # orjson makes a float of what needs more than 64 bits
+        row = exact_json.loads(line)
     except ValueError as error:
-        return Unreadable(where, str(error))
+        return _with_missing(line, where) or Unreadable(where, str(error))
     return Located(where, row) if isinstance(row, dict) else Unreadable(where, "the line is not a JSON object")
 
 
-def _may_be_rounded(row: Any) -> bool:
-    """Whether a number of more than 64 bits may stand in a row: as the float that orjson made of it, or deeper in."""
-    return not isinstance(row, dict) or not _PLAIN.issuperset(map(type, row.values()))
+class Rewritten(Located):
+    """A row whose line is no JSON as it stands."""
+
+
+def _with_missing(line: bytes, where: str) -> Rewritten | None:
+    """The row of a line that is JSON but for NaN and infinities, as many tools write what is missing."""
+    if b"NaN" not in line and b"Infinity" not in line:
+        return None
+    try:
+        row = json.loads(line, parse_constant=lambda _: None)
+        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair can't be written anywhere
+    except ValueError:
+        return None
+    return Rewritten(where, row) if isinstance(row, dict) else None
 
 
 def _read_jsonl(path: Path) -> Iterator[Located | Unreadable]:

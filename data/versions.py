@@ -74,11 +74,15 @@ class Version:
 def versions(home: Path, name: str) -> list[Version]:
     """The versions of a data set, oldest first; a folder without a manifest is none."""
     found = []
-    for folder in sorted((home / "datasets" / name).glob("v[0-9]*")):
+    for folder in _folders(home, name):
         manifest = folder / "manifest.json"
         if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
             found.append(Version(name, int(folder.name[1:]), folder, _manifest(manifest)))
     return sorted(found, key=lambda version: version.number)
+
+
+def _folders(home: Path, name: str) -> list[Path]:
+    return sorted((home / "datasets" / name).glob("v[0-9]*"))
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -91,6 +95,12 @@ def _manifest(path: Path) -> dict[str, Any]:
             remedy="restore it from a copy, or move this version's folder away",
         ) from error
     return manifest
+
+
+def next_number(home: Path, name: str) -> int:
+    """Number of the next version: past every folder that is there, whole or not, so that none is ever written over."""
+    numbers = [int(found[1]) for path in _folders(home, name) if (found := re.fullmatch(r"v(\d+)", path.name))]
+    return max(numbers, default=0) + 1
 
 
 def names(home: Path) -> list[str]:

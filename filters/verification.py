@@ -15,9 +15,9 @@ from os import cpu_count
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import orjson
 import pyarrow as pa
 
+from proofmill.data import exact_json
 from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import VERDICTS
 from proofmill.data.shards import from_rows
@@ -73,7 +73,7 @@ class Cut(NamedTuple):
 
 def problem_of(row: Mapping[str, Any]) -> Problem:
     """A row of schema PROBLEMS as its verifier wants it."""
-    info = orjson.loads(row["info"]) if row["info"] else {}
+    info = exact_json.loads(row["info"]) if row["info"] else {}
     return Problem(row["domain"], row["prompt"], row["answer"], info)
 
 

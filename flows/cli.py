@@ -75,7 +75,7 @@ def regenerate(
     if probed is not None:
         probe(resolved, home, probed, limit, out)
     elif dry_run:
-        dry(resolved, home, limit, out)
+        dry(resolved, home, limit, resample, out)
     else:
         run(resolved, home, limit, resample, out)
 

@@ -7,7 +7,7 @@ sources, and memory holds a few batches, not the set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +22,14 @@ from proofmill.data.inputs import Located, Unreadable, apply_map
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.shards import from_rows
 from proofmill.data.sizes import batched
-from proofmill.generators.problems import Intake, Row, problem_row
+from proofmill.generators.problems import Intake, Row, mistyped, problem_row
 
 MAX_SHARD_ROWS = 4096
 MAX_SHARD_BYTES = 32 << 20  # a few shards are in memory at once, several times over
 MIN_SHARDS, MIN_SHARD_ROWS = 8, 16  # small runs still show progress shard by shard
 _BATCH_ROWS, _BATCH_CHARACTERS = 2048, 16 << 20
 
+_TEXT_FIELDS = ("sampler", "finish_reason", "model", "model_revision")
 _PROBLEM = [
     PROBLEMS.field(n) for n in ("domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 ]
@@ -87,28 +88,40 @@ def samples_of(
     model: str | None,
     limit: int | None = None,
     unlabelled: bool = False,
+    taken: Container[str] = (),
 ) -> Iterator[Row]:
-    """Rows of schema SPOOL for recorded samples, the first `limit`, each with the problem it answers."""
+    """Rows of schema SPOOL for recorded samples, the first `limit`, each with the problem it answers.
+
+    A row's own sampler keeps its name unless that is `taken` by one that draws in this run: theirs are told apart.
+    """
     for number, (where, row) in enumerate(_readable(rows, fields, intake)):
         if limit is not None and number >= limit:
             return
         intake.read += 1
         problem = problem_row(row, domain=domain, source=source, license=license, unlabelled=unlabelled)
         response = response_text(row.get("response"))
-        if isinstance(problem, str) or response is None:
-            intake.drop(problem if isinstance(problem, str) else "no_response", where)
+        bad = "no_response" if response is None else mistyped(row, _TEXT_FIELDS)
+        if isinstance(problem, str) or bad:
+            intake.drop(problem if isinstance(problem, str) else str(bad), where)
             continue
         problem["problem_id"] = problem.pop("id")
         yield problem | {
-            "sampler": row.get("sampler") or sampler,
-            "first_round": row.get("first_round"),
+            "sampler": sampler if row.get("sampler") in taken else row.get("sampler") or sampler,
+            "first_round": row.get("first_round") if isinstance(row.get("first_round"), bool) else None,
             "response": response,
             "finish_reason": row.get("finish_reason") or "stop",
-            "completion_tokens": row.get("completion_tokens"),
+            "completion_tokens": _whole(row.get("completion_tokens"), 31),
             "model": row.get("model") or model,
             "model_revision": row.get("model_revision"),
-            "seed": row.get("seed"),
+            "seed": _whole(row.get("seed"), 63),
         }
+
+
+def _whole(value: Any, bits: int) -> int | None:
+    """A whole number that has room in its column; anything else says nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value) if abs(value) < 1 << bits else None
 
 
 def response_text(response: Any) -> str | None:

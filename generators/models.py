@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -99,6 +99,18 @@ def present(name: str) -> Path | None:
         return None
 
 
+def stamp(name: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a local model's files: quick to compare, and another one where a file was written."""
+    folder = Path(name).expanduser()
+    if name == BUNDLED or not folder.is_dir():
+        return []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _content(folder, _CONTENT)]
+
+
+def _content(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({file for pattern in patterns for file in folder.glob(pattern)})
+
+
 def cache_folder() -> Path:
     """The user's cache; `$XDG_CACHE_HOME` moves it."""
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
@@ -171,7 +183,7 @@ def _local(name: str, folder: Path, *, weights: bool) -> Model:
             where=str(folder),
             remedy="a folder written by save_pretrained() holds *.safetensors",
         )
-    files = sorted({file for pattern in (_CONTENT if weights else _TOKENIZER_CONTENT) for file in folder.glob(pattern)})
+    files = _content(folder, _CONTENT if weights else _TOKENIZER_CONTENT)
     content = digest([(file.name, _file_digest(file)) for file in files])
     return Model(folder.resolve().name, folder, content[:12], content, _stated_license(folder))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from proofmill.data import exact_json
 from proofmill.data.files import digest
 from proofmill.filters.domains.math import gold_text
 
@@ -18,6 +18,9 @@ INFO_FIELDS = (
     "task", "entry", "options", "constraints",
     "tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language",
 )  # fmt: skip
+
+
+_TEXT_FIELDS = ("domain", "system", "verifier", "source", "license")
 
 
 @dataclass
@@ -53,6 +56,8 @@ def problem_row(
 
     With `unlabelled`, mathematics and choices may come without an answer.
     """
+    if bad := mistyped(row, _TEXT_FIELDS):
+        return bad
     domain = row.get("domain") or domain
     messages = split_prompt(row.get("prompt"))
     if isinstance(messages, str):
@@ -72,11 +77,16 @@ def problem_row(
         "system": system,
         "prompt": prompt,
         "answer": answer,
-        "info": orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode() if info else None,
+        "info": exact_json.dumps(info).decode() if info else None,
         "verifier": row.get("verifier") or domain,
         "source": row.get("source") or source,
         "license": row.get("license") or license,
     }
+
+
+def mistyped(row: Row, names: Iterable[str]) -> str | None:
+    """`bad_NAME` of the first field that should be a text and is none."""
+    return next((f"bad_{name}" for name in names if not isinstance(row.get(name), str | None)), None)
 
 
 def checkable(domain: str, answer: str | None, info: Row) -> bool:
@@ -117,13 +127,11 @@ def info_of(row: Row) -> Row:
     value = row.get("info")
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            value = exact_json.loads(value)
+        except ValueError:
             return found
     return found | value if isinstance(value, dict) else found
 
 
 def _text(answer: Any) -> str | None:
-    if answer is None or isinstance(answer, str):
-        return answer
-    return orjson.dumps(answer).decode()
+    return answer if answer is None or isinstance(answer, str) else exact_json.dumps(answer).decode()

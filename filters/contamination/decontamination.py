@@ -49,8 +49,8 @@ class Match:
 
     @property
     def label(self) -> str:
-        """`benchmark/item`."""
-        return f"{self.benchmark}/{self.item_id}"
+        """`benchmark/item`; what stands before the first slash is the benchmark, `openai:gsm8k` of `openai/gsm8k`."""
+        return f"{self.benchmark.replace('/', ':')}/{self.item_id}"
 
 
 class Index:

@@ -36,10 +36,7 @@ def run(source: Source, out: Path, workers: int | None, console: Console) -> Non
         stream.run(writer)
     if outputs.missing:
         console.print(f"[yellow]stated outputs of code were not run:[/] {outputs.missing}", soft_wrap=True)
-    command.finish(
-        _table(stream, time.monotonic() - started),
-        f"proofmill dedup {out} --out {out.with_name('dedup-' + out.name)}{command.next_map()}",
-    )
+    command.finish(_table(stream, time.monotonic() - started), "dedup")
 
 
 class _Outputs:

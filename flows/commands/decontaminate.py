@@ -78,8 +78,7 @@ def _report(command: Command, stream: RowStream, items: int, seconds: float) -> 
     if stream.tally[NOT_CHECKED]:
         counts.append((NOT_CHECKED, stream.tally[NOT_CHECKED]))
     table = tally_table(f"overlap with {items:,} benchmark items", "contaminated by", counts, stream.rows, seconds)
-    out = command.path
-    command.finish(table, f"proofmill dedup {out} --out {out.with_name('dedup-' + out.name)}{command.next_map()}")
+    command.finish(table, "dedup")
 
 
 def would_remove(home: Path, label: str, out: Path | None, against: Against, console: Console) -> None:

@@ -257,8 +257,5 @@ def _report(command: Command, dedup: _Dedup, repeats: int, seconds: float) -> No
     usable = dedup.rows - command.faults.count
     counts = [("kept", usable - repeats), ("near-duplicates", repeats), ("not compared", command.faults.count)]
     command.console.print(f"`duplicate_of` names {'the row by its number, from 0' if dedup.numbered else 'its id'}")
-    command.finish(
-        tally_table("near-duplicates", "row", counts, dedup.rows, seconds),
-        f"proofmill decontaminate {command.path} --against BENCHMARK.jsonl "
-        f"--out {command.path.with_name('clean-' + command.path.name)}{command.next_map()}",
-    )
+    table = tally_table("near-duplicates", "row", counts, dedup.rows, seconds)
+    command.finish(table, "decontaminate", "--against", "BENCHMARK.jsonl")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.errors import InputError, UsageError
@@ -15,8 +16,10 @@ from proofmill.data.inputs import HUB, Row, local_file
 from proofmill.data.outputs import check_out
 from proofmill.flows.rows.reading import Source, chunks, first_row
 from proofmill.flows.run.progress import Progress, shown
+from proofmill.flows.wording import typed
 
 _SHOWN_FAULTS = 5
+_MADE = {"claims": "claims", "dedup": "dedup", "decontaminate": "clean"}  # how the next command's file is called
 
 
 def parse_map(maps: Sequence[str]) -> dict[str, str]:
@@ -97,20 +100,28 @@ class Command:
                 return found
         return None
 
-    def next_map(self) -> str:
-        """The map that the written file asks for, as an option; lists have become plain fields there."""
-        kept = [f"{ours}={theirs}" for ours, theirs in self.source.fields.items() if not theirs.endswith("[]")]
-        return f" --map {','.join(kept)}" if kept else ""
+    def finish(self, table: Table, following: str, *options: str) -> None:
+        """Says what came of it, and what to type next.
 
-    def finish(self, table: Table, following: str) -> None:
-        """Says what came of it, and what to type next."""
+        Args:
+            table: the counts.
+            following: the command that takes the written file.
+            options: of that command; the map it needs is added.
+        """
         self.console.print(table)
         if self.faults.count:
             self.console.print(f"[yellow]rows that could not be used: {self.faults.count:,}[/], the first of them:")
             for fault in self.faults.shown:
                 self.console.print(f"  {fault}", markup=False, soft_wrap=True)
         self.console.print(f"written: {self.path}", markup=False, soft_wrap=True)
-        self.console.print(f"next: [bold]{following}[/]", soft_wrap=True)
+        out = self.path.with_name(f"{_MADE[following]}-{self.path.name}")
+        typing = typed(following, str(self.path), *options, "--out", str(out), *self._map())
+        self.console.print(f"next: [bold]{escape(typing)}[/]", soft_wrap=True)
+
+    def _map(self) -> list[str]:
+        """The map that the written file asks for, as an option; lists have become plain fields there."""
+        kept = [f"{ours}={theirs}" for ours, theirs in self.source.fields.items() if not theirs.endswith("[]")]
+        return ["--map", ",".join(kept)] if kept else []
 
 
 def _row_count(source: Source) -> int | None:

@@ -131,9 +131,9 @@ def funnel(manifest: Mapping[str, Any]) -> Table:
     return table
 
 
-def dry(recipe: Recipe, home: str | None, limit: int | None, out: Console) -> None:
+def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Says what a run would do, and samples nothing."""
-    session = Session(recipe, home_folder(home), limit)
+    session = Session(recipe, home_folder(home), limit, resample)
     if version := session.already():
         out.print(f"Nothing would be done: {version.label} already holds this recipe's result.")
         return
@@ -156,4 +156,4 @@ def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, ou
         remember_rate(session, progress)
     finally:
         CURRENT.reset(token)
-    dry(recipe, home, limit, out)
+    dry(recipe, home, limit, False, out)

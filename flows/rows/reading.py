@@ -15,7 +15,18 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import HUB, Located, Row, Unreadable, apply_map, line_blocks, local_file, parse_line, read
+from proofmill.data.inputs import (
+    HUB,
+    Located,
+    Rewritten,
+    Row,
+    Unreadable,
+    apply_map,
+    line_blocks,
+    local_file,
+    parse_line,
+    read,
+)
 from proofmill.data.inputs import walked_lists as walked
 from proofmill.data.sizes import batched
 
@@ -65,7 +76,8 @@ class Chunk(NamedTuple):
         for number, line in enumerate(self.data.split(b"\n"), self.first):
             line = line.strip()
             if line:
-                yield line, parse_line(line, f"{self.place}:{number}")
+                item = parse_line(line, f"{self.place}:{number}")
+                yield (None if isinstance(item, Rewritten) else line), item
 
     def parts(self) -> Iterator[Chunk]:
         """The same rows, one a chunk."""
@@ -172,7 +184,8 @@ def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_
     lists = walked(fields)
     for line, item in chunk.read():
         if isinstance(item, Unreadable):
-            yield View({}, None, {}, item.where, f"unreadable: {item.where} {item.why}")
+            raw = {"line": line.decode(errors="replace")} if line and as_lines else {}
+            yield View({}, None, raw, item.where, f"unreadable: {item.where} {item.why}")
             continue
         row = item.row
         whole = line if as_lines and not lists and added.isdisjoint(row) else None

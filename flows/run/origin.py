@@ -32,7 +32,8 @@ def files(recipe: Recipe, home: Path) -> list[Path]:
     for sampler in recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
             named += [name for item in sampler.engine.files for name in expand(home, item)]
-    return [Path(name) for name in named if Path(name).is_file()]
+    paths = [Path(name).expanduser() for name in named]
+    return [path for path in paths if path.is_file()]
 
 
 def expand(home: Path, item: str) -> list[str]:
@@ -47,7 +48,7 @@ def replayed(home: Path, item: str) -> Version | None:
     Raises:
         UsageError: there is no such version.
     """
-    return None if "@v" not in item or item.startswith(HUB) or Path(item).exists() else find(home, item)
+    return None if "@v" not in item or item.startswith(HUB) or Path(item).expanduser().exists() else find(home, item)
 
 
 def _folder_digest(name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from proofmill.data.errors import UsageError
-from proofmill.data.files import digest, write_json
+from proofmill.data.files import digest, sha256, write_json
 from proofmill.data.run import Run, library_version, source_digest
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
@@ -214,14 +214,20 @@ class Session:
         resampling.end(self.run.folder)
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
-        write_json(path, known | {digest(self.fingerprint): version["version"]})
+        said = {"version": version["version"], "manifest": sha256(Path(version["folder"]) / "manifest.json")}
+        write_json(path, known | {digest(self.fingerprint): said})
 
     def already(self) -> Version | None:
         """The version that a finished run with the same recipe, inputs and code has published."""
         path = self.run.folder / "finished.json"
-        label = orjson.loads(path.read_bytes()).get(digest(self.fingerprint)) if path.exists() else None
-        found = [v for v in versions(self.home, self.recipe.name) if v.label == label]
-        return found[0] if found and not self.anew else None
+        if self.anew or not path.exists():
+            return None
+        said = orjson.loads(path.read_bytes()).get(digest(self.fingerprint))
+        for version in versions(self.home, self.recipe.name):
+            mine = {"version": version.label, "manifest": sha256(version.folder / "manifest.json")}
+            if mine == said:  # a label alone may have been given again, after its folder was removed
+                return version
+        return None
 
     @property
     def anew(self) -> bool:
@@ -274,11 +280,20 @@ class Session:
         return {
             "recipe": self.recipe.published(),
             "inputs": self.inputs,
+            "models": [models.stamp(name) for name in self._named],
+            "verifiers": self.verifier()[0],
             "previous": previous.digests(self.previous),
             "benchmarks": [benchmark.identity() for benchmark in self.recipe.decontaminate.benchmarks],
             "code": {stage.name: [source_digest(name) for name in stage.code] for stage in STAGES},
             "libraries": {name: library_version(name) for stage in STAGES for name in stage.libraries},
         }
+
+    @property
+    def _named(self) -> list[str]:
+        """All models that the recipe names."""
+        sections = [section for section in (self.recipe.claims.model, self.recipe.quality.learning) if section]
+        named = [asked.model for asked in (*self.live, *sections)] + [self.recipe.publish.student]
+        return [name for name in named if name is not None]
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def _take_in(session: Session, key: str) -> Shard:
         (samples if "response" in row else sources).drop_many("over_limit", 1)
 
     rows, size = intake.spool(intake.round_robin(streams, session.limit, over), scratch / "spool.arrows")
-    bits = intake.shard_bits(rows, size, *((1, 0) if samples.read else session.drawn_each))
+    bits = intake.shard_bits(rows, size, *session.drawn_each)
     parts = intake.partition(scratch / "spool.arrows", scratch / "parts", bits)
     names, total, from_sources = [], 0, 0
     sets: dict[str, set[Any]] = {"sources": set(), "recorded_models": set()}
@@ -186,6 +186,7 @@ def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: 
             model=engine.model,
             limit=engine.limit,
             unlabelled=session.recipe.problems.pseudo_labels is not None,
+            taken={live.name for live in session.live},
         )
 
 

@@ -16,7 +16,7 @@ from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIMS, MESSAGES, NLL, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.shards import conform, from_rows
-from proofmill.data.versions import REPORT, Version, VersionWriter, describe, versions
+from proofmill.data.versions import REPORT, Version, VersionWriter, describe, next_number, versions
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
@@ -75,7 +75,7 @@ def publish_version(
     session.progress.note("publishing")
     known = versions(session.home, session.recipe.name)
     parent = known[-1] if known else None
-    number = parent.number + 1 if parent else 1
+    number = next_number(session.home, session.recipe.name)
     folder = session.home / "datasets" / session.recipe.name / f"v{number:04d}"
     with _Unless() as unless, atomic_folder(folder) as temporary:
         manifest = _write(session, temporary, judged, chosen, gathered)

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,21 @@ def test_an_atomic_file_appears_whole(tmp_path: Path) -> None:
         temporary.write_text("whole")
     assert path.read_text() == "whole"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "same"
+    barrier = threading.Barrier(4)
+
+    def write(number: int) -> None:
+        with atomic(path) as temporary:
+            temporary.write_bytes(bytes([number]) * 9)
+            barrier.wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert path.read_bytes() in {bytes([number]) * 9 for number in range(4)}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("place", [atomic, atomic_folder])

@@ -57,8 +57,20 @@ def test_an_empty_parquet_file_has_no_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [b"{", b'{"a": 1', b"[1]", b'"text"', b"\xff\xfe", b"{} {}", b'{"a": NaN}', b"null", b"\0", b"[" * 100_000],
-    ids=range(10),
+    [
+        b"{",
+        b'{"a": 1',
+        b"[1]",
+        b'"text"',
+        b"\xff\xfe",
+        b"{} {}",
+        b'{"a": nan}',
+        b'{"a": "\\ud800", "b": NaN}',
+        b"null",
+        b"\0",
+        b"[" * 100_000,
+    ],
+    ids=range(11),
 )
 def test_a_line_that_can_not_be_read_is_named_by_its_place(tmp_path: Path, bad: bytes) -> None:
     path = tmp_path / "rows.jsonl"
@@ -69,6 +81,14 @@ def test_a_line_that_can_not_be_read_is_named_by_its_place(tmp_path: Path, bad: 
     assert isinstance(found[2], Unreadable)
     assert found[2].why
     assert found[4].where == f"{path}:5"
+
+
+def test_what_other_tools_write_for_missing_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": NaN, "b": "NaN", "c": [-Infinity, %d]}' % 2**70)
+    (found,) = read(str(path))
+    assert isinstance(found, Located)
+    assert found.row == {"a": None, "b": "NaN", "c": [None, 2**70]}
 
 
 def test_long_integers_are_read_exactly(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from proofmill.data import versions as module
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
-from proofmill.data.versions import VersionWriter, check_files, find, names, versions
+from proofmill.data.versions import VersionWriter, check_files, find, names, next_number, versions
 
 SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})
 
@@ -31,6 +31,14 @@ def test_a_folder_without_a_manifest_is_no_version(home: Path) -> None:
     (home / "datasets" / "set" / ".v0003.7.tmp").mkdir()
     assert [version.label for version in versions(home, "set")] == ["set@v1"]
     assert names(home) == ["set"]
+
+
+def test_no_folder_is_written_over_whatever_became_of_it(home: Path) -> None:
+    publish(home, "set", 1, ["a"])
+    assert next_number(home, "set") == 2
+    (publish(home, "set", 41, ["b"]) / "manifest.json").unlink()
+    assert next_number(home, "set") == 42
+    assert next_number(home, "new") == 1
 
 
 def test_versions_are_found_by_label(home: Path) -> None:

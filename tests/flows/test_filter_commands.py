@@ -106,6 +106,16 @@ def test_verify_replaces_its_own_columns(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "out.jsonl")[0]["verdict"] == "correct"
 
 
+def test_a_line_that_is_no_json_is_written_back(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(
+        b'{"prompt": "p", "answer": "2", "domain": "math", "response": "\\\\boxed{2}", "loss": NaN}\n{"id": "torn\n'
+    )
+    run("verify", tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl")
+    first, second = rows_of(tmp_path / "out.jsonl")
+    assert (first["prompt"], first["loss"], first["verdict"]) == ("p", None, "correct")
+    assert (second["line"], second["verdict"]) == ('{"id": "torn', "error")
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_verify_loses_no_row(tmp_path: Path, suffix: str) -> None:
     good = sums(2)[1]

@@ -153,6 +153,29 @@ def test_a_finished_run_knows_that_there_is_nothing_to_do(published: tuple[Path,
     assert Session(recipes.parse(recipe), home, limit=2).already() is None
 
 
+def test_a_label_that_was_given_again_is_not_taken_for_the_version_of_then(copy: tuple[Path, Row]) -> None:
+    home, recipe = copy
+    manifest = find(home, "replayed@v1").folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    assert session(recipe, home).already() is None
+
+
+def test_a_file_and_a_model_under_the_users_home_are_known_by_their_content(
+    tmp_path: Path, replay_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "traces.jsonl").write_bytes(replay_file.read_bytes())
+    sampler = {"name": "old", "engine": {"kind": "replay", "files": ["~/traces.jsonl"], "license": "mit"}}
+    recipe: Row = {"name": "tilde", "samplers": [sampler], "publish": {"student": "~/model"}}
+    before = session(recipe, tmp_path / "home").fingerprint
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    other = session(recipe, tmp_path / "home").fingerprint
+    assert (other["inputs"], other["models"] == before["models"]) == (before["inputs"], False)
+    (tmp_path / "traces.jsonl").write_bytes(replay_file.read_bytes() * 2)
+    assert session(recipe, tmp_path / "home").fingerprint["inputs"] != before["inputs"]
+
+
 def test_an_equal_version_is_not_written_again(regenerate: Run, copy: tuple[Path, Row]) -> None:
     home, recipe = copy
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.parquet")}

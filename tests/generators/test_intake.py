@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections import Counter
 from pathlib import Path
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from proofmill.data.errors import InputError
 from proofmill.data.inputs import Located, Unreadable
 from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.shards import from_rows
+from proofmill.filters.verification import problem_of
 from proofmill.generators import intake
-from proofmill.generators.intake import SHARD_PROBLEMS, problems_of, response_text, samples_of, shard_tables
+from proofmill.generators.intake import SHARD_PROBLEMS, SPOOL, problems_of, response_text, samples_of, shard_tables
 from proofmill.generators.problems import Intake, problem_row, split_prompt
 
 Row = dict[str, Any]
@@ -75,6 +78,9 @@ def test_an_id_is_the_digest_of_the_content() -> None:
         ({"prompt": [{"role": "user", "content": None}]}, "math", "no_prompt"),
         ({"prompt": []}, "math", "no_prompt"),
         ({"prompt": ["p"]}, "math", "no_prompt"),
+        ({"prompt": "p", "answer": "1", "license": ["mit"]}, "math", "bad_license"),
+        ({"prompt": "p", "answer": "1", "domain": {"name": "math"}}, "math", "bad_domain"),
+        ({"prompt": "p", "answer": "1", "system": 5}, "math", "bad_system"),
     ],
 )
 def test_a_row_that_can_not_be_checked_says_why(row: Row, domain: str, reason: str) -> None:
@@ -97,6 +103,13 @@ def test_a_row_that_can_be_checked_is_a_problem(row: Row, domain: str) -> None:
     found = problem(row, domain)
     assert found["domain"] == found["verifier"] == domain
     assert set(found) == set(SHARD_PROBLEMS.names)
+
+
+def test_integers_of_any_length_stay_what_they_are() -> None:
+    assert problem({"prompt": "p", "answer": 2**70})["answer"] == str(2**70)
+    row = problem({"prompt": "p", "tests": [{"input": 2**70, "output": 1}]}, "code")
+    assert problem_of(row).info == {"tests": [{"input": 2**70, "output": 1}]}
+    assert problem({"prompt": "p", "info": json.dumps({"tests": [2**70]})}, "code")["info"] == f'{{"tests":[{2**70}]}}'
 
 
 def test_a_message_list_may_bring_a_system_message() -> None:
@@ -130,6 +143,25 @@ def test_every_row_is_kept_or_counted_with_its_place() -> None:
     assert len(problems(rows, ledger)) == 2
     assert (ledger.read, dict(ledger.dropped)) == (4, {"empty_prompt": 1, "no_gold": 1})
     assert ledger.examples == ["f:2: empty_prompt", "f:4: no_gold"]
+
+
+def test_what_says_nothing_of_a_sample_is_left_out_and_what_is_no_text_drops_it() -> None:
+    ledger = Intake()
+    odd: list[Row] = [{"seed": 2**64}, {"completion_tokens": "12"}, {"completion_tokens": 12.5}, {"first_round": "yes"}]
+    found = samples([question(1) | {"response": "2"} | row for row in [*odd, {"completion_tokens": 12.0}]], ledger)
+    columns = ("seed", "completion_tokens", "first_round")
+    assert [[row[name] for name in columns] for row in found] == [[None] * 3] * 4 + [[None, 12, None]]
+    assert from_rows(found, SPOOL).num_rows == 5
+    assert samples([question(1) | {"response": "2", "model": 7}], ledger) == []
+    assert dict(ledger.dropped) == {"bad_model": 1}
+
+
+def test_a_recorded_sampler_of_the_name_of_one_that_draws_is_told_apart() -> None:
+    rows = [question(1) | {"response": "2", "sampler": name} for name in ("self", "other")] + [
+        question(1) | {"response": "2"}
+    ]
+    found = samples(rows, Intake(), sampler="recorded", taken={"self"})
+    assert [row["sampler"] for row in found] == ["recorded", "other", "recorded"]
 
 
 def test_an_unreadable_line_is_counted_with_its_place_and_reason() -> None:
