@@ -28,12 +28,19 @@ def read(folder: Path) -> Resampling:
     return Resampling(**known) if isinstance(known, dict) else Resampling(int(known))
 
 
-def begun(folder: Path, *, asked: bool) -> Resampling:
-    """The resampling under way: where one was interrupted it is gone on with, and not begun again."""
+def begun(folder: Path, *, asked: bool, keep: bool = True) -> Resampling:
+    """The resampling under way: where one was interrupted it is gone on with, and not begun again.
+
+    Args:
+        folder: of the run.
+        asked: whether to sample anew.
+        keep: remember it beside the run.
+    """
     known = read(folder)
     if asked and not known.open:
         known = Resampling(known.count + 1, open=True)
-        write_json(folder / "resampled.json", asdict(known))
+        if keep:
+            write_json(folder / "resampled.json", asdict(known))
     return known
 
 

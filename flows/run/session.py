@@ -50,6 +50,7 @@ class Session:
         limit: the first so many problems only; None: all.
         resample: set recorded samples aside and draw new ones.
         sample: draw what is missing; False: go on with what is recorded.
+        looking: say what would be done and change nothing.
         progress: told what happens.
         stores, engines, facts: by sampler, as they are opened.
         problem_facts: ledgers of the problem stage.
@@ -62,6 +63,7 @@ class Session:
     limit: int | None = None
     resample: bool = False
     sample: bool = True
+    looking: bool = False
     progress: Progress = field(default_factory=current)
     stores: dict[str, SampleStore] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
@@ -258,7 +260,7 @@ class Session:
 
     @cached_property
     def _resampling(self) -> resampling.Resampling:
-        return resampling.begun(self.run.folder, asked=self.resample)
+        return resampling.begun(self.run.folder, asked=self.resample, keep=not self.looking)
 
     @cached_property
     def previous(self) -> list[Version]:

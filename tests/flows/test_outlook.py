@@ -219,3 +219,15 @@ def test_later_rounds_are_what_the_rule_draws_on_average(rate: float) -> None:
 
     mean = sum(drawn() for _ in range(problems)) / problems
     assert later_samples(rule, rate) == pytest.approx(mean, abs=0.2)
+
+
+def test_a_dry_run_of_new_samples_says_so_and_changes_nothing(published: tuple[Path, Row]) -> None:
+    home, recipe = published
+
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in home.rglob("*.json*")}
+
+    before, out = kept(), io.StringIO()
+    commands.dry(recipe_file.parse(recipe), str(home), None, True, Console(file=out))
+    assert "Nothing would be done" not in out.getvalue()
+    assert kept() == before
