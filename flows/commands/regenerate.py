@@ -24,7 +24,7 @@ from proofmill.flows.wording import typed
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Runs the flow, unless a finished run has already published this; then says what came of it."""
-    session = Session(recipe, home_folder(home), limit, resample, looking=True)
+    session = Session(recipe, home_folder(home), limit, resample)
     if version := session.already():
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
         out.print(f"  {version.folder}")
@@ -133,7 +133,7 @@ def funnel(manifest: Mapping[str, Any]) -> Table:
 
 def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Says what a run would do, and samples nothing."""
-    session = Session(recipe, home_folder(home), limit, resample)
+    session = Session(recipe, home_folder(home), limit, resample, looking=True)
     if version := session.already():
         out.print(f"Nothing would be done: {version.label} already holds this recipe's result.")
         return
