@@ -213,7 +213,7 @@ def dedup(
 
 @app.command(
     epilog="Examples:\n\n`proofmill decontaminate traces.jsonl --against aime.jsonl --out clean.jsonl`\n\n"
-    "`proofmill decontaminate traces.parquet --against HumanEval.jsonl.gz --against hf://openai/gsm8k "
+    "`proofmill decontaminate traces.parquet --against hf://openai/gsm8k --against-config main "
     "--against-field question --out marked.parquet`\n\n"
     "`proofmill decontaminate quickstart@v1 --against new-benchmark.jsonl`"
 )
@@ -227,6 +227,7 @@ def decontaminate(
         list[str] | None, typer.Option(help="Field of a benchmark's question; repeatable. Default: found by name.")
     ] = None,
     against_split: Annotated[str, typer.Option(help="Split of hub benchmarks.")] = "test",
+    against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
     maps: Maps = None,
     split: Split = "train",
@@ -243,7 +244,7 @@ def decontaminate(
     from proofmill.flows.stages.benchmarks import Benchmark
 
     fields = tuple(against_field or ())
-    benchmarks = Against([Benchmark(source, fields, against_split) for source in against], n)
+    benchmarks = Against([Benchmark(source, fields, against_split, against_config) for source in against], n)
     if is_version(traces):
         would_remove(home_folder(home), traces, out_file, benchmarks, out)
     else:

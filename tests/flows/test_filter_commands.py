@@ -446,6 +446,21 @@ def test_dedup_refuses_options_without_sense(tmp_path: Path, options: list[str])
 QUESTION = "A farmer has seventeen sheep and sells nine of them at the market, how many sheep are left on the farm?"
 
 
+def test_decontaminate_takes_one_config_of_a_set_that_has_several(tmp_path: Path) -> None:
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    for name in ("main", "socratic"):
+        write(folder / f"{name}.jsonl", [{"id": name, "question": QUESTION if name == "main" else "What else?"}])
+    configs = "".join(
+        f"- config_name: {name}\n  data_files: [{{split: test, path: {name}.jsonl}}]\n" for name in ("main", "socratic")
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    rows = write(tmp_path / "in.jsonl", [{"prompt": QUESTION}])
+    out = tmp_path / "out.jsonl"
+    run("decontaminate", rows, "--against", f"hf://{folder}", "--against-config", "main", "--out", out)
+    assert rows_of(out)[0]["contaminated_by"].endswith("/main")
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_decontaminate_marks_prompts_and_responses(tmp_path: Path, suffix: str) -> None:
     against = write(tmp_path / "bench.jsonl", [{"task_id": "T/1", "problem": QUESTION}])
