@@ -23,6 +23,13 @@ from proofmill.data.journal import Journal, read_journal
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.shards import from_rows, read_table, write_table
 
+QUARANTINE = "quarantine.json"
+FAILED = "failed"
+"""Finish reason of a sample that no try has answered; the next run asks for it again."""
+QUARANTINED = "quarantined"
+"""Finish reason of a sample whose prompt kills the engine; not asked again while the quarantine names it."""
+_RANKS = {QUARANTINED: 1, FAILED: 2}
+
 
 class SampleStore:
     """The samples of one KEY. Use as a context manager: it holds the KEY's lock while open.
@@ -37,7 +44,7 @@ class SampleStore:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.quarantine = folder / "quarantine.json"  # prompts that killed the engine
+        self.quarantine = folder / QUARANTINE  # prompts that killed the engine
         self._identity = dict(identity)
         self._lock = locked(
             folder / "lock",
@@ -65,12 +72,16 @@ class SampleStore:
         self._lock.__exit__(kind, error, trace)
 
     def have(self, prompt_digests: Iterable[str]) -> set[tuple[str, int]]:
-        """Which samples of these prompts are recorded, as (prompt digest, sample index)."""
-        found = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)))
+        """Which samples of these prompts are recorded for good, as (prompt digest, sample index).
+
+        One that failed is asked again, one of a quarantined prompt once the quarantine's file is deleted.
+        """
+        last = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
+        found = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= last))
         return set(found.select("prompt_digest", "sample_index").iter_rows())
 
     def read(self, prompt_digests: Iterable[str], n: int) -> pa.Table:
-        """The first `n` samples of each prompt (schema SAMPLES), sorted, each once."""
+        """The first `n` samples of each prompt (schema SAMPLES), sorted, each once: as answered, if it ever was."""
         wanted = list(prompt_digests)
         numbers = self._index.filter(pl.col("prompt_digest").is_in(wanted))["file"].unique().sort()
         tables = [_first(read_table(self._files[number]), wanted, n) for number in numbers]
@@ -78,7 +89,7 @@ class SampleStore:
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (narrowing for the type checker)
         keys = ["prompt_digest", "sample_index"]
-        frame = frame.unique(keys, keep="first", maintain_order=True).sort(keys)
+        frame = frame.sort(*keys, _rank(), maintain_order=True).unique(keys, keep="first", maintain_order=True)
         return frame.to_arrow().cast(SAMPLES)
 
     def journal(self, name: str) -> Journal:
@@ -124,13 +135,19 @@ class SampleStore:
     def _add(self, path: Path) -> None:
         if path in self._files:
             return
-        columns = read_table(path, ["prompt_digest", "sample_index"])
-        frame = pl.DataFrame(columns).with_columns(pl.lit(len(self._files), pl.Int32).alias("file"))
+        columns = pl.DataFrame(read_table(path, ["prompt_digest", "sample_index", "finish_reason"]))
+        number = pl.lit(len(self._files), pl.Int32).alias("file")
+        frame = columns.select("prompt_digest", "sample_index", number, _rank().alias("rank"))
         self._files.append(path)
         self._index = pl.concat([self._index, frame])
 
 
-_INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32}
+_INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32, "rank": pl.Int8}
+
+
+def _rank() -> pl.Expr:
+    """How little a row says of its sample: 0 an answer, more the reasons why there is none."""
+    return pl.col("finish_reason").replace_strict(_RANKS, default=0, return_dtype=pl.Int8)
 
 
 def _first(table: pa.Table, wanted: list[str], n: int) -> pa.Table:

@@ -164,7 +164,7 @@ SAMPLES = pa.schema(
         "sample_index": _i32,
         "seed": _i64,
         "response": _string,
-        "finish_reason": _string,  # stop | length | prompt_too_long | failed
+        "finish_reason": _string,  # stop | length | prompt_too_long | quarantined | failed
         "prompt_tokens": _i32,
         "completion_tokens": _i32,
     }

@@ -21,12 +21,13 @@ import httpx
 
 from proofmill.data.errors import EngineError
 from proofmill.generators.endpoint_looks import CONNECT_SECONDS, glanced, looked
-from proofmill.generators.endpoint_state import Endpoint, Job, unable, unusable
+from proofmill.generators.endpoint_state import Endpoint, Job, refusing, unable, unusable
 from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
 from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
 
 _MISSES = 3  # looks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
+_MOST_REFUSED = 16  # prompts with no answer between them; more of them accuse the server
 _SEEDLESS = (
     "{url} takes no seed: what it writes is recorded and kept, but the same samples can't be drawn from it again"
 )
@@ -42,6 +43,7 @@ class Pool:
         self._endpoints = [Endpoint(url) for url in options.endpoints]
         self._queue: deque[Job] = deque()
         self._unfinished = self._answers = 0
+        self._refused: set[tuple[int, ...]] = set()  # prompts since the last answer
         self._name: str | None = None
         self._stuck_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,6 +168,7 @@ class Pool:
         endpoint.faults = endpoint.misses = 0
         self._answers += 1
         self._stuck_since = None
+        self._refused.clear()
 
     def _give(self, completion: Completion) -> None:
         self._unfinished -= 1
@@ -173,8 +176,11 @@ class Pool:
 
     def _trouble(self, endpoint: Endpoint, job: Job, trouble: Trouble) -> None:
         if trouble.kind == "refused":
-            self._answered(endpoint)
+            endpoint.faults = 0
+            self._refused.add(job.request.tokens)
             self._give_up(job, trouble.why)
+            if len(self._refused) > _MOST_REFUSED:
+                self._fail(refusing(endpoint, len(self._refused), trouble))
             return
         if trouble.kind == "unable":
             self._fail(unable(endpoint, trouble))
@@ -215,6 +221,8 @@ class Pool:
         if endpoint.server is not None:
             self._watcher.warn(f"Endpoint {endpoint.url} is dropped until it answers again: {trouble.why}")
         endpoint.server, endpoint.why, endpoint.denied = None, trouble.why, trouble.kind == "denied"
+        if all(end.denied for end in self._endpoints):
+            self._fail(unusable(self._endpoints, "No endpoint lets the run in any more."))
 
     def _die(self, endpoint: Endpoint, why: str) -> None:
         """Drops an endpoint and gives back all that was under way there, at once."""

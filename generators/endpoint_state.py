@@ -51,3 +51,13 @@ def unable(endpoint: Endpoint, trouble: Trouble) -> EngineError:
         where=endpoint.url,
         remedy="name the `vllm serve` itself and no gateway before it, or give quality.learning another engine",
     )
+
+
+def refusing(endpoint: Endpoint, prompts: int, trouble: Trouble) -> EngineError:
+    """The error of a server that has come to refuse whatever it is asked."""
+    return EngineError(
+        f"The server has refused {prompts} prompts in a row, which accuses the server itself: {trouble.why}.",
+        where=endpoint.url,
+        remedy="mend what it complains of, then run the same command again: it goes on where it stopped, "
+        "and asks again for what was refused",
+    )

@@ -14,7 +14,7 @@ import httpx
 from proofmill.data.errors import EngineError
 from proofmill.generators.engine import Completion, Request
 
-_DENIED = (401, 403, 404)
+_DENIED = (401, 402, 403, 404)
 _BUSY = (429, 503)
 _TRANSIENT = (408, 409, 425)
 _TOO_LONG = ("context length", "max_model_len", "context_length_exceeded", "context window", "too long")

@@ -2,8 +2,8 @@
 
 It wraps any engine, so that whoever draws samples or scores texts gets this without a word of it. An engine that
 has died raises `EngineDiedError`, one that lost a part of itself (an endpoint) gives back what was under way there
-as `LOST`. A prompt that kills it again and again is quarantined: its requests come back as `failed`, now and in
-later runs, and everything else goes on.
+as `LOST`. A prompt that kills it again and again is quarantined: its requests come back as `quarantined`, now
+and in later runs, and everything else goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 
 from proofmill.data.errors import EngineError
 from proofmill.data.files import digest, write_json
+from proofmill.data.samples import QUARANTINED
 from proofmill.generators.engine import LOST, Completion, Engine, EngineDiedError, EngineFacts, Request, Watcher
 from proofmill.generators.suspects import Suspects
 
@@ -67,7 +68,7 @@ class Recovering:
         for request in requests:
             name = digest(request.tokens)
             if name in self._guilty:
-                self._done.append(Completion(request.id, "", "failed", 0))
+                self._done.append(Completion(request.id, "", QUARANTINED, 0))
                 continue
             self._names[request.id] = name
             self._open[name] += 1
@@ -205,7 +206,7 @@ class Recovering:
         return self._error is None
 
     def _convict(self, name: str, why: str) -> None:
-        """Quarantines a prompt: its requests fail, now and later."""
+        """Quarantines a prompt: its requests come to nothing, now and later."""
         requests = [request for request in self._queue if self._names[request.id] == name]
         self._queue = deque(request for request in self._queue if self._names[request.id] != name)
         first = requests[0]
@@ -213,11 +214,11 @@ class Recovering:
         if self._file:
             write_json(self._file, list(self._guilty.values()))
         for request in requests:
-            self._finish(Completion(request.id, "", "failed", 0))
+            self._finish(Completion(request.id, "", QUARANTINED, 0))
         place = f"; to try it again, delete {self._file}" if self._file else ""
         self._watcher.warn(
             f"The prompt of request {first.id} ({len(first.tokens)} tokens) kills the engine and is quarantined: "
-            f"its {len(requests)} requests come back as failed{place}."
+            f"its {len(requests)} requests come back as quarantined{place}."
         )
         self._deaths = 0
         self._convicted += 1

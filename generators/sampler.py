@@ -173,8 +173,9 @@ class Sampler:
         """Samples of a shard that are already there; their content only where it decides something."""
         if self.plan.rounds is None and self.plan.max_total_tokens is None:
             return {key: {} for key in self.store.have(prompts)}
+        known = self.store.have(prompts)
         rows = self.store.read(prompts, self.plan.rule.ceiling).to_pylist()
-        return {(row["prompt_digest"], row["sample_index"]): row for row in rows}
+        return {key: row for row in rows if (key := (row["prompt_digest"], row["sample_index"])) in known}
 
     def _admit_all(self) -> None:
         """Begins prompts in their order, as far as window and token budget go."""

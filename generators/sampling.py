@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from proofmill.data.files import digest
-from proofmill.data.samples import SampleStore
+from proofmill.data.samples import QUARANTINE, SampleStore
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.shards import from_rows
 from proofmill.generators.intake import trace_id
@@ -87,6 +87,10 @@ class SamplePlan:
     def takes(self, domain: str) -> bool:
         """Whether this sampler samples a domain."""
         return self.domains is None or domain in self.domains
+
+    def quarantine(self, home: Path) -> Path:
+        """File of its prompts that kill the engine; there is none while none does."""
+        return home / "samples" / self.key() / QUARANTINE
 
     def store(self, home: Path) -> SampleStore:
         """Its recorded samples."""

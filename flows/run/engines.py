@@ -56,7 +56,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, tr
     if options["kind"] == "openai":
         servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
         make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731
-    quarantine = plan.store(home).quarantine
+    quarantine = plan.quarantine(home)
     return Recovering(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
 
 

@@ -55,6 +55,7 @@ class Session:
         stores, engines, facts: by sampler, as they are opened.
         problem_facts: ledgers of the problem stage.
         requested: samples that live samplers were asked for.
+        unanswered: whether some samples have no answer yet and may be asked again, so that the run is never done.
         stopping: set where sampling is to end before its time.
     """
 
@@ -70,6 +71,7 @@ class Session:
     facts: dict[str, EngineFacts] = field(default_factory=dict)
     problem_facts: dict[str, Any] = field(default_factory=dict)
     requested: int = 0
+    unanswered: bool = False
     stopping: Event = field(default_factory=Event)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -214,6 +216,8 @@ class Session:
         if not self.sample:
             return
         resampling.end(self.run.folder)
+        if self.unanswered:
+            return
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
         said = {"version": version["version"], "manifest": sha256(Path(version["folder"]) / "manifest.json")}

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard
+from proofmill.data.samples import FAILED, QUARANTINED
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.flows.stages.keys import PROBLEMS, SAMPLES, VERDICTS
@@ -24,7 +25,8 @@ from proofmill.generators.sampling import SamplePlan
 _DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
 _UNANSWERED = {
     "prompt_too_long": "were not drawn, since the prompt is too long for the model",
-    "failed": "failed in the engine",
+    QUARANTINED: "were not drawn, since the prompt is in quarantine: it kills the engine",
+    FAILED: "failed in the engine, and are asked again by the next run",
 }
 
 
@@ -44,7 +46,7 @@ class Drawing:
         self.session = session
         self.shards = {shard.problems.name: shard for shard in shards}
         self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
-        self.done = {name: self.session.run.find(SAMPLES, key) for name, key in self.keys.items()}
+        self.done = {name: self._found(key) for name, key in self.keys.items()}
         if not session.sample:  # what is made of an unfinished shard must not pass for the whole one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
         self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
@@ -56,6 +58,16 @@ class Drawing:
         ]
         return SAMPLES.key(shard.problems.content, shard.recorded.content, plans, self.session.generation)
 
+    def _found(self, key: str) -> Shard | None:
+        """A committed shard, unless some of its samples are to be asked again."""
+        found = self.session.run.find(SAMPLES, key)
+        again = found and self.session.sample and any(self._asks_again(plan, found) for plan in self.session.plans)
+        return None if again else found
+
+    def _asks_again(self, plan: SamplePlan, shard: Shard) -> bool:
+        lacks = shard.facts.get("unanswered", {}).get(plan.name, {})
+        return FAILED in lacks or (QUARANTINED in lacks and not plan.quarantine(self.session.home).exists())
+
     def _amounts(self, plan: SamplePlan) -> Any:
         """What decides how many samples belong to the run: with rounds, also who judges them."""
         if plan.rounds is None:
@@ -66,6 +78,7 @@ class Drawing:
         """Yields (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
         for name, found in self.done.items():
             if found:
+                self.session.unanswered |= bool(found.facts.get("unanswered"))
                 yield self.shards[name].problems, found
         if not all(self.done.values()):
             yield from self._draw()
@@ -137,6 +150,8 @@ class Drawing:
             session.progress.warn(warning)
         known = digest([table[name].to_pylist() for name in _DECIDES])
         facts = {"tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        facts["unanswered"] = {plan.name: lacks for plan in session.plans if (lacks := _unanswered(plan, table))}
+        session.unanswered |= bool(facts["unanswered"])
         facts["took"] = self._since_last()
         return session.run.record(SAMPLES, name, self.keys[name], table, known, facts)
 
@@ -144,6 +159,12 @@ class Drawing:
         """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
+
+
+def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
+    """How many of a sampler's traces may be asked again one day, by reason."""
+    own = traces.filter(pc.equal(traces["sampler"], plan.name))["finish_reason"].to_pylist()
+    return {reason: count for reason in (FAILED, QUARANTINED) if (count := own.count(reason))}
 
 
 def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:

@@ -489,3 +489,23 @@ def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(
     session = Session(parse({"name": "a", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}), home)
     with pytest.raises(EngineError, match="NO_SUCH_KEY"):
         session.engine(session.plans[0])
+
+
+def test_a_server_that_wants_to_be_paid_stops_the_run_and_writes_nothing_off() -> None:
+    with serving() as (server,):
+        server.rule = lambda body, _: refuse(402, "no credits") if len(server.drawn) > 3 else answer(body)
+        watch = Progress()
+        engine = Recovering(lambda: OpenAIEngine(ServerOptions((server.url,), window=1), {}, watch), watch)
+        done: list[Completion] = []
+        with pytest.raises(EngineError, match="lets the run in any more") as error:
+            done.extend(draw(engine, requests(8)))
+        engine.close()
+    assert "no credits" in str(error.value)
+    assert not watch.warnings or "failed" not in " ".join(watch.warnings)
+
+
+def test_a_server_that_refuses_prompt_after_prompt_stops_the_run() -> None:
+    with serving() as (server,):
+        server.rule = lambda body, _: answer(body) if canary(body) else refuse(400, "balance too low")
+        with pytest.raises(EngineError, match="refused 17 prompts in a row"):
+            run([server.url], requests(60))

@@ -122,7 +122,7 @@ def test_a_prompt_that_kills_is_named_and_the_others_are_finished(killer: int, b
     mortal = Mortal(lambda under_way: killer in under_way and len(mortal.written) % 3 == 0, burst)
     file = tmp_path / "quarantine.json"
     done, watch = run(mortal, requests(range(20)), quarantine=file)
-    failed = {name for name, completion in done.items() if completion.finish_reason == "failed"}
+    failed = {name for name, completion in done.items() if completion.finish_reason == "quarantined"}
     assert failed <= {f"{killer}/0", f"{killer}/1"}
     assert len([name for name in done if done[name].finish_reason == "stop"]) >= 38
     if failed:
@@ -133,17 +133,17 @@ def test_a_prompt_that_always_kills_costs_few_deaths_and_is_known_to_the_next_ru
     file = tmp_path / "quarantine.json"
     mortal = Mortal(lambda under_way: 7 in under_way)
     done, watch = run(mortal, requests(range(40), each=1), quarantine=file)
-    assert [name for name, completion in done.items() if completion.finish_reason == "failed"] == ["7/0"]
+    assert [name for name, completion in done.items() if completion.finish_reason == "quarantined"] == ["7/0"]
     assert watch.restarts <= 2 + 4 + 3, "two deaths in company, log2 of the window, three alone"
 
     again, later = run(Mortal(lambda under_way: 7 in under_way), requests(range(9), each=4), quarantine=file)
     assert later.restarts == 0
-    assert sum(completion.finish_reason == "failed" for completion in again.values()) == 4
+    assert sum(completion.finish_reason == "quarantined" for completion in again.values()) == 4
 
 
 def test_a_lone_prompt_that_kills_is_found_without_company() -> None:
     done, watch = run(Mortal(lambda under_way: 7 in under_way), requests([7]))
-    assert {completion.finish_reason for completion in done.values()} == {"failed"}
+    assert {completion.finish_reason for completion in done.values()} == {"quarantined"}
     assert watch.restarts == 3
 
 
@@ -154,7 +154,9 @@ def test_exactly_the_killers_fail(killers: set[int], burst: int, chance: random.
     order = list(range(30))
     chance.shuffle(order)
     done, _ = run(mortal, requests(order, each=chance.randint(1, 3)))
-    failed = {int(name.partition("/")[0]) for name, completion in done.items() if completion.finish_reason == "failed"}
+    failed = {
+        int(name.partition("/")[0]) for name, completion in done.items() if completion.finish_reason == "quarantined"
+    }
     assert failed == killers
 
 
@@ -211,7 +213,7 @@ def test_parts_of_an_engine_may_die_by_themselves() -> None:
     engine = Recovering(lambda: TwoParts(Mortal(lambda _: False)), watch)
     done = {completion.id: completion.finish_reason for completion in draw(engine, requests(range(20)))}
     assert len(done) == 40
-    assert {name for name, reason in done.items() if reason == "failed"} == {"7/0", "7/1"}
+    assert {name for name, reason in done.items() if reason == "quarantined"} == {"7/0", "7/1"}
     assert watch.restarts == 0
     assert watch.retries > 0
 

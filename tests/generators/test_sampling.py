@@ -457,3 +457,18 @@ def test_a_judge_that_fails_ends_the_run_and_loses_no_sample(home: Path) -> None
     assert counted
     with made.store(home) as store:
         assert store.read([row["prompt_digest"] for row in all_prompts(made)], 99).num_rows == len(counted)
+
+
+class _Failing(ScriptedEngine):
+    """Answers nothing."""
+
+    def poll(self, timeout: float) -> list[Completion]:
+        return [replace(done, text="", finish_reason="failed") for done in super().poll(timeout)]
+
+
+def test_what_has_failed_is_asked_again_by_the_next_run(home: Path, tmp_path: Path) -> None:
+    run(home, _Failing(), plan())
+    assert {row["finish_reason"] for row in all_traces(home, plan())} == {"failed"}
+    run(home, ScriptedEngine(), plan())
+    run(tmp_path / "never-failed", ScriptedEngine(), plan())
+    assert all_traces(home, plan()) == all_traces(tmp_path / "never-failed", plan())
