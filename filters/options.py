@@ -15,6 +15,9 @@ _ENDS = " .,:;!?\"'"
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
 _NUMBER = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
+_GOES_ON = re.compile(
+    r"\s?(?:\\?[!%]|[\^*/+=×·÷<>]|\\(?!quad|text)[a-z]+|[-–—:(]\s?\d|out\sof\b|times\b|(?:hundred|thousand|million|billion)s?\b)"
+)
 _OPERATORS = "=<>+*/^"
 _SHORT = 4  # characters of "(b)." - in anything longer, a lower-case letter is a word
 _MAX_OPTIONS = len(ascii_uppercase)
@@ -129,7 +132,7 @@ class Options:
     def _prefix(self, text: str) -> str | None:
         """The label of the longest option that `text` begins with, up to a word boundary."""
         for option, label in self._by_length:
-            if text.startswith(option) and not _continues(option, text[len(option) : len(option) + 2]):
+            if text.startswith(option) and not _continues(option, text[len(option) :]):
                 return label
         return None
 
@@ -138,7 +141,9 @@ def _continues(option: str, after: str) -> bool:
     """Whether the word or number at the end of `option` goes on in what stands after it."""
     if not after or not option[-1].isalnum():
         return False
-    return after[0].isalnum() or (option[-1].isdigit() and after[0] in ".,/^" and after[1:].isdigit())
+    if after[0].isalnum() or (option[-1].isdigit() and after[0] in ".,/^" and after[1:2].isdigit()):
+        return True
+    return _NUMBER.fullmatch(option) is not None and _GOES_ON.match(after) is not None
 
 
 def _other_number(rest: str, own: str) -> bool:

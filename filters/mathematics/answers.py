@@ -20,6 +20,7 @@ import re
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from proofmill.filters.denials import denied, doubtful
 from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
 from proofmill.filters.mathematics.notation import clean
 
@@ -183,7 +184,8 @@ def _hashes(text: str) -> Found | None:
 
 
 def _answer_is(text: str) -> Found | None:
-    marks = [*_ANSWER_IS.finditer(text), *_ANSWER_LINE.finditer(text)]
+    marks = [mark for mark in _ANSWER_IS.finditer(text) if not denied(text, mark.start())]
+    marks += _ANSWER_LINE.finditer(text)
     marks = sorted(marks, key=lambda match: match.end())[-_MAX_STATEMENTS:]
     statements: list[tuple[str, int]] = []
     for mark, following in zip_longest(marks, marks[1:]):
@@ -253,11 +255,12 @@ def _final_line(text: str) -> Found:
 
 def _stated(sentence: str) -> str:
     """The one value that a closing sentence states, or nothing."""
-    if sentence.rstrip("* ").endswith("?") or _NEGATION.search(sentence):
+    if sentence.rstrip("* ").endswith("?") or _NEGATION.search(sentence) or doubtful(sentence):
         return ""
     ending = _ENDING.search(sentence)
     if ending:
-        return (ending["value"] + ending["unit"]).strip(" .!*")
+        value = (ending["value"] + ending["unit"]).strip(" .!*")
+        return value if value.count("$") != 1 or value.startswith("$") else value.replace("$", "")  # closes "$n = 42$"
     _, equals, side = sentence.rstrip(" .!*$").rpartition("=")
     if equals and _is_bare(side):
         return side.strip()

@@ -48,7 +48,8 @@ _DROPPED = frozenset(
 )
 _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", "thickspace"])
 
-_COMMAND = re.compile(r"\\(?:([A-Za-z]+)|([,;:!> ~]))")
+_COMMAND = re.compile(r"\\(?:(\\)|([A-Za-z]+)|([,;:!> ~]))")
+_NOT = re.compile(r"(?<!\\)\\not ?(?:(=)|\\in(?![A-Za-z]))")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
 _SHORT_FRACTION = re.compile(r"\\frac ?(\d) ?(\d)")
 _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
@@ -80,7 +81,7 @@ def clean(answer: str) -> str:
         answer = _ascii(answer)
     text = unwrap(answer)
     if "\\" in text:
-        text = _COMMAND.sub(_plain_command, _DELIMITER.sub("", text))
+        text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
     if "frac" in text:
         text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     if "{" in text:
@@ -125,8 +126,14 @@ def _repeating(match: re.Match[str]) -> str:
     return f"\\frac{{{upper}}}{{{lower}}}"
 
 
+def _negated(match: re.Match[str]) -> str:
+    return r"\ne " if match[1] else r"\notin "
+
+
 def _plain_command(match: re.Match[str]) -> str:
-    name, space = match[1], match[2]
+    row_end, name, space = match.groups()
+    if row_end is not None:  # read first, so that its second half is not taken for the space of `\\ `
+        return match[0]
     if space is not None:
         return "" if space == "!" else " "
     if name in _DROPPED:

@@ -55,6 +55,7 @@ _NAME = re.compile(
     r"|\\(?:angle|text|triangle|overline|vec|widehat) ?\{?[A-Za-z ]{1,60}\}?"
     r"|\(\w(?:, ?\w){1,3}\)|\|[A-Z]{1,3}\|)\Z"
 )
+_ROW_END = re.compile(r"\\\\(?: ?\[[^\[\]]{0,20}\])?")
 _MATRIX = re.compile(
     r"\\begin\{[pbB]?(?:matrix|array)\}(?:\{[clr|]{1,20}\})?(.*)\\end\{[pbB]?(?:matrix|array)\}\Z", re.DOTALL
 )
@@ -283,7 +284,7 @@ def _matrix(pieces: list[str], depth: int) -> Shape | None:
     match = _MATRIX.match("".join(pieces))
     if match is None:
         return None
-    rows = [row.split("&") for row in re.split(r"\\\\", match[1]) if row.strip()]
+    rows = [row.split("&") for row in _ROW_END.split(match[1]) if row.strip()]
     if len({len(row) for row in rows}) != 1:
         raise UnreadableError("ragged matrix")
     items = tuple(_read(entry, depth + 1) for row in rows for entry in row)

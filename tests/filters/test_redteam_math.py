@@ -129,6 +129,76 @@ CHOICES = [
 ]  # fmt: skip
 
 
+NUMBERED = {"options": ["10", "12", "14", "2"]}
+OTHER_VALUES = [
+    r"\boxed{12\pi}", r"\boxed{12\sqrt{2}}", r"\boxed{12\%}", r"\boxed{12+1}", r"\boxed{12 \times 3}",
+    r"\boxed{12 thousand}", "The answer is 12 - 2 = 10.", "The answer is 12:3", "The answer is 12 out of 13",
+]  # fmt: skip
+OWN_VALUES = [
+    r"\boxed{12}", r"\boxed{12 \text{ cm}}", "The answer is 12 cm.", "The answer is 12, because 3*4 = 12.",
+    "The answer is 12 (B).", "The answer is **12**.", "The answer is $12$.", "The answer is 12 - the product.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "own"), [(t, False) for t in OTHER_VALUES] + [(t, True) for t in OWN_VALUES])
+def test_a_number_that_goes_on_is_another_one(text: str, own: bool) -> None:
+    assert (CHOICE.quick(Problem("choice", "", "B", NUMBERED), text).verdict == CORRECT) == own
+
+
+UNCHOSEN = [
+    "It is not the case that B is correct.", "I don't think B is correct.", "Nobody believes B is the right choice.",
+    "It is false that the answer is B.", "Which option is B?", "I doubt that the correct answer is B.",
+]  # fmt: skip
+CHOSEN = [
+    "I think the correct answer is B.", "This is not A, so the answer is B.", "A is not right. B is correct.",
+    "If x is 3 then y is 4, so the answer is B.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "chosen"), [(t, False) for t in UNCHOSEN] + [(t, True) for t in CHOSEN])
+def test_a_choice_that_is_denied_is_none(text: str, chosen: bool) -> None:
+    assert (CHOICE.quick(Problem("choice", "", "B", OPTIONS), text).verdict == CORRECT) == chosen
+
+
 @pytest.mark.parametrize(("text", "verdict"), CHOICES)
 def test_a_choice_that_hedges_is_none(text: str, verdict: str) -> None:
     assert CHOICE.quick(Problem("choice", "", "B", OPTIONS), text).verdict == verdict
+
+
+COLUMN, SQUARE = r"\begin{pmatrix} 1 \\ 2 \\ 3 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        (COLUMN, r"\begin{pmatrix} 3 \\ 2 \\ 1 \end{pmatrix}", WRONG),
+        (SQUARE, r"\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}", WRONG),
+        (r"\begin{pmatrix} a \\ b \end{pmatrix}", r"\begin{pmatrix} b \\ a \end{pmatrix}", WRONG),
+        (SQUARE, r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", CORRECT),
+        (COLUMN, "(1,2,3)", CORRECT),
+        (COLUMN, r"\begin{pmatrix} 1 \\ 2 \\ 3 \\ \end{pmatrix}", CORRECT),
+        (COLUMN, r"\begin{bmatrix} 1 \\[2pt] 2 \\[2pt] 3 \end{bmatrix}", CORRECT),
+        ("12", r"\not=12", WRONG),
+        (r"x \ne 5", r"x\not=5", CORRECT),
+    ],
+)
+def test_entries_of_a_matrix_have_their_places_and_not_negates(gold: str, answer: str, verdict: str) -> None:
+    problem, text = Problem("math", "", gold), f"\\boxed{{{answer}}}"
+    assert (MATH.quick(problem, text) or MATH.verify(problem, text)).verdict == verdict
+
+
+TAKEN_BACK = [
+    "I don't think the answer is 42.", "It is not true that the answer is 42.", "We doubt that the answer is 42.",
+    "A naive student would say the answer is 42.", "One may guess the answer is 42. That is incorrect.",
+    "Suppose the answer is 42.\nWe get a contradiction.", "Let us check whether the answer is 42.",
+]  # fmt: skip
+STATED = [
+    "It is not prime, so the answer is 42.", "If n is even, the answer is 42.", "Not 41: the answer is 42.",
+    "Suppose the answer is 41. That fails. So the answer is 42.", "Hence $n = 42$.", "Thus $n=42$", "She pays 42$.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "stated"), [(t, False) for t in TAKEN_BACK] + [(t, True) for t in STATED])
+def test_what_is_denied_or_supposed_is_no_answer(text: str, stated: bool) -> None:
+    problem = Problem("math", "", "42")
+    assert ((MATH.quick(problem, text) or MATH.verify(problem, text)).verdict == CORRECT) == stated
