@@ -214,7 +214,8 @@ def _completion(body: Mapping[str, Any], request: Request) -> Completion | Troub
     text = choice["text"] if "text" in choice else _said(choice["message"])
     tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
     known = {"length": "length", "content_filter": "failed"}
-    return Completion(request.id, str(text), known.get(reason, "stop"), tokens)
+    whole = str(text).encode("utf-8", "replace").decode()  # half an emoji, cut by the limit, has no form on disk
+    return Completion(request.id, whole, known.get(reason, "stop"), tokens)
 
 
 def _said(message: Mapping[str, Any]) -> str:

@@ -163,8 +163,8 @@ class Recovering:
             self._error = EngineError(
                 f"The engine died {self._deaths} times, and no single prompt is to blame. {error.what}",
                 where=error.where,
-                remedy="read the log; a smaller engine.window or max_model_len needs less memory. "
-                "Then run the same command again, it goes on where it stopped",
+                remedy="read the log; a smaller engine.window needs less memory (another max_model_len too, but it "
+                "draws all samples anew). Then run the same command again, it goes on where it stopped",
             )
             return
         self._inner = self._make()
@@ -186,7 +186,7 @@ class Recovering:
         self._under_way[canary.id], self._names[canary.id] = canary, canary.id
         try:
             self._inner.submit([canary])
-            while canary.id in self._under_way:
+            while canary.id in self._under_way and not self._closed:
                 for completion in self._inner.poll(_POLL_SECONDS):
                     if completion.id != canary.id:
                         self._take([completion])
@@ -203,7 +203,7 @@ class Recovering:
         finally:
             self._under_way.pop(canary.id, None)
             del self._names[canary.id]
-        return self._error is None
+        return self._error is None and not self._closed
 
     def _convict(self, name: str, why: str) -> None:
         """Quarantines a prompt: its requests come to nothing, now and later."""

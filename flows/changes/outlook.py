@@ -83,6 +83,8 @@ def _cost(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> Iterator[s
 
 def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
     """Samples of the first rounds that a run has to draw for shards that are not finished."""
+    if not pending:  # nothing to look up, and another run may be holding the store
+        return 0
     if session.anew:
         return sum(plan.n * shard.asked(plan) for shard in pending)
     with plan.store(session.home) as store:
@@ -91,7 +93,7 @@ def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemSh
 
 def _later(session: Session, plan: SamplePlan, pending: Sequence[ProblemShard], rate: float | None) -> int:
     """Samples of later rounds, less the recorded ones: expected at an acceptance, without one at most."""
-    if plan.rounds is None:
+    if plan.rounds is None or not pending:
         return 0
     each = plan.rounds.ceiling - plan.n if rate is None else later_samples(plan.rounds, rate)
     wanted = round(each * sum(shard.asked(plan) for shard in pending))

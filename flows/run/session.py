@@ -78,6 +78,12 @@ class Session:
     @contextmanager
     def opened(self) -> Iterator[Session]:
         """Holds the run's lock until all is done, then ends every process that was started."""
+        if self.resample and self.limit is not None:
+            raise UsageError(
+                "A part of the problems can't be sampled anew: recorded samples are set aside all together.",
+                where="--resample with --limit",
+                remedy="leave one of them out; another seed draws other samples and keeps the recorded ones",
+            )
         _ = self.previous  # an index that can't be used is an error now, not after hours of sampling
         with self._stack:
             self._stack.enter_context(self.run.opened())

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from proofmill.data.errors import UsageError
 from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
@@ -231,3 +232,9 @@ def test_a_dry_run_of_new_samples_says_so_and_changes_nothing(published: tuple[P
     commands.dry(recipe_file.parse(recipe), str(home), None, True, Console(file=out))
     assert "Nothing would be done" not in out.getvalue()
     assert kept() == before
+
+
+def test_a_part_can_not_be_drawn_anew(published: tuple[Path, Row]) -> None:
+    home, recipe = published
+    with pytest.raises(UsageError, match="sampled anew"), Session(recipe_file.parse(recipe), home, 2, True).opened():
+        pass

@@ -339,6 +339,13 @@ def test_another_server_is_asked_in_plain_terms() -> None:
             run([server.url], [Request("s", (1, 2, 3), 0)], api="chat")
 
 
+def test_half_an_emoji_at_the_end_of_a_text_is_replaced() -> None:
+    with serving() as (server,):
+        server.rule = lambda *_: (200, {}, {"choices": [{"text": "5 \ud83d", "finish_reason": "length"}]})
+        done, _ = run([server.url], requests(1))
+    assert done["r/0"].text == "5 ?"
+
+
 def test_reasoning_that_a_server_cuts_off_is_put_back() -> None:
     message = {"content": "5", "reasoning_content": "2 and 3"}
     with serving() as (server,):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -229,3 +232,32 @@ def test_prompts_that_died_together_by_chance_are_cleared_by_ending() -> None:
     assert not suspects.trial
     assert suspects.died("axyz") is None
     assert not suspects.trial, "what was cleared starts anew"
+
+
+class Silent(Life):
+    """Dies of everything but the canary, which it never answers."""
+
+    def poll(self, timeout: float) -> list[Completion]:
+        lost = [Completion(request.id, "gone", LOST, 0) for request in self.open if not request.id.startswith("\0")]
+        self.open = []
+        time.sleep(min(timeout, 0.01))
+        return lost
+
+
+def test_closing_does_not_wait_for_the_canary_and_convicts_nobody(tmp_path: Path) -> None:
+    progress = Progress()
+    engine = Recovering(lambda: Silent(Mortal(lambda _: False)), progress, quarantine=tmp_path / "quarantine.json")
+    engine.submit(requests([1], each=1))
+
+    def work() -> None:
+        with suppress(EngineDiedError):  # what is asked after the end
+            for _ in range(9):
+                engine.poll(0.01)
+
+    sampler = threading.Thread(target=work, daemon=True)
+    sampler.start()
+    time.sleep(0.3)
+    engine.close()
+    sampler.join(5)
+    assert not sampler.is_alive()
+    assert not (tmp_path / "quarantine.json").exists()
