@@ -19,18 +19,21 @@ def _stages(*names: str) -> tuple[str, ...]:
 
 # A row function's own lines are named one by one, so that another stage's change does nothing again.
 _SIGNED = _stages("signing:signed", "work:signed")
-_EXACT_CLAIMS = (*_filters("claims", "verdicts", "verification:problem_of"), *_stages("work:_CLAIM", "work:claims"))
+_PROBLEM_OF = ("proofmill.data.exact_json", *_filters("verification:problem_of"))
+_EXACT_CLAIMS = (*_filters("claims", "verdicts"), *_PROBLEM_OF, *_stages("work:_CLAIM", "work:claims"))
 _MEASURED = ("polars",)  # quantiles, orders and sums
 
 PROBLEMS = Stage(
     "problems",
     (
+        "proofmill.data.exact_json",
         "proofmill.data.inputs",
         "proofmill.data.versions",
         "proofmill.generators.intake",
         "proofmill.generators.problems",
         "proofmill.generators.procedural",
-        *_filters("domains.math:gold_text", "mathematics.answers", "mathematics.notation", "scorers", "verdicts"),
+        *_filters("denials", "domains.math:gold_text", "mathematics.answers", "mathematics.notation", "scorers"),
+        *_filters("verdicts"),
         "proofmill.flows.run.origin:replayed",
         *_stages("intake"),
     ),
@@ -44,6 +47,8 @@ SAMPLES = Stage(
     (
         *(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts", "intake:trace_id")),
         *_stages("drawing:Drawing", "drawing:_DECIDES"),
+        "proofmill.data.samples:FAILED",
+        "proofmill.data.samples:QUARANTINED",
     ),
     schema=schemas.SHARD_TRACES,
 )
@@ -51,6 +56,7 @@ VERDICTS = Stage(
     "verdicts",
     _filters(
         "canaries",
+        "denials",
         "domains",
         "instructions",
         "mathematics",
@@ -62,7 +68,8 @@ VERDICTS = Stage(
         "verification",
         "worker_process",
         "workers",
-    ),
+    )
+    + _PROBLEM_OF,
     (
         "math-verify",
         "latex2sympy2-extended",
@@ -79,7 +86,8 @@ CLAIMS = Stage("claims", (*_EXACT_CLAIMS, *_stages("tasks:claims")), schema=sche
 AUDIT = Stage(
     "audit",
     (
-        *_filters("audit", "domains", "mathematics", "sandbox", "verdicts", "verification:problem_of"),
+        *_filters("audit", "denials", "domains", "mathematics", "sandbox", "verdicts"),
+        *_PROBLEM_OF,
         *_stages("tasks:audit"),
     ),
     ("mpmath", "python"),
@@ -94,6 +102,7 @@ BENCHMARKS = Stage(
     "benchmarks",
     (
         *_OVERLAPS,
+        "proofmill.data.exact_json",
         "proofmill.data.inputs",
         "proofmill.flows.rows.overlaps:whole_text",
         *_stages("benchmarks", "tasks:benchmarks"),
@@ -129,7 +138,8 @@ CLR = Stage(
 VOTES = Stage(
     "votes",
     (
-        *_filters("agreement", "mathematics", "options", "verdicts", "verification:problem_of"),
+        *_filters("agreement", "denials", "mathematics", "options", "verdicts"),
+        *_PROBLEM_OF,
         *_stages("voting", "reliability:columns", "work:agreement"),
     ),
     ("math-verify", "mpmath"),
@@ -155,7 +165,9 @@ PUBLISH = Stage(
     "publish",
     (
         "proofmill.data",
-        *_filters("caps", "claim_ledger", "curriculum", "domains", "duplicates.minhash", "potential", "reasoning"),
+        *_filters(
+            "caps", "claim_ledger", "curriculum", "denials", "domains", "duplicates.minhash", "potential", "reasoning"
+        ),
         *_filters("reliability", "rewards", "selection", "verdicts", "verification:TRUNCATED"),
         "proofmill.flows.run.origin",
         "proofmill.flows.run.previous",

@@ -107,6 +107,7 @@ NOT_DECIDING = {
     "pydantic": "refuses what is malformed",
     "pyyaml": "YAML",
     "torch": "asks for hardware",
+    "xxhash": "a hash function that is specified, XXH3",
 }
 # There it sorts, joins and compares what it was given.
 _READS_ONLY = {"polars": ("problems", "recorded", "samples", "learning", "near_duplicates")}
