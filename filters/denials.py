@@ -21,7 +21,8 @@ _DENIAL = re.compile(
     r")",
     re.IGNORECASE,
 )
-_ADJACENT = re.compile(rf"{_DENIAL.pattern}[\s,:*_]*\Z", re.IGNORECASE)
+_OPENING = r"(?:\b(?:the|my|our|your|this)\s(?:(?:final|correct|right|best)\s)?)?"  # of "the correct answer is"
+_ADJACENT = re.compile(rf"{_DENIAL.pattern}[\s,:*_]*{_OPENING}\Z", re.IGNORECASE)
 _REACH = 80  # characters
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 from proofmill.data.errors import EngineError
+from proofmill.data.samples import FAILED
 from proofmill.generators.endpoint_looks import CONNECT_SECONDS, glanced, looked
 from proofmill.generators.endpoint_state import Endpoint, Job, refusing, unable, unusable
 from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
@@ -209,7 +210,7 @@ class Pool:
 
     def _give_up(self, job: Job, why: str) -> None:
         self._watcher.warn(f"Request {job.request.id} failed at every try: {why}")
-        self._give(Completion(job.request.id, "", "failed", 0))
+        self._give(Completion(job.request.id, "", FAILED, 0))
 
     @staticmethod
     def _pause(faults: int, after: float | None) -> float:

@@ -31,7 +31,6 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _CALLED = re.compile(r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b")
-_OPENING = re.compile(r"\b(?:the|my|our|your|this)\s(?:(?:final|correct|right|best)\s)?\Z", re.IGNORECASE)
 _RETRACTS = re.compile(
     r"\b(?:wait|no|not|actually|but|however|instead|rather|mistake|correction|sorry)\b", re.IGNORECASE
 )
@@ -127,18 +126,12 @@ def _enclosed(pattern: re.Pattern[str], options: Options, text: str) -> Iterator
 def _stated(options: Options, text: str) -> Iterator[_Statement]:
     for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
         reading = options.read(match[1], whole=False)
-        if reading.labels and not denied(text, _clause(text, match.start())):
+        if reading.labels and not denied(text, match.start()):
             end = _SENTENCE_END.search(match[1])
             content = match[1][: end.start()] if end else match[1]
             if match[1][len(content) :].startswith("?"):
                 continue
             yield _Statement(content, match.start(), match.start(1) + len(content), reading)
-
-
-def _clause(text: str, start: int) -> int:
-    """Where the words begin that a statement opens with: "the correct" of "the correct answer is"."""
-    opening = _OPENING.search(text, max(0, start - 40), start)
-    return opening.start() if opening else start
 
 
 def _called(options: Options, text: str) -> Iterator[_Statement]:

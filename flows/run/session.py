@@ -226,8 +226,7 @@ class Session:
             return
         path = self.run.folder / "finished.json"
         known = orjson.loads(path.read_bytes()) if path.exists() else {}
-        said = {"version": version["version"], "manifest": sha256(Path(version["folder"]) / "manifest.json")}
-        write_json(path, known | {digest(self.fingerprint): said})
+        write_json(path, known | {digest(self.fingerprint): _said(version["version"], Path(version["folder"]))})
 
     def already(self) -> Version | None:
         """The version that a finished run with the same recipe, inputs and code has published."""
@@ -235,11 +234,8 @@ class Session:
         if self.anew or not path.exists():
             return None
         said = orjson.loads(path.read_bytes()).get(digest(self.fingerprint))
-        for version in versions(self.home, self.recipe.name):
-            mine = {"version": version.label, "manifest": sha256(version.folder / "manifest.json")}
-            if mine == said:  # a label alone may have been given again, after its folder was removed
-                return version
-        return None
+        found = (v for v in versions(self.home, self.recipe.name) if _said(v.label, v.folder) == said)
+        return next(found, None) if said else None
 
     @property
     def anew(self) -> bool:
@@ -306,6 +302,11 @@ class Session:
         sections = [section for section in (self.recipe.claims.model, self.recipe.quality.learning) if section]
         named = [asked.model for asked in (*self.live, *sections)] + [self.recipe.publish.student]
         return [name for name in named if name is not None]
+
+
+def _said(label: str, folder: Path) -> dict[str, str]:
+    """What a version is known by again: a label alone may be given anew, after its folder was removed."""
+    return {"version": label, "manifest": sha256(folder / "manifest.json")}
 
 
 @contextmanager

@@ -54,22 +54,24 @@ SAMPLES = Stage(
 )
 VERDICTS = Stage(
     "verdicts",
-    _filters(
-        "canaries",
-        "denials",
-        "domains",
-        "instructions",
-        "mathematics",
-        "options",
-        "reasoning",
-        "sandbox",
-        "scorers",
-        "verdicts",
-        "verification",
-        "worker_process",
-        "workers",
-    )
-    + _PROBLEM_OF,
+    (
+        *_filters(
+            "canaries",
+            "denials",
+            "domains",
+            "instructions",
+            "mathematics",
+            "options",
+            "reasoning",
+            "sandbox",
+            "scorers",
+            "verdicts",
+            "verification",
+            "worker_process",
+            "workers",
+        ),
+        "proofmill.data.exact_json",
+    ),
     (
         "math-verify",
         "latex2sympy2-extended",

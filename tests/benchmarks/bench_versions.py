@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from bench_scale import say, traces
+from watch import resident
 
 from proofmill.data.files import write_json
 from proofmill.data.shards import batches, write_groups, writer
@@ -110,7 +111,7 @@ def measure(arguments: list[str], home: Path, scratch: Path) -> Cost:
     command = proofmill(*arguments, "--home", str(home))
     process = subprocess.Popen(command, cwd=scratch, stdout=subprocess.DEVNULL)
     while True:
-        own = max(own, _anonymous(process.pid))
+        own = max(own, resident(process.pid)[0])
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
@@ -118,11 +119,6 @@ def measure(arguments: list[str], home: Path, scratch: Path) -> Cost:
     if status:
         sys.exit(f"{' '.join(arguments)} failed with status {status}")
     return Cost(time.monotonic() - began, own, usage.ru_maxrss << 10)
-
-
-def _anonymous(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")), 0)
 
 
 def main() -> None:

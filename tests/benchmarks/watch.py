@@ -11,6 +11,18 @@ from pathlib import Path
 import psutil
 
 
+def resident(pid: int) -> tuple[int, int]:
+    """Bytes of anonymous memory and of mapped files that a process holds; none of one that has ended."""
+    kinds = {b"RssAnon:": 0, b"RssShmem:": 0, b"RssFile:": 0}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            kind, *rest = line.split()
+            if kind in kinds:
+                kinds[kind] = int(rest[0]) << 10
+    anonymous, shared, mapped = kinds.values()
+    return anonymous + shared, mapped
+
+
 class Watch(threading.Thread):
     """Looks at a process, its children and its temporary files while it lives; keeps the highest values, in MiB."""
 
@@ -27,17 +39,12 @@ class Watch(threading.Thread):
             time.sleep(0.05)
 
     def _memory(self) -> tuple[float, float]:
-        kinds = {b"RssAnon:": 0, b"RssFile:": 0, b"RssShmem:": 0}
-        with contextlib.suppress(psutil.Error, OSError):
+        found = [(0, 0)]
+        with contextlib.suppress(psutil.Error):
             whole = psutil.Process(self._pid)
-            for process in whole.children(recursive=True) or [whole]:
-                with contextlib.suppress(OSError):  # it has just ended
-                    for line in Path(f"/proc/{process.pid}/status").read_bytes().splitlines():
-                        kind, *rest = line.split()
-                        if kind in kinds:
-                            kinds[kind] += int(rest[0])
-        anonymous, mapped, shared = (kib / 1024 for kib in kinds.values())
-        return anonymous + shared, mapped
+            found += [resident(process.pid) for process in whole.children(recursive=True) or [whole]]
+        anonymous, mapped = (sum(kind) / 2**20 for kind in zip(*found, strict=True))
+        return anonymous, mapped
 
     def _files(self) -> float:
         """All beside the file that is written."""
