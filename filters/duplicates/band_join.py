@@ -22,10 +22,12 @@ PART_ROWS = 1 << 22  # keys sorted at a time
 PENDING_PAIRS = 1 << 21  # candidates gathered before they are confirmed
 CONFIRM_SHINGLES = 1 << 17  # shingles compared at a time: these stay near the processor's caches
 
+Bools = NDArray[np.bool_]
+
 _HALF = np.uint64(32)
 
 
-def join(rows: SignatureRows, wanted: list[Relation], active: NDArray[np.bool_]) -> tuple[U64, bool]:
+def join(rows: SignatureRows, wanted: list[Relation], active: Bools) -> tuple[U64, Bools]:
     """All confirmed pairs among the active rows.
 
     Args:
@@ -34,24 +36,25 @@ def join(rows: SignatureRows, wanted: list[Relation], active: NDArray[np.bool_])
         active: bool (rows,) by rank.
 
     Returns:
-        Packed pairs, sorted, without repeats; and whether some bucket was too large to pair in full.
+        Packed pairs, sorted, without repeats; and, bool (rows,) by rank, which rows were in a bucket that was
+        too large to pair in full.
     """
     ranks = np.flatnonzero(active)
     found: list[U64] = []
-    capped = False
+    crowded = np.zeros(len(rows), np.bool_)
     for number, relation in enumerate(wanted):
         pending: list[U64] = []
         for band in range(rows.band_count(number)):
             keys = rows.band_keys(number, band)[rows.by_rank[ranks]]
             for buckets in _bucket_parts(keys, ranks):
-                capped |= buckets.largest > MAX_ALL_PAIRS
+                crowded[buckets.crowd()] = True
                 for pairs in buckets.pairs():
                     pending.append(_eligible(rows, relation, pairs))
                     if sum(map(len, pending)) > PENDING_PAIRS:
                         found.append(confirmed(rows, relation.threshold, pending))
                         pending = []
         found.append(confirmed(rows, relation.threshold, pending))
-    return np.unique(np.concatenate(found)), capped
+    return np.unique(np.concatenate(found)), crowded
 
 
 def unpack(pairs: U64) -> tuple[I64, I64]:
@@ -89,7 +92,12 @@ class _Buckets:
         sizes = np.diff(np.append(begins, len(keys)))
         self.ranks = ranks[order]
         self.starts, self.sizes = begins[sizes > 1], sizes[sizes > 1]
-        self.largest = int(self.sizes.max(initial=0))
+
+    def crowd(self) -> I64:
+        """Members of the buckets that are too large to pair in full."""
+        large = self.sizes > MAX_ALL_PAIRS
+        spans = zip(self.starts[large].tolist(), self.sizes[large].tolist(), strict=True)
+        return np.concatenate([np.empty(0, np.int64), *(self.ranks[start : start + size] for start, size in spans)])
 
     def pairs(self) -> Iterator[U64]:
         """Packed candidate pairs, some million at a time."""
@@ -161,5 +169,5 @@ def _shared(rows: SignatureRows, left: I64, right: I64) -> I64:
 
 def _owned_shingles(rows: SignatureRows, members: I64) -> U64:
     """The shingle hashes of the rows, each with the position of its row in the upper half."""
-    position = np.repeat(np.arange(len(members)), rows.set_sizes(members))
-    return position.astype(np.uint64) << _HALF | rows.shingles(members)
+    position = np.arange(len(members), dtype=np.uint64) << _HALF
+    return np.repeat(position, rows.set_sizes(members)) | rows.shingles(members)

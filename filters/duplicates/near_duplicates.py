@@ -136,13 +136,12 @@ def _twin_pairs(twin_of: I64) -> U64:
 
 
 def _all_pairs(rows: SignatureRows, wanted: list[Relation], twin_of: I64) -> U64:
-    """Confirmed pairs; joined again among the rows still kept for as long as large buckets hide some."""
-    unique = twin_of == np.arange(len(rows))
-    pairs, capped = join(rows, wanted, unique)
+    """Confirmed pairs; what large buckets may hide is joined again among their rows still kept."""
+    pairs, crowded = join(rows, wanted, twin_of == np.arange(len(rows)))
     known = 0
-    while capped and len(pairs) > known:
+    while crowded.any() and len(pairs) > known:
         known = len(pairs)
-        more, capped = join(rows, wanted, unique & (_keep_best(pairs, len(rows)) < 0))
+        more, crowded = join(rows, wanted, crowded & (_keep_best(pairs, len(rows)) < 0))
         pairs = np.union1d(pairs, more)
     return pairs
 

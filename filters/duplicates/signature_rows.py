@@ -9,9 +9,10 @@ its id, its rank, the row of the rank, the problem's number, the end of its shin
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -29,8 +30,8 @@ Source: TypeAlias = Path | str | pa.Table
 """A signature file (Parquet, or Arrow's own format where it ends in .arrow), or a table."""
 
 BATCH_ROWS = 4096
-MAPPED_ROWS = 1 << 13  # rows whose shingles are read before their pages are let go: some 64 KiB each
 MIN_RECALL = 0.99  # of a pair exactly at the threshold: bands are as long as this allows
+_BYTES = 4  # of a shingle
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 
 
@@ -97,7 +98,7 @@ class SignatureRows:
             total = self._read(sources, options, self.previous)
         self._arrange(total)
         pa.default_memory_pool().release_unused()  # what the sources were read into
-        self._shingles = _Mapped(scratch / "shingles.u32")
+        self._shingles = _Stretches(scratch / "shingles.u32")
 
     def close(self) -> None:
         """Ends the reading of shingles."""
@@ -113,11 +114,7 @@ class SignatureRows:
 
     def shingles(self, rows: I64) -> U32:
         """The distinct shingle hashes of the given rows, one row after the other."""
-        sizes = self.set_sizes(rows)
-        skipped = self.offsets[rows] - (sizes.cumsum() - sizes)
-        places: I64 = np.repeat(skipped, sizes)
-        places += np.arange(len(places))
-        return self._shingles.take(places, len(rows))
+        return self._shingles.read(self.offsets[rows], self.set_sizes(rows))
 
     def band_count(self, relation: int) -> int:
         """Number of bands of one of the wanted relations."""
@@ -274,32 +271,25 @@ def _mixed(values: U64) -> U64:
     return values ^ values >> np.uint64(31)
 
 
-class _Mapped:
-    """A file of uint32 values, read here and there; what was read doesn't stay mapped for long."""
+class _Stretches:
+    """A file of uint32 values, read here and there.
+
+    Read and not mapped: stretches lie far apart, so that every one would cost a page fault, and what is mapped
+    counts as memory of the process.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._map: mmap.mmap | None = None
-        self._values = np.empty(0, np.uint32)
-        self._touched = 0
-        if path.stat().st_size:  # an empty file can't be mapped
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-            self._values = np.frombuffer(self._map, np.uint32)
+        self._file = path.open("rb", buffering=0)
 
-    def take(self, places: I64, rows: int) -> U32:
-        """The values at some places, which lie in so many stretches."""
-        found: U32 = self._values[places]
-        self._touched += rows
-        if self._map is not None and self._touched > MAPPED_ROWS:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
-        return found
+    def read(self, starts: I64, sizes: I64) -> U32:
+        """The values of some stretches, one after the other."""
+        file = repeat(self._file.fileno())
+        stretches = map(os.pread, file, (sizes * _BYTES).tolist(), (starts * _BYTES).tolist())
+        return np.frombuffer(b"".join(stretches), np.uint32)
 
     def close(self) -> None:
         """Lets go of the file."""
-        self._values = np.empty(0, np.uint32)
-        if self._map is not None:
-            self._map.close()
+        self._file.close()
 
 
 class _BandWriter:
