@@ -9,12 +9,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 
 import orjson
 from filelock import FileLock
 
+from proofmill.data import cache
 from proofmill.data.errors import EngineError, InputError
 from proofmill.data.files import atomic_folder, digest, sha256
 
@@ -111,13 +111,8 @@ def _content(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted({file for pattern in patterns for file in folder.glob(pattern)})
 
 
-def cache_folder() -> Path:
-    """The user's cache; `$XDG_CACHE_HOME` moves it."""
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
-
-
 def _bundled_folder() -> Path:
-    return cache_folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
+    return cache.folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
 
 
 def _bundled(notice: Notice) -> Model:
@@ -191,7 +186,7 @@ def _local(name: str, folder: Path, *, weights: bool) -> Model:
 def _file_digest(file: Path) -> str:
     """A hub download links to blobs that are named by their hash; anything else is read."""
     target = file.resolve()
-    return target.name if target.parent.name == "blobs" else sha256(target)
+    return target.name if target.parent.name == "blobs" else cache.known_sha256(target)
 
 
 def _hub(name: str, notice: Notice, *, weights: bool) -> Model:

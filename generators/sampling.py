@@ -112,10 +112,10 @@ def traces(
         plan: whose samples.
         store: where they are recorded.
         problems: schema SHARD_PROBLEMS.
-        counts: by problem, how many samples belong to the run; None: the first n of each.
+        counts: by problem, how many samples belong to the run; None: all that it may come to.
     """
     prompts = rendered(plan, problems)
-    counts = dict.fromkeys(prompts, plan.n) if counts is None else counts
+    counts = dict.fromkeys(prompts, plan.rule.ceiling) if counts is None else counts
     samples: dict[str, list[dict[str, Any]]] = {}
     most = max(counts.values(), default=0)
     for sample in store.read({prompt for prompt, _ in prompts.values()}, most).to_pylist():

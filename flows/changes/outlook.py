@@ -18,6 +18,7 @@ from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan, missing_samples, rendered
 
+_RATES = "rates.json"
 _NAMED = 3  # changed fields that a run names in its first line
 
 
@@ -35,7 +36,7 @@ def outlook(session: Session) -> Iterator[str]:
     if recorded := session.problem_facts["recorded"]["kept"]:
         yield f"  {recorded:,} recorded samples"
     for plan in session.plans:
-        yield from _sampler(session, plan, ahead.samples[plan.name], ahead.pending)
+        yield from _sampler(session, plan, ahead.samples[plan.name], shards, ahead.pending)
     yield from asking.verifier(session, ahead.judged, ahead.pending)
     yield from asking.student(session, ahead.judged, ahead.pending, _rate(_last(session)))
     yield from changes(session)
@@ -53,10 +54,14 @@ def news(session: Session) -> Iterator[str]:
         yield f"changed since {known[-1].label}: {changed}; {look_ahead(session).line()}"
 
 
-def _sampler(session: Session, plan: SamplePlan, first: int, pending: Sequence[ProblemShard]) -> Iterator[str]:
-    yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {session.requested:,} samples are still to be drawn"
-    last = _last(session)
-    rate = _rate(last)
+def _sampler(
+    session: Session, plan: SamplePlan, first: int, shards: Sequence[ProblemShard], pending: Sequence[ProblemShard]
+) -> Iterator[str]:
+    of = plan.n * sum(shard.asked(plan) for shard in shards)
+    yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {of:,} samples are still to be drawn"
+    known = _last(session)
+    rate = _rate(known)
+    last = known["samplers"].get(plan.name) if known else None
     later = _later(session, plan, pending, rate)
     if plan.rounds and pending:
         if rate is None:
@@ -161,16 +166,16 @@ def flat(value: Any, place: str = "") -> dict[str, Any]:
 
 
 def remember_rate(session: Session, progress: Progress) -> None:
-    """Keeps what this run cost, for the next estimate."""
-    if progress.tokens:
-        facts = {
-            "samples": progress.counters["samples"].done,
-            "tokens": progress.tokens,
-            "tokens_per_second": progress.tokens_per_second(),
-            "accepted": progress.accepted,
-            "judged": progress.judged,
-        }
-        write_json(session.run.folder / "rate.json", facts)
+    """Keeps what this run cost, for the next estimate; of a sampler that drew nothing, what it cost last."""
+    drawn = {
+        name: {"samples": done.samples, "tokens": done.tokens, "tokens_per_second": done.tokens_per_second()}
+        for name, done in progress.samplers.items()
+        if done.tokens
+    }
+    if drawn:
+        before = (_last(session) or {"samplers": {}})["samplers"]
+        facts = {"samplers": before | drawn, "accepted": progress.accepted, "judged": progress.judged}
+        write_json(session.run.folder / _RATES, facts)
 
 
 def _rate(last: Mapping[str, Any] | None) -> float | None:
@@ -179,5 +184,5 @@ def _rate(last: Mapping[str, Any] | None) -> float | None:
 
 
 def _last(session: Session) -> dict[str, Any] | None:
-    path = session.run.folder / "rate.json"
+    path = session.run.folder / _RATES
     return dict(orjson.loads(path.read_bytes())) if path.exists() else None

@@ -68,8 +68,10 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     out.print(funnel(manifest))
     state = "published" if result["new"] else "unchanged, so not written again:"
     out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
-    if progress.tokens:
-        out.print(f"sampled {progress.tokens:,} tokens at {progress.tokens_per_second():.0f} tokens/s")
+    for name, drawn in progress.samplers.items():
+        if drawn.tokens:
+            who = f"sampler {name}: " if len(progress.samplers) > 1 else ""
+            out.print(f"{who}sampled {drawn.tokens:,} tokens at {drawn.tokens_per_second():.0f} tokens/s", markup=False)
     if count := manifest["right_answer_refuted_step"]:
         correct = manifest["stages"]["verdicts"]["kept"]
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")

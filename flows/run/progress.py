@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,12 +38,56 @@ class Counter:
 
 
 @dataclass
+class Drawn:
+    """What one sampler draws in this session.
+
+    Attributes:
+        samples, tokens: so far.
+        expected: samples that it comes to.
+        since: when its engine was ready; None before.
+        until: when its last sample ended; None before the first.
+        earlier: seconds that it drew before its engine was loaded anew.
+    """
+
+    samples: int = 0
+    tokens: int = 0
+    expected: int = 0
+    since: float | None = None
+    until: float | None = None
+    earlier: float = 0.0
+
+    def ready(self) -> None:
+        """Its engine is there, perhaps once more."""
+        self.earlier = self.seconds()
+        self.since, self.until = time.monotonic(), None
+
+    def count(self, tokens: int) -> None:
+        """Counts a finished sample."""
+        self.samples, self.tokens, self.until = self.samples + 1, self.tokens + tokens, time.monotonic()
+
+    def seconds(self) -> float:
+        """From the engine being ready to its last token."""
+        return self.earlier + (self.until - self.since if self.since and self.until else 0.0)
+
+    def tokens_per_second(self) -> float:
+        """0 before the first token."""
+        return self.tokens / max(self.seconds(), 1e-9) if self.tokens else 0.0
+
+    def seconds_left(self) -> float | None:
+        """Time until it ends at the rate so far; None while nothing can be said."""
+        if not self.since or not self.tokens:
+            return None
+        took = self.earlier + time.monotonic() - self.since
+        return (self.expected - self.samples) * took / self.samples
+
+
+@dataclass
 class Progress:
     """Counters of a run; safe to raise from any thread.
 
     Attributes:
         counters: by name, in the order in which they appear.
-        tokens: sampled in this session.
+        samplers: by name, what each has drawn.
         accepted, judged: traces with verdict `correct`, and with any verdict.
         message: what is being waited for.
         warnings: what deserves a look.
@@ -54,7 +98,7 @@ class Progress:
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
-    tokens: int = 0
+    samplers: dict[str, Drawn] = field(default_factory=dict)
     accepted: int = 0
     judged: int = 0
     message: str = ""
@@ -64,8 +108,7 @@ class Progress:
     queues: dict[str, int] = field(default_factory=dict)
     judged_after: bool = False
     started: float = field(default_factory=time.monotonic)
-    sampling_since: float | None = None
-    sampling_until: float | None = None
+    _drawing: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, message: str) -> None:
@@ -94,17 +137,45 @@ class Progress:
         with self._lock:
             self.counters.setdefault(name, Counter()).done += by
 
+    def expect_samplers(self, names: Iterable[str]) -> None:
+        """Who draws, one after the other."""
+        with self._lock:
+            self.samplers = {name: self.samplers.get(name, Drawn()) for name in names}
+
+    def sampling(self, sampler: str, missing: int) -> None:
+        """From here on this sampler draws."""
+        with self._lock:
+            self._drawing = sampler
+            drawn = self.samplers.setdefault(sampler, Drawn())
+            drawn.expected = drawn.samples
+        if missing:
+            self.more_samples(missing)
+
+    def more_samples(self, count: int) -> None:
+        """So many more are to be drawn."""
+        self.expect_more("samples", count)
+        self.drawn.expected += count
+
     def sampled(self, tokens: int) -> None:
         """Counts a finished sample."""
         with self._lock:
-            self.sampling_until = time.monotonic()
-            self.tokens += tokens
+            self.drawn.count(tokens)
             self.counters.setdefault("samples", Counter()).done += 1
 
     def engine_ready(self, message: str) -> None:
         """From here on tokens are expected."""
-        self.sampling_since = time.monotonic()
+        self.drawn.ready()
         self.note(message)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What the sampler at work has drawn, or the last one."""
+        return self.samplers.get(self._drawing) or Drawn()
+
+    @property
+    def tokens(self) -> int:
+        """Sampled in this session."""
+        return sum(drawn.tokens for drawn in list(self.samplers.values()))
 
     def retried(self, requests: int) -> None:
         """Counts requests that are sent to an engine again."""
@@ -128,12 +199,6 @@ class Progress:
             self.accepted += correct
             self.judged += total
 
-    def tokens_per_second(self) -> float:
-        """From the engine being ready to its last token; 0 before the first."""
-        if self.sampling_since is None or self.sampling_until is None:
-            return 0.0
-        return self.tokens / max(self.sampling_until - self.sampling_since, 1e-9)
-
     def percent(self) -> float:
         """Share of what is expected that is done, in percent; 0 while nothing is expected."""
         with self._lock:
@@ -141,13 +206,12 @@ class Progress:
         total = sum(counter.total or 0 for counter in known)
         return min(100.0, 100.0 * sum(counter.done for counter in known) / total) if total else 0.0
 
-    def seconds_left(self) -> float | None:
-        """Time until sampling ends at the rate so far, None while nothing can be said."""
-        samples = self.counters.get("samples")
-        if not samples or not samples.total or not self.sampling_since or not self.tokens:
+    def ends(self) -> tuple[str, float] | None:
+        """What ends next and in how many seconds, at the rate so far; None while nothing can be said."""
+        left = self.drawn.seconds_left()
+        if left is None or left <= 1:
             return None
-        rate = samples.done / max(time.monotonic() - self.sampling_since, 1e-9)
-        return (samples.total - samples.done) / rate if rate else None
+        return f"sampler {self._drawing}" if len(self.samplers) > 1 else "sampling", left
 
     def waiting(self) -> str:
         """What waits where, in words; empty where nothing does."""
@@ -158,16 +222,16 @@ class Progress:
         parts = []
         for name, counter in self.counters.items():
             parts.append(f"{name} {counter.done}" + (f"/{counter.total}" if counter.total is not None else ""))
-        if self.tokens:
-            parts.append(f"{self.tokens_per_second():.0f} tokens/s")
+        if self.drawn.tokens:
+            parts.append(f"{self.drawn.tokens_per_second():.0f} tokens/s")
         if self.judged:
             parts.append(f"accepted {self.accepted} of {self.judged} ({self.accepted / self.judged:.0%})")
         if waiting := self.waiting():
             parts.append(f"queued: {waiting}")
         if self.retries or self.restarts:
             parts.append(f"{self.retries} retries, {self.restarts} restarts")
-        if (left := self.seconds_left()) is not None and left > 1:
-            parts.append(f"{_clock(left)} left")
+        if ends := self.ends():
+            parts.append(f"{_clock(ends[1])} left")
         return " · ".join(parts)
 
 
@@ -196,8 +260,8 @@ class _Display:
 
 
 def _facts(progress: Progress) -> Iterator[str]:
-    if progress.tokens:
-        yield f"{progress.tokens_per_second():.0f} tokens/s"
+    if progress.drawn.tokens:
+        yield f"{progress.drawn.tokens_per_second():.0f} tokens/s"
     if progress.judged:
         share = progress.accepted / progress.judged
         yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"
@@ -205,8 +269,8 @@ def _facts(progress: Progress) -> Iterator[str]:
         yield "accepted: once sampling ends (the engine computes on the judges' cores)"
     if progress.retries or progress.restarts:
         yield f"retries {progress.retries:,}, engine restarts {progress.restarts:,}"
-    if (left := progress.seconds_left()) is not None and left > 1:
-        yield f"sampling ends in about {_clock(left)}"
+    if ends := progress.ends():
+        yield f"{ends[0]} ends in about {_clock(ends[1])}"
 
 
 @contextmanager

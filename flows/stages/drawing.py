@@ -86,6 +86,7 @@ class Drawing:
     def _draw(self) -> Iterator[tuple[Shard, Shard]]:
         self._last = time.monotonic()
         plans = self.session.plans
+        self.session.progress.expect_samplers(plan.name for plan in plans)
         for plan in plans[:-1]:
             for _ in self._with(plan):
                 pass
@@ -102,8 +103,8 @@ class Drawing:
             return
         engine = session.engine(plan)
         with session.store(plan) as store:
-            if missing := sum(sampling.missing_samples(plan, store, self._problems(name)) for name in self._todo()):
-                session.progress.expect("samples", missing)
+            missing = (sampling.missing_samples(plan, store, self._problems(name)) for name in self._todo())
+            session.progress.sampling(plan.name, sum(missing))
             sampler = Sampler(plan, store, engine, _Watch(session, plan), session.pools.judge.accepts)
             unfunded = 0
             try:
@@ -141,8 +142,8 @@ class Drawing:
             counts = outcome.counts if outcome else None
             tables.append(sampling.traces(plan, session.stores[plan.name], problems, counts))
             if outcome:
-                tokens = pc.sum(tables[-1]["completion_tokens"]).as_py() or 0
-                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": tokens}
+                spent = _spent_tokens(tables[-1])
+                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": spent}
         table = pa.concat_tables(tables).sort_by(
             [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
         )
@@ -159,6 +160,12 @@ class Drawing:
         """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
+
+
+def _spent_tokens(traces: pa.Table) -> int:
+    """Completion tokens of one sampler's traces; a sample of several problems with one prompt is drawn once."""
+    once = traces.group_by(["prompt_digest", "sample_index"]).aggregate([("completion_tokens", "max")])
+    return pc.sum(once["completion_tokens_max"]).as_py() or 0
 
 
 def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
@@ -198,7 +205,7 @@ class _Watch(Observer):
         self._progress.sampled(tokens)
 
     def wanted(self, samples: int) -> None:
-        self._progress.expect_more("samples", samples)
+        self._progress.more_samples(samples)
 
     def stopping(self) -> bool:
         return self._session.stopping.is_set()

@@ -38,7 +38,10 @@ def pipeline(home: Path, problems: int) -> dict[str, float]:
         [sys.executable, "-m", "proofmill.flows.cli", "regenerate", "--home", str(home), "--limit", str(problems)],
         check=True,
     )
-    rate: dict[str, float] = json.loads((home / "runs" / "quickstart" / "rate.json").read_text())
+    rates: dict[str, dict[str, float]] = json.loads((home / "runs" / "quickstart" / "rates.json").read_text())[
+        "samplers"
+    ]
+    (rate,) = rates.values()
     return rate
 
 

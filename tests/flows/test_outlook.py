@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from rich.console import Console
 
@@ -17,9 +18,10 @@ from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
 from proofmill.flows.changes.ahead import Ahead, look_ahead
-from proofmill.flows.changes.outlook import later_samples, news, outlook
+from proofmill.flows.changes.outlook import later_samples, news, outlook, remember_rate
 from proofmill.flows.commands import regenerate as commands
 from proofmill.flows.recipe import file as recipe_file
+from proofmill.flows.run.progress import Progress
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import problem_shards
 from proofmill.generators.rounds import Rounds
@@ -27,6 +29,7 @@ from proofmill.generators.sampling import SamplePlan, rendered
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
+RATE = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +152,8 @@ def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) 
     assert said[-1].endswith("to be drawn: 32 samples by self")
 
     problems = record(session, samples=6)  # two each beyond the first round
-    rate = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0, "accepted": 6, "judged": 12}
-    write_json(session.run.folder / "rate.json", rate)
+    rate = {"samplers": {"self": RATE}, "accepted": 6, "judged": 12}
+    write_json(session.run.folder / "rates.json", rate)
     said = list(outlook(session))
     first = 32 - 4 * problems
     later = round(8 * later_samples(Rounds(4, 3, 10, 3), 0.5)) - 2 * problems
@@ -162,6 +165,29 @@ def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) 
     assert f"  about {tokens:,} tokens and {tokens / 240:.1f} minutes, at the rate of the last run" in said
     assert f"  about {(first + later) // 2} of them accepted" in said
     assert said[-1].endswith(f"to be drawn: {first} samples by self")
+
+
+def test_each_sampler_is_estimated_by_its_own_last_run(home: Path) -> None:
+    recipe = live()
+    other = {"name": "other", "model": "bundled", "sampling": {"n": 2, "max_tokens": 80, "temperature": 0.1}}
+    with Session(recipe_file.parse(recipe | {"samplers": [*recipe["samplers"], other]}), home).opened() as session:
+        progress = Progress()
+        progress.expect_samplers(["self", "other"])
+        for name, tokens, samples in (("self", 20, 12), ("other", 70, 3)):
+            progress.sampling(name, samples)
+            progress.engine_ready("ready")
+            for _ in range(samples):
+                progress.sampled(tokens)
+            progress.drawn.earlier = 5.0
+        remember_rate(session, progress)
+        said = list(outlook(session))
+        own = said.index(f"sampler other: {session.plans[1].model.name}, 16 of 16 samples are still to be drawn")
+        assert said[own + 1].startswith("  about 1,120 tokens and 0.4 minutes")
+        remember_rate(session, again := Progress())
+        again.sampling("self", 1)
+        again.sampled(40)
+        remember_rate(session, again)
+        assert set(orjson.loads((session.run.folder / "rates.json").read_bytes())["samplers"]) == {"self", "other"}
 
 
 def test_what_a_model_is_asked_later_is_bounded_then_estimated(home: Path) -> None:
@@ -181,8 +207,8 @@ def test_what_a_model_is_asked_later_is_bounded_then_estimated(home: Path) -> No
         remember("clr_named", 10, 1000, 500, 60.0)
         remember("clr_judged", 15, 1500, 300, 30.0)
         remember("learning", 4, 400, 0, 12.0)
-        rate = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0, "accepted": 6, "judged": 12}
-        write_json(session.run.folder / "rate.json", rate)
+        rate = {"samplers": {"self": RATE}, "accepted": 6, "judged": 12}
+        write_json(session.run.folder / "rates.json", rate)
         said = list(outlook(session))
         assert f"verifier {name}: at most 24 traces and about 36 claims to judge" in said
         assert "  about 6,000 tokens read, 1,920 written and 3.6 minutes, at the rate of the last run" in said

@@ -15,9 +15,9 @@ from proofmill.flows.run.progress import Progress, shown
 def halfway() -> Progress:
     progress = Progress()
     progress.expect("shards judged", 8)
+    progress.sampling("self", 40)
     progress.engine_ready("engine ready")
-    progress.sampling_since = time.monotonic() - 10
-    progress.expect("samples", 40)
+    progress.drawn.since = time.monotonic() - 10
     for _ in range(20):
         progress.sampled(50)
     progress.queue("requests in flight", 16)
@@ -60,3 +60,19 @@ def test_it_is_said_why_nothing_is_accepted_yet(halfway: Progress) -> None:
     assert "accepted: once sampling ends" in seen(halfway, terminal=True)
     halfway.verdicts(3, 12)
     assert "once sampling ends" not in seen(halfway, terminal=True)
+
+
+def test_a_second_sampler_has_a_rate_and_an_end_of_its_own(halfway: Progress) -> None:
+    halfway.expect_samplers(["self", "other"])
+    halfway.sampling("other", 30)
+    assert "tokens/s" not in halfway.line()
+    halfway.engine_ready("the other engine is ready")
+    halfway.drawn.since = time.monotonic() - 5
+    for _ in range(10):
+        halfway.sampled(20)
+    assert "samples 30/70" in halfway.line()
+    assert halfway.tokens == 20 * 50 + 10 * 20
+    assert 39 < halfway.drawn.tokens_per_second() < 41
+    assert halfway.ends() == ("sampler other", pytest.approx(10, abs=0.5))
+    halfway.engine_ready("it was loaded anew")
+    assert 39 < halfway.drawn.tokens_per_second() < 41

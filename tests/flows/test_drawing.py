@@ -1,0 +1,71 @@
+"""What the samplers draw of a run's shards, from an endpoint: after an interruption, and where nothing may be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proofmill.flows.recipe import file as recipes
+from proofmill.flows.run.session import Session
+from proofmill.flows.stages.drawing import Drawing
+from proofmill.flows.stages.intake import problem_shards
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def server(crash: Any, kit: Any) -> Iterator[Any]:
+    with crash.endpoint(kit.SAMPLES) as found:
+        yield found
+
+
+def recipe(file: Path, server: Any, **sampling: Any) -> Row:
+    engine = {"kind": "openai", "endpoints": [server.url], "window": 1, "api": "chat"}
+    return {
+        "name": "drawn",
+        "problems": {"sources": [{"kind": "file", "path": str(file), "license": "mit"}]},
+        "samplers": [{"model": "bundled", "engine": engine, "sampling": {"max_tokens": 64, **sampling}}],
+    }
+
+
+def drawn(recipe: Row, home: Path, *, shards: int | None = None, sample: bool = True) -> list[str]:
+    """Ids of the traces of a run, or of its first shards where it is interrupted after them."""
+    with (session := Session(recipes.parse(recipe), home, sample=sample)).opened():
+        found: list[str] = []
+        drawing = Drawing(session, problem_shards(session)).run()
+        for number, (_, samples) in enumerate(drawing, 1):
+            found += session.run.read(samples)["id"].to_pylist()
+            if number == shards:
+                drawing.close()
+        return sorted(found)
+
+
+def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption(
+    kit: Any, server: Any, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"How much is {number} + 4?", "answer": str(number + wrong)}
+        for number in range(30)
+        for wrong in (4, 5)
+    ]
+    given = recipe(kit.write_jsonl(tmp_path / "two.jsonl", rows), server, n=1, max_total_tokens=1200)
+    whole = drawn(given, tmp_path / "whole")
+    first = drawn(given, tmp_path / "cut", shards=2)
+    assert 0 < len(first) < len(whole) < len(rows)
+    assert drawn(given, tmp_path / "cut") == whole
+
+
+def test_without_sampling_the_rounds_that_were_drawn_are_all_there(kit: Any, server: Any, tmp_path: Path) -> None:
+    given = recipe(
+        kit.write_jsonl(tmp_path / "sums.jsonl", kit.sums(3, kit.SAMPLES[:1])),
+        server,
+        n=2,
+        accept_target=3,
+        max_samples=8,
+    )
+    whole = drawn(given, tmp_path / "home")
+    assert len(whole) > 2 * 3, "there were later rounds"
+    assert drawn(given | {"verify": {"cpu_seconds": 7}}, tmp_path / "home", sample=False) == whole
