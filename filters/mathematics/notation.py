@@ -34,7 +34,7 @@ _ALIASES = {
     "rvert": "|", "mid": "|", "degree": r"^\circ", "cdotp": r"\cdot", "ast": "*", "div": "/",
     "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
     "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
-    "ctg": r"\cot", "operatorname": r"\mathrm", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
+    "ctg": r"\cot", "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
     "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
     "textit": r"\text", "textbf": r"\text", "mathbf": r"\text", "bf": r"\text", "emph": r"\text",
     "boldsymbol": r"\text", "mathsf": r"\text", "mathop": r"\text", "overrightarrow": r"\vec",

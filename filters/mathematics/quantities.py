@@ -94,9 +94,8 @@ def _unit_start(pieces: list[str]) -> int | None:
             piece.isspace() or piece in "^{}/-*.\\circ\\cdot" or (piece.isdigit() and pieces[index - 1] in "^{-")
         ) or (piece.isdigit() and len(piece) > 1):
             break
-    if start is None or not "".join(pieces[:start]).strip():
-        return None
-    return start if pieces[start - 1].strip() not in ("+", "-", "*", "/", "=", "(") else None
+    before = "".join(pieces[:start]).rstrip() if start else ""
+    return None if not before or before[-1] in "+-*/=(" else start
 
 
 def _is_unit_word(piece: str, before: str) -> bool:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Literal
 
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
+from proofmill.filters.mathematics.names import is_name
 from proofmill.filters.mathematics.notation import clean
 from proofmill.filters.mathematics.quantities import plain_text
 from proofmill.filters.mathematics.wording import bare, synonym, word_key
@@ -49,12 +50,6 @@ class Shape:
     name: str = ""
 
 
-_NAME = re.compile(
-    r"(?:\\?[A-Za-z]{1,12}(?:_(?:\w|\{\w{1,12}\}))?'{0,2}(?:\(\w{1,3}(?:, ?\w){0,3}\))?"
-    r"|[A-Za-z][A-Za-z' ]{0,60}"
-    r"|\\(?:angle|text|triangle|overline|vec|widehat) ?\{?[A-Za-z ]{1,60}\}?"
-    r"|\(\w(?:, ?\w){1,3}\)|\|[A-Z]{1,3}\|)\Z"
-)
 _ROW_END = re.compile(r"\\\\(?: ?\[[^\[\]]{0,20}\])?")
 _MATRIX = re.compile(
     r"\\begin\{[pbB]?(?:matrix|array)\}(?:\{[clr|]{1,20}\})?(.*)\\end\{[pbB]?(?:matrix|array)\}\Z", re.DOTALL
@@ -197,11 +192,11 @@ def _relation(pieces: list[str], depth: int) -> Shape | None:
     kinds = [_RELATIONS[sign] for sign in signs]
     if "~" in kinds:  # what is approximated is the answer, the approximation a gloss
         cut = kinds.index("~")
-        keep = cut + 2 if cut == 0 and _NAME.match(texts[0]) else cut + 1
+        keep = cut + 2 if cut == 0 and is_name(texts[0]) else cut + 1
         texts, kinds = texts[:keep], ["=" if kind == "~" else kind for kind in kinds[: keep - 1]]
         if not kinds:
             return _read(texts[0], depth + 1)
-    if kinds == ["in"] and _NAME.match(texts[0]):
+    if kinds == ["in"] and is_name(texts[0]):
         return _read(texts[1], depth + 1)
     if set(kinds) == {"="}:
         return _equation(texts, depth)
@@ -210,7 +205,7 @@ def _relation(pieces: list[str], depth: int) -> Shape | None:
 
 def _equation(texts: list[str], depth: int) -> Shape | None:
     """A name with its value, or the two sides; a chain after a name gives its last value."""
-    if _NAME.match(texts[0]):
+    if is_name(texts[0]):
         value = _read(texts[-1], depth + 1)
         return Shape(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
     return _plain_relation(texts, ["="] * (len(texts) - 1), depth)
@@ -223,7 +218,7 @@ def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> Shape:
 
 def _inequality(texts: list[str], kinds: list[str]) -> Shape | None:
     """The interval that bounds on a single letter state, else None."""
-    if len(texts) == 2 and not _NAME.match(texts[0]) and kinds[0] in _FLIPPED:
+    if len(texts) == 2 and not is_name(texts[0]) and kinds[0] in _FLIPPED:
         texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
     name = texts[-2] if len(texts) == 3 else texts[0]
     if not (len(name) == 1 and name.isalpha()) or len(texts) > 3:

@@ -16,6 +16,8 @@ _GLOSS = re.compile(
     r"(?<=[\d}%$])\s?\((?!(?:or|not|wrong|incorrect|maybe)\b)[A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z"
 )  # 12 (twelve)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_HYPHEN = re.compile(r" ?- ?")
+_RUN = re.compile(r"[A-Za-z]+")
 _MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
 
 _SYNONYMS = {
@@ -57,12 +59,10 @@ def _closing(text: str) -> int:
 
 
 def word_key(text: str) -> str:
-    """An answer in words, keyed by its letters; empty where it may be mathematics."""
+    """An answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
     plain = plain_text(text)
-    if not _WORDS.match(plain):
+    if not _WORDS.match(plain) or all(len(run) < 3 or run in _MATH_WORDS for run in _RUN.findall(plain)):
         return ""
-    words = [word.strip(".,'-") for word in plain.lower().split()]
+    words = [word.strip(".,'-") for word in _HYPHEN.sub("-", plain.lower()).split()]
     words = [word for word in words if word not in ("the", "a", "an")] or words
-    if len(words) == 1 and (len(words[0]) < 3 or words[0] in _MATH_WORDS):
-        return ""
     return " ".join(words)
