@@ -1,4 +1,4 @@
-"""Words before a statement that take it back: "I don't think", "suppose that", "one might guess that"."""
+"""Words that take a statement back: "I don't think", "suppose that", "one might guess" before it, "no, wait" behind."""
 
 from __future__ import annotations
 
@@ -23,14 +23,43 @@ _DENIAL = re.compile(
 )
 _OPENING = r"(?:\b(?:the|my|our|your|this)\s(?:(?:final|correct|right|best)\s)?)?"  # of "the correct answer is"
 _ADJACENT = re.compile(rf"{_DENIAL.pattern}[\s,:*_]*{_OPENING}\Z", re.IGNORECASE)
+_IMAGINED = re.compile(  # "If the question asked for the area, the answer is …"
+    r"\bif\b[^.!?\n]*\b(?:question|problem|task|exercise)\b[^.!?\n]*\b(?:asked|wanted|were|was|had|meant|said)\b"
+    rf"[^.!?\n]*[\s,]{_OPENING}\Z",
+    re.IGNORECASE,
+)
+_CHINESE = re.compile(r"如果|假如|假设|倘若|若|怀疑|并非|难道|是否|以为|不认为|有人|很多人|许多人|不是说|错误的?|错的")
+_CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z")
+_WRONG_ANSWER = re.compile(r"\b(?:wrong|incorrect|mistaken|tempting|naive)\s(?:final\s)?answer", re.IGNORECASE)
+_RETRACTION = re.compile(
+    r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}"
+    r"(?:no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b|scratch\sthat\b"
+    r"|on\ssecond\sthought\b|(?:but\s|and\s)?(?:that|this|which|it)(?:\sis|\swas|'s)\s(?:wrong|incorrect|false|a\smistake"
+    r"|not\s(?:right|correct|true|it))(?![-\w])"
+    r"|actually,?\s(?:no|it|that|i|the\s(?:\w{1,12}\s)?answer)\b|不对|不是|不，|等等|错了)",
+    re.IGNORECASE,
+)
 _REACH = 80  # characters
+_FAR = 160
 
 
 def denied(text: str, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or put into somebody's mouth right before it."""
-    return _ADJACENT.search(text[max(0, start - _REACH) : start].replace("\u2019", "'")) is not None
+    before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
+    return (
+        _ADJACENT.search(before[-_REACH:]) is not None
+        or _CHINESE_NEAR.search(before) is not None
+        or _IMAGINED.search(before) is not None
+        or any(match.end() > start for match in _WRONG_ANSWER.finditer(text, max(0, start - _REACH), start + 6))
+    )
+
+
+def retracted(text: str, end: int) -> bool:
+    """Whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
+    return _RETRACTION.match(text[end : end + _REACH].replace("\u2019", "'")) is not None
 
 
 def doubtful(sentence: str) -> bool:
     """Whether a sentence holds such words at all."""
-    return _DENIAL.search(sentence.replace("\u2019", "'")) is not None
+    plain = sentence.replace("\u2019", "'")
+    return any(pattern.search(plain) is not None for pattern in (_DENIAL, _WRONG_ANSWER, _CHINESE))

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from proofmill.filters.denials import retracted
+from proofmill.filters.mathematics.equivalence import equivalent, named_number
+from proofmill.filters.mathematics.expressions import FUNCTIONS, TooCostlyError
+from proofmill.filters.mathematics.units import known_unit
+
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
-_MARKUP = re.compile(r"[$*`]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
+_FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})
+_LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项)")  # 选C项
+_MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
 _NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
 _ENDS = " .,:;!?\"'"
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
+_NOT_BUT = re.compile(r"not\s(?:option\s)?[(\[]?(\w{1,3})[)\]]?,?\s(?:but|rather)\s(?:rather\s)?", re.IGNORECASE)
+_ALTERED = re.compile(  # what makes another statement of an option's text
+    r"\s?,?\s?(?:or|nor|but(?!\snot)|then|until|unless|except|if|only|at\sfirst|initially|and\sthen)\b|\snot\b"
+)
+_HEAD_END = re.compile(r"[,;.]\s|\s(?:because|since|as|for|which|where|so|and|with)\b")
+_RUN = re.compile(r"(?<!\\)\b[A-Za-z]{3,}")
+_FORMULA_WORDS = FUNCTIONS | {"sqrt", "pi", "frac", "text"}
+_MAX_FORMULA = 200
 _NUMBER = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
+_FORMULA = re.compile(r"\\|[\^=√π]|^[-+]?\d[\d.]*(?:\s?[a-z]{1,2})?$")
 _GOES_ON = re.compile(
-    r"\s?(?:\\?[!%]|[\^*/+=×·÷<>]|\\(?!quad|text)[a-z]+|[-–—:(]\s?\d|out\sof\b|times\b|(?:hundred|thousand|million|billion)s?\b)"
+    r"\s?(?:\\?[!%]|[\^*/+=×·÷<>]|\\(?!quad|text)[a-z]+|[-–—:(]\s?\d|[-–—]\s?(?:[b-z]\b|\\)|[xyz]\b|out\sof\b|times\b|(?:hundred|thousand|million|billion)s?\b)"
 )
 _OPERATORS = "=<>+*/^"
 _SHORT = 4  # characters of "(b)." - in anything longer, a lower-case letter is a word
@@ -33,10 +49,31 @@ class Reading:
 
 @dataclass(frozen=True)
 class Options:
-    """Labels and texts of a question's options, in order; texts are normalised."""
+    """Labels and texts of a question's options, in order.
+
+    Attributes:
+        labels: "A", "B", ….
+        texts: the options' texts, normalised.
+        written: the options' texts as they are written.
+        slow: whether to compare mathematics that is no rational number too, which only a worker may do.
+    """
 
     labels: tuple[str, ...]
     texts: tuple[str, ...]
+    written: tuple[str, ...]
+    slow: bool = False
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[str | None, ...]:
+        """Each option's value where it is one rational number."""
+        return tuple(_number(text) for text in self.written)
+
+    @functools.cached_property
+    def symbolic(self) -> bool:
+        """Whether some option is mathematics other than a rational number, so that comparing may be costly."""
+        return any(
+            number is None and is_formula(text) for number, text in zip(self._numbers, self.written, strict=True)
+        )
 
     @functools.cached_property
     def _by_length(self) -> list[tuple[str, str]]:
@@ -88,14 +125,46 @@ class Options:
         plain = clean(content)
         if label := self._by_text.get(normalise(plain).replace(" ", "")):
             return Reading((label,))
+        if (denied := _NOT_BUT.match(plain)) and denied[1].upper() in self.labels:
+            return self.read(plain[denied.end() :], whole=whole)
         match = self._label.match(plain) or self._label.match(plain.upper() if len(plain) <= _SHORT else "")
         if match is None:
-            return self._read_text(normalise(plain), whole)
-        closed = plain[match.end() - 1] in ").:]"
-        rest = normalise(plain[match.end() :])
-        if _DENIED.match(rest) or (rest and plain.startswith("?", match.end())):
+            return self._read_value(content) or self._read_text(normalise(plain), whole)
+        closed = plain[match.end() - 1] in ").:]" or plain[match.end() : match.end() + 1] in (",", ";")
+        rest = plain[match.end() :].strip(_ENDS)
+        owned = self._prefix(normalise(rest)) == match[1]
+        question = bool(rest) and plain.startswith("?", match.end())
+        if not owned and (question or _DENIED.match(rest.lower()) or retracted(plain, match.end())):
             return Reading(())
-        return self._read_label(match[1], closed, rest, whole)
+        head = _HEAD_END.split(rest)[0]
+        same = None if owned else self._same_value(match[1], head)
+        if same is False or (same and head == rest):
+            return Reading((match[1],), contradiction=not same)
+        return self._read_label(match[1], closed, normalise(rest), whole)
+
+    def _read_value(self, content: str) -> Reading | None:
+        """The reading of a content that is nothing but one option's value, otherwise written; else None."""
+        named = named_number(content)
+        found = [] if named is None else self._where(lambda index: self._numbers[index] == named[1])
+        if not found and self.slow and self.symbolic and is_formula(content):
+            found = self._where(lambda index: _same(self.written[index], content))
+        if len(found) != 1:
+            return None if named is None else Reading(())
+        name = "" if named is None else named[0].upper()
+        other = name in self.labels and name != found[0]  # "B = 14", where 14 is C
+        return Reading((found[0], name) if other else (found[0],), contradiction=other)
+
+    def _where(self, holds: Callable[[int], bool]) -> list[str]:
+        return [label for index, label in enumerate(self.labels) if holds(index)]
+
+    def _same_value(self, label: str, said: str) -> bool | None:
+        """Whether the value `said` behind a label is the label's own; None where one of them is none."""
+        index = self.labels.index(label)
+        own, number = self._numbers[index], _number(said)
+        if own is not None and number is not None:
+            return own == number
+        written = self.written[index]
+        return _same(written, said) if self.slow and is_formula(said) and is_formula(written) else None
 
     def _read_label(self, label: str, closed: bool, rest: str, whole: bool) -> Reading:
         """The reading of a label, `closed` by a bracket, dot or colon, with `rest` behind it."""
@@ -124,7 +193,18 @@ class Options:
         joined = re.match(r"\s?(?:,|;|/|&|and\b|or\b)\s?(?:or\s|and\s)?", tail)
         if joined and (other := self._prefix(tail[joined.end() :])) and other != label:
             return Reading((label, other))
+        if _ALTERED.match(tail):
+            return Reading(())
         return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))
+
+    def owns(self, label: str, text: str) -> bool:
+        """Whether `text` begins with the text of that option."""
+        return self._prefix(normalise(text)) == label
+
+    def is_label(self, text: str) -> bool:
+        """Whether a text is a label and nothing else."""
+        plain = clean(text)
+        return self._label.fullmatch(plain.upper() if len(plain) <= _SHORT else plain) is not None
 
     def _text(self, label: str) -> str:
         return self.texts[self.labels.index(label)]
@@ -138,12 +218,13 @@ class Options:
 
 
 def _continues(option: str, after: str) -> bool:
-    """Whether the word or number at the end of `option` goes on in what stands after it."""
-    if not after or not option[-1].isalnum():
+    """Whether the word, number or formula at the end of `option` goes on in what stands after it."""
+    formula = _FORMULA.search(option) is not None
+    if not after or not (option[-1].isalnum() or formula):
         return False
     if after[0].isalnum() or (option[-1].isdigit() and after[0] in ".,/^" and after[1:2].isdigit()):
         return True
-    return _NUMBER.fullmatch(option) is not None and _GOES_ON.match(after) is not None
+    return formula and _GOES_ON.match(after) is not None
 
 
 def _other_number(rest: str, own: str) -> bool:
@@ -152,8 +233,29 @@ def _other_number(rest: str, own: str) -> bool:
     return said is not None and meant is not None and float(said[0]) != float(meant[0])
 
 
+def _number(text: str) -> str | None:
+    named = named_number(text)
+    return None if named is None else named[1]
+
+
+def _same(a: str, b: str) -> bool:
+    try:
+        return (":" in a) == (":" in b) and equivalent(a, b)  # 12:1 is no 12 beside 12:5
+    except (TooCostlyError, RecursionError):
+        return False
+
+
+def is_formula(text: str) -> bool:
+    """Whether a short text is mathematics or a quantity and holds no words but units."""
+    if len(text) > _MAX_FORMULA or not any(sign.isdigit() or sign in "\\^=+*/√π∞" for sign in text):
+        return False
+    return all(word in _FORMULA_WORDS or known_unit(word) for word in _RUN.findall(_WRAPPER.sub(r" \1 ", text)))
+
+
 def clean(text: str) -> str:
     """A text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
+    if not text.isascii():
+        text = _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH))
     if "\\" in text:
         text = _WRAPPER.sub(r"\1", text)
     return _NAMES.sub("", " ".join(_MARKUP.sub(" ", text).split()))
@@ -161,10 +263,11 @@ def clean(text: str) -> str:
 
 def normalise(text: str) -> str:
     """The form in which option texts are compared: wrappers, case and outer punctuation do not count."""
-    return clean(text).lower().strip(_ENDS)
+    plain = clean(text).lower().strip(_ENDS)
+    return f"{plain}!" if plain[-1:].isdigit() and f"{plain}!" in text else plain  # a factorial is another value
 
 
-def parse_options(raw: object) -> Options:
+def parse_options(raw: object, *, slow: bool = False) -> Options:
     """The options of `Problem.info["options"]`: a list of texts, or a mapping of label to text.
 
     Raises:
@@ -178,13 +281,13 @@ def parse_options(raw: object) -> Options:
         raise ValueError("no options")
     if not pairs or len(pairs) != len(raw) or len({label for label, _ in pairs}) < len(pairs):
         raise ValueError("no options, more than 26, or a label twice")
-    return _build(tuple(pairs))
+    return _build(tuple(pairs), slow)
 
 
 @functools.lru_cache(maxsize=4096)
-def _build(pairs: tuple[tuple[str, str], ...]) -> Options:
-    texts = tuple(normalise(_without_label(label, text)) for label, text in pairs)
-    return Options(tuple(label for label, _ in pairs), texts)
+def _build(pairs: tuple[tuple[str, str], ...], slow: bool) -> Options:
+    written = tuple(_without_label(label, text) for label, text in pairs)
+    return Options(tuple(label for label, _ in pairs), tuple(map(normalise, written)), written, slow)
 
 
 def _without_label(label: str, text: str) -> str:

@@ -10,6 +10,8 @@ text, or a 0-based index, tried in this order. Without options the gold must be 
 - Statements that differ are `unparsed`, detail `several_answers`, unless the text between the last two takes
   the earlier one back ("wait", "actually", …): then the last counts. Different boxes never do.
 - A box or tag that names no option is `wrong`, detail `no_option`.
+- A statement that is taken back right behind it ("no, wait") is `unparsed`, detail `taken_back`.
+- A value written in another way than the option's text is compared as mathematics: `0.5` names `\\frac12`.
 """
 
 from __future__ import annotations
@@ -19,19 +21,29 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from proofmill.filters.denials import denied
+from proofmill.filters.denials import denied, retracted
 from proofmill.filters.options import Options, Reading, parse_options
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED, WRONG, Problem, Verdict
 
 _TAGGED = re.compile(r"<answer>([^<]{1,500})</answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
 _STATED = re.compile(
-    r"\b(?:answer|option|choice)\b(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
-    r"(?:is|would\sbe|must\sbe|should\sbe|:|=)[*:\s]{0,6}(?=([^\n]{1,300}))",
-    re.IGNORECASE,
+    r"(?:\b(?:answer|option|choice|solution|(?:correct|right|best)\sletter)\b"
+    r"(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
+    r"(?:is|would\sbe|must\sbe|should\sbe|:|=)|\bans\s?[.:]|\bI(?:['’]ll|\swill)?\s(?:choose|pick|select|go\swith)\b"
+    r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
+    r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
+    r"|(?:答案|正确的?选项)\s?(?:应该?)?(?:是|为|选|[:：])"
+    r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择]))"
+    r"[*:：\s]{0,6}(?=([^\n]{1,300}))",
+    re.IGNORECASE | re.MULTILINE,
 )
-_CALLED = re.compile(r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b")
-_RETRACTS = re.compile(
+_CALLED = re.compile(
+    r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b"
+    r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b)"
+)
+_JOINED = re.compile(r"\b(?:and|or|nor|neither|not|than)\s(?:option\s)?[(\[*]{0,3}\Z", re.IGNORECASE)
+_REPLACES = re.compile(
     r"\b(?:wait|no|not|actually|but|however|instead|rather|mistake|correction|sorry)\b", re.IGNORECASE
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s[A-Z]|\s?$)|$")
@@ -47,30 +59,41 @@ class _Statement(NamedTuple):
 
 
 class Choice:
-    """The judge of multiple-choice answers. All of it is cheap."""
+    """The judge of multiple-choice answers. All of it is cheap but comparing mathematics that is no rational number."""
 
     version = "1"
     ask = "Think step by step, then end with: The answer is (X), where X is the letter of the correct option."
 
-    def quick(self, problem: Problem, text: str) -> Verdict:
-        """The verdict; see the module's policy."""
-        try:
-            options = parse_options(problem.info["options"]) if "options" in problem.info else _LETTERS
-        except ValueError as error:
-            return Verdict(ERROR, detail=f"bad_gold: {error}")
-        if problem.answer is None:
-            return _without_gold(_decide(options, "", text))
-        gold = options.gold(problem.answer)
-        if gold is None:
-            return Verdict(ERROR, detail="bad_gold: neither a label, nor one option's text, nor an index")
-        return _decide(options, gold, text)
+    def quick(self, problem: Problem, text: str) -> Verdict | None:
+        """The verdict, or None where mathematics has to be compared that may be costly; see the module's policy."""
+        found = _judge(problem, text, slow=False)
+        options = None if found.verdict == ERROR and found.detail != NO_GOLD else _options(problem)
+        costly = options is not None and options.symbolic and not options.is_label(found.extracted or "")
+        return None if costly else found
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """The same as `quick`."""
-        return self.quick(problem, text)
+        """The verdict; its cost is for the caller's worker pool to bound."""
+        return _judge(problem, text, slow=True)
 
 
 VERIFIER = Choice()
+
+
+def _options(problem: Problem, *, slow: bool = False) -> Options:
+    return parse_options(problem.info["options"], slow=slow) if "options" in problem.info else _LETTERS
+
+
+def _judge(problem: Problem, text: str, *, slow: bool) -> Verdict:
+    try:
+        options = _options(problem, slow=slow)
+    except ValueError as error:
+        return Verdict(ERROR, detail=f"bad_gold: {error}")
+    if problem.answer is None:
+        return _without_gold(_decide(options, "", text))
+    gold = options.gold(problem.answer)
+    if gold is None:
+        return Verdict(ERROR, detail="bad_gold: neither a label, nor one option's text, nor an index")
+    return _decide(options, gold, text)
 
 
 def _without_gold(found: Verdict) -> Verdict:
@@ -82,8 +105,11 @@ def _without_gold(found: Verdict) -> Verdict:
 def _decide(options: Options, gold: str, text: str) -> Verdict:
     for rule in (_tagged, _boxed, _stated, _called, _final_line):
         statements = list(rule(options, text))
-        if statements:
-            return _verdict(statements, gold, text, rule.__name__[1:])
+        if not statements:
+            continue
+        if _taken_back(options, statements[-1], text):
+            return Verdict(UNPARSED, detail="taken_back")
+        return _verdict(statements, gold, text, rule.__name__[1:])
     return Verdict(UNPARSED, detail="no_answer")
 
 
@@ -101,13 +127,19 @@ def _verdict(statements: list[_Statement], gold: str, text: str, rule: str) -> V
     return Verdict(CORRECT if labels[0] == gold else WRONG, said, rule, final_start=last.start)
 
 
+def _taken_back(options: Options, last: _Statement, text: str) -> bool:
+    """Whether the text takes back its last statement, and does not go on with the option's own text ("No, …")."""
+    own = any(options.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
+    return retracted(text, last.end) and not own
+
+
 def _undecided(statements: list[_Statement], text: str, rule: str) -> bool:
     """Whether the statements differ and the last one does not replace the others."""
     differing = [other for other in statements if other.reading.labels != statements[-1].reading.labels]
     if not differing:
         return False
     between = text[differing[-1].end : statements[-1].start]
-    return rule in {"tagged", "boxed"} or not _RETRACTS.search(between)
+    return rule in {"tagged", "boxed"} or not _REPLACES.search(between)
 
 
 def _tagged(options: Options, text: str) -> Iterator[_Statement]:
@@ -136,7 +168,8 @@ def _stated(options: Options, text: str) -> Iterator[_Statement]:
 
 def _called(options: Options, text: str) -> Iterator[_Statement]:
     for match in _CALLED.finditer(text, max(0, len(text) - _TAIL)):
-        if match[1] in options.labels and not denied(text, match.start()):
+        joined = _JOINED.search(text[max(0, match.start() - 30) : match.start()])  # "A and C is", "neither C is"
+        if match[1] in options.labels and not joined and not denied(text, match.start()):
             yield _Statement(match[1], match.start(), match.end(), Reading((match[1],)))
 
 

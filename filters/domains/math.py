@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.mathematics import answers
-from proofmill.filters.mathematics.equivalence import Context, is_rational, readable, same
+from proofmill.filters.mathematics.equivalence import QUICK_BITS, Context, is_rational, readable, same
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
 from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
-_QUICK_BITS = 4_000  # of every number in it
 _NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 _ASKS_PERCENT = re.compile(r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)", re.IGNORECASE)  # no number before it
 
@@ -62,7 +61,7 @@ class MathVerifier:
             return None
         try:
             stated = shape(found.text)
-            if stated.kind in ("value", "relation") and not is_rational(stated, _QUICK_BITS):
+            if stated.kind in ("value", "relation") and not is_rational(stated, QUICK_BITS):
                 return None
         except (UnreadableError, TooCostlyError):
             return None

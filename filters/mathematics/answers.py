@@ -9,7 +9,8 @@ The rules, in this order; the first whose mark occurs in the text decides, whate
 - `final_line`: the last line is nothing but an answer; or its last sentence ends in "= …" or "is …" and an
   answer; or that sentence states exactly one number. Questions, negations and headings state none.
 
-A rule that finds statements which differ gives no answer (`several_answers`): choosing one would be luck.
+A rule that finds statements which differ gives no answer (`several_answers`): choosing one would be luck. Nor does a
+statement that is taken back right behind it ("no, wait"; `taken_back`).
 A statement that lists candidates ("3 or 5") is returned whole, so it equals no single value.
 All patterns are linear in the text; only its last part is read where a rule looks at the end.
 """
@@ -20,7 +21,7 @@ import re
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from proofmill.filters.denials import denied, doubtful
+from proofmill.filters.denials import denied, doubtful, retracted
 from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
 from proofmill.filters.mathematics.notation import clean
 
@@ -105,7 +106,9 @@ def _boxed(text: str) -> Found | None:
     if "boxed" not in text and "\\fbox" not in text:
         return None
     if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
-        return Found(single[1].strip(), "boxed", _sentence_start(text, single.start()))
+        return _unless_retracted(
+            Found(single[1].strip(), "boxed", _sentence_start(text, single.start())), text, single.end()
+        )
     boxes = _boxes(text)
     if not boxes:
         return None
@@ -123,7 +126,12 @@ def _boxed(text: str) -> Found | None:
         return Found("", "several_boxes")
     if not kept:
         return Found("", "empty_box")
-    return Found(" , ".join(kept), "boxed", _sentence_start(text, joined[0][0]))
+    return _unless_retracted(Found(" , ".join(kept), "boxed", _sentence_start(text, joined[0][0])), text, joined[-1][1])
+
+
+def _unless_retracted(found: Found, text: str, end: int) -> Found:
+    """What was found, unless the text takes it back right behind its end."""
+    return Found("", "taken_back") if retracted(text, end) else found
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
@@ -194,7 +202,11 @@ def _answer_is(text: str) -> Found | None:
         if value and not nested:  # of "Answer: the answer is 7" the inner one states it
             statements.append((value, mark.start()))
     # Words before the last statement ("the answer is an integer") describe, they do not compete.
-    return _agreed([item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is")
+    found = _agreed([item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is")
+    if found is None or found.start is None:
+        return found
+    at = text.find(found.text, marks[-1].end())
+    return _unless_retracted(found, text, at + len(found.text)) if at >= 0 else found
 
 
 def _statement(text: str, start: int) -> str:

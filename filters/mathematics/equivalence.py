@@ -13,6 +13,7 @@ LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -27,6 +28,9 @@ from proofmill.filters.mathematics.rationals import MAX_BITS, decimal_places, is
 from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
 from proofmill.filters.mathematics.units import Unit
 
+_DIGIT = re.compile(r"[0-9]")
+_MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
+QUICK_BITS = 4_000  # of every number in such an answer
 _MAX_MATCHED = 24  # items of collections whose order must be found
 _MAX_KEY_BITS = 10_000  # Python writes no more than 4300 decimal digits, and slowly
 
@@ -58,9 +62,22 @@ def canonical(answer: str) -> str | None:
     Rational values, words and the collections, tuples and intervals of these have one.
     """
     try:
-        return _key(shape(answer))
+        return _key(shape(answer), MAX_BITS)
     except (UnreadableError, TooCostlyError):
         return None
+
+
+@lru_cache(maxsize=8192)
+def named_number(answer: str) -> tuple[str, str] | None:
+    """The name that a short answer gives one rational number (or ""), and the number's key; costs microseconds."""
+    if len(answer) > _MAX_QUICK or _DIGIT.search(answer) is None:
+        return None
+    try:
+        form = shape(answer)
+        key = _key(form, QUICK_BITS) if form.kind in ("value", "relation") else None
+    except (UnreadableError, TooCostlyError):
+        return None
+    return None if key is None else (form.name, key)
 
 
 def is_rational(answer: Shape, max_bits: int = MAX_BITS) -> bool:
@@ -104,13 +121,13 @@ def same(a: Shape, b: Shape, context: Context) -> bool:
     return _same_unordered(a.items, b.items, context)
 
 
-def _settled(answer: Shape) -> Shape:
+def _settled(answer: Shape, max_bits: int = MAX_BITS) -> Shape:
     """A true chain of numbers (`2 + 3 = 5`) stands for its value."""
     if answer.kind != "relation" or set(answer.text.split()) != {"="}:
         return answer
     last = answer.items[-1]
     if all(item.kind == "value" for item in answer.items):
-        values = [_rational(item.text) for item in answer.items]
+        values = [_rational(item.text, max_bits) for item in answer.items]
         if values[0] is not None and all(value == values[0] for value in values):
             return last
     return answer
@@ -271,13 +288,13 @@ def _is_value(text: str) -> bool:
         return library_parse(bare) is not None
 
 
-def _key(answer: Shape) -> str | None:
-    answer = _settled(answer)
+def _key(answer: Shape, max_bits: int) -> str | None:
+    answer = _settled(answer, max_bits)
     if answer.kind in ("words", "empty"):
         return f"{answer.kind}:{answer.text}"
     if answer.kind == "value":
-        return _value_key(answer.text)
-    keys = [_key(item) for item in answer.items]
+        return _value_key(answer.text, max_bits)
+    keys = [_key(item, max_bits) for item in answer.items]
     known = [key for key in keys if key is not None]
     if len(known) < len(keys) or answer.kind == "relation":
         return None
@@ -286,13 +303,13 @@ def _key(answer: Shape) -> str | None:
     return f"{answer.kind}{answer.text}:{';'.join(known)}"
 
 
-def _value_key(text: str) -> str | None:
+def _value_key(text: str, max_bits: int) -> str | None:
     value = _value(text)
     if ":" in text or (value.unit is not None and value.unit.dimensions):
         return None
     if "\\infty" in text:
         return _squeezed(text).lstrip("+")
-    number = _rational(value.text)
+    number = _rational(value.text, max_bits)
     if number is None or max(number.numerator.bit_length(), number.denominator.bit_length()) > _MAX_KEY_BITS:
         return None
     return str(number / 100 if value.percent else number)
