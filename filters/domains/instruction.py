@@ -6,6 +6,8 @@ that is unknown or a parameter that doesn't fit is `error`: it is the data's fau
 
 from __future__ import annotations
 
+import unicodedata
+
 from proofmill.filters.instructions.constraints import ConstraintError, parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
@@ -28,7 +30,7 @@ class Instruction:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Check every constraint; `tests_passed` of `tests_total` held."""
-        answer = text.strip()
+        answer = unicodedata.normalize("NFC", text.replace("\r\n", "\n").strip())
         try:
             constraints = parse_constraints(problem.info.get("constraints"))
             if not answer or len(answer) > _MAX_TEXT:

@@ -1,7 +1,7 @@
 """The kinds of constraint on a response; each class is one, its fields are the parameters.
 
-How words, sentences, items and the like are counted stands in `text_shape`. Keywords are whole words, case
-aside, unless told otherwise.
+How words, sentences, items and the like are counted stands in `text_shape`, what a whole word is in `words`.
+Keywords are whole words, case aside, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from proofmill.filters.instructions.constraints import Constraint, ConstraintError, Count, constraint
 from proofmill.filters.instructions.text_shape import (
@@ -27,11 +27,13 @@ from proofmill.filters.instructions.text_shape import (
     is_title,
     lines,
 )
+from proofmill.filters.instructions.words import fold, is_whole
 
 Text = Annotated[str, Field(min_length=1)]
+Edge = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]  # the response is stripped too
 Texts = Annotated[list[Text], Field(min_length=1)]
 
-_FENCE = re.compile(r"```\w*\n(.*)\n?```", re.DOTALL)
+_FENCE = re.compile(r"(```+|~~~+)[ \t]*\w*[ \t]*\n(.*)\1", re.DOTALL)
 _MAX_LANGUAGE_TEXT = 5000  # characters: more tell no more about the language
 
 
@@ -88,7 +90,7 @@ class Json(Constraint):
         """Whether the response parses, and fits the schema."""
         fence = _FENCE.fullmatch(text)
         try:
-            value = orjson.loads(fence[1] if fence else text)
+            value = orjson.loads(fence[2] if fence else text)
         except orjson.JSONDecodeError:
             return False
         return self.json_schema is None or _fits(value, orjson.dumps(self.json_schema))
@@ -127,24 +129,25 @@ class _Matching(Constraint):
     case_sensitive: bool = False
 
     def spans(self, keyword: str, text: str) -> Iterator[int]:
-        """Where `keyword` begins in `text`."""
-        if not self.case_sensitive:
-            keyword, text = keyword.lower(), text.lower()
+        """Where `keyword` begins in `text`, as both are folded.
+
+        Raises:
+            ConstraintError: nothing of the keyword can be seen.
+        """
+        keyword, text = (fold(side, case=self.case_sensitive) for side in (keyword, text))
+        if not keyword:
+            raise ConstraintError(f"bad_gold: {self.kind}: a keyword of invisible characters only")
         start = text.find(keyword)
         while start >= 0:
             end = start + len(keyword)
-            inside = _is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])
-            if not inside or not self.whole_words:
+            whole = not self.whole_words or is_whole(text, start, end)
+            if whole:
                 yield start
-            start = text.find(keyword, end)
+            start = text.find(keyword, end if whole else start + 1)
 
     def occurs(self, keyword: str, text: str) -> bool:
         """Whether `keyword` stands in `text`."""
         return next(self.spans(keyword, text), None) is not None
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
 
 
 @constraint("keywords")
@@ -201,8 +204,8 @@ class Sections(Constraint):
 
     def holds(self, text: str) -> bool:
         """Whether the lines that are headings, or equal a name, are the names in order."""
-        wanted = [name.strip("#*: ").lower() for name in self.names]
-        bare = [(line, line.strip("#*:<> \t").lower()) for line in lines(text)]
+        wanted = [fold(name).strip("#*: ") for name in self.names]
+        bare = [(line, fold(line).strip("#*:<> \t")) for line in lines(text)]
         return [name for line, name in bare if name in wanted or HEADING.match(line)] == wanted
 
 
@@ -232,13 +235,13 @@ class CapitalWords(Count):
 class StartsWith(Constraint):
     """The response begins with a text, case aside unless told otherwise."""
 
-    text: Text
+    text: Edge
     case_sensitive: bool = False
 
     def holds(self, text: str) -> bool:
         """Whether it begins so."""
-        head = text[: len(self.text)]
-        return head == self.text if self.case_sensitive else head.casefold() == self.text.casefold()
+        whole, part = (fold(side, case=self.case_sensitive) for side in (text, self.text))
+        return whole.startswith(part)
 
 
 @constraint("ends_with")
@@ -247,8 +250,8 @@ class EndsWith(StartsWith):
 
     def holds(self, text: str) -> bool:
         """Whether it ends so."""
-        tail = text[-len(self.text) :]
-        return tail == self.text if self.case_sensitive else tail.casefold() == self.text.casefold()
+        whole, part = (fold(side, case=self.case_sensitive) for side in (text, self.text))
+        return whole.endswith(part)
 
 
 @constraint("one_of")
@@ -259,7 +262,11 @@ class OneOf(Constraint):
 
     def holds(self, text: str) -> bool:
         """Whether it is one of them."""
-        return text.strip(" .!\"'*").casefold() in {choice.strip(" .!\"'*").casefold() for choice in self.choices}
+        return _bare(text) in {_bare(choice) for choice in self.choices}
+
+
+def _bare(text: str) -> str:
+    return fold(text).strip(" .!\"'*")
 
 
 @constraint("complete")

@@ -29,7 +29,7 @@ class Constraint(BaseModel):
 
     @abstractmethod
     def holds(self, text: str) -> bool:
-        """Whether the response, without outer white space, keeps the constraint."""
+        """Whether the response (NFC, lines parted by \\n, no outer white space) keeps the constraint."""
 
 
 KINDS: dict[str, type[Constraint]] = {}

@@ -1,8 +1,8 @@
 """Units and shapes of a text: how words, sentences and lists are counted, what a title or a table is.
 
-Words are runs of non-space characters with a letter or digit in them, so scripts without spaces count as
-few. A sentence ends at `.`, `!`, `?` or their full-width forms before white space; a known abbreviation does
-not end one. Paragraphs are parted by blank lines. All of it takes time linear in the text.
+Words are runs of non-space characters with a letter or digit in them, and each Chinese or Japanese character,
+as word processors count; other scripts without spaces count as few. A sentence ends at `.`, `!`, `?` or their
+full-width forms before white space; a known abbreviation does not end one. Paragraphs are parted by blank lines. All of it takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-WORD = re.compile(r"\w\S*")
+from proofmill.filters.instructions.words import CHINESE_JAPANESE
+
+WORD = re.compile(rf"[{CHINESE_JAPANESE}]|\w[^\s{CHINESE_JAPANESE}]*")
 _SENTENCE = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|[。！？]+")
 _ABBREVIATIONS = frozenset({"mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "vs.", "e.g.", "i.e.", "cf.", "no.", "fig."})
 BULLET = re.compile(r"^[ \t]*[-*+•][ \t]+\S", re.MULTILINE)
