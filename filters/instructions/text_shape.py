@@ -2,7 +2,8 @@
 
 Words are runs of non-space characters with a letter or digit in them, and each Chinese or Japanese character,
 as word processors count; other scripts without spaces count as few. A sentence ends at `.`, `!`, `?` or their
-full-width forms before white space; a known abbreviation does not end one. Paragraphs are parted by blank lines. All of it takes time linear in the text.
+full-width forms before white space; a known abbreviation does not end one. Paragraphs are parted by blank
+lines. All of it takes time linear in the text.
 """
 
 from __future__ import annotations
