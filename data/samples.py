@@ -28,6 +28,8 @@ FAILED = "failed"
 """Finish reason of a sample that no try has answered; the next run asks for it again."""
 QUARANTINED = "quarantined"
 """Finish reason of a sample whose prompt kills the engine; not asked again while the quarantine names it."""
+FILTERED = "content_filter"
+"""Finish reason of a sample that its server cut off by a filter of content; it would do so again."""
 _RANKS = {QUARANTINED: 1, FAILED: 2}
 
 

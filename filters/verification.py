@@ -29,7 +29,7 @@ from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSE
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
-_UNANSWERED = ("prompt_too_long", "quarantined", "failed")
+_UNANSWERED = ("prompt_too_long", "quarantined", "failed", "content_filter")
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 

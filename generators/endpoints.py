@@ -12,7 +12,7 @@ from typing import Any, Literal
 import httpx
 
 from proofmill.data.errors import EngineError
-from proofmill.data.samples import FAILED
+from proofmill.data.samples import FILTERED
 from proofmill.generators.engine import Completion, Request
 
 _DENIED = (401, 402, 403, 404)
@@ -214,7 +214,7 @@ def _completion(body: Mapping[str, Any], request: Request) -> Completion | Troub
         return Trouble("cut", f"it gave up with '{reason}'")
     text = choice["text"] if "text" in choice else _said(choice["message"])
     tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
-    known = {"length": "length", "content_filter": FAILED}
+    known = {"length": "length", FILTERED: FILTERED}
     whole = str(text).encode("utf-8", "replace").decode()  # half an emoji, cut by the limit, has no form on disk
     return Completion(request.id, whole, known.get(reason, "stop"), tokens)
 

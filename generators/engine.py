@@ -42,7 +42,8 @@ class Completion:
         id: the request's.
         text: what the model wrote, special tokens left out.
         finish_reason: `stop`, `length`, or why there is no answer: `prompt_too_long`, `quarantined` (the prompt kills
-            the engine), `failed` (the engine refused the request, or no try worked; the next run may ask again).
+            the engine), `failed` (the engine refused the request, or no try worked; the next run may ask again),
+            `content_filter` (the server cut it off).
         completion_tokens: how many tokens the model wrote.
         logprob: of a text that was scored: the sum of ln p(token | all before it) from `score_from` on; else None.
     """

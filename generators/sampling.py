@@ -20,6 +20,15 @@ from proofmill.generators.rounds import Rounds
 
 # Engine options that change how a run goes, and no sample. (What is served is in the model's digest.)
 _RUNS_ONLY = {"kind", "window", "restarts", "endpoints", "served", "api_key_env", "timeout_s", "retries", "wait_s"}
+RESOURCE_ARGS = frozenset(
+    {
+        *("gpu_memory_utilization", "kv_cache_memory_bytes", "cpu_offload_gb", "block_size", "enable_prefix_caching"),
+        *("max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill", "async_scheduling"),
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
+        *("enforce_eager", "compilation_config", "download_dir", "disable_log_stats", "max_parallel_loading_workers"),
+    }
+)
+"""vLLM's EngineArgs that say what of the machine is used: like another machine, they make no other samples."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,10 @@ class SamplePlan:
 
     def engine_identity(self) -> dict[str, Any]:
         """The engine's options that decide what it says."""
-        return {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY}
+        known = {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY}
+        if args := known.get("args"):
+            known["args"] = {key: value for key, value in args.items() if key not in RESOURCE_ARGS}
+        return known
 
     def key(self) -> str:
         """Names the folder of recorded samples."""

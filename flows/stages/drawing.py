@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard
-from proofmill.data.samples import FAILED, QUARANTINED
+from proofmill.data.samples import FAILED, FILTERED, QUARANTINED
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.flows.stages.keys import PROBLEMS, SAMPLES, VERDICTS
@@ -26,6 +26,7 @@ _DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
 _UNANSWERED = {
     "prompt_too_long": "were not drawn, since the prompt is too long for the model",
     QUARANTINED: "were not drawn, since the prompt is in quarantine: it kills the engine",
+    FILTERED: "were cut off by the server's filter of content, and are not asked again",
     FAILED: "failed in the engine, and are asked again by the next run",
 }
 

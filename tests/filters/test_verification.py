@@ -90,7 +90,7 @@ def test_the_answer_is_looked_for_after_the_reasoning_only(judge: Judge) -> None
     assert (hidden, told) == ("unparsed", "correct")
 
 
-@pytest.mark.parametrize("finish", ["prompt_too_long", "failed"])
+@pytest.mark.parametrize("finish", ["prompt_too_long", "failed", "content_filter"])
 def test_what_the_engine_refused_is_no_fault_of_the_trace(judge: Judge, finish: str) -> None:
     assert verdicts(judge, ["2"], finish=finish) == [("error", finish)]
 

@@ -208,6 +208,14 @@ def test_a_request_that_never_works_fails_by_itself(count: int) -> None:
     assert any("r/0" in said and "boom" in said for said in watch.warnings)
 
 
+def test_what_a_filter_of_content_cut_off_says_so() -> None:
+    cut = {"text": "The first step is", "finish_reason": "content_filter"}
+    with serving() as (server,):
+        server.rule = lambda *_: (200, {}, {"choices": [cut]})
+        (done,) = run([server.url], requests(1))[0].values()
+    assert (done.text, done.finish_reason) == ("The first step is", "content_filter")
+
+
 def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None:
     def rule(body: dict[str, Any], _: int) -> Reply:
         if body["prompt"] == [1, 2]:

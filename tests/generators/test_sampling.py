@@ -314,6 +314,14 @@ def test_whatever_decides_a_sample_decides_its_key(what: str) -> None:
     assert plan(**CHANGES[what]).key() != plan().key()
 
 
+def test_what_of_the_machine_is_used_is_not_in_the_key() -> None:
+    def key(**args: Any) -> str:
+        return plan(engine={"kind": "vllm", "args": args}).key()
+
+    assert key() == key(gpu_memory_utilization=0.6, max_num_seqs=8)
+    assert key() != key(quantization="fp8") == key(quantization="fp8", tensor_parallel_size=2)
+
+
 def test_what_decides_nothing_is_not_in_the_key() -> None:
     moved = Model("renamed", Path("/somewhere/else/tiny"), "r1", "weights", "mit")
     same = plan(n=9, name="other", domains=("math",), engine={"window": 64}, model=moved)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from proofmill.generators.sampling import RESOURCE_ARGS
 from proofmill.generators.vllm_worker import _arguments
 
 pytest.importorskip("torch", reason="the engine is not installed: pip install 'proofmill[cpu]'")
@@ -14,3 +17,8 @@ def test_json_comes_without_free_white_space_unless_the_recipe_says_otherwise() 
     assert _arguments("m", {})[SHAPED] == {"backend": "xgrammar", "disable_any_whitespace": True}
     own = {"backend": "guidance"}
     assert _arguments("m", {"args": {SHAPED: own}})[SHAPED] == own
+
+
+def test_vllm_knows_all_that_is_said_to_make_no_other_samples() -> None:
+    arguments = pytest.importorskip("vllm.engine.arg_utils", reason="the engine is not installed")
+    assert {field.name for field in dataclasses.fields(arguments.EngineArgs)} >= RESOURCE_ARGS
