@@ -41,14 +41,15 @@ PROBLEMS = Stage(
     schemas.PROBLEMS,
 )
 RECORDED = Stage("recorded", PROBLEMS.code, PROBLEMS.libraries, schemas.SHARD_TRACES)
+_FAILED = "proofmill.data.samples:FAILED"
+_ENDS = (_FAILED, "proofmill.data.samples:FILTERED", "proofmill.data.samples:QUARANTINED")
 # Who draws samples and how is no part of it: what was drawn is recorded, and is an input.
 SAMPLES = Stage(
     "samples",
     (
         *(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts", "intake:trace_id")),
         *_stages("drawing:Drawing", "drawing:_DECIDES"),
-        "proofmill.data.samples:FAILED",
-        "proofmill.data.samples:QUARANTINED",
+        *_ENDS,
     ),
     schema=schemas.SHARD_TRACES,
 )
@@ -116,7 +117,9 @@ CONTAMINATION = Stage(
     schema=schemas.CONTAMINATION,
 )
 # What a student says is recorded like a sample: only what it is asked belongs to the key.
-LEARNING = Stage("learning", ("proofmill.generators.scoring", "proofmill.generators.prompts"), schema=schemas.NLL)
+LEARNING = Stage(
+    "learning", ("proofmill.generators.scoring", "proofmill.generators.prompts", _FAILED), schema=schemas.NLL
+)
 POTENTIAL = Stage("potential", (*_filters("potential"), *_stages("learning:buckets")), _MEASURED)
 SIGNATURES = Stage(
     "signatures",
@@ -134,7 +137,7 @@ DUPLICATES = Stage(
 CLR_NAMED, CLR_JUDGED = Stage("clr_named", schema=schemas.ANSWERS), Stage("clr_judged", schema=schemas.ANSWERS)
 CLR = Stage(
     "clr",
-    (*_filters("reliability", "reasoning"), *_EXACT_CLAIMS, *_stages("reliability")),
+    (*_filters("reliability", "reasoning"), *_EXACT_CLAIMS, *_stages("reliability"), _FAILED),
     schema=schemas.CLR,
 )
 VOTES = Stage(

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard
+from proofmill.data.samples import FAILED
 from proofmill.data.schemas import NLL
 from proofmill.data.shards import from_rows
 from proofmill.filters import potential
@@ -59,8 +60,13 @@ def known(session: Session, plan: SamplePlan) -> set[str]:
 def _scored_before(session: Session, student: str) -> pl.DataFrame:
     """What this student has said in any run of this name: schema NLL, about 50 bytes a trace."""
     shards = [shard for shard in session.run.earlier(LEARNING) if shard.facts.get("student") == student]
-    tables = [session.run.read(shard) for shard in shards if session.run.find(LEARNING, shard.key)]
+    tables = [_answered(session, shard) for shard in shards if session.run.find(LEARNING, shard.key)]
     return pl.DataFrame(pa.concat_tables([NLL.empty_table(), *tables]))
+
+
+def _answered(session: Session, shard: Shard) -> pa.Table:
+    table = session.run.read(shard)
+    return table.filter(table["nll"].is_valid()) if shard.facts.get(FAILED) else table
 
 
 def _student(session: Session, plan: SamplePlan) -> str:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from proofmill.data.files import digest, write_json
 from proofmill.data.journal import reopened
 from proofmill.data.run import Facts, Shard, Stage
+from proofmill.data.samples import FAILED
 from proofmill.flows.run.session import Session
 from proofmill.generators.drawing import draw
 from proofmill.generators.engine import Completion, Request
@@ -82,7 +83,7 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
     Raises:
         EngineError: the engine died; what it has answered stays so.
     """
-    found = {part.name: session.run.find(stage, part.key) for part in parts}
+    found = {part.name: whole(session, stage, part) for part in parts}
     missing = [part for part in parts if found[part.name] is None]
     for part in parts:
         if found[part.name]:  # a run may have been killed between an answer's commit and this
@@ -92,8 +93,18 @@ def ask(session: Session, stage: Stage, plan: SamplePlan, parts: Sequence[Part],
     return [shard for part in parts if (shard := found[part.name])]
 
 
+def whole(session: Session, stage: Stage, part: Part) -> Shard | None:
+    """A part's committed answers, unless some request failed: then the part is asked again, as far as it is open."""
+    found = session.run.find(stage, part.key)
+    return None if found and found.facts.get(FAILED) else found
+
+
 def _commit(session: Session, stage: Stage, part: Part, answers: Answers) -> Shard:
     table, facts = part.table(answers)
+    if failed := sum(answer.finish_reason == FAILED for answer in answers.values()):
+        facts = {**facts, FAILED: failed}
+        session.unanswered = True
+        session.progress.warn(f"{stage.name}, shard {part.name}: {failed} questions failed; the next run asks again")
     return session.run.record(stage, part.name, part.key, table, digest(table.to_pylist()), facts)
 
 

@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard, Stage
+from proofmill.data.samples import FAILED
 from proofmill.data.schemas import ANSWERS
 from proofmill.data.schemas import CLR as CLR_SCHEMA
 from proofmill.data.shards import conform, from_rows
@@ -27,7 +28,7 @@ from proofmill.flows.recipe.engines import Asked
 from proofmill.flows.recipe.schema import ModelVerifier
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import CLR, CLR_JUDGED, CLR_NAMED
-from proofmill.flows.stages.phases import Answers, Part, ask, question
+from proofmill.flows.stages.phases import Answers, Part, ask, question, whole
 from proofmill.generators.engine import Completion, Request
 from proofmill.generators.sampling import SamplePlan, sample_seed
 
@@ -74,10 +75,10 @@ def open_questions(session: Session, plan: SamplePlan, options: ModelVerifier, s
         indices = session.run.read(shard.samples, ["sample_index"])["sample_index"].to_pylist()
         return sum(options.k is None or index < options.k for index in indices), 0
     asked = _Asked(session, plan, options, shard)
-    named = session.run.find(CLR_NAMED, asked.naming().key)
+    named = whole(session, CLR_NAMED, asked.naming())
     if named is None:
         return asked.naming().open(), 0
-    if session.run.find(CLR_JUDGED, asked.judging(named).key):
+    if whole(session, CLR_JUDGED, asked.judging(named)):
         return 0, 0
     return 0, sum(len(found.claims) for found in asked.named(named).values())
 
@@ -116,6 +117,8 @@ class _Asked:
         for shard in run.earlier(stage):
             mine = shard.name == self.judged.samples.name and shard.facts.get("by") == self.by
             for row in run.read(shard).to_pylist() if mine and run.find(stage, shard.key) else ():
+                if row["finish_reason"] == FAILED:
+                    continue
                 found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
         return found
 

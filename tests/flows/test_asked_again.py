@@ -66,3 +66,45 @@ def test_another_k_asks_about_the_new_traces_alone(
     assert still_asked(recipe(k=1, scope="accepted"), home) == []
     assert asked(home, k=1, scope="accepted") == []
     assert asked(home, k=2, m=1), "another question is asked"
+
+
+def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
+    regenerate: Callable[..., Row], kit: Any, server: Any, tmp_path: Path
+) -> None:
+    """A sample and a judgement that the server gives up on; with them the run is not finished, without them it is."""
+    file = kit.write_jsonl(tmp_path / "sums.jsonl", kit.sums(PROBLEMS, kit.SAMPLES[:1]))
+    engine = {"kind": "openai", "endpoints": [server.url], "api": "chat", "retries": 0}
+    recipe = {
+        "name": "again",
+        "problems": {"sources": [{"kind": "file", "path": str(file), "license": "mit"}]},
+        "samplers": [{"model": "bundled", "engine": engine, "sampling": {"n": 4, "max_tokens": 64}}],
+        "claims": {"model": {"m": 2, "k": 4, "sampler": "self"}},
+    }
+    answer, failing = server.answer, {"sample": 2, "judge": 2}  # the kind's second request, and all that is said of it
+    broken: dict[str, str] = {}
+
+    def broke(body: Row) -> Row:
+        kind, asked = "judge" if "structured_outputs" in body else "sample", json.dumps(body, sort_keys=True)
+        if body["max_tokens"] > 1 and failing.get(kind, 0):
+            failing[kind] -= 1
+            if not failing[kind]:
+                broken[kind] = asked
+        if asked in broken.values() and failing:
+            raise ConnectionResetError
+        return dict(answer(body))
+
+    server.answer = broke
+    regenerate(recipe, tmp_path / "home")
+    assert set(broken) == {"sample", "judge"}
+    failing.clear()
+    server.drawn.clear()
+    server.asked.clear()
+    regenerate(recipe, tmp_path / "home")
+    assert server.drawn == [json.loads(broken["sample"])["seed"]]
+    assert broken["judge"] in server.asked
+    assert len(server.asked) <= 2 * (1 + 2), "besides it and its claims, what is asked of the new sample"
+    server.asked.clear()
+    assert not regenerate(recipe, tmp_path / "home")["new"]
+    assert (server.drawn, server.asked) == ([json.loads(broken["sample"])["seed"]], [])
+    regenerate(recipe, tmp_path / "whole")
+    assert find(tmp_path / "home", "again").data_digests() == find(tmp_path / "whole", "again").data_digests()

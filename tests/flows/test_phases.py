@@ -23,10 +23,10 @@ PLAN: Any = SimpleNamespace(name="judge", model=SimpleNamespace(name="scripted")
 
 
 class Scripted:
-    """An engine without a model that dies after some completions; answers in reversed order."""
+    """An engine without a model that dies after some completions; answers in reversed order, some not at all."""
 
-    def __init__(self, window: int = 4, left: int = 1000) -> None:
-        self.window, self.left = window, left
+    def __init__(self, window: int = 4, left: int = 1000, fails: str = "") -> None:
+        self.window, self.left, self.fails = window, left, fails
         self.open: deque[Request] = deque()
         self.seen: list[str] = []
         self.full: list[int] = []
@@ -46,6 +46,8 @@ class Scripted:
             raise EngineError("It died.", where="here", remedy="again")
         self.left -= 1
         request = self.open.pop()
+        if request.id == self.fails:
+            return [Completion(request.id, "", "failed", 0)]
         return [Completion(request.id, f"about {request.id}", "stop", 1)]
 
     def close(self) -> None: ...
@@ -101,6 +103,13 @@ def test_a_torn_answer_is_asked_again(kit: Any, home: Path) -> None:
     again = Scripted(4)
     assert asked(kit, home, again) == EXPECTED
     assert len(again.seen) == 10 - 4
+
+
+def test_a_question_that_failed_is_asked_again_by_the_next_run(kit: Any, home: Path) -> None:
+    assert asked(kit, home, Scripted(fails="c/2")) != EXPECTED
+    again = Scripted()
+    assert asked(kit, home, again) == EXPECTED
+    assert {name.partition("/")[0] for name in again.seen} == {"c"}
 
 
 def test_a_finished_phase_starts_no_engine(kit: Any, home: Path) -> None:
