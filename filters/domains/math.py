@@ -10,16 +10,21 @@ that can't be read.
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.mathematics import answers
-from proofmill.filters.mathematics.equivalence import QUICK_BITS, Context, is_rational, readable, same
+from proofmill.filters.mathematics.equivalence import QUICK_BITS, answers_gold, is_rational, named_number, readable
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
-from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
+from proofmill.filters.mathematics.notation import clean
+from proofmill.filters.mathematics.shapes import Shape, UnreadableError
+from proofmill.filters.mathematics.structures import shape
+from proofmill.filters.mathematics.values import Context
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
+_SHIFT = re.compile(r"\$|\\[()\[\]]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
 _NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 _ASKS_PERCENT = re.compile(r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)", re.IGNORECASE)  # no number before it
@@ -48,7 +53,7 @@ class MathVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
-        found = answers.find(text)
+        found = answers.find(text, _sense)
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
         if problem.answer is None:
@@ -65,22 +70,32 @@ class MathVerifier:
                 return None
         except (UnreadableError, TooCostlyError):
             return None
-        return _verdict(same(gold.shape, stated, _context(problem)), found)
+        return _verdict(answers_gold(gold.shape, stated, _context(problem)), found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The verdict on a trace; its cost is for the caller's worker pool to bound."""
-        return self.quick(problem, text) or self._full(problem, answers.find(text))
+        return self.quick(problem, text) or self._full(problem, answers.find(text, _sense))
 
     def _full(self, problem: Problem, found: answers.Found) -> Verdict:
         gold = _gold(problem.answer or "")
         try:
             if gold.shape is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start)
-            return _verdict(same(gold.shape, shape(found.text), _context(problem)), found)
+            return _verdict(answers_gold(gold.shape, shape(found.text), _context(problem)), found)
         except UnreadableError:
             return _verdict(False, found)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
+
+
+def _sense(text: str) -> Hashable:
+    """What two statements of one answer share: the number, or the shape."""
+    if len(text) > MAX_LENGTH:
+        return text
+    try:
+        return named_number(text) or shape(text)
+    except (UnreadableError, TooCostlyError):
+        return text
 
 
 def _verdict(equal: bool, found: answers.Found) -> Verdict:
@@ -88,7 +103,13 @@ def _verdict(equal: bool, found: answers.Found) -> Verdict:
 
 
 def _context(problem: Problem) -> Context:
-    return Context(_asks_percent(problem.prompt), _names_scale(problem.prompt), rounding=True)
+    prompt = problem.prompt
+    return Context(_asks_percent(prompt), _names_scale(prompt), rounding=True, question=_question(prompt))
+
+
+@lru_cache(maxsize=4096)
+def _question(prompt: str) -> str:
+    return clean(_SHIFT.sub(" ", prompt[-1000:]))
 
 
 @lru_cache(maxsize=4096)

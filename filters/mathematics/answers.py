@@ -2,7 +2,8 @@ r"""Finding the answer that a free text states.
 
 The rules, in this order; the first whose mark occurs in the text decides, whatever the later ones would find:
 
-- `boxed`: `\boxed{…}`, braces matched. Boxes joined by "and", "or" or a comma are one list.
+- `boxed`: `\boxed{…}`, braces matched. Boxes joined by "and", "or" or a comma are one list; boxes of the same
+  number in different writing are one.
 - `hashes`: `#### …` to the end of its line.
 - `answer_is`: "the answer is …", "Answer: …", "A: …" (the last two at the beginning of a line).
 - `bold`: the last line holds `**…**` and the bold text is nothing but an answer.
@@ -18,13 +19,16 @@ All patterns are linear in the text; only its last part is read where a rule loo
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from proofmill.filters.denials import denied, doubtful, retracted
+from proofmill.filters.mathematics.boxes import boxes_in, inside
 from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
 from proofmill.filters.mathematics.notation import clean
 
+Sense = Callable[[str], Hashable]
 _TAIL = 4_000  # characters from the end within which an unmarked answer may stand
 _MAX_STATEMENT = 2_000
 _MAX_STATEMENTS = 32
@@ -45,10 +49,7 @@ class Found:
     start: int | None = None
 
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[\d-])")
 _SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BOXED_NUMBER = re.compile(r"-?[\d.,]*\d")
 _HASHES = re.compile(r"^[ \t>*]{0,8}####([^\n]{1,2000})$", re.MULTILINE)
 _ANSWER_IS = re.compile(
     r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
@@ -93,23 +94,28 @@ _BARE = re.compile(
 )
 
 
-def find(text: str) -> Found:
-    """The answer that `text` states, by the first rule whose mark it has."""
+def find(text: str, sense: Sense | None = None) -> Found:
+    """The answer that `text` states, by the first rule whose mark it has.
+
+    Args:
+        text: the text.
+        sense: what two statements of one answer share, where it is more than their text.
+    """
     for rule in (_boxed, _hashes, _answer_is, _bold):
-        found = rule(text)
+        found = rule(text, sense or _plain)
         if found is not None:
             return found
     return _final_line(text)
 
 
-def _boxed(text: str) -> Found | None:
+def _boxed(text: str, sense: Sense) -> Found | None:
     if "boxed" not in text and "\\fbox" not in text:
         return None
     if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
         return _unless_retracted(
             Found(single[1].strip(), "boxed", _sentence_start(text, single.start())), text, single.end()
         )
-    boxes = _boxes(text)
+    boxes = boxes_in(text)
     if not boxes:
         return None
     if boxes[-1][1] < 0:
@@ -119,10 +125,10 @@ def _boxed(text: str) -> Found | None:
         if box[1] < 0 or not _JOINT.match(text[box[1] : joined[0][0]][:40]):
             break
         joined.insert(0, box)
-    kept = _distinct([_inside(text, box) for box in joined])
-    others = _distinct([_inside(text, box) for box in boxes[: -len(joined)]])
-    whole = _plain(", ".join(kept))
-    if any(other not in kept and _plain(other) != whole for other in others):
+    kept = _distinct([inside(text, box) for box in joined], sense)
+    others = _distinct([inside(text, box) for box in boxes[: -len(joined)]], sense)
+    meant = {sense(answer) for answer in kept} if others else set()
+    if any(sense(other) not in meant and _plain(other) != _plain(", ".join(kept)) for other in others):
         return Found("", "several_boxes")
     if not kept:
         return Found("", "empty_box")
@@ -134,50 +140,16 @@ def _unless_retracted(found: Found, text: str, end: int) -> Found:
     return Found("", "taken_back") if retracted(text, end) else found
 
 
-def _boxes(text: str) -> list[tuple[int, int]]:
-    """(start, end) of the outermost boxes; end −1 where the last one is never closed."""
-    boxes: list[tuple[int, int]] = []
-    found = list(_BOX.finditer(text))[-_MAX_STATEMENTS:]
-    closings = _closings(text, found[0].end()) if found else {}
-    for match in found:
-        if boxes and match.start() < boxes[-1][1]:
-            continue
-        braced = text[match.end()] == "{"
-        boxes.append((match.start(), closings.get(match.end(), -1) if braced else _bare_end(text, match.end())))
-    return boxes
-
-
-def _bare_end(text: str, start: int) -> int:
-    number = _BOXED_NUMBER.match(text, start)
-    return number.end() if number else -1
-
-
-def _closings(text: str, start: int) -> dict[int, int]:
-    """Where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
-    opened: list[int] = []
-    closings: dict[int, int] = {}
-    for match in _BRACE.finditer(text, start):
-        if match[0] == "{":
-            opened.append(match.start())
-        elif match[0] == "}" and opened:
-            closings[opened.pop()] = match.end()
-    return closings
-
-
-def _inside(text: str, box: tuple[int, int]) -> str:
-    content = text[slice(*box)].strip()
-    while match := _BOX.match(content):  # a box may hold nothing but another one
-        content = content[match.end() :].strip()
-        content = content[1:-1].strip() if content.startswith("{") else content
-    return content
-
-
-def _distinct(texts: list[str]) -> list[str]:
-    kept: dict[str, str] = {}
+def _distinct(texts: list[str], sense: Sense) -> list[str]:
+    """One of the texts for each sense, the first."""
+    kept: dict[Hashable, str] = {}
     for text in texts:
         if text:
             kept.setdefault(_plain(text), text)
-    return list(kept.values())
+    meant: dict[Hashable, str] = {}
+    for text in kept.values() if len(kept) > 1 and sense is not _plain else ():
+        meant.setdefault(sense(text), text)
+    return list((meant or kept).values())
 
 
 def _plain(text: str) -> str:
@@ -185,13 +157,13 @@ def _plain(text: str) -> str:
     return _NEEDLESS_SPACE.sub("", clean(text)) if len(text) <= _MAX_STATEMENT else text
 
 
-def _hashes(text: str) -> Found | None:
+def _hashes(text: str, sense: Sense) -> Found | None:
     if "####" not in text:
         return None
-    return _agreed([(match[1], match.start()) for match in _HASHES.finditer(text)], "hashes")
+    return _agreed([(match[1], match.start()) for match in _HASHES.finditer(text)], "hashes", sense)
 
 
-def _answer_is(text: str) -> Found | None:
+def _answer_is(text: str, sense: Sense) -> Found | None:
     marks = [mark for mark in _ANSWER_IS.finditer(text) if not denied(text, mark.start())]
     marks += _ANSWER_LINE.finditer(text)
     marks = sorted(marks, key=lambda match: match.end())[-_MAX_STATEMENTS:]
@@ -202,7 +174,9 @@ def _answer_is(text: str) -> Found | None:
         if value and not nested:  # of "Answer: the answer is 7" the inner one states it
             statements.append((value, mark.start()))
     # Words before the last statement ("the answer is an integer") describe, they do not compete.
-    found = _agreed([item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is")
+    found = _agreed(
+        [item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is", sense
+    )
     if found is None or found.start is None:
         return found
     at = text.find(found.text, marks[-1].end())
@@ -230,10 +204,10 @@ def _reduced(value: str) -> str:
     return _stated(value) or value
 
 
-def _agreed(statements: list[tuple[str, int]], rule: str) -> Found | None:
+def _agreed(statements: list[tuple[str, int]], rule: str, sense: Sense) -> Found | None:
     if not statements:
         return None
-    if len(_distinct([value for value, _ in statements])) > 1:
+    if len(_distinct([value for value, _ in statements], sense)) > 1:
         return Found("", "several_answers")
     value, start = statements[-1]
     return Found(value.strip(), rule, start)
@@ -245,10 +219,10 @@ def _last_line(text: str) -> tuple[str, int]:
     return body[max(start, len(body) - _TAIL) :], max(start, len(body) - _TAIL)
 
 
-def _bold(text: str) -> Found | None:
+def _bold(text: str, sense: Sense) -> Found | None:
     line, start = _last_line(text)
     spans = [match[1] or match[2] for match in _BOLD.finditer(line)]
-    answers = _distinct([span for span in spans if _is_bare(span.strip(" .:")) and not _HEADING.match(span)])
+    answers = _distinct([span for span in spans if _is_bare(span.strip(" .:")) and not _HEADING.match(span)], sense)
     if not answers:
         return None
     return Found(answers[0].strip(" .:"), "bold", start) if len(answers) == 1 else Found("", "several_answers")

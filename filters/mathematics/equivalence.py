@@ -14,34 +14,22 @@ LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 from proofmill.filters.mathematics import evaluation
 from proofmill.filters.mathematics.expressions import Node, NotCoveredError, TooCostlyError
 from proofmill.filters.mathematics.grammar import parse
-from proofmill.filters.mathematics.mathverify import library_equal, library_parse
-from proofmill.filters.mathematics.notation import NEEDLESS_SPACE
-from proofmill.filters.mathematics.quantities import based_value, colon_form, scaled, split_percent, split_unit
-from proofmill.filters.mathematics.rationals import MAX_BITS, decimal_places, is_rounded, rational
-from proofmill.filters.mathematics.structures import Shape, UnreadableError, shape
-from proofmill.filters.mathematics.units import Unit
+from proofmill.filters.mathematics.rationals import MAX_BITS
+from proofmill.filters.mathematics.restatement import restated
+from proofmill.filters.mathematics.shapes import Shape, UnreadableError
+from proofmill.filters.mathematics.structures import shape
+from proofmill.filters.mathematics.values import Context, is_value, rational_value, same_value, squeezed, value_of
 
 _DIGIT = re.compile(r"[0-9]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
 QUICK_BITS = 4_000  # of every number in such an answer
 _MAX_MATCHED = 24  # items of collections whose order must be found
 _MAX_KEY_BITS = 10_000  # Python writes no more than 4300 decimal digits, and slowly
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """How the question asks: what a bare number means, and whether rounded decimals may pass."""
-
-    percent: bool = False
-    scale: bool = False
-    rounding: bool = False
 
 
 def equivalent(a: str, b: str) -> bool:
@@ -86,13 +74,13 @@ def is_rational(answer: Shape, max_bits: int = MAX_BITS) -> bool:
     Raises:
         TooCostlyError: the number is too big to judge.
     """
-    return answer.kind == "value" and _rational(_value(answer.text).text, max_bits) is not None
+    return answer.kind == "value" and rational_value(value_of(answer.text).text, max_bits) is not None
 
 
 def readable(answer: Shape) -> bool:
     """Whether every value in the answer can be parsed by some grammar here (a gold answer must)."""
     if answer.kind == "value":
-        return _is_value(answer.text)
+        return is_value(answer.text)
     return all(readable(item) for item in answer.items)
 
 
@@ -111,7 +99,7 @@ def same(a: Shape, b: Shape, context: Context) -> bool:
     if a.kind != b.kind:
         return False
     if a.kind == "value":
-        return _same_value(a.text, b.text, context)
+        return same_value(a.text, b.text, context)
     if a.kind in ("words", "empty"):
         return a.text == b.text
     if len(a.items) != len(b.items):
@@ -121,13 +109,23 @@ def same(a: Shape, b: Shape, context: Context) -> bool:
     return _same_unordered(a.items, b.items, context)
 
 
+def answers_gold(gold: Shape, answer: Shape, context: Context) -> bool:
+    """Whether an answer is the gold one, as it stands or in a form that only a known gold answer makes plain.
+
+    Raises:
+        TooCostlyError: a value is too big to judge.
+    """
+    stated = restated(gold, answer, context)
+    return same(gold, answer, context) or (stated is not None and same(gold, stated, context))
+
+
 def _settled(answer: Shape, max_bits: int = MAX_BITS) -> Shape:
     """A true chain of numbers (`2 + 3 = 5`) stands for its value."""
     if answer.kind != "relation" or set(answer.text.split()) != {"="}:
         return answer
     last = answer.items[-1]
     if all(item.kind == "value" for item in answer.items):
-        values = [_rational(item.text, max_bits) for item in answer.items]
+        values = [rational_value(item.text, max_bits) for item in answer.items]
         if values[0] is not None and all(value == values[0] for value in values):
             return last
     return answer
@@ -173,121 +171,6 @@ def _difference(relation: Shape) -> tuple[str, Node] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A value with what it carries."""
-
-    text: str
-    unit: Unit | None
-    percent: bool
-
-
-@lru_cache(maxsize=16_384)
-def _value(text: str, *, scale_is_unit: bool = False) -> _Value:
-    if _base_value(text) is not None:
-        return _Value(text, None, False)
-    bare, percent = split_percent(text if scale_is_unit else scaled(text))
-    bare, unit = split_unit(bare)
-    return _Value(bare, unit, percent)
-
-
-def _same_value(a: str, b: str, context: Context) -> bool:
-    if _squeezed(a) == _squeezed(b):
-        return True
-    if ":" in a or ":" in b:
-        return _same_colon(a, b)
-    if _same_quantity(_in_radians(_value(a), b), _in_radians(_value(b), a), context):
-        return True
-    if not context.scale:
-        return False
-    return _same_quantity(_value(a, scale_is_unit=True), _value(b, scale_is_unit=True), context)
-
-
-def _same_quantity(left: _Value, right: _Value, context: Context) -> bool:
-    scale = Fraction(1)
-    if left.unit is not None and right.unit is not None:
-        if not left.unit.agrees(right.unit):
-            return False
-        scale = left.unit.factor / right.unit.factor
-    if left.percent != right.percent and not context.percent:
-        scale *= Fraction(1, 100) if left.percent else 100
-    return _same_number(left.text, right.text, scale, context)
-
-
-def _in_radians(value: _Value, other: str) -> _Value:
-    """An angle in degrees as a multiple of π, where the other side is one (30° and π/6)."""
-    if value.unit is None or value.unit.dimensions != (("degree", 1),) or "\\pi" not in other:
-        return value
-    return _Value(f"({value.text})\\pi/180", None, value.percent)
-
-
-def _squeezed(text: str) -> str:
-    return NEEDLESS_SPACE.sub("", text)
-
-
-def _same_colon(a: str, b: str) -> bool:
-    left, right = colon_form(a), colon_form(b)
-    if left is None or right is None:
-        ratio, other = (left, b) if left else (right, a)
-        if ratio is None or ratio[0] != "ratio" or len(ratio[1]) != 2 or not ratio[1][1]:
-            return False
-        return _rational(other) == Fraction(*ratio[1])
-    if left[1] == right[1]:
-        return True
-    if "clock" in (left[0], right[0]) or len(left[1]) != len(right[1]) or not left[1][0] or not right[1][0]:
-        return False
-    return all(x * right[1][0] == y * left[1][0] for x, y in zip(left[1], right[1], strict=True))
-
-
-def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
-    """Whether a · scale = b."""
-    x, y = _rational(a), _rational(b)
-    if x is not None and y is not None:
-        return x * scale == y or (context.rounding and scale == 1 and is_rounded(a, x, b, y))
-    if "\\infty" in a or "\\infty" in b:
-        return _squeezed(a).lstrip("+") == _squeezed(b).lstrip("+")
-    try:
-        left, right = parse(a), parse(b)
-        if scale != 1:
-            left = Node("mul", (left, Node("number", (), scale)))
-        return evaluation.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
-    except NotCoveredError:
-        return scale == 1 and library_equal(a, b)
-
-
-def _rational(text: str, max_bits: int = MAX_BITS) -> Fraction | None:
-    if (based := _base_value(text)) is not None:
-        return Fraction(based)
-    try:
-        return rational(parse(text), max_bits)
-    except NotCoveredError:
-        return None
-
-
-def _base_value(text: str) -> int | None:
-    return based_value(text) if "_" in text or "base" in text else None
-
-
-def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
-    for text, decimal, exact in ((a, left, right), (b, right, left)):
-        places = decimal_places(text)
-        if places and not evaluation.symbols(exact):
-            return evaluation.distance_below(decimal, exact, Fraction(1, 10**places))
-    return False
-
-
-def _is_value(text: str) -> bool:
-    if colon_form(text) is not None or "\\infty" in text:
-        return True
-    bare = _value(text).text
-    try:
-        return _rational(bare) is not None or parse(bare) is not None
-    except TooCostlyError:
-        return True
-    except NotCoveredError:
-        return library_parse(bare) is not None
-
-
 def _key(answer: Shape, max_bits: int) -> str | None:
     answer = _settled(answer, max_bits)
     if answer.kind in ("words", "empty"):
@@ -298,18 +181,18 @@ def _key(answer: Shape, max_bits: int) -> str | None:
     known = [key for key in keys if key is not None]
     if len(known) < len(keys) or answer.kind == "relation":
         return None
-    if answer.kind in ("collection", "union"):
+    if answer.kind in ("collection", "union", "cases"):
         known.sort()
     return f"{answer.kind}{answer.text}:{';'.join(known)}"
 
 
 def _value_key(text: str, max_bits: int) -> str | None:
-    value = _value(text)
+    value = value_of(text)
     if ":" in text or (value.unit is not None and value.unit.dimensions):
         return None
     if "\\infty" in text:
-        return _squeezed(text).lstrip("+")
-    number = _rational(value.text, max_bits)
+        return squeezed(text).lstrip("+")
+    number = rational_value(value.text, max_bits)
     if number is None or max(number.numerator.bit_length(), number.denominator.bit_length()) > _MAX_KEY_BITS:
         return None
     return str(number / 100 if value.percent else number)

@@ -46,7 +46,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_LENGTH:
         raise TooCostlyError("too long")
     parser = _Parser([(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text)])
-    node = parser.sum()
+    node = parser.stacked()
     if parser.peek() != ("", ""):
         raise NotCoveredError(text)
     return node
@@ -59,6 +59,12 @@ class _Parser(Tokens):
         super().__init__(tokens)
         self._depth = 0
         self._bars = 0
+
+    def stacked(self) -> Node:
+        r"""A sum, or two of them one above the other as plain TeX sets a fraction or a binomial."""
+        node = self.sum()
+        sign = self.take("\\over", "\\choose")
+        return Node("div" if sign == "\\over" else "binomial", (node, self.sum())) if sign else node
 
     def sum(self) -> Node:
         self._depth += 1
@@ -153,7 +159,7 @@ class _Parser(Tokens):
     def _group(self) -> Node:
         opener = self.take()
         bars, self._bars = self._bars, 0
-        node = self.sum()
+        node = self.stacked() if opener == "{" else self.sum()
         self._bars = bars
         self.expect(_CLOSERS[opener])
         if opener in ("\\lfloor", "\\lceil"):
@@ -257,4 +263,4 @@ class _Parser(Tokens):
         return self._atom()
 
 
-_ENDS = frozenset(["\\}", "\\rfloor", "\\rceil", "\\%", "\\cdot", "\\times", "\\circ", "\\|"])
+_ENDS = frozenset(["\\}", "\\rfloor", "\\rceil", "\\%", "\\cdot", "\\times", "\\circ", "\\|", "\\over", "\\choose"])

@@ -25,8 +25,13 @@ _NAME = re.compile(
 )
 
 
+def hedged(text: str) -> bool:
+    """Whether the left side of an equation holds a word that denies or conditions it: "not x = 5", "if x = 5"."""
+    return _DENIED.search(text) is not None
+
+
 def is_name(text: str) -> bool:
     """Whether a text names a value, and is no expression whose value an equation would restrict."""
-    if len(text) > _MAX_NAME or _DENIED.search(text):
+    if len(text) > _MAX_NAME or hedged(text):
         return False
     return _NAME.match(text) is not None or ("\\text" in text and _NAME.match(plain_text(text)) is not None)

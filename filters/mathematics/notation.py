@@ -33,6 +33,7 @@ _ALIASES = {
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "vert": "|", "lvert": "|",
     "rvert": "|", "mid": "|", "degree": r"^\circ", "cdotp": r"\cdot", "ast": "*", "div": "/",
     "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
+    "reals": r"\mathbb{R}", "R": r"\mathbb{R}",
     "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
     "ctg": r"\cot", "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
     "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
@@ -43,7 +44,7 @@ _DROPPED = frozenset(
     re.findall(
         r"\w+",
         "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg displaystyle "
-        "textstyle scriptstyle limits nolimits hfill boxed fbox middle nonumber mleft mright",
+        "textstyle scriptstyle underline limits nolimits hfill boxed fbox middle nonumber mleft mright",
     )
 )
 _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", "thickspace"])
@@ -53,7 +54,10 @@ _NOT = re.compile(r"(?<!\\)\\not ?(?:(=)|\\in(?![A-Za-z]))")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
 _SHORT_FRACTION = re.compile(r"\\frac ?(\d) ?(\d)")
 _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
-_THOUSANDS_BRACE = re.compile(r"\{\s*,\s*\}")
+_THOUSANDS_BRACE = re.compile(r"(?<=\d)\{\s?,\s?\}(?=\d{3}(?!\d))")
+_SIGN_BRACE = re.compile(r"(?<!\\)\{\s?([,.:;=<>+-])\s?\}")  # spacing alone: 10{:}30
+_COLOUR = re.compile(r"\\(?:color|textcolor|mathcolor) ?\{[A-Za-z\d!#]{1,30}\}")
+_BARE_ARGUMENT = re.compile(r"\\(mathbb|text|vec|hat|bar|overline) ?([A-Za-z\d])(?![A-Za-z\d{])")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
 NEEDLESS_SPACE = re.compile(r"(?<!\d) +| +(?!\d)")
 """Spaces that no meaning hangs on; between two digits one parts two numbers."""
@@ -82,10 +86,11 @@ def clean(answer: str) -> str:
     text = unwrap(answer)
     if "\\" in text:
         text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
+        text = _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
     if "frac" in text:
         text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     if "{" in text:
-        text = _THOUSANDS_BRACE.sub(",", text)
+        text = _SIGN_BRACE.sub(r"\1", _THOUSANDS_BRACE.sub("", _COLOUR.sub("", text)))
     if "$" in text:
         text = _without_math_shift(text)
     if "{" in text and "." in text:

@@ -23,8 +23,10 @@ from proofmill.filters.mathematics.units import ONE, UNIT_TOKEN, Unit, known_uni
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONEY = re.compile(r"^(-?)\s*(?:US\s*)?(\\\$|\$|€|£|¥|₹|Rs\.?(?=[\s\d]))\s*(?=[-\d.\\(])")
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent(?:age)?(?: points?)?)$", re.IGNORECASE)
-_COLON = re.compile(r"^(\d{1,9}):(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
-_BASE = re.compile(r"^([0-9A-Za-z]{1,200})(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$")
+_COLON = re.compile(r"^(\d{1,9})(?::| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
+_BASE = re.compile(
+    r"^(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
+)
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
                "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
 _CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
@@ -121,7 +123,7 @@ def colon_form(text: str) -> tuple[str, tuple[int, ...]] | None:
 
 def based_value(text: str) -> int | None:
     """The value of a numeral whose base is stated: `1A_{16}`, `101_{\\text{two}}`, `101 base 2`."""
-    match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_"))
+    match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))
     if match is None:
         return None
     base = _BASE_NAMES.get(match[2].lower()) or (int(match[2]) if match[2].isdecimal() else 0)

@@ -8,53 +8,25 @@ Policy:
 - `x = 5` is the value 5 named x; `x = 2 or x = 3` is a collection; `x = 1, y = 2` is the tuple by the order
   of the names. `2 = 3` and `2x = 6` are no values: an equation only names a value where its left side is a
   name, or where a chain of numbers holds (`2 + 3 = 5`).
-- `1 < x ≤ 5`, `x ∈ (1,5]` and `(1,5]` are the same interval.
+- `1 < x ≤ 5`, `x ∈ (1,5]`, `(1,5]`, `]1,5]` and `{x | 1 < x ≤ 5}` are the same interval; `≤ 5` bounds what is asked.
+- A system of equations is read as its equations, a function by cases as values with their conditions.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
+from proofmill.filters.mathematics.intervals import bounded, condition, usual_brackets
 from proofmill.filters.mathematics.names import is_name
 from proofmill.filters.mathematics.notation import clean
 from proofmill.filters.mathematics.quantities import plain_text
-from proofmill.filters.mathematics.wording import bare, synonym, word_key
+from proofmill.filters.mathematics.shapes import CLOSERS, OPENERS, TOKEN, Shape, UnreadableError, split
+from proofmill.filters.mathematics.tables import cases, matrix
+from proofmill.filters.mathematics.wording import bare, synonym, unlabelled, word_key
 
-Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "empty"]
 _MAX_ITEMS = 200
-
-
-class UnreadableError(ValueError):
-    """The text is no answer: empty, or its brackets do not match."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """One answer, taken apart down to its values.
-
-    Attributes:
-        kind: what it is.
-        text: a value's text, a word answer's key, a group's two brackets, a relation's sign, or the number
-            of columns of a matrix.
-        items: the parts; of a relation the two sides.
-        name: the name that the answer gives its value (`x` of `x = 5`), else "".
-    """
-
-    kind: Kind
-    text: str = ""
-    items: tuple[Shape, ...] = ()
-    name: str = ""
-
-
-_ROW_END = re.compile(r"\\\\(?: ?\[[^\[\]]{0,20}\])?")
-_MATRIX = re.compile(
-    r"\\begin\{[pbB]?(?:matrix|array)\}(?:\{[clr|]{1,20}\})?(.*)\\end\{[pbB]?(?:matrix|array)\}\Z", re.DOTALL
-)
-_TOKEN = re.compile(r"\\(?:[A-Za-z]+|.)|\b(?:or|and)\b|.", re.DOTALL)
 _SPLITTERS = frozenset([",", ";", "or", "and"])
 _RELATIONS = {
     "=": "=",
@@ -66,10 +38,7 @@ _RELATIONS = {
     "\\in": "in",
     "\\approx": "~",
 }
-_OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
-_CLOSERS = frozenset([")", "]", "}", "\\}", "\\rangle"])
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 @lru_cache(maxsize=16_384)
@@ -93,9 +62,9 @@ def _read(text: str, depth: int) -> Shape:
         raise TooCostlyError("nested too deep")
     if name := synonym(text):
         return _special(name)
-    pieces = _TOKEN.findall(_joined(text) if not depth else text)
+    pieces = TOKEN.findall(text if depth else usual_brackets(_joined(unlabelled(text))))
     _check_balance(pieces)
-    for reader in (_sequence, _union, _relation, _bracketed, _matrix):
+    for reader in (_sequence, _union, _relation, _bracketed, _table):
         result = reader(pieces, depth)
         if result is not None:
             return result
@@ -115,7 +84,7 @@ def _special(name: str) -> Shape:
 
 def _joined(text: str) -> str:
     """Thousands separators cut out, where no bracket makes the comma one of a list."""
-    if "," not in text or "(" in text or "[" in text or "{" in text:
+    if "," not in text or any(bracket in plain_text(text) for bracket in "([{"):
         return text
     return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
 
@@ -130,24 +99,8 @@ def _check_balance(pieces: list[str]) -> None:
         raise UnreadableError("unmatched braces")
 
 
-def _split(pieces: list[str], signs: frozenset[str]) -> tuple[list[str], list[str]]:
-    """The texts between the given pieces outside all brackets, and those pieces."""
-    depth, parts, found = 0, [[]], []  # type: tuple[int, list[list[str]], list[str]]
-    for piece in pieces:
-        if piece in _OPENERS:
-            depth += 1
-        elif piece in _CLOSERS:
-            depth -= 1
-        if depth <= 0 and piece in signs:
-            found.append(piece)
-            parts.append([])
-        else:
-            parts[-1].append(piece)
-    return ["".join(part).strip() for part in parts], found
-
-
 def _sequence(pieces: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(_or_and(pieces), _SPLITTERS)
+    texts, signs = split(_or_and(pieces), _SPLITTERS)
     texts = [text for text in texts if text]
     if not signs or len(texts) < 2:
         return _read(texts[0], depth + 1) if signs and texts else None
@@ -168,7 +121,7 @@ def _or_and(pieces: list[str]) -> list[str]:
     text = "".join(pieces)
     if "\\text" not in text or not ("or" in text or "and" in text):
         return pieces
-    return _TOKEN.findall(re.sub(r"\\text ?\{\s?,?\s?(or|and)\s?\}", r" \1 ", text))
+    return TOKEN.findall(re.sub(r"\\text ?\{\s?,?\s?(or|and)\s?\}", r" \1 ", text))
 
 
 def _collection(items: list[Shape]) -> Shape:
@@ -179,17 +132,19 @@ def _collection(items: list[Shape]) -> Shape:
 
 
 def _union(pieces: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(pieces, frozenset(["\\cup"]))
-    if not signs:
+    texts, signs = split(pieces, frozenset(["\\cup", "\\bigcup"]))
+    if not signs or any(not text or text[0] in "_^" for text in texts):
         return None
     return Shape("union", "", tuple(_read(text, depth + 1) for text in texts))
 
 
 def _relation(pieces: list[str], depth: int) -> Shape | None:
-    texts, signs = _split(pieces, frozenset(_RELATIONS))
+    texts, signs = split(pieces, frozenset(_RELATIONS))
+    kinds = [_RELATIONS[sign] for sign in signs]
+    if len(texts) == 2 and not texts[0] and kinds[0] not in "=~":  # "≤ 5" bounds what the question asks for
+        texts[0] = "x"
     if not signs or not all(texts):
         return None
-    kinds = [_RELATIONS[sign] for sign in signs]
     if "~" in kinds:  # what is approximated is the answer, the approximation a gloss
         cut = kinds.index("~")
         keep = cut + 2 if cut == 0 and is_name(texts[0]) else cut + 1
@@ -200,7 +155,7 @@ def _relation(pieces: list[str], depth: int) -> Shape | None:
         return _read(texts[1], depth + 1)
     if set(kinds) == {"="}:
         return _equation(texts, depth)
-    return _inequality(texts, kinds) or _plain_relation(texts, kinds, depth)
+    return bounded(texts, kinds) or _plain_relation(texts, kinds, depth)
 
 
 def _equation(texts: list[str], depth: int) -> Shape | None:
@@ -216,42 +171,19 @@ def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> Shape:
     return Shape("relation", " ".join(kinds), sides)
 
 
-def _inequality(texts: list[str], kinds: list[str]) -> Shape | None:
-    """The interval that bounds on a single letter state, else None."""
-    if len(texts) == 2 and not is_name(texts[0]) and kinds[0] in _FLIPPED:
-        texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
-    name = texts[-2] if len(texts) == 3 else texts[0]
-    if not (len(name) == 1 and name.isalpha()) or len(texts) > 3:
-        return None
-    if any(text.isalpha() and text not in ("e", name) for text in texts):
-        return None  # x < y bounds neither by a number
-    if kinds == ["!="]:
-        ends = (Shape("value", "-\\infty"), Shape("value", texts[1]), Shape("value", "\\infty"))
-        return Shape("union", "", (Shape("group", "()", ends[:2]), Shape("group", "()", ends[1:])))
-    if len(texts) == 2:
-        low, high = ("-\\infty", texts[1]) if kinds[0][0] == "<" else (texts[1], "\\infty")
-        low_sign, high_sign = ("<", kinds[0]) if kinds[0][0] == "<" else (kinds[0], "<")
-    elif {kind[0] for kind in kinds} == {"<"}:
-        (low, _, high), (low_sign, high_sign) = texts, kinds
-    elif {kind[0] for kind in kinds} == {">"}:
-        (high, _, low), (high_sign, low_sign) = texts, kinds
-    else:
-        return None
-    brackets = ("[" if "=" in low_sign else "(") + ("]" if "=" in high_sign else ")")
-    return Shape("group", brackets, (Shape("value", low), Shape("value", high)))
-
-
 def _bracketed(pieces: list[str], depth: int) -> Shape | None:
     """A tuple, interval or set where one pair of brackets holds the whole."""
     opener, closer = pieces[0], pieces[-1]
-    if opener not in _OPENERS or closer not in _CLOSERS or opener == "{" or not _one_pair(pieces):
+    if opener not in OPENERS or closer not in CLOSERS or opener == "{" or not _one_pair(pieces):
         return None
     inner = pieces[1:-1]
     if opener == "\\{":
         return _set(inner, depth)
-    texts, signs = _split(inner, frozenset([",", ";"]))
+    texts, signs = split(inner, frozenset([",", ";"]))
     if not signs:
-        return _read("".join(inner), depth + 1) if (opener, closer) == ("[", "]") else None
+        enclosed = "".join(inner).strip()
+        wrapper = (opener, closer) == ("[", "]") or (opener == "(" and enclosed.startswith("\\begin"))
+        return _read(enclosed, depth + 1) if wrapper else None
     items = tuple(_read(text, depth + 1) for text in texts if text)
     opener, closer = opener.replace("\\langle", "("), closer.replace("\\rangle", ")")
     return Shape("group", opener + closer, items)
@@ -260,30 +192,32 @@ def _bracketed(pieces: list[str], depth: int) -> Shape | None:
 def _one_pair(pieces: list[str]) -> bool:
     depth = 0
     for index, piece in enumerate(pieces):
-        depth += (piece in _OPENERS) - (piece in _CLOSERS)
+        depth += (piece in OPENERS) - (piece in CLOSERS)
         if depth <= 0:
             return index == len(pieces) - 1
     return False
 
 
 def _set(inner: list[str], depth: int) -> Shape | None:
-    if "\\mid" in inner or "|" in inner or ":" in inner:  # a set by its property
-        return None
-    texts = [text for text in _split(inner, frozenset([",", ";"]))[0] if text]
+    if "|" in inner or ":" in inner:  # a set by its property
+        stated = condition(inner)
+        bounds = _read(stated, depth + 1) if stated else None
+        return bounds if bounds is not None and bounds.kind in ("group", "union") and not bounds.name else None
+    texts = [text for text in split(inner, frozenset([",", ";"]))[0] if text]
     if not texts:
         return Shape("empty")
     return _collection([_read(text, depth + 1) for text in texts])
 
 
-def _matrix(pieces: list[str], depth: int) -> Shape | None:
-    match = _MATRIX.match("".join(pieces))
-    if match is None:
+def _table(pieces: list[str], depth: int) -> Shape | None:
+    text = "".join(pieces)
+    if "\\begin" not in text:
         return None
-    rows = [row.split("&") for row in _ROW_END.split(match[1]) if row.strip()]
-    if len({len(row) for row in rows}) != 1:
-        raise UnreadableError("ragged matrix")
-    items = tuple(_read(entry, depth + 1) for row in rows for entry in row)
-    return Shape("group", "()", items) if len(rows[0]) == 1 else Shape("matrix", str(len(rows[0])), items)
+
+    def read(part: str) -> Shape:
+        return _read(part, depth + 1)
+
+    return cases(text, read) or matrix(text, read)
 
 
 def _both_signs(text: str, depth: int) -> Shape:

@@ -20,6 +20,12 @@ _HYPHEN = re.compile(r" ?- ?")
 _RUN = re.compile(r"[A-Za-z]+")
 _MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
 
+_VALUE = r"[\d.]|\\(?:frac|sqrt|pi|\$)|\$"
+_LABELLED = re.compile(  # "(A) 7", an option with its letter; an operator behind it would make it mathematics
+    rf"\\text ?\{{ ?(?:\([A-E]\)|[A-E][.):]) ?\}} ?(?=-?(?:{_VALUE})|[\\({{\[])"
+    rf"|(?:\([A-E]\)|[A-E][.)]) (?={_VALUE})"
+)
+
 _SYNONYMS = {
     "empty": "no solution|no solutions|no real solution|no real solutions|none|empty set|the empty set"
     "|there is no solution|there are no solutions|no such value|no such number|no real root|no real roots"
@@ -43,10 +49,15 @@ def bare(text: str) -> str:
         text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).lstrip(" ,;").rstrip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
-        if text.startswith("\\text{") and text.endswith("}") and text.count("{") == 1:
+        if text.startswith("\\text{") and _closing(text[5:]) == len(text) - 6:
             text = text[6:-1]
         if text == before:
             return text
+
+
+def unlabelled(text: str) -> str:
+    """An option's value without the letter before it."""
+    return _LABELLED.sub("", text, count=1) if _LABELLED.match(text) else text
 
 
 def _closing(text: str) -> int:

@@ -24,6 +24,93 @@ FORMS = {
         ["x not = 12", "not x = 12", "wrong x = 12", r"\text{if }x=12", "1 when x=12", "3x=12", "x(x-1)=12",
          "p(p-1)=12", r"\max f \ne 12", "n!=12"],
     ),
+    "values of expressions": (
+        "12",
+        ["x+y=12", "a+b+c=12", "x^2+y^2=12", "m-n = 12", "AB+CD=12", "x+y=5+7=12", r"\angle A+\angle B=12"],
+        ["x+y=13", "3x=12", "2+3=12", "x^2=12", "x+y>12", "x+y=5=12", r"x+y\ne 12", "x+y=12 or 13", "y = 12-x",
+         "if x+y=12", "not x+y=12"],
+    ),
+    "an equation for a gold equation": ("x+y=12", ["y+x=12", "2x+2y=24"], ["12", "x+y=13", "x-y=12"]),
+    "numbered roots": (
+        "2,3",
+        ["x_1=2,x_2=3", "x_1=3,x_2=2", r"x_{1}=2,\ x_{2}=3", r"x_1=2 \text{ and } x_2=3"],
+        ["x_1=2,x_2=4", "x_1=2", "x_1=2,x_2=2", "x_1=2,y_1=3", "x=2,y=3", "x_1=2,x_2=3,x_3=4"],
+    ),
+    "numbered golds": ("x_1=2,x_2=3", ["x_2=3,x_1=2"], ["x_1=3,x_2=2", "3,2"]),
+    "pairs joined by or": (
+        "(1,2),(2,1)",
+        [r"(x,y)=(1,2) \text{ or } (2,1)", r"(2,1)\text{ or }(1,2)"],
+        [r"(1,2)\text{ or }(1,2)", r"(1,2)\text{ or }(2,2)"],
+    ),
+    "intervals": (
+        r"x \in (0,1]",
+        ["]0,1]", r"\left]0,1\right]", r"x\in]0,1]", "]0;1]", r"\{x \mid 0 < x \le 1\}",
+         r"\{x\in\mathbb{R} : 0<x\leq 1\}", r"\{t | 0<t\le1\}", r"\{x| x\in(0,1]\}"],
+        ["]0,1[", "[0,1]", "[0,1[", "]1,0]", "]0,1],2", r"\{x \mid y > 0\}", r"\{x\in\mathbb{Z} | 0<x\le1\}",
+         r"\{x | 0<y\le 1\}", r"\{x \mid x \notin (0,1]\}", r"\{(x,y) | 0<x\le1\}"],
+    ),
+    "unions": (
+        r"(-\infty,-2)\cup(3,\infty)",
+        [r"]-\infty,-2[\cup]3,+\infty[", r"(-\infty,-2)\bigcup(3,\infty)", r"\{x| x<-2 \text{ or } x>3\}"],
+        [r"]-\infty,-2]\cup]3,+\infty[", r"(-\infty,-2)\bigcap(3,\infty)", r"\bigcup_{n}(n,n+1)"],
+    ),
+    "the reals": (
+        r"\mathbb{R}", [r"\mathbb R", r"\R", r"x\in\mathbb R"],
+        [r"\mathbb Z", "R", r"\mathbb R^2", r"\mathbb{R}\setminus\{0\}"],
+    ),
+    "bounds without a name": (
+        "≤5", [r"\le 5", r"x \le 5", r"(-\infty,5]"], ["5", "<5", "≥5", "x<5", r"x \ge 5"],
+    ),
+    "a number against bounds": ("5", ["5"], [r"\le 5", ">5", r"\ne 5", "<5", r"\ge 5"]),
+    "binomials": (
+        r"\binom{10}{3}",
+        [r"{10 \choose 3}", "120", r"10\choose 3", r"{10\choose{3}}", r"{{10} \choose {3}}"],
+        [r"{3 \choose 10}", r"{10\choose 4}", r"{10 \over 3}", "10 3"],
+    ),
+    "fractions": ("(n+1)/2", [r"{n+1\over 2}", r"n+1 \over 2"], [r"{2\over n+1}", r"n+{1\over 2}"]),
+    "colons": ("10:30", ["10{:}30", "10{ : }30", r"10\!:\!30"], ["10{:}31", "30{:}10", "1030", "10{,}30"]),
+    "ratios": ("5:2", ["5{:}2", r"5 \text{ to } 2"], ["2 to 5", "5 to 3", "5 to 2 to 1", "52"]),
+    "thousands": (
+        "12345",
+        [r"12{,}345\text{ dollars}", r"12,345\text{ dollars}", r"\$12{,}345"],
+        [r"12,\!34", r"12, 345\text{ dollars}", r"1{,}2{,}345", "12{.}345", r"12,345\text{ or }6", "(12,345)"],
+    ),
+    "bases": (
+        "101_2",
+        ["(101)_2", r"(101)_{\text{two}}", r"\text{101}_2", "5"],
+        ["(101)_3", "(11)_2", "101", "(101)", "(1)(01)_2", "(102)_2"],
+    ),
+    "letters of options": (
+        "7",
+        [r"(A)\ 7", r"\text{(A) }7", r"\textbf{(A) }7", r"\text{A. }7", "(E) 7", "B) 7"],
+        ["(A) 8", "(A) - 7", r"(A)\cdot 7", "(x) 7", "(A)+7", "A", "7A", "f(A) 7", "(A) 7x"],
+    ),
+    "colours": (
+        "12",
+        [r"\color{red}12", r"\color{red}{12}", r"{\color{blue} 12}", r"\textcolor{red}{12}", r"\underline{12}"],
+        [r"\color{red}13", r"\cancel{12}", r"\color{red}\cancel{12}", r"\color{red}{-12}", r"\textcolor{red}{1}2.5"],
+    ),
+    "functions by cases": (
+        r"f(x)=\begin{cases}x & x\ge0\\-x & x<0\end{cases}",
+        [r"\begin{cases} x & \text{if } x\ge 0 \\ -x & \text{if } x<0\end{cases}",
+         r"\begin{cases} -x, & x<0, \\ x, & \text{for } x \geq 0. \end{cases}",
+         r"\left\{\begin{array}{ll} x & x\ge0\\ -x & x<0\end{array}\right."],
+        [r"\begin{cases}x & x\ge0\\-2x & x<0\end{cases}", r"\begin{cases}x & x>0\\-x & x<0\end{cases}",
+         r"\begin{cases}-x & x\ge0\\x & x<0\end{cases}", r"\begin{cases}x & x\ge0\end{cases}", "x",
+         r"\begin{cases}x & \text{otherwise}\\-x & x<0\end{cases}"],
+    ),
+    "systems": (
+        r"\begin{cases} x = 1 \\ y = 2 \end{cases}",
+        ["(1,2)", "x=1,y=2", r"\left\{\begin{aligned}x&=1\\y&=2\end{aligned}\right."],
+        ["(2,1)", r"\begin{cases} x=2\\y=1\end{cases}", "1", "12"],
+    ),
+    "matrices with a factor": (
+        r"\frac{1}{2}\begin{pmatrix}1&1\\1&1\end{pmatrix}",
+        [r"\begin{pmatrix}1/2&1/2\\1/2&1/2\end{pmatrix}", r"0.5\cdot\begin{bmatrix}1&1\\1&1\end{bmatrix}",
+         r"\left(\begin{array}{cc}.5&.5\\.5&.5\end{array}\right)"],
+        [r"\begin{pmatrix}1&1\\1&1\end{pmatrix}", r"-\frac{1}{2}\begin{pmatrix}1&1\\1&1\end{pmatrix}",
+         r"\frac{1}{2}\begin{vmatrix}1&1\\1&1\end{vmatrix}", r"\frac{1}{2}+\begin{pmatrix}1&1\\1&1\end{pmatrix}"],
+    ),
 }  # fmt: skip
 
 
@@ -36,6 +123,33 @@ def test_a_form_passes_and_its_near_misses_do_not(form: str) -> None:
     gold, right, wrong = FORMS[form]
     assert [answer for answer in right if _judge(gold, answer) != CORRECT] == []
     assert [answer for answer in wrong if _judge(gold, answer) == CORRECT] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "right"),
+    [
+        (r"If $x+\frac1x=3$, find $x^2+\dfrac{1}{x^2}$.", r"x^2+\frac{1}{x^2}=7", True),
+        (r"Compute \(\lfloor x \rfloor\) for the larger root.", r"\lfloor x\rfloor = 7", True),
+        ("If 3x=21, find x.", "3x=7", False),
+        ("Find 3x+5 for the larger root.", "3x=7", False),
+        ("Find $3x^2$ for the larger root.", "3x=7", False),
+    ],
+)
+def test_an_equation_states_the_value_of_what_the_question_asks_for(prompt: str, answer: str, right: bool) -> None:
+    assert (_judge("7", answer, prompt) == CORRECT) == right
+
+
+BOXES = [
+    ("42", r"$\boxed{42}$ and check: $\boxed{42.0}$", True), ("42", r"\boxed{42}, that is \boxed{\text{42}}", True),
+    ("1/2", r"\(\boxed{\dfrac{1}{2}}\) = $\boxed{0.5}$", True), ("1/2", r"\boxed{1/2} or \boxed{0.5}", True),
+    ("42", "the answer is 42. The answer is 42.0", True), ("42", r"\boxed{42} and check: \boxed{42.5}", False),
+    ("42", r"\boxed{42}, that is \boxed{-42}", False), ("42", r"\boxed{x=42} so \boxed{y=42}", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "text", "right"), BOXES)
+def test_boxes_of_one_value_are_one_answer(gold: str, text: str, right: bool) -> None:
+    assert (MATH.verify(Problem("math", "", gold), text).verdict == CORRECT) == right
 
 
 STATEMENTS = [

@@ -1,0 +1,154 @@
+"""Whether two single values are the same: exactly, with their units, or to many digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from proofmill.filters.mathematics import evaluation
+from proofmill.filters.mathematics.expressions import Node, NotCoveredError, TooCostlyError
+from proofmill.filters.mathematics.grammar import parse
+from proofmill.filters.mathematics.mathverify import library_equal, library_parse
+from proofmill.filters.mathematics.notation import NEEDLESS_SPACE
+from proofmill.filters.mathematics.quantities import based_value, colon_form, scaled, split_percent, split_unit
+from proofmill.filters.mathematics.rationals import MAX_BITS, decimal_places, is_rounded, rational
+from proofmill.filters.mathematics.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How the question asks: what a bare number means, whether rounded decimals may pass, and its text, cleaned."""
+
+    percent: bool = False
+    scale: bool = False
+    rounding: bool = False
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value with what it carries: its text without them, its unit, whether it is a percentage."""
+
+    text: str
+    unit: Unit | None
+    percent: bool
+
+
+@lru_cache(maxsize=16_384)
+def value_of(text: str, *, scale_is_unit: bool = False) -> Value:
+    """The value that a text states, taken apart."""
+    if _base_value(text) is not None:
+        return Value(text, None, False)
+    bare, percent = split_percent(text if scale_is_unit else scaled(text))
+    bare, unit = split_unit(bare)
+    return Value(bare, unit, percent)
+
+
+def same_value(a: str, b: str, context: Context) -> bool:
+    """Whether two texts, cleaned, state the same value.
+
+    Raises:
+        TooCostlyError: a value is too big to judge.
+    """
+    if squeezed(a) == squeezed(b):
+        return True
+    if ":" in a or ":" in b:
+        return _same_colon(a, b)
+    if _same_quantity(_in_radians(value_of(a), b), _in_radians(value_of(b), a), context):
+        return True
+    if not context.scale:
+        return False
+    return _same_quantity(value_of(a, scale_is_unit=True), value_of(b, scale_is_unit=True), context)
+
+
+def _same_quantity(left: Value, right: Value, context: Context) -> bool:
+    scale = Fraction(1)
+    if left.unit is not None and right.unit is not None:
+        if not left.unit.agrees(right.unit):
+            return False
+        scale = left.unit.factor / right.unit.factor
+    if left.percent != right.percent and not context.percent:
+        scale *= Fraction(1, 100) if left.percent else 100
+    return _same_number(left.text, right.text, scale, context)
+
+
+def _in_radians(value: Value, other: str) -> Value:
+    """An angle in degrees as a multiple of π, where the other side is one (30° and π/6)."""
+    if value.unit is None or value.unit.dimensions != (("degree", 1),) or "\\pi" not in other:
+        return value
+    return Value(f"({value.text})\\pi/180", None, value.percent)
+
+
+def squeezed(text: str) -> str:
+    """The text without the spaces that no meaning hangs on."""
+    return NEEDLESS_SPACE.sub("", text)
+
+
+def _same_colon(a: str, b: str) -> bool:
+    left, right = colon_form(a), colon_form(b)
+    if left is None or right is None:
+        ratio, other = (left, b) if left else (right, a)
+        if ratio is None or ratio[0] != "ratio" or len(ratio[1]) != 2 or not ratio[1][1]:
+            return False
+        return rational_value(other) == Fraction(*ratio[1])
+    if left[1] == right[1]:
+        return True
+    if "clock" in (left[0], right[0]) or len(left[1]) != len(right[1]) or not left[1][0] or not right[1][0]:
+        return False
+    return all(x * right[1][0] == y * left[1][0] for x, y in zip(left[1], right[1], strict=True))
+
+
+def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
+    """Whether a · scale = b."""
+    x, y = rational_value(a), rational_value(b)
+    if x is not None and y is not None:
+        return x * scale == y or (context.rounding and scale == 1 and is_rounded(a, x, b, y))
+    if "\\infty" in a or "\\infty" in b:
+        return squeezed(a).lstrip("+") == squeezed(b).lstrip("+")
+    try:
+        left, right = parse(a), parse(b)
+        if scale != 1:
+            left = Node("mul", (left, Node("number", (), scale)))
+        return evaluation.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
+    except NotCoveredError:
+        return scale == 1 and library_equal(a, b)
+
+
+def rational_value(text: str, max_bits: int = MAX_BITS) -> Fraction | None:
+    """The exact value of a cleaned text; None where it is no rational number.
+
+    Raises:
+        TooCostlyError: the value has too many digits.
+    """
+    if (based := _base_value(text)) is not None:
+        return Fraction(based)
+    try:
+        return rational(parse(text), max_bits)
+    except NotCoveredError:
+        return None
+
+
+def _base_value(text: str) -> int | None:
+    return based_value(text) if "_" in text or "base" in text else None
+
+
+def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
+    for text, decimal, exact in ((a, left, right), (b, right, left)):
+        places = decimal_places(text)
+        if places and not evaluation.symbols(exact):
+            return evaluation.distance_below(decimal, exact, Fraction(1, 10**places))
+    return False
+
+
+def is_value(text: str) -> bool:
+    """Whether a cleaned text can be read as a value by some grammar here."""
+    if colon_form(text) is not None or "\\infty" in text:
+        return True
+    bare = value_of(text).text
+    try:
+        return rational_value(bare) is not None or parse(bare) is not None
+    except TooCostlyError:
+        return True
+    except NotCoveredError:
+        return library_parse(bare) is not None
