@@ -31,12 +31,23 @@ _IMAGINED = re.compile(  # "If the question asked for the area, the answer is �
 _CHINESE = re.compile(r"如果|假如|假设|倘若|若|怀疑|并非|难道|是否|以为|不认为|有人|很多人|许多人|不是说|错误的?|错的")
 _CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z")
 _WRONG_ANSWER = re.compile(r"\b(?:wrong|incorrect|mistaken|tempting|naive)\s(?:final\s)?answer", re.IGNORECASE)
+_CALLED_WRONG = re.compile(r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false)\b", re.IGNORECASE)
 _RETRACTION = re.compile(
-    r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}"
-    r"(?:no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b|scratch\sthat\b"
-    r"|on\ssecond\sthought\b|(?:but\s|and\s)?(?:that|this|which|it)(?:\sis|\swas|'s)\s(?:wrong|incorrect|false|a\smistake"
-    r"|not\s(?:right|correct|true|it))(?![-\w])"
+    r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}(?:(?:but|however|yet|oh|unfortunately|though),?\s)?(?:"
+    r"no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b"
+    r"|scratch\sthat\b|on\ssecond\sthought\b|let\sme\s(?:reconsider|recompute|recalculate|redo|rethink)\b"
+    r"|i\s(?:made\san?\s(?:mistake|error)|was\swrong|forgot|misread|miscalculated)\b"
+    r"|(?:(?:and\s)?(?:that|this|which|it))?(?:\s?is|\s?was|'s)\s(?:wrong|incorrect|false|impossible|a\smistake"
+    r"|not\s(?:the\s(?:\w{1,12}\s)?answer|right|correct|true|it|possible))(?![-\w])"
+    r"|(?:(?:that|this|it)\s?)?(?:isn't|wasn't|can't\sbe|cannot\sbe|is\snot)\s(?:right|correct|true|the\sanswer)(?![-\w])"
+    r"|(?:that|this|it)\s(?:violates|contradicts|ignores)\b"
     r"|actually,?\s(?:no|it|that|i|the\s(?:\w{1,12}\s)?answer)\b|不对|不是|不，|等等|错了)",
+    re.IGNORECASE,
+)
+_NOT = re.compile(r"(?:\bnot|n't|\bnever|\bcannot\sbe|n't\sbe|不是|并非)[\s:$*_\\(\[{]*\Z", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:\b(?:(?:the|my|our)\s)?(?:(?:final|correct|right|best)\s)?answer\s(?:is|must\sbe|would\sbe)|\bit(?:'s|\sis))?"
+    r"[\s:$*_\\(\[{]*\Z",
     re.IGNORECASE,
 )
 _REACH = 80  # characters
@@ -54,6 +65,13 @@ def denied(text: str, start: int) -> bool:
     )
 
 
+def denied_mark(text: str, start: int) -> bool:
+    """Whether a mark of its own, as a box is one, is denied: "not □", "it is not true that the answer is □"."""
+    before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
+    lead = _LEAD.search(before)
+    return _NOT.search(before) is not None or denied(before, lead.start() if lead else len(before))
+
+
 def retracted(text: str, end: int) -> bool:
     """Whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
     return _RETRACTION.match(text[end : end + _REACH].replace("\u2019", "'")) is not None
@@ -62,4 +80,4 @@ def retracted(text: str, end: int) -> bool:
 def doubtful(sentence: str) -> bool:
     """Whether a sentence holds such words at all."""
     plain = sentence.replace("\u2019", "'")
-    return any(pattern.search(plain) is not None for pattern in (_DENIAL, _WRONG_ANSWER, _CHINESE))
+    return any(pattern.search(plain) is not None for pattern in (_DENIAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE))

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from proofmill.filters.denials import denied, retracted
+from proofmill.filters.denials import denied, denied_mark, retracted
 from proofmill.filters.options import Options, Reading, parse_options
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED, WRONG, Problem, Verdict
 
@@ -152,6 +152,8 @@ def _boxed(options: Options, text: str) -> Iterator[_Statement]:
 
 def _enclosed(pattern: re.Pattern[str], options: Options, text: str) -> Iterator[_Statement]:
     for match in pattern.finditer(text):
+        if denied_mark(text, match.start()):
+            continue
         yield _Statement(match[1], match.start(), match.end(), options.read(match[1], whole=False))
 
 

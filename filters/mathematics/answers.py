@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from proofmill.filters.denials import denied, doubtful, retracted
+from proofmill.filters.denials import denied, denied_mark, doubtful, retracted
 from proofmill.filters.mathematics.boxes import boxes_in, inside
 from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
 from proofmill.filters.mathematics.notation import clean
@@ -49,6 +49,7 @@ class Found:
     start: int | None = None
 
 
+_TAKEN_BACK = Found("", "taken_back")
 _SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
 _HASHES = re.compile(r"^[ \t>*]{0,8}####([^\n]{1,2000})$", re.MULTILINE)
 _ANSWER_IS = re.compile(
@@ -112,12 +113,11 @@ def _boxed(text: str, sense: Sense) -> Found | None:
     if "boxed" not in text and "\\fbox" not in text:
         return None
     if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
-        return _unless_retracted(
-            Found(single[1].strip(), "boxed", _sentence_start(text, single.start())), text, single.end()
-        )
-    boxes = boxes_in(text)
+        found = Found(single[1].strip(), "boxed", _sentence_start(text, single.start()))
+        return _TAKEN_BACK if denied_mark(text, single.start()) else _unless_retracted(found, text, single.end())
+    boxes = [box for box in boxes_in(text) if not denied_mark(text, box[0])]
     if not boxes:
-        return None
+        return _TAKEN_BACK if boxes_in(text) else None
     if boxes[-1][1] < 0:
         return Found("", "unclosed_box")
     joined = [boxes[-1]]
@@ -137,7 +137,7 @@ def _boxed(text: str, sense: Sense) -> Found | None:
 
 def _unless_retracted(found: Found, text: str, end: int) -> Found:
     """What was found, unless the text takes it back right behind its end."""
-    return Found("", "taken_back") if retracted(text, end) else found
+    return _TAKEN_BACK if retracted(text, end) else found
 
 
 def _distinct(texts: list[str], sense: Sense) -> list[str]:

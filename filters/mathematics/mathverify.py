@@ -13,7 +13,7 @@ from typing import Any
 
 # What it leaves out may change what is said: `\text{…}` ("5 or maybe 6"), a number's subscript, all behind a
 # dollar sign.
-_LEFT_OUT = re.compile(r"\\text\s?\{[^{}\d]{0,300}?(?:\d|\b(?:or|not|maybe|perhaps|nor)\b)|[\d)]\s?_|\$")
+_LEFT_OUT = re.compile(r"\\text\s?\{[^{}\d]{0,300}?(?:\d|[A-Za-z]{3}|\b(?:or|is)\b|\?)|[\d)]\s?_|\$|\\ldots")
 
 
 def library_equal(a: str, b: str) -> bool:

@@ -56,6 +56,9 @@ _SHORT_FRACTION = re.compile(r"\\frac ?(\d) ?(\d)")
 _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,50})\}")
 _THOUSANDS_BRACE = re.compile(r"(?<=\d)\{\s?,\s?\}(?=\d{3}(?!\d))")
 _SIGN_BRACE = re.compile(r"(?<!\\)\{\s?([,.:;=<>+-])\s?\}")  # spacing alone: 10{:}30
+_ELLIPSIS = re.compile(r"(?<!\d)(\d{0,50})\.(\d{1,50})\s?(?:\.{3,}|\\[lc]?dots)(?=\W*\Z)")
+_PERIOD = re.compile(r"(\d*?)(\d{1,12}?)\2{2,}\Z")
+_ROUNDED = 6  # digits; a decimal of as many may stand for what it goes on to
 _COLOUR = re.compile(r"\\(?:color|textcolor|mathcolor) ?\{[A-Za-z\d!#]{1,30}\}")
 _BARE_ARGUMENT = re.compile(r"\\(mathbb|text|vec|hat|bar|overline) ?([A-Za-z\d])(?![A-Za-z\d{])")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
@@ -83,6 +86,8 @@ def clean(answer: str) -> str:
     """
     if not answer.isascii():
         answer = _ascii(answer)
+    if "..." in answer or "dots" in answer:
+        answer = _ELLIPSIS.sub(_going_on, answer)
     text = unwrap(answer)
     if "\\" in text:
         text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
@@ -129,6 +134,14 @@ def _repeating(match: re.Match[str]) -> str:
     lower = (10 ** len(period) - 1) * 10 ** len(fixed)
     upper = int(f"0{whole}{fixed}{period}") - int(f"0{whole}{fixed}")
     return f"\\frac{{{upper}}}{{{lower}}}"
+
+
+def _going_on(match: re.Match[str]) -> str:
+    """A decimal with dots behind it: a fraction where a period shows three times, else not the decimal itself."""
+    whole, digits = match[1], match[2]
+    if period := _PERIOD.match(digits):
+        return f"{whole}.{period[1]}\\overline{{{period[2]}}}"
+    return f"{whole}.{digits}" + ("" if len(digits) >= _ROUNDED else "\\ldots")
 
 
 def _negated(match: re.Match[str]) -> str:

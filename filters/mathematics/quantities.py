@@ -21,6 +21,7 @@ from proofmill.filters.mathematics.expressions import FUNCTIONS
 from proofmill.filters.mathematics.units import ONE, UNIT_TOKEN, Unit, known_unit, read_unit
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_POWER_WORD = re.compile(r"\b([A-Za-z]{1,15}) (squared|cubed)\b")
 _MONEY = re.compile(r"^(-?)\s*(?:US\s*)?(\\\$|\$|€|£|¥|₹|Rs\.?(?=[\s\d]))\s*(?=[-\d.\\(])")
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent(?:age)?(?: points?)?)$", re.IGNORECASE)
 _COLON = re.compile(r"^(\d{1,9})(?::| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
@@ -36,6 +37,7 @@ _NOT_UNITS = (
     FUNCTIONS
     | {"sqrt", "pi", "mod", "modulo", "max", "det", "gcd", "lcm", "factorial", "remainder"}
     | {"not", "nor", "or", "maybe", "perhaps", "wrong", "incorrect"}
+    | {"squared", "cubed", "half", "halves", "thirds", "kilo", "mega", "milli"}
 ) - {"sec"}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
@@ -73,12 +75,16 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         rest, _ = split_unit(text[money.end() :])
         name = _CURRENCY.get(money[2], "rupee")
         return money[1] + rest, Unit(ONE, ((name, 1),), frozenset())
-    pieces = UNIT_TOKEN.findall(_TEXT.sub(r" \1 ", text).strip())
+    pieces = UNIT_TOKEN.findall(_POWER_WORD.sub(_power_of_unit, _TEXT.sub(r" \1 ", text)).strip())
     start = _unit_start(pieces)
     if start is None or (pieces[start] == "^" and any(piece[1:] in FUNCTIONS for piece in pieces[:start])):
         return text, None  # the degrees of a sine are its argument's
     unit = read_unit(tuple(piece for piece in pieces[start:] if piece.strip()))
     return "".join(pieces[:start]).strip(), unit if unit.dimensions or unit.labels else None
+
+
+def _power_of_unit(match: re.Match[str]) -> str:
+    return match[0] if known_unit(match[1]) is None else f"{match[1]}^{2 if match[2] == 'squared' else 3}"
 
 
 def _unit_start(pieces: list[str]) -> int | None:

@@ -3,7 +3,8 @@ r"""Forms of an answer that only a known gold answer makes plain.
 - The gold is a number and the answer an equation whose left side is an expression: `x + y = 12` states 12. With one
   letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression.
 - The gold is a collection and the answer numbers its items: `x_1 = 2, x_2 = 3`.
-- The gold is a list of pairs and the answer joins them by "or", as one joins intervals, or the other way round.
+- The gold is a list of pairs and the answer joins them by "or", as one joins intervals. Not the other way round:
+  "x < 1 and x > 2" is no union.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def restated(gold: Shape, answer: Shape, context: Context) -> Shape | None:
         names = [_NUMBERED.match(item.name) for item in answer.items]
         letters = {name[1] if name else "" for name in names}
         return Shape("collection", "", answer.items) if len(letters) == 1 and all(letters) else None
-    lists = {gold.kind, answer.kind} == {"collection", "union"}
-    if lists and all(item.kind == "group" for item in gold.items + answer.items):
+    if (gold.kind, answer.kind) == ("collection", "union") and all(
+        item.kind == "group" for item in gold.items + answer.items
+    ):
         return Shape(gold.kind, gold.text, answer.items)
     return None
 

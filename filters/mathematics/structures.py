@@ -15,6 +15,7 @@ Policy:
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 
 from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
@@ -24,9 +25,11 @@ from proofmill.filters.mathematics.notation import clean
 from proofmill.filters.mathematics.quantities import plain_text
 from proofmill.filters.mathematics.shapes import CLOSERS, OPENERS, TOKEN, Shape, UnreadableError, split
 from proofmill.filters.mathematics.tables import cases, matrix
+from proofmill.filters.mathematics.values import rational_value
 from proofmill.filters.mathematics.wording import bare, synonym, unlabelled, word_key
 
 _MAX_ITEMS = 200
+_CHAIN_BITS = 4_000  # of the numbers in a chain of equations that are compared
 _SPLITTERS = frozenset([",", ";", "or", "and"])
 _RELATIONS = {
     "=": "=",
@@ -160,10 +163,23 @@ def _relation(pieces: list[str], depth: int) -> Shape | None:
 
 def _equation(texts: list[str], depth: int) -> Shape | None:
     """A name with its value, or the two sides; a chain after a name gives its last value."""
-    if is_name(texts[0]):
+    if is_name(texts[0]) and not _contradictory(texts[1:]):
         value = _read(texts[-1], depth + 1)
         return Shape(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
     return _plain_relation(texts, ["="] * (len(texts) - 1), depth)
+
+
+def _contradictory(chain: list[str]) -> bool:
+    """Whether numbers in a chain of equations are not the last one, nor rounded to it."""
+    if len(chain) < 2:
+        return False
+    try:
+        *numbers, last = [rational_value(text, _CHAIN_BITS) for text in chain]
+    except TooCostlyError:
+        return False
+    places = len(chain[-1].partition(".")[2])
+    rounding = Fraction(1, 10**places) if places else 0
+    return last is not None and any(number is not None and abs(number - last) > rounding for number in numbers)
 
 
 def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> Shape:

@@ -12,9 +12,10 @@ _ADVERB = re.compile(
     r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
     re.IGNORECASE,
 )
-_GLOSS = re.compile(
-    r"(?<=[\d}%$])\s?\((?!(?:or|not|wrong|incorrect|maybe)\b)[A-Za-z]{3,}[A-Za-z -]{0,60}\)\Z"
-)  # 12 (twelve)
+_GLOSS = re.compile(  # 12 (twelve)
+    r"(?<=[\d}%$])\s?(?P<text>\\text ?\{ ?)?\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless)\b)"
+    r"[A-Za-z]{3,}[A-Za-z -]{0,60}\)(?(text) ?\})\Z"
+)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
 _HYPHEN = re.compile(r" ?- ?")
 _RUN = re.compile(r"[A-Za-z]+")

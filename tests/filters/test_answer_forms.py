@@ -31,6 +31,15 @@ FORMS = {
          "if x+y=12", "not x+y=12"],
     ),
     "an equation for a gold equation": ("x+y=12", ["y+x=12", "2x+2y=24"], ["12", "x+y=13", "x-y=12"]),
+    "chains": ("12", ["x = 24/2 = 12", "x = y = 12", "x=11.999=12.0"], ["x = 13 = 12", "n = 5+8 = 12", "x=12=13"]),
+    "decimals that go on": ("0.333", ["0.3330"], ["0.333...", r"0.333\ldots", "0.3333333"]),
+    "decimals with a period": ("1/3", ["0.333...", r"0.3333\ldots"], ["0.33...", "0.334...", "0.3...", "0.333"]),
+    "words behind a number": (
+        "12",
+        [r"12\text{ (twelve)}", r"12\text{ cm squared}", r"12\text{ pairs}"],
+        [r"12 \text{ (wrong)}", "12 (this is wrong)", r"12 \text{ is wrong}", r"12\text{?}", r"12\text{ squared}", r"12\text{ halves}",
+         r"12\ldots", r"12\text{ plus 3}"],
+    ),
     "numbered roots": (
         "2,3",
         ["x_1=2,x_2=3", "x_1=3,x_2=2", r"x_{1}=2,\ x_{2}=3", r"x_1=2 \text{ and } x_2=3"],
@@ -52,7 +61,8 @@ FORMS = {
     "unions": (
         r"(-\infty,-2)\cup(3,\infty)",
         [r"]-\infty,-2[\cup]3,+\infty[", r"(-\infty,-2)\bigcup(3,\infty)", r"\{x| x<-2 \text{ or } x>3\}"],
-        [r"]-\infty,-2]\cup]3,+\infty[", r"(-\infty,-2)\bigcap(3,\infty)", r"\bigcup_{n}(n,n+1)"],
+        [r"]-\infty,-2]\cup]3,+\infty[", r"(-\infty,-2)\bigcap(3,\infty)", r"\bigcup_{n}(n,n+1)",
+         r"x<-2 \text{ and } x>3"],
     ),
     "the reals": (
         r"\mathbb{R}", [r"\mathbb R", r"\R", r"x\in\mathbb R"],
@@ -156,14 +166,18 @@ STATEMENTS = [
     "The answer is 42.{}", r"So \boxed{{42}}.{}", "Answer: 42\n{}",
 ]  # fmt: skip
 TAKEN_BACK = [
-    " No, it is 41.",
-    " Wait, that's off.",
-    " That is incorrect.",
-    " Hmm, let me see.",
-    " Actually, it is 41.",
+    " No, it is 41.", " Wait, that's off.", " That is incorrect.", " Hmm, let me see.", " Actually, it is 41.",
     "不对。",
+    " However, that is incorrect.", " But wait, I forgot one.", " I made a mistake.", " This violates the condition.",
+]  # fmt: skip
+LEFT = [
+    "",
+    " No other value works.",
+    " This is right.",
+    " It is not right-angled.",
+    " No doubt.",
+    " However, 41 is odd.",
 ]
-LEFT = ["", " No other value works.", " This is right.", " It is not right-angled.", " No doubt."]
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -173,6 +187,22 @@ def test_a_statement_that_is_taken_back_states_nothing(statement: str) -> None:
 
     assert [tail for tail in TAKEN_BACK if judge(tail) == CORRECT] == []
     assert [tail for tail in LEFT if judge(tail) != CORRECT] == []
+
+
+DENIED = [
+    r"Not \boxed{42}", r"The answer is not $\boxed{42}$.", r"I doubt it's \boxed{42}", r"\boxed{42} is not the answer.",
+    r"It's not true that the answer is \boxed{42}", r"\boxed{42} isn't correct", "The answer, 42, is incorrect.",
+    r"\boxed{42} cannot be right", "The wrong answer is 42.",
+]  # fmt: skip
+KEPT = [
+    r"The answer is not \boxed{41} but \boxed{42}", r"I know that the answer is \boxed{42}", r"It's \boxed{42}.",
+    r"This is not hard: \[\boxed{42}\]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kept"), [(text, False) for text in DENIED] + [(text, True) for text in KEPT])
+def test_a_denied_box_states_nothing(text: str, kept: bool) -> None:
+    assert (MATH.verify(Problem("math", "", "42"), text).verdict == CORRECT) == kept
 
 
 CITIES = ["Paris", "London", "Berlin", "Madrid"]
