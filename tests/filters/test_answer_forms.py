@@ -37,7 +37,8 @@ FORMS = {
     "words behind a number": (
         "12",
         [r"12\text{ (twelve)}", r"12\text{ cm squared}", r"12\text{ pairs}"],
-        [r"12 \text{ (wrong)}", "12 (this is wrong)", r"12 \text{ is wrong}", r"12\text{?}", r"12\text{ squared}", r"12\text{ halves}",
+        [r"12 \text{ (wrong)}", "12 (this is wrong)", r"12 \text{ is wrong}", r"12\text{?}", r"12\text{ squared}",
+         r"12\text{ halves}",
          r"12\ldots", r"12\text{ plus 3}"],
     ),
     "numbered roots": (
