@@ -94,7 +94,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
     """The flow, run in this process against the real server."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from proofmill.flows.regenerate import regenerate as flow
 
@@ -102,7 +102,8 @@ def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
         result: Row = flow(recipe=recipe, home=str(home), **options)
         return result
 
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
+    # A heart that beats in a thread makes every flow wait for the end of its second.
+    with temporary_settings({PREFECT_API_URL: prefect_server, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield run
 
 
