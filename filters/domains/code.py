@@ -1,6 +1,7 @@
 """Python programs, judged by running their tests in a jail.
 
-The answer is one block of Python (`proofmill.filters.sandbox.extract` states which). Its tests are
+The answer is one block of Python (`proofmill.filters.sandbox.extract` states which), with what it lacks from the
+blocks before it. Its tests are
 assertions, a test text of the data set's own, or inputs and outputs of a program. No expected value
 enters the solution's jail, and what comes out is compared outside.
 """
@@ -16,7 +17,7 @@ from typing import Any
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
 from proofmill.filters.sandbox.jail import Jail
-from proofmill.filters.sandbox.plan import BadTestError, Plan, plan, prompt_setup
+from proofmill.filters.sandbox.plan import BadTestError, Plan, bound_by, plan, prompt_setup
 from proofmill.filters.sandbox.worker import Limits
 from proofmill.filters.verdicts import Problem, Verdict
 
@@ -134,13 +135,18 @@ class CodeVerifier:
         found = extract.find_code(text, _names(problem))
         code = found.code or ""
         try:
+            if found.earlier:
+                code = _joined(self.jail, problem, found)
             outcome = judge(self.jail, problem, code)
         except BadTestError as error:
             return Verdict(verdicts.ERROR, code, f"bad test: {error}", final_start=found.start)
-        verdict = _VERDICTS[outcome.status]
+        verdict, why = _VERDICTS[outcome.status], outcome.why
+        package = run.missing_package(why) if outcome.status == run.FAILED else None
+        if package:
+            verdict, why = verdicts.ERROR, f"the jail has no module {package}: give its folder in verify.jail.packages"
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
             verdict = verdicts.UNPARSED
-        parts = (found.rule, outcome.why, self.jail.stamp)
+        parts = (found.rule, why, self.jail.stamp)
         detail = "; ".join(part for part in parts if part)
         return Verdict(verdict, code, detail, outcome.passed, outcome.total, found.start)
 
@@ -162,6 +168,21 @@ def judge(jail: Jail, problem: Problem, code: str) -> run.Outcome:
         return run.run_checks(jail, setup, code, planned, limits)
     test, entry = _text(info.get("test")), str(info.get("entry_point") or "")
     return run.run_exam(jail, setup, code, planned, test, entry, limits)
+
+
+def _joined(jail: Jail, problem: Problem, found: extract.Found) -> str:
+    """The chosen block with what it lacks from the last of the blocks before it, as many as may be read."""
+    code, earlier, room = found.code or "", list[str](), MAX_CODE_CHARS
+    for block in reversed(found.earlier):
+        room -= len(block)
+        if room < 0:
+            break
+        earlier.insert(0, block)
+    try:
+        known = bound_by(_setup(problem))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadTestError(f"setup: {type(error).__name__}: {str(error)[:200]}") from error
+    return run.join(jail, code, earlier, _names(problem), known)
 
 
 def _text(value: object) -> str:

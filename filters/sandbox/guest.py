@@ -1,4 +1,4 @@
-"""What runs inside a locked-up child: one job, one of three roles, then the end of the process."""
+"""What runs inside a locked-up child: one job, one of four roles, then the end of the process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import site
 import sys
 
-from proofmill.filters.sandbox import candidate, examiner, kernel, link
+from proofmill.filters.sandbox import candidate, examiner, joining, kernel, link
 
 # Imported once, before the first fork: what solutions import most. Every module more makes every fork
 # dearer, so that what few solutions need is left for them to import.
@@ -37,5 +37,10 @@ def main(fd: int) -> None:
     channel = link.Link(fd)
     channel.send(link.READY, None)
     _, job = channel.receive()
-    roles = {"serve": candidate.serve, "program": candidate.run_program, "examine": examiner.examine}
+    roles = {
+        "serve": candidate.serve,
+        "program": candidate.run_program,
+        "examine": examiner.examine,
+        "join": joining.join,
+    }
     roles[job["role"]](channel, job)

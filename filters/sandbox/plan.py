@@ -11,11 +11,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import symtable
 from dataclasses import dataclass
 
 from proofmill.data.source import tree as syntax_tree
-from proofmill.filters.sandbox import checks
+from proofmill.filters.sandbox import checks, joining
 from proofmill.filters.sandbox.checks import Check
 
 MAX_TEST_CHARS = 1 << 20
@@ -60,7 +59,7 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
     if sum(map(len, tests)) + len(setup) + len(test) > MAX_TEST_CHARS:
         raise BadTestError("the tests are larger than 1 MiB")
     try:
-        own = _bound_by(setup)
+        own = bound_by(setup)
         under_test = frozenset({entry_point} - {""}) or _tested_builtins(tests)
         modules = _modules((*tests, test)) - under_test - own
         trusted = (own | modules | checks.BUILTIN_NAMES) - under_test
@@ -70,7 +69,7 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
         simple = () if None in found or "*" in own else tuple(check for check in found if check)
         if simple:
             return Plan(tests, simple, _called(simple) | under_test, under_test, len(simple))
-        names = frozenset().union(*(_free_names(source) for source in (*tests, test)))
+        names = frozenset().union(*(joining.names(source)[0] for source in (*tests, test)))
         total = len(tests) + _assertions(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
@@ -102,19 +101,7 @@ def prompt_setup(prompt: str, entry_point: str) -> str:
     return ast.unparse(ast.Module(others, [])) if len(others) < len(body) else ""
 
 
-def _free_names(source: str) -> frozenset[str]:
-    """Global names that `source` reads and does not bind itself."""
-    top = symtable.symtable(source, "<test>", "exec")
-    bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
-    read, tables = set[str](), [top]
-    while tables:
-        table = tables.pop()
-        tables.extend(table.get_children())
-        read |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())}
-    return frozenset(read - bound)
-
-
-def _bound_by(setup: str) -> frozenset[str]:
+def bound_by(setup: str) -> frozenset[str]:
     """Names that the statements of `setup` bind; `*` where a star import hides them."""
     bound: set[str] = set()
     for node in ast.walk(syntax_tree(setup)):
@@ -154,7 +141,7 @@ def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
     """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
     found: set[str] = set()
     for source in tests:
-        if not _free_names(source) - checks.BUILTIN_NAMES:
+        if not joining.names(source)[0] - checks.BUILTIN_NAMES:
             found |= {
                 root
                 for node in ast.walk(syntax_tree(source))

@@ -17,6 +17,14 @@ PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", 
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 EXAM_CPU_S = 20.0  # the tests' own share, on top of the solution's
 _PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_NO_MODULE = re.compile(r"(?:test \d{1,9}: |.{1,80} gave )?ModuleNotFoundError: No module named '(\w{1,60})", re.DOTALL)
+# what a program may rightly expect to be installed; any other name is the model's invention, and its fault
+PACKAGES = frozenset(
+    {"Bio", "PIL", "attr", "attrs", "bs4", "cv2", "dateutil", "gmpy2", "jax", "lxml", "matplotlib", "more_itertools"}
+    | {"mpmath", "networkx", "nltk", "numba", "numpy", "pandas", "polars", "psutil", "pydantic", "pytest", "pytz"}
+    | {"regex", "requests", "scipy", "seaborn", "shapely", "skimage", "sklearn", "sortedcontainers", "statsmodels"}
+    | {"sympy", "tensorflow", "torch", "tqdm", "yaml"}
+)
 MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
 PRINTED_TOLERANCE = 1e-6  # of decimals in a program's output, relative and absolute
 
@@ -92,6 +100,25 @@ def _set_up(cell: Cell) -> None:
 def _ended(end: Exit) -> str:
     code = end.code or 0
     return f"the process ended early ({f'signal {-code}' if code < 0 else f'exit {code}'})"
+
+
+def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], known: frozenset[str]) -> str:
+    """`code` with what it and the tests (`needed`) lack from `earlier` blocks; `code` itself where none can be made."""
+    job = {"role": "join", "code": code, "earlier": list(earlier), "needed": list(needed), "known": sorted(known)}
+    program: object = None
+    with jail.slot(), jail.cell(Limits()) as cell:
+        try:
+            cell.send(link.JOB, wire.dumps(job))
+            program = _decode(cell.receive()[1]).get("ok")
+        except (CellEnded, wire.WireError):
+            pass  # a block that brings the parser down
+    return program if isinstance(program, str) else code
+
+
+def missing_package(why: str) -> str | None:
+    """The well-known package that a solution asked for and the jail doesn't have; None for any other failure."""
+    found = _NO_MODULE.match(why)
+    return found[1] if found and found[1] in PACKAGES else None
 
 
 def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:

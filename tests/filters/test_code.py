@@ -46,7 +46,15 @@ EXTRACTION = {
     ),
     "none defines it": ("```python\na = 1\n```\n```python\nb = 2\n```", "b = 2\n", "block_last"),
     "assigned": ("```python\nf = lambda: 1\n```\n```python\nf()\n```", "f = lambda: 1\n", "block_last"),
-    "indented fence": ("1. Code\n   ```python\n   def f(): 1\n   ```", "   def f(): 1\n", "block"),
+    "indented fence": ("1. Code\n   ```python\n   def f(): 1\n   ```", "def f(): 1\n", "block"),
+    "fence behind a list mark": ("1. ```python\n   def f():\n     return 1\n   ```", "def f():\n  return 1\n", "block"),
+    "indented fence, code at the margin": (
+        "  ```python\ndef f():\n  return 1\n  ```",
+        "def f():\n  return 1\n",
+        "block",
+    ),
+    "comment further in": ("```python\n  # c\ndef f():\n  return 1\n```", "  # c\ndef f():\n  return 1\n", "block"),
+    "quoted": ("> ```python\n> def f():\n>     return 1\n> ```", "def f():\n    return 1\n", "block"),
     "tildes": ("~~~python\ndef f(): 1\n~~~", "def f(): 1\n", "block"),
     "longer fence": (
         "````python\ns = '''\n```\n'''\ndef f(): 1\n````",
@@ -70,6 +78,52 @@ EXTRACTION = {
 def test_the_code_of_an_answer(text: str, code: str | None, rule: str) -> None:
     found = extract.find_code(text, ["f"])
     assert (found.code, found.rule) == (code, rule)
+
+
+# blocks before the last, the last, what became of the first test
+BLOCKS = [
+    (["def help(x): return x + 1"], "def f(x): return help(x)", "correct"),
+    (["K = 1", "import math\ndef help(x): return math.floor(x) + K"], "def f(x): return help(x)", "correct"),
+    (["def help(x): return 0", "def help(x): return x + 1"], "def f(x): return help(x)", "correct"),
+    (["def help(x): return x + 1", "def help(x): return 0"], "def f(x): return help(x)", "wrong"),
+    (["def f(x): return x + 1"], "def f(x): return 0", "wrong"),
+    (["x = 1\nraise SystemExit", "def help(x): return x + 1\n1 / 0"], "def f(x): return help(x)", "correct"),
+    (
+        ["def help(x)", "def help(x): return x + 1"],
+        "from __future__ import annotations\ndef f(x: N): return help(x)",
+        "correct",
+    ),
+    (["def help(x): return f(x)"], "def f(x): return missing(x)", "wrong"),
+]
+
+
+@pytest.mark.parametrize(("earlier", "last", "expected"), BLOCKS)
+def test_what_the_last_block_lacks_comes_from_the_blocks_before(
+    verifier: CodeVerifier, earlier: list[str], last: str, expected: str
+) -> None:
+    text = "\n".join(f"```python\n{block}\n```" for block in [*earlier, last])
+    verdict = verifier.verify(Problem("code", "", info={"tests": ["assert f(2) == 3"]}), text)
+    assert verdict.verdict == expected, verdict
+    assert (verdict.extracted or "").endswith(last.split("\n")[-1] + "\n")
+    if expected == "correct":  # what is published is the whole program
+        assert verdict_of(verifier, verdict.extracted or "", "assert f(2) == 3").verdict == "correct"
+
+
+def test_a_package_that_the_jail_lacks_is_no_fault_of_the_trace(verifier: CodeVerifier) -> None:
+    inside = "def f(x):\n    import numpy.linalg\n    return 3"
+    for code, tests in (
+        ("import numpy\ndef f(x): return 3", ["assert f(2) == 3"]),
+        (inside, ["assert f(2) == 3"]),
+        (inside, ["assert f(2) in (3, 4)"]),
+        ("import numpy\nprint(3)", [{"input": "", "output": "3"}]),
+    ):
+        verdict = verdict_of(verifier, code, *tests)
+        assert verdict.verdict == "error" and "no module numpy" in (verdict.detail or ""), verdict
+    for code in (
+        "import my_own_helpers\ndef f(x): return 3",
+        "f = lambda x: \"ModuleNotFoundError: No module named 'numpy'\"",
+    ):
+        assert verdict_of(verifier, code, "assert f(2) == 3").verdict == "wrong"
 
 
 def test_extraction_is_linear_in_hostile_text() -> None:
