@@ -16,6 +16,8 @@ _DENIAL = re.compile(
     rf"|\b(?:nobody|no\sone|none)\s(?:\w+\s)?\w+{_THAT}"
     rf"|\b{_WHO}\s(?:might|may|could|would|will)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)"
     rf"{_THAT}"
+    rf"|\b(?:some|many|most|others?|someone|somebody|people|students?|beginners?|they)\s(?:\w+\s)?"
+    rf"(?:say|think|believe|claim|guess|argue|assume|answer|conclude|choose|pick)s?{_THAT}"
     r"|\b(?:suppose|assume|assuming|supposing|imagine|pretend|whether|unless)(?:\s(?:now|first|instead))?(?:\sthat)?"
     r"|\bif"
     r")",
@@ -30,7 +32,9 @@ _IMAGINED = re.compile(  # "If the question asked for the area, the answer is �
 )
 _CHINESE = re.compile(r"如果|假如|假设|倘若|若|怀疑|并非|难道|是否|以为|不认为|有人|很多人|许多人|不是说|错误的?|错的")
 _CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z")
-_WRONG_ANSWER = re.compile(r"\b(?:wrong|incorrect|mistaken|tempting|naive)\s(?:final\s)?answer", re.IGNORECASE)
+_WRONG_ANSWER = re.compile(
+    r"\b(?:wrong|incorrect|mistaken|tempting|naive|common|popular|typical)\s(?:final\s)?answer", re.IGNORECASE
+)
 _CALLED_WRONG = re.compile(r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false)\b", re.IGNORECASE)
 _RETRACTION = re.compile(
     r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}(?:(?:but|however|yet|oh|unfortunately|though),?\s)?(?:"

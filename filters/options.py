@@ -10,29 +10,24 @@ from string import ascii_uppercase
 
 from proofmill.filters.denials import retracted
 from proofmill.filters.mathematics.equivalence import equivalent, named_number
-from proofmill.filters.mathematics.expressions import FUNCTIONS, TooCostlyError
-from proofmill.filters.mathematics.units import known_unit
+from proofmill.filters.mathematics.expressions import TooCostlyError
+from proofmill.filters.option_text import ENDS, clean, is_formula, normalise
 
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
-_FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})
-_LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项)")  # 选C项
-_MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
-_NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
-_ENDS = " .,:;!?\"'"
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
 _NOT_BUT = re.compile(r"not\s(?:option\s)?[(\[]?(\w{1,3})[)\]]?,?\s(?:but|rather)\s(?:rather\s)?", re.IGNORECASE)
 _ALTERED = re.compile(  # what makes another statement of an option's text
     r"\s?,?\s?(?:or|nor|but(?!\snot)|then|until|unless|except|if|only|at\sfirst|initially|and\sthen)\b|\snot\b"
 )
+_LABEL_ALTERED = re.compile(
+    r"[(,]?\s?(?:(?:only\sif|if|unless|until|except|or|but(?!\snot)|had|wrong|incorrect|false)\b"
+    r"|\\(?:land|lor|wedge|vee|cap|cup|setminus|to)\b)"
+)
 _HEAD_END = re.compile(r"[,;.]\s|\s(?:because|since|as|for|which|where|so|and|with)\b")
-_RUN = re.compile(r"(?<!\\)\b[A-Za-z]{3,}")
-_FORMULA_WORDS = FUNCTIONS | {"sqrt", "pi", "frac", "text"}
-_MAX_FORMULA = 200
 _NUMBER = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 _FORMULA = re.compile(r"\\|[\^=√π]|^[-+]?\d[\d.]*(?:\s?[a-z]{1,2})?$")
 _GOES_ON = re.compile(
-    r"\s?(?:\\?[!%]|[\^*/+=×·÷<>]|\\(?!quad|text)[a-z]+|[-–—:(]\s?\d|[-–—]\s?(?:[b-z]\b|\\)|[xyz]\b|out\sof\b|times\b|(?:hundred|thousand|million|billion)s?\b)"
+    r"\s?(?:\\?[!%]|[\^*/+=×·÷<>]|\\(?!quad|text)[a-z]+|[-–—:(]\s?\d|[-–—]\s?(?:[b-z]\b|\\)|[xyz]\b|'|(?<=\s)\d|(?:less|more|fewer)\sthan\b|plus\b|minus\b|out\sof\b|times\b|(?:hundred|thousand|million|billion)s?\b)"
 )
 _OPERATORS = "=<>+*/^"
 _SHORT = 4  # characters of "(b)." - in anything longer, a lower-case letter is a word
@@ -131,9 +126,9 @@ class Options:
         if match is None:
             return self._read_value(content) or self._read_text(normalise(plain), whole)
         closed = plain[match.end() - 1] in ").:]" or plain[match.end() : match.end() + 1] in (",", ";")
-        rest = plain[match.end() :].strip(_ENDS)
+        rest = plain[match.end() :].strip(ENDS)
         owned = self._prefix(normalise(rest)) == match[1]
-        question = bool(rest) and plain.startswith("?", match.end())
+        question = plain.startswith("?", match.end())
         if not owned and (question or _DENIED.match(rest.lower()) or retracted(plain, match.end())):
             return Reading(())
         head = _HEAD_END.split(rest)[0]
@@ -164,7 +159,9 @@ class Options:
         if own is not None and number is not None:
             return own == number
         written = self.written[index]
-        return _same(written, said) if self.slow and is_formula(said) and is_formula(written) else None
+        return (
+            _same(written, said) if self.slow and self.symbolic and is_formula(said) and is_formula(written) else None
+        )
 
     def _read_label(self, label: str, closed: bool, rest: str, whole: bool) -> Reading:
         """The reading of a label, `closed` by a bracket, dot or colon, with `rest` behind it."""
@@ -178,6 +175,8 @@ class Options:
             return Reading((label, other[1].upper()))
         if named or not tail:
             return Reading((label,))
+        if _LABEL_ALTERED.match(tail):
+            return Reading(())
         is_word = label in {"A", "I"} and not closed and not _BECAUSE.match(rest)
         return Reading(() if whole or is_word or rest[0] in _OPERATORS else (label,))
 
@@ -195,7 +194,7 @@ class Options:
             return Reading((label, other))
         if _ALTERED.match(tail):
             return Reading(())
-        return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))
+        return Reading(()) if whole and tail.strip(ENDS) and not behind else Reading((label,))
 
     def owns(self, label: str, text: str) -> bool:
         """Whether `text` begins with the text of that option."""
@@ -222,7 +221,11 @@ def _continues(option: str, after: str) -> bool:
     formula = _FORMULA.search(option) is not None
     if not after or not (option[-1].isalnum() or formula):
         return False
-    if after[0].isalnum() or (option[-1].isdigit() and after[0] in ".,/^" and after[1:2].isdigit()):
+    if (
+        after[0].isalnum()
+        or (after[0] in "-‑" and after[1:2].isalpha())
+        or (option[-1].isdigit() and after[0] in ".,/^" and after[1:2].isdigit())
+    ):
         return True
     return formula and _GOES_ON.match(after) is not None
 
@@ -243,28 +246,6 @@ def _same(a: str, b: str) -> bool:
         return (":" in a) == (":" in b) and equivalent(a, b)  # 12:1 is no 12 beside 12:5
     except (TooCostlyError, RecursionError):
         return False
-
-
-def is_formula(text: str) -> bool:
-    """Whether a short text is mathematics or a quantity and holds no words but units."""
-    if len(text) > _MAX_FORMULA or not any(sign.isdigit() or sign in "\\^=+*/√π∞" for sign in text):
-        return False
-    return all(word in _FORMULA_WORDS or known_unit(word) for word in _RUN.findall(_WRAPPER.sub(r" \1 ", text)))
-
-
-def clean(text: str) -> str:
-    """A text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
-    if not text.isascii():
-        text = _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH))
-    if "\\" in text:
-        text = _WRAPPER.sub(r"\1", text)
-    return _NAMES.sub("", " ".join(_MARKUP.sub(" ", text).split()))
-
-
-def normalise(text: str) -> str:
-    """The form in which option texts are compared: wrappers, case and outer punctuation do not count."""
-    plain = clean(text).lower().strip(_ENDS)
-    return f"{plain}!" if plain[-1:].isdigit() and f"{plain}!" in text else plain  # a factorial is another value
 
 
 def parse_options(raw: object, *, slow: bool = False) -> Options:

@@ -30,7 +30,8 @@ _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,2
 _STATED = re.compile(
     r"(?:\b(?:answer|option|choice|solution|(?:correct|right|best)\sletter)\b"
     r"(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
-    r"(?:is|would\sbe|must\sbe|should\sbe|:|=)|\bans\s?[.:]|\bI(?:['’]ll|\swill)?\s(?:choose|pick|select|go\swith)\b"
+    r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
+    r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\bI(?:['’]ll|\swill)?\s(?:choose|pick|select|go\swith)\b"
     r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
     r"|(?:答案|正确的?选项)\s?(?:应该?)?(?:是|为|选|[:：])"
@@ -40,7 +41,7 @@ _STATED = re.compile(
 )
 _CALLED = re.compile(
     r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b"
-    r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b)"
+    r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
 )
 _JOINED = re.compile(r"\b(?:and|or|nor|neither|not|than)\s(?:option\s)?[(\[*]{0,3}\Z", re.IGNORECASE)
 _REPLACES = re.compile(

@@ -62,6 +62,7 @@ VERDICTS = Stage(
             "domains",
             "instructions",
             "mathematics",
+            "option_text",
             "options",
             "reasoning",
             "sandbox",
@@ -143,7 +144,7 @@ CLR = Stage(
 VOTES = Stage(
     "votes",
     (
-        *_filters("agreement", "denials", "mathematics", "options", "verdicts"),
+        *_filters("agreement", "denials", "mathematics", "option_text", "options", "verdicts"),
         *_PROBLEM_OF,
         *_stages("voting", "reliability:columns", "work:agreement"),
     ),

@@ -216,11 +216,16 @@ CHOICES = {
     "statements": (
         CITIES, "C",
         ["Ans: C", "I choose C.", "I'll go with C.", "So, it must be C.", "The solution is C.", 'Answer is "C"',
-         "The answer is not A but C.", "The correct letter is C", "The answer is C, no doubt."],
+         "The answer is not A but C.", "The correct letter is C", "The answer is clearly 'C'.",
+         "Answer - C", "The answer is C, no doubt."],
         ["I won't choose C.", "Should I choose C?", "If I choose C, I fail.", "So it is C that fails.",
          "The wrong answer is C",
          "The first letter is C", "I choose C or A", "Neither A nor C is correct.", "A and C is correct",
-         "C is correct only if x is 3", "C is the right side", "The answer is not C but A."],
+         "C is correct only if x is 3", "C is the right side", "The answer is not C but A.",
+         "A common answer is C.", "Some say the answer is C.", "The answer is C only if x is 3.",
+         "The answer is C (wrong)",
+         "The answer would be C if it were so.", "The answer should be C but it isn't", "C is correct, or is it D",
+         "\\boxed{C?}", "\\boxed{C \\land D}", "The answer is Berlin-adjacent Potsdam"],
     ),
     "statements taken back": (
         CITIES, "C",
@@ -255,7 +260,8 @@ CHOICES = {
         ["\\boxed{12.0}", "\\boxed{x=12}", "x = 12", "\\boxed{\\frac{24}{2}}", "\\boxed{B: 12.0}",
          "The answer is B = 12"],
         ["\\boxed{12!}", "\\boxed{C = 12}", "\\boxed{B = 14}", "\\boxed{B) \\frac{13}{1}}", "\\boxed{12\\%}",
-         "\\boxed{B}, \\boxed{14}", "\\boxed{12:1}", "\\boxed{12_3}", "x = 12 or 14"],
+         "\\boxed{B}, \\boxed{14}", "\\boxed{12:1}", "\\boxed{12_3}", "\\boxed{12 14}",
+         "The answer is 12 less than 14", "x = 12 or 14"],
     ),
     "fractions": (
         EXACT, "A", ["\\boxed{1/2}", "\\boxed{\\frac12}", "\\boxed{0.5}", "The answer is (A) 0.5", "A: 1/2"],
