@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import orjson
 import psutil
 
 from proofmill.data import exact_json
-from proofmill.data.errors import StoreError
+from proofmill.data.errors import StoreError, UsageError
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
 
@@ -87,6 +88,20 @@ def sweep(folder: Path) -> None:
         number = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
         if number.isdigit() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Refuses a folder in which nothing can be written.
+
+    Raises:
+        UsageError: with the reason of the system.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        what = f"Nothing can be written here: {error.strerror or error}."
+        raise UsageError(what, where=str(folder), remedy=remedy) from error
 
 
 @contextmanager

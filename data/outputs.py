@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.data.files import atomic
+from proofmill.data.files import atomic, check_writable
 from proofmill.data.sizes import characters
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def check_out(path: Path) -> None:
         )
     if path.is_dir():
         raise UsageError(f"{str(path)!r} is a folder.", where="--out", remedy="name a file")
+    check_writable(path.parent, "make the folder writable for you, or choose another one with --out")
 
 
 @contextmanager

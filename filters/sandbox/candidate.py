@@ -99,13 +99,18 @@ def _state(value: object) -> object:
     return [type(value).__name__, dict(vars(value))]
 
 
+def _bases(kind: type) -> list[str]:
+    return [base.__name__ for base in kind.__mro__ if base is not object]
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "getattr": getattr, "setattr": setattr, "getitem": operator.getitem, "setitem": operator.setitem,
     "delitem": operator.delitem, "len": len, "iter": lambda value: iter(value), "next": next, "str": str,
     "repr": repr, "bool": bool, "abs": abs, "neg": operator.neg, "state": _state, "add": operator.add,
     "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "floordiv": operator.floordiv,
     "mod": operator.mod, "and": operator.and_, "or": operator.or_, "xor": operator.xor, "lt": operator.lt,
-    "le": operator.le, "gt": operator.gt, "ge": operator.ge, "value": lambda value: value,
+    "le": operator.le, "gt": operator.gt, "ge": operator.ge, "value": lambda value: value, "isinstance": isinstance,
+    "bases": _bases,
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class _Counted:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if error is not None and not isinstance(error, Exception):
+        if error is not None and (not isinstance(error, Exception) or _is_tests_fault(error)):
             return False
         self._score.record(self._test, error)
         return True
@@ -181,10 +181,25 @@ def examine(channel: link.Link, job: dict[str, Any]) -> None:
     channel.send(link.DONE, report)
 
 
+# what Python says where a test wants of a class, a coroutine or an exception of the solution's what no stand-in has
+_LIMITS = (
+    "a coroutine was expected, got <coroutine ",
+    "catching classes that do not inherit from BaseException",
+    "issubclass() arg 1 must be a class",
+    "object Remote can't be used in 'await' expression",
+    "'async for' requires an object with __aiter__ method, got Remote",
+    "'Remote' object does not support the",
+)
+
+
 def _is_tests_fault(error: Exception) -> bool:
-    """A test that can't be compiled or lacks a module; not one that compiles what the solution gave it."""
+    """A test that can't be compiled, lacks a module, or wants what no stand-in has; not one that compiles what the
+    solution gave it.
+    """
     if hasattr(error, "of_solution"):
         return False
+    if isinstance(error, TypeError | ValueError) and str(error).startswith(_LIMITS):
+        return True
     own = isinstance(error, SyntaxError) and error.filename in ("<test>", "<tests>")
     return own or isinstance(error, ImportError)
 

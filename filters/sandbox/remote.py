@@ -176,6 +176,19 @@ class Remote:
     def __hash__(self) -> int:
         return hash(str(object.__getattribute__(self, "_node")))
 
+    def __instancecheck__(self, value: object) -> bool:
+        """Whether a value of the solution is of this class of the solution's; nothing of the test is shown.
+
+        Raises:
+            CannotSend: the class extends a builtin, and its objects arrive as that builtin.
+        """
+        if isinstance(value, Remote):
+            return _line(self).call("isinstance", value, self) is True
+        bases = _line(self).call("bases", self)
+        if value is not None and type(value).__name__ in bases:
+            raise CannotSend("a test asks whether a plain value is of a class of the solution's")
+        return False
+
     def __contains__(self, item: object) -> bool:
         return any(item is own or item == own for own in self)
 

@@ -141,3 +141,9 @@ def test_a_file_that_can_not_be_written_is_refused_at_once(tmp_path: Path, name:
     with pytest.raises(UsageError) as caught:
         check_out(tmp_path / name)
     assert caught.value.remedy
+
+
+def test_a_folder_that_takes_no_file_is_refused_with_the_option_that_names_it() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_out(Path("/proc/rows.jsonl"))
+    assert "--out" in caught.value.remedy and "--home" not in caught.value.remedy

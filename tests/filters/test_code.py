@@ -126,6 +126,24 @@ def test_a_package_that_the_jail_lacks_is_no_fault_of_the_trace(verifier: CodeVe
         assert verdict_of(verifier, code, "assert f(2) == 3").verdict == "wrong"
 
 
+# the solution, what a test says of its classes and coroutines, the verdict: what can't be judged is no fault of it
+STAND_INS = [
+    ("class P: pass\nf = P", "assert isinstance(f(), P)", "correct"),
+    ("class P: pass\nf = dict", "assert isinstance(f(), P)", "wrong"),
+    ("class P: pass\nclass Q: pass\nf = Q", "assert isinstance(f(), (P, int))", "wrong"),
+    ("class P(tuple): pass\nf = P", "assert isinstance(f(), P)", "error"),
+    ("async def f(): return 3", "import asyncio\nassert asyncio.run(f()) == 3", "error"),
+    ("def f(): return 3", "import asyncio\nassert asyncio.run(f()) == 3", "wrong"),
+    ("class E(Exception): pass\ndef f(): raise E", "try:\n    f()\nexcept E:\n    pass", "error"),
+    ("def f(): return 3", "import no_such_module\nassert f() == 3", "error"),
+]
+
+
+@pytest.mark.parametrize(("code", "test", "expected"), STAND_INS)
+def test_stand_ins(verifier: CodeVerifier, code: str, test: str, expected: str) -> None:
+    assert verdict_of(verifier, code, test).verdict == expected
+
+
 def test_extraction_is_linear_in_hostile_text() -> None:
     for text in ("```" * 200_000, "`" * 500_000, "```python\n" * 50_000, " " * 500_000, "def " * 200_000):
         extract.find_code(text, ["f", "g" * 1000])
