@@ -286,12 +286,12 @@ def report_ratios(side: str, best: dict[str, Cost]) -> None:
 def report_flatness(options: argparse.Namespace, small: Cost, folder: Path) -> None:
     """Ours on more texts: what a text costs, beside what it costs in the smaller file; memory that each one adds."""
     big, _ = timed("proofmill", write_texts(make_texts(options.flat), folder), folder)
-    ratio = (big.clock / options.flat) / (small.clock / options.rows)
+    clock, processor = (b / options.flat / (s / options.rows) for s, b in zip(small[:2], big[:2], strict=True))
     added = [(b - s) * 2**20 / (options.flat - options.rows) for s, b in zip(small[3:], big[3:], strict=True)]
     report_cost("proofmill", big, options.flat)
     say(
-        f"cost a text is {ratio:.2f} of that at {options.rows}; every further text adds {added[0]:.0f} bytes of"
-        f" memory, {added[1]:.0f} of mapped files, {added[2]:.0f} of temporary files"
+        f"a text costs {clock:.2f} of the time at {options.rows}, {processor:.2f} of the processor's; every further"
+        f" text adds {added[0]:.0f} bytes of memory, {added[1]:.0f} of mapped files, {added[2]:.0f} of temporary files"
     )
 
 
