@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import polars as pl
@@ -22,7 +22,7 @@ from proofmill.data.dataset_info import Contents
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
 from proofmill.data.inputs import Located
-from proofmill.data.shards import batches, read_table, write_groups, writer
+from proofmill.data.shards import batches, write_groups, writer
 
 REPORT = "report.html"
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
@@ -155,19 +155,44 @@ def _faults(version: Version) -> Iterator[str]:
 
 
 def recorded(version: Version) -> Iterator[Located]:
-    """Every trace of a version beside the problem it answers: recorded samples, to be judged anew."""
-    problems = {row["id"]: row for path in version.files("problems") for row in _asked(path)}
+    """Every trace of a version beside the problem it answers: recorded samples, to be judged anew.
+
+    Raises:
+        StoreError: a trace's problem is not there.
+    """
+    known: _Asked = {}
+    ahead: Iterator[_Asked] = iter(())
     for path in version.files("traces"):
         for batch in batches(path, _SAMPLED):
             for row in batch.to_pylist():
-                yield Located(f"{version.label}: trace {row['id']}", row | problems[row["problem_id"]])
+                if row["problem_id"] not in known:
+                    known, ahead = _asked_with(row["problem_id"], version, ahead)
+                yield Located(f"{version.label}: trace {row['id']}", row | known[row["problem_id"]])
 
 
-def _asked(path: Path) -> Iterator[dict[str, Any]]:
-    """Problems as they were taken in: a pseudo-label is no gold, so it is not an answer when they are judged anew."""
-    known = set(pq.read_schema(path).names)
-    for row in read_table(path, [name for name in (*_ASKED, "pseudo_label") if name in known]).to_pylist():
-        yield row | ({"answer": None} if row.pop("pseudo_label", None) else {})
+_Asked: TypeAlias = dict[str, dict[str, Any]]
+
+
+def _asked_with(problem: str, version: Version, ahead: Iterator[_Asked]) -> tuple[_Asked, Iterator[_Asked]]:
+    """The next problems that hold this one, and what follows them: traces come in the order of their problems."""
+    for following in (ahead, _asked(version)):
+        for known in following:
+            if problem in known:
+                return known, following
+    raise StoreError(
+        f"There is no problem {problem!r}, which a trace answers.",
+        where=str(version.folder / "problems"),
+        remedy="restore the folder from where it was published",
+    )
+
+
+def _asked(version: Version) -> Iterator[_Asked]:
+    """Problems as they were taken in, by id: a pseudo-label is no gold, so it is not an answer when judged anew."""
+    for path in version.files("problems"):
+        known = set(pq.read_schema(path).names)
+        for batch in batches(path, [name for name in (*_ASKED, "pseudo_label") if name in known]):
+            rows = batch.to_pylist()
+            yield {row["id"]: row | ({"answer": None} if row.pop("pseudo_label", None) else {}) for row in rows}
 
 
 @dataclass

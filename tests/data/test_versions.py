@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from proofmill.data import versions as module
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
+from proofmill.data.shards import batches
 from proofmill.data.versions import VersionWriter, check_files, find, names, next_number, versions
 
 SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})
@@ -136,3 +138,23 @@ def test_every_changed_file_is_counted_and_a_broken_manifest_is_named(home: Path
     with pytest.raises(StoreError) as caught:
         find(home, "set")
     assert str(folder / "manifest.json") in caught.value.where
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_each_trace_finds_its_problem_however_they_are_batched(
+    monkeypatch: pytest.MonkeyPatch, *, backwards: bool
+) -> None:
+    version = find(Path(__file__).parent / "stored", "stored@v1")
+    whole = {found.where: found.row for found in module.recorded(version)}
+    assert len({row["prompt"] for row in whole.values()}) > 1
+
+    def one_by_one(path: Path, columns: Sequence[str]) -> list[pa.Table]:
+        found = list(batches(path, columns, 1))
+        return found[::-1] if backwards and path.parent.name == "traces" else found
+
+    monkeypatch.setattr(module, "batches", one_by_one)
+    assert {found.where: found.row for found in module.recorded(version)} == whole
+    traces = version.files("traces")
+    monkeypatch.setattr(module.Version, "files", lambda _, name: traces if name == "traces" else [])
+    with pytest.raises(StoreError, match="There is no problem"):
+        list(module.recorded(version))
