@@ -70,6 +70,17 @@ class Branch:
     files: dict[str, RepoFile]
 
 
+def checked_name(repo: str) -> str:
+    """The name of a repository.
+
+    Raises:
+        HubError: it is none.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo):
+        raise HubError(f"{repo!r} is no repository.", where="--repo", remedy="write --repo USER/NAME")
+    return repo
+
+
 class Hub:
     """A dataset repository.
 
@@ -84,9 +95,7 @@ class Hub:
     """
 
     def __init__(self, repo: str, *, token: str | None = None, say: Say = lambda _: None, endpoint: str | None = None):
-        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo):
-            raise HubError(f"{repo!r} is no repository.", where="--repo", remedy="write --repo USER/NAME")
-        self.repo = repo
+        self.repo = checked_name(repo)
         self._token = token or get_token()
         if not self._token:
             raise HubError(

@@ -147,8 +147,13 @@ def changes(session: Session) -> Iterator[str]:
 def differing(session: Session, known: Version) -> list[str]:
     """Recipe keys that differ from a version's, with both values."""
     before, now = flat(known.manifest["recipe"]), flat(session.recipe.published())
-    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    keys = sorted(key for key in before.keys() | now.keys() if _filled(before.get(key)) != _filled(now.get(key)))
     return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
+
+
+def _filled(value: Any) -> Any:
+    """None for an empty list or mapping: what it is filled with stands under keys of its own."""
+    return None if value in ([], {}) else value
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:

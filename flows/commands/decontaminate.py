@@ -93,7 +93,8 @@ def would_remove(home: Path, label: str, out: Path | None, against: Against, con
     console.print(table if found else f"Nothing of {version.label} overlaps with these benchmarks.")
     for row in found[:_SHOWN]:
         span = row["contaminated_span"][:_SHOWN_CHARACTERS]
-        console.print(Text(f"{row['config']} {row['id']}  {row['contaminated_by']}  {row['found_in']}: {span}"))
+        told = f"{row['config']} {row['id']}  {row['contaminated_by']}  {row['found_in']}: {span}"
+        console.print(Text(told), soft_wrap=True)
     if len(found) > _SHOWN:
         console.print(f"and {len(found) - _SHOWN:,} more" + ("" if out else "; --out FILE writes all of them"))
     if out is not None:
@@ -103,7 +104,8 @@ def would_remove(home: Path, label: str, out: Path | None, against: Against, con
         console.print(f"written: {out}", markup=False, soft_wrap=True)
     if found:
         console.print(
-            "next: name the benchmarks in the recipe's decontaminate section, then [bold]proofmill regenerate[/]"
+            "next: name the benchmarks in the recipe's decontaminate section, then [bold]proofmill regenerate[/]",
+            soft_wrap=True,
         )
 
 

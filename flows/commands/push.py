@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import get_token
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from rich.console import Console
 from rich.markup import escape
 
-from proofmill.data.hub import Hub, Say, size
+from proofmill.data.hub import Hub, Say, checked_name, size
 from proofmill.data.push import Plan, local_files, plan, push, tag_of
 from proofmill.data.versions import Version, find
 
@@ -23,9 +24,14 @@ def run(home: Path, label: str, repo: str, token: str | None, *, public: bool, d
     """Pushes a version, or says what a push would do."""
     say: Say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     version = find(home, label)
-    hub = Hub(repo, token=token, say=say)
+    unknown = dry_run and not (token or get_token())
+    hub = None if unknown else Hub(checked_name(repo), token=token, say=say)
     say(f"comparing {version.label} with its manifest")
     files = local_files(version)
+    if hub is None:
+        say("There is no token for the hub, so this is what a repository that has nothing yet would get.")
+        _told(version, Plan(None, False, None, files, []), checked_name(repo), console, public=public)
+        return
     if not console.is_terminal:
         disable_progress_bars()
     with _client_speaks(say):

@@ -285,6 +285,11 @@ def test_the_command_says_what_it_would_do(pusher: Pusher, tmp_path: Path) -> No
     assert "replayed@v2 to a new private repository me/sums" in done.stdout
     assert "Nothing was sent" in done.stdout
     assert pusher.hub.repos == {}
+    tokenless = environment(pusher, tmp_path) | {"HF_TOKEN": ""}
+    done = subprocess.run(command, env=tokenless, capture_output=True, text=True, check=True)
+    assert "There is no token for the hub" in done.stdout
+    assert "+ traces/train-00000-of-00001.parquet" in done.stdout
+    assert "Nothing was sent" in done.stdout
 
 
 @pytest.mark.skipif("HF_TOKEN_TEST" not in os.environ, reason="needs the real hub and a token in HF_TOKEN_TEST")

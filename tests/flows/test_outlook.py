@@ -17,8 +17,9 @@ from proofmill.data.errors import UsageError
 from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
+from proofmill.data.versions import versions
 from proofmill.flows.changes.ahead import Ahead, look_ahead
-from proofmill.flows.changes.outlook import later_samples, news, outlook, remember_rate
+from proofmill.flows.changes.outlook import differing, later_samples, news, outlook, remember_rate
 from proofmill.flows.commands import regenerate as commands
 from proofmill.flows.recipe import file as recipe_file
 from proofmill.flows.run.progress import Progress
@@ -104,6 +105,9 @@ def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path
             "changed since replayed@v1: select.max_per_problem: 4 -> 2",
             "runs again: selection, publish; nothing is sampled",
         ]
+    benchmarked = recipe_file.parse(published[1] | {"decontaminate": {"against": ["aime.jsonl"]}})
+    (named,) = differing(Session(benchmarked, published[0]), versions(published[0], "replayed")[-1])
+    assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
     with Session(changed, tmp_path / "elsewhere").opened() as session:
         assert list(news(session)) == [], "nothing to compare a first run with"
 
