@@ -26,6 +26,23 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from proofmill.data.run import library_version
+
+        out.print(f"proofmill {library_version('proofmill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which proofmill this is.")
+    ] = False,
+) -> None: ...
+
+
 Home = Annotated[
     str | None,
     typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home."),

@@ -19,7 +19,7 @@ from proofmill.flows.stages import balance, learning
 from proofmill.flows.stages import tasks as stages
 from proofmill.flows.stages.drawing import Drawing
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
-from proofmill.flows.stages.keys import PROBLEMS, PUBLISH, SAMPLES
+from proofmill.flows.stages.keys import PROBLEMS, PUBLISH, SAMPLES, SELECTION
 from proofmill.flows.stages.reliability import reliability
 from proofmill.flows.stages.voting import agreed
 
@@ -34,6 +34,7 @@ class Ahead:
         samples: to be drawn, by sampler; of the first rounds.
         pending: the shards that are not sampled to their end.
         judged: the references of the others; one without a file stands for what would be made.
+        first: whether no run of this name has come to its end yet.
     """
 
     again: list[str] = field(default_factory=list)
@@ -41,10 +42,11 @@ class Ahead:
     samples: dict[str, int] = field(default_factory=dict)
     pending: list[ProblemShard] = field(default_factory=list)
     judged: list[stages.Judged] = field(default_factory=list)
+    first: bool = False
 
     def line(self) -> str:
         """All of it in one line."""
-        parts = [f"runs again: {', '.join(self.again)}"]
+        parts = [f"{'runs' if self.first else 'runs again'}: {', '.join(self.again)}"]
         if self.at_most:
             parts.append(f"at most also: {', '.join(self.at_most)}")
         drawn = [f"{count:,} samples by {name}" for name, count in self.samples.items() if count]
@@ -64,7 +66,7 @@ def look_ahead(session: Session) -> Ahead:
     look.over_all(judged, whole=not pending)
     look.again[PUBLISH.name] = None
     at_most = [name for name in look.at_most if name not in look.again]
-    return Ahead(list(look.again), at_most, samples, pending, judged)
+    return Ahead(list(look.again), at_most, samples, pending, judged, first=not session.run.earlier(SELECTION))
 
 
 _EACH = ("verdicts", "claims", "audit", "quality", "contamination", "signatures")

@@ -15,6 +15,7 @@ from proofmill.data.versions import Version, versions
 from proofmill.flows.run.progress import Progress
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
+from proofmill.flows.stages.manifest import stage_code
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sampling import SamplePlan, missing_samples, rendered
 
@@ -49,8 +50,9 @@ def news(session: Session) -> Iterator[str]:
 
     if known := versions(session.home, session.recipe.name):
         fields = differing(session, known[-1])
-        more = [f"{len(fields) - _NAMED} more fields"] if len(fields) > _NAMED else []
-        changed = ", ".join([*fields[:_NAMED], *more]) or "nothing of the recipe"
+        rest = len(fields) - _NAMED
+        more = [f"{rest} more field{'s' * (rest > 1)}"] if rest > 0 else []
+        changed = ", ".join([*fields[:_NAMED], *more, *code_changes(known[-1])]) or "nothing of the recipe"
         yield f"changed since {known[-1].label}: {changed}; {look_ahead(session).line()}"
 
 
@@ -140,8 +142,15 @@ def later_samples(rounds: Rounds, rate: float) -> float:
 def changes(session: Session) -> Iterator[str]:
     """Recipe keys that differ from the newest published version's."""
     for known in versions(session.home, session.recipe.name)[-1:]:
-        for field in differing(session, known):
+        for field in (*differing(session, known), *code_changes(known)):
             yield f"changed since {known.label}: {field}"
+
+
+def code_changes(known: Version) -> Iterator[str]:
+    """The stages that a version was made by other code of."""
+    before: Mapping[str, str] = known.manifest["code_version"].get("stages", {})
+    if changed := [stage for stage, now in stage_code().items() if before.get(stage, now) != now]:
+        yield f"proofmill's code of {', '.join(changed)}"
 
 
 def differing(session: Session, known: Version) -> list[str]:

@@ -19,6 +19,7 @@ from proofmill.filters.verdicts import VERDICTS
 from proofmill.flows.commands.regenerate import funnel
 
 _SHOWN_CHARACTERS = 600
+_SHOWN_VALUE = 200
 
 
 def show_all(home: Path, out: Console) -> None:
@@ -51,9 +52,7 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
         for row in traces_of(version, _ids(version, pl.col("verdict") == verdict, samples)):
             title = f"{verdict} · {row['verdict_detail']} · answer {row['extracted']!r} · gold {row['answer']!r}"
             dropped = f"dropped: {row['drop_reason']}" if row["drop_reason"] else f"kept, stage {row['stage']}"
-            out.print(
-                Panel(Text(_shortened(row["response"])), title=Text(title), subtitle=Text(dropped), title_align="left")
-            )
+            out.print(Panel(_answered(row), title=Text(title), subtitle=Text(dropped), title_align="left"))
 
 
 def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console) -> None:
@@ -71,7 +70,8 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
     for name in wanted:
         out.print(Text(f"{version.label}: {counts[name]:,} dropped as {name}"), style="bold")
         for row in _dropped(version, name, samples):
-            out.print(Panel(Text(_shortened(row["response"])), subtitle=Text(evidence(row)), subtitle_align="left"))
+            found = Text(evidence(row))
+            out.print(Panel(_answered(row), title=row["id"], title_align="left", subtitle=found, subtitle_align="left"))
 
 
 def evidence(row: Mapping[str, Any]) -> str:
@@ -88,7 +88,16 @@ def evidence(row: Mapping[str, Any]) -> str:
     }
     general = ("extracted", "answer", "verdict_detail", "nll", "completion_tokens")
     values = {name: row[name] for name in shown.get(reason, general) if row.get(name) is not None}
-    return f"{reason}: " + " · ".join(f"{name} {_shortened(str(value), 200)!r}" for name, value in values.items())
+    called = {"extracted": "answer", "answer": "gold"}
+    return f"{reason}: " + " · ".join(
+        f"{called.get(name, name)} {_shortened(str(value), _SHOWN_VALUE)!r}" for name, value in values.items()
+    )
+
+
+def _answered(row: Mapping[str, Any]) -> Text:
+    """A problem, and what was said to it."""
+    asked = _shortened(row.get("prompt") or "", _SHOWN_VALUE)
+    return Text.assemble((f"{asked}\n\n" if asked else "", "dim"), _shortened(row["response"]))
 
 
 def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def manifest_of(
         "recipe": recipe,
         "recipe_digest": session.recipe.digest(),
         "limit": session.limit,
-        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key(), "stages": _code()},
+        "code_version": {"proofmill": library_version("proofmill"), "publish": PUBLISH.key(), "stages": stage_code()},
         "inputs": _inputs(session),
         "seconds": seconds_of(judged, marks, chosen),
         "models": [model_of(plan) for plan in session.plans],
@@ -103,7 +103,7 @@ def manifest_of(
     }
 
 
-def _code() -> dict[str, str]:
+def stage_code() -> dict[str, str]:
     """Digest of each stage's source: it differs where another program wrote the stage's columns."""
     return {stage.name: digest([source_digest(name) for name in stage.code]) for stage in STAGES}
 

@@ -257,3 +257,9 @@ def test_the_script_ends_with_its_codes(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert tells(done.stderr)
     assert not (tmp_path / "proofmill-home").exists()
+
+
+def test_the_command_says_which_proofmill_it_is(shown: Callable[..., Shown]) -> None:
+    code, out, _ = shown("--version")
+    assert (code, out.split()[0]) == (0, "proofmill")
+    assert out.split()[1][0].isdigit()

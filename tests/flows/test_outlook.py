@@ -17,9 +17,9 @@ from proofmill.data.errors import UsageError
 from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
-from proofmill.data.versions import versions
+from proofmill.data.versions import find, versions
 from proofmill.flows.changes.ahead import Ahead, look_ahead
-from proofmill.flows.changes.outlook import differing, later_samples, news, outlook, remember_rate
+from proofmill.flows.changes.outlook import code_changes, differing, later_samples, news, outlook, remember_rate
 from proofmill.flows.commands import regenerate as commands
 from proofmill.flows.recipe import file as recipe_file
 from proofmill.flows.run.progress import Progress
@@ -108,6 +108,9 @@ def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path
     benchmarked = recipe_file.parse(published[1] | {"decontaminate": {"against": ["aime.jsonl"]}})
     (named,) = differing(Session(benchmarked, published[0]), versions(published[0], "replayed")[-1])
     assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
+    other = find(published[0], "replayed@v1")
+    other.manifest["code_version"]["stages"]["verdicts"] = "another program"
+    assert list(code_changes(other)) == ["proofmill's code of verdicts"]
     with Session(changed, tmp_path / "elsewhere").opened() as session:
         assert list(news(session)) == [], "nothing to compare a first run with"
 
