@@ -45,7 +45,7 @@ _RETRACTION = re.compile(
     r"|not\s(?:the\s(?:\w{1,12}\s)?answer|right|correct|true|it|possible))(?![-\w])"
     r"|(?:(?:that|this|it)\s?)?(?:isn't|wasn't|can't\sbe|cannot\sbe|is\snot)\s(?:right|correct|true|the\sanswer)(?![-\w])"
     r"|(?:that|this|it)\s(?:violates|contradicts|ignores)\b"
-    r"|actually,?\s(?:no|it|that|i|the\s(?:\w{1,12}\s)?answer)\b|不对|不是|不，|等等|错了)",
+    r"|actually,?\s(?:no|it|that|i|the\s(?:\w{1,12}\s)?answer)\b|不对|不是|不，|等等|错了|是?错(?:误|的)|是不[对正]|不正确)",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"(?:\bnot|n't|\bnever|\bcannot\sbe|n't\sbe|不是|并非)[\s:$*_\\(\[{]*\Z", re.IGNORECASE)

@@ -92,7 +92,8 @@ class Options:
     @functools.cached_property
     def _next_label(self) -> re.Pattern[str]:
         names = "|".join(re.escape(label.lower()) for label in self.labels)
-        joint = r"\s?(?:,|;|/|&|\+|[-–—]|and\b|or\b|but\b|unless\b|\s)\s?(?:(?:and|or|maybe|perhaps|also)\s){0,2}"
+        joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及|and\b|or\b|but\b|unless\b|\s)\s?"
+        joint += r"(?:(?:and|or|maybe|perhaps|also)\s){0,2}"
         joint += r"(?:option\s)?[(\[]?"
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import gcd
 
 from proofmill.filters.mathematics import evaluation
 from proofmill.filters.mathematics.expressions import Node, NotCoveredError, TooCostlyError
@@ -14,6 +16,8 @@ from proofmill.filters.mathematics.notation import NEEDLESS_SPACE
 from proofmill.filters.mathematics.quantities import based_value, colon_form, scaled, split_percent, split_unit
 from proofmill.filters.mathematics.rationals import MAX_BITS, decimal_places, is_rounded, rational
 from proofmill.filters.mathematics.units import Unit
+
+_CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,24 @@ def squeezed(text: str) -> str:
 
 def _same_colon(a: str, b: str) -> bool:
     left, right = colon_form(a), colon_form(b)
+    if left is not None and right is not None and left[1] == right[1]:
+        return True
+    if _may_be_clock(a) or _may_be_clock(b):
+        return False
     if left is None or right is None:
         ratio, other = (left, b) if left else (right, a)
         if ratio is None or ratio[0] != "ratio" or len(ratio[1]) != 2 or not ratio[1][1]:
             return False
         return rational_value(other) == Fraction(*ratio[1])
-    if left[1] == right[1]:
-        return True
     if "clock" in (left[0], right[0]) or len(left[1]) != len(right[1]) or not left[1][0] or not right[1][0]:
         return False
     return all(x * right[1][0] == y * left[1][0] for x, y in zip(left[1], right[1], strict=True))
+
+
+def _may_be_clock(text: str) -> bool:
+    """Whether it is written like a time of day, and not like a ratio in its lowest terms: `10:30`."""
+    found = _CLOCK.fullmatch(squeezed(text))
+    return found is not None and int(found[1]) <= 24 and gcd(int(found[1]), int(found[2])) > 1
 
 
 def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
