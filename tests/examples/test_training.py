@@ -89,7 +89,7 @@ def test_the_rewards_drive_grpo(regenerate: Callable[..., Any], kit: Any, tmp_pa
     regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
     folder = str(find(tmp_path / "home", "replayed").folder)
     (said,) = example(
-        "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "8", "--max-tokens", "48",
+        "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "6", "--max-tokens", "40",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert said["rows"] == 4

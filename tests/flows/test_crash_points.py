@@ -103,11 +103,6 @@ def test_killed_at_each_stage_once_its_file_is_there(
     crash.same_as(home, whole, NAME)
 
 
-def short(path: Path, rng: random.Random) -> None:
-    """The last lines are gone, the last one that is left in its middle."""
-    os.truncate(path, path.stat().st_size - rng.randint(1, min(path.stat().st_size, 400)))
-
-
 def inside_a_letter(path: Path, _: random.Random) -> None:
     """A letter of several bytes is left in its middle."""
     content = path.read_bytes()
@@ -120,7 +115,7 @@ def garbage(path: Path, rng: random.Random) -> None:
         file.write(rng.randbytes(50) + b"\n{}\n\0\0\n" + b'{"prompt_digest": "')
 
 
-@pytest.mark.parametrize("tear", [short, inside_a_letter, garbage])
+@pytest.mark.parametrize("tear", [inside_a_letter, garbage])
 def test_a_torn_journal_costs_its_torn_rows_alone(
     driver: Any, crash: Any, server: Any, whole: Path, tmp_path: Path, tear: Callable[[Path, random.Random], None]
 ) -> None:
