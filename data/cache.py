@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -39,10 +40,8 @@ def known_sha256(path: Path) -> str:
         return str(known["sha256"])
     found = sha256(path)
     if _state(path) == state and time.time() - max(state["mtime_ns"], state["ctime_ns"]) / 1e9 > _SETTLED_SECONDS:
-        try:
+        with suppress(StoreError, OSError):
             write_json(place, {"path": str(path.resolve()), "state": state, "sha256": found})
-        except (StoreError, OSError):
-            return found
     return found
 
 

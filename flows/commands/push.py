@@ -24,13 +24,13 @@ def run(home: Path, label: str, repo: str, token: str | None, *, public: bool, d
     """Pushes a version, or says what a push would do."""
     say: Say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     version = find(home, label)
-    unknown = dry_run and not (token or get_token())
-    hub = None if unknown else Hub(checked_name(repo), token=token, say=say)
+    repo = checked_name(repo)
+    hub = Hub(repo, token=token, say=say) if token or get_token() or not dry_run else None
     say(f"comparing {version.label} with its manifest")
     files = local_files(version)
     if hub is None:
         say("There is no token for the hub, so this is what a repository that has nothing yet would get.")
-        _told(version, Plan(None, False, None, files, []), checked_name(repo), console, public=public)
+        _told(version, Plan(None, False, None, files, []), repo, console, public=public)
         return
     if not console.is_terminal:
         disable_progress_bars()
