@@ -59,7 +59,7 @@ def news(session: Session) -> Iterator[str]:
 def _sampler(
     session: Session, plan: SamplePlan, first: int, shards: Sequence[ProblemShard], pending: Sequence[ProblemShard]
 ) -> Iterator[str]:
-    of = plan.n * sum(shard.asked(plan) for shard in shards)
+    of = sum(shard.requested(plan) for shard in shards)
     yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {of:,} samples are still to be drawn"
     known = _last(session)
     rate = _rate(known)
@@ -93,7 +93,7 @@ def open_samples(session: Session, plan: SamplePlan, pending: Sequence[ProblemSh
     if not pending:  # nothing to look up, and another run may be holding the store
         return 0
     if session.anew:
-        return sum(plan.n * shard.asked(plan) for shard in pending)
+        return sum(shard.requested(plan) for shard in pending)
     with plan.store(session.home) as store:
         return sum(missing_samples(plan, store, session.run.read(shard.problems)) for shard in pending)
 

@@ -42,6 +42,10 @@ class ProblemShard:
         domains: dict[str, int] = self.problems.facts["domains"]
         return sum(count for name, count in domains.items() if plan.takes(name))
 
+    def requested(self, plan: SamplePlan) -> int:
+        """How many samples a plan's first rounds have."""
+        return plan.n * self.asked(plan)
+
 
 def problem_shards(session: Session) -> list[ProblemShard]:
     """All shards of the run, read from their sources unless that was done before.
@@ -56,7 +60,7 @@ def problem_shards(session: Session) -> list[ProblemShard]:
         _take_in(session, key)  # a file was lost: what is still whole is found, the rest made again
     shards = [shard for name in names if (shard := _shard(session, key, name))]
     session.problem_facts = index.facts
-    session.requested = sum(_requested(session, shard) for shard in shards)
+    session.requested = sum(shard.requested(plan) for shard in shards for plan in session.plans)
     _warn(index)
     if not shards:
         raise InputError(
@@ -139,11 +143,6 @@ def _commit(session: Session, key: str, name: str, part: pa.Table) -> Shard:
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _requested(session: Session, shard: ProblemShard) -> int:
-    domains: dict[str, int] = shard.problems.facts["domains"]
-    return sum(plan.n * count for plan in session.plans for name, count in domains.items() if plan.takes(name))
 
 
 def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Rows]:
