@@ -13,9 +13,9 @@ from math import comb
 from random import Random
 
 from proofmill.data.files import digest
-from proofmill.filters.mathematics.equivalence import canonical, equivalent
-from proofmill.filters.mathematics.expressions import TooCostlyError
 from proofmill.filters.options import parse_options
+from proofmill.filters.symbolic.equality import canonical, equivalent
+from proofmill.filters.symbolic.grammar import TooCostlyError
 from proofmill.filters.verdicts import Problem
 
 VOTES = ("math", "choice", "logic")  # domains whose answer is a short statement, so that answers can agree

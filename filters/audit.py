@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from proofmill.data.shards import from_rows
 from proofmill.filters.domains import verifier_for
-from proofmill.filters.mathematics.equivalence import canonical
 from proofmill.filters.sandbox.mutants import weak_tests
+from proofmill.filters.symbolic.equality import canonical
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, WRONG
 from proofmill.filters.verification import problem_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from proofmill.filters.mathematics.expressions import FUNCTIONS
-from proofmill.filters.mathematics.units import known_unit
+from proofmill.filters.symbolic.grammar import FUNCTIONS
+from proofmill.filters.symbolic.units import known_unit
 
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
 _FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})

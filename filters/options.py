@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from proofmill.filters.denials import retracted
-from proofmill.filters.mathematics.equivalence import equivalent, named_number
-from proofmill.filters.mathematics.expressions import TooCostlyError
+from proofmill.filters.answers.hedging import retracted
 from proofmill.filters.option_text import ENDS, clean, is_formula, normalise
+from proofmill.filters.symbolic.equality import equivalent, named_number
+from proofmill.filters.symbolic.grammar import TooCostlyError
 
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from proofmill.filters.denials import denied, denied_mark, retracted
+from proofmill.filters.answers.hedging import denied, denied_mark, retracted
 from proofmill.filters.options import Options, Reading, parse_options
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED, WRONG, Problem, Verdict
 

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import scorers
-from proofmill.filters.mathematics import answers
-from proofmill.filters.mathematics.answers import Found
+from proofmill.filters.answers import conclusion as answers
+from proofmill.filters.answers.conclusion import Found
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)

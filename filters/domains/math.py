@@ -14,13 +14,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.mathematics import answers
-from proofmill.filters.mathematics.equivalence import QUICK_BITS, answers_gold, is_rational, named_number, readable
-from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
-from proofmill.filters.mathematics.notation import clean
-from proofmill.filters.mathematics.shapes import Shape, UnreadableError
-from proofmill.filters.mathematics.structures import shape
-from proofmill.filters.mathematics.values import Context
+from proofmill.filters.answers import conclusion as answers
+from proofmill.filters.symbolic.answer_key import AnswerKey, UnreadableError
+from proofmill.filters.symbolic.answer_parser import parse_answer
+from proofmill.filters.symbolic.equality import QUICK_BITS, answers_gold, is_rational, named_number, readable
+from proofmill.filters.symbolic.grammar import MAX_LENGTH, TooCostlyError
+from proofmill.filters.symbolic.notation import clean
+from proofmill.filters.symbolic.values import Context
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
@@ -41,7 +41,7 @@ class _Gold:
     """
 
     text: str
-    shape: Shape | None
+    shape: AnswerKey | None
     rational: bool
 
 
@@ -65,7 +65,7 @@ class MathVerifier:
         if gold.shape is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
-            stated = shape(found.text)
+            stated = parse_answer(found.text)
             if stated.kind in ("value", "relation") and not is_rational(stated, QUICK_BITS):
                 return None
         except (UnreadableError, TooCostlyError):
@@ -81,7 +81,7 @@ class MathVerifier:
         try:
             if gold.shape is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start)
-            return _verdict(answers_gold(gold.shape, shape(found.text), _context(problem)), found)
+            return _verdict(answers_gold(gold.shape, parse_answer(found.text), _context(problem)), found)
         except UnreadableError:
             return _verdict(False, found)
         except (TooCostlyError, RecursionError) as error:
@@ -93,7 +93,7 @@ def _sense(text: str) -> Hashable:
     if len(text) > MAX_LENGTH:
         return text
     try:
-        return named_number(text) or shape(text)
+        return named_number(text) or parse_answer(text)
     except (UnreadableError, TooCostlyError):
         return text
 
@@ -133,17 +133,17 @@ def _integer(answer: str) -> int | None:
 def _gold(answer: str) -> _Gold:
     text = gold_text(answer)
     try:
-        form = shape(text)
+        form = parse_answer(text)
         return _Gold(text, form, is_rational(form))
     except UnreadableError:
         return _Gold(text, None, False)
     except TooCostlyError:  # as long as it is not longer than an answer, an equal text still proves it
-        return _Gold(text, shape(text) if len(text) <= MAX_LENGTH else None, False)
+        return _Gold(text, parse_answer(text) if len(text) <= MAX_LENGTH else None, False)
 
 
 @lru_cache(maxsize=4096)
 def _readable(text: str) -> bool:
-    return readable(shape(text))
+    return readable(parse_answer(text))
 
 
 def gold_text(answer: str) -> str:

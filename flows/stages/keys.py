@@ -32,8 +32,7 @@ PROBLEMS = Stage(
         "proofmill.generators.intake",
         "proofmill.generators.problems",
         "proofmill.generators.procedural",
-        *_filters("denials", "domains.math:gold_text", "scorers", "verdicts"),
-        *_filters("mathematics.answers", "mathematics.boxes", "mathematics.notation"),
+        *_filters("answers", "domains.math:gold_text", "scorers", "symbolic.notation", "verdicts"),
         "proofmill.flows.run.origin:replayed",
         *_stages("intake"),
     ),
@@ -57,16 +56,16 @@ VERDICTS = Stage(
     "verdicts",
     (
         *_filters(
+            "answers",
             "canaries",
-            "denials",
             "domains",
             "instructions",
-            "mathematics",
             "option_text",
             "options",
             "reasoning",
             "sandbox",
             "scorers",
+            "symbolic",
             "verdicts",
             "verification",
             "worker_process",
@@ -90,7 +89,7 @@ CLAIMS = Stage("claims", (*_EXACT_CLAIMS, *_stages("tasks:claims")), schema=sche
 AUDIT = Stage(
     "audit",
     (
-        *_filters("audit", "denials", "domains", "mathematics", "sandbox", "verdicts"),
+        *_filters("answers", "audit", "domains", "sandbox", "symbolic", "verdicts"),
         *_PROBLEM_OF,
         *_stages("tasks:audit"),
     ),
@@ -144,7 +143,7 @@ CLR = Stage(
 VOTES = Stage(
     "votes",
     (
-        *_filters("agreement", "denials", "mathematics", "option_text", "options", "verdicts"),
+        *_filters("agreement", "answers", "option_text", "options", "symbolic", "verdicts"),
         *_PROBLEM_OF,
         *_stages("voting", "reliability:columns", "work:agreement"),
     ),
@@ -172,7 +171,7 @@ PUBLISH = Stage(
     (
         "proofmill.data",
         *_filters(
-            "caps", "claim_ledger", "curriculum", "denials", "domains", "duplicates.minhash", "potential", "reasoning"
+            "answers", "caps", "claim_ledger", "curriculum", "domains", "duplicates.minhash", "potential", "reasoning"
         ),
         *_filters("reliability", "rewards", "selection", "verdicts", "verification:TRUNCATED"),
         "proofmill.flows.run.origin",

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proofmill.filters.answers.conclusion import find
 from proofmill.filters.domains.math import VERIFIER
-from proofmill.filters.mathematics.answers import find
-from proofmill.filters.mathematics.equivalence import canonical, equivalent
+from proofmill.filters.symbolic.equality import canonical, equivalent
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
 

@@ -8,7 +8,7 @@ import pytest
 
 from proofmill.filters.domains.choice import VERIFIER as CHOICE
 from proofmill.filters.domains.math import VERIFIER as MATH
-from proofmill.filters.mathematics.equivalence import canonical, equivalent
+from proofmill.filters.symbolic.equality import canonical, equivalent
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem
 from proofmill.filters.workers import Fault, WorkerPool
 

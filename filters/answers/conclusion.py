@@ -23,10 +23,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from proofmill.filters.denials import denied, denied_mark, doubtful, retracted
-from proofmill.filters.mathematics.boxes import boxes_in, inside
-from proofmill.filters.mathematics.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
-from proofmill.filters.mathematics.notation import clean
+from proofmill.filters.answers.boxes import boxes_in, inside
+from proofmill.filters.answers.hedging import denied, denied_mark, doubtful, retracted
+from proofmill.filters.symbolic.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
+from proofmill.filters.symbolic.notation import clean
 
 Sense = Callable[[str], Hashable]
 _TAIL = 4_000  # characters from the end within which an unmarked answer may stand

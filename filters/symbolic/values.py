@@ -1,21 +1,26 @@
-"""Whether two single values are the same: exactly, with their units, or to many digits."""
+r"""Whether two single values are the same: exactly, with their units, or to many digits.
+
+math-verify for what this package's own grammar does not cover: integrals, sums, limits, set-builders.
+
+Only its LaTeX grammar is used, never its plain-expression one, which evaluates text. Its alarms are off:
+they need the main thread and miss what hangs in C; the caller's worker pool kills instead.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd
+from typing import Any
 
-from proofmill.filters.mathematics import evaluation
-from proofmill.filters.mathematics.expressions import Node, NotCoveredError, TooCostlyError
-from proofmill.filters.mathematics.grammar import parse
-from proofmill.filters.mathematics.mathverify import library_equal, library_parse
-from proofmill.filters.mathematics.notation import NEEDLESS_SPACE
-from proofmill.filters.mathematics.quantities import based_value, colon_form, scaled, split_percent, split_unit
-from proofmill.filters.mathematics.rationals import MAX_BITS, decimal_places, is_rounded, rational
-from proofmill.filters.mathematics.units import Unit
+from proofmill.filters.symbolic import evaluation
+from proofmill.filters.symbolic.evaluation import MAX_BITS, decimal_places, is_rounded, rational
+from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
+from proofmill.filters.symbolic.notation import NEEDLESS_SPACE
+from proofmill.filters.symbolic.units import Unit, based_value, colon_form, scaled, split_percent, split_unit
 
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
@@ -55,7 +60,7 @@ def same_value(a: str, b: str, context: Context) -> bool:
     Raises:
         TooCostlyError: a value is too big to judge.
     """
-    if squeezed(a) == squeezed(b):
+    if strip_spaces(a) == strip_spaces(b):
         return True
     if ":" in a or ":" in b:
         return _same_colon(a, b)
@@ -84,7 +89,7 @@ def _in_radians(value: Value, other: str) -> Value:
     return Value(f"({value.text})\\pi/180", None, value.percent)
 
 
-def squeezed(text: str) -> str:
+def strip_spaces(text: str) -> str:
     """The text without the spaces that no meaning hangs on."""
     return NEEDLESS_SPACE.sub("", text)
 
@@ -107,7 +112,7 @@ def _same_colon(a: str, b: str) -> bool:
 
 def _may_be_clock(text: str) -> bool:
     """Whether it is written like a time of day, and not like a ratio in its lowest terms: `10:30`."""
-    found = _CLOCK.fullmatch(squeezed(text))
+    found = _CLOCK.fullmatch(strip_spaces(text))
     return found is not None and int(found[1]) <= 24 and gcd(int(found[1]), int(found[2])) > 1
 
 
@@ -117,7 +122,7 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
     if x is not None and y is not None:
         return x * scale == y or (context.rounding and scale == 1 and is_rounded(a, x, b, y))
     if "\\infty" in a or "\\infty" in b:
-        return squeezed(a).lstrip("+") == squeezed(b).lstrip("+")
+        return strip_spaces(a).lstrip("+") == strip_spaces(b).lstrip("+")
     try:
         left, right = parse(a), parse(b)
         if scale != 1:
@@ -164,3 +169,46 @@ def is_value(text: str) -> bool:
         return True
     except NotCoveredError:
         return library_parse(bare) is not None
+
+
+# What it leaves out may change what is said: `\text{…}` ("5 or maybe 6"), a number's subscript, all behind a
+# dollar sign.
+_LEFT_OUT = re.compile(r"\\text\s?\{[^{}\d]{0,300}?(?:\d|[A-Za-z]{3}|\b(?:or|is)\b|\?)|[\d)]\s?_|\$|\\ldots")
+
+
+def library_equal(a: str, b: str) -> bool:
+    """math-verify's verdict on what only its grammar covers, unless the numbers differ plainly."""
+    if _LEFT_OUT.search(a) or _LEFT_OUT.search(b):
+        return False
+    gold, answer = library_parse(a), library_parse(b)
+    if gold is None or answer is None:
+        return False
+    return not _library_differ(gold, answer) and bool(_library().verify(gold, answer, timeout_seconds=None))
+
+
+def _library_differ(gold: Any, answer: Any) -> bool:
+    """Whether two closed forms differ beyond rounding, which math-verify's six places would hide."""
+    try:
+        x, y = complex(gold.evalf(30)), complex(answer.evalf(30))
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
+    return abs(x - y) > 1e-9 * max(abs(x), abs(y))
+
+
+@lru_cache(maxsize=4096)
+def library_parse(text: str) -> Any | None:
+    """What math-verify reads in LaTeX, a sympy object; None where it reads nothing."""
+    library = _library()
+    config = [library.LatexExtractionConfig(boxed_match_priority=-1)]
+    found = library.parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
+    return found[0] if found else None
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    """math-verify, loaded late: most answers never need it, and it brings sympy."""
+    import math_verify  # type: ignore[import-untyped]
+
+    for name in ("math_verify.parser", "math_verify.grader"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # it warns that its alarms are off, which is meant
+    return math_verify

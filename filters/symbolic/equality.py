@@ -9,6 +9,15 @@ no decimal can state (`0.333333` for `1/3`); `equivalent` has no such rule, so t
 
 Nothing here evaluates text: what this package's own grammar does not cover goes through math-verify's
 LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the caller's pool kills instead.
+
+
+Forms of an answer that only a known gold answer makes plain.
+
+- The gold is a number and the answer an equation whose left side is an expression: `x + y = 12` states 12. With one
+  letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression.
+- The gold is a collection and the answer numbers its items: `x_1 = 2, x_2 = 3`.
+- The gold is a list of pairs and the answer joins them by "or", as one joins intervals. Not the other way round:
+  "x < 1 and x > 2" is no union.
 """
 
 from __future__ import annotations
@@ -16,14 +25,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proofmill.filters.mathematics import evaluation
-from proofmill.filters.mathematics.expressions import Node, NotCoveredError, TooCostlyError
-from proofmill.filters.mathematics.grammar import parse
-from proofmill.filters.mathematics.rationals import MAX_BITS
-from proofmill.filters.mathematics.restatement import restated
-from proofmill.filters.mathematics.shapes import Shape, UnreadableError
-from proofmill.filters.mathematics.structures import shape
-from proofmill.filters.mathematics.values import Context, is_value, rational_value, same_value, squeezed, value_of
+from proofmill.filters.symbolic import evaluation
+from proofmill.filters.symbolic.answer_key import TOKEN, AnswerKey, UnreadableError, hedged
+from proofmill.filters.symbolic.answer_parser import parse_answer
+from proofmill.filters.symbolic.evaluation import MAX_BITS
+from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
+from proofmill.filters.symbolic.values import Context, is_value, rational_value, same_value, strip_spaces, value_of
 
 _DIGIT = re.compile(r"[0-9]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
@@ -39,7 +46,7 @@ def equivalent(a: str, b: str) -> bool:
         TooCostlyError: an answer is too long, too deep or too big to judge.
     """
     try:
-        return same(shape(a), shape(b), Context())
+        return same(parse_answer(a), parse_answer(b), Context())
     except UnreadableError:
         return False
 
@@ -50,7 +57,7 @@ def canonical(answer: str) -> str | None:
     Rational values, words and the collections, tuples and intervals of these have one.
     """
     try:
-        return _key(shape(answer), MAX_BITS)
+        return _key(parse_answer(answer), MAX_BITS)
     except (UnreadableError, TooCostlyError):
         return None
 
@@ -61,14 +68,14 @@ def named_number(answer: str) -> tuple[str, str] | None:
     if len(answer) > _MAX_QUICK or _DIGIT.search(answer) is None:
         return None
     try:
-        form = shape(answer)
+        form = parse_answer(answer)
         key = _key(form, QUICK_BITS) if form.kind in ("value", "relation") else None
     except (UnreadableError, TooCostlyError):
         return None
     return None if key is None else (form.name, key)
 
 
-def is_rational(answer: Shape, max_bits: int = MAX_BITS) -> bool:
+def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
     """Whether the answer is one number with an exact rational value, with or without a unit.
 
     Raises:
@@ -77,14 +84,14 @@ def is_rational(answer: Shape, max_bits: int = MAX_BITS) -> bool:
     return answer.kind == "value" and rational_value(value_of(answer.text).text, max_bits) is not None
 
 
-def readable(answer: Shape) -> bool:
+def readable(answer: AnswerKey) -> bool:
     """Whether every value in the answer can be parsed by some grammar here (a gold answer must)."""
     if answer.kind == "value":
         return is_value(answer.text)
     return all(readable(item) for item in answer.items)
 
 
-def same(a: Shape, b: Shape, context: Context) -> bool:
+def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     """Whether two shapes are the same answer; symmetric.
 
     Raises:
@@ -109,17 +116,17 @@ def same(a: Shape, b: Shape, context: Context) -> bool:
     return _same_unordered(a.items, b.items, context)
 
 
-def answers_gold(gold: Shape, answer: Shape, context: Context) -> bool:
+def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
     """Whether an answer is the gold one, as it stands or in a form that only a known gold answer makes plain.
 
     Raises:
         TooCostlyError: a value is too big to judge.
     """
-    stated = restated(gold, answer, context)
+    stated = gold_relative_form(gold, answer, context)
     return same(gold, answer, context) or (stated is not None and same(gold, stated, context))
 
 
-def _settled(answer: Shape, max_bits: int = MAX_BITS) -> Shape:
+def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
     """A true chain of numbers (`2 + 3 = 5`) stands for its value."""
     if answer.kind != "relation" or set(answer.text.split()) != {"="}:
         return answer
@@ -131,7 +138,7 @@ def _settled(answer: Shape, max_bits: int = MAX_BITS) -> Shape:
     return answer
 
 
-def _same_unordered(a: tuple[Shape, ...], b: tuple[Shape, ...], context: Context) -> bool:
+def _same_unordered(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...], context: Context) -> bool:
     if len(a) > _MAX_MATCHED:
         return all(map(lambda x, y: same(x, y, context), a, b))
     rest = list(b)
@@ -143,7 +150,7 @@ def _same_unordered(a: tuple[Shape, ...], b: tuple[Shape, ...], context: Context
     return True
 
 
-def _same_relation(a: Shape, b: Shape) -> bool:
+def _same_relation(a: AnswerKey, b: AnswerKey) -> bool:
     """Equations and inequalities in several letters: one side's difference is a multiple of the other's."""
     left, right = _difference(a), _difference(b)
     if left is None or right is None or left[0].strip("<>") != right[0].strip("<>"):
@@ -157,7 +164,7 @@ def _same_relation(a: Shape, b: Shape) -> bool:
     return (factor > 0) == (left[0] == right[0])
 
 
-def _difference(relation: Shape) -> tuple[str, Node] | None:
+def _difference(relation: AnswerKey) -> tuple[str, Node] | None:
     r"""The sign and left − right; `y = 2x + 1` counts as a relation too."""
     if relation.kind == "relation" and len(relation.items) == 2:
         sign, sides = relation.text, [item.text if item.kind == "value" else "" for item in relation.items]
@@ -171,7 +178,7 @@ def _difference(relation: Shape) -> tuple[str, Node] | None:
         return None
 
 
-def _key(answer: Shape, max_bits: int) -> str | None:
+def _key(answer: AnswerKey, max_bits: int) -> str | None:
     answer = _settled(answer, max_bits)
     if answer.kind in ("words", "empty"):
         return f"{answer.kind}:{answer.text}"
@@ -191,8 +198,58 @@ def _value_key(text: str, max_bits: int) -> str | None:
     if ":" in text or (value.unit is not None and value.unit.dimensions):
         return None
     if "\\infty" in text:
-        return squeezed(text).lstrip("+")
+        return strip_spaces(text).lstrip("+")
     number = rational_value(value.text, max_bits)
     if number is None or max(number.numerator.bit_length(), number.denominator.bit_length()) > _MAX_KEY_BITS:
         return None
     return str(number / 100 if value.percent else number)
+
+
+_NUMBERED = re.compile(r"([A-Za-z])_\{?\d{1,2}\}?\Z")
+_ASKS = r"(?:[Ff]ind|[Vv]alue of|[Ww]hat is|[Cc]ompute|[Ee]valuate|[Dd]etermine|[Cc]alculate)(?: the value of)?\s*"
+_ENDS = r"(?!\w|\s*[-+*/^(!_\\])"
+_FIGURE = re.compile(r"\\angle(?![A-Za-z])")
+_MAX_ASKED = 100  # characters of an expression that a question asks for
+
+
+def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
+    """What the answer states in the gold's form; None where it has no such form."""
+    if answer.kind == "relation" and gold.kind == "value":
+        return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
+    if gold.kind == "collection" and answer.kind == "group":
+        names = [_NUMBERED.match(item.name) for item in answer.items]
+        letters = {name[1] if name else "" for name in names}
+        return AnswerKey("collection", "", answer.items) if len(letters) == 1 and all(letters) else None
+    if (gold.kind, answer.kind) == ("collection", "union") and all(
+        item.kind == "group" for item in gold.items + answer.items
+    ):
+        return AnswerKey(gold.kind, gold.text, answer.items)
+    return None
+
+
+def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
+    """The number that an equation states an expression to be; None where it might be one to solve."""
+    left, *others = equation.items
+    if set(equation.text.split()) != {"="} or any(item.kind != "value" for item in equation.items):
+        return None
+    numbers = [rational_value(item.text) for item in others]
+    if len(others) > 1 and (numbers[0] is None or any(number != numbers[0] for number in numbers)):
+        return None
+    letters = 0 if hedged(left.text) else _letters(left.text) or 0
+    stated = _letters(others[-1].text) == 0 and (letters > 1 or (letters == 1 and _asked(left.text, question)))
+    return others[-1] if stated else None
+
+
+def _letters(text: str) -> int | None:
+    """How many letters stand in an expression; None where it is none."""
+    try:
+        return len(evaluation.symbols(parse(_FIGURE.sub("", value_of(text).text).strip())))
+    except NotCoveredError:
+        return None
+
+
+def _asked(expression: str, question: str) -> bool:
+    if len(expression) > _MAX_ASKED:
+        return False
+    spelled = r"\s*".join(re.escape(piece) for piece in TOKEN.findall(expression) if piece.strip())
+    return re.search(_ASKS + spelled + _ENDS, question) is not None

@@ -10,7 +10,9 @@ Policy:
   name, or where a chain of numbers holds (`2 + 3 = 5`).
 - `1 < x ≤ 5`, `x ∈ (1,5]`, `(1,5]`, `]1,5]` and `{x | 1 < x ≤ 5}` are the same interval; `≤ 5` bounds what is asked.
 - A system of equations is read as its equations, a function by cases as values with their conditions.
-"""
+
+
+Answers in words, and the words round an answer."""
 
 from __future__ import annotations
 
@@ -18,15 +20,24 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from proofmill.filters.mathematics.expressions import MAX_LENGTH, TooCostlyError
-from proofmill.filters.mathematics.intervals import bounded, condition, usual_brackets
-from proofmill.filters.mathematics.names import is_name
-from proofmill.filters.mathematics.notation import clean
-from proofmill.filters.mathematics.quantities import plain_text
-from proofmill.filters.mathematics.shapes import CLOSERS, OPENERS, TOKEN, Shape, UnreadableError, split
-from proofmill.filters.mathematics.tables import cases, matrix
-from proofmill.filters.mathematics.values import rational_value
-from proofmill.filters.mathematics.wording import bare, synonym, unlabelled, word_key
+from proofmill.filters.symbolic.answer_key import (
+    CLOSERS,
+    OPENERS,
+    TOKEN,
+    AnswerKey,
+    UnreadableError,
+    bounded,
+    cases,
+    condition,
+    is_name,
+    matrix,
+    split,
+    usual_brackets,
+)
+from proofmill.filters.symbolic.grammar import FUNCTIONS, MAX_LENGTH, TooCostlyError
+from proofmill.filters.symbolic.notation import clean
+from proofmill.filters.symbolic.units import plain_text
+from proofmill.filters.symbolic.values import rational_value
 
 _MAX_ITEMS = 200
 _CHAIN_BITS = 4_000  # of the numbers in a chain of equations that are compared
@@ -45,7 +56,7 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 
 
 @lru_cache(maxsize=16_384)
-def shape(answer: str) -> Shape:
+def parse_answer(answer: str) -> AnswerKey:
     """The shape of an answer as it stands in a text or a data set.
 
     Raises:
@@ -57,7 +68,7 @@ def shape(answer: str) -> Shape:
     return _read(clean(answer), 0)
 
 
-def _read(text: str, depth: int) -> Shape:
+def _read(text: str, depth: int) -> AnswerKey:
     text = bare(text)
     if not text:
         raise UnreadableError("empty")
@@ -74,15 +85,15 @@ def _read(text: str, depth: int) -> Shape:
     if "\\pm" in text or "\\mp" in text:
         return _both_signs(text, depth)
     key = word_key(text)
-    return Shape("words", key) if key else Shape("value", "".join(pieces))
+    return AnswerKey("words", key) if key else AnswerKey("value", "".join(pieces))
 
 
-def _special(name: str) -> Shape:
+def _special(name: str) -> AnswerKey:
     if name == "empty":
-        return Shape("empty")
+        return AnswerKey("empty")
     if name == "reals":
-        return Shape("group", "()", (Shape("value", "-\\infty"), Shape("value", "\\infty")))
-    return Shape("value", "\\infty") if name == "infinity" else Shape("words", name)
+        return AnswerKey("group", "()", (AnswerKey("value", "-\\infty"), AnswerKey("value", "\\infty")))
+    return AnswerKey("value", "\\infty") if name == "infinity" else AnswerKey("words", name)
 
 
 def _joined(text: str) -> str:
@@ -102,7 +113,7 @@ def _check_balance(pieces: list[str]) -> None:
         raise UnreadableError("unmatched braces")
 
 
-def _sequence(pieces: list[str], depth: int) -> Shape | None:
+def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
     texts, signs = split(_or_and(pieces), _SPLITTERS)
     texts = [text for text in texts if text]
     if not signs or len(texts) < 2:
@@ -111,11 +122,11 @@ def _sequence(pieces: list[str], depth: int) -> Shape | None:
         raise TooCostlyError("too many items")
     items = [_read(text, depth + 1) for text in texts]
     if "or" in signs and all(item.kind == "group" for item in items):
-        return Shape("union", "", tuple(items))
+        return AnswerKey("union", "", tuple(items))
     names = [item.name for item in items]
     if all(names) and len(set(names)) == len(names):
         items.sort(key=lambda item: item.name)
-        return Shape("group", "()", tuple(items))
+        return AnswerKey("group", "()", tuple(items))
     return _collection(items)
 
 
@@ -127,21 +138,21 @@ def _or_and(pieces: list[str]) -> list[str]:
     return TOKEN.findall(re.sub(r"\\text ?\{\s?,?\s?(or|and)\s?\}", r" \1 ", text))
 
 
-def _collection(items: list[Shape]) -> Shape:
-    flat: list[Shape] = []
+def _collection(items: list[AnswerKey]) -> AnswerKey:
+    flat: list[AnswerKey] = []
     for item in items:
         flat.extend(item.items if item.kind == "collection" else (item,))
-    return flat[0] if len(flat) == 1 else Shape("collection", "", tuple(flat))
+    return flat[0] if len(flat) == 1 else AnswerKey("collection", "", tuple(flat))
 
 
-def _union(pieces: list[str], depth: int) -> Shape | None:
+def _union(pieces: list[str], depth: int) -> AnswerKey | None:
     texts, signs = split(pieces, frozenset(["\\cup", "\\bigcup"]))
     if not signs or any(not text or text[0] in "_^" for text in texts):
         return None
-    return Shape("union", "", tuple(_read(text, depth + 1) for text in texts))
+    return AnswerKey("union", "", tuple(_read(text, depth + 1) for text in texts))
 
 
-def _relation(pieces: list[str], depth: int) -> Shape | None:
+def _relation(pieces: list[str], depth: int) -> AnswerKey | None:
     texts, signs = split(pieces, frozenset(_RELATIONS))
     kinds = [_RELATIONS[sign] for sign in signs]
     if len(texts) == 2 and not texts[0] and kinds[0] not in "=~":  # "≤ 5" bounds what the question asks for
@@ -161,11 +172,11 @@ def _relation(pieces: list[str], depth: int) -> Shape | None:
     return bounded(texts, kinds) or _plain_relation(texts, kinds, depth)
 
 
-def _equation(texts: list[str], depth: int) -> Shape | None:
+def _equation(texts: list[str], depth: int) -> AnswerKey | None:
     """A name with its value, or the two sides; a chain after a name gives its last value."""
     if is_name(texts[0]) and not _contradictory(texts[1:]):
         value = _read(texts[-1], depth + 1)
-        return Shape(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
+        return AnswerKey(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
     return _plain_relation(texts, ["="] * (len(texts) - 1), depth)
 
 
@@ -182,12 +193,12 @@ def _contradictory(chain: list[str]) -> bool:
     return last is not None and any(number is not None and abs(number - last) > rounding for number in numbers)
 
 
-def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> Shape:
-    sides = tuple(Shape("value", text) if depth > 8 else _read(text, depth + 1) for text in texts)
-    return Shape("relation", " ".join(kinds), sides)
+def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> AnswerKey:
+    sides = tuple(AnswerKey("value", text) if depth > 8 else _read(text, depth + 1) for text in texts)
+    return AnswerKey("relation", " ".join(kinds), sides)
 
 
-def _bracketed(pieces: list[str], depth: int) -> Shape | None:
+def _bracketed(pieces: list[str], depth: int) -> AnswerKey | None:
     """A tuple, interval or set where one pair of brackets holds the whole."""
     opener, closer = pieces[0], pieces[-1]
     if opener not in OPENERS or closer not in CLOSERS or opener == "{" or not _one_pair(pieces):
@@ -202,7 +213,7 @@ def _bracketed(pieces: list[str], depth: int) -> Shape | None:
         return _read(enclosed, depth + 1) if wrapper else None
     items = tuple(_read(text, depth + 1) for text in texts if text)
     opener, closer = opener.replace("\\langle", "("), closer.replace("\\rangle", ")")
-    return Shape("group", opener + closer, items)
+    return AnswerKey("group", opener + closer, items)
 
 
 def _one_pair(pieces: list[str]) -> bool:
@@ -214,30 +225,103 @@ def _one_pair(pieces: list[str]) -> bool:
     return False
 
 
-def _set(inner: list[str], depth: int) -> Shape | None:
+def _set(inner: list[str], depth: int) -> AnswerKey | None:
     if "|" in inner or ":" in inner:  # a set by its property
         stated = condition(inner)
         bounds = _read(stated, depth + 1) if stated else None
         return bounds if bounds is not None and bounds.kind in ("group", "union") and not bounds.name else None
     texts = [text for text in split(inner, frozenset([",", ";"]))[0] if text]
     if not texts:
-        return Shape("empty")
+        return AnswerKey("empty")
     return _collection([_read(text, depth + 1) for text in texts])
 
 
-def _table(pieces: list[str], depth: int) -> Shape | None:
+def _table(pieces: list[str], depth: int) -> AnswerKey | None:
     text = "".join(pieces)
     if "\\begin" not in text:
         return None
 
-    def read(part: str) -> Shape:
+    def read(part: str) -> AnswerKey:
         return _read(part, depth + 1)
 
     return cases(text, read) or matrix(text, read)
 
 
-def _both_signs(text: str, depth: int) -> Shape:
+def _both_signs(text: str, depth: int) -> AnswerKey:
     r"""Both readings of `±`: all `\pm` of a text take one sign, all `\mp` the other."""
     upper = text.replace("\\pm", "+").replace("\\mp", "-")
     lower = text.replace("\\pm", "-").replace("\\mp", "+")
     return _collection([_read(upper.lstrip("+ "), depth + 1), _read(lower, depth + 1)])
+
+
+_ADVERB = re.compile(
+    r"^(?:(?:approximately|approx|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
+    r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
+    re.IGNORECASE,
+)
+_GLOSS = re.compile(  # 12 (twelve)
+    r"(?<=[\d}%$])\s?(?P<text>\\text ?\{ ?)?\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless)\b)"
+    r"[A-Za-z]{3,}[A-Za-z -]{0,60}\)(?(text) ?\})\Z"
+)
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_HYPHEN = re.compile(r" ?- ?")
+_RUN = re.compile(r"[A-Za-z]+")
+_MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
+
+_VALUE = r"[\d.]|\\(?:frac|sqrt|pi|\$)|\$"
+_LABELLED = re.compile(  # "(A) 7", an option with its letter; an operator behind it would make it mathematics
+    rf"\\text ?\{{ ?(?:\([A-E]\)|[A-E][.):]) ?\}} ?(?=-?(?:{_VALUE})|[\\({{\[])"
+    rf"|(?:\([A-E]\)|[A-E][.)]) (?={_VALUE})"
+)
+
+_SYNONYMS = {
+    "empty": "no solution|no solutions|no real solution|no real solutions|none|empty set|the empty set"
+    "|there is no solution|there are no solutions|no such value|no such number|no real root|no real roots"
+    "|no values|null set|\\emptyset",
+    "reals": "all real numbers|all reals|real numbers|any real number|every real number|\\mathbb{r}",
+    "undefined": "dne|does not exist|undefined|not defined|limit does not exist",
+    "infinity": "infinity|\\infty|+\\infty|positive infinity|infinite|infinitely many",
+}
+_SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts.split("|")}
+
+
+def synonym(text: str) -> str:
+    """Which of "empty", "reals", "undefined", "infinity" the text says; "" if none."""
+    return _SYNONYM.get(plain_text(text).lower(), "")
+
+
+def bare(text: str) -> str:
+    """Without leading adverbs and without braces round the whole."""
+    while True:
+        before = text
+        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).lstrip(" ,;").rstrip(" .,;")
+        if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
+            text = text[1:-1]
+        if text.startswith("\\text{") and _closing(text[5:]) == len(text) - 6:
+            text = text[6:-1]
+        if text == before:
+            return text
+
+
+def unlabelled(text: str) -> str:
+    """An option's value without the letter before it."""
+    return _LABELLED.sub("", text, count=1) if _LABELLED.match(text) else text
+
+
+def _closing(text: str) -> int:
+    depth = 0
+    for index, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if not depth:
+            return index
+    return -1
+
+
+def word_key(text: str) -> str:
+    """An answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
+    plain = plain_text(text)
+    if not _WORDS.match(plain) or all(len(run) < 3 or run in _MATH_WORDS for run in _RUN.findall(plain)):
+        return ""
+    words = [word.strip(".,'-") for word in _HYPHEN.sub("-", plain.lower()).split()]
+    words = [word for word in words if word not in ("the", "a", "an")] or words
+    return " ".join(words)

@@ -1,4 +1,4 @@
-"""One spelling for the many ways in which models and data sets write the same mathematics.
+r"""One spelling for the many ways in which models and data sets write the same mathematics.
 
 Everything here is text to text, linear in the length, and keeps the meaning: what is cut away (sizes of
 brackets, fonts, thin spaces, the dollar signs of LaTeX) never carries any.

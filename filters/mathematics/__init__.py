@@ -1,1 +1,0 @@
-"""Answers of mathematics: found, parsed by our own grammar, compared by value."""

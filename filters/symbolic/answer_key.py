@@ -1,0 +1,226 @@
+r"""What an answer looks like once it is taken apart, and how a text is cut outside its brackets.
+
+What an answer may call its value: the left side of `x = 5`, `P(A) = 5`, `[ABC] = 5`, `\max f = 5`.
+
+Intervals in their other spellings: `1 < x \le 5`, `\le 5`, `]1,5]`, `\{x \mid x > 1\}`.
+
+What LaTeX sets in rows: matrices, with a factor before them or not, and functions or systems by cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from proofmill.filters.symbolic.grammar import NotCoveredError, parse
+from proofmill.filters.symbolic.units import plain_text
+
+Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "cases", "empty"]
+
+
+class UnreadableError(ValueError):
+    """The text is no answer: empty, or its brackets do not match."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerKey:
+    """One answer, taken apart down to its values.
+
+    Attributes:
+        kind: what it is.
+        text: a value's text, a word answer's key, a group's two brackets, a relation's sign, or the number
+            of columns of a matrix.
+        items: the parts; of a relation the two sides, of cases groups of a value and its condition.
+        name: the name that the answer gives its value (`x` of `x = 5`), else "".
+    """
+
+    kind: Kind
+    text: str = ""
+    items: tuple[AnswerKey, ...] = ()
+    name: str = ""
+
+
+TOKEN = re.compile(r"\\(?:[A-Za-z]+|.)|\b(?:or|and)\b|.", re.DOTALL)
+OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
+CLOSERS = frozenset([")", "]", "}", "\\}", "\\rangle"])
+
+
+def split(pieces: list[str], signs: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The texts between the given pieces outside all brackets and environments, and those pieces."""
+    depth, parts, found = 0, [[]], []  # type: tuple[int, list[list[str]], list[str]]
+    for piece in pieces:
+        if piece in OPENERS or piece == "\\begin":
+            depth += 1
+        elif piece in CLOSERS or piece == "\\end":
+            depth -= 1
+        if depth <= 0 and piece in signs:
+            found.append(piece)
+            parts.append([])
+        else:
+            parts[-1].append(piece)
+    return ["".join(part).strip() for part in parts], found
+
+
+_DENIED = re.compile(
+    r"\b(?:not|nor|or|if|when|unless|never|maybe|perhaps|wrong|incorrect|false|except|without)\b", re.IGNORECASE
+)
+_MAX_NAME = 80
+_NAME = re.compile(
+    r"""(?:\\?[A-Za-z]{1,12}
+        (?:_(?:\w|\\[A-Za-z]{1,12}|\{(?:[^{}=]|\{[^{}=]{0,20}\}){1,30}\}))?'{0,2}
+        (?:\(\w{1,3}(?:,\ ?\w){0,3}\))?
+    |[A-Za-z][A-Za-z'\ ]{0,60}
+    |\\(?:angle|text|triangle|overline|vec|widehat)\ ?\{?[A-Za-z\ ]{1,60}\}?
+    |\(\w(?:,\ ?\w){1,3}\)
+    |\|[A-Z]{1,3}\||\[[A-Z]{2,8}\]|\\\#\ ?[A-Za-z]?                    # a length, an area, the number of
+    |(?P<head>\\(?:max|min|sup|inf|det|deg|dim|gcd|lcm|Pr)(?:\ ?[A-Za-z]'?)?|[fghpqPQEFGHVSTRA]|Var|gcd|lcm)\ ?
+        (?:[(\[](?![^()\[\]]{0,30}(?P=head))[^()\[\]]{1,30}[)\]])?     # a value of a function; p(p - 1) is none
+    )\Z""",
+    re.VERBOSE,
+)
+
+
+def hedged(text: str) -> bool:
+    """Whether the left side of an equation holds a word that denies or conditions it: "not x = 5", "if x = 5"."""
+    return _DENIED.search(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names a value, and is no expression whose value an equation would restrict."""
+    if len(text) > _MAX_NAME or hedged(text):
+        return False
+    return _NAME.match(text) is not None or ("\\text" in text and _NAME.match(plain_text(text)) is not None)
+
+
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_SQUARE = re.compile(r"[\[\]]")
+_BUILDER = re.compile(r"([A-Za-z])(?: ?\\in ?\\mathbb\{R\})?\Z")
+_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
+    """The interval that bounds on a single letter state, else None."""
+    if len(texts) == 2 and not is_name(texts[0]) and kinds[0] in _FLIPPED:
+        texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
+    name = texts[-2] if len(texts) == 3 else texts[0]
+    if not (len(name) == 1 and name.isalpha()) or len(texts) > 3:
+        return None
+    if any(text.isalpha() and text not in ("e", name) for text in texts):
+        return None  # x < y bounds neither by a number
+    if kinds == ["!="]:
+        ends = (AnswerKey("value", "-\\infty"), AnswerKey("value", texts[1]), AnswerKey("value", "\\infty"))
+        return AnswerKey("union", "", (AnswerKey("group", "()", ends[:2]), AnswerKey("group", "()", ends[1:])))
+    if len(texts) == 2:
+        low, high = ("-\\infty", texts[1]) if kinds[0][0] == "<" else (texts[1], "\\infty")
+        low_sign, high_sign = ("<", kinds[0]) if kinds[0][0] == "<" else (kinds[0], "<")
+    elif {kind[0] for kind in kinds} == {"<"}:
+        (low, _, high), (low_sign, high_sign) = texts, kinds
+    elif {kind[0] for kind in kinds} == {">"}:
+        (high, _, low), (high_sign, low_sign) = texts, kinds
+    else:
+        return None
+    brackets = ("[" if "=" in low_sign else "(") + ("]" if "=" in high_sign else ")")
+    return AnswerKey("group", brackets, (AnswerKey("value", low), AnswerKey("value", high)))
+
+
+def usual_brackets(text: str) -> str:
+    """`]0,1]` and `[0,1[` with the brackets `(0,1]` and `[0,1)`; any other text as it is."""
+    marks = list(_SQUARE.finditer(text))
+    pairs = list(zip(marks[::2], marks[1::2], strict=False))
+    usual = all(left[0] == "[" and right[0] == "]" for left, right in pairs)
+    ends = [text[left.end() : right.start()].replace(";", ",").split(",") for left, right in pairs]
+    between = text[: marks[0].start()] if marks else ""
+    between += "".join(text[left[1].end() : right[0].start()] for left, right in pairwise(pairs))
+    if not pairs or len(marks) % 2 or usual or any(len(end) != 2 for end in ends) or "," in between:
+        return text
+    signs = list(text)
+    for left, right in pairs:
+        signs[left.start()] = "[" if left[0] == "[" else "("
+        signs[right.start()] = "]" if right[0] == "]" else ")"
+    return "".join(signs)
+
+
+def condition(inner: list[str]) -> str | None:
+    r"""The condition on real numbers by which the pieces between `\{` and `\}` build a set; None if by none."""
+    at = next((index for index, piece in enumerate(inner) if piece in ("|", ":")), len(inner))
+    builder = _BUILDER.match("".join(inner[:at]).strip())
+    stated = "".join(inner[at + 1 :]).strip()
+    letters = set(_LETTER.findall(_COMMAND.sub(" ", plain_text(stated)))) - {"e"}
+    return stated if builder and letters == {builder[1]} else None
+
+
+Read = Callable[[str], AnswerKey]
+_ROW_END = re.compile(r"\\\\(?: ?\[[^\[\]]{0,20}\])?")
+_MATRIX = re.compile(
+    r"(?P<factor>[^&]*?)\\begin\{(?:[pbB]?(?:small)?matrix|array)\}(?:\{[clr|]{1,20}\})?(?P<rows>.*)"
+    r"\\end\{(?:[pbB]?(?:small)?matrix|array)\}\Z",
+    re.DOTALL,
+)
+_CASES = re.compile(
+    r"(?:\\begin\{[dr]?cases\}|\\\{ ?\\begin\{(?:array|aligned)\}(?:\{[clr|]{1,20}\})?)(?P<rows>.*)"
+    r"\\end\{(?:[dr]?cases|array|aligned)\}\.?\Z",
+    re.DOTALL,
+)
+_IF = re.compile(r"(?:[\s,]|\b(?:if|for|when|where)\b)+")
+
+
+def matrix(text: str, read: Read) -> AnswerKey | None:
+    """A matrix, a column as a tuple; None where the text is none.
+
+    Raises:
+        UnreadableError: its rows differ in length.
+    """
+    match = _MATRIX.match(text)
+    if match is None or text.count("\\begin") > 1:
+        return None
+    rows = [row.split("&") for row in _ROW_END.split(match["rows"]) if row.strip()]
+    if len({len(row) for row in rows}) != 1:
+        raise UnreadableError("ragged matrix")
+    entries = [read(entry) for row in rows for entry in row]
+    items = entries if not match["factor"].strip() else _multiplied(match["factor"].strip(), entries)
+    if items is None:
+        return None
+    return (
+        AnswerKey("group", "()", tuple(items))
+        if len(rows[0]) == 1
+        else AnswerKey("matrix", str(len(rows[0])), tuple(items))
+    )
+
+
+def _multiplied(factor: str, entries: list[AnswerKey]) -> list[AnswerKey] | None:
+    """The entries times a number or a small letter; None where the factor is something else, as another matrix is."""
+    factor = re.sub(r" ?(?:\\cdot|\\times|\*)\Z", "", factor)
+    if any(entry.kind != "value" for entry in entries) or any(sign.isupper() for sign in factor):
+        return None
+    factor = f"{factor}1" if factor in ("-", "+") else factor
+    try:
+        parse(factor)
+    except NotCoveredError:
+        return None
+    return [AnswerKey("value", f"({factor})*({entry.text})") for entry in entries]
+
+
+def cases(text: str, read: Read) -> AnswerKey | None:
+    """A function by cases, or the equations of a system; None where the text is neither."""
+    match = _CASES.match(text)
+    if match is None or text.count("\\begin") > 1:
+        return None
+    rows = [row.strip(" ,;.") for row in _ROW_END.split(match["rows"]) if row.strip(" ,;.")]
+    parts = [split(TOKEN.findall(row), frozenset("&"))[0] for row in rows]
+    if not rows:
+        raise UnreadableError("no cases")
+    if all(len(part) == 1 or part[1].startswith("=") for part in parts):
+        return read(", ".join("".join(part) for part in parts))
+    if any(len(part) != 2 for part in parts):
+        return None
+    return AnswerKey("cases", "", tuple(_case(value.strip(" ,"), stated, read) for value, stated in parts))
+
+
+def _case(value: str, stated: str, read: Read) -> AnswerKey:
+    condition = _IF.sub(" ", plain_text(stated), count=1) if _IF.match(plain_text(stated)) else plain_text(stated)
+    words = condition.strip().lower()
+    last = not words or words.startswith(("otherwise", "else"))
+    return AnswerKey("group", "if", (read(value), AnswerKey("words", "otherwise") if last else read(condition)))
