@@ -16,9 +16,8 @@ from typing import Any
 
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
-from proofmill.filters.sandbox.jail import Jail
+from proofmill.filters.sandbox.jail import Jail, Limits
 from proofmill.filters.sandbox.plan import BadTestError, Plan, bound_by, plan, prompt_setup
-from proofmill.filters.sandbox.worker import Limits
 from proofmill.filters.verdicts import Problem, Verdict
 
 DEFAULT_CPU_S = 5.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofmill.data.source import tree as syntax_tree
-from proofmill.filters.sandbox import compare, wire
+from proofmill.filters.sandbox import comparison, wire
 
 _SINGLETONS = (None, True, False)
 BUILTIN_NAMES = frozenset(dir(builtins))
@@ -37,17 +37,17 @@ class Check:
         """Whether the encoded answer satisfies the assertion; a malformed one satisfies none."""
         try:
             return self._holds(node)
-        except compare.MALFORMED:
+        except comparison.MALFORMED:
             return False
 
     def _holds(self, node: wire.Node) -> bool:
         if self.relation == "==":
-            return compare.matches(self.expected, node)
+            return comparison.matches(self.expected, node)
         if self.relation == "is":
             return type(node) is type(self.expected) and node == self.expected
         if self.relation == "near":
-            return compare.is_near(node, *self.expected)
-        return compare.truth(node) is (self.relation == "true")
+            return comparison.is_near(node, *self.expected)
+        return comparison.truth(node) is (self.relation == "true")
 
 
 def root(node: ast.expr) -> str | None:

@@ -1,15 +1,326 @@
-"""The jail: a pool of warm interpreters, each of which forks one locked-up child a run."""
+"""The jail: a pool of warm interpreters, each of which forks one locked-up process a run.
+
+What comes out of a process is capped in size and time, read as hostile bytes and never evaluated. Its CPU
+time decides a time-out; wall time is only a generous backstop.
+"""
 
 from __future__ import annotations
 
+import array
 import contextlib
+import json
 import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from proofmill.data.errors import VerifierError
-from proofmill.filters.sandbox.layers import Layer, layers_from, missing_error
-from proofmill.filters.sandbox.worker import Cell, Limits, Worker
+from proofmill.filters.sandbox import wire
+
+_NAMESPACES = (
+    "allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 and "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that "
+    "lets unshare through"
+)
+_KERNEL = "needs a kernel of 5.13 or later on x86_64 or aarch64"
+REMEDIES: Mapping[str, str] = {
+    "user namespace": _NAMESPACES,
+    "pid namespace": _NAMESPACES,
+    "mount namespace": _NAMESPACES,
+    "net namespace": _NAMESPACES,
+    "ipc namespace": _NAMESPACES,
+    "uts namespace": _NAMESPACES,
+    "cgroup namespace": _NAMESPACES,
+    "namespaces": _NAMESPACES,
+    "root": "the jail's own root folder needs mount rights inside a user namespace, and kernel 5.12 or later",
+    "scratch": "the jail's private /tmp needs tmpfs in a user namespace (kernel 4.18 or later)",
+    "rlimits": "raise the hard limits of the calling shell (ulimit -H)",
+    "capabilities": _KERNEL,
+    "landlock": _KERNEL + " with landlock among its security modules (boot option lsm=landlock,…)",
+    "process cap": "root has no process cap: map a second user id, start as an ordinary user, or forbid subprocesses",
+    "seccomp": _KERNEL + " built with CONFIG_SECCOMP_FILTER",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the jail on this machine.
+
+    Attributes:
+        name: its name.
+        ok: whether it was built and, where that can be tried, holds.
+        why: the kernel's answer where it is not ok.
+        remedy: what would make it ok.
+    """
+
+    name: str
+    ok: bool
+    why: str = ""
+    remedy: str = ""
+
+
+def layers_from(failed: Mapping[str, str]) -> list[Layer]:
+    """All layers; those in `failed` (name to reason) are not ok."""
+    names = [*REMEDIES, *(name for name in failed if name not in REMEDIES)]
+    return [
+        Layer(name, name not in failed, failed.get(name, ""), REMEDIES.get(name, "") if name in failed else "")
+        for name in names
+    ]
+
+
+def missing_error(missing: Sequence[Layer]) -> VerifierError:
+    """The error that names every missing layer."""
+    return VerifierError(
+        "model-written code can't be run safely here: the jail lacks " + ", ".join(m.name for m in missing),
+        where="; ".join(f"{layer.name}: {layer.why}" for layer in missing),
+        remedy=f"{missing[0].remedy}; or ask for the weaker jail, which is stamped on every verdict",
+    )
+
+
+_BOOT = """
+import sys, types
+for name in ("proofmill", "proofmill.filters", "proofmill.filters.sandbox"):
+    sys.modules[name] = module = types.ModuleType(name)
+    module.__path__ = [sys.argv[1]] if name.endswith("sandbox") else []
+from proofmill.filters.sandbox import zygote
+zygote.main(int(sys.argv[2]))
+"""
+_START_SECONDS = 60.0
+MAX_ANSWER = 4 << 20  # bytes of one message from a process; as parsed it takes up to 25 times as much
+_KILL_SECONDS = 30.0  # a killed process group that is not gone by then means a broken machine
+_RECORD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run may use.
+
+    Attributes:
+        cpu_s: CPU seconds of the solution's process, all its threads together.
+        memory_mb: address space above that of the bare interpreter, in MiB, a process.
+        output_bytes: largest file or standard output.
+        scratch_mb: size of the private /tmp in MiB.
+        processes: cap on processes and threads.
+        subprocesses: allow fork and exec.
+    """
+
+    cpu_s: float = 5.0
+    memory_mb: float = 512.0
+    output_bytes: int = 4 << 20
+    scratch_mb: int = 16
+    processes: int = 32
+    subprocesses: bool = False
+
+    @property
+    def wall_s(self) -> float:
+        """The backstop: far more than `cpu_s`, for sleepers and stalled machines."""
+        return 10.0 + 4.0 * self.cpu_s
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended.
+
+    Attributes:
+        code: exit code, negative the signal, None where the jail itself failed.
+        cpu_s: CPU seconds used.
+        peak_mb: peak resident memory in MiB.
+        timed_out: CPU time used up, or the wall backstop reached.
+        fault: what went wrong with the jail itself, None where it worked.
+    """
+
+    code: int | None
+    cpu_s: float
+    peak_mb: float
+    timed_out: bool
+    fault: str | None = None
+
+
+class ProcessEnded(Exception):  # noqa: N818 - an event, not a fault
+    """The process hung up, ran out of time, or sent what no message is."""
+
+
+class SandboxProcess:
+    """One run inside the jail, from fork to the death of its last process."""
+
+    def __init__(self, worker: Worker, limits: Limits, channel: socket.socket, status: int, job: int) -> None:
+        self._worker, self._limits, self._channel, self._status, self._job = (
+            worker,
+            limits,
+            channel,
+            status,
+            job,
+        )
+        self._deadline = time.monotonic() + limits.wall_s
+        self._wall_out = False
+        self._exit: Exit | None = None
+        self._fault: str | None = None
+        self._ready = False
+
+    def send(self, kind: bytes, body: bytes) -> None:
+        """Send one message; raises `ProcessEnded`."""
+        try:
+            self._channel.settimeout(self._remaining())
+            self._channel.sendall(wire.frame(kind, body))
+        except OSError as error:
+            self._wall_out |= isinstance(error, TimeoutError)
+            raise ProcessEnded from None
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """The next message as kind and hostile body, at most `wire.MAX_FRAME`; raises `ProcessEnded`."""
+        if not self._ready:
+            self._ready = True
+            kind, body = self._frame()
+            if kind != wire.READY:
+                self._fault = body[:300].decode("ascii", "replace") if kind == wire.FAULT else "no start"
+                raise ProcessEnded
+        return self._frame()
+
+    def _frame(self) -> tuple[bytes, bytes]:
+        size = wire.HEADER.unpack(self._exactly(wire.HEADER.size))[0]
+        if not 1 <= size <= MAX_ANSWER:
+            raise ProcessEnded
+        raw = self._exactly(size)
+        return raw[:1], raw[1:]
+
+    def _exactly(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            try:
+                self._channel.settimeout(self._remaining())
+                part = self._channel.recv(min(size - len(parts), 1 << 20))
+            except OSError as error:
+                self._wall_out |= isinstance(error, TimeoutError)
+                raise ProcessEnded from None
+            if not part:
+                raise ProcessEnded
+            parts += part
+        return bytes(parts)
+
+    def _remaining(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._wall_out = True
+            raise ProcessEnded
+        return left
+
+    def wait(self) -> Exit:
+        """Let the process run to its own end, within its limits."""
+        ready, _, _ = select.select([self._status], [], [], max(0.0, self._deadline - time.monotonic()))
+        self._wall_out |= not ready
+        return self.close()
+
+    def close(self) -> Exit:
+        """Kill what is left of the process and say how it ended. Nothing of it lives on afterwards."""
+        if self._exit is None:
+            self._channel.close()
+            self._worker.kill(self._job)
+            record = self._record()
+            os.close(self._status)
+            self._exit = self._judge(record)
+            self._worker.release()
+        return self._exit
+
+    def _record(self) -> dict[str, Any]:
+        ready, _, _ = select.select([self._status], [], [], _KILL_SECONDS)
+        raw = os.read(self._status, _RECORD_BYTES) if ready else b""
+        return dict(json.loads(raw)) if raw else {"fault": "the jail's own process died"}
+
+    def _judge(self, record: dict[str, Any]) -> Exit:
+        fault = self._fault or record.get("fault")
+        cpu = float(record.get("cpu_s", 0.0))
+        late = self._wall_out or bool(record.get("late")) or cpu >= self._limits.cpu_s
+        return Exit(record.get("exit"), cpu, float(record.get("peak_mb", 0.0)), late, fault)
+
+
+class Worker:
+    """One warm interpreter outside which nothing of a solution is ever loaded."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.running = 0
+        self._jobs = 0
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
+        folder = str(Path(__file__).resolve().parent)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [getattr(sys, "_base_executable", sys.executable), *flags, "-c", _BOOT, folder, str(os.getpid())],
+            env={"PYTHONHASHSEED": "0"},  # the order of sets must not differ from run to run; wiped at start
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            cwd="/",
+            start_new_session=True,
+        )
+        theirs.close()
+        self._control.send(json.dumps(options).encode())
+        self.failed = self._hello()
+
+    def _hello(self) -> dict[str, str]:
+        self._control.settimeout(_START_SECONDS)
+        try:
+            raw = self._control.recv(1 << 16)
+        except OSError:
+            raw = b""
+        self._control.settimeout(None)
+        if not raw:
+            self._log.seek(0)
+            last = self._log.read()[-400:].decode("utf-8", "replace").strip()
+            self.stop()
+            raise VerifierError("the jail's interpreter did not start", where=last, remedy="proofmill doctor")
+        return dict(json.loads(raw)["failed"])
+
+    def alive(self) -> bool:
+        """Whether jobs can be sent."""
+        return self._process.poll() is None
+
+    def open(self, limits: Limits, streams: Sequence[int]) -> SandboxProcess:
+        """Fork one child; `streams` is empty or the descriptors of its stdin and stdout."""
+        ours, channel = socket.socketpair()
+        status, status_end = os.pipe()
+        with self._lock:
+            self._jobs += 1
+            job = self._jobs
+            self.running += 1
+        message = {
+            "id": job, "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb,
+            "file_bytes": limits.output_bytes, "scratch_mb": limits.scratch_mb,
+            "processes": limits.processes, "subprocesses": limits.subprocesses,
+        }  # fmt: skip
+        fds = array.array("i", [channel.fileno(), status_end, *streams])
+        with contextlib.suppress(OSError):  # a dead worker shows as a status without a record
+            self._control.sendmsg(
+                [json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds.tobytes())]
+            )
+        channel.close()
+        os.close(status_end)
+        return SandboxProcess(self, limits, ours, status, job)
+
+    def release(self) -> None:
+        """Count one run less."""
+        with self._lock:
+            self.running -= 1
+
+    def kill(self, job: int) -> None:
+        """Kill every process of the job, if it still runs."""
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps({"kill": job}).encode())
+
+    def stop(self) -> None:
+        """End the interpreter and with it everything inside."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
 
 
 class Jail:
@@ -56,7 +367,7 @@ class Jail:
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one of `workers` places; a run of one solution holds one, however many cells it opens.
+        """Hold one of `workers` places; a run of one solution holds one, however many processes it opens.
 
         Raises:
             VerifierError: a layer is missing and `weaker` was not asked for.
@@ -69,13 +380,13 @@ class Jail:
             yield
 
     @contextlib.contextmanager
-    def cell(self, limits: Limits, streams: Sequence[int] = ()) -> Iterator[Cell]:
+    def process(self, limits: Limits, streams: Sequence[int] = ()) -> Iterator[SandboxProcess]:
         """One locked-up child for the length of the block; call inside `slot`."""
-        cell = self._worker().open(limits, streams)
+        process = self._worker().open(limits, streams)
         try:
-            yield cell
+            yield process
         finally:
-            cell.close()
+            process.close()
 
     def _worker(self) -> Worker:
         """The least busy living worker; started on first need."""

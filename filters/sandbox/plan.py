@@ -14,7 +14,7 @@ import importlib
 from dataclasses import dataclass
 
 from proofmill.data.source import tree as syntax_tree
-from proofmill.filters.sandbox import checks, joining
+from proofmill.filters.sandbox import block_joiner, checks
 from proofmill.filters.sandbox.checks import Check
 
 MAX_TEST_CHARS = 1 << 20
@@ -69,7 +69,7 @@ def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Pla
         simple = () if None in found or "*" in own else tuple(check for check in found if check)
         if simple:
             return Plan(tests, simple, _called(simple) | under_test, under_test, len(simple))
-        names = frozenset().union(*(joining.names(source)[0] for source in (*tests, test)))
+        names = frozenset().union(*(block_joiner.names(source)[0] for source in (*tests, test)))
         total = len(tests) + _assertions(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
@@ -141,7 +141,7 @@ def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
     """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
     found: set[str] = set()
     for source in tests:
-        if not joining.names(source)[0] - checks.BUILTIN_NAMES:
+        if not block_joiner.names(source)[0] - checks.BUILTIN_NAMES:
             found |= {
                 root
                 for node in ast.walk(syntax_tree(source))

@@ -1,4 +1,4 @@
-"""One solution against its tests: opens cells, talks to them, and says what came of it."""
+"""One solution against its tests: opens processes, talks to them, and says what came of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proofmill.filters.sandbox import compare, link, wire
-from proofmill.filters.sandbox.jail import Jail
+from proofmill.filters.sandbox import comparison, wire
+from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, SandboxProcess
 from proofmill.filters.sandbox.plan import BadTestError, Plan
-from proofmill.filters.sandbox.worker import Cell, CellEnded, Exit, Limits
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
@@ -57,9 +56,9 @@ def _decode(body: bytes) -> dict[str, Any]:
     try:
         answer = wire.loads(body)
     except wire.WireError:
-        raise CellEnded from None
+        raise ProcessEnded from None
     if not isinstance(answer, dict):
-        raise CellEnded
+        raise ProcessEnded
     return answer
 
 
@@ -82,17 +81,17 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
     return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
-def _load(cell: Cell, setup: str, code: str) -> str | None:
-    """Load a solution in a fresh cell; how it failed, or None."""
-    cell.send(link.JOB, wire.dumps({"role": "serve", "setup": setup, "code": code}))
-    _set_up(cell)
-    answer = _decode(cell.receive()[1])
+def _load(process: SandboxProcess, setup: str, code: str) -> str | None:
+    """Load a solution in a fresh process; how it failed, or None."""
+    process.send(wire.JOB, wire.dumps({"role": "serve", "setup": setup, "code": code}))
+    _set_up(process)
+    answer = _decode(process.receive()[1])
     return None if "ok" in answer else _raised(answer)
 
 
-def _set_up(cell: Cell) -> None:
+def _set_up(process: SandboxProcess) -> None:
     """Read the report on setup, sent before the solution ran; raises `SetupFailedError`."""
-    answer = _decode(cell.receive()[1])
+    answer = _decode(process.receive()[1])
     if "ok" not in answer:
         raise SetupFailedError(_raised(answer))
 
@@ -106,11 +105,11 @@ def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], k
     """`code` with what it and the tests (`needed`) lack from `earlier` blocks; `code` itself where none can be made."""
     job = {"role": "join", "code": code, "earlier": list(earlier), "needed": list(needed), "known": sorted(known)}
     program: object = None
-    with jail.slot(), jail.cell(Limits()) as cell:
+    with jail.slot(), jail.process(Limits()) as process:
         try:
-            cell.send(link.JOB, wire.dumps(job))
-            program = _decode(cell.receive()[1]).get("ok")
-        except (CellEnded, wire.WireError):
+            process.send(wire.JOB, wire.dumps(job))
+            program = _decode(process.receive()[1]).get("ok")
+        except (ProcessEnded, wire.WireError):
             pass  # a block that brings the parser down
     return program if isinstance(program, str) else code
 
@@ -124,31 +123,31 @@ def missing_package(why: str) -> str | None:
 def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:
     """Evaluate the left-hand sides inside, compare outside."""
     passed, why = 0, ""
-    with jail.slot(), jail.cell(limits) as cell:
+    with jail.slot(), jail.process(limits) as process:
         try:
-            why = _load(cell, setup, code) or ""
+            why = _load(process, setup, code) or ""
             if not why:
-                cell.send(link.EVALUATE, wire.dumps([check.source for check in plan.checks]))
+                process.send(wire.EVALUATE, wire.dumps([check.source for check in plan.checks]))
                 left = MAX_ANSWERS
                 for check in plan.checks:
-                    body = cell.receive()[1]
+                    body = process.receive()[1]
                     left -= len(body)
                     if left < 0:
-                        raise CellEnded
+                        raise ProcessEnded
                     answer = _decode(body)
                     held = "ok" in answer and check.holds(answer["ok"])
                     passed += held
                     why = why or ("" if held else _difference(check.source, answer))
-        except (CellEnded, wire.WireError):
+        except (ProcessEnded, wire.WireError):
             pass  # `end` says how
-        end = cell.close()
+        end = process.close()
     if why.startswith(_SYNTAX) and not passed:
         return Outcome(FAULT if end.fault else NOT_PYTHON, 0, len(plan.checks), end.fault or why, end.cpu_s)
     return _verdict(end, passed, len(plan.checks), why)
 
 
 def _difference(source: str, answer: dict[str, Any]) -> str:
-    got = compare.preview(answer["ok"]) if "ok" in answer else _raised(answer)
+    got = comparison.preview(answer["ok"]) if "ok" in answer else _raised(answer)
     return f"{source[:80]} gave {got}"
 
 
@@ -156,7 +155,7 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
     """Run the tests in a second jail, the solution in the first, and carry their calls across."""
     exam_limits = Limits(cpu_s=EXAM_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
     count = plan.total
-    with jail.slot(), jail.cell(limits) as solution, jail.cell(exam_limits) as exam:
+    with jail.slot(), jail.process(limits) as solution, jail.process(exam_limits) as exam:
         report: dict[str, Any] | None = None
         loaded, why = False, ""
         try:
@@ -168,9 +167,9 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
                     "entry_point": entry, "names": sorted(plan.names), "under_test": sorted(plan.under_test),
                     "modules": sorted(plan.modules),
                 }  # fmt: skip
-                exam.send(link.JOB, wire.dumps(job))
+                exam.send(wire.JOB, wire.dumps(job))
                 report = _carry(exam, solution)
-        except (CellEnded, wire.WireError):
+        except (ProcessEnded, wire.WireError):
             pass
         ends = solution.close(), exam.close()
     if not loaded:
@@ -179,21 +178,21 @@ def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: st
     return _exam_outcome(ends, report, count)
 
 
-def _carry(exam: Cell, solution: Cell) -> dict[str, Any]:
+def _carry(exam: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
     """Pass calls to the solution and answers back, unopened, until the tests are done."""
     gone = False
     while True:
         kind, body = exam.receive()
-        if kind == link.DONE:
+        if kind == wire.DONE:
             return _decode(body)
         answer = wire.dumps({"gone": True})
         if not gone:
             try:
-                solution.send(link.CALL, body)
+                solution.send(wire.CALL, body)
                 _, answer = solution.receive()
-            except CellEnded:
+            except ProcessEnded:
                 gone = True
-        exam.send(link.ANSWER, answer)
+        exam.send(wire.ANSWER, answer)
 
 
 def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count: int) -> Outcome:
@@ -237,15 +236,15 @@ def run_programs(jail: Jail, setup: str, code: str, tests: Sequence[tuple[str, s
 def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, limits: Limits) -> Outcome:
     streams = [_memory_file("stdin", given.encode("utf-8", "replace")), _memory_file("stdout")]
     try:
-        with jail.slot(), jail.cell(limits, streams) as cell:
+        with jail.slot(), jail.process(limits, streams) as process:
             why = ""
             try:
-                cell.send(link.JOB, wire.dumps({"role": "program", "setup": setup, "code": code}))
-                _set_up(cell)
-                why = _raised(_decode(cell.receive()[1]))
-            except (CellEnded, wire.WireError):
+                process.send(wire.JOB, wire.dumps({"role": "program", "setup": setup, "code": code}))
+                _set_up(process)
+                why = _raised(_decode(process.receive()[1]))
+            except (ProcessEnded, wire.WireError):
                 pass
-            end = cell.wait()
+            end = process.wait()
         printed = os.pread(streams[1], limits.output_bytes, 0).decode("utf-8", "replace")
     finally:
         for fd in streams:

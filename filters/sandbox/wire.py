@@ -1,10 +1,10 @@
-"""Typed data across the wall of a jail: JSON with tags, capped in size and depth.
+"""What crosses the wall of a jail: messages, and typed data in them as JSON with tags, capped in size and depth.
 
 Both sides use this module, but neither trusts the other's use of it: what comes out of a jail is
 hostile bytes. Nothing here evaluates, imports or unpickles anything.
 
 Scalars stand for themselves (`null`, booleans, 64-bit integers, finite floats, strings); everything
-else is an array whose first item is a tag.
+else is an array whose first item is a tag. A message is a length, one byte of kind, then JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 import struct
 from collections import Counter, deque
 from collections.abc import Callable
@@ -245,3 +246,40 @@ def loads(raw: bytes) -> Any:
         return json.loads(raw, parse_int=_short_int)
     except (ValueError, RecursionError) as error:
         raise WireError(f"malformed message: {type(error).__name__}") from error
+
+
+READY, FAULT, JOB, EVALUATE, CALL, ANSWER, DONE = b"R", b"F", b"J", b"E", b"C", b"A", b"D"
+
+
+def frame(kind: bytes, body: bytes) -> bytes:
+    """One message with its header."""
+    return HEADER.pack(len(body) + 1) + kind + body
+
+
+class Link:
+    """The jail's end of its channel to the parent."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send(self, kind: bytes, message: object) -> None:
+        """Send one message; raises `WireError` when it is too large."""
+        rest = memoryview(frame(kind, dumps(message)))
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def receive(self) -> tuple[bytes, Any]:
+        """The next message; raises EOFError when the parent has hung up."""
+        size = HEADER.unpack(self._exactly(HEADER.size))[0]
+        raw = self._exactly(size)
+        return raw[:1], loads(raw[1:])
+
+    def _exactly(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size:
+            part = os.read(self._fd, min(size, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)

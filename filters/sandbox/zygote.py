@@ -11,18 +11,66 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
 import select
 import signal
+import site
 import socket
 import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofmill.filters.sandbox import cell, guest, kernel, namespaces, rootfs, seccomp
+from proofmill.filters.sandbox import (
+    block_joiner,
+    isolation,
+    kernel,
+    sandbox_process,
+    seccomp,
+    solution_host,
+    test_runner,
+    wire,
+)
+
+# Imported once, before the first fork: what solutions import most. Every module more makes every fork
+# dearer, so that what few solutions need is left for them to import.
+_WARM = (
+    "bisect", "collections", "copy", "functools", "heapq", "itertools", "math", "operator", "random", "re",
+    "string", "threading", "typing",
+)  # fmt: skip
+
+
+def warm_up() -> None:
+    """Import the usual modules, and keep the C library from reserving address space for every thread."""
+    kernel.one_arena()
+    for name in _WARM:
+        importlib.import_module(name)
+    site.setquit()  # `exit()` is part of the language for those who write scripts; -S leaves it out
+    os.environ.update(HOME="/tmp", PATH="/usr/bin:/bin", OPENBLAS_NUM_THREADS="1")  # noqa: S108
+    sys.set_int_max_str_digits(4300)
+
+
+def _report_fault(fd: int, fault: dict[str, str]) -> None:
+    """Report that the walls could not be built."""
+    wire.Link(fd).send(wire.FAULT, fault)
+
+
+def run_job(fd: int) -> None:
+    """Take the job from the channel and do it; the caller ends the process afterwards."""
+    channel = wire.Link(fd)
+    channel.send(wire.READY, None)
+    _, job = channel.receive()
+    roles = {
+        "serve": solution_host.serve,
+        "program": solution_host.run_program,
+        "examine": test_runner.examine,
+        "join": block_joiner.join,
+    }
+    roles[job["role"]](channel, job)
+
 
 MAX_JOB = 1 << 16
 _CORES = os.cpu_count() or 1
@@ -52,7 +100,7 @@ class _Run:
 class Zygote:
     """Takes jobs, forks, reaps and reports; knows nothing of what the jobs compute."""
 
-    def __init__(self, control: socket.socket, template: cell.Template) -> None:
+    def __init__(self, control: socket.socket, template: sandbox_process.Template) -> None:
         self._control = control
         self._template = template
         self._null = os.open("/dev/null", os.O_RDWR)
@@ -130,11 +178,11 @@ class Zygote:
         try:
             os.dup2(self._null, 2)
             try:
-                cell.lock_down(self._template, job, channel, stdin, stdout)
+                sandbox_process.lock_down(self._template, job, channel, stdin, stdout)
             except OSError as error:
-                guest.say(cell.CHANNEL_FD, {"fault": f"jail: {error}"})
+                _report_fault(sandbox_process.CHANNEL_FD, {"fault": f"jail: {error}"})
                 os._exit(1)
-            guest.main(cell.CHANNEL_FD)
+            run_job(sandbox_process.CHANNEL_FD)
         finally:
             os._exit(1)
 
@@ -157,13 +205,13 @@ class Zygote:
         os.close(status)
 
 
-def _probe_child(template: cell.Template, *, subprocesses: bool) -> dict[str, str]:
+def _probe_child(template: sandbox_process.Template, *, subprocesses: bool) -> dict[str, str]:
     """Build every wall in a child of its own and try it; layer to reason for what does not hold."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            found = cell.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
+            found = sandbox_process.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
             os.write(writer, json.dumps(found).encode())
         finally:
             os._exit(0)
@@ -176,7 +224,9 @@ def _probe_child(template: cell.Template, *, subprocesses: bool) -> dict[str, st
     return dict(json.loads(raw)) if raw else {"jail": "the probing process died"}
 
 
-def _template(failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int) -> cell.Template:
+def _template(
+    failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int
+) -> sandbox_process.Template:
     abi = 0
     filters: dict[bool, bytes] = {}
     try:
@@ -187,20 +237,20 @@ def _template(failed: dict[str, str], readable: tuple[str, ...], second_user: bo
         filters = {flag: seccomp.program(subprocesses=flag) for flag in (False, True)}
     except OSError as error:
         failed["seccomp"] = str(error)
-    return cell.Template(readable, second_user, abi, base_bytes, filters)
+    return sandbox_process.Template(readable, second_user, abi, base_bytes, filters)
 
 
 def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    base = rootfs.address_space()
+    base = isolation.address_space()
     paths: list[str] = []
     programs = bool(options["subprocesses"])
     if "mount namespace" in failed:  # else it would be the machine's own root that is changed
         failed["root"] = "needs the mount namespace"
-        readable = tuple(rootfs.needed_paths())
+        readable = tuple(isolation.needed_paths())
     else:
-        namespaces.attempt(failed, "root", lambda: paths.extend(rootfs.build(options["packages"], programs=programs)))
-        readable = tuple(paths or rootfs.needed_paths())
+        isolation.attempt(failed, "root", lambda: paths.extend(isolation.build(options["packages"], programs=programs)))
+        readable = tuple(paths or isolation.needed_paths())
     sys.argv = [""]
     sys.path.extend(options["packages"])
     template = _template(failed, readable, second, base)
@@ -227,16 +277,16 @@ def _watch(parent: int, zygote: int) -> None:
 def main(parent_pid: int) -> None:
     """Entry of the process that `Jail` starts; descriptor 0 is the control socket."""
     kernel.wipe_environment()
-    while os.open("/dev/null", os.O_RDWR) <= cell.CHANNEL_FD:
+    while os.open("/dev/null", os.O_RDWR) <= sandbox_process.CHANNEL_FD:
         pass  # taken, so that no descriptor of ours or of a job lands where a child puts its own
     parent = os.pidfd_open(parent_pid)
     if os.getppid() != parent_pid:
         sys.exit(1)
     control = socket.socket(fileno=os.dup(0))
     options = json.loads(control.recv(MAX_JOB))
-    guest.warm_up()
+    warm_up()
     failed: dict[str, str] = {}
-    second = namespaces.enter(failed)
+    second = isolation.enter(failed)
     pid = os.fork()
     if pid == 0:
         _zygote(control, failed, options, second)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proofmill.filters.domains.code import CodeVerifier
-from proofmill.filters.sandbox import compare, extract, wire
+from proofmill.filters.sandbox import comparison, extract, wire
 from proofmill.filters.sandbox.checks import Check
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.sandbox.mutants import mutants, weak_tests
@@ -275,19 +275,19 @@ EVIL: tuple[Any, ...] = (
 @pytest.mark.parametrize("expected", [1, 1.5, "a", None, True, [1], (1,), {1}, {"a": 1}, b"a", 1j, [], {}])
 def test_malformed_answers_match_nothing(expected: Any) -> None:
     for node in EVIL:
-        assert compare.matches(expected, node) is False
+        assert comparison.matches(expected, node) is False
         assert Check("f()", "f", "==", expected).holds(node) is False
         assert Check("f()", "f", "near", (1.0, 0.5, False)).holds(node) is False
         for relation in ("true", "false"):
             assert isinstance(Check("f()", "f", relation).holds(node), bool)
-        assert len(compare.preview(node)) <= 60
+        assert len(comparison.preview(node)) <= 60
 
 
 def test_colliding_numbers_cost_no_more_than_the_expected_set() -> None:
     prime = (1 << 61) - 1
     node = ["s", [["i", hex(prime * k)] for k in range(1, 100_000)]]
-    assert compare.matches({1, 2}, node) is False
-    assert compare.matches(set(range(99_999)), node) is False
+    assert comparison.matches({1, 2}, node) is False
+    assert comparison.matches(set(range(99_999)), node) is False
 
 
 def test_values_survive_the_wire() -> None:

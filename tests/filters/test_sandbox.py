@@ -21,10 +21,8 @@ import pytest
 
 from proofmill.data.errors import VerifierError
 from proofmill.filters.domains.code import CodeVerifier
-from proofmill.filters.sandbox import link, seccomp, wire
-from proofmill.filters.sandbox.jail import Jail
-from proofmill.filters.sandbox.layers import layers_from, missing_error
-from proofmill.filters.sandbox.worker import CellEnded, Exit, Limits
+from proofmill.filters.sandbox import seccomp, wire
+from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, layers_from, missing_error
 from proofmill.filters.verdicts import Problem, Verdict
 
 SMALL = Limits(cpu_s=2.0, memory_mb=256.0)
@@ -39,22 +37,22 @@ def jail() -> Iterator[Jail]:
 def look(jail: Jail, code: str, *expressions: str, limits: Limits = SMALL) -> tuple[list[Any], Exit]:
     """What expressions give inside, as values or `ErrorName: message`, and how the run ended."""
     seen: list[Any] = []
-    with jail.slot(), jail.cell(limits) as cell:
+    with jail.slot(), jail.process(limits) as process:
         try:
             job = {"role": "serve", "setup": "", "code": textwrap.dedent(code)}
-            cell.send(link.JOB, wire.dumps(job))
-            cell.receive()
-            loaded = json.loads(cell.receive()[1])
+            process.send(wire.JOB, wire.dumps(job))
+            process.receive()
+            loaded = json.loads(process.receive()[1])
             if "ok" not in loaded:
-                return [loaded["raised"][0][0]], cell.close()
-            cell.send(link.EVALUATE, wire.dumps(list(expressions)))
+                return [loaded["raised"][0][0]], process.close()
+            process.send(wire.EVALUATE, wire.dumps(list(expressions)))
             for _ in expressions:
-                answer = json.loads(cell.receive()[1])
+                answer = json.loads(process.receive()[1])
                 held = wire.Decoder(str).decode(answer["ok"]) if "ok" in answer else answer["raised"][0][0]
                 seen.append(held)
-        except CellEnded:
+        except ProcessEnded:
             pass
-        return seen, cell.close()
+        return seen, process.close()
 
 
 ASSERTS = {"tests": ["assert f(1) == 41", "assert f(2) == 97", "assert f(3) == [5, 'x']"]}
@@ -233,7 +231,7 @@ CHEATS = {
     "fake_setup_failure": """
         import sys
         for name, module in list(sys.modules.items()):
-            if "examiner" in name: raise module._SetupFailed("no fault of mine")
+            if "test_runner" in name: raise module._SetupFailed("no fault of mine")
     """,
     "raises_import_error": "def f(n):\n    raise ImportError('the tests are broken')",
     "raises_base_exception": "class Out(BaseException): pass\ndef f(n):\n    raise Out",
@@ -364,12 +362,12 @@ def test_threads_of_one_run_do_not_count_for_another() -> None:
     greedy += "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\nexcept RuntimeError: pass"
     modest = "from concurrent.futures import ThreadPoolExecutor\ndef f():\n    with ThreadPoolExecutor(20) as pool:\n"
     modest += "        return sum(pool.map(int, '1' * 100))"
-    with Jail(1) as jail, jail.slot(), jail.cell(SMALL) as cell:
-        cell.send(link.JOB, wire.dumps({"role": "serve", "setup": "", "code": greedy}))
-        assert [json.loads(cell.receive()[1]) for _ in range(2)] == [{"ok": None}] * 2
-        with jail.cell(SMALL) as other:
-            other.send(link.JOB, wire.dumps({"role": "serve", "setup": "", "code": modest}))
-            other.send(link.EVALUATE, wire.dumps(["f()"]))
+    with Jail(1) as jail, jail.slot(), jail.process(SMALL) as process:
+        process.send(wire.JOB, wire.dumps({"role": "serve", "setup": "", "code": greedy}))
+        assert [json.loads(process.receive()[1]) for _ in range(2)] == [{"ok": None}] * 2
+        with jail.process(SMALL) as other:
+            other.send(wire.JOB, wire.dumps({"role": "serve", "setup": "", "code": modest}))
+            other.send(wire.EVALUATE, wire.dumps(["f()"]))
             assert [json.loads(other.receive()[1]) for _ in range(3)][2] == {"ok": 100}
 
 
@@ -688,12 +686,12 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
     script = """
         import sys, time
         from proofmill.filters.sandbox.jail import Jail
-        from proofmill.filters.sandbox.worker import Limits
-        from proofmill.filters.sandbox import link, wire
+        from proofmill.filters.sandbox.jail import Limits
+        from proofmill.filters.sandbox import wire
         jail = Jail(1)
-        with jail.slot(), jail.cell(Limits()) as cell:
-            cell.send(link.JOB, wire.dumps({"role": "serve", "setup": "", "code": "import time\\ntime.sleep(1000)"}))
-            cell.receive()
+        with jail.slot(), jail.process(Limits()) as process:
+            process.send(wire.JOB, wire.dumps({"role": "serve", "setup": "", "code": "import time\\ntime.sleep(1000)"}))
+            process.receive()
             print("running", flush=True)
             time.sleep(1000)
     """
@@ -716,9 +714,9 @@ def test_a_dead_interpreter_is_an_error_and_is_replaced() -> None:
     others = set(_family())
     with Jail(1) as jail:
         assert look(jail, "", "1")[0] == [1]
-        with jail.slot(), jail.cell(SMALL) as cell:
+        with jail.slot(), jail.process(SMALL) as process:
             os.kill(min(set(_family()) - others), signal.SIGKILL)
-            end = cell.wait()
+            end = process.wait()
         assert end.fault is not None
         assert look(jail, "", "2")[0] == [2]
 

@@ -11,7 +11,7 @@ import builtins
 import symtable
 from typing import Any
 
-from proofmill.filters.sandbox import link
+from proofmill.filters.sandbox import wire
 
 _PYTHON = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -93,7 +93,7 @@ def _behind_future(before: str, code: str) -> str:
     return "\n".join([*lines[:cut], before, "", *lines[cut:]])
 
 
-def join(channel: link.Link, job: dict[str, Any]) -> None:
+def join(channel: wire.Link, job: dict[str, Any]) -> None:
     """Answer with the program of the job."""
     known = frozenset(job["known"])
-    channel.send(link.DONE, {"ok": joined(job["code"], job["earlier"], frozenset(job["needed"]), known)})
+    channel.send(wire.DONE, {"ok": joined(job["code"], job["earlier"], frozenset(job["needed"]), known)})

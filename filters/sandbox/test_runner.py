@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from proofmill.filters.sandbox import candidate, compare, link, remote
+from proofmill.filters.sandbox import comparison, proxies, solution_host, wire
 
 _MESSAGE_CHARS = 200
 
@@ -84,8 +84,8 @@ class _Instrument(ast.NodeTransformer):
 class _SolutionModule(types.ModuleType):
     """`from solution import f`, as some data sets' tests begin."""
 
-    def __init__(self, line: remote.Wire) -> None:
-        super().__init__(candidate.MODULE)
+    def __init__(self, line: proxies.Wire) -> None:
+        super().__init__(solution_host.MODULE)
         self.__dict__["_line"] = line
         self.__path__: list[str] = []
 
@@ -99,19 +99,19 @@ class _SetupFailed(BaseException):
     """The data set's own setup raised."""
 
 
-def _set_up(space: candidate.Space, setup: str) -> None:
+def _set_up(space: solution_host.Space, setup: str) -> None:
     try:
-        candidate.run_setup(setup, space)
+        solution_host.run_setup(setup, space)
     except Exception as error:  # the problem's fault: no code of the solution has run here
         raise _SetupFailed(f"setup raised {type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}") from error
 
 
-def _named(line: remote.Wire, name: str) -> Any:
+def _named(line: proxies.Wire, name: str) -> Any:
     """The solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
-    return line.call("value", remote.Remote(line, ["n", name], "name"))
+    return line.call("value", proxies.Remote(line, ["n", name], "name"))
 
 
-def _bind(space: candidate.Space, line: remote.Wire, job: dict[str, Any]) -> None:
+def _bind(space: solution_host.Space, line: proxies.Wire, job: dict[str, Any]) -> None:
     for name in job["modules"]:
         if name not in space.names:
             space.names[name] = importlib.import_module(name)
@@ -123,14 +123,14 @@ def _bind(space: candidate.Space, line: remote.Wire, job: dict[str, Any]) -> Non
                 continue
 
 
-def _run_strings(space: candidate.Space, tests: list[str], score: _Score) -> None:
+def _run_strings(space: solution_host.Space, tests: list[str], score: _Score) -> None:
     for index, source in enumerate(tests):
         tree = ast.fix_missing_locations(_Instrument(count=False).visit(ast.parse(source)))
         with _Counted(score, index):
             exec(compile(tree, "<test>", "exec", dont_inherit=True), space.names)  # noqa: S102 - in a jail
 
 
-def _run_function(space: candidate.Space, job: dict[str, Any], score: _Score) -> None:
+def _run_function(space: solution_host.Space, job: dict[str, Any], score: _Score) -> None:
     """The data set's own text: `check(candidate)`, `test_*` functions, unittest classes, bare asserts."""
     instrument = _Instrument(count=True)
     tree = ast.fix_missing_locations(instrument.visit(ast.parse(job["test"])))
@@ -155,13 +155,13 @@ def _run_case(kind: Any, score: _Score) -> None:
             kind(method).debug()
 
 
-def examine(channel: link.Link, job: dict[str, Any]) -> None:
+def examine(channel: wire.Link, job: dict[str, Any]) -> None:
     """Run the job's tests and report how many passed."""
-    space, score = candidate.Space("tests"), _Score()
-    line = remote.Wire(channel, lambda: _classes(space))
-    space.names["__same__"] = compare.same
+    space, score = solution_host.Space("tests"), _Score()
+    line = proxies.Wire(channel, lambda: _classes(space))
+    space.names["__same__"] = comparison.same
     space.names["__counted__"] = lambda test: _Counted(score, test)
-    sys.modules[candidate.MODULE] = sys.modules["main"] = _SolutionModule(line)
+    sys.modules[solution_host.MODULE] = sys.modules["main"] = _SolutionModule(line)
     report: dict[str, Any] = {"fault": None, "gone": False}
     try:
         _set_up(space, job["setup"])
@@ -169,16 +169,16 @@ def examine(channel: link.Link, job: dict[str, Any]) -> None:
         _run_strings(space, job["tests"], score)
         if job["test"]:
             _run_function(space, job, score)
-    except remote.SolutionGone:
+    except proxies.SolutionGone:
         report["gone"] = True
-    except (remote.CannotSend, _SetupFailed) as error:
+    except (proxies.CannotSend, _SetupFailed) as error:
         report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
     except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
         if _is_tests_fault(error):
             report["fault"] = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARS]}"
         score.record("rest", error)
     report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
-    channel.send(link.DONE, report)
+    channel.send(wire.DONE, report)
 
 
 # what Python says where a test wants of a class, a coroutine or an exception of the solution's what no stand-in has
@@ -204,5 +204,5 @@ def _is_tests_fault(error: Exception) -> bool:
     return own or isinstance(error, ImportError)
 
 
-def _classes(space: candidate.Space) -> dict[str, type]:
+def _classes(space: solution_host.Space) -> dict[str, type]:
     return {name: space.names[name] for name in space.classes if isinstance(space.names.get(name), type)}

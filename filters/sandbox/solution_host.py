@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proofmill.filters.sandbox import link, wire
+from proofmill.filters.sandbox import wire
 
 MODULE = "solution"
 MAX_MATERIALISED = 100_000
@@ -143,14 +143,14 @@ def _changed(space: Space, values: list[Any], nodes: list[wire.Node]) -> list[li
     return changed
 
 
-def _respond(channel: link.Link, answer: dict[str, Any]) -> None:
+def _respond(channel: wire.Link, answer: dict[str, Any]) -> None:
     try:
-        channel.send(link.ANSWER, answer)
+        channel.send(wire.ANSWER, answer)
     except (wire.WireError, MemoryError):
-        channel.send(link.ANSWER, {"raised": [["WireError"], "result too large"]})
+        channel.send(wire.ANSWER, {"raised": [["WireError"], "result too large"]})
 
 
-def _set_up(channel: link.Link, space: Space, job: dict[str, Any]) -> list[types.CodeType]:
+def _set_up(channel: wire.Link, space: Space, job: dict[str, Any]) -> list[types.CodeType]:
     """Run setup and report on it before any line of the solution runs, so that the report can be trusted."""
     late: list[types.CodeType] = []
 
@@ -158,11 +158,11 @@ def _set_up(channel: link.Link, space: Space, job: dict[str, Any]) -> list[types
         late.extend(run_setup(job["setup"], space))
         return {"ok": None}
 
-    channel.send(link.ANSWER, _answer(run))
+    channel.send(wire.ANSWER, _answer(run))
     return late
 
 
-def serve(channel: link.Link, job: dict[str, Any]) -> None:
+def serve(channel: wire.Link, job: dict[str, Any]) -> None:
     """Load setup and solution, then evaluate expressions and take calls until the parent hangs up."""
     space = Space()
     late = _set_up(channel, space, job)
@@ -174,10 +174,10 @@ def serve(channel: link.Link, job: dict[str, Any]) -> None:
         return {"ok": None}
 
     loaded = _answer(load)
-    channel.send(link.ANSWER, loaded)
+    channel.send(wire.ANSWER, loaded)
     while "ok" in loaded:
         kind, message = channel.receive()
-        if kind == link.CALL:
+        if kind == wire.CALL:
             _respond(channel, _answer(lambda m=message: _call(space, m)))  # type: ignore[misc]
             continue
         for source in message:
@@ -185,7 +185,7 @@ def serve(channel: link.Link, job: dict[str, Any]) -> None:
             _respond(channel, _answer(lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
 
 
-def run_program(channel: link.Link, job: dict[str, Any]) -> None:
+def run_program(channel: wire.Link, job: dict[str, Any]) -> None:
     """Run the code as a script on standard input; ends the process as the script would."""
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
@@ -198,7 +198,7 @@ def run_program(channel: link.Link, job: dict[str, Any]) -> None:
         status = 0 if leave.code in (None, 0) else 1
     except BaseException as error:  # noqa: BLE001 - whatever the solution raises ends it
         status = 1
-        channel.send(link.DONE, {"raised": describe(error)})
+        channel.send(wire.DONE, {"raised": describe(error)})
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(status)

@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proofmill.filters.sandbox import link, wire
+from proofmill.filters.sandbox import wire
 
 
 class SolutionGone(BaseException):
@@ -29,7 +29,7 @@ class CannotSend(BaseException):
 class Wire:
     """The tests' end of the line to the solution."""
 
-    def __init__(self, channel: link.Link, classes: Callable[[], dict[str, type]]) -> None:
+    def __init__(self, channel: wire.Link, classes: Callable[[], dict[str, type]]) -> None:
         self._channel = channel
         self._classes = classes
 
@@ -47,7 +47,7 @@ class Wire:
                 "args": [self._encode(argument) for argument in arguments],
                 "kw": {name: self._encode(value) for name, value in keywords.items()},
             }
-            self._channel.send(link.CALL, message)
+            self._channel.send(wire.CALL, message)
         except wire.WireError as error:
             raise CannotSend(str(error)) from None
         _, answer = self._channel.receive()
