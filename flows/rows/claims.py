@@ -18,7 +18,7 @@ from proofmill.filters.verdicts import Problem
 from proofmill.flows.rows.judging import Options, problem_of
 from proofmill.flows.rows.reading import View
 from proofmill.flows.rows.work import Open
-from proofmill.generators.intake import response_text
+from proofmill.generators.problems.ingest import response_text
 
 CLAIM = pa.struct(
     [

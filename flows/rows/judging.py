@@ -18,8 +18,8 @@ from proofmill.filters.verdicts import ERROR, TIMEOUT, Problem, Verdict
 from proofmill.filters.verification import TRUNCATED, Job, cut_reasoning
 from proofmill.flows.rows.reading import View
 from proofmill.flows.rows.work import Open
-from proofmill.generators.intake import response_text
-from proofmill.generators.problems import INFO_FIELDS, checkable, info_of, split_prompt
+from proofmill.generators.problems.ingest import response_text
+from proofmill.generators.problems.problem import INFO_FIELDS, checkable, info_of, split_prompt
 
 ADDED = pa.schema(
     [

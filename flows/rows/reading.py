@@ -220,7 +220,7 @@ def text_of(value: Any) -> str | None:
     """A trace or prompt as text: itself, or the last message of a list."""
     if value is None or isinstance(value, str):
         return value
-    from proofmill.generators.intake import response_text  # imports much, and most traces are text
+    from proofmill.generators.problems.ingest import response_text  # imports much, and most traces are text
 
     if (text := response_text(value)) is not None or not isinstance(value, list):
         return text

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from proofmill.flows.recipe.engines import Asked, LiveEngine, VllmEngine
 from proofmill.flows.recipe.schema import Sampler
-from proofmill.generators.engine import Request
-from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.engines.base import Request
+from proofmill.generators.sample_plan import SamplePlan
 
 IN_JSON = Request("json", (0,), 0, {"json_schema": {"type": "object"}}, None, ({"role": "user", "content": "1"},))
 SCORED = Request("score", (0, 1), 0, {}, 1)

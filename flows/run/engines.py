@@ -13,13 +13,13 @@ from proofmill.data.files import digest
 from proofmill.flows.recipe.engines import OpenAIEngine
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators import models
-from proofmill.generators.endpoints import ServerOptions
-from proofmill.generators.engine import Engine, Request, Watcher
+from proofmill.generators.engines.base import Engine, Request, Watcher
+from proofmill.generators.engines.openai import OpenAIEngine as Servers
+from proofmill.generators.engines.openai_client import ServerOptions
+from proofmill.generators.engines.restarting import RestartingEngine
+from proofmill.generators.engines.vllm import VllmEngine as VllmProcess
 from proofmill.generators.models import Model, Notice
-from proofmill.generators.openai_engine import OpenAIEngine as Servers
-from proofmill.generators.recovery import Recovering
-from proofmill.generators.sampling import SamplePlan
-from proofmill.generators.vllm_engine import VllmEngine as VllmProcess
+from proofmill.generators.sample_plan import SamplePlan
 
 
 def model_of(sampler: Sampler, notice: Notice) -> Model:
@@ -57,7 +57,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, tr
         servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
         make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731
     quarantine = plan.quarantine(home)
-    return Recovering(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
+    return RestartingEngine(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
 
 
 def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:

@@ -31,9 +31,9 @@ from proofmill.flows.run.pools import Pools
 from proofmill.flows.run.progress import Progress, current
 from proofmill.flows.stages.keys import PROBLEMS, STAGES
 from proofmill.generators import models
-from proofmill.generators.engine import Engine, EngineFacts
+from proofmill.generators.engines.base import Engine, EngineFacts
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
-from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.sample_plan import SamplePlan
 
 _TOKEN_BYTES = 4  # of English, about
 OPENED: ContextVar[Session | None] = ContextVar("session", default=None)

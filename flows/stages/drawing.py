@@ -15,11 +15,11 @@ from proofmill.data.samples import FAILED, FILTERED, QUARANTINED
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import ProblemShard, problem_shards
 from proofmill.flows.stages.keys import PROBLEMS, SAMPLES, VERDICTS
-from proofmill.generators import sampling
-from proofmill.generators.engine import EngineFacts
+from proofmill.generators import sample_plan
+from proofmill.generators.engines.base import EngineFacts
 from proofmill.generators.rounds import UNFUNDED, Outcome
+from proofmill.generators.sample_plan import SamplePlan
 from proofmill.generators.sampler import Observer, Sampler
-from proofmill.generators.sampling import SamplePlan
 
 # What later stages decide by; an id is the digest of problem, sampler, index and response.
 _DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
@@ -104,7 +104,7 @@ class Drawing:
             return
         engine = session.engine(plan)
         with session.store(plan) as store:
-            missing = (sampling.missing_samples(plan, store, self._problems(name)) for name in self._todo())
+            missing = (sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo())
             session.progress.sampling(plan.name, sum(missing))
             sampler = Sampler(plan, store, engine, _Watch(session, plan), session.pools.judge.accepts)
             unfunded = 0
@@ -141,7 +141,7 @@ class Drawing:
         for plan in session.plans:
             outcome = self._outcomes.pop((name, plan.name), None)
             counts = outcome.counts if outcome else None
-            tables.append(sampling.traces(plan, session.stores[plan.name], problems, counts))
+            tables.append(sample_plan.traces(plan, session.stores[plan.name], problems, counts))
             if outcome:
                 spent = _spent_tokens(tables[-1])
                 rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": spent}

@@ -23,9 +23,9 @@ from proofmill.flows.run import origin
 from proofmill.flows.run.log_file import log
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import PROBLEMS, RECORDED, called
-from proofmill.generators import intake, procedural
-from proofmill.generators.problems import Intake
-from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.problems import ingest, procedural
+from proofmill.generators.problems.problem import IngestStats
+from proofmill.generators.sample_plan import SamplePlan
 
 Rows = Iterator[dict[str, Any]]
 
@@ -54,10 +54,10 @@ def problem_shards(session: Session) -> list[ProblemShard]:
         InputError: nothing to work on, a licence that must be allowed first, a file that can't be read.
     """
     key = session.problems_key
-    index = session.run.find(PROBLEMS, key) or _take_in(session, key)
+    index = session.run.find(PROBLEMS, key) or _ingest(session, key)
     names = session.run.read(index)["name"].to_pylist()
     if not all(_shard(session, key, name) for name in names):
-        _take_in(session, key)  # a file was lost: what is still whole is found, the rest made again
+        _ingest(session, key)  # a file was lost: what is still whole is found, the rest made again
     shards = [shard for name in names if (shard := _shard(session, key, name))]
     session.problem_facts = index.facts
     session.requested = sum(shard.requested(plan) for shard in shards for plan in session.plans)
@@ -78,25 +78,25 @@ def _shard(session: Session, key: str, name: str) -> ProblemShard | None:
     return ProblemShard(problems, recorded) if problems and recorded else None
 
 
-def _take_in(session: Session, key: str) -> Shard:
+def _ingest(session: Session, key: str) -> Shard:
     """Reads all sources once, and commits the shards, their index last."""
     session.progress.note("reading problems")
     scratch = session.run.folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    sources, samples = Intake(), Intake()
+    sources, samples = IngestStats(), IngestStats()
     streams = list(_streams(session, sources, samples))
 
-    def over(row: dict[str, Any]) -> None:
+    def over_limit(row: dict[str, Any]) -> None:
         (samples if "response" in row else sources).drop_many("over_limit", 1)
 
-    rows, size = intake.spool(intake.round_robin(streams, session.limit, over), scratch / "spool.arrows")
-    bits = intake.shard_bits(rows, size, *session.drawn_each)
-    parts = intake.partition(scratch / "spool.arrows", scratch / "parts", bits)
+    rows, size = ingest.spool(ingest.round_robin(streams, session.limit, over_limit), scratch / "spool.arrows")
+    bits = ingest.shard_bits(rows, size, *session.drawn_each)
+    parts = ingest.partition(scratch / "spool.arrows", scratch / "parts", bits)
     names, total, from_sources = [], 0, 0
     sets: dict[str, set[Any]] = {"sources": set(), "recorded_models": set()}
     for part in parts:
-        shard = _commit(session, key, f"{part.stem}-of-{1 << bits:05d}", intake.read_part(part))
+        shard = _commit(session, key, f"{part.stem}-of-{1 << bits:05d}", ingest.read_part(part))
         names.append(shard.name)
         for kind, found in sets.items():
             found.update(map(_hashable, shard.facts[kind]))
@@ -127,7 +127,7 @@ def _take_in(session: Session, key: str) -> Shard:
 
 
 def _commit(session: Session, key: str, name: str, part: pa.Table) -> Shard:
-    problems, samples, from_sources = intake.shard_tables(part)
+    problems, samples, from_sources = ingest.shard_tables(part)
     replayed: Facts = {}
     facts: Facts = {
         "from_sources": from_sources,
@@ -145,7 +145,7 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Rows]:
+def _streams(session: Session, sources: IngestStats, samples: IngestStats) -> Iterator[Rows]:
     for number, source in enumerate(session.recipe.problems.sources):
         if isinstance(source, ProceduralSource):
             seed = source.seed if source.seed is not None else int(digest(session.recipe.seed, number)[:7], 16)
@@ -156,7 +156,7 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
         else:
             rows = inputs.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
             fields, count, name = source.map, source.count, called(source.name)
-        yield intake.problems_of(
+        yield ingest.problems_of(
             rows,
             sources,
             fields=fields,
@@ -171,10 +171,10 @@ def _streams(session: Session, sources: Intake, samples: Intake) -> Iterator[Row
             yield from _replays(session, sampler, sampler.engine, samples)
 
 
-def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: Intake) -> Iterator[Rows]:
+def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: IngestStats) -> Iterator[Rows]:
     for item in engine.files:
         version = origin.replayed(session.home, item)
-        yield intake.samples_of(
+        yield ingest.samples_of(
             recorded(version) if version else inputs.read(item, split=engine.split),
             samples,
             fields={} if version else engine.map,

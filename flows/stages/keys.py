@@ -29,9 +29,9 @@ PROBLEMS = Stage(
         "proofmill.data.exact_json",
         "proofmill.data.inputs",
         "proofmill.data.versions",
-        "proofmill.generators.intake",
-        "proofmill.generators.problems",
-        "proofmill.generators.procedural",
+        "proofmill.generators.problems.ingest",
+        "proofmill.generators.problems.problem",
+        "proofmill.generators.problems.procedural",
         *_filters("answers", "domains.math:gold_text", "scorers", "symbolic.notation", "verdicts"),
         "proofmill.flows.run.origin:replayed",
         *_stages("intake"),
@@ -46,7 +46,7 @@ _ENDS = (_FAILED, "proofmill.data.samples:FILTERED", "proofmill.data.samples:QUA
 SAMPLES = Stage(
     "samples",
     (
-        *(f"proofmill.generators.{name}" for name in ("sampling", "rounds", "prompts", "intake:trace_id")),
+        *(f"proofmill.generators.{name}" for name in ("sample_plan", "rounds", "prompts", "problems.ingest:trace_id")),
         *_stages("drawing:Drawing", "drawing:_DECIDES"),
         *_ENDS,
     ),
@@ -118,7 +118,7 @@ CONTAMINATION = Stage(
 )
 # What a student says is recorded like a sample: only what it is asked belongs to the key.
 LEARNING = Stage(
-    "learning", ("proofmill.generators.scoring", "proofmill.generators.prompts", _FAILED), schema=schemas.NLL
+    "learning", ("proofmill.generators.rendering", "proofmill.generators.prompts", _FAILED), schema=schemas.NLL
 )
 POTENTIAL = Stage("potential", (*_filters("potential"), *_stages("learning:buckets")), _MEASURED)
 SIGNATURES = Stage(

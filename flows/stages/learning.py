@@ -24,9 +24,9 @@ from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import LEARNING, POTENTIAL
 from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators import prompts
-from proofmill.generators.engine import Request
-from proofmill.generators.sampling import SamplePlan
-from proofmill.generators.scoring import answer_tokens, score_requests
+from proofmill.generators.engines.base import Request
+from proofmill.generators.rendering import answer_tokens, score_requests
+from proofmill.generators.sample_plan import SamplePlan
 
 if TYPE_CHECKING:
     from proofmill.flows.stages.tasks import Judged

@@ -21,7 +21,7 @@ from proofmill.flows.stages.drawing import rounds_of
 from proofmill.flows.stages.keys import PUBLISH, STAGES, called
 from proofmill.flows.stages.voting import at_k
 from proofmill.generators.rendering import StudentView
-from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.sample_plan import SamplePlan
 
 if TYPE_CHECKING:
     from proofmill.flows.stages.tasks import Judged

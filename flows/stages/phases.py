@@ -23,9 +23,8 @@ from proofmill.data.journal import reopened
 from proofmill.data.run import Facts, Shard, Stage
 from proofmill.data.samples import FAILED
 from proofmill.flows.run.session import Session
-from proofmill.generators.drawing import draw
-from proofmill.generators.engine import Completion, Request
-from proofmill.generators.sampling import SamplePlan
+from proofmill.generators.engines.base import Completion, Request, stream_completions
+from proofmill.generators.sample_plan import SamplePlan
 
 Answers = Mapping[str, Completion]
 
@@ -160,7 +159,7 @@ class _Asking:
         session.progress.note(f"{self.counter}: waiting for {self.plan.model.name}")
         session.loaded(self.plan, engine)
         started = time.monotonic()
-        for completion in draw(engine, requests):
+        for completion in stream_completions(engine, requests):
             name, _, own = completion.id.partition("/")
             self.opened[name].answered(replace(completion, id=own))
             self.asked["answers"] += 1

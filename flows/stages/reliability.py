@@ -29,8 +29,8 @@ from proofmill.flows.recipe.schema import ModelVerifier
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.keys import CLR, CLR_JUDGED, CLR_NAMED
 from proofmill.flows.stages.phases import Answers, Part, ask, question, whole
-from proofmill.generators.engine import Completion, Request
-from proofmill.generators.sampling import SamplePlan, sample_seed
+from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.sample_plan import SamplePlan, sample_seed
 
 if TYPE_CHECKING:
     from proofmill.flows.stages.tasks import Judged

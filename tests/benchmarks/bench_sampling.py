@@ -49,7 +49,7 @@ def bare(home: Path, problems: int) -> dict[str, float]:
     """Gives vLLM all prompts of that run at once, with the same engine arguments."""
     from proofmill.flows.stages.intake import problem_shards
     from proofmill.generators.prompts import messages
-    from proofmill.generators.sampling import prompt_seeds
+    from proofmill.generators.sample_plan import prompt_seeds
 
     session = Session(load("quickstart"), home, problems)
     with session.opened():

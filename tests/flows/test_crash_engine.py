@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from proofmill.generators.sampling import sample_seed
+from proofmill.generators.sample_plan import sample_seed
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -54,7 +54,7 @@ def driver(prefect_server: str, crash: Any, tmp_path_factory: pytest.TempPathFac
 
 def engine_of(run: int) -> psutil.Process:
     """The engine's process that a run has started."""
-    (found,) = (p for p in psutil.Process(run).children() if "proofmill.generators.vllm_worker" in p.cmdline())
+    (found,) = (p for p in psutil.Process(run).children() if "proofmill.generators.engines.vllm_worker" in p.cmdline())
     return found
 
 

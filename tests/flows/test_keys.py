@@ -70,20 +70,19 @@ NOT_CODE_OF = {
     "samples": {
         "proofmill.filters": _ASKED,
         "proofmill.flows.stages.drawing": _DRAWN,
-        "proofmill.generators.engine": _DRAWN,
-        "proofmill.generators.judging": _DRAWN,
+        "proofmill.generators.engines.base": _DRAWN,
         "proofmill.generators.sampler": _DRAWN,
     },
     "verdicts": {"proofmill.flows.stages.tasks:verdicts": "hands tables to the judge"},
     "learning": {
         "proofmill.filters": _ASKED,
         "proofmill.flows.stages": _ASKED,
-        "proofmill.generators.engine": _ASKED,
+        "proofmill.generators.engines.base": _ASKED,
     },
     "clr": {
         "proofmill.flows.stages.phases": _ASKED,
-        "proofmill.generators.engine": _ASKED,
-        "proofmill.generators.sampling": _ASKED,
+        "proofmill.generators.engines.base": _ASKED,
+        "proofmill.generators.sample_plan": _ASKED,
     },
     "selection": {"proofmill.data.schemas": "columns of what it reads; its own are in filters.selection"},
     "holdout": dict.fromkeys(

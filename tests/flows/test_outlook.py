@@ -26,7 +26,7 @@ from proofmill.flows.run.progress import Progress
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import problem_shards
 from proofmill.generators.rounds import Rounds
-from proofmill.generators.sampling import SamplePlan, rendered
+from proofmill.generators.sample_plan import SamplePlan, rendered
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -16,7 +16,7 @@ from proofmill.data.run import Stage
 from proofmill.flows.recipe import file as recipes
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.phases import Answers, Part, ask
-from proofmill.generators.engine import Completion, EngineFacts, Request
+from proofmill.generators.engines.base import Completion, EngineFacts, Request
 
 STAGE = Stage("asked")
 PLAN: Any = SimpleNamespace(name="judge", model=SimpleNamespace(name="scripted"))

@@ -32,7 +32,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def engines(home: Path) -> list[psutil.Process]:
     """Engine processes that runs on this HOME have started; other runs on the machine have their own."""
-    module, found = "proofmill.generators.vllm_worker", []
+    module, found = "proofmill.generators.engines.vllm_worker", []
     for process in psutil.process_iter(["cmdline"]):
         try:
             if module in (process.info["cmdline"] or []) and process.environ().get(MARK) == str(home):

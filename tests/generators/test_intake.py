@@ -19,9 +19,16 @@ from proofmill.data.inputs import Located, Unreadable
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.shards import from_rows
 from proofmill.filters.verification import problem_of
-from proofmill.generators import intake
-from proofmill.generators.intake import SHARD_PROBLEMS, SPOOL, problems_of, response_text, samples_of, shard_tables
-from proofmill.generators.problems import Intake, problem_row, split_prompt
+from proofmill.generators.problems import ingest
+from proofmill.generators.problems.ingest import (
+    SHARD_PROBLEMS,
+    SPOOL,
+    problems_of,
+    response_text,
+    samples_of,
+    shard_tables,
+)
+from proofmill.generators.problems.problem import IngestStats, problem_row, split_prompt
 
 Row = dict[str, Any]
 
@@ -30,12 +37,12 @@ def located(rows: list[Row]) -> list[Located | Unreadable]:
     return [Located(f"f:{number}", row) for number, row in enumerate(rows, 1)]
 
 
-def problems(rows: list[Row], ledger: Intake, **options: Any) -> list[Row]:
+def problems(rows: list[Row], ledger: IngestStats, **options: Any) -> list[Row]:
     given = {"fields": {}, "domain": "math", "source": "s", "license": "mit"} | options
     return list(problems_of(located(rows), ledger, **given))
 
 
-def samples(rows: list[Row], ledger: Intake, **options: Any) -> list[Row]:
+def samples(rows: list[Row], ledger: IngestStats, **options: Any) -> list[Row]:
     given = {"fields": {}, "domain": "math", "source": "s", "license": "mit", "sampler": "self", "model": None}
     return list(samples_of(located(rows), ledger, **(given | options)))
 
@@ -138,7 +145,7 @@ def test_a_response_is_text_or_the_last_message(response: Any, text: str | None)
 
 
 def test_every_row_is_kept_or_counted_with_its_place() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     rows: list[Row] = [question(1), {"prompt": ""}, question(2), {"prompt": "p"}]
     assert len(problems(rows, ledger)) == 2
     assert (ledger.read, dict(ledger.dropped)) == (4, {"empty_prompt": 1, "no_gold": 1})
@@ -146,7 +153,7 @@ def test_every_row_is_kept_or_counted_with_its_place() -> None:
 
 
 def test_what_says_nothing_of_a_sample_is_left_out_and_what_is_no_text_drops_it() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     odd: list[Row] = [{"seed": 2**64}, {"completion_tokens": "12"}, {"completion_tokens": 12.5}, {"first_round": "yes"}]
     found = samples([question(1) | {"response": "2"} | row for row in [*odd, {"completion_tokens": 12.0}]], ledger)
     columns = ("seed", "completion_tokens", "first_round")
@@ -160,12 +167,12 @@ def test_a_recorded_sampler_of_the_name_of_one_that_draws_is_told_apart() -> Non
     rows = [question(1) | {"response": "2", "sampler": name} for name in ("self", "other")] + [
         question(1) | {"response": "2"}
     ]
-    found = samples(rows, Intake(), sampler="recorded", taken={"self"})
+    found = samples(rows, IngestStats(), sampler="recorded", taken={"self"})
     assert [row["sampler"] for row in found] == ["recorded", "other", "recorded"]
 
 
 def test_an_unreadable_line_is_counted_with_its_place_and_reason() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     rows = [Unreadable("f:1", "broken"), *located([question(1)])]
     options: Any = {"fields": {}, "domain": "math", "source": "s", "license": None}
     assert len(list(problems_of(rows, ledger, **options))) == 1
@@ -175,11 +182,11 @@ def test_an_unreadable_line_is_counted_with_its_place_and_reason() -> None:
 
 def test_a_field_missing_in_the_first_row_is_a_wrong_map() -> None:
     with pytest.raises(InputError, match="question"):
-        problems([question(1)], Intake(), fields={"prompt": "question"})
+        problems([question(1)], IngestStats(), fields={"prompt": "question"})
 
 
 def test_a_field_missing_later_is_a_bad_row() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     rows = [{"question": "p", "answer": "1"}, {"answer": "1"}, {"question": "q", "answer": "1"}]
     assert len(problems(rows, ledger, fields={"prompt": "question"})) == 2
     assert (ledger.read, dict(ledger.dropped)) == (3, {"missing_field": 1})
@@ -187,14 +194,14 @@ def test_a_field_missing_later_is_a_bad_row() -> None:
 
 
 def test_a_count_takes_the_first_that_can_be_used() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     rows: list[Row] = [{"prompt": ""}, *map(question, range(5))]
     assert [row["answer"] for row in problems(rows, ledger, count=2)] == ["1", "2"]
     assert (ledger.read, dict(ledger.dropped)) == (3, {"empty_prompt": 1})
 
 
 def test_a_list_column_becomes_one_sample_an_item_and_an_empty_one_is_counted() -> None:
-    ledger = Intake()
+    ledger = IngestStats()
     rows = [question(1) | {"r": ["a", "b"]}, question(2) | {"r": []}, question(3) | {"r": ["c", None]}]
     assert [row["response"] for row in samples(rows, ledger, fields={"response": "r[]"})] == ["a", "b", "c"]
     assert ledger.read - sum(ledger.dropped.values()) == 3
@@ -203,9 +210,9 @@ def test_a_list_column_becomes_one_sample_an_item_and_an_empty_one_is_counted() 
 
 def test_what_a_sample_says_of_itself_wins() -> None:
     said = {"sampler": "other", "model": "m", "model_revision": "r", "seed": 3, "finish_reason": "length"}
-    (row,) = samples([question(1) | {"response": "t", "completion_tokens": 5} | said], Intake(), model="named")
+    (row,) = samples([question(1) | {"response": "t", "completion_tokens": 5} | said], IngestStats(), model="named")
     assert {name: row[name] for name in said} == said
-    (row,) = samples([question(1) | {"response": "t"}], Intake(), model="named")
+    (row,) = samples([question(1) | {"response": "t"}], IngestStats(), model="named")
     assert (row["sampler"], row["model"], row["finish_reason"]) == ("self", "named", "stop")
 
 
@@ -227,15 +234,15 @@ def test_what_a_sample_says_of_itself_wins() -> None:
     ],
 )
 def test_shards_are_bounded_by_rows_and_bytes(rows: int, size: int, drawn: tuple[int, int], shards: int) -> None:
-    assert 1 << intake.shard_bits(rows, size, *drawn) == shards
+    assert 1 << ingest.shard_bits(rows, size, *drawn) == shards
 
 
 def cut(rows: list[Row], folder: Path, bits: int) -> list[tuple[pa.Table, pa.Table]]:
     """Spools and cuts rows; (problems, samples) of each shard."""
-    count, _ = intake.spool(rows, folder / "spool.arrows")
+    count, _ = ingest.spool(rows, folder / "spool.arrows")
     assert count == len(rows)
-    parts = intake.partition(folder / "spool.arrows", folder / "parts", bits)
-    return [shard_tables(intake.read_part(part))[:2] for part in parts]
+    parts = ingest.partition(folder / "spool.arrows", folder / "parts", bits)
+    return [shard_tables(ingest.read_part(part))[:2] for part in parts]
 
 
 mixed = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40)
@@ -249,7 +256,7 @@ def test_order_and_number_of_shards_change_nothing(
     turned = data.draw(st.permutations(drawn))
     results = []
     for order, cuts in ((drawn, 0), (turned, bits)):
-        ledger = Intake()
+        ledger = IngestStats()
         rows: list[Row] = []
         for number, response in order:
             row = question(number) | ({"response": response} if response else {})
@@ -274,7 +281,7 @@ def test_order_and_number_of_shards_change_nothing(
 
 def test_samples_of_a_problem_are_numbered_by_sampler_in_their_order(tmp_path: Path) -> None:
     rows = samples(
-        [question(1) | {"response": text, "sampler": name} for text, name in ("ax", "bx", "ay", "ax")], Intake()
+        [question(1) | {"response": text, "sampler": name} for text, name in ("ax", "bx", "ay", "ax")], IngestStats()
     )
     ((_, table),) = cut(rows, tmp_path, 0)
     found = table.select(["sampler", "sample_index", "response"]).to_pylist()
@@ -284,9 +291,9 @@ def test_samples_of_a_problem_are_numbered_by_sampler_in_their_order(tmp_path: P
 
 
 def test_shards_may_be_more_than_files_can_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MAX_SHARD_BYTES", 20_000)
-    monkeypatch.setattr(intake, "_BATCH_ROWS", 50)
-    rows = samples([question(n % 300) | {"response": f"{n}"} for n in range(900)], Intake())
+    monkeypatch.setattr(ingest, "MAX_SHARD_BYTES", 20_000)
+    monkeypatch.setattr(ingest, "_BATCH_ROWS", 50)
+    rows = samples([question(n % 300) | {"response": f"{n}"} for n in range(900)], IngestStats())
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(list(Path("/proc/self/fd").iterdir())), before[1]))
     try:
@@ -306,9 +313,9 @@ def test_no_rows_make_no_shard(tmp_path: Path) -> None:
 
 
 def test_large_responses_are_cut_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MAX_SHARD_BYTES", 100_000)
-    monkeypatch.setattr(intake, "_BATCH_CHARACTERS", 20_000)
-    rows = samples([question(n % 7) | {"response": f"{n} " * 2000} for n in range(60)], Intake())
+    monkeypatch.setattr(ingest, "MAX_SHARD_BYTES", 100_000)
+    monkeypatch.setattr(ingest, "_BATCH_CHARACTERS", 20_000)
+    rows = samples([question(n % 7) | {"response": f"{n} " * 2000} for n in range(60)], IngestStats())
     shards = cut(rows, tmp_path, 3)
     found = Counter(text for _, table in shards for text in table["response"].to_pylist())
     assert found == Counter(row["response"] for row in rows)
@@ -324,7 +331,7 @@ def test_large_responses_are_cut_in_pieces(tmp_path: Path, monkeypatch: pytest.M
 def test_sources_take_turns_up_to_the_limit(sources: list[list[int]], limit: int | None) -> None:
     streams = [iter([{"problem_id": str(n)} for n in source]) for source in sources]
     over: list[Row] = []
-    found = [row["problem_id"] for row in intake.round_robin(list(streams), limit, over.append)]
+    found = [row["problem_id"] for row in ingest.round_robin(list(streams), limit, over.append)]
     drawn = Counter(str(n) for source in sources for n in source)
     if limit is None:
         assert Counter(found) == drawn
@@ -339,4 +346,4 @@ def test_one_row_of_each_source_in_turn() -> None:
     streams = [
         iter([{"problem_id": f"{name}{n}"} for n in range(size)]) for name, size in (("a", 3), ("b", 1), ("c", 2))
     ]
-    assert [row["problem_id"] for row in intake.round_robin(streams, None)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
+    assert [row["problem_id"] for row in ingest.round_robin(streams, None)] == ["a0", "b0", "c0", "a1", "c1", "a2"]

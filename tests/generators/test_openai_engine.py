@@ -15,11 +15,10 @@ import pytest
 
 from proofmill.data.errors import EngineError
 from proofmill.flows.run.progress import Progress
-from proofmill.generators.drawing import draw
-from proofmill.generators.endpoints import ServerOptions
-from proofmill.generators.engine import Completion, Request
-from proofmill.generators.openai_engine import OpenAIEngine
-from proofmill.generators.recovery import Recovering
+from proofmill.generators.engines.base import Completion, Request, stream_completions
+from proofmill.generators.engines.openai import OpenAIEngine
+from proofmill.generators.engines.openai_client import ServerOptions
+from proofmill.generators.engines.restarting import RestartingEngine
 
 Reply = tuple[int, dict[str, str], Any] | None  # None: the connection is cut
 Rule = Callable[[dict[str, Any], int], Reply]
@@ -132,9 +131,9 @@ def run(
 ) -> tuple[dict[str, Completion], Progress]:
     watch = Progress()
     chosen = ServerOptions(tuple(urls), **{"window": 4, "probe_s": 0.1, "wait_s": 5.0, **options})
-    engine = Recovering(lambda: OpenAIEngine(chosen, sampling or {}, watch), watch)
+    engine = RestartingEngine(lambda: OpenAIEngine(chosen, sampling or {}, watch), watch)
     try:
-        done = list(draw(engine, wanted))
+        done = list(stream_completions(engine, wanted))
     finally:
         engine.close()
     assert len(done) == len(wanted)
@@ -239,11 +238,11 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
         port = goes.server_address[1]
         watch = Progress()
         chosen = ServerOptions((stays.url, goes.url), window=2, probe_s=0.1)
-        engine = Recovering(lambda: OpenAIEngine(chosen, {}, watch), watch)
+        engine = RestartingEngine(lambda: OpenAIEngine(chosen, {}, watch), watch)
         stays.rule = lambda body, _: time.sleep(0.02) or answer(body)
         goes.rule = lambda body, _: time.sleep(0.05) or (_CUT if len(goes.drawn) > 4 else answer(body))
         done = []
-        for completion in draw(engine, wanted := requests(40)):
+        for completion in stream_completions(engine, wanted := requests(40)):
             done.append(completion)
             if len(done) == 4:
                 goes.shutdown()
@@ -257,7 +256,7 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
         while not any("answers again" in said for said in watch.warnings):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        list(draw(engine, requests(10)))
+        list(stream_completions(engine, requests(10)))
         assert back.drawn
         engine.close()
         back.shutdown()
@@ -510,10 +509,10 @@ def test_a_server_that_wants_to_be_paid_stops_the_run_and_writes_nothing_off() -
     with serving() as (server,):
         server.rule = lambda body, _: refuse(402, "no credits") if len(server.drawn) > 3 else answer(body)
         watch = Progress()
-        engine = Recovering(lambda: OpenAIEngine(ServerOptions((server.url,), window=1), {}, watch), watch)
+        engine = RestartingEngine(lambda: OpenAIEngine(ServerOptions((server.url,), window=1), {}, watch), watch)
         done: list[Completion] = []
         with pytest.raises(EngineError, match="lets the run in any more") as error:
-            done.extend(draw(engine, requests(8)))
+            done.extend(stream_completions(engine, requests(8)))
         engine.close()
     assert "no credits" in str(error.value)
     assert not watch.warnings or "failed" not in " ".join(watch.warnings)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import InputError, RecipeError
-from proofmill.generators.problems import problem_row
-from proofmill.generators.procedural import generate
+from proofmill.generators.problems.problem import problem_row
+from proofmill.generators.problems.procedural import generate
 
 TASK: dict[str, Any] = {"task": "basic_arithmetic", "args": {"min_terms": 2, "max_terms": 2}, "count": 5}
 

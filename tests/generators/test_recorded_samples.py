@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from proofmill.data.shards import from_rows
-from proofmill.generators.intake import SHARD_PROBLEMS, trace_id
 from proofmill.generators.models import Model
-from proofmill.generators.problems import problem_row
+from proofmill.generators.problems.ingest import SHARD_PROBLEMS, trace_id
+from proofmill.generators.problems.problem import problem_row
 from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
-from proofmill.generators.sampling import SamplePlan, rendered, sample_seed
+from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
 
 class FixedRenderer:

@@ -15,10 +15,15 @@ from hypothesis import strategies as st
 
 from proofmill.data.errors import EngineError
 from proofmill.flows.run.progress import Progress
-from proofmill.generators.drawing import draw
-from proofmill.generators.engine import LOST, Completion, EngineDiedError, EngineFacts, Request
-from proofmill.generators.recovery import Recovering
-from proofmill.generators.suspects import Suspects
+from proofmill.generators.engines.base import (
+    LOST,
+    Completion,
+    EngineDiedError,
+    EngineFacts,
+    Request,
+    stream_completions,
+)
+from proofmill.generators.engines.restarting import PoisonPromptFinder, RestartingEngine
 
 WINDOW = 16
 
@@ -82,9 +87,9 @@ def requests(prompts: Iterable[int], each: int = 2) -> list[Request]:
 
 def run(mortal: Mortal, wanted: Sequence[Request], **options: object) -> tuple[dict[str, Completion], Progress]:
     watch = Progress()
-    engine = Recovering(mortal, watch, **options)  # type: ignore[arg-type]
+    engine = RestartingEngine(mortal, watch, **options)  # type: ignore[arg-type]
     done: dict[str, Completion] = {}
-    for completion in draw(engine, wanted):
+    for completion in stream_completions(engine, wanted):
         assert completion.id not in done, "a request was answered twice"
         done[completion.id] = completion
     assert set(done) == {request.id for request in wanted}, "a request was lost"
@@ -184,17 +189,17 @@ def test_an_engine_that_cannot_stay_up_is_given_up_after_the_bound() -> None:
         return Stillborn(Mortal(lambda _: False))
 
     with pytest.raises(EngineError, match="died 3 times") as error:
-        list(draw(Recovering(make, Progress(), restarts=2), requests([1])))
+        list(stream_completions(RestartingEngine(make, Progress(), restarts=2), requests([1])))
     assert len(born) == 3
     assert "its log" in str(error.value)
     assert "run the same command again" in str(error.value)
 
 
 def test_what_had_finished_before_the_last_death_is_given_out() -> None:
-    engine = Recovering(Mortal(countdown(*[2] * 9), burst=5), Progress(), restarts=0)
+    engine = RestartingEngine(Mortal(countdown(*[2] * 9), burst=5), Progress(), restarts=0)
     done: list[Completion] = []
     with pytest.raises(EngineError):
-        done.extend(draw(engine, requests(range(9), each=1)))
+        done.extend(stream_completions(engine, requests(range(9), each=1)))
     assert len(done) == 2
 
 
@@ -213,8 +218,8 @@ def test_parts_of_an_engine_may_die_by_themselves() -> None:
             return done
 
     watch = Progress()
-    engine = Recovering(lambda: TwoParts(Mortal(lambda _: False)), watch)
-    done = {completion.id: completion.finish_reason for completion in draw(engine, requests(range(20)))}
+    engine = RestartingEngine(lambda: TwoParts(Mortal(lambda _: False)), watch)
+    done = {completion.id: completion.finish_reason for completion in stream_completions(engine, requests(range(20)))}
     assert len(done) == 40
     assert {name for name, reason in done.items() if reason == "quarantined"} == {"7/0", "7/1"}
     assert watch.restarts == 0
@@ -222,7 +227,7 @@ def test_parts_of_an_engine_may_die_by_themselves() -> None:
 
 
 def test_prompts_that_died_together_by_chance_are_cleared_by_ending() -> None:
-    suspects = Suspects()
+    suspects = PoisonPromptFinder()
     assert suspects.died("abcd") is None
     assert not suspects.trial, "one death accuses nobody"
     assert suspects.died("abce") is None
@@ -244,9 +249,11 @@ class Silent(Life):
         return lost
 
 
-def test_closing_does_not_wait_for_the_canary_and_convicts_nobody(tmp_path: Path) -> None:
+def test_closing_does_not_wait_for_the_canary_and_quarantines_nothing(tmp_path: Path) -> None:
     progress = Progress()
-    engine = Recovering(lambda: Silent(Mortal(lambda _: False)), progress, quarantine=tmp_path / "quarantine.json")
+    engine = RestartingEngine(
+        lambda: Silent(Mortal(lambda _: False)), progress, quarantine=tmp_path / "quarantine.json"
+    )
     engine.submit(requests([1], each=1))
 
     def work() -> None:

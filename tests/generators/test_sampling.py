@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from proofmill.data.files import digest
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.shards import from_rows
-from proofmill.generators.engine import Completion, EngineFacts, Request
-from proofmill.generators.intake import SHARD_PROBLEMS
+from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import Model
-from proofmill.generators.problems import problem_row
+from proofmill.generators.problems.ingest import SHARD_PROBLEMS
+from proofmill.generators.problems.problem import problem_row
 from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
+from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, traces
 from proofmill.generators.sampler import Observer, Sampler
-from proofmill.generators.sampling import SamplePlan, missing_samples, rendered, traces
 
 
 class CrashError(Exception):

@@ -28,12 +28,11 @@ from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 from proofmill.flows.recipe.file import parse
 from proofmill.flows.run.progress import Progress
 from proofmill.generators import models
-from proofmill.generators.drawing import draw
-from proofmill.generators.endpoints import ServerOptions
-from proofmill.generators.engine import Completion, Request
-from proofmill.generators.openai_engine import OpenAIEngine
+from proofmill.generators.engines.base import Completion, Request, stream_completions
+from proofmill.generators.engines.openai import OpenAIEngine
+from proofmill.generators.engines.openai_client import ServerOptions
+from proofmill.generators.engines.restarting import RestartingEngine
 from proofmill.generators.prompts import Renderer
-from proofmill.generators.recovery import Recovering
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 LENGTH = 512
@@ -110,9 +109,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
             server.kill()
 
 
-def engine(servers: list[Server], watch: Progress, **options: Any) -> Recovering:
+def engine(servers: list[Server], watch: Progress, **options: Any) -> RestartingEngine:
     chosen = ServerOptions(tuple(server.url for server in servers), **{"window": 6, "probe_s": 1.0, **options})
-    return Recovering(lambda: OpenAIEngine(chosen, SAMPLING, watch), watch)
+    return RestartingEngine(lambda: OpenAIEngine(chosen, SAMPLING, watch), watch)
 
 
 def requests(count: int, name: str, **params: Any) -> list[Request]:
@@ -126,7 +125,7 @@ def requests(count: int, name: str, **params: Any) -> list[Request]:
 
 
 def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp_path: Path) -> None:
-    from proofmill.generators.vllm_engine import VllmEngine
+    from proofmill.generators.engines.vllm import VllmEngine
 
     greedy = requests(4, "greedy", temperature=0.0, max_tokens=12)
     score = Request("score", greedy[0].tokens, 0, {}, score_from=len(greedy[0].tokens) - 6)
@@ -137,14 +136,14 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
     wanted = [*greedy, score, shaped, long, nearly]
 
     def drawn(of: Any) -> dict[str, Completion]:
-        return {completion.id: completion for completion in draw(of, wanted)}
+        return {completion.id: completion for completion in stream_completions(of, wanted)}
 
     with closing(engine(servers, Progress())) as asked:
         remote = drawn(asked)
     with closing(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, tmp_path / "log")) as here:
         local = drawn(here)
         with pytest.raises(EngineError, match="refuses the decoding parameters"):
-            list(draw(here, requests(1, "bad", temperature=-1.0)))
+            list(stream_completions(here, requests(1, "bad", temperature=-1.0)))
     assert [remote[r.id].text for r in greedy] == [local[r.id].text for r in greedy]
     assert math.isclose(remote["score"].logprob or 0, local["score"].logprob or 1, rel_tol=1e-2)
     assert remote["json/0"].text.replace(" ", "") in ('{"sum":3}', '{"sum":5}')
@@ -154,7 +153,7 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
 
     (chat,) = requests(1, "chat", temperature=0.0, max_tokens=12)
     with closing(engine(servers, Progress(), api="chat")) as asked:
-        (said,) = draw(asked, [chat])
+        (said,) = stream_completions(asked, [chat])
     assert said.text == remote["greedy/0"].text, "the server renders the messages as we do"
 
 
@@ -162,7 +161,7 @@ def test_reasoning_that_a_server_cuts_off_is_put_back(servers: list[Server]) -> 
     written = "Here is my thought process: two and three. Here is my response: five"
     asked_for = requests(1, "reasoned", structured_outputs={"choice": [written]})
     with closing(engine(servers[1:], Progress(), api="chat")) as asked:
-        (said,) = draw(asked, asked_for)
+        (said,) = stream_completions(asked, asked_for)
     assert said.text == "<think>\n two and three. \n</think>\n\n five"
 
 
@@ -216,7 +215,7 @@ def test_the_doctor_asks_the_servers_of_a_recipe(
     monkeypatch.setenv("SOME_KEY", "sk-secret-3")
     source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
 
-    def looked(sampling: dict[str, Any], *urls: str, **options: Any) -> dict[str, Check]:
+    def checks_of(sampling: dict[str, Any], *urls: str, **options: Any) -> dict[str, Check]:
         engine = {"kind": "openai", "endpoints": list(urls), "api_key_env": "SOME_KEY", **options}
         recipe = {"name": "served", "problems": {"sources": [source]}, "claims": {"model": {}}}
         recipe |= {"samplers": [{"engine": engine, "sampling": sampling}], "quality": {"learning": {}}}
@@ -226,7 +225,7 @@ def test_the_doctor_asks_the_servers_of_a_recipe(
         return {check.name.replace(urls[0], "URL"): check for check in found}
 
     (one, other), dead = (server.url for server in servers), f"http://127.0.0.1:{free_port()}/v1"
-    checks = looked({"max_tokens": 100}, one, other)
+    checks = checks_of({"max_tokens": 100}, one, other)
     names = {"server", "context of", "structured output of", "scores of a text of"}
     assert {f"{name} {url}" for name in names for url in ("URL", other)} | {"API key of self"} == set(checks)
     failing = {name: check.found for name, check in checks.items() if check.status != OK}
@@ -234,14 +233,14 @@ def test_the_doctor_asks_the_servers_of_a_recipe(
     assert failing == {}
     assert not loose or "white space" in loose
     assert checks["server URL"].found == "vllm serves tiny, prompt and answer 512 tokens"
-    assert looked({"max_tokens": 600}, one)["context of URL"].status == WARN
-    assert looked({"extra": {"min_p": 7}}, one)["server URL"].status == FAIL
-    assert "start it" in looked({}, dead)["server URL"].remedy
-    wrong = looked({}, one, served="huge")["server URL"]
+    assert checks_of({"max_tokens": 600}, one)["context of URL"].status == WARN
+    assert checks_of({"extra": {"min_p": 7}}, one)["server URL"].status == FAIL
+    assert "start it" in checks_of({}, dead)["server URL"].remedy
+    wrong = checks_of({}, one, served="huge")["server URL"]
     assert (wrong.status, wrong.remedy) == (FAIL, "name one of them in engine.served")
     assert "['tiny']" in wrong.found
     monkeypatch.delenv("SOME_KEY")
-    (key,) = looked({}, one).values()
+    (key,) = checks_of({}, one).values()
     assert (key.status, key.name) == (FAIL, "API key of self")
 
 
@@ -251,7 +250,7 @@ def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: 
     wanted = requests(30, "first")
     try:
         done: list[Completion] = []
-        for completion in draw(asked, wanted):
+        for completion in stream_completions(asked, wanted):
             done.append(completion)
             if len(done) == 4:
                 doomed.kill()
@@ -269,7 +268,7 @@ def test_a_server_killed_in_the_middle_costs_nothing_and_is_used_again(servers: 
         before = doomed.answered(), other.answered()
         for turn in itertools.count():  # a server counts what it has answered a little later
             assert time.monotonic() < deadline + 60
-            assert len(list(draw(asked, requests(12, f"second {turn}")))) == 12
+            assert len(list(stream_completions(asked, requests(12, f"second {turn}")))) == 12
             if doomed.answered() >= before[0] + 4 and other.answered() >= before[1] + 4:
                 break
     finally:

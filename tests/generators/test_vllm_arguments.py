@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from proofmill.generators.sampling import RESOURCE_ARGS
-from proofmill.generators.vllm_worker import _arguments
+from proofmill.generators.engines.vllm_worker import _arguments
+from proofmill.generators.sample_plan import RESOURCE_ARGS
 
 pytest.importorskip("torch", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 SHAPED = "structured_outputs_config"

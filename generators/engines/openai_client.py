@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 
 from proofmill.data.errors import EngineError
 from proofmill.data.samples import FILTERED
-from proofmill.generators.engine import Completion, Request
+from proofmill.generators.engines.base import Completion, Request
 
 _DENIED = (401, 402, 403, 404)
 _BUSY = (429, 503)
@@ -85,7 +86,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class RequestFailure:
     """Why there is no completion.
 
     Attributes:
@@ -100,10 +101,10 @@ class Trouble:
     after: float | None = None
 
 
-async def introduce(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | Trouble:
+async def server_info(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | RequestFailure:
     """Asks an endpoint what it serves."""
     body = await _send(client, "GET", f"{url}/models", None, options)
-    if isinstance(body, Trouble):
+    if isinstance(body, RequestFailure):
         return body
     cards = [card for card in body.get("data") or [] if isinstance(card, dict) and "id" in card]
     known = {card["id"]: card for card in cards}
@@ -112,13 +113,13 @@ async def introduce(client: httpx.AsyncClient, url: str, options: ServerOptions)
     elif options.served in known:
         card = known[options.served]
     else:
-        return Trouble("denied", f"it serves {sorted(known)}; engine.served must name one of them")
+        return RequestFailure("denied", f"it serves {sorted(known)}; engine.served must name one of them")
     return Server(card["id"], str(card.get("owned_by", "unknown")), options.max_model_len or card.get("max_model_len"))
 
 
 async def complete(
     client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
-) -> Completion | Trouble:
+) -> Completion | RequestFailure:
     """Draws or scores one request."""
     room = server.max_model_len - len(request.tokens) if server.max_model_len else None
     if room is not None and room < 1:
@@ -126,23 +127,23 @@ async def complete(
     chat = options.api == "chat" and request.messages is not None and request.score_from is None
     path = "chat/completions" if chat else "completions"
     body = await _send(client, "POST", f"{url}/{path}", _payload(server, options, request, room, chat=chat), options)
-    if isinstance(body, Trouble):
+    if isinstance(body, RequestFailure):
         if body.kind == "refused" and any(mark in body.why.lower() for mark in _TOO_LONG):
             return Completion(request.id, "", "prompt_too_long", 0)
         return body
     try:
         return _completion(body, request)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        return Trouble("fault", f"its answer is no completion ({type(error).__name__}: {error})")
+        return RequestFailure("fault", f"its answer is no completion ({type(error).__name__}: {error})")
 
 
-async def tried(
+async def negotiate_params(
     client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
-) -> tuple[Server, Completion | Trouble]:
+) -> tuple[Server, Completion | RequestFailure]:
     """A first request, and how the server must be asked: without parameters that it refuses by name."""
     while True:
         found = await complete(client, url, server, options, request)
-        refused = found.why if isinstance(found, Trouble) and found.kind == "refused" else ""
+        refused = found.why if isinstance(found, RequestFailure) and found.kind == "refused" else ""
         known = (name for name in _DISPENSABLE if name not in server.lacks)
         named = next((name for name in known if re.search(rf"\b{name}\b", refused)), None)
         if named is None:
@@ -150,7 +151,7 @@ async def tried(
         server = replace(server, lacks=server.lacks | {named})
 
 
-def check_able(server: Server, options: ServerOptions, request: Request) -> None:
+def check_supported(server: Server, options: ServerOptions, request: Request) -> None:
     """Refuses what this kind of server can't do.
 
     Raises:
@@ -203,15 +204,15 @@ def _payload(
     return head | params | ({} if "seed" in server.lacks else {"seed": request.seed})
 
 
-def _completion(body: Mapping[str, Any], request: Request) -> Completion | Trouble:
+def _completion(body: Mapping[str, Any], request: Request) -> Completion | RequestFailure:
     choice = body["choices"][0]
     if request.score_from is not None:
         if choice.get("prompt_logprobs") is None:
-            return Trouble("unable", "it scores no text: its answer has no prompt_logprobs")
+            return RequestFailure("unable", "it scores no text: its answer has no prompt_logprobs")
         return Completion(request.id, "", "stop", 0, _logprob(choice, request))
     reason = choice.get("finish_reason") or "stop"
     if reason in ("abort", "error"):  # the server is being shut down
-        return Trouble("cut", f"it gave up with '{reason}'")
+        return RequestFailure("cut", f"it gave up with '{reason}'")
     text = choice["text"] if "text" in choice else _said(choice["message"])
     tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
     known = {"length": "length", FILTERED: FILTERED}
@@ -240,33 +241,33 @@ def _logprob(choice: Mapping[str, Any], request: Request) -> float:
 
 async def _send(
     client: httpx.AsyncClient, method: str, url: str, payload: Any, options: ServerOptions
-) -> dict[str, Any] | Trouble:
+) -> dict[str, Any] | RequestFailure:
     try:
         response = await client.request(method, url, json=payload)
     except httpx.ReadTimeout:
-        return Trouble("fault", f"no answer in {options.timeout_s:g} s")
+        return RequestFailure("fault", f"no answer in {options.timeout_s:g} s")
     except httpx.HTTPError as error:
-        return Trouble("cut", f"{type(error).__name__}: {error}".rstrip(": "))
+        return RequestFailure("cut", f"{type(error).__name__}: {error}".rstrip(": "))
     if response.status_code == httpx.codes.OK:
         try:
             body = response.json()
         except ValueError:
             body = None
-        return body if isinstance(body, dict) else Trouble("fault", "its answer is not JSON")
+        return body if isinstance(body, dict) else RequestFailure("fault", "its answer is not JSON")
     return _trouble(response, options)
 
 
-def _trouble(response: httpx.Response, options: ServerOptions) -> Trouble:
+def _trouble(response: httpx.Response, options: ServerOptions) -> RequestFailure:
     status, said = response.status_code, _message(response)
     if options.key:
         said = said.replace(options.key, "***")
     why = f"HTTP {status}: {said}"
     after = _retry_after(response.headers.get("retry-after"))
     if status in _BUSY:
-        return Trouble("busy", why, after)
+        return RequestFailure("busy", why, after)
     if status >= 500 or status in _TRANSIENT:
-        return Trouble("fault", why, after)
-    return Trouble("denied" if status in _DENIED else "refused", why)
+        return RequestFailure("fault", why, after)
+    return RequestFailure("denied" if status in _DENIED else "refused", why)
 
 
 def _message(response: httpx.Response) -> str:
@@ -291,3 +292,49 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 3 * CONNECT_SECONDS
+_CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
+Found = TypeVar("Found")
+
+
+async def health_check(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | RequestFailure:
+    """What an endpoint says of itself, or that it says nothing in time."""
+    return await _in_time(server_info(client, url, options))
+
+
+async def handshake(
+    client: httpx.AsyncClient, url: str, options: ServerOptions, sampling: Mapping[str, Any]
+) -> Server | RequestFailure:
+    """An endpoint that has written a token, and how it must be asked; or why it can't be used, `denied` for good.
+
+    Raises:
+        EngineError: this kind of server can't do what it will be asked.
+    """
+    server = await health_check(client, url, options)
+    if isinstance(server, RequestFailure):
+        return server
+    for request in options.trials:
+        check_supported(server, options, request)
+    own = {name: value for name, value in sampling.items() if name != "min_tokens"}
+    canary = replace(_CANARY, params={**own, **_CANARY.params})
+    found = await _in_time(negotiate_params(client, url, server, options, canary))
+    if isinstance(found, RequestFailure):
+        return found
+    known, answer = found
+    if not isinstance(answer, RequestFailure):
+        return known
+    if answer.kind not in ("denied", "refused"):
+        return answer
+    tokens = options.api == "completions" and not server.vllm
+    hint = "; if it takes no prompt as token ids, set engine.api: chat" if tokens else ""
+    return RequestFailure("denied", answer.why + hint)
+
+
+async def _in_time(asked: Awaitable[Found]) -> Found | RequestFailure:
+    try:
+        return await asyncio.wait_for(asked, _LOOK_SECONDS)
+    except TimeoutError:
+        return RequestFailure("cut", f"no answer in {_LOOK_SECONDS:g} s")

@@ -1,4 +1,4 @@
-"""The engine's own process: `python -m proofmill.generators.vllm_worker FD`, started by `vllm_engine`.
+"""The engine's own process: `python -m proofmill.generators.engines.vllm_worker FD`, started by `vllm_engine`.
 
 It takes requests at any time, steps vLLM's engine while any is unfinished, and sends completions as they come.
 Importing this module is cheap; vLLM is imported once the parent has said which model to load.
@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from proofmill.generators.wire import Channel, Closed
+from proofmill.generators.engines.vllm import Channel, Closed
 
 _PR_SET_PDEATHSIG = 1
 _GIB = 1 << 30

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from proofmill.data.errors import EngineError
 
 LOST = "lost"
-"""Finish reason of a request that was under way in a part of the engine that died; `Recovering` sends it again."""
+"""Finish reason of a request whose part of the engine died; `RestartingEngine` sends it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample to draw, or one text to score.
+    """One sample to stream_completions, or one text to score.
 
     Attributes:
         id: chosen by the caller, unique among the requests in flight.
@@ -102,3 +103,30 @@ class Watcher(Protocol):
 
     def restarted(self) -> None:
         """The engine was started anew."""
+
+
+_POLL_SECONDS = 0.5
+
+
+def stream_completions(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:
+    """Yields completions as they come, in no order; requests are taken from the iterator as places become free.
+
+    Args:
+        engine: started at the first request; stays open.
+        requests: ids unique among them.
+
+    Raises:
+        EngineError: the engine died.
+    """
+    source = iter(requests)
+    in_flight = 0
+    while True:
+        fresh = list(islice(source, max(0, engine.ready().window - in_flight)))
+        if fresh:
+            engine.submit(fresh)
+            in_flight += len(fresh)
+        if not in_flight:
+            return
+        for completion in engine.poll(_POLL_SECONDS):
+            in_flight -= 1
+            yield completion

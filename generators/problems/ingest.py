@@ -22,7 +22,7 @@ from proofmill.data.inputs import Located, Unreadable, apply_map
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.shards import from_rows
 from proofmill.data.sizes import batched
-from proofmill.generators.problems import Intake, Row, mistyped, problem_row
+from proofmill.generators.problems.problem import IngestStats, Row, mistyped, problem_row
 
 MAX_SHARD_ROWS = 4096
 MAX_SHARD_BYTES = 32 << 20  # a few shards are in memory at once, several times over
@@ -52,7 +52,7 @@ SHARD_PROBLEMS = pa.schema([pa.field("id", pa.string()), *_PROBLEM])
 
 def problems_of(
     rows: Iterable[Located | Unreadable],
-    intake: Intake,
+    intake: IngestStats,
     *,
     fields: dict[str, str],
     domain: str,
@@ -78,7 +78,7 @@ def problems_of(
 
 def samples_of(
     rows: Iterable[Located | Unreadable],
-    intake: Intake,
+    intake: IngestStats,
     *,
     fields: dict[str, str],
     domain: str,
@@ -136,7 +136,7 @@ def response_text(response: Any) -> str | None:
 
 
 def _readable(
-    rows: Iterable[Located | Unreadable], fields: dict[str, str], intake: Intake
+    rows: Iterable[Located | Unreadable], fields: dict[str, str], intake: IngestStats
 ) -> Iterator[tuple[str, Row]]:
     """Mapped rows with their place. A field missing in the first row is a wrong map, later on a bad row."""
     seen = False

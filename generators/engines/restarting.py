@@ -9,7 +9,7 @@ and in later runs, and everything else goes on.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,30 +19,85 @@ import orjson
 from proofmill.data.errors import EngineError
 from proofmill.data.files import digest, write_json
 from proofmill.data.samples import QUARANTINED
-from proofmill.generators.engine import LOST, Completion, Engine, EngineDiedError, EngineFacts, Request, Watcher
-from proofmill.generators.suspects import Suspects
+from proofmill.generators.engines.base import LOST, Completion, Engine, EngineDiedError, EngineFacts, Request, Watcher
+
+_DEATHS_IN_COMPANY = 2  # deaths in company before a prompt is tried
+_DEATHS_ALONE = 3  # deaths of a prompt by itself
+
+
+class PoisonPromptFinder:
+    """Prompts, by any name, that may have killed the engine."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self._alone: Counter[str] = Counter()
+        self._groups: list[list[str]] = []
+
+    @property
+    def trial(self) -> Sequence[str]:
+        """The prompts that must run by themselves now; empty: everything may run together."""
+        return self._groups[-1] if self._groups else ()
+
+    def died(self, under_way: Iterable[str]) -> str | None:
+        """The engine, or a part of it, died with these prompts under way; returns the one that surely killed it."""
+        involved = list(dict.fromkeys(under_way))
+        tried = next((group for group in self._groups if not set(group).isdisjoint(involved)), None)
+        if tried is None:
+            self._seen.update(involved)
+            killers = [prompt for prompt in involved if self._seen[prompt] >= _DEATHS_IN_COMPANY]
+            if killers and killers != involved and len(involved) > 1:
+                self._groups.append(killers)  # others were there too, so these have not been tried yet
+                return None
+        else:
+            self._groups.remove(tried)
+            killers = [prompt for prompt in tried if prompt in involved]
+            if rest := [prompt for prompt in tried if prompt not in involved]:
+                self._groups.append(rest)  # still under way in another part of the engine
+        if len(involved) == 1:
+            return self._was_alone(involved[0])
+        self._halve(killers)
+        return None
+
+    def ended(self, prompt: str) -> None:
+        """All requests of a prompt have come to an end: it is cleared."""
+        self._seen.pop(prompt, None)
+        self._alone.pop(prompt, None)
+        self._groups = [left for group in self._groups if (left := [name for name in group if name != prompt])]
+
+    def _halve(self, killers: list[str]) -> None:
+        half = (len(killers) + 1) // 2
+        self._groups += [part for part in (killers[half:], killers[:half]) if part]
+
+    def _was_alone(self, prompt: str) -> str | None:
+        self._alone[prompt] += 1
+        if self._alone[prompt] >= _DEATHS_ALONE:
+            self.ended(prompt)
+            return prompt
+        self._groups.append([prompt])
+        return None
+
 
 _FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
-_MOST_CONVICTED = 16  # prompts in one run; more of them accuse the engine
+_MOST_QUARANTINED = 16  # prompts in one run; more of them accuse the engine
 _POLL_SECONDS = 0.5
 _GREETING = ({"role": "user", "content": "1"},)
 _CANARY = "\0canary"  # no caller's id
 
 
-class Recovering:
+class RestartingEngine:
     """An `Engine` that restarts another one.
 
     Args:
         make: a fresh engine, not started.
         watcher: told of deaths, of what is sent again, and of prompts in quarantine.
         restarts: how often in a row the engine may die with no prompt to blame.
-        quarantine: file of the prompts that were found guilty, for later runs; None: known to this process alone.
+        quarantine: file of the prompts that kill the engine, for later runs; None: known to this process alone.
     """
 
     def __init__(
         self, make: Callable[[], Engine], watcher: Watcher, *, restarts: int = 5, quarantine: Path | None = None
     ) -> None:
-        self._make, self._watcher, self._restarts, self._file = make, watcher, restarts, quarantine
+        self._make, self._watcher, self._restarts, self._quarantine_file = make, watcher, restarts, quarantine
         self._inner = make()
         self._closed = False
         self._facts: EngineFacts | None = None
@@ -52,8 +107,8 @@ class Recovering:
         self._error: EngineError | None = None
         self._names: dict[str, str] = {}  # by open request: the digest of its prompt
         self._open: Counter[str] = Counter()  # requests by prompt
-        self._suspects = Suspects()
-        self._deaths = self._finished = self._convicted = 0
+        self._suspects = PoisonPromptFinder()
+        self._deaths = self._finished = self._quarantine_count = 0
 
     def start(self) -> None:
         """Begins loading."""
@@ -67,7 +122,7 @@ class Recovering:
         """Queues requests, to be sent with the next poll."""
         for request in requests:
             name = digest(request.tokens)
-            if name in self._guilty:
+            if name in self._quarantined:
                 self._done.append(Completion(request.id, "", QUARANTINED, 0))
                 continue
             self._names[request.id] = name
@@ -97,9 +152,10 @@ class Recovering:
         self._inner.close()
 
     @cached_property
-    def _guilty(self) -> dict[str, dict[str, Any]]:
+    def _quarantined(self) -> dict[str, dict[str, Any]]:
         """Prompts in quarantine, read when the first request comes."""
-        known = orjson.loads(self._file.read_bytes()) if self._file and self._file.exists() else []
+        file = self._quarantine_file
+        known = orjson.loads(file.read_bytes()) if file and file.exists() else []
         return {row["prompt"]: row for row in known}
 
     def _loaded(self) -> EngineFacts:
@@ -134,8 +190,8 @@ class Recovering:
             else:
                 self._finish(completion)
         for why, lost in parts.items():
-            if (guilty := self._lost(lost, why)) and self._alive():
-                self._convict(guilty, why)
+            if (poison := self._lost(lost, why)) and self._alive():
+                self._quarantine(poison, why)
 
     def _finish(self, completion: Completion) -> None:
         self._done.append(completion)
@@ -157,7 +213,7 @@ class Recovering:
         self._finished = 0
         if not self._suspects.trial:
             self._deaths += 1
-        guilty = self._lost(lost, error.what)
+        poison = self._lost(lost, error.what)
         self._inner.close()
         if self._deaths > self._restarts:
             self._error = EngineError(
@@ -170,8 +226,8 @@ class Recovering:
         self._inner = self._make()
         self._inner.start()
         self._watcher.restarted()
-        if guilty and self._alive():
-            self._convict(guilty, error.what)
+        if poison and self._alive():
+            self._quarantine(poison, error.what)
 
     def _lost(self, requests: Sequence[Request], why: str) -> str | None:
         """Queues requests again, first in line; returns the prompt that is surely to blame for their loss."""
@@ -205,26 +261,26 @@ class Recovering:
             del self._names[canary.id]
         return self._error is None and not self._closed
 
-    def _convict(self, name: str, why: str) -> None:
+    def _quarantine(self, name: str, why: str) -> None:
         """Quarantines a prompt: its requests come to nothing, now and later."""
         requests = [request for request in self._queue if self._names[request.id] == name]
         self._queue = deque(request for request in self._queue if self._names[request.id] != name)
         first = requests[0]
-        self._guilty[name] = {"prompt": name, "tokens": len(first.tokens), "request": first.id, "why": why}
-        if self._file:
-            write_json(self._file, list(self._guilty.values()))
+        self._quarantined[name] = {"prompt": name, "tokens": len(first.tokens), "request": first.id, "why": why}
+        if self._quarantine_file:
+            write_json(self._quarantine_file, list(self._quarantined.values()))
         for request in requests:
             self._finish(Completion(request.id, "", QUARANTINED, 0))
-        place = f"; to try it again, delete {self._file}" if self._file else ""
+        place = f"; to try it again, delete {self._quarantine_file}" if self._quarantine_file else ""
         self._watcher.warn(
             f"The prompt of request {first.id} ({len(first.tokens)} tokens) kills the engine and is quarantined: "
             f"its {len(requests)} requests come back as quarantined{place}."
         )
         self._deaths = 0
-        self._convicted += 1
-        if self._convicted > _MOST_CONVICTED:
+        self._quarantine_count += 1
+        if self._quarantine_count > _MOST_QUARANTINED:
             self._error = EngineError(
-                f"{self._convicted} prompts have killed the engine, which accuses the engine itself. {why}",
-                where=str(self._file or ""),
+                f"{self._quarantine_count} prompts have killed the engine, which accuses the engine itself. {why}",
+                where=str(self._quarantine_file or ""),
                 remedy="read the log; then run the same command again, it goes on where it stopped",
             )

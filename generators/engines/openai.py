@@ -12,19 +12,81 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from queue import Queue
+from dataclasses import dataclass, field
+from queue import Empty, Queue
 from typing import Any
 
 import httpx
 
 from proofmill.data.errors import EngineError
 from proofmill.data.samples import FAILED
-from proofmill.generators.endpoint_looks import CONNECT_SECONDS, glanced, looked
-from proofmill.generators.endpoint_state import Endpoint, Job, refusing, unable, unusable
-from proofmill.generators.endpoints import Server, ServerOptions, Trouble, check_able, complete, introduce
-from proofmill.generators.engine import LOST, Completion, EngineFacts, Request, Watcher
+from proofmill.generators.engines.base import LOST, Completion, EngineFacts, Request, Watcher
+from proofmill.generators.engines.openai_client import (
+    CONNECT_SECONDS,
+    RequestFailure,
+    Server,
+    ServerOptions,
+    check_supported,
+    complete,
+    handshake,
+    health_check,
+    server_info,
+)
+
+
+@dataclass(eq=False)
+class Job:
+    """A request until its completion is given out."""
+
+    request: Request
+    faults: int = 0
+    answers_before: int = 0  # of the engine, when its first fault came
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """An endpoint as it stands now."""
+
+    url: str
+    server: Server | None = None  # None: not usable
+    why: str = "it has not answered yet"
+    denied: bool = False
+    rest_until: float = 0.0
+    faults: int = 0  # since its last answer
+    misses: int = 0
+    running: dict[Job, asyncio.Task[None]] = field(default_factory=dict)
+
+
+def unusable(endpoints: Sequence[Endpoint], what: str) -> EngineError:
+    """The error of a pool that can't go on, with what each endpoint said last."""
+    return EngineError(
+        what,
+        where="; ".join(f"{end.url}: {end.why if end.server is None else end.server.model}" for end in endpoints),
+        remedy="start or mend the servers named in engine.endpoints (`vllm serve MODEL`), "
+        "then run the same command again: it goes on where it stopped",
+    )
+
+
+def unable(endpoint: Endpoint, trouble: RequestFailure) -> EngineError:
+    """The error of a server that lacks what every request needs."""
+    return EngineError(
+        f"The server can't do what the recipe asks of it: {trouble.why}.",
+        where=endpoint.url,
+        remedy="name the `vllm serve` itself and no gateway before it, or give quality.learning another engine",
+    )
+
+
+def refusing(endpoint: Endpoint, prompts: int, trouble: RequestFailure) -> EngineError:
+    """The error of a server that has come to refuse whatever it is asked."""
+    return EngineError(
+        f"The server has refused {prompts} prompts in a row, which accuses the server itself: {trouble.why}.",
+        where=endpoint.url,
+        remedy="mend what it complains of, then run the same command again: it goes on where it stopped, "
+        "and asks again for what was refused",
+    )
+
 
 _MISSES = 3  # looks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
@@ -81,7 +143,7 @@ class Pool:
         try:
             for server in {end.server for end in self._endpoints if end.server}:
                 for request in requests:
-                    check_able(server, self._options, request)
+                    check_supported(server, self._options, request)
         except EngineError as error:
             self._fail(error)
             return
@@ -149,16 +211,16 @@ class Pool:
 
     async def _ask(self, endpoint: Endpoint, job: Job) -> None:
         server = endpoint.server
-        found: Completion | Trouble = Trouble("fault", "it went away")
+        found: Completion | RequestFailure = RequestFailure("fault", "it went away")
         if server is not None:
             found = await complete(self._client, endpoint.url, server, self._options, job.request)
-        if isinstance(found, Trouble) and found.kind == "cut":
-            if isinstance(await introduce(self._client, endpoint.url, self._options), Trouble):
+        if isinstance(found, RequestFailure) and found.kind == "cut":
+            if isinstance(await server_info(self._client, endpoint.url, self._options), RequestFailure):
                 self._die(endpoint, found.why)
                 return
-            found = Trouble("fault", found.why)  # one connection, not the endpoint
+            found = RequestFailure("fault", found.why)  # one connection, not the endpoint
         endpoint.running.pop(job, None)
-        if isinstance(found, Trouble):
+        if isinstance(found, RequestFailure):
             self._trouble(endpoint, job, found)
         else:
             self._answered(endpoint)
@@ -175,7 +237,7 @@ class Pool:
         self._unfinished -= 1
         self.outbox.put([completion])
 
-    def _trouble(self, endpoint: Endpoint, job: Job, trouble: Trouble) -> None:
+    def _trouble(self, endpoint: Endpoint, job: Job, trouble: RequestFailure) -> None:
         if trouble.kind == "refused":
             endpoint.faults = 0
             self._refused.add(job.request.tokens)
@@ -217,7 +279,7 @@ class Pool:
         """Exponential, anywhere up to its bound, so that requests don't come back all at once."""
         return (after or 0.0) + random.uniform(0.0, min(_MOST_PAUSE, 0.5 * 2.0**faults))
 
-    def _drop(self, endpoint: Endpoint, trouble: Trouble) -> None:
+    def _drop(self, endpoint: Endpoint, trouble: RequestFailure) -> None:
         """Sends nothing more to an endpoint until it answers again; what is under way there may end."""
         if endpoint.server is not None:
             self._watcher.warn(f"Endpoint {endpoint.url} is dropped until it answers again: {trouble.why}")
@@ -250,21 +312,21 @@ class Pool:
                     self._watcher.warn(f"Endpoint {endpoint.url} answers again.")
                     self._dispatch()
                 continue
-            found = await glanced(self._client, endpoint.url, self._options)
-            endpoint.misses = endpoint.misses + 1 if isinstance(found, Trouble) and found.kind == "cut" else 0
-            if endpoint.misses >= _MISSES and endpoint.server is not None and isinstance(found, Trouble):
+            found = await health_check(self._client, endpoint.url, self._options)
+            endpoint.misses = endpoint.misses + 1 if isinstance(found, RequestFailure) and found.kind == "cut" else 0
+            if endpoint.misses >= _MISSES and endpoint.server is not None and isinstance(found, RequestFailure):
                 self._die(endpoint, found.why)
 
     async def _look(self, endpoint: Endpoint) -> None:
         """Takes an endpoint on if it can be used."""
         try:
-            found = await looked(self._client, endpoint.url, self._options, self._sampling)
+            found = await handshake(self._client, endpoint.url, self._options, self._sampling)
         except EngineError as error:
             self._fail(error)
             return
         if isinstance(found, Server) and self._name not in (None, found.name):
-            found = Trouble("denied", f"it serves {found.name}, not {self._name}")
-        if isinstance(found, Trouble):
+            found = RequestFailure("denied", f"it serves {found.name}, not {self._name}")
+        if isinstance(found, RequestFailure):
             endpoint.why, endpoint.denied = found.why, found.kind == "denied"
             return
         if "seed" in found.lacks and self._name is None:
@@ -287,3 +349,58 @@ class Pool:
         if not self.facts.done():
             self.facts.set_exception(error)
         self.outbox.put(error)
+
+
+_CLOSE_SECONDS = 10.0
+
+
+class OpenAIEngine:
+    """An `Engine` on servers.
+
+    Args:
+        options: how to reach them.
+        sampling: decoding parameters of the run, tried once before anything is drawn.
+        watcher: told of retries and of endpoints that go and come.
+    """
+
+    def __init__(self, options: ServerOptions, sampling: Mapping[str, Any], watcher: Watcher) -> None:
+        self._pool = Pool(options, sampling, watcher)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins to look for endpoints."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._pool.serve, name="openai", daemon=True)
+            self._thread.start()
+
+    def ready(self) -> EngineFacts:
+        """Waits for the first endpoint that answers."""
+        self.start()
+        return self._pool.facts.result()
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Hands requests to the thread."""
+        self.ready()
+        self._pool.call(self._pool.add, list(requests))
+
+    def poll(self, timeout: float) -> list[Completion]:
+        """What has been answered; a whole loss of an endpoint comes at once."""
+        done: list[Completion] = []
+        while True:
+            try:
+                found = self._pool.outbox.get(timeout=timeout) if not done else self._pool.outbox.get_nowait()
+            except Empty:
+                return done
+            if isinstance(found, EngineError):
+                self._pool.outbox.put(found)
+                if done:
+                    return done
+                raise found
+            done += found
+
+    def close(self) -> None:
+        """Breaks off what is under way."""
+        if self._thread is not None:
+            self._pool.call(self._pool.stop)
+            self._thread.join(_CLOSE_SECONDS)
+            self._thread = None

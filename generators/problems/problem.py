@@ -24,7 +24,7 @@ _TEXT_FIELDS = ("domain", "system", "verifier", "source", "license")
 
 
 @dataclass
-class Intake:
+class IngestStats:
     """The ledger of reading: every row in is a problem (or sample) or dropped for a named reason."""
 
     read: int = 0

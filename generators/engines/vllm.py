@@ -10,15 +10,68 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from proofmill.data.errors import EngineError
-from proofmill.generators.engine import Completion, EngineDiedError, EngineFacts, Request
-from proofmill.generators.wire import Channel, Closed
+from proofmill.generators.engines.base import Completion, EngineDiedError, EngineFacts, Request
+
+_HEADER = struct.Struct(">I")
+
+
+class Closed(Exception):  # noqa: N818 (an event, not a fault)
+    """The other side is gone."""
+
+
+class Channel:
+    """Messages both ways over a connected socket."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._buffer = bytearray()
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._link.fileno()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends one message whole."""
+        payload = orjson.dumps(message)
+        try:
+            self._link.sendall(_HEADER.pack(len(payload)) + payload)
+        except OSError as error:
+            raise Closed from error
+
+    def pending(self) -> bool:
+        """Whether a whole message is already here."""
+        return len(self._buffer) >= 4 and len(self._buffer) >= 4 + _HEADER.unpack_from(self._buffer)[0]
+
+    def receive(self) -> dict[str, Any]:
+        """Waits for one message."""
+        while not self.pending():
+            try:
+                block = self._link.recv(1 << 20)
+            except OSError as error:
+                raise Closed from error
+            if not block:
+                raise Closed
+            self._buffer += block
+        size = _HEADER.unpack_from(self._buffer)[0]
+        payload = bytes(self._buffer[4 : 4 + size])
+        del self._buffer[: 4 + size]
+        message: dict[str, Any] = orjson.loads(payload)
+        return message
+
+    def close(self) -> None:
+        """Closes the socket; the other side reads the end."""
+        self._link.close()
+
 
 _CLOSE_SECONDS = 10.0
 
@@ -48,7 +101,7 @@ class VllmEngine:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-m", "proofmill.generators.vllm_worker", str(theirs.fileno())],
+                [sys.executable, "-m", "proofmill.generators.engines.vllm_worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
