@@ -1,6 +1,6 @@
 """Exact checks of a trace's intermediate claims: read by an own grammar, never evaluated as code."""
 
-from proofmill.filters.claims.check import check
+from proofmill.filters.claims.check import TraceCheck, check, check_trace
 from proofmill.filters.claims.model import (
     JUMP,
     NOT_CHECKABLE,
@@ -13,7 +13,7 @@ from proofmill.filters.claims.model import (
     ClaimSummary,
     summarise,
 )
-from proofmill.filters.claims.steps import split_steps
+from proofmill.filters.claims.tokens import split_steps
 
 __all__ = [
     "JUMP",
@@ -25,7 +25,9 @@ __all__ = [
     "VERIFIED",
     "Claim",
     "ClaimSummary",
+    "TraceCheck",
     "check",
+    "check_trace",
     "split_steps",
     "summarise",
 ]

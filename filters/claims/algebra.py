@@ -3,6 +3,10 @@
 An equation states nothing to check by itself; a stated solution is substituted into the equations that stand near
 it. Refuted are only such solutions, a false link inside a chain of transformations, an equation concluded from one
 with another root, and an expression that does not come to what is stated for the values just given.
+
+Whether two expressions agree for all values of their unknowns is tried at fixed rational points: to mislead the test,
+a polynomial of bounded degree would have to vanish at all of them by chance. Linear equations are solved over the
+rationals.
 """
 
 from __future__ import annotations
@@ -10,23 +14,167 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
-from proofmill.filters.claims.cues import implies, refers_back
-from proofmill.filters.claims.identities import (
-    constant_difference,
-    counterexample,
-    is_identity,
-    is_never_equal,
-    listed,
-    same,
+from proofmill.filters.claims.comparison import AGREES, agree, last_place
+from proofmill.filters.claims.discourse_cues import implies, refers_back
+from proofmill.filters.claims.expressions import (
+    Node,
+    NotNumericError,
+    Symbol,
+    Value,
+    binary,
+    evaluate,
+    is_leaf,
+    show,
     unknowns_of,
 )
-from proofmill.filters.claims.judge import Finding, show
-from proofmill.filters.claims.linear import Row, linear_row, solve_for
-from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Node, NotNumericError, Symbol, Value, evaluate, is_leaf
-from proofmill.filters.claims.rounding import AGREES, agree, last_place
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, Finding
+
+_POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
+_WHOLE = (2, 3, 5, 8)  # where fractions have no value, as in n!
+_LARGE, _ALIKE = 10**6, 1e-3
+_TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on signs or on whole numbers shows here
+
+
+def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether both sides agree at every point tried, and have a value at two of them at least."""
+    points = (_point(unknowns, shift) for shift in range(len(_POINTS)))
+    found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
+    if not found:
+        found = [agrees for start in _WHOLE if (agrees := _agree_at(left, right, _row(unknowns, start))) is not None]
+    return len(found) >= 2 and all(found)
+
+
+def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether both sides differ wherever they were tried, at whole, negative and small values too.
+
+    Sides that agree for some of these, such as |x| and −x, may be meant for those only.
+    """
+    points = [_row(unknowns, start) for start in _TRIALS]
+    found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
+    return len(found) >= 2 and not any(found)
+
+
+def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether the sides come close to one another, in proportion, where all unknowns are large."""
+    try:
+        sides = [float(evaluate(side, env=_row(unknowns, _LARGE))) for side in (left, right)]
+    except (NotNumericError, OverflowError):
+        return False
+    return abs(sides[0] - sides[1]) <= _ALIKE * abs(sides[0])
+
+
+def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | None:
+    """Whether two sides agree at a point; None where one of them has no value there."""
+    try:
+        return same(evaluate(left, env=point), evaluate(right, env=point))
+    except NotNumericError:
+        return None
+
+
+def _row(unknowns: frozenset[str], start: int | Fraction) -> dict[str, Value]:
+    """Neighbouring values from `start` on."""
+    return {name: start + index * (1 if start > 0 else -1) for index, name in enumerate(sorted(unknowns))}
+
+
+def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Value | None:
+    """What the left side has more than the right for all values tried, None where that varies."""
+    if unknowns_of(left) != unknowns_of(right):
+        return None
+    found: set[Value] = set()
+    for shift in range(len(_POINTS)):
+        try:
+            sides = [evaluate(side, env=_point(unknowns, shift)) for side in (left, right)]
+        except NotNumericError:
+            return None
+        if any(isinstance(side, float) for side in sides):
+            return None
+        found.add(binary("-", *sides))
+    return found.pop() if len(found) == 1 else None
+
+
+def _point(unknowns: frozenset[str], shift: int) -> dict[str, Value]:
+    return {
+        name: Fraction(_POINTS[shift][0] + 31 * index * (shift + 1), _POINTS[shift][1])
+        for index, name in enumerate(sorted(unknowns))
+    }
+
+
+def same(first: Value, second: Value) -> bool:
+    """Whether two values are equal, floats to nine digits."""
+    if isinstance(first, float) or isinstance(second, float):
+        first, second = float(first), float(second)
+        return abs(first - second) <= 1e-9 * max(1.0, abs(first))
+    return first == second
+
+
+def counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
+    """Values at which two sides differ, for a reader."""
+    for whole in (2, 3, 5):
+        env: dict[str, Value] = {name: whole + index for index, name in enumerate(sorted(unknowns))}
+        try:
+            first, second = evaluate(left, env=env), evaluate(right, env=env)
+        except NotNumericError:
+            continue
+        if not same(first, second):
+            return f"for {listed(env)} the sides are {show(first)} and {show(second)}"
+    return "the sides are not equal for all values"
+
+
+def listed(env: Mapping[str, Value]) -> str:
+    """`x = 3, y = 4`."""
+    return ", ".join(f"{name} = {show(value)}" for name, value in sorted(env.items()))
+
+
+Row = tuple[Fraction, ...]
+"""Coefficients of the unknowns, then the constant they add up to."""
+
+
+def linear_row(left: Node, right: Node, names: tuple[str, ...]) -> Row | None:
+    """The row of `left = right`, None if it isn't linear in `names` with rational coefficients."""
+    try:
+        at_zero = _difference(left, right, dict.fromkeys(names, 0))
+        units = [_difference(left, right, {n: int(n == name) for n in names}) for name in names]
+        coefficients = [value - at_zero for value in units]
+        point = {name: 3 + 2 * index for index, name in enumerate(names)}
+        expected = at_zero + sum(c * point[name] for c, name in zip(coefficients, names, strict=True))
+        if _difference(left, right, dict(point)) != expected or not any(coefficients):
+            return None
+    except NotNumericError:
+        return None
+    return (*coefficients, -at_zero)
+
+
+def _difference(left: Node, right: Node, env: dict[str, Value] | dict[str, int]) -> Fraction:
+    values = [evaluate(side, env=env) for side in (left, right)]
+    if any(isinstance(value, float) for value in values):
+        raise NotNumericError
+    return Fraction(values[0]) - Fraction(values[1])
+
+
+def solve_for(name: str, rows: list[Row], names: tuple[str, ...]) -> Value | None:
+    """The value that the rows force on `name`, None if they leave it open or contradict each other."""
+    column = names.index(name)
+    order = [index for index in range(len(names)) if index != column]
+    remaining = list(rows)
+    for other in order:  # eliminate every other unknown
+        pivot = next((row for row in remaining if row[other]), None)
+        if pivot is None:
+            continue
+        remaining = [_eliminate(row, pivot, other) for row in remaining if row is not pivot]
+    values = {row[-1] / row[column] for row in remaining if row[column]}
+    if len(values) != 1 or any(row[-1] for row in remaining if not row[column]):
+        return None
+    value = values.pop()
+    return value.numerator if value.denominator == 1 else value
+
+
+def _eliminate(row: Row, pivot: Row, column: int) -> Row:
+    factor = row[column] / pivot[column]
+    return tuple(a - factor * b for a, b in zip(row, pivot, strict=True))
+
 
 _MAX_SYMBOLS = 6
 _NEAR = 1  # a stated solution is held against equations of its own step and this many before it
@@ -64,7 +212,7 @@ class Algebra:
         if _RENAMED.search(text) and len(self.equations) > 0:
             self.equations.clear()
 
-    def judge(self, left: Node, right: Node, context: Context) -> tuple[str, Finding] | None:
+    def judge(self, left: Node, right: Node, context: EquationContext) -> tuple[str, Finding] | None:
         """The kind and finding of `left = right`, None where it says nothing."""
         unknowns = unknowns_of(left) | unknowns_of(right)
         if len(unknowns) > _MAX_SYMBOLS:
@@ -84,7 +232,7 @@ class Algebra:
         return self._equation(Equation(left, right, unknowns, context.text, context.step, context.end), context)
 
     def _broken(
-        self, left: Node, right: Node, unknowns: frozenset[str], context: Context
+        self, left: Node, right: Node, unknowns: frozenset[str], context: EquationContext
     ) -> tuple[str, Finding] | None:
         """A false link in a chain of rewritings, unless an equation between its unknowns may have been used."""
         shown = counterexample(left, right, unknowns)
@@ -93,14 +241,14 @@ class Algebra:
             return "identity", Finding(NOT_CHECKABLE, shown)
         return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
-    def _contradiction(self, apart: Value, context: Context) -> tuple[str, Finding]:
+    def _contradiction(self, apart: Value, context: EquationContext) -> tuple[str, Finding]:
         """Both sides hold the same unknowns and differ by a constant: `x + 84 - 25 = x + 44`."""
         shown = f"the left side is larger by {show(apart)} for every value of the unknowns"
         if context.supposed or context.doubted or context.ambiguous or context.cases:
             return "equation", Finding(NOT_CHECKABLE, shown)
         return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
-    def _equation(self, equation: Equation, context: Context) -> tuple[str, Finding]:
+    def _equation(self, equation: Equation, context: EquationContext) -> tuple[str, Finding]:
         finding = self._substituted(equation, context) or self._follows(equation, context)
         self.constrained.add(equation.unknowns)
         is_trial = finding is not None and finding.status == VERIFIED and finding.evidence.startswith("holds for")
@@ -109,7 +257,7 @@ class Algebra:
             del self.equations[:-_RECENT]
         return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
 
-    def _substituted(self, equation: Equation, context: Context) -> Finding | None:
+    def _substituted(self, equation: Equation, context: EquationContext) -> Finding | None:
         """An equation whose unknowns have all been given a value in its own step, or the last."""
         env: dict[str, Value] = {}
         for name in equation.unknowns:
@@ -127,7 +275,7 @@ class Algebra:
             return _no_value(equation, env)
         return None
 
-    def _follows(self, equation: Equation, context: Context) -> Finding | None:
+    def _follows(self, equation: Equation, context: EquationContext) -> Finding | None:
         """Whether an equation in one unknown has the root of the one before it."""
         before = next((e for e in reversed(self.equations) if e.unknowns == equation.unknowns), None)
         if before is None or len(equation.unknowns) != 1 or before.step < equation.step - _NEAR:
@@ -148,7 +296,7 @@ class Algebra:
             return Finding(REFUTED, f"{context.text}: {shown}")
         return Finding(JUMP, shown)
 
-    def _value_of(self, name: str, right: Node, context: Context) -> tuple[str, Finding] | None:
+    def _value_of(self, name: str, right: Node, context: EquationContext) -> tuple[str, Finding] | None:
         """`x = 3`: a definition, or the solution of the equations before it."""
         try:
             value = evaluate(right)
@@ -161,7 +309,7 @@ class Algebra:
             return "solution", finding
         return "definition", Finding(NOT_CHECKABLE, "a value given to a name")
 
-    def _solution(self, name: str, value: Value, right: Node, context: Context) -> Finding | None:
+    def _solution(self, name: str, value: Value, right: Node, context: EquationContext) -> Finding | None:
         near = [e for e in self.equations if e.step >= context.step - _NEAR]
         alone = [e for e in near if e.unknowns == {name}]
         for equation in reversed(alone):
@@ -171,7 +319,7 @@ class Algebra:
             return self._no_solution(alone[-1], name, value, context)
         return _by_elimination(near, name, value, right, context)
 
-    def _no_solution(self, equation: Equation, name: str, value: Value, context: Context) -> Finding:
+    def _no_solution(self, equation: Equation, name: str, value: Value, context: EquationContext) -> Finding:
         try:
             sides = [show(evaluate(side, env={name: value})) for side in (equation.left, equation.right)]
         except NotNumericError:
@@ -182,7 +330,7 @@ class Algebra:
         return Finding(REFUTED, f"{context.text}: {shown}")
 
 
-class Context(NamedTuple):
+class EquationContext(NamedTuple):
     """What surrounds a link.
 
     Attributes:
@@ -257,7 +405,9 @@ def _no_value(equation: Equation, env: Mapping[str, Value]) -> Finding | None:
     return Finding(REFUTED, f"{equation.text}: for {listed(env)} the sides are {sides[0]} and {sides[1]}")
 
 
-def _by_elimination(near: list[Equation], name: str, value: Value, stated: Node, context: Context) -> Finding | None:
+def _by_elimination(
+    near: list[Equation], name: str, value: Value, stated: Node, context: EquationContext
+) -> Finding | None:
     """Hold a value against the linear system of the equations near it."""
     names = tuple(sorted(frozenset().union(*(e.unknowns for e in near)))) if near else ()
     if name not in names or len(names) > _MAX_SYMBOLS:

@@ -1,32 +1,226 @@
-"""Check every claim of a trace: the driver that the rest of the package hangs on."""
+"""Check every claim of a trace: the driver that the rest of the package hangs on.
+
+Steps are read in order, since what one establishes (values, equations, functions) judges the next. What may span
+steps, the puzzles' assignments and stated outputs of code, is added; last, false claims that the trace itself takes
+back are marked as retracted.
+"""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
 
-from proofmill.filters.claims.chains import StepJudge
-from proofmill.filters.claims.functions import tied_unknowns
-from proofmill.filters.claims.grounding import Sources, conclusions, explain, sources_of
-from proofmill.filters.claims.links import Facts, Link
-from proofmill.filters.claims.model import JUMP, UNSUPPORTED, Claim
-from proofmill.filters.claims.nodes import is_leaf
-from proofmill.filters.claims.outputs import Evaluator, judge_output, stated_outputs
+from proofmill.filters.claims.discourse_cues import CORRECTION
+from proofmill.filters.claims.expressions import Number, Value, is_leaf, walk
+from proofmill.filters.claims.judging import StepJudge, TraceFacts
+from proofmill.filters.claims.lexicon import NUMBER_WORDS
+from proofmill.filters.claims.model import (
+    JUMP,
+    REFUTED,
+    RETRACTED,
+    UNSUPPORTED,
+    VERIFIED,
+    Claim,
+    ClaimCandidate,
+    ClaimSummary,
+    summarise,
+)
+from proofmill.filters.claims.problem_context import (
+    KnownValues,
+    ProblemContext,
+    conclusions,
+    explain,
+    known_values_of,
+    tied_unknowns,
+)
 from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
-from proofmill.filters.claims.retraction import retract
-from proofmill.filters.claims.setting import Setting
-from proofmill.filters.claims.steps import split_steps
-from proofmill.filters.claims.tokens import tokenize
-from proofmill.filters.claims.wording import NUMBER_WORDS
+from proofmill.filters.claims.stated_outputs import Evaluator, StatedOutput, judge_output, stated_outputs, unrun_output
+from proofmill.filters.claims.tokens import split_steps, tokenize
 from proofmill.filters.verdicts import Problem
 
+_WINDOW = 240  # characters behind a claim in which its correction begins
+_PLAIN = re.compile(r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction", re.IGNORECASE)
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
 _CHECKABLE = re.compile(rf"[\d=½⅓⅔¼¾]|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_AFTER = 240  # characters behind a step in which it may be called impossible
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
+
+
+class OutputToRun(NamedTuple):
+    """A stated output of code that only a jail can decide.
+
+    Attributes:
+        claim: its index among the trace's claims.
+        stated: the code, the call and the value stated for it.
+        taken_back: the words by which the trace calls it wrong itself, empty if there are none.
+    """
+
+    claim: int
+    stated: StatedOutput
+    taken_back: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceCheck:
+    """What the exact checks say of one trace; it can be pickled.
+
+    Attributes:
+        claims: every claim, in order.
+        steps: number of steps of the trace.
+        outputs_to_run: the claims that are still open because they need code to be run.
+    """
+
+    claims: tuple[Claim, ...]
+    steps: int
+    outputs_to_run: tuple[OutputToRun, ...] = ()
+
+    @property
+    def summary(self) -> ClaimSummary:
+        """The trace's claim columns."""
+        return summarise(self.claims, self.steps)
+
+    @property
+    def refuted_in_final(self) -> bool:
+        """Whether the statement of the answer itself holds a false claim."""
+        return any(claim.in_final and claim.status == REFUTED for claim in self.claims)
+
+    def with_outputs(self, evaluate: Evaluator) -> TraceCheck:
+        """Return the same with the stated outputs decided by `evaluate`, as far as it can tell.
+
+        Whatever `evaluate` raises goes through: `jail_evaluator` raises VerifierError where a layer of the jail is
+        missing, and then this result, the outputs left unchecked, still stands.
+        """
+        claims = list(self.claims)
+        for output in self.outputs_to_run:
+            candidate = judge_output(output.stated, evaluate)
+            status, evidence = candidate.status, candidate.evidence
+            if status == REFUTED and output.taken_back:
+                status, evidence = RETRACTED, f"{evidence}; {output.taken_back}"
+            claims[output.claim] = replace(claims[output.claim], status=status, evidence=evidence)
+        return TraceCheck(tuple(claims), self.steps)
+
+
+def retract(text: str, placed: Sequence[tuple[int, ClaimCandidate]]) -> list[ClaimCandidate]:
+    """The links, the false ones that are corrected later marked as retracted.
+
+    A claim is taken back where the same left side is computed again with a true result and nothing goes on
+    from the false one, where words that
+    call it wrong follow, or where the trace stops ("wait", "actually") and then reaches the true value.
+
+    Args:
+        text: the whole trace.
+        placed: each link with its offset in the trace.
+    """
+    again = {(link.kind, link.left_text): index for index, (_, link) in enumerate(placed) if link.status == VERIFIED}
+    marked = []
+    for index, (start, link) in enumerate(placed):
+        reason = ""
+        if link.status == REFUTED:
+            is_again = bool(link.left_text) and again.get((link.kind, link.left_text), -1) > index
+            reason = _reason(text, start, link, islice(placed, index + 1, None), is_again)
+        marked.append(replace(link, status=RETRACTED, evidence=f"{link.evidence}; {reason}") if reason else link)
+    return marked
+
+
+def _uses(link: ClaimCandidate, value: Value | None) -> bool:
+    """Whether a later calculation goes on from a value."""
+    inputs = walk(link.inputs) if link.inputs is not None else ()
+    return any(isinstance(part, Number) and part.value == value for part in inputs)
+
+
+def _reason(
+    text: str, start: int, link: ClaimCandidate, later: Iterable[tuple[int, ClaimCandidate]], is_again: bool
+) -> str:
+    """Why a false link counts as taken back; empty where it stands. `is_again`: computed rightly later."""
+    if is_again:
+        later = list(later)
+        if not any(_uses(other, link.stated) for _, other in later):
+            return "computed again later"
+    cue = _correction(text, start, link)
+    if not cue or _PLAIN.search(cue):
+        return taken_back(text, start, link)
+    reached = link.left is not None and any(other.stated == link.left for _, other in later if other.status == VERIFIED)
+    return f"taken back: “{cue}”, then computed again" if reached else ""
+
+
+def taken_back(text: str, start: int, link: ClaimCandidate) -> str:
+    """The words behind a claim that call it wrong outright, empty where there are none."""
+    cue = _correction(text, start, link)
+    return f"taken back: “{cue}”" if _PLAIN.search(cue) else ""
+
+
+def _correction(text: str, start: int, link: ClaimCandidate) -> str:
+    """The first words of correction behind a claim, near enough to speak of it."""
+    end = start + link.end - link.start
+    cue = CORRECTION.search(text, end, min(len(text), end + _WINDOW))
+    return cue.group().strip() if cue else ""
+
+
+def check_trace(
+    problem: Problem,
+    text: str | None = None,
+    *,
+    steps: Sequence[str] | None = None,
+    final_start: int | None = None,
+) -> TraceCheck:
+    """Return every claim of a trace that the exact checks recognise, and what only a jail could still decide.
+
+    This runs nothing, so any process may do it. Where `outputs_to_run` of the result is not empty, the trace states
+    outputs of code; `with_outputs` of the result decides them where a jail is at hand. A command and a run that both
+    make these two passes can't differ.
+
+    Args:
+        problem: the problem that the trace answers.
+        text: the trace; split into steps here.
+        steps: the steps, where they are already known; then `text` is not needed.
+        final_start: offset at which the statement of the answer begins, in `text` or in the steps joined
+            by newlines; None if unknown.
+
+    Raises:
+        ValueError: neither `text` nor `steps` is given.
+    """
+    parts = list(_steps(text, steps))
+    whole = text if steps is None and text is not None else "\n".join(steps or ())
+    known_values = known_values_of(problem.prompt)
+    facts = TraceFacts(setting=ProblemContext(problem.prompt, whole))
+    facts.functions.read(problem.prompt)
+    facts.algebra.constrained |= tied_unknowns(problem.prompt)
+    placed: list[_Placed] = []
+    for number, (offset, step) in enumerate(parts):
+        end = offset + len(step)
+        candidates = check_step(step, facts, number, whole[end : end + _MAX_AFTER])
+        candidates = [*candidates, *_ungrounded(step, candidates, known_values)]
+        placed.extend(_Placed(number, offset + candidate.start, candidate) for candidate in candidates)
+        if len(placed) > _MAX_CLAIMS:
+            break
+    placed.extend(_of_the_whole(problem, whole, parts, final_start))
+    placed.sort(key=lambda item: item[:2])
+    judged = retract(whole, [(item.start, item.candidate) for item in placed])
+    claims = tuple(
+        _claim(item.step, item.start, whole, candidate, final_start)
+        for item, candidate in zip(placed[:_MAX_CLAIMS], judged, strict=False)
+    )
+    outputs = tuple(
+        OutputToRun(index, item.output, taken_back(whole, item.start, item.candidate))
+        for index, item in enumerate(placed[:_MAX_CLAIMS])
+        if item.output is not None
+    )
+    return TraceCheck(claims, len(steps) if steps is not None else len(parts), outputs)
+
+
+class _Placed(NamedTuple):
+    """A candidate, its step, its offset in the trace, and the stated output that it is, if it is one."""
+
+    step: int
+    start: int
+    candidate: ClaimCandidate
+    output: StatedOutput | None = None
 
 
 def check(
@@ -37,56 +231,33 @@ def check(
     final_start: int | None = None,
     evaluate: Evaluator | None = None,
 ) -> list[Claim]:
-    """Every claim of a trace that the exact checks recognise, in order.
+    """Return every claim of a trace that the exact checks recognise, in order.
 
-    Args:
-        problem: the problem that the trace answers.
-        text: the trace; split into steps here.
-        steps: the steps, where they are already known; then `text` is not needed.
-        final_start: offset at which the statement of the answer begins, in `text` or in the steps joined
-            by newlines; None if unknown.
-        evaluate: runs code in a jail for stated program outputs; without it they are not checked.
+    Both passes of `check_trace` in one: `evaluate` runs code in a jail for stated outputs, and without it these are
+    not checked.
 
     Raises:
         ValueError: neither `text` nor `steps` is given.
     """
-    parts = list(_steps(text, steps))
-    whole = text if steps is None and text is not None else "\n".join(steps or ())
-    sources = sources_of(problem.prompt)
-    facts = Facts(setting=Setting(problem.prompt, whole))
-    facts.functions.read(problem.prompt)
-    facts.algebra.constrained |= tied_unknowns(problem.prompt)
-    found: list[tuple[int, int, Link]] = []
-    for number, (offset, step) in enumerate(parts):
-        end = offset + len(step)
-        links = check_step(step, facts, number, whole[end : end + _MAX_AFTER])
-        links = [*links, *_ungrounded(step, links, sources)]
-        found.extend((number, offset + link.start, link) for link in links)
-        if len(found) > _MAX_CLAIMS:
-            break
-    found.extend(_of_the_whole(problem, whole, parts, final_start, evaluate))
-    found.sort(key=lambda item: item[:2])
-    judged = retract(whole, [(start, link) for _, start, link in found])
-    return [
-        _claim(number, start, whole, link, final_start) for (number, start, _), link in zip(found, judged, strict=True)
-    ][:_MAX_CLAIMS]
+    result = check_trace(problem, text, steps=steps, final_start=final_start)
+    return list(result.with_outputs(evaluate).claims if evaluate is not None else result.claims)
 
 
 def _of_the_whole(
-    problem: Problem,
-    whole: str,
-    parts: Sequence[tuple[int, str]],
-    final_start: int | None,
-    evaluate: Evaluator | None,
-) -> Iterator[tuple[int, int, Link]]:
+    problem: Problem, whole: str, parts: Sequence[tuple[int, str]], final_start: int | None
+) -> Iterator[_Placed]:
     """Claims that may span steps: those about a puzzle, and stated outputs of code."""
     offsets = [offset for offset, _ in parts]
-    placed = [(stated.start, judge_output(stated, evaluate)) for stated in stated_outputs(whole)]
+
+    def step_at(start: int) -> int:
+        return max(bisect_right(offsets, start) - 1, 0)
+
+    for stated in stated_outputs(whole):
+        yield _Placed(step_at(stated.start), stated.start, unrun_output(stated), stated)
     puzzle = puzzle_of(problem)
     if puzzle is not None:
-        placed.extend(puzzle_links(puzzle, whole, parts, final_start))
-    for start, link in placed:
-        yield max(bisect_right(offsets, start) - 1, 0), start, link
+        for start, candidate in puzzle_links(puzzle, whole, parts, final_start):
+            yield _Placed(step_at(start), start, candidate)
 
 
 def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int, str]]:
@@ -101,7 +272,7 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
         raise ValueError("check needs a text or its steps")
 
 
-def check_step(step: str, facts: Facts, number: int, after: str = "") -> list[Link]:
+def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> list[ClaimCandidate]:
     """The judged links of one step; `after` is the beginning of what follows it."""
     if not _CHECKABLE.search(step, 0, _MAX_STEP):
         return []
@@ -115,9 +286,9 @@ def check_step(step: str, facts: Facts, number: int, after: str = "") -> list[Li
     return sorted(links, key=lambda link: link.start)
 
 
-def _calculator_marks(step: str, facts: Facts, number: int) -> tuple[list[Link], str]:
+def _calculator_marks(step: str, facts: TraceFacts, number: int) -> tuple[list[ClaimCandidate], str]:
     """The claims of `<<16-3=13>>` marks, and the step with the marks blanked."""
-    links: list[Link] = []
+    links: list[ClaimCandidate] = []
     for mark in _MARK.finditer(step):
         inside = mark.group(1)
         judge = StepJudge(inside, tokenize(inside), facts, number)
@@ -130,13 +301,13 @@ def _calculator_marks(step: str, facts: Facts, number: int) -> tuple[list[Link],
     return links, _MARK.sub(lambda mark: " " * len(mark.group()), step) if links else step
 
 
-def _ungrounded(step: str, links: list[Link], sources: Sources) -> list[Link]:
+def _ungrounded(step: str, links: list[ClaimCandidate], sources: KnownValues) -> list[ClaimCandidate]:
     """Values of the step's calculations that come from nowhere, and answers that follow from nothing."""
-    found: list[Link] = []
+    found: list[ClaimCandidate] = []
     for link in links:
         if link.inputs is not None and not is_leaf(link.inputs):
             for number in sources.unsupported(link.inputs):
-                found.append(Link("value", UNSUPPORTED, explain(number.value), link.start, link.end))
+                found.append(ClaimCandidate("value", UNSUPPORTED, explain(number.value), link.start, link.end))
                 sources.add(number.value)
         for side in link.sides:
             sources.learn(side)
@@ -145,11 +316,11 @@ def _ungrounded(step: str, links: list[Link], sources: Sources) -> list[Link]:
                 sources.add(value)
     for start, end, value in conclusions(step[:_MAX_STEP]):
         if sources.derived and not sources.is_supported(value):
-            found.append(Link("conclusion", JUMP, explain(value), start, end))
+            found.append(ClaimCandidate("conclusion", JUMP, explain(value), start, end))
     return found
 
 
-def _claim(number: int, start: int, whole: str, link: Link, final_start: int | None) -> Claim:
+def _claim(number: int, start: int, whole: str, link: ClaimCandidate, final_start: int | None) -> Claim:
     text = whole[start : start + link.end - link.start]
     in_final = final_start is not None and start >= final_start
     return Claim(number, link.kind, text, link.status, link.evidence, start, in_final)

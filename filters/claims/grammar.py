@@ -2,35 +2,198 @@
 
 It reads the longest expression at a place and never fails loudly: what it doesn't know becomes `Opaque`,
 which has no value, so no claim that holds it is ever called false. Nesting and length are capped.
+
+Here stand the signs between operands and behind them; the operands themselves are read in `operands`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from proofmill.filters.claims.infixes import infix
-from proofmill.filters.claims.latex import command
-from proofmill.filters.claims.nodes import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
-from proofmill.filters.claims.numerals import literal as number_of
-from proofmill.filters.claims.numerals import number
-from proofmill.filters.claims.phrases import combine, word_operand
-from proofmill.filters.claims.postfixes import postfix
-from proofmill.filters.claims.precedence import IMPLIED, NEGATION, POWER, SUM
+from proofmill.filters.claims.expressions import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
+from proofmill.filters.claims.lexicon import NAMED_FUNCTIONS, OPERATOR_WORDS
+from proofmill.filters.claims.operands import (
+    COMPARED,
+    GREEK,
+    IMPLIED,
+    LATEX_FUNCTIONS,
+    NEGATION,
+    POWER,
+    PRODUCT,
+    SUM,
+    TIGHT_IMPLIED,
+    ExpressionReader,
+    combine,
+    command,
+    is_share,
+    number,
+    word_operand,
+)
 from proofmill.filters.claims.tokens import (
     CLOSING,
     COMMAND,
     END,
+    FENCED,
+    NEWLINE,
     NUMBER,
     OPERATOR,
     PUNCTUATION,
-    RELATION,
     SPACED,
     TIGHT,
     WORD,
     Token,
-    match_brackets,
 )
 from proofmill.filters.claims.units import read_unit
+
+_INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
+
+
+def infix(parser: Parser, left: Node) -> tuple[str | None, int]:
+    """The operator at this position, stepped over, and its binding power."""
+    token = parser.token
+    if token.kind == OPERATOR:
+        return _sign_infix(parser, token)
+    if token.kind == WORD:
+        if token.text in NAMED_FUNCTIONS and parser.peek().text == "(" and not isinstance(left, Quantity):
+            return "*", _implied_power(parser)  # 2sqrt(3), 1/2 ln(2)
+        return _word_infix(parser, token, left)
+    if token.gap == FENCED or isinstance(left, Quantity):
+        return None, 0
+    if token.kind == NUMBER and token.gap == TIGHT and isinstance(left, Unary) and left.operator == "!":
+        return "*", _implied_power(parser)  # 3!4!
+    if token.kind == COMMAND and _starts_factor(parser, token):
+        return "*", _implied_power(parser)
+    if token.text == "(" and _multiplies_bracket(parser, left):
+        return "*", _implied_power(parser)
+    return None, 0
+
+
+def _sign_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
+    if token.text == "√" and token.gap == TIGHT:
+        return "*", _implied_power(parser)
+    if parser.loose and token.text == "*" and parser.peek().text == "10" and parser.peek(2).text == "^":
+        parser.position += 1
+        return "*", TIGHT_IMPLIED  # 3 × 10^8 / 6 × 10^14
+    operator = "mod" if token.text == "%" else token.text
+    if operator not in _INFIX or (operator == "-" and _is_dash(parser, token)):
+        return None, 0
+    parser.position += 1
+    if operator == "mod" and parser.loose:
+        return operator, SUM - 1  # 3 + 4 mod 5 = 2
+    return operator, _INFIX[operator]
+
+
+def _is_dash(parser: Parser, token: Token) -> bool:
+    return token.kind == OPERATOR and parser.peek().text in ("-", ">")
+
+
+def _implied_power(parser: Parser) -> int:
+    return TIGHT_IMPLIED if parser.loose else IMPLIED
+
+
+def _word_infix(parser: Parser, token: Token, left: Node) -> tuple[str | None, int]:
+    word = token.text.lower()
+    if word in OPERATOR_WORDS:
+        parser.position += 1
+        loosest = parser.loose and OPERATOR_WORDS[word] == "mod"
+        return OPERATOR_WORDS[word], SUM - 1 if loosest else _INFIX[OPERATOR_WORDS[word]]
+    if word == "of" and is_share(left) and not (parser.loose and parser.is_result()):
+        parser.position += 1
+        return "*", SUM - 5 if parser.loose else PRODUCT
+    if word in ("multiplied", "divided") and parser.peek().text == "by":
+        parser.position += 2
+        return ("*" if word == "multiplied" else "/"), PRODUCT
+    if word in COMPARED and parser.peek().text == "than" and not isinstance(left, Binary) and not parser.loose:
+        parser.position += 2
+        return word, SUM
+    return (None, 0) if token.gap == FENCED else _letter_infix(parser, token)
+
+
+def _letter_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
+    """`x` between numbers is a sign of multiplication; any letter on a number is a factor."""
+    following = parser.peek()
+    if token.text in ("x", "X"):
+        spaced = token.gap != TIGHT and following.gap != TIGHT
+        if following.kind == NUMBER or (spaced and following.text in ("(", "\\frac")):
+            parser.position += 1
+            return "*", PRODUCT
+    if len(token.text) == 1 and (token.gap == TIGHT or following.kind != WORD):
+        return "*", _implied_power(parser)
+    return None, 0
+
+
+def _starts_factor(parser: Parser, token: Token) -> bool:
+    name = token.text[1:]
+    if name in LATEX_FUNCTIONS:
+        return not parser.in_argument  # \sin 30^\circ \cos 60^\circ
+    return name in ("frac", "dfrac", "tfrac", "sqrt", "pi", "binom", "dbinom") or name in GREEK
+
+
+def _multiplies_bracket(parser: Parser, left: Node) -> bool:
+    """Whether the bracket here is a factor rather than a remark on the number before it."""
+    if isinstance(left, Opaque | Quantity):
+        return False
+    if parser.token.gap == TIGHT:
+        return True
+    return (parser.is_result() and parser.is_first()) == parser.loose
+
+
+_MAX_DIGITS = 9  # of a raised exponent
+_RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+
+def postfix(parser: Parser, node: Node) -> Node | None:
+    """`node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
+    token = parser.token
+    if token.text == "!" and token.gap == parser.peek().gap == TIGHT and parser.peek().text == "!":
+        parser.position += 2
+        return Opaque("double factorial")
+    if token.text == "!" and token.gap == TIGHT and not _is_exclamation(parser):
+        parser.position += 1
+        return Unary("!", node)
+    if token.text[:1] in _RAISED and token.gap == TIGHT:
+        parser.position += 1
+        digits = token.text.lstrip("⁻").translate(_DIGITS)
+        if len(digits) > _MAX_DIGITS:
+            return Opaque("too long")
+        power = Number(int(digits))
+        return Binary("^", node, Unary("-", power) if token.text[0] == "⁻" else power)
+    if token.text == "°":
+        parser.position += 1
+        return Unary("°", node)
+    if _is_percent_sign(parser, token):
+        parser.position += 1
+        return Unary("%", node)
+    if token.text == "^" and _is_degree(parser):
+        return Unary("°", node)
+    return None
+
+
+def _is_exclamation(parser: Parser) -> bool:
+    """`= 7! Then` ends a sentence, `= 3! ways` and `= 3!` are factorials; loosely it is the other way round."""
+    following = parser.peek()
+    if following.kind == WORD:
+        return following.gap == TIGHT or (following.text[0].isupper() and not parser.loose)
+    return parser.loose and following.kind in (END, NEWLINE)
+
+
+def _is_percent_sign(parser: Parser, token: Token) -> bool:
+    if token.kind == WORD:
+        return token.text.lower() == "percent"
+    is_modulo = token.gap != TIGHT and (parser.peek().kind == NUMBER or parser.peek().text == "(")
+    return token.text == "%" and not is_modulo
+
+
+def _is_degree(parser: Parser) -> bool:
+    if parser.peek().text == "\\circ":
+        parser.position += 2
+        return True
+    if parser.peek().text == "{" and parser.peek(2).text == "\\circ" and parser.peek(3).text == "}":
+        parser.position += 4
+        return True
+    return False
+
 
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
@@ -38,26 +201,13 @@ _MAX_POSTFIXES = 3
 _MAX_PREFIXES = 20_000  # operands read in one step, attempts included; a page of text needs a few hundred
 
 
-class Parser:
-    """Reads expressions from one step's tokens.
-
-    Args:
-        tokens: the step's tokens, `END` last.
-        loose: read what is ambiguous the other way: `half of 3 + 5` as half of 8, `1/2(3)` as 1/(2·3),
-            `6 / 1/2` as 12, `4 million` as 4,
-            `-2^2` as 4, `4 more than 2` as 4, a bracket apart from its number as a remark or as a factor.
-    """
+class Parser(ExpressionReader):
+    """Reads expressions from one step's tokens."""
 
     def __init__(self, tokens: list[Token], loose: bool = False) -> None:
-        self.tokens = tokens
-        self.loose = loose
-        self.position = 0
-        self.start = 0
-        self.depth = 0
-        self.in_argument = False
+        super().__init__(tokens, loose)
         self._operands = 0
         self._fuel = _MAX_PREFIXES
-        self.closing = match_brackets(tokens)
 
     def parse(self, position: int) -> tuple[Node, int] | None:
         """The longest expression that starts at `position`, and the position behind it."""
@@ -66,22 +216,6 @@ class Parser:
         self.in_argument = False
         node = self.expression(0)
         return None if node is None else (node, self.position)
-
-    @property
-    def token(self) -> Token:
-        """The token at this position."""
-        return self.tokens[self.position]
-
-    def peek(self, ahead: int = 1) -> Token:
-        """The token `ahead` places further."""
-        return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
-
-    def take(self, *texts: str) -> bool:
-        """Step over the next token if it is one of `texts`, whatever its case."""
-        if self.token.text.lower() in texts and self.token.kind != END:
-            self.position += 1
-            return True
-        return False
 
     def expression(self, minimum: int) -> Node | None:
         """The longest expression here whose operations bind at least as tightly as `minimum`."""
@@ -127,14 +261,6 @@ class Parser:
             exponent = Binary("*", exponent, Symbol(letter.text))
             self.position += 1
         return exponent
-
-    def is_first(self) -> bool:
-        """Whether one token of the expression has been read."""
-        return self.position == self.start + 1
-
-    def is_result(self) -> bool:
-        """Whether the expression at hand stands behind a relation sign."""
-        return self.start > 0 and self.tokens[self.start - 1].kind == RELATION
 
     def _words_as_operand(self) -> Opaque | None:
         """A quantity named in words, as in `5 * number of boxes`."""
@@ -230,46 +356,6 @@ class Parser:
                 return Call("abs", (body,))
         self.position = begin
         return None
-
-    def argument(self) -> Node | None:
-        """What a function without brackets is taken of; a sign of multiplication ends it: `\\ln 2 \\cdot 3`."""
-        outside, self.in_argument = self.in_argument, True
-        body = self.expression(IMPLIED)
-        self.in_argument = outside
-        return body
-
-    def operand(self) -> Node | None:
-        """A single number or letter, as the base of a logarithm."""
-        token = self.token
-        if token.kind not in (NUMBER, WORD) or (token.kind == WORD and len(token.text) > 1):
-            return None
-        self.position += 1
-        return number_of(token.text) if token.kind == NUMBER else Symbol(token.text)
-
-    def group(self) -> Node | None:
-        """One argument of a LaTeX command: `{…}` or a single digit or letter."""
-        token = self.token
-        if token.text == "{":
-            return self.bracket(token)
-        if token.kind == NUMBER and len(token.text) == 1:
-            self.position += 1
-            return Number(int(token.text))
-        return None
-
-    def list_of(self, separators: tuple[str, ...]) -> tuple[Node, ...]:
-        """Expressions with separators between them; the one behind `and` is the last."""
-        arguments: list[Node] = []
-        while len(arguments) < 30 and (node := self.expression(SUM)) is not None:
-            arguments.append(node)
-            begin = self.position
-            is_last = not self.take(*separators)
-            is_last = (self.take("and") and "and" in separators and is_last) or is_last
-            if is_last:
-                break
-            if self.token.kind not in (NUMBER, COMMAND, OPERATOR) and self.token.text != "(":
-                self.position = begin
-                break
-        return tuple(arguments)
 
 
 _PREFIX: dict[int, Callable[[Parser, Token], Node | None]] = {

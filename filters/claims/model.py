@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from proofmill.filters.claims.expressions import Node, Value
 
 VERIFIED = "verified"
 REFUTED = "refuted"
@@ -89,3 +92,39 @@ def summarise(claims: Sequence[Claim], steps: int | None = None) -> ClaimSummary
         claim_score=count[VERIFIED] / decided if decided else None,
         coverage=len(covered) / total if total else 0.0,
     )
+
+
+@dataclass(slots=True)
+class ClaimCandidate:
+    """A judged link: what a `Claim` needs, in offsets of the step.
+
+    Attributes:
+        kind: the claim's kind.
+        status: its status.
+        evidence: why.
+        start: offset of its first character in the step.
+        end: offset behind its last.
+        left: the left side's value, by which a later recomputation is recognised.
+        left_text: the left side as written, blanks and signs of multiplication made equal.
+        stated: the right side's value.
+        inputs: the expression whose literals must come from somewhere, None behind the first link.
+        sides: both sides, whose literals are known from here on.
+    """
+
+    kind: str
+    status: str
+    evidence: str
+    start: int
+    end: int
+    left: Value | None = None
+    left_text: str = ""
+    stated: Value | None = None
+    inputs: Node | None = None
+    sides: tuple[Node, ...] = ()
+
+
+class Finding(NamedTuple):
+    """A status and why."""
+
+    status: str
+    evidence: str

@@ -14,8 +14,7 @@ from itertools import product
 from math import isqrt
 from typing import Any
 
-from proofmill.filters.claims.links import Link
-from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate
 from proofmill.filters.verdicts import Problem
 
 _MAX_PEOPLE, _MAX_SIDE, _MAX_DEPTH = 12, 36, 20
@@ -47,7 +46,7 @@ class Truthtellers:
     knave: str
     models: tuple[tuple[bool, ...], ...]
 
-    def links(self, step: str, supposed: bool, final: bool) -> Iterator[Link]:
+    def links(self, step: str, supposed: bool, final: bool) -> Iterator[ClaimCandidate]:
         """The claims of a step about who is what."""
         people = "|".join(re.escape(name) for name in self.names)
         kinds = f"{re.escape(self.knight)}|{re.escape(self.knave)}"
@@ -57,7 +56,7 @@ class Truthtellers:
             hypothetical = not final and (supposed or bool(_SUPPOSES.search(sentence)))
             truthful = (match.group(3).lower() == self.knight.lower()) != bool(match.group(2))
             status, evidence = self._judge(match.group(1), truthful, hypothetical)
-            yield Link("assignment", status, evidence, match.start(), match.end())
+            yield ClaimCandidate("assignment", status, evidence, match.start(), match.end())
 
     def _judge(self, name: str, truthful: bool, hypothetical: bool) -> tuple[str, str]:
         index = next(i for i, known in enumerate(self.names) if known.lower() == name.lower())
@@ -87,7 +86,7 @@ class Grid:
     boxed: bool
     order: tuple[tuple[int, int, int, int, str], ...]
 
-    def links(self, text: str, final_start: int | None) -> Iterator[Link]:
+    def links(self, text: str, final_start: int | None) -> Iterator[ClaimCandidate]:
         """The filled grids of a trace. Before the final part a false one may be an attempt."""
         rows = [(m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)]
         rows = [row for row in rows if len(row[2]) == len(self.cells)]
@@ -99,7 +98,7 @@ class Grid:
             fault = self._fault(filled)
             tentative = final_start is not None and chosen[-1][1] <= final_start
             status = VERIFIED if not fault else NOT_CHECKABLE if tentative else REFUTED
-            yield Link("grid", status, fault or "all constraints hold", chosen[0][0], chosen[-1][1])
+            yield ClaimCandidate("grid", status, fault or "all constraints hold", chosen[0][0], chosen[-1][1])
 
     def _fault(self, filled: Sequence[Sequence[int]]) -> str:
         side = len(self.cells)
@@ -141,7 +140,7 @@ def puzzle_of(problem: Problem) -> Puzzle | None:
 
 def puzzle_links(
     puzzle: Puzzle, whole: str, steps: Sequence[tuple[int, str]], final_start: int | None
-) -> Iterator[tuple[int, Link]]:
+) -> Iterator[tuple[int, ClaimCandidate]]:
     """The claims of a trace about the puzzle, each with its offset.
 
     A claim counts as said for good in the final part, in the last step, or where a conclusion is drawn;

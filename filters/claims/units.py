@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from proofmill.filters.claims.lexicon import ATTACHED_UNITS, NAMED_FUNCTIONS, NUMBER_WORDS, STOP_WORDS, UNITS
 from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
-from proofmill.filters.claims.wording import ATTACHED_UNITS, NAMED_FUNCTIONS, NUMBER_WORDS, STOP_WORDS, UNITS
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 12

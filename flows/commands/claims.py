@@ -12,7 +12,7 @@ from rich.table import Table
 from proofmill.data.errors import VerifierError
 from proofmill.data.outputs import open_rows
 from proofmill.filters.claims import STATUSES
-from proofmill.filters.claims.jailed import jail_evaluator
+from proofmill.filters.claims.stated_outputs import jail_evaluator
 from proofmill.flows.commands.filter_command import Command
 from proofmill.flows.rows.claims import ADDED, ROWS, check_first
 from proofmill.flows.rows.reading import Source

@@ -12,7 +12,7 @@ from proofmill.data.errors import InputError
 from proofmill.data.inputs import Row
 from proofmill.data.schemas import TRACES
 from proofmill.filters.claims import Claim, check, split_steps, summarise
-from proofmill.filters.claims.outputs import Evaluator, stated_outputs
+from proofmill.filters.claims.stated_outputs import Evaluator, stated_outputs
 from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import Problem
 from proofmill.flows.rows.judging import Options, problem_of

@@ -8,8 +8,7 @@ import pytest
 
 from proofmill.data.errors import VerifierError
 from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, VERIFIED, check
-from proofmill.filters.claims.jailed import jail_evaluator
-from proofmill.filters.claims.outputs import Evaluator
+from proofmill.filters.claims.stated_outputs import Evaluator, jail_evaluator
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verdicts import Problem

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Any
 
 import pytest
 import reasoning_gym
 
-from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, VERIFIED, check
+from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, TraceCheck, check, check_trace
 from proofmill.filters.verdicts import Problem
 
 
@@ -100,3 +101,26 @@ def test_stated_outputs_are_run_by_the_evaluator() -> None:
 
 def test_without_an_evaluator_outputs_are_not_checked() -> None:
     assert {claim.status for claim in check(Problem("code", ""), CODE)} == {NOT_CHECKABLE}
+
+
+def test_a_first_pass_without_a_jail_and_a_second_one_say_what_one_pass_says() -> None:
+    problem = Problem("code", "")
+    first: TraceCheck = pickle.loads(pickle.dumps(check_trace(problem, CODE)))  # noqa: S301  as a pool sends it
+    assert [first.claims[output.claim].text for output in first.outputs_to_run] == [
+        claim.text for claim in first.claims if claim.kind == "output"
+    ]
+    second = first.with_outputs(evaluate)
+    assert list(second.claims) == check(problem, CODE, evaluate=evaluate)
+    assert second.summary.claims_refuted == 1
+    assert second.outputs_to_run == ()
+
+
+def test_a_stated_output_that_the_trace_takes_back_is_retracted() -> None:
+    text = "```python\ndef f(x):\n    return x * 5\n\nf(3)  # 16\n```\nOops, that is wrong."
+    claims = check_trace(Problem("code", ""), text).with_outputs(evaluate).claims
+    assert [claim.status for claim in claims if claim.kind == "output"] == [RETRACTED]
+
+
+def test_a_trace_without_code_leaves_nothing_to_run() -> None:
+    result = check_trace(Problem("math", ""), "3 + 4 = 7\nThe answer is 3 + 4 = 8.", final_start=10)
+    assert (result.outputs_to_run, result.steps, result.refuted_in_final) == ((), 2, True)

@@ -1,11 +1,16 @@
-"""Why a relation that does not hold may still not be an error: what the writing around it allows."""
+"""Why a relation that does not hold may still not be an error: what the writing around it allows.
+
+A false alarm costs a good trace, a missed error only a chance; so each guard turns `refuted` into `not_checkable`
+as soon as the writing allows another meaning, and gives it as a reason in words.
+"""
 
 from __future__ import annotations
 
 import re
 
-from proofmill.filters.claims import judge
-from proofmill.filters.claims.nodes import (
+from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole
+from proofmill.filters.claims.discourse_cues import ABOUT_WORDS, ROUNDING_WORDS
+from proofmill.filters.claims.expressions import (
     Binary,
     Call,
     Node,
@@ -14,13 +19,16 @@ from proofmill.filters.claims.nodes import (
     Quantity,
     Unary,
     evaluate,
+    has_unit,
     is_leaf,
     is_percent,
+    known_units,
+    leading,
+    walk,
 )
-from proofmill.filters.claims.rounding import ABOUT, ROUNDED
-from proofmill.filters.claims.scan import Chain, Member
+from proofmill.filters.claims.lexicon import LABEL_WORDS, OTHER_UNITS, UNITS
+from proofmill.filters.claims.relations import Chain, Member
 from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, Token
-from proofmill.filters.claims.wording import ABOUT_WORDS, LABEL_WORDS, OTHER_UNITS, ROUNDING_WORDS, UNITS
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|"
@@ -71,7 +79,7 @@ _CARRIES = re.compile(
 )
 
 
-class Doubts:
+class FalsePositiveGuards:
     """What speaks for another meaning of a link, each as a reason in words, empty where nothing does.
 
     Args:
@@ -83,14 +91,14 @@ class Doubts:
     def __init__(self, text: str, tokens: list[Token], after: str = "") -> None:
         self.text, self.tokens, self.after = text, tokens, after
 
-    def other_meaning(self, chain: Chain, index: int, comparison: judge.Comparison) -> str:
+    def other_meaning(self, chain: Chain, index: int, comparison: Comparison) -> str:
         """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
         left, right = chain.members[index].node, chain.members[index + 1].node
         if is_leaf(left):
             reason = self._leaf_doubt(chain, index)
             if reason:
                 return reason
-        if judge.is_share_of_whole(left, comparison.right) and index == 0:
+        if is_share_of_whole(left, comparison.right) and index == 0:
             return "a share of a whole"
         if self.mixes_units(left, right):
             return "units outside the table"
@@ -110,11 +118,11 @@ class Doubts:
             return ""
         if index == 0 and self._ends_a_list(left):
             return "the last of a list"
-        if judge.has_unit(left.node):
+        if has_unit(left.node):
             return "a number with its unit, not a calculation"
         if index == 0 and (not chain.clean or is_leaf(right.node)):
             return "a label, not a calculation"
-        return "a number and a quantity" if is_leaf(right.node) and judge.has_unit(right.node) else ""
+        return "a number and a quantity" if is_leaf(right.node) and has_unit(right.node) else ""
 
     def _ends_a_list(self, member: Member) -> bool:
         """`2, 6, 12 = 1·2, 2·3, 3·4`: the sides are lists."""
@@ -126,8 +134,8 @@ class Doubts:
 
     def _converts(self, left: Node, right: Node) -> bool:
         """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
-        units = [judge.known_units(node)[:1] for node in (left, right)]
-        rates = [part for node in (left, right) for part in judge.walk(node) if isinstance(part, Quantity) and part.per]
+        units = [known_units(node)[:1] for node in (left, right)]
+        rates = [part for node in (left, right) for part in walk(node) if isinstance(part, Quantity) and part.per]
         return (
             is_leaf(right)
             and not rates
@@ -139,11 +147,11 @@ class Doubts:
 
     def mixes_units(self, left: Node, right: Node) -> bool:
         """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
-        units = {UNITS[word] for node in (left, right) for word in judge.known_units(node)}
+        units = {UNITS[word] for node in (left, right) for word in known_units(node)}
         words = [_unit_words(node) for node in (left, right)]
         if all(words) and not words[0] & words[1] and (words[0] | words[1]) & OTHER_UNITS:
             return True
-        multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in judge.walk(left))
+        multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in walk(left))
         counts = any(dimension == "count" for dimension, _ in units)
         same_kind = len({dimension for dimension, _ in units}) < len(units)
         is_conversion = is_leaf(left) and is_leaf(right)
@@ -173,8 +181,8 @@ class Doubts:
         if not is_leaf(left.node):
             return False
         lead = self.tokens[left.last].text == ","
-        used = [part.value for part in judge.walk(right.node) if isinstance(part, Number)]
-        return not lead or any(part.value in used for part in judge.walk(left.node) if isinstance(part, Number))
+        used = [part.value for part in walk(right.node) if isinstance(part, Number)]
+        return not lead or any(part.value in used for part in walk(left.node) if isinstance(part, Number))
 
     def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
         """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
@@ -240,7 +248,7 @@ def _ends_in(left: Node, right: Node) -> bool:
                 return False
         try:
             if evaluate(left) == evaluate(right):
-                return judge.leading(left) != judge.leading(right)
+                return leading(left) != leading(right)
         except NotNumericError:
             return False
     return False
@@ -250,8 +258,8 @@ def _is_share(node: Node) -> bool:
     """`3/4` with or without a unit."""
     if not (isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)):
         return False
-    return judge.is_share_of_whole(Binary("/", judge.leading(node.left), judge.leading(node.right)), 1)
+    return is_share_of_whole(Binary("/", leading(node.left), leading(node.right)), 1)
 
 
 def _unit_words(node: Node) -> set[str]:
-    return {word for part in judge.walk(node) if isinstance(part, Quantity) for word in part.unit}
+    return {word for part in walk(node) if isinstance(part, Quantity) for word in part.unit}

@@ -7,20 +7,74 @@ meaning; labels, fractions of a whole, unit conversions outside the table, quest
 
 from __future__ import annotations
 
-from proofmill.filters.claims import judge
-from proofmill.filters.claims.algebra import Context
-from proofmill.filters.claims.cues import announces, is_supposed, lists_cases, simplifies
-from proofmill.filters.claims.doubts import SENTENCE_END, Doubts
-from proofmill.filters.claims.functions import has_call
-from proofmill.filters.claims.identities import is_identity, is_symbolic, unknowns_of
-from proofmill.filters.claims.links import Facts, Link, Named
-from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.nodes import Binary, Node, NotNumericError, Symbol, evaluate, is_leaf
-from proofmill.filters.claims.readings import OtherReadings
-from proofmill.filters.claims.rounding import ABOUT, AGREES, UNDECIDED, last_place
-from proofmill.filters.claims.scan import Chain, Member, Scanner
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from proofmill.filters.claims.algebra import Algebra, EquationContext, is_alike_at_infinity, is_identity
+from proofmill.filters.claims.comparison import (
+    ABOUT,
+    AGREES,
+    UNDECIDED,
+    AlternativeParses,
+    Comparison,
+    compare,
+    equate,
+    is_run_on,
+    last_place,
+    rounds_an_input,
+    within_input_rounding,
+)
+from proofmill.filters.claims.discourse_cues import announces_rewriting, is_supposed, lists_cases, simplifies
+from proofmill.filters.claims.expressions import (
+    Binary,
+    Node,
+    NotNumericError,
+    Symbol,
+    Value,
+    evaluate,
+    is_leaf,
+    is_numeric,
+    is_symbolic,
+    show,
+    unknowns_of,
+)
+from proofmill.filters.claims.false_positive_guards import SENTENCE_END, FalsePositiveGuards
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
+from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
+from proofmill.filters.claims.relations import Chain, Member, Scanner
 from proofmill.filters.claims.tokens import WORD, Token
 
+
+class Named(NamedTuple):
+    """A calculation that was given a name in words."""
+
+    name: str
+    node: Node
+    step: int
+    rewritten: bool  # its step announces a rewriting
+
+
+@dataclass(slots=True)
+class TraceFacts:
+    """What a trace has established so far.
+
+    Attributes:
+        rounded: stated values that were rounded.
+        algebra: the unknowns and equations.
+        named: the named calculation that came last.
+        functions: those that the problem and the trace define.
+        setting: other meanings that the problem gives to arithmetic.
+    """
+
+    rounded: set[Value] = field(default_factory=set)
+    algebra: Algebra = field(default_factory=Algebra)
+    named: Named | None = None
+    functions: Functions = field(default_factory=Functions)
+    setting: ProblemContext = field(default_factory=lambda: ProblemContext("", ""))
+
+
+_REWRITING_WITHIN = 200  # characters behind a link in which an equation would be gone on with
 _MAX_TUPLE = 30  # tokens in which a bracket may have opened
 # `k = 3: …` and `x = 2 gives 9` try a value.
 _TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
@@ -37,14 +91,14 @@ class StepJudge:
         after: the beginning of what follows it.
     """
 
-    def __init__(self, text: str, tokens: list[Token], facts: Facts, step: int, after: str = "") -> None:
+    def __init__(self, text: str, tokens: list[Token], facts: TraceFacts, step: int, after: str = "") -> None:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
-        self.doubts = Doubts(text, tokens, after)
-        self.readings = OtherReadings(tokens)
+        self.doubts = FalsePositiveGuards(text, tokens, after)
+        self.readings = AlternativeParses(tokens)
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
-    def chain(self, chain: Chain) -> list[Link]:
+    def chain(self, chain: Chain) -> list[ClaimCandidate]:
         """The claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
         links = self._restated(chain)
         self._transforms = False
@@ -54,7 +108,7 @@ class StepJudge:
                 links.append(link)
         return links
 
-    def _restated(self, chain: Chain) -> list[Link]:
+    def _restated(self, chain: Chain) -> list[ClaimCandidate]:
         """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
         before, self.facts.named = self.facts.named, None
         values = [member for member in chain.members if is_symbolic(member.node)]
@@ -65,42 +119,42 @@ class StepJudge:
             return []
         return self._restatement(before, values[0])
 
-    def _restatement(self, before: Named, member: Member) -> list[Link]:
+    def _restatement(self, before: Named, member: Member) -> list[ClaimCandidate]:
         unknowns = unknowns_of(before.node)
         if unknowns or unknowns_of(member.node):
             return self._rewriting(before, member, unknowns)
         try:
             about = self.doubts.about(member, member)
-            comparison = judge.equate(before.node, member.node, about)
+            comparison = equate(before.node, member.node, about)
         except NotNumericError:
             return []
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
-            or judge.is_run_on(comparison.left, member.node)
+            or is_run_on(comparison.left, member.node)
             or self.doubts.mixes_units(before.node, member.node)
         ):
             return []
         status = VERIFIED if comparison.outcome == AGREES else REFUTED
-        shown = f"{before.name} was {judge.show(comparison.left)} by the calculation before"
-        link = self._finish(member, member, "restatement", judge.Finding(status, shown))
+        shown = f"{before.name} was {show(comparison.left)} by the calculation before"
+        link = self._finish(member, member, "restatement", Finding(status, shown))
         link.stated, link.sides = comparison.right, (member.node,)
         return [link]
 
-    def _rewriting(self, before: Named, member: Member, unknowns: frozenset[str]) -> list[Link]:
+    def _rewriting(self, before: Named, member: Member, unknowns: frozenset[str]) -> list[ClaimCandidate]:
         """`Total = 3x + x + 5` and next `Total = 4x + 5`: the same expression written anew."""
         if unknowns != unknowns_of(member.node) or self.readings.is_ambiguous(member):
             return []
         same = is_identity(before.node, member.node, unknowns)
         shown = f"{before.name} {'equals' if same else 'differs from'} what it was before, for all values tried"
         status = VERIFIED if same else REFUTED if before.rewritten or simplifies(self.text) else JUMP
-        return [self._finish(member, member, "restatement", judge.Finding(status, shown))]
+        return [self._finish(member, member, "restatement", Finding(status, shown))]
 
-    def _link(self, chain: Chain, index: int) -> Link | None:
+    def _link(self, chain: Chain, index: int) -> ClaimCandidate | None:
         left, right = chain.members[index], chain.members[index + 1]
         relation = chain.relations[index]
         if has_call(left.node) or has_call(right.node):
             return self._function_value(chain, index)
-        if not judge.is_numeric(left.node) or not judge.is_numeric(right.node):
+        if not is_numeric(left.node) or not is_numeric(right.node):
             reads = relation.sign == "=" and (relation.rewrites or not relation.prose)
             return self._symbolic(chain, index) if reads else None
         try:
@@ -112,12 +166,12 @@ class StepJudge:
                 return self._finish(left, right, "congruence", self._soften(finding, chain, index))
             if relation.sign in ("=", "≈", "≡"):
                 return self._equality(chain, index)
-            finding = judge.compare(left.node, relation.sign, right.node)
+            finding = compare(left.node, relation.sign, right.node)
         except NotNumericError:
             return None
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
 
-    def _function_value(self, chain: Chain, index: int) -> Link | None:
+    def _function_value(self, chain: Chain, index: int) -> ClaimCandidate | None:
         """`f(4) = 16 - 12`: the value of a function that the text has defined."""
         left, right = chain.members[index], chain.members[index + 1]
         if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
@@ -127,22 +181,22 @@ class StepJudge:
             functions.learn_from(self.text, left.node, right.node)
         try:
             sides = functions.resolved(left.node), functions.resolved(right.node)
-            if not all(map(judge.is_numeric, sides)):
+            if not all(map(is_numeric, sides)):
                 return None
-            comparison = judge.equate(*sides, self.doubts.about(left, right))
+            comparison = equate(*sides, self.doubts.about(left, right))
         except NotNumericError:
             return None
         shown = _sides(*sides, comparison)
         if comparison.outcome == AGREES:
-            return self._finish(left, right, "function", judge.Finding(VERIFIED, shown))
-        if comparison.outcome == UNDECIDED or judge.rounds_an_input(*sides, comparison):
+            return self._finish(left, right, "function", Finding(VERIFIED, shown))
+        if comparison.outcome == UNDECIDED or rounds_an_input(*sides, comparison):
             return None
         if self.readings.is_ambiguous(left) or self.readings.is_ambiguous(right):
             return None
-        finding = judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}")
+        finding = Finding(REFUTED, f"{self._span(chain, index)}: {shown}")
         return self._finish(left, right, "function", self._soften(finding, chain, index))
 
-    def _symbolic(self, chain: Chain, index: int) -> Link | None:
+    def _symbolic(self, chain: Chain, index: int) -> ClaimCandidate | None:
         """A link with unknowns; one with words in it says nothing that can be checked."""
         left, right = chain.members[index], chain.members[index + 1]
         if not is_symbolic(left.node) or not is_symbolic(right.node) or chain.modulus is not None:
@@ -153,7 +207,7 @@ class StepJudge:
             return None
         start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
         before = SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
-        context = Context(
+        context = EquationContext(
             text=self._span(chain, index),
             step=self.step,
             supposed=is_supposed(before, value=isinstance(left.node, Symbol))
@@ -165,7 +219,7 @@ class StepJudge:
             ambiguous=self.readings.is_ambiguous(left) or self.readings.is_ambiguous(right),
             simplifies=simplifies(before),
             rewrites=chain.relations[index].rewrites
-            or (index == 0 and announces(before, self.text[end:] + "\n" + self.doubts.after, left.node, right.node)),
+            or (index == 0 and _announces(before, self.text[end:] + "\n" + self.doubts.after, left.node, right.node)),
             before=self.text[:start],
             end=end,
         )
@@ -187,13 +241,13 @@ class StepJudge:
                 return end >= right.last and not in_words and texts.count("=") > 1 and "," in texts
         return False
 
-    def _equality(self, chain: Chain, index: int) -> Link:
+    def _equality(self, chain: Chain, index: int) -> ClaimCandidate:
         left, right = chain.members[index], chain.members[index + 1]
         about = ABOUT if chain.relations[index].about else ""
-        comparison = judge.equate(left.node, right.node, about)
+        comparison = equate(left.node, right.node, about)
         if comparison.outcome != AGREES and not about:  # only now do the words around it matter
             about = self.doubts.about(left, right)
-            comparison = judge.equate(left.node, right.node, about)
+            comparison = equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
             comparison = self._second_thoughts(left, right, about, comparison, goes_on=index > 0)
         finding = self._equality_finding(chain, index, comparison)
@@ -206,54 +260,54 @@ class StepJudge:
         return link
 
     def _second_thoughts(
-        self, left: Member, right: Member, about: str, first: judge.Comparison, *, goes_on: bool
-    ) -> judge.Comparison:
+        self, left: Member, right: Member, about: str, first: Comparison, *, goes_on: bool
+    ) -> Comparison:
         """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
-        if judge.is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
+        if is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
         other = self.readings.loose(left, right, about) or self.readings.negative(left, right, about)
         if other is not None:
             return other
         place = last_place(right.node)
-        if judge.within_input_rounding(left.node, first, place, self.facts.rounded) or judge.rounds_an_input(
+        if within_input_rounding(left.node, first, place, self.facts.rounded) or rounds_an_input(
             left.node, right.node, first
         ):
             return first._replace(outcome=UNDECIDED, note="within the rounding of its inputs: ")
         return first
 
-    def _equality_finding(self, chain: Chain, index: int, comparison: judge.Comparison) -> judge.Finding:
+    def _equality_finding(self, chain: Chain, index: int, comparison: Comparison) -> Finding:
         left, right = chain.members[index].node, chain.members[index + 1].node
         shown = _sides(left, right, comparison)
         if comparison.outcome == AGREES:
-            finding = judge.Finding(VERIFIED, comparison.note + shown)
-            return finding if not chain.joined or index else judge.Finding(NOT_CHECKABLE, "part of a larger side")
+            finding = Finding(VERIFIED, comparison.note + shown)
+            return finding if not chain.joined or index else Finding(NOT_CHECKABLE, "part of a larger side")
         if comparison.outcome == UNDECIDED:
-            return judge.Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
+            return Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
         reason = self.doubts.other_meaning(chain, index, comparison)
         if reason:
-            return judge.Finding(NOT_CHECKABLE, f"{reason}: {shown}")
+            return Finding(NOT_CHECKABLE, f"{reason}: {shown}")
         if chain.relations[index].sign == "≡":
-            return judge.Finding(NOT_CHECKABLE, f"a congruence without its modulus: {shown}")
-        return self._soften(judge.Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
+            return Finding(NOT_CHECKABLE, f"a congruence without its modulus: {shown}")
+        return self._soften(Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
 
-    def _soften(self, finding: judge.Finding, chain: Chain, index: int) -> judge.Finding:
+    def _soften(self, finding: Finding, chain: Chain, index: int) -> Finding:
         """`finding`, unless the words around a false link take it back or make it unclear."""
         if finding.status != REFUTED:
             return finding
         reason = self.doubts.unclear(chain, index) or self.doubts.doubted(chain, index) or self._elsewhere(chain, index)
-        return judge.Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
+        return Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
 
     def _elsewhere(self, chain: Chain, index: int) -> str:
         left, right = chain.members[index].node, chain.members[index + 1].node
         return self.facts.setting.other_meaning(self.text, left, right)
 
-    def _congruence(self, left: Node, right: Node, modulus: Node) -> judge.Finding:
+    def _congruence(self, left: Node, right: Node, modulus: Node) -> Finding:
         first, second, base = evaluate(left), evaluate(right), evaluate(modulus)
         if not (isinstance(first, int) and isinstance(second, int) and isinstance(base, int)) or base == 0:
             raise NotNumericError
         holds = (first - second) % base == 0
-        shown = f"the sides differ by {judge.show(first - second)}, modulus {judge.show(base)}"
-        return judge.Finding(VERIFIED if holds else REFUTED, shown)
+        shown = f"the sides differ by {show(first - second)}, modulus {show(base)}"
+        return Finding(VERIFIED if holds else REFUTED, shown)
 
     def _span(self, chain: Chain, index: int) -> str:
         return self._text(chain.members[index].first, chain.members[index + 1].last)
@@ -262,8 +316,8 @@ class StepJudge:
         text = self.text[self.tokens[first].start : self.tokens[last - 1].end]
         return " ".join(text.split())
 
-    def _finish(self, left: Member, right: Member, kind: str, finding: judge.Finding) -> Link:
-        return Link(
+    def _finish(self, left: Member, right: Member, kind: str, finding: Finding) -> ClaimCandidate:
+        return ClaimCandidate(
             kind,
             finding.status,
             finding.evidence,
@@ -273,10 +327,26 @@ class StepJudge:
         )
 
 
-def _sides(left: Node, right: Node, comparison: judge.Comparison) -> str:
-    first, second = judge.show(comparison.left), judge.show(comparison.right)
+def _sides(left: Node, right: Node, comparison: Comparison) -> str:
+    first, second = show(comparison.left), show(comparison.right)
     if is_leaf(right):
         return f"the left side is {first}"
     if is_leaf(left):
         return f"the right side is {second}"
     return f"the left side is {first}, the right side {second}"
+
+
+def _announces(before: str, after: str, left: Node, right: Node) -> bool:
+    """Whether `left = right`, between the texts given, is announced as one expression written anew.
+
+    An equation may be announced in the same words, so the answer is yes only where no solution and no further
+    equation follows and both sides go together where the unknowns are large, as two forms of an expression do.
+    """
+    after = after[:_REWRITING_WITHIN]
+    if not announces_rewriting(before, after):
+        return False
+    unknowns = unknowns_of(right)
+    if isinstance(left, Symbol) or not unknowns or unknowns != unknowns_of(left):
+        return False
+    has_value = any(re.search(rf"(?<![A-Za-z]){re.escape(name)}\s?=", after) for name in unknowns)
+    return not has_value and is_alike_at_infinity(left, right, unknowns)

@@ -1,12 +1,23 @@
-"""What the words around an equality with unknowns make of it: a supposition, a case, a conclusion or a rewriting."""
+"""What the words around a claim make of it: a supposition, a case, a conclusion, a rewriting, a correction."""
 
 from __future__ import annotations
 
 import re
 
-from proofmill.filters.claims.identities import is_alike_at_infinity, unknowns_of
-from proofmill.filters.claims.nodes import Node, Symbol
-
+ABOUT_WORDS = re.compile(r"\b(?:approx\w*|about|roughly|around|nearly|almost|estimat\w+)\b", re.IGNORECASE)
+ROUNDING_WORDS = re.compile(
+    r"\b(?:round(?:s|ed|ing)?|whole|nearest|truncat\w+|integer part|ceiling|floor|ceil|up to)\b",
+    re.IGNORECASE,
+)
+CORRECTION = re.compile(
+    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|"
+    r"made an? (?:\w+ )?(?:mistake|error)|"
+    r"th(?:at|is)(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|a mistake|an error)|"
+    r"not correct|incorrect|let me (?:re\w+|correct|fix|check|try)|"
+    r"let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|correct|fix))\b|"
+    r"(?:^|[.!?\n]\s{0,3})(?:actually|no|hmm)\b",
+    re.IGNORECASE,
+)
 _DEFINES = re.compile(
     r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
     r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
@@ -38,7 +49,6 @@ _ANNOUNCES = re.compile(
 )
 _ENDS = re.compile(r"[\s$)\]\\*]{0,6}(?:[.;\n=]|\Z)")
 _SOLVES = re.compile(r"\b(?:solv\w+|equations?|both sides|roots?|solutions?)\b", re.IGNORECASE)
-_WITHIN = 200  # characters behind the link in which an equation would be gone on with
 
 
 def is_supposed(before: str, *, value: bool) -> bool:
@@ -66,17 +76,6 @@ def refers_back(before: str) -> bool:
     return _OPENS_WITH_THAT.fullmatch(before) is not None
 
 
-def announces(before: str, after: str, left: Node, right: Node) -> bool:
-    """Whether `left = right`, between the texts given, is announced as one expression written anew.
-
-    An equation may be announced in the same words, so the answer is yes only where no solution and no further
-    equation follows and both sides go together where the unknowns are large, as two forms of an expression do.
-    """
-    after = after[:_WITHIN]
-    if not _ANNOUNCES.search(before) or not _ENDS.match(after) or _SOLVES.search(before + after):
-        return False
-    unknowns = unknowns_of(right)
-    if isinstance(left, Symbol) or not unknowns or unknowns != unknowns_of(left):
-        return False
-    has_value = any(re.search(rf"(?<![A-Za-z]){re.escape(name)}\s?=", after) for name in unknowns)
-    return not has_value and is_alike_at_infinity(left, right, unknowns)
+def announces_rewriting(before: str, after: str) -> bool:
+    """Whether the words before an equality say that one expression is written anew, and those behind it agree."""
+    return bool(_ANNOUNCES.search(before) and _ENDS.match(after)) and not _SOLVES.search(before + after)

@@ -1,4 +1,4 @@
-"""The words of arithmetic: numbers, fractions, units, fillers, and the cues of doubt.
+"""The words of arithmetic: numbers, fractions, units, fillers.
 
 These tables hold general English and metric or imperial facts only; a word that is missing makes a claim
 `not_checkable`, never false.
@@ -6,7 +6,6 @@ These tables hold general English and metric or imperial facts only; a word that
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 
 
@@ -120,18 +119,3 @@ CLEAN_WORDS = words("""
     so thus therefore hence then since because that and but as get have know calculate find compute is
     are be equals gives now where means just also which we has had was were like using be
     """)
-
-ABOUT_WORDS = re.compile(r"\b(?:approx\w*|about|roughly|around|nearly|almost|estimat\w+)\b", re.IGNORECASE)
-ROUNDING_WORDS = re.compile(
-    r"\b(?:round(?:s|ed|ing)?|whole|nearest|truncat\w+|integer part|ceiling|floor|ceil|up to)\b",
-    re.IGNORECASE,
-)
-CORRECTION = re.compile(
-    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|"
-    r"made an? (?:\w+ )?(?:mistake|error)|"
-    r"th(?:at|is)(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|a mistake|an error)|"
-    r"not correct|incorrect|let me (?:re\w+|correct|fix|check|try)|"
-    r"let['’]s (?:re-?\w*(?:check|do|compute|calculate|evaluate|consider)|correct|fix))\b|"
-    r"(?:^|[.!?\n]\s{0,3})(?:actually|no|hmm)\b",
-    re.IGNORECASE,
-)

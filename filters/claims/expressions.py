@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
+from proofmill.filters.claims.lexicon import UNITS
+
 Value = int | Fraction | float
 """Exact wherever that is possible; a float for roots, logarithms and π."""
 
@@ -300,3 +302,90 @@ def bounded(value: Value) -> Value:
     if not math.isfinite(value):
         raise NotNumericError
     return value
+
+
+def walk(node: Node) -> list[Node]:
+    """Every node of a tree, each before its parts."""
+    found, pending = [], [node]
+    while pending:
+        part = pending.pop()
+        found.append(part)
+        if isinstance(part, Binary):
+            pending += (part.right, part.left)
+        elif isinstance(part, Unary | Quantity):
+            pending.append(part.body)
+        elif isinstance(part, Call):
+            pending += part.arguments
+    return found
+
+
+def known_units(node: Node) -> list[str]:
+    """The units of the table that the tree's quantities carry."""
+    return [
+        word
+        for part in walk(node)
+        if isinstance(part, Quantity)
+        for word in part.unit[:1] + part.unit[1:]
+        if word in UNITS
+    ]
+
+
+def has_unit(node: Node) -> bool:
+    """Whether any quantity in the tree has a unit."""
+    return any(isinstance(part, Quantity) and (part.unit or part.per) for part in walk(node))
+
+
+def is_numeric(node: Node) -> bool:
+    """Whether the tree holds neither unknowns nor words."""
+    if isinstance(node, Number):
+        return True
+    if isinstance(node, Binary):
+        return is_numeric(node.left) and is_numeric(node.right)
+    if isinstance(node, Unary | Quantity):
+        return is_numeric(node.body)
+    if isinstance(node, Call):
+        return all(map(is_numeric, node.arguments))
+    return isinstance(node, Symbol) and node.name == "pi"
+
+
+def leading(node: Node) -> Node:
+    """The operand that a side begins with, `13` of `13 * 2`."""
+    while True:
+        match node:
+            case Binary(left=left):
+                node = left
+            case Quantity(body=body):
+                node = body
+            case _:
+                return node
+
+
+def show(value: Value) -> str:
+    """A value as a reader writes it: 12, 0.25, 1/3, 1.4142135624."""
+    if isinstance(value, int):
+        text = str(value)
+        return text if len(text) <= 40 else f"a number of {len(text)} digits"
+    if isinstance(value, Fraction):
+        return _show_fraction(value)
+    return f"{float(value):.10g}"
+
+
+def _show_fraction(value: Fraction) -> str:
+    for places in range(1, 13):
+        if 10**places % value.denominator == 0:
+            scaled = value * 10**places
+            digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
+            return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 60:
+        return "a long fraction"
+    return f"{value.numerator}/{value.denominator} ≈ {float(value):.6g}"
+
+
+def unknowns_of(node: Node) -> frozenset[str]:
+    """The names of the unknowns in a tree."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name != "pi")
+
+
+def is_symbolic(node: Node) -> bool:
+    """Whether a tree is fully inside the grammar, unknowns allowed."""
+    return not any(isinstance(part, Opaque) for part in walk(node))

@@ -1,7 +1,7 @@
 """Stated program outputs: `f(3)  # 15`, `>>> f(3)` with the result below, `print(f(3))  # 15`.
 
-Nothing is run here: an evaluator that runs code in a jail is handed in, and without one such a claim is
-`not_checkable`. Code is parsed only, to find the calls and the values stated for them.
+Code is parsed only, to find the calls and the values stated for them. It is run by an evaluator that is handed in, as
+a rule the jail's; without one such a claim is `not_checkable`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from proofmill.filters.claims.links import Link
-from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
+from proofmill.filters import verdicts
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate
+from proofmill.filters.domains.code import CodeVerifier
+from proofmill.filters.verdicts import Problem
 
 Evaluator = Callable[[str, str, str], bool | None]
 """(code, expression, literal) -> whether the expression has that value after running the code.
@@ -70,16 +72,22 @@ def stated_outputs(text: str) -> Iterator[StatedOutput]:
                 yield found._replace(start=found.start + shift, end=found.end + shift)
 
 
-def judge_output(stated: StatedOutput, evaluate: Evaluator | None) -> Link:
-    """The claim of a stated output, run by `evaluate` where there is one."""
-    holds = evaluate(stated.code, stated.expression, stated.literal) if evaluate is not None else None
+def unrun_output(stated: StatedOutput) -> ClaimCandidate:
+    """The claim of a stated output as long as nothing has run it."""
+    return ClaimCandidate("output", NOT_CHECKABLE, "not run", stated.start, stated.end)
+
+
+def judge_output(stated: StatedOutput, evaluate: Evaluator) -> ClaimCandidate:
+    """The claim of a stated output, run by `evaluate`."""
+    holds = evaluate(stated.code, stated.expression, stated.literal)
     if holds is None:
-        status, evidence = NOT_CHECKABLE, "not run"
-    elif holds:
-        status, evidence = VERIFIED, f"{stated.expression} gives {stated.literal}"
-    else:
-        status, evidence = REFUTED, f"{stated.expression} does not give {stated.literal}"
-    return Link("output", status, evidence, stated.start, stated.end)
+        return unrun_output(stated)
+    if holds:
+        return ClaimCandidate(
+            "output", VERIFIED, f"{stated.expression} gives {stated.literal}", stated.start, stated.end
+        )
+    evidence = f"{stated.expression} does not give {stated.literal}"
+    return ClaimCandidate("output", REFUTED, evidence, stated.start, stated.end)
 
 
 def _without_calls(source: str, tree: ast.AST | None) -> str:
@@ -152,3 +160,25 @@ def _defined(code: str) -> frozenset[str]:
     tree = _parse(code, "exec")
     body = tree.body if isinstance(tree, ast.Module) else []
     return frozenset(node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+
+
+def jail_evaluator(verifier: CodeVerifier | None = None) -> Evaluator:
+    """An evaluator for `check(..., evaluate=…)`; blocks while the jail works.
+
+    Args:
+        verifier: the judge of code whose jail is used; default one on the process-wide jail.
+
+    The evaluator raises VerifierError where a layer of the jail is missing.
+    """
+    judge = verifier or CodeVerifier()
+
+    def evaluate(code: str, expression: str, literal: str) -> bool | None:
+        # The second test holds whenever the call returns at all: so a crash is not taken for a wrong value.
+        tests = [f"assert {expression} == {literal}", f"assert isinstance([{expression}], list)"]
+        problem = Problem("code", "", info={"tests": tests})
+        verdict = judge.verify(problem, f"```python\n{code}\n```")
+        if verdict.verdict == verdicts.CORRECT:
+            return True
+        return False if verdict.verdict == verdicts.WRONG and verdict.tests_passed == 1 else None
+
+    return evaluate
