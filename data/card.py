@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
-from proofmill.data.dataset_info import Contents, dataset_info
 from proofmill.data.files import digest
 from proofmill.data.licenses import UNKNOWN, hub_license
 
@@ -23,6 +24,22 @@ _ABOUT = {
     "pass_rates": "how often each sampler solved each problem",
     "claims": "one row a checked claim",
 }
+_NAMES = {"float": "float32", "double": "float64"}  # of Arrow's types that `datasets` calls otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one split of a config holds.
+
+    Attributes:
+        schema: its columns.
+        rows: their number.
+        memory: bytes as Arrow tables, which is what `datasets` writes into its cache.
+    """
+
+    schema: pa.Schema
+    rows: int
+    memory: int
 
 
 def render(
@@ -182,3 +199,47 @@ def _usage(manifest: Mapping[str, Any]) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+# --- `dataset_info`: columns, rows and bytes of every config, so that the hub and `load_dataset` need not look -----
+
+
+def dataset_info(contents: Mapping[str, Contents], files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The block of the card, by config in the order given.
+
+    Args:
+        contents: by config and split (`sft_stage1/train`).
+        files: path and bytes of every published file.
+    """
+    configs: dict[str, dict[str, Contents]] = {}
+    for name, content in contents.items():
+        config, _, split = name.partition("/")
+        configs.setdefault(config, {})[split] = content
+    return [_entry(config, splits, files) for config, splits in configs.items()]
+
+
+def _entry(config: str, splits: Mapping[str, Contents], files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "config_name": config,
+        "features": features(next(iter(splits.values())).schema),
+        "splits": [
+            {"name": split, "num_bytes": content.memory, "num_examples": content.rows}
+            for split, content in sorted(splits.items())
+        ],
+        "download_size": sum(item["bytes"] for item in files if item["path"].startswith(f"{config}/")),
+        "dataset_size": sum(content.memory for content in splits.values()),
+    }
+
+
+def features(schema: pa.Schema) -> list[dict[str, Any]]:
+    """Columns as the card's YAML has them: the form that `datasets.Features` reads and writes."""
+    return [{"name": field.name, **_feature(field.type)} for field in schema]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        inner = _feature(kind.value_type)
+        return {"list": inner.get("struct") or inner.get("dtype") or inner}
+    if pa.types.is_struct(kind):
+        return {"struct": [{"name": field.name, **_feature(field.type)} for field in kind]}
+    return {"dtype": _NAMES.get(str(kind), str(kind))}

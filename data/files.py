@@ -1,25 +1,60 @@
-"""Bytes on disk: digests, atomic writes, locks. Every file proofmill keeps goes through here."""
+"""Bytes on disk: exact JSON, digests, atomic writes, locks. Every file proofmill keeps goes through here."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
 
-from proofmill.data import exact_json
 from proofmill.data.errors import StoreError, UsageError
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
+REMEMBERED_BYTES = 16 << 20  # a smaller file is read faster than it is looked up
+_SETTLED_SECONDS = 2.0  # the coarsest clock by which file systems say when a file was written
+_LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def loads_exact(text: bytes | str) -> Any:
+    """A JSON value; long integers stay integers, where orjson makes floats of them.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    value = orjson.loads(text)
+    if _may_be_rounded(value) and _LONG_INTEGER.search(text.encode() if isinstance(text, str) else text):
+        value = json.loads(text)
+    return value
+
+
+def dumps_canonical(value: Any) -> bytes:
+    """A JSON value in its shortest form, keys in order, the same on every machine.
+
+    Raises:
+        TypeError, ValueError: it has no such form; half a surrogate pair has none either.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _may_be_rounded(row: Any) -> bool:
+    """Whether a number of more than 64 bits may stand in a row: as the float that orjson made of it, or deeper in."""
+    return not isinstance(row, dict) or not _PLAIN.issuperset(map(type, row.values()))
 
 
 def digest(*parts: Any) -> str:
@@ -28,13 +63,62 @@ def digest(*parts: Any) -> str:
     Returns:
         `DIGEST_CHARS` hexadecimal characters of a BLAKE2b hash.
     """
-    return hashlib.blake2b(exact_json.dumps(parts), digest_size=DIGEST_CHARS // 2).hexdigest()
+    return hashlib.blake2b(dumps_canonical(parts), digest_size=DIGEST_CHARS // 2).hexdigest()
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """The user's cache; `$XDG_CACHE_HOME` moves it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
+
+
+def cached_sha256(path: Path) -> str:
+    """SHA-256 of a file; that of a large one is remembered for as long as the file is not written again.
+
+    A file is the same where device, number, size and both times are, of which a program can't set back the time of
+    its last change (`ctime`). A digest isn't kept of a file that was written so recently that a further write might
+    show the same time. Where the cache can't be written, nothing is remembered.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    state = _file_state(path)
+    if state["bytes"] < REMEMBERED_BYTES:
+        return sha256(path)
+    place = cache_folder() / "sha256" / f"{digest(str(path.resolve()))}.json"
+    known = _remembered(place)
+    if known.get("state") == state:
+        return str(known["sha256"])
+    found = sha256(path)
+    if _file_state(path) == state and time.time() - max(state["mtime_ns"], state["ctime_ns"]) / 1e9 > _SETTLED_SECONDS:
+        with suppress(StoreError, OSError):
+            write_json(place, {"path": str(path.resolve()), "state": state, "sha256": found})
+    return found
+
+
+def _file_state(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {
+        "device": found.st_dev,
+        "file": found.st_ino,
+        "bytes": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+
+
+def _remembered(place: Path) -> dict[str, object]:
+    """What is remembered; a torn or foreign file says nothing."""
+    try:
+        known = orjson.loads(place.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return known if isinstance(known, dict) and isinstance(known.get("sha256"), str) else {}
 
 
 def _temporary(path: Path) -> Path:
@@ -159,3 +243,12 @@ def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def human_size(count: float) -> str:
+    """Bytes as a reader says them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"

@@ -25,8 +25,8 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
-from proofmill.data.shards import read_table, write_table
 from proofmill.data.source import tree as syntax_tree
+from proofmill.data.tables import read_table, write_table
 
 Facts = dict[str, Any]
 

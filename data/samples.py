@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from proofmill.data.files import digest, locked, sweep, write_json
 from proofmill.data.journal import Journal, read_journal
 from proofmill.data.schemas import SAMPLES
-from proofmill.data.shards import from_rows, read_table, write_table
+from proofmill.data.tables import from_rows, read_table, write_table
 
 QUARANTINE = "quarantine.json"
 FAILED = "failed"

@@ -18,11 +18,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from proofmill.data.dataset_info import Contents
+from proofmill.data.card import Contents
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
-from proofmill.data.inputs import Located
-from proofmill.data.shards import batches, write_groups, writer
+from proofmill.data.rows_io import Located
+from proofmill.data.tables import batches, write_groups, writer
 
 REPORT = "report.html"
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.sandbox.mutants import weak_tests
 from proofmill.filters.symbolic.equality import canonical

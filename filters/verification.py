@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 
-from proofmill.data import exact_json
 from proofmill.data.errors import VerifierError
+from proofmill.data.files import loads_exact
 from proofmill.data.schemas import VERDICTS
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters import canaries
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.domains.code import configure_jail
@@ -73,7 +73,7 @@ class Cut(NamedTuple):
 
 def problem_of(row: Mapping[str, Any]) -> Problem:
     """A row of schema PROBLEMS as its verifier wants it."""
-    info = exact_json.loads(row["info"]) if row["info"] else {}
+    info = loads_exact(row["info"]) if row["info"] else {}
     return Problem(row["domain"], row["prompt"], row["answer"], info)
 
 

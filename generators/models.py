@@ -14,9 +14,8 @@ from pathlib import Path
 import orjson
 from filelock import FileLock
 
-from proofmill.data import cache
 from proofmill.data.errors import EngineError, InputError, UsageError
-from proofmill.data.files import atomic_folder, check_writable, digest, sha256
+from proofmill.data.files import atomic_folder, cache_folder, cached_sha256, check_writable, digest, sha256
 
 BUNDLED = "bundled"
 _BUNDLED_NAME = "SmolLM2-135M-Instruct"
@@ -112,7 +111,7 @@ def _content(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _bundled_folder() -> Path:
-    return cache.folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
+    return cache_folder() / f"smollm2-135m-instruct-{_WHEEL_SHA256[:12]}"
 
 
 def _bundled(notice: Notice) -> Model:
@@ -196,7 +195,7 @@ def _local(name: str, folder: Path, *, weights: bool) -> Model:
 def _file_digest(file: Path) -> str:
     """A hub download links to blobs that are named by their hash; anything else is read."""
     target = file.resolve()
-    return target.name if target.parent.name == "blobs" else cache.known_sha256(target)
+    return target.name if target.parent.name == "blobs" else cached_sha256(target)
 
 
 def _hub(name: str, notice: Notice, *, weights: bool) -> Model:

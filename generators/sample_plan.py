@@ -12,7 +12,7 @@ import pyarrow as pa
 from proofmill.data.files import digest
 from proofmill.data.samples import QUARANTINE, SampleStore
 from proofmill.data.schemas import SHARD_TRACES
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import trace_id
 from proofmill.generators.prompts import PromptStyle, Renderer, messages

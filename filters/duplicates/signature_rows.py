@@ -231,7 +231,7 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
         else:
             import pyarrow.parquet as pq  # slow to import, and the commands' own files are Arrow's
 
-            from proofmill.data.shards import batches
+            from proofmill.data.tables import batches
 
             schema = pq.read_schema(source)
             _check_source(schema, options, str(source))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proofmill.data.errors import VerifierError
-from proofmill.data.outputs import open_rows
+from proofmill.data.rows_io import open_rows
 from proofmill.filters.claims import STATUSES
 from proofmill.filters.claims.stated_outputs import jail_evaluator
 from proofmill.flows.commands.filter_command import Command

@@ -16,9 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
-from proofmill.data.inputs import Row
-from proofmill.data.outputs import check_out, open_rows
-from proofmill.data.shards import batches
+from proofmill.data.rows_io import Row, check_out, open_rows
+from proofmill.data.tables import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.contamination.decontamination import Index, build_index
 from proofmill.flows.commands.filter_command import Command, tally_table

@@ -19,9 +19,8 @@ import pyarrow as pa
 from rich.console import Console
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.data.inputs import HUB, Row
-from proofmill.data.inputs import walked_lists as walked
-from proofmill.data.outputs import RowWriter, encode, open_rows
+from proofmill.data.rows_io import HUB, Row, RowWriter, encode, open_rows
+from proofmill.data.rows_io import walked_lists as walked
 from proofmill.filters.arrow_arrays import strings_to_arrow
 from proofmill.filters.duplicates.minhash import DedupOptions
 from proofmill.filters.duplicates.near_duplicates import mark

@@ -12,8 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.data.inputs import HUB, Row, local_file
-from proofmill.data.outputs import check_out
+from proofmill.data.rows_io import HUB, Row, check_out, local_file
 from proofmill.flows.rows.reading import Source, chunks, first_row
 from proofmill.flows.run.progress import Progress, shown
 from proofmill.flows.wording import typed

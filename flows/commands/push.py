@@ -12,8 +12,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from rich.console import Console
 from rich.markup import escape
 
-from proofmill.data.hub import Hub, Say, checked_name, size
-from proofmill.data.push import Plan, local_files, plan, push, tag_of
+from proofmill.data.files import human_size
+from proofmill.data.hub import Hub, Plan, Say, checked_name, local_files, plan, push, tag_of
 from proofmill.data.versions import Version, find
 
 _SHOWN = 10
@@ -49,8 +49,8 @@ def _told(version: Version, todo: Plan, repo: str, console: Console, *, public: 
     kind = "public" if public else "private"
     place = f"a new {kind} repository {repo}" if todo.private is None else f"branch {todo.onto and todo.onto.name}"
     total = sum(file.size for file in todo.add)
-    console.print(f"[bold]{version.label}[/] to {place}: {len(todo.add)} files, {size(total)}", soft_wrap=True)
-    lines = [f"  + {file.name}  {size(file.size)}" for file in todo.add] + [f"  - {name}" for name in todo.remove]
+    console.print(f"[bold]{version.label}[/] to {place}: {len(todo.add)} files, {human_size(total)}", soft_wrap=True)
+    lines = [f"  + {file.name}  {human_size(file.size)}" for file in todo.add] + [f"  - {name}" for name in todo.remove]
     for line in lines[:_SHOWN]:
         console.print(escape(line), soft_wrap=True)
     if len(lines) > _SHOWN:
@@ -63,7 +63,7 @@ def _finished(version: Version, done: Plan, repo: str, console: Console, *, publ
     if done.tagged:
         console.print(f"{version.label} is on {repo} already, tag {tag}: nothing to do.", soft_wrap=True)
     else:
-        total = size(sum(file.size for file in done.add))
+        total = human_size(sum(file.size for file in done.add))
         console.print(
             f"[green]{version.label} is on {repo}[/], tag {tag}: {len(done.add)} files new or changed, {total}; every "
             "hash was compared there.",

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
-from proofmill.data.excerpts import refuted_claims, traces_of
+from proofmill.data.report.excerpts import refuted_claims, traces_of
 from proofmill.data.versions import Version, find
 from proofmill.filters.claim_ledger import POLICY_REASONS
 from proofmill.filters.reliability import KIND, weight

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from proofmill.data.files import atomic
-from proofmill.data.report import funnel as picture
-from proofmill.data.report import render
+from proofmill.data.report.page import funnel as picture
+from proofmill.data.report.page import render
 from proofmill.data.versions import check_files, find
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
-from proofmill.data.excerpts import refuted_claims, traces_of
+from proofmill.data.report.excerpts import refuted_claims, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
 from proofmill.filters.verdicts import VERDICTS
 from proofmill.flows.commands.regenerate import funnel

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proofmill.data.outputs import open_rows
+from proofmill.data.rows_io import open_rows
 from proofmill.filters.verdicts import ERROR, VERDICTS, Verdict
 from proofmill.filters.verification import TRUNCATED, Judge, VerifyOptions
 from proofmill.flows.commands.filter_command import Command, tally_table

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import psutil
 
-from proofmill.data.hub import size
+from proofmill.data.files import human_size
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
 from proofmill.flows.recipe.engines import VllmEngine
 from proofmill.flows.recipe.schema import Sampler
@@ -102,9 +102,12 @@ def _fits(sampler: Sampler, cards: list[Card]) -> Check:
     if cards:
         share = int(engine.args.get("tensor_parallel_size", 1))
         room = _USABLE * sum(card.total for card in cards[:share])
-        where = f"{share} × {cards[0].name}, {size(cards[0].total)} each"
+        where = f"{share} × {cards[0].name}, {human_size(cards[0].total)} each"
     else:
-        room, where = 0.5 * psutil.virtual_memory().available, f"{size(psutil.virtual_memory().available)} free memory"
+        room, where = (
+            0.5 * psutil.virtual_memory().available,
+            f"{human_size(psutil.virtual_memory().available)} free memory",
+        )
     return _verdict(name, need, room, where)
 
 
@@ -112,7 +115,8 @@ def _verdict(name: str, need: Need, room: float, where: str) -> Check:
     spare = room - _OVERHEAD * need.weights
     at_once = int(spare / max(need.cache, 1))
     found = (
-        f"weights {size(need.weights)} as {need.dtype}, {size(need.cache)} cache a request of {need.length:,} tokens"
+        f"weights {human_size(need.weights)} as {need.dtype}, "
+        f"{human_size(need.cache)} cache a request of {need.length:,} tokens"
     )
     if spare < need.cache:
         remedy = "a smaller model, a lower engine.max_model_len, or engine.args.tensor_parallel_size over more cards"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from proofmill.data.files import sync
-from proofmill.data.hub import size
+from proofmill.data.files import human_size, sync
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 
 _LITTLE, _TOO_LITTLE = 10 << 30, 1 << 30
@@ -25,7 +24,7 @@ def look(place: Place) -> Iterator[Check]:
     free = shutil.disk_usage(folder).free
     status = FAIL if free < _TOO_LITTLE else WARN if free < _LITTLE else OK
     remedy = "" if status == OK else "free some space, or choose another place with --home"
-    yield Check("disk space", status, f"{size(free)} free for {place.home}", remedy)
+    yield Check("disk space", status, f"{human_size(free)} free for {place.home}", remedy)
     try:
         with tempfile.TemporaryDirectory(prefix=".proofmill-doctor-", dir=folder) as scratch:
             yield _promises(Path(scratch))

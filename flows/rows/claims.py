@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import Row
+from proofmill.data.rows_io import Row
 from proofmill.data.schemas import TRACES
 from proofmill.filters.claims import Claim, check, split_steps, summarise
 from proofmill.filters.claims.stated_outputs import Evaluator, stated_outputs

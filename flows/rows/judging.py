@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from proofmill.data.errors import InputError, RecipeError
-from proofmill.data.inputs import Row
+from proofmill.data.rows_io import Row
 from proofmill.data.schemas import VERDICTS
 from proofmill.filters.domains import verifier_for
 from proofmill.filters.verdicts import ERROR, TIMEOUT, Problem, Verdict

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import Row
+from proofmill.data.rows_io import Row
 from proofmill.data.schemas import TRACES
 from proofmill.filters.contamination.decontamination import Match, opened
 from proofmill.flows.rows.reading import View

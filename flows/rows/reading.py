@@ -15,20 +15,20 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import (
+from proofmill.data.rows_io import (
     HUB,
     Located,
     Rewritten,
     Row,
     Unreadable,
     apply_map,
+    batched,
     line_blocks,
     local_file,
     parse_line,
     read,
 )
-from proofmill.data.inputs import walked_lists as walked
-from proofmill.data.sizes import batched
+from proofmill.data.rows_io import walked_lists as walked
 
 CHUNK_BYTES = 256 << 10
 _CHUNK_ROWS, _CHUNK_CHARACTERS = 512, 1 << 20  # of rows that don't come as lines
@@ -231,7 +231,7 @@ def text_of(value: Any) -> str | None:
 def joined(view: View, added: Row) -> bytes:
     """The row with its added columns as one line of JSON."""
     if view.line is None:
-        from proofmill.data.outputs import encode  # imports what most workers don't need
+        from proofmill.data.rows_io import encode  # imports what most workers don't need
 
         return encode(view.kept | added) + b"\n"
     head = view.line[:-1].rstrip()

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from proofmill.data.inputs import Row
+from proofmill.data.rows_io import Row
 from proofmill.filters.arrow_arrays import strings_to_arrow, to_arrow
 from proofmill.filters.duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.windows import U64

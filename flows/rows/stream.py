@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from proofmill.data.outputs import RowWriter
+from proofmill.data.rows_io import RowWriter
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.commands.filter_command import Command
 from proofmill.flows.rows.reading import Chunk, chunks

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import pyarrow as pa
 
-from proofmill.data.inputs import Row
+from proofmill.data.rows_io import Row
 from proofmill.flows.rows.reading import Chunk, View, joined, views
 
 SHOWN_FAULTS = 5

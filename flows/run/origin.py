@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from proofmill.data.cache import known_sha256
-from proofmill.data.inputs import HUB
+from proofmill.data.files import cached_sha256
+from proofmill.data.rows_io import HUB
 from proofmill.data.versions import Version, find
 from proofmill.flows.recipe.engines import ReplayEngine
 from proofmill.flows.recipe.schema import FileSource, HuggingFaceSource, Recipe
@@ -20,7 +20,7 @@ def identity(recipe: Recipe, home: Path) -> dict[str, Any]:
     return {
         "sources": [portable(source.model_dump(mode="json")) for source in sources],
         "replays": [portable(sampler.model_dump(mode="json")) for sampler in replays],
-        "files": [known_sha256(path) for path in files(recipe, home)],
+        "files": [cached_sha256(path) for path in files(recipe, home)],
         "hubs": [_folder_digest(source.name) for source in sources if isinstance(source, HuggingFaceSource)],
         "seed": recipe.seed,
     }
@@ -57,5 +57,5 @@ def _folder_digest(name: str) -> dict[str, str]:
     if not folder.is_dir():
         return {}
     return {
-        path.relative_to(folder).as_posix(): known_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): cached_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import RecipeError
-from proofmill.data.shards import batches
+from proofmill.data.tables import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.duplicates.minhash import METADATA_KEY, DedupOptions, signature_fields
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proofmill.data.cache import known_sha256
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import HUB, Located, Row, Unreadable, read, read_hub
+from proofmill.data.files import cached_sha256
+from proofmill.data.rows_io import HUB, Located, Row, Unreadable, read, read_hub
 from proofmill.filters.contamination.overlap_index import Item
 from proofmill.flows.rows.overlaps import whole_text
 from proofmill.flows.stages.keys import called
@@ -48,7 +48,7 @@ class Benchmark:
         return {
             "source": called(self.source),
             "called": self.called,
-            "file": known_sha256(path) if path.is_file() else None,
+            "file": cached_sha256(path) if path.is_file() else None,
             "part": [list(self.fields), self.split, self.config, self.revision],
         }
 

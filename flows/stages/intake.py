@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from proofmill.data import inputs
+from proofmill.data import rows_io
 from proofmill.data.errors import InputError
 from proofmill.data.files import digest
 from proofmill.data.licenses import check_licenses
@@ -152,9 +152,9 @@ def _streams(session: Session, sources: IngestStats, samples: IngestStats) -> It
             rows: Any = procedural.generate(source.task, source.args, source.count, seed, source.domain)
             fields, count, name = {}, None, f"reasoning-gym/{source.task}"
         elif isinstance(source, FileSource):
-            rows, fields, count, name = inputs.read(source.path), source.map, source.count, called(source.path)
+            rows, fields, count, name = rows_io.read(source.path), source.map, source.count, called(source.path)
         else:
-            rows = inputs.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
+            rows = rows_io.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
             fields, count, name = source.map, source.count, called(source.name)
         yield ingest.problems_of(
             rows,
@@ -175,7 +175,7 @@ def _replays(session: Session, sampler: Sampler, engine: ReplayEngine, samples: 
     for item in engine.files:
         version = origin.replayed(session.home, item)
         yield ingest.samples_of(
-            recorded(version) if version else inputs.read(item, split=engine.split),
+            recorded(version) if version else rows_io.read(item, split=engine.split),
             samples,
             fields={} if version else engine.map,
             domain=engine.domain,

@@ -19,15 +19,16 @@ def _stages(*names: str) -> tuple[str, ...]:
 
 # A row function's own lines are named one by one, so that another stage's change does nothing again.
 _SIGNED = _stages("signing:signed", "work:signed")
-_PROBLEM_OF = ("proofmill.data.exact_json", *_filters("verification:problem_of"))
+_EXACT_JSON = ("proofmill.data.files:loads_exact", "proofmill.data.files:dumps_canonical")
+_PROBLEM_OF = (*_EXACT_JSON, *_filters("verification:problem_of"))
 _EXACT_CLAIMS = (*_filters("claims", "verdicts"), *_PROBLEM_OF, *_stages("work:_CLAIM", "work:claims"))
 _MEASURED = ("polars",)  # quantiles, orders and sums
 
 PROBLEMS = Stage(
     "problems",
     (
-        "proofmill.data.exact_json",
-        "proofmill.data.inputs",
+        *_EXACT_JSON,
+        "proofmill.data.rows_io",
         "proofmill.data.versions",
         "proofmill.generators.problems.ingest",
         "proofmill.generators.problems.problem",
@@ -71,7 +72,7 @@ VERDICTS = Stage(
             "worker_process",
             "workers",
         ),
-        "proofmill.data.exact_json",
+        *_EXACT_JSON,
     ),
     (
         "math-verify",
@@ -105,8 +106,8 @@ BENCHMARKS = Stage(
     "benchmarks",
     (
         *_OVERLAPS,
-        "proofmill.data.exact_json",
-        "proofmill.data.inputs",
+        *_EXACT_JSON,
+        "proofmill.data.rows_io",
         "proofmill.flows.rows.overlaps:whole_text",
         *_stages("benchmarks", "tasks:benchmarks"),
     ),

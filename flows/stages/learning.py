@@ -16,7 +16,7 @@ from proofmill.data.files import digest
 from proofmill.data.run import Facts, Shard
 from proofmill.data.samples import FAILED
 from proofmill.data.schemas import NLL
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters import potential
 from proofmill.filters.verdicts import CORRECT
 from proofmill.flows.recipe.options import potential_options

@@ -10,12 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proofmill.data import card, report
+from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
 from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.report import page as report_page
 from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIMS, MESSAGES, NLL, PASS_RATES, PROBLEMS, RL, TRACES, sft
-from proofmill.data.shards import conform, from_rows
+from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import REPORT, Version, VersionWriter, describe, next_number, versions
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
@@ -83,7 +84,7 @@ def publish_version(
         if parent and {f["path"]: f["sha256"] for f in manifest["files"]} == parent.data_digests():
             unless.same(parent)
         page = temporary / REPORT
-        page.write_text(report.render(Version(session.recipe.name, number, temporary, manifest)), encoding="utf-8")
+        page.write_text(report_page.render(Version(session.recipe.name, number, temporary, manifest)), encoding="utf-8")
         manifest["files"].append(describe(temporary, page, None))
         write_json(temporary / "manifest.json", manifest)
     if unless.parent:

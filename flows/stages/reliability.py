@@ -20,7 +20,7 @@ from proofmill.data.run import Facts, Shard, Stage
 from proofmill.data.samples import FAILED
 from proofmill.data.schemas import ANSWERS
 from proofmill.data.schemas import CLR as CLR_SCHEMA
-from proofmill.data.shards import conform, from_rows
+from proofmill.data.tables import conform, from_rows
 from proofmill.filters import reliability as clr
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.workers import Fault

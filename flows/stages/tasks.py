@@ -18,7 +18,7 @@ from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIM_COLUMNS
 from proofmill.data.schemas import CONTAMINATION as CONTAMINATION_SCHEMA
 from proofmill.data.schemas import QUALITY as QUALITY_SCHEMA
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters import selection
 from proofmill.filters.audit import Judged as Sample
 from proofmill.filters.audit import audit as audit_of

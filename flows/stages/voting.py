@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from proofmill.data.run import Facts, Shard
 from proofmill.data.schemas import VERDICTS as VERDICTS_SCHEMA
 from proofmill.data.schemas import VOTES as VOTES_SCHEMA
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters.agreement import VOTES as VOTING_DOMAINS
 from proofmill.filters.agreement import Ballot, totals, vote_at_k, votes_by_k, winners
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, PSEUDO_LABEL, WRONG

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from proofmill.data.rows_io import batched
 from proofmill.data.schemas import CLAIM, CONTAMINATION, QUALITY
-from proofmill.data.shards import from_rows
-from proofmill.data.sizes import batched
+from proofmill.data.tables import from_rows
 from proofmill.filters.agreement import clusters
 from proofmill.filters.claims import REFUTED, check, split_steps, summarise
 from proofmill.filters.contamination.decontamination import opened

@@ -18,10 +18,9 @@ import pyarrow as pa
 
 from proofmill.data.errors import InputError
 from proofmill.data.files import digest, writing
-from proofmill.data.inputs import Located, Unreadable, apply_map
+from proofmill.data.rows_io import Located, Unreadable, apply_map, batched
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
-from proofmill.data.shards import from_rows
-from proofmill.data.sizes import batched
+from proofmill.data.tables import from_rows
 from proofmill.generators.problems.problem import IngestStats, Row, mistyped, problem_row
 
 MAX_SHARD_ROWS = 4096

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofmill.data import exact_json
-from proofmill.data.files import digest
+from proofmill.data.files import digest, dumps_canonical, loads_exact
 from proofmill.filters.domains.math import gold_text
 
 Row = dict[str, Any]
@@ -77,7 +76,7 @@ def problem_row(
         "system": system,
         "prompt": prompt,
         "answer": answer,
-        "info": exact_json.dumps(info).decode() if info else None,
+        "info": dumps_canonical(info).decode() if info else None,
         "verifier": row.get("verifier") or domain,
         "source": row.get("source") or source,
         "license": row.get("license") or license,
@@ -127,11 +126,11 @@ def info_of(row: Row) -> Row:
     value = row.get("info")
     if isinstance(value, str):
         try:
-            value = exact_json.loads(value)
+            value = loads_exact(value)
         except ValueError:
             return found
     return found | value if isinstance(value, dict) else found
 
 
 def _text(answer: Any) -> str | None:
-    return answer if answer is None or isinstance(answer, str) else exact_json.dumps(answer).decode()
+    return answer if answer is None or isinstance(answer, str) else dumps_canonical(answer).decode()

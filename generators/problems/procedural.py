@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proofmill.data.errors import InputError, RecipeError
-from proofmill.data.inputs import Located
+from proofmill.data.rows_io import Located
 from proofmill.filters import scorers
 
 

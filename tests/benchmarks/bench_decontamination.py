@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proofmill.data.inputs import Located, read
+from proofmill.data.rows_io import Located, read
 from proofmill.filters.contamination.decontamination import Index, build_index
 from proofmill.filters.contamination.overlap_words import words_of
 from proofmill.flows.stages.benchmarks import Benchmark, items

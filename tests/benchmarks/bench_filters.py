@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from proofmill.data.inputs import Located, Row, read
+from proofmill.data.rows_io import Located, Row, read
 from proofmill.filters.contamination.decontamination import build_index
 from proofmill.filters.degeneration.repetition import measure
 from proofmill.filters.duplicates.minhash import DedupOptions, signatures

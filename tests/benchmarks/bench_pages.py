@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proofmill.data.schemas import TRACES
-from proofmill.data.shards import conform
+from proofmill.data.tables import conform
 from proofmill.data.versions import VersionWriter, find
 
 SHARD_ROWS = 4096

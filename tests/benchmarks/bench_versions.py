@@ -28,7 +28,7 @@ from bench_scale import say, traces
 from watch import resident
 
 from proofmill.data.files import write_json
-from proofmill.data.shards import batches, write_groups, writer
+from proofmill.data.tables import batches, write_groups, writer
 from proofmill.data.versions import describe, find
 
 NAME = "scale"

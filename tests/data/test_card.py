@@ -14,7 +14,7 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
 from proofmill.data import card
-from proofmill.data.dataset_info import Contents, features
+from proofmill.data.card import Contents, features
 from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
 
 STORED = Path(__file__).parent / "stored" / "datasets" / "stored" / "v0001"

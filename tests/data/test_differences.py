@@ -15,7 +15,7 @@ from rich.console import Console
 
 from proofmill.data import differences
 from proofmill.data.errors import StoreError
-from proofmill.data.push import local_files
+from proofmill.data.hub import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
 from proofmill.flows.commands.decontaminate import Against, would_remove

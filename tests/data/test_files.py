@@ -21,7 +21,7 @@ from proofmill.data.errors import StoreError
 from proofmill.data.files import atomic, atomic_folder, digest, locked, write_json
 from proofmill.data.run import Run, Stage
 from proofmill.data.samples import SampleStore
-from proofmill.data.shards import from_rows, write_table
+from proofmill.data.tables import from_rows, write_table
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import Located, Unreadable, apply_map, read, read_hub
+from proofmill.data.rows_io import Located, Unreadable, apply_map, read, read_hub
 
 ROWS = [{"prompt": "How much is 1 + 1?", "answer": "2"}, {"prompt": "größer 数", "answer": None}]
 LINES = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in ROWS)

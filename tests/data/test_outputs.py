@@ -15,8 +15,7 @@ import pytest
 import zstandard
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.data.inputs import Located, read
-from proofmill.data.outputs import KINDS, check_out, encode, open_rows
+from proofmill.data.rows_io import KINDS, Located, check_out, encode, open_rows, read
 
 ADDED = pa.schema({"verdict": pa.string(), "tests_passed": pa.int32()})
 ROWS: list[dict[str, Any]] = [

@@ -16,8 +16,7 @@ import orjson
 import pytest
 
 from proofmill.data.errors import HubError, InputError, StoreError
-from proofmill.data.hub import Hub
-from proofmill.data.push import Plan, local_files, plan, push
+from proofmill.data.hub import Hub, Plan, local_files, plan, push
 from proofmill.data.versions import Version, find
 
 REPO = "me/sums"
@@ -298,7 +297,7 @@ def test_the_real_hub_takes_it_by_xet(published: Path) -> None:
     token = os.environ["HF_TOKEN_TEST"]
     script = (
         "import sys\nfrom pathlib import Path\nfrom huggingface_hub import HfApi\n"
-        "from proofmill.data.hub import Hub\nfrom proofmill.data.push import local_files, push\n"
+        "from proofmill.data.hub import Hub\nfrom proofmill.data.hub import local_files, push\n"
         "from proofmill.data.versions import find\n"
         "home, token = Path(sys.argv[1]), sys.argv[2]\napi = HfApi(token=token)\n"
         "repo = api.whoami()['name'] + '/proofmill-test'\n"

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from proofmill.data import report
-from proofmill.data.excerpts import sampled_rows
 from proofmill.data.files import digest
+from proofmill.data.report import page as report
+from proofmill.data.report.excerpts import sampled_rows
 from proofmill.data.versions import Version, check_files, find
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -138,7 +138,7 @@ def test_long_rows_are_cut_and_their_number_is_bounded(
     found = sampled_rows(version)
     assert sum("characters …]" in row["response"] for row in found) == 2
     assert max(len(row["response"]) for row in found) < 6000
-    monkeypatch.setattr("proofmill.data.excerpts.MAX_BYTES", 8_000)
+    monkeypatch.setattr("proofmill.data.report.excerpts.MAX_BYTES", 8_000)
     assert 1 <= len(sampled_rows(version)) < 12
 
 

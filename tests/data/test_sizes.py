@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.data import shards
-from proofmill.data.sizes import batched, characters
+from proofmill.data import tables
+from proofmill.data.rows_io import batched, characters
 
 TEXTS = st.lists(st.text(max_size=30), max_size=30)
 
@@ -45,13 +45,13 @@ def test_all_text_inside_a_value_counts(value: Any, count: int) -> None:
 
 
 def test_a_file_of_long_rows_comes_in_small_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(tables, "BATCH_BYTES", 100_000)
     path = tmp_path / "rows.parquet"
     texts = [f"{number} {'x' * 10_000}" for number in range(50)]
-    shards.write_table(path, pa.table({"id": list(range(50)), "text": texts}).replace_schema_metadata({"made": "so"}))
-    tables = list(shards.batches(path))
-    assert all(1 <= table.num_rows <= 10 for table in tables)
-    assert [text for table in tables for text in table["text"].to_pylist()] == texts
-    assert tables[0].schema.metadata == {b"made": b"so"}
-    (narrow,) = shards.batches(path, ["id"])
+    tables.write_table(path, pa.table({"id": list(range(50)), "text": texts}).replace_schema_metadata({"made": "so"}))
+    pieces = list(tables.batches(path))
+    assert all(1 <= table.num_rows <= 10 for table in pieces)
+    assert [text for table in pieces for text in table["text"].to_pylist()] == texts
+    assert pieces[0].schema.metadata == {b"made": b"so"}
+    (narrow,) = tables.batches(path, ["id"])
     assert narrow["id"].to_pylist() == list(range(50))

@@ -11,7 +11,7 @@ import pytest
 from proofmill.data import versions as module
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
-from proofmill.data.shards import batches
+from proofmill.data.tables import batches
 from proofmill.data.versions import VersionWriter, check_files, find, names, next_number, versions
 
 SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})

@@ -14,8 +14,7 @@ from typing import Any
 import datasets
 import pytest
 
-from proofmill.data.hub import Hub
-from proofmill.data.push import local_files, push
+from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.versions import Version, find
 from proofmill.filters.rewards import combined_reward
 from proofmill.generators import models

@@ -8,7 +8,7 @@ import pytest
 
 from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import PROBLEMS
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters import canaries
 from proofmill.filters.audit import Judged, audit, suspicion, weak_problems
 from proofmill.filters.canaries import CANARIES, Canary

@@ -11,7 +11,7 @@ import pytest
 
 from proofmill.data.errors import ProofmillError, RecipeError
 from proofmill.data.schemas import PROBLEMS, VERDICTS
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.verification import Judge, VerifyOptions
 

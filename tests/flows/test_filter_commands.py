@@ -17,8 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, RecipeError, UsageError
-from proofmill.data.inputs import Located, read
-from proofmill.data.outputs import open_rows
+from proofmill.data.rows_io import Located, open_rows, read
 from proofmill.flows.cli import app
 from proofmill.flows.commands.filter_command import Command
 from proofmill.flows.rows.judging import ADDED, Options

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import InputError
-from proofmill.data.inputs import Located, Unreadable
+from proofmill.data.rows_io import Located, Unreadable
 from proofmill.data.schemas import SHARD_TRACES
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.filters.verification import problem_of
 from proofmill.generators.problems import ingest
 from proofmill.generators.problems.ingest import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS, trace_id
 from proofmill.generators.problems.problem import problem_row

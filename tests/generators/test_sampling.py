@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from proofmill.data.files import digest
 from proofmill.data.schemas import SHARD_TRACES
-from proofmill.data.shards import from_rows
+from proofmill.data.tables import from_rows
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS

@@ -17,9 +17,9 @@ import orjson
 import polars as pl
 from markupsafe import Markup
 
-from proofmill.data import plots
 from proofmill.data.differences import parts, rows_in
-from proofmill.data.excerpts import sampled_rows
+from proofmill.data.report import plots
+from proofmill.data.report.excerpts import sampled_rows
 from proofmill.data.versions import Version
 
 _TEMPLATES = Path(__file__).parent / "templates"

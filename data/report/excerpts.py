@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from proofmill.data.shards import batches
+from proofmill.data.tables import batches
 from proofmill.data.versions import Version
 
 ROWS_A_FATE = 40
