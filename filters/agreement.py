@@ -13,51 +13,50 @@ from math import comb
 from random import Random
 
 from proofmill.data.files import digest
-from proofmill.filters.options import parse_options
-from proofmill.filters.symbolic.equality import canonical, equivalent
-from proofmill.filters.symbolic.grammar import TooCostlyError
-from proofmill.filters.verdicts import Problem
+from proofmill.filters.domains import find_domain, is_known
+from proofmill.filters.verdicts import Problem, Voting
 
-VOTES = ("math", "choice", "logic")  # domains whose answer is a short statement, so that answers can agree
 _MAX_COMPARED = 48  # different answers without a key that are compared pair by pair
 _MAX_SUBSETS = 2_000  # above it, so many are drawn
+_AS_TEXT = Voting()
 
 Key = tuple[str, str]
 """`exact` or `text`, and what two answers share if they are equal; `text` says nothing of those that differ."""
 
 
-def clusters(problem: Problem, answers: Sequence[str]) -> list[int]:
-    """A cluster number for each answer; equal answers share one. Cost is for the caller's worker pool to bound."""
-    key_of = _KEYS.get(problem.domain, _text_key)
-    keys = {answer: key_of(problem, answer) for answer in set(answers)}
-    if problem.domain == "math":
-        keys = _joined(keys)
+def can_vote(domain: str, custom: Mapping[str, str] | None = None) -> bool:
+    """Whether the answers of a domain are short statements that can agree; of an unknown domain nothing is known."""
+    return is_known(domain, custom) and find_domain(domain, custom).voting is not None
+
+
+def clusters(problem: Problem, answers: Sequence[str], custom: Mapping[str, str] | None = None) -> list[int]:
+    """Return a cluster number for each answer; equal answers share one.
+
+    The cost is for the caller's worker pool to bound.
+
+    Args:
+        problem: what was answered; its domain says which answers are equal.
+        answers: as they were extracted.
+        custom: custom verifiers as `package.module:name`.
+    """
+    voting = find_domain(problem.domain, custom).voting if can_vote(problem.domain, custom) else None
+    voting = voting or _AS_TEXT
+    keys = {answer: _key(voting, problem, answer) for answer in set(answers)}
+    if voting.equal is not None:
+        keys = _joined(keys, voting.equal)
     numbers: dict[Key, int] = {}
     return [numbers.setdefault(keys[answer], len(numbers)) for answer in answers]
 
 
-def _math_key(_: Problem, answer: str) -> Key:
-    exact = canonical(answer)
-    return ("text", answer.strip()) if exact is None else ("exact", exact)
+def _key(voting: Voting, problem: Problem, answer: str) -> Key:
+    exact = voting.key(problem, answer)
+    if exact is not None:
+        return "exact", exact
+    # Where answers are compared with each other, words mean what they say, so only blanks at the ends are dropped.
+    return "text", answer.strip() if voting.equal is not None else " ".join(answer.split()).casefold()
 
 
-def _choice_key(problem: Problem, answer: str) -> Key:
-    try:
-        options = parse_options(problem.info["options"])
-    except (KeyError, ValueError):
-        return _text_key(problem, answer)
-    labels = options.read(answer, whole=False).labels
-    return ("exact", labels[0]) if len(labels) == 1 else _text_key(problem, answer)
-
-
-def _text_key(_: Problem, answer: str) -> Key:
-    return "text", " ".join(answer.split()).casefold()
-
-
-_KEYS: Mapping[str, Callable[[Problem, str], Key]] = {"math": _math_key, "choice": _choice_key}
-
-
-def _joined(keys: Mapping[str, Key]) -> dict[str, Key]:
+def _joined(keys: Mapping[str, Key], equal: Callable[[str, str], bool]) -> dict[str, Key]:
     """Keys of answers, where those without an exact one take the key of an equal answer."""
     chosen = {key: answer for answer, key in sorted(keys.items(), reverse=True)}  # one answer for each key
     leader = {key: key for key in chosen}
@@ -69,17 +68,10 @@ def _joined(keys: Mapping[str, Key]) -> dict[str, Key]:
 
     for a, b in combinations(sorted(chosen, reverse=True)[:_MAX_COMPARED], 2):  # those without an exact key first
         both_exact = a[0] == b[0] == "exact"  # then they are equal or they are not
-        if not both_exact and top(a) != top(b) and _equal(chosen[a], chosen[b]):
+        if not both_exact and top(a) != top(b) and equal(chosen[a], chosen[b]):
             low, high = sorted((top(a), top(b)))
             leader[high] = low
     return {answer: top(key) for answer, key in keys.items()}
-
-
-def _equal(a: str, b: str) -> bool:
-    try:
-        return equivalent(a, b)
-    except (TooCostlyError, RecursionError):
-        return False
 
 
 @dataclass(frozen=True, slots=True)

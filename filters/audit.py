@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from proofmill.data.tables import from_rows
-from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains import find_domain
 from proofmill.filters.sandbox.mutants import weak_tests
 from proofmill.filters.symbolic.equality import canonical
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, WRONG
@@ -100,5 +100,5 @@ def weak_problems(problems: Iterable[Mapping[str, Any]], samples: Mapping[str, S
         judged = samples.get(row["id"], ())
         rejected = sum(sample.verdict in (WRONG, TIMEOUT) for sample in judged)
         solution = next((s.extracted for s in judged if s.verdict == CORRECT), row["answer"])
-        found[row["id"]] = weak_tests(verifier_for("code"), problem, solution, rejected)
+        found[row["id"]] = weak_tests(find_domain("code"), problem, solution, rejected)
     return found

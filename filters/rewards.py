@@ -17,22 +17,22 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import logging
 import math
 import os
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import orjson
 
 from proofmill.data.errors import RecipeError
-from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains import find_domain
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, ERROR, Problem, Verdict
-from proofmill.filters.verification import Job, Judge
+from proofmill.filters.verdicts import UNPARSED, Domain, Problem, Verdict
+from proofmill.filters.verification import TRUNCATED, Job, Judge
 
 LONG2SHORT_STRENGTH = 0.2
 """λ of the Long2Short shift (VibeThinker-3B, arXiv 2606.16140)."""
@@ -49,29 +49,33 @@ class RewardFunction(Protocol):
         """One reward a row, None where there is none."""
 
 
-def math_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """Mathematical accuracy: the final answer equals `answer`."""
-    return _domain_rewards("math", prompts, completions, columns)
+def domain_reward(domain: str, *, verifiers: Mapping[str, str] | None = None) -> RewardFunction:
+    """The reward function of one domain; rows of other domains get None.
+
+    Args:
+        domain: a built-in domain, or the name of a custom verifier.
+        verifiers: custom verifiers as `package.module:name`, as in a recipe.
+    """
+
+    def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        domains = columns.get("domain") or [domain] * len(prompts)
+        own = [name if name == domain else None for name in domains]
+        return _scores(own, prompts, completions, {"verifier": domains} | dict(columns), verifiers)
+
+    reward.__name__ = reward.__qualname__ = f"{domain}_reward"
+    return reward
 
 
-def code_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """Programming correctness: the program passes every test of `info`, in the sandbox."""
-    return _domain_rewards("code", prompts, completions, columns)
-
-
-def logic_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """Logical consistency: the scorer of `info["task"]` gives the answer full marks."""
-    return _domain_rewards("logic", prompts, completions, columns)
-
-
-def choice_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """The option chosen is `answer`."""
-    return _domain_rewards("choice", prompts, completions, columns)
-
-
-def instruction_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """Every constraint of `info["constraints"]` holds."""
-    return _domain_rewards("instruction", prompts, completions, columns)
+math_reward = domain_reward("math")
+"""Mathematical accuracy: the final answer equals `answer`."""
+code_reward = domain_reward("code")
+"""Programming correctness: the program passes every test of `info`, in the sandbox."""
+logic_reward = domain_reward("logic")
+"""Logical consistency: the scorer of `info["task"]` gives the answer full marks."""
+choice_reward = domain_reward("choice")
+"""The option chosen is `answer`."""
+instruction_reward = domain_reward("instruction")
+"""Every constraint of `info["constraints"]` holds."""
 
 
 def make_combined_reward(
@@ -81,6 +85,8 @@ def make_combined_reward(
     logic: float = 1.0,
     choice: float = 1.0,
     instruction: float = 1.0,
+    others: Mapping[str, float] | None = None,
+    verifiers: Mapping[str, str] | None = None,
     long2short_strength: float = 0.0,
     think_prefilled: bool = False,
 ) -> RewardFunction:
@@ -88,19 +94,19 @@ def make_combined_reward(
 
     Args:
         programming, mathematics, logic, choice, instruction: what a correct completion is worth.
+        others: the same for domains of one's own; a domain that is not named counts 1.0.
+        verifiers: custom verifiers as `package.module:name`, as in a recipe.
         long2short_strength: λ of the Long2Short shift among the correct completions of a prompt; 0 is off.
             Lengths are tokens where the trainer passes `completion_ids`, else characters.
         think_prefilled: the chat template opens the think block in the prompt, so a completion without a
             closing tag never left it. (A text prompt that ends in `<think>` is seen without this.)
-
-    Rows of a domain that has no weight here count 1.0.
     """
     weights = {"code": programming, "math": mathematics, "logic": logic}
-    weights |= {"choice": choice, "instruction": instruction}
+    weights |= {"choice": choice, "instruction": instruction, **(others or {})}
 
     def combined_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         domains = columns.get("domain") or columns.get("verifier") or [None] * len(prompts)
-        scores = _scores(domains, prompts, completions, columns, think_prefilled)
+        scores = _scores(domains, prompts, completions, columns, verifiers, think_prefilled=think_prefilled)
         rewards = [
             None if score is None else score * weights.get(domain or "", 1.0)
             for score, domain in zip(scores, domains, strict=True)
@@ -184,22 +190,17 @@ def in_thread(reward: RewardFunction) -> Callable[..., Awaitable[list[float | No
     return call
 
 
-def _domain_rewards(
-    domain: str, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]
-) -> list[float | None]:
-    domains = columns.get("domain") or [domain] * len(prompts)
-    mine = [name if name == domain else None for name in domains]
-    return _scores(mine, prompts, completions, {"verifier": domains} | dict(columns), False)
-
-
 def _scores(
     domains: Sequence[str | None],
     prompts: Sequence[Any],
     completions: Sequence[Any],
     columns: Mapping[str, Any],
-    think_prefilled: bool,
+    verifiers: Mapping[str, str] | None = None,
+    *,
+    think_prefilled: bool = False,
 ) -> list[float | None]:
-    """1.0 correct, 0.0 not, None where there is no verdict; rows without a domain have none."""
+    """What each domain's verdict is worth, None where there is none; rows without a domain have none."""
+    custom = verifiers or {}
     rows = len(prompts)
     scores: list[float | None] = [None] * rows
     jobs: list[Job | None] = [None] * rows
@@ -207,24 +208,21 @@ def _scores(
     for row in range(rows):
         problem = _problem(domains[row], prompts[row], answers[row], infos[row])
         verifier = str(names[row] or domains[row])
-        if problem is None or not _known(verifier):
+        domain = _domain(verifier, custom.get(verifier))
+        if problem is None or domain is None:
             continue
         opened = think_prefilled or _ends_in_think(prompts[row])
         think = split_think(_text(completions[row]), opened=opened)
         if think.closed:
-            jobs[row] = Job(verifier, None, problem, think.rest)
+            jobs[row] = Job(verifier, custom.get(verifier), problem, think.rest)
         else:
-            scores[row] = 0.0
-    if any(jobs):
-        verdicts = (verdict for verdict, _ in _judge().judge(jobs))
-        scores = [_score(verdict) if job else old for job, old, verdict in zip(jobs, scores, verdicts, strict=True)]
+            scores[row] = domain.reward(Verdict(UNPARSED, detail=TRUNCATED))
+    if not any(jobs):
+        return scores
+    for row, (job, (verdict, _)) in enumerate(zip(jobs, _judge().judge(jobs), strict=True)):
+        if job and verdict:
+            scores[row] = job.domain.reward(verdict)
     return scores
-
-
-def _score(verdict: Verdict | None) -> float | None:
-    if verdict is None or verdict.verdict == ERROR:
-        return None
-    return float(verdict.verdict == CORRECT)
 
 
 def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem | None:
@@ -239,14 +237,13 @@ def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem
     return Problem(domain, _text(prompt), gold, fields) if isinstance(fields, dict) else None
 
 
-@functools.cache
-def _known(verifier: str) -> bool:
+@cache
+def _domain(verifier: str, place: str | None) -> Domain | None:
     try:
-        verifier_for(verifier)
+        return find_domain(verifier, {verifier: place} if place else None)
     except RecipeError as error:
         _log.warning("rows of verifier %r get no reward: %s", verifier, error)
-        return False
-    return True
+        return None
 
 
 def _text(message: Any) -> str:

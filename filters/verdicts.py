@@ -1,10 +1,10 @@
-"""The verdict on one trace, and what a domain must offer to give one."""
+"""The verdict on one trace, and the object that says all there is to say about a domain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple
 
 CORRECT = "correct"
 WRONG = "wrong"
@@ -13,7 +13,6 @@ TIMEOUT = "timeout"
 ERROR = "error"  # the verifier's fault, bad gold, unsupported language: never the trace's
 NO_GOLD = "no_gold"  # detail of an `error`: an answer was found, and there is nothing to compare it with
 PSEUDO_LABEL = "pseudo_label"  # detail of a verdict by the answer that most samples agree on
-DOMAINS = ("math", "code", "logic", "choice", "instruction")
 VERDICTS = (CORRECT, WRONG, UNPARSED, TIMEOUT, ERROR)
 
 
@@ -56,21 +55,113 @@ class Verdict:
     final_start: int | None = None
 
 
-class Verifier(Protocol):
-    """One domain's judge. Instances hold no state and are safe in threads and processes."""
+class Canary(NamedTuple):
+    """A planted answer, and the verdict that it must get."""
 
-    version: str
-    """Raised whenever a verdict may change; part of every key that depends on verdicts."""
+    problem: Problem
+    text: str
+    expected: str
 
-    ask: str
-    """The instruction appended to a prompt so that the answer can be found; may be empty."""
 
-    def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """The verdict where it costs bounded microseconds, else None. Runs in the caller's process."""
+def _no_key(_problem: Problem, _answer: str) -> None:
+    return None
 
-    def verify(self, problem: Problem, text: str) -> Verdict:
-        """The verdict on `text`, the trace after its reasoning block.
 
-        May be slow on hostile input: the caller runs it in a worker that can be killed,
-        and turns an exception into `error`.
-        """
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """When two answers to one problem are the same vote.
+
+    Attributes:
+        key: what two answers share exactly if they are equal; None where the domain knows no such key.
+        equal: whether two answers are equal of which one or both have no key; may be costly.
+            Without it such answers are compared as text.
+    """
+
+    key: Callable[[Problem, str], str | None] = _no_key
+    equal: Callable[[str, str], bool] | None = None
+
+
+def _slow(_problem: Problem, _text: str) -> Verdict | None:
+    return None
+
+
+def _as_it_stands(answer: str) -> str:
+    return answer
+
+
+def reward_of(verdict: Verdict) -> float | None:
+    """1.0 for `correct`; None for `error`, which says nothing of the trace; 0.0 for everything else."""
+    return None if verdict.verdict == ERROR else float(verdict.verdict == CORRECT)
+
+
+def answer_line(gold: str | None, extracted: str | None) -> str | None:
+    """`The answer is X.` with the gold answer, or the one found where there is no gold."""
+    answer = gold or extracted
+    return None if answer is None else f"The answer is {answer}."
+
+
+def _ready() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Domain:
+    """A kind of problem: how its answer is asked for, found and judged, and everything else that depends on it.
+
+    A domain is one such object in a file of its own and one line in `filters.domains.DOMAINS`; a user's own is
+    named in the recipe as `package.module:NAME`. It holds no state: its functions are pure, and safe in threads
+    and processes.
+
+    Attributes:
+        name: the name in recipes and in the column `domain`.
+        version: raised whenever a verdict may change; part of every key that depends on verdicts.
+        verify: the verdict on a text, the trace after its reasoning block. May be slow on hostile input: the
+            caller runs it in a worker that can be killed, and turns an exception into `error`.
+        quick: the verdict where it costs bounded microseconds, else None. Runs in the caller's process.
+        runs_in: `pool`, the caller's worker processes; or `jail`, where `verify` has processes of its own and
+            is called from threads of the driving process.
+        ready: checks that it can judge on this machine; raises VerifierError where it can't.
+        ask: the instruction appended to a prompt so that the answer can be found; may be empty.
+        needs: what a problem must have to be judged: `answer`, or fields of its info. Of a tuple, one is enough.
+        fields: the fields of its info that may stand in columns of their own.
+        gold: the gold answer inside an entry of a data set, which may hold more.
+        short_answer: the shortest completion that gives an answer, from the gold answer and the one found in
+            the trace; None where there is none.
+        voting: which answers are the same vote; None where answers are no short statements, so that none agree.
+        reward: what a verdict is worth in reinforcement learning; None leaves the row out.
+        canaries: planted answers: right, wrong, none at all, and one to a problem whose gold is bad. They ride
+            along with every shard, so a broken library or a jail that no longer runs code stops the run before a
+            verdict of it is written.
+    """
+
+    name: str
+    version: int | str
+    verify: Callable[[Problem, str], Verdict]
+    quick: Callable[[Problem, str], Verdict | None] = _slow
+    runs_in: Literal["pool", "jail"] = "pool"
+    ready: Callable[[], None] = _ready
+    ask: str = ""
+    needs: tuple[str | tuple[str, ...], ...] = ()
+    fields: tuple[str, ...] = ()
+    gold: Callable[[str], str] = _as_it_stands
+    short_answer: Callable[[str | None, str | None], str | None] = answer_line
+    voting: Voting | None = None
+    reward: Callable[[Verdict], float | None] = reward_of
+    canaries: tuple[Canary, ...] = ()
+
+    def lacks(self, answer: str | None, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a problem lacks to be judged; of alternatives, the first."""
+        alternatives = ((need,) if isinstance(need, str) else need for need in self.needs)
+        return tuple(
+            names[0]
+            for names in alternatives
+            if all(_empty(answer if name == "answer" else info.get(name)) for name in names)
+        )
+
+    def can_label(self, answer: str | None, info: Mapping[str, Any]) -> bool:
+        """Whether all that a problem lacks is a gold answer, which samples that agree can stand in for."""
+        return self.voting is not None and answer is None and self.lacks(answer, info) == ("answer",)
+
+
+def _empty(value: object) -> bool:
+    return value is None or value == "" or value == [] or value == {}

@@ -21,11 +21,10 @@ from proofmill.data.errors import VerifierError
 from proofmill.data.files import loads_exact
 from proofmill.data.schemas import VERDICTS
 from proofmill.data.tables import from_rows
-from proofmill.filters import canaries
-from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains import check_canary, find_domain
 from proofmill.filters.domains.code import configure_jail
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, Problem, Verdict, Verifier
+from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, Domain, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
@@ -54,6 +53,10 @@ class VerifyOptions:
     jail: Mapping[str, Any] | None = None
 
 
+def _domain(verifier: str, custom: str | None) -> Domain:
+    return find_domain(verifier, {verifier: custom} if custom else None)
+
+
 class Job(NamedTuple):
     """One row on its way to a worker."""
 
@@ -61,6 +64,11 @@ class Job(NamedTuple):
     custom: str | None
     problem: Problem
     text: str
+
+    @property
+    def domain(self) -> Domain:
+        """What judges it."""
+        return _domain(self.verifier, self.custom)
 
 
 class Cut(NamedTuple):
@@ -171,12 +179,12 @@ class Judge:
         Raises:
             VerifierError: a verifier misjudged a planted answer, or the jail for code is not whole.
         """
-        names = {job.verifier for job in jobs if job is not None}
-        planted = list(canaries.planted(names, self._custom))
-        extra = [Job(name, None, canary.problem, canary.text) for name, canary in planted]
+        places = {job.verifier: job.custom for job in jobs if job is not None}
+        canaries = [(name, canary) for name in sorted(places) for canary in _domain(name, places[name]).canaries]
+        extra = [Job(name, places[name], canary.problem, canary.text) for name, canary in canaries]
         results = self._judge([*jobs, *extra])
-        for (name, canary), (verdict, _) in zip(planted, results[len(jobs) :], strict=True):
-            canaries.check(name, canary, verdict)
+        for (name, canary), (verdict, _) in zip(canaries, results[len(jobs) :], strict=True):
+            check_canary(name, canary, verdict)
         return results[: len(jobs)]
 
     def _judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
@@ -186,12 +194,11 @@ class Judge:
         for index, job in enumerate(jobs):
             if job is None:
                 continue
-            verifier = verifier_for(job.verifier, self._custom)
-            quick = _quick(verifier, job)
+            quick = _quick(job.domain, job)
             if quick is not None:
                 results[index] = (quick, 0.0)
             else:
-                (jailed if getattr(verifier, "runs_in", "pool") == "jail" else slow)[index] = job
+                (jailed if job.domain.runs_in == "jail" else slow)[index] = job
         pending = [(index, self._jailed.submit(_work_here, job)) for index, job in jailed.items()]
         for index, outcome in zip(slow, self._pool.map(list(slow.values())), strict=True):
             results[index] = (_fault(outcome), self.options.cpu_seconds) if isinstance(outcome, Fault) else outcome
@@ -203,9 +210,9 @@ class Judge:
 def work(job: Job) -> tuple[Verdict, float]:
     """Judges one row inside a worker; whatever the verifier raises is its own fault."""
     started = time.monotonic()
-    verifier = verifier_for(job.verifier, {job.verifier: job.custom} if job.custom else None)
+    domain = job.domain
     try:
-        verdict = verifier.verify(job.problem, job.text)
+        verdict = domain.verify(job.problem, job.text)
     except (MemoryError, RecursionError, VerifierError):
         raise  # faults of resource are the pool's to tell, a jail that is not whole is the user's to mend
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
@@ -222,9 +229,9 @@ def _work_here(job: Job) -> tuple[Verdict, float]:
         return Verdict(ERROR, detail=f"{type(error).__name__} beside the jail"), time.monotonic() - started
 
 
-def _quick(verifier: Verifier, job: Job) -> Verdict | None:
+def _quick(domain: Domain, job: Job) -> Verdict | None:
     try:
-        return verifier.quick(job.problem, job.text)
+        return domain.quick(job.problem, job.text)
     except Exception as error:  # noqa: BLE001 (as in `work`)
         return Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
 

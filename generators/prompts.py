@@ -10,7 +10,7 @@ from typing import Any
 
 from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.files import digest
-from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains import find_domain
 
 Message = dict[str, str]
 
@@ -44,7 +44,7 @@ def messages(style: PromptStyle, problem: Mapping[str, Any]) -> list[Message]:
     """The prompt of a problem (row of schema PROBLEMS) as sampled."""
     template = style.templates.get(problem["domain"])
     if template is None:
-        ask = verifier_for(problem["verifier"], style.verifiers).ask
+        ask = find_domain(problem["verifier"], style.verifiers).ask
         text = f"{problem['prompt']}\n\n{ask}" if ask else problem["prompt"]
     else:
         text = template.replace("{problem}", problem["prompt"])

@@ -23,7 +23,18 @@ from typing import NamedTuple
 
 from proofmill.filters.answers.hedging import denied, denied_mark, retracted
 from proofmill.filters.options import Options, Reading, parse_options
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import (
+    CORRECT,
+    ERROR,
+    NO_GOLD,
+    UNPARSED,
+    WRONG,
+    Canary,
+    Domain,
+    Problem,
+    Verdict,
+    Voting,
+)
 
 _TAGGED = re.compile(r"<answer>([^<]{1,500})</answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
@@ -62,9 +73,6 @@ class _Statement(NamedTuple):
 class Choice:
     """The judge of multiple-choice answers. All of it is cheap but comparing mathematics that is no rational number."""
 
-    version = "1"
-    ask = "Think step by step, then end with: The answer is (X), where X is the letter of the correct option."
-
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict, or None where mathematics has to be compared that may be costly; see the module's policy."""
         found = _judge(problem, text, slow=False)
@@ -75,9 +83,6 @@ class Choice:
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The verdict; its cost is for the caller's worker pool to bound."""
         return _judge(problem, text, slow=True)
-
-
-VERIFIER = Choice()
 
 
 def _options(problem: Problem, *, slow: bool = False) -> Options:
@@ -183,3 +188,34 @@ def _final_line(options: Options, text: str) -> Iterator[_Statement]:
     reading = options.read(line, whole=True) if len(line) <= 300 else Reading(())
     if reading.labels:
         yield _Statement(line, start, len(stripped), reading)
+
+
+def _vote_key(problem: Problem, answer: str) -> str | None:
+    try:
+        labels = _options(problem).read(answer, whole=False).labels
+    except ValueError:
+        return None
+    return labels[0] if len(labels) == 1 else None
+
+
+_METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", "iron", "helium", "neon"]})
+
+VERIFIER = Choice()
+DOMAIN = Domain(
+    name="choice",
+    version=1,
+    quick=VERIFIER.quick,
+    verify=VERIFIER.verify,
+    ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",
+    needs=("answer", "options"),
+    fields=("options",),
+    voting=Voting(key=_vote_key),
+    canaries=(
+        Canary(_METAL, "The answer is B.", CORRECT),
+        Canary(_METAL, "The answer is C.", WRONG),
+        Canary(_METAL, "I would rather not say.", UNPARSED),
+        Canary(
+            Problem("choice", "Which one is a metal?", "Z", {"options": ["iron", "neon"]}), "The answer is A.", ERROR
+        ),
+    ),
+)

@@ -18,7 +18,7 @@ from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
 from proofmill.filters.sandbox.jail import Jail, Limits
 from proofmill.filters.sandbox.plan import BadTestError, Plan, bound_by, plan, prompt_setup
-from proofmill.filters.verdicts import Problem, Verdict
+from proofmill.filters.verdicts import Canary, Domain, Problem, Verdict
 
 DEFAULT_CPU_S = 5.0
 DEFAULT_MEMORY_MB = 512.0
@@ -87,11 +87,6 @@ class CodeVerifier:
     Args:
         jail: where to run; default the process-wide jail.
     """
-
-    version = "1"
-    ask = "Answer with one Python code block (```python … ```) that holds the whole solution."
-    runs_in = "jail"
-    """Call `verify` from threads of the driving process, as many as cores; not in the worker pool."""
 
     def __init__(self, jail: Jail | None = None) -> None:
         self._given = jail
@@ -243,4 +238,38 @@ def _names(problem: Problem) -> tuple[str, ...]:
     return tuple(sorted(planned.names))[:MAX_NAMES]
 
 
+def _as_block(_: str | None, extracted: str | None) -> str | None:
+    """The trace's own program: a data set's solution is somebody else's."""
+    return None if extracted is None else f"```python\n{extracted}\n```"
+
+
+_ADD = Problem(
+    "code",
+    "Write add(a, b).",
+    None,
+    {"tests": ["assert add(1, 2) == 3", "assert add(-4, 4) == 0"], "entry_point": "add"},
+)
+
 VERIFIER = CodeVerifier()
+DOMAIN = Domain(
+    name="code",
+    version=1,
+    quick=VERIFIER.quick,
+    verify=VERIFIER.verify,
+    runs_in="jail",
+    ready=VERIFIER.ready,
+    ask="Answer with one Python code block (```python … ```) that holds the whole solution.",
+    needs=(("tests", "test"),),
+    fields=("tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language"),
+    short_answer=_as_block,
+    canaries=(
+        Canary(_ADD, "```python\ndef add(a, b):\n    return a + b\n```", verdicts.CORRECT),
+        Canary(_ADD, "```python\ndef add(a, b):\n    return a - b\n```", verdicts.WRONG),
+        Canary(_ADD, "I would rather not say.", verdicts.UNPARSED),
+        Canary(
+            Problem("code", "Write add(a, b).", None, {"tests": ["assert ("]}),
+            "```python\ndef add(a, b):\n    return a + b\n```",
+            verdicts.ERROR,
+        ),
+    ),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 
 from proofmill.filters.instructions.constraints import ConstraintError, parse_constraints
-from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict
 
 _MAX_TEXT = 1_000_000  # characters; longer ones are no answer to an instruction
 _SLOW = frozenset({"json", "language"})  # a schema may hold patterns, a language model takes a second to load
@@ -18,9 +18,6 @@ _QUICK_TEXT = 50_000  # characters that are counted and searched at once
 
 class Instruction:
     """The judge of constraints."""
-
-    version = "1"
-    ask = ""
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict, unless a kind is slow or the text very long."""
@@ -43,4 +40,25 @@ class Instruction:
         return Verdict(WRONG if broken else CORRECT, None, detail, held, len(constraints), final_start=0)
 
 
+def _no_line(_gold: str | None, _extracted: str | None) -> None:
+    """An instruction is kept by the whole response."""
+
+
+_UPPER = Problem("instruction", "Answer in upper case.", None, {"constraints": [{"kind": "casing", "casing": "upper"}]})
+
 VERIFIER = Instruction()
+DOMAIN = Domain(
+    name="instruction",
+    version=1,
+    quick=VERIFIER.quick,
+    verify=VERIFIER.verify,
+    needs=("constraints",),
+    fields=("constraints",),
+    short_answer=_no_line,
+    canaries=(
+        Canary(_UPPER, "YES, OF COURSE.", CORRECT),
+        Canary(_UPPER, "yes, of course.", WRONG),
+        Canary(_UPPER, "", UNPARSED),
+        Canary(Problem("instruction", "?", None, {"constraints": [{"kind": "no_such_kind"}]}), "YES.", ERROR),
+    ),
+)

@@ -24,7 +24,7 @@ from typing import Any
 from proofmill.filters import scorers
 from proofmill.filters.answers import conclusion as answers
 from proofmill.filters.answers.conclusion import Found
-from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting
 
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 _FENCE = re.compile(r"```\w*\n([^`]*)```")
@@ -46,12 +46,6 @@ _MAX_EXTRA = 20  # characters that a whole text may have beyond twice its gold
 class Logic:
     """The judge of reasoning-gym tasks."""
 
-    version = "1"
-    ask = (
-        "Think step by step. Then give only the final answer, in the format that was asked for, "
-        "between <answer> and </answer>."
-    )
-
     def quick(self, problem: Problem, text: str) -> Verdict | None:  # noqa: ARG002 - the protocol's signature
         """Only a text with nothing in it; everything else is up to the scorer."""
         return None if text.strip() else Verdict(UNPARSED, detail="empty")
@@ -72,9 +66,6 @@ class Logic:
             return Verdict(UNPARSED, detail=found.rule)
         verdict, cause = judge(task, entry, found.text)
         return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
-
-
-VERIFIER = Logic()
 
 
 def find(text: str, gold: str) -> Found:
@@ -183,3 +174,33 @@ def _forms(answer: str, gold: str) -> list[str]:
 
 def _words(text: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(text)}
+
+
+_QUESTION = "Does it logically follow that all cats are animals? (Answer Yes or No)"
+_ENTRY = {
+    "question": _QUESTION,
+    "answer": "Yes",
+    "metadata": {"source_dataset": "syllogism", "source_index": 0, "is_valid": True},
+}
+_SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _ENTRY})
+
+VERIFIER = Logic()
+DOMAIN = Domain(
+    name="logic",
+    version=1,
+    quick=VERIFIER.quick,
+    verify=VERIFIER.verify,
+    ask="Think step by step. Then give only the final answer, in the format that was asked for, "
+    "between <answer> and </answer>.",
+    needs=("task", "entry"),
+    fields=("task", "entry"),
+    voting=Voting(),
+    canaries=(
+        Canary(_SYLLOGISM, "The answer is Yes.", CORRECT),
+        Canary(_SYLLOGISM, "The answer is No.", WRONG),
+        Canary(_SYLLOGISM, "I would rather not say.", UNPARSED),
+        Canary(
+            Problem("logic", _QUESTION, "Yes", {"task": "no_such_task", "entry": _ENTRY}), "The answer is Yes.", ERROR
+        ),
+    ),
+)

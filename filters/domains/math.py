@@ -17,11 +17,31 @@ from functools import lru_cache
 from proofmill.filters.answers import conclusion as answers
 from proofmill.filters.symbolic.answer_key import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
-from proofmill.filters.symbolic.equality import QUICK_BITS, answers_gold, is_rational, named_number, readable
+from proofmill.filters.symbolic.equality import (
+    QUICK_BITS,
+    answers_gold,
+    canonical,
+    equivalent,
+    is_rational,
+    named_number,
+    readable,
+)
 from proofmill.filters.symbolic.grammar import MAX_LENGTH, TooCostlyError
 from proofmill.filters.symbolic.notation import clean
 from proofmill.filters.symbolic.values import Context
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
+from proofmill.filters.verdicts import (
+    CORRECT,
+    ERROR,
+    NO_GOLD,
+    TIMEOUT,
+    UNPARSED,
+    WRONG,
+    Canary,
+    Domain,
+    Problem,
+    Verdict,
+    Voting,
+)
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
 _SHIFT = re.compile(r"\$|\\[()\[\]]")
@@ -47,9 +67,6 @@ class _Gold:
 
 class MathVerifier:
     """The judge of mathematics."""
-
-    version = "1"
-    ask = "Think step by step and put the final answer in \\boxed{}."
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
@@ -158,4 +175,44 @@ def gold_text(answer: str) -> str:
     return last.text if last.text and last.rule in ("boxed", "answer_is") else answer
 
 
+def _vote_key(_: Problem, answer: str) -> str | None:
+    return canonical(answer)
+
+
+def _same_vote(a: str, b: str) -> bool:
+    try:
+        return equivalent(a, b)
+    except (TooCostlyError, RecursionError):
+        return False
+
+
+def _boxed_line(gold: str | None, extracted: str | None) -> str | None:
+    answer = gold or extracted
+    return None if answer is None else f"The answer is \\boxed{{{answer}}}."
+
+
+_SUM = Problem("math", "What is 17 + 25?", "42")
+_HALF = Problem("math", "What is one half?", r"\frac{1}{2}")
+_ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
+
 VERIFIER = MathVerifier()
+DOMAIN = Domain(
+    name="math",
+    version=1,
+    quick=VERIFIER.quick,
+    verify=VERIFIER.verify,
+    ask="Think step by step and put the final answer in \\boxed{}.",
+    needs=("answer",),
+    gold=gold_text,
+    short_answer=_boxed_line,
+    voting=Voting(key=_vote_key, equal=_same_vote),
+    canaries=(
+        Canary(_SUM, r"Adding, we get \boxed{42}.", CORRECT),
+        Canary(_SUM, r"Adding, we get \boxed{43}.", WRONG),
+        Canary(_SUM, "I would rather not say.", UNPARSED),
+        Canary(_HALF, "The answer is 0.5.", CORRECT),
+        Canary(_ROOT, r"So x = \boxed{\sqrt{8}}.", CORRECT),
+        Canary(_ROOT, r"So x = \boxed{2\sqrt{3}}.", WRONG),
+        Canary(Problem("math", "What is one half?", r"\frac{1}{"), "The answer is 0.5.", ERROR),
+    ),
+)

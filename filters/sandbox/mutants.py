@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from proofmill.data.source import tree as syntax_tree
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox.plan import MAX_TEST_CHARS
-from proofmill.filters.verdicts import Problem, Verifier
+from proofmill.filters.verdicts import Domain, Problem
 
 MAX_MUTANTS = 12
 _FLIPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -97,13 +97,11 @@ def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
                     break
 
 
-def weak_tests(
-    verifier: Verifier, problem: Problem, canonical: str | None, rejected_samples: int | None = None
-) -> bool:
+def weak_tests(domain: Domain, problem: Problem, canonical: str | None, rejected_samples: int | None = None) -> bool:
     """Whether the tests of a problem tell right from wrong at all.
 
     Args:
-        verifier: the judge of programs.
+        domain: the judge of programs.
         problem: the problem with its tests.
         canonical: a solution known to be right, from the data set, where there is one.
         rejected_samples: how many samples of a model these tests have called `wrong`.
@@ -114,13 +112,13 @@ def weak_tests(
     """
     if rejected_samples:
         return False
-    return not any(_rejects(verifier, problem, mutant) for mutant in _bounded(canonical))
+    return not any(_rejects(domain, problem, mutant) for mutant in _bounded(canonical))
 
 
 def _bounded(canonical: str | None) -> Iterable[str]:
     return mutants(canonical) if canonical and len(canonical) <= MAX_TEST_CHARS else ()
 
 
-def _rejects(verifier: Verifier, problem: Problem, code: str) -> bool:
-    found = verifier.verify(problem, f"```python\n{code}\n```").verdict
+def _rejects(domain: Domain, problem: Problem, code: str) -> bool:
+    found = domain.verify(problem, f"```python\n{code}\n```").verdict
     return found in (verdicts.WRONG, verdicts.TIMEOUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from proofmill.filters.domains import find_domain, is_known
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 
@@ -23,4 +24,6 @@ def look(place: Place) -> Iterator[Check]:
 
 def _runs_code(place: Place) -> bool:
     domains = {source.domain for source in place.recipe.problems.sources}
-    return "code" in domains | {getattr(sampler.engine, "domain", "") for sampler in place.recipe.samplers}
+    domains |= {getattr(sampler.engine, "domain", "") for sampler in place.recipe.samplers}
+    custom = place.recipe.verify.verifiers
+    return any(find_domain(name, custom).runs_in == "jail" for name in domains if is_known(name, custom))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from proofmill.data.files import digest
-from proofmill.filters.verdicts import DOMAINS
+from proofmill.filters.domains import DOMAINS
 from proofmill.flows.recipe.engines import Asked, Engine, ReplayEngine, VllmEngine
 from proofmill.flows.recipe.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
 from proofmill.generators.rounds import Rounds

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +14,13 @@ import pyarrow as pa
 from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.rows_io import Row
 from proofmill.data.schemas import VERDICTS
-from proofmill.filters.domains import verifier_for
+from proofmill.filters.domains import find_domain, info_fields, is_known
 from proofmill.filters.verdicts import ERROR, TIMEOUT, Problem, Verdict
 from proofmill.filters.verification import TRUNCATED, Job, cut_reasoning
 from proofmill.flows.rows.reading import View
 from proofmill.flows.rows.work import Open
 from proofmill.generators.problems.ingest import response_text
-from proofmill.generators.problems.problem import INFO_FIELDS, checkable, info_of, split_prompt
+from proofmill.generators.problems.problem import info_of, split_prompt
 
 ADDED = pa.schema(
     [
@@ -27,14 +28,6 @@ ADDED = pa.schema(
         for name in ("verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "verify_seconds")
     ]
 )
-_INFO = frozenset((*INFO_FIELDS, "info"))
-_NEEDED = {
-    "math": ("answer",),
-    "choice": ("answer", "options"),
-    "logic": ("info",),
-    "code": ("tests",),
-    "instruction": ("constraints",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +87,8 @@ def _quick(view: View, options: Options) -> Verdict | Job:
     if isinstance(job, Verdict):
         return job
     try:
-        verifier = verifier_for(job.verifier, options.custom)
-        return (verifier.quick(job.problem, job.text) if job.verifier in options.trusted else None) or job
+        domain = find_domain(job.verifier, options.custom)
+        return (domain.quick(job.problem, job.text) if job.verifier in options.trusted else None) or job
     except RecipeError as error:
         return Verdict(ERROR, detail=error.what)
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
@@ -125,13 +118,19 @@ def problem_of(row: Row, options: Options) -> Problem | str:
         prompt = split_prompt(row["prompt"])
     if isinstance(prompt, str):
         return prompt
-    info = {} if _INFO.isdisjoint(row) else info_of(row)
+    info = {} if _info_columns().isdisjoint(row) else info_of(row)
     answer = row.get("answer")
     if answer is not None and not isinstance(answer, str):
         answer = _answer_text(answer)
-    if not row.get("verifier") and not checkable(domain, answer, info):
+    judged_by_domain = not row.get("verifier") and is_known(domain, options.custom)
+    if judged_by_domain and find_domain(domain, options.custom).lacks(answer, info):
         return "no_gold"
     return Problem(domain, prompt[1], answer, info)
+
+
+@cache
+def _info_columns() -> frozenset[str]:
+    return frozenset((*info_fields(), "info"))
 
 
 def _answer_text(answer: Any) -> str:
@@ -149,9 +148,9 @@ def check_first(where: str, row: Row, domain: str | None, custom: Mapping[str, s
     have = f"this row has: {', '.join(map(str, row)) or 'no fields'}"
     if not name:
         raise InputError("No domain is given.", where=where, remedy=f"pass --domain, for example math; {have}")
-    verifier_for(str(name), custom)
-    needed = ("response", *(() if row.get("verifier") else _NEEDED.get(str(name), ())))
-    missing = [key for key in needed if key not in row and not _stands_in(key, row)]
+    needs = find_domain(str(name), custom).needs
+    missing = [need for need in ("response", *(() if row.get("verifier") else needs)) if not _has(row, need)]
+    missing = [need if isinstance(need, str) else need[0] for need in missing]
     if missing:
         raise InputError(
             f"The field{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))} {'are' if len(missing) > 1 else 'is'}"
@@ -161,7 +160,7 @@ def check_first(where: str, row: Row, domain: str | None, custom: Mapping[str, s
         )
 
 
-def _stands_in(key: str, row: Row) -> bool:
-    """Whether another field does the work of a missing one."""
-    others: Sequence[str] = {"tests": ("test", "info"), "info": ("task",)}.get(key, ("info",))
-    return key not in ("response", "answer") and any(other in row for other in others)
+def _has(row: Row, need: str | tuple[str, ...]) -> bool:
+    """Whether a row has a field that is needed, or one that stands in for it: `info` may hold all but the answer."""
+    names = (need,) if isinstance(need, str) else need
+    return any(name in row for name in names) or ("info" in row and not {"response", "answer"} & set(names))

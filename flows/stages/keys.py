@@ -33,7 +33,8 @@ PROBLEMS = Stage(
         "proofmill.generators.problems.ingest",
         "proofmill.generators.problems.problem",
         "proofmill.generators.problems.procedural",
-        *_filters("answers", "domains.math:gold_text", "scorers", "symbolic.notation", "verdicts"),
+        *_filters("answers", "domains:info_fields", "domains:DOMAINS", "domains.math:gold_text", "scorers"),
+        *_filters("symbolic.notation", "verdicts"),
         "proofmill.flows.run.origin:replayed",
         *_stages("intake"),
     ),
@@ -58,7 +59,6 @@ VERDICTS = Stage(
     (
         *_filters(
             "answers",
-            "canaries",
             "domains",
             "instructions",
             "option_text",

@@ -18,6 +18,7 @@ from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIMS, MESSAGES, NLL, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import REPORT, Version, VersionWriter, describe, next_number, versions
+from proofmill.filters.domains import find_domain
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
@@ -271,7 +272,7 @@ class _ShardTables:
             "trace": trace["id"],
             "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
             "problem": problem,
-            "text": completion_text(trace, problem, form),
+            "text": completion_text(trace, problem, form, self.session.recipe.verify.verifiers),
             "problem_id": problem["id"],
             "domain": problem["domain"],
             "stage": stage,
@@ -316,16 +317,14 @@ class _ShardTables:
             }
 
 
-def completion_text(trace: Mapping[str, Any], problem: Mapping[str, Any], form: str) -> str:
+def completion_text(trace: Row, problem: Row, form: str, custom: Mapping[str, str]) -> str:
     """What the student learns to write: the response, its final part, or the answer line."""
     if form == "sample":
         return str(trace["response"])
-    answer = trace["extracted"] if problem["domain"] == "code" else problem["answer"] or trace["extracted"]
-    if form == "final" or answer is None:
+    line = find_domain(problem["verifier"], custom).short_answer(problem["answer"], trace["extracted"])
+    if form == "final" or line is None:
         return split_final(trace["response"], trace["final_start"])[1]
-    if problem["domain"] == "code":
-        return f"```python\n{answer}\n```"
-    return f"The answer is \\boxed{{{answer}}}." if problem["domain"] == "math" else f"The answer is {answer}."
+    return line
 
 
 def _as_messages(row: Row) -> Row:

@@ -21,8 +21,7 @@ from proofmill.data.run import Facts, Shard
 from proofmill.data.schemas import VERDICTS as VERDICTS_SCHEMA
 from proofmill.data.schemas import VOTES as VOTES_SCHEMA
 from proofmill.data.tables import from_rows
-from proofmill.filters.agreement import VOTES as VOTING_DOMAINS
-from proofmill.filters.agreement import Ballot, totals, vote_at_k, votes_by_k, winners
+from proofmill.filters.agreement import Ballot, can_vote, totals, vote_at_k, votes_by_k, winners
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, PSEUDO_LABEL, WRONG
 from proofmill.filters.workers import Fault
 from proofmill.flows.recipe.schema import PseudoLabels
@@ -85,12 +84,13 @@ def _votes(session: Session, shard: Judged, k: int | None) -> Shard:
 def _count(session: Session, shard: Judged, k: int | None) -> tuple[pa.Table, Facts]:
     problems = {row["id"]: row for row in session.run.read(shard.problems).to_pylist()}
     groups = [(problems[name], rows) for name, rows in _samples(session, shard, k) if rows]
-    groups = [(problem, rows) for problem, rows in groups if problem["domain"] in VOTING_DOMAINS]
-    items = [(problem, [row["extracted"] for row in rows if row["extracted"]]) for problem, rows in groups]
+    custom = session.recipe.verify.verifiers
+    groups = [(problem, rows) for problem, rows in groups if can_vote(problem["domain"], custom)]
+    items = [(problem, [row["extracted"] for row in rows if row["extracted"]], custom) for problem, rows in groups]
     found = session.pools.agreement.map(items)
     table = []
     curves: dict[str, Counter[str]] = {}
-    for (problem, rows), (_, answers), result in zip(groups, items, found, strict=True):
+    for (problem, rows), (_, answers, _), result in zip(groups, items, found, strict=True):
         # Answers too costly to compare are compared as they stand.
         numbers = [answers.index(answer) for answer in answers] if isinstance(result, Fault) else result
         election = _Election(rows, numbers, k, model=shard.clr is not None)

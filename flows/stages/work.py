@@ -56,10 +56,10 @@ def claims(item: tuple[Mapping[str, Any], str, int | None]) -> dict[str, Any]:
     }
 
 
-def agreement(item: tuple[Mapping[str, Any], Sequence[str]]) -> list[int]:
-    """Which answers to a problem are the same: (problem, answers)."""
-    problem, answers = item
-    return clusters(problem_of(problem), answers)
+def agreement(item: tuple[Mapping[str, Any], Sequence[str], Mapping[str, str]]) -> list[int]:
+    """Which answers to a problem are the same: (problem, answers, custom verifiers)."""
+    problem, answers, custom = item
+    return clusters(problem_of(problem), answers, custom)
 
 
 _CLAIM = [field.name for field in CLAIM]

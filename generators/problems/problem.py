@@ -8,16 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.data.files import digest, dumps_canonical, loads_exact
-from proofmill.filters.domains.math import gold_text
+from proofmill.filters.domains import find_domain, info_fields, is_known
 
 Row = dict[str, Any]
-
-# What a domain may need besides prompt and answer; it travels as JSON in the column `info`.
-INFO_FIELDS = (
-    "task", "entry", "options", "constraints",
-    "tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language",
-)  # fmt: skip
-
 
 _TEXT_FIELDS = ("domain", "system", "verifier", "source", "license")
 
@@ -53,7 +46,7 @@ def problem_row(
 ) -> Row | str:
     """A row of schema PROBLEMS, or the reason why the problem can't be used.
 
-    With `unlabelled`, mathematics and choices may come without an answer.
+    With `unlabelled`, problems whose answers can agree may come without one.
     """
     if bad := mistyped(row, _TEXT_FIELDS):
         return bad
@@ -64,11 +57,11 @@ def problem_row(
     system, prompt = messages
     info = info_of(row)
     answer = _text(row.get("answer"))
-    if domain == "math" and answer is not None:
-        answer = gold_text(answer)
-    bare = unlabelled and answer is None and (domain == "math" or (domain == "choice" and "options" in info))
-    if not bare and not checkable(domain, answer, info):
-        return "no_gold"
+    if is_known(domain):
+        judge = find_domain(domain)
+        answer = None if answer is None else judge.gold(answer)
+        if judge.lacks(answer, info) and not (unlabelled and judge.can_label(answer, info)):
+            return "no_gold"
     system = row.get("system") or system
     return {
         "id": digest("problem", domain, system, prompt, answer, info),
@@ -88,23 +81,6 @@ def mistyped(row: Row, names: Iterable[str]) -> str | None:
     return next((f"bad_{name}" for name in names if not isinstance(row.get(name), str | None)), None)
 
 
-def checkable(domain: str, answer: str | None, info: Row) -> bool:
-    """Whether a problem carries what its domain judges by; a custom domain needs nothing by rule."""
-    match domain:
-        case "math":
-            return answer is not None
-        case "choice":
-            return answer is not None and "options" in info
-        case "logic":
-            return "task" in info and "entry" in info
-        case "code":
-            return "tests" in info or "test" in info
-        case "instruction":
-            return bool(info.get("constraints"))
-        case _:
-            return True
-
-
 def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
     """(system, user) of a prompt that is text or a message list, or the reason why it can't be used."""
     if isinstance(prompt, str):
@@ -122,7 +98,7 @@ def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
 
 def info_of(row: Row) -> Row:
     """What a domain needs besides prompt and answer: columns of its own, and `info`, an object or one in JSON."""
-    found = {name: row[name] for name in INFO_FIELDS if row.get(name) is not None}
+    found = {name: row[name] for name in info_fields() if row.get(name) is not None}
     value = row.get("info")
     if isinstance(value, str):
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pyarrow as pa
 import pytest
@@ -9,30 +11,19 @@ import pytest
 from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import PROBLEMS
 from proofmill.data.tables import from_rows
-from proofmill.filters import canaries
+from proofmill.filters import verification
 from proofmill.filters.audit import Judged, audit, suspicion, weak_problems
-from proofmill.filters.canaries import CANARIES, Canary
-from proofmill.filters.domains import verifier_for
-from proofmill.filters.verdicts import DOMAINS, Verdict
+from proofmill.filters.domains import check_canary, find_domain
+from proofmill.filters.verdicts import Canary, Verdict
 from proofmill.filters.verification import Job, Judge, VerifyOptions
 
-ALL = [(name, canary) for name, planted in CANARIES.items() for canary in planted]
-
-
-@pytest.mark.parametrize(("name", "canary"), ALL, ids=lambda item: item if isinstance(item, str) else item.expected)
-def test_every_verifier_judges_its_canaries(name: str, canary: Canary) -> None:
-    canaries.check(name, canary, verifier_for(name).verify(canary.problem, canary.text))
-
-
-def test_every_domain_has_right_and_wrong_canaries() -> None:
-    assert set(CANARIES) == set(DOMAINS)
-    assert all({"correct", "wrong"} <= {c.expected for c in planted} for planted in CANARIES.values())
+MATH = find_domain("math")
 
 
 def test_a_misjudged_canary_stops_before_any_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = CANARIES["math"][0].problem
+    problem = MATH.canaries[0].problem
     impossible = Canary(problem, r"So it is \boxed{43}.", "correct")
-    monkeypatch.setitem(CANARIES, "math", (impossible,))
+    monkeypatch.setattr(verification, "find_domain", lambda *_: replace(MATH, canaries=(impossible,)))
     with Judge(VerifyOptions(workers=1)) as judge, pytest.raises(VerifierError, match="planted"):
         judge.judge([Job("math", None, problem, "The answer is 42.")])
 
@@ -40,7 +31,7 @@ def test_a_misjudged_canary_stops_before_any_verdict(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("found", [Verdict("error", detail="broken"), None])
 def test_a_canary_that_got_no_verdict_counts_as_misjudged(found: Verdict | None) -> None:
     with pytest.raises(VerifierError):
-        canaries.check("math", CANARIES["math"][0], found)
+        check_canary("math", MATH.canaries[0], found)
 
 
 def shard(bad: int, good: int) -> tuple[pa.Table, pa.Table]:

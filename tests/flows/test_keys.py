@@ -60,6 +60,9 @@ NOT_CODE = {
     "proofmill.flows.stages.keys": "the keys",
     "proofmill.flows.stages.work:chunks": "how rows go to a worker",
     "proofmill.flows.stages.tasks:_counts": "numbers to show",
+    "proofmill.filters.domains:find_domain": "finds the domain; what is read of it is named one by one",
+    "proofmill.filters.domains:is_known": "the same",
+    "proofmill.filters.domains:DOMAINS": "the same",
     "proofmill.filters.workers:Fault": "stands for a row that a worker could not do",
     "proofmill.filters.worker_process:Fault": "the same",
 }
@@ -68,7 +71,6 @@ _DRAWN = "how samples are drawn: they are recorded, and their digest is what lat
 NOT_CODE_OF = {
     "problems": {"proofmill.data.licenses": "refuses a run, and changes no row"},
     "samples": {
-        "proofmill.filters": _ASKED,
         "proofmill.flows.stages.drawing": _DRAWN,
         "proofmill.generators.engines.base": _DRAWN,
         "proofmill.generators.sampler": _DRAWN,
