@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import orjson
 import pytest
 
 from proofmill.flows.run.server import configure, server
+from support import crash as crash_module
+from support import hub as hub_module
+from support import samples
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 Row = dict[str, Any]
 
-CORRECT = (
-    "First I look at the two numbers, {a} and {b}. Counting up from {a} by {b} single steps brings me past every "
-    "number between them, and the last one that I touch is {sum}. As a check I go back down by {b} and land on {a} "
-    "once more, so nothing was skipped. The answer is \\boxed{{{sum}}}.",
-    "Let me split the second term: {b} is made of ones, and each of those ones pushes the first term higher. "
-    "When they are used up, the total stands at {sum}; there is no carry to worry about here. "
-    "The answer is \\boxed{{{sum}}}.",
-    "Both terms are small, so I add them at once. Thus \\boxed{{{sum}}}.",
-)
-WRONG = "I believe that both terms together make one too many, hence the answer is \\boxed{{{off}}}."
-CUT = "<think>The first term is {a} and the second one is {b}, so if I now begin to"
-NOTHING = "I would rather talk about the weather over the sea, and about boats."
-SAMPLES = (*CORRECT, WRONG, CUT, NOTHING)
-"""Of each problem: three correct samples from long to short, a wrong one, a cut one, one without an answer."""
-
-
-def sums(problems: int = 6, samples: Iterable[str] = SAMPLES) -> list[Row]:
-    """Recorded samples of `problems` sums; each row has what the replay engine needs."""
-    rows = []
-    for number in range(problems):
-        a, b = 11 + 3 * number, 5 + number
-        for text in samples:
-            response = text.format(a=a, b=b, sum=a + b, off=a + b + 1)
-            finish = "length" if text is CUT else "stop"
-            question = {"prompt": f"How much is {a} + {b}?", "answer": str(a + b)}
-            rows.append(question | {"response": response, "finish_reason": finish, "license": "mit"})
-    return rows
-
-
-def write_jsonl(path: Path, rows: Iterable[Row]) -> Path:
-    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-    return path
-
-
-def replay_recipe(file: Path, **sections: Any) -> Row:
-    """A recipe that replays one file."""
-    return {"name": "replayed", "samplers": [{"engine": {"kind": "replay", "files": [str(file)]}}]} | sections
-
 
 @pytest.fixture(scope="session")
-def kit() -> Any:
-    """The makers above; test modules are imported one by one and can't import this file."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(
-        sums=sums, write_jsonl=write_jsonl, replay_recipe=replay_recipe, CORRECT=CORRECT, SAMPLES=SAMPLES
-    )
+def kit() -> ModuleType:
+    """The makers of recorded samples."""
+    return samples
 
 
 @pytest.fixture
@@ -77,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def replay_file(tmp_path: Path) -> Path:
     """Six problems with six recorded samples each."""
-    return write_jsonl(tmp_path / "samples.jsonl", sums())
+    return samples.write_jsonl(tmp_path / "samples.jsonl", samples.sums())
 
 
 @pytest.fixture(scope="session")
@@ -108,37 +68,26 @@ def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
 
 
 @pytest.fixture(scope="session")
-def hub_server() -> Any:
+def hub_server() -> ModuleType:
     """The module of the local hub."""
-    return _module(Path(__file__).with_name("hub_server.py"))
+    return hub_module
 
 
 @pytest.fixture(scope="session")
-def crash() -> Any:
+def crash() -> ModuleType:
     """The module that starts runs, kills them, and compares what they leave."""
-    return _module(Path(__file__).with_name("flows") / "crash.py")
+    return crash_module
 
 
 @pytest.fixture(scope="session")
-def false_sums() -> Any:
+def false_sums() -> ModuleType:
     """The benchmarks' own detector of false sums."""
-    return _module(Path(__file__).with_name("benchmarks") / "false_sums.py")
-
-
-def _module(path: Path) -> Any:
-    """A module that tests share; they can't import one another by name."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(path.name)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("benchmarks.false_sums")
 
 
 @pytest.fixture
-def hub(hub_server: Any) -> Iterator[Any]:
+def hub() -> Iterator[hub_module.Hub]:
     """A hub without repositories, over HTTP."""
-    server = hub_server.Hub()
+    server = hub_module.Hub()
     yield server
     server.close()

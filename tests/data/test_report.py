@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +17,7 @@ from proofmill.data.files import digest
 from proofmill.data.report import page as report
 from proofmill.data.report.excerpts import sampled_rows
 from proofmill.data.versions import Version, check_files, find
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from browser import PROGRAM, Browser
+from support.browser import PROGRAM, Browser
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -22,7 +22,7 @@ PROBLEMS = 3
 @pytest.fixture
 def server(crash: Any, kit: Any) -> Iterator[Any]:
     """An endpoint that keeps what it was asked, as text."""
-    with crash.endpoint(kit.SAMPLES) as found:
+    with crash.sum_server(kit.SAMPLES) as found:
         answer, found.asked = found.answer, []
 
         def heard(body: Row) -> Row:

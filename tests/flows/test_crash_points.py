@@ -24,7 +24,7 @@ NAME = "points"
 
 @pytest.fixture(scope="module")
 def server(crash: Any, kit: Any) -> Iterator[Any]:
-    with crash.endpoint(kit.SAMPLES) as found:
+    with crash.sum_server(kit.SAMPLES) as found:
         yield found
 
 

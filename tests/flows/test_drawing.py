@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def server(crash: Any, kit: Any) -> Iterator[Any]:
-    with crash.endpoint(kit.SAMPLES) as found:
+    with crash.sum_server(kit.SAMPLES) as found:
         yield found
 
 

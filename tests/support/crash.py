@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ import pyarrow.parquet as pq
 from proofmill.data.journal import read_journal
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import check_files, find, versions
+from support import samples
+from support.endpoints import Endpoint, Reply, serving
 
 Row = dict[str, Any]
 KILLED = -signal.SIGKILL
@@ -135,33 +136,27 @@ def tear(paths: Sequence[Path], rng: random.Random) -> None:
         os.truncate(path, size - rng.randint(0, min(size, 300)))
 
 
-class Endpoint(ThreadingHTTPServer):
+class SumServer(Endpoint):
     """A server whose answers are a function of the request alone: a killed run and a whole one get the same.
 
     Args:
         forms: answers to a sum of a and b, as templates.
     """
 
-    daemon_threads = True
-    request_queue_size = 64
-
     def __init__(self, forms: Sequence[str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Answering)
+        super().__init__()
         self.forms, self.delay = forms, 0.0
         self.drawn: list[int] = []  # seeds of the samples that were asked for
+        self.asked: list[str] = []  # what a judge was asked for, as text
         self.doomed: tuple[int, int] | None = None  # after so many samples, which process is killed
         self._guard = threading.Lock()
 
-    @property
-    def url(self) -> str:
-        """Its base address."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a run that is killed cuts its connections."""
+    def reply(self, body: Row) -> Reply:
+        """What `answer` says, which a test may replace."""
+        return 200, {}, self.answer(body)
 
     def answer(self, body: Row) -> Row:
-        """The body of the answer to one request."""
+        """The content of the answer to one request."""
         if "prompt_logprobs" in body:
             scores = [{str(token): {"logprob": -(token % 97) / 30}} for token in body["prompt"]]
             return {"choices": [{"text": "", "prompt_logprobs": [None, *scores[1:]], "finish_reason": "stop"}]}
@@ -188,34 +183,8 @@ class Endpoint(ThreadingHTTPServer):
                 self.doomed = None
 
 
-class _Answering(BaseHTTPRequestHandler):
-    server: Endpoint
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments: Any) -> None: ...
-
-    def do_GET(self) -> None:
-        self._send({"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 4096}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self._send(self.server.answer(body))
-
-    def _send(self, content: Row) -> None:
-        payload = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-
 @contextmanager
-def endpoint(forms: Sequence[str]) -> Iterator[Endpoint]:
+def sum_server(forms: Sequence[str] = samples.SAMPLES) -> Iterator[SumServer]:
     """Such a server, while it is needed."""
-    server = Endpoint(forms)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
+    with serving(SumServer(forms)) as (server,):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,0 +1,1 @@
+"""What the tests share: recorded samples, small servers, a browser, and runs that are killed."""
