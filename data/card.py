@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,8 @@ import yaml
 
 from proofmill.data.files import digest
 from proofmill.data.licenses import UNKNOWN, hub_license
+from proofmill.data.manifest import Benchmarks, FileEntry, Manifest
+from proofmill.data.versions import Contents
 
 _ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
 _ABOUT = {
@@ -27,40 +28,22 @@ _ABOUT = {
 _NAMES = {"float": "float32", "double": "float64"}  # of Arrow's types that `datasets` calls otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What one split of a config holds.
-
-    Attributes:
-        schema: its columns.
-        rows: their number.
-        memory: bytes as Arrow tables, which is what `datasets` writes into its cache.
-    """
-
-    schema: pa.Schema
-    rows: int
-    memory: int
-
-
-def render(
-    name: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], contents: Mapping[str, Contents]
-) -> str:
-    """The card as Markdown with a YAML head. Holds no dates, so equal data gives an equal card.
+def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
+    """Return the card as Markdown with a YAML head. It holds no dates, so equal data gives an equal card.
 
     Args:
-        name: of the data set.
-        manifest: of the version.
-        files: the Parquet files, as the manifest lists them.
-        contents: what they hold, by config and split.
+        manifest: of the version; lists the Parquet files, and not yet the card itself.
+        contents: what the files hold, by config and split (`sft_stage1/train`).
     """
+    name, files = manifest.name, [file for file in manifest.files if file.path.endswith(".parquet")]
     configs = _configs(files)
     known = {
         f"{config}/{split}": contents[f"{config}/{split}"] for config, splits in configs.items() for split, _ in splits
     }
     head = {
         "pretty_name": name,
-        **_license_head(manifest["licenses"]),
-        "size_categories": [_size(max(manifest["stages"]["publish"]["rows"].values(), default=0))],
+        **_license_head(manifest.licenses),
+        "size_categories": [_size(max(manifest.published_rows.values(), default=0))],
         "task_categories": ["text-generation"],
         "tags": ["reasoning", "verified", "proofmill"],
         "configs": [
@@ -82,10 +65,10 @@ def render(
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
         "## Decontamination",
-        _decontamination(manifest.get("benchmarks")),
+        _decontamination(manifest.benchmarks),
         "## Licences",
         "Every row says its source and its licence. Rows by both:",
-        _licenses(manifest["terms"]),
+        _licenses(manifest.terms),
         "## Limits",
         "A verdict proves the final answer. Steps on the way to it were checked where they can be checked exactly "
         "(config `claims`); `claim_coverage` says how many could. Problems are those that a program "
@@ -93,26 +76,26 @@ def render(
         "## Load and train",
         _usage(manifest),
         "## Recipe",
-        "```yaml\n" + yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True) + "```",
+        "```yaml\n" + yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True) + "```",
     ]
     head_text: str = yaml.safe_dump(head, sort_keys=False)
     return f"---\n{head_text}---\n\n" + "\n\n".join(body) + "\n"
 
 
-def _configs(files: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+def _configs(files: Sequence[FileEntry]) -> dict[str, list[tuple[str, str]]]:
     """By config: (split, glob) of what has rows; an empty config would break the viewer."""
     found: dict[str, set[str]] = {}
-    for item in files:
-        config, file = item["path"].split("/")
-        found.setdefault(config, set()).add(file.partition("-")[0])
+    for file in files:
+        split = file.path.rpartition("/")[2].partition("-")[0]
+        found.setdefault(file.config, set()).add(split)
     known = [config for config in _ORDER if config in found]
     return {config: [(s, f"{config}/{s}-*.parquet") for s in sorted(found[config])] for config in known}
 
 
-def _content(config: str, files: Sequence[Mapping[str, Any]]) -> str:
+def _content(config: str, files: Sequence[FileEntry]) -> str:
     """Digest of a config's files. `datasets` caches a local folder under its name and its card's `configs` alone,
     so without it `load_dataset` would answer for one version with the rows of another."""
-    return digest([item["sha256"] for item in files if item["path"].startswith(f"{config}/")])
+    return digest([file.sha256 for file in files if file.config == config])
 
 
 def _license_head(licenses: Sequence[str | None]) -> dict[str, str]:
@@ -123,7 +106,7 @@ def _license_head(licenses: Sequence[str | None]) -> dict[str, str]:
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.+]+", "-", "-and-".join(names)).strip("-")}
 
 
-def _licenses(terms: Sequence[Sequence[Any]]) -> str:
+def _licenses(terms: Sequence[tuple[str, str, str | None, int]]) -> str:
     """How many rows of which config are of which source and licence."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for config, source, name, count in terms:
@@ -147,41 +130,40 @@ def _size(rows: int) -> str:
     return "n>10M"
 
 
-def _contents(manifest: Mapping[str, Any], configs: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = manifest["stages"]["publish"]["rows"]
+def _contents(manifest: Manifest, configs: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = manifest.published_rows
     return [(f"`{config}`", f"{rows[config]:,}", _ABOUT[config]) for config in configs]
 
 
-def _models(manifest: Mapping[str, Any]) -> str:
+def _models(manifest: Manifest) -> str:
     lines = [
-        f"- sampler `{m['sampler']}`: {m['model']}, revision `{m['revision']}`, weights `{m['weights']}`"
-        for m in manifest["models"]
+        f"- sampler `{m.sampler}`: {m.model}, revision `{m.revision}`, weights `{m.weights}`" for m in manifest.models
     ]
-    lines += [f"- recorded samples by {name}" for name in manifest["recorded_models"]]
+    lines += [f"- recorded samples by {name}" for name in manifest.recorded_models]
     return "\n".join(lines) or "Recorded samples."
 
 
-def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _funnel(manifest: Manifest) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for name, step in manifest["stages"].items():
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
-        rows.append((name, f"{step['in']:,}", f"{step['kept']:,}", dropped or "-"))
+    for name, step in manifest.stages.items():
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in step.dropped.items())
+        rows.append((name, f"{step.entered:,}", f"{step.kept:,}", dropped or "-"))
     return rows
 
 
-def _decontamination(benchmarks: Mapping[str, Any] | None) -> str:
-    if not benchmarks or not benchmarks["items"]:
+def _decontamination(benchmarks: Benchmarks | None) -> str:
+    if not benchmarks or not benchmarks.items:
         return "Not compared with any benchmark."
-    names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks["items"].items())
+    names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks.items.items())
     return (
-        f"Prompts and traces that share a run of {benchmarks['n']} words with an item of these benchmarks were left "
+        f"Prompts and traces that share a run of {benchmarks.n} words with an item of these benchmarks were left "
         f"out: {names}. The columns `contaminated_by` and `contaminated_span` say which, and which words. "
-        f"Digest of the index: `{benchmarks['digest']}`."
+        f"Digest of the index: `{benchmarks.digest}`."
     )
 
 
-def _usage(manifest: Mapping[str, Any]) -> str:
-    longest = manifest["tokens"]["longest_row"]
+def _usage(manifest: Manifest) -> str:
+    longest = manifest.tokens.longest_row
     need = (
         f"The longest row has {longest:,} tokens: give the trainer `max_length={longest}` or more.\n\n"
         if longest
@@ -204,7 +186,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 # --- `dataset_info`: columns, rows and bytes of every config, so that the hub and `load_dataset` need not look -----
 
 
-def dataset_info(contents: Mapping[str, Contents], files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def dataset_info(contents: Mapping[str, Contents], files: Sequence[FileEntry]) -> list[dict[str, Any]]:
     """The block of the card, by config in the order given.
 
     Args:
@@ -218,7 +200,7 @@ def dataset_info(contents: Mapping[str, Contents], files: Sequence[Mapping[str, 
     return [_entry(config, splits, files) for config, splits in configs.items()]
 
 
-def _entry(config: str, splits: Mapping[str, Contents], files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _entry(config: str, splits: Mapping[str, Contents], files: Sequence[FileEntry]) -> dict[str, Any]:
     return {
         "config_name": config,
         "features": features(next(iter(splits.values())).schema),
@@ -226,7 +208,7 @@ def _entry(config: str, splits: Mapping[str, Contents], files: Sequence[Mapping[
             {"name": split, "num_bytes": content.memory, "num_examples": content.rows}
             for split, content in sorted(splits.items())
         ],
-        "download_size": sum(item["bytes"] for item in files if item["path"].startswith(f"{config}/")),
+        "download_size": sum(file.bytes for file in files if file.config == config),
         "dataset_size": sum(content.memory for content in splits.values()),
     }
 

@@ -1,8 +1,9 @@
 """A version onto the hub: the very files, compared there by hash, and only then tagged `vN`.
 
-The hub's `main` holds the newest version and the tag `vN` each one. A push is one commit that adds what is new and
-removes what an older version had and this one has not. It can be broken off anywhere: the next one looks at what
-is there and does the rest.
+The hub's `main` holds the newest version and the tag `vN` each one. A push adds what is new and removes what an older
+version had and this one has not. It can be broken off anywhere: the next one looks at what is there and does the
+rest. Where the client sends a very large version in several commits, `main` is in between for that long; the tag
+never is.
 
 The client itself tries again while it uploads; every other request is a single try there. Here each step is made
 so that it can be repeated, and is repeated on a rate limit (after the time that the hub asks for), on a fault of
@@ -16,19 +17,19 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx2
-import orjson
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, get_token
+from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
 
-from proofmill.data.errors import HubError
+from proofmill.data.errors import HubError, StoreError
 from proofmill.data.files import human_size, sha256
 from proofmill.data.licenses import check_licenses
+from proofmill.data.manifest import MANIFEST, REPORT, Manifest
 from proofmill.data.versions import Version, check_files
 
 KIND = "dataset"
@@ -39,7 +40,7 @@ _AGAIN = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch has moved since 
 _DENIED = (401, 403)
 _CHUNK = 1 << 20
 _FAULTS = (HfHubHTTPError, LocalTokenNotFoundError, httpx2.TransportError, OSError, RuntimeError, ValueError)
-_UNLISTED = ("manifest.json", "report.html")  # what a version holds besides the files that its manifest lists
+_UNLISTED = (MANIFEST, REPORT)  # what a version holds besides the files that its manifest lists
 _OURS_TO_REPLACE = {".gitattributes", "README.md"}  # what a repository made in the browser holds
 _NAMED = 5
 
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalFile:
     """A file to be there: its place in the repository and on this machine, its size and its SHA-256."""
 
     name: str
@@ -81,7 +82,7 @@ class Branch:
 
 
 def checked_name(repo: str) -> str:
-    """The name of a repository.
+    """Return the name of a repository.
 
     Raises:
         HubError: it is none.
@@ -92,7 +93,7 @@ def checked_name(repo: str) -> str:
 
 
 class Hub:
-    """A dataset repository.
+    """One dataset repository, seen through the real client: asked with patience, errors explained.
 
     Args:
         repo: `user/name`.
@@ -129,97 +130,82 @@ class Hub:
                     raise
                 return None
 
-        return self._patiently(look)
+        return self.patiently(look)
 
     def tags(self) -> dict[str, str]:
         """Commits by tag."""
-        refs = self._patiently(lambda: self._api.list_repo_refs(self.repo, repo_type=KIND))
+        refs = self.patiently(lambda: self._api.list_repo_refs(self.repo, repo_type=KIND))
         return {tag.name: tag.target_commit for tag in refs.tags}
 
     def files(self, revision: str) -> dict[str, RepoFile]:
         """Files by path at a branch, tag or commit."""
-        listed = self._patiently(
+        listed = self.patiently(
             lambda: list(self._api.list_repo_tree(self.repo, repo_type=KIND, revision=revision, recursive=True))
         )
         return {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
 
     def branch(self, name: str) -> Branch:
         """A branch now."""
-        head = self._patiently(lambda: self._api.dataset_info(self.repo, revision=name).sha)
+        head = self.patiently(lambda: self._api.dataset_info(self.repo, revision=name).sha)
         return Branch(name, str(head), self.files(str(head)))
 
-    def manifest(self, commit: str) -> dict[str, Any] | None:
+    def manifest(self, commit: str) -> Manifest | None:
         """What `manifest.json` says at a commit; None where it is no manifest of a version."""
-
-        path = self._patiently(
-            lambda: self._api.hf_hub_download(self.repo, "manifest.json", repo_type=KIND, revision=commit)
-        )
+        path = self.patiently(lambda: self._api.hf_hub_download(self.repo, MANIFEST, repo_type=KIND, revision=commit))
         try:
-            found = orjson.loads(Path(path).read_bytes())
-        except orjson.JSONDecodeError:
+            return Manifest.parse(Path(path).read_bytes(), self.repo)
+        except StoreError:
             return None
-        return found if isinstance(found, dict) and isinstance(found.get("files"), list) else None
 
     # --- writing; every step may be repeated ------------------------------------------------------
 
     def create(self, *, private: bool) -> None:
         """Creates the repository unless it exists."""
-        self._patiently(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=private, exist_ok=True))
+        self.patiently(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=private, exist_ok=True))
 
     def fork(self, name: str, head: str) -> None:
         """A branch that starts at a commit, unless it exists."""
-        self._patiently(
+        self.patiently(
             lambda: self._api.create_branch(self.repo, branch=name, revision=head, repo_type=KIND, exist_ok=True)
         )
 
     def drop_branch(self, name: str) -> None:
         """Removes a branch; a tag on its last commit keeps that one."""
-        self._patiently(lambda: self._api.delete_branch(self.repo, branch=name, repo_type=KIND))
+        self.patiently(lambda: self._api.delete_branch(self.repo, branch=name, repo_type=KIND))
 
-    def upload(self, files: Sequence[Local], branch: str) -> list[CommitOperationAdd]:
-        """Sends the content of files, a few at once; what the hub holds already is not sent again."""
-        additions = [_addition(file) for file in files]
-        total, done = sum(file.size for file in files), 0
-        for batch in _batches(additions):
-            self._patiently(
-                lambda batch=batch: self._api.preupload_lfs_files(  # type: ignore[misc]
-                    self.repo, additions=batch, repo_type=KIND, revision=branch, free_memory=False
-                )
-            )
-            done += sum(addition.upload_info.size for addition in batch)
-            self._say(f"uploaded {human_size(done)} of {human_size(total)}")
-        return additions
-
-    def commit(self, add: Sequence[CommitOperationAdd], remove: Sequence[str], onto: Branch, message: str) -> str:
-        """One commit on a branch that nobody has moved since it was looked at. Returns the commit.
+    def upload(self, folder: Path, add: Sequence[LocalFile], remove: Sequence[str], onto: Branch, message: str) -> str:
+        """Sends files of a folder and removes others, on a branch that nobody has moved since it was looked at.
 
         Not repeated here: the answer may be lost after the commit was made, so whoever calls looks again.
+
+        Returns:
+            The commit that the branch is at afterwards.
         """
-        done = self._api.create_commit(
-            self.repo,
-            [*add, *(CommitOperationDelete(name, is_folder=False) for name in remove)],
-            commit_message=message,
+        self._say(f"uploading {len(add)} files, {human_size(sum(file.size for file in add))}")
+        commit = self._api.upload_folder(
+            repo_id=self.repo,
             repo_type=KIND,
+            folder_path=folder,
+            allow_patterns=[file.name for file in add],
+            delete_patterns=list(remove),
             revision=onto.name,
             parent_commit=onto.head,
+            commit_message=message,
         )
-        return str(done.oid)
+        return str(commit.oid)
 
     def tag(self, name: str, commit: str) -> None:
         """Sets a tag that is not there yet; one that is there is never moved."""
-        self._patiently(
+        self.patiently(
             lambda: self._api.create_tag(self.repo, tag=name, revision=commit, repo_type=KIND, exist_ok=True)
         )
 
-    def repeatedly(self, step: Callable[[], T]) -> T:
-        """Runs a step that looks before it acts, again and again until it went through.
+    def patiently(self, step: Callable[[], T]) -> T:
+        """Runs a step that may be repeated, again and again until it goes through.
 
         Raises:
             HubError: it will not, or did not in `_ATTEMPTS` tries.
         """
-        return self._patiently(step)
-
-    def _patiently(self, step: Callable[[], T]) -> T:
         for attempt in itertools.count(1):
             try:
                 return step()
@@ -243,24 +229,6 @@ class Hub:
         elif isinstance(error, RepositoryNotFoundError):
             remedy = "check the name, and that the token may see this repository"
         return HubError(f"The hub said no: {_short(error)}", where=self.repo, remedy=remedy)
-
-
-def _addition(file: Local) -> CommitOperationAdd:
-    addition = CommitOperationAdd(file.name, str(file.path))
-    addition.upload_info.sha256 = bytes.fromhex(file.sha256)  # known; else the file would be read once more
-    return addition
-
-
-def _batches(additions: Sequence[CommitOperationAdd], files: int = 16, total: int = 1 << 30) -> Iterator[list[Any]]:
-    """Runs of at most so many files and about so many bytes."""
-    batch: list[CommitOperationAdd] = []
-    for addition in additions:
-        batch.append(addition)
-        if len(batch) == files or sum(a.upload_info.size for a in batch) >= total:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -312,7 +280,7 @@ class Plan:
     private: bool | None
     tagged: bool
     onto: Branch | None
-    add: list[Local]
+    add: list[LocalFile]
     remove: list[str]
 
 
@@ -321,7 +289,7 @@ def tag_of(version: Version) -> str:
     return f"v{version.number}"
 
 
-def local_files(version: Version) -> list[Local]:
+def local_files(version: Version) -> list[LocalFile]:
     """Every file of a version, after its content was compared with the manifest.
 
     Raises:
@@ -329,18 +297,17 @@ def local_files(version: Version) -> list[Local]:
         InputError: a licence forbids it.
     """
     check_files(version)
-    allowed = version.manifest["recipe"].get("publish", {}).get("allow_licenses", [])
-    check_licenses(version.manifest["licenses"], allowed)
+    allowed = version.manifest.recipe.get("publish", {}).get("allow_licenses", [])
+    check_licenses(version.manifest.licenses, allowed)
     listed = [
-        Local(item["path"], version.folder / item["path"], item["bytes"], item["sha256"])
-        for item in version.manifest["files"]
+        LocalFile(file.path, version.folder / file.path, file.bytes, file.sha256) for file in version.manifest.files
     ]
     known = {file.name for file in listed}
     extra = [version.folder / name for name in _UNLISTED if name not in known and (version.folder / name).exists()]
-    return [*listed, *(Local(path.name, path, path.stat().st_size, sha256(path)) for path in extra)]
+    return [*listed, *(LocalFile(path.name, path, path.stat().st_size, sha256(path)) for path in extra)]
 
 
-def plan(version: Version, files: list[Local], hub: Hub, *, public: bool) -> Plan:
+def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
     """Looks at the hub; changes nothing.
 
     Raises:
@@ -367,7 +334,7 @@ def plan(version: Version, files: list[Local], hub: Hub, *, public: bool) -> Pla
     return Plan(private, False, main, [f for f in files if not f.is_same(main.files.get(f.name))], remove)
 
 
-def push(version: Version, files: list[Local], hub: Hub, *, public: bool) -> Plan:
+def push(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
     """Makes the hub hold a version. Returns what had to be done.
 
     Raises:
@@ -377,7 +344,7 @@ def push(version: Version, files: list[Local], hub: Hub, *, public: bool) -> Pla
     if first.tagged:
         return first
     hub.create(private=not public)
-    commit = hub.repeatedly(lambda: _commit(version, files, hub, public=public))
+    commit = hub.patiently(lambda: _commit(version, files, hub, public=public))
     wrong = differences(files, hub.files(commit))
     if wrong:
         raise HubError(
@@ -393,7 +360,7 @@ def push(version: Version, files: list[Local], hub: Hub, *, public: bool) -> Pla
     return first
 
 
-def _commit(version: Version, files: list[Local], hub: Hub, *, public: bool) -> str:
+def _commit(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> str:
     """The commit that holds the version, made now unless it is there."""
     todo = plan(version, files, hub, public=public)
     onto = todo.onto
@@ -406,17 +373,17 @@ def _commit(version: Version, files: list[Local], hub: Hub, *, public: bool) -> 
     remove = [name for name in todo.remove if name in onto.files]
     if not add and not remove:
         return onto.head
-    return hub.commit(hub.upload(add, onto.name), remove, onto, f"{version.label}")
+    return hub.upload(version.folder, add, remove, onto, version.label)
 
 
-def differences(files: list[Local], there: Mapping[str, RepoFile]) -> list[str]:
+def differences(files: list[LocalFile], there: Mapping[str, RepoFile]) -> list[str]:
     """Files that the hub lacks or holds otherwise, and Parquet files that it should not have."""
     wrong = [file.name for file in files if not file.is_same(there.get(file.name))]
     names = {file.name for file in files}
     return wrong + sorted(name for name in there if name.endswith(".parquet") and name not in names)
 
 
-def _compare_tag(version: Version, files: list[Local], there: Mapping[str, RepoFile], repo: str) -> None:
+def _compare_tag(version: Version, files: list[LocalFile], there: Mapping[str, RepoFile], repo: str) -> None:
     """A tag is never moved: either it holds these rows and this card, or the push is refused.
 
     Manifest and report tell the time, so the same rows made twice differ there.
@@ -431,13 +398,13 @@ def _compare_tag(version: Version, files: list[Local], there: Mapping[str, RepoF
         )
 
 
-def _left_behind(version: Version, files: list[Local], hub: Hub, main: Branch) -> list[str]:
+def _left_behind(version: Version, files: list[LocalFile], hub: Hub, main: Branch) -> list[str]:
     """What an older version has left on `main` and this one has not.
 
     Raises:
         HubError: the repository holds something that proofmill did not put there.
     """
-    if "manifest.json" not in main.files:
+    if MANIFEST not in main.files:
         if foreign := sorted(set(main.files) - _OURS_TO_REPLACE):
             raise HubError(
                 f"The repository {hub.repo} holds something else already: {_named(foreign)}",
@@ -446,14 +413,14 @@ def _left_behind(version: Version, files: list[Local], hub: Hub, main: Branch) -
             )
         return []
     manifest = hub.manifest(main.head)
-    if manifest is None or manifest.get("name") != version.name:
-        held = manifest.get("name") if manifest else None
+    if manifest is None or manifest.name != version.name:
         raise HubError(
-            f"The repository {hub.repo} holds another data set: {held or 'its manifest.json is none of ours'}.",
+            f"The repository {hub.repo} holds another data set: "
+            f"{manifest.name if manifest else 'its manifest.json is none of ours'}.",
             where="--repo",
             remedy="choose a repository of its own for this data set; it is made where it does not exist",
         )
-    before = {item["path"] for item in manifest["files"] if isinstance(item, dict) and "path" in item}
+    before = {file.path for file in manifest.files}
     before.update(_UNLISTED)
     return sorted((before & set(main.files)) - {file.name for file in files})
 

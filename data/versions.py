@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from proofmill.data.card import Contents
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
+from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.rows_io import Located
 from proofmill.data.tables import batches, write_groups, writer
 
-REPORT = "report.html"
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
 _CHECK_ROWS = 1024
@@ -50,7 +48,7 @@ class Version:
     name: str
     number: int
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def label(self) -> str:
@@ -68,33 +66,23 @@ class Version:
 
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of every Parquet file and the card, by path; the report, which shows dates, is left out."""
-        return {item["path"]: item["sha256"] for item in self.manifest["files"] if item["path"] != REPORT}
+        return {file.path: file.sha256 for file in self.manifest.files if file.path != REPORT}
 
 
 def versions(home: Path, name: str) -> list[Version]:
     """The versions of a data set, oldest first; a folder without a manifest is none."""
     found = []
     for folder in _folders(home, name):
-        manifest = folder / "manifest.json"
+        manifest = folder / MANIFEST
         if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
-            found.append(Version(name, int(folder.name[1:]), folder, _manifest(manifest)))
+            found.append(
+                Version(name, int(folder.name[1:]), folder, Manifest.parse(manifest.read_bytes(), str(manifest)))
+            )
     return sorted(found, key=lambda version: version.number)
 
 
 def _folders(home: Path, name: str) -> list[Path]:
     return sorted((home / "datasets" / name).glob("v[0-9]*"))
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise StoreError(
-            "A version's manifest can't be read.",
-            where=f"{path}: {error}",
-            remedy="restore it from a copy, or move this version's folder away",
-        ) from error
-    return manifest
 
 
 def next_number(home: Path, name: str) -> int:
@@ -142,13 +130,13 @@ def check_files(version: Version) -> None:
 
 def _faults(version: Version) -> Iterator[str]:
     listed = set()
-    for item in version.manifest["files"]:
-        listed.add(item["path"])
-        path = version.folder / item["path"]
+    for file in version.manifest.files:
+        listed.add(file.path)
+        path = version.folder / file.path
         if not path.exists():
-            yield f"{item['path']} is missing"
-        elif path.stat().st_size != item["bytes"] or sha256(path) != item["sha256"]:
-            yield f"{item['path']} is damaged or was edited"
+            yield f"{file.path} is missing"
+        elif path.stat().st_size != file.bytes or sha256(path) != file.sha256:
+            yield f"{file.path} is damaged or was edited"
     for path in sorted(version.folder.rglob("*.parquet")):
         if (name := path.relative_to(version.folder).as_posix()) not in listed:
             yield f"{name} is none of its files"
@@ -195,6 +183,21 @@ def _asked(version: Version) -> Iterator[_Asked]:
             yield {row["id"]: row | ({"answer": None} if row.pop("pseudo_label", None) else {}) for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one split of a config holds.
+
+    Attributes:
+        schema: its columns.
+        rows: their number.
+        memory: bytes as Arrow tables, which is what `datasets` writes into its cache.
+    """
+
+    schema: pa.Schema
+    rows: int
+    memory: int
+
+
 @dataclass
 class VersionWriter:
     """Writes the configs of a version as they come, in files of bounded size.
@@ -235,8 +238,8 @@ class VersionWriter:
         """What each config and split holds, once the files are closed."""
         return {name: Contents(self.schemas[name], rows, self._memory[name]) for name, rows in self.rows.items()}
 
-    def close(self) -> list[dict[str, Any]]:
-        """Ends all files and gives them their final names. Returns path, rows, bytes and SHA-256 of each."""
+    def close(self) -> list[FileEntry]:
+        """Ends all files and gives them their final names. Returns the manifest's entry of each."""
         for config, held in self._held.items():
             if held:
                 self._write(config)
@@ -248,7 +251,7 @@ class VersionWriter:
             for number, path in enumerate(files):
                 final = path.with_name(f"{Path(config).name}-{number:05d}-of-{len(files):05d}.parquet")
                 path.rename(final)
-                listed.append(describe(self.folder, final, pq.read_metadata(final).num_rows))
+                listed.append(FileEntry.of(self.folder, final, pq.read_metadata(final).num_rows))
         return listed
 
     def _write(self, config: str) -> None:
@@ -275,13 +278,3 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
     rows = max(1, min(_CHECK_ROWS, table.num_rows * GROUP_BYTES // max(table.nbytes, 1)))
     for start in range(0, table.num_rows, rows):
         yield table.slice(start, rows)
-
-
-def describe(folder: Path, path: Path, rows: int | None) -> dict[str, Any]:
-    """A file's entry in the manifest."""
-    return {
-        "path": path.relative_to(folder).as_posix(),
-        "rows": rows,
-        "bytes": path.stat().st_size,
-        "sha256": sha256(path),
-    }

@@ -16,11 +16,8 @@ MAX_BYTES = 3_000_000
 _HEAD, _TAIL = 4_000, 1_500
 _CLAIMS = 3  # of a trace
 _FATE = ["verdict", "drop_reason"]
-_COLUMNS = (
-    "id", "problem_id", "domain", "sampler", "model", "response", "extracted", "verdict", "verdict_detail", "stage",
-    "drop_reason", "claims_refuted", "claim_score", "clr_score", "repetition", "quality_detail", "contaminated_by",
-    "contaminated_span", "duplicate_of", "nll", "completion_tokens", "finish_reason",
-)  # fmt: skip
+_SAMPLED = ("id", "problem_id", "domain", "sampler", "model", "response")
+_FATES = ("stage", "drop_reason", "completion_tokens", "finish_reason")
 
 
 def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, Any]]:
@@ -63,11 +60,22 @@ def traces_of(version: Version, wanted: Sequence[str]) -> list[dict[str, Any]]:
     traces = version.scan("traces")
     if traces is None or not wanted:
         return []
-    known = [name for name in _COLUMNS if name in traces.collect_schema().names()]
-    rows = traces.filter(pl.col("id").is_in(list(wanted))).select(known).collect(engine="streaming")
+    known = traces.collect_schema().names()
+    columns = [name for name in _columns(version) if name in known]
+    rows = traces.filter(pl.col("id").is_in(list(wanted))).select(columns).collect(engine="streaming")
     found = {row["id"]: row for row in rows.iter_rows(named=True)}
     problems = _problems(version, rows["problem_id"].unique().to_list())
     return [found[name] | problems.get(found[name]["problem_id"], {}) for name in wanted if name in found]
+
+
+def _columns(version: Version) -> list[str]:
+    """What is shown of a trace: who wrote it, and what each filter found."""
+    judged = [
+        name
+        for record in version.manifest.filters
+        for name in (*record.adds, *(column for columns in record.reasons.values() for column in columns))
+    ]
+    return list(dict.fromkeys((*_SAMPLED, *judged, *_FATES)))
 
 
 def _problems(version: Version, wanted: list[str]) -> dict[str, dict[str, Any]]:

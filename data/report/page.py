@@ -18,6 +18,7 @@ import polars as pl
 from markupsafe import Markup
 
 from proofmill.data.differences import parts, rows_in
+from proofmill.data.manifest import Benchmarks, Manifest, VoteRates
 from proofmill.data.report import plots
 from proofmill.data.report.excerpts import sampled_rows
 from proofmill.data.versions import Version
@@ -25,6 +26,15 @@ from proofmill.data.versions import Version
 _TEMPLATES = Path(__file__).parent / "templates"
 _BINS = 16
 _VERDICTS = ("correct", "wrong", "unparsed", "timeout", "error")
+_STEPS = ("right answer", "sound", "new", "kept")
+_STEP_OF = {
+    "verdicts": "right answer",
+    "contamination": "new",
+    "near_duplicates": "new",
+    "learning": "kept",
+    "potential": "kept",
+}
+"""The step before which a filter's reasons fall off; those of any other filter, a user's own too: `sound`."""
 _REPEATED = {
     "near_duplicate": "left out for it",
     "in_previous": "in earlier versions",
@@ -44,7 +54,7 @@ def render(version: Version) -> str:
     rows = [{name: _visible(value) for name, value in row.items()} for row in sampled_rows(version)]
     return template.render(
         label=version.label,
-        created=version.manifest["created"].replace("T", " ").removesuffix("+00:00") + " UTC",
+        created=version.manifest.created.replace("T", " ").removesuffix("+00:00") + " UTC",
         manifest=version.manifest,
         style=Markup(style),  # noqa: S704 (our own file)
         script=Markup(script),  # noqa: S704 (our own file)
@@ -58,19 +68,27 @@ def render(version: Version) -> str:
 
 def funnel(version: Version, *, alone: bool = False) -> str:
     """The picture of where every trace went; `alone` as a file of its own."""
-    stages = version.manifest["stages"]
-    names = ("sft_stage1", "sft_stage2", "rl")
-    return plots.funnel(stages["selection"], {n: stages["publish"]["rows"].get(n, 0) for n in names}, alone=alone)
+    manifest = version.manifest
+    ends = {name: manifest.published_rows.get(name, 0) for name in ("sft_stage1", "sft_stage2", "rl")}
+    return plots.funnel(manifest.selection, ends, _steps(manifest), alone=alone)
+
+
+def _steps(manifest: Manifest) -> plots.Steps:
+    """Drop reasons by step of the funnel. What is of no filter, such as a cap, falls off last."""
+    steps: dict[str, list[str]] = {name: [] for name in _STEPS}
+    for record in manifest.filters:
+        steps[_STEP_OF.get(record.name, "sound")].extend(record.reasons)
+    return list(steps.items())
 
 
 def _figures(version: Version) -> dict[str, Any]:
     manifest = version.manifest
-    kept = manifest["stages"]["selection"]["kept"]
-    tokens = manifest["tokens"]["sampled"]
-    seconds = {name: took for name, took in manifest.get("seconds", {}).items() if took}
+    kept = manifest.selection.kept
+    tokens = manifest.tokens.sampled
+    seconds = {name: took for name, took in manifest.seconds.items() if took}
     pictures = {
         "funnel": funnel(version),
-        "waterfall": plots.waterfall(manifest["stages"]["selection"]),
+        "waterfall": plots.waterfall(manifest.selection, _steps(manifest)),
         "verdicts": plots.mix(_verdicts(version)),
         "pass_rates": {d: plots.histogram({d: counts}, _RATES, 5, 130) for d, counts in _pass_rates(version).items()},
         "lengths": _lengths(version),
@@ -81,9 +99,9 @@ def _figures(version: Version) -> dict[str, Any]:
         "seconds": plots.bars(seconds, "s") if seconds else "",
     }
     facts = {
-        "traces": f"{manifest['stages']['selection']['in']:,}",
+        "traces": f"{manifest.selection.entered:,}",
         "proven and kept": f"{kept:,}",
-        "right answer, refuted step": f"{manifest['right_answer_refuted_step']:,}",
+        "right answer, refuted step": f"{manifest.right_answer_refuted_step:,}",
     }
     if tokens and kept:
         facts |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
@@ -93,30 +111,33 @@ def _figures(version: Version) -> dict[str, Any]:
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
         "facts": facts,
-        "benchmarks": _benchmarks(manifest.get("benchmarks")),
-        "recipe": orjson.dumps(manifest["recipe"], option=orjson.OPT_INDENT_2).decode(),
+        "benchmarks": _benchmarks(manifest.benchmarks),
+        "recipe": orjson.dumps(manifest.recipe, option=orjson.OPT_INDENT_2).decode(),
     }
 
 
-def _verifier(manifest: dict[str, Any]) -> dict[str, str]:
+def _verifier(manifest: Manifest) -> dict[str, str]:
     """What the model says as its own verifier, and what it costs; nothing where it was not asked."""
     facts = {}
-    if clr := manifest.get("clr"):
-        tokens = manifest["tokens"]["verifier"]
-        facts["traces judged by the model"] = f"{clr['counts'].get('scored', 0):,}"
-        facts["verifier tokens"] = f"{tokens['prompt_tokens'] + tokens['completion_tokens']:,}"
-    rates = manifest.get("at_k") or {}
+    if manifest.clr:
+        tokens = manifest.tokens.verifier
+        facts["traces judged by the model"] = f"{manifest.clr.counts.get('scored', 0):,}"
+        facts["verifier tokens"] = f"{tokens.prompt_tokens + tokens.completion_tokens:,}"
+    rates = _rates(manifest.at_k)
     return facts | {told: f"{rates[name]:.1%}" for name, told in _AT_K.items() if name in rates}
 
 
-def _votes(manifest: dict[str, Any]) -> str:
+def _rates(votes: VoteRates | None) -> dict[str, float]:
+    """The rates that were measured, by name."""
+    return {name: rate for name in _AT_K if (rate := getattr(votes, name, None)) is not None}
+
+
+def _votes(manifest: Manifest) -> str:
     """How often the vote of k samples is right, by k; nothing where there is one k alone."""
-    rates = manifest.get("at_k") or {}
-    curve = rates.get("by_k", {})
-    if len(curve) < 2:
+    if manifest.at_k is None or len(manifest.at_k.by_k) < 2:
         return ""
-    names = [name for name in ("clr_k", "maj_k") if name in rates]
-    series = {_AT_K[name]: [point[name] for point in curve.values()] for name in names}
+    rates, curve = _rates(manifest.at_k), {k: _rates(point) for k, point in manifest.at_k.by_k.items()}
+    series = {_AT_K[name]: [point[name] for point in curve.values()] for name in ("clr_k", "maj_k") if name in rates}
     return plots.lines(series | {_AT_K["pass_1"]: [rates["pass_1"]] * len(curve)}, [f"k = {k}" for k in curve])
 
 
@@ -202,18 +223,18 @@ def _claims(version: Version) -> dict[str, float]:
 
 def _repeats(version: Version) -> dict[str, float]:
     """What repeats another trace, an earlier version or a benchmark, and what was left out for it."""
-    dropped = version.manifest["stages"]["selection"]["dropped"]
-    found = {"near-duplicates": version.manifest["duplicates"]}
+    dropped = version.manifest.selection.dropped
+    found: dict[str, float] = {"near-duplicates": version.manifest.duplicates}
     found |= {name: dropped[reason] for reason, name in _REPEATED.items() if reason in dropped}
     return found | {f"overlap: {name}": count for name, count in _contamination(version).items()}
 
 
-def _benchmarks(known: dict[str, Any] | None) -> str:
+def _benchmarks(benchmarks: Benchmarks | None) -> str:
     """What prompts and traces were compared with, in words."""
-    if not known or not known["items"]:
+    if not benchmarks or not benchmarks.items:
         return "Not compared with any benchmark."
-    names = ", ".join(f"{name} ({count:,} items)" for name, count in known["items"].items())
-    return f"Compared with {names}: runs of {known['n']} words."
+    names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks.items.items())
+    return f"Compared with {names}: runs of {benchmarks.n} words."
 
 
 def _contamination(version: Version) -> dict[str, float]:
@@ -233,7 +254,7 @@ def _tokens(version: Version) -> dict[str, float]:
         return {}
     total = traces.group_by("sampler").agg(pl.col("completion_tokens").cast(pl.Int64).sum())
     written = {name: count for name, count in sorted(total.collect(engine="streaming").iter_rows()) if count}
-    judged = version.manifest["tokens"].get("verifier", {}).get("completion_tokens", 0)
+    judged = version.manifest.tokens.verifier.completion_tokens
     return written | ({"claims by the model": judged} if judged else {})
 
 

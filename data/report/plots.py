@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+
+from proofmill.data.manifest import Ledger
 
 STYLE = """
 svg text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #33414e; }
@@ -26,35 +27,33 @@ svg .timeout { fill: #8a6fa8; } svg .error { fill: #b3394d; }
   svg .soft-line { stroke: #93a1ad; }
 }
 """
-_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("right answer", ("wrong", "unparsed", "truncated", "timeout", "error")),
-    ("sound", ("refuted_claim", "unreliable", "repetition", "degenerate")),
-    ("new", ("contaminated", "in_previous", "near_duplicate")),
-    ("kept", ()),  # all other reasons: lengths, caps, mix
-)
+Steps = Sequence[tuple[str, Sequence[str]]]
+"""The funnel's steps: a name, and the drop reasons that fall off before it; the last one takes all other reasons."""
 _TOP, _BAND, _GAP, _BAR, _ROW = 56, 190, 215, 12, 19
 _NAME = 20  # letters of a name that fit beside its bar on a phone
 
 
-def funnel(ledger: Mapping[str, Any], ends: Mapping[str, int], *, alone: bool = False) -> str:
+def funnel(ledger: Ledger, ends: Mapping[str, int], steps: Steps, *, alone: bool = False) -> str:
     """Where every sampled trace went: bands as wide as their share, what is lost falls off below.
 
     Args:
-        ledger: `in`, `kept` and `dropped` by reason, of the selection.
+        ledger: of the selection.
         ends: rows of the published configs, written at the end.
+        steps: which reasons fall off where.
         alone: whether the picture is a file of its own and brings its colours.
     """
-    dropped = dict(ledger["dropped"])
-    total = int(ledger["in"])
+    dropped = dict(ledger.dropped)
+    total = ledger.entered
     scale = _BAND / max(total, 1)
-    left, steps = total, []
-    for name, reasons in _STEPS:
-        lost = {reason: dropped.pop(reason) for reason in list(dropped) if reason in reasons or not reasons}
-        if lost or not reasons:
+    left, losses = total, []
+    for name, reasons in steps:
+        last = name == steps[-1][0]
+        lost = {reason: dropped.pop(reason) for reason in list(dropped) if last or reason in reasons}
+        if lost or last:
             left -= sum(lost.values())
-            steps.append((name, left, lost))
+            losses.append((name, left, lost))
     parts, x, bottom = [_node(0, _TOP, total * scale, "kept", "sampled", total)], 0, float(_TOP + _BAND)
-    for name, count, lost in steps:
+    for name, count, lost in losses:
         parts.append(_ribbon(x + _BAR, _TOP, x + _GAP, _TOP, count * scale, "kept-flow"))
         at, down = _TOP + count * scale, _TOP + max(count * scale, 4) + 26
         for reason, number in lost.items():
@@ -71,20 +70,20 @@ def funnel(ledger: Mapping[str, Any], ends: Mapping[str, int], *, alone: bool = 
     return _svg(x + 170, bottom + 8, parts, "Where every sampled trace went", alone=alone)
 
 
-def waterfall(ledger: Mapping[str, Any]) -> str:
+def waterfall(ledger: Ledger, steps: Steps) -> str:
     """The same for narrow pages: a line a reason, from all that was sampled down to what is kept."""
-    total = left = int(ledger["in"])
+    total = left = ledger.entered
     rows: list[tuple[str, int, int, str]] = [("sampled", 0, total, "kept")]
-    for reason, count in sorted(ledger["dropped"].items(), key=_place):
+    for reason, count in sorted(ledger.dropped.items(), key=lambda item: _step_of(item[0], steps)):
         left -= count
         rows.append((reason, left, count, "lost"))
     rows.append(("kept", 0, left, "kept"))
     return _lines([(name, start, count, f"{count:,}", kind) for name, start, count, kind in rows], total)
 
 
-def _place(item: tuple[str, int]) -> int:
-    """Where a reason falls off in the funnel."""
-    return next((n for n, (_, reasons) in enumerate(_STEPS) if item[0] in reasons), len(_STEPS))
+def _step_of(reason: str, steps: Steps) -> int:
+    """The number of the step before which a reason falls off."""
+    return next((number for number, (_, reasons) in enumerate(steps) if reason in reasons), len(steps))
 
 
 def histogram(series: Mapping[str, Sequence[int]], names: Sequence[str], ticks: int, height: int = 150) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proofmill.data.differences import ADDED, CHANGED, JUDGED, Group
+from proofmill.data.differences import ADDED, CHANGED, Group
+from proofmill.data.manifest import EARLIER_FILTERS
 from proofmill.filters.curriculum import CAPPED
 from proofmill.flows.changes.facts import Facts
 from proofmill.flows.recipe.schema import AMOUNTS
@@ -49,6 +50,7 @@ _CODE: dict[str, tuple[str, ...]] = {
 }
 _INPUTS = {"problems": ("files", "hubs"), "verdicts": ("verifiers",), "contamination": ("benchmarks",)}
 # By drop reason: the stages whose columns decide it, and the recipe fields of its threshold.
+_EVERY_FILTER = tuple(record.name for record in EARLIER_FILTERS)
 _STAGES_OF = dict.fromkeys(_VERDICTS, ("verdicts",)) | {
     "refuted_claim": ("claims",),
     "repetition": ("quality",),
@@ -154,7 +156,7 @@ def _decisive(group: Group) -> str | None:
     if not group.fate_changed or group.before["verdict"] != group.after["verdict"]:
         return group.judged[0] if group.judged else None
     reasons = (group.before["drop_reason"], group.after["drop_reason"])
-    concerned = {stage for reason in reasons for stage in _STAGES_OF.get(reason or CAPPED, tuple(JUDGED))}
+    concerned = {stage for reason in reasons for stage in _STAGES_OF.get(reason or CAPPED, _EVERY_FILTER)}
     return next((stage for stage in group.judged if stage in concerned), None)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.data.errors import RecipeError
+from proofmill.data.manifest import Manifest
 from proofmill.data.versions import Version
 from proofmill.flows.recipe import file as recipe_file
 from proofmill.flows.stages.keys import portable
@@ -76,7 +77,7 @@ def facts_of(before: Version, after: Version) -> Facts:
     )
 
 
-def _resolved(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(manifest: Manifest) -> dict[str, Any]:
     try:
         recipe = recipe_file.parse(dict(manifest["recipe"])).resolved()
     except RecipeError:  # of a version whose keys are not known any more
@@ -121,7 +122,7 @@ def _label(item: Mapping[str, Any]) -> str:
     return next((str(item[name]) for name in _LABELS if item.get(name)), repr(item))
 
 
-def _models(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:
+def _models(a: Manifest, b: Manifest) -> dict[str, str]:
     sides = [{m["sampler"]: m for m in manifest["models"]} for manifest in (a, b)]
     found = {}
     for name in sides[0].keys() & sides[1].keys():
@@ -167,7 +168,7 @@ def _edits(told: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[st
             yield f"{told} {name}: {_short(a[name])} → {_short(b[name])}"
 
 
-def _benchmarks(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[str]]:
+def _benchmarks(a: Manifest, b: Manifest) -> dict[str, list[str]]:
     """Benchmarks whose items are others; one that was added or left out is told by the recipe."""
     indexes = [manifest.get("benchmarks") or {} for manifest in (a, b)]
     digests = [index.get("digest") for index in indexes]

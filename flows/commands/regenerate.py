@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.filters.verdicts import CORRECT
 from proofmill.flows.changes.outlook import news, outlook, remember_rate
@@ -82,7 +83,7 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
 
 
-def claim_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
+def claim_lines(manifest: Manifest) -> Iterator[str]:
     """What the claims policy dropped by length, and what the model said as its own verifier, at what cost."""
     for bucket in manifest["claims_by_length"]:
         if bucket["refuted"] or bucket["dropped"]:
@@ -119,7 +120,7 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
-def funnel(manifest: Mapping[str, Any]) -> Table:
+def funnel(manifest: Manifest) -> Table:
     """Where every row went."""
     table = Table(title=f"{manifest['name']}: where every row went", title_justify="left")
     for name, justify in (("step", "left"), ("in", "right"), ("kept", "right"), ("dropped", "left")):

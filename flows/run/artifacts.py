@@ -20,7 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from proofmill.data.versions import REPORT
+from proofmill.data.manifest import REPORT
 from proofmill.flows.run.progress import CURRENT, Progress
 
 log = logging.getLogger("proofmill")

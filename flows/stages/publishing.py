@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
 from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report_page
 from proofmill.data.run import Shard
 from proofmill.data.schemas import CLAIMS, MESSAGES, NLL, PASS_RATES, PROBLEMS, RL, TRACES, sft
 from proofmill.data.tables import conform, from_rows
-from proofmill.data.versions import REPORT, Version, VersionWriter, describe, next_number, versions
+from proofmill.data.versions import Version, VersionWriter, next_number, versions
 from proofmill.filters.domains import find_domain
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
@@ -81,13 +82,13 @@ def publish_version(
     folder = session.home / "datasets" / session.recipe.name / f"v{number:04d}"
     with _Unless() as unless, atomic_folder(folder) as temporary:
         manifest = _write(session, temporary, judged, chosen, gathered)
-        manifest |= {"version": number, "parent": parent.number if parent else None}
-        if parent and {f["path"]: f["sha256"] for f in manifest["files"]} == parent.data_digests():
+        manifest = manifest.replaced(version=number, parent=parent.number if parent else None)
+        if parent and {file.path: file.sha256 for file in manifest.files} == parent.data_digests():
             unless.same(parent)
         page = temporary / REPORT
         page.write_text(report_page.render(Version(session.recipe.name, number, temporary, manifest)), encoding="utf-8")
-        manifest["files"].append(describe(temporary, page, None))
-        write_json(temporary / "manifest.json", manifest)
+        manifest = manifest.replaced(files=[*manifest.files, FileEntry.of(temporary, page, None)])
+        write_json(temporary / MANIFEST, manifest.to_json())
     if unless.parent:
         return _result(unless.parent, new=False)
     return _result(Version(session.recipe.name, number, folder, manifest), new=True)
@@ -119,7 +120,7 @@ def _result(version: Version, *, new: bool) -> dict[str, Any]:
 
 def _write(
     session: Session, folder: Any, judged: Sequence[Judged], chosen: Sequence[Shard], gathered: Gathered
-) -> dict[str, Any]:
+) -> Manifest:
     render = session.recipe.publish.render
     schemas = {
         "traces": TRACES,
@@ -141,15 +142,14 @@ def _write(
                 out.append(f"{config}/{split}", part)
         session.progress.advance("shards published")
     files = out.close()
-    manifest = manifest_of(session, judged, gathered.marks, chosen, out, view)
-    manifest["benchmarks"] = gathered.benchmarks.facts
+    facts = manifest_of(session, judged, gathered.marks, chosen, out, view)
+    facts["benchmarks"] = gathered.benchmarks.facts
     if session.scorer:
-        manifest["learning_student"] = model_of(session.scorer)
-    manifest["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
-    text = card.render(session.recipe.name, manifest, files, out.contents())
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    manifest["files"] = [*files, describe(folder, folder / "README.md", None)]
-    return manifest
+        facts["learning_student"] = model_of(session.scorer)
+    facts["held_out_problems"] = gathered.held_out.rows if gathered.held_out else 0
+    manifest = Manifest.model_validate(facts | {"files": files})
+    (folder / "README.md").write_text(card.render(manifest, out.contents()), encoding="utf-8")
+    return manifest.replaced(files=[*files, FileEntry.of(folder, folder / "README.md", None)])
 
 
 def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:

@@ -28,8 +28,9 @@ from bench_scale import say, traces
 from watch import resident
 
 from proofmill.data.files import write_json
+from proofmill.data.manifest import MANIFEST, FileEntry
 from proofmill.data.tables import batches, write_groups, writer
-from proofmill.data.versions import describe, find
+from proofmill.data.versions import find
 
 NAME = "scale"
 IDS = ("id", "problem_id", "trace_id", "duplicate_of")
@@ -92,8 +93,8 @@ def repeated(home: Path, times: int, scratch: Path) -> Path:
                     for batch in batches(path):
                         write_groups(file, _renamed(batch, turn))
                         rows += batch.num_rows
-            files.append(describe(folder, target, rows))
-        write_json(folder / "manifest.json", version.manifest | {"files": files})
+            files.append(FileEntry.of(folder, target, rows))
+        write_json(folder / MANIFEST, version.manifest.replaced(files=files).to_json())
     return larger
 
 

@@ -14,18 +14,21 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
 from proofmill.data import card
-from proofmill.data.card import Contents, features
+from proofmill.data.card import features
+from proofmill.data.manifest import Manifest
 from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
+from proofmill.data.versions import Contents
 
 STORED = Path(__file__).parent / "stored" / "datasets" / "stored" / "v0001"
 
 
 def made(**changes: Any) -> DatasetCard:
-    manifest = orjson.loads((STORED / "manifest.json").read_bytes()) | {"terms": [["rl", "here", "mit", 1]]} | changes
-    files = [item for item in manifest["files"] if item["path"].endswith(".parquet")]
-    tables = {f"{Path(f['path']).parent}/train": pq.read_table(STORED / f["path"], partitioning=None) for f in files}
+    stored = Manifest.parse((STORED / "manifest.json").read_bytes(), "stored")
+    manifest = stored.replaced(**{"terms": [["rl", "here", "mit", 1]]} | changes)
+    files = [file for file in manifest.files if file.config]
+    tables = {f"{file.config}/train": pq.read_table(STORED / file.path, partitioning=None) for file in files}
     contents = {name: Contents(table.schema, table.num_rows, table.nbytes) for name, table in tables.items()}
-    return DatasetCard(card.render("stored", manifest, files, contents))
+    return DatasetCard(card.render(manifest, contents))
 
 
 def test_the_hubs_client_reads_its_head() -> None:

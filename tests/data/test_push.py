@@ -176,11 +176,11 @@ def test_a_step_whose_answer_was_lost_is_not_done_twice(pusher: Pusher, hub_serv
 
 def test_a_killed_push_goes_on_with_what_is_missing(pusher: Pusher, hub_server: Any, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("proofmill")), "push", "replayed@v1", "--repo", REPO]
-    last = max(item["sha256"] for item in pusher.version(1).manifest["files"] if item["rows"])
+    last = max(file.sha256 for file in pusher.version(1).manifest.files if file.rows)
     pusher.hub.faults.append(hub_server.Fault(f"PUT /lfs/{REPO}/{last}", status=503, times=100))
     with subprocess.Popen(command, env=environment(pusher, tmp_path), stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
-        wanted = {item["sha256"] for item in pusher.version(1).manifest["files"] if item["rows"]} - {last}
+        wanted = {file.sha256 for file in pusher.version(1).manifest.files if file.rows} - {last}
         while set(pusher.hub.uploaded) < wanted and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
@@ -223,7 +223,7 @@ def test_a_tag_is_never_moved(pusher: Pusher, hub_server: Any) -> None:
 def test_only_the_times_differ_is_already_there(pusher: Pusher, tmp_path: Path) -> None:
     pusher.push(1)
     version = pusher.version(1)
-    changed = orjson.loads((version.folder / "manifest.json").read_bytes()) | {"created": "another day"}
+    changed = version.manifest.replaced(created="another day")
     other = tmp_path / "datasets" / "replayed" / "v0001"
     other.parent.mkdir(parents=True)
     other.symlink_to(version.folder)
@@ -265,7 +265,7 @@ def test_a_damaged_file_never_leaves_the_machine(pusher: Pusher, tmp_path: Path)
 
 def test_a_licence_that_was_not_allowed_stays_here(pusher: Pusher) -> None:
     version = pusher.version(1)
-    restrictive = Version(version.name, 1, version.folder, version.manifest | {"licenses": ["cc-by-nc-4.0"]})
+    restrictive = Version(version.name, 1, version.folder, version.manifest.replaced(licenses=["cc-by-nc-4.0"]))
     with pytest.raises(InputError, match="cc-by-nc"):
         local_files(restrictive)
 

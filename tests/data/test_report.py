@@ -104,7 +104,7 @@ def fresh(browser: Browser) -> Browser:
 def test_every_version_has_its_report_and_it_is_among_its_files(hostile: Path) -> None:
     version = find(hostile, "replayed")
     check_files(version)
-    assert "report.html" in {item["path"] for item in version.manifest["files"]}
+    assert "report.html" in {file.path for file in version.manifest.files}
     page = (version.folder / "report.html").read_text()
     assert report.render(version) == page, "made again from the folder, it is the same"
     outside = re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
@@ -143,12 +143,12 @@ def test_the_picture_of_the_funnel_is_true_and_well_formed(hostile: Path) -> Non
     version = find(hostile, "replayed")
     picture = ET.fromstring(report.funnel(version, alone=True))  # noqa: S314 (our own)
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
-    for reason, count in version.manifest["stages"]["selection"]["dropped"].items():
+    for reason, count in version.manifest.selection.dropped.items():
         assert f"{reason.replace('_', ' ')} {count:,}" in texts
     kept = [e for e in picture.iter("{http://www.w3.org/2000/svg}rect") if e.get("class") == "kept"]
-    ledger = version.manifest["stages"]["selection"]
+    ledger = version.manifest.selection
     share = float(kept[-1].get("height", 0)) / float(kept[0].get("height", 1))
-    assert share == pytest.approx(ledger["kept"] / ledger["in"], abs=0.01)
+    assert share == pytest.approx(ledger.kept / ledger.entered, abs=0.01)
 
 
 def test_a_stored_older_version_has_a_report() -> None:
@@ -167,13 +167,11 @@ def voted(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
     version = find(hostile, "replayed")
     folder = tmp_path_factory.mktemp("voted") / "v0001"
     shutil.copytree(version.folder, folder)
-    manifest = version.manifest | {
-        "clr": VERIFIER | {"counts": {"upheld": 9, "doubted": 3, "scored": 4}},
-        "at_k": {"problems": 20, "pass_1": 0.5, "maj_k": 0.6, "clr_k": 0.75, "by_k": RATES},
-    }
-    manifest["tokens"] = manifest["tokens"] | {
-        "verifier": {"calls": 16, "prompt_tokens": 4000, "completion_tokens": 500}
-    }
+    manifest = version.manifest.replaced(
+        clr=VERIFIER | {"counts": {"upheld": 9, "doubted": 3, "scored": 4}},
+        at_k={"problems": 20, "pass_1": 0.5, "maj_k": 0.6, "clr_k": 0.75, "by_k": RATES},
+        tokens={"sampled": 400, "verifier": {"calls": 16, "prompt_tokens": 4000, "completion_tokens": 500}},
+    )
     return Version("replayed", 1, folder, manifest)
 
 
@@ -188,7 +186,7 @@ def test_what_the_verifier_says_and_costs_is_shown(voted: Version) -> None:
     assert heights["kept"][0] == heights["second"][0] == heights["soft"][0]
     assert heights["kept"][2] < heights["second"][2] < heights["soft"][2], "higher is better"
     assert VERIFIER["model"] not in page
-    page = report.render(Version("replayed", 1, voted.folder, voted.manifest | {"at_k": None, "clr": None}))
+    page = report.render(Version("replayed", 1, voted.folder, voted.manifest.replaced(at_k=None, clr=None)))
     assert "<polyline" not in page
 
 

@@ -11,6 +11,7 @@ import pytest
 from proofmill.data import versions as module
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
+from proofmill.data.manifest import Manifest
 from proofmill.data.tables import batches
 from proofmill.data.versions import VersionWriter, check_files, find, names, next_number, versions
 
@@ -22,7 +23,7 @@ def publish(home: Path, name: str, number: int, texts: list[str]) -> Path:
     writer = VersionWriter(folder, {"sft/train": SCHEMA, "empty/train": SCHEMA})
     writer.append("sft/train", pa.table({"text": texts, "stage": pa.nulls(len(texts), pa.int8())}))
     writer.append("empty/train", SCHEMA.empty_table())
-    write_json(folder / "manifest.json", {"files": writer.close()})
+    write_json(folder / "manifest.json", Manifest(name=name, files=writer.close()).to_json())
     return folder
 
 
@@ -81,7 +82,7 @@ def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPa
     assert len(files) > 2
     assert files[0].name == f"train-00000-of-{len(files):05d}.parquet"
     assert [text for path in files for text in pa.parquet.read_table(path)["text"].to_pylist()] == texts
-    listed = find(home, "set").manifest["files"]
+    listed = find(home, "set").manifest.to_json()["files"]
     assert sum(item["rows"] for item in listed) == 5000
     assert {item["bytes"] for item in listed} == {(folder / item["path"]).stat().st_size for item in listed}
 

@@ -6,6 +6,7 @@ import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path
     (named,) = differing(Session(benchmarked, published[0]), versions(published[0], "replayed")[-1])
     assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
     other = find(published[0], "replayed@v1")
-    other.manifest["code_version"]["stages"]["verdicts"] = "another program"
+    code = other.manifest["code_version"]
+    code["stages"]["verdicts"] = "another program"
+    other = replace(other, manifest=other.manifest.replaced(code_version=code))
     assert list(code_changes(other)) == ["proofmill's code of verdicts"]
     with Session(changed, tmp_path / "elsewhere").opened() as session:
         assert list(news(session)) == [], "nothing to compare a first run with"

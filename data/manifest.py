@@ -1,0 +1,323 @@
+"""What a version says of itself: every field of its `manifest.json`, typed.
+
+`manifest.json` is written last, so a version without one does not exist. A manifest of an older program lacks fields,
+which then have the defaults given here; one of a newer program has more, which are kept as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proofmill.data.errors import StoreError
+from proofmill.data.files import sha256
+
+MANIFEST = "manifest.json"
+REPORT = "report.html"
+
+
+class Record(BaseModel):
+    """A part of a manifest. Unknown fields are kept; what was not stated is not written either."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that were stated, under their names in `manifest.json`."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    # Reading by name as from a dict, for whoever has not moved to the fields yet.
+
+    def __getitem__(self, name: str) -> Any:
+        return self.to_json()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The JSON value of a field that was stated."""
+        return self.to_json().get(name, default)
+
+
+class FileEntry(Record):
+    """One file of a version."""
+
+    path: str = Field(description="Place in the version's folder.")
+    rows: int | None = Field(None, description="Rows of a Parquet file; null for the card and the report.")
+    bytes: int = Field(description="Size.")
+    sha256: str = Field(description="SHA-256 of the content, hexadecimal.")
+
+    @property
+    def config(self) -> str:
+        """The config that the file belongs to; empty for the card and the report."""
+        return self.path.rpartition("/")[0]
+
+    @classmethod
+    def of(cls, folder: Path, path: Path, rows: int | None) -> Self:
+        """The entry of a file that was written under a version's folder."""
+        return cls(path=path.relative_to(folder).as_posix(), rows=rows, bytes=path.stat().st_size, sha256=sha256(path))
+
+
+class Ledger(Record):
+    """Where the rows of one step went: `in` = `kept` + the sum of `dropped`."""
+
+    entered: int = Field(alias="in", description="Rows that came in.")
+    kept: int = Field(description="Rows that went on.")
+    dropped: dict[str, int] = Field({}, description="The others by reason.")
+    rows: dict[str, int] = Field({}, description="Published rows by config (step `publish` only).")
+
+
+class CodeVersion(Record):
+    """Which program made the version."""
+
+    proofmill: str = Field("", description="Version of the package.")
+
+
+class Inputs(Record):
+    """What came from outside, by content and never by place."""
+
+    files: list[tuple[str, str]] = Field([], description="Name and SHA-256 of every file of the sources and replays.")
+    hubs: list[dict[str, str]] = Field([], description="SHA-256 by path of each source that is a data-set folder.")
+    verifiers: Any = Field(None, description="Custom verifiers and the digest of their source.")
+    resampled: int = Field(0, description="How often the run was told to sample anew.")
+
+
+class ModelRecord(Record):
+    """A model that wrote samples or scored them."""
+
+    sampler: str = Field(description="Name in the recipe.")
+    model: str = Field(description="Hub id or folder name.")
+    revision: str | None = Field(None, description="Commit of the hub, or what stands for it.")
+    weights: str | None = Field(None, description="Digest of the weights.")
+    license: str | None = Field(None, description="Licence of the model, where it is known.")
+    samples: str | None = Field(None, description="The folder under HOME/samples: KEY of the recorded samples.")
+
+
+class VerifierTokens(Record):
+    """What a model that judges claims has read and written."""
+
+    calls: int = Field(0, description="Questions that it answered.")
+    prompt_tokens: int = Field(0, description="Tokens read.")
+    completion_tokens: int = Field(0, description="Tokens written.")
+
+
+class Tokens(Record):
+    """Token counts."""
+
+    sampled: int = Field(0, description="Completion tokens of all traces.")
+    longest_row: int = Field(
+        0, description="Tokens of the longest SFT row by the student's tokenizer: a trainer's `max_length`."
+    )
+    verifier: VerifierTokens = Field(
+        default_factory=VerifierTokens, description="Of the model that judges claims; zero where none did."
+    )
+
+
+class SamplingRounds(Record):
+    """How a sampler's problems ended that were sampled in several rounds or under a token budget."""
+
+    outcomes: dict[str, int] = Field({}, description="Problems by why no further round was drawn.")
+    later: int = Field(0, description="Samples of later rounds, which pass rates leave out.")
+    tokens: int = Field(0, description="Completion tokens.")
+
+
+class ClaimBucket(Record):
+    """What the claims policy costs among right answers of one range of lengths."""
+
+    start: int = Field(alias="from", description="Completion tokens at which the range begins.")
+    accepted: int = Field(0, description="Traces with a right answer.")
+    refuted: int = Field(0, description="Of them, those with a refuted claim.")
+    dropped: int = Field(0, description="Of them, those that the policy dropped.")
+    drop_rate: float = Field(0.0, description="`dropped` / `accepted`.")
+    coverage: float = Field(0.0, description="Mean share of steps that hold a checkable claim.")
+
+
+class ClaimJudge(Record):
+    """The model that judged claims (claim-level reliability), and how it was asked."""
+
+    model: str = Field(description="Hub id or folder name.")
+    revision: str | None = Field(None, description="Commit of the hub.")
+    weights: str | None = Field(None, description="Digest of the weights.")
+    k: int | None = Field(None, description="Traces a problem that are judged.")
+    m: int | None = Field(None, description="Claims a trace.")
+    scope: str = Field("", description="Which traces are judged.")
+    prompts: str = Field("", description="Digest of the questions' wording.")
+    counts: dict[str, int] = Field({}, description="Traces by what came of the question.")
+
+
+class VoteRates(Record):
+    """Means over the problems with gold whose answers were voted on."""
+
+    problems: int = Field(0, description="How many problems.")
+    pass_1: float | None = Field(None, description="Mean pass@1.")
+    maj_k: float | None = Field(None, description="Share in which the most frequent answer is right.")
+    clr_k: float | None = Field(None, description="The same, each vote weighed by its trace's reliability.")
+
+
+class VotesByK(VoteRates):
+    """Vote rates, and their course over k."""
+
+    by_k: dict[str, VoteRates] = Field({}, description="The same for votes of k samples, by k.")
+
+
+class Benchmarks(Record):
+    """The benchmarks that prompts and traces were compared with."""
+
+    digest: str = Field("", description="Digest of the index of their n-grams.")
+    n: int = Field(0, description="Words of an n-gram.")
+    items: dict[str, int] = Field({}, description="Items by benchmark.")
+    sources: list[dict[str, Any]] = Field([], description="Where each was read from, with the digest of a file.")
+
+
+class FilterRecord(Record):
+    """A filter that judged the traces: what `diff`, `show` and the report need to know of it."""
+
+    name: str = Field(description="Name of the filter.")
+    version: int = Field(0, description="Raised whenever the filter's output may change.")
+    adds: list[str] = Field([], description="Columns of `traces` that it wrote.")
+    reasons: dict[str, list[str]] = Field(
+        {}, description="Its drop reasons in the order in which they are tried, each with the columns that show why."
+    )
+
+
+_ANSWER = ["extracted", "verdict_detail"]
+EARLIER_FILTERS = [
+    FilterRecord(
+        name="verdicts",
+        adds=["verdict", "verdict_detail", "extracted", "tests_passed", "tests_total"],
+        reasons=dict.fromkeys(("wrong", "unparsed", "truncated", "timeout", "error"), _ANSWER),
+    ),
+    FilterRecord(
+        name="claims",
+        adds=["claims_checked", "claims_refuted", "first_refuted_step", "claim_score", "claim_coverage"],
+        reasons={"refuted_claim": ["claims_refuted", "claim_score"]},
+    ),
+    FilterRecord(name="clr", adds=["clr_score"], reasons={"unreliable": ["clr_score"]}),
+    FilterRecord(
+        name="quality",
+        adds=["repetition", "quality_detail"],
+        reasons={"repetition": ["repetition", "quality_detail"], "degenerate": ["quality_detail"]},
+    ),
+    FilterRecord(
+        name="contamination",
+        adds=["contaminated_by"],
+        reasons={"contaminated": ["contaminated_by", "contaminated_span"]},
+    ),
+    FilterRecord(
+        name="near_duplicates",
+        adds=["duplicate_of"],
+        reasons={reason: ["duplicate_of"] for reason in ("in_previous", "near_duplicate")},
+    ),
+    FilterRecord(
+        name="learning",
+        adds=["nll"],
+        reasons={reason: ["nll"] for reason in ("too_short", "nll_outlier", "low_potential")},
+    ),
+]
+"""The filters of versions whose manifest does not name theirs."""
+
+
+class Manifest(Record):
+    """Everything that is known of how a version was made, and its files."""
+
+    name: str = Field(description="Name of the data set.")
+    version: int | None = Field(None, description="Number of the version: 1, 2, …")
+    parent: int | None = Field(None, description="Number of the version before it; null for the first.")
+    created: str = Field("", description="Time of publishing, ISO 8601 in UTC.")
+    schema_version: int = Field(1, description="Version of the columns; raised when their meaning changes.")
+    recipe: dict[str, Any] = Field({}, description="The resolved recipe: every key, defaults included.")
+    recipe_digest: str = Field("", description="Digest of the resolved recipe.")
+    limit: int | None = Field(None, description="`--limit` of the run; null where there was none.")
+    code_version: CodeVersion = Field(default_factory=CodeVersion, description="Which program made it.")
+    inputs: Inputs = Field(default_factory=Inputs, description="What came from outside.")
+    seconds: dict[str, float] = Field(
+        {}, description="Seconds that each stage took, in this run or an earlier one; stages overlap."
+    )
+    models: list[ModelRecord] = Field([], description="The models that were sampled.")
+    engines: dict[str, Any] = Field({}, description="What each sampler's engine said of itself when it last ran.")
+    libraries: dict[str, str] = Field({}, description="Versions of the libraries that decide results.")
+    filters: list[FilterRecord] = Field(
+        EARLIER_FILTERS, description="The filters that judged the traces, in their order."
+    )
+    stages: dict[str, Ledger] = Field(
+        {}, description="The funnel: `problems`, `samples`, `verdicts`, `selection`, `publish`, a ledger each."
+    )
+    licenses: list[str | None] = Field([], description="Licences of the problems and samples; null is unknown.")
+    sources: list[tuple[str, str | None]] = Field([], description="Sources of the problems, each with its licence.")
+    terms: list[tuple[str, str, str | None, int]] = Field(
+        [], description="Published rows by config, source and licence."
+    )
+    recorded_models: list[str] = Field([], description="Models named by recorded samples that were replayed.")
+    tokens: Tokens = Field(default_factory=Tokens, description="Token counts.")
+    rounds: dict[str, SamplingRounds] = Field({}, description="By sampler with adaptive rounds: how they went.")
+    duplicates: int = Field(0, description="Traces marked as near-duplicates.")
+    claims_by_length: list[ClaimBucket] = Field([], description="What the claims policy costs, by length.")
+    clr: ClaimJudge | None = Field(None, description="The model that judged claims; null where none did.")
+    at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
+    right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")
+    benchmarks: Benchmarks | None = Field(None, description="What prompts and traces were compared with.")
+    learning_student: ModelRecord | None = Field(None, description="The model whose NLL ranks traces, if one does.")
+    held_out_problems: int = Field(0, description="Problems of the validation split.")
+    files: list[FileEntry] = Field([], description="Every file but the manifest itself.")
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Self:
+        """A manifest from the text of its file.
+
+        Raises:
+            StoreError: it is no manifest, with what is wrong.
+        """
+        try:
+            return cls.model_validate(orjson.loads(data))
+        except (orjson.JSONDecodeError, ValidationError) as error:
+            raise StoreError(
+                "A version's manifest can't be read.",
+                where=f"{where}: {_first_fault(error)}",
+                remedy="restore it from a copy, or move this version's folder away",
+            ) from error
+
+    def replaced(self, **fields: Any) -> Self:
+        """The manifest with other values of some fields."""
+        return self.model_validate(self.to_json() | fields)
+
+    def files_of(self, config: str) -> list[FileEntry]:
+        """The Parquet files of one config."""
+        return [file for file in self.files if file.config == config]
+
+    def rows_of(self, config: str) -> int:
+        """How many rows a config has."""
+        return sum(file.rows or 0 for file in self.files_of(config))
+
+    @property
+    def selection(self) -> Ledger:
+        """Where every trace went."""
+        return self.stages["selection"]
+
+    @property
+    def published_rows(self) -> dict[str, int]:
+        """Published rows by config."""
+        return self.stages["publish"].rows
+
+    def __or__(self, other: Mapping[str, Any]) -> Self:
+        return self.replaced(**other)
+
+
+def fields_of(model: type[Record]) -> Iterator[tuple[str, str, str]]:
+    """Name in the file, type and description of each field, for the reference."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name, type_name(field.annotation), field.description or ""
+
+
+def type_name(kind: Any) -> str:
+    """A type as a reader of the reference says it."""
+    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    for prefix in ("proofmill.data.manifest.", "typing."):
+        text = text.replace(prefix, "")
+    return text.replace(" | None", " or null").replace("NoneType", "null")
+
+
+def _first_fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+    return str(error)
