@@ -43,7 +43,7 @@ def configure(home: Path, *, debug: bool) -> None:
 
 @contextmanager
 def server(home: Path) -> Iterator[None]:
-    """Sees to it that `PREFECT_API_URL` names a server that answers.
+    """Sees to it that `PREFECT_API_URL` names a server that answers, for what Prefect has read already too.
 
     Raises:
         ProofmillError: the temporary server didn't start.
@@ -57,9 +57,14 @@ def server(home: Path) -> Iterator[None]:
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"
     process = _start(port, log)
     try:
+        # Prefect reads its settings when it is imported, which is so by now or takes as long as the server does; told
+        # by the environment alone it would start a second server of its own.
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
         _wait(process, port, log)
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-        yield
+        os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         process.terminate()
