@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
-
 from proofmill.data.errors import EngineError
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 from proofmill.flows.recipe.engines import Asked, OpenAIEngine
@@ -16,13 +14,12 @@ from proofmill.flows.recipe.schema import Sampler
 from proofmill.flows.run.engines import servers_of
 from proofmill.generators.engines.base import Completion, Request
 from proofmill.generators.engines.openai_client import (
+    OpenAIClient,
     RequestFailure,
-    Server,
+    ServerInfo,
     ServerOptions,
     check_supported,
-    complete,
-    negotiate_params,
-    server_info,
+    connections,
 )
 
 _SECONDS = 30.0
@@ -82,9 +79,8 @@ def _used(use: _Use, template_args: Mapping[str, Any]) -> Iterator[Check]:
 
 
 async def _endpoints(use: _Use, options: ServerOptions) -> list[Check]:
-    headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-    async with httpx.AsyncClient(headers=headers, timeout=_SECONDS) as client:
-        looks = [_Look(client, url, options, use) for url in options.endpoints]
+    async with connections(options) as http:
+        looks = [_Look(OpenAIClient(url, options, http), options, use) for url in options.endpoints]
         found = await asyncio.gather(*(one.checks() for one in looks))
     names = {one.server.name for one in looks if one.server}
     if len(names) > 1:
@@ -96,16 +92,16 @@ async def _endpoints(use: _Use, options: ServerOptions) -> list[Check]:
 class _Look:
     """One endpoint under examination."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, options: ServerOptions, use: _Use) -> None:
-        self.client, self.url, self.options, self.use = client, url, options, use
-        self.server: Server | None = None
+    def __init__(self, client: OpenAIClient, options: ServerOptions, use: _Use) -> None:
+        self.client, self.options, self.use = client, options, use
+        self.server: ServerInfo | None = None
 
     async def checks(self) -> list[Check]:
-        found = await server_info(self.client, self.url, self.options)
+        found = await self.client.server_info()
         if isinstance(found, RequestFailure):
             return [Check(self._name(), FAIL, found.why, _mend(found))]
         params = {**{k: v for k, v in self.use.params.items() if k != "min_tokens"}, "max_tokens": 1}
-        server, answer = await negotiate_params(self.client, self.url, found, self.options, self._request(params))
+        server, answer = await self.client.negotiate_params(found, self._request(params))
         if isinstance(answer, RequestFailure):
             chat = self.options.api == "completions" and not server.vllm
             remedy = "set engine.api: chat, if it takes no prompt as token ids" if chat else _mend(answer)
@@ -113,7 +109,7 @@ class _Look:
         self.server = server
         return [check async for check in self._usable(server)]
 
-    async def _usable(self, server: Server) -> AsyncIterator[Check]:
+    async def _usable(self, server: ServerInfo) -> AsyncIterator[Check]:
         length = f"{server.max_model_len:,} tokens" if server.max_model_len else "a length that it does not say"
         yield Check(self._name(), OK, f"{server.kind} serves {server.name}, prompt and answer {length}")
         yield self._length(server)
@@ -129,7 +125,7 @@ class _Look:
         if self.use.scores:
             yield await self._can("scores of a text", server, replace(self._request({}), score_from=1))
 
-    def _length(self, server: Server) -> Check:
+    def _length(self, server: ServerInfo) -> Check:
         wanted, name = int(self.use.params.get("max_tokens") or 0), self._name("context")
         if server.max_model_len is None:
             remedy = "state engine.max_model_len, so that a prompt that is too long is known before it is sent"
@@ -139,13 +135,13 @@ class _Look:
         remedy = f"lower max_tokens, or serve the model with a larger --max-model-len than {wanted:,}"
         return Check(name, WARN, f"max_tokens of {wanted:,} is more than it has: answers are cut sooner", remedy)
 
-    async def _can(self, what: str, server: Server, request: Request) -> Check:
+    async def _can(self, what: str, server: ServerInfo, request: Request) -> Check:
         name = self._name(what)
         try:
             check_supported(server, self.options, request)
         except EngineError as error:
             return Check(name, FAIL, error.what, error.remedy)
-        answer = await complete(self.client, self.url, server, self.options, request)
+        answer = await self.client.complete(server, request)
         if isinstance(answer, RequestFailure):
             return Check(name, FAIL, answer.why, "update the server, or name the `vllm serve` itself and no gateway")
         return _shaped(name, answer) if request.score_from is None else Check(name, OK, "works")
@@ -154,7 +150,7 @@ class _Look:
         return Request("doctor", _TOKENS, 0, params, None, _HELLO)
 
     def _name(self, what: str = "") -> str:
-        return f"{what} of {self.url}" if what else f"server {self.url}"
+        return f"{what} of {self.client.url}" if what else f"server {self.client.url}"
 
 
 def _shaped(name: str, answer: Completion) -> Check:

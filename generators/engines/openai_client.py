@@ -1,4 +1,9 @@
-"""One request to one server that speaks the OpenAI protocol: how it is asked, and what its answer means."""
+"""One server that speaks the OpenAI protocol: how it is asked, and what its answer means.
+
+The `openai` package would do for these few calls, and was tried: its typed answers take nearly three times the CPU of
+a plain request (`tests/benchmarks/bench_servers.py`), and it sends what it finds in OPENAI_API_KEY or
+OPENAI_CUSTOM_HEADERS to whatever server a recipe names. So requests go out over plain HTTP.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeVar
 
-import httpx
+import httpx2
+import orjson
 
 from proofmill.data.errors import EngineError
 from proofmill.data.samples import FILTERED
@@ -23,6 +29,12 @@ _TOO_LONG = ("context length", "max_model_len", "context_length_exceeded", "cont
 _DISPENSABLE = ("seed", "max_tokens")  # some servers don't know the first, some have another name for the second
 # vLLM fills what a request leaves out from the model's generation_config; the engine in process does not.
 _NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+_JSON = {"content-type": "application/json"}
+_CONNECT_SECONDS = 10.0
+_CHECK_SECONDS = 3 * _CONNECT_SECONDS
+_CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class ServerOptions:
         wait_s: how long to wait while no endpoint can be used.
         max_model_len: tokens of prompt and answer, for servers that don't say.
         chat_template_args: for `chat`, where the server renders the prompt.
-        probe_s: time between two looks at an endpoint.
+        probe_s: time between two health checks of an endpoint.
         trials: requests of every kind that will come; a server that can't do one is refused before anything is drawn.
     """
 
@@ -57,10 +69,14 @@ class ServerOptions:
     probe_s: float = 5.0
     trials: tuple[Request, ...] = ()
 
+    def chats(self, request: Request) -> bool:
+        """Whether a request goes out as messages, which the server renders."""
+        return self.api == "chat" and request.messages is not None and request.score_from is None
+
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What an endpoint says of itself.
+class ServerInfo:
+    """What a server says of itself.
 
     Attributes:
         model: the name under which it serves the model.
@@ -101,107 +117,191 @@ class RequestFailure:
     after: float | None = None
 
 
-async def server_info(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | RequestFailure:
-    """Asks an endpoint what it serves."""
-    body = await _send(client, "GET", f"{url}/models", None, options)
-    if isinstance(body, RequestFailure):
-        return body
-    cards = [card for card in body.get("data") or [] if isinstance(card, dict) and "id" in card]
-    known = {card["id"]: card for card in cards}
-    if options.served is None and len(cards) == 1:
-        card = cards[0]
-    elif options.served in known:
-        card = known[options.served]
-    else:
-        return RequestFailure("denied", f"it serves {sorted(known)}; engine.served must name one of them")
-    return Server(card["id"], str(card.get("owned_by", "unknown")), options.max_model_len or card.get("max_model_len"))
+def connections(options: ServerOptions) -> httpx2.AsyncClient:
+    """Return the connections to all endpoints, as many as there are requests in flight; the caller closes them."""
+    return httpx2.AsyncClient(
+        headers={"authorization": f"Bearer {options.key}"} if options.key else {},
+        timeout=httpx2.Timeout(options.timeout_s, connect=_CONNECT_SECONDS, pool=None),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+    )
 
 
-async def complete(
-    client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
-) -> Completion | RequestFailure:
-    """Draws or scores one request."""
-    room = server.max_model_len - len(request.tokens) if server.max_model_len else None
-    if room is not None and room < 1:
-        return Completion(request.id, "", "prompt_too_long", 0)
-    chat = options.api == "chat" and request.messages is not None and request.score_from is None
-    path = "chat/completions" if chat else "completions"
-    body = await _send(client, "POST", f"{url}/{path}", _payload(server, options, request, room, chat=chat), options)
-    if isinstance(body, RequestFailure):
-        if body.kind == "refused" and any(mark in body.why.lower() for mark in _TOO_LONG):
+class OpenAIClient:
+    """One endpoint. Every method returns a `RequestFailure` where the server is at fault; none raises for it.
+
+    Args:
+        url: its base address, which ends in `/v1` as a rule.
+        options: how it is asked.
+        http: see `connections`.
+    """
+
+    def __init__(self, url: str, options: ServerOptions, http: httpx2.AsyncClient) -> None:
+        self.url = url
+        self._options, self._http = options, http
+
+    async def server_info(self) -> ServerInfo | RequestFailure:
+        """Ask what it serves."""
+        body = await self._send("GET", "models")
+        if isinstance(body, RequestFailure):
+            return body
+        listed = [card for card in body.get("data") or [] if isinstance(card, dict)]
+        cards = {str(card["id"]): card for card in listed if "id" in card}
+        served = self._options.served or (next(iter(cards)) if len(cards) == 1 else "")
+        if served not in cards:
+            return RequestFailure("denied", f"it serves {sorted(cards)}; engine.served must name one of them")
+        length = self._options.max_model_len or cards[served].get("max_model_len")
+        return ServerInfo(served, str(cards[served].get("owned_by", "unknown")), length)
+
+    async def health_check(self) -> ServerInfo | RequestFailure:
+        """Ask what it serves, and wait no longer than a healthy server takes to say it."""
+        return await _in_time(self.server_info())
+
+    async def complete(self, server: ServerInfo, request: Request) -> Completion | RequestFailure:
+        """Draw or score one request."""
+        room = server.max_model_len - len(request.tokens) if server.max_model_len else None
+        if room is not None and room < 1:
             return Completion(request.id, "", "prompt_too_long", 0)
-        return body
+        path = "chat/completions" if self._options.chats(request) else "completions"
+        body = await self._send("POST", path, _payload(server, self._options, request, room))
+        if isinstance(body, RequestFailure):
+            if body.kind == "refused" and any(mark in body.why.lower() for mark in _TOO_LONG):
+                return Completion(request.id, "", "prompt_too_long", 0)
+            return body
+        try:
+            return _completion(body, request)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return RequestFailure("fault", f"its answer is no completion ({type(error).__name__}: {error})")
+
+    async def negotiate_params(
+        self, server: ServerInfo, request: Request
+    ) -> tuple[ServerInfo, Completion | RequestFailure]:
+        """Send a first request, again without each dispensable parameter that the server refuses by name.
+
+        Returns:
+            The server with all that it `lacks`, and its last answer.
+        """
+        while True:
+            answer = await self.complete(server, request)
+            refusal = answer.why if isinstance(answer, RequestFailure) and answer.kind == "refused" else ""
+            named = (name for name in _DISPENSABLE if re.search(rf"\b{name}\b", refusal))
+            refused = next((name for name in named if name not in server.lacks), None)
+            if refused is None:
+                return server, answer
+            server = replace(server, lacks=server.lacks | {refused})
+
+    async def handshake(self, sampling: Mapping[str, Any]) -> ServerInfo | RequestFailure:
+        """Return the server once it has written a token, with how it must be asked; a failure `denied` is for good.
+
+        Args:
+            sampling: the run's decoding parameters.
+
+        Raises:
+            EngineError: this kind of server can't do what it will be asked.
+        """
+        server = await self.health_check()
+        if isinstance(server, RequestFailure):
+            return server
+        for request in self._options.trials:
+            check_supported(server, self._options, request)
+        own = {name: value for name, value in sampling.items() if name != "min_tokens"}
+        canary = replace(_CANARY, params={**own, **_CANARY.params})
+        result = await _in_time(self.negotiate_params(server, canary))
+        if isinstance(result, RequestFailure):
+            return result
+        server, answer = result
+        if not isinstance(answer, RequestFailure):
+            return server
+        if answer.kind not in ("denied", "refused"):
+            return answer
+        tokens = self._options.api == "completions" and not server.vllm
+        hint = "; if it takes no prompt as token ids, set engine.api: chat" if tokens else ""
+        return RequestFailure("denied", answer.why + hint)
+
+    async def _send(self, method: str, path: str, payload: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON object that the server answers, or a `RequestFailure`."""
+        content = None if payload is None else orjson.dumps(payload)
+        try:
+            response = await self._http.request(method, f"{self.url}/{path}", content=content, headers=_JSON)
+        except httpx2.ReadTimeout:
+            return RequestFailure("fault", f"no answer in {self._options.timeout_s:g} s")
+        except httpx2.HTTPError as error:
+            return RequestFailure("cut", f"{type(error).__name__}: {error}".rstrip(": "))
+        if response.status_code != httpx2.codes.OK:
+            return _failure(response, self._options.key)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        return body if isinstance(body, dict) else RequestFailure("fault", "its answer is not JSON")
+
+
+async def _in_time(answer: Awaitable[Result]) -> Result | RequestFailure:
     try:
-        return _completion(body, request)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        return RequestFailure("fault", f"its answer is no completion ({type(error).__name__}: {error})")
+        return await asyncio.wait_for(answer, _CHECK_SECONDS)
+    except TimeoutError:
+        return RequestFailure("cut", f"no answer in {_CHECK_SECONDS:g} s")
 
 
-async def negotiate_params(
-    client: httpx.AsyncClient, url: str, server: Server, options: ServerOptions, request: Request
-) -> tuple[Server, Completion | RequestFailure]:
-    """A first request, and how the server must be asked: without parameters that it refuses by name."""
-    while True:
-        found = await complete(client, url, server, options, request)
-        refused = found.why if isinstance(found, RequestFailure) and found.kind == "refused" else ""
-        known = (name for name in _DISPENSABLE if name not in server.lacks)
-        named = next((name for name in known if re.search(rf"\b{name}\b", refused)), None)
-        if named is None:
-            return server, found
-        server = replace(server, lacks=server.lacks | {named})
-
-
-def check_supported(server: Server, options: ServerOptions, request: Request) -> None:
-    """Refuses what this kind of server can't do.
+def check_supported(server: ServerInfo, options: ServerOptions, request: Request) -> None:
+    """Refuse what this kind of server can't do.
 
     Raises:
         EngineError: scoring, tokens or structured output are asked of a server that hasn't them.
     """
+    if server.vllm:
+        return
     chat = options.api == "chat" and request.messages is not None
-    lacking = ""
     if request.score_from is not None:
         lacking = "score a text (log-probabilities of the prompt)"
     elif options.api == "chat" and request.messages is None:
         lacking = "take a prompt without messages"
     elif "json_schema" in request.params and not chat:
         lacking = "promise JSON of a schema to a prompt of tokens"
-    if lacking and not server.vllm:
-        raise EngineError(
-            f"The server ({server.kind}) can't {lacking}; `vllm serve` can.",
-            where=f"model {server.model}, engine.api {options.api}",
-            remedy="serve the model with vllm"
-            + (", or set engine.api: chat" if "json_schema" in request.params else "")
-            + ", or give the stage that asks for this (claims.model, quality.learning) another model and engine",
-        )
+    else:
+        return
+    raise EngineError(
+        f"The server ({server.kind}) can't {lacking}; `vllm serve` can.",
+        where=f"model {server.model}, engine.api {options.api}",
+        remedy="serve the model with vllm"
+        + (", or set engine.api: chat" if "json_schema" in request.params else "")
+        + ", or give the stage that asks for this (claims.model, quality.learning) another model and engine",
+    )
 
 
-def _payload(
-    server: Server, options: ServerOptions, request: Request, room: int | None, *, chat: bool
-) -> dict[str, Any]:
+def _payload(server: ServerInfo, options: ServerOptions, request: Request, room: int | None) -> dict[str, Any]:
+    chat = options.chats(request)
     head: dict[str, Any] = {"model": server.model}
     head |= {"messages": list(request.messages or ())} if chat else {"prompt": list(request.tokens)}
     if request.score_from is not None:
         return head | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-    params = dict(request.params)
-    schema = params.pop("json_schema", None)
-    if server.vllm:
-        params = _NEUTRAL | params
-        if chat and options.chat_template_args:
-            head["chat_template_kwargs"] = dict(options.chat_template_args)
-        if schema:
-            params["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
-    else:
-        params = {name: value for name, value in params.items() if value not in ([], None)}
-        if params.get("top_k", 1) < 1:
-            del params["top_k"]  # off, for servers that don't know it
-        if schema:
-            named = {"name": "answer", "strict": True, "schema": schema}
-            params["response_format"] = {"type": "json_schema", "json_schema": named}
+    params = _vllm_params(request) if server.vllm else _plain_params(request)
+    if server.vllm and chat and options.chat_template_args:
+        head["chat_template_kwargs"] = dict(options.chat_template_args)
     if room is not None:
         params["max_tokens"] = min(params.get("max_tokens", room), room)
     if "max_tokens" in server.lacks and "max_tokens" in params:
         params["max_completion_tokens"] = params.pop("max_tokens")
     return head | params | ({} if "seed" in server.lacks else {"seed": request.seed})
+
+
+def _vllm_params(request: Request) -> dict[str, Any]:
+    """A request's decoding parameters as `vllm serve` takes them: all of them stated."""
+    params = _NEUTRAL | dict(request.params)
+    if schema := params.pop("json_schema", None):
+        params["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
+    return params
+
+
+def _plain_params(request: Request) -> dict[str, Any]:
+    """A request's decoding parameters for a server that knows OpenAI's alone: what is off is left out."""
+    params = {name: value for name, value in request.params.items() if value not in ([], None)}
+    schema = params.pop("json_schema", None)
+    if params.get("top_k", 1) < 1:
+        del params["top_k"]
+    if schema:
+        named = {"name": "answer", "strict": True, "schema": schema}
+        params["response_format"] = {"type": "json_schema", "json_schema": named}
+    return params
 
 
 def _completion(body: Mapping[str, Any], request: Request) -> Completion | RequestFailure:
@@ -213,14 +313,14 @@ def _completion(body: Mapping[str, Any], request: Request) -> Completion | Reque
     reason = choice.get("finish_reason") or "stop"
     if reason in ("abort", "error"):  # the server is being shut down
         return RequestFailure("cut", f"it gave up with '{reason}'")
-    text = choice["text"] if "text" in choice else _said(choice["message"])
+    text = choice["text"] if "text" in choice else _message_text(choice["message"])
     tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
     known = {"length": "length", FILTERED: FILTERED}
     whole = str(text).encode("utf-8", "replace").decode()  # half an emoji, cut by the limit, has no form on disk
     return Completion(request.id, whole, known.get(reason, "stop"), tokens)
 
 
-def _said(message: Mapping[str, Any]) -> str:
+def _message_text(message: Mapping[str, Any]) -> str:
     """A message as the model wrote it: servers with a reasoning parser cut the reasoning off.
 
     One that was cut in the middle of its reasoning has no content, and its block stays open.
@@ -239,29 +339,10 @@ def _logprob(choice: Mapping[str, Any], request: Request) -> float:
     return float(sum(known[str(token)]["logprob"] for known, token in pairs))
 
 
-async def _send(
-    client: httpx.AsyncClient, method: str, url: str, payload: Any, options: ServerOptions
-) -> dict[str, Any] | RequestFailure:
-    try:
-        response = await client.request(method, url, json=payload)
-    except httpx.ReadTimeout:
-        return RequestFailure("fault", f"no answer in {options.timeout_s:g} s")
-    except httpx.HTTPError as error:
-        return RequestFailure("cut", f"{type(error).__name__}: {error}".rstrip(": "))
-    if response.status_code == httpx.codes.OK:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        return body if isinstance(body, dict) else RequestFailure("fault", "its answer is not JSON")
-    return _trouble(response, options)
-
-
-def _trouble(response: httpx.Response, options: ServerOptions) -> RequestFailure:
-    status, said = response.status_code, _message(response)
-    if options.key:
-        said = said.replace(options.key, "***")
-    why = f"HTTP {status}: {said}"
+def _failure(response: httpx2.Response, key: str | None) -> RequestFailure:
+    """What a status other than 200 means; a key that the server repeats is never shown."""
+    status, message = response.status_code, _error_message(response)
+    why = f"HTTP {status}: {message.replace(key, '***') if key else message}"
     after = _retry_after(response.headers.get("retry-after"))
     if status in _BUSY:
         return RequestFailure("busy", why, after)
@@ -270,14 +351,15 @@ def _trouble(response: httpx.Response, options: ServerOptions) -> RequestFailure
     return RequestFailure("denied" if status in _DENIED else "refused", why)
 
 
-def _message(response: httpx.Response) -> str:
+def _error_message(response: httpx2.Response) -> str:
+    """At most 500 characters of what the server says is wrong, in whatever shape it says so."""
     try:
         body = response.json()
         error = body.get("error", body)
-        said = error.get("message") or error if isinstance(error, dict) else error
+        message = error.get("message") or error if isinstance(error, dict) else error
     except (ValueError, AttributeError):
-        said = response.text
-    return " ".join(str(said).split())[:500]
+        message = response.text
+    return " ".join(str(message).split())[:500]
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -292,49 +374,3 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-CONNECT_SECONDS = 10.0
-_LOOK_SECONDS = 3 * CONNECT_SECONDS
-_CANARY = Request("canary", (0,), 0, {"max_tokens": 1}, None, ({"role": "user", "content": "1"},))
-Found = TypeVar("Found")
-
-
-async def health_check(client: httpx.AsyncClient, url: str, options: ServerOptions) -> Server | RequestFailure:
-    """What an endpoint says of itself, or that it says nothing in time."""
-    return await _in_time(server_info(client, url, options))
-
-
-async def handshake(
-    client: httpx.AsyncClient, url: str, options: ServerOptions, sampling: Mapping[str, Any]
-) -> Server | RequestFailure:
-    """An endpoint that has written a token, and how it must be asked; or why it can't be used, `denied` for good.
-
-    Raises:
-        EngineError: this kind of server can't do what it will be asked.
-    """
-    server = await health_check(client, url, options)
-    if isinstance(server, RequestFailure):
-        return server
-    for request in options.trials:
-        check_supported(server, options, request)
-    own = {name: value for name, value in sampling.items() if name != "min_tokens"}
-    canary = replace(_CANARY, params={**own, **_CANARY.params})
-    found = await _in_time(negotiate_params(client, url, server, options, canary))
-    if isinstance(found, RequestFailure):
-        return found
-    known, answer = found
-    if not isinstance(answer, RequestFailure):
-        return known
-    if answer.kind not in ("denied", "refused"):
-        return answer
-    tokens = options.api == "completions" and not server.vllm
-    hint = "; if it takes no prompt as token ids, set engine.api: chat" if tokens else ""
-    return RequestFailure("denied", answer.why + hint)
-
-
-async def _in_time(asked: Awaitable[Found]) -> Found | RequestFailure:
-    try:
-        return await asyncio.wait_for(asked, _LOOK_SECONDS)
-    except TimeoutError:
-        return RequestFailure("cut", f"no answer in {_LOOK_SECONDS:g} s")
