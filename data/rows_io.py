@@ -226,7 +226,7 @@ def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
 
 
 def walked_lists(fields: Mapping[str, str]) -> set[str]:
-    """Return the list columns that a map unrolls. A list inside an object is named by its path, and the object stays."""
+    """Return the list columns that a map unrolls; one inside an object is named by its path, and the object stays."""
     return {theirs.removesuffix("[]") for theirs in fields.values() if theirs.endswith("[]")}
 
 
