@@ -1,12 +1,13 @@
-"""HOME/runs/NAME: what is judged, resumable. A folder a stage, a file a shard under its key, and the manifest.
+"""HOME/runs/NAME: what is judged, resumable. A folder a step, a file a shard under its key, and the manifest.
 
-A file that no manifest line names did not happen. Keys are digests of everything that decides a result, so a
-changed threshold finds all earlier stages done, and a finished run finds all of them.
+A file that no manifest line names did not happen. A key is the digest of everything that decides an output: the
+step's version, its options, the versions of libraries, and the *content* of its inputs. So a changed threshold finds
+all earlier steps done, a finished run finds all of them, and a verifier that changes nothing in a shard's verdicts
+makes nothing after it run again.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import sys
@@ -19,16 +20,87 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 import pyarrow as pa
 
 from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
-from proofmill.data.source import tree as syntax_tree
 from proofmill.data.tables import read_table, write_table
 
-Facts = dict[str, Any]
+
+class ShardStats(TypedDict, total=False):
+    """Small numbers beside a shard's table, to show and to balance.
+
+    Attributes:
+        content: digest of the output where it is not that of the file, such as of a model's words.
+        took: seconds that making it took.
+        verdicts: rows by verdict.
+        seconds: seconds that verifiers took.
+        faults: rows that brought a worker down, by what happened.
+        ledger: in, kept, and dropped by reason.
+        claims: accepted traces by length, with a refuted claim, dropped for it.
+        tokens: completion tokens.
+        rounds: by sampler, how its problems ended.
+        unanswered: by sampler, traces that may be asked again, by reason.
+        domains: problems by domain.
+        from_sources: problems that did not come with recorded samples.
+        sources: (source, licence) pairs.
+        recorded_models: who wrote the recorded samples.
+        licenses: of all problems.
+        problems, recorded: ledgers of what was read.
+        examples: rows that were left out, in words.
+        duplicates: rows that repeat another one.
+        clusters: groups of near-duplicate problems.
+        gold_suspect: problems whose gold is doubtful.
+        digest, n, items: of the benchmarks' index.
+        asked: calls and tokens that a model's judgements took.
+        counts: claims by what the model said.
+        calls, prompt_tokens, completion_tokens: of a phase.
+        by: digest of who answered.
+        student: digest of who scored.
+        unscored: traces that the student can't hold.
+        failed: questions that failed.
+        by_k, pass_1, maj_k, clr_k: of votes.
+    """
+
+    content: str
+    took: float
+    verdicts: dict[str, int]
+    seconds: float
+    faults: dict[str, int]
+    ledger: dict[str, Any]
+    claims: list[dict[str, Any]]
+    tokens: int
+    rounds: dict[str, dict[str, Any]]
+    unanswered: dict[str, dict[str, int]]
+    domains: dict[str, int]
+    from_sources: int
+    sources: list[Any]
+    recorded_models: list[str]
+    licenses: list[str | None]
+    problems: Any
+    recorded: dict[str, Any]
+    examples: list[str]
+    duplicates: int
+    clusters: int
+    gold_suspect: int
+    digest: str
+    n: int
+    items: dict[str, int]
+    asked: dict[str, int]
+    counts: dict[str, int]
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    by: str
+    student: str
+    unscored: int
+    failed: int
+    by_k: dict[str, dict[str, float]]
+    pass_1: float
+    maj_k: float
+    clr_k: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +108,50 @@ class Shard:
     """A reference to one committed table: all that a task hands on.
 
     Attributes:
-        stage: the stage that made it.
+        step: the step that made it.
         name: which shard of the run it belongs to; "all" for a gathered table.
         key: digest of everything that decided its content.
         file: path relative to the run's folder.
         rows: number of rows.
         size: bytes of the file.
-        facts: small numbers to show and to balance: ledger, tokens, `took` (seconds that making it took).
+        stats: small numbers to show and to balance.
     """
 
-    stage: str
+    step: str
     name: str
     key: str
     file: str
     rows: int
     size: int
-    facts: Facts = field(default_factory=dict)
+    stats: ShardStats = field(default_factory=ShardStats)
 
     @property
     def content(self) -> str:
-        """What a later key depends on: of recorded words their digest, of all else the key."""
-        return str(self.facts.get("content", self.key))
+        """What a later key depends on; a shard that is not made yet stands under its own key."""
+        return self.stats.get("content", self.key)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What decides a stage's results besides its inputs and options.
+class Step:
+    """One step of a run, whose outputs are kept under keys.
 
     Attributes:
         name: also the name of its folder.
-        code: whose source belongs to its keys: dotted names of modules or packages, or `module:name` for one
-            function, class or constant of a module.
-        libraries: distributions whose version belongs to its keys; `python` is this interpreter's.
+        version: raised when the same inputs may give another output.
+        libraries: distributions whose version decides its outputs; `python` is this interpreter's.
         schema: of the tables that it makes; their columns belong to its keys.
     """
 
     name: str
-    code: tuple[str, ...] = ()
+    version: int = 1
     libraries: tuple[str, ...] = ()
     schema: pa.Schema | None = None
 
     def key(self, *inputs: Any) -> str:
-        """Key of one output of this stage, made from `inputs`."""
+        """Key of one output of this step, made from `inputs`."""
         libraries = {name: library_version(name) for name in self.libraries}
         columns = [(field.name, str(field.type)) for field in self.schema or ()]
-        return digest(self.name, [source_digest(name) for name in self.code], libraries, columns, inputs)
+        return digest(self.name, self.version, libraries, columns, inputs)
 
 
 @cache
@@ -95,30 +166,17 @@ def library_version(name: str) -> str:
 
 
 @cache
-def source_digest(place: str) -> str:
-    """Digest of the source of a module, of all modules of a package, or of one definition (`module:name`)."""
-    module, _, name = place.partition(":")
+def source_digest(module: str) -> str:
+    """Digest of the source of a user's module, or of all modules of a package: nobody raises a version there."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return "absent"
     origin = Path(spec.origin)
-    if name:
-        return digest(_definition(origin.read_text(encoding="utf-8"), name))
     sources = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
     return digest([(path.relative_to(origin.parent).as_posix(), sha256(path)) for path in sources])
 
 
-def _definition(source: str, name: str) -> str | None:
-    """The lines that define a function, class or constant at the top of a module."""
-    for node in syntax_tree(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        defined = {getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)}
-        if name in defined:
-            return ast.get_source_segment(source, node)
-    return None
-
-
-class Run:
+class RunStore:
     """One run's folder while this process holds its lock.
 
     Args:
@@ -138,7 +196,7 @@ class Run:
         self._guard = Lock()
 
     @contextmanager
-    def opened(self) -> Iterator[Run]:
+    def opened(self) -> Iterator[RunStore]:
         """Holds the run's lock and reads what is already committed.
 
         Raises:
@@ -158,48 +216,48 @@ class Run:
                 write_json(path, self.recipe)
             yield self
 
-    def once(self, stage: Stage, name: str, key: str, make: Callable[[], tuple[pa.Table, Facts]]) -> Shard:
+    def once(self, step: Step, name: str, key: str, make: Callable[[], tuple[pa.Table, ShardStats]]) -> Shard:
         """The committed output under `key`: found, or made now, written atomically and then named."""
-        if found := self.find(stage, key):
+        if found := self.find(step, key):
             return found
         started = time.monotonic()
-        table, facts = make()
-        return self._put(stage, name, key, table, facts | {"took": round(time.monotonic() - started, 3)})
+        table, stats = make()
+        return self._put(step, name, key, table, {**stats, "took": round(time.monotonic() - started, 3)})
 
     def once_each(
-        self, stage: Stage, names: Sequence[str], key: str, make: Callable[[], Iterable[tuple[pa.Table, Facts]]]
+        self, step: Step, names: Sequence[str], key: str, make: Callable[[], Iterable[tuple[pa.Table, ShardStats]]]
     ) -> list[Shard]:
-        """The committed outputs of a stage that looks at all shards at once: one a name, made together."""
+        """The committed outputs of a step that looks at all shards at once: one a name, made together."""
         keys = [digest(key, name) for name in names]
-        found = [shard for item in keys if (shard := self.find(stage, item))]
+        found = [shard for item in keys if (shard := self.find(step, item))]
         if len(found) == len(names):
             return found
         shards, started = [], time.monotonic()
-        for name, item, (table, facts) in zip(names, keys, make(), strict=True):
-            took = facts | {"took": round(time.monotonic() - started, 3)}
-            shards.append(self.find(stage, item) or self._put(stage, name, item, table, took))
+        for name, item, (table, stats) in zip(names, keys, make(), strict=True):
+            took: ShardStats = {**stats, "took": round(time.monotonic() - started, 3)}
+            shards.append(self.find(step, item) or self._put(step, name, item, table, took))
             started = time.monotonic()
         return shards
 
-    def record(self, stage: Stage, name: str, key: str, table: pa.Table, content: str, facts: Facts) -> Shard:
+    def record(self, step: Step, name: str, key: str, table: pa.Table, content: str, stats: ShardStats) -> Shard:
         """Commits what its key alone does not decide, such as a model's words: later keys depend on `content`."""
-        return self._put(stage, name, key, table, facts | {"content": content}, f"-{content[:8]}")
+        return self._put(step, name, key, table, {**stats, "content": content}, f"-{content[:8]}")
 
-    def _put(self, stage: Stage, name: str, key: str, table: pa.Table, facts: Facts, mark: str = "") -> Shard:
-        path = self.folder / stage.name / f"{key}{mark}.parquet"
+    def _put(self, step: Step, name: str, key: str, table: pa.Table, stats: ShardStats, mark: str = "") -> Shard:
+        path = self.folder / step.name / f"{key}{mark}.parquet"
         write_table(path, table)
-        return self.commit(stage, name, key, path, table.num_rows, facts)
+        return self.commit(step, name, key, path, table.num_rows, {"content": sha256(path), **stats})
 
-    def commit(self, stage: Stage, name: str, key: str, path: Path, rows: int, facts: Facts) -> Shard:
+    def commit(self, step: Step, name: str, key: str, path: Path, rows: int, stats: ShardStats) -> Shard:
         """Names a finished file in the manifest: from here on it happened."""
         file = path.relative_to(self.folder).as_posix()
-        shard = Shard(stage.name, name, key, file, rows, path.stat().st_size, facts)
+        shard = Shard(step.name, name, key, file, rows, path.stat().st_size, stats)
         self._name(shard)
         return shard
 
-    def find(self, stage: Stage, key: str) -> Shard | None:
+    def find(self, step: Step, key: str) -> Shard | None:
         """What is committed under a key, if its file is still whole; the manifest then names it for this recipe."""
-        shard = self._done.get((stage.name, key))
+        shard = self._done.get((step.name, key))
         if shard is None:
             return None
         path = self.path(shard)
@@ -208,10 +266,10 @@ class Run:
         self._name(shard)
         return shard
 
-    def earlier(self, stage: Stage) -> list[Shard]:
-        """All that any recipe of this run has committed in a stage, under whatever key; files may be gone."""
+    def earlier(self, step: Step) -> list[Shard]:
+        """All that any recipe of this run has committed in a step, under whatever key; files may be gone."""
         with self._guard:
-            return [shard for (name, _), shard in self._done.items() if name == stage.name]
+            return [shard for (name, _), shard in self._done.items() if name == step.name]
 
     def path(self, shard: Shard) -> Path:
         """Where a shard's file is."""
@@ -223,14 +281,14 @@ class Run:
 
     def _name(self, shard: Shard) -> None:
         with self._guard, writing(self._manifest):
-            self._done[shard.stage, shard.key] = shard
-            if self._named.get((shard.stage, shard.key)) == shard:
+            self._done[shard.step, shard.key] = shard
+            if self._named.get((shard.step, shard.key)) == shard:
                 return
             with self._manifest.open("ab") as file:
                 file.write(orjson.dumps(asdict(shard), option=orjson.OPT_APPEND_NEWLINE))
                 file.flush()
                 os.fsync(file.fileno())
-            self._named[shard.stage, shard.key] = shard
+            self._named[shard.step, shard.key] = shard
 
     def _load(self) -> None:
         for path in sorted(self.folder.glob("manifest-*.jsonl")):
@@ -240,46 +298,46 @@ class Run:
                     if (shard := _shard(line)) is None:
                         break
                     whole += len(line)
-                    self._done[shard.stage, shard.key] = shard
+                    self._done[shard.step, shard.key] = shard
                     if path == self._manifest:
-                        self._named[shard.stage, shard.key] = shard
+                        self._named[shard.step, shard.key] = shard
             if path == self._manifest and path.stat().st_size > whole:
                 os.truncate(path, whole)  # a torn tail: what it named is redone
         sync(self.folder)
 
 
 class NotCommitted(Exception):  # noqa: N818 (an answer, and no error: this would be made)
-    """What is looked for is not there: `stage` and `key` say what would be made."""
+    """What is looked for is not there: `step` and `key` say what would be made."""
 
-    def __init__(self, stage: str, key: str) -> None:
-        super().__init__(f"{stage}/{key}")
-        self.stage = stage
+    def __init__(self, step: str, key: str) -> None:
+        super().__init__(f"{step}/{key}")
+        self.step = step
         self.key = key
 
-    def instead(self) -> Shard:
+    def placeholder(self) -> Shard:
         """Stands for the missing output where only its key is needed."""
-        return Shard(self.stage, "", self.key, "", 0, 0)
+        return Shard(self.step, "", self.key, "", 0, 0)
 
 
-class Looked(Run):
+class ReadOnlyRun(RunStore):
     """An opened run that is only looked at: NotCommitted is raised where a run would make something.
 
     Args:
         run: the run; what it has found by now and finds later is the same for both.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunStore) -> None:
         vars(self).update(vars(run))
 
-    def find(self, stage: Stage, key: str) -> Shard:
+    def find(self, step: Step, key: str) -> Shard:
         """What is committed under a key.
 
         Raises:
             NotCommitted: nothing is.
         """
-        if found := super().find(stage, key):
+        if found := super().find(step, key):
             return found
-        raise NotCommitted(stage.name, key)
+        raise NotCommitted(step.name, key)
 
     def path(self, shard: Shard) -> Path:
         """Where a shard's file is.
@@ -288,12 +346,15 @@ class Looked(Run):
             NotCommitted: the shard stands for one that would be made.
         """
         if not shard.file:
-            raise NotCommitted(shard.stage, shard.key)
+            raise NotCommitted(shard.step, shard.key)
         return super().path(shard)
 
 
 def _shard(line: bytes) -> Shard | None:
     try:
-        return Shard(**orjson.loads(line)) if line.endswith(b"\n") else None
-    except (orjson.JSONDecodeError, TypeError):
+        known = orjson.loads(line) if line.endswith(b"\n") else None
+        if known and "stage" in known:  # as it was written before: what a model was asked then is not asked again
+            known |= {"step": known.pop("stage"), "stats": known.pop("facts")}
+        return Shard(**known) if known else None
+    except (orjson.JSONDecodeError, TypeError, KeyError):
         return None

@@ -1,275 +1,182 @@
-"""Every table proofmill writes, as explicit Arrow schemas. The one place that says which columns exist."""
+"""The tables that proofmill writes, as explicit Arrow schemas whose fields carry their descriptions.
+
+What a filter adds to traces and problems is declared by the filter itself (`filters/catalog.py` puts them together).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-_string, _i32, _i64, _f32, _bool = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.bool_()
-MESSAGES_TYPE = pa.list_(pa.struct([("role", _string), ("content", _string)]))
+STRING, I8, I32, I64, F32, BOOL = pa.string(), pa.int8(), pa.int32(), pa.int64(), pa.float32(), pa.bool_()
+MESSAGES_TYPE = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
+_DESCRIPTION = b"description"
 
-# --- what a published version holds ---------------------------------------------------------------
 
-PROBLEMS = pa.schema(
-    {
-        "id": _string,  # digest of the content
-        "domain": _string,
-        "system": _string,  # a system message that came with the problem
-        "prompt": _string,
-        "answer": _string,
-        "info": _string,  # JSON: what the domain needs to judge: scorer entry, tests, options, constraints
-        "verifier": _string,
-        "source": _string,
-        "license": _string,
-        "split": _string,
-        "pseudo_label": _string,  # how `answer` came about where the source gave none; null = the source's own gold
-        "gold_suspect": _bool,
-        "gold_evidence": _string,  # why, in words
-        "weak_tests": _bool,
-        "contaminated_by": _string,
-        "contaminated_span": _string,
-    }
+def column(name: str, kind: pa.DataType, description: str) -> pa.Field:
+    """A field that says what it holds; the description is written into the files too."""
+    return pa.field(name, kind, metadata={_DESCRIPTION: description.encode()})
+
+
+def description(field: pa.Field) -> str:
+    """What a field holds, in words; empty where nobody said."""
+    known: Mapping[bytes, bytes] = field.metadata or {}
+    return known.get(_DESCRIPTION, b"").decode()
+
+
+def _schema(*fields: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([column(*field) for field in fields])
+
+
+# --- problems and samples, before any filter has seen them -------------------------------------------
+
+PROBLEMS = _schema(
+    ("id", STRING, "digest of the content"),
+    ("domain", STRING, "math, code, logic, choice, instruction, or a user's own"),
+    ("system", STRING, "a system message that came with the problem"),
+    ("prompt", STRING, "the problem"),
+    ("answer", STRING, "gold answer; null where the domain judges by `info` alone"),
+    ("info", STRING, "JSON: what the domain needs to judge: scorer entry, tests, options, constraints"),
+    ("verifier", STRING, "name of the verifier: the domain's, or a user's own"),
+    ("source", STRING, "where the problem comes from"),
+    ("license", STRING, "licence of the source, as stated"),
+    ("split", STRING, "train or validation"),
+    ("pseudo_label", STRING, "how `answer` came about where the source gave none; null: the source's own gold"),
 )
 
-TRACES = pa.schema(
-    {
-        "id": _string,
-        "problem_id": _string,
-        "sampler": _string,
-        "sample_index": _i32,
-        "first_round": _bool,  # whether it counts in the pass rate; null where nothing is known of rounds: it does
-        "domain": _string,
-        "system": _string,
-        "prompt_digest": _string,
-        "response": _string,
-        "reasoning": _string,
-        "final": _string,
-        "extracted": _string,
-        "verdict": _string,
-        "verdict_detail": _string,
-        "tests_passed": _i32,
-        "tests_total": _i32,
-        "claims_checked": _i32,
-        "claims_refuted": _i32,
-        "first_refuted_step": _i32,
-        "claim_score": _f32,
-        "claim_coverage": _f32,  # steps that hold a checkable claim / steps
-        "clr_score": _f32,
-        "repetition": _f32,
-        "quality_detail": _string,
-        "contaminated_by": _string,  # benchmark/item that the prompt or the response overlaps with
-        "contaminated_span": _string,  # the common words as they stand there
-        "duplicate_of": _string,
-        "nll": _f32,
-        "completion_tokens": _i32,
-        "finish_reason": _string,
-        "model": _string,
-        "model_revision": _string,
-        "seed": _i64,
-        "stage": pa.int8(),
-        "drop_reason": _string,
-    }
+SHARD_TRACES = _schema(
+    ("id", STRING, "digest of problem, sampler, index and response"),
+    ("problem_id", STRING, "the problem that it answers"),
+    ("sampler", STRING, "who wrote it"),
+    ("sample_index", I32, "number of the sample, from 0"),
+    ("first_round", BOOL, "whether it counts in the pass rate; null where nothing is known of rounds: it does"),
+    ("domain", STRING, "of the problem"),
+    ("system", STRING, "system message that the model saw"),
+    ("prompt_digest", STRING, "digest of the rendered prompt"),
+    ("response", STRING, "all that the model wrote"),
+    ("completion_tokens", I32, "tokens of the response, by the sampler's tokenizer"),
+    ("finish_reason", STRING, "stop, length, prompt_too_long, quarantined, failed or content_filter"),
+    ("model", STRING, "the sampler's model"),
+    ("model_revision", STRING, "its revision"),
+    ("seed", I64, "seed of this sample"),
 )
+"""A shard's traces as they were sampled."""
+
+SPLIT_RESPONSE = _schema(
+    ("reasoning", STRING, "the response's think block, else the text before the statement of the answer"),
+    ("final", STRING, "the rest: the statement of the answer"),
+)
+FATE = _schema(
+    ("stage", I8, "1 or 2: the stage of training that the trace as sampled stands in; null where none"),
+    ("drop_reason", STRING, "why the trace is not used; null: kept"),
+)
+"""What the selection decides on a trace."""
+
+# --- what a published version holds beside traces and problems -----------------------------------------
 
 
 def sft(render: str) -> pa.Schema:
     """Schema of `sft_stage1` and `sft_stage2`; prompt and completion are messages or rendered text."""
-    text = MESSAGES_TYPE if render == "messages" else _string
-    return pa.schema(
-        {
-            "id": _string,
-            "problem_id": _string,
-            "domain": _string,
-            "stage": pa.int8(),
-            "prompt": text,
-            "completion": text,
-            "form": _string,  # sample | final | answer: what stands in the completion
-            "answer": _string,
-            "pass_rate": _f32,
-            "n_samples": _i32,
-            "completion_tokens": _i32,
-            "total_tokens": _i32,
-            "claim_score": _f32,
-            "weight": _f32,
-            "model": _string,
-            "model_revision": _string,
-            "verifier": _string,
-            "source": _string,
-            "license": _string,
-        }
+    text = MESSAGES_TYPE if render == "messages" else STRING
+    return _schema(
+        ("id", STRING, "of the trace; with the form behind it where that is not `sample`"),
+        ("problem_id", STRING, "of the problem"),
+        ("domain", STRING, "of the problem"),
+        ("stage", I8, "1: long chain of thought; 2: short answers, or the hard subset"),
+        ("prompt", text, "what the student is given"),
+        ("completion", text, "what the student learns to write"),
+        ("form", STRING, "what stands in the completion: sample, final or answer"),
+        ("answer", STRING, "gold answer"),
+        ("pass_rate", F32, "of the problem: correct / judged samples of the first round"),
+        ("n_samples", I32, "samples that the pass rate is of"),
+        ("completion_tokens", I32, "tokens of the completion, by the student's tokenizer"),
+        ("total_tokens", I32, "tokens of prompt and completion"),
+        ("claim_score", F32, "verified / (verified + refuted) claims; null where none was checked"),
+        ("weight", F32, "weight in training: claim score times reliability, where known"),
+        ("model", STRING, "who wrote it"),
+        ("model_revision", STRING, "its revision"),
+        ("verifier", STRING, "what proved it"),
+        ("source", STRING, "of the problem"),
+        ("license", STRING, "of the problem"),
     )
 
 
-MESSAGES = pa.schema(
-    {
-        "id": _string,
-        "problem_id": _string,
-        "domain": _string,
-        "stage": pa.int8(),
-        "messages": MESSAGES_TYPE,
-        "source": _string,
-        "license": _string,
-    }
+MESSAGES = _schema(
+    ("id", STRING, "as in sft_stage1 and sft_stage2"),
+    ("problem_id", STRING, "of the problem"),
+    ("domain", STRING, "of the problem"),
+    ("stage", I8, "1 or 2"),
+    ("messages", MESSAGES_TYPE, "prompt and completion as one list"),
+    ("source", STRING, "of the problem"),
+    ("license", STRING, "of the problem"),
 )
 
-RL = pa.schema(
-    {
-        "id": _string,
-        "domain": _string,
-        "prompt": MESSAGES_TYPE,
-        "answer": _string,
-        "info": _string,
-        "verifier": _string,
-        "pass_rate": _f32,
-        "initial_weight": _f32,
-        "source": _string,
-        "license": _string,
-    }
+RL = _schema(
+    ("id", STRING, "of the problem"),
+    ("domain", STRING, "of the problem"),
+    ("prompt", MESSAGES_TYPE, "what the student is given"),
+    ("answer", STRING, "gold answer"),
+    ("info", STRING, "JSON: what the reward function needs besides"),
+    ("verifier", STRING, "the reward's verifier"),
+    ("pass_rate", F32, "of the problem under the starting model, strictly between 0 and 1"),
+    ("initial_weight", F32, "MGPO weight exp(-KL(p || 0.5)) at that pass rate"),
+    ("source", STRING, "of the problem"),
+    ("license", STRING, "of the problem"),
 )
 
-PASS_RATES = pa.schema(
-    {
-        "problem_id": _string,
-        "sampler": _string,
-        "model": _string,
-        "revision": _string,
-        "n": _i32,  # samples of the first round, those judged `error` left out
-        "correct": _i32,
-        "truncated": _i32,
-        "later_n": _i32,  # the same of later, adaptive rounds, which the pass rate leaves out
-        "later_correct": _i32,
-        "later_truncated": _i32,
-    }
+PASS_RATES = _schema(
+    ("problem_id", STRING, "of the problem"),
+    ("sampler", STRING, "who sampled"),
+    ("model", STRING, "its model"),
+    ("revision", STRING, "the model's revision"),
+    ("n", I32, "samples of the first round, those judged `error` left out"),
+    ("correct", I32, "of them, judged `correct`"),
+    ("truncated", I32, "of them, cut by length or with an open think block"),
+    ("later_n", I32, "the same of later, adaptive rounds, which the pass rate leaves out"),
+    ("later_correct", I32, "of those, judged `correct`"),
+    ("later_truncated", I32, "of those, cut"),
 )
 
-CLAIMS = pa.schema(
-    {
-        "trace_id": _string,
-        "problem_id": _string,
-        "step": _i32,
-        "kind": _string,
-        "text": _string,
-        "status": _string,  # verified | refuted | unsupported | jump | retracted | not_checkable
-        "evidence": _string,
-        "in_final": _bool,
-    }
+CLAIMS = _schema(
+    ("trace_id", STRING, "of the trace"),
+    ("problem_id", STRING, "of its problem"),
+    ("step", I32, "step of the trace, from 0; null for claims that a model named"),
+    ("kind", STRING, "kind of the claim; `clr`: named and judged by a model"),
+    ("text", STRING, "the claim as it stands in the trace"),
+    ("status", STRING, "verified, refuted, unsupported, jump, retracted, not_checkable; of a model: upheld, doubted"),
+    ("evidence", STRING, "what the check found"),
+    ("in_final", BOOL, "whether it stands in the statement of the answer"),
 )
+CLAIM = pa.struct([field.remove_metadata() for field in CLAIMS if not field.name.endswith("_id")])
+"""One claim, as the filters keep it with its trace."""
 
-# --- what HOME/samples keeps ----------------------------------------------------------------------
+# --- what HOME/samples keeps ----------------------------------------------------------------------------
 
 SAMPLES = pa.schema(
     {
-        "prompt_digest": _string,
-        "sample_index": _i32,
-        "seed": _i64,
-        "response": _string,
-        "finish_reason": _string,  # stop | length | prompt_too_long | quarantined | failed
-        "prompt_tokens": _i32,
-        "completion_tokens": _i32,
+        "prompt_digest": STRING,
+        "sample_index": I32,
+        "seed": I64,
+        "response": STRING,
+        "finish_reason": STRING,  # stop | length | prompt_too_long | quarantined | failed | content_filter
+        "prompt_tokens": I32,
+        "completion_tokens": I32,
     }
 )
 
-# --- what a run's stages add, row-aligned with the shard's samples ---------------------------------
-
-SHARD_TRACES = pa.schema(
-    [
-        TRACES.field(name)
-        for name in (
-            "id",
-            "problem_id",
-            "sampler",
-            "sample_index",
-            "first_round",
-            "domain",
-            "system",
-            "prompt_digest",
-            "response",
-            "completion_tokens",
-            "finish_reason",
-            "model",
-            "model_revision",
-            "seed",
-        )
-    ]
-)
-
-VERDICTS = pa.schema(
-    [
-        *(TRACES.field(n) for n in ("extracted", "verdict", "verdict_detail", "tests_passed", "tests_total")),
-        pa.field("verify_seconds", _f32),
-        pa.field("final_start", _i32),  # offset in the response where the statement of the answer begins
-    ]
-)
-
-CLAIM = pa.struct([CLAIMS.field(n) for n in ("step", "kind", "text", "status", "evidence", "in_final")])
-CLAIM_COLUMNS = pa.schema(
-    [
-        *(TRACES.field(n) for n in ("claims_checked", "claims_refuted", "first_refuted_step", "claim_score")),
-        TRACES.field("claim_coverage"),
-        pa.field("refuted_final", _bool),  # whether a refuted claim stands in the final part
-        pa.field("claims", pa.list_(CLAIM)),
-    ]
-)
-
-QUALITY = pa.schema([TRACES.field("repetition"), TRACES.field("quality_detail")])
-
-# --- what a stage says of some rows only: by id, not row-aligned ------------------------------------
-
-CONTAMINATION = pa.schema(
-    [
-        pa.field("found_in", _string),  # prompt | response
-        pa.field("id", _string),  # of the problem or the trace
-        TRACES.field("contaminated_by"),
-        TRACES.field("contaminated_span"),
-    ]
-)
-
-# --- what a model was asked about a shard, and what came of it ---------------------------------------
+# --- what a model was asked about a shard -----------------------------------------------------------------
 
 ANSWERS = pa.schema(
     {
-        "row": _i32,  # of the shard's samples
-        "number": _i32,  # of the question about it
-        "question": _string,  # digest of what was asked, and with which seed and parameters
-        "text": _string,
-        "finish_reason": _string,
-        "prompt_tokens": _i32,
-        "completion_tokens": _i32,
+        "row": I32,  # of the shard's samples
+        "number": I32,  # of the question about it
+        "question": STRING,  # digest of what was asked, and with which seed and parameters
+        "text": STRING,
+        "finish_reason": STRING,
+        "prompt_tokens": I32,
+        "completion_tokens": I32,
     }
-)
-
-CLR = pa.schema(
-    [
-        TRACES.field("clr_score"),
-        pa.field("clr_fault", _string),  # why a trace that was asked about has no claims
-        pa.field("clr_claims", pa.list_(pa.struct([CLAIMS.field(n) for n in ("text", "status", "evidence")]))),
-    ]
-)
-
-VOTES = pa.schema(
-    {
-        "problem_id": _string,
-        "n": _i32,  # samples that were counted, those without an answer too
-        "pass_1": _f32,  # null where the problem has no gold
-        "maj_k": _f32,
-        "clr_k": _f32,
-        "majority": _string,  # the answer with the most votes, null at a tie
-        "majority_votes": _i32,
-        "majority_share": _f32,  # of the votes
-        "majority_rows": pa.list_(_i32),  # samples of the shard that gave it
-        "clr": _string,  # the same by the sum of reliabilities
-        "clr_votes": _i32,
-        "clr_share": _f32,
-        "clr_rows": pa.list_(_i32),
-    }
-)
-
-NLL = pa.schema(
-    [
-        TRACES.field("id"),
-        TRACES.field("domain"),
-        pa.field("tokens", _i32),  # of the response, by the student's tokenizer
-        TRACES.field("nll"),  # null where the student can't hold the text
-    ]
 )

@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from proofmill.data.tables import from_rows
+from proofmill.data.schemas import column
+from proofmill.filters.base import ProblemFilter, Row
 from proofmill.filters.domains import find_domain
-from proofmill.filters.sandbox.mutants import weak_tests
-from proofmill.filters.symbolic.equality import canonical
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, WRONG
-from proofmill.filters.verification import problem_of
+from proofmill.filters.verification import VerifyOptions, problem_of
 
 MIN_VOTES = 4  # samples with an answer, below which a majority says nothing
 MIN_SHARE = 0.75  # of them that agree on one answer that is not the gold
 BAD_GOLD = "bad_gold"
-
-AUDIT = pa.schema(
-    {
-        "problem_id": pa.string(),
-        "gold_suspect": pa.bool_(),
-        "gold_evidence": pa.string(),
-        "weak_tests": pa.bool_(),  # null where the domain has no tests
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,8 @@ def suspicion(samples: Sequence[Judged]) -> str | None:
     Either the gold can't be read, or no sample was correct and a confident majority agrees on another answer.
     """
     bad = next((s.detail for s in samples if s.verdict == ERROR and (s.detail or "").startswith(BAD_GOLD)), None)
+    from proofmill.filters.symbolic.equality import canonical  # a recipe is read without any verifier
+
     if bad:
         return f"the gold answer can't be read: {bad}"
     if any(sample.verdict == CORRECT for sample in samples):
@@ -60,31 +53,26 @@ def suspicion(samples: Sequence[Judged]) -> str | None:
     return f"{count} of {voters} answers agree on {shown!r}"
 
 
-def audit(
-    problems: Iterable[Mapping[str, Any]], samples: Mapping[str, Sequence[Judged]], weak: Mapping[str, bool]
-) -> pa.Table:
-    """The audit of a shard's problems.
+def annotate(
+    problems: Sequence[Row], traces: Mapping[str, Sequence[Row]], _: VerifyOptions, __: Path | None = None
+) -> list[Row]:
+    """What the samples of each problem say about it.
 
     Args:
-        problems: rows with `id`.
-        samples: by problem id.
-        weak: by problem id, of those that have tests.
-
-    Returns:
-        Schema AUDIT, a row a problem.
+        problems: rows of schema PROBLEMS.
+        traces: by problem id: `verdict`, `verdict_detail` and `extracted` of its samples.
     """
+    judged = {
+        name: [Judged(row["verdict"], row["verdict_detail"], row["extracted"]) for row in rows]
+        for name, rows in traces.items()
+    }
+    weak = weak_problems(problems, judged)
     rows = []
     for problem in problems:
-        evidence = suspicion(samples.get(problem["id"], ()))
-        rows.append(
-            {
-                "problem_id": problem["id"],
-                "gold_suspect": evidence is not None,
-                "gold_evidence": evidence,
-                "weak_tests": weak.get(problem["id"]),
-            }
-        )
-    return from_rows(rows, AUDIT)
+        evidence = suspicion(judged.get(problem["id"], ()))
+        suspect = {"gold_suspect": evidence is not None, "gold_evidence": evidence}
+        rows.append(suspect | {"weak_tests": weak.get(problem["id"])})
+    return rows
 
 
 def weak_problems(problems: Iterable[Mapping[str, Any]], samples: Mapping[str, Sequence[Judged]]) -> dict[str, bool]:
@@ -92,6 +80,8 @@ def weak_problems(problems: Iterable[Mapping[str, Any]], samples: Mapping[str, S
 
     Runs mutants of a solution in the jail; the solution is one that came with the problem, or a correct sample.
     """
+    from proofmill.filters.sandbox.mutants import weak_tests  # as above
+
     found = {}
     for row in problems:
         if row["verifier"] != "code":
@@ -102,3 +92,21 @@ def weak_problems(problems: Iterable[Mapping[str, Any]], samples: Mapping[str, S
         solution = next((s.extracted for s in judged if s.verdict == CORRECT), row["answer"])
         found[row["id"]] = weak_tests(find_domain("code"), problem, solution, rejected)
     return found
+
+
+AUDIT = ProblemFilter(
+    name="audit",
+    version=1,
+    section="verify",
+    options=VerifyOptions,
+    reads=("problem", "verdict", "verdict_detail", "extracted"),
+    adds=pa.schema(
+        [
+            column("gold_suspect", pa.bool_(), "whether the samples speak against the gold answer"),
+            column("gold_evidence", pa.string(), "why, in words"),
+            column("weak_tests", pa.bool_(), "whether its tests reject nothing; null where the domain has no tests"),
+        ]
+    ),
+    annotate=annotate,
+    libraries=("mpmath", "python"),
+)

@@ -7,31 +7,52 @@ problems. Both decide inside one problem, so they never cross a shard.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-SAMPLE, FINAL, ANSWER = "sample", "final", "answer"
+from pydantic import BeforeValidator, Field
+
+from proofmill.data.sections import Section, Share
+
+SAMPLE: Literal["sample"] = "sample"
+FINAL: Literal["final"] = "final"
+ANSWER: Literal["answer"] = "answer"
 CAPPED = "capped_problem"
 
 
-@dataclass(frozen=True, slots=True)
-class Curriculum:
-    """The recipe's `curriculum` section, whichever its strategy.
+class LongToShort(Section):
+    """Stage 1: long chain of thought, several correct paths. Stage 2: short answers."""
 
-    Attributes:
-        strategy: `long_to_short` or `broad_to_hard`.
-        short_forms: what may stand in stage 2 of `long_to_short`, best first.
-        max_short_ratio: length of a short sample over that of every stage-1 trace of its problem, at most.
-        min_tokens: `broad_to_hard`: length of a stage-2 trace, at least.
-        min_error_rate: `broad_to_hard`: 1 - pass rate of a stage-2 problem, at least.
+    strategy: Literal["long_to_short"] = "long_to_short"
+    short_forms: tuple[Literal["sample", "final", "answer"], ...] = Field(
+        (SAMPLE, FINAL, ANSWER), description="what may stand in stage 2, best first"
+    )
+    max_short_ratio: Share = Field(
+        0.5, description="length of a short sample over that of every stage-1 trace of its problem, at most"
+    )
+
+
+class BroadToHard(Section):
+    """Stage 1: everything that passed. Stage 2: long traces of hard problems.
+
+    Defaults from the VibeThinker-3B report (arXiv 2606.16140): at least 5,000 tokens and an error rate of
+    at least 0.75 over 8 rollouts of a reference model.
     """
 
-    strategy: str = "long_to_short"
-    short_forms: tuple[str, ...] = (SAMPLE, FINAL, ANSWER)
-    max_short_ratio: float = 0.5
-    min_tokens: int = 5000
-    min_error_rate: float = 0.75
+    strategy: Literal["broad_to_hard"] = "broad_to_hard"
+    min_tokens: int = Field(5000, ge=0, description="length of a stage-2 trace, at least")
+    min_error_rate: Share = Field(0.75, description="1 - pass rate of a stage-2 problem, at least")
+    reference: str | None = Field(None, description="the sampler whose error rate decides; None: all")
+
+
+def _strategy(value: Any) -> Any:
+    return {"strategy": "long_to_short", **value} if isinstance(value, dict) else value
+
+
+CurriculumOptions = Annotated[
+    Annotated[LongToShort | BroadToHard, Field(discriminator="strategy")], BeforeValidator(_strategy)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +99,10 @@ class Candidate:
 
 
 def place(
-    candidates: Sequence[Candidate], options: Curriculum, max_per_problem: int, error_rate: float | None
+    candidates: Sequence[Candidate],
+    options: LongToShort | BroadToHard,
+    max_per_problem: int,
+    error_rate: float | None,
 ) -> list[Place]:
     """Where the kept traces of one problem go; a trace in no place is over the problem's cap.
 
@@ -89,13 +113,14 @@ def place(
         error_rate: 1 - pass rate of the problem under the reference sampler; None where it has none.
     """
     order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
-    if options.strategy == "broad_to_hard":
-        return _broad_to_hard(candidates, order[:max_per_problem], options, error_rate)
+    if isinstance(options, BroadToHard):
+        sound = [i for i in order if not candidates[i].bare]
+        return _broad_to_hard(candidates, sound[:max_per_problem], options, error_rate)
     return _long_to_short(candidates, order, options, max_per_problem)
 
 
 def _broad_to_hard(
-    candidates: Sequence[Candidate], chosen: Sequence[int], options: Curriculum, error_rate: float | None
+    candidates: Sequence[Candidate], chosen: Sequence[int], options: BroadToHard, error_rate: float | None
 ) -> list[Place]:
     hard = error_rate is not None and error_rate >= options.min_error_rate
     places = [Place(i, 1, SAMPLE) for i in chosen]
@@ -103,7 +128,7 @@ def _broad_to_hard(
 
 
 def _long_to_short(
-    candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
+    candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
 ) -> list[Place]:
     short = _shortest(candidates, order, options, max_per_problem) if SAMPLE in options.short_forms else None
     long = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
@@ -118,7 +143,7 @@ def _long_to_short(
 
 
 def _shortest(
-    candidates: Sequence[Candidate], order: Sequence[int], options: Curriculum, max_per_problem: int
+    candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
 ) -> int | None:
     """The shortest trace, if it is short enough beside every trace that would be stage 1 without it.
 
@@ -132,11 +157,3 @@ def _shortest(
         return short if candidates[short].bare else None
     limit = options.max_short_ratio * min(candidates[i].length for i in rest)
     return short if candidates[short].length <= limit else None
-
-
-def options_of(section: Mapping[str, Any]) -> Curriculum:
-    """Options from the recipe's section, as resolved."""
-    known = {key: value for key, value in section.items() if key in Curriculum.__dataclass_fields__}
-    if "short_forms" in known:
-        known["short_forms"] = tuple(known["short_forms"])
-    return Curriculum(**known)

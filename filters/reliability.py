@@ -14,8 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
+
 from proofmill.data.files import digest
-from proofmill.filters.claims import REFUTED, VERIFIED
+from proofmill.data.schemas import CLAIM, column
+from proofmill.filters.base import DropRule, ModelFilter
+from proofmill.filters.claim_checks import ClaimOptions
+from proofmill.filters.claims.model import REFUTED, VERIFIED
 from proofmill.filters.reasoning import split_think
 
 CLAIMS_A_TRACE = 5  # the report's M
@@ -26,6 +32,7 @@ UPHELD = "upheld"  # the model looked for an error and found none
 DOUBTED = "doubted"  # the model holds that it is false
 NOT_JUDGED = "not_judged"  # the answer was malformed or cut
 CLAIM_STATUSES = (VERIFIED, UPHELD, REFUTED, DOUBTED, NOT_JUDGED)
+_CLR_CLAIM = [CLAIM.field(name) for name in ("text", "status", "evidence")]
 KIND = "clr"  # of these claims among others
 
 _NAME_CLAIMS = """\
@@ -225,3 +232,34 @@ def reliability(judged: Sequence[Judged], m: int) -> float | None:
 def weight(claim_score: float | None, clr_score: float | None) -> float:
     """The training weight of a trace: lower with every refuted claim, and with every one that the model doubts."""
     return (1.0 if claim_score is None else claim_score) * (1.0 if clr_score is None else clr_score)
+
+
+def _unreliable(options: ClaimOptions) -> pl.Expr:
+    least = options.min_reliability
+    return pl.lit(False) if least is None else pl.col("clr_score") < least
+
+
+RELIABILITY = ModelFilter(
+    name="clr",
+    version=1,
+    section="claims",
+    options=ClaimOptions,
+    reads=("problem", "response", "verdict", "extracted", "claims"),
+    adds=pa.schema([column("clr_score", pa.float32(), "reliability r by the model; null where it was not asked")]),
+    internal=pa.schema(
+        [
+            column("clr_fault", pa.string(), "why a trace that was asked about has no claims"),
+            column("clr_claims", pa.list_(pa.struct(_CLR_CLAIM)), "the claims that the model named, judged"),
+        ]
+    ),
+    enabled=lambda options: options.model is not None,
+    rules=(
+        DropRule(
+            "unreliable",
+            _unreliable,
+            "the model's own reliability is below `claims.min_reliability`",
+            hangs_on=("min_reliability",),
+            evidence=("clr_score",),
+        ),
+    ),
+)

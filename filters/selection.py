@@ -1,28 +1,30 @@
 """The one place that decides what is kept: columns in, `stage`, `drop_reason` and the SFT places out.
 
-Reasons are tried in a fixed order, so every dropped row has exactly one and the ledger balances by
-construction: verdict, claims, quality, contamination, near-duplicates, caps. A changed threshold changes this
-stage alone. Most reasons are rules on a row (`_rules`); the cap of a problem needs the rows of that problem
-(`curriculum.place`), and those of the whole run need all of them (`caps`): `select` says what each shard has to
-offer, `capped` what is left when all shards have been counted.
+The rules of all filters are tried in their order, then those of the section `select`, so every dropped row has exactly
+one reason and the ledger balances by construction. A changed threshold changes this step alone. Most rules look at one
+row; the cap of a problem needs the rows of that problem (`curriculum.place`), and those of the whole run need all of
+them (`caps`): `preselect` says what each shard has to offer, `apply_run_caps` what is left when all shards have been
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pyarrow as pa
+from pydantic import Field, model_validator
 
+from proofmill.data.sections import Section, Share
 from proofmill.filters import caps
-from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
-from proofmill.filters.curriculum import CAPPED, Candidate, Curriculum, Place, place
-from proofmill.filters.potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
-from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED
-from proofmill.filters.verification import TRUNCATED
+from proofmill.filters.base import DropRule
+from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS, CapOptions
+from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, Place, place
+from proofmill.filters.degeneration.repetition import is_bare
+from proofmill.filters.verdicts import CORRECT, ERROR
+from proofmill.filters.verification import is_truncated
 
 SELECTION = pa.schema(
     {
@@ -51,57 +53,79 @@ PASS = pa.schema(
     }
 )
 
-CONTAMINATED, CAPPED_PASS_RATE = "contaminated", "capped_pass_rate"
 _CHARACTERS_A_TOKEN = 4
 
-# In this order, whatever the thresholds; the funnel shows the same order.
-REASONS = (
-    "wrong",
-    "unparsed",
-    TRUNCATED,
-    "timeout",
-    "error",
-    "refuted_claim",
-    "unreliable",
-    "repetition",
-    "degenerate",
-    TOO_SHORT,
-    NLL_OUTLIER,
-    LOW_POTENTIAL,
-    CONTAMINATED,
-    "in_previous",
-    "near_duplicate",
-    "too_long",
-    CAPPED_PASS_RATE,
-    CAPPED,
-    CAPPED_MIX,
-    CAPPED_TOKENS,
-)
 
+class SelectOptions(Section):
+    """What is kept of what was proven. Changing it never samples again.
 
-@dataclass(frozen=True, slots=True)
-class SelectOptions:
-    """Thresholds on columns; see the recipe's sections `quality` and `select`.
-
-    Attributes:
-        max_repetition: repetition above it drops a trace.
-        drop_refuted: where a refuted claim drops a trace: in its `final` part, `any`where, or `none`.
-        min_reliability: a lower reliability by the model drops a trace; None, and no reliability, drop nothing.
-        max_per_problem: stage-1 traces of one problem.
-        max_trace_tokens: longer traces are dropped; None: no limit.
-        pass_rate: traces of problems outside of it are dropped; both ends belong to it.
-        curriculum: strategy and parameters.
-        reference: sampler whose pass rate is the problem's; None: all samplers together.
+    The caps are asked in this order: too_long, capped_pass_rate, capped_problem, capped_mix, capped_tokens.
     """
 
-    max_repetition: float = 0.5
-    drop_refuted: str = "final"
-    min_reliability: float | None = None
-    max_per_problem: int = 4
-    max_trace_tokens: int | None = None
-    pass_rate: tuple[float, float] = (0.0, 1.0)
-    curriculum: Curriculum = Curriculum()  # noqa: RUF009 (frozen)
-    reference: str | None = None
+    max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem, so that easy ones don't dominate")
+    pass_rate: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="traces of problems outside of it are left out; both ends belong to it"
+    )
+    mix: dict[str, Share] = Field(
+        {}, description="share of the kept traces by domain; domains that are not named share the rest"
+    )
+    max_trace_tokens: int | None = Field(None, ge=1, description="longer traces are left out")
+    max_total_tokens: int | None = Field(None, ge=1, description="response tokens of all kept traces")
+    holdout: Share = Field(
+        0.0, description="share of problems that becomes the `validation` split, near-duplicates on the same side"
+    )
+    holdout_threshold: float = Field(
+        0.7, gt=0.0, le=1.0, description="Jaccard similarity that links two problems' prompts for the holdout"
+    )
+    rl_pass_rate: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="`rl` keeps problems strictly between; the ends teach nothing"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if sum(self.mix.values()) > 1.0 + 1e-9:
+            raise ValueError("mix: the shares are more than 1 together")
+        if self.pass_rate[0] > self.pass_rate[1]:
+            raise ValueError("pass_rate: the lower end comes first")
+        return self
+
+    @property
+    def run_caps(self) -> CapOptions:
+        """The limits that no shard can decide alone."""
+        return CapOptions(tuple(sorted(self.mix.items())), self.max_total_tokens)
+
+
+def _too_long(options: SelectOptions) -> pl.Expr:
+    limit = options.max_trace_tokens
+    return pl.lit(False) if limit is None else pl.col("completion_tokens") > limit
+
+
+def _elsewhere(_: SelectOptions) -> pl.Expr:
+    return pl.lit(False)  # decided by `curriculum.place` and `caps`, which see more than one row
+
+
+RULES: tuple[DropRule[SelectOptions], ...] = (
+    DropRule(
+        "too_long",
+        _too_long,
+        "longer than `select.max_trace_tokens`",
+        hangs_on=("max_trace_tokens",),
+        evidence=("completion_tokens",),
+    ),
+    DropRule(
+        "capped_pass_rate",
+        lambda options: ~pl.col("rate").is_between(*options.pass_rate),
+        "its problem's pass rate is outside `select.pass_rate`",
+        hangs_on=("",),
+    ),
+    DropRule(CAPPED, _elsewhere, "its problem has better traces than `select.max_per_problem` lets through", ("",)),
+    DropRule(CAPPED_MIX, _elsewhere, "its domain is over its share in `select.mix`", ("",)),
+    DropRule(CAPPED_TOKENS, _elsewhere, "the run is over `select.max_total_tokens`", ("",)),
+)
+"""What the section `select` drops, behind the rules of all filters; a key of `""` is all of the section."""
+
+Rules = Sequence[tuple[str, pl.Expr]]
+"""(reason, what drops a row) in order; a null drops nothing."""
 
 
 def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
@@ -127,57 +151,43 @@ def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def with_contamination(traces: pl.DataFrame, marks: pa.Table) -> pl.DataFrame:
-    """The columns `contaminated_by` and `contaminated_span`: of a trace's prompt, else of the trace itself.
-
-    Args:
-        traces: with id and problem_id.
-        marks: schema CONTAMINATION, of these traces and their problems.
-    """
-    found = pl.DataFrame(marks)
-    columns = ["contaminated_by", "contaminated_span"]
-    for where, key in (("prompt", "problem_id"), ("response", "id")):
-        mine = found.filter(pl.col("found_in") == where).select(pl.col("id").alias(key), *columns)
-        names = {name: f"{name}_{where}" for name in columns}
-        traces = traces.join(mine.rename(names), on=key, how="left", maintain_order="left")
-    both = [pl.coalesce(f"{name}_prompt", f"{name}_response").alias(name) for name in columns]
-    return traces.with_columns(both).drop([f"{name}_{where}" for name in columns for where in ("prompt", "response")])
-
-
 def _counts(among: pl.Expr, prefix: str) -> list[pl.Expr]:
     counted = {
         "n": pl.col("verdict") != ERROR,
         "correct": pl.col("verdict") == CORRECT,
-        "truncated": _is_truncated(),
+        "truncated": is_truncated(),
     }
     return [(what & among).sum().cast(pl.Int32).alias(f"{prefix}{name}") for name, what in counted.items()]
 
 
-def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
-    """Decides on each trace of a table that holds all samples of its problems.
+def preselect(
+    traces: pl.DataFrame, rules: Rules, options: SelectOptions, curriculum: LongToShort | BroadToHard
+) -> pl.DataFrame:
+    """Decides on each trace of a table that holds all samples of its problems, but for the caps of the whole run.
 
     Args:
-        traces: columns id, problem_id, sampler, first_round, verdict, verdict_detail, final_start, claims_refuted,
-            refuted_final, claim_score, clr_score, repetition, quality_detail, potential_reason, preferred,
-            contaminated_by, duplicate_of, in_previous, domain, completion_tokens, length.
-        options: thresholds.
+        traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
+            never counted).
+        rules: of the filters; those of `options` come behind them.
+        options: the recipe's section `select`.
+        curriculum: the recipe's section `curriculum`.
 
     Returns:
         Schema SELECTION, row by row beside `traces`.
     """
-    rates = pass_rates(traces)
-    known = problem_rates(rates, options.reference)
+    known = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None))
     rate = pl.DataFrame(
         {"problem_id": list(known), "rate": [share for share, _ in known.values()]},
         schema={"problem_id": pl.String, "rate": pl.Float64},
     )
+    own = [(rule.reason, rule.when(options)) for rule in RULES]
     judged = traces.join(rate, on="problem_id", how="left", maintain_order="left").with_columns(
-        _first(_rules(options)).alias("drop_reason")
+        _first([*rules, *own]).alias("drop_reason")
     )
-    spots = _places(judged.filter(pl.col("drop_reason").is_null()), options)
+    spots = _places(judged.filter(pl.col("drop_reason").is_null()), options.max_per_problem, curriculum)
     tokens = pl.coalesce("completion_tokens", pl.col("length") // _CHARACTERS_A_TOKEN)
     return (
-        judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), _is_bare().alias("bare"))
+        judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), is_bare().alias("bare"))
         .join(spots, on="id", how="left", maintain_order="left")
         .with_columns(
             pl.when(pl.col("drop_reason").is_not_null() | pl.col("place").is_not_null())
@@ -193,75 +203,34 @@ def select(traces: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
     )
 
 
-def capped(chosen: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
     """The selection of a shard once the caps of the whole run are known.
 
     Args:
-        chosen: schema SELECTION, as `select` made it.
+        preselected: schema SELECTION, as `preselect` made it.
         limits: schema `caps.CAPS`, from the kept rows of all shards.
     """
-    over = caps.apply(chosen, limits)
+    over = caps.apply(preselected, limits)
     reason = pl.coalesce("drop_reason", over.alias("over"))
-    goes = chosen["drop_reason"].is_null() & over.is_not_null()
+    goes = preselected["drop_reason"].is_null() & over.is_not_null()
     nothing = [pl.when(goes).then(None).otherwise(name).alias(name) for name in ("stage", "short_form", "place")]
-    return chosen.with_columns(reason.alias("drop_reason"), *nothing, pl.col("in_stage1") & ~goes)
+    return preselected.with_columns(reason.alias("drop_reason"), *nothing, pl.col("in_stage1") & ~goes)
 
 
-def _is_bare() -> pl.Expr:
-    """An answer with next to no reasoning: unfit for stage 1, and what stage 2 of `long_to_short` wants."""
-    return pl.col("quality_detail").str.starts_with("empty_reasoning").fill_null(False)
-
-
-def _is_truncated() -> pl.Expr:
-    return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
-
-
-def _rules(options: SelectOptions) -> list[tuple[pl.Expr, str | pl.Expr]]:
-    """(what drops a row, the reason's name) in the order of `REASONS`; a null drops nothing."""
-    bare_may_stay = _is_bare() & pl.lit(options.curriculum.strategy == "long_to_short")
-    limit = options.max_trace_tokens
-    return [
-        (_is_truncated(), TRUNCATED),
-        (pl.col("verdict") != CORRECT, pl.col("verdict")),
-        (_refuted(options.drop_refuted), "refuted_claim"),
-        (_unreliable(options.min_reliability), "unreliable"),
-        (pl.col("repetition") > options.max_repetition, "repetition"),
-        (pl.col("quality_detail").is_not_null() & ~bare_may_stay, "degenerate"),
-        (pl.col("potential_reason").is_not_null(), pl.col("potential_reason")),
-        (pl.col("contaminated_by").is_not_null(), CONTAMINATED),
-        (pl.col("in_previous"), "in_previous"),
-        (pl.col("duplicate_of").is_not_null(), "near_duplicate"),
-        (pl.lit(False) if limit is None else pl.col("completion_tokens") > limit, "too_long"),
-        (~pl.col("rate").is_between(*options.pass_rate), CAPPED_PASS_RATE),
-    ]
-
-
-def _first(rules: Sequence[tuple[pl.Expr, str | pl.Expr]]) -> pl.Expr:
+def _first(rules: Rules) -> pl.Expr:
     """The reason of the first rule that a row breaks."""
     reason = pl.lit(None, pl.String)
-    for broken, name in reversed(rules):
-        named = pl.lit(name) if isinstance(name, str) else name
-        reason = pl.when(broken.fill_null(False)).then(named).otherwise(reason)
+    for name, broken in reversed(rules):
+        reason = pl.when(broken.fill_null(False)).then(pl.lit(name)).otherwise(reason)
     return reason
 
 
-def _refuted(where: str) -> pl.Expr:
-    """Whether a claim that the policy minds was refuted; traces whose claims were not checked pass."""
-    if where == "any":
-        return (pl.col("claims_refuted") > 0).fill_null(False)
-    return pl.col("refuted_final").fill_null(False) if where == "final" else pl.lit(False)
-
-
-def _unreliable(least: float | None) -> pl.Expr:
-    return pl.lit(False) if least is None else (pl.col("clr_score") < least).fill_null(False)
-
-
-def _places(kept: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
+def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | BroadToHard) -> pl.DataFrame:
     """Of every trace that has a place in a stage: stage, short_form, in_stage1, and its place in the problem."""
     found: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
     columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
-    rows = sorted(kept.select(*columns, _is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
+    rows = sorted(kept.select(*columns, is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_problem = list(group)
         rate = of_problem[0][6]
@@ -277,7 +246,7 @@ def _places(kept: pl.DataFrame, options: SelectOptions) -> pl.DataFrame:
             )
             for _, name, length, score, final, preferred, _, bare in of_problem
         ]
-        spots = place(candidates, options.curriculum, options.max_per_problem, None if rate is None else 1.0 - rate)
+        spots = place(candidates, curriculum, max_per_problem, None if rate is None else 1.0 - rate)
         found += _merged(candidates, spots)
     schema = {name: _SELECTION[name] for name in ("id", "stage", "short_form", "in_stage1", "place")}
     return pl.DataFrame(found, schema=schema, orient="row")
@@ -303,8 +272,8 @@ def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple
     return {problem: (correct / n, n) for problem, correct, n in sums.iter_rows()}
 
 
-def ledger(reasons: Iterable[str | None]) -> dict[str, Any]:
-    """`in`, `kept` and `dropped` by reason, in the order of `REASONS`."""
+def ledger(reasons: Iterable[str | None], order: Sequence[str]) -> dict[str, Any]:
+    """`in`, `kept` and `dropped` by reason, reasons in their order."""
     counts: dict[str, int] = {}
     total = kept = 0
     for reason in reasons:
@@ -313,16 +282,16 @@ def ledger(reasons: Iterable[str | None]) -> dict[str, Any]:
             kept += 1
         else:
             counts[reason] = counts.get(reason, 0) + 1
-    return {"in": total, "kept": kept, "dropped": {name: counts[name] for name in REASONS if name in counts}}
+    return {"in": total, "kept": kept, "dropped": {name: counts[name] for name in order if name in counts}}
 
 
-def add_ledgers(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sum of ledgers, reasons in the order of `REASONS`, unknown ones after them."""
+def add_ledgers(ledgers: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    """The sum of ledgers, reasons in their order, unknown ones after them."""
     dropped: dict[str, int] = {}
     for item in ledgers:
         for reason, count in item["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + count
-    rank = {name: number for number, name in enumerate(REASONS)}
+    rank = {name: number for number, name in enumerate(order)}
     ordered = dict(sorted(dropped.items(), key=lambda pair: (rank.get(pair[0], len(rank)), pair[0])))
     return {
         "in": sum(item["in"] for item in ledgers),

@@ -1,30 +1,32 @@
-"""The verdict on every trace of a table: cuts off the reasoning, judges the rest where it is safe to.
+"""Verdicts: cuts off a trace's reasoning and judges the rest by the verifier of its domain, where it is safe to.
 
-Cheap verdicts are given here; the rest goes to worker processes that can be killed. A verifier's own fault
-is `error` and never the trace's.
+Cheap verdicts are given in the calling process; the rest goes to worker processes that can be killed, and code to the
+jail. A verifier's own fault is `error` and never the trace's.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from os import cpu_count
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import polars as pl
 import pyarrow as pa
+from pydantic import Field
 
-from proofmill.data.errors import VerifierError
+from proofmill.data.errors import RecipeError, VerifierError
 from proofmill.data.files import loads_exact
-from proofmill.data.schemas import VERDICTS
-from proofmill.data.tables import from_rows
+from proofmill.data.run import source_digest
+from proofmill.data.schemas import column
+from proofmill.data.sections import Section, Share
+from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter, Row
 from proofmill.filters.domains import check_canary, find_domain
-from proofmill.filters.domains.code import configure_jail
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, Domain, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Domain, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
@@ -32,25 +34,23 @@ _UNANSWERED = ("prompt_too_long", "quarantined", "failed", "content_filter")
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """The recipe's `verify` section.
+class Jail(Section):
+    """What model-written code may do. The defaults are the strongest."""
 
-    Attributes:
-        cpu_seconds: CPU time of one row before it is a `timeout`.
-        memory_mb: memory one row may add to its worker.
-        workers: worker processes; None: one a core.
-        verifiers: custom verifiers by name, as `package.module:name`.
-        max_error_rate: share of `error` in a table above which its verdicts are not to be trusted.
-        jail: options of the code domain's jail (`weaker`, `allow_subprocess`, `packages`).
-    """
+    allow_subprocess: bool = False
+    packages: tuple[str, ...] = Field((), description="installed packages that a solution may import")
+    weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
 
-    cpu_seconds: float = 5.0
-    memory_mb: int = 1024
-    workers: int | None = None
-    verifiers: Mapping[str, str] | None = None
-    max_error_rate: float = 0.2
-    jail: Mapping[str, Any] | None = None
+
+class VerifyOptions(Section):
+    """How answers are judged."""
+
+    cpu_seconds: float = Field(5.0, gt=0, description="a row's CPU time before it is a `timeout`")
+    memory_mb: int = Field(1024, ge=128, description="memory that one row may add to its worker")
+    workers: int | None = Field(None, ge=1, description="worker processes; None: one a core")
+    verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
+    max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
+    jail: Jail = Jail()
 
 
 def _domain(verifier: str, custom: str | None) -> Domain:
@@ -92,17 +92,18 @@ class Judge:
         VerifierError: by `verdicts`, when workers or the sandbox can't start.
     """
 
-    def __init__(self, options: VerifyOptions = VerifyOptions()) -> None:
+    def __init__(self, options: VerifyOptions = VerifyOptions()) -> None:  # noqa: B008 (frozen)
         self.options = options
-        self._custom = options.verifiers or {}
+        self._custom = options.verifiers
         self._pool = WorkerPool(
             "proofmill.filters.verification:work",
             workers=options.workers,
             cpu_seconds=options.cpu_seconds,
             memory_mb=options.memory_mb,
         )
-        if options.jail:
-            configure_jail(**options.jail)
+        from proofmill.filters.domains.code import configure_jail  # a recipe is read without any verifier
+
+        configure_jail(**options.jail.model_dump())
         self._jailed = ThreadPoolExecutor(options.workers or cpu_count() or 1, thread_name_prefix="jailed")
 
     def __enter__(self) -> Self:
@@ -117,32 +118,6 @@ class Judge:
         """Ends the worker processes."""
         self._jailed.shutdown(cancel_futures=True)
         self._pool.close()
-
-    def verdicts(self, traces: pa.Table, problems: pa.Table) -> pa.Table:
-        """The verdict on each trace.
-
-        Args:
-            traces: columns `problem_id`, `response`, `finish_reason`.
-            problems: schema PROBLEMS (those columns that judging needs), each id once.
-
-        Returns:
-            Table of schema VERDICTS, row by row beside `traces`.
-
-        Raises:
-            VerifierError: too many verdicts are `error`.
-        """
-        by_id = {row["id"]: (row["verifier"], problem_of(row)) for row in problems.to_pylist()}
-        columns = (traces[name].to_pylist() for name in ("problem_id", "response", "finish_reason"))
-        cuts = []
-        jobs = []
-        for problem_id, response, finish in zip(*columns, strict=True):
-            cuts.append(cut_reasoning(response, finish))
-            name, problem = by_id[problem_id]
-            jobs.append(Job(name, self._custom.get(name), problem, cuts[-1].text))
-        judged = self.judge([None if cut.verdict else job for cut, job in zip(cuts, jobs, strict=True)])
-        rows = [_row(cut, *result) for cut, result in zip(cuts, judged, strict=True)]
-        self._check_health(rows)
-        return from_rows(rows, VERDICTS)
 
     def accepts(self, asked: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[bool]:
         """Whether each response is judged `correct`, for a sampler that goes on until enough are.
@@ -159,19 +134,6 @@ class Judge:
             for cut, (row, _, _) in zip(cuts, asked, strict=True)
         ]
         return [verdict is not None and verdict.verdict == CORRECT for verdict, _ in self.judge(jobs)]
-
-    def _check_health(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A verifier that fails often must not write zeros; a few bad problems are their own fault."""
-        causes = Counter(row["verdict_detail"] for row in rows if row["verdict"] == ERROR)
-        for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
-            causes.pop(reason, None)
-        errors = causes.total()
-        if errors >= MIN_ERRORS and errors > self.options.max_error_rate * len(rows):
-            raise VerifierError(
-                f"{errors} of {len(rows)} verdicts of a shard are `error`, so none of them was written.",
-                where="; ".join(f"{count}x {cause}" for cause, count in causes.most_common(3)),
-                remedy="mend the cause; if these problems are simply bad, raise verify.max_error_rate",
-            )
 
     def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
         """Verdicts and seconds of jobs, in order; None stays None.
@@ -252,20 +214,151 @@ def cut_reasoning(response: str, finish_reason: str | None) -> Cut:
     return Cut(think.rest, think.rest_start, None)
 
 
-def _row(cut: Cut, verdict: Verdict | None, seconds: float) -> dict[str, Any]:
-    found = cut.verdict or verdict or Verdict(ERROR, detail="not_judged")
-    final = None if found.final_start is None else cut.start + found.final_start
+def annotate(
+    rows: Iterable[Row], options: VerifyOptions, trusted: frozenset[str] = frozenset()
+) -> Iterator[Row | Deferred]:
+    """The verdicts that cost bounded microseconds; the others are deferred to the judge.
+
+    Args:
+        rows: `problem`, `verifier`, `response`, `finish_reason`.
+        options: custom verifiers.
+        trusted: verifiers that have judged their planted answers; the rows of all others are deferred.
+    """
+    for row in rows:
+        cut = cut_reasoning(row["response"], row["finish_reason"])
+        if cut.verdict is not None:
+            yield columns(cut.verdict, 0.0, cut.start)
+            continue
+        job = Job(row["verifier"], options.verifiers.get(row["verifier"]), row["problem"], cut.text)
+        started = time.perf_counter()
+        quick = _trusted_quick(job) if job.verifier in trusted else None
+        yield columns(quick, time.perf_counter() - started, cut.start) if quick else Deferred((job, cut.start))
+
+
+def _trusted_quick(job: Job) -> Verdict | None:
+    try:
+        return _quick(job.domain, job)
+    except RecipeError as error:  # there is no such domain
+        return Verdict(ERROR, detail=error.what)
+
+
+def resolve(deferred: Sequence[tuple[Job, int]], services: CallerServices) -> list[Row]:
+    """The verdicts on deferred rows.
+
+    Raises:
+        VerifierError: as `Judge.judge`.
+    """
+    judged = services.judge.judge([job for job, _ in deferred])
+    found = zip(deferred, judged, strict=True)
+    return [
+        columns(verdict or Verdict(ERROR, detail="not_judged"), seconds, start)
+        for (_, start), (verdict, seconds) in found
+    ]
+
+
+def columns(verdict: Verdict, seconds: float, start: int = 0) -> Row:
+    """A verdict as columns; `start` is where the judged text begins in the response."""
     return {
-        "extracted": _storable(found.extracted),
-        "verdict": found.verdict,
-        "verdict_detail": _storable(found.detail),
-        "tests_passed": found.tests_passed,
-        "tests_total": found.tests_total,
-        "verify_seconds": seconds,
-        "final_start": final,
+        "verdict": verdict.verdict,
+        "extracted": _storable(verdict.extracted),
+        "verdict_detail": _storable(verdict.detail),
+        "tests_passed": verdict.tests_passed,
+        "tests_total": verdict.tests_total,
+        "verify_seconds": round(seconds, 6),
+        "final_start": None if verdict.final_start is None else start + verdict.final_start,
     }
+
+
+def fault(kind: str, detail: str) -> Row:
+    """The verdict on a row that can't be read (`row`) or brought its worker down: never `wrong`."""
+    if kind == "row":
+        return columns(Verdict(ERROR, detail=detail), 0.0)
+    return columns(Verdict(TIMEOUT if kind in ("timeout", "memory") else ERROR, detail=f"{kind}: {detail}"), 0.0)
+
+
+def check_health(table: pa.Table, options: VerifyOptions) -> None:
+    """Refuses a shard whose verifier fails often: it must not write zeros; a few bad problems are their own fault.
+
+    Raises:
+        VerifierError: too many verdicts are `error`.
+    """
+    found = zip(table["verdict"].to_pylist(), table["verdict_detail"].to_pylist(), strict=True)
+    causes = Counter(detail for verdict, detail in found if verdict == ERROR)
+    for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
+        causes.pop(reason, None)
+    errors = causes.total()
+    if errors >= MIN_ERRORS and errors > options.max_error_rate * table.num_rows:
+        raise VerifierError(
+            f"{errors} of {table.num_rows} verdicts of a shard are `error`, so none of them was written.",
+            where="; ".join(f"{count}x {cause}" for cause, count in causes.most_common(3)),
+            remedy="mend the cause; if these problems are simply bad, raise verify.max_error_rate",
+        )
 
 
 def _storable(text: str | None) -> str | None:
     """Text that a table can hold: half of a surrogate pair is shown as its escape."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_truncated() -> pl.Expr:
+    """Whether a sample was cut by length or never closed its reasoning."""
+    return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
+
+
+def _judged(verdict: str, means: str) -> DropRule[VerifyOptions]:
+    found = pl.col("verdict") == verdict
+    shown = ("extracted", "answer", "verdict_detail")
+    return DropRule(verdict, lambda _: found & ~is_truncated().fill_null(False), means, evidence=shown)
+
+
+def _identity(options: VerifyOptions) -> dict[str, str]:
+    """The sources of custom verifiers, whose versions nobody raises."""
+    return {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
+
+
+VERDICTS = MapFilter(
+    name="verdicts",
+    version=1,
+    section="verify",
+    options=VerifyOptions,
+    reads=("problem", "verifier", "response", "finish_reason"),
+    adds=pa.schema(
+        [
+            column("extracted", pa.string(), "the answer found in the trace, as it stands there"),
+            column("verdict", pa.string(), "correct, wrong, unparsed, timeout, or error (never the trace's fault)"),
+            column("verdict_detail", pa.string(), "the rule that found the answer, or the cause of the verdict"),
+            column("tests_passed", pa.int32(), "tests passed (code), constraints held (instruction)"),
+            column("tests_total", pa.int32(), "tests run, constraints checked"),
+        ]
+    ),
+    internal=pa.schema(
+        [column("final_start", pa.int32(), "offset in the response where the statement of the answer begins")]
+    ),
+    command=pa.schema([column("verify_seconds", pa.float32(), "seconds that judging took")]),
+    labels=lambda added: (TRUNCATED if added["verdict_detail"] == TRUNCATED else added["verdict"],),
+    why=lambda added: added["verdict_detail"] if added["verdict"] == ERROR else None,
+    annotate=annotate,
+    runs="here",
+    resolve=resolve,
+    check=check_health,
+    fault=fault,
+    keyed_by=("cpu_seconds", "memory_mb", "verifiers", "jail"),
+    identity=_identity,
+    libraries=(
+        "math-verify",
+        "latex2sympy2-extended",
+        "sympy",
+        "mpmath",
+        "reasoning-gym",
+        "py3langid",
+        "jsonschema",
+        "python",  # runs the code of traces
+    ),
+    rules=(
+        _judged(WRONG, "the answer is not the gold answer, or a test fails"),
+        _judged(UNPARSED, "no answer was found, or two that contradict each other"),
+        DropRule(TRUNCATED, lambda _: is_truncated(), "the sample was cut, or its think block never closed"),
+        _judged(TIMEOUT, "judging took more than its limit of CPU time or memory"),
+        _judged(ERROR, "the verifier's fault, or bad gold: never the trace's"),
+    ),
+)

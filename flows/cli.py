@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from proofmill.data.errors import ProofmillError
-from proofmill.flows.run.server import configure
+from proofmill.data.errors import ProofmillError, UsageError
+from proofmill.flows.prefect_server import configure
 from proofmill.flows.wording import typed
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read the first so many rows only.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default one a core.")]
 
-_STREAMING = ("verify", "claims", "dedup", "decontaminate")  # their file is whole or not there
+_STREAMING = ("verify", "claims", "dedup", "decontaminate", "filter")  # their file is whole or not there
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -86,7 +86,7 @@ def regenerate(
 ) -> None:
     """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows.commands.regenerate import dry, probe, run
-    from proofmill.flows.recipe import file as recipe_file
+    from proofmill.flows.recipe import load as recipe_file
 
     resolved = recipe_file.load(recipe, overrides or [])
     if probed is not None:
@@ -116,9 +116,8 @@ def show(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Versions, counts, the funnel, and sample rows by verdict, by reason, or right answers by a wrong path."""
-    from proofmill.flows.commands.refuted import show_refuted
-    from proofmill.flows.commands.show import show_all, show_dropped, show_version
-    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.commands.show import show_all, show_dropped, show_refuted, show_version
+    from proofmill.flows.context import home_folder
 
     if version is None:
         show_all(home_folder(home), out)
@@ -151,12 +150,14 @@ def verify(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Verdicts for anyone's traces: correct, wrong, unparsed, timeout or error, each with its cause."""
-    from proofmill.flows.commands.filter_command import parse_map
-    from proofmill.flows.commands.verify import run
-    from proofmill.flows.rows.reading import Source
+    from proofmill.filters.verification import VERDICTS, VerifyOptions
+    from proofmill.flows.commands.filters import parse_map, run_filter
+    from proofmill.flows.recipe.schema import ActiveFilter
+    from proofmill.flows.row_chunks import Source
 
+    options = VerifyOptions(verifiers=parse_map(verifiers or []))
     source = Source(traces, parse_map(maps or []), domain, split, limit)
-    run(source, out_file, parse_map(verifiers or []), workers, out)
+    run_filter("verify", ActiveFilter(VERDICTS, options, VERDICTS.name), source, out_file, workers, out)
 
 
 @app.command(
@@ -174,11 +175,40 @@ def claims(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Every checkable intermediate claim with its status and evidence, and each row's claim columns."""
-    from proofmill.flows.commands.claims import run
-    from proofmill.flows.commands.filter_command import parse_map
-    from proofmill.flows.rows.reading import Source
+    from proofmill.filters.claim_checks import CLAIM_CHECKS, ClaimOptions
+    from proofmill.flows.commands.filters import parse_map, run_filter
+    from proofmill.flows.recipe.schema import ActiveFilter
+    from proofmill.flows.row_chunks import Source
 
-    run(Source(traces, parse_map(maps or []), domain, split, limit), out_file, workers, out)
+    source = Source(traces, parse_map(maps or []), domain, split, limit)
+    run_filter("claims", ActiveFilter(CLAIM_CHECKS, ClaimOptions(), CLAIM_CHECKS.name), source, out_file, workers, out)
+
+
+@app.command(
+    name="filter",
+    epilog="Examples:\n\n`proofmill filter quality traces.jsonl --out measured.jsonl`\n\n"
+    "`proofmill filter mypackage.checks:too_polite traces.jsonl --set threshold=0.3 --out judged.jsonl`",
+)
+def filter_rows(
+    use: Annotated[str, typer.Argument(help="A filter's name, or package.module:NAME of your own.")],
+    traces: Traces,
+    out_file: Out,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="option=value", help="An option of the filter; repeatable.")
+    ] = None,
+    maps: Maps = None,
+    domain: Domain = None,
+    split: Split = "train",
+    limit: Limit = None,
+    workers: Workers = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """One filter on anyone's traces: its columns, the same as in a run."""
+    from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
+    from proofmill.flows.row_chunks import Source
+
+    source = Source(traces, parse_map(maps or []), domain, split, limit)
+    run_filter("filter", named_filter(use, overrides or []), source, out_file, workers, out)
 
 
 @app.command(
@@ -193,13 +223,16 @@ def dedup(
     text: Annotated[
         str | None, typer.Option(help="Field to compare; default response, else prompt, else text.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Least Jaccard similarity of a near-duplicate.")] = 0.8,
-    within: Annotated[
-        float | None, typer.Option("--threshold-within", help="The same inside one problem; default --threshold.")
+    threshold: Annotated[
+        float | None, typer.Option(help="Least Jaccard similarity of a near-duplicate; default 0.9.")
     ] = None,
-    permutations: Annotated[int, typer.Option(help="Values in a MinHash signature.")] = 128,
-    shingle: Annotated[str, typer.Option(help="words, chars or tokens.")] = "words",
-    shingle_size: Annotated[int, typer.Option(help="Units in a shingle.")] = 5,
+    within: Annotated[
+        float | None,
+        typer.Option("--threshold-within", help="The same inside one problem; default 0.8."),
+    ] = None,
+    permutations: Annotated[int | None, typer.Option(help="Values in a MinHash signature; default 128.")] = None,
+    shingle: Annotated[str | None, typer.Option(help="words, chars or tokens; default words.")] = None,
+    shingle_size: Annotated[int | None, typer.Option(help="Units in a shingle; default 5.")] = None,
     index: Annotated[
         str | None,
         typer.Option(help="Redis that several machines share: redis://HOST:PORT/0. What one keeps, no other does."),
@@ -214,16 +247,17 @@ def dedup(
     from proofmill.filters.duplicates.minhash import DedupOptions
     from proofmill.filters.duplicates.shared_index import SharedIndex
     from proofmill.flows.commands.dedup import run
-    from proofmill.flows.commands.filter_command import parse_map
-    from proofmill.flows.rows.reading import Source
+    from proofmill.flows.commands.filters import checked_options, parse_map
+    from proofmill.flows.row_chunks import Source
 
-    options = DedupOptions(
-        threshold if within is None else within,
-        threshold,
-        permutations,
-        cast(Literal["words", "chars", "tokens"], shingle),  # checked there
-        shingle_size,
-    )
+    given = {
+        "threshold_within": within,
+        "threshold_across": threshold,
+        "permutations": permutations,
+        "shingle": shingle,
+        "shingle_size": shingle_size,
+    }
+    options = checked_options(DedupOptions, {name: value for name, value in given.items() if value is not None})
     shared = SharedIndex(options, index, index_name) if index else None
     run(Source(traces, parse_map(maps or []), None, split, limit), out_file, options, text, workers, out, shared)
 
@@ -254,18 +288,26 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
-    from proofmill.flows.commands.decontaminate import Against, is_version, run, would_remove
-    from proofmill.flows.commands.filter_command import parse_map
-    from proofmill.flows.rows.reading import Source
-    from proofmill.flows.run.session import home_folder
-    from proofmill.flows.stages.benchmarks import Benchmark
+    from proofmill.filters.contamination.benchmarks import DecontaminateOptions
+    from proofmill.filters.contamination.decontamination import CONTAMINATION
+    from proofmill.flows.commands.decontaminate import is_version, would_remove
+    from proofmill.flows.commands.filters import checked_options, parse_map, run_filter
+    from proofmill.flows.context import home_folder
+    from proofmill.flows.recipe.schema import ActiveFilter
+    from proofmill.flows.row_chunks import Source
 
-    fields = tuple(against_field or ())
-    benchmarks = Against([Benchmark(source, fields, against_split, against_config) for source in against], n)
+    benchmarks = [{"source": source, "config": against_config} for source in against]
+    given = {"against": benchmarks, "n": n, "fields": against_field or (), "split": against_split}
+    options = checked_options(DecontaminateOptions, given)
     if is_version(traces):
-        would_remove(home_folder(home), traces, out_file, benchmarks, out)
-    else:
-        run(Source(traces, parse_map(maps or []), None, split, limit), out_file, benchmarks, workers, out)
+        would_remove(home_folder(home), traces, out_file, options, out)
+        return
+    if out_file is None:
+        raise UsageError("No file to write is given.", where="--out", remedy="pass --out FILE")
+    active = ActiveFilter(CONTAMINATION, options, CONTAMINATION.name)
+    run_filter(
+        "decontaminate", active, Source(traces, parse_map(maps or []), None, split, limit), out_file, workers, out
+    )
 
 
 @app.command(
@@ -285,7 +327,7 @@ def push(
 ) -> None:
     """A version to the Hugging Face hub: the very files, hashes compared there, then tagged `vN`."""
     from proofmill.flows.commands.push import run
-    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.context import home_folder
 
     run(home_folder(home), version, repo, token, public=public, dry_run=dry_run, console=out)
 
@@ -299,8 +341,8 @@ def doctor(
 ) -> None:
     """What would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
     from proofmill.flows.commands.doctor import examine
-    from proofmill.flows.recipe import file as recipe_file
-    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.context import home_folder
+    from proofmill.flows.recipe import load as recipe_file
 
     if not examine(recipe_file.load(recipe), home_folder(home), out, as_json=as_json):
         raise typer.Exit(1)
@@ -319,7 +361,7 @@ def report(
 ) -> None:
     """The HTML report of a version, made again from its folder alone; the version itself stays as it is."""
     from proofmill.flows.commands.report import run
-    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.context import home_folder
 
     run(home_folder(home), version, out_file, out, funnel=funnel)
 
@@ -338,7 +380,7 @@ def diff(
 ) -> None:
     """Rows added, removed, or with another verdict or stage, each with its cause."""
     from proofmill.flows.commands.diff import run
-    from proofmill.flows.run.session import home_folder
+    from proofmill.flows.context import home_folder
 
     run(home_folder(home), before, after, rows, as_json, out)
 

@@ -1,23 +1,31 @@
-"""The main job: problems, samples, verdicts, marks, selection, a published version."""
+"""The main job: problems, samples, what filters say of them, selection, a published version."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from proofmill.flows.recipe import file as recipes
+from proofmill.data.run import Shard
+from proofmill.flows import artifacts
+from proofmill.flows.context import RunContext, RunRequest, home_folder, open_run
+from proofmill.flows.ingest import ingest_problems
+from proofmill.flows.pipeline import annotate_shard, held_out_problems, later_steps, prepare
+from proofmill.flows.publish import publish
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
-from proofmill.flows.run import artifacts
-from proofmill.flows.run.session import home_folder, session_for
-from proofmill.flows.stages import balance, learning
-from proofmill.flows.stages import tasks as stages
-from proofmill.flows.stages.backlog import paced
-from proofmill.flows.stages.drawing import warm_up
-from proofmill.flows.stages.publishing import Gathered
-from proofmill.flows.stages.reliability import reliability
-from proofmill.flows.stages.voting import agreed
+from proofmill.flows.sampling import SamplingStep, stream_with_backpressure, warm_up
+from proofmill.flows.shard_records import ShardRecord
+from proofmill.flows.up_to_date import remember_finished
+
+
+@task(cache_policy=NO_CACHE, task_run_name="annotate-{samples.name}")
+def annotated(run: RunContext, problems: Shard, samples: Shard) -> ShardRecord:
+    """A shard with what every map filter says of it; the store decides what is done already."""
+    return annotate_shard(run, problems, samples)
 
 
 @flow(name="regenerate", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
@@ -29,7 +37,7 @@ def regenerate(
     resample: bool = False,
     sample: bool = True,
 ) -> dict[str, Any]:
-    """Regenerates a data set: all stages, only what is missing or out of date.
+    """Regenerates a data set: all steps, only what is missing or out of date.
 
     Args:
         recipe: a bundled name, the path of a YAML file, or the recipe itself (its mapping, as a recipe file has it;
@@ -47,31 +55,21 @@ def regenerate(
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
     resolved = recipes.of(recipe, overrides or [])
-    shown = artifacts.progress(resolved.name)
-    with shown, session_for(resolved, home_folder(home), limit, resample, sample) as session:
-        warm_up(session)
-        benchmarks = stages.benchmarks(session)
-        shards = stages.problems(session)
-        judging: list[tuple[Any, ...]] = []
-        for problems, samples in paced(session, stages.samples(session, shards), judging):
-            verdicts = stages.verdicts.submit(session, problems, samples)
-            shard: tuple[Any, ...] = (session, problems, samples, verdicts)  # Prefect hands on a future's result
-            claims, audit = stages.claims.submit(*shard), stages.audit.submit(*shard)
-            quality = stages.quality.submit(*shard)
-            overlaps = stages.contamination.submit(session, problems, samples, benchmarks)
-            signatures = stages.signatures.submit(session, samples)
-            judging.append((problems, samples, verdicts, claims, audit, quality, overlaps, signatures))
-        judged = agreed(session, reliability(session, stages.in_order(judging)))
-        judged = learning.scored(session, judged)
-        session.end_engines()
-        marks = stages.near_duplicates(session, judged)
-        usual = learning.buckets(session, judged)
-        offered = [stages.selected.submit(session, *item, usual) for item in zip(judged, marks, strict=True)]
-        offers = [offer.result() for offer in offered]
-        limits = balance.limits(session, offers)
-        chosen = [balance.balanced.submit(session, offer, limits) for offer in offers]
-        gathered = Gathered(marks, benchmarks, balance.holdout(session, judged))
-        version = stages.published(session, judged, [choice.result() for choice in chosen], gathered)
-        session.finished(version)
+    request = RunRequest(resolved, home_folder(home), limit, resample, sample)
+    with open_run(request) as run, artifacts.progress(run.progress, resolved.name):
+        warm_up(run)
+        prepare(run)
+        problems = ingest_problems(run)
+        run.progress.expect("shards judged", len(problems.shards))
+        sampled = SamplingStep(run, problems.shards).finished_shards()
+        found = stream_with_backpressure(
+            run, sampled, partial(annotated.submit, run)
+        )  # as their last sample is recorded
+        records = sorted(found, key=lambda record: record.name)
+        for step in later_steps(run):  # models that judge or score, then what looks at all shards, then the selection
+            records = step.add(run, records)
+        run.models.end_engines()
+        version = publish(run, problems, records, held_out_problems(run, records))
+        remember_finished(run, version)
         artifacts.result(resolved.name, version)
         return version

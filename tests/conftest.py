@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proofmill.flows.run.server import configure, server
+from proofmill.flows.prefect_server import configure, server
 from support import crash as crash_module
 from support import hub as hub_module
 from support import samples

@@ -10,16 +10,22 @@ the item and gives the longest common run as it stands in the text, to be read a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from proofmill.data.run import Step
+from proofmill.data.schemas import column
+from proofmill.filters.base import DropRule, MapFilter, ProblemFilter, Row, SharedFile
 from proofmill.filters.contamination import overlap_index
+from proofmill.filters.contamination.benchmarks import DecontaminateOptions, items
 from proofmill.filters.contamination.overlap_index import DEFAULT_N, Item, OverlapIndex
 from proofmill.filters.contamination.overlap_words import word_lines, word_spans
 from proofmill.filters.windows import I64, U64, Lines, blocks
@@ -222,3 +228,96 @@ def _common_run(words: list[str], item: list[str], hit: _Hit) -> tuple[int, int]
     while begin and begin + shift and words[begin - 1] == item[begin + shift - 1]:
         begin -= 1
     return begin, end
+
+
+def annotate(rows: Sequence[Row], _: DecontaminateOptions, path: Path) -> list[Row]:
+    """The overlap of each row with a benchmark: that of its prompt, else that of its trace.
+
+    Args:
+        rows: `prompt`, `response`, and where known `system`.
+        path: the benchmarks' index.
+    """
+    index = opened(path)
+    prompts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows]
+    asked = dict(zip(different := list(dict.fromkeys(prompts)), index.find_many(different), strict=True))
+    written = index.find_many([row["response"] or "" for row in rows])
+    return [_columns(asked[prompt] or match) for prompt, match in zip(prompts, written, strict=True)]
+
+
+def annotate_problems(
+    problems: Sequence[Row], _: Mapping[str, Sequence[Row]], __: DecontaminateOptions, path: Path | None = None
+) -> list[Row]:
+    """The overlap of each problem with a benchmark."""
+    if path is None:
+        return [{} for _ in problems]
+    texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
+    return [_columns(match) for match in opened(path).find_many(texts)]
+
+
+def _columns(match: Match | None) -> Row:
+    return {} if match is None else {"contaminated_by": match.label, "contaminated_span": match.span}
+
+
+def _build(options: DecontaminateOptions, path: Path) -> dict[str, Any]:
+    index = build_index(items(options.benchmarks), path, options.n)
+    counts = dict(sorted(index.items().items()))
+    return {"content": index.digest, "n": index.n, "items": counts, "rows": len(index), "sources": _identity(options)}
+
+
+def _identity(options: DecontaminateOptions) -> list[dict[str, Any]]:
+    return [benchmark.identity() for benchmark in options.benchmarks]
+
+
+CLEAN, NOT_CHECKED = "clean", "not checked"
+
+
+def _label(added: Row) -> str:
+    if added["contaminated_detail"] is not None:
+        return NOT_CHECKED
+    label: str | None = added["contaminated_by"]
+    return CLEAN if label is None else label.partition("/")[0]
+
+
+BENCHMARKS = SharedFile(Step("benchmarks", 1), lambda options: (_identity(options), options.n), _build)
+_ADDS = pa.schema(
+    [
+        column("contaminated_by", pa.string(), "benchmark/item that the prompt or the response overlaps with"),
+        column("contaminated_span", pa.string(), "the common words as they stand there"),
+    ]
+)
+
+CONTAMINATION = MapFilter(
+    name="contamination",
+    version=1,
+    section="decontaminate",
+    options=DecontaminateOptions,
+    reads=("prompt", "response"),
+    optional=("system",),
+    adds=_ADDS,
+    command=pa.schema([column("contaminated_detail", pa.string(), "why a row was not checked")]),
+    labels=lambda added: (_label(added),),
+    why=lambda added: added["contaminated_detail"],
+    annotate=annotate,
+    runs="chunks",
+    fault=lambda kind, detail: {"contaminated_detail": detail if kind == "row" else kind},
+    shared=BENCHMARKS,
+    rules=(
+        DropRule(
+            "contaminated",
+            lambda _: pl.col("contaminated_by").is_not_null(),
+            "prompt or trace has a run of words in common with a benchmark's item",
+            evidence=("contaminated_by", "contaminated_span"),
+        ),
+    ),
+)
+
+CONTAMINATED_PROBLEMS = ProblemFilter(
+    name="contaminated_problems",
+    version=1,
+    section="decontaminate",
+    options=DecontaminateOptions,
+    reads=("problem",),
+    adds=_ADDS,
+    annotate=annotate_problems,
+    shared=BENCHMARKS,
+)

@@ -19,14 +19,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
+from proofmill.data.schemas import column
+from proofmill.data.sections import Section, Share
+from proofmill.filters.base import DropRule, MapFilter, Row
 from proofmill.filters.degeneration.loops import COMMAND, COUNTER_TURNS, FENCE, Loop, find_loop, is_prose
 from proofmill.filters.degeneration.scripts import switches
-from proofmill.filters.reasoning import split_think
+from proofmill.filters.learning_potential import LearningOptions
+from proofmill.filters.reasoning import split_final, split_think
 
 MIN_PROSE_WORDS = 100
 """Words of prose below which shares say nothing: one restated sentence is then a quarter of the text. Gopher
@@ -116,9 +122,68 @@ def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None 
     return Quality(max(shape.repetition for shape in shapes), **up, reason=reason, evidence=evidence)
 
 
-def measure_many(rows: Iterable[Mapping[str, Any]]) -> Iterator[Quality]:
-    """`measure` for rows that hold its arguments by name."""
-    return (measure(**row) for row in rows)
+class QualityOptions(Section):
+    """What counts as degenerate; measured once, decided in the selection."""
+
+    max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
+    learning: LearningOptions | None = Field(None, description="learning potential under a student; null: not measured")
+
+
+def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
+    """`repetition` in [0, 1] and `quality_detail` of each row.
+
+    Args:
+        rows: `prompt`, `response`, and where known `finish_reason`, `final_start`.
+    """
+    for row in rows:
+        reasoning, final = split_final(row["response"], row["final_start"])
+        finish, prompt = row["finish_reason"], row["prompt"] or ""
+        found = measure(row["response"], reasoning=reasoning, final=final, finish_reason=finish, prompt=prompt)
+        detail = found.reason and (f"{found.reason}: {found.evidence}" if found.evidence else found.reason)
+        yield {"repetition": found.repetition, "quality_detail": detail}
+
+
+def is_bare() -> pl.Expr:
+    """Whether a trace is an answer with next to no reasoning: unfit for long chains of thought, apt for short ones."""
+    return pl.col("quality_detail").str.starts_with(_BARE).fill_null(False)
+
+
+_BARE = "empty_reasoning"
+
+QUALITY = MapFilter(
+    name="quality",
+    version=1,
+    section="quality",
+    options=QualityOptions,
+    reads=("prompt", "response"),
+    optional=("finish_reason", "final_start"),
+    adds=pa.schema(
+        [
+            column("repetition", pa.float32(), "share of the text that says again what it said before, 0 to 1"),
+            column("quality_detail", pa.string(), "what is broken in the text, and the evidence; null: nothing"),
+        ]
+    ),
+    command=pa.schema([column("quality_fault", pa.string(), "why a row was not measured")]),
+    why=lambda added: added["quality_fault"],
+    annotate=annotate,
+    fault=lambda kind, detail: {"quality_fault": detail if kind == "row" else kind},
+    rules=(
+        DropRule(
+            "repetition",
+            lambda options: pl.col("repetition") > options.max_repetition,
+            "more of the text than `quality.max_repetition` repeats earlier text",
+            hangs_on=("max_repetition",),
+            evidence=("repetition", "quality_detail"),
+        ),
+        DropRule(
+            "degenerate",
+            lambda _: pl.col("quality_detail").is_not_null() & ~is_bare(),
+            "a loop, template tokens, another script, or more repetition than a sound text has; a bare answer too, "
+            "unless it becomes a short form",
+            evidence=("quality_detail",),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

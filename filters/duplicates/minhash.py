@@ -4,9 +4,9 @@ A text is normalised, cut into overlapping shingles, and each shingle is hashed 
 `shingle_hash`. The signature then follows datasketch's scheme `affine32`: for permutation k the
 minimum over all shingles of `a_k * fmix32(h) + b_k mod 2^32`. So for the same shingles
 
-    MinHash(num_perm=permutations, seed=seed, hashfunc=shingle_hash)
+    MinHash(num_perm=permutations, seed=SEED, hashfunc=shingle_hash)
 
-has the same hash values, and `LeanMinHash(scheme="affine32", seed=seed, hashvalues=row)` wraps a
+has the same hash values, and `LeanMinHash(scheme="affine32", seed=SEED, hashvalues=row)` wraps a
 row of ours. Everything runs in numpy over the bytes of a whole block: shingle hashes come from
 prefix sums of a polynomial, so that no shingle is ever built as an object.
 
@@ -20,19 +20,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from proofmill.data.errors import RecipeError
+from proofmill.data.sections import PinnedVersion, Section
 from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.windows import I64, U32, U64, Lines, blocks, bytes_hash, fold_words
 
 VERSION = 1
 """Raised when the same text would get another signature or other shingles."""
+
+SEED = 1
+"""Of the permutations, as in datasketch."""
 
 METADATA_KEY = b"proofmill.minhash"
 
@@ -47,42 +50,31 @@ _KINDS[0x61:0x7B] = _LETTER
 _KINDS[0x80:] = _LETTER  # text beyond ASCII comes with its tokens parted
 
 
-@dataclass(frozen=True, slots=True)
-class DedupOptions:
-    """What counts as a near-duplicate.
+class DedupOptions(Section):
+    """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
 
-    Attributes:
-        threshold_within: least Jaccard similarity of two traces of the same problem, in (0, 1].
-        threshold_across: least Jaccard similarity of two texts of different problems, in (0, 1].
-        permutations: values in a signature.
-        shingle: `words` (runs without white space), `chars` (characters, white space folded) or
-            `tokens` (runs of letters, runs of digits, single symbols: for code and LaTeX). Letter
-            case never matters. A text shorter than a shingle is one shingle.
-        shingle_size: units in a shingle.
-        seed: seed of the permutations, as in datasketch.
-    """
-
-    threshold_within: float = 0.8
-    threshold_across: float = 0.8
-    permutations: int = 128
-    shingle: Literal["words", "chars", "tokens"] = "words"
-    shingle_size: int = 5
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        remedy = "correct the dedup options"
-        for name in ("threshold_within", "threshold_across"):
-            if not 0 < getattr(self, name) <= 1:
-                raise RecipeError(f"{name} must lie above 0 and at most at 1", where=name, remedy=remedy)
-        if self.shingle not in ("words", "chars", "tokens"):
-            raise RecipeError(f"unknown shingle kind {self.shingle!r}", where="shingle", remedy=remedy)
-        if self.permutations < 1 or self.shingle_size < 1:
-            raise RecipeError("permutations and shingle_size must be at least 1", where="dedup", remedy=remedy)
+    threshold_within: float = Field(0.8, gt=0, le=1, description="least similarity of two traces of one problem")
+    threshold_across: float = Field(0.9, gt=0, le=1, description="least similarity of two texts of different problems")
+    permutations: int = Field(128, ge=1, le=1024, description="values in a signature")
+    shingle: Literal["words", "chars", "tokens"] = Field(
+        "words",
+        description="words: runs without white space; chars: characters, white space folded; tokens: runs of letters, "
+        "runs of digits, single symbols, for code and LaTeX. Letter case never matters",
+    )
+    shingle_size: int = Field(5, ge=1, le=64, description="units in a shingle; a shorter text is one shingle")
+    against: tuple[PinnedVersion, ...] = Field(
+        (),
+        description="published versions, NAME@vN: traces that repeat one they kept are dropped as `in_previous`; "
+        "a trace with the same id is the same trace, and stays",
+    )
 
     def signature_key(self) -> bytes:
         """The part of the options that decides a signature, as canonical JSON."""
-        part = {k: v for k, v in asdict(self).items() if not k.startswith("threshold")}
-        return json.dumps({**part, "version": VERSION}, sort_keys=True).encode()
+        part = self.model_dump(include={"permutations", "shingle", "shingle_size"})
+        return json.dumps({**part, "seed": SEED, "version": VERSION}, sort_keys=True).encode()
+
+
+DEFAULTS = DedupOptions()
 
 
 def signature_fields(options: DedupOptions) -> list[pa.Field]:
@@ -93,12 +85,12 @@ def signature_fields(options: DedupOptions) -> list[pa.Field]:
     ]
 
 
-def signatures(texts: Sequence[str], options: DedupOptions = DedupOptions()) -> pa.Table:
+def signatures(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> pa.Table:
     """The signature and the hashed shingle set of every text.
 
     Args:
         texts: any strings; an empty one has the empty shingle.
-        options: kind and size of shingles, permutations, seed.
+        options: kind and size of shingles, permutations.
 
     Returns:
         One row a text in the same order, columns as in `signature_fields`; `shingles` is sorted and
@@ -110,7 +102,7 @@ def signatures(texts: Sequence[str], options: DedupOptions = DedupOptions()) -> 
     return pa.Table.from_batches(batches, schema=schema)
 
 
-def signature_matrix(texts: Sequence[str], options: DedupOptions = DedupOptions()) -> U32:
+def signature_matrix(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> U32:
     """Signatures alone, shape (texts, permutations), dtype uint32."""
     parts = [_minimums(_hash_block(block, options), options) for block in blocks(texts)]
     return np.concatenate(parts) if parts else np.empty((0, options.permutations), np.uint32)
@@ -122,7 +114,7 @@ def normalise(text: str, shingle: str) -> str:
     return " ".join(_TOKEN.findall(folded) if shingle == "tokens" else folded.split())
 
 
-def shingle_bytes(text: str, options: DedupOptions = DedupOptions()) -> set[bytes]:
+def shingle_bytes(text: str, options: DedupOptions = DEFAULTS) -> set[bytes]:
     """The distinct shingles of a text as UTF-8; for use with datasketch itself, slower than `signatures`."""
     clean, size = normalise(text, options.shingle), options.shingle_size
     units, glue = (list(clean), "") if options.shingle == "chars" else (clean.split(" "), " ")
@@ -205,7 +197,7 @@ def _minimums(hashed: _Hashed, options: DedupOptions) -> U32:
     starts = hashed.offsets[:-1]
     result = np.empty((options.permutations, len(starts)), np.uint32)
     permuted = np.empty_like(mixed)
-    for row, a, b in zip(result, *_permutations(options.permutations, options.seed), strict=True):
+    for row, a, b in zip(result, *_permutations(options.permutations, SEED), strict=True):
         np.multiply(mixed, a, out=permuted)
         np.add(permuted, b, out=permuted)
         np.minimum.reduceat(permuted, starts, out=row)  # no text is without a shingle

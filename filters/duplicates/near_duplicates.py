@@ -22,17 +22,22 @@ Limits: a pair exactly at the threshold is missed with a probability of at most 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from proofmill.data.schemas import column
 from proofmill.filters.arrow_arrays import to_arrow
+from proofmill.filters.base import DropRule, GatherContext, GatherFilter, MapFilter, Row
 from proofmill.filters.duplicates.band_join import confirmed, join, pack, unpack
-from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.duplicates.minhash import DEFAULTS, DedupOptions, signature_fields, signatures
 from proofmill.filters.duplicates.signature_rows import Relation, SignatureRows, Source, relations
+from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.windows import I64, U64
 
 MARK_SCHEMA = pa.schema([("id", pa.string()), ("duplicate_of", pa.string()), ("in_previous", pa.bool_())])
@@ -43,7 +48,7 @@ _PAIRS_AT_A_TIME = 1 << 18  # Python integers are large
 
 def mark(
     sources: Iterable[Source],
-    options: DedupOptions = DedupOptions(),  # noqa: B008 frozen
+    options: DedupOptions = DEFAULTS,
     *,
     previous: Iterable[Source] = (),
     scratch: Path | None = None,
@@ -82,7 +87,7 @@ def mark(
 
 def clusters(
     sources: Iterable[Source],
-    options: DedupOptions = DedupOptions(),  # noqa: B008 frozen
+    options: DedupOptions = DEFAULTS,
     *,
     scratch: Path | None = None,
 ) -> pa.Table:
@@ -175,3 +180,76 @@ def _components(pairs: U64, count: int) -> I64:
             a, b = find(i), find(j)
             root[max(a, b)] = min(a, b)
     return np.array([find(i) for i in range(count)], np.int64)
+
+
+def annotate(rows: Sequence[Row], options: DedupOptions) -> pa.Table:
+    """Signature and hashed shingles of each response."""
+    return signatures([row["response"] for row in rows], options)
+
+
+def gather(
+    parts: Sequence[Callable[[], pa.Table]], options: DedupOptions, context: GatherContext
+) -> Iterator[pa.Table]:
+    """For each trace the better one that it repeats, found by looking at all shards."""
+    counts: list[int] = []
+
+    def signed() -> Iterator[pa.Table]:
+        for part in parts:
+            table = part()
+            counts.append(table.num_rows)
+            yield _ranked(table)
+
+    marks = mark(signed(), options, previous=context.previous, scratch=context.scratch)
+    start = 0
+    for count in counts:
+        yield marks.slice(start, count)
+        start += count
+
+
+def _ranked(rows: pa.Table) -> pa.Table:
+    """A shard's signatures with the columns that decide which row of a cluster is kept."""
+    clean = rows["contaminated_by"].is_null()  # what is dropped must not take a clean row with it
+    verified = pc.and_(pc.fill_null(pc.equal(rows["verdict"], CORRECT), False), clean)
+    length = pc.utf8_length(rows["response"])
+    columns = rows.select(["id", "problem_id", "signature", "shingles", "claim_score"])
+    return columns.append_column("verified", verified).append_column("length", length)
+
+
+SIGNATURES = MapFilter(
+    name="signatures",
+    version=1,
+    section="dedup",
+    options=DedupOptions,
+    reads=("response",),
+    internal=pa.schema(signature_fields(DEFAULTS)),
+    annotate=annotate,
+    runs="chunks",
+    keyed_by=("permutations", "shingle", "shingle_size"),
+)
+
+NEAR_DUPLICATES = GatherFilter(
+    name="near_duplicates",
+    version=1,
+    section="dedup",
+    options=DedupOptions,
+    reads=("id", "problem_id", "signature", "shingles", "verdict", "claim_score", "contaminated_by", "response"),
+    adds=pa.schema([column("duplicate_of", pa.string(), "the better trace that it repeats; null: none")]),
+    internal=pa.schema([column("in_previous", pa.bool_(), "whether that one stands in a version of `dedup.against`")]),
+    gather=gather,
+    keyed_by=("threshold_within", "threshold_across", "permutations", "shingle", "shingle_size"),
+    rules=(
+        DropRule(
+            "in_previous",
+            lambda _: pl.col("in_previous"),
+            "it repeats a trace that a version of `dedup.against` kept",
+            hangs_on=("against",),
+            evidence=("duplicate_of",),
+        ),
+        DropRule(
+            "near_duplicate",
+            lambda _: pl.col("duplicate_of").is_not_null(),
+            "a better trace of the run says nearly the same",
+            evidence=("duplicate_of", "original"),
+        ),
+    ),
+)

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.arrow_arrays import to_numpy
-from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.duplicates.minhash import SEED, DedupOptions
 from proofmill.filters.duplicates.signature_rows import Relation
 from proofmill.filters.windows import U32
 
@@ -160,7 +160,7 @@ class SharedIndex:
     def _minhash(self, signature: U32) -> Any:
         from datasketch import LeanMinHash
 
-        return LeanMinHash(scheme="affine32", seed=self._options.seed, hashvalues=signature)
+        return LeanMinHash(scheme="affine32", seed=SEED, hashvalues=signature)
 
     def _matrix(self, signed: pa.Table) -> U32:
         raw = b"".join(signed.column("signature").to_pylist())

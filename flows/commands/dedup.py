@@ -27,11 +27,10 @@ from proofmill.filters.duplicates.near_duplicates import mark
 from proofmill.filters.duplicates.shared_index import SharedIndex
 from proofmill.filters.windows import U64
 from proofmill.filters.workers import Fault, WorkerPool
-from proofmill.flows.commands.filter_command import Command, tally_table
-from proofmill.flows.rows.reading import Chunk, Source, View, chunks, columns, joined, views
-from proofmill.flows.rows.signing import Signed, Task, fallen, merged, text_field
-from proofmill.flows.rows.stream import in_order
-from proofmill.flows.rows.work import SHOWN_FAULTS
+from proofmill.flows.commands.filters import FilterCommand, tally_table
+from proofmill.flows.filter_rows import SHOWN_FAULTS
+from proofmill.flows.row_chunks import Chunk, Source, View, chunks, columns, in_order, joined, views
+from proofmill.flows.sign_rows import Signed, SignTask, failed_chunk, merged, text_field
 
 ADDED = pa.schema([("duplicate_of", pa.string()), ("dedup_detail", pa.string())])
 _KEPT = b',"duplicate_of":null,"dedup_detail":null}\n'
@@ -56,14 +55,14 @@ def run(
     Raises:
         UsageError: there is an index, and not every row has an id of its own.
     """
-    command = Command("dedup", source, out, console)
+    command = FilterCommand("dedup", source, out, console)
     known = columns(source)
     started = time.monotonic()
     with command.shown(), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         if source.name.startswith(HUB):
             command.source = source = _spooled(source, Path(folder))
         dedup = _Dedup(command, options, _text_field(command, text), Path(folder))
-        with WorkerPool("proofmill.flows.rows.signing:work", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool:
+        with WorkerPool("proofmill.flows.sign_rows:sign_chunk", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool:
             marks = dedup.marks(pool)
         if index is not None:
             command.progress.note("comparing with other machines")
@@ -84,7 +83,7 @@ def _spooled(source: Source, folder: Path) -> Source:
     return replace(source, name=str(path), limit=None)
 
 
-def _text_field(command: Command, wanted: str | None) -> str:
+def _text_field(command: FilterCommand, wanted: str | None) -> str:
     """The field to compare.
 
     Raises:
@@ -111,7 +110,7 @@ class _RepeatedIdsError(Exception):
 class _Dedup:
     """The two passes over one source."""
 
-    def __init__(self, command: Command, options: DedupOptions, text: str, folder: Path) -> None:
+    def __init__(self, command: FilterCommand, options: DedupOptions, text: str, folder: Path) -> None:
         self.rows = 0
         self._command, self._options, self._text, self._folder = command, options, text, folder
         self._signed: list[Signed] = []
@@ -175,7 +174,7 @@ class _Dedup:
         fields = self._command.source.fields
 
         def sign(chunk: Chunk) -> Signed:
-            task = Task(chunk, fields, self._text, self._options, self._folder / f"{chunk.number}.arrow")
+            task = SignTask(chunk, fields, self._text, self._options, self._folder / f"{chunk.number}.arrow")
             (result,) = pool.map([task])
             return _one_by_one(task, pool) if isinstance(result, Fault) else result
 
@@ -229,7 +228,7 @@ class _Dedup:
         return str(int(mark)) if self.numbered and mark is not None else mark
 
 
-def _one_by_one(task: Task, pool: WorkerPool) -> Signed:
+def _one_by_one(task: SignTask, pool: WorkerPool) -> Signed:
     """A chunk that took its worker down, row by row."""
     parts: list[Signed] = []
     start = 0
@@ -237,7 +236,7 @@ def _one_by_one(task: Task, pool: WorkerPool) -> Signed:
         path = task.path.with_name(f"{task.path.stem}-{number}.arrow")
         part = replace(task, chunk=chunk, path=path, start=start)
         (result,) = pool.map([part])
-        parts.append(fallen(part, f"{result.kind}: {result.detail}") if isinstance(result, Fault) else result)
+        parts.append(failed_chunk(part, f"{result.kind}: {result.detail}") if isinstance(result, Fault) else result)
         start += parts[-1].rows
     return merged(parts)
 
@@ -252,7 +251,7 @@ def _spliced(lines: list[bytes], marks: list[str | None]) -> bytes:
     return b"".join(parts)
 
 
-def _report(command: Command, dedup: _Dedup, repeats: int, seconds: float) -> None:
+def _report(command: FilterCommand, dedup: _Dedup, repeats: int, seconds: float) -> None:
     usable = dedup.rows - command.faults.count
     counts = [("kept", usable - repeats), ("near-duplicates", repeats), ("not compared", command.faults.count)]
     command.console.print(f"`duplicate_of` names {'the row by its number, from 0' if dedup.numbered else 'its id'}")

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from proofmill.data.differences import ADDED, CHANGED, REMOVED, Group, changed_configs, compare_problems, compare_traces
 from proofmill.data.versions import Version, check_files, find
-from proofmill.flows.changes.causes import causes, causes_of_files
-from proofmill.flows.changes.facts import Facts, facts_of
+from proofmill.flows.diff_causes import ManifestDiff, causes, causes_of_files, manifest_diff
 
 REMEASURED = "measured otherwise"
 _STATES = ("verdict", "stage", "drop_reason")
@@ -42,7 +41,7 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
     """
     check_files(before)
     check_files(after)
-    facts, configs = facts_of(before, after), changed_configs(before, after)
+    facts, configs = manifest_diff(before, after), changed_configs(before, after)
     found: dict[str, Any] = {
         "before": before.label,
         "after": after.label,
@@ -69,7 +68,7 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
     return found
 
 
-def _told(group: Group, facts: Facts, *, others: bool, moved: bool) -> dict[str, Any]:
+def _told(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> dict[str, Any]:
     return {
         "kind": group.kind if group.kind != CHANGED or group.fate_changed else REMEASURED,
         "before": _state(group.before),

@@ -12,55 +12,48 @@ from rich.table import Table
 
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
-from proofmill.filters.verdicts import CORRECT
-from proofmill.flows.changes.outlook import news, outlook, remember_rate
+from proofmill.flows import dry_run
+from proofmill.flows.context import RunRequest, home_folder, open_run
+from proofmill.flows.cost_estimate import remember_rate
+from proofmill.flows.display import Progress, shown
+from proofmill.flows.ingest import ingest_problems
+from proofmill.flows.pipeline import annotate_shard
+from proofmill.flows.prefect_server import server
 from proofmill.flows.recipe.schema import Recipe
-from proofmill.flows.run.progress import CURRENT, Progress, shown
-from proofmill.flows.run.server import server
-from proofmill.flows.run.session import OPENED, Session, home_folder
-from proofmill.flows.stages.drawing import Drawing, warm_up
-from proofmill.flows.stages.intake import problem_shards
+from proofmill.flows.sampling import SamplingStep, warm_up
+from proofmill.flows.up_to_date import up_to_date_version
 from proofmill.flows.wording import typed
 
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Runs the flow, unless a finished run has already published this; then says what came of it."""
-    session = Session(recipe, home_folder(home), limit, resample)
-    if version := session.already():
+    request = RunRequest(recipe, home_folder(home), limit, resample)
+    if version := up_to_date_version(request):
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
         out.print(f"  {version.folder}")
         return
     started = time.monotonic()
     progress = Progress()
-    session.progress = progress
-    token = CURRENT.set(progress)
-    try:
-        with shown(progress, f"proofmill regenerate {recipe.name}", out):
-            result = _flow(session, home, out)
-    finally:
-        CURRENT.reset(token)
-    remember_rate(session, progress)
+    with shown(progress, f"proofmill regenerate {recipe.name}", out):
+        result = _flow(request, progress, home, out)
     summary(result, progress, time.monotonic() - started, home, out)
 
 
-def _flow(session: Session, home: str | None, out: Console) -> dict[str, Any]:
-    """The flow in this session, whose engine begins to load before Prefect does."""
-    with session.opened():
-        token = OPENED.set(session)
-        try:
-            warm_up(session)
-            session.progress.note("starting Prefect")
-            with server(session.home):
-                from proofmill.flows.regenerate import regenerate
+def _flow(request: RunRequest, progress: Progress, home: str | None, out: Console) -> dict[str, Any]:
+    """The flow in a run that is open already, so that its engine begins to load before Prefect does."""
+    with open_run(request, progress) as opened:
+        warm_up(opened)
+        progress.note("starting Prefect")
+        with server(request.home):
+            from proofmill.flows.regenerate import regenerate
 
-                for line in news(session):
-                    out.print(line, highlight=False, markup=False, soft_wrap=True)
-                result: dict[str, Any] = regenerate(
-                    recipe=session.recipe, home=home, limit=session.limit, resample=session.resample
-                )
-                return result
-        finally:
-            OPENED.reset(token)
+            for line in dry_run.news(opened):
+                out.print(line, highlight=False, markup=False, soft_wrap=True)
+            result: dict[str, Any] = regenerate(
+                recipe=request.recipe, home=home, limit=request.limit, resample=request.resample
+            )
+        remember_rate(opened, progress)
+        return result
 
 
 def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home: str | None, out: Console) -> None:
@@ -136,27 +129,22 @@ def funnel(manifest: Manifest) -> Table:
 
 def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Says what a run would do, and samples nothing."""
-    session = Session(recipe, home_folder(home), limit, resample, looking=True)
-    if version := session.already():
+    request = RunRequest(recipe, home_folder(home), limit, resample, dry_run=True)
+    if version := up_to_date_version(request):
         out.print(f"Nothing would be done: {version.label} already holds this recipe's result.")
         return
-    with session.opened():
-        for line in outlook(session):
+    with open_run(request) as opened:
+        for line in dry_run.report(opened):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console) -> None:
     """Samples and judges a few problems, then says what the whole run would cost; the run uses their samples."""
     progress = Progress()
-    token = CURRENT.set(progress)
-    try:
-        session = Session(recipe, home_folder(home), problems)
-        with shown(progress, f"probe of {problems} problems", out), session.opened():
-            warm_up(session)
-            for asked, samples in Drawing(session, problem_shards(session)).run():
-                verdicts = session.pools.judge.verdicts(session.run.read(samples), session.run.read(asked))["verdict"]
-                progress.verdicts(verdicts.to_pylist().count(CORRECT), samples.rows)
-        remember_rate(session, progress)
-    finally:
-        CURRENT.reset(token)
+    request = RunRequest(recipe, home_folder(home), problems)
+    with shown(progress, f"probe of {problems} problems", out), open_run(request, progress) as opened:
+        warm_up(opened)
+        for asked, samples in SamplingStep(opened, ingest_problems(opened).shards).finished_shards():
+            annotate_shard(opened, asked, samples)
+        remember_rate(opened, progress)
     dry(recipe, home, limit, False, out)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +15,16 @@ from rich.text import Text
 from proofmill.data.errors import UsageError
 from proofmill.data.report.excerpts import refuted_claims, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
-from proofmill.filters.verdicts import VERDICTS
+from proofmill.filters.catalog import FILTERS
+from proofmill.filters.claim_ledger import POLICY_REASONS
+from proofmill.filters.reliability import KIND, weight
+from proofmill.filters.selection import RULES
+from proofmill.filters.verdicts import CORRECT, VERDICTS
 from proofmill.flows.commands.regenerate import funnel
 
 _SHOWN_CHARACTERS = 600
 _SHOWN_VALUE = 200
+_SHOWN_REFUTED = 1500
 
 
 def show_all(home: Path, out: Console) -> None:
@@ -67,31 +72,37 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
     if reason not in ("all", *counts):
         had = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing was dropped"
         raise UsageError(f"No row of {version.label} was dropped as {reason!r}.", remedy=f"there are: {had}")
+    shown = _evidence_columns(version)
     for name in wanted:
         out.print(Text(f"{version.label}: {counts[name]:,} dropped as {name}"), style="bold")
         for row in _dropped(version, name, samples):
-            found = Text(evidence(row))
+            found = Text(evidence(row, shown))
             out.print(Panel(_answered(row), title=row["id"], title_align="left", subtitle=found, subtitle_align="left"))
 
 
-def evidence(row: Mapping[str, Any]) -> str:
-    """What a person must see to agree that a row goes, or not."""
+def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:
+    """What a person must see to agree that a row goes, or not.
+
+    Args:
+        row: a trace that was dropped.
+        shown: columns by drop reason.
+    """
     reason = row["drop_reason"]
-    shown = {
-        "refuted_claim": ("refuted",),
-        "unreliable": ("clr_score",),
-        "repetition": ("repetition", "quality_detail"),
-        "degenerate": ("quality_detail",),
-        "contaminated": ("contaminated_by", "contaminated_span"),
-        "near_duplicate": ("duplicate_of", "original"),
-        "in_previous": ("duplicate_of",),
-    }
     general = ("extracted", "answer", "verdict_detail", "nll", "completion_tokens")
-    values = {name: row[name] for name in shown.get(reason, general) if row.get(name) is not None}
+    values = {name: row[name] for name in shown.get(reason) or general if row.get(name) is not None}
     called = {"extracted": "answer", "answer": "gold"}
     return f"{reason}: " + " · ".join(
         f"{called.get(name, name)} {_shortened(str(value), _SHOWN_VALUE)!r}" for name, value in values.items()
     )
+
+
+def _evidence_columns(version: Version) -> dict[str, Sequence[str]]:
+    """Columns by drop reason: of this program's filters, and of those that the version names."""
+    known: dict[str, Sequence[str]] = {rule.reason: rule.evidence for one in FILTERS for rule in one.rules}
+    known |= {rule.reason: rule.evidence for rule in RULES}
+    for record in version.manifest.get("filters") or ():
+        known |= {reason: columns for reason, columns in record["reasons"].items() if reason not in known}
+    return known
 
 
 def _answered(row: Mapping[str, Any]) -> Text:
@@ -124,3 +135,55 @@ def _ids(version: Version, among: pl.Expr, count: int, step: int = 1) -> list[st
 
 def _shortened(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+# --- right answers by a wrong path --------------------------------------------------------------------------
+
+
+def show_refuted(home: Path, label: str, count: int, out: Console) -> None:
+    """How many accepted traces hold a refuted step, what became of them, and the first `count` of them."""
+    version = find(home, label)
+    accepted = pl.scan_parquet(version.files("traces")).filter(pl.col("verdict") == CORRECT)
+    refuted = accepted.filter(pl.col("claims_refuted") > 0)
+    total, fates = _count(accepted), refuted.group_by("drop_reason").len().collect(engine="streaming")
+    fate = dict(fates.iter_rows())
+    dropped = sum(fate.get(reason, 0) for reason in POLICY_REASONS)
+    policy = version.manifest["recipe"]["claims"]["drop"]
+    out.print(
+        f"[bold]{version.label}[/]: {total:,} accepted traces, {sum(fate.values()):,} of them with a refuted step: "
+        f"{dropped:,} left out for it (claims.drop: {policy}), {fate.get(None, 0):,} kept with a lower weight, "
+        f"{sum(fate.values()) - dropped - fate.get(None, 0):,} left out for another reason",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for row in _rows(version, refuted, count):
+        out.print(_panel(row))
+
+
+def _count(frame: pl.LazyFrame) -> int:
+    return int(frame.select(pl.len()).collect(engine="streaming").item())
+
+
+def _rows(version: Version, refuted: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
+    """Traces with their problem and the claims that exact checks refuted."""
+    if not version.files("claims") or not count:
+        return []
+    wanted = refuted.select("id").head(count).collect(engine="streaming")["id"].to_list()
+    claims = refuted_claims(version, wanted)
+    exact = {name: [claim for claim in found if claim["kind"] != KIND] for name, found in claims.items()}
+    return [row | {"claims": exact.get(row["id"], [])} for row in traces_of(version, wanted)]
+
+
+def _panel(row: dict[str, Any]) -> Panel:
+    text = Text(row["response"][:_SHOWN_REFUTED] + ("…" if len(row["response"]) > _SHOWN_REFUTED else ""))
+    said = []
+    for claim in row["claims"]:
+        text.highlight_words([claim["text"]], style="bold red")
+        where = f"step {claim['step'] + 1}" + (", in the final part" if claim["in_final"] else "")
+        said.append(Text(f"refuted ({where}): {claim['text']}\n  {claim['evidence']}", style="red"))
+    share = weight(row["claim_score"], row["clr_score"])
+    fate = f"dropped: {row['drop_reason']}" if row["drop_reason"] else f"kept, weight {share:.2f}"
+    problem = Text(f"{row['prompt'].strip()}\ngold: {row['answer']}\n", style="dim")
+    return Panel(
+        Group(problem, text, Text(), *said), title=Text(row["id"][:12]), subtitle=Text(fate), title_align="left"
+    )

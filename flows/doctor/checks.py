@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from proofmill.flows.recipe.engines import ReplayEngine, VllmEngine
+from proofmill.data.sections import ReplayEngine, VllmEngine
+from proofmill.filters.learning_potential import NLL
+from proofmill.filters.reliability import RELIABILITY
 from proofmill.flows.recipe.schema import Recipe, Sampler
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
@@ -45,7 +47,7 @@ class Place:
     @property
     def asked(self) -> list[str | None]:
         """The models that later phases name: the verifier's and the student's of learning potential."""
-        sections = (self.recipe.claims.model, self.recipe.quality.learning)
+        sections = (self.recipe.options(RELIABILITY).model, self.recipe.options(NLL))
         return [section.model for section in sections if section]
 
     @property

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proofmill.data.errors import EngineError
+from proofmill.data.sections import ModelSection, OpenAIEngine
+from proofmill.filters.learning_potential import NLL
+from proofmill.filters.reliability import RELIABILITY
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
-from proofmill.flows.recipe.engines import Asked, OpenAIEngine
+from proofmill.flows.models import servers_of
 from proofmill.flows.recipe.schema import Sampler
-from proofmill.flows.run.engines import servers_of
 from proofmill.generators.engines.base import Completion, Request
 from proofmill.generators.engines.openai_client import (
     OpenAIClient,
@@ -48,7 +50,7 @@ def look(place: Place) -> Iterator[Check]:
 
 def _uses(place: Place) -> Iterator[_Use]:
     recipe = place.recipe
-    verifier, learning = recipe.claims.model, recipe.quality.learning
+    verifier, learning = recipe.options(RELIABILITY).model, recipe.options(NLL)
     for sampler in recipe.samplers:
         if isinstance(sampler.engine, OpenAIEngine):
             judges, scores = _goes_on(verifier, sampler, None), _goes_on(learning, sampler, recipe.publish.student)
@@ -59,7 +61,7 @@ def _uses(place: Place) -> Iterator[_Use]:
         yield _Use("quality.learning", learning.engine, {}, scores=True)
 
 
-def _goes_on(section: Asked | None, sampler: Sampler, model: str | None) -> bool:
+def _goes_on(section: ModelSection | None, sampler: Sampler, model: str | None) -> bool:
     """Whether a later phase may ask this sampler's server."""
     if section is None or section.engine is not None:
         return False

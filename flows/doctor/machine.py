@@ -14,8 +14,8 @@ import orjson
 import psutil
 
 from proofmill.data.files import human_size
+from proofmill.data.sections import VllmEngine
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
-from proofmill.flows.recipe.engines import VllmEngine
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators.models import present
 

@@ -1,18 +1,33 @@
-"""The typed recipe: what a run does. Strict, and every section has defaults that work."""
+"""The typed recipe: what a run does. Strict, and every section has defaults that work.
+
+The sections of filters stand beside the filters (`Filter.section`, `Filter.options`) and are read off the catalog, so
+a new filter's section is known here without a line.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
+from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Section, Share, VllmEngine
+from proofmill.filters.base import Filter, GatherFilter, MapFilter
+from proofmill.filters.catalog import FILTERS, problem_schema, reasons, trace_schema
+from proofmill.filters.curriculum import CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
-from proofmill.flows.recipe.engines import Asked, Engine, ReplayEngine, VllmEngine
-from proofmill.flows.recipe.sections import Decontaminate, FieldMap, Name, PinnedVersion, Section, Select, Share
+from proofmill.filters.learning_potential import NLL
+from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.runner import filter_at
+from proofmill.filters.selection import SelectOptions
+from proofmill.filters.verification import VERDICTS
 from proofmill.generators.rounds import Rounds
+
+Options = TypeVar("Options", bound=Section)
 
 
 class ProceduralSource(Section):
@@ -150,122 +165,6 @@ class Sampler(Section):
     domains: tuple[str, ...] | None = Field(None, description="None: all")
 
 
-class Jail(Section):
-    """What model-written code may do. The defaults are the strongest."""
-
-    allow_subprocess: bool = False
-    packages: tuple[str, ...] = Field((), description="installed packages that a solution may import")
-    weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
-
-
-class Verify(Section):
-    """How answers are judged."""
-
-    cpu_seconds: float = Field(5.0, gt=0, description="a row's CPU time before it is a `timeout`")
-    memory_mb: int = Field(1024, ge=128)
-    workers: int | None = Field(None, ge=1)
-    verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
-    max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
-    jail: Jail = Jail()
-
-
-class ModelVerifier(Asked):
-    """The model as its own verifier: claim-level reliability, r = (mean v)^M (arXiv 2606.16140).
-
-    Where neither `sampler` nor `model` is given, the first live sampler's model judges.
-    """
-
-    scope: Literal["all", "accepted"] = Field("all", description="accepted: no `clr@k`, and a fraction of the cost")
-    k: int | None = Field(32, ge=1, description="samples a problem and sampler that are judged; None: all")
-    m: int = Field(5, ge=1, le=32, description="claims a trace, and the exponent of its reliability")
-    temperature: float = Field(0.0, ge=0.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    max_tokens: int = Field(512, ge=16, description="of an answer of the verifier")
-    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
-
-
-class Claims(Section):
-    """Intermediate claims, checked exactly and by a model; the policy is decided in the selection."""
-
-    scope: Literal["all", "accepted", "none"] = Field("all", description="accepted: traces judged `correct` alone")
-    drop: Literal["final", "any", "none"] = Field(
-        "final", description="a refuted claim there drops a trace; elsewhere it lowers score and weight"
-    )
-    model: ModelVerifier | None = Field(None, description="the model as its own verifier; {} with the defaults")
-    min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
-
-
-class Learning(Asked):
-    """Length-normalised NLL of every proven trace under a student, compared inside domain and length.
-
-    The measure and its use are the VibeThinker-3B report's (arXiv 2606.16140), which gives no numbers: these are
-    our own. Where neither `sampler` nor `model` names the student, it is `publish.student`, else the first live
-    sampler's model, else `bundled`.
-    """
-
-    min_tokens: int = Field(32, ge=0, description="shorter traces are left out: `too_short`")
-    buckets: int = Field(4, ge=1, description="of equally many traces by length, in each domain")
-    outlier_quantile: Share = Field(0.99, description="of a bucket's NLL; above it: `nll_outlier`")
-    prefer: tuple[Share, Share] = Field(
-        (0.4, 0.99), description="quantiles of a bucket's NLL that are taken first where a cap must choose"
-    )
-    only_preferred: bool = Field(False, description="whether the others are left out: `low_potential`")
-
-
-class Quality(Section):
-    """What counts as degenerate; measured once, decided in the selection."""
-
-    max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
-    learning: Learning | None = Field(None, description="learning potential under a student; null: not measured")
-
-
-class Dedup(Section):
-    """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
-
-    threshold_within: Share = 0.8
-    threshold_across: Share = 0.9
-    permutations: int = Field(128, ge=16, le=1024)
-    shingle: Literal["words", "chars", "tokens"] = "words"
-    shingle_size: int = Field(5, ge=1, le=64)
-    against: tuple[PinnedVersion, ...] = Field(
-        (),
-        description="published versions, NAME@vN: traces that repeat one they kept are dropped as `in_previous`; "
-        "a trace with the same id is the same trace, and stays",
-    )
-
-
-class LongToShort(Section):
-    """Stage 1: long chain of thought, several correct paths. Stage 2: short answers."""
-
-    strategy: Literal["long_to_short"] = "long_to_short"
-    short_forms: tuple[Literal["sample", "final", "answer"], ...] = Field(
-        ("sample", "final", "answer"), description="what may stand in stage 2, best first"
-    )
-    max_short_ratio: Share = Field(0.5, description="a short sample's length over stage 1's")
-
-
-class BroadToHard(Section):
-    """Stage 1: everything that passed. Stage 2: long traces of hard problems.
-
-    Defaults from the VibeThinker-3B report (arXiv 2606.16140): at least 5,000 tokens and an error rate of
-    at least 0.75 over 8 rollouts of a reference model.
-    """
-
-    strategy: Literal["broad_to_hard"]
-    min_tokens: int = Field(5000, ge=0)
-    min_error_rate: Share = 0.75
-    reference: str | None = Field(None, description="the sampler whose error rate decides; None: all")
-
-
-def _strategy(value: Any) -> Any:
-    return {"strategy": "long_to_short", **value} if isinstance(value, dict) else value
-
-
-Curriculum = Annotated[
-    Annotated[LongToShort | BroadToHard, Field(discriminator="strategy")], BeforeValidator(_strategy)
-]
-
-
 class Publish(Section):
     """How the version is written."""
 
@@ -275,47 +174,93 @@ class Publish(Section):
     messages: bool = Field(False, description="also write a `messages` config")
 
 
-class Recipe(Section):
-    """A whole run."""
+class OwnFilter(BaseModel):
+    """A filter from the user's own package; the other keys are its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str = Field(description="package.module:NAME of a filter object")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Its options as the recipe has them."""
+        return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True)
+class ActiveFilter:
+    """A filter of a run with its options.
+
+    Attributes:
+        filter: the filter.
+        options: its section of the recipe.
+        place: its name, or `package.module:NAME` of a user's own; by this a worker finds it.
+    """
+
+    filter: Filter[Any]
+    options: Any
+    place: str
+
+
+class _Core(Section):
+    """The sections that belong to no filter."""
 
     name: Name
     seed: int = 0
     problems: Problems = Problems()
     prompt: Prompt = Prompt()
     samplers: tuple[Sampler, ...] = (Sampler(),)
-    verify: Verify = Verify()
-    claims: Claims = Claims()
-    quality: Quality = Quality()
-    decontaminate: Decontaminate = Decontaminate()
-    dedup: Dedup = Dedup()
-    curriculum: Curriculum = LongToShort()
-    select: Select = Select()
+    curriculum: CurriculumOptions = LongToShort()
+    select: SelectOptions = SelectOptions()
     publish: Publish = Publish()
+    filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
+
+    def options(self, one: Filter[Options]) -> Options:
+        """A filter's options: its section, null where the section is."""
+        found: Any = self
+        for part in one.section.split(".") if one.section else ():
+            found = getattr(found, part)
+        return found if one.section else one.options()
+
+    @property
+    def live(self) -> tuple[Sampler, ...]:
+        """The samplers that have a model."""
+        return tuple(sampler for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine))
+
+    def active_filters(self) -> tuple[ActiveFilter, ...]:
+        """The filters that this recipe asks for, in order, with their options.
+
+        Raises:
+            RecipeError: a filter of the user's own can't be used.
+        """
+        named = [ActiveFilter(one, self.options(one), one.name) for one in FILTERS]
+        built_in = [item for item in named if item.filter.enabled(item.options)]
+        return (*built_in, *_own_filters(self.filters))
 
     @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
+    def _consistent(self) -> _Core:
         names = [sampler.name for sampler in self.samplers]
         if len(set(names)) < len(names):
             raise ValueError("samplers: two samplers have the same name")
-        live = any(not isinstance(sampler.engine, ReplayEngine) for sampler in self.samplers)
-        if live and not self.problems.sources:
+        if self.live and not self.problems.sources:
             raise ValueError("problems.sources: a sampling engine needs at least one source of problems")
+        custom = self.options(VERDICTS).verifiers
         for domain in self._domains():
-            if domain not in DOMAINS and domain not in self.verify.verifiers:
+            if domain not in DOMAINS and domain not in custom:
                 near = difflib.get_close_matches(domain, DOMAINS, 1)
                 hint = f"did you mean '{near[0]}'? " if near else ""
                 raise ValueError(f"no verifier for domain '{domain}'; {hint}name one under verify.verifiers")
         return self
 
     @model_validator(mode="after")
-    def _whom_to_ask(self) -> Recipe:
-        section, labels = self.claims.model, self.problems.pseudo_labels
+    def _whom_to_ask(self) -> _Core:
+        section, labels = self.options(RELIABILITY).model, self.problems.pseudo_labels
         if labels and labels.by == "clr" and (section is None or section.scope != "all"):
             raise ValueError("problems.pseudo_labels.by: clr needs claims.model, with scope all")
-        live = [sampler.name for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine)]
+        live = [sampler.name for sampler in self.live]
         if section and section.model is None and not live:
             raise ValueError("claims.model.model: no sampler here has a model to judge with, so name one")
-        for place, asked in (("claims.model", section), ("quality.learning", self.quality.learning)):
+        for place, asked in (("claims.model", section), ("quality.learning", self.options(NLL))):
             if asked and asked.sampler is not None and asked.sampler not in live:
                 raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
         return self
@@ -343,3 +288,61 @@ class Recipe(Section):
         for section in (*recipe["samplers"], *asked):
             (section["engine"] or {}).pop("endpoints", None)
         return recipe
+
+
+def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
+    """A user's own filters, checked against all others.
+
+    Raises:
+        RecipeError: one can't be imported, says what another says, or has other options.
+    """
+    known = FILTERS
+    for number, own in enumerate(named):
+        where = f"recipe key filters.{number}"
+        one = filter_at(own.use)
+        if not isinstance(one, (MapFilter, GatherFilter)):
+            raise RecipeError(
+                f"{own.use!r} is a {type(one).__name__}.", where=where, remedy="make it a MapFilter or a GatherFilter"
+            )
+        _check_own(one, known, where)
+        known = (*known, one)
+        try:
+            options = one.options(**own.given)
+        except ValidationError as error:
+            told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise RecipeError(
+                f"The options of the filter '{one.name}' don't fit: {told}.",
+                where=where,
+                remedy=f"it has: {', '.join(one.options.model_fields) or 'no options'}",
+            ) from error
+        yield ActiveFilter(one, options, own.use)
+
+
+def _check_own(one: Filter[Any], known: tuple[Filter[Any], ...], where: str) -> None:
+    taken = {name for other in known for name in other.schema.names} | {*trace_schema(known).names}
+    readable = taken | {*problem_schema(known).names, "problem", "length"}
+    clashes = [
+        *(f"a filter is called {one.name!r} already" for other in known if other.name == one.name),
+        *(f"there is a column {name!r} already" for name in one.schema.names if name in taken),
+        *(f"there is a drop reason {rule.reason!r} already" for rule in one.rules if rule.reason in reasons(known)),
+        *(f"it reads {name!r}, which is no column" for name in one.reads if name not in readable),
+    ]
+    if clashes:
+        raise RecipeError(
+            f"The filter '{one.name}' can't be used: {'; '.join(clashes)}.", where=where, remedy="choose another name"
+        )
+
+
+def _filter_sections() -> dict[str, Any]:
+    """The sections of all filters, each with its defaults."""
+    tops = {one.section: one.options for one in FILTERS if one.section and "." not in one.section}
+    return {name: (options, options()) for name, options in tops.items()}
+
+
+if TYPE_CHECKING:
+
+    class Recipe(_Core):
+        """A whole run."""
+
+else:
+    Recipe = create_model("Recipe", __base__=_Core, __module__=__name__, __doc__="A whole run.", **_filter_sections())

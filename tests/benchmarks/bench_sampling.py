@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from proofmill.flows.recipe.file import load
+from proofmill.flows.recipe.load import load
 from proofmill.flows.run.session import Session
 
 _BARE = """

@@ -18,11 +18,10 @@ from proofmill.data.errors import StoreError
 from proofmill.data.hub import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
+from proofmill.filters.contamination.benchmarks import Benchmark
 from proofmill.flows.commands.decontaminate import Against, would_remove
 from proofmill.flows.commands.diff import difference
-from proofmill.flows.commands.refuted import show_refuted
-from proofmill.flows.commands.show import show_dropped, show_version
-from proofmill.flows.stages.benchmarks import Benchmark
+from proofmill.flows.commands.show import show_dropped, show_refuted, show_version
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proofmill.filters.caps import CANDIDATES, CapOptions, caps
 from proofmill.filters.curriculum import CAPPED, Curriculum
-from proofmill.filters.potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
+from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.selection import (
     REASONS,
     SELECTION,

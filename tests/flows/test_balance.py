@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

@@ -17,7 +17,7 @@ import yaml
 
 from proofmill.data.run import Run
 from proofmill.flows import cli
-from proofmill.flows.recipe import file as recipe_file
+from proofmill.flows.recipe import load as recipe_file
 
 Shown = tuple[int, str, str]
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]

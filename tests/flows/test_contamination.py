@@ -15,7 +15,7 @@ from rich.console import Console
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.versions import find
 from proofmill.flows.commands.show import show_dropped
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 
 Row = dict[str, Any]
 Run = Callable[..., Row]

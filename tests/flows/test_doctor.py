@@ -17,7 +17,7 @@ import pytest
 
 from proofmill.flows.doctor import libraries, machine, model, services, storage
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
-from proofmill.flows.recipe import file as recipe_file
+from proofmill.flows.recipe import load as recipe_file
 from proofmill.generators import models
 from proofmill.generators.prompts import Renderer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.drawing import Drawing
 from proofmill.flows.stages.intake import problem_shards

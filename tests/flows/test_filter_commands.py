@@ -20,9 +20,9 @@ from proofmill.data.errors import InputError, RecipeError, UsageError
 from proofmill.data.rows_io import Located, open_rows, read
 from proofmill.flows.cli import app
 from proofmill.flows.commands.filter_command import Command
+from proofmill.flows.filter_rows import RowStream
+from proofmill.flows.row_chunks import Source
 from proofmill.flows.rows.judging import ADDED, Options
-from proofmill.flows.rows.reading import Source
-from proofmill.flows.rows.stream import RowStream
 
 Row = dict[str, Any]
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

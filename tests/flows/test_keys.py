@@ -51,7 +51,6 @@ ROWS: dict[str, tuple[str, ...]] = {
 NOT_CODE = {
     "proofmill.data.errors": "what is said when there are no rows",
     "proofmill.data.files": "how bytes are kept",
-    "proofmill.data.manifest": "what a version says of itself, and changes no row",
     "proofmill.data.run": "how tables are found again",
     "proofmill.data.tables": "how tables are kept",
     "proofmill.data.rows_io:batched": "how many rows are handed on at once",

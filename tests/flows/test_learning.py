@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.generators import models
 

@@ -12,7 +12,7 @@ import pytest
 
 from proofmill.data.versions import find
 from proofmill.flows.changes.outlook import outlook
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")

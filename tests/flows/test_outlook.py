@@ -22,8 +22,8 @@ from proofmill.data.versions import find, versions
 from proofmill.flows.changes.ahead import Ahead, look_ahead
 from proofmill.flows.changes.outlook import code_changes, differing, later_samples, news, outlook, remember_rate
 from proofmill.flows.commands import regenerate as commands
-from proofmill.flows.recipe import file as recipe_file
-from proofmill.flows.run.progress import Progress
+from proofmill.flows.display import Progress
+from proofmill.flows.recipe import load as recipe_file
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import problem_shards
 from proofmill.generators.rounds import Rounds

@@ -13,7 +13,7 @@ import pytest
 
 from proofmill.data.errors import EngineError
 from proofmill.data.run import Stage
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators.engines.base import Completion, EngineFacts, Request

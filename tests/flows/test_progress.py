@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from proofmill.flows.run.progress import Progress, shown
+from proofmill.flows.display import Progress, shown
 
 
 @pytest.fixture

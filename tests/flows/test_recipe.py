@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from proofmill.data.errors import RecipeError
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
 
 SOURCE: dict[str, Any] = {"kind": "procedural", "task": "basic_arithmetic"}

@@ -16,7 +16,7 @@ import pytest
 
 from proofmill.data.errors import InputError, NothingKeptError, StoreError
 from proofmill.data.versions import check_files, find, versions
-from proofmill.flows.recipe import file as recipes
+from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import EngineError
-from proofmill.flows.run.progress import Progress
+from proofmill.flows.display import Progress
 from proofmill.generators.engines.base import Completion, Request, stream_completions
 from proofmill.generators.engines.openai import OpenAIEngine
 from proofmill.generators.engines.openai_client import ServerOptions
@@ -391,7 +391,7 @@ def test_a_hosted_server_is_asked_without_what_it_refuses(said: Any) -> None:
 def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
     from proofmill.flows.doctor import endpoints
     from proofmill.flows.doctor.checks import FAIL, OK, WARN, Place
-    from proofmill.flows.recipe.file import parse
+    from proofmill.flows.recipe.load import parse
 
     def hosted(body: dict[str, Any]) -> Reply:
         return refuse(400, "no such parameter: seed") if "seed" in body else answer(body)
@@ -493,7 +493,7 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
 def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proofmill.flows.recipe.file import parse
+    from proofmill.flows.recipe.load import parse
     from proofmill.flows.run.session import Session
 
     pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")

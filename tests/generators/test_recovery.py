@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import EngineError
-from proofmill.flows.run.progress import Progress
+from proofmill.flows.display import Progress
 from proofmill.generators.engines.base import (
     LOST,
     Completion,

@@ -23,10 +23,10 @@ pytest.importorskip("vllm", reason="the engine is not installed: pip install 'pr
 
 from proofmill.data.errors import EngineError
 from proofmill.data.versions import find
+from proofmill.flows.display import Progress
 from proofmill.flows.doctor import endpoints
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
-from proofmill.flows.recipe.file import parse
-from proofmill.flows.run.progress import Progress
+from proofmill.flows.recipe.load import parse
 from proofmill.generators import models
 from proofmill.generators.engines.base import Completion, Request, stream_completions
 from proofmill.generators.engines.openai import OpenAIEngine

@@ -1,0 +1,124 @@
+"""What a recipe's sections are made of: the base class, shared types, and the engines that a section may name.
+
+They stand in the lowest layer because filters declare their own sections, generators run the engines, and flows put
+all of them together into the recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+PinnedVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}@v[0-9]+$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+FieldMap = dict[str, str]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VllmEngine(Section):
+    """vLLM in a process of its own on this machine."""
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
+    max_model_len: int | None = Field(None, ge=16)
+    window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
+    restarts: int = Field(5, ge=0, description="deaths in a row, with no prompt to blame, before the run gives up")
+    args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
+
+
+class OpenAIEngine(Section):
+    """Servers that speak the OpenAI protocol; `samplers[].model` names the tokenizer of what they serve."""
+
+    kind: Literal["openai"]
+    endpoints: tuple[str, ...] = Field(min_length=1, description="base addresses, like http://gpu1:8000/v1")
+    served: str | None = Field(None, description="name under which they serve the model; None: the only one")
+    revision: str | None = Field(None, description="which weights they serve, in your words; recorded")
+    api: Literal["completions", "chat"] = Field(
+        "completions", description="completions sends tokens, the very prompts of engine vllm; chat sends messages"
+    )
+    api_key_env: str | None = Field(None, description="name of the environment variable that holds the API key")
+    window: int = Field(128, ge=1, description="requests in flight at one endpoint")
+    timeout_s: float = Field(1800.0, gt=0, description="of one request")
+    retries: int = Field(5, ge=0, description="faults of one request before its sample is recorded as `failed`")
+    wait_s: float = Field(300.0, ge=0, description="how long to wait while no endpoint can be used")
+    max_model_len: int | None = Field(None, ge=16, description="for servers that don't say it")
+
+    @field_validator("endpoints")
+    @classmethod
+    def _addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+        found = []
+        for endpoint in endpoints:
+            parts = urlsplit(endpoint)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+                raise ValueError(f"'{endpoint}' is no address like http://host:8000/v1")
+            if "@" in parts.netloc:
+                raise ValueError("an address must not hold a password; name a variable with api_key_env")
+            found.append(endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1")
+        if len(set(found)) < len(found):
+            raise ValueError("the same endpoint stands there twice")
+        return tuple(found)
+
+
+class ReplayEngine(Section):
+    """Recorded samples instead of a model: files, published versions, or hub data sets."""
+
+    kind: Literal["replay"] = "replay"
+    files: tuple[str, ...] = Field((), description="JSONL (.gz, .zst), Parquet, NAME@vN, or hf://user/name")
+    split: str = "train"
+    map: FieldMap = Field({}, description="our field: theirs; `response: solutions[]` makes a list many rows")
+    domain: str = "math"
+    license: str | None = None
+    model: str | None = Field(None, description="who wrote the samples, where the rows don't say")
+    limit: int | None = Field(None, ge=1)
+
+
+def _engine(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": "vllm", **value} if isinstance(value, dict) else value
+
+
+Engine = Annotated[
+    Annotated[VllmEngine | OpenAIEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)
+]
+LiveEngine = Annotated[Annotated[VllmEngine | OpenAIEngine, Field(discriminator="kind")], BeforeValidator(_engine)]
+"""One that has a model."""
+
+
+class ModelSection(Section):
+    """Which model a filter asks: a sampler of the run with that model, so that its engine goes on, or another one."""
+
+    sampler: Name | None = Field(None, description="whose model and engine are asked; instead of `model`")
+    model: str | None = Field(None, description="hub id, local folder, or `bundled`")
+    engine: LiveEngine | None = Field(
+        None, description="of that model; None: the engine of the sampler that has it, else vllm"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.sampler is not None and (self.model is not None or self.engine is not None):
+            raise ValueError("sampler: it brings its own model and engine, so leave `model` and `engine` out")
+        return self
+
+
+def portable_name(source: str) -> str:
+    """How a source is named in rows and keys: of a path the last part, since the rest is this machine's own."""
+    return Path(source).name if Path(source).expanduser().exists() else source
+
+
+def portable(value: Any) -> Any:
+    """A part of a recipe with its paths shortened as in `portable_name`."""
+    if isinstance(value, dict):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [portable(item) for item in value]
+    return portable_name(value) if isinstance(value, str) and "/" in value else value

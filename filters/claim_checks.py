@@ -1,0 +1,140 @@
+"""Claims as a filter: every intermediate claim that can be checked exactly, and what follows from a refuted one.
+
+The checks themselves stand in `claims/`: read by an own grammar, never evaluated as code. Stated outputs of code are
+the exception; they are run in the jail, which belongs to the calling process, so such traces are deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+import pyarrow as pa
+from pydantic import Field
+
+from proofmill.data.schemas import CLAIM, column
+from proofmill.data.sections import ModelSection, Section, Share
+from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter, Row
+from proofmill.filters.verdicts import CORRECT, NO_GOLD
+
+if TYPE_CHECKING:
+    from proofmill.filters.claims import TraceCheck
+
+
+class ModelVerifier(ModelSection):
+    """The model as its own verifier: claim-level reliability, r = (mean v)^M (arXiv 2606.16140).
+
+    Where neither `sampler` nor `model` is given, the first live sampler's model judges.
+    """
+
+    scope: Literal["all", "accepted"] = Field("all", description="accepted: no `clr@k`, and a fraction of the cost")
+    k: int | None = Field(32, ge=1, description="samples a problem and sampler that are judged; None: all")
+    m: int = Field(5, ge=1, le=32, description="claims a trace, and the exponent of its reliability")
+    temperature: float = Field(0.0, ge=0.0, description="of the verifier's answers")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="of the verifier's answers")
+    max_tokens: int = Field(512, ge=16, description="of an answer of the verifier")
+    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+
+class ClaimOptions(Section):
+    """Intermediate claims, checked exactly and by a model; the policy is decided in the selection."""
+
+    scope: Literal["all", "accepted", "none"] = Field("all", description="accepted: traces judged `correct` alone")
+    drop: Literal["final", "any", "none"] = Field(
+        "final", description="a refuted claim there drops a trace; elsewhere it lowers score and weight"
+    )
+    model: ModelVerifier | None = Field(None, description="the model as its own verifier; {} with the defaults")
+    min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
+
+
+def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Deferred]:
+    """The claim columns of each row; traces that state outputs of code are deferred.
+
+    Args:
+        rows: `problem`, `response`, and where known `steps`, `final_start`, `verdict`, `verdict_detail`.
+        options: whose claims are checked.
+    """
+    from proofmill.filters.claims import check_trace  # a recipe is read without any verifier
+
+    for row in rows:
+        accepted = row["verdict"] == CORRECT or row["verdict_detail"] == NO_GOLD
+        if options.scope == "none" or (options.scope == "accepted" and not accepted):
+            yield {}
+            continue
+        text = None if row["steps"] is not None else row["response"]
+        found = check_trace(row["problem"], text, steps=row["steps"], final_start=row["final_start"])
+        yield Deferred(found) if found.outputs_to_run else _columns(found)
+
+
+def resolve(deferred: Sequence[TraceCheck], services: CallerServices) -> list[Row]:
+    """The claim columns of traces that state outputs of code; without a jail the outputs stay unchecked."""
+    return [_columns(found.with_outputs(services.evaluate) if services.evaluate else found) for found in deferred]
+
+
+def _columns(found: TraceCheck) -> Row:
+    return {
+        **found.summary.columns(),
+        "refuted_final": found.refuted_in_final,
+        "claims": [{field.name: getattr(claim, field.name) for field in CLAIM} for claim in found.claims],
+    }
+
+
+def _refuted(options: ClaimOptions) -> pl.Expr:
+    """Whether a claim that the policy minds was refuted; traces whose claims were not checked pass."""
+    if options.drop == "any":
+        return pl.col("claims_refuted") > 0
+    return pl.col("refuted_final") if options.drop == "final" else pl.lit(False)
+
+
+ROW_LABELS = ("rows with a refuted claim", "rows without one", "rows not checked")
+
+
+def labels(added: Row) -> Iterator[str]:
+    """How a row is counted: by whether it holds a refuted claim, and its claims by their status."""
+    if added["claims"] is None:
+        yield ROW_LABELS[2]
+        return
+    yield ROW_LABELS[0] if added["claims_refuted"] else ROW_LABELS[1]
+    yield from (claim["status"] for claim in added["claims"])
+
+
+CLAIM_CHECKS = MapFilter(
+    name="claims",
+    version=1,
+    section="claims",
+    options=ClaimOptions,
+    reads=("problem", "response"),
+    optional=("steps", "final_start", "verdict", "verdict_detail"),
+    adds=pa.schema(
+        [
+            column("claims_checked", pa.int32(), "claims that exact checks decided: verified, refuted or retracted"),
+            column("claims_refuted", pa.int32(), "of them, false and not taken back"),
+            column("first_refuted_step", pa.int32(), "step of the first refuted claim, from 0"),
+            column("claim_score", pa.float32(), "verified / (verified + refuted); null where none was decided"),
+            column("claim_coverage", pa.float32(), "steps that hold a decided claim / steps"),
+        ]
+    ),
+    internal=pa.schema(
+        [
+            column("refuted_final", pa.bool_(), "whether a refuted claim stands in the final part"),
+            column("claims", pa.list_(CLAIM), "every claim with its status and evidence"),
+        ]
+    ),
+    command=pa.schema([column("claims_detail", pa.string(), "why a row's claims were not checked")]),
+    labels=labels,
+    why=lambda added: added["claims_detail"],
+    annotate=annotate,
+    resolve=resolve,
+    fault=lambda kind, detail: {"claims_detail": detail if kind == "row" else kind},
+    keyed_by=("scope",),
+    rules=(
+        DropRule(
+            "refuted_claim",
+            _refuted,
+            "an exact check refutes a claim in the part that `claims.drop` names",
+            hangs_on=("drop",),
+            evidence=("refuted",),
+        ),
+    ),
+)

@@ -1,0 +1,289 @@
+"""Runs map filters on rows: in worker processes that can be killed, and what they defer in the calling process.
+
+A row that brings its worker down costs only itself: the others are done again, and it gets the columns that its filter
+has for such a case. So no row is lost, whatever stands in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache, cached_property
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from proofmill.data.errors import RecipeError, VerifierError
+from proofmill.data.rows_io import batched
+from proofmill.data.sections import Section
+from proofmill.data.tables import from_rows
+from proofmill.filters.agreement import clusters
+from proofmill.filters.base import Deferred, Filter, MapFilter, Row
+from proofmill.filters.verdicts import Problem
+from proofmill.filters.verification import Judge, VerifyOptions
+from proofmill.filters.workers import Fault, WorkerPool
+
+CHUNK_ROWS, CHUNK_CHARACTERS = 256, 1 << 20
+_CHUNK_SECONDS, _CHUNK_MEMORY_MB = 600.0, 4096
+_SHOWN = 200  # characters of a value in an error
+
+
+@cache
+def filter_at(place: str) -> Filter[Any]:
+    """The filter of this name, or a user's own at `package.module:NAME`.
+
+    Raises:
+        RecipeError: it can't be imported, or is no filter.
+    """
+    from proofmill.filters.catalog import FILTERS  # workers import it at their first row
+
+    if ":" not in place:
+        return next(one for one in FILTERS if one.name == place)
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever a user's module raises is told, not shown as a fault of ours
+        raise RecipeError(
+            f"The filter {place!r} can't be imported: {type(error).__name__}: {error}",
+            where="recipe key filters",
+            remedy="write it as package.module:NAME, importable from where proofmill runs",
+        ) from error
+    if not isinstance(found, Filter):
+        raise RecipeError(
+            f"{place!r} is a {type(found).__name__}, and no filter.",
+            where="recipe key filters",
+            remedy="make it a proofmill.filters.base.MapFilter; see filters/README.md",
+        )
+    return found
+
+
+class Annotated(NamedTuple):
+    """What came of some rows.
+
+    Attributes:
+        table: the filter's columns, row by row.
+        faults: rows that brought a worker down, by what happened.
+        shown: the first of these in words.
+        seconds: that verifiers took, where the filter says so.
+    """
+
+    table: pa.Table
+    faults: dict[str, int]
+    shown: str | None = None
+    seconds: float = 0.0
+
+
+class FilterWorkers:
+    """The worker processes of a run, each kind started at first use, and the services of the calling process.
+
+    Args:
+        limits: CPU time and memory of a row, and the number of processes.
+        stack: what ends the processes.
+    """
+
+    def __init__(self, limits: VerifyOptions, stack: ExitStack) -> None:
+        self._limits, self._stack = limits, stack
+        self._lock = Lock()
+        self.jail_fault: str | None = None  # why stated outputs of code are not run
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The verifiers."""
+        return self._stack.enter_context(Judge(self._limits))
+
+    @property
+    def evaluate(self) -> Callable[[str, str, str], bool | None] | None:
+        """Whether an expression has a stated value behind some code, as the jail finds; None where there is no jail."""
+        return None if self.jail_fault else self._evaluate
+
+    def _evaluate(self, code: str, expression: str, literal: str) -> bool | None:
+        if self.jail_fault:
+            return None
+        try:
+            return self._jail(code, expression, literal)
+        except VerifierError as error:  # said once by the caller; the claims stay unchecked
+            self.jail_fault = f"{error.what} {error.where}"
+            return None
+
+    @cached_property
+    def _jail(self) -> Callable[[str, str, str], bool | None]:
+        from proofmill.filters.claims.stated_outputs import jail_evaluator
+
+        return jail_evaluator()
+
+    @cached_property
+    def _rows(self) -> WorkerPool:
+        return self._pool("annotate_row", self._limits.cpu_seconds, self._limits.memory_mb)
+
+    @cached_property
+    def _chunks(self) -> WorkerPool:
+        return self._pool("annotate_chunk", _CHUNK_SECONDS, _CHUNK_MEMORY_MB)
+
+    @cached_property
+    def _votes(self) -> WorkerPool:
+        return self._pool("cluster_answers", 10 * self._limits.cpu_seconds, self._limits.memory_mb)
+
+    def clusters(self, items: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[int]]:
+        """Which answers to each problem are the same; those too costly to compare are compared as they stand."""
+        custom = self._limits.verifiers
+        found = self._votes.map([(problem, answers, custom) for problem, answers in items])
+        return [
+            [answers.index(answer) for answer in answers] if isinstance(result, Fault) else result
+            for (_, answers), result in zip(items, found, strict=True)
+        ]
+
+    def _pool(self, function: str, cpu_seconds: float, memory_mb: int) -> WorkerPool:
+        name = f"{__name__}:{function}"
+        pool = WorkerPool(name, workers=self._limits.workers, cpu_seconds=cpu_seconds, memory_mb=memory_mb)
+        return self._stack.enter_context(pool)
+
+    def annotate(self, place: str, options: Section, rows: Sequence[Row], shared: Path | None = None) -> Annotated:
+        """The columns that a map filter adds to some rows.
+
+        Args:
+            place: the filter's name, or `package.module:NAME`.
+            options: its options.
+            rows: with the columns that it reads.
+            shared: its shared file.
+
+        Raises:
+            RecipeError: a user's filter says what does not fit its columns.
+            VerifierError: workers or the jail can't start, or the verdicts are not to be trusted.
+        """
+        one = filter_at(place)
+        if not isinstance(one, MapFilter):
+            raise TypeError(f"{one.name} is no map filter")
+        if one.runs == "chunks":
+            return self._in_chunks(one, place, options, rows, shared)
+        if one.runs == "here":
+            found: list[Any] = list(_call(one, rows, options, shared))
+        else:
+            with self._lock:  # two threads must not start the pool twice
+                pool = self._rows
+            found = pool.map([(place, options, row, shared) for row in rows])
+        return self._settled(one, place, found)
+
+    def _settled(self, one: MapFilter[Any], place: str, found: list[Any]) -> Annotated:
+        """Rows with what was deferred done, and with the columns of faults."""
+        faults = {index: item for index, item in enumerate(found) if isinstance(item, Fault)}
+        waiting = {index: item.job for index, item in enumerate(found) if isinstance(item, Deferred)}
+        for index, fault in faults.items():
+            found[index] = one.fault(fault.kind, fault.detail)
+        if waiting and one.resolve is not None:
+            for index, row in zip(waiting, one.resolve(list(waiting.values()), self), strict=True):
+                found[index] = row
+        shown = next((f"{fault.kind}: {fault.detail}" for fault in faults.values()), None)
+        seconds = sum(row.get("verify_seconds", 0.0) for row in found)
+        table = as_table(one, place, found)
+        return Annotated(table, dict(Counter(fault.kind for fault in faults.values())), shown, seconds)
+
+    def _in_chunks(
+        self, one: MapFilter[Any], place: str, options: Section, rows: Sequence[Row], shared: Path | None
+    ) -> Annotated:
+        """Chunk by chunk; of a chunk that brings its worker down row by row."""
+        with self._lock:
+            pool = self._chunks
+        chunks = list(batched(rows, CHUNK_ROWS, CHUNK_CHARACTERS)) or [[]]
+        tables: list[pa.Table] = []
+        faults: Counter[str] = Counter()
+        shown = None
+        for chunk, result in zip(chunks, pool.map([(place, options, part, shared) for part in chunks]), strict=True):
+            if not isinstance(result, Fault):
+                tables.append(result)
+                continue
+            for row, alone in zip(chunk, pool.map([(place, options, [row], shared) for row in chunk]), strict=True):
+                if isinstance(alone, Fault):
+                    faults[alone.kind] += 1
+                    shown = shown or f"{alone.kind}: {alone.detail}"
+                    alone = _fallen(one, place, row, alone)
+                tables.append(alone)
+        return Annotated(pa.concat_tables(tables), dict(faults), shown)
+
+
+def _fallen(one: MapFilter[Any], place: str, row: Row, fault: Fault) -> pa.Table:
+    """The columns of a row that no worker can do.
+
+    Raises:
+        VerifierError: they can't be null, so that the shard can't be written.
+    """
+    if all(field.nullable for field in one.schema):
+        return as_table(one, place, [one.fault(fault.kind, fault.detail)])
+    raise VerifierError(
+        f"The filter '{one.name}' failed: {fault.kind}: {fault.detail}",
+        where=str(row.get("id") or row)[:_SHOWN],
+        remedy="run the same command again; if it fails again, report this with the run's log",
+    )
+
+
+def annotate_row(item: tuple[str, Section, Row, Path | None]) -> Row | Deferred:
+    """Inside a worker: what a filter adds to one row."""
+    place, options, row, shared = item
+    one = filter_at(place)
+    assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
+    found: list[Row | Deferred] = list(_call(one, [row], options, shared))
+    return found[0]
+
+
+def annotate_chunk(item: tuple[str, Section, Sequence[Row], Path | None]) -> pa.Table:
+    """Inside a worker: what a filter adds to some hundred rows."""
+    place, options, rows, shared = item
+    one = filter_at(place)
+    assert isinstance(one, MapFilter)  # noqa: S101 (as above)
+    return as_table(one, place, _call(one, rows, options, shared))
+
+
+def cluster_answers(item: tuple[Problem, Sequence[str], Mapping[str, str]]) -> list[int]:
+    """Inside a worker: which answers to a problem are the same."""
+    return clusters(*item)
+
+
+def _call(one: MapFilter[Any], rows: Sequence[Row], options: Section, shared: Path | None) -> Any:
+    return one.annotate(rows, options, shared) if one.shared is not None else one.annotate(rows, options)
+
+
+def as_table(one: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> pa.Table:
+    """A filter's rows as a table of its columns; a table is taken as it is.
+
+    Raises:
+        RecipeError: a user's filter says what is no value of its column, or names a column that it does not declare.
+    """
+    if isinstance(found, pa.Table):
+        return found
+    rows = list(found)
+    try:
+        table = from_rows(rows, one.schema)
+    except (pa.ArrowException, TypeError, AttributeError, OverflowError) as error:
+        raise _misfit(one, place, rows, error) from error
+    if ":" in place and (unknown := {name for row in rows for name in row} - {*one.schema.names}):
+        raise RecipeError(
+            f"The filter '{one.name}' says something of {min(unknown)!r}, which it does not declare.",
+            where=place,
+            remedy=f"add the column to its `adds`; it has: {', '.join(one.schema.names) or 'none'}",
+        )
+    return table
+
+
+def _misfit(one: Filter[Any], place: str, rows: Sequence[Any], error: Exception) -> RecipeError:
+    """Which column of which row does not fit."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            return RecipeError(
+                f"The filter '{one.name}' gave {row!r} for a row, not a mapping of its columns."[:_SHOWN],
+                where=f"{place}, row {number}",
+                remedy="yield one mapping a row, {column: value}",
+            )
+        for field in one.schema:
+            try:
+                pa.array([row.get(field.name)], field.type)
+            except (pa.ArrowException, TypeError, OverflowError):
+                said = repr(row[field.name])[:_SHOWN]
+                return RecipeError(
+                    f"The filter '{one.name}' says {said} for {field.name}, which is of type {field.type}.",
+                    where=f"{place}, row {number}",
+                    remedy="mend its annotate, or the type in its `adds`",
+                )
+    return RecipeError(f"The filter '{one.name}' made no table: {error}", where=place, remedy="mend its annotate")

@@ -1,0 +1,390 @@
+"""What differs in how two versions were made, as their manifests record it, and which of it made a row differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proofmill.data.differences import ADDED, CHANGED, Group
+from proofmill.data.errors import RecipeError
+from proofmill.data.manifest import Manifest
+from proofmill.data.sections import portable
+from proofmill.data.versions import Version
+from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
+from proofmill.filters.catalog import FILTERS
+from proofmill.filters.curriculum import CAPPED
+from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
+from proofmill.filters.selection import RULES
+from proofmill.flows.recipe import load as recipe_file
+from proofmill.flows.recipe.schema import AMOUNTS
+
+_KINDS = ("kind", "strategy")  # where they differ, the keys of one kind alone say nothing
+_LABELS = ("name", "source", "path", "task")  # by which an item of a list is known again
+_UNDECIDING = ("name", "verify.workers")
+_INPUT_KINDS = (
+    ("files", "input file"),
+    ("hubs", "data set file"),
+    ("verifiers", "custom verifier of"),
+    ("filters", "your filter"),
+)
+_SHOWN_CHARACTERS, _DIGEST_CHARACTERS = 160, 8
+
+Pair = tuple[Any, Any]
+
+
+@dataclass
+class ManifestDiff:
+    """What differs in how two versions were made.
+
+    Attributes:
+        recipe: by dotted key: (before, after); what is not there is None, and a new section or item stands as a whole.
+        models: by sampler, in words.
+        code: by step whose version differs, in words.
+        unrecorded: a version whose manifest has no versions of steps; empty where both have them.
+        libraries: by name: (before, after).
+        inputs: by kind (files, hubs, custom verifiers, benchmarks, resampled), in words.
+        voted: whether either version has answers that samples voted for.
+    """
+
+    recipe: dict[str, Pair] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    unrecorded: str = ""
+    libraries: dict[str, Pair] = field(default_factory=dict)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    voted: bool = False
+
+    def lines(self) -> list[str]:
+        """Every fact that differs."""
+        inputs = [line for lines in self.inputs.values() for line in lines]
+        return [*self.fields(("",)), *self.models.values(), *self.code.values(), *self.versions(), *inputs]
+
+    def fields(self, prefixes: Iterable[str]) -> list[str]:
+        """Recipe fields under these prefixes; `*` stands for a number."""
+        wanted = [prefix.split(".") for prefix in prefixes]
+        return list(_told("recipe ", {key: pair for key, pair in self.recipe.items() if _under(key, wanted)}))
+
+    def versions(self, names: Iterable[str] | None = None) -> list[str]:
+        """Libraries of other versions: all, or some."""
+        return list(_told("library ", {n: pair for n, pair in self.libraries.items() if names is None or n in names}))
+
+    def of_inputs(self, *kinds: str) -> list[str]:
+        """Inputs of these kinds."""
+        return [line for kind in kinds for line in self.inputs.get(kind, ())]
+
+
+def manifest_diff(before: Version, after: Version) -> ManifestDiff:
+    """Compares two manifests. Keys that an older recipe had not yet count as their default."""
+    a, b = before.manifest, after.manifest
+    recipes = [portable(_resolved(manifest)) for manifest in (a, b)]
+    codes = [manifest["code_version"].get("steps") for manifest in (a, b)]
+    return ManifestDiff(
+        recipe={key: pair for key, pair in _differing(*recipes) if key not in _UNDECIDING},
+        models=_models(a, b),
+        code=_code(*codes) if all(codes) else {},
+        unrecorded=next((v.label for v, code in zip((before, after), codes, strict=True) if not code), ""),
+        libraries=dict(_differing(a["libraries"], b["libraries"])),
+        inputs=_inputs(a.get("inputs", {}), b.get("inputs", {})) | _benchmarks(a, b),
+        voted=any(recipe.get("problems", {}).get("pseudo_labels") for recipe in recipes),
+    )
+
+
+def _resolved(manifest: Manifest) -> dict[str, Any]:
+    try:
+        recipe = recipe_file.parse(dict(manifest["recipe"])).resolved()
+    except RecipeError:  # of a version whose keys are not known any more
+        recipe = dict(manifest["recipe"])
+    return recipe | {"limit": manifest.get("limit")}
+
+
+def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Pair]]:
+    """Dotted keys with what stands there on either side. None and what is not there are the same."""
+    if a == b:
+        return
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        other_kind = any(a.get(name) != b.get(name) for name in _KINDS)
+        for name in dict.fromkeys([*a, *b]):
+            if (name in a and name in b) or not other_kind:
+                yield from _differing(a.get(name), b.get(name), f"{key}.{name}" if key else str(name))
+    elif _of_sections(a) and _of_sections(b) and [*a, *b]:
+        yield from _differing_items(a, b, key)
+    else:
+        yield key, (a, b)
+
+
+def _of_sections(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
+def _differing_items(a: list[Any], b: list[Any], key: str) -> Iterator[tuple[str, Pair]]:
+    """Items of two lists: those called the same beside each other, the others in their order."""
+    labels = [[_label(item) for item in side] for side in (a, b)]
+    pairs = [(labels[0].index(label), place) for place, label in enumerate(labels[1]) if label in labels[0]]
+    left = [place for place in range(len(a)) if place not in dict(pairs)]
+    right = [place for place in range(len(b)) if place not in dict(pairs).values()]
+    together = min(len(left), len(right))
+    pairs += zip(left, right, strict=False)
+    found = [pair for i, j in sorted(pairs, key=lambda p: p[1]) for pair in _differing(a[i], b[j], f"{key}.{j}")]
+    found += [(f"{key}.{i}", (a[i], None)) for i in left[together:]]
+    found += [(f"{key}.{j}", (None, b[j])) for j in right[together:]]
+    yield from found or [(key, (labels[0], labels[1]))]  # the same items in another order
+
+
+def _label(item: Mapping[str, Any]) -> str:
+    return next((str(item[name]) for name in _LABELS if item.get(name)), repr(item))
+
+
+def _models(a: Manifest, b: Manifest) -> dict[str, str]:
+    sides = [{m["sampler"]: m for m in manifest["models"]} for manifest in (a, b)]
+    found = {}
+    for name in sides[0].keys() & sides[1].keys():
+        one, two = sides[0][name], sides[1][name]
+        parts = [f"{key} {one[key]} → {two[key]}" for key in ("model", "revision", "weights") if one[key] != two[key]]
+        if parts:
+            found[name] = f"model of sampler {name}: {', '.join(parts)}"
+    return found
+
+
+def _code(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, str]:
+    return {name: f"code of {name}: version {a[name]} → {b.get(name)}" for name in a if a[name] != b.get(name)}
+
+
+def _inputs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What came from outside, of the kinds that both manifests record."""
+    found = {}
+    for kind, told in (
+        ("files", "input file"),
+        ("hubs", "data set file"),
+        ("verifiers", "custom verifier of"),
+        ("filters", "your filter"),
+    ):
+        if kind in a and kind in b and a[kind] != b[kind]:
+            sides = [_digests(kind, side[kind]) for side in (a, b)]
+            found[kind] = list(_edits(told, *sides)) or [f"{told}s: in another order"]
+    if a.get("resampled", 0) != b.get("resampled", 0):
+        found["resampled"] = ["drawn anew with --resample"]
+    return found
+
+
+def _digests(kind: str, known: Any) -> dict[str, str]:
+    """Digests by name; files that are called the same stand together."""
+    pairs = known.items() if kind in ("verifiers", "filters") else known
+    if kind == "hubs":  # one mapping a data set
+        pairs = [pair for files in known for pair in files.items()]
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found[name] = found.get(name, "") + value
+    return found
+
+
+def _edits(told: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys([*b, *a]):
+        if name not in a or name not in b:
+            yield f"{told} {name}: {'new' if name in b else 'gone'}"
+        elif a[name] != b[name]:
+            yield f"{told} {name}: {_short(a[name])} → {_short(b[name])}"
+
+
+def _benchmarks(a: Manifest, b: Manifest) -> dict[str, list[str]]:
+    """Benchmarks whose items are others; one that was added or left out is told by the recipe."""
+    indexes = [manifest.get("benchmarks") or {} for manifest in (a, b)]
+    digests = [index.get("digest") for index in indexes]
+    if not all(digests) or digests[0] == digests[1]:
+        return {}
+    sides = [{item["called"]: item["file"] for item in index.get("sources", ())} for index in indexes]
+    both = [{name: side[name] for name in sides[0] if name in sides[1] and side[name]} for side in sides]
+    asked = [manifest["recipe"].get("decontaminate") for manifest in (a, b)]
+    edited = list(_edits("benchmark", *both))
+    if not edited and asked[0] == asked[1]:
+        edited = [f"items of the benchmarks: index {_short(digests[0])} → {_short(digests[1])}"]
+    return {"benchmarks": edited} if edited else {}
+
+
+def _told(kind: str, pairs: Mapping[str, Pair]) -> Iterator[str]:
+    return (f"{kind}{name}: {_brief(before)} → {_brief(after)}" for name, (before, after) in pairs.items())
+
+
+def _brief(value: Any) -> str:
+    """A value in one short line; of a section what it sets."""
+    text = _plain(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return (
+        "{" + ", ".join(f"{name}: {_plain(item)}" for name, item in value.items() if item not in (None, [], {})) + "}"
+    )
+
+
+def _short(value: str | None) -> str:
+    return (value or "none")[:_DIGEST_CHARACTERS]
+
+
+def _under(key: str, prefixes: Sequence[Sequence[str]]) -> bool:
+    """Whether a dotted key begins with one of the prefixes, part by part; an empty last part takes anything."""
+    parts = key.split(".")
+    for prefix in prefixes:
+        whole = [part for part in prefix if part]
+        if len(parts) >= len(whole) and all(p in ("*", q) for p, q in zip(whole, parts, strict=False)):
+            return True
+    return False
+
+
+# --- causes ---------------------------------------------------------------------------------------
+
+UNKNOWN = "no recorded fact explains it"
+OTHERS = "other rows were added, removed or judged otherwise"
+SIBLINGS = "other traces of the same problem were added, removed or judged otherwise"
+_OF_THE_RUN = (CAPPED_MIX, CAPPED_TOKENS)
+_CAPS = ("capped_pass_rate", CAPPED, *_OF_THE_RUN)
+_RANKED_BY = ("claims", "clr", "quality", "nll")  # what decides which traces a cap lets through
+
+# Recipe fields and inputs that columns depend on beside a filter's own options and version.
+_MORE_FIELDS: dict[str, tuple[str, ...]] = {
+    "problems": ("problems.", "seed", "limit", "samplers.*.engine."),
+    "samples": ("samplers.", "prompt.", "seed"),
+    "verdicts": ("problems.pseudo_labels.",),
+    "claims": ("verify.cpu_seconds",),
+    "clr": ("claims.model.",),
+    "nll": ("quality.learning.", "publish.student"),
+    "contamination": ("decontaminate.",),
+    "near_duplicates": ("dedup.",),
+    "selection": ("selection.",),
+    "publish": ("publish.", "prompt.", "select.", "curriculum."),
+}
+_INPUTS = {"problems": ("files", "hubs"), "verdicts": ("verifiers",), "contamination": ("benchmarks",)}
+# Steps whose version belongs to columns that another one writes.
+_MORE_STEPS: dict[str, tuple[str, ...]] = {
+    "problems": ("recorded",),
+    "verdicts": ("votes", "labels"),
+    "contamination": ("benchmarks",),
+    "nll": ("learning", "potential"),
+    "near_duplicates": ("signatures",),
+    "selection": ("caps", "balance"),
+    "publish": ("audit", "contaminated_problems", "holdout"),
+}
+_FILTERS = {one.name: one for one in FILTERS}
+_SELECTION = ("select.", "curriculum.", "quality.", "claims.", "dedup.")
+# By config that holds more than the traces' fates: the stages that fill it.
+_FILLED = {
+    "problems": ("problems", "verdicts", "contamination", "publish"),
+    "claims": ("claims", "clr"),
+    "pass_rates": ("verdicts", "samples"),
+}
+
+
+def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> list[str]:
+    """The facts that differ and could have made this difference, in words.
+
+    Args:
+        group: rows with the same difference.
+        facts: what differs between the versions.
+        others: whether any row was added, removed or judged otherwise, which decides whom near-duplicates repeat.
+        moved: whether any row was, or has another fate for what a stage measured, which decides the caps of the run.
+    """
+    if group.kind != CHANGED:
+        found = _of_presence(group, facts)
+    elif (stage := _decisive(group)) is not None:
+        found = of_step(facts, stage)
+        if stage == "near_duplicates" and others:
+            found.append(OTHERS)
+        if stage == "verdicts" and facts.voted and group.siblings and not found:
+            found.append(SIBLINGS)
+    else:
+        found = _of_selection(group, facts, moved=moved)
+    return _or_unknown(found, facts)
+
+
+def causes_of_files(facts: ManifestDiff, configs: Iterable[str]) -> list[str]:
+    """Why files of these configs differ where no trace does."""
+    stages = dict.fromkeys(stage for config in configs for stage in _FILLED.get(config, ("publish",)))
+    found = [line for stage in stages for line in of_step(facts, stage)]
+    return _or_unknown([*found, *facts.models.values(), *facts.of_inputs("files", "hubs", "resampled")], facts)
+
+
+def of_step(facts: ManifestDiff, name: str) -> list[str]:
+    """Facts that the columns of a filter, or of another step, depend on."""
+    one = _FILTERS.get(name)
+    own = tuple(f"{one.section}.{key}" for key in one.keyed_by) if one else ()
+    steps = (name, *_MORE_STEPS.get(name, ()))
+    libraries = {library for step in steps if step in _FILTERS for library in _FILTERS[step].libraries}
+    libraries |= {"pyarrow", "polars", "transformers"} if name == "publish" else set()
+    return [
+        *facts.fields((*own, *_MORE_FIELDS.get(name, () if one else (f"{name}.",)))),
+        *facts.of_inputs(*_INPUTS.get(name, ("filters",))),
+        *(facts.code[step] for step in steps if step in facts.code),
+        *facts.versions(libraries),
+    ]
+
+
+def _judges_of(reason: str | None) -> tuple[str, ...]:
+    """The filters whose published columns decide a drop reason; all of them where the cap of a problem decides."""
+    if reason in _CAPS:
+        return _RANKED_BY
+    one = next((one for one in FILTERS for rule in one.rules if rule.reason == reason), None)
+    if one is None or one.adds.names:
+        return () if one is None else (one.name,)
+    return tuple(other.name for other in FILTERS if not set(one.reads).isdisjoint(other.adds.names))
+
+
+def _thresholds_of(reason: str | None) -> tuple[str, ...]:
+    """The recipe fields that are the threshold of a drop reason."""
+    if reason is None:
+        return ("curriculum.",)
+    if reason in _CAPS:
+        return ("select.", "curriculum.")
+    named = [(one.section, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
+    found = tuple(f"{place}.{key}" for place, rule in named if rule.reason == reason for key in rule.hangs_on)
+    return (*found, "curriculum.") if reason == "degenerate" else found
+
+
+def _or_unknown(found: list[str], facts: ManifestDiff) -> list[str]:
+    if found:
+        return list(dict.fromkeys(found))
+    return [f"the code, which {facts.unrecorded} doesn't record" if facts.unrecorded else UNKNOWN]
+
+
+def _of_presence(group: Group, facts: ManifestDiff) -> list[str]:
+    """Why a row is there on one side alone."""
+    if not group.problem_known:
+        return of_step(facts, "problems") or _of_samples(group, facts)
+    if not group.sampler_known:
+        return [f"recipe samplers: {group.sampler!r} is {'new' if group.kind == ADDED else 'gone'}"]
+    if not group.slot_known:
+        amounts = facts.fields(f"samplers.*.sampling.{name}" for name in AMOUNTS)
+        return amounts or _of_samples(group, facts)
+    if not group.same_model:
+        models = [text for name, text in facts.models.items() if name == group.sampler]
+        return models or [
+            *facts.fields(("samplers.*.model", "samplers.*.engine.model")),
+            *facts.of_inputs("files", "hubs"),
+        ]
+    return _of_samples(group, facts)
+
+
+def _of_samples(group: Group, facts: ManifestDiff) -> list[str]:
+    models = [text for name, text in facts.models.items() if name == group.sampler]
+    return [*models, *of_step(facts, "samples"), *facts.of_inputs("files", "hubs", "resampled")]
+
+
+def _decisive(group: Group) -> str | None:
+    """The first stage that measured otherwise and decides this change; None: the selection decided otherwise."""
+    if not group.fate_changed or group.before["verdict"] != group.after["verdict"]:
+        return group.judged[0] if group.judged else None
+    reasons = (group.before["drop_reason"], group.after["drop_reason"])
+    concerned = {name for reason in reasons for name in (_judges_of(reason) if reason else _RANKED_BY)}
+    return next((name for name in group.judged if name in concerned), None)
+
+
+def _of_selection(group: Group, facts: ManifestDiff, *, moved: bool) -> list[str]:
+    reasons = (group.before["drop_reason"], group.after["drop_reason"])
+    narrow = facts.fields(prefix for reason in reasons for prefix in _thresholds_of(reason))
+    found = [*(narrow or facts.fields(_SELECTION)), *of_step(facts, "selection")]
+    if moved and {*reasons} & {*_OF_THE_RUN, TOO_SHORT, NLL_OUTLIER, LOW_POTENTIAL}:
+        found.append(OTHERS)
+    elif group.siblings:
+        found.append(SIBLINGS)
+    return found

@@ -1,0 +1,289 @@
+"""What the user sees while a run goes on: counters that stages raise, and two ways to show them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+log = logging.getLogger("proofmill")
+_PLAIN_SECONDS = 10.0
+
+
+@dataclass
+class Counter:
+    """One line of the display: so much done of so much."""
+
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass
+class Drawn:
+    """What one sampler draws in this session.
+
+    Attributes:
+        samples, tokens: so far.
+        expected: samples that it comes to.
+        since: when its engine was ready; None before.
+        until: when its last sample ended; None before the first.
+        earlier: seconds that it drew before its engine was loaded anew.
+    """
+
+    samples: int = 0
+    tokens: int = 0
+    expected: int = 0
+    since: float | None = None
+    until: float | None = None
+    earlier: float = 0.0
+
+    def ready(self) -> None:
+        """Its engine is there, perhaps once more."""
+        self.earlier = self.seconds()
+        self.since, self.until = time.monotonic(), None
+
+    def count(self, tokens: int) -> None:
+        """Counts a finished sample."""
+        self.samples, self.tokens, self.until = self.samples + 1, self.tokens + tokens, time.monotonic()
+
+    def seconds(self) -> float:
+        """From the engine being ready to its last token."""
+        return self.earlier + (self.until - self.since if self.since and self.until else 0.0)
+
+    def tokens_per_second(self) -> float:
+        """0 before the first token."""
+        return self.tokens / max(self.seconds(), 1e-9) if self.tokens else 0.0
+
+    def seconds_left(self) -> float | None:
+        """Time until it ends at the rate so far; None while nothing can be said."""
+        if not self.since or not self.tokens:
+            return None
+        took = self.earlier + time.monotonic() - self.since
+        return (self.expected - self.samples) * took / self.samples
+
+
+@dataclass
+class Progress:
+    """Counters of a run; safe to raise from any thread.
+
+    Attributes:
+        counters: by name, in the order in which they appear.
+        samplers: by name, what each has drawn.
+        accepted, judged: traces with verdict `correct`, and with any verdict.
+        message: what is being waited for.
+        warnings: what deserves a look.
+        retries: requests that were sent to an engine again.
+        restarts: how often an engine was started again.
+        queues: how much waits where.
+        judged_after: judges begin when sampling has ended.
+    """
+
+    counters: dict[str, Counter] = field(default_factory=dict)
+    samplers: dict[str, Drawn] = field(default_factory=dict)
+    accepted: int = 0
+    judged: int = 0
+    message: str = ""
+    warnings: list[str] = field(default_factory=list)
+    retries: int = 0
+    restarts: int = 0
+    queues: dict[str, int] = field(default_factory=dict)
+    judged_after: bool = False
+    started: float = field(default_factory=time.monotonic)
+    _drawing: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, message: str) -> None:
+        """Says what is going on, for the display and the log."""
+        self.message = message
+        log.info(message)
+
+    def warn(self, message: str) -> None:
+        """Says what deserves a look, in the display's last line, in the log, and again at the end."""
+        self.warnings.append(message)
+        log.warning(message)
+
+    def expect(self, name: str, total: int) -> None:
+        """Opens a counter."""
+        with self._lock:
+            self.counters.setdefault(name, Counter()).total = total
+
+    def expect_more(self, name: str, by: int) -> None:
+        """Raises what a counter is to come to."""
+        with self._lock:
+            counter = self.counters.setdefault(name, Counter())
+            counter.total = (counter.total or 0) + by
+
+    def advance(self, name: str, by: int = 1) -> None:
+        """Raises a counter."""
+        with self._lock:
+            self.counters.setdefault(name, Counter()).done += by
+
+    def expect_samplers(self, names: Iterable[str]) -> None:
+        """Who draws, one after the other."""
+        with self._lock:
+            self.samplers = {name: self.samplers.get(name, Drawn()) for name in names}
+
+    def sampling(self, sampler: str, missing: int) -> None:
+        """From here on this sampler draws."""
+        with self._lock:
+            self._drawing = sampler
+            drawn = self.samplers.setdefault(sampler, Drawn())
+            drawn.expected = drawn.samples
+        if missing:
+            self.more_samples(missing)
+
+    def more_samples(self, count: int) -> None:
+        """So many more are to be drawn."""
+        self.expect_more("samples", count)
+        self.drawn.expected += count
+
+    def sampled(self, tokens: int) -> None:
+        """Counts a finished sample."""
+        with self._lock:
+            self.drawn.count(tokens)
+            self.counters.setdefault("samples", Counter()).done += 1
+
+    def engine_ready(self, message: str) -> None:
+        """From here on tokens are expected."""
+        self.drawn.ready()
+        self.note(message)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What the sampler at work has drawn, or the last one."""
+        return self.samplers.get(self._drawing) or Drawn()
+
+    @property
+    def tokens(self) -> int:
+        """Sampled in this session."""
+        return sum(drawn.tokens for drawn in list(self.samplers.values()))
+
+    def retried(self, requests: int) -> None:
+        """Counts requests that are sent to an engine again."""
+        with self._lock:
+            self.retries += requests
+
+    def restarted(self) -> None:
+        """Counts an engine that is started again."""
+        with self._lock:
+            self.restarts += 1
+        self.note("The engine is started again")
+
+    def queue(self, name: str, depth: int) -> None:
+        """Says how much waits somewhere."""
+        with self._lock:
+            self.queues[name] = depth
+
+    def verdicts(self, correct: int, total: int) -> None:
+        """Counts judged traces."""
+        with self._lock:
+            self.accepted += correct
+            self.judged += total
+
+    def percent(self) -> float:
+        """Share of what is expected that is done, in percent; 0 while nothing is expected."""
+        with self._lock:
+            known = [counter for counter in self.counters.values() if counter.total]
+        total = sum(counter.total or 0 for counter in known)
+        return min(100.0, 100.0 * sum(counter.done for counter in known) / total) if total else 0.0
+
+    def ends(self) -> tuple[str, float] | None:
+        """What ends next and in how many seconds, at the rate so far; None while nothing can be said."""
+        left = self.drawn.seconds_left()
+        if left is None or left <= 1:
+            return None
+        return f"sampler {self._drawing}" if len(self.samplers) > 1 else "sampling", left
+
+    def waiting(self) -> str:
+        """What waits where, in words; empty where nothing does."""
+        return ", ".join(f"{depth:,} {name}" for name, depth in list(self.queues.items()) if depth)
+
+    def line(self) -> str:
+        """The state in one line."""
+        parts = []
+        for name, counter in self.counters.items():
+            parts.append(f"{name} {counter.done}" + (f"/{counter.total}" if counter.total is not None else ""))
+        if self.drawn.tokens:
+            parts.append(f"{self.drawn.tokens_per_second():.0f} tokens/s")
+        if self.judged:
+            parts.append(f"accepted {self.accepted} of {self.judged} ({self.accepted / self.judged:.0%})")
+        if waiting := self.waiting():
+            parts.append(f"queued: {waiting}")
+        if self.retries or self.restarts:
+            parts.append(f"{self.retries} retries, {self.restarts} restarts")
+        if ends := self.ends():
+            parts.append(f"{_clock(ends[1])} left")
+        return " · ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class _Display:
+    """Renders a Progress for rich's Live."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._title = title
+
+    def __rich__(self) -> Group:
+        progress = self._progress
+        table = Table.grid(padding=(0, 1))
+        for name, counter in list(progress.counters.items()):
+            bar = ProgressBar(total=counter.total, completed=counter.done, width=30, pulse=counter.total is None)
+            amount = f"{counter.done:,}" + (f" / {counter.total:,}" if counter.total is not None else "")
+            table.add_row(Text(name, style="bold"), bar, Text(amount))
+        head = Text(f"{self._title}  {_clock(time.monotonic() - progress.started)}", style="bold cyan")
+        facts = Text("  ".join(_facts(progress)), style="green")
+        waiting = [Text(f"queued: {depths}", style="dim")] if (depths := progress.waiting()) else []
+        return Group(head, table, facts, *waiting, Text(progress.message, style="dim"))
+
+
+def _facts(progress: Progress) -> Iterator[str]:
+    if progress.drawn.tokens:
+        yield f"{progress.drawn.tokens_per_second():.0f} tokens/s"
+    if progress.judged:
+        share = progress.accepted / progress.judged
+        yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"
+    elif progress.judged_after:
+        yield "accepted: once sampling ends (the engine computes on the judges' cores)"
+    if progress.retries or progress.restarts:
+        yield f"retries {progress.retries:,}, engine restarts {progress.restarts:,}"
+    if ends := progress.ends():
+        yield f"{ends[0]} ends in about {_clock(ends[1])}"
+
+
+@contextmanager
+def shown(progress: Progress, title: str, console: Console) -> Iterator[None]:
+    """Shows a run's progress: live on a terminal, a plain line now and then elsewhere."""
+    if console.is_terminal:
+        with Live(_Display(progress, title), console=console, refresh_per_second=4, transient=True):
+            yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_plain, args=(progress, console, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
+    said = ""
+    while not stop.wait(_PLAIN_SECONDS if said else 1.0):
+        line = progress.line() or progress.message
+        if line != said:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            said = line

@@ -1,0 +1,223 @@
+"""The first step of a run: sources and replays of the recipe in, shards of problems and recorded samples out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data import rows_io
+from proofmill.data.errors import InputError
+from proofmill.data.files import digest
+from proofmill.data.licenses import check_licenses
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
+from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.sections import ReplayEngine, portable_name
+from proofmill.data.versions import recorded
+from proofmill.flows import input_fingerprint
+from proofmill.flows.context import RunContext
+from proofmill.flows.log_file import log
+from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler
+from proofmill.generators.problems import ingest, procedural
+from proofmill.generators.problems.problem import IngestStats
+from proofmill.generators.sample_plan import SamplePlan
+
+PROBLEMS = Step("problems", 1, ("reasoning-gym",), PROBLEM_COLUMNS)
+RECORDED = Step("recorded", 1, ("reasoning-gym",), SHARD_TRACES)
+_TOKEN_BYTES = 4  # of English, about
+
+Rows = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ProblemShard:
+    """Problems of one shard, and the samples that came with them (often none)."""
+
+    problems: Shard
+    recorded: Shard
+
+    def problems_sampled_by(self, plan: SamplePlan) -> int:
+        """How many of its problems a plan samples."""
+        return sum(count for name, count in self.problems.stats["domains"].items() if plan.takes(name))
+
+    def first_round_samples(self, plan: SamplePlan) -> int:
+        """How many samples a plan's first rounds have."""
+        return plan.n * self.problems_sampled_by(plan)
+
+
+@dataclass(frozen=True)
+class RunProblems:
+    """All problems of a run.
+
+    Attributes:
+        shards: in the order of their names.
+        stats: ledgers of what was read, licences, sources.
+    """
+
+    shards: tuple[ProblemShard, ...]
+    stats: ShardStats
+
+    def first_round_samples(self, plans: Iterable[SamplePlan]) -> int:
+        """How many samples the first rounds of these plans have."""
+        return sum(shard.first_round_samples(plan) for shard in self.shards for plan in plans)
+
+
+def problems_key(run: RunContext) -> str:
+    """Key of this step."""
+    return PROBLEMS.key(run.request.inputs, samples_per_problem(run.recipe))
+
+
+def samples_per_problem(recipe: Recipe) -> tuple[int, int]:
+    """Live samples a problem and their bytes, half of what they may have: how many problems make a shard."""
+    asked = [sampler.sampling for sampler in recipe.live]
+    tokens = sum(sampling.most * sampling.max_tokens for sampling in asked)
+    return max(1, sum(sampling.most for sampling in asked)), tokens * _TOKEN_BYTES // 2
+
+
+def ingest_problems(run: RunContext) -> RunProblems:
+    """All problems of the run, read from their sources unless that was done before.
+
+    Raises:
+        InputError: nothing to work on, a licence that must be allowed first, a file that can't be read.
+    """
+    key = problems_key(run)
+    index = run.store.find(PROBLEMS, key) or _ingest(run, key)
+    names = run.store.read(index)["name"].to_pylist()
+    if not all(_shard(run, key, name) for name in names):
+        _ingest(run, key)  # a file was lost: what is still whole is found, the rest made again
+    shards = [shard for name in names if (shard := _shard(run, key, name))]
+    _warn(index)
+    if not shards:
+        raise InputError(
+            "There is not one problem that can be checked.",
+            where=f"{index.stats['problems']['in']} rows were read; {index.stats['problems']['dropped']}",
+            remedy="see the reasons above and mend the map or the source",
+        )
+    check_licenses(index.stats["licenses"], run.recipe.publish.allow_licenses)
+    return RunProblems(tuple(shards), index.stats)
+
+
+def _shard(run: RunContext, key: str, name: str) -> ProblemShard | None:
+    problems = run.store.find(PROBLEMS, digest(key, name))
+    recorded = run.store.find(RECORDED, digest(key, name))
+    return ProblemShard(problems, recorded) if problems and recorded else None
+
+
+def _ingest(run: RunContext, key: str) -> Shard:
+    """Reads all sources once, and commits the shards, their index last."""
+    run.progress.note("reading problems")
+    scratch = run.store.folder / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    sources, samples = IngestStats(), IngestStats()
+    streams = list(_streams(run, sources, samples))
+
+    def over_limit(row: dict[str, Any]) -> None:
+        (samples if "response" in row else sources).drop_many("over_limit", 1)
+
+    rows, size = ingest.spool(ingest.round_robin(streams, run.request.limit, over_limit), scratch / "spool.arrows")
+    bits = ingest.shard_bits(rows, size, *samples_per_problem(run.recipe))
+    parts = ingest.partition(scratch / "spool.arrows", scratch / "parts", bits)
+    names, total, from_sources = [], 0, 0
+    terms: set[tuple[str, str | None]] = set()
+    models: set[str] = set()
+    for part in parts:
+        shard = _commit(run, key, f"{part.stem}-of-{1 << bits:05d}", ingest.read_part(part))
+        names.append(shard.name)
+        terms.update((source, licence) for source, licence in shard.stats["sources"])
+        models.update(shard.stats["recorded_models"])
+        total += shard.rows
+        from_sources += shard.stats["from_sources"]
+    shutil.rmtree(scratch)
+    accepted = sources.read - sum(sources.dropped.values())
+    sources.drop_many("repeated", accepted - from_sources)
+    ledger = {
+        "in": sources.read + total - from_sources,
+        "kept": total,
+        "dropped": dict(sources.dropped),
+    }
+    replayed = {
+        "in": samples.read,
+        "kept": samples.read - sum(samples.dropped.values()),
+        "dropped": dict(samples.dropped),
+    }
+    stats: ShardStats = {
+        "problems": ledger,
+        "recorded": replayed,
+        "licenses": sorted({licence for _, licence in terms}, key=str),
+        "sources": sorted(terms, key=str),
+        "recorded_models": sorted(models),
+        "examples": sources.examples + samples.examples,
+    }
+    table = pa.table({"name": pa.array(names, pa.string())})
+    return run.store.once(PROBLEMS, "all", key, lambda: (table, stats))
+
+
+def _commit(run: RunContext, key: str, name: str, part: pa.Table) -> Shard:
+    problems, samples, from_sources = ingest.shard_tables(part)
+    stats: ShardStats = {
+        "from_sources": from_sources,
+        "sources": sorted(set(zip(*(problems[n].to_pylist() for n in ("source", "license")), strict=True)), key=str),
+        "recorded_models": sorted({name for name in samples["model"].to_pylist() if name}),
+        "domains": dict(Counter(problems["domain"].to_pylist())),
+    }
+    run.store.once(RECORDED, name, digest(key, name), lambda: (samples, {}))
+    return run.store.once(PROBLEMS, name, digest(key, name), lambda: (problems, stats))
+
+
+def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Iterator[Rows]:
+    for number, source in enumerate(run.recipe.problems.sources):
+        if isinstance(source, ProceduralSource):
+            seed = source.seed if source.seed is not None else int(digest(run.recipe.seed, number)[:7], 16)
+            rows: Any = procedural.generate(source.task, source.args, source.count, seed, source.domain)
+            fields, count, name = {}, None, f"reasoning-gym/{source.task}"
+        elif isinstance(source, FileSource):
+            rows, fields, count, name = rows_io.read(source.path), source.map, source.count, portable_name(source.path)
+        else:
+            rows = rows_io.read_hub(source.name, config=source.config, split=source.split, revision=source.revision)
+            fields, count, name = source.map, source.count, portable_name(source.name)
+        yield ingest.problems_of(
+            rows,
+            sources,
+            fields=fields,
+            domain=source.domain,
+            source=name,
+            license=source.license,
+            count=count,
+            unlabelled=run.recipe.problems.pseudo_labels is not None,
+        )
+    for sampler in run.recipe.samplers:
+        if isinstance(sampler.engine, ReplayEngine):
+            yield from _replays(run, sampler, sampler.engine, samples)
+
+
+def _replays(run: RunContext, sampler: Sampler, engine: ReplayEngine, samples: IngestStats) -> Iterator[Rows]:
+    for item in engine.files:
+        version = input_fingerprint.replayed(run.home, item)
+        yield ingest.samples_of(
+            recorded(version) if version else rows_io.read(item, split=engine.split),
+            samples,
+            fields={} if version else engine.map,
+            domain=engine.domain,
+            source=portable_name(item),
+            license=engine.license,
+            sampler=sampler.name,
+            model=engine.model,
+            limit=engine.limit,
+            unlabelled=run.recipe.problems.pseudo_labels is not None,
+            taken={live.name for live in run.recipe.live},
+        )
+
+
+def _warn(index: Shard) -> None:
+    for example in index.stats["examples"]:
+        log.warning("left out %s", example)
+    for name in ("problems", "recorded"):
+        if dropped := index.stats[name]["dropped"]:
+            log.warning("%s left out: %s", name, orjson.dumps(dropped).decode())

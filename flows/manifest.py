@@ -1,0 +1,178 @@
+"""What a version's manifest says: recipe, models, libraries, and a ledger of every step that balances."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from proofmill.data.run import Shard, library_version
+from proofmill.data.schemas import SCHEMA_VERSION
+from proofmill.data.sections import portable_name
+from proofmill.data.versions import VersionWriter
+from proofmill.filters.base import Filter, ProblemFilter
+from proofmill.filters.claim_ledger import add_buckets
+from proofmill.filters.contamination.decontamination import CONTAMINATION
+from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES
+from proofmill.filters.reliability import RELIABILITY, prompts_digest
+from proofmill.filters.selection import add_ledgers
+from proofmill.filters.verification import VERDICTS
+from proofmill.flows import input_fingerprint
+from proofmill.flows.context import RunContext
+from proofmill.flows.ingest import RunProblems
+from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
+from proofmill.flows.prior_versions import INDEX
+from proofmill.flows.sampling import rounds_of
+from proofmill.flows.shard_records import ShardRecord
+from proofmill.flows.up_to_date import libraries, source_identities, step_versions
+from proofmill.flows.voting import at_k
+from proofmill.generators.rendering import StudentView
+from proofmill.generators.sample_plan import SamplePlan
+
+
+def manifest_of(
+    run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], out: VersionWriter, view: StudentView
+) -> dict[str, Any]:
+    """What the manifest says of a version, but for its number, its parent and its files."""
+    traces = sum(record.samples.rows for record in records)
+    selections = [record.outputs[SELECTION.name] for record in records]
+    funnel = add_ledgers([shard.stats["ledger"] for shard in selections], reasons_of(run))
+    verdicts = _sums(record.outputs["verdicts"].stats["verdicts"] for record in records)
+    rows: Counter[str] = Counter()
+    for config, count in sorted(out.rows.items()):
+        if (name := config.partition("/")[0]) != INDEX:  # files beside the configs
+            rows[name] += count
+    rounds = rounds_of([record.samples for record in records])
+    recorded = problems.stats["recorded"]
+    requested = problems.first_round_samples(run.models.plans) + recorded["in"]
+    requested += sum(counts["later"] for counts in rounds.values())
+    claims = [bucket for shard in selections for bucket in shard.stats["claims"]]
+    reliabilities = [record.outputs[RELIABILITY.name] for record in records if RELIABILITY.name in record.outputs]
+    marks = [record.outputs[NEAR_DUPLICATES.name] for record in records]
+    return {
+        "name": run.recipe.name,
+        "version": None,
+        "parent": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "schema_version": SCHEMA_VERSION,
+        "recipe": run.recipe.published(),
+        "recipe_digest": run.recipe.digest(),
+        "limit": run.request.limit,
+        "code_version": {"proofmill": library_version("proofmill"), "steps": step_versions(run.filters)},
+        "inputs": _inputs(run),
+        "seconds": seconds_of(records),
+        "models": [model_facts(plan) for plan in run.models.plans],
+        "engines": run.models.engine_facts(),
+        "libraries": libraries(run.filters),
+        "stages": {
+            "problems": problems.stats["problems"],
+            "samples": {"in": requested, "kept": traces, "dropped": _less(recorded, requested - traces)},
+            "verdicts": {
+                "in": traces,
+                "kept": verdicts.get("correct", 0),
+                "dropped": {name: count for name, count in verdicts.items() if name != "correct"},
+            },
+            "selection": funnel,
+            "publish": {"in": funnel["kept"], "kept": funnel["kept"], "dropped": {}, "rows": dict(rows)},
+        },
+        "licenses": problems.stats["licenses"],
+        "sources": problems.stats["sources"],
+        "terms": [[*key, count] for key, count in sorted(out.terms.items(), key=repr)],
+        "recorded_models": problems.stats["recorded_models"],
+        "tokens": {
+            "sampled": sum(record.samples.stats["tokens"] for record in records),
+            "longest_row": view.longest,
+            "verifier": _sums(shard.stats["asked"] for shard in reliabilities),
+        },
+        "rounds": rounds,
+        "duplicates": sum(shard.stats["duplicates"] for shard in marks),
+        "claims_by_length": add_buckets(shard.stats["claims"] for shard in selections),
+        "clr": _verifier(run, reliabilities),
+        "at_k": at_k(records),
+        "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
+        "benchmarks": _benchmarks(run),
+        "filters": [_filter_record(active.filter) for active in run.filters],
+    }
+
+
+def _filter_record(one: Filter[Any]) -> dict[str, Any]:
+    """What a version says of a filter, so that it can be read without this program."""
+    published = [] if isinstance(one, ProblemFilter) else one.adds.names
+    reasons = {rule.reason: list(rule.evidence) for rule in one.rules}
+    return {"name": one.name, "version": one.version, "adds": published, "reasons": reasons}
+
+
+def _benchmarks(run: RunContext) -> dict[str, Any]:
+    """The index that prompts and traces were compared with."""
+    assert CONTAMINATION.shared is not None  # noqa: S101 (narrowing for the type checker)
+    stats = dict(shared_file(run, CONTAMINATION.shared, run.recipe.options(CONTAMINATION)).stats)
+    return {"digest": stats.pop("content"), **stats}
+
+
+def _inputs(run: RunContext) -> dict[str, Any]:
+    """What came from outside: files by name and digest, hub folders, custom verifiers and filters by their source."""
+    named = [portable_name(str(path)) for path in input_fingerprint.files(run.recipe, run.home)]
+    return {
+        "files": list(zip(named, run.request.inputs["files"], strict=True)),
+        "hubs": run.request.inputs["hubs"],
+        "verifiers": source_identities(run.recipe.options(VERDICTS).verifiers),
+        "filters": source_identities({own.use: own.use for own in run.recipe.filters}),
+        "resampled": run.models.generation,
+    }
+
+
+def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
+    """Seconds that each step's shards took when they were made, in this run or in an earlier one.
+
+    Steps overlap, so the sum is more than the time that went by.
+    """
+    found: dict[str, float] = {}
+    for record in records:
+        for shard in (record.problems, record.samples, *record.outputs.values()):
+            found[shard.step] = found.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
+    return {name: round(took, 1) for name, took in found.items()}
+
+
+def model_facts(plan: SamplePlan) -> dict[str, Any]:
+    """What the manifest says of a model."""
+    model = plan.model
+    return {
+        "sampler": plan.name,
+        "model": model.name,
+        "revision": model.revision,
+        "weights": model.digest,
+        "license": model.license,
+        "samples": plan.key(),
+    }
+
+
+def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any] | None:
+    """Who judged the claims, how, and how often it answered what; None where no model did."""
+    plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
+    if plan is None or options is None:
+        return None
+    return {
+        "model": plan.model.name,
+        "revision": plan.model.revision,
+        "weights": plan.model.digest,
+        "k": options.k,
+        "m": options.m,
+        "scope": options.scope,
+        "prompts": prompts_digest(),
+        "counts": _sums(shard.stats["counts"] for shard in reliabilities),
+    }
+
+
+def _sums(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(sorted(total.items()))
+
+
+def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
+    """Recorded rows that could not be used by reason; whatever else is missing was never sampled."""
+    dropped = dict(ledger["dropped"])
+    rest = missing - sum(dropped.values())
+    return dropped | ({"not_sampled": rest} if rest else {})

@@ -1,0 +1,205 @@
+"""Questions to a model about every shard, its window full across shards.
+
+A phase asks each shard's questions in one stream, so no shard waits for another one's stragglers. What a model said
+is recorded like a sample: each answer is a line of its shard's journal as it comes, the answers of a shard are
+committed when its last one has come, and later keys depend on the answers themselves. An interrupted phase asks
+nothing again that was answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from proofmill.data.files import digest, write_json
+from proofmill.data.journal import reopened
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.samples import FAILED
+from proofmill.flows.context import RunContext
+from proofmill.generators.engines.base import Completion, Request, stream_completions
+from proofmill.generators.sample_plan import SamplePlan
+
+Answers = Mapping[str, Completion]
+
+
+def costs(run: RunContext, step: Step) -> dict[str, Any] | None:
+    """What a phase took when it last ran to its end: `answers`, `prompt_tokens`, `completion_tokens`, `seconds`."""
+    path = _costs(run, step)
+    return dict(orjson.loads(path.read_bytes())) if path.exists() else None
+
+
+def _costs(run: RunContext, step: Step) -> Path:
+    return run.store.folder / f"asked-{step.name}.json"
+
+
+@dataclass(frozen=True)
+class RequestBatch:
+    """What a phase asks about one shard.
+
+    Attributes:
+        name: the shard's name.
+        key: digest of everything that decides the questions and how they are asked.
+        requests: makes the questions, when there is room for them; ids unique in the shard. May be none.
+        table: makes the shard's table and its numbers from the completions, by request id. The same completions in
+            another order give the same table.
+        before: what the same model has answered under other keys, by `question`: it is not asked again.
+    """
+
+    name: str
+    key: str
+    requests: Callable[[], Iterator[Request]]
+    table: Callable[[Answers], tuple[pa.Table, ShardStats]]
+    before: Callable[[], Answers] = dict
+
+    def open(self) -> int:
+        """How many of its questions are still to be asked."""
+        known = self.before()
+        return sum(not known or question(request) not in known for request in self.requests())
+
+
+def question(request: Request) -> str:
+    """Digest of all that is asked, by which its answer is known again in another shard or run."""
+    return digest(request.tokens, request.seed, request.params, request.score_from)
+
+
+def run_batches(
+    run: RunContext, step: Step, plan: SamplePlan, batches: Sequence[RequestBatch], counter: str
+) -> list[Shard]:
+    """The committed answers of each batch, in order; the engine is loaded only where one is missing.
+
+    Args:
+        run: the run.
+        step: under whose name the answers are kept.
+        plan: whose model and engine is asked; the engine stays loaded for the next phase.
+        batches: the shards.
+        counter: what the display calls the answers.
+
+    Raises:
+        EngineError: the engine died; what it has answered stays so.
+    """
+    found = {batch.name: completed(run, step, batch) for batch in batches}
+    missing = [batch for batch in batches if found[batch.name] is None]
+    for batch in batches:
+        if found[batch.name]:  # a run may have been killed between an answer's commit and this
+            _journal(run, step, batch).unlink(missing_ok=True)
+    for batch, answers in _Phase(run, step, plan, counter).answers(missing):
+        found[batch.name] = _commit(run, step, batch, answers)
+    return [shard for batch in batches if (shard := found[batch.name])]
+
+
+def completed(run: RunContext, step: Step, batch: RequestBatch) -> Shard | None:
+    """A batch's committed answers, unless some request failed: then the batch is asked again, as far as it is open."""
+    found = run.store.find(step, batch.key)
+    return None if found and found.stats.get("failed") else found
+
+
+def _commit(run: RunContext, step: Step, batch: RequestBatch, answers: Answers) -> Shard:
+    table, stats = batch.table(answers)
+    if failed := sum(answer.finish_reason == FAILED for answer in answers.values()):
+        stats = {**stats, "failed": failed}
+        run.state.unanswered = True
+        run.progress.warn(f"{step.name}, shard {batch.name}: {failed} questions failed; the next run asks again")
+    return run.store.record(step, batch.name, batch.key, table, digest(table.to_pylist()), stats)
+
+
+def _journal(run: RunContext, step: Step, batch: RequestBatch) -> Path:
+    """Where the answers of a batch are until it is whole."""
+    return run.store.folder / step.name / f"{batch.key}.journal"
+
+
+_NAMES = [item.name for item in fields(Completion)]
+_FLUSH_SECONDS = 1.0
+
+
+class _Open:
+    """A batch whose questions are being asked; its journal has the answers so far, those of an earlier try too."""
+
+    def __init__(self, batch: RequestBatch, journal: Path) -> None:
+        self.batch = batch
+        self.journal, rows = reopened(journal, _NAMES)
+        self.answers = {row["id"]: Completion(**row) for row in rows}
+        self.waiting = 0
+        self.asked_all = False
+
+    def answered(self, answer: Completion) -> None:
+        self.answers[answer.id] = answer
+        self.journal.append(asdict(answer))
+        self.waiting -= 1
+
+
+class _Phase:
+    """One phase: the batches that it has begun, and what comes of them."""
+
+    def __init__(self, run: RunContext, step: Step, plan: SamplePlan, counter: str) -> None:
+        self.run, self.step, self.plan, self.counter = run, step, plan, counter
+        self.opened: dict[str, _Open] = {}
+        self.flushed = 0.0
+        self.asked = {"answers": 0, "prompt_tokens": 0, "completion_tokens": 0}
+
+    def answers(self, batches: Sequence[RequestBatch]) -> Iterator[tuple[RequestBatch, Answers]]:
+        """Each batch with its completions, as soon as all of them are there; who reads them commits them."""
+        try:
+            requests = self._requests(batches)
+            first = next(requests, None)
+            yield from self._finished()
+            if first is not None:
+                yield from self._drawn(chain([first], requests))
+        finally:
+            for state in self.opened.values():
+                state.journal.close()
+
+    def _drawn(self, requests: Iterator[Request]) -> Iterator[tuple[RequestBatch, Answers]]:
+        run = self.run
+        engine = run.models.engine(self.plan)
+        run.progress.note(f"{self.counter}: waiting for {self.plan.model.name}")
+        run.models.loaded(self.plan, engine)
+        started = time.monotonic()
+        for completion in stream_completions(engine, requests):
+            name, _, own = completion.id.partition("/")
+            self.opened[name].answered(replace(completion, id=own))
+            self.asked["answers"] += 1
+            self.asked["completion_tokens"] += completion.completion_tokens
+            run.progress.advance(self.counter)
+            self._flush()
+            yield from self._finished()
+        yield from self._finished()
+        write_json(_costs(run, self.step), self.asked | {"seconds": round(time.monotonic() - started, 1)})
+
+    def _requests(self, batches: Sequence[RequestBatch]) -> Iterator[Request]:
+        for batch in batches:
+            self.opened[batch.name] = state = _Open(batch, _journal(self.run, self.step, batch))
+            last, before = None, batch.before()
+            for request in batch.requests():
+                if request.id in state.answers:
+                    continue
+                if before and (known := before.get(question(request))):
+                    state.answers[request.id] = replace(known, id=request.id)
+                    continue
+                if last is not None:
+                    yield last
+                state.waiting += 1
+                self.asked["prompt_tokens"] += len(request.tokens)
+                last = replace(request, id=f"{batch.name}/{request.id}")
+            state.asked_all = True  # known before the last answer can come, so that the batch is committed with it
+            if last is not None:
+                yield last
+
+    def _finished(self) -> Iterator[tuple[RequestBatch, Answers]]:
+        for name in [name for name, state in self.opened.items() if state.asked_all and not state.waiting]:
+            state = self.opened.pop(name)
+            state.journal.close()
+            yield state.batch, state.answers
+            state.journal.path.unlink()  # only now: the answers are committed
+
+    def _flush(self) -> None:
+        if time.monotonic() - self.flushed > _FLUSH_SECONDS:
+            self.flushed = time.monotonic()
+            for state in self.opened.values():
+                state.journal.flush()

@@ -1,0 +1,400 @@
+"""The filters that ask a model, after the judges: claim-level reliability, and the NLL under a student.
+
+For reliability the model first names the claims of each trace, then judges each of them in a fresh context. Both kinds
+of answer are recorded as they are; reading them, and letting exact checks overrule them, is a step of its own without
+a model. A student's scores are recorded in the same way: what it has said of a trace is not asked again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from proofmill.data.files import digest
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.samples import FAILED
+from proofmill.data.schemas import ANSWERS, STRING
+from proofmill.data.sections import ModelSection
+from proofmill.data.tables import from_rows
+from proofmill.filters import reliability as clr
+from proofmill.filters.claim_checks import CLAIM_CHECKS, ClaimOptions, ModelVerifier
+from proofmill.filters.learning_potential import NLL
+from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.verdicts import CORRECT
+from proofmill.filters.verification import problem_of
+from proofmill.flows.context import RunContext
+from proofmill.flows.model_calls import Answers, RequestBatch, completed, question, run_batches
+from proofmill.flows.shard_records import ShardRecord
+from proofmill.generators import prompts
+from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.rendering import answer_tokens, score_requests
+from proofmill.generators.sample_plan import SamplePlan, sample_seed
+
+CLR_NAMED, CLR_JUDGED = Step("clr_named", schema=ANSWERS), Step("clr_judged", schema=ANSWERS)
+SCORES_SCHEMA = pa.schema({"id": STRING, "domain": STRING, "tokens": pa.int32(), "nll": pa.float32()})
+SCORES = Step("learning", schema=SCORES_SCHEMA)
+"""What a student said of a shard's proven traces, as it is recorded."""
+Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
+Row = dict[str, Any]
+
+
+def add_reliability(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
+    """Each shard with the reliability of its traces; as they were, where no model judges claims."""
+    plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
+    if plan is None or options is None:
+        return list(records)
+    shards = [_ClaimQuestions(run, plan, options, record) for record in records]
+    named = run_batches(run, CLR_NAMED, plan, [shard.naming() for shard in shards], "claims named")
+    pairs = list(zip(shards, named, strict=True))
+    batches = [shard.judging(names) for shard, names in pairs]
+    answers = run_batches(run, CLR_JUDGED, plan, batches, "claims judged")
+    scored = zip(pairs, answers, strict=True)
+    return [shard.record.having(RELIABILITY.name, shard.scored(names, said)) for (shard, names), said in scored]
+
+
+def open_questions(run: RunContext, plan: SamplePlan, options: ModelVerifier, record: ShardRecord) -> tuple[int, int]:
+    """Traces of a shard whose claims are not named yet, and claims that are named and not judged; at most.
+
+    Args:
+        run: the run.
+        plan: whose model judges.
+        options: how.
+        record: with samples; without a file of verdicts every sample that may be asked about counts.
+    """
+    if not record.outputs["verdicts"].file:
+        indices = run.store.read(record.samples, ["sample_index"])["sample_index"].to_pylist()
+        return sum(options.k is None or index < options.k for index in indices), 0
+    asked = _ClaimQuestions(run, plan, options, record)
+    named = completed(run, CLR_NAMED, asked.naming())
+    if named is None:
+        return asked.naming().open(), 0
+    if completed(run, CLR_JUDGED, asked.judging(named)):
+        return 0, 0
+    return 0, sum(len(found.claims) for found in asked.named(named).values())
+
+
+@dataclass
+class _ClaimQuestions:
+    """One shard, and what is asked about its traces."""
+
+    run: RunContext
+    plan: SamplePlan
+    options: ModelVerifier
+    record: ShardRecord
+
+    def naming(self) -> RequestBatch:
+        """What are the claims of each trace?"""
+        key = CLR_NAMED.key(self._identity, self.record.samples.content, self.wanted())
+        return self._batch(CLR_NAMED, key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
+
+    def judging(self, named: Shard) -> RequestBatch:
+        """Is this claim false?"""
+        claims = [(row, found.claims) for row, found in self.named(named).items()]
+        key = CLR_JUDGED.key(self._identity, self.record.samples.content, claims)
+        return self._batch(CLR_JUDGED, key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
+
+    def scored(self, named: Shard, said: Shard) -> Shard:
+        """The reliability of each trace."""
+        claims = self.record.outputs["claims"].content
+        key = RELIABILITY.key(self.run.recipe.options(RELIABILITY), named.content, said.content, claims, self.options.m)
+        return self.run.store.once(RELIABILITY.step, self.record.name, key, lambda: self._score(named, said))
+
+    def _batch(self, step: Step, key: str, stream: _Stream) -> RequestBatch:
+        return RequestBatch(self.record.name, key, stream.requests, stream.table, lambda: self._before(step))
+
+    def _before(self, step: Step) -> dict[str, Completion]:
+        """What this model was asked about the shard with another k or scope, or under other verdicts; by question."""
+        store, found = self.run.store, {}
+        for shard in store.earlier(step):
+            mine = shard.name == self.record.name and shard.stats.get("by") == self.by
+            for row in store.read(shard).to_pylist() if mine and store.find(step, shard.key) else ():
+                if row["finish_reason"] == FAILED:
+                    continue
+                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
+        return found
+
+    @property
+    def by(self) -> str:
+        """Digest of `_identity`."""
+        return digest("asked", self._identity)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """All that decides an answer besides its question."""
+        return {
+            "weights": self.plan.model.digest,
+            "chat_template": self.plan.renderer.template_digest,
+            "chat_template_args": dict(self.plan.style.chat_template_args),
+            "engine": self.plan.engine_identity(),
+            "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, "scope", "k"}),
+            "prompts": clr.prompts_digest(),
+            "seed": self.plan.seed,
+        }
+
+    def _problems(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in self.run.store.read(self.record.problems).to_pylist()}
+
+    def wanted(self) -> list[int]:
+        """Rows of the traces that came to an answer; one that has none can neither be kept nor vote."""
+        read = self.run.store.read
+        indices = read(self.record.samples, ["sample_index"])["sample_index"].to_pylist()
+        verdicts = read(self.record.outputs["verdicts"], ["verdict", "extracted"]).to_pylist()
+        k, accepted = self.options.k, self.options.scope == "accepted"
+        return [
+            row
+            for row, (index, found) in enumerate(zip(indices, verdicts, strict=True))
+            if (k is None or index < k)
+            and (found["verdict"] == CORRECT or (not accepted and found["extracted"] is not None))
+        ]
+
+    def _traces(self) -> Questions:
+        problems = self._problems()
+        wanted = self.wanted()
+        traces = self.run.store.read(self.record.samples, ["problem_id", "response"]).take(wanted)
+        for row, trace in zip(wanted, traces.to_pylist(), strict=True):
+            problem = problems[trace["problem_id"]]
+            yield row, 0, clr.claims_prompt(problem["prompt"], trace["response"], self.options.m)
+
+    def _claims(self, named: Shard) -> Questions:
+        problems = self._problems()
+        owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
+        for row, found in self.named(named).items():
+            prompt = problems[owners[row]]["prompt"]
+            for number, claim in enumerate(found.claims):
+                yield row, number, clr.judgement_prompt(prompt, claim)
+
+    def named(self, named: Shard) -> dict[int, clr.Named]:
+        return {
+            row["row"]: clr.read_claims(row["text"], row["finish_reason"], self.options.m)
+            for row in self.run.store.read(named).to_pylist()
+        }
+
+    def _score(self, named: Shard, said: Shard) -> tuple[pa.Table, ShardStats]:
+        claims = self.named(named)
+        verdicts = {
+            (row["row"], row["number"]): clr.read_judgement(row["text"], row["finish_reason"])
+            for row in self.run.store.read(said).to_pylist()
+        }
+        exact = self._exact(claims)
+        rows: list[dict[str, Any]] = [{} for _ in range(self.record.samples.rows)]
+        counts: Counter[str] = Counter()
+        for row, found in claims.items():
+            judged = [
+                clr.overruled(claim, exact.get((row, number), ())) or verdicts[row, number]
+                for number, claim in enumerate(found.claims)
+            ]
+            listed = [
+                {"text": claim, "status": item.status, "evidence": item.evidence}
+                for claim, item in zip(found.claims, judged, strict=True)
+            ]
+            score = clr.reliability(judged, self.options.m)
+            rows[row] = {"clr_score": score, "clr_fault": found.fault, "clr_claims": listed}
+            counts.update(item.status for item in judged)
+            counts[found.fault or "named"] += 1
+            counts["scored"] += score is not None
+        asked = {
+            "calls": named.stats["calls"] + said.stats["calls"],
+            "prompt_tokens": named.stats["prompt_tokens"] + said.stats["prompt_tokens"],
+            "completion_tokens": named.stats["completion_tokens"] + said.stats["completion_tokens"],
+        }
+        return from_rows(rows, RELIABILITY.schema), {"counts": dict(sorted(counts.items())), "asked": asked}
+
+    def _exact(self, claims: Mapping[int, clr.Named]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+        """What exact checks say of each claim that the model named: in its trace, and by itself."""
+        problems = self._problems()
+        owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
+        in_trace = self.run.store.read(self.record.outputs["claims"], ["claims"])["claims"].to_pylist()
+        places = [(row, number) for row, found in claims.items() for number in range(len(found.claims))]
+        known = {name: problem_of(problem) for name, problem in problems.items()}
+        alone = dict.fromkeys((*CLAIM_CHECKS.reads, *CLAIM_CHECKS.optional))
+        rows = [
+            alone | {"problem": known[owners[row]], "response": claims[row].claims[number]} for row, number in places
+        ]
+        checked = self.run.workers.annotate(CLAIM_CHECKS.name, ClaimOptions(), rows).table["claims"].to_pylist()
+        return {
+            (row, number): [*(in_trace[row] or ()), *(own or ())]
+            for (row, number), own in zip(places, checked, strict=True)
+        }
+
+
+@dataclass
+class _Stream:
+    """The questions of one shard as requests, and the answers as a table."""
+
+    asked: _ClaimQuestions
+    schema: dict[str, Any]
+    questions: Callable[[], Questions]
+    about: dict[str, tuple[str, int]] = field(default_factory=dict)  # question and tokens of each request
+
+    def requests(self) -> Iterator[Request]:
+        options, plan = self.asked.options, self.asked.plan
+        params = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_tokens": options.max_tokens,
+            **options.extra,
+            "json_schema": self.schema,
+        }
+        for row, number, prompt in self.questions():
+            message = [{"role": "user", "content": prompt}]
+            text = plan.renderer.text(message, plan.style.chat_template_args)
+            tokens = tuple(plan.renderer.tokens(text))
+            name = f"{row}/{number}"
+            seed = sample_seed(plan.seed, digest("asked", text), number)
+            request = Request(name, tokens, seed, params, messages=message)
+            self.about[name] = question(request), len(tokens)
+            yield request
+
+    def table(self, answers: Answers) -> tuple[pa.Table, ShardStats]:
+        rows: list[dict[str, Any]] = []
+        for name, answer in answers.items():
+            row, _, number = name.partition("/")
+            asked, length = self.about[name]
+            rows.append(
+                {
+                    "row": int(row),
+                    "number": int(number),
+                    "question": asked,
+                    "text": answer.text,
+                    "finish_reason": answer.finish_reason,
+                    "prompt_tokens": length,
+                    "completion_tokens": answer.completion_tokens,
+                }
+            )
+        rows.sort(key=lambda item: (item["row"], item["number"]))
+        stats: ShardStats = {
+            "calls": len(rows),
+            "by": self.asked.by,
+            "prompt_tokens": sum(item["prompt_tokens"] for item in rows),
+            "completion_tokens": sum(item["completion_tokens"] for item in rows),
+        }
+        return from_rows(rows, ANSWERS), stats
+
+
+# --- the NLL under a student -------------------------------------------------------------------------------
+
+
+def add_scores(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
+    """The shards with the student's NLL of each proven trace, where the recipe asks for it.
+
+    A trace that the student scored before is not scored again, whatever else has changed in the run.
+    """
+    plan = run.models.scorer
+    if plan is None:
+        return list(records)
+    student = _student(run, plan)
+    before = cache(lambda: _scored_before(run, student))  # read only where a shard is not scored to its end
+    batches = [_Scoring(run, plan, record, student, before).batch() for record in records]
+    found = run_batches(run, SCORES, plan, batches, "traces scored")
+    if lost := sum(shard.stats["unscored"] for shard in found):
+        run.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
+    return [
+        record.having(NLL.name, _by_row(run, record, scores)) for record, scores in zip(records, found, strict=True)
+    ]
+
+
+def _by_row(run: RunContext, record: ShardRecord, scores: Shard) -> Shard:
+    """The scores beside the traces of their shard."""
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        ids = pl.DataFrame(run.store.read(record.samples, ["id"]))
+        said = pl.DataFrame(run.store.read(scores, ["id", "tokens", "nll"])).rename({"tokens": "nll_tokens"})
+        joined = ids.join(said, on="id", how="left", maintain_order="left")
+        return joined.select(NLL.schema.names).to_arrow().cast(NLL.schema), {}
+
+    key = NLL.key(run.recipe.options(NLL), record.samples.content, scores.content)
+    return run.store.once(NLL.step, record.name, key, make)
+
+
+def scored_ids(run: RunContext, plan: SamplePlan) -> set[str]:
+    """Ids of the traces that a student has scored in any run of this name."""
+    return set(_scored_before(run, _student(run, plan))["id"])
+
+
+def _scored_before(run: RunContext, student: str) -> pl.DataFrame:
+    """What this student has said in any run of this name: schema NLL, about 50 bytes a trace."""
+    shards = [shard for shard in run.store.earlier(SCORES) if shard.stats.get("student") == student]
+    tables = [_answered(run, shard) for shard in shards if run.store.find(SCORES, shard.key)]
+    return pl.DataFrame(pa.concat_tables([SCORES_SCHEMA.empty_table(), *tables]))
+
+
+def _answered(run: RunContext, shard: Shard) -> pa.Table:
+    table = run.store.read(shard)
+    return table.filter(table["nll"].is_valid()) if shard.stats.get("failed") else table
+
+
+def _student(run: RunContext, plan: SamplePlan) -> str:
+    """Digest of all that decides a score, besides problem and trace."""
+    engine = plan.engine_identity()
+    asked = [run.models.style.identity(), run.recipe.prompt.train_as]
+    return digest("student", plan.model.digest, plan.renderer.template_digest, engine, asked)
+
+
+class _Scoring:
+    """What the student is asked about one shard."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        plan: SamplePlan,
+        record: ShardRecord,
+        student: str,
+        known: Callable[[], pl.DataFrame],
+    ) -> None:
+        self.run = run
+        self.plan = plan
+        self.record = record
+        self.student = student
+        self.known = known
+        self.tokens: dict[str, int] = {}
+
+    def batch(self) -> RequestBatch:
+        traces = self.traces(["id"])
+        key = SCORES.key(self.record.problems.content, digest(traces["id"].to_pylist()), self.student)
+        return RequestBatch(self.record.name, key, self.requests, self.table)
+
+    def traces(self, columns: list[str]) -> pa.Table:
+        """The proven traces of the shard."""
+        verdicts = self.run.store.read(self.record.outputs["verdicts"], ["verdict"])["verdict"]
+        proven = pl.Series(verdicts).eq_missing(CORRECT).to_arrow()
+        return self.run.store.read(self.record.samples, columns).filter(proven)
+
+    def before(self) -> dict[str, Row]:
+        """By trace id: what is known of this shard's traces."""
+        mine = pl.Series(self.traces(["id"])["id"])
+        found = self.known().filter(pl.col("id").is_in(mine.implode()))
+        return {row["id"]: row for row in found.iter_rows(named=True)}
+
+    def requests(self) -> Iterator[Request]:
+        run, known = self.run, self.before()
+        problems = {row["id"]: row for row in run.store.read(self.record.problems).to_pylist()}
+        train_as = run.recipe.prompt.train_as
+        rows = [
+            (row["id"], prompts.as_trained(run.models.style, problem, train_as), row["response"])
+            for row in self.traces(["id", "problem_id", "response"]).to_pylist()
+            if row["id"] not in known and (problem := problems[row["problem_id"]])
+        ]
+        for request in score_requests(rows, self.plan.renderer, run.models.style.chat_template_args):
+            self.tokens[request.id] = answer_tokens(request)
+            yield request
+
+    def table(self, answers: Answers) -> tuple[pa.Table, ShardStats]:
+        known = self.before()
+        rows = [
+            known.get(row["id"]) or row | self.score(row["id"], answers)
+            for row in self.traces(["id", "domain"]).to_pylist()
+        ]
+        self.tokens.clear()
+        unscored = sum(row["nll"] is None for row in rows)
+        return from_rows(rows, SCORES_SCHEMA), {"student": self.student, "unscored": unscored}
+
+    def score(self, name: str, answers: Answers) -> Row:
+        tokens = self.tokens.get(name, 0)
+        logprob = answers[name].logprob if name in answers else None
+        return {"tokens": tokens, "nll": None if logprob is None else -logprob / tokens}

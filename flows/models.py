@@ -1,0 +1,283 @@
+"""The models of a run: which one each sampler and each model filter asks, and the engine that is loaded now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from proofmill.data.errors import EngineError
+from proofmill.data.files import digest, write_json
+from proofmill.data.samples import SampleStore
+from proofmill.data.sections import LiveEngine, ModelSection, OpenAIEngine, VllmEngine
+from proofmill.filters.learning_potential import NLL
+from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.verification import VERDICTS
+from proofmill.flows.display import Progress
+from proofmill.flows.recipe.schema import Recipe, Sampler
+from proofmill.generators import models
+from proofmill.generators.engines.base import Engine, EngineFacts, Request, Watcher
+from proofmill.generators.engines.openai import OpenAIEngine as Servers
+from proofmill.generators.engines.openai_client import ServerOptions
+from proofmill.generators.engines.restarting import RestartingEngine
+from proofmill.generators.engines.vllm import VllmEngine as VllmProcess
+from proofmill.generators.models import Model, Notice
+from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
+from proofmill.generators.sample_plan import SamplePlan
+
+JSON_TRIAL = Request("json", (0,), 0, {"json_schema": {"type": "object"}}, None, ({"role": "user", "content": "1"},))
+SCORE_TRIAL = Request("score", (0, 1), 0, {}, 1)
+
+
+class ModelPool:
+    """Plans of all models that a run asks, their recorded samples, and at most one loaded engine.
+
+    Two models never share a GPU: another plan's engine ends before one is started.
+
+    Args:
+        recipe: names the models.
+        home: HOME.
+        folder: of the run, for logs and what engines said of themselves.
+        progress: told of deaths and retries.
+        generation: how often this run was told to sample anew; raised, recorded samples are set aside.
+        resampling: whether recorded samples are being replaced.
+        stack: what ends the engines.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        home: Path,
+        folder: Path,
+        progress: Progress,
+        *,
+        generation: int,
+        resampling: bool,
+        stack: ExitStack,
+    ) -> None:
+        self.generation = generation
+        self.stores: dict[str, SampleStore] = {}
+        self.engines: dict[str, Engine] = {}
+        self._recipe, self._home, self._folder, self._progress = recipe, home, folder, progress
+        self._resampling, self._stack = resampling, stack
+
+    @cached_property
+    def style(self) -> PromptStyle:
+        """How prompts are rendered."""
+        section = self._recipe.prompt
+        check_templates(section.templates)
+        custom = self._recipe.options(VERDICTS).verifiers
+        return PromptStyle(section.system, section.templates, section.chat_template_args, custom)
+
+    @cached_property
+    def plans(self) -> list[SamplePlan]:
+        """The live samplers, with their models on this machine."""
+        return [self._plan(sampler) for sampler in self._recipe.live]
+
+    def _plan(self, sampler: Sampler) -> SamplePlan:
+        model = model_of(sampler, self._progress.note)
+        sampling = sampler.sampling
+        return SamplePlan(
+            name=sampler.name,
+            model=model,
+            renderer=Renderer(model.path),
+            style=self.style,
+            sampling=sampling.decoding(),
+            engine=sampler.engine.model_dump(mode="json"),
+            n=sampling.n,
+            seed=self._recipe.seed,
+            domains=sampler.domains,
+            rounds=sampling.rule,
+            max_total_tokens=sampling.max_total_tokens,
+        )
+
+    @cached_property
+    def claim_judge(self) -> SamplePlan | None:
+        """The model that judges claims; None where none does."""
+        section = self._recipe.options(RELIABILITY).model
+        return self._filter_plan(section, "claims", None) if section else None
+
+    @cached_property
+    def scorer(self) -> SamplePlan | None:
+        """The student that says how likely a trace is; None where none is asked."""
+        section = self._recipe.options(NLL)
+        if section is None:
+            return None
+        known = None if self._recipe.live else models.BUNDLED
+        return self._filter_plan(section, "learning", self._recipe.publish.student or known)
+
+    @cached_property
+    def _own_plans(self) -> dict[tuple[str, str], SamplePlan]:
+        return {}
+
+    def _filter_plan(self, section: ModelSection, purpose: str, model: str | None) -> SamplePlan:
+        """The plan that a model filter's section names.
+
+        Two sections that name the same model and engine get the same plan. Of several samplers with the model it is
+        the last, whose engine may still be loaded.
+
+        Args:
+            section: of the recipe.
+            purpose: names a plan that is no sampler's; no sampler can be called `PURPOSE:model`.
+            model: whom a section means that names none; None: the first live sampler's.
+        """
+        if section.sampler is not None:
+            return next(plan for plan in self.plans if plan.name == section.sampler)
+        live = self._recipe.live
+        name = section.model or model or live[0].model
+        for sampler in reversed(live):
+            if _spelled(sampler.model) == _spelled(name) and section.engine in (None, sampler.engine):
+                return next(plan for plan in self.plans if plan.name == sampler.name)
+        return self._own_plan(purpose, name, section.engine or VllmEngine())
+
+    def _own_plan(self, purpose: str, model: str, engine: LiveEngine) -> SamplePlan:
+        key = _spelled(model), engine.model_dump_json()
+        if key not in self._own_plans:
+            plan = self._plan(Sampler(name=purpose, model=model, engine=engine))
+            self._own_plans[key] = replace(plan, name=f"{purpose}:model", sampling={}, n=1)
+        return self._own_plans[key]
+
+    @cached_property
+    def student(self) -> Renderer | None:
+        """The tokenizer that published rows are counted and rendered with; None in a replay that names none."""
+        name = self._recipe.publish.student
+        if name is None:
+            return self.plans[0].renderer if self.plans else None
+        return Renderer(models.resolve(name, notice=self._progress.note, weights=False).path)
+
+    @property
+    def named(self) -> list[str]:
+        """All models that the recipe names."""
+        asked: list[ModelSection | None] = [self._recipe.options(RELIABILITY).model, self._recipe.options(NLL)]
+        found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
+        return [name for name in (*found, self._recipe.publish.student) if name is not None]
+
+    # --- engines ---------------------------------------------------------------------------------------
+
+    def engine(self, plan: SamplePlan) -> Engine:
+        """The engine of a plan; another plan's ends first, the last one with the run."""
+        if plan.name not in self.engines:
+            self.end_engines()
+            log_file = self._folder / "engine.log"
+            self.engines[plan.name] = engine_of(plan, self._home, log_file, self._progress, self._trials(plan))
+            self._stack.callback(self.engines[plan.name].close)
+        return self.engines[plan.name]
+
+    def _trials(self, plan: SamplePlan) -> list[Request]:
+        """Requests like those that model filters will make of a plan."""
+        asked = ((self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL))
+        return [trial for other, trial in asked if other and other.name == plan.name]
+
+    def release(self, plan: SamplePlan) -> None:
+        """Ends a plan's engine where no model filter goes on with it."""
+        later = {other.name for other in (self.claim_judge, self.scorer) if other}
+        if plan.name not in later and plan.name in self.engines:
+            self.engines.pop(plan.name).close()
+
+    def end_engines(self) -> None:
+        """Ends every engine."""
+        for name in list(self.engines):
+            self.engines.pop(name).close()
+
+    def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
+        """Waits for a plan's engine and records what it says of itself."""
+        facts = engine.ready()
+        write_json(self._folder / f"engine-{plan.name}.json", asdict(facts))
+        return facts
+
+    def engine_facts(self) -> dict[str, Any]:
+        """What each sampler's engine said of itself when it last ran for this run."""
+        found = {}
+        for plan in self.plans:
+            path = self._folder / f"engine-{plan.name}.json"
+            found[plan.name] = orjson.loads(path.read_bytes()) if path.exists() else None
+        return found
+
+    # --- recorded samples --------------------------------------------------------------------------------
+
+    @contextmanager
+    def store(self, plan: SamplePlan) -> Iterator[SampleStore]:
+        """A plan's recorded samples, locked while it samples and readable afterwards."""
+        with plan.store(self._home) as store:
+            if self._resampling and plan.name not in self.stores:
+                store.set_aside(f"{self._recipe.name}-{self.generation}")
+            self.stores[plan.name] = store
+            yield store
+
+
+def model_of(sampler: Sampler, notice: Notice) -> Model:
+    """The model of a sampler. Of one that others serve, the tokenizer is here and the weights are what is stated.
+
+    Raises:
+        InputError, EngineError: it can't be found or fetched.
+    """
+    engine = sampler.engine
+    if not isinstance(engine, OpenAIEngine):
+        return models.resolve(sampler.model, notice=notice)
+    model = models.resolve(sampler.model, notice=notice, weights=False)
+    name = engine.served.rstrip("/").rpartition("/")[2] if engine.served and engine.served[0] == "/" else engine.served
+    name = name or model.name
+    stated = digest("served", name, engine.revision, model.digest)
+    return replace(model, name=name, revision=engine.revision or "as served", digest=stated)
+
+
+def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, trials: Sequence[Request] = ()) -> Engine:
+    """The engine of a plan, not started.
+
+    Args:
+        plan: the sampler.
+        home: HOME; prompts in quarantine are kept beside the plan's samples.
+        log_file: receives what an engine on this machine prints.
+        watcher: told of deaths and retries.
+        trials: requests like those that will come besides samples; servers that can't do them are refused at once.
+
+    Raises:
+        EngineError: the environment variable with the API key is not set.
+    """
+    options = dict(plan.engine)
+    make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
+    if options["kind"] == "openai":
+        servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
+        make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731
+    quarantine = plan.quarantine(home)
+    return RestartingEngine(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
+
+
+def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:
+    """How to reach the servers of an engine `openai`.
+
+    Raises:
+        EngineError: the environment variable with the API key is not set.
+    """
+    variable = options["api_key_env"]
+    key = os.environ.get(variable) if variable else None
+    if variable and not key:
+        raise EngineError(
+            f"The environment variable {variable} is not set.",
+            where=f"recipe key engine.api_key_env of {name}",
+            remedy=f"export {variable}=... where proofmill runs, or leave api_key_env out",
+        )
+    return ServerOptions(
+        endpoints=tuple(options["endpoints"]),
+        served=options["served"],
+        api=options["api"],
+        key=key,
+        window=options["window"],
+        timeout_s=options["timeout_s"],
+        retries=options["retries"],
+        wait_s=options["wait_s"],
+        max_model_len=options["max_model_len"],
+        chat_template_args=chat_template_args,
+    )
+
+
+def _spelled(model: str) -> str:
+    """The same for two ways to write one folder."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model

@@ -1,0 +1,322 @@
+"""The steps of a run between sampling and publishing, in order; all of them are read off the list of filters.
+
+A run walks them, and so does the dry run over a store that makes nothing: what the one says, the other does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.tables import from_rows
+from proofmill.filters import caps, selection
+from proofmill.filters.base import GatherContext, GatherFilter, MapFilter, ProblemFilter, SharedFile
+from proofmill.filters.catalog import reasons
+from proofmill.filters.claim_ledger import by_length
+from proofmill.filters.duplicates.minhash import DedupOptions
+from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES, SIGNATURES, clusters
+from proofmill.filters.holdout import HELD_OUT, held_out
+from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from proofmill.flows import prior_versions
+from proofmill.flows.context import RunContext
+from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES, add_reliability, add_scores
+from proofmill.flows.recipe.schema import ActiveFilter
+from proofmill.flows.shard_records import (
+    PROBLEM,
+    ShardRecord,
+    columns,
+    contents,
+    problem_rows,
+    rows,
+    rows_by_problem,
+)
+from proofmill.flows.voting import LABELLED, LABELS, VOTES, add_votes
+
+SELECTION = Step("selection", 1, ("polars",), selection.SELECTION)
+CAPS = Step("caps", 1, ("polars",), caps.CAPS)
+BALANCE = Step("balance", 1, ("polars",), selection.SELECTION)
+PROMPT_SIGNATURES = Step("prompt_signatures", 1)
+HOLDOUT = Step("holdout", 1, ("polars",), HELD_OUT)
+
+Records = Sequence[ShardRecord]
+Output = Callable[[RunContext, ShardRecord, ActiveFilter], Shard]
+
+
+# --- filters that look at one shard ------------------------------------------------------------------------
+
+
+def annotate_shard(run: RunContext, problems: Shard, samples: Shard, output: Output | None = None) -> ShardRecord:
+    """A shard with what each map and problem filter says of it, in order.
+
+    Args:
+        run: the run.
+        problems, samples: the shard.
+        output: how the output of one filter is come by; None: it is found, or made.
+    """
+    record = ShardRecord(problems, samples)
+    for active in run.filters:
+        if isinstance(active.filter, MapFilter | ProblemFilter):
+            record = record.having(active.filter.name, (output or filter_output)(run, record, active))
+    return record
+
+
+def filter_output(run: RunContext, record: ShardRecord, active: ActiveFilter) -> Shard:
+    """What a map or problem filter says of a shard: found under its key, or made now."""
+    one, options = active.filter, active.options
+    assert isinstance(one, MapFilter | ProblemFilter)  # noqa: S101 (narrowing for the type checker)
+    shared = shared_file(run, one.shared, options) if one.shared else None
+    columns_read = [*one.reads, *one.optional] if isinstance(one, MapFilter) else [PROBLEM, *one.reads]
+    key = one.key(options, contents(run, record, columns_read), shared and shared.content)
+    make = partial(_annotated if isinstance(one, MapFilter) else _of_problems, run, record, active, shared)
+    shard = run.store.once(one.step, record.name, key, make)
+    if "verdicts" in shard.stats:
+        _tell_verdicts(run, shard)
+    return shard
+
+
+def _annotated(
+    run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
+) -> tuple[pa.Table, ShardStats]:
+    one, path = active.filter, run.store.path(shared) if shared else None
+    found = run.workers.annotate(active.place, active.options, rows(run, record, one), path)
+    if isinstance(one, MapFilter) and one.check is not None:
+        one.check(found.table, active.options)
+    stats: ShardStats = {}
+    if found.faults:
+        stats["faults"] = found.faults
+        count = sum(found.faults.values())
+        run.progress.warn(f"{one.name}, shard {record.name}: {count} rows could not be judged; {found.shown}")
+    if "verdict" in found.table.column_names:
+        stats["verdicts"] = dict(Counter(found.table["verdict"].to_pylist()))
+        stats["seconds"] = found.seconds
+    return found.table, stats
+
+
+def _of_problems(
+    run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
+) -> tuple[pa.Table, ShardStats]:
+    one, path = active.filter, run.store.path(shared) if shared else None
+    assert isinstance(one, ProblemFilter)  # noqa: S101 (as above)
+    problems = problem_rows(run, record)
+    found = one.annotate(problems, rows_by_problem(run, record, one), active.options, path)
+    table = from_rows(list(found), one.schema)
+    suspect = table["gold_suspect"] if "gold_suspect" in table.column_names else None
+    return table, {} if suspect is None else {"gold_suspect": pc.sum(suspect).as_py() or 0}
+
+
+def _tell_verdicts(run: RunContext, shard: Shard) -> None:
+    counts = shard.stats["verdicts"]
+    run.progress.verdicts(counts.get(CORRECT, 0), shard.rows)
+    if shard.rows and max(counts.get(WRONG, 0), counts.get(UNPARSED, 0)) == shard.rows:
+        run.progress.warn(f"shard {shard.name}: all {shard.rows} verdicts are {next(iter(counts))}")
+    run.progress.advance("shards judged")
+
+
+def shared_file(run: RunContext, shared: SharedFile[Any], options: Any) -> Shard:
+    """The file that a filter's workers read, made once."""
+    key = shared.step.key(shared.identity(options))
+    if found := run.store.find(shared.step, key):
+        return found
+    run.progress.note(f"preparing {shared.step.name}")
+    path = run.store.folder / shared.step.name / f"{key}.index"
+    built = dict(shared.build(options, path))
+    return run.store.commit(shared.step, "all", key, path, built.pop("rows", 0), built)  # type: ignore[arg-type]
+
+
+def prepare(run: RunContext) -> None:
+    """Makes what filters share, so that a benchmark that is not there costs no sampling."""
+    for active in run.filters:
+        if isinstance(active.filter, MapFilter | ProblemFilter) and active.filter.shared:
+            shared_file(run, active.filter.shared, active.options)
+
+
+# --- steps over all shards -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LaterStep:
+    """A step that begins when all shards are annotated.
+
+    Attributes:
+        names: under which its outputs are kept, in order.
+        add: the records with what it says.
+    """
+
+    names: tuple[str, ...]
+    add: Callable[[RunContext, Records], list[ShardRecord]]
+
+
+def later_steps(run: RunContext) -> Iterator[LaterStep]:
+    """The steps of this recipe over all shards, in order."""
+    model, labels = run.recipe.options(RELIABILITY).model, run.recipe.problems.pseudo_labels
+    if model:
+        yield LaterStep((CLR_NAMED.name, CLR_JUDGED.name, RELIABILITY.name), add_reliability)
+    if labels or (model and model.scope == "all"):
+        yield LaterStep((VOTES.name, *((LABELS.name, LABELLED.name) if labels else ())), add_votes)
+    if run.models.scorer:
+        yield LaterStep((SCORES.name, "nll"), add_scores)
+    for active in run.filters:
+        if isinstance(active.filter, GatherFilter):
+            yield LaterStep((active.filter.name,), partial(_gather, active=active))
+    capped = run.recipe.select.run_caps.any
+    yield LaterStep((SELECTION.name, *((CAPS.name, BALANCE.name) if capped else ())), add_selection)
+
+
+def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[ShardRecord]:
+    """The records with what a gather filter says of all of them."""
+    one, options = active.filter, active.options
+    assert isinstance(one, GatherFilter)  # noqa: S101 (as above)
+    prior = run.prior if one is NEAR_DUPLICATES else ()
+    inputs = [contents(run, record, one.reads) for record in records]
+    key = one.key(options, inputs, prior_versions.digests(prior))
+    parts = [partial(columns, run, record, one.reads) for record in records]
+
+    def make() -> Iterator[tuple[pa.Table, ShardStats]]:
+        run.progress.note(f"looking at all shards: {one.name}")
+        scratch = run.store.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        known = prior_versions.rows(prior, _ids(run, records)) if prior else ()
+        for table in one.gather(parts, options, GatherContext(scratch, known)):
+            marked = table.select(one.schema.names).cast(one.schema)
+            again = "duplicate_of" in one.schema.names
+            yield marked, {"duplicates": marked.num_rows - marked["duplicate_of"].null_count} if again else {}
+
+    outputs = run.store.once_each(one.step, [record.name for record in records], key, make)
+    return [record.having(one.name, output) for record, output in zip(records, outputs, strict=True)]
+
+
+def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
+    """Ids of all traces of the run."""
+    found = [run.store.read(record.samples, ["id"])["id"] for record in records]
+    return pa.chunked_array([chunk for column in found for chunk in column.chunks], "string")
+
+
+# --- selection -----------------------------------------------------------------------------------------------
+
+
+def add_selection(run: RunContext, records: Records) -> list[ShardRecord]:
+    """The records with what is kept of each shard: the rules of all filters, then the caps of the whole run."""
+    offers = [_preselected(run, record) for record in records]
+    limits = _run_caps(run, offers)
+    chosen = [_capped(run, offer, limits) for offer in offers] if limits else offers
+    return [record.having(SELECTION.name, choice) for record, choice in zip(records, chosen, strict=True)]
+
+
+def _preselected(run: RunContext, record: ShardRecord) -> Shard:
+    """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
+    rules = [(rule, active) for active in run.filters for rule in active.filter.rules]
+    thresholds = [
+        (rule.reason, active.options.model_dump(mode="json", include=set(rule.hangs_on))) for rule, active in rules
+    ]
+    select, curriculum = run.recipe.select, run.recipe.curriculum
+    outputs = {name: output.content for name, output in record.outputs.items()}
+    sections = [select.model_dump(mode="json"), curriculum.model_dump(mode="json")]
+    key = SELECTION.key(record.samples.content, outputs, thresholds, sections)
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        frame = _small_columns(run, record)
+        expressions = [(rule.reason, rule.when(active.options)) for rule, active in rules]
+        table = selection.preselect(frame, expressions, select, curriculum).to_arrow().cast(selection.SELECTION)
+        dropped = table["drop_reason"].to_pylist()
+        return table, {"ledger": selection.ledger(dropped, reasons_of(run)), "claims": by_length(frame, dropped)}
+
+    return run.store.once(SELECTION, record.name, key, make)
+
+
+def reasons_of(run: RunContext) -> tuple[str, ...]:
+    """Every drop reason of this run, in the order in which they are tried."""
+    return reasons(tuple(active.filter for active in run.filters))
+
+
+def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
+    """All columns that rules may look at, for one shard: those of filters, but for lists and signatures."""
+    filters = [active.filter for active in run.filters if not isinstance(active.filter, ProblemFilter)]
+    added = [field.name for one in filters for field in one.schema if _is_small(field.type)]
+    sampled = ["id", "problem_id", "sampler", "first_round", "domain", "finish_reason", "completion_tokens"]
+    table = columns(run, record, [*sampled, *added, "response"])
+    length = pc.coalesce(table["completion_tokens"], pc.cast(pc.utf8_length(table["response"]), pa.int32()))
+    frame = pl.DataFrame(table.drop_columns("response").replace_schema_metadata(None))
+    absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
+    absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
+    return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), *absent)
+
+
+def _is_small(kind: pa.DataType) -> bool:
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
+    """Where the caps of the whole run cut: a line a domain. None where there is no such cap."""
+    options = run.recipe.select.run_caps
+    if not options.any:
+        return None
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        found = caps.caps(pl.concat(_kept(run, shard) for shard in offers), options)
+        return found.to_arrow().cast(caps.CAPS), {}
+
+    shard = run.store.once(CAPS, "all", CAPS.key([offer.content for offer in offers], repr(options)), make)
+    there = set(run.store.read(shard, ["domain"])["domain"].to_pylist())
+    if absent := sorted(name for name, share in options.mix if share and name not in there):
+        run.progress.warn(f"select.mix names domains without a kept trace: {', '.join(absent)}")
+    return shard
+
+
+def _kept(run: RunContext, offer: Shard) -> pl.DataFrame:
+    """The small columns of a shard's kept traces."""
+    frame = pl.DataFrame(run.store.read(offer, [*caps.CANDIDATES.names, "drop_reason"]))
+    return frame.filter(pl.col("drop_reason").is_null()).select(caps.CANDIDATES.names)
+
+
+def _capped(run: RunContext, offer: Shard, limits: Shard) -> Shard:
+    """A shard's selection under the caps of the whole run."""
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        offered, cuts = (pl.DataFrame(run.store.read(shard)) for shard in (offer, limits))
+        table = selection.apply_run_caps(offered, cuts).to_arrow().cast(selection.SELECTION)
+        return table, {
+            "claims": offer.stats["claims"],
+            "ledger": selection.ledger(table["drop_reason"].to_pylist(), reasons_of(run)),
+        }
+
+    return run.store.once(BALANCE, offer.name, BALANCE.key(offer.content, limits.content), make)
+
+
+def held_out_problems(run: RunContext, records: Records) -> Shard | None:
+    """The problems of the validation split; None where none is asked for."""
+    section = run.recipe.select
+    if not section.holdout:
+        return None
+    options = DedupOptions(threshold_across=section.holdout_threshold)
+    prompts = [_signed_prompts(run, record, options) for record in records]
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        found = clusters((run.store.read(shard) for shard in prompts), options)
+        out = held_out(pl.DataFrame(found), section.holdout, run.recipe.seed)
+        return out.to_arrow().cast(HELD_OUT), {"clusters": len(found["cluster_id"].unique())}
+
+    decided = (section.holdout, section.holdout_threshold, run.recipe.seed)
+    shard = run.store.once(HOLDOUT, "all", HOLDOUT.key([shard.content for shard in prompts], decided), make)
+    if not shard.rows:
+        run.progress.warn("select.holdout: no cluster of problems was drawn, so there is no validation split")
+    return shard
+
+
+def _signed_prompts(run: RunContext, record: ShardRecord, options: DedupOptions) -> Shard:
+    def make() -> tuple[pa.Table, ShardStats]:
+        table = run.store.read(record.problems, ["id", "prompt"])
+        asked = [{"response": prompt} for prompt in table["prompt"].to_pylist()]
+        signed = run.workers.annotate(SIGNATURES.name, options, asked).table
+        return signed.add_column(0, table.schema.field("id"), table["id"]), {}
+
+    key = PROMPT_SIGNATURES.key(record.problems.content, options.signature_key().decode())
+    return run.store.once(PROMPT_SIGNATURES, record.name, key, make)

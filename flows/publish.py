@@ -1,0 +1,336 @@
+"""The publish step: a run's columns become the configs of a version, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proofmill.data import card
+from proofmill.data.errors import NothingKeptError
+from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
+from proofmill.data.report import page as report
+from proofmill.data.run import Shard
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, sft
+from proofmill.data.tables import conform, from_rows
+from proofmill.data.versions import Version, VersionWriter, next_number, versions
+from proofmill.filters.base import ProblemFilter
+from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
+from proofmill.filters.domains import find_domain
+from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES, SIGNATURES
+from proofmill.filters.reasoning import split_final
+from proofmill.filters.reliability import KIND, weight
+from proofmill.filters.rewards import mgpo_weight
+from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
+from proofmill.filters.verdicts import PSEUDO_LABEL
+from proofmill.filters.verification import VERDICTS
+from proofmill.flows.context import RunContext
+from proofmill.flows.ingest import RunProblems
+from proofmill.flows.manifest import manifest_of, model_facts
+from proofmill.flows.pipeline import SELECTION, reasons_of
+from proofmill.flows.prior_versions import INDEX, index_schema
+from proofmill.flows.shard_records import ShardRecord, columns
+from proofmill.generators import prompts
+from proofmill.generators.rendering import Rendered, StudentView
+
+TRAIN, VALIDATION = "train", "validation"
+MGPO_GAMMA = 1.0
+Row = dict[str, Any]
+
+
+def publish(
+    run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], held_out: Shard | None
+) -> dict[str, Any]:
+    """Writes the next version unless the last one has the same bytes.
+
+    Returns:
+        `version` (its label), `folder`, `new` (whether it was written now) and the manifest.
+
+    Raises:
+        NothingKeptError: no trace survived, so there is nothing to publish.
+    """
+    ledger = add_ledgers([record.outputs[SELECTION.name].stats["ledger"] for record in records], reasons_of(run))
+    if not ledger["kept"]:
+        raise NothingKeptError(
+            "Not one trace survived, so there is no version to publish.",
+            where=f"{ledger['in']} traces; dropped: {ledger['dropped']}",
+            remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt help",
+        )
+    run.progress.note("publishing")
+    known = versions(run.home, run.recipe.name)
+    parent = known[-1] if known else None
+    number = next_number(run.home, run.recipe.name)
+    folder = run.home / "datasets" / run.recipe.name / f"v{number:04d}"
+    with _Unless() as unless, atomic_folder(folder) as temporary:
+        manifest = _write(run, temporary, problems, records, held_out)
+        manifest = manifest.replaced(version=number, parent=parent.number if parent else None)
+        if parent and {file.path: file.sha256 for file in manifest.files} == parent.data_digests():
+            unless.same(parent)
+        page = temporary / REPORT
+        page.write_text(report.render(Version(run.recipe.name, number, temporary, manifest)), encoding="utf-8")
+        manifest = manifest.replaced(files=[*manifest.files, FileEntry.of(temporary, page, None)])
+        write_json(temporary / MANIFEST, manifest.to_json())
+    if unless.parent:
+        return _result(unless.parent, new=False)
+    return _result(Version(run.recipe.name, number, folder, manifest), new=True)
+
+
+class _Same(Exception):  # noqa: N818 (an event: the folder being written is given up)
+    """The version being written equals the last one."""
+
+
+class _Unless:
+    """Swallows the event that gives up a version equal to its parent."""
+
+    parent: Version | None = None
+
+    def same(self, parent: Version) -> None:
+        self.parent = parent
+        raise _Same
+
+    def __enter__(self) -> _Unless:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is _Same
+
+
+def _result(version: Version, *, new: bool) -> dict[str, Any]:
+    return {"version": version.label, "folder": str(version.folder), "new": new, "manifest": version.manifest}
+
+
+def _write(
+    run: RunContext,
+    folder: Path,
+    problems: RunProblems,
+    records: Sequence[ShardRecord],
+    held_out: Shard | None,
+) -> Manifest:
+    render = run.recipe.publish.render
+    own = tuple(active.filter for active in run.filters if active.filter not in FILTERS)
+    filters = (*FILTERS, *own)  # a column whose filter was not asked for is null, so that every version has it
+    schemas = {
+        "traces": trace_schema(filters),
+        "problems": problem_schema(filters),
+        "pass_rates": PASS_RATES,
+        "sft_stage1": sft(render),
+        "sft_stage2": sft(render),
+        "rl": RL,
+        "messages": MESSAGES,
+        "claims": CLAIMS,
+        INDEX: index_schema(run.recipe.options(NEAR_DUPLICATES)),
+    }
+    out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
+    held = held_out and run.store.read(held_out)["id"].combine_chunks()
+    view = StudentView(run.models.student, render, run.recipe.prompt.chat_template_args)
+    for record in records:
+        for config, table in _ShardTables(run, record, view, schemas).tables():
+            for split, part in _splits(table, held):
+                out.append(f"{config}/{split}", part)
+        run.progress.advance("shards published")
+    files = out.close()
+    facts = manifest_of(run, problems, records, out, view)
+    if run.models.scorer:
+        facts["learning_student"] = model_facts(run.models.scorer)
+    facts["held_out_problems"] = held_out.rows if held_out else 0
+    manifest = Manifest.model_validate(facts | {"files": files})
+    (folder / "README.md").write_text(card.render(manifest, out.contents()), encoding="utf-8")
+    return manifest.replaced(files=[*files, FileEntry.of(folder, folder / "README.md", None)])
+
+
+def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
+    """A table's rows by split: every config holds the problem of a row, and where it stands decides."""
+    if held_out is None:
+        yield TRAIN, table
+        return
+    problem = table["problem_id" if "problem_id" in table.column_names else "id"]
+    held = pc.is_in(problem, value_set=held_out)
+    yield TRAIN, table.filter(pc.invert(held))
+    part = table.filter(held)
+    if "split" in part.column_names:
+        split = pa.array([VALIDATION] * part.num_rows, pa.string())
+        part = part.set_column(part.column_names.index("split"), "split", split)
+    yield VALIDATION, part
+
+
+class _ShardTables:
+    """The rows that one shard gives to each config."""
+
+    def __init__(
+        self, run: RunContext, record: ShardRecord, view: StudentView, schemas: Mapping[str, pa.Schema]
+    ) -> None:
+        store = run.store
+        self.run, self.record, self.view, self.schemas = run, record, view, schemas
+        self.problem_table = store.read(record.problems)
+        self.problems = {row["id"]: row for row in self.problem_table.to_pylist()}
+        self.traces = self._all_columns()
+        self.rates = pass_rates(self.traces)
+        self.problem_rates = problem_rates(self.rates, getattr(run.recipe.curriculum, "reference", None))
+        self.judged_problems = self._judged_problems()
+
+    def _all_columns(self) -> pl.DataFrame:
+        """The samples with the columns of all filters but signatures, and with their fate."""
+        run, record = self.run, self.record
+        wanted = ("claims", "clr_claims", "final_start")
+        filters = [item.filter for item in run.filters if not isinstance(item.filter, ProblemFilter)]
+        added = [field.name for one in filters for field in one.adds]
+        added += [field.name for one in filters for field in one.internal if field.name in wanted]
+        frame = pl.DataFrame(run.store.read(record.samples))
+        frame = frame.hstack(pl.DataFrame(columns(run, record, added)))
+        fate = run.store.read(record.outputs[SELECTION.name], ["stage", "drop_reason", "short_form", "in_stage1"])
+        frame = frame.hstack(pl.DataFrame(fate))
+        absent = [name for name in ("clr_score", "clr_claims") if name not in frame.columns]
+        return frame.with_columns(pl.lit(None).alias(name) for name in absent)
+
+    def _judged_problems(self) -> pl.DataFrame:
+        """The problems with what problem filters say of them."""
+        frame = pl.DataFrame(self.problem_table).with_columns(pl.lit(TRAIN).alias("split"))
+        for active in self.run.filters:
+            if isinstance(active.filter, ProblemFilter):
+                frame = frame.hstack(pl.DataFrame(self.run.store.read(self.record.outputs[active.filter.name])))
+        return frame
+
+    @property
+    def pseudo_in_rl(self) -> bool:
+        """Whether `rl` may hold problems whose answer is a pseudo-label."""
+        options = self.run.recipe.problems.pseudo_labels
+        return options is not None and options.rl
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """(config, table) of each config, some without rows."""
+        yield "traces", self._traces()
+        yield "problems", self._problems()
+        yield "pass_rates", self._pass_rates()
+        render = self.run.recipe.publish.render
+        rows = self._sft_rows()
+        for stage in (1, 2):
+            yield f"sft_stage{stage}", from_rows([row for row in rows if row["stage"] == stage], sft(render))
+        yield "claims", self._claims()
+        yield INDEX, self._signatures()
+        yield "rl", from_rows(self._rl_rows(), RL)
+        if self.run.recipe.publish.messages:
+            yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)
+
+    def _traces(self) -> pa.Table:
+        columns = self.traces.select("response", "final_start").iter_rows()
+        parts = [split_final(response, start) for response, start in columns]
+        parts_table = pl.DataFrame(
+            {"reasoning": [p[0] for p in parts], "final": [p[1] for p in parts]},
+            schema={"reasoning": pl.String, "final": pl.String},
+        )
+        return conform(self.traces.hstack(parts_table).to_arrow(), self.schemas["traces"])
+
+    def _signatures(self) -> pa.Table:
+        """What later runs need to find a repeat of the kept traces."""
+        named = self.run.store.read(self.record.samples, ["id", "problem_id"])
+        signed = self.run.store.read(self.record.outputs[SIGNATURES.name])
+        for place, name in enumerate(named.column_names):
+            signed = signed.add_column(place, name, named[name])
+        return signed.filter(self.traces["drop_reason"].is_null().to_arrow())
+
+    def _claims(self) -> pa.Table:
+        """Claims that exact checks found in a trace, then those that the model named, whose step is null."""
+        named = pl.lit(KIND).alias("kind"), pl.lit(None, pl.Int32).alias("step"), pl.lit(None).alias("in_final")
+        checked, by_model = self._listed("claims"), self._listed("clr_claims").with_columns(*named)
+        return pa.concat_tables([table.to_arrow().select(CLAIMS.names).cast(CLAIMS) for table in (checked, by_model)])
+
+    def _listed(self, column: str) -> pl.DataFrame:
+        if self.traces.schema[column] == pl.Null:  # nobody was asked
+            return pl.DataFrame(CLAIMS.empty_table())
+        claimed = self.traces.select(pl.col("id").alias("trace_id"), "problem_id", pl.col(column).alias("claims"))
+        return claimed.filter(pl.col("claims").list.len() > 0).explode("claims").unnest("claims")
+
+    def _problems(self) -> pa.Table:
+        return conform(self.judged_problems.to_arrow(), self.schemas["problems"])
+
+    def _pass_rates(self) -> pa.Table:
+        models = self.traces.group_by("problem_id", "sampler").agg(
+            pl.col("model").first(), pl.col("model_revision").first().alias("revision")
+        )
+        joined = self.rates.join(models, on=["problem_id", "sampler"], how="left", maintain_order="left")
+        return conform(joined.to_arrow(), PASS_RATES)
+
+    def _sft_rows(self) -> list[Row]:
+        used = self.traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
+        rows = []
+        for trace in used.iter_rows(named=True):
+            problem = self.problems[trace["problem_id"]]
+            rate, n = self.problem_rates.get(trace["problem_id"], (None, 0))
+            if trace["in_stage1"]:
+                rows.append(self._sft_row(trace, problem, 1, "sample") | {"pass_rate": rate, "n_samples": n})
+            if trace["short_form"]:
+                short = self._sft_row(trace, problem, 2, trace["short_form"])
+                rows.append(short | {"pass_rate": rate, "n_samples": n})
+        rendered = self.view.render(
+            [(self._prompt(row["problem"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
+        )
+        return [self._finish(row, view) for row, view in zip(rows, rendered, strict=True)]
+
+    def _sft_row(self, trace: Row, problem: Row, stage: int, form: str) -> Row:
+        return {
+            "trace": trace["id"],
+            "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
+            "problem": problem,
+            "text": completion_text(trace, problem, form, self.run.recipe.options(VERDICTS).verifiers),
+            "problem_id": problem["id"],
+            "domain": problem["domain"],
+            "stage": stage,
+            "form": form,
+            "answer": problem["answer"],
+            "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
+            "claim_score": trace["claim_score"],
+            "weight": weight(trace["claim_score"], trace["clr_score"]),
+            "model": trace["model"],
+            "model_revision": trace["model_revision"],
+            # A verdict by a pseudo-label is not one by gold, wherever the row goes.
+            "verifier": problem["verifier"] + (f":{PSEUDO_LABEL}" if problem.get("pseudo_label") else ""),
+            "source": problem["source"],
+            "license": problem["license"],
+        }
+
+    def _prompt(self, problem: Row) -> list[prompts.Message]:
+        return prompts.as_trained(self.run.models.style, problem, self.run.recipe.prompt.train_as)
+
+    def _finish(self, row: Row, view: Rendered) -> Row:
+        return row | {
+            "prompt": view.prompt,
+            "completion": view.completion,
+            "completion_tokens": row["completion_tokens"] if view.completion_tokens is None else view.completion_tokens,
+            "total_tokens": view.total_tokens,
+        }
+
+    def _rl_rows(self) -> Iterator[Row]:
+        low, high = self.run.recipe.select.rl_pass_rate
+        doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
+        left_out = {*self.judged_problems.filter(doubtful | pl.col("contaminated_by").is_not_null())["id"]}
+        for name, problem in self.problems.items():
+            rate, _ = self.problem_rates.get(name, (None, 0))
+            if rate is None or name in left_out or not low < rate < high:
+                continue
+            if problem.get("pseudo_label") and not self.pseudo_in_rl:
+                continue
+            yield problem | {
+                "prompt": self._prompt(problem),
+                "pass_rate": rate,
+                "initial_weight": mgpo_weight(rate, MGPO_GAMMA),
+            }
+
+
+def completion_text(trace: Row, problem: Row, form: str, custom: Mapping[str, str]) -> str:
+    """What the student learns to write: the response, its final part, or the answer line."""
+    if form == "sample":
+        return str(trace["response"])
+    line = find_domain(problem["verifier"], custom).short_answer(problem["answer"], trace["extracted"])
+    if form == "final" or line is None:
+        return split_final(trace["response"], trace["final_start"])[1]
+    return line
+
+
+def _as_messages(row: Row) -> Row:
+    prompt = row["prompt"] if isinstance(row["prompt"], list) else [{"role": "user", "content": row["prompt"]}]
+    return row | {"messages": [*prompt, {"role": "assistant", "content": row["text"]}]}

@@ -1,0 +1,157 @@
+"""Reading a recipe: a bundled name or a YAML file, with `--set` overrides, and errors that name the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from proofmill.data.errors import RecipeError
+from proofmill.data.sections import Section
+from proofmill.flows.recipe.schema import Recipe
+
+
+def bundled() -> list[str]:
+    """Names of the recipes that ship."""
+    folder = files("proofmill.flows") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def of(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a caller means: by name or path, as a mapping, or whole.
+
+    Raises:
+        RecipeError: as `load`.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    return load(recipe, overrides) if isinstance(recipe, str) else parse(dict(recipe))
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        source: a bundled name or the path of a YAML file.
+        overrides: `a.b=value` each, the value in YAML; list items by number (`samplers.0.model=...`).
+
+    Raises:
+        RecipeError: it isn't there, isn't YAML, or has a key or value that doesn't fit.
+    """
+    text, where = _read(source)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="mend it") from error
+    if not isinstance(data, dict):
+        raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, where)
+
+
+def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Checks a recipe that is already a mapping."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = [_explain(item) for item in error.errors()]
+        raise RecipeError(
+            "The recipe doesn't fit: " + "; ".join(problems),
+            where=where,
+            remedy="mend these keys and run again",
+        ) from error
+
+
+def _read(source: str) -> tuple[str, str]:
+    path = Path(source)
+    if source in bundled():
+        return (files("proofmill.flows") / "recipes" / f"{source}.yaml").read_text(), f"bundled recipe '{source}'"
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(source, bundled(), 1)
+        remedy = f"did you mean '{near[0]}'? " if near else ""
+        raise RecipeError(
+            f"There is no readable recipe {source!r}.",
+            where=str(path.absolute()),
+            remedy=f"{remedy}bundled recipes: {', '.join(bundled())}; or give the path of a YAML file",
+        ) from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(
+            f"--set takes a.b=value, not {override!r}.", remedy="for example --set select.max_per_problem=2"
+        )
+    *parents, last = parts = key.split(".")
+    place: Any = data
+    try:
+        for part, below in zip(parents, parts[1:], strict=True):
+            place = place[int(part)] if isinstance(place, list) else _opened(place, part, below)
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"--set {override!r} doesn't fit the recipe.",
+            where=key,
+            remedy="name list items by number, for example --set samplers.0.sampling.n=4",
+        ) from error
+
+
+def _opened(place: dict[str, Any], part: str, below: str) -> Any:
+    """What stands under a key, written out where the recipe leaves it to a default or to a name alone."""
+    found = place.setdefault(part, [{}] if below == "0" else {})
+    if part == "engine" and isinstance(found, str):
+        found = place[part] = {"kind": found}
+    return found
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {item['msg'].removeprefix('Value error, ')}" if path else str(item["msg"])
+    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1]), 1)
+    return f"{path}: unknown key" + (f", did you mean '{near[0]}'?" if near else "")
+
+
+_TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_to_short", "broad_to_hard"}
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    """Names of the fields at a place in the recipe."""
+    model: Any = Recipe
+    for part in location:
+        if isinstance(part, str) and part not in _TAGS:
+            model = model.model_fields[part].annotation if _is_section(model) else model
+        model = _unwrap(model, part)
+    return list(model.model_fields) if _is_section(model) else []
+
+
+def _is_section(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, Section)
+
+
+def _unwrap(model: Any, tag: Any) -> Any:
+    """Steps through tuples, unions and annotations to the section that `tag` names, where there is one."""
+    origin = get_origin(model)
+    if origin is Annotated:
+        return _unwrap(get_args(model)[0], tag)
+    if origin is tuple:
+        return _unwrap(get_args(model)[0], tag)
+    if origin is Union or type(model).__name__ == "UnionType":
+        options = [option for option in get_args(model) if option is not type(None)]
+        if len(options) == 1:
+            return _unwrap(options[0], tag)
+        for option in options:
+            names = option.model_fields if _is_section(option) else {}
+            if any(tag in get_args(field.annotation) for field in names.values()):
+                return option
+        sections = [option for option in get_args(model) if _is_section(option)]
+        return sections[0] if len(sections) == 1 else model
+    return model

@@ -1,1 +1,0 @@
-"""Anyone's rows, streamed through worker processes for the filter commands."""

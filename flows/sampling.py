@@ -1,0 +1,342 @@
+"""The sampling step: live samplers over the run's shards, one model after the other, in a thread of their own.
+
+The engine never waits for the filters, and they never pile up in memory: finished shards wait as references to files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
+from contextvars import copy_context
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proofmill.data.files import digest
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.samples import FAILED, FILTERED, QUARANTINED
+from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.sections import VllmEngine
+from proofmill.filters.verification import VERDICTS
+from proofmill.flows.context import RunContext
+from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
+from proofmill.generators import sample_plan
+from proofmill.generators.engines.base import EngineFacts
+from proofmill.generators.rounds import UNFUNDED, Outcome
+from proofmill.generators.sample_plan import SamplePlan
+from proofmill.generators.sampler import Observer, Sampler
+
+SAMPLES = Step("samples", 1, schema=SHARD_TRACES)
+AHEAD = 4  # shards with the filters at once; the others wait as references to files
+_STOP_SECONDS = 2.0
+_TICK_SECONDS = 0.3  # Ctrl-C may reach another thread; the main one notices it between two waits, never inside one
+_ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/accel0")
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+Pair = tuple[Shard, Shard]
+"""Problems and traces of one shard."""
+
+# What later steps decide by; an id is the digest of problem, sampler, index and response.
+_DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
+_UNANSWERED = {
+    "prompt_too_long": "were not drawn, since the prompt is too long for the model",
+    QUARANTINED: "were not drawn, since the prompt is in quarantine: it kills the engine",
+    FILTERED: "were cut off by the server's filter of content, and are not asked again",
+    FAILED: "failed in the engine, and are asked again by the next run",
+}
+
+
+def warm_up(run: RunContext) -> None:
+    """Starts to load the first engine, where there is something to sample, while all else is being prepared."""
+    if run.models.engines or not run.models.plans or not run.request.sample:
+        return
+    known = run.store.find(PROBLEMS, problems_key(run))
+    if not known or not all(SamplingStep(run, ingest_problems(run).shards).done.values()):
+        run.models.engine(run.models.plans[0]).start()
+
+
+class SamplingStep:
+    """What the live samplers have to draw for a run's shards."""
+
+    def __init__(self, run: RunContext, shards: Sequence[ProblemShard]) -> None:
+        self.run = run
+        self.shards = {shard.problems.name: shard for shard in shards}
+        self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
+        self.done = {name: self._found(key) for name, key in self.keys.items()}
+        if not run.request.sample:  # what is made of an unfinished shard must not pass for the whole one later
+            self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
+        self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
+
+    def _key(self, shard: ProblemShard) -> str:
+        plans = [
+            (plan.key(), plan.n, plan.name, plan.domains, plan.model.name, self._amounts(plan))
+            for plan in self.run.models.plans
+        ]
+        return SAMPLES.key(shard.problems.content, shard.recorded.content, plans, self.run.models.generation)
+
+    def _found(self, key: str) -> Shard | None:
+        """A committed shard, unless some of its samples are to be asked again."""
+        found = self.run.store.find(SAMPLES, key)
+        again = (
+            found and self.run.request.sample and any(self._asks_again(plan, found) for plan in self.run.models.plans)
+        )
+        return None if again else found
+
+    def _asks_again(self, plan: SamplePlan, shard: Shard) -> bool:
+        lacks = shard.stats.get("unanswered", {}).get(plan.name, {})
+        return FAILED in lacks or (QUARANTINED in lacks and not plan.quarantine(self.run.home).exists())
+
+    def _amounts(self, plan: SamplePlan) -> Any:
+        """What decides how many samples belong to the run: with rounds, also who judges them."""
+        if plan.rounds is None:
+            return plan.max_total_tokens
+        return repr(plan.rounds), plan.max_total_tokens, VERDICTS.key(self.run.recipe.options(VERDICTS))
+
+    def finished_shards(self) -> Iterator[Pair]:
+        """Yields (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
+        for name, found in self.done.items():
+            if found:
+                self.run.state.unanswered |= bool(found.stats.get("unanswered"))
+                yield self.shards[name].problems, found
+        if not all(self.done.values()):
+            yield from self._draw()
+
+    def _draw(self) -> Iterator[tuple[Shard, Shard]]:
+        self._last = time.monotonic()
+        plans = self.run.models.plans
+        self.run.progress.expect_samplers(plan.name for plan in plans)
+        for plan in plans[:-1]:
+            for _ in self._with(plan):
+                pass
+        finished = self._with(plans[-1]) if plans else (name for name, found in self.done.items() if not found)
+        for name in finished:
+            yield self.shards[name].problems, self._committed(name)
+
+    def _with(self, plan: SamplePlan) -> Iterator[str]:
+        """Names of shards as one plan finishes them."""
+        run = self.run
+        if not run.request.sample:
+            with run.models.store(plan):
+                yield from self._todo()
+            return
+        engine = run.models.engine(plan)
+        with run.models.store(plan) as store:
+            missing = (sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo())
+            run.progress.sampling(plan.name, sum(missing))
+            sampler = Sampler(plan, store, engine, _Watch(run, plan), run.workers.judge.accepts)
+            unfunded = 0
+            try:
+                for shard in sampler.run(self._items(plan)):
+                    if plan.rounds is not None or plan.max_total_tokens is not None:
+                        self._outcomes[shard.name, plan.name] = shard.outcome
+                    unfunded += shard.outcome.outcomes.get(UNFUNDED, 0)
+                    yield shard.name
+            finally:
+                run.models.release(plan)
+            if unfunded:
+                run.progress.warn(_spent(plan, unfunded))
+
+    def _todo(self) -> Iterator[str]:
+        return (name for name, found in self.done.items() if not found)
+
+    def _problems(self, name: str) -> pa.Table:
+        return self.run.store.read(self.shards[name].problems)
+
+    def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | int]]:
+        """All shards in order; of finished ones only what they took of the token budget."""
+        for name, found in self.done.items():
+            if not found:
+                yield name, self._problems(name)
+            elif plan.max_total_tokens is not None:
+                yield name, found.stats["rounds"][plan.name]["tokens"]
+
+    def _committed(self, name: str) -> Shard:
+        """The traces of a shard by all samplers, as one committed table."""
+        run, shard = self.run, self.shards[name]
+        problems = run.store.read(shard.problems)
+        tables, rounds = [run.store.read(shard.recorded)], {}
+        for plan in run.models.plans:
+            outcome = self._outcomes.pop((name, plan.name), None)
+            counts = outcome.counts if outcome else None
+            tables.append(sample_plan.traces(plan, run.models.stores[plan.name], problems, counts))
+            if outcome:
+                spent = _spent_tokens(tables[-1])
+                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": spent}
+        table = pa.concat_tables(tables).sort_by(
+            [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
+        )
+        for warning in unanswered(name, table):
+            run.progress.warn(warning)
+        known = digest([table[name].to_pylist() for name in _DECIDES])
+        stats: ShardStats = {"tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        stats["unanswered"] = {plan.name: lacks for plan in run.models.plans if (lacks := _unanswered(plan, table))}
+        run.state.unanswered |= bool(stats["unanswered"])
+        stats["took"] = self._since_last()
+        return run.store.record(SAMPLES, name, self.keys[name], table, known, stats)
+
+    def _since_last(self) -> float:
+        """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""
+        before, self._last = self._last, time.monotonic()
+        return round(self._last - before, 3)
+
+
+def _spent_tokens(traces: pa.Table) -> int:
+    """Completion tokens of one sampler's traces; a sample of several problems with one prompt is drawn once."""
+    once = traces.group_by(["prompt_digest", "sample_index"]).aggregate([("completion_tokens", "max")])
+    return pc.sum(once["completion_tokens_max"]).as_py() or 0
+
+
+def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
+    """How many of a sampler's traces may be asked again one day, by reason."""
+    own = traces.filter(pc.equal(traces["sampler"], plan.name))["finish_reason"].to_pylist()
+    return {reason: count for reason in (FAILED, QUARANTINED) if (count := own.count(reason))}
+
+
+def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:
+    """Names the problems that an engine could not answer; their samples are recorded with the reason."""
+    names, reasons = (traces[column].to_pylist() for column in ("problem_id", "finish_reason"))
+    for reason, means in _UNANSWERED.items():
+        samples = [name for name, found in zip(names, reasons, strict=True) if found == reason]
+        if problems := sorted(set(samples)):
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            yield f"shard {shard}: {len(samples)} samples {means}; problem {', '.join(problems[:3])}{more}"
+
+
+class _Watch(Observer):
+    """Shows what a sampler does."""
+
+    def __init__(self, run: RunContext, plan: SamplePlan) -> None:
+        self._run = run
+        self._plan = plan
+        self._progress = run.progress
+
+    def loading(self) -> None:
+        self._progress.note(f"loading {self._plan.model.name} (about a minute)")
+
+    def loaded(self, facts: EngineFacts) -> None:
+        self._run.models.loaded(self._plan, self._run.models.engine(self._plan))
+        self._progress.engine_ready(
+            f"{facts.name} {facts.version}, {facts.dtype}, loaded in {facts.load_seconds:.0f} s"
+        )
+
+    def sampled(self, tokens: int) -> None:
+        self._progress.sampled(tokens)
+
+    def wanted(self, samples: int) -> None:
+        self._progress.more_samples(samples)
+
+    def stopping(self) -> bool:
+        return self._run.state.stopping.is_set()
+
+    def queues(self, in_flight: int, waiting: int, rounds: int) -> None:
+        self._progress.queue("requests in flight", in_flight)
+        self._progress.queue("requests waiting", waiting)
+        self._progress.queue("rounds to judge", rounds)
+
+
+def _spent(plan: SamplePlan, unfunded: int) -> str:
+    total = f"{plan.max_total_tokens:,}"
+    return f"sampler {plan.name}: its {total} tokens are spent, so {unfunded:,} problems were not sampled"
+
+
+def rounds_of(samples: Sequence[Shard]) -> dict[str, dict[str, Any]]:
+    """By sampler with rounds or a token budget: how its problems ended, samples of later rounds, and tokens."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in samples:
+        for name, counts in shard.stats.get("rounds", {}).items():
+            mine = found.setdefault(name, {"outcomes": {}, "later": 0, "tokens": 0})
+            for reason, count in counts["outcomes"].items():
+                mine["outcomes"][reason] = mine["outcomes"].get(reason, 0) + count
+            mine["later"] += counts["later"]
+            mine["tokens"] += counts["tokens"]
+    return found
+
+
+class _Future(Protocol[Result_co]):
+    def result(self) -> Result_co: ...
+
+
+def stream_with_backpressure(
+    run: RunContext, sampled: Iterator[Pair], submit: Callable[[Shard, Shard], _Future[Result]]
+) -> list[Result]:
+    """What comes of each shard, which is handed on as the filters can take it, while a thread of its own samples.
+
+    Where the engine has no device of its own, filters would take the cores that it computes on, so they begin
+    when it has ended; the shards wait on disk.
+
+    Args:
+        run: the run.
+        sampled: (problems, traces) of each shard as it is finished.
+        submit: begins the work on a shard.
+
+    Raises:
+        ProofmillError: what ends the sampler, or a filter: the sampler is then stopped, and keeps what it has.
+    """
+    feed = _Feed(run, sampled)
+    futures: list[_Future[Result]] = []
+    try:
+        if shares_cores(run):
+            run.progress.judged_after = True
+            feed.wait()
+        for pair in feed.pairs():
+            if len(futures) >= AHEAD:
+                futures[-AHEAD].result()
+            futures.append(submit(*pair))
+        return [future.result() for future in futures]
+    finally:
+        feed.stop()
+
+
+def shares_cores(run: RunContext) -> bool:
+    """Whether an engine of this run computes on the cores that judges would use."""
+    local = any(isinstance(sampler.engine, VllmEngine) for sampler in run.recipe.samplers)
+    return local and not any(Path(device).exists() for device in _ACCELERATORS)
+
+
+class _Feed:
+    """The sampler's thread and what it has finished."""
+
+    def __init__(self, run: RunContext, sampled: Iterator[Pair]) -> None:
+        self._context = run
+        self._sampled = sampled
+        self._done: SimpleQueue[Pair | None] = SimpleQueue()
+        self._future = run.background.submit(copy_context().run, self._fill)
+
+    def _fill(self) -> None:
+        try:
+            for pair in self._sampled:
+                self._done.put(pair)
+                self._context.progress.queue("shards to judge", self._done.qsize())
+        finally:
+            self._done.put(None)
+
+    def wait(self) -> None:
+        """Waits for the sampler to end."""
+        while wait([self._future], _TICK_SECONDS).not_done:
+            pass
+
+    def pairs(self) -> Iterator[Pair]:
+        """What the sampler has finished, until it ends."""
+        while (pair := self._next()) is not None:
+            self._context.progress.queue("shards to judge", max(0, self._done.qsize() - 1))
+            yield pair
+        self._future.result()
+
+    def _next(self) -> Pair | None:
+        while True:
+            try:
+                return self._done.get(timeout=_TICK_SECONDS)
+            except Empty:
+                continue
+
+    def stop(self) -> None:
+        """Ends the sampler if it still goes on."""
+        self._context.state.stopping.set()
+        if wait([self._future], _STOP_SECONDS).not_done:
+            self._context.models.end_engines()  # it waits for one that is loading
+            wait([self._future])
+        self._context.state.stopping.clear()

@@ -1,0 +1,139 @@
+"""What a run knows of one shard: references to its problems, its samples and the outputs of filters, and their columns.
+
+Nothing but references travels between steps. A column is read from whichever output has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proofmill.data.run import Shard
+from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
+from proofmill.data.tables import conform
+from proofmill.filters.base import Filter, ProblemFilter, Row
+from proofmill.filters.reasoning import split_final
+from proofmill.filters.verification import problem_of
+from proofmill.flows.context import RunContext
+
+PROBLEM = "problem"  # all of a trace's problem, as its verifier wants it
+_SPLIT = frozenset(SPLIT_RESPONSE.names)  # made of the response where a filter reads them
+_OF_PROBLEM = frozenset({PROBLEM, *PROBLEMS.names} - {*SHARD_TRACES.names})
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The references that belong to one shard.
+
+    Attributes:
+        problems: its problems.
+        samples: its traces as they were sampled.
+        outputs: by filter (or step), what it said.
+    """
+
+    problems: Shard
+    samples: Shard
+    outputs: Mapping[str, Shard] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The shard's name."""
+        return self.samples.name
+
+    def having(self, name: str, output: Shard) -> ShardRecord:
+        """The same with one more output."""
+        return replace(self, outputs={**self.outputs, name: output})
+
+
+def provider(run: RunContext, column: str) -> str | None:
+    """Which output has a column: `samples`, `problems`, or a filter's name; None where none has."""
+    if column in SHARD_TRACES.names:
+        return "samples"
+    if column in _OF_PROBLEM:
+        return "problems"
+    filters = (item.filter for item in run.filters if not isinstance(item.filter, ProblemFilter))
+    return next((one.name for one in filters if column in one.schema.names), None)
+
+
+def contents(run: RunContext, record: ShardRecord, columns: Sequence[str]) -> dict[str, str]:
+    """Content digests of the outputs that have these columns, by name: what a key depends on."""
+    names = dict.fromkeys(filter(None, (provider(run, column) for column in columns)))
+    if not _SPLIT.isdisjoint(columns):
+        names |= dict.fromkeys(("samples", "verdicts"))
+    own = {"samples": record.samples, "problems": record.problems, **record.outputs}
+    return {name: own[name].content for name in names if name in own}
+
+
+def columns(run: RunContext, record: ShardRecord, names: Sequence[str]) -> pa.Table:
+    """Columns of a shard's traces, in this order; null where their filter has no output.
+
+    The metadata of all tables that they come from is kept: it says how signatures were made.
+    """
+    by_output: dict[str, list[str]] = {}
+    for name in names:
+        by_output.setdefault(provider(run, name) or "", []).append(name)
+    found: dict[str, pa.ChunkedArray] = {}
+    metadata: dict[bytes, bytes] = {}
+    for output, wanted in by_output.items():
+        table = _of_output(run, record, output, wanted)
+        found |= {name: table[name] for name in wanted}
+        metadata |= table.schema.metadata or {}
+    table = pa.table([found[name] for name in names], names=list(names))
+    return table.replace_schema_metadata(metadata or None)
+
+
+def _of_output(run: RunContext, record: ShardRecord, output: str, wanted: list[str]) -> pa.Table:
+    if output == "samples":
+        return run.store.read(record.samples, wanted)
+    if output == "problems":
+        return _by_problem(run, record, wanted)
+    if output in record.outputs:
+        return run.store.read(record.outputs[output], wanted)
+    types = {field.name: field.type for item in run.filters for field in item.filter.schema}
+    nothing = pa.table({"row": pa.nulls(record.samples.rows)})
+    return conform(nothing, pa.schema([(name, types.get(name, pa.null())) for name in wanted]))
+
+
+def _by_problem(run: RunContext, record: ShardRecord, wanted: list[str]) -> pa.Table:
+    """Columns of each trace's problem."""
+    problems = run.store.read(record.problems, ["id", *wanted])
+    owners = run.store.read(record.samples, ["problem_id"])["problem_id"]
+    return problems.take(pc.index_in(owners, value_set=problems["id"].combine_chunks())).select(wanted)
+
+
+def rows(run: RunContext, record: ShardRecord, one: Filter[Any]) -> list[Row]:
+    """A shard's traces with the columns that a filter reads; rows of one problem share one object of it."""
+    wanted = [*one.reads, *one.optional]
+    split = not _SPLIT.isdisjoint(wanted)
+    names = [name for name in wanted if name != PROBLEM and name not in _SPLIT]
+    names += [name for name in ("response", "final_start") if split and name not in names]
+    found = columns(run, record, names).to_pylist() if names else [{} for _ in range(record.samples.rows)]
+    for row in found if split else ():
+        row["reasoning"], row["final"] = split_final(row["response"], row["final_start"])
+    if PROBLEM in wanted:
+        known = {row["id"]: problem_of(row) for row in problem_rows(run, record)}
+        for row, name in zip(found, _owners(run, record), strict=True):
+            row[PROBLEM] = known[name]
+    return found
+
+
+def problem_rows(run: RunContext, record: ShardRecord) -> list[Row]:
+    """A shard's problems."""
+    return list(run.store.read(record.problems).to_pylist())
+
+
+def rows_by_problem(run: RunContext, record: ShardRecord, one: Filter[Any]) -> dict[str, list[Row]]:
+    """By problem id: its traces with the columns that a filter reads; none where it reads none of traces."""
+    names = [name for name in one.reads if name != PROBLEM]
+    found: dict[str, list[Row]] = {}
+    for name, row in zip(_owners(run, record), columns(run, record, names).to_pylist(), strict=True) if names else ():
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def _owners(run: RunContext, record: ShardRecord) -> Iterator[str]:
+    return iter(run.store.read(record.samples, ["problem_id"])["problem_id"].to_pylist())

@@ -1,0 +1,102 @@
+"""Whether anything is left to do: all that decides what a run publishes, and what a finished run remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from proofmill.data.files import digest, sha256, write_json
+from proofmill.data.run import Step, library_version, source_digest
+from proofmill.data.versions import Version, find, versions
+from proofmill.filters.catalog import FILTERS
+from proofmill.filters.contamination.decontamination import BENCHMARKS, CONTAMINATION
+from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES
+from proofmill.filters.verification import VERDICTS
+from proofmill.flows import pipeline, prior_versions, resampling, voting
+from proofmill.flows.context import RunContext, RunRequest
+from proofmill.flows.ingest import PROBLEMS, RECORDED
+from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES
+from proofmill.flows.recipe.schema import ActiveFilter
+from proofmill.flows.sampling import SAMPLES
+from proofmill.generators import models
+
+PUBLISH = Step("publish", 1, ("pyarrow", "polars", "transformers"))
+"""Raised when the same columns would give other files."""
+
+_STEPS = (
+    *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, CLR_NAMED, CLR_JUDGED, SCORES),
+    *(voting.VOTES, voting.LABELS, voting.LABELLED),
+    *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),
+)
+
+
+def step_versions(filters: Iterable[ActiveFilter] = ()) -> dict[str, int]:
+    """Version of every step and filter, those of the user too: it differs where another program made the columns."""
+    own = {active.filter.name: active.filter.version for active in filters}
+    return {step.name: step.version for step in _STEPS} | {one.name: one.version for one in FILTERS} | own
+
+
+def libraries(filters: Iterable[ActiveFilter] = ()) -> dict[str, str]:
+    """Version of every library that decides a step's outputs."""
+    steps = [*_STEPS, *(one.step for one in FILTERS), *(active.filter.step for active in filters)]
+    return {name: library_version(name) for step in steps for name in step.libraries}
+
+
+def source_identities(places: Mapping[str, str]) -> dict[str, str]:
+    """By name, the source of a user's own code at `package.module:NAME`."""
+    return {name: source_digest(place.partition(":")[0]) for name, place in places.items()}
+
+
+def fingerprint(request: RunRequest) -> str:
+    """Digest of all that decides what a run publishes: if nothing of it changed, there is nothing to do."""
+    recipe, dedup = request.recipe, request.recipe.options(NEAR_DUPLICATES)
+    named = [sampler.model for sampler in recipe.live]
+    sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
+    asked = recipe.resolved()
+    named += [section["model"] for section in (asked["claims"]["model"], asked["quality"]["learning"]) if section]
+    known = {
+        "recipe": recipe.published(),
+        "inputs": request.inputs,
+        "models": [models.stamp(name) for name in (*named, recipe.publish.student) if name is not None],
+        "verifiers": source_identities(sections[0].verifiers),
+        "filters": source_identities({own.use: own.use for own in recipe.filters}),
+        "previous": prior_versions.digests([find(request.home, label) for label in dedup.against]),
+        "benchmarks": BENCHMARKS.identity(sections[1]),
+        "steps": step_versions(),
+        "libraries": libraries(),
+    }
+    return digest(known)
+
+
+def up_to_date_version(request: RunRequest) -> Version | None:
+    """The version that a finished run with the same recipe, inputs and code has published."""
+    path = request.folder / _FINISHED
+    if request.draws_anew or not path.exists():
+        return None
+    said = orjson.loads(path.read_bytes()).get(fingerprint(request))
+    found = (v for v in versions(request.home, request.recipe.name) if _known_by(v.label, v.folder) == said)
+    return next(found, None) if said else None
+
+
+_FINISHED = "finished.json"
+
+
+def remember_finished(run: RunContext, version: Mapping[str, Any]) -> None:
+    """Remembers that nothing is left to do for this recipe, these inputs and this code."""
+    if not run.request.sample:
+        return
+    resampling.end(run.store.folder)
+    if run.state.unanswered:
+        return
+    path = run.store.folder / _FINISHED
+    known = orjson.loads(path.read_bytes()) if path.exists() else {}
+    now = _known_by(version["version"], Path(version["folder"]))
+    write_json(path, known | {fingerprint(run.request): now})
+
+
+def _known_by(label: str, folder: Path) -> dict[str, str]:
+    """What a version is known by again: a label alone may be given anew, after its folder was removed."""
+    return {"version": label, "manifest": sha256(folder / "manifest.json")}

@@ -1,0 +1,43 @@
+"""What a version repeats of the one before: equal pages, found by the files' own page index."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bench_pages.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    spec = importlib.util.spec_from_file_location("bench_pages", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_few_changed_rows_leave_most_pages_as_they_were(bench: Any, tmp_path: Path) -> None:
+    table = bench.made(16_000)
+    after = bench.changed(table, 4 / 16_000)
+    ours = bench.shares(bench.written(tmp_path / "v1", table), bench.written(tmp_path / "v2", after))
+    plain = bench.shares(bench.plain(tmp_path / "a.parquet", table), bench.plain(tmp_path / "b.parquet", after))
+    assert ours[1] > 0.75
+    assert ours[1] > plain[1]
+
+
+def test_the_pages_are_the_whole_of_the_data(bench: Any, tmp_path: Path) -> None:
+    """The reader of the index sees every page: dictionaries and data make up each column's bytes."""
+    (file,) = bench.written(tmp_path / "v1", bench.made(3000))
+    metadata = pq.read_metadata(file)
+    total = sum(
+        metadata.row_group(group).column(column).total_compressed_size
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    )
+    assert 0.97 * total < sum(len(page) for page in bench.pages(file)) <= total
