@@ -37,7 +37,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
     """
     name, files = manifest.name, [file for file in manifest.files if file.path.endswith(".parquet")]
     configs = _configs(files)
-    known = {
+    published = {
         f"{config}/{split}": contents[f"{config}/{split}"] for config, splits in configs.items() for split, _ in splits
     }
     head = {
@@ -52,7 +52,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
             | {"description": f"{_ABOUT[config]}; content {_content(config, files)}"}
             for config, splits in configs.items()
         ],
-        "dataset_info": dataset_info(known, files),
+        "dataset_info": dataset_info(published, files),
     }
     body = [
         f"# {name}",
@@ -84,12 +84,12 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
 
 def _configs(files: Sequence[FileEntry]) -> dict[str, list[tuple[str, str]]]:
     """By config: (split, glob) of what has rows; an empty config would break the viewer."""
-    found: dict[str, set[str]] = {}
+    by_config: dict[str, set[str]] = {}
     for file in files:
         split = file.path.rpartition("/")[2].partition("-")[0]
-        found.setdefault(file.config, set()).add(split)
-    known = [config for config in _ORDER if config in found]
-    return {config: [(s, f"{config}/{s}-*.parquet") for s in sorted(found[config])] for config in known}
+        by_config.setdefault(file.config, set()).add(split)
+    listed = [config for config in _ORDER if config in by_config]
+    return {config: [(s, f"{config}/{s}-*.parquet") for s in sorted(by_config[config])] for config in listed}
 
 
 def _content(config: str, files: Sequence[FileEntry]) -> str:

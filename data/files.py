@@ -29,7 +29,7 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def loads_exact(text: bytes | str) -> Any:
-    """A JSON value; long integers stay integers, where orjson makes floats of them.
+    """Return the value of a JSON text. Integers of more than 64 bits stay integers, where orjson makes floats of them.
 
     Raises:
         ValueError: it is no JSON.
@@ -41,7 +41,7 @@ def loads_exact(text: bytes | str) -> Any:
 
 
 def dumps_canonical(value: Any) -> bytes:
-    """A JSON value in its shortest form, keys in order, the same on every machine.
+    """Return a value as JSON in its shortest form, keys in order, the same on every machine.
 
     Raises:
         TypeError, ValueError: it has no such form; half a surrogate pair has none either.
@@ -58,7 +58,7 @@ def _may_be_rounded(row: Any) -> bool:
 
 
 def digest(*parts: Any) -> str:
-    """Digest of JSON-like values, the same on every machine.
+    """Return the digest of JSON-like values, the same on every machine.
 
     Returns:
         `DIGEST_CHARS` hexadecimal characters of a BLAKE2b hash.
@@ -67,22 +67,22 @@ def digest(*parts: Any) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:
-    """The user's cache; `$XDG_CACHE_HOME` moves it."""
+    """Return the user's cache folder, for what can be made again at a cost of time; `$XDG_CACHE_HOME` moves it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
 
 
 def cached_sha256(path: Path) -> str:
-    """SHA-256 of a file; that of a large one is remembered for as long as the file is not written again.
+    """Return the SHA-256 of a file; that of a large one is remembered until the file is written again.
 
-    A file is the same where device, number, size and both times are, of which a program can't set back the time of
-    its last change (`ctime`). A digest isn't kept of a file that was written so recently that a further write might
-    show the same time. Where the cache can't be written, nothing is remembered.
+    A file counts as the same while its device, inode, size and both times are the same; a program can set back the
+    one time (`mtime`), but not the other (`ctime`). The digest of a file that was written a moment ago is not kept,
+    since a further write might show the same time. Where the cache can't be written, nothing is remembered.
 
     Raises:
         OSError: the file can't be read.
@@ -90,39 +90,42 @@ def cached_sha256(path: Path) -> str:
     state = _file_state(path)
     if state["bytes"] < REMEMBERED_BYTES:
         return sha256(path)
-    place = cache_folder() / "sha256" / f"{digest(str(path.resolve()))}.json"
-    known = _remembered(place)
-    if known.get("state") == state:
-        return str(known["sha256"])
-    found = sha256(path)
+    entry = cache_folder() / "sha256" / f"{digest(str(path.resolve()))}.json"
+    remembered = _remembered(entry)
+    if remembered.get("state") == state:
+        return str(remembered["sha256"])
+    result = sha256(path)
     if _file_state(path) == state and time.time() - max(state["mtime_ns"], state["ctime_ns"]) / 1e9 > _SETTLED_SECONDS:
         with suppress(StoreError, OSError):
-            write_json(place, {"path": str(path.resolve()), "state": state, "sha256": found})
-    return found
+            write_json(entry, {"path": str(path.resolve()), "state": state, "sha256": result})
+    return result
 
 
 def _file_state(path: Path) -> dict[str, int]:
-    found = path.stat()
+    stat = path.stat()
     return {
-        "device": found.st_dev,
-        "file": found.st_ino,
-        "bytes": found.st_size,
-        "mtime_ns": found.st_mtime_ns,
-        "ctime_ns": found.st_ctime_ns,
+        "device": stat.st_dev,
+        "file": stat.st_ino,
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "ctime_ns": stat.st_ctime_ns,
     }
 
 
-def _remembered(place: Path) -> dict[str, object]:
-    """What is remembered; a torn or foreign file says nothing."""
+def _remembered(entry: Path) -> dict[str, object]:
+    """What was remembered; a torn or foreign file says nothing."""
     try:
-        known = orjson.loads(place.read_bytes())
+        value = orjson.loads(entry.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return {}
-    return known if isinstance(known, dict) and isinstance(known.get("sha256"), str) else {}
+    return value if isinstance(value, dict) and isinstance(value.get("sha256"), str) else {}
 
 
 def _temporary(path: Path) -> Path:
-    """A name of this thread's own beside `path`, since two shards may hold the same; it ends in the process's."""
+    """A name beside `path` that is this thread's own, since two shards may write the same file.
+
+    It ends in the process's number, by which `sweep` knows whether its writer is still at work.
+    """
     return path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}.tmp")
 
 
@@ -164,9 +167,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes temporary files and folders under `folder` that a process left which is no more.
+    """Removes temporary files and folders under `folder` whose process has ended.
 
-    What lies there under the number of a process of today is left alone: it may be at work.
+    What carries the number of a living process is left alone: it may be at work.
     """
     for path in sorted(folder.rglob(".*.tmp")):
         number = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
@@ -225,7 +228,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
-    """A lock that dies with its process, so neither a crash nor a copied folder leaves one behind.
+    """Holds a lock that dies with its process, so neither a crash nor a copied folder leaves one behind.
 
     Raises:
         StoreError: another process holds it.
@@ -246,7 +249,7 @@ def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
 
 
 def human_size(count: float) -> str:
-    """Bytes as a reader says them."""
+    """Return a number of bytes in words: `1.5 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             break

@@ -1,4 +1,7 @@
-"""An append-only file of finished rows: what an engine has said is safe before the shard it belongs to is whole."""
+"""An append-only file of finished rows: what an engine said is safe before its shard is complete.
+
+A crash may tear the last line. Rows up to it were promised, and are read; the rest is cut off and done again.
+"""
 
 from __future__ import annotations
 
@@ -46,28 +49,28 @@ class Journal:
 
 
 def read_journal(path: Path, names: Iterable[str]) -> Iterator[Row]:
-    """The whole rows of a journal; whatever follows the first torn line was never promised to anyone.
+    """Yields the complete rows of a journal; what follows the first torn line was never promised to anyone.
 
     Args:
         path: the journal.
         names: the keys that each row has.
     """
-    yield from (row for row, _ in _whole(path, names))
+    yield from (row for row, _ in _complete_rows(path, names))
 
 
 def reopened(path: Path, names: Iterable[str]) -> tuple[Journal, list[Row]]:
-    """A journal to go on with, its torn tail cut off, and the rows that are already in it."""
+    """Return a journal to append to, its torn tail cut off, and the rows that are already in it."""
     rows, end = [], 0
     if path.exists():
-        for row, end in _whole(path, names):  # noqa: B007 (the last one counts)
+        for row, end in _complete_rows(path, names):  # noqa: B007 (the last one counts)
             rows.append(row)
         with writing(path):
             os.truncate(path, end)
     return Journal(path), rows
 
 
-def _whole(path: Path, names: Iterable[str]) -> Iterator[tuple[Row, int]]:
-    """Each whole row, and the byte at which it ends."""
+def _complete_rows(path: Path, names: Iterable[str]) -> Iterator[tuple[Row, int]]:
+    """Each complete row, and the byte at which it ends."""
     keys, end = set(names), 0
     with path.open("rb") as file:
         for line in file:

@@ -6,7 +6,7 @@ which then have the defaults given here; one of a newer program has more, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -300,20 +300,6 @@ class Manifest(Record):
 
     def __or__(self, other: Mapping[str, Any]) -> Self:
         return self.replaced(**other)
-
-
-def fields_of(model: type[Record]) -> Iterator[tuple[str, str, str]]:
-    """Name in the file, type and description of each field, for the reference."""
-    for name, field in model.model_fields.items():
-        yield field.alias or name, type_name(field.annotation), field.description or ""
-
-
-def type_name(kind: Any) -> str:
-    """A type as a reader of the reference says it."""
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    for prefix in ("proofmill.data.manifest.", "typing."):
-        text = text.replace(prefix, "")
-    return text.replace(" | None", " or null").replace("NoneType", "null")
 
 
 def _first_fault(error: Exception) -> str:

@@ -137,7 +137,7 @@ def _whole_lines(stream: Any, size: int) -> Iterator[Block]:
 
 
 def parse_line(line: bytes, where: str) -> Located | Unreadable:
-    """One line of a JSONL file as a row."""
+    """Return one line of a JSONL file as a row."""
     try:
         row = loads_exact(line)
     except ValueError as error:
@@ -226,7 +226,7 @@ def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
 
 
 def walked_lists(fields: Mapping[str, str]) -> set[str]:
-    """Names of the list columns that a map unrolls; one inside an object has its object's name left alone."""
+    """Return the list columns that a map unrolls; one inside an object is named by its path, and the object stays."""
     return {theirs.removesuffix("[]") for theirs in fields.values() if theirs.endswith("[]")}
 
 
@@ -250,7 +250,7 @@ def _reach(located: Located, path: str) -> Any:
 
 
 def characters(value: Any) -> int:
-    """Characters of all text inside a value as JSON has it: about its bytes, where they matter."""
+    """Return the characters of all text inside a JSON value: about its bytes in memory, where they matter."""
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, Mapping):
@@ -261,7 +261,10 @@ def characters(value: Any) -> int:
 
 
 def batched(items: Iterable[Item], most: int, most_characters: int) -> Iterator[list[Item]]:
-    """Items in their order, in lists that end once they hold `most` items or `most_characters` of text."""
+    """Yields items in their order, in lists that end once they hold `most` items or `most_characters` of text.
+
+    Cut by size too, since a trace may have 200 characters or 200,000.
+    """
     batch: list[Item] = []
     size = 0
     for item in items:
@@ -317,7 +320,7 @@ def check_out(path: Path) -> None:
 
 @contextmanager
 def open_rows(path: Path, added: pa.Schema, known: pa.Schema | None = None) -> Iterator[RowWriter]:
-    """A writer for `path`, which is put in place at the end, or not at all on an error.
+    """Opens a writer for `path`; the file appears at the end, or not at all on an error.
 
     Args:
         path: the file; its extension chooses the format.
@@ -339,7 +342,7 @@ def open_rows(path: Path, added: pa.Schema, known: pa.Schema | None = None) -> I
 
 
 def encode(row: Row) -> bytes:
-    """A row as a JSON object; values that JSON has no form for become text."""
+    """Return a row as a JSON object; values that JSON has no form for become text."""
     try:
         return orjson.dumps(row, default=_as_json, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair
@@ -417,9 +420,9 @@ class _TableWriter:
         values = [row.get(field.name) for row in self._waiting]
         try:
             if (pa.types.is_nested(field.type) and not pa.types.is_map(field.type)) or pa.types.is_integer(field.type):
-                found = pa.array(values).type
-                if not _covers(field.type, found):
-                    raise self._misfit(f"the column {field.name!r} is of type {field.type}, its values of {found}")
+                actual = pa.array(values).type
+                if not _covers(field.type, actual):
+                    raise self._misfit(f"the column {field.name!r} is of type {field.type}, its values of {actual}")
             return pa.array(values, field.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise self._misfit(f"the column {field.name!r} is of type {field.type}: {error}") from error
@@ -462,7 +465,7 @@ def _inferred(rows: Iterable[Row], added: pa.Schema) -> pa.Schema:
 
 
 def _stated(kind: pa.DataType) -> pa.DataType:
-    """A type that a file can hold: what is known to be null only becomes text."""
+    """A type that a file can hold: a column of nulls alone becomes text."""
     if pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_list(kind):

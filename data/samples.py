@@ -79,14 +79,14 @@ class SampleStore:
         One that failed is asked again, one of a quarantined prompt once the quarantine's file is deleted.
         """
         last = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
-        found = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= last))
-        return set(found.select("prompt_digest", "sample_index").iter_rows())
+        recorded = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= last))
+        return set(recorded.select("prompt_digest", "sample_index").iter_rows())
 
     def read(self, prompt_digests: Iterable[str], n: int) -> pa.Table:
         """The first `n` samples of each prompt (schema SAMPLES), sorted, each once: as answered, if it ever was."""
-        wanted = list(prompt_digests)
-        numbers = self._index.filter(pl.col("prompt_digest").is_in(wanted))["file"].unique().sort()
-        tables = [_first(read_table(self._files[number]), wanted, n) for number in numbers]
+        digests = list(prompt_digests)
+        numbers = self._index.filter(pl.col("prompt_digest").is_in(digests))["file"].unique().sort()
+        tables = [_first(read_table(self._files[number]), digests, n) for number in numbers]
         table = pa.concat_tables(tables) if tables else SAMPLES.empty_table()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (narrowing for the type checker)
@@ -152,6 +152,6 @@ def _rank() -> pl.Expr:
     return pl.col("finish_reason").replace_strict(_RANKS, default=0, return_dtype=pl.Int8)
 
 
-def _first(table: pa.Table, wanted: list[str], n: int) -> pa.Table:
-    keep = pc.and_(pc.is_in(table["prompt_digest"], pa.array(wanted, pa.string())), pc.less(table["sample_index"], n))
+def _first(table: pa.Table, digests: list[str], n: int) -> pa.Table:
+    keep = pc.and_(pc.is_in(table["prompt_digest"], pa.array(digests, pa.string())), pc.less(table["sample_index"], n))
     return table.filter(keep).cast(SAMPLES)

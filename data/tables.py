@@ -129,20 +129,20 @@ def _fitting(file: pq.FileMetaData, names: list[str] | None) -> int:
     """Rows of these columns that take about `BATCH_BYTES`, by their mean size in the file."""
     groups = [file.row_group(number) for number in range(file.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    wanted = [chunk for chunk in chunks if names is None or chunk.path_in_schema.partition(".")[0] in names]
-    rows: int = file.num_rows * BATCH_BYTES // max(1, sum(chunk.total_uncompressed_size for chunk in wanted))
+    selected = [chunk for chunk in chunks if names is None or chunk.path_in_schema.partition(".")[0] in names]
+    rows: int = file.num_rows * BATCH_BYTES // max(1, sum(chunk.total_uncompressed_size for chunk in selected))
     return max(1, rows)
 
 
 def from_rows(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table from row mappings; missing keys are null, unknown ones are an error of ours."""
+    """Return a table of row mappings in a schema; missing keys are null, keys that the schema lacks are left out."""
     rows = list(rows)
     columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in another schema: columns ordered and cast, absent ones null."""
+    """Return the table in another schema: columns in its order and cast, absent ones null."""
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in schema

@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
 GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
 _CHECK_ROWS = 1024
 _NAMED = 5
-_ASKED = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
+_PROBLEM = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
     "id", "problem_id", "sampler", "first_round", "response", "finish_reason", "completion_tokens", "model",
     "model_revision", "seed",
@@ -60,7 +60,7 @@ class Version:
         return sorted(self.folder.glob(f"{config}/*.parquet"))
 
     def scan(self, config: str) -> pl.LazyFrame | None:
-        """The rows of one config, to be read as a stream; None where it has none."""
+        """The rows of one config, read as a stream; None where the version has no such config."""
         files = self.files(config)
         return pl.scan_parquet(files) if files else None
 
@@ -70,15 +70,18 @@ class Version:
 
 
 def versions(home: Path, name: str) -> list[Version]:
-    """The versions of a data set, oldest first; a folder without a manifest is none."""
-    found = []
+    """Return the versions of a data set, oldest first; a folder without a manifest is none.
+
+    Raises:
+        StoreError: a manifest can't be read.
+    """
+    known = []
     for folder in _folders(home, name):
         manifest = folder / MANIFEST
         if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
-            found.append(
-                Version(name, int(folder.name[1:]), folder, Manifest.parse(manifest.read_bytes(), str(manifest)))
-            )
-    return sorted(found, key=lambda version: version.number)
+            parsed = Manifest.parse(manifest.read_bytes(), str(manifest))
+            known.append(Version(name, int(folder.name[1:]), folder, parsed))
+    return sorted(known, key=lambda version: version.number)
 
 
 def _folders(home: Path, name: str) -> list[Path]:
@@ -87,7 +90,7 @@ def _folders(home: Path, name: str) -> list[Path]:
 
 def next_number(home: Path, name: str) -> int:
     """Number of the next version: past every folder that is there, whole or not, so that none is ever written over."""
-    numbers = [int(found[1]) for path in _folders(home, name) if (found := re.fullmatch(r"v(\d+)", path.name))]
+    numbers = [int(match[1]) for path in _folders(home, name) if (match := re.fullmatch(r"v(\d+)", path.name))]
     return max(numbers, default=0) + 1
 
 
@@ -148,25 +151,30 @@ def recorded(version: Version) -> Iterator[Located]:
     Raises:
         StoreError: a trace's problem is not there.
     """
-    known: _Asked = {}
-    ahead: Iterator[_Asked] = iter(())
+    problems: _ProblemsById = {}
+    ahead: Iterator[_ProblemsById] = iter(())
     for path in version.files("traces"):
         for batch in batches(path, _SAMPLED):
             for row in batch.to_pylist():
-                if row["problem_id"] not in known:
-                    known, ahead = _asked_with(row["problem_id"], version, ahead)
-                yield Located(f"{version.label}: trace {row['id']}", row | known[row["problem_id"]])
+                if row["problem_id"] not in problems:
+                    problems, ahead = _batch_with(row["problem_id"], version, ahead)
+                yield Located(f"{version.label}: trace {row['id']}", row | problems[row["problem_id"]])
 
 
-_Asked: TypeAlias = dict[str, dict[str, Any]]
+_ProblemsById: TypeAlias = dict[str, dict[str, Any]]
 
 
-def _asked_with(problem: str, version: Version, ahead: Iterator[_Asked]) -> tuple[_Asked, Iterator[_Asked]]:
-    """The next problems that hold this one, and what follows them: traces come in the order of their problems."""
-    for following in (ahead, _asked(version)):
-        for known in following:
-            if problem in known:
-                return known, following
+def _batch_with(
+    problem: str, version: Version, ahead: Iterator[_ProblemsById]
+) -> tuple[_ProblemsById, Iterator[_ProblemsById]]:
+    """The next batch of problems that holds this one, and those after it.
+
+    Traces stand in the order of their problems, so looking ahead nearly always finds it; else all are read anew.
+    """
+    for following in (ahead, _problem_batches(version)):
+        for problems in following:
+            if problem in problems:
+                return problems, following
     raise StoreError(
         f"There is no problem {problem!r}, which a trace answers.",
         where=str(version.folder / "problems"),
@@ -174,11 +182,11 @@ def _asked_with(problem: str, version: Version, ahead: Iterator[_Asked]) -> tupl
     )
 
 
-def _asked(version: Version) -> Iterator[_Asked]:
-    """Problems as they were taken in, by id: a pseudo-label is no gold, so it is not an answer when judged anew."""
+def _problem_batches(version: Version) -> Iterator[_ProblemsById]:
+    """Problems as they were ingested: a pseudo-label is no gold, so it is not an answer when judged anew."""
     for path in version.files("problems"):
-        known = set(pq.read_schema(path).names)
-        for batch in batches(path, [name for name in (*_ASKED, "pseudo_label") if name in known]):
+        present = set(pq.read_schema(path).names)
+        for batch in batches(path, [name for name in (*_PROBLEM, "pseudo_label") if name in present]):
             rows = batch.to_pylist()
             yield {row["id"]: row | ({"answer": None} if row.pop("pseudo_label", None) else {}) for row in rows}
 

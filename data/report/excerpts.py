@@ -21,26 +21,26 @@ _FATES = ("stage", "drop_reason", "completion_tokens", "finish_reason")
 
 
 def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, Any]]:
-    """Up to `a_fate` traces of each verdict and drop reason, with their problem and their refuted claims.
+    """Return up to `a_fate` traces of each verdict and drop reason, with their problem and their refuted claims.
 
-    Which ones is decided by a hash of the id. Long texts keep their beginning and end; at most `MAX_ROWS` rows and
-    about `MAX_BYTES` bytes, taken in turn from every fate.
+    A hash of the id decides which ones, so that a version always shows the same. Long texts keep their beginning and
+    end; at most `MAX_ROWS` rows and about `MAX_BYTES` bytes, taken in turn from every fate.
     """
     chosen = _chosen(version, a_fate)
     if chosen.is_empty():
         return []
-    wanted = chosen["id"].to_list()[:MAX_ROWS]
-    refuted = refuted_claims(version, wanted)
-    found, size = [], 0
-    for row in traces_of(version, wanted):
+    ids = chosen["id"].to_list()[:MAX_ROWS]
+    refuted = refuted_claims(version, ids)
+    rows, size = [], 0
+    for row in traces_of(version, ids):
         claims = [f"{claim['text']} ({claim['evidence']})" for claim in refuted.get(row["id"], ())]
         full = row | {"evidence": "\n".join(claims[:_CLAIMS]) or None}
         short = {name: _cut(value) for name, value in full.items() if value is not None}
         size += sum(len(value.encode()) for value in short.values() if isinstance(value, str))
         if size > MAX_BYTES:
             break
-        found.append(short)
-    return found
+        rows.append(short)
+    return rows
 
 
 def _chosen(version: Version, a_fate: int) -> pl.DataFrame:
@@ -55,17 +55,20 @@ def _chosen(version: Version, a_fate: int) -> pl.DataFrame:
     return best.sort("rank", "id").with_columns(turn).sort("turn", *_FATE)
 
 
-def traces_of(version: Version, wanted: Sequence[str]) -> list[dict[str, Any]]:
-    """The traces with these ids in their order, as far as they are there, with their problem's prompt and answer."""
+def traces_of(version: Version, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the traces with these ids, in that order, with the prompt and the answer of their problem.
+
+    Ids that the version does not have are left out.
+    """
     traces = version.scan("traces")
-    if traces is None or not wanted:
+    if traces is None or not ids:
         return []
-    known = traces.collect_schema().names()
-    columns = [name for name in _columns(version) if name in known]
-    rows = traces.filter(pl.col("id").is_in(list(wanted))).select(columns).collect(engine="streaming")
-    found = {row["id"]: row for row in rows.iter_rows(named=True)}
-    problems = _problems(version, rows["problem_id"].unique().to_list())
-    return [found[name] | problems.get(found[name]["problem_id"], {}) for name in wanted if name in found]
+    present = traces.collect_schema().names()
+    columns = [name for name in _columns(version) if name in present]
+    table = traces.filter(pl.col("id").is_in(list(ids))).select(columns).collect(engine="streaming")
+    rows = {row["id"]: row for row in table.iter_rows(named=True)}
+    problems = _problems(version, table["problem_id"].unique().to_list())
+    return [rows[name] | problems.get(rows[name]["problem_id"], {}) for name in ids if name in rows]
 
 
 def _columns(version: Version) -> list[str]:
@@ -78,22 +81,22 @@ def _columns(version: Version) -> list[str]:
     return list(dict.fromkeys((*_SAMPLED, *judged, *_FATES)))
 
 
-def _problems(version: Version, wanted: list[str]) -> dict[str, dict[str, Any]]:
-    scan = pl.scan_parquet(version.files("problems")).filter(pl.col("id").is_in(wanted))
+def _problems(version: Version, ids: list[str]) -> dict[str, dict[str, Any]]:
+    scan = pl.scan_parquet(version.files("problems")).filter(pl.col("id").is_in(ids))
     rows = scan.select("id", "prompt", "answer").collect(engine="streaming")
     return {name: {"prompt": prompt, "answer": answer} for name, prompt, answer in rows.iter_rows()}
 
 
-def refuted_claims(version: Version, wanted: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Refuted claims of the traces with these ids, as schema `CLAIMS` has them."""
+def refuted_claims(version: Version, trace_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the refuted claims of these traces by trace id, each with the columns of config `claims`."""
     claims = version.scan("claims")
     if claims is None:
         return {}
-    mine = claims.filter((pl.col("status") == "refuted") & pl.col("trace_id").is_in(list(wanted)))
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in mine.collect(engine="streaming").iter_rows(named=True):
-        found.setdefault(row["trace_id"], []).append(row)
-    return found
+    refuted = claims.filter((pl.col("status") == "refuted") & pl.col("trace_id").is_in(list(trace_ids)))
+    by_trace: dict[str, list[dict[str, Any]]] = {}
+    for row in refuted.collect(engine="streaming").iter_rows(named=True):
+        by_trace.setdefault(row["trace_id"], []).append(row)
+    return by_trace
 
 
 def _cut(value: Any) -> Any:

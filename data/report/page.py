@@ -158,10 +158,10 @@ def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[A
 
 def _verdicts(version: Version) -> dict[str, dict[str, int]]:
     """By domain: traces of each verdict."""
-    found: dict[str, dict[str, int]] = {}
+    by_domain: dict[str, dict[str, int]] = {}
     for domain, verdict, count in _counts(version.scan("traces"), "domain", "verdict"):
-        found.setdefault(domain or "?", dict.fromkeys(_VERDICTS, 0))[verdict] = count
-    return {d: {v: n for v, n in counts.items() if n} for d, counts in found.items()}
+        by_domain.setdefault(domain or "?", dict.fromkeys(_VERDICTS, 0))[verdict] = count
+    return {d: {v: n for v, n in counts.items() if n} for d, counts in by_domain.items()}
 
 
 def _pass_rates(version: Version) -> dict[str, list[int]]:
@@ -171,13 +171,13 @@ def _pass_rates(version: Version) -> dict[str, list[int]]:
         return {}
     named = problems.select(pl.col("id").alias("problem_id"), "domain")
     step = (pl.col("correct") / pl.col("n") * 10).round().cast(pl.Int32).alias("step")
-    found: dict[str, list[int]] = {}
+    by_domain: dict[str, list[int]] = {}
     judged = rates.filter(pl.col("n") > 0)
-    for mine in parts("problem_id", rows_in(version, "pass_rates")):
-        joined = judged.filter(mine).join(named.filter(mine), on="problem_id").select("domain", step)
-        for domain, place, count in _counts(joined, "domain", "step"):
-            found.setdefault(domain, [0] * 11)[place] += count
-    return found
+    for part in parts("problem_id", rows_in(version, "pass_rates")):
+        joined = judged.filter(part).join(named.filter(part), on="problem_id").select("domain", step)
+        for domain, number, count in _counts(joined, "domain", "step"):
+            by_domain.setdefault(domain, [0] * 11)[number] += count
+    return by_domain
 
 
 def _lengths(version: Version) -> dict[str, Any]:
@@ -208,10 +208,10 @@ def _most(lengths: pl.LazyFrame) -> int:
 
 def _spread(lengths: dict[str, pl.LazyFrame], longest: int) -> str:
     edges = [f"{max(1, longest * (i + 1) // _BINS):,}" for i in range(_BINS)]
-    place = ((pl.col("length").cast(pl.Int64) - 1) * _BINS // longest).clip(0, _BINS - 1).alias("place")
+    bin_number = ((pl.col("length").cast(pl.Int64) - 1) * _BINS // longest).clip(0, _BINS - 1).alias("bin")
     series = {name: [0] * _BINS for name in lengths}
     for name, frame in lengths.items():
-        for number, count in _counts(frame.drop_nulls().select(place), "place"):
+        for number, count in _counts(frame.drop_nulls().select(bin_number), "bin"):
             series[name][number] = count
     return plots.histogram(series, edges, 3, 170)
 
@@ -224,9 +224,9 @@ def _claims(version: Version) -> dict[str, float]:
 def _repeats(version: Version) -> dict[str, float]:
     """What repeats another trace, an earlier version or a benchmark, and what was left out for it."""
     dropped = version.manifest.selection.dropped
-    found: dict[str, float] = {"near-duplicates": version.manifest.duplicates}
-    found |= {name: dropped[reason] for reason, name in _REPEATED.items() if reason in dropped}
-    return found | {f"overlap: {name}": count for name, count in _contamination(version).items()}
+    counts: dict[str, float] = {"near-duplicates": version.manifest.duplicates}
+    counts |= {name: dropped[reason] for reason, name in _REPEATED.items() if reason in dropped}
+    return counts | {f"overlap: {name}": count for name, count in _contamination(version).items()}
 
 
 def _benchmarks(benchmarks: Benchmarks | None) -> str:
@@ -243,8 +243,8 @@ def _contamination(version: Version) -> dict[str, float]:
     if traces is None or "contaminated_by" not in traces.collect_schema().names():
         return {}
     name = pl.col("contaminated_by").str.split("/").list.first()
-    found = _counts(traces.drop_nulls("contaminated_by").select(name), "contaminated_by")
-    return dict(sorted(found, key=lambda pair: -pair[1])[:10])
+    counts = _counts(traces.drop_nulls("contaminated_by").select(name), "contaminated_by")
+    return dict(sorted(counts, key=lambda pair: -pair[1])[:10])
 
 
 def _tokens(version: Version) -> dict[str, float]:
@@ -262,7 +262,7 @@ def _visible(value: Any) -> Any:
     """Characters that show nothing, or turn the text around them, as their number."""
     if not isinstance(value, str):
         return value
-    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
+    return _HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
 
 
 def _embedded(rows: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""What a version repeats of the one before: equal pages, found by the files' own page index."""
+"""Tables come back in bounded pieces; what a version repeats of the one before are equal pages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,27 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from proofmill.data import tables
+
+
+def test_a_file_of_long_rows_comes_in_small_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BATCH_BYTES", 100_000)
+    path = tmp_path / "rows.parquet"
+    texts = [f"{number} {'x' * 10_000}" for number in range(50)]
+    tables.write_table(path, pa.table({"id": list(range(50)), "text": texts}).replace_schema_metadata({"made": "so"}))
+    pieces = list(tables.batches(path))
+    assert all(1 <= table.num_rows <= 10 for table in pieces)
+    assert [text for table in pieces for text in table["text"].to_pylist()] == texts
+    assert pieces[0].schema.metadata == {b"made": b"so"}
+    (narrow,) = tables.batches(path, ["id"])
+    assert narrow["id"].to_pylist() == list(range(50))
+
+
+# --- equal pages, found by the files' own page index -------------------------------------------------
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bench_pages.py"
 
