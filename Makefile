@@ -1,12 +1,17 @@
 # make quickstart   own environment, install, embedded model, the main job
+# make check        what one runs while working: linters, types, layers, quick tests; two minutes on two cores
 # make test         the same environment, then every check that CI runs
+# make bench-quick  two benchmarks beside their peers at small size; prints ratios, asserts nothing
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # vLLM for the hardware at hand; set EXTRA=cpu or EXTRA=gpu to choose.
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# Two processes of tests: one begins with all that loads the model, the other with the rest, the longest files first.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
-.PHONY: install quickstart test lint format clean
+.PHONY: install quickstart check test lint format bench-quick clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -25,14 +30,22 @@ quickstart: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=.types $(BIN)/mypy -p proofmill.data -p proofmill.filters -p proofmill.generators -p proofmill.flows
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy -p proofmill.data -p proofmill.filters -p proofmill.generators -p proofmill.flows -p support
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
-	$(BIN)/python -m pytest
+check: lint
+	$(PYTEST) -q -m "not slow and not model"
+
+test: lint bench-quick
+	$(PYTEST)
+
+bench-quick: install
+	$(BIN)/python tests/benchmarks/bench_math.py 240
+	$(BIN)/python tests/benchmarks/bench_verify_rows.py --rows 20000 --peer-rows 300
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

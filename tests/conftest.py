@@ -22,6 +22,22 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 Row = dict[str, Any]
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which needn't be there
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who runs what, where several processes run the tests."""
+    from support.processes import WholeFiles
+
+    return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order of the tests, where several processes run them."""
+    if hasattr(config, "workerinput"):
+        from support.processes import longest_first
+
+        longest_first(items)
+
+
 @pytest.fixture(scope="session")
 def kit() -> ModuleType:
     """The makers of recorded samples."""

@@ -18,8 +18,6 @@ from pathlib import Path
 import orjson
 import psutil
 
-PEER_ROWS = 2000
-
 
 def make_rows(path: Path, rows: int) -> None:
     """Sums with integer answers; every fifth is wrong."""
@@ -65,28 +63,29 @@ def _cost(process: psutil.Process) -> tuple[float, float]:
         return 0.0, 0.0
 
 
-def peer(source: Path) -> float:
-    """Rows/s of the plain script."""
+def peer(source: Path, rows: int) -> float:
+    """Rows/s of the plain script, over the first rows."""
     from math_verify import parse, verify  # type: ignore[import-untyped]
 
     began = time.perf_counter()
     with source.open("rb") as lines, source.with_suffix(".peer").open("wb") as out:
-        for line, _ in zip(lines, range(PEER_ROWS), strict=False):
+        for line, _ in zip(lines, range(rows), strict=False):
             row = orjson.loads(line)
             row["correct"] = verify(parse(row["answer"]), parse(row["response"]))
             out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-    return PEER_ROWS / (time.perf_counter() - began)
+    return rows / (time.perf_counter() - began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--peer-rows", type=int, default=2000, help="how many of them the peer judges")
     parser.add_argument("--kind", default="jsonl", help="extension of the written file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "rows.jsonl"), Path(folder, f"judged.{options.kind}")
         make_rows(source, options.rows)
-        theirs = peer(source)
+        theirs = peer(source, options.peer_rows)
         program = str(Path(sys.executable).with_name("proofmill"))
         seconds, used, peak = measured([program, "verify", str(source), "--out", str(out)])
         if options.kind == "jsonl":
