@@ -1,4 +1,4 @@
-"""What an engine is to the sampler: requests in, completions out, any number in flight."""
+"""What an engine is to whoever samples or scores: requests in, completions out, any number in flight."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Any, Protocol
 
 from proofmill.data.errors import EngineError
+
+_POLL_SECONDS = 0.5
 
 LOST = "lost"
 """Finish reason of a request whose part of the engine died; `RestartingEngine` sends it again."""
@@ -73,19 +75,27 @@ class Engine(Protocol):
     """Draws samples. `start` may be called early and in another thread; `poll` waits for it."""
 
     def start(self) -> None:
-        """Begins loading; returns at once."""
+        """Begin loading; return at once."""
 
     def ready(self) -> EngineFacts:
-        """Waits until the model is loaded. Raises EngineError when it can't be."""
+        """Wait until the model is loaded.
+
+        Raises:
+            EngineError: it can't be.
+        """
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Queues requests; never blocks on their completion."""
+        """Queue requests; never wait for their completion."""
 
     def poll(self, timeout: float) -> list[Completion]:
-        """Completions since the last call, waiting up to `timeout` seconds for the first one."""
+        """Return completions since the last call, waiting up to `timeout` seconds for the first one.
+
+        Raises:
+            EngineDiedError: the engine ended; what had finished was given out before.
+        """
 
     def close(self) -> None:
-        """Ends the engine and everything it started."""
+        """End the engine and everything it started."""
 
 
 class EngineDiedError(EngineError):
@@ -105,11 +115,10 @@ class Watcher(Protocol):
         """The engine was started anew."""
 
 
-_POLL_SECONDS = 0.5
-
-
 def stream_completions(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:
-    """Yields completions as they come, in no order; requests are taken from the iterator as places become free.
+    """Send any number of requests through one engine, its window always full.
+
+    Completions come in no order; requests are taken from the iterator as places become free.
 
     Args:
         engine: started at the first request; stays open.

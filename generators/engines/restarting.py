@@ -19,18 +19,39 @@ import orjson
 from proofmill.data.errors import EngineError
 from proofmill.data.files import digest, write_json
 from proofmill.data.samples import QUARANTINED
-from proofmill.generators.engines.base import LOST, Completion, Engine, EngineDiedError, EngineFacts, Request, Watcher
+from proofmill.generators.engines.base import (
+    LOST,
+    Completion,
+    Engine,
+    EngineDiedError,
+    EngineFacts,
+    Request,
+    Watcher,
+)
 
-_DEATHS_IN_COMPANY = 2  # deaths in company before a prompt is tried
-_DEATHS_ALONE = 3  # deaths of a prompt by itself
+_DEATHS_IN_COMPANY = 2  # of a prompt together with others, before it is tried alone
+_DEATHS_ALONE = 3  # of a prompt by itself, before it is quarantined
+_FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
+_MOST_QUARANTINED = 16  # prompts in one run; more of them accuse the engine
+_POLL_SECONDS = 0.5
+_GREETING = ({"role": "user", "content": "1"},)
+_CANARY = "\0canary"  # no caller's id
 
 
 class PoisonPromptFinder:
-    """Prompts, by any name, that may have killed the engine."""
+    """Finds the prompt that kills the engine, by who was under way when it died, then by trial.
+
+    A death alone accuses nobody: engines also die of full memory, of drivers and of `kill`. So after a first death
+    everything unfinished is simply sent again. A prompt that was under way at two deaths is a suspect. Suspects are
+    tried with nothing else under way: a group that kills the engine is halved, one that ends is cleared, and a prompt
+    that has killed it three times while it was alone is the poison. Among w suspects that takes about log2(w) deaths.
+
+    Prompts may have any name.
+    """
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-        self._alone: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()  # in company
+        self._deaths_alone: Counter[str] = Counter()
         self._groups: list[list[str]] = []
 
     @property
@@ -39,56 +60,50 @@ class PoisonPromptFinder:
         return self._groups[-1] if self._groups else ()
 
     def died(self, under_way: Iterable[str]) -> str | None:
-        """The engine, or a part of it, died with these prompts under way; returns the one that surely killed it."""
+        """Note that the engine, or a part of it, died with these prompts under way.
+
+        Returns:
+            The prompt that kills it, once that is sure.
+        """
         involved = list(dict.fromkeys(under_way))
         tried = next((group for group in self._groups if not set(group).isdisjoint(involved)), None)
         if tried is None:
-            self._seen.update(involved)
-            killers = [prompt for prompt in involved if self._seen[prompt] >= _DEATHS_IN_COMPANY]
-            if killers and killers != involved and len(involved) > 1:
-                self._groups.append(killers)  # others were there too, so these have not been tried yet
+            self._deaths.update(involved)
+            suspects = [prompt for prompt in involved if self._deaths[prompt] >= _DEATHS_IN_COMPANY]
+            if suspects and suspects != involved and len(involved) > 1:
+                self._groups.append(suspects)  # others were there too, so these have not been tried yet
                 return None
         else:
             self._groups.remove(tried)
-            killers = [prompt for prompt in tried if prompt in involved]
+            suspects = [prompt for prompt in tried if prompt in involved]
             if rest := [prompt for prompt in tried if prompt not in involved]:
                 self._groups.append(rest)  # still under way in another part of the engine
         if len(involved) == 1:
-            return self._was_alone(involved[0])
-        self._halve(killers)
+            return self._died_alone(involved[0])
+        half = (len(suspects) + 1) // 2
+        self._groups += [part for part in (suspects[half:], suspects[:half]) if part]
         return None
 
     def ended(self, prompt: str) -> None:
-        """All requests of a prompt have come to an end: it is cleared."""
-        self._seen.pop(prompt, None)
-        self._alone.pop(prompt, None)
+        """Clear a prompt: all its requests have come to an end."""
+        self._deaths.pop(prompt, None)
+        self._deaths_alone.pop(prompt, None)
         self._groups = [left for group in self._groups if (left := [name for name in group if name != prompt])]
 
-    def _halve(self, killers: list[str]) -> None:
-        half = (len(killers) + 1) // 2
-        self._groups += [part for part in (killers[half:], killers[:half]) if part]
-
-    def _was_alone(self, prompt: str) -> str | None:
-        self._alone[prompt] += 1
-        if self._alone[prompt] >= _DEATHS_ALONE:
+    def _died_alone(self, prompt: str) -> str | None:
+        self._deaths_alone[prompt] += 1
+        if self._deaths_alone[prompt] >= _DEATHS_ALONE:
             self.ended(prompt)
             return prompt
         self._groups.append([prompt])
         return None
 
 
-_FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
-_MOST_QUARANTINED = 16  # prompts in one run; more of them accuse the engine
-_POLL_SECONDS = 0.5
-_GREETING = ({"role": "user", "content": "1"},)
-_CANARY = "\0canary"  # no caller's id
-
-
 class RestartingEngine:
     """An `Engine` that restarts another one.
 
     Args:
-        make: a fresh engine, not started.
+        make: returns a fresh engine, not started.
         watcher: told of deaths, of what is sent again, and of prompts in quarantine.
         restarts: how often in a row the engine may die with no prompt to blame.
         quarantine: file of the prompts that kill the engine, for later runs; None: known to this process alone.
@@ -105,32 +120,32 @@ class RestartingEngine:
         self._under_way: dict[str, Request] = {}
         self._done: list[Completion] = []
         self._error: EngineError | None = None
-        self._names: dict[str, str] = {}  # by open request: the digest of its prompt
+        self._prompts: dict[str, str] = {}  # by open request: the digest of its prompt
         self._open: Counter[str] = Counter()  # requests by prompt
-        self._suspects = PoisonPromptFinder()
-        self._deaths = self._finished = self._quarantine_count = 0
+        self._finder = PoisonPromptFinder()
+        self._deaths = self._finished = self._new_in_quarantine = 0
 
     def start(self) -> None:
-        """Begins loading."""
+        """Begin loading."""
         self._inner.start()
 
     def ready(self) -> EngineFacts:
-        """Waits for the first loading; later on answers at once, even while the engine is started again."""
-        return self._facts or self._loaded()
+        """Wait for the first loading; later on answer at once, even while the engine is started again."""
+        return self._facts or self._load()
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Queues requests, to be sent with the next poll."""
+        """Queue requests, to be sent with the next poll."""
         for request in requests:
-            name = digest(request.tokens)
-            if name in self._quarantined:
+            prompt = digest(request.tokens)
+            if prompt in self._quarantined:
                 self._done.append(Completion(request.id, "", QUARANTINED, 0))
                 continue
-            self._names[request.id] = name
-            self._open[name] += 1
+            self._prompts[request.id] = prompt
+            self._open[prompt] += 1
             self._queue.append(request)
 
     def poll(self, timeout: float) -> list[Completion]:
-        """Completions since the last call.
+        """Return completions since the last call.
 
         Raises:
             EngineError: the engine died too often, and no prompt is to blame; what had finished was given out before.
@@ -142,12 +157,12 @@ class RestartingEngine:
                 self._send()
                 self._take(self._inner.poll(timeout))
             except EngineDiedError as error:
-                self._died(error)
+                self._restart(error)
         done, self._done = self._done, []
         return done
 
     def close(self) -> None:
-        """Ends the engine for good, also while another thread waits for it."""
+        """End the engine for good, also while another thread waits for it."""
         self._closed = True
         self._inner.close()
 
@@ -155,55 +170,55 @@ class RestartingEngine:
     def _quarantined(self) -> dict[str, dict[str, Any]]:
         """Prompts in quarantine, read when the first request comes."""
         file = self._quarantine_file
-        known = orjson.loads(file.read_bytes()) if file and file.exists() else []
-        return {row["prompt"]: row for row in known}
+        rows = orjson.loads(file.read_bytes()) if file and file.exists() else []
+        return {row["prompt"]: row for row in rows}
 
-    def _loaded(self) -> EngineFacts:
+    def _load(self) -> EngineFacts:
         while True:
             try:
                 self._facts = self._inner.ready()
                 return self._facts
             except EngineDiedError as error:
-                self._died(error)
+                self._restart(error)
                 if self._error:
                     raise self._error from error
 
     def _send(self) -> None:
-        """Sends what may be under way now: everything, or during a trial the suspects by themselves."""
-        trial = self._suspects.trial
-        if not self._queue or (trial and any(self._names[name] not in trial for name in self._under_way)):
+        """Send what may be under way now: everything, or during a trial the suspects by themselves."""
+        trial = self._finder.trial
+        if not self._queue or (trial and any(self._prompts[name] not in trial for name in self._under_way)):
             return
-        ready = [request for request in self._queue if not trial or self._names[request.id] in trial]
+        ready = [request for request in self._queue if not trial or self._prompts[request.id] in trial]
         if ready:
-            self._loaded()
+            self._load()
             sent = {request.id: request for request in ready}
             self._queue = deque(request for request in self._queue if request.id not in sent)
             self._under_way |= sent
             self._inner.submit(ready)
 
     def _take(self, completions: Sequence[Completion]) -> None:
-        parts: dict[str, list[Request]] = {}
+        lost_parts: dict[str, list[Request]] = {}  # requests by what was said of the part that died
         for completion in completions:
             request = self._under_way.pop(completion.id)
             if completion.finish_reason == LOST:
-                parts.setdefault(completion.text, []).append(request)
+                lost_parts.setdefault(completion.text, []).append(request)
             else:
                 self._finish(completion)
-        for why, lost in parts.items():
-            if (poison := self._lost(lost, why)) and self._alive():
+        for why, lost in lost_parts.items():
+            if (poison := self._send_again(lost, why)) and self._writes_a_token():
                 self._quarantine(poison, why)
 
     def _finish(self, completion: Completion) -> None:
         self._done.append(completion)
-        name = self._names.pop(completion.id)
-        self._open[name] -= 1
-        if not self._open[name]:
-            del self._open[name]
-            self._suspects.ended(name)
+        prompt = self._prompts.pop(completion.id)
+        self._open[prompt] -= 1
+        if not self._open[prompt]:
+            del self._open[prompt]
+            self._finder.ended(prompt)
         self._finished += 1
 
-    def _died(self, error: EngineDiedError) -> None:
-        """The whole engine is gone: a new one takes over what was under way, unless it was closed."""
+    def _restart(self, error: EngineDiedError) -> None:
+        """Let a new engine take over what was under way in the one that died, unless it was closed."""
         if self._closed:
             raise error
         lost = list(self._under_way.values())
@@ -211,9 +226,9 @@ class RestartingEngine:
         if self._finished >= _FORGIVEN_AFTER:
             self._deaths = 0
         self._finished = 0
-        if not self._suspects.trial:
+        if not self._finder.trial:
             self._deaths += 1
-        poison = self._lost(lost, error.what)
+        poison = self._send_again(lost, error.what)
         self._inner.close()
         if self._deaths > self._restarts:
             self._error = EngineError(
@@ -226,20 +241,20 @@ class RestartingEngine:
         self._inner = self._make()
         self._inner.start()
         self._watcher.restarted()
-        if poison and self._alive():
+        if poison and self._writes_a_token():
             self._quarantine(poison, error.what)
 
-    def _lost(self, requests: Sequence[Request], why: str) -> str | None:
-        """Queues requests again, first in line; returns the prompt that is surely to blame for their loss."""
-        self._queue.extendleft(reversed(requests))
-        self._watcher.retried(len(requests))
-        self._watcher.warn(f"{why} {len(requests)} unfinished requests are sent again." if requests else why)
-        return self._suspects.died(self._names[request.id] for request in requests)
+    def _send_again(self, lost: Sequence[Request], why: str) -> str | None:
+        """Queue requests again, first in line; return the prompt that is surely to blame for their loss."""
+        self._queue.extendleft(reversed(lost))
+        self._watcher.retried(len(lost))
+        self._watcher.warn(f"{why} {len(lost)} unfinished requests are sent again." if lost else why)
+        return self._finder.died(self._prompts[request.id] for request in lost)
 
-    def _alive(self) -> bool:
-        """Whether the engine still writes a token after anything else: if not, no prompt is to blame."""
+    def _writes_a_token(self) -> bool:
+        """Whether the engine still answers something else: if not, no prompt is to blame."""
         canary = Request(_CANARY, self._queue[0].tokens[:1], 0, {"max_tokens": 1}, None, _GREETING)
-        self._under_way[canary.id], self._names[canary.id] = canary, canary.id
+        self._under_way[canary.id], self._prompts[canary.id] = canary, canary.id
         try:
             self._inner.submit([canary])
             while canary.id in self._under_way and not self._closed:
@@ -258,15 +273,15 @@ class RestartingEngine:
             )
         finally:
             self._under_way.pop(canary.id, None)
-            del self._names[canary.id]
+            del self._prompts[canary.id]
         return self._error is None and not self._closed
 
-    def _quarantine(self, name: str, why: str) -> None:
-        """Quarantines a prompt: its requests come to nothing, now and later."""
-        requests = [request for request in self._queue if self._names[request.id] == name]
-        self._queue = deque(request for request in self._queue if self._names[request.id] != name)
+    def _quarantine(self, prompt: str, why: str) -> None:
+        """Quarantine a prompt: its requests come to nothing, now and later."""
+        requests = [request for request in self._queue if self._prompts[request.id] == prompt]
+        self._queue = deque(request for request in self._queue if self._prompts[request.id] != prompt)
         first = requests[0]
-        self._quarantined[name] = {"prompt": name, "tokens": len(first.tokens), "request": first.id, "why": why}
+        self._quarantined[prompt] = {"prompt": prompt, "tokens": len(first.tokens), "request": first.id, "why": why}
         if self._quarantine_file:
             write_json(self._quarantine_file, list(self._quarantined.values()))
         for request in requests:
@@ -277,10 +292,10 @@ class RestartingEngine:
             f"its {len(requests)} requests come back as quarantined{place}."
         )
         self._deaths = 0
-        self._quarantine_count += 1
-        if self._quarantine_count > _MOST_QUARANTINED:
+        self._new_in_quarantine += 1
+        if self._new_in_quarantine > _MOST_QUARANTINED:
             self._error = EngineError(
-                f"{self._quarantine_count} prompts have killed the engine, which accuses the engine itself. {why}",
+                f"{self._new_in_quarantine} prompts have killed the engine, which accuses the engine itself. {why}",
                 where=str(self._quarantine_file or ""),
                 remedy="read the log; then run the same command again, it goes on where it stopped",
             )

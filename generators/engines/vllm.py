@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +23,46 @@ import orjson
 from proofmill.data.errors import EngineError
 from proofmill.generators.engines.base import Completion, EngineDiedError, EngineFacts, Request
 
-_HEADER = struct.Struct(">I")
+_CLOSE_SECONDS = 10.0
+_HEADER = struct.Struct(">I")  # the length of a message in bytes
 
 
-class Closed(Exception):  # noqa: N818 (an event, not a fault)
+class ChannelClosed(Exception):  # noqa: N818 (an event, not a fault)
     """The other side is gone."""
 
 
 class Channel:
-    """Messages both ways over a connected socket."""
+    """JSON messages both ways over a connected socket, each after its length."""
 
-    def __init__(self, link: socket.socket) -> None:
-        self._link = link
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self._buffer = bytearray()
 
     def fileno(self) -> int:
         """For `select`."""
-        return self._link.fileno()
+        return self._socket.fileno()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Sends one message whole."""
+        """Send one message whole."""
         payload = orjson.dumps(message)
         try:
-            self._link.sendall(_HEADER.pack(len(payload)) + payload)
+            self._socket.sendall(_HEADER.pack(len(payload)) + payload)
         except OSError as error:
-            raise Closed from error
+            raise ChannelClosed from error
 
     def pending(self) -> bool:
         """Whether a whole message is already here."""
         return len(self._buffer) >= 4 and len(self._buffer) >= 4 + _HEADER.unpack_from(self._buffer)[0]
 
     def receive(self) -> dict[str, Any]:
-        """Waits for one message."""
+        """Wait for one message."""
         while not self.pending():
             try:
-                block = self._link.recv(1 << 20)
+                block = self._socket.recv(1 << 20)
             except OSError as error:
-                raise Closed from error
+                raise ChannelClosed from error
             if not block:
-                raise Closed
+                raise ChannelClosed
             self._buffer += block
         size = _HEADER.unpack_from(self._buffer)[0]
         payload = bytes(self._buffer[4 : 4 + size])
@@ -69,11 +71,8 @@ class Channel:
         return message
 
     def close(self) -> None:
-        """Closes the socket; the other side reads the end."""
-        self._link.close()
-
-
-_CLOSE_SECONDS = 10.0
+        """Close the socket; the other side reads the end."""
+        self._socket.close()
 
 
 class VllmEngine:
@@ -86,7 +85,7 @@ class VllmEngine:
     """
 
     def __init__(self, model: Path, options: dict[str, Any], log: Path) -> None:
-        self._hello = {"op": "load", "model": str(model), "options": options}
+        self._load_message = {"op": "load", "model": str(model), "options": options}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -94,7 +93,7 @@ class VllmEngine:
         self._fatal = ""
 
     def start(self) -> None:
-        """Starts the child, which loads the model meanwhile."""
+        """Start the child, which loads the model meanwhile."""
         if self._process is not None:
             return
         ours, theirs = socket.socketpair()
@@ -109,36 +108,39 @@ class VllmEngine:
                 start_new_session=True,
             )
         self._channel = Channel(ours)
-        self._channel.send(self._hello)
+        self._channel.send(self._load_message)
 
     def ready(self) -> EngineFacts:
-        """Waits for the model to be loaded."""
+        """Wait for the model to be loaded."""
         self.start()
         if self._facts is None:
-            message = self._receive()
+            try:
+                message = self._open_channel().receive()
+            except ChannelClosed as error:
+                raise self._stopped(self._exit_reason()) from error
             if message["op"] != "ready":  # it can't load this model, and would not the next time
-                raise EngineError(**self._account(message.get("message", "it said something unexpected")))
+                raise self._stopped(message.get("message", "it said something unexpected"), EngineError)
             self._facts = EngineFacts(**message["facts"])
         return self._facts
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Sends requests to the child."""
+        """Send requests to the child."""
         self.ready()
         rows = [(r.id, r.tokens, r.seed, dict(r.params), r.score_from) for r in requests]
         try:
-            self._link().send({"op": "add", "requests": rows})
-        except Closed as error:
-            raise EngineDiedError(**self._account(self._end())) from error
+            self._open_channel().send({"op": "add", "requests": rows})
+        except ChannelClosed as error:
+            raise self._stopped(self._exit_reason()) from error
 
     def poll(self, timeout: float) -> list[Completion]:
-        """Reads what the child has finished; where it died after that, the next call says so."""
-        channel = self._link()
+        """Return what the child has finished; where it died after that, the next call says so."""
+        channel = self._open_channel()
         done: list[Completion] = []
         while not self._fatal and (channel.pending() or select.select([channel], [], [], 0.0 if done else timeout)[0]):
             try:
                 message = channel.receive()
-            except Closed:
-                message = {"op": "fatal", "message": self._end()}
+            except ChannelClosed:
+                message = {"op": "fatal", "message": self._exit_reason()}
             if message["op"] == "refused":  # as it would be by a new one
                 raise EngineError(
                     f"The vLLM engine refuses the decoding parameters: {message['message']}",
@@ -150,43 +152,30 @@ class VllmEngine:
             else:
                 done.extend(Completion(*row) for row in message["completions"])
         if self._fatal and not done:
-            raise EngineDiedError(**self._account(self._fatal))
+            raise self._stopped(self._fatal)
         return done
 
     def close(self) -> None:
-        """Asks the child to end, and kills its group if it does not."""
+        """Ask the child to end, and kill its group if it does not."""
         if self._process is None:
             return
         if self._channel is not None:
             self._channel.close()  # the child reads the end of the stream and leaves
         try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self._kill_group()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        finally:  # also where Ctrl-C breaks off the waiting
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
-    def _kill_group(self) -> None:
-        if self._process is not None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
-
-    def _link(self) -> Channel:
+    def _open_channel(self) -> Channel:
         if self._channel is None:
-            raise EngineError(**self._account("it was not started"))
+            raise self._stopped("it was not started", EngineError)
         return self._channel
 
-    def _receive(self) -> dict[str, Any]:
-        try:
-            return self._link().receive()
-        except Closed as error:
-            raise EngineDiedError(**self._account(self._end())) from error
-
-    def _end(self) -> str:
+    def _exit_reason(self) -> str:
         """How the child ended."""
         try:
             code = self._process.wait(_CLOSE_SECONDS) if self._process else 0
@@ -197,12 +186,12 @@ class VllmEngine:
         hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
         return f"its process was ended by {signal.Signals(-code).name}{hint}"
 
-    def _account(self, why: str) -> dict[str, str]:
-        return {
-            "what": f"The vLLM engine stopped: {why}.",
-            "where": f"{self._log}{_last_error(self._log)}",
-            "remedy": "read the log; then run the same command again, it goes on where it stopped",
-        }
+    def _stopped(self, why: str, kind: type[EngineError] = EngineDiedError) -> EngineError:
+        return kind(
+            f"The vLLM engine stopped: {why}.",
+            where=f"{self._log}{_last_error(self._log)}",
+            remedy="read the log; then run the same command again, it goes on where it stopped",
+        )
 
 
 def _last_error(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""The engine's own process: `python -m proofmill.generators.engines.vllm_worker FD`, started by `vllm_engine`.
+"""The engine's own process: `python -m proofmill.generators.engines.vllm_worker FD`, started by `vllm`.
 
 It takes requests at any time, steps vLLM's engine while any is unfinished, and sends completions as they come.
 Importing this module is cheap; vLLM is imported once the parent has said which model to load.
@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from proofmill.generators.engines.vllm import Channel, Closed
+from proofmill.generators.engines.vllm import Channel, ChannelClosed
 
 _PR_SET_PDEATHSIG = 1
 _GIB = 1 << 30
@@ -27,13 +27,13 @@ _TOO_LONG = ("context length", "max_model_len", "too long", "longer than")
 
 
 def main(descriptor: int) -> None:
-    """Serves one parent until it closes the socket."""
+    """Serve one parent until it closes the socket."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         _serve(channel)
-    except Closed:
+    except ChannelClosed:
         pass
     except BaseException as error:
         channel.send({"op": "fatal", "message": f"{type(error).__name__}: {str(error)[:2000]}"})
@@ -64,18 +64,18 @@ def _serve(channel: Channel) -> None:
 
 
 def _read(channel: Channel, inbox: Queue[Any]) -> None:
-    """Reads in a thread of its own, so that the parent never waits for a step to end before it can send."""
+    """Read in a thread of its own, so that the parent never waits for a step to end before it can send."""
     try:
         while True:
             inbox.put(channel.receive()["requests"])
-    except Closed:
+    except ChannelClosed:
         inbox.put(None)
 
 
 def _arrived(inbox: Queue[Any], *, wait: bool) -> Iterator[Any]:
     while wait or not inbox.empty():
         if (requests := inbox.get()) is None:
-            raise Closed
+            raise ChannelClosed
         yield requests
         wait = False
 
@@ -146,7 +146,7 @@ class _BadParametersError(Exception):
 
 
 def _add(engine: Any, requests: list[Any]) -> list[Any]:
-    """Queues requests; returns completions for those the engine refuses."""
+    """Queue requests; return completions for those that the engine refuses."""
     from vllm.exceptions import VLLMClientError
 
     refused = []
