@@ -3,6 +3,10 @@
 Requests of the next shards are admitted while stragglers of earlier ones finish and while verdicts on a round are
 awaited, so the engine's window stays full from the first shard to the last. A finished sample is in its shard's
 journal before anyone counts it.
+
+How it hangs together: a shard is opened, its prompts wait; a prompt is begun when window and token budget have room
+for it; its first round goes to the engine; the last sample of a round sends the round to the judge; the verdicts
+decide on another round or close the prompt; a shard with no prompt left is sealed and yielded.
 """
 
 from __future__ import annotations
@@ -24,78 +28,23 @@ from proofmill.generators.prompts import messages, opened_reasoning
 from proofmill.generators.rounds import SPENT, UNFUNDED, Outcome, Tally, TokenBudget
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
-Answer = tuple[str, str]
-"""Response and finish reason of a sample."""
-
-Asked = tuple[Mapping[str, Any], str, str]
-"""A problem (row of schema SHARD_PROBLEMS), a response to it, and its finish reason."""
-
-Accepts = Callable[[Sequence[Asked]], list[bool]]
-"""Says of each response whether it is accepted: verdict `correct`."""
-
-Key = tuple[str, str]
-
-
-class Judging:
-    """Rounds that wait for their verdicts.
-
-    Args:
-        accepts: the judge; None where there is nothing to judge.
-
-    Attributes:
-        backlog: rounds without verdicts.
-    """
-
-    def __init__(self, accepts: Accepts | None) -> None:
-        self._accepts = accepts
-        self._waiting: list[tuple[Key, Sequence[Asked]]] = []
-        self._running: Future[list[bool]] | None = None
-        self._batch: list[tuple[Key, Sequence[Asked]]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rounds")
-
-    @property
-    def backlog(self) -> int:
-        """Rounds without verdicts."""
-        return len(self._waiting) + len(self._batch)
-
-    def put(self, key: Key, round_: Sequence[Asked]) -> None:
-        """Adds a round."""
-        if self._accepts is None:
-            raise RuntimeError("a plan with more than one round needs a judge")
-        self._waiting.append((key, round_))
-
-    def results(self, timeout: float) -> Iterator[tuple[Key, list[bool]]]:
-        """Rounds that have been judged, waiting up to `timeout` seconds for the next ones if there are any.
-
-        Raises:
-            VerifierError: what the judge raises.
-        """
-        self._start()
-        if self._running is None:
-            return
-        if wait([self._running], timeout).not_done:
-            return
-        verdicts, batch = iter(self._running.result()), self._batch
-        self._running, self._batch = None, []
-        self._start()
-        for key, asked in batch:
-            yield key, list(islice(verdicts, len(asked)))
-
-    def close(self) -> None:
-        """Gives up what was not judged yet."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self) -> None:
-        if self._accepts is not None and self._running is None and self._waiting:
-            self._batch, self._waiting = self._waiting, []
-            self._running = self._thread.submit(self._accepts, [asked for _, part in self._batch for asked in part])
-
-
 _FLUSH_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _BUSY_SECONDS = 0.05  # while verdicts may come that let the engine go on
 
 Row = dict[str, Any]
+
+
+class Attempt(NamedTuple):
+    """A sample to judge; `problem` is a row of schema SHARD_PROBLEMS."""
+
+    problem: Mapping[str, Any]
+    response: str
+    finish_reason: str
+
+
+Accepts = Callable[[Sequence[Attempt]], list[bool]]
+"""Says of each attempt whether it is accepted: verdict `correct`."""
 
 
 class Observer:
@@ -137,7 +86,12 @@ class _Prompt:
     tallies: dict[str, Tally]  # by problem
     goal: int = 0  # samples up to the end of this round
     left: int = 0  # of them still to come
-    round: dict[int, Answer] = field(default_factory=dict)
+    round: dict[int, tuple[str, str]] = field(default_factory=dict)  # response and finish reason by sample index
+
+    @property
+    def undecided(self) -> list[str]:
+        """Problems that may get another round."""
+        return [problem for problem, tally in self.tallies.items() if tally.outcome is None]
 
 
 @dataclass
@@ -148,7 +102,7 @@ class _Shard:
     problems: dict[str, Row]
     owners: dict[str, list[str]]  # problems of each prompt
     texts: dict[str, str]
-    waiting: deque[str]  # prompts not admitted yet
+    waiting: deque[str]  # prompts not begun yet
     recorded: dict[tuple[str, int], Row]
     open: dict[str, _Prompt] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
@@ -179,7 +133,7 @@ class Sampler:
         self.engine = engine
         self.budget = TokenBudget(plan.max_total_tokens)
         self._observer = observer or Observer()
-        self._judging = Judging(accepts)
+        self._judge = _RoundJudge(accepts)
         self._facts: EngineFacts | None = None
         self._open: dict[str, _Shard] = {}
         self._requests: deque[tuple[str, str, int]] = deque()  # (shard, prompt, index), not sent yet
@@ -187,7 +141,7 @@ class Sampler:
         self._flushed = 0.0
 
     def run(self, shards: Iterable[tuple[str, pa.Table | int]]) -> Iterator[Sampled]:
-        """Yields each shard once all its samples are recorded.
+        """Yield each shard once all its samples are recorded.
 
         Args:
             shards: name and problems (schema SHARD_PROBLEMS) of each; or, of one that an earlier run has finished,
@@ -201,31 +155,35 @@ class Sampler:
         more = True
         try:
             while (more or self._open) and not self._observer.stopping():
-                while more and self._room() > 0:
+                while more and self._free_places() > 0:
                     if (item := next(source, None)) is None:
                         more = False
                     else:
-                        self._enter(*item)
-                        self._admit_all()
-                self._admit_all()
+                        self._open_shard(*item)
+                        self._begin_prompts()
+                self._begin_prompts()
                 self._submit()
                 self._collect()
-                self._judge()
-                self._observer.queues(self._in_flight, len(self._requests), self._judging.backlog)
+                self._take_verdicts()
+                self._observer.queues(self._in_flight, len(self._requests), self._judge.backlog)
                 yield from self._finished()  # only now: who reads them may stop here, and all that came is recorded
-        finally:
-            self._interrupt()
+        finally:  # also when the run is stopped between two samples: what had finished is kept
+            self._judge.close()
+            self._seal(self._open.values())
+            self._open.clear()
 
-    def _room(self) -> int:
+    # Shards and prompts: opened, begun, closed.
+
+    def _free_places(self) -> int:
         """Free places in the engine's window; none while prompts of open shards wait, or judges are behind."""
         if any(shard.waiting for shard in self._open.values()):
             return 0
         if self._facts is None and not self._requests:
             return 0 if self._open else 1  # so far all is recorded, and no engine needed
         window = self._window()
-        return 0 if self._judging.backlog > window else window - self._in_flight - len(self._requests)
+        return 0 if self._judge.backlog > window else window - self._in_flight - len(self._requests)
 
-    def _enter(self, name: str, problems: pa.Table | int) -> None:
+    def _open_shard(self, name: str, problems: pa.Table | int) -> None:
         if isinstance(problems, int):
             self.budget.spent += problems
             return
@@ -239,14 +197,14 @@ class Sampler:
 
     def _recorded(self, prompts: Mapping[str, str]) -> dict[tuple[str, int], Row]:
         """Samples of a shard that are already there; their content only where it decides something."""
+        present = self.store.have(prompts)
         if self.plan.rounds is None and self.plan.max_total_tokens is None:
-            return {key: {} for key in self.store.have(prompts)}
-        known = self.store.have(prompts)
+            return {key: {} for key in present}
         rows = self.store.read(prompts, self.plan.rule.ceiling).to_pylist()
-        return {key: row for row in rows if (key := (row["prompt_digest"], row["sample_index"])) in known}
+        return {key: row for row in rows if (key := (row["prompt_digest"], row["sample_index"])) in present}
 
-    def _admit_all(self) -> None:
-        """Begins prompts in their order, as far as window and token budget go."""
+    def _begin_prompts(self) -> None:
+        """Begin prompts in their order, as far as window and token budget go."""
         for shard in self._open.values():
             while shard.waiting:
                 if self._facts is not None and self._facts.window <= self._in_flight + len(self._requests):
@@ -254,11 +212,11 @@ class Sampler:
                 if not self.budget.admit(self.plan.rule.ceiling * self.plan.most_tokens):
                     if any(other.open for other in self._open.values()):
                         return  # they will give back what they don't use
-                    self._refuse(shard)
+                    self._leave_unfunded(shard)
                     break
                 self._begin(shard, shard.waiting.popleft())
 
-    def _refuse(self, shard: _Shard) -> None:
+    def _leave_unfunded(self, shard: _Shard) -> None:
         for prompt in shard.waiting:
             for problem in shard.owners[prompt]:
                 shard.outcome.add(problem, 0, self.plan.n, UNFUNDED)
@@ -273,35 +231,37 @@ class Sampler:
         self._next_round(shard, prompt, self.plan.n)
 
     def _next_round(self, shard: _Shard, prompt: str, size: int) -> None:
-        unit = shard.open[prompt]
-        indices = range(unit.goal, unit.goal + size)
-        known = {index: shard.recorded.pop((prompt, index)) for index in indices if (prompt, index) in shard.recorded}
-        missing = [(shard.name, prompt, index) for index in indices if index not in known]
-        if unit.goal:  # a problem that has begun is finished first
+        state = shard.open[prompt]
+        indices = range(state.goal, state.goal + size)
+        rows = {index: shard.recorded.pop((prompt, index)) for index in indices if (prompt, index) in shard.recorded}
+        missing = [(shard.name, prompt, index) for index in indices if index not in rows]
+        if state.goal:  # a problem that has begun is finished first
             self._requests.extendleft(reversed(missing))
             self._observer.wanted(len(missing))
         else:
             self._requests.extend(missing)
-        unit.goal, unit.left = unit.goal + size, size
-        for index, row in known.items():
-            self._got(shard, prompt, index, row)
+        state.goal, state.left = state.goal + size, size
+        for index, row in rows.items():
+            self._count(shard, prompt, index, row)
 
-    def _submit(self) -> None:
-        if not self._requests:
-            return
-        requests = []
-        window = self._window()
-        while self._requests and self._in_flight < window:
-            name, prompt, index = self._requests.popleft()
-            seed = sample_seed(self.plan.seed, prompt, index)
-            shard = self._open[name]
-            own = Request(f"{name}/{prompt}/{index}", shard.open[prompt].tokens, seed, self.plan.sampling)
-            if self.plan.engine.get("api") == "chat":
-                own = replace(own, messages=messages(self.plan.style, shard.problems[shard.owners[prompt][0]]))
-            requests.append(own)
-            self._in_flight += 1
-        if requests:
-            self.engine.submit(requests)
+    def _close_prompt(self, shard: _Shard, prompt: str) -> None:
+        unused = self.plan.rule.ceiling - shard.open.pop(prompt).goal
+        self.budget.settle(unused * self.plan.most_tokens, 0)
+
+    def _finished(self) -> Iterator[Sampled]:
+        done = [shard for shard in self._open.values() if not shard.open and not shard.waiting]
+        for shard in done:
+            del self._open[shard.name]
+        self._seal(done)
+        for shard in done:
+            yield Sampled(shard.name, shard.outcome)
+
+    def _seal(self, shards: Iterable[_Shard]) -> None:
+        for shard in shards:
+            if shard.journal is not None:
+                self.store.seal(shard.journal)
+
+    # Samples: sent, recorded, counted, judged.
 
     def _window(self) -> int:
         """Requests that may be in flight; waits for the engine."""
@@ -312,96 +272,143 @@ class Sampler:
             self._observer.loaded(self._facts)
         return self._facts.window
 
+    def _submit(self) -> None:
+        if not self._requests:
+            return
+        requests = []
+        window = self._window()
+        while self._requests and self._in_flight < window:
+            name, prompt, index = self._requests.popleft()
+            seed = sample_seed(self.plan.seed, prompt, index)
+            shard = self._open[name]
+            request = Request(f"{name}/{prompt}/{index}", shard.open[prompt].tokens, seed, self.plan.sampling)
+            if self.plan.engine.get("api") == "chat":
+                problem = shard.problems[shard.owners[prompt][0]]
+                request = replace(request, messages=messages(self.plan.style, problem))
+            requests.append(request)
+            self._in_flight += 1
+        if requests:
+            self.engine.submit(requests)
+
     def _collect(self) -> None:
         if self._in_flight:
-            for completion in self.engine.poll(_BUSY_SECONDS if self._judging.backlog else _POLL_SECONDS):
+            for completion in self.engine.poll(_BUSY_SECONDS if self._judge.backlog else _POLL_SECONDS):
                 self._in_flight -= 1
                 name, prompt, index = completion.id.rsplit("/", 2)
                 self._record(self._open[name], prompt, int(index), completion)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flush()
+            self._flushed = time.monotonic()
+            for shard in self._open.values():
+                if shard.journal is not None:
+                    shard.journal.flush()
 
     def _record(self, shard: _Shard, prompt: str, index: int, completion: Completion) -> None:
-        unit = shard.open[prompt]
+        state = shard.open[prompt]
         row = {
             "prompt_digest": prompt,
             "sample_index": index,
             "seed": sample_seed(self.plan.seed, prompt, index),
-            "response": completion.text if completion.text.startswith("<think>") else unit.opened + completion.text,
+            "response": completion.text if completion.text.startswith("<think>") else state.opened + completion.text,
             "finish_reason": completion.finish_reason,
-            "prompt_tokens": len(unit.tokens),
+            "prompt_tokens": len(state.tokens),
             "completion_tokens": completion.completion_tokens,
         }
         if shard.journal is None:
             shard.journal = self.store.journal(shard.name)
         shard.journal.append(row)
         self._observer.sampled(completion.completion_tokens)
-        self._got(shard, prompt, index, row)
+        self._count(shard, prompt, index, row)
 
-    def _got(self, shard: _Shard, prompt: str, index: int, row: Row) -> None:
-        """Counts a sample that is recorded, new or not; the last one of a round calls the judges."""
-        unit = shard.open[prompt]
-        unit.left -= 1
+    def _count(self, shard: _Shard, prompt: str, index: int, row: Row) -> None:
+        """Count a sample that is recorded, new or not; the last one of a round calls the judge."""
+        state = shard.open[prompt]
+        state.left -= 1
         self.budget.settle(self.plan.most_tokens, row.get("completion_tokens") or 0)
         if self.plan.rounds is not None:
-            unit.round[index] = (row["response"], row["finish_reason"])
-        if unit.left:
+            state.round[index] = (row["response"], row["finish_reason"])
+        if state.left:
             return
         if self.plan.rounds is None:
-            for problem in unit.tallies:
-                shard.outcome.add(problem, unit.goal, self.plan.n, SPENT)
-            self._close(shard, prompt)
+            for problem in state.tallies:
+                shard.outcome.add(problem, state.goal, self.plan.n, SPENT)
+            self._close_prompt(shard, prompt)
             return
-        answers = [unit.round[index] for index in sorted(unit.round)]
-        unit.round = {}
-        rows = [shard.problems[problem] for problem in self._undecided(unit)]
-        self._judging.put((shard.name, prompt), [(problem, *answer) for problem in rows for answer in answers])
+        answers = [state.round[index] for index in sorted(state.round)]
+        state.round = {}
+        problems = [shard.problems[problem] for problem in state.undecided]
+        attempts = [Attempt(problem, *answer) for problem in problems for answer in answers]
+        self._judge.put((shard.name, prompt), attempts)
 
-    @staticmethod
-    def _undecided(unit: _Prompt) -> list[str]:
-        return [problem for problem, tally in unit.tallies.items() if tally.outcome is None]
-
-    def _judge(self) -> None:
-        """Decides on further rounds as verdicts come."""
-        for (name, prompt), verdicts in self._judging.results(0.0 if self._in_flight else _POLL_SECONDS):
+    def _take_verdicts(self) -> None:
+        """Decide on further rounds as verdicts come."""
+        for (name, prompt), verdicts in self._judge.results(0.0 if self._in_flight else _POLL_SECONDS):
             shard = self._open[name]
-            unit = shard.open[prompt]
-            problems = self._undecided(unit)
+            state = shard.open[prompt]
+            problems = state.undecided
             each = len(verdicts) // len(problems)
             more = 0
             for place, problem in enumerate(problems):
-                tally = unit.tallies[problem]
+                tally = state.tallies[problem]
                 more = max(more, tally.count(self.plan.rule, verdicts[place * each : (place + 1) * each]))
                 if tally.outcome is not None:
                     shard.outcome.add(problem, tally.sampled, self.plan.n, tally.outcome)
             if more:
                 self._next_round(shard, prompt, more)
             else:
-                self._close(shard, prompt)
+                self._close_prompt(shard, prompt)
 
-    def _close(self, shard: _Shard, prompt: str) -> None:
-        unused = self.plan.rule.ceiling - shard.open.pop(prompt).goal
-        self.budget.settle(unused * self.plan.most_tokens, 0)
 
-    def _finished(self) -> Iterator[Sampled]:
-        done = [shard for shard in self._open.values() if not shard.open and not shard.waiting]
-        for shard in done:
-            del self._open[shard.name]
-            if shard.journal is not None:
-                self.store.seal(shard.journal)
-        for shard in done:
-            yield Sampled(shard.name, shard.outcome)
+_RoundKey = tuple[str, str]  # shard and prompt
 
-    def _flush(self) -> None:
-        self._flushed = time.monotonic()
-        for shard in self._open.values():
-            if shard.journal is not None:
-                shard.journal.flush()
 
-    def _interrupt(self) -> None:
-        """Keeps what had finished when the run is stopped between two samples."""
-        self._judging.close()
-        for shard in self._open.values():
-            if shard.journal is not None:
-                self.store.seal(shard.journal)
-        self._open.clear()
+class _RoundJudge:
+    """Verdicts on rounds while the engine goes on: one thread that judges whatever has come together meanwhile.
+
+    Args:
+        accepts: the judge; None where there is nothing to judge.
+    """
+
+    def __init__(self, accepts: Accepts | None) -> None:
+        self._accepts = accepts
+        self._waiting: list[tuple[_RoundKey, Sequence[Attempt]]] = []
+        self._running: Future[list[bool]] | None = None
+        self._batch: list[tuple[_RoundKey, Sequence[Attempt]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rounds")
+
+    @property
+    def backlog(self) -> int:
+        """Rounds without verdicts."""
+        return len(self._waiting) + len(self._batch)
+
+    def put(self, key: _RoundKey, attempts: Sequence[Attempt]) -> None:
+        """Add a round."""
+        if self._accepts is None:
+            raise RuntimeError("a plan with more than one round needs a judge")
+        self._waiting.append((key, attempts))
+
+    def results(self, timeout: float) -> Iterator[tuple[_RoundKey, list[bool]]]:
+        """Yield rounds that have been judged, waiting up to `timeout` seconds for the next ones if there are any.
+
+        Raises:
+            VerifierError: what the judge raises.
+        """
+        self._start()
+        if self._running is None:
+            return
+        if wait([self._running], timeout).not_done:
+            return
+        verdicts, batch = iter(self._running.result()), self._batch
+        self._running, self._batch = None, []
+        self._start()
+        for key, attempts in batch:
+            yield key, list(islice(verdicts, len(attempts)))
+
+    def close(self) -> None:
+        """Give up what was not judged yet."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        if self._accepts is not None and self._running is None and self._waiting:
+            self._batch, self._waiting = self._waiting, []
+            attempts = [attempt for _, part in self._batch for attempt in part]
+            self._running = self._thread.submit(self._accepts, attempts)
