@@ -1,46 +1,48 @@
-r"""Finding the answer that a free text states.
+r"""What a text concludes: its last statement of an answer, read whole, and whether the text holds on to it.
 
-The rules, in this order; the first whose mark occurs in the text decides, whatever the later ones would find:
+Marks name an answer: `\boxed{…}`, answer tags, a JSON answer, `#### …`, "the answer is …", a heading. The last one
+counts. An earlier one of another kind gives way to it (a first try in a box, then `<answer>`); one of the same kind
+that says something else makes it no answer (`several_answers`, `several_boxes`), unless the text corrects itself
+between them. Boxes joined by "and", "or" or a comma are one list. A mark that is denied, supposed or put into
+somebody's mouth is none; one that the text takes back right behind it, or that a later conclusion contradicts, is no
+answer either.
 
-- `boxed`: `\boxed{…}`, braces matched. Boxes joined by "and", "or" or a comma are one list; boxes of the same
-  number in different writing are one.
-- `hashes`: `#### …` to the end of its line.
-- `answer_is`: "the answer is …", "Answer: …", "A: …" (the last two at the beginning of a line).
-- `bold`: the last line holds `**…**` and the bold text is nothing but an answer.
-- `final_line`: the last line is nothing but an answer; or its last sentence ends in "= …" or "is …" and an
-  answer; or that sentence states exactly one number. Questions, negations and headings state none.
+A text without any mark states what its last sentence states, if that can be read whole (`statements`).
 
-A rule that finds statements which differ gives no answer (`several_answers`): choosing one would be luck. Nor does a
-statement that is taken back right behind it ("no, wait"; `taken_back`).
-A statement that lists candidates ("3 or 5") is returned whole, so it equals no single value.
-All patterns are linear in the text; only its last part is read where a rule looks at the end.
+What a phrase means is the caller's: `Reader` says what is readable and when two answers are the same, so that
+mathematics, choices and logic share the rules above.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 
-from proofmill.filters.answers.boxes import boxes_in, inside
-from proofmill.filters.answers.hedging import denied, denied_mark, doubtful, retracted
-from proofmill.filters.symbolic.notation import NEEDLESS_SPACE as _NEEDLESS_SPACE
-from proofmill.filters.symbolic.notation import clean
-
-Sense = Callable[[str], Hashable]
-_TAIL = 4_000  # characters from the end within which an unmarked answer may stand
-_MAX_STATEMENT = 2_000
-_MAX_STATEMENTS = 32
+from proofmill.filters.answers.hedging import confirmed, corrects, denied, denied_mark, hypothetical, retracted
+from proofmill.filters.answers.marks import (
+    MAX_PHRASE,
+    Mark,
+    boxes_in,
+    hashes_in,
+    inside,
+    is_placeholder,
+    joined,
+    json_in,
+    sentences_in,
+    tags_in,
+)
+from proofmill.filters.answers.statements import closing_value, plain, stated_value
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An answer in a text.
+class Conclusion:
+    """What a text concludes.
 
     Attributes:
-        text: the answer as it stands there; empty where the rule found none.
-        rule: the rule that found it, or why there is none.
+        text: the answer as it stands there; empty where the text concludes nothing.
+        rule: the rule that found it, or why there is none: `no_answer`, `several_answers`, `several_boxes`,
+            `taken_back`, `unreadable`, `unclosed_box`, `empty_box`.
         start: offset of the sentence or line that states it; None where there is none.
     """
 
@@ -49,218 +51,327 @@ class Found:
     start: int | None = None
 
 
-_TAKEN_BACK = Found("", "taken_back")
-_SINGLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case, at a third of the cost
-_HASHES = re.compile(r"^[ \t>*]{0,8}####([^\n]{1,2000})$", re.MULTILINE)
-_ANSWER_IS = re.compile(
-    r"(?<!the )\banswer[ \t*]{0,4}[:=][ \t*]{0,4}"  # "convert the answer to weeks: …" states none
-    r"|\b(?:final|correct|the|my|our) answers?(?:[ \t]{1,3}(?:to|for|of)\b[^\n.:=]{1,80}?)?[ \t*]{0,4}"
-    r"(?:\bis\b|\bare\b|\bmust be\b|\bwould be\b|\bwill be\b|(?<=answer):)[ \t*]{0,4}:?[ \t*]{0,4}",
-    re.IGNORECASE,
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What a domain knows of its answers.
+
+    Attributes:
+        readable: whether a text is an answer as it stands.
+        key: what two texts of one answer share.
+        question: the prompt, which tells numbers in a sentence apart; may be empty.
+    """
+
+    readable: Callable[[str], bool]
+    key: Callable[[str], Hashable]
+    question: str = ""
+    closing: Callable[[str], bool] | None = None
+    """The same for a text without any mark, where it is stricter."""
+
+
+def _any_text(text: str) -> bool:
+    return bool(text)
+
+
+def _same_text(text: str) -> Hashable:
+    return " ".join(text.split())
+
+
+_BARE = re.compile(
+    r"(?:[A-Za-z]\s?=\s?)?(?:[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?%?(?:\s?[A-Za-z²³°/]{1,15}){0,2}"
+    r"|\$[^$\n]{1,300}\$"
+    r"|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z]{0,100})\Z"
 )
-_ANSWER_LINE = re.compile(r"^[ \t*_#>]{0,8}(?:A|Ans|Final result|Result|Solution)[ \t]{0,2}:[ \t*]{0,4}", re.MULTILINE)
-_JOINT = re.compile(r"[\s$.,;&]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$.,;&]*\Z")
+
+
+def _is_bare(text: str) -> bool:
+    return _BARE.match(text) is not None
+
+
+ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
+"""Every phrase is an answer as it stands; two are the same where their words are."""
+
+_SIMPLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case
+_CLOSERS = " \t\r\n.!$)]}*_\\。"
 _STATEMENT_END = re.compile(
-    r"\n|(?<=[\w)}%$*\]])[.!](?=\s|\Z)|[ ,](?:because|since|as there|so that|which|where|when|given that)\b"
+    r"\n|\?|(?<=[\w)}%$*\]!✅])[.!](?=\s|\Z|[\u4e00-\u9fff])|。"
+    r"|[ ,](?:because|since|as there|so that|when|given that)\b"
 )
-_LEAD = re.compile(
-    r"^(?:[\s:*]|(?:therefore|thus|hence|so|indeed|simply|just|exactly|then|now|approximately|about|given by"
-    r"|equal to|found to be|going to be|clearly|actually|obviously)\b[ ,:]*)+",
-    re.IGNORECASE,
-)
-_PROSE = re.compile(r"[A-Za-z]{2}[^\d\n]*\d")
-_MATHEMATICAL = re.compile(r"[\d\\$]")
-_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
-_NUMBER = re.compile(r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
-_VALUE = r"[-−+]?[$€£]?\\?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?(?:\^\{?-?\d+\}?)?\\?%?"
-_ENDING = re.compile(
-    r"(?:=|\bis\b|\bare\b|\bequals\b|\bwas\b|\bbe\b|\bgives\b|\bgets\b)[ $*:]{0,4}"
-    rf"(?P<value>{_VALUE}|\$[^$\n]{{1,200}}\$)"
-    r"(?P<unit>[ $*]{0,3}(?:[A-Za-z²³°/%]{1,15}[ $*]{0,3}){0,3})[.!]?\s*\Z"
-)
+_LEAD = re.compile(r"^(?:[\s:：*_]|(?:therefore|thus|hence|so|indeed|simply|then|now)\b[ ,:]*)+", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
-_NEGATION = re.compile(
-    r"\bnot\b|n't\b|\bcannot\b|\bunknown\b|\bunclear\b|\bor\b|\bmaybe\b|\bperhaps\b|\bbetween\b"
-    r"|\b(?:more|less|greater|fewer|larger|smaller|higher|lower) than (?=\W{0,3}\d)"  # "7, less than 9": which?
-    r"|\bat (?:least|most)\b|\bup to\b|\bexcept\b|\bother than\b|\bbut (?=\W{0,3}\d)",
+_TAIL = 4_000  # characters of the text around an answer that are read
+_CONCLUDING = re.compile(
+    r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
+    r"|it is|it's|we get)\b|因此|所以|故",
     re.IGNORECASE,
 )
+_MATHEMATICAL = re.compile(r"[\d\\$]")
+
+
+def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
+    """What `text` concludes.
+
+    Args:
+        text: a response behind its reasoning block, template tails cut off.
+        reader: what its domain knows of answers.
+    """
+    at = text.rfind("boxed")
+    if at > 0 and (quick := _single_box(text, at)) is not None:
+        return quick
+    marks = _marks(text, reader)
+    if isinstance(marks, Conclusion):
+        return marks
+    if not marks:
+        return _unmarked(text, reader)
+    return _held(text, marks, reader)
+
+
+def _single_box(text: str, at: int) -> Conclusion | None:
+    """A text whose only box ends it, which most are: nothing else need be read."""
+    box = _SIMPLE_BOX.match(text, at - 1)
+    if box is None or text.find("boxed") != at or text[box.end() :].strip(_CLOSERS) or "\\fbox" in text:
+        return None
+    if is_placeholder(box[1]) or "<answer" in text:
+        return None
+    if denied_mark(text, at - 1):
+        return Conclusion("", "taken_back")
+    return Conclusion(box[1].strip(), "boxed", sentence_start(text, at - 1))
+
+
+def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
+    """The marks that stand, the last one last; a conclusion where a box spoils the text."""
+    boxes = boxes_in(text) if "boxed" in text or "\\fbox" in text else []
+    if boxes and boxes[-1][1] < 0:
+        return Conclusion("", "unclosed_box")
+    boxed = list(_box_marks(text, boxes, reader))
+    marks: list[Mark] = []
+    denials: list[int] = []
+    for mark in (*hashes_in(text), *tags_in(text), *json_in(text), *sentences_in(text)):
+        if mark.rule == "answer_is":
+            if denied(text, mark.start):
+                denials.append(mark.start)
+                continue
+            mark = _phrased(text, mark)
+        marks.append(mark)
+    marks = _outermost(marks, boxed)
+    if not marks and denials and "\n" not in text[max(denials) :].strip():
+        return Conclusion("", "taken_back")  # the last line holds nothing but a denied answer
+    if not marks and boxes:
+        return Conclusion(
+            "", "taken_back" if any(not is_placeholder(inside(text, box)) for box in boxes) else "empty_box"
+        )
+    return marks
+
+
+def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Iterator[Mark]:
+    """Boxes that stand, those joined by "and" as one."""
+    group: list[tuple[int, int]] = []
+    boxes = [box for box in boxes if not is_placeholder(inside(text, box)) and not denied_mark(text, box[0])]
+    for box in boxes:
+        if group and not joined(text, group[-1][1], box[0]):
+            yield _box_group(text, group, reader)
+            group = []
+        group.append(box)
+    if group:
+        yield _box_group(text, group, reader)
+
+
+def _box_group(text: str, group: list[tuple[int, int]], reader: Reader) -> Mark:
+    distinct: dict[Hashable, str] = {}
+    for box in group:
+        content = inside(text, box)
+        distinct.setdefault(reader.key(content), content)
+    return Mark("boxed", " , ".join(distinct.values()), group[0][0], group[-1][1])
+
+
+def _phrased(text: str, mark: Mark) -> Mark:
+    """A sentence mark with the phrase behind it: a display, or the rest of the sentence."""
+    start = mark.end
+    rest = text[start : start + MAX_PHRASE]
+    lead = _LEAD.match(rest)
+    skipped = lead.end() if lead else 0
+    if (
+        not mark.open
+        and rest.lstrip(" \t*")[:1] == "\n"
+        and not rest.lstrip().startswith(("$$", "\\[", "\\begin", "**"))
+    ):
+        skipped = 0
+    start, rest = start + skipped, rest[skipped:]
+    for opener, closer in (("$$", "$$"), ("\\[", "\\]")):
+        if rest.startswith(opener):
+            end = rest.find(closer, 2)
+            phrase = rest[: end + 2] if end > 0 else ""
+            return mark._replace(phrase=phrase, end=start + len(phrase))
+    end_match = _STATEMENT_END.search(rest)
+    if end_match and end_match[0] == "?":
+        return mark._replace(phrase="", end=start + end_match.end(), open=False)
+    phrase = rest[: end_match.start()] if end_match else rest
+    return mark._replace(phrase=phrase.strip(" \t"), end=start + len(phrase))
+
+
+def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
+    """The marks in order, of two that overlap the one that says more exactly what the answer is."""
+    kept: list[Mark] = []
+    for mark in marks:
+        within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
+        if within and mark.rule in ("tagged", "json"):
+            kept.append(mark._replace(phrase=within[-1].phrase, rule=mark.rule))
+            boxes = [box for box in boxes if box not in within]
+        elif not within:
+            kept.append(mark)
+    ordered = sorted([*kept, *boxes], key=lambda mark: (mark.end, mark.start))
+    return [
+        mark
+        for index, mark in enumerate(ordered)
+        if not any(_covers(other, mark) for other in ordered[index + 1 :] + ordered[:index])
+    ]
+
+
+def _covers(other: Mark, mark: Mark) -> bool:
+    """Whether one mark lies in another that counts for both: a sentence in a tag, "Answer: the answer is"."""
+    if other is mark:
+        return False
+    if other.rule in ("tagged", "json") and mark.rule in ("answer_is", "hashes"):
+        return other.start <= mark.start and mark.end <= other.end
+    if other.rule == mark.rule == "answer_is":
+        return mark.start <= other.start < mark.end and other.end >= mark.end and other.start > mark.start
+    return False
+
+
+def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
+    """The last mark's answer, unless other marks or what follows contradict it."""
+    while len(marks) > 1 and marks[-1].rule == "hashes" and not _read(text, marks[-1], reader):
+        marks = marks[:-1]  # a heading
+    if marks[-1].rule == "answer_is" and not _MATHEMATICAL.search(marks[-1].phrase) and marks[-1].phrase.strip():
+        later = _unmarked(text, reader)  # "the answer is required in feet" announces one
+        if later.start is not None and later.start > marks[-1].end and _MATHEMATICAL.search(later.text):
+            return later
+    last = marks[-1]
+    answer = _read(text, last, reader)
+    if not answer:
+        return Conclusion("", "unreadable" if last.phrase.strip() else "no_answer")
+    key = reader.key(answer)
+    for other in reversed(marks[:-1]):
+        if _gives_way(text, other, last):
+            continue
+        said = _read(text, other, reader)
+        if not said or (other.rule != "boxed" and not _MATHEMATICAL.search(said)):
+            continue
+        if not _agree(reader.key(said), key):
+            return Conclusion("", "several_boxes" if last.rule == "boxed" else "several_answers")
+    start = sentence_start(text, last.start) if last.rule == "boxed" else last.start
+    found = Conclusion(answer, last.rule, start)
+    return _unless_taken_back(text, last, found, key, reader)
+
+
+def _agree(one: Hashable, other: Hashable) -> bool:
+    """Whether two keys are of one answer; one of them may leave out the name that the other gives it."""
+    if one == other:
+        return True
+    if not (isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2):
+        return False
+    return one[1] == other[1] and "" in (one[0], other[0])
+
+
+def _gives_way(text: str, other: Mark, last: Mark) -> bool:
+    """Whether the last mark replaces another, whatever that one says."""
+    if other.rule != last.rule:
+        return True
+    if last.final and not other.final and last.rule == "answer_is":
+        return True
+    return last.rule != "hashes" and corrects(text[max(other.end, last.start - 300) : last.start])
+
+
+def _read(text: str, mark: Mark, reader: Reader) -> str:
+    """What a mark names, "" where that can't be read whole."""
+    if mark.rule == "boxed":
+        return mark.phrase
+    phrase = mark.phrase
+    if mark.rule in ("tagged", "json") and "boxed" in phrase and (boxes := boxes_in(phrase)) and boxes[-1][1] > 0:
+        return inside(phrase, boxes[-1])
+    if is_placeholder(phrase) and mark.rule in ("tagged", "json"):
+        return ""
+    if len(phrase) > MAX_PHRASE:
+        return phrase if reader is ANY_TEXT else ""
+    value = stated_value(phrase, reader.readable, reader.question) if phrase.strip() else ""
+    if not value and (mark.open or mark.rule in ("tagged", "json")):
+        region = phrase if mark.rule in ("tagged", "json") else text[mark.end - len(phrase) :][:MAX_PHRASE]
+        value = closing_value(region, reader.readable, reader.question)[0]
+    return value
+
+
+def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, reader: Reader) -> Conclusion:
+    """What was found, unless the text behind it takes it back or concludes something else."""
+    tail = text[last.end :].strip(_CLOSERS)
+    if not tail or last.rule in ("tagged", "json"):
+        return found
+    if retracted(text, last.end):
+        later, offset = closing_value(tail, reader.readable, reader.question)
+        if (later and _agree(reader.key(later), key)) or (not later and confirmed(tail[:_TAIL])):
+            return found
+        clear = later and _CONCLUDING.search(tail[offset : offset + 300])
+        return (
+            Conclusion(later, "corrected", text.find(tail, last.end) + offset)
+            if clear
+            else Conclusion("", "taken_back")
+        )
+    if not _MATHEMATICAL.search(tail) or not _CONCLUDING.search(tail[-600:]):
+        return found
+    later, offset = closing_value(tail[-_TAIL:], reader.readable, reader.question)
+    sentence = tail[-_TAIL:][offset:]
+    if (
+        later
+        and _MATHEMATICAL.search(later)
+        and _CONCLUDING.search(sentence[:300])
+        and not _agree(reader.key(later), key)
+    ):
+        return Conclusion("", "several_answers")
+    return found
+
+
+def _unmarked(text: str, reader: Reader) -> Conclusion:
+    bold = _bold(text, reader)
+    if bold is not None:
+        return bold
+    value, start = closing_value(text, reader.closing or reader.readable, reader.question)
+    if not value or hypothetical(text[start:]):
+        return Conclusion("", "no_answer")
+    return Conclusion(value, "final_line", start)
+
+
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",
     re.IGNORECASE,
 )
-_BARE = re.compile(
-    rf"(?:[A-Za-z]\s?=\s?)?(?:{_VALUE}(?:\s?[A-Za-z²³°/]{{1,15}}){{0,2}}|\$[^$\n]{{1,300}}\$"
-    r"|\\\([^\n]{1,300}\\\)|\\\[[^\n]{1,300}\\\]|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z]{0,100})\Z"
-)
 
 
-def find(text: str, sense: Sense | None = None) -> Found:
-    """The answer that `text` states, by the first rule whose mark it has.
-
-    Args:
-        text: the text.
-        sense: what two statements of one answer share, where it is more than their text.
-    """
-    for rule in (_boxed, _hashes, _answer_is, _bold):
-        found = rule(text, sense or _plain)
-        if found is not None:
-            return found
-    return _final_line(text)
-
-
-def _boxed(text: str, sense: Sense) -> Found | None:
-    if "boxed" not in text and "\\fbox" not in text:
-        return None
-    if text.count("boxed") == 1 and "\\fbox" not in text and (single := _SINGLE_BOX.search(text)):
-        found = Found(single[1].strip(), "boxed", _sentence_start(text, single.start()))
-        return _TAKEN_BACK if denied_mark(text, single.start()) else _unless_retracted(found, text, single.end())
-    boxes = [box for box in boxes_in(text) if not denied_mark(text, box[0])]
-    if not boxes:
-        return _TAKEN_BACK if boxes_in(text) else None
-    if boxes[-1][1] < 0:
-        return Found("", "unclosed_box")
-    joined = [boxes[-1]]
-    for box in reversed(boxes[:-1]):
-        if box[1] < 0 or not _JOINT.match(text[box[1] : joined[0][0]][:40]):
-            break
-        joined.insert(0, box)
-    kept = _distinct([inside(text, box) for box in joined], sense)
-    others = _distinct([inside(text, box) for box in boxes[: -len(joined)]], sense)
-    meant = {sense(answer) for answer in kept} if others else set()
-    if any(sense(other) not in meant and _plain(other) != _plain(", ".join(kept)) for other in others):
-        return Found("", "several_boxes")
-    if not kept:
-        return Found("", "empty_box")
-    return _unless_retracted(Found(" , ".join(kept), "boxed", _sentence_start(text, joined[0][0])), text, joined[-1][1])
-
-
-def _unless_retracted(found: Found, text: str, end: int) -> Found:
-    """What was found, unless the text takes it back right behind its end."""
-    return _TAKEN_BACK if retracted(text, end) else found
-
-
-def _distinct(texts: list[str], sense: Sense) -> list[str]:
-    """One of the texts for each sense, the first."""
-    kept: dict[Hashable, str] = {}
-    for text in texts:
-        if text:
-            kept.setdefault(_plain(text), text)
-    meant: dict[Hashable, str] = {}
-    for text in kept.values() if len(kept) > 1 and sense is not _plain else ():
-        meant.setdefault(sense(text), text)
-    return list((meant or kept).values())
-
-
-def _plain(text: str) -> str:
-    """What two statements of the same text share; a long one is itself."""
-    return _NEEDLESS_SPACE.sub("", clean(text)) if len(text) <= _MAX_STATEMENT else text
-
-
-def _hashes(text: str, sense: Sense) -> Found | None:
-    if "####" not in text:
-        return None
-    return _agreed([(match[1], match.start()) for match in _HASHES.finditer(text)], "hashes", sense)
-
-
-def _answer_is(text: str, sense: Sense) -> Found | None:
-    marks = [mark for mark in _ANSWER_IS.finditer(text) if not denied(text, mark.start())]
-    marks += _ANSWER_LINE.finditer(text)
-    marks = sorted(marks, key=lambda match: match.end())[-_MAX_STATEMENTS:]
-    statements: list[tuple[str, int]] = []
-    for mark, following in zip_longest(marks, marks[1:]):
-        value = _statement(text, mark.end())
-        nested = following is not None and following.start() < mark.end() + len(value)
-        if value and not nested:  # of "Answer: the answer is 7" the inner one states it
-            statements.append((value, mark.start()))
-    # Words before the last statement ("the answer is an integer") describe, they do not compete.
-    found = _agreed(
-        [item for item in statements[:-1] if _MATHEMATICAL.search(item[0])] + statements[-1:], "answer_is", sense
-    )
-    if found is None or found.start is None:
-        return found
-    at = text.find(found.text, marks[-1].end())
-    return _unless_retracted(found, text, at + len(found.text)) if at >= 0 else found
-
-
-def _statement(text: str, start: int) -> str:
-    """What follows "the answer is": a math span and its unit, or the rest of the sentence."""
-    rest = text[start : start + _MAX_STATEMENT]
-    lead = _LEAD.match(rest)
-    rest = rest[lead.end() :] if lead else rest
-    if rest.startswith(("$$", "\\[")):
-        closer = "$$" if rest.startswith("$$") else "\\]"
-        end = rest.find(closer, 2)
-        return rest[: end + 2] if end > 0 else ""
-    end_match = _STATEMENT_END.search(rest)
-    value = (rest[: end_match.start()] if end_match else rest).strip(" \t*_")
-    return "" if value.endswith("?") else _reduced(value)
-
-
-def _reduced(value: str) -> str:
-    """A statement in prose, cut down to the one number that it states; else as it is."""
-    if not _PROSE.match(value) or "\\" in value or "$" in value or _is_bare(value):
-        return value
-    return _stated(value) or value
-
-
-def _agreed(statements: list[tuple[str, int]], rule: str, sense: Sense) -> Found | None:
-    if not statements:
-        return None
-    if len(_distinct([value for value, _ in statements], sense)) > 1:
-        return Found("", "several_answers")
-    value, start = statements[-1]
-    return Found(value.strip(), rule, start)
-
-
-def _last_line(text: str) -> tuple[str, int]:
+def _bold(text: str, reader: Reader) -> Conclusion | None:
+    """The one answer in bold type in the last line."""
     body = text.rstrip()
-    start = body.rfind("\n", max(0, len(body) - _TAIL)) + 1
-    return body[max(start, len(body) - _TAIL) :], max(start, len(body) - _TAIL)
-
-
-def _bold(text: str, sense: Sense) -> Found | None:
-    line, start = _last_line(text)
-    spans = [match[1] or match[2] for match in _BOLD.finditer(line)]
-    answers = _distinct([span for span in spans if _is_bare(span.strip(" .:")) and not _HEADING.match(span)], sense)
+    start = max(body.rfind("\n") + 1, len(body) - _TAIL)
+    line = body[start:]
+    if "**" not in line and "__" not in line:
+        return None
+    answers: dict[Hashable, str] = {}
+    for match in _BOLD.finditer(line):
+        span = (match[1] or match[2]).strip()
+        if span.endswith(":") or line.startswith(":", match.end()) or _HEADING.match(span):
+            continue
+        span = span.strip(" .")
+        if (
+            _MATHEMATICAL.search(span)
+            and not re.match(r"\d+[.)]\s", span)
+            and (reader.closing or reader.readable)(plain(span))
+        ):
+            answers[reader.key(span)] = span
     if not answers:
         return None
-    return Found(answers[0].strip(" .:"), "bold", start) if len(answers) == 1 else Found("", "several_answers")
+    if len(answers) > 1:
+        return Conclusion("", "several_answers")
+    return Conclusion(plain(next(iter(answers.values()))), "bold", start)
 
 
-def _final_line(text: str) -> Found:
-    line, start = _last_line(text)
-    if _is_bare(line.strip().rstrip(".")):
-        return Found(line.strip(), "final_line", start)
-    cuts = [match.end() for match in _SENTENCE.finditer(line)]
-    sentence_start = max((cut for cut in cuts if cut < len(line)), default=0)
-    sentence = line[sentence_start:]
-    value = _stated(sentence)
-    return Found(value, "final_line", start + sentence_start) if value else Found("", "no_answer")
-
-
-def _stated(sentence: str) -> str:
-    """The one value that a closing sentence states, or nothing."""
-    if sentence.rstrip("* ").endswith("?") or _NEGATION.search(sentence) or doubtful(sentence):
-        return ""
-    ending = _ENDING.search(sentence)
-    if ending:
-        value = (ending["value"] + ending["unit"]).strip(" .!*")
-        return value if value.count("$") != 1 or value.startswith("$") else value.replace("$", "")  # closes "$n = 42$"
-    _, equals, side = sentence.rstrip(" .!*$").rpartition("=")
-    if equals and _is_bare(side):
-        return side.strip()
-    numbers = _NUMBER.findall(_HEADING.sub("", sentence))
-    return str(numbers[0]).rstrip(",") if len(numbers) == 1 and not _HEADING.search(sentence) else ""
-
-
-def _is_bare(text: str) -> bool:
-    """Whether a text is nothing but an answer: a number with its unit, or one piece of mathematics."""
-    text = text.strip().strip("*").strip()
-    return bool(text) and len(text) <= 400 and _BARE.match(text) is not None
-
-
-def _sentence_start(text: str, position: int) -> int:
+def sentence_start(text: str, position: int) -> int:
     """Where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
     line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
     return max((cut.end() for cut in _SENTENCE.finditer(text, line, position + 1)), default=line)

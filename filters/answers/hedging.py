@@ -10,7 +10,8 @@ _DENIAL = re.compile(
     r"(?:"
     r"(?:n't|\bnot|\bnever|\bcannot|\bhardly)\s(?:\w+\s)?(?:think|believe|say|claim|agree|conclude|mean|suggest|follow)"
     rf"{_THAT}"
-    r"|(?:n't|\bnot|\bnever|\bhardly)\s(?:true|right|correct|clear|certain|the\scase|possible|sure)\s(?:that|whether|if)"
+    r"|(?:n't|\bnot|\bnever|\bhardly)\s(?:true|right|correct|clear|certain|the\scase|possible|sure)\s(?:that"
+    r"|whether|if)"
     r"|\b(?:false|untrue|incorrect|wrong|impossible|unlikely|doubtful|a\smistake\sto\s\w+)\s(?:that|if)"
     rf"|\b(?:doubt|doubts|deny|denies|wonder|wonders){_THAT}"
     rf"|\b(?:nobody|no\sone|none)\s(?:\w+\s)?\w+{_THAT}"
@@ -41,9 +42,11 @@ _RETRACTION = re.compile(
     r"no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b"
     r"|scratch\sthat\b|on\ssecond\sthought\b|let\sme\s(?:reconsider|recompute|recalculate|redo|rethink)\b"
     r"|i\s(?:made\san?\s(?:mistake|error)|was\swrong|forgot|misread|miscalculated)\b"
+    r"|hold\son\b|rather,\s"
     r"|(?:(?:and\s)?(?:that|this|which|it))?(?:\s?is|\s?was|'s)\s(?:wrong|incorrect|false|impossible|a\smistake"
-    r"|not\s(?:the\s(?:\w{1,12}\s)?answer|right|correct|true|it|possible))(?![-\w])"
-    r"|(?:(?:that|this|it)\s?)?(?:isn't|wasn't|can't\sbe|cannot\sbe|is\snot)\s(?:right|correct|true|the\sanswer)(?![-\w])"
+    r"|not\s(?:the\s(?:\w{1,12}\s)?answer|right|correct|true|it|possible))(?![-\w])(?!\s(?:for|if|when|unless|only)\b)"
+    r"|(?:(?:that|this|it)\s?)?(?:isn't|wasn't|can't\sbe|cannot\sbe|is\snot)\s(?:right|correct|true"
+    r"|the\sanswer)(?![-\w])"
     r"|(?:that|this|it)\s(?:violates|contradicts|ignores)\b"
     r"|actually,?\s(?:no|it|that|i|the\s(?:\w{1,12}\s)?answer)\b|不对|不是|不，|等等|错了|是?错(?:误|的)|是不[对正]|不正确)",
     re.IGNORECASE,
@@ -56,11 +59,27 @@ _LEAD = re.compile(
 )
 _REACH = 80  # characters
 _FAR = 160
+# What every phrase above holds; most texts hold none of it near their answer, and then nothing else is looked for.
+_BEFORE_CUES = (
+    "not", "n't", "never", "cannot", "hardly", "if", "suppose", "assum", "supposing", "imagine", "pretend", "whether",
+    "unless", "doubt", "deny", "denies", "wonder", "nobody", "no one", "none", "might", "may", "could", "would", "will",
+    "some", "many", "most", "other", "people", "student", "beginner", "they", "false", "untrue", "correct answer",
+    "wrong", "mistak", "impossible", "unlikely", "naive", "common", "popular", "typical",
+)  # fmt: skip
+_BEHIND_CUES = (
+    "no", "wait", "hmm", "oops", "sorry", "correction", "scratch", "second thought", "reco", "redo", "rethink",
+    "mistake", "wrong", "forgot", "misread", "miscalculated", "incorrect", "false", "impossible", "n't", "can",
+    "violates", "contradicts", "ignores", "actually", "hold on", "rather",
+)  # fmt: skip
 
 
 def denied(text: str, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or put into somebody's mouth right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
+    if before.isascii():
+        lower = before.lower() + text[start : start + 6].lower()
+        if not any(cue in lower for cue in _BEFORE_CUES):
+            return False
     return (
         _ADJACENT.search(before[-_REACH:]) is not None
         or _CHINESE_NEAR.search(before) is not None
@@ -72,13 +91,68 @@ def denied(text: str, start: int) -> bool:
 def denied_mark(text: str, start: int) -> bool:
     """Whether a mark of its own, as a box is one, is denied: "not □", "it is not true that the answer is □"."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
+    if before.isascii():
+        lower = before.lower()
+        if not any(cue in lower for cue in _BEFORE_CUES):
+            return False
     lead = _LEAD.search(before)
     return _NOT.search(before) is not None or denied(before, lead.start() if lead else len(before))
 
 
 def retracted(text: str, end: int) -> bool:
     """Whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
-    return _RETRACTION.match(text[end : end + _REACH].replace("\u2019", "'")) is not None
+    behind = text[end : end + _REACH].replace("\u2019", "'")
+    if behind.isascii():
+        lower = behind.lower()
+        if not any(cue in lower for cue in _BEHIND_CUES):
+            return False
+    return _RETRACTION.match(behind) is not None
+
+
+_CONFIRMATION = re.compile(
+    r"\b(?:yes|correct|consistent|right|confirm(?:s|ed)?|verified|checks?\sout|holds|matches|works|indeed|again"
+    r"|as\s(?:expected|before))\b"
+    r"|✓|✔|✅",
+    re.IGNORECASE,
+)
+_CORRECTS = re.compile(
+    r"\b(?:wait|actually|correction|corrected|instead|rather|mistake|hold\son|sorry|oops|hmm|scratch\sthat"
+    r"|on\ssecond\sthought"
+    r"|(?:re|double)-?(?:check|comput|calculat|evaluat|consider|examin|think|read|do)\w*|wrong|incorrect"
+    r"|error)\b|不对|等等|错了|更正",
+    re.IGNORECASE,
+)
+
+
+_NEGATES = re.compile(r"\b(?:not|never|cannot|incorrect|wrong|no)\b|n['\u2019]t\b", re.IGNORECASE)
+
+
+_HYPOTHETICAL = re.compile(
+    r"^\W*(?:now\s|let\sus\s|let's\s)?(?:suppose|supposing|imagine|pretend|check\swhether|see\sif)\b"
+    r"|(?:n't|\bnot|\bnever|\bhardly)\s(?:\w+\s)?(?:think|believe|say|claim|agree|conclude|mean|suggest"
+    r"|true\sthat|sure)\b"
+    r"|\b(?:false|untrue|incorrect|impossible|unlikely|doubtful)\sthat|\b(?:doubts?|den(?:y|ies)|wonders?)\b"
+    rf"|(?<!who\s)\b{_WHO}\s(?:might|may|could)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)\b"
+    r"|\b(?:some|many|most|others)\s(?:people\s|students\s|of\sthem\s)?(?:say|think|believe|claim|guess|argue"
+    r"|answer)\b",
+    re.IGNORECASE,
+)
+
+
+def hypothetical(sentence: str) -> bool:
+    """Whether a closing sentence without any mark only supposes, doubts or reports what it says."""
+    plain = sentence.replace("\u2019", "'")
+    return any(pattern.search(plain) for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE))
+
+
+def confirmed(text: str) -> bool:
+    """Whether words behind an answer say that it was looked at again and holds."""
+    return _CONFIRMATION.search(text) is not None and _NEGATES.search(text) is None
+
+
+def corrects(text: str) -> bool:
+    """Whether words between two statements say that the second replaces the first."""
+    return _CORRECTS.search(text) is not None
 
 
 def doubtful(sentence: str) -> bool:

@@ -4,7 +4,7 @@
 (question, answer, metadata). Policy:
 
 - Correct at full marks only. Partial credit is `wrong`.
-- The answer is what stands between `<answer>` tags, else what `answers.find` finds; for a gold of several
+- The answer is what stands between `<answer>` tags, else what `answers.conclude` finds; for a gold of several
   lines (a grid), between tags or in a code block only. Where nothing states an answer, a text that gets full
   marks as a whole is `correct`; any other is `unparsed`.
 - Several different tagged answers are `unparsed`, detail `several_answers`.
@@ -22,8 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import scorers
-from proofmill.filters.answers import conclusion as answers
-from proofmill.filters.answers.conclusion import Found
+from proofmill.filters.answers.conclusion import Conclusion, conclude
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting
 
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
@@ -68,21 +67,21 @@ class Logic:
         return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
 
 
-def find(text: str, gold: str) -> Found:
+def find(text: str, gold: str) -> Conclusion:
     """The answer stated in a text; empty where there is none, its rule then says why."""
     tagged = _agreed(list(_tagged(text)), "answer_tag")
     if tagged or "\n" not in gold.strip():
-        return tagged or answers.find(text)
+        return tagged or conclude(text)
     blocks = [(match[0], match.start()) for match in _FENCE.finditer(text)]
-    return _agreed(blocks, "code_block") or Found("", "no_answer")
+    return _agreed(blocks, "code_block") or Conclusion("", "no_answer")
 
 
-def _agreed(statements: list[tuple[str, int]], rule: str) -> Found | None:
+def _agreed(statements: list[tuple[str, int]], rule: str) -> Conclusion | None:
     if not statements:
         return None
     if len({answer.strip() for answer, _ in statements}) > 1:
-        return Found("", "several_answers")
-    return Found(statements[-1][0], rule, statements[-1][1])
+        return Conclusion("", "several_answers")
+    return Conclusion(statements[-1][0], rule, statements[-1][1])
 
 
 def _tagged(text: str) -> Iterator[tuple[str, int]]:

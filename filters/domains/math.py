@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.answers import conclusion as answers
+from proofmill.filters.answers.conclusion import Conclusion, Reader, conclude
 from proofmill.filters.symbolic.answer_key import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -22,6 +22,7 @@ from proofmill.filters.symbolic.equality import (
     answers_gold,
     canonical,
     equivalent,
+    is_answer,
     is_rational,
     named_number,
     readable,
@@ -47,7 +48,29 @@ _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
 _SHIFT = re.compile(r"\$|\\[()\[\]]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
 _NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
-_ASKS_PERCENT = re.compile(r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)", re.IGNORECASE)  # no number before it
+_ASKS_PERCENT = re.compile(
+    r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)|\brate\b[^.]*\?", re.IGNORECASE
+)  # no number before it
+_ASKS_LEVEL = re.compile(
+    r"\bwhat (?:was|is|will be|would be) (?:the|his|her|its|their) (?:charge|level|share|chance|probability"
+    r"|discount|humidity"
+    r"|percentage|proportion|battery|concentration|efficiency|interest)\b[^?]*\?",
+    re.IGNORECASE,
+)
+_ASKS_ORDER = re.compile(
+    r"\b(?:in|by) (?:the |an? )?(?:same |correct |right |given |following )?(?:order|(?:increasing|decreasing"
+    r"|ascending|descending"
+    r"|alphabetical|chronological|numerical|lexicographic\w*) \w+)\b(?! to\b)|\border(?:ed)? (?:them|the|from|by"
+    r"|pair|triple|tuple|list)"
+    r"|\bfrom (?:the )?(?:one with the )?(?:least|smallest|lowest|shortest|slowest|fewest|greatest|largest"
+    r"|highest|longest|fastest|most"
+    r"|biggest|lightest|heaviest|youngest|oldest|first|left|top)\b[^.?]{0,40}\bto\b|\brespectively\b"
+    r"|\bsort(?:ed)?\b|\barrange\b"
+    r"|\band then\b|\bfollowed by\b|\bas (?:an ordered|the (?:ordered )?(?:pair|triple|tuple))|\bin the form\b"
+    r"|\b(?:give|write|express|enter|state|list|answer|report"
+    r"|format)\b[^.?]{0,40}\bas\b[^.?]{0,12}[a-zA-Z]\w*\s?,\s?[a-zA-Z]",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +93,7 @@ class MathVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
-        found = answers.find(text, _sense)
+        found = conclude(text, _reader(problem.prompt))
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
         if problem.answer is None:
@@ -91,9 +114,9 @@ class MathVerifier:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The verdict on a trace; its cost is for the caller's worker pool to bound."""
-        return self.quick(problem, text) or self._full(problem, answers.find(text, _sense))
+        return self.quick(problem, text) or self._full(problem, conclude(text, _reader(problem.prompt)))
 
-    def _full(self, problem: Problem, found: answers.Found) -> Verdict:
+    def _full(self, problem: Problem, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
         try:
             if gold.shape is None or not _readable(gold.text):
@@ -105,8 +128,20 @@ class MathVerifier:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
 
 
-def _sense(text: str) -> Hashable:
-    """What two statements of one answer share: the number, or the shape."""
+@lru_cache(maxsize=4096)
+def _reader(prompt: str) -> Reader:
+    return Reader(_is_answer, _key, prompt[-1000:])
+
+
+def _is_answer(text: str) -> bool:
+    try:
+        return len(text) <= MAX_LENGTH and is_answer(text)
+    except (UnreadableError, TooCostlyError):
+        return False
+
+
+def _key(text: str) -> Hashable:
+    """What two statements of one answer share: the number, or the form."""
     if len(text) > MAX_LENGTH:
         return text
     try:
@@ -115,13 +150,19 @@ def _sense(text: str) -> Hashable:
         return text
 
 
-def _verdict(equal: bool, found: answers.Found) -> Verdict:
+def _verdict(equal: bool, found: Conclusion) -> Verdict:
     return Verdict(CORRECT if equal else WRONG, found.text, found.rule, final_start=found.start)
 
 
 def _context(problem: Problem) -> Context:
     prompt = problem.prompt
-    return Context(_asks_percent(prompt), _names_scale(prompt), rounding=True, question=_question(prompt))
+    return Context(
+        _asks_percent(prompt),
+        _names_scale(prompt),
+        rounding=True,
+        question=_question(prompt),
+        ordered=_asks_order(prompt),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -131,7 +172,15 @@ def _question(prompt: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _asks_percent(prompt: str) -> bool:
-    return _ASKS_PERCENT.search(prompt[-1000:]) is not None
+    end = prompt[-1000:]
+    if _ASKS_PERCENT.search(end) is not None:
+        return True
+    return "%" in end and _ASKS_LEVEL.search(end) is not None  # all its facts are percentages, and it asks for one more
+
+
+@lru_cache(maxsize=4096)
+def _asks_order(prompt: str) -> bool:
+    return _ASKS_ORDER.search(prompt[-1000:]) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -171,7 +220,7 @@ def gold_text(answer: str) -> str:
     _, mark, marked = answer.rpartition("####")
     if mark:
         return marked.strip()
-    last = answers.find(answer if "boxed" in answer else answer.rpartition("\n")[2])
+    last = conclude(answer if "boxed" in answer else answer.rpartition("\n")[2])
     return last.text if last.text and last.rule in ("boxed", "answer_is") else answer
 
 

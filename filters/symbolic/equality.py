@@ -30,6 +30,7 @@ from proofmill.filters.symbolic.answer_key import TOKEN, AnswerKey, UnreadableEr
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.evaluation import MAX_BITS
 from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
+from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import Context, is_value, rational_value, same_value, strip_spaces, value_of
 
 _DIGIT = re.compile(r"[0-9]")
@@ -84,6 +85,46 @@ def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
     return answer.kind == "value" and rational_value(value_of(answer.text).text, max_bits) is not None
 
 
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
+_SPAN = re.compile(r"(?:\$\$?[^$]+\$\$?|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\])\Z", re.DOTALL)
+_NOT_LABELS = frozenset(
+    re.findall(
+        r"\w+",
+        "in to that who which for on at by and left more as than with from is are was were be but or not if when "
+        "about it so he "
+        "she they we you us me his her its their them has have had do does did can will would each every all "
+        "into the get gets",
+    )
+)
+
+
+def is_answer(text: str) -> bool:
+    """Whether a text is an answer as it stands: every value in it is one of this grammar's, or all is one formula.
+
+    Raises:
+        UnreadableError: its brackets do not match.
+        TooCostlyError: it is too long or too deep.
+    """
+    form = parse_answer(text)
+    return _whole(form) or (_SPAN.match(text) is not None and "\\text" not in text)
+
+
+def _whole(answer: AnswerKey) -> bool:
+    if answer.name.isalpha() and len(answer.name) > 12:
+        return False  # half a sentence before the equals sign
+    if answer.kind == "words":
+        return len(answer.text.split()) <= 6
+    if answer.kind == "value":
+        words = [word.lower() for word in _WORDS.findall(plain_text(answer.text))]
+        return len(words) <= 4 and _NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
+    if answer.kind == "relation" and set(answer.text.split()) == {"="}:
+        first = answer.items[0]
+        if first.kind != "value" or rational_value(value_of(first.text).text, QUICK_BITS) is not None:
+            return False  # a computation, whose last side is meant
+    kinds = {item.kind for item in answer.items}
+    return ("words" not in kinds or kinds == {"words"}) and all(map(_whole, answer.items))
+
+
 def readable(answer: AnswerKey) -> bool:
     """Whether every value in the answer can be parsed by some grammar here (a gold answer must)."""
     if answer.kind == "value":
@@ -107,12 +148,16 @@ def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
         return False
     if a.kind == "value":
         return same_value(a.text, b.text, context)
-    if a.kind in ("words", "empty"):
-        return a.text == b.text
+    if a.kind == "words":
+        return a.text == b.text or _run_together(a.text) == _run_together(b.text)
+    if a.kind == "empty":
+        return True
     if len(a.items) != len(b.items):
         return False
     if a.kind in ("group", "matrix"):
         return a.text == b.text and all(map(lambda x, y: same(x, y, context), a.items, b.items))
+    if context.ordered and a.kind == "collection":
+        return all(map(lambda x, y: same(x, y, context), a.items, b.items))
     return _same_unordered(a.items, b.items, context)
 
 
@@ -136,6 +181,12 @@ def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
         if values[0] is not None and all(value == values[0] for value in values):
             return last
     return answer
+
+
+def _run_together(words: str) -> str:
+    """Words as a data set writes them that has lost its spaces; of two short ones the space is not lost."""
+    joined = words.replace(" ", "").replace("-", "")
+    return joined if len(joined) > 6 else words
 
 
 def _same_unordered(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...], context: Context) -> bool:
@@ -195,7 +246,7 @@ def _key(answer: AnswerKey, max_bits: int) -> str | None:
 
 def _value_key(text: str, max_bits: int) -> str | None:
     value = value_of(text)
-    if ":" in text or (value.unit is not None and value.unit.dimensions):
+    if ":" in text or (value.unit is not None and value.unit.measures):
         return None
     if "\\infty" in text:
         return strip_spaces(text).lstrip("+")

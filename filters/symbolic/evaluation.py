@@ -158,9 +158,31 @@ def is_rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
     """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
     for text, decimal, exact in ((a, x, y), (b, y, x)):
         places = decimal_places(text)
-        if places and not terminates(exact) and abs(decimal - exact) < Fraction(1, 10**places):
+        if (
+            places
+            and not terminates(exact)
+            and abs(decimal - exact) < max(Fraction(1, 10**places), _float_error(decimal))
+        ):
             return True
-    return False
+    return _truncated(a, x, b, y)
+
+
+_FLOAT_DIGITS = 15  # a float states so many digits exactly
+_LONG_DIGITS = 9
+
+
+def _float_error(decimal: Fraction) -> Fraction:
+    """How far a decimal of as many digits as a float has may be from what it stands for."""
+    return abs(decimal) * Fraction(1, 10**_FLOAT_DIGITS)
+
+
+def _truncated(a: str, x: Fraction, b: str, y: Fraction) -> bool:
+    """Whether the longer of two long decimals is the shorter one gone on: 0.3333333333 and 0.3333333333333333."""
+    digits = [sum(sign.isdigit() for sign in text.lstrip("-0.")) if _DECIMAL.match(text) else 0 for text in (a, b)]
+    if min(digits) < _LONG_DIGITS or max(digits) < _FLOAT_DIGITS:
+        return False
+    places = min(decimal_places(a), decimal_places(b))
+    return abs(x - y) < Fraction(1, 10**places)
 
 
 _MAX_MAGNITUDE = 100_000  # bits of the largest or smallest power that is computed

@@ -23,6 +23,7 @@ _SIGNS = str.maketrans(
         "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
         "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "θ": r"\theta ",
         "⟨": r"\langle ", "⟩": r"\rangle ",
+        "、": ",", "或": " or ", "和": " and ", "ℤ": r"\mathbb{Z}", "Ω": r"\Omega ", "∖": r"\setminus ",
         "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
     }
 )  # fmt: skip
@@ -44,11 +45,17 @@ _DROPPED = frozenset(
     re.findall(
         r"\w+",
         "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg displaystyle "
-        "textstyle scriptstyle underline limits nolimits hfill boxed fbox middle nonumber mleft mright",
+        "textstyle scriptstyle therefore because checkmark large Large LARGE huge Huge small normalsize "
+        "underline limits nolimits hfill boxed fbox middle nonumber mleft mright",
     )
 )
 _SPACES = frozenset(["quad", "qquad", "enspace", "hspace", "space", "medspace", "thickspace"])
 
+_FONT = re.compile(r"\\(?:rm|bf|it|sf|tt|cal)\s+(?=[\d\\({-])|\\bf(?=\d)")
+_SPACED_THOUSANDS = re.compile(r"(?<=\d),(?:\\!\s*|\s*\\!)(?=\d{3}(?!\d))|(?<=\d)\\!\s*,\s*(?=\d{3}(?!\d))")
+_SIDE_BY_SIDE = re.compile(
+    r"(?<=[\d})\]])\s*(?:\\q?quad\s*|\n\s*|\\text\s?\{\s*\}\s*)+(?=-?[\d(]|-?\\(?:frac|sqrt|d?frac|\{))"
+)
 _COMMAND = re.compile(r"\\(?:(\\)|([A-Za-z]+)|([,;:!> ~]))")
 _NOT = re.compile(r"(?<!\\)\\not ?(?:(=)|\\in(?![A-Za-z]))")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))\s?")
@@ -89,9 +96,9 @@ def clean(answer: str) -> str:
     if "..." in answer or "dots" in answer:
         answer = _ELLIPSIS.sub(_going_on, answer)
     text = unwrap(answer)
-    if "\\" in text:
-        text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
-        text = _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
+    if "\\" in text or "\n" in text:
+        text = _plain_commands(text)
+    text = text.replace(" != ", r" \ne ")
     if "frac" in text:
         text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     if "{" in text:
@@ -104,6 +111,12 @@ def clean(answer: str) -> str:
         text = _DEGREE.sub(r"^\\circ ", text)
     text = text.replace("~", " ").replace("**", "^" if _is_power(text) else "")
     return unwrap(_SPACE.sub(" ", text))
+
+
+def _plain_commands(text: str) -> str:
+    text = _SIDE_BY_SIDE.sub(" , ", _FONT.sub("", _SPACED_THOUSANDS.sub(",", text)))
+    text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
+    return _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
 
 
 def unwrap(text: str) -> str:
@@ -158,6 +171,8 @@ def _plain_command(match: re.Match[str]) -> str:
         return " " if name in ("boxed", "fbox") else ""
     if name in _SPACES:
         return " "
+    if name.startswith(("quad", "qquad")):  # a space written into the name behind it
+        return f" {name.removeprefix('q').removeprefix('uad').removeprefix('quad')}"
     return _ALIASES.get(name, match[0])
 
 

@@ -20,10 +20,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from proofmill.filters.symbolic.grammar import FUNCTIONS
 
-UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμ]+|\d+|[^\sA-Za-z\d]|\s+")
+UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμ]+|[\u4e00-\u9fff]+|\d+|[^\sA-Za-z\d]|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Unit:
     dimensions: tuple[tuple[str, int], ...]
     labels: frozenset[str]
 
+    @property
+    def measures(self) -> bool:
+        """Whether it measures something, as neither a count nor digits in a base do."""
+        return bool(self.dimensions) and self.dimensions[0][0] not in ("numeral", "count")
+
     def agrees(self, other: Unit) -> bool:
         """Whether both measure the same thing."""
         if self.dimensions or other.dimensions:
@@ -48,50 +54,122 @@ class Unit:
 
 
 ONE = Fraction(1)
-_PREFIXES = {"": 0, "k": 3, "c": -2, "m": -3, "d": -1, "M": 6, "G": 9, "u": -6, "µ": -6, "μ": -6, "n": -9}
-_LONG_PREFIXES = {
+Dimensions = tuple[tuple[str, int], ...]
+
+_PREFIXES = {
     "": 0,
-    "kilo": 3,
-    "centi": -2,
-    "milli": -3,
-    "deci": -1,
-    "mega": 6,
-    "giga": 9,
-    "micro": -6,
-    "nano": -9,
+    "k": 3,
+    "c": -2,
+    "m": -3,
+    "d": -1,
+    "M": 6,
+    "G": 9,
+    "T": 12,
+    "u": -6,
+    "µ": -6,
+    "μ": -6,
+    "n": -9,
+    "p": -12,
 }
+_LONG_PREFIXES = {
+    "": 0, "kilo": 3, "centi": -2, "milli": -3, "deci": -1, "mega": 6, "giga": 9, "tera": 12, "micro": -6, "nano": -9,
+}  # fmt: skip
 _CUBIC_METRE = (("metre", 3),)
-_BASES: dict[str, tuple[Fraction, tuple[tuple[str, int], ...]]] = {
+_BASES: dict[str, tuple[Fraction, Dimensions]] = {
     "m": (ONE, (("metre", 1),)), "g": (ONE, (("gram", 1),)), "s": (ONE, (("second", 1),)),
     "L": (Fraction(1, 1000), _CUBIC_METRE), "l": (Fraction(1, 1000), _CUBIC_METRE),
     "Hz": (ONE, (("second", -1),)), "N": (ONE, (("newton", 1),)), "J": (ONE, (("joule", 1),)),
     "W": (ONE, (("watt", 1),)), "V": (ONE, (("volt", 1),)), "A": (ONE, (("ampere", 1),)),
-    "Pa": (ONE, (("pascal", 1),)), "mol": (ONE, (("mole", 1),)),
+    "Pa": (ONE, (("pascal", 1),)), "mol": (ONE, (("mole", 1),)), "eV": (ONE, (("electronvolt", 1),)),
+    "b": (ONE, (("bit", 1),)), "B": (Fraction(8), (("bit", 1),)),
 }  # fmt: skip
+_NEEDS_PREFIX = frozenset("bB")  # alone they are letters
 _LONG_BASES = {
     "meter": "m", "metre": "m", "gram": "g", "gramme": "g", "second": "s", "liter": "L", "litre": "L",
     "hertz": "Hz", "newton": "N", "joule": "J", "watt": "W", "volt": "V", "ampere": "A", "amp": "A",
-    "pascal": "Pa", "mole": "mol",
+    "pascal": "Pa", "mole": "mol", "bit": "b", "byte": "B",
 }  # fmt: skip
-_OTHERS: dict[str, tuple[str, Fraction]] = {
-    "inch": ("metre", Fraction(254, 10_000)), "in": ("metre", Fraction(254, 10_000)),
-    "foot": ("metre", Fraction(3048, 10_000)), "ft": ("metre", Fraction(3048, 10_000)),
-    "yard": ("metre", Fraction(9144, 10_000)), "yd": ("metre", Fraction(9144, 10_000)),
-    "mile": ("metre", Fraction(1_609_344, 1000)), "mi": ("metre", Fraction(1_609_344, 1000)),
-    "pound": ("gram", Fraction(45_359_237, 100_000)), "lb": ("gram", Fraction(45_359_237, 100_000)),
-    "ounce": ("gram", Fraction(45_359_237, 1_600_000)), "oz": ("gram", Fraction(45_359_237, 1_600_000)),
-    "tonne": ("gram", Fraction(10**6)), "ton": ("ton", ONE),
-    "sec": ("second", ONE), "minute": ("second", Fraction(60)), "min": ("second", Fraction(60)),
-    "hour": ("second", Fraction(3600)), "hr": ("second", Fraction(3600)), "h": ("second", Fraction(3600)),
-    "day": ("second", Fraction(86_400)), "week": ("second", Fraction(604_800)),
-    "month": ("month", ONE), "year": ("month", Fraction(12)), "yr": ("month", Fraction(12)),
-    "dollar": ("dollar", ONE), "usd": ("dollar", ONE), "buck": ("dollar", ONE),
-    "cent": ("dollar", Fraction(1, 100)), "penny": ("dollar", Fraction(1, 100)), "euro": ("euro", ONE),
-    "gbp": ("gbp", ONE), "yen": ("yen", ONE), "rupee": ("rupee", ONE),
-    "degree": ("degree", ONE), "deg": ("degree", ONE), "radian": ("radian", ONE), "rad": ("radian", ONE),
-    "celsius": ("celsius", ONE), "fahrenheit": ("fahrenheit", ONE), "kelvin": ("kelvin", ONE),
+_GALLON = Fraction(231 * 254**3, 10**12)  # of the United States, in cubic metres: 231 cubic inches
+_POUND = Fraction(45_359_237, 100_000)  # in grams
+_INCH = Fraction(254, 10_000)
+
+
+class _Row(NamedTuple):
+    """Units of one scale: names by their size in the scale's smallest unit."""
+
+    scale: str
+    base: str
+    size: Fraction
+    power: int
+    names: dict[int, str]
+
+
+# Every scale of everyday units: exact by definition within itself. Months and years stand apart from days.
+_SCALES_OF_UNITS = (
+    _Row("time", "second", ONE, 1, {1: "second seconds sec secs s", 60: "minute minutes min mins",
+                                    3600: "hour hours hr hrs h",
+                                    86_400: "day days", 604_800: "week weeks"}),
+    _Row("calendar", "month", ONE, 1, {1: "month months", 12: "year years yr yrs"}),
+    _Row("metric length", "metre", Fraction(1, 1000), 1, {1: "mm millimeter millimeters",
+         10: "cm centimeter centimeters",
+         1000: "m meter meters metre metres", 10**6: "km kilometer kilometers"}),
+    _Row("imperial length", "metre", _INCH, 1, {1: "inch inches in", 12: "foot feet ft", 36: "yard yards yd",
+                                                63_360: "mile miles mi"}),
+    _Row("metric mass", "gram", Fraction(1, 1000), 1, {1: "mg milligram milligrams", 1000: "g gram grams",
+         10**6: "kg kilogram kilograms", 10**9: "tonne tonnes"}),
+    _Row("imperial mass", "gram", _POUND / 16, 1, {1: "ounce ounces oz", 16: "pound pounds lb lbs"}),
+    _Row("metric volume", "metre", Fraction(1, 10**6), 3, {1: "ml mL milliliter milliliters",
+         1000: "l L liter liters litre litres"}),
+    _Row("imperial volume", "metre", _GALLON / 768, 3, {1: "teaspoon teaspoons tsp", 3: "tablespoon tablespoons tbsp",
+         48: "cup cups", 96: "pint pints", 192: "quart quarts", 768: "gallon gallons gal"}),
+    _Row("money", "dollar", Fraction(1, 100), 1, {1: "cent cents penny pennies", 5: "nickel nickels", 10: "dime dimes",
+         25: "quarter quarters", 100: "dollar dollars usd buck bucks"}),
+)  # fmt: skip
+_COUNTS = {2: "pair pairs", 12: "dozen dozens", 144: "gross"}
+_ONLY_IN_PROSE = frozenset(
+    ["nickel", "nickels", "dime", "dimes", "quarter", "quarters"]
+)  # a quarter is 1/4 in an answer
+_ALONE: dict[str, Dimensions] = {
+    name: ((base, 1),)
+    for base, names in {
+        "ton": "ton tons", "euro": "euro euros", "gbp": "gbp", "yen": "yen", "rupee": "rupee rupees",
+        "yuan": "yuan rmb",
+        "degree": "degree degrees deg", "radian": "radian radians rad", "celsius": "celsius",
+        "fahrenheit": "fahrenheit",
+        "kelvin": "kelvin", "ohm": "ohm ohms", "calorie": "cal calorie calories", "acre": "acre acres",
+    }.items()
+    for name in names.split()
 }  # fmt: skip
-_COMPOUND = {"mph": "mile/hour", "kmh": "km/hour", "kph": "km/hour", "kmph": "km/hour", "sqft": "square foot"}
+_NAMED: dict[str, tuple[Fraction, Dimensions]] = (
+    {
+        name: (row.size * size, ((row.base, row.power),))
+        for row in _SCALES_OF_UNITS
+        for size, names in row.names.items()
+        for name in names.split()
+        if len(name) > 1 and name not in _ONLY_IN_PROSE
+    }
+    | {name: (ONE, dimensions) for name, dimensions in _ALONE.items()}
+    | {"h": (Fraction(3600), (("second", 1),))}
+)
+
+
+def everyday_units() -> dict[str, tuple[str, int]]:
+    """Names of units in prose, each with its scale and how many of the scale's smallest unit it is.
+
+    Units of two scales (inches and centimetres) are not converted into each other: in prose that is mostly rounded.
+    """
+    scales = [(row.scale, row.names) for row in _SCALES_OF_UNITS if row.scale != "calendar"] + [("count", _COUNTS)]
+    units = {name: (scale, size) for scale, rows in scales for size, names in rows.items() for name in names.split()}
+    units.update({"ton": ("imperial mass", 32_000), "tons": ("imperial mass", 32_000)})
+    for ambiguous in ("in", "mi", "tonne", "tonnes", "tsp", "tbsp", "gal", "usd", "buck", "bucks"):
+        units.pop(ambiguous, None)
+    return units
+
+
+_COMPOUND = {
+    "mph": "mile/hour", "kmh": "km/hour", "kph": "km/hour", "kmph": "km/hour", "sqft": "square foot",
+    "mbps": "Mb/second",
+}  # fmt: skip
 _IRREGULAR = {
     "feet": "foot", "inches": "inch", "people": "person", "children": "child", "men": "man",
     "women": "woman", "pennies": "penny", "lbs": "lb", "hrs": "hr", "mins": "min", "secs": "sec",
@@ -107,18 +185,19 @@ _FILLERS = frozenset(
 @lru_cache(maxsize=1024)
 def known_unit(word: str) -> tuple[Fraction, tuple[tuple[str, int], ...]] | None:
     """Factor and dimensions of a unit's name or symbol, singular or plural."""
+    if (named := _NAMED.get(word)) is not None:
+        return named
     for prefix, size in _PREFIXES.items():
         if word.startswith(prefix) and (base := _BASES.get(word[len(prefix) :])):
+            if not prefix and word in _NEEDS_PREFIX:
+                continue
             return Fraction(10) ** size * base[0], base[1]
     lower = singular(word.lower())
     for prefix, size in _LONG_PREFIXES.items():
         if lower.startswith(prefix) and lower[len(prefix) :] in _LONG_BASES:
             factor, dimensions = _BASES[_LONG_BASES[lower[len(prefix) :]]]
             return Fraction(10) ** size * factor, dimensions
-    if lower in _OTHERS:
-        name, factor = _OTHERS[lower]
-        return factor, ((name, 1),)
-    return None
+    return _NAMED.get(lower)
 
 
 def singular(word: str) -> str:
@@ -131,35 +210,62 @@ def singular(word: str) -> str:
 @lru_cache(maxsize=1024)
 def read_unit(tokens: tuple[str, ...]) -> Unit:
     """The unit that tokens spell: products, quotients and powers of known units, other words as labels."""
-    factor, dimensions, labels = ONE, dict[str, int](), set[str]()
-    sign, power, index = 1, 1, 0
     words = [part for token in tokens for part in UNIT_TOKEN.findall(_COMPOUND.get(token.lower(), token))]
-    while index < len(words):
-        word = words[index]
-        index += 1
-        if word in ("/", "per"):
-            sign = -1
-        elif word in ("square", "sq"):
-            power = 2
-        elif word in ("cubic", "cu"):
-            power = 3
-        elif word == "\\circ":
-            dimensions["degree"] = 1
-        elif word[0].isalpha():
-            exponent, index = _unit_exponent(words, index)
-            known = known_unit(word) or ({"C": (ONE, (("celsius", 1),)), "F": (ONE, (("fahrenheit", 1),))}.get(word))
-            if known is None:
-                labels |= {singular(word.lower())} - _FILLERS
-            else:
-                exponent *= sign * power
-                factor *= known[0] ** exponent
-                for name, size in known[1]:
-                    dimensions[name] = dimensions.get(name, 0) + size * exponent
-            power = 1
+    cut = next((index for index in range(1, len(words)) if _counts_in(words, index)), len(words))
+    reader = _UnitReader(words[:cut])
+    reader.read()
+    dimensions = reader.dimensions
     if {"celsius", "fahrenheit", "kelvin"} & dimensions.keys():
         dimensions.pop("degree", None)
     stated = tuple(sorted((name, size) for name, size in dimensions.items() if size))
-    return Unit(factor, stated, frozenset(labels))
+    return Unit(reader.factor, stated, frozenset(reader.labels))
+
+
+def _counts_in(words: list[str], index: int) -> bool:
+    """Whether "in" parts what is counted from when: "loads in a year" are loads."""
+    return words[index] == "in" and words[index - 1][0].isalpha() and words[index - 1] not in ("square", "sq", "cubic")
+
+
+_AREAS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+_SIGNED_UNITS: dict[str, tuple[Fraction, Dimensions]] = {
+    "C": (ONE, (("celsius", 1),)), "F": (ONE, (("fahrenheit", 1),)), "\\Omega": (ONE, (("ohm", 1),)),
+}  # fmt: skip
+
+
+class _UnitReader:
+    """The factor, dimensions and labels that words of a unit add up to."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.factor, self.sign, self.power = ONE, 1, 1
+        self.dimensions: dict[str, int] = {}
+        self.labels: set[str] = set()
+
+    def read(self) -> None:
+        index = 0
+        while index < len(self.words):
+            word = self.words[index]
+            index += 1
+            if word in ("/", "per"):
+                self.sign = -1
+            elif word in _AREAS:
+                self.power = _AREAS[word]
+            elif word == "\\circ":
+                self.dimensions["degree"] = 1
+            elif word[0].isalpha() or word in _SIGNED_UNITS:
+                exponent, index = _unit_exponent(self.words, index)
+                self._count(word, exponent)
+
+    def _count(self, word: str, exponent: int) -> None:
+        known = known_unit(word) or _SIGNED_UNITS.get(word)
+        if known is None:
+            self.labels |= {singular(word.lower())} - _FILLERS
+        else:
+            exponent *= self.sign * self.power
+            self.factor *= known[0] ** exponent
+            for name, size in known[1]:
+                self.dimensions[name] = self.dimensions.get(name, 0) + size * exponent
+        self.power = 1
 
 
 def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
@@ -175,22 +281,61 @@ def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
 
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_CHINESE_UNITS = {
+    "米": "m", "厘米": "cm", "毫米": "mm", "分米": "dm", "千米": "km", "公里": "km", "平方米": "m^2",
+    "平方厘米": "cm^2",
+    "平方千米": "km^2", "平方公里": "km^2", "立方米": "m^3", "立方厘米": "cm^3", "克": "g", "千克": "kg", "公斤": "kg",
+    "毫克": "mg", "吨": "tonne", "升": "L", "毫升": "ml", "秒": "s", "分钟": "minute", "小时": "hour", "天": "day",
+    "周": "week", "星期": "week", "个月": "month", "年": "year", "度": "degree", "元": "yuan", "美元": "dollar",
+    "千米/时": "km/hour", "米/秒": "m/s",
+}  # fmt: skip
+_CHINESE_UNIT = re.compile(r"(?<=[\d}%)])\s?([\u4e00-\u9fff]+(?:/[\u4e00-\u9fff]+)?)")
+_PRIMES = re.compile(r"(?<=[\d}])\s?(?:\^\s?\{?\s?(?:\\prime\s?){1,2}\}?|'{1,2}|\")\Z")
 _POWER_WORD = re.compile(r"\b([A-Za-z]{1,15}) (squared|cubed)\b")
-_MONEY = re.compile(r"^(-?)\s*(?:US\s*)?(\\\$|\$|€|£|¥|₹|Rs\.?(?=[\s\d]))\s*(?=[-\d.\\(])")
+_MONEY = re.compile(
+    r"^(-?)\s*(?:US\s*)?(\\\$|\$|€|£|¥|₹|Rs\.?(?=[\s\d])|(?:USD|EUR|GBP|CNY|RMB|INR)\b)\s*(?=[-\d.\\(])"
+)
+_MONEY_BEHIND = re.compile(r"(?<=\d)\s?(\\\$|\$|€|£|¥|₹)\Z")
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent(?:age)?(?: points?)?)$", re.IGNORECASE)
 _COLON = re.compile(r"^(\d{1,9})(?::| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
 _BASE = re.compile(
-    r"^(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
+    r"^(-?)(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
 )
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
                "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
-_CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
+_CURRENCY = {
+    "USD": "dollar",
+    "EUR": "euro",
+    "GBP": "gbp",
+    "CNY": "yuan",
+    "RMB": "yuan",
+    "INR": "rupee",
+    "\\$": "dollar",
+    "$": "dollar",
+    "€": "euro",
+    "£": "gbp",
+    "¥": "yen",
+    "₹": "rupee",
+}
 
 
 _NOT_UNITS = (
     FUNCTIONS
     | {"sqrt", "pi", "mod", "modulo", "max", "det", "gcd", "lcm", "factorial", "remainder"}
     | {"not", "nor", "or", "maybe", "perhaps", "wrong", "incorrect"}
+    | {
+        "january",
+        "february",
+        "march",
+        "april",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    }
     | {"squared", "cubed", "half", "halves", "thirds", "kilo", "mega", "milli"}
 ) - {"sec"}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -224,11 +369,16 @@ def _product(match: re.Match[str]) -> str:
 @lru_cache(maxsize=8192)
 def split_unit(text: str) -> tuple[str, Unit | None]:
     """The value's text and its unit; the unit is None where none is stated."""
-    money = _MONEY.match(text)
-    if money:
+    if money := _MONEY.match(text):
         rest, _ = split_unit(text[money.end() :])
         name = _CURRENCY.get(money[2], "rupee")
         return money[1] + rest, Unit(ONE, ((name, 1),), frozenset())
+    if behind := _MONEY_BEHIND.search(text):
+        return text[: behind.start()], Unit(ONE, ((_CURRENCY[behind[1]], 1),), frozenset())
+    if primes := _PRIMES.search(text):
+        return text[: primes.start()], Unit(ONE, ((f"prime {primes[0].strip()}", 1),), frozenset())
+    if not text.isascii():
+        text = _CHINESE_UNIT.sub(lambda match: f" {_CHINESE_UNITS.get(match[1], match[1])}", text)
     pieces = UNIT_TOKEN.findall(_POWER_WORD.sub(_power_of_unit, _TEXT.sub(r" \1 ", text)).strip())
     start = _unit_start(pieces)
     if start is None or (pieces[start] == "^" and any(piece[1:] in FUNCTIONS for piece in pieces[:start])):
@@ -252,20 +402,29 @@ def _unit_start(pieces: list[str]) -> int | None:
             or (piece == "^" and pieces[index + 1 : index + 2] == ["\\circ"])
         ):
             start = index
+        elif piece in _LINKS and pieces[index - 1].isspace():
+            start = index if start is not None else start
         elif not (
             piece.isspace() or piece in "^{}/-*.\\circ\\cdot" or (piece.isdigit() and pieces[index - 1] in "^{-")
         ) or (piece.isdigit() and len(piece) > 1):
             break
+        elif piece == "/" and start is not None:
+            start = index
     before = "".join(pieces[:start]).rstrip() if start else ""
     return None if not before or before[-1] in "+-*/=(" else start
 
 
+_LINKS = frozenset(
+    ["of", "a", "an", "per", "in", "the", "each", "to", "sq", "cu"]
+)  # within a unit: 3 dollars per ear of corn
+
+
 def _is_unit_word(piece: str, before: str) -> bool:
-    if not piece[0].isalpha() or piece in _NOT_UNITS:
-        return False
-    if len(piece) == 1:
+    if not piece[0].isalpha() or piece.lower() in _NOT_UNITS or piece in _LINKS:
+        return piece == "\\Omega" or (piece == "in" and before.isspace()) or piece == "per"
+    if len(piece) == 1 and piece.isascii():
         return known_unit(piece) is not None and (before.isspace() or before in "/*")
-    return known_unit(piece) is not None or len(piece) > 2
+    return known_unit(piece) is not None or len(piece) > 2 or not piece.isascii()
 
 
 def colon_form(text: str) -> tuple[str, tuple[int, ...]] | None:
@@ -286,8 +445,8 @@ def based_value(text: str) -> int | None:
     match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))
     if match is None:
         return None
-    base = _BASE_NAMES.get(match[2].lower()) or (int(match[2]) if match[2].isdecimal() else 0)
+    base = _BASE_NAMES.get(match[3].lower()) or (int(match[3]) if match[3].isdecimal() else 0)
     try:
-        return int(match[1], base) if 2 <= base <= 36 else None
+        return int(match[1] + match[2], base) if 2 <= base <= 36 else None
     except ValueError:  # a digit that the base does not have
         return None

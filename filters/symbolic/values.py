@@ -27,12 +27,21 @@ _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How the question asks: what a bare number means, whether rounded decimals may pass, and its text, cleaned."""
+    """How the question asks.
+
+    Attributes:
+        percent: it asks for a percentage, so that a bare 50 is 50%.
+        scale: it names a scale as its unit, so that 5 may be 5 million.
+        rounding: a decimal of enough digits may stand for what it rounds.
+        question: its last part, cleaned.
+        ordered: it asks for a list in an order.
+    """
 
     percent: bool = False
     scale: bool = False
     rounding: bool = False
     question: str = ""
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +53,19 @@ class Value:
     percent: bool
 
 
+_NUMERAL = Unit(Fraction(1), (("numeral", 1),), frozenset())  # digits in a base measure nothing
+_COUNT = Unit(Fraction(1), (("count", 1),), frozenset())  # a dozen is no measure
+
+
 @lru_cache(maxsize=16_384)
 def value_of(text: str, *, scale_is_unit: bool = False) -> Value:
     """The value that a text states, taken apart."""
     if _base_value(text) is not None:
-        return Value(text, None, False)
+        return Value(text, _NUMERAL, False)
     bare, percent = split_percent(text if scale_is_unit else scaled(text))
     bare, unit = split_unit(bare)
+    if unit is None and not scale_is_unit and "dozen" in text:
+        unit = _COUNT
     return Value(bare, unit, percent)
 
 
@@ -64,7 +79,8 @@ def same_value(a: str, b: str, context: Context) -> bool:
         return True
     if ":" in a or ":" in b:
         return _same_colon(a, b)
-    if _same_quantity(_in_radians(value_of(a), b), _in_radians(value_of(b), a), context):
+    left, right = _in_radians(value_of(a), b), _in_radians(value_of(b), a)
+    if _same_quantity(left, right, context) or _same_amount(left, right, context):
         return True
     if not context.scale:
         return False
@@ -79,6 +95,20 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
         scale = left.unit.factor / right.unit.factor
     if left.percent != right.percent and not context.percent:
         scale *= Fraction(1, 100) if left.percent else 100
+    return _same_number(left.text, right.text, scale, context)
+
+
+_MONEY = (("dollar", 1),)
+
+
+def _same_amount(left: Value, right: Value, context: Context) -> bool:
+    """Whether 46 cents are the 0.46 of a question that counts in dollars."""
+    if (left.unit is None) == (right.unit is None) or "$" not in context.question:
+        return False
+    unit = left.unit or right.unit
+    if unit is None or unit.dimensions != _MONEY or unit.factor == 1:
+        return False
+    scale = unit.factor if left.unit is not None else 1 / unit.factor
     return _same_number(left.text, right.text, scale, context)
 
 
@@ -129,7 +159,14 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
             left = Node("mul", (left, Node("number", (), scale)))
         return evaluation.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
     except NotCoveredError:
-        return scale == 1 and library_equal(a, b)
+        return scale == 1 and library_equal(_in_lowest_terms(a, x), _in_lowest_terms(b, y))
+
+
+def _in_lowest_terms(text: str, value: Fraction | None) -> str:
+    """A rational number as no other grammar can misread it (`1 1/2`); any other text as it is."""
+    if value is None or max(value.numerator.bit_length(), value.denominator.bit_length()) > 1000:
+        return text
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}" if value.denominator > 1 else str(value.numerator)
 
 
 def rational_value(text: str, max_bits: int = MAX_BITS) -> Fraction | None:
@@ -158,8 +195,8 @@ def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
     return False
 
 
-def is_value(text: str) -> bool:
-    """Whether a cleaned text can be read as a value by some grammar here."""
+def is_value(text: str, *, library: bool = True) -> bool:
+    """Whether a cleaned text can be read as a value by this package's grammar or, if asked, by math-verify's."""
     if colon_form(text) is not None or "\\infty" in text:
         return True
     bare = value_of(text).text
@@ -168,12 +205,15 @@ def is_value(text: str) -> bool:
     except TooCostlyError:
         return True
     except NotCoveredError:
-        return library_parse(bare) is not None
+        return library and library_parse(bare) is not None
 
 
 # What it leaves out may change what is said: `\text{…}` ("5 or maybe 6"), a number's subscript, all behind a
 # dollar sign.
-_LEFT_OUT = re.compile(r"\\text\s?\{[^{}\d]{0,300}?(?:\d|[A-Za-z]{3}|\b(?:or|is)\b|\?)|[\d)]\s?_|\$|\\ldots")
+_LEFT_OUT = re.compile(
+    r"\\text\s?\{[^{}\d]{0,300}?(?:\d|[A-Za-z]{3}|\b(?:or|is)\b|\?)|[\d)]\s?_|\$|\\ldots|\d\s+\d|'|\\?(?:gcd"
+    r"|lcm)\b|\\quad|\\prime"
+)
 
 
 def library_equal(a: str, b: str) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.filters.answers.conclusion import find
-from proofmill.filters.domains.math import VERIFIER
+from proofmill.filters.answers.conclusion import conclude
+from proofmill.filters.domains.math import VERIFIER, _reader
 from proofmill.filters.symbolic.equality import canonical, equivalent
 from proofmill.filters.verdicts import CORRECT, ERROR, TIMEOUT, UNPARSED, WRONG, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
@@ -313,7 +313,7 @@ def test_a_percentage_among_the_facts_asks_for_none() -> None:
     ],
 )
 def test_the_stated_answer_is_found_by_a_named_rule(text: str, answer: str, rule: str) -> None:
-    found = find(text)
+    found = conclude(text, _reader(""))
     assert (found.text, found.rule) == (answer, rule)
     assert found.start is not None
     assert 0 <= found.start < len(text)
@@ -435,7 +435,7 @@ _BOMBS = {
 
 def test_bombs_cost_a_bounded_time_and_the_pool_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bomb_judge.py").write_text(
-        "from proofmill.filters.domains.math import VERIFIER\n"
+        "from proofmill.filters.domains.math import VERIFIER, _reader\n"
         "from proofmill.filters.verdicts import Problem\n"
         "def judge(row):\n    return VERIFIER.verify(Problem('math', '', row[0]), row[1])\n"
     )

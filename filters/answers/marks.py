@@ -1,0 +1,255 @@
+r"""The marks by which a text names its answer: boxes, tags, JSON, `####`, "the answer is", headings.
+
+Every finder is linear in the text: occurrences are found as plain substrings, and patterns are only tried there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_MARKS = 32  # of a kind, from the end of the text
+MAX_PHRASE = 2_000  # characters
+
+
+class Mark(NamedTuple):
+    """One place at which a text names its answer.
+
+    Attributes:
+        rule: kind of the mark: `boxed`, `tagged`, `json`, `hashes`, `answer_is`, `heading`.
+        phrase: what it names, as it stands there.
+        start: offset at which the statement begins.
+        end: offset behind the phrase.
+        final: whether it calls itself the final answer.
+        open: whether the phrase may go on behind its line, as behind a heading.
+    """
+
+    rule: str
+    phrase: str
+    start: int
+    end: int
+    final: bool = False
+    open: bool = False
+
+
+_BOX = re.compile(r"(?:\\boxed|\\fbox|\x08oxed|(?<![A-Za-z\\])boxed)\s*(?=\{)|\\boxed\s+(?=[\d-])")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOXED_NUMBER = re.compile(r"-?[\d.,]*\d")
+_PLACEHOLDER = re.compile(
+    r"(?:\\(?:text|,|;|!|quad|qquad|ldots|dots|cdot)|[\s{}()\[\].…_?$\\:;,]|\b(?:your|final|the|numerical|answer"
+    r"|here)\b)*\Z",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(
+    r"(?:[\s$.,;&，、]|\\[()\[\]]|\\(?:quad|qquad|[,;: ])"
+    r"|\b(?:and|or)\b|\\text\{\s{0,4},?\s{0,4}(?:and|or)\s{0,4}\}|[和或与])*\Z"
+)
+
+
+def boxes_in(text: str) -> list[tuple[int, int]]:
+    r"""(start, end) of the outermost boxes that hold something; end −1 where the last one is never closed.
+
+    An empty box (`\boxed{}`, `\boxed{\text{ }}`) says how an answer is to be written and is none.
+    """
+    boxes: list[tuple[int, int]] = []
+    found = list(_BOX.finditer(text))[-MAX_MARKS:]
+    closings = _closings(text, found[0].end()) if found else {}
+    for match in found:
+        if boxes and match.start() < boxes[-1][1]:
+            continue
+        end = closings.get(match.end(), -1) if text[match.end()] == "{" else _bare_end(text, match.end())
+        boxes.append((match.start(), end))
+    while len(boxes) > 1 and boxes[-2][1] < 0:  # only a box at the end of the text is one that was cut
+        del boxes[-2]
+    return boxes
+
+
+def is_placeholder(content: str) -> bool:
+    """Whether a box or field is left to be filled in."""
+    return len(content) < 100 and _PLACEHOLDER.match(content) is not None and not re.search(r"\\\{\s*\\\}", content)
+
+
+def _bare_end(text: str, start: int) -> int:
+    number = _BOXED_NUMBER.match(text, start)
+    return number.end() if number else -1
+
+
+def _closings(text: str, start: int) -> dict[int, int]:
+    """Where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
+    opened: list[int] = []
+    closings: dict[int, int] = {}
+    for match in _BRACE.finditer(text, start):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closings[opened.pop()] = match.end()
+    return closings
+
+
+def inside(text: str, box: tuple[int, int]) -> str:
+    """What a box holds."""
+    content = text[slice(*box)].strip()
+    while match := _BOX.match(content):  # a box may hold nothing but another one
+        content = content[match.end() :].strip()
+        content = content[1:-1].strip() if content.startswith("{") else content
+    return content
+
+
+def joined(text: str, left_end: int, right_start: int) -> bool:
+    """Whether nothing but a comma, "and" or "or" stands between two boxes, so that they are one list."""
+    return right_start - left_end <= 60 and _JOINT.match(text[left_end:right_start]) is not None
+
+
+_HASHES = re.compile(r"####[ \t*]*([^\n#][^\n]{0,2000})")
+
+
+def hashes_in(text: str) -> Iterator[Mark]:
+    """`#### …` to the end of its line."""
+    if "####" not in text:
+        return
+    for match in list(_HASHES.finditer(text))[-MAX_MARKS:]:
+        if match.start() and text[match.start() - 1] == "#":
+            continue
+        yield Mark("hashes", match[1].strip(), match.start(), match.end())
+
+
+_TAG = re.compile(
+    r"<\s?(/?)\s?((?:final[_ ]?)?answer)\s?>|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
+    re.IGNORECASE,
+)
+
+
+def tags_in(text: str) -> Iterator[Mark]:
+    """What stands between answer tags, or behind one that is left open at the end of the text."""
+    if "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
+        return
+    opened: re.Match[str] | None = None
+    for match in list(_TAG.finditer(text))[-4 * MAX_MARKS :]:
+        if match[5]:
+            continue
+        closes = bool(match[1] or match[3])
+        if closes and opened is not None:
+            yield Mark("tagged", text[opened.end() : match.start()].strip(), opened.start(), match.end(), final=True)
+            opened = None
+        elif not closes:
+            opened = match
+    if opened is not None and text[opened.end() :].strip():
+        yield Mark("tagged", text[opened.end() :].strip(), opened.start(), len(text), final=True)
+
+
+_KEY = re.compile(
+    r"""["']?(?:the[ _])?(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value)["']?\s{0,4}:\s{0,20}""",
+    re.IGNORECASE,
+)
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}\]`\n]|\Z))', re.DOTALL)
+_JSON_BARE = re.compile(r"(?:-?[\d.][\d.,eE+/-]*\d|-?\d|true|false)(?=\s*(?:[,}\n]|\Z))")
+_JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
+_JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\]))')
+_BROKEN_COMMAND = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
+
+
+def json_in(text: str) -> Iterator[Mark]:
+    """The value of an answer key of a JSON object, fenced or bare, whatever else the object holds."""
+    at = len(text)
+    for _ in range(MAX_MARKS):
+        at = max(text.rfind('"', 0, at), -1)
+        if at < 0:
+            return
+        key_end = at + 1
+        opening = text.rfind('"', 0, at)
+        if opening < 0:
+            return
+        if key_end - opening <= 24 and (key := _KEY.match(text, opening)) and key.end() > key_end:
+            mark = _json_value(text, opening, key.end())
+            if mark is not None:
+                yield mark
+                return
+
+
+def _json_value(text: str, start: int, at: int) -> Mark | None:
+    if not text[max(0, start - 40) : start].rstrip().endswith(("{", ",", '"', "```", "json")) and text[:start].strip():
+        return None
+    if string := _JSON_STRING.match(text, at):
+        return Mark("json", unescaped(string[1]).strip(), start, string.end(), final=True)
+    if bare := _JSON_BARE.match(text, at):
+        return Mark("json", bare[0], start, bare.end(), final=True)
+    if items := _JSON_LIST.match(text, at):
+        phrase = ", ".join(item.strip().strip('"') for item in _JSON_FIELD.sub("", items[1]).split(","))
+        return Mark("json", unescaped(phrase), start, items.end(), final=True)
+    return None
+
+
+def unescaped(text: str) -> str:
+    r"""A JSON string's text; `\frac` that a model forgot to escape stays the command that it is meant to be."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1]:
+            return chr(int(match[1], 16))
+        return match[2] or " "
+
+    return _ESCAPE.sub(replace, text)
+
+
+_COPULA = re.compile(
+    r"s?(?:\s{1,2}(?:to|for|of|in|on)\b[^\n.:=]{1,100}?)?[ \t*_\"'”)]{0,4}\s?"
+    r"(?:(?:\bis\b|\bare\b|\bwas\b|\b(?:must|would|will|should|can only|has to|have to) (?:be|equal)\b|\bequals\b"
+    r"|\bbecomes\b|\bcomes out (?:to|as)(?: be)?\b)(?:\s+(?:that|therefore|thus|then|now))?(?=\W)"
+    r"|(?<=[Aa]nswer)[*_ \t]{0,4}(?:=|:|：|->|→|=>|-(?=\s))|(?<=ANSWER)[*_ \t]{0,4}[:=])[ \t*_]{0,4}[:：]?[ \t*_]{0,4}",
+)
+_BEFORE = re.compile(
+    r"(?:\A|[\n.!?:;,*_#>(—–-]|\b(?:final|correct|the|The|my|our|right|required|desired|exact|numerical|numeric|unique"
+    r"|overall|actual|total|simplified|only|so|thus|hence|therefore|then|and))[\s,*_]*\Z",
+    re.IGNORECASE,
+)
+_FINAL = re.compile(r"\b(?:final|correct)\s*\Z", re.IGNORECASE)
+_HEADING = re.compile(r"[*_:： \t]{0,6}(?=\n|\Z)")
+_HEADING_LINE = re.compile(r"[\s#*_>\d.)]{0,12}(?:[A-Za-z]+\s){0,3}\Z")
+_ANSWER_LINE = re.compile(
+    r"^[ \t*_#>]{0,8}(?:(?:A|Final [Rr]esult|Result|Solution)[ \t]{0,2}:|Ans\.?[ \t]{0,2}[:=])[ \t*]{0,4}", re.MULTILINE
+)
+_CHINESE = re.compile(
+    r"【(?:最终|正确|参考)?答案】[:：]?\s{0,4}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
+)
+
+
+def sentences_in(text: str) -> Iterator[Mark]:
+    """ "The answer is …", "Answer: …", a heading "Final answer", and the same in Chinese; unreduced phrases."""
+    lower = text.lower() if text.isascii() else text
+    at, marks = len(text), list[Mark]()
+    for _ in range(4 * MAX_MARKS):
+        at = max(lower.rfind("answer", 0, at), lower.rfind("Answer", 0, at), lower.rfind("ANSWER", 0, at))
+        if at < 0 or len(marks) >= MAX_MARKS:
+            break
+        before = text[max(0, at - 24) : at]
+        if (match := _COPULA.match(text, at + 6)) is not None and (
+            match[0].rstrip(" \t*_")[-1:] in ":：=" or _BEFORE.search(before)
+        ):
+            marks.append(_sentence(text, at, match.end(), before))
+        elif (match := _HEADING.match(text, at + 6)) is not None and _is_heading(text, at):
+            marks.append(Mark("answer_is", "", at, match.end(), final=True, open=True))
+    for match in list(_ANSWER_LINE.finditer(text))[-MAX_MARKS:] if ":" in text or "=" in text else ():
+        marks.append(_sentence(text, match.start(), match.end(), ""))
+    if not text.isascii():
+        marks += [_sentence(text, m.start(), m.end(), "") for m in list(_CHINESE.finditer(text))[-MAX_MARKS:]]
+    yield from sorted(marks, key=lambda mark: mark.end)
+
+
+def _is_heading(text: str, at: int) -> bool:
+    start = text.rfind("\n", 0, at) + 1
+    return _HEADING_LINE.match(text[start:at]) is not None
+
+
+def _sentence(text: str, start: int, end: int, before: str) -> Mark:
+    opened = text[max(0, start - 8) : start]
+    lead = re.search(r"(?:\b[Tt]he |\b[Mm]y |\b[Oo]ur )?(?:final |correct |Final |Correct )?\Z", before)
+    begin = start - (len(lead[0]) if lead else 0)
+    return Mark(
+        "answer_is",
+        "",
+        begin,
+        end,
+        final=_FINAL.search(before) is not None,
+        open=":" in text[end - 6 : end] or "*" in opened,
+    )
