@@ -21,9 +21,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from proofmill.data.schemas import TRACES
 from proofmill.data.tables import conform
 from proofmill.data.versions import VersionWriter, find
+from proofmill.filters.catalog import trace_schema
 
 SHARD_ROWS = 4096
 WORDS = [
@@ -147,7 +147,7 @@ def made(rows: int, seed: int = 0) -> pa.Table:
     columns = {"id": ids, "problem_id": [name[:20] for name in ids], "response": texts, "reasoning": texts}
     columns["verdict"] = rng.choices(["correct", "wrong"], k=rows)
     columns["completion_tokens"] = [len(text) // 4 for text in texts]
-    return conform(pa.table(columns), TRACES)
+    return conform(pa.table(columns), trace_schema())
 
 
 def changed(table: pa.Table, share: float, seed: int = 1) -> pa.Table:
@@ -164,7 +164,7 @@ def changed(table: pa.Table, share: float, seed: int = 1) -> pa.Table:
 def written(folder: Path, table: pa.Table) -> list[Path]:
     """As a version is written: shard by shard."""
     folder.mkdir()
-    writer = VersionWriter(folder, {"traces/train": TRACES})
+    writer = VersionWriter(folder, {"traces/train": trace_schema()})
     for start in range(0, table.num_rows, SHARD_ROWS):
         writer.append("traces/train", table.slice(start, SHARD_ROWS))
     return [folder / item["path"] for item in writer.close()]

@@ -16,8 +16,9 @@ from huggingface_hub import DatasetCard
 from proofmill.data import card
 from proofmill.data.card import features
 from proofmill.data.manifest import Manifest
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, TRACES, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, sft
 from proofmill.data.versions import Contents
+from proofmill.filters.catalog import trace_schema
 
 STORED = Path(__file__).parent / "stored" / "datasets" / "stored" / "v0001"
 
@@ -76,7 +77,9 @@ def test_datasets_reads_what_every_config_holds() -> None:
     assert set(infos) == {config["config_name"] for config in made().data.to_dict()["configs"]}
 
 
-@pytest.mark.parametrize("schema", [sft("messages"), sft("text"), RL, TRACES, PROBLEMS, PASS_RATES, CLAIMS, MESSAGES])
+@pytest.mark.parametrize(
+    "schema", [sft("messages"), sft("text"), RL, trace_schema(), PROBLEMS, PASS_RATES, CLAIMS, MESSAGES]
+)
 def test_columns_are_written_as_datasets_itself_writes_them(schema: pa.Schema) -> None:
     assert features(schema) == datasets.Features.from_arrow_schema(schema)._to_yaml_list()
 

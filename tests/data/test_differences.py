@@ -18,8 +18,8 @@ from proofmill.data.errors import StoreError
 from proofmill.data.hub import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
-from proofmill.filters.contamination.benchmarks import Benchmark
-from proofmill.flows.commands.decontaminate import Against, would_remove
+from proofmill.filters.contamination.benchmarks import DecontaminateOptions
+from proofmill.flows.commands.decontaminate import would_remove
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_dropped, show_refuted, show_version
 
@@ -195,7 +195,7 @@ def test_a_stored_older_version_is_shown_checked_and_decontaminated(kit: Any, tm
     told = Console(record=True, width=200)
     show_version(STORED, "stored@v1", 1, told, check=True)
     benchmark = kit.write_jsonl(tmp_path / "bench.jsonl", [{"question": kit.CORRECT[0].format(a=11, b=5, sum=16)}])
-    would_remove(STORED, "stored@v1", None, Against([Benchmark(str(benchmark), (), "test")], 10), told)
+    would_remove(STORED, "stored@v1", None, DecontaminateOptions(against=(str(benchmark),)), told)
     text = told.export_text()
     assert "refuted_claim 1" in text
     assert "stored@v1: what would go" in text

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from proofmill.data import files
 from proofmill.data.errors import StoreError
 from proofmill.data.files import atomic, atomic_folder, digest, locked, sha256, write_json
-from proofmill.data.run import Run, Stage
+from proofmill.data.run import RunStore, Step
 from proofmill.data.samples import SampleStore
 from proofmill.data.tables import from_rows, write_table
 
@@ -151,13 +151,13 @@ def test_a_full_disk_in_the_middle_of_sampling_loses_no_finished_sample(tiny: Pa
 def test_a_full_disk_in_a_stage_keeps_the_stages_before_it(tiny: Path) -> None:
     import pyarrow as pa
 
-    stage = Stage("noise")
-    with pytest.raises(StoreError), Run(tiny, "run", {}).opened() as run:
-        run.once(stage, "a", "a", lambda: (pa.table({"x": [1]}), {}))
-        run.once(stage, "b", "b", lambda: (pa.table({"x": [os.urandom(3 * 2**20)]}), {}))
-    with Run(tiny, "run", {}).opened() as run:
-        assert run.find(stage, "a") is not None
-        assert run.find(stage, "b") is None
+    step = Step("noise")
+    with pytest.raises(StoreError), RunStore(tiny, "run", {}).opened() as run:
+        run.once(step, "a", "a", lambda: (pa.table({"x": [1]}), {}))
+        run.once(step, "b", "b", lambda: (pa.table({"x": [os.urandom(3 * 2**20)]}), {}))
+    with RunStore(tiny, "run", {}).opened() as run:
+        assert run.find(step, "a") is not None
+        assert run.find(step, "b") is None
 
 
 def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_read_only_disk_is_an_error_with_a_remedy(tiny: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", tiny], check=True)
     for attempt in (
         lambda: write_json(tiny / "deep" / "file.json", {}),
-        lambda: Run(tiny, "run", {}).opened().__enter__(),
+        lambda: RunStore(tiny, "run", {}).opened().__enter__(),
         lambda: SampleStore(tiny / "samples", {}).__enter__(),
     ):
         with pytest.raises(StoreError, match="can't be written") as caught:

@@ -12,9 +12,9 @@ import pytest
 
 from proofmill.data import run as runs
 from proofmill.data.errors import StoreError
-from proofmill.data.run import Run, Shard, Stage, source_digest
+from proofmill.data.run import RunStore, Shard, Step, source_digest
 
-STAGE = Stage("numbers")
+STEP = Step("numbers")
 
 
 class Maker:
@@ -34,15 +34,15 @@ def make() -> Maker:
 
 
 def once(home: Path, make: Maker, key: str = "k", recipe: dict[str, Any] | None = None) -> Shard:
-    with Run(home, "run", recipe or {}).opened() as run:
-        return run.once(STAGE, "all", key, make)
+    with RunStore(home, "run", recipe or {}).opened() as run:
+        return run.once(STEP, "all", key, make)
 
 
 def test_what_is_committed_is_found_again(home: Path, make: Maker) -> None:
     first = once(home, make)
     assert once(home, make) == first
     assert make.calls == 1
-    assert first.facts["calls"] == 1
+    assert first.stats["calls"] == 1
     assert first.rows == 50
 
 
@@ -100,42 +100,40 @@ def test_a_moved_home_goes_on(home: Path, make: Maker, tmp_path: Path) -> None:
     shutil.rmtree(home)
     shard = once(tmp_path / "elsewhere", make)
     assert make.calls == 1
-    with Run(tmp_path / "elsewhere", "run", {}).opened() as run:
+    with RunStore(tmp_path / "elsewhere", "run", {}).opened() as run:
         assert run.read(shard).num_rows == 50
 
 
 def test_only_one_process_may_be_on_a_run(home: Path) -> None:
-    with Run(home, "run", {}).opened():
-        with pytest.raises(StoreError, match="already going on") as caught, Run(home, "run", {}).opened():
+    with RunStore(home, "run", {}).opened():
+        with pytest.raises(StoreError, match="already going on") as caught, RunStore(home, "run", {}).opened():
             pass
         assert "another name" in caught.value.remedy
-        with Run(home, "other", {}).opened():
+        with RunStore(home, "other", {}).opened():
             pass
 
 
-def _module(folder: Path, name: str, text: str) -> str:
-    (folder / f"{name}.py").write_text(text)
-    source_digest.cache_clear()
-    return name
-
-
-def test_a_key_changes_with_code_libraries_inputs_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    name = _module(tmp_path, "stage_code_under_test", "x = 1\n")
-    stage = Stage("s", (name,), ("pyarrow",))
-    key = stage.key("input", {"threshold": 0.5})
-    assert stage.key("input", {"threshold": 0.5}) == key
+def test_a_key_changes_with_version_columns_libraries_inputs_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = pa.schema({"x": pa.int32()})
+    step = Step("s", 1, ("pyarrow",), columns)
+    key = step.key("input", {"threshold": 0.5})
+    assert step.key("input", {"threshold": 0.5}) == key
     others = [
-        stage.key("other input", {"threshold": 0.5}),
-        stage.key("input", {"threshold": 0.6}),
-        Stage("t", (name,), ("pyarrow",)).key("input", {"threshold": 0.5}),
-        Stage("s", (name,), ("pyarrow", "polars")).key("input", {"threshold": 0.5}),
+        step.key("other input", {"threshold": 0.5}),
+        step.key("input", {"threshold": 0.6}),
+        Step("t", 1, ("pyarrow",), columns).key("input", {"threshold": 0.5}),
+        Step("s", 2, ("pyarrow",), columns).key("input", {"threshold": 0.5}),
+        Step("s", 1, ("pyarrow", "polars"), columns).key("input", {"threshold": 0.5}),
+        Step("s", 1, ("pyarrow",), pa.schema({"x": pa.int64()})).key("input", {"threshold": 0.5}),
     ]
-    _module(tmp_path, name, "x = 2\n")
-    others.append(stage.key("input", {"threshold": 0.5}))
     monkeypatch.setattr(runs, "library_version", lambda _: "99")
-    others.append(stage.key("input", {"threshold": 0.5}))
+    others.append(step.key("input", {"threshold": 0.5}))
     assert len({key, *others}) == len(others) + 1
+
+
+def test_a_columns_description_changes_no_key() -> None:
+    plain, described = pa.field("x", pa.int32()), pa.field("x", pa.int32(), metadata={"description": "a number"})
+    assert Step("s", 1, (), pa.schema([plain])).key() == Step("s", 1, (), pa.schema([described])).key()
 
 
 def test_the_code_of_a_package_is_all_of_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +150,7 @@ def test_the_code_of_a_package_is_all_of_its_modules(tmp_path: Path, monkeypatch
 
 
 def test_what_a_killed_process_left_is_swept_up(home: Path) -> None:
-    run = Run(home, "r", {})
+    run = RunStore(home, "r", {})
     leftovers = [
         run.folder / "scratch" / "near-duplicates-x" / "0-1.u64",
         run.folder / "verdicts" / ".key.parquet.999999999.tmp",
