@@ -14,11 +14,11 @@ from proofmill.data.schemas import FATE, PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
 from proofmill.filters.audit import AUDIT
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import CLAIM_CHECKS
-from proofmill.filters.contamination.decontamination import CONTAMINATED_PROBLEMS, CONTAMINATION
-from proofmill.filters.degeneration.repetition import QUALITY
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES, SIGNATURES
+from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
 from proofmill.filters.learning_potential import LEARNING_POTENTIAL, NLL
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.repetition import QUALITY
 from proofmill.filters.selection import RULES
 from proofmill.filters.verification import VERDICTS
 

@@ -22,7 +22,7 @@ from proofmill.filters import caps
 from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS, CapOptions
 from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, Place, place
-from proofmill.filters.degeneration.repetition import is_bare
+from proofmill.filters.repetition import is_bare
 from proofmill.filters.verdicts import CORRECT, ERROR
 from proofmill.filters.verification import is_truncated
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError, UsageError
+from proofmill.flows.display import typed
 from proofmill.flows.prefect_server import configure
-from proofmill.flows.wording import typed
 
 app = typer.Typer(
     name="proofmill",
@@ -244,8 +244,8 @@ def dedup(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Near-duplicates marked: `duplicate_of` names the row that is kept. Verified, then shorter rows are kept first."""
-    from proofmill.filters.duplicates.minhash import DedupOptions
-    from proofmill.filters.duplicates.shared_index import SharedIndex
+    from proofmill.filters.near_duplicates.minhash import DedupOptions
+    from proofmill.filters.near_duplicates.shared_index import SharedIndex
     from proofmill.flows.commands.dedup import run
     from proofmill.flows.commands.filters import checked_options, parse_map
     from proofmill.flows.row_chunks import Source
@@ -288,8 +288,7 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
-    from proofmill.filters.contamination.benchmarks import DecontaminateOptions
-    from proofmill.filters.contamination.decontamination import CONTAMINATION
+    from proofmill.filters.contamination import CONTAMINATION, DecontaminateOptions
     from proofmill.flows.commands.decontaminate import is_version, would_remove
     from proofmill.flows.commands.filters import checked_options, parse_map, run_filter
     from proofmill.flows.context import home_folder

@@ -15,15 +15,14 @@ from typing import Any
 from proofmill.data.errors import UsageError
 from proofmill.data.run import RunStore
 from proofmill.data.versions import Version
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import prior_versions, resampling
-from proofmill.flows.display import Progress
-from proofmill.flows.input_fingerprint import inputs_of
-from proofmill.flows.log_file import logged
+from proofmill.flows import resampling, run_inputs
+from proofmill.flows.display import Progress, logged
 from proofmill.flows.models import ModelPool
 from proofmill.flows.recipe.schema import ActiveFilter, Recipe
+from proofmill.flows.run_inputs import inputs_of
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
     recipe, shown = request.recipe, progress or Progress()
     filters = recipe.active_filters()  # what can't be used is an error now, not after hours of sampling
     dedup = recipe.options(NEAR_DUPLICATES)
-    prior = tuple(prior_versions.indexed(request.home, dedup.against, dedup))
+    prior = tuple(run_inputs.prior_versions(request.home, dedup.against, dedup))
     with ExitStack() as stack:
         store = RunStore(request.home, recipe.name, recipe.resolved() | {"limit": request.limit})
         stack.enter_context(store.opened())

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -287,3 +292,43 @@ def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
         if line != said:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
             said = line
+
+
+# --- The log of a run: all that proofmill and Prefect say, in one file ---
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Appends what is said meanwhile to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [log, logging.getLogger("prefect")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
+
+
+# --- How a command is written so that the reader can type it here ---
+
+
+def program() -> str:
+    """`proofmill`, or the path that this one was started by where the shell would not find that name."""
+    started = sys.argv[0]
+    if os.path.basename(started) != "proofmill" or shutil.which("proofmill"):  # noqa: PTH119 (a word, not a place)
+        return "proofmill"
+    short = os.path.relpath(started)
+    return short if len(short) < len(started) else started
+
+
+def typed(*words: str, home: str | None = None) -> str:
+    """A proofmill command line, with `--home` where this command was given one."""
+    place: Sequence[str] = ("--home", home) if home else ()
+    return shlex.join([program(), *words, *place])

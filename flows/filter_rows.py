@@ -15,7 +15,7 @@ from proofmill.data.errors import InputError
 from proofmill.data.rows_io import Row, RowWriter
 from proofmill.data.sections import Section
 from proofmill.filters.base import Deferred, MapFilter
-from proofmill.filters.contamination.benchmarks import whole_text
+from proofmill.filters.contamination import whole_text
 from proofmill.filters.domains import find_domain, info_fields, is_known
 from proofmill.filters.reasoning import split_final, split_think
 from proofmill.filters.runner import filter_at

@@ -20,9 +20,9 @@ from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.sections import ReplayEngine, portable_name
 from proofmill.data.versions import recorded
-from proofmill.flows import input_fingerprint
+from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
-from proofmill.flows.log_file import log
+from proofmill.flows.display import log
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler
 from proofmill.generators.problems import ingest, procedural
 from proofmill.generators.problems.problem import IngestStats
@@ -199,7 +199,7 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
 
 def _replays(run: RunContext, sampler: Sampler, engine: ReplayEngine, samples: IngestStats) -> Iterator[Rows]:
     for item in engine.files:
-        version = input_fingerprint.replayed(run.home, item)
+        version = run_inputs.replayed(run.home, item)
         yield ingest.samples_of(
             recorded(version) if version else rows_io.read(item, split=engine.split),
             samples,

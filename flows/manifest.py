@@ -13,16 +13,16 @@ from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_ledger import add_buckets
-from proofmill.filters.contamination.decontamination import CONTAMINATION
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES
+from proofmill.filters.contamination import CONTAMINATION
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.reliability import RELIABILITY, prompts_digest
 from proofmill.filters.selection import add_ledgers
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import input_fingerprint
+from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
-from proofmill.flows.prior_versions import INDEX
+from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.flows.up_to_date import libraries, source_identities, step_versions
@@ -112,7 +112,7 @@ def _benchmarks(run: RunContext) -> dict[str, Any]:
 
 def _inputs(run: RunContext) -> dict[str, Any]:
     """What came from outside: files by name and digest, hub folders, custom verifiers and filters by their source."""
-    named = [portable_name(str(path)) for path in input_fingerprint.files(run.recipe, run.home)]
+    named = [portable_name(str(path)) for path in run_inputs.files(run.recipe, run.home)]
     return {
         "files": list(zip(named, run.request.inputs["files"], strict=True)),
         "hubs": run.request.inputs["hubs"],

@@ -19,14 +19,14 @@ from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.tables import from_rows
 from proofmill.filters import caps, selection
 from proofmill.filters.base import GatherContext, GatherFilter, MapFilter, ProblemFilter, SharedFile
+from proofmill.filters.caps import HELD_OUT, held_out
 from proofmill.filters.catalog import reasons
 from proofmill.filters.claim_ledger import by_length
-from proofmill.filters.duplicates.minhash import DedupOptions
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES, SIGNATURES, clusters
-from proofmill.filters.holdout import HELD_OUT, held_out
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES, clusters
+from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
-from proofmill.flows import prior_versions
+from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES, add_reliability, add_scores
 from proofmill.flows.recipe.schema import ActiveFilter
@@ -177,14 +177,14 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
     assert isinstance(one, GatherFilter)  # noqa: S101 (as above)
     prior = run.prior if one is NEAR_DUPLICATES else ()
     inputs = [contents(run, record, one.reads) for record in records]
-    key = one.key(options, inputs, prior_versions.digests(prior))
+    key = one.key(options, inputs, run_inputs.version_digests(prior))
     parts = [partial(columns, run, record, one.reads) for record in records]
 
     def make() -> Iterator[tuple[pa.Table, ShardStats]]:
         run.progress.note(f"looking at all shards: {one.name}")
         scratch = run.store.folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        known = prior_versions.rows(prior, _ids(run, records)) if prior else ()
+        known = run_inputs.signed_rows(prior, _ids(run, records)) if prior else ()
         for table in one.gather(parts, options, GatherContext(scratch, known)):
             marked = table.select(one.schema.names).cast(one.schema)
             again = "duplicate_of" in one.schema.names

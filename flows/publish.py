@@ -22,7 +22,7 @@ from proofmill.data.versions import Version, VersionWriter, next_number, version
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.domains import find_domain
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES, SIGNATURES
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
@@ -33,7 +33,7 @@ from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
-from proofmill.flows.prior_versions import INDEX, index_schema
+from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns
 from proofmill.generators import prompts
 from proofmill.generators.rendering import Rendered, StudentView

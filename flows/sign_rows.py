@@ -13,9 +13,8 @@ import pyarrow as pa
 import xxhash
 
 from proofmill.data.rows_io import Row
-from proofmill.filters.arrow_arrays import strings_to_arrow, to_arrow
-from proofmill.filters.duplicates.minhash import DedupOptions, signatures
-from proofmill.filters.windows import U64
+from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
+from proofmill.filters.rolling_hash import U64, strings_to_arrow, to_arrow
 from proofmill.flows.row_chunks import Chunk, Source, views
 from proofmill.generators.problems.ingest import response_text
 

@@ -12,10 +12,10 @@ from proofmill.data.files import digest, sha256, write_json
 from proofmill.data.run import Step, library_version, source_digest
 from proofmill.data.versions import Version, find, versions
 from proofmill.filters.catalog import FILTERS
-from proofmill.filters.contamination.decontamination import BENCHMARKS, CONTAMINATION
-from proofmill.filters.duplicates.near_duplicates import NEAR_DUPLICATES
+from proofmill.filters.contamination import BENCHMARKS, CONTAMINATION
+from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import pipeline, prior_versions, resampling, voting
+from proofmill.flows import pipeline, resampling, run_inputs, voting
 from proofmill.flows.context import RunContext, RunRequest
 from proofmill.flows.ingest import PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES
@@ -63,7 +63,7 @@ def fingerprint(request: RunRequest) -> str:
         "models": [models.stamp(name) for name in (*named, recipe.publish.student) if name is not None],
         "verifiers": source_identities(sections[0].verifiers),
         "filters": source_identities({own.use: own.use for own in recipe.filters}),
-        "previous": prior_versions.digests([find(request.home, label) for label in dedup.against]),
+        "previous": run_inputs.version_digests([find(request.home, label) for label in dedup.against]),
         "benchmarks": BENCHMARKS.identity(sections[1]),
         "steps": step_versions(),
         "libraries": libraries(),

@@ -16,8 +16,7 @@ from rich.text import Text
 from proofmill.data.rows_io import Row, check_out, open_rows
 from proofmill.data.tables import batches
 from proofmill.data.versions import Version, find
-from proofmill.filters.contamination.benchmarks import DecontaminateOptions, items
-from proofmill.filters.contamination.decontamination import Index, build_index
+from proofmill.filters.contamination import DecontaminateOptions, Index, build_index, items
 
 _LABEL = re.compile(r"[\w.-]+@v\d+\Z")
 _LISTED = pa.schema(

@@ -21,11 +21,10 @@ from rich.console import Console
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.rows_io import HUB, Row, RowWriter, encode, open_rows
 from proofmill.data.rows_io import walked_lists as walked
-from proofmill.filters.arrow_arrays import strings_to_arrow
-from proofmill.filters.duplicates.minhash import DedupOptions
-from proofmill.filters.duplicates.near_duplicates import mark
-from proofmill.filters.duplicates.shared_index import SharedIndex
-from proofmill.filters.windows import U64
+from proofmill.filters.near_duplicates.marks import mark
+from proofmill.filters.near_duplicates.minhash import DedupOptions
+from proofmill.filters.near_duplicates.shared_index import SharedIndex
+from proofmill.filters.rolling_hash import U64, strings_to_arrow
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.commands.filters import FilterCommand, tally_table
 from proofmill.flows.filter_rows import SHOWN_FAULTS

@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proofmill.flows.doctor import endpoints, libraries, machine, model, sandbox, services, storage
+from proofmill.flows.doctor import services
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
+from proofmill.flows.doctor.machine import library_checks, machine_checks, sandbox_checks, storage_checks
+from proofmill.flows.doctor.models import endpoint_checks, model_checks
 from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
-    *(group.look for group in (libraries, machine, model, endpoints, sandbox, storage)),
+    *(library_checks, machine_checks, model_checks, endpoint_checks, sandbox_checks, storage_checks),
     *(services.prefect, services.hub, services.redis),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}

@@ -26,15 +26,14 @@ from proofmill.filters.base import MapFilter
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.claim_checks import CLAIM_CHECKS, ROW_LABELS
 from proofmill.filters.claims.model import STATUSES
-from proofmill.filters.contamination.decontamination import CLEAN, CONTAMINATION, NOT_CHECKED
+from proofmill.filters.contamination import CLEAN, CONTAMINATION, NOT_CHECKED
 from proofmill.filters.runner import FilterWorkers, filter_at
 from proofmill.filters.verdicts import VERDICTS as NAMES
 from proofmill.filters.verification import TRUNCATED, VERDICTS, VerifyOptions
-from proofmill.flows.display import Progress, shown
+from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.filter_rows import ChunkResult, RowOptions, RowStream, RowTask, added_columns, check_first
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.row_chunks import Chunk, Source, chunks, columns, first_row
-from proofmill.flows.wording import typed
 
 Options = TypeVar("Options", bound=Section)
 _SHOWN_FAULTS = 5

@@ -15,14 +15,13 @@ from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
 from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.cost_estimate import remember_rate
-from proofmill.flows.display import Progress, shown
+from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.prefect_server import server
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.sampling import SamplingStep, warm_up
 from proofmill.flows.up_to_date import up_to_date_version
-from proofmill.flows.wording import typed
 
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:

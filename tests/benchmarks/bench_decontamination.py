@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proofmill.data.rows_io import Located, read
-from proofmill.filters.contamination.benchmarks import Benchmark, items
-from proofmill.filters.contamination.decontamination import Index, build_index
-from proofmill.filters.contamination.overlap_words import words_of
+from proofmill.filters.contamination import Benchmark, Index, build_index, items
+from proofmill.filters.overlap_index import words_of
 
 Disguise = Callable[[str, random.Random], str]
 _MARKS = ("", ",", " --", "!", ";", " (", "**")

@@ -15,11 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from proofmill.data.rows_io import Located, Row, read
-from proofmill.filters.contamination.benchmarks import Benchmark, items
-from proofmill.filters.contamination.decontamination import build_index
-from proofmill.filters.degeneration.repetition import measure
-from proofmill.filters.duplicates.minhash import DedupOptions, signatures
-from proofmill.filters.duplicates.near_duplicates import mark
+from proofmill.filters.contamination import Benchmark, build_index, items
+from proofmill.filters.near_duplicates.marks import mark
+from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
+from proofmill.filters.repetition import measure
 
 Found = Iterator[tuple[str, Row, str]]  # reason, row, evidence
 _ANSWER = "\nA: "

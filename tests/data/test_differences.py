@@ -18,7 +18,7 @@ from proofmill.data.errors import StoreError
 from proofmill.data.hub import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
-from proofmill.filters.contamination.benchmarks import DecontaminateOptions
+from proofmill.filters.contamination import DecontaminateOptions
 from proofmill.flows.commands.decontaminate import would_remove
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_dropped, show_refuted, show_version

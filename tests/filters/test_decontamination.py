@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import InputError, StoreError
-from proofmill.filters.contamination import overlap_words
-from proofmill.filters.contamination.decontamination import Index, build_index
-from proofmill.filters.contamination.overlap_words import is_counting, word_lines, word_spans, words_of
+from proofmill.filters import overlap_index as overlap_words
+from proofmill.filters.contamination import Index, build_index
+from proofmill.filters.overlap_index import is_counting, word_lines, word_spans, words_of
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no folder of shared inputs at {DATA}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofmill.filters.degeneration.repetition import Quality, measure
+from proofmill.filters.repetition import Quality, measure
 
 
 def lines(template: str, numbers: range, **others: object) -> str:

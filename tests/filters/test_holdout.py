@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.filters.holdout import HELD_OUT, held_out
+from proofmill.filters.caps import HELD_OUT, held_out
 
 
 def table(sizes: list[int]) -> pl.DataFrame:

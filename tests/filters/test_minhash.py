@@ -6,10 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import RecipeError
-from proofmill.filters import windows
-from proofmill.filters.arrow_arrays import to_numpy
-from proofmill.filters.duplicates import minhash
-from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signature_matrix, signatures
+from proofmill.filters import rolling_hash as windows
+from proofmill.filters.near_duplicates import minhash
+from proofmill.filters.near_duplicates.minhash import (
+    DedupOptions,
+    shingle_bytes,
+    shingle_hash,
+    signature_matrix,
+    signatures,
+)
+from proofmill.filters.rolling_hash import to_numpy
 
 AWKWARD = [
     "",

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import InputError
-from proofmill.filters.duplicates import band_join, signature_rows
-from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, signatures
-from proofmill.filters.duplicates.near_duplicates import clusters, mark
-from proofmill.filters.duplicates.signature_rows import KEY_SCHEMA
+from proofmill.filters.near_duplicates import signature_join as band_join
+from proofmill.filters.near_duplicates import signature_join as signature_rows
+from proofmill.filters.near_duplicates.marks import clusters, mark
+from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, signatures
+from proofmill.filters.near_duplicates.signature_join import KEY_SCHEMA
 
 DEFAULT = DedupOptions()
 WORDS = [f"w{i}" for i in range(400)]
@@ -284,8 +285,8 @@ def test_bands_find_a_pair_at_the_threshold(threshold):
 
 _MANY = """
 import resource, sys, numpy as np, pyarrow as pa
-from proofmill.filters.duplicates.minhash import DedupOptions, METADATA_KEY, signature_fields
-from proofmill.filters.duplicates.near_duplicates import mark
+from proofmill.filters.near_duplicates.minhash import DedupOptions, METADATA_KEY, signature_fields
+from proofmill.filters.near_duplicates.marks import mark
 
 options, shingles = DedupOptions(), 2000
 schema = pa.schema(signature_fields(options), metadata={METADATA_KEY: options.signature_key()})

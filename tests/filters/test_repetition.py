@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.filters.degeneration.loops import find_loop
-from proofmill.filters.degeneration.repetition import LIMITS, Quality, duplication, measure, measure_many
+from proofmill.filters.degenerate_text import find_loop
+from proofmill.filters.repetition import LIMITS, Quality, duplication, measure, measure_many
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

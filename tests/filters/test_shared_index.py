@@ -12,9 +12,9 @@ import pytest
 from datasketch import MinHash, MinHashLSH
 
 from proofmill.data.errors import InputError, StoreError, UsageError
-from proofmill.filters.duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
-from proofmill.filters.duplicates.shared_index import SharedIndex
-from proofmill.filters.duplicates.signature_rows import Relation
+from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
+from proofmill.filters.near_duplicates.shared_index import SharedIndex
+from proofmill.filters.near_duplicates.signature_join import Relation
 
 WORDS = [f"word{number}" for number in range(120)]
 FIRST, NEAR, FAR = " ".join(WORDS[:100]), " ".join(WORDS[3:103]), " ".join(WORDS[60:])
@@ -55,8 +55,8 @@ def wait_for(port: int) -> None:
 
 OTHER_MACHINE = """
 import sys
-from proofmill.filters.duplicates.minhash import DedupOptions, signatures
-from proofmill.filters.duplicates.shared_index import SharedIndex
+from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
+from proofmill.filters.near_duplicates.shared_index import SharedIndex
 url, name, *texts = sys.argv[1:]
 SharedIndex(DedupOptions(), url, name).add([f"theirs-{n}" for n in range(len(texts))], signatures(texts))
 """

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 import pytest
 
-from proofmill.flows.doctor import libraries, machine, model, services, storage
+from proofmill.flows.doctor import machine, services
+from proofmill.flows.doctor import models as model
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
 from proofmill.flows.recipe import load as recipe_file
 from proofmill.generators import models
@@ -74,7 +75,7 @@ def test_a_broken_look_hides_nothing(place: Place) -> None:
     def broken(_: Place) -> list[Check]:
         raise RuntimeError("no such thing")
 
-    found = run([broken, storage.look], place)
+    found = run([broken, machine.storage_checks], place)
     assert found[0].status == FAIL
     assert "no such thing" in found[0].found
     assert {check.name for check in found[1:]} == {"disk space", "disk"}
@@ -101,7 +102,7 @@ def test_versions_that_do_not_live_together_are_named(
     installed(tmp_path, "fastapi", "0.136.3")
     installed(tmp_path, "polars", "2.1.0")
     monkeypatch.syspath_prepend(str(tmp_path))
-    check = next(libraries.look(place))
+    check = next(machine.library_checks(place))
     assert check.status == FAIL
     assert "proofmill needs prefect<3.8,>=3.7.7, here is 3.9.0" in check.found
     assert "proofmill needs absent>=1, which is not installed" in check.found
@@ -111,8 +112,8 @@ def test_versions_that_do_not_live_together_are_named(
 
 
 def test_a_base_install_is_told_how_to_get_the_engine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "_ENGINES", ("no-such-engine",))
-    check = list(libraries.look(place))[1]
+    monkeypatch.setattr(machine, "_ENGINES", ("no-such-engine",))
+    check = list(machine.library_checks(place))[1]
     assert (check.status, check.name) == (WARN, "engine")
     assert "proofmill[cpu]" in check.remedy
 
@@ -123,7 +124,7 @@ def test_a_torchvision_of_another_torch_is_found(tmp_path: Path, place: Place, m
     (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({error!r})\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    check = list(libraries.look(place))[2]
+    check = list(machine.library_checks(place))[2]
     assert (check.status, check.remedy) == (FAIL, "pip uninstall -y torchvision torchaudio torchcodec")
     assert error in check.found
 
@@ -154,7 +155,7 @@ def test_a_model_is_held_against_the_card(
     program.write_text(f"#!/bin/sh\necho 'A card, of a kind, {mib}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    check = list(machine.look(place))[-1]
+    check = list(machine.machine_checks(place))[-1]
     assert (check.name, check.status) == ("memory for self", status)
     assert says in check.found
     assert "A card, of a kind" in check.found
@@ -209,7 +210,7 @@ def test_a_tokenizer_that_changes_text_is_seen(bundled: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("name", "status"), [("./no-such-folder", FAIL), ("somebody/no-such-model", WARN)])
 def test_a_model_that_is_not_here(home: Path, name: str, status: str) -> None:
-    found = list(model.look(Place(recipe_file.load("quickstart", [f"samplers.0.model={name}"]), home)))
+    found = list(model.model_checks(Place(recipe_file.load("quickstart", [f"samplers.0.model={name}"]), home)))
     assert found[0].status == status
     assert found[0].remedy
 
@@ -218,7 +219,7 @@ def test_a_model_that_is_not_here(home: Path, name: str, status: str) -> None:
 
 
 def test_nothing_is_left_on_the_disk(home: Path, place: Place) -> None:
-    found = list(storage.look(place))
+    found = list(machine.storage_checks(place))
     assert [check.status for check in found if check.name == "disk"] == [OK]
     assert list(home.parent.iterdir()) == []
 
@@ -229,7 +230,7 @@ def test_little_room_is_a_warning_and_none_a_failure(place: Place, monkeypatch: 
 
     for free, status in ((5 << 30, WARN), (1 << 20, FAIL), (1 << 39, OK)):
         monkeypatch.setattr(shutil, "disk_usage", disk(free))
-        assert next(iter(storage.look(place))).status == status
+        assert next(iter(machine.storage_checks(place))).status == status
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,6 @@ NOT_CODE = {
     "proofmill.filters.domains:is_known": "the same",
     "proofmill.filters.domains:DOMAINS": "the same",
     "proofmill.filters.workers:Fault": "stands for a row that a worker could not do",
-    "proofmill.filters.worker_process:Fault": "the same",
 }
 _ASKED = "what a model is asked is in the key, and its answer is recorded"
 _DRAWN = "how samples are drawn: they are recorded, and their digest is what later keys depend on"

@@ -389,7 +389,7 @@ def test_a_hosted_server_is_asked_without_what_it_refuses(said: Any) -> None:
 
 
 def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
-    from proofmill.flows.doctor import endpoints
+    from proofmill.flows.doctor import models as endpoints
     from proofmill.flows.doctor.checks import FAIL, OK, WARN, Place
     from proofmill.flows.recipe.load import parse
 
@@ -406,7 +406,10 @@ def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
         source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
         recipe = {"name": "hosted", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}
         recipe |= {"claims": {"model": {}}, "quality": {"learning": {}}}
-        found = {check.name.partition(" of http")[0]: check for check in endpoints.look(Place(parse(recipe), home))}
+        found = {
+            check.name.partition(" of http")[0]: check
+            for check in endpoints.endpoint_checks(Place(parse(recipe), home))
+        }
     statuses = {name: check.status for name, check in found.items() if not name.startswith("server")}
     assert statuses == {"context": WARN, "seeds": WARN, "structured output": FAIL, "scores of a text": FAIL}
     assert found[f"server {server.url}"].status == OK

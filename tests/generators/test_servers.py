@@ -24,7 +24,7 @@ pytest.importorskip("vllm", reason="the engine is not installed: pip install 'pr
 from proofmill.data.errors import EngineError
 from proofmill.data.versions import find
 from proofmill.flows.display import Progress
-from proofmill.flows.doctor import endpoints
+from proofmill.flows.doctor import models as endpoints
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 from proofmill.flows.recipe.load import parse
 from proofmill.generators import models
@@ -219,7 +219,7 @@ def test_the_doctor_asks_the_servers_of_a_recipe(
         engine = {"kind": "openai", "endpoints": list(urls), "api_key_env": "SOME_KEY", **options}
         recipe = {"name": "served", "problems": {"sources": [source]}, "claims": {"model": {}}}
         recipe |= {"samplers": [{"engine": engine, "sampling": sampling}], "quality": {"learning": {}}}
-        found = list(endpoints.look(Place(parse(recipe), tmp_path)))
+        found = list(endpoints.endpoint_checks(Place(parse(recipe), tmp_path)))
         assert "sk-secret-3" not in repr(found)
         assert all(check.remedy for check in found if check.status != OK)
         return {check.name.replace(urls[0], "URL"): check for check in found}

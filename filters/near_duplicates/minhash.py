@@ -28,8 +28,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from proofmill.data.sections import PinnedVersion, Section
-from proofmill.filters.arrow_arrays import to_arrow
-from proofmill.filters.windows import I64, U32, U64, Lines, blocks, bytes_hash, fold_words
+from proofmill.filters.rolling_hash import I64, U32, U64, Lines, blocks, bytes_hash, fold_words, to_arrow
 
 VERSION = 1
 """Raised when the same text would get another signature or other shingles."""

@@ -21,10 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from proofmill.data.errors import InputError, StoreError, UsageError
-from proofmill.filters.arrow_arrays import to_numpy
-from proofmill.filters.duplicates.minhash import SEED, DedupOptions
-from proofmill.filters.duplicates.signature_rows import Relation
-from proofmill.filters.windows import U32
+from proofmill.filters.near_duplicates.minhash import SEED, DedupOptions
+from proofmill.filters.near_duplicates.signature_join import Relation
+from proofmill.filters.rolling_hash import U32, to_numpy
 
 # A row's place in the order of arrival, given once: KEYS turn numbers and counter, ARGV the row's id.
 _TURN = """

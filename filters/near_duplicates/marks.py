@@ -32,13 +32,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proofmill.data.schemas import column
-from proofmill.filters.arrow_arrays import to_arrow
 from proofmill.filters.base import DropRule, GatherContext, GatherFilter, MapFilter, Row
-from proofmill.filters.duplicates.band_join import confirmed, join, pack, unpack
-from proofmill.filters.duplicates.minhash import DEFAULTS, DedupOptions, signature_fields, signatures
-from proofmill.filters.duplicates.signature_rows import Relation, SignatureRows, Source, relations
+from proofmill.filters.near_duplicates.minhash import DEFAULTS, DedupOptions, signature_fields, signatures
+from proofmill.filters.near_duplicates.signature_join import (
+    Relation,
+    SignatureRows,
+    Source,
+    confirmed,
+    join,
+    pack,
+    relations,
+    unpack,
+)
+from proofmill.filters.rolling_hash import I64, U64, to_arrow
 from proofmill.filters.verdicts import CORRECT
-from proofmill.filters.windows import I64, U64
 
 MARK_SCHEMA = pa.schema([("id", pa.string()), ("duplicate_of", pa.string()), ("in_previous", pa.bool_())])
 CLUSTER_SCHEMA = pa.schema([("id", pa.string()), ("cluster_id", pa.string())])

@@ -29,8 +29,7 @@ from pydantic import Field
 from proofmill.data.schemas import column
 from proofmill.data.sections import Section, Share
 from proofmill.filters.base import DropRule, MapFilter, Row
-from proofmill.filters.degeneration.loops import COMMAND, COUNTER_TURNS, FENCE, Loop, find_loop, is_prose
-from proofmill.filters.degeneration.scripts import switches
+from proofmill.filters.degenerate_text import COMMAND, COUNTER_TURNS, FENCE, Loop, find_loop, is_prose, switches
 from proofmill.filters.learning_potential import LearningOptions
 from proofmill.filters.reasoning import split_final, split_think
 

@@ -1,1 +1,0 @@
-"""Overlap of training text with benchmarks."""

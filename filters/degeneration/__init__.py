@@ -1,1 +1,0 @@
-"""Repetition, loops and other ways in which a text degenerates."""

@@ -1,0 +1,142 @@
+"""What a run is made from: its sources and replays, and the published versions that it must not repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from proofmill.data.errors import RecipeError
+from proofmill.data.files import cached_sha256
+from proofmill.data.rows_io import HUB
+from proofmill.data.sections import ReplayEngine, portable
+from proofmill.data.tables import batches
+from proofmill.data.versions import Version, find
+from proofmill.filters.near_duplicates.minhash import METADATA_KEY, DedupOptions, signature_fields
+from proofmill.flows.recipe.schema import FileSource, HuggingFaceSource, Recipe
+
+
+def inputs_of(recipe: Recipe, home: Path, limit: int | None) -> dict[str, Any]:
+    """The recipe's sources and replays, files by their digest and never by their place."""
+    sources = recipe.problems.sources
+    replays = [sampler for sampler in recipe.samplers if isinstance(sampler.engine, ReplayEngine)]
+    return {
+        "sources": [portable(source.model_dump(mode="json")) for source in sources],
+        "replays": [portable(sampler.model_dump(mode="json")) for sampler in replays],
+        "files": [cached_sha256(path) for path in files(recipe, home)],
+        "hubs": [_folder_digest(source.name) for source in sources if isinstance(source, HuggingFaceSource)],
+        "seed": recipe.seed,
+        "limit": limit,
+        **({"unlabelled": True} if recipe.problems.pseudo_labels else {}),
+    }
+
+
+def files(recipe: Recipe, home: Path) -> list[Path]:
+    """The files among the recipe's sources and replays, in the recipe's order."""
+    named = [source.path for source in recipe.problems.sources if isinstance(source, FileSource)]
+    for sampler in recipe.samplers:
+        if isinstance(sampler.engine, ReplayEngine):
+            named += [name for item in sampler.engine.files for name in expand(home, item)]
+    paths = [Path(name).expanduser() for name in named]
+    return [path for path in paths if path.is_file()]
+
+
+def expand(home: Path, item: str) -> list[str]:
+    """Files that one entry of a replay stands for: itself, or those of a published version."""
+    version = replayed(home, item)
+    return [str(path) for config in ("traces", "problems") for path in version.files(config)] if version else [item]
+
+
+def replayed(home: Path, item: str) -> Version | None:
+    """The published version (NAME@vN) that an entry of a replay names, if it is none of a file.
+
+    Raises:
+        UsageError: there is no such version.
+    """
+    return None if "@v" not in item or item.startswith(HUB) or Path(item).expanduser().exists() else find(home, item)
+
+
+def _folder_digest(name: str) -> dict[str, str]:
+    """Files of a data set that is a local folder, by digest; a hub id is known by its name and revision."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return {}
+    return {
+        path.relative_to(folder).as_posix(): cached_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+# --- Rows that published versions have already: a run leaves out what repeats them, and reads none of their texts ---
+#
+# A version keeps, in its folder `signatures`, the MinHash signatures and hashed shingle sets of the traces it kept.
+
+INDEX = "signatures"
+_WHERE = "dedup.against"
+
+
+def index_schema(options: DedupOptions) -> pa.Schema:
+    """Schema of the index files; its metadata says how the rows were signed."""
+    named = [pa.field("id", pa.string()), pa.field("problem_id", pa.string())]
+    return pa.schema([*named, *signature_fields(options)], metadata={METADATA_KEY: options.signature_key()})
+
+
+def prior_versions(home: Path, labels: Sequence[str], options: DedupOptions) -> list[Version]:
+    """The versions that a run is compared with.
+
+    Args:
+        home: HOME.
+        labels: NAME@vN each.
+        options: what this run signs with.
+
+    Raises:
+        UsageError: there is no such version.
+        RecipeError: a version keeps no index, or one made with other shingles or permutations.
+    """
+    found = [find(home, label) for label in labels]
+    for version in found:
+        _check(version, options)
+    return found
+
+
+def _check(version: Version, options: DedupOptions) -> None:
+    files = version.files(INDEX)
+    if not files:
+        raise RecipeError(
+            f"{version.label} keeps no index of near-duplicates.",
+            where=_WHERE,
+            remedy=f"run its recipe again, which writes a version that has one, or leave {version.label} out",
+        )
+    made_with = (pq.read_schema(files[0]).metadata or {}).get(METADATA_KEY, b"other options")
+    if made_with != options.signature_key():
+        raise RecipeError(
+            f"{version.label} was signed with {made_with.decode()}, not with {options.signature_key().decode()}.",
+            where=_WHERE,
+            remedy="set dedup.shingle, shingle_size and permutations as they were, or run that version's recipe again",
+        )
+
+
+def version_digests(versions: Sequence[Version]) -> list[dict[str, str]]:
+    """SHA-256 of the index files of each version, by path: what a run's marks depend on."""
+    return [
+        {path: digest for path, digest in sorted(version.data_digests().items()) if path.startswith(f"{INDEX}/")}
+        for version in versions
+    ]
+
+
+def signed_rows(versions: Sequence[Version], ids: pa.ChunkedArray) -> Iterator[pa.Table]:
+    """The versions' signed rows in batches, without those whose id is among `ids`.
+
+    A trace with the same id is the same trace: a run that grows a data set keeps it, and doesn't take it for a
+    repeat of itself.
+    """
+    for version in versions:
+        for path in version.files(INDEX):
+            other = pc.invert(pc.is_in(pq.read_table(path, columns=["id"]).column("id"), value_set=ids))
+            start = 0
+            for table in batches(path):
+                yield table.filter(other.slice(start, table.num_rows))
+                start += table.num_rows
