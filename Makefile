@@ -1,6 +1,7 @@
 # make quickstart   own environment, install, embedded model, the main job
 # make check        what one runs while working: linters, types, layers, quick tests; two minutes on two cores
 # make test         the same environment, then every check that CI runs
+# make reference    rewrites the reference pages from the code: data/README.md, flows/RECIPE.md
 # make bench-quick  two benchmarks beside their peers at small size; prints ratios, asserts nothing
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
-.PHONY: install quickstart check test lint format bench-quick clean
+.PHONY: install quickstart check test lint format reference bench-quick clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -36,6 +37,9 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: install
+	$(BIN)/python -m proofmill.flows.reference
 
 check: lint
 	$(PYTEST) -q -m "not slow and not model"
