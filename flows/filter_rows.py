@@ -22,8 +22,7 @@ from proofmill.filters.runner import filter_at
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.row_chunks import Chunk, Source, View, chunks, in_order, joined, views
-from proofmill.generators.problems.ingest import response_text
-from proofmill.generators.problems.problem import info_of, split_prompt
+from proofmill.generators.problems.problem import info_of, response_text, split_prompt
 
 # --- a row as a filter reads it ----------------------------------------------------------------------------------
 

@@ -20,16 +20,17 @@ from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.sections import ReplayEngine, portable_name
 from proofmill.data.versions import recorded
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import log
-from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler
+from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler, Source
 from proofmill.generators.problems import ingest, procedural
-from proofmill.generators.problems.problem import IngestStats
+from proofmill.generators.problems.problem import IngestStats, SourceDefaults
 from proofmill.generators.sample_plan import SamplePlan
 
-PROBLEMS = Step("problems", 1, ("reasoning-gym",), PROBLEM_COLUMNS)
-RECORDED = Step("recorded", 1, ("reasoning-gym",), SHARD_TRACES)
+PROBLEMS = Step("problems", 2, ("reasoning-gym",), PROBLEM_COLUMNS)
+RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
 _TOKEN_BYTES = 4  # of English, about
 
 Rows = Iterator[dict[str, Any]]
@@ -185,12 +186,9 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
         yield ingest.problems_of(
             rows,
             sources,
+            _defaults(run, source, name),
             fields=fields,
-            domain=source.domain,
-            source=name,
-            license=source.license,
             count=count,
-            unlabelled=run.recipe.problems.pseudo_labels is not None,
         )
     for sampler in run.recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
@@ -203,16 +201,18 @@ def _replays(run: RunContext, sampler: Sampler, engine: ReplayEngine, samples: I
         yield ingest.samples_of(
             recorded(version) if version else rows_io.read(item, split=engine.split),
             samples,
+            _defaults(run, engine, portable_name(item)),
             fields={} if version else engine.map,
-            domain=engine.domain,
-            source=portable_name(item),
-            license=engine.license,
             sampler=sampler.name,
             model=engine.model,
             limit=engine.limit,
-            unlabelled=run.recipe.problems.pseudo_labels is not None,
             taken={live.name for live in run.recipe.live},
         )
+
+
+def _defaults(run: RunContext, source: Source | ReplayEngine, name: str) -> SourceDefaults:
+    unlabelled = run.recipe.problems.pseudo_labels is not None
+    return SourceDefaults(source.domain, name, source.license, unlabelled, run.recipe.options(VERDICTS).verifiers)
 
 
 def _warn(index: Shard) -> None:

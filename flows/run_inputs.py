@@ -17,12 +17,14 @@ from proofmill.data.sections import ReplayEngine, portable
 from proofmill.data.tables import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.near_duplicates.minhash import METADATA_KEY, DedupOptions, signature_fields
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows.recipe.schema import FileSource, HuggingFaceSource, Recipe
 
 
 def inputs_of(recipe: Recipe, home: Path, limit: int | None) -> dict[str, Any]:
     """The recipe's sources and replays, files by their digest and never by their place."""
     sources = recipe.problems.sources
+    verifiers = recipe.options(VERDICTS).verifiers
     replays = [sampler for sampler in recipe.samplers if isinstance(sampler.engine, ReplayEngine)]
     return {
         "sources": [portable(source.model_dump(mode="json")) for source in sources],
@@ -32,6 +34,7 @@ def inputs_of(recipe: Recipe, home: Path, limit: int | None) -> dict[str, Any]:
         "seed": recipe.seed,
         "limit": limit,
         **({"unlabelled": True} if recipe.problems.pseudo_labels else {}),
+        **({"verifiers": sorted(verifiers)} if verifiers else {}),  # rows that name none of them are left out
     }
 
 

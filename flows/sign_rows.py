@@ -16,7 +16,7 @@ from proofmill.data.rows_io import Row
 from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.rolling_hash import U64, strings_to_arrow, to_arrow
 from proofmill.flows.row_chunks import Chunk, Source, views
-from proofmill.generators.problems.ingest import response_text
+from proofmill.generators.problems.problem import response_text
 
 TEXT_FIELDS = ("response", "prompt", "text")
 

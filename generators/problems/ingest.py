@@ -7,7 +7,7 @@ sources, and memory holds a few batches, not the set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from proofmill.data.files import digest, writing
 from proofmill.data.rows_io import Located, Unreadable, apply_map, batched
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.tables import from_rows
-from proofmill.generators.problems.problem import IngestStats, Row, mistyped, problem_row
+from proofmill.generators.problems.problem import IngestStats, Row, SourceDefaults, mistyped, problem_row, response_text
 
 MAX_SHARD_ROWS = 4096
 MAX_SHARD_BYTES = 32 << 20  # a few shards are in memory at once, several times over
@@ -51,24 +51,32 @@ SHARD_PROBLEMS = pa.schema([pa.field("id", pa.string()), *_PROBLEM])
 
 def problems_of(
     rows: Iterable[Located | Unreadable],
-    intake: IngestStats,
+    stats: IngestStats,
+    defaults: SourceDefaults,
     *,
-    fields: dict[str, str],
-    domain: str,
-    source: str,
-    license: str | None,  # noqa: A002 (column name)
+    fields: Mapping[str, str],
     count: int | None = None,
-    unlabelled: bool = False,
 ) -> Iterator[Row]:
-    """Rows of schema SPOOL for a source of problems; what can't be used is counted in `intake`."""
+    """Yield rows of schema SPOOL for a source of problems; what can't be used is counted in `stats`.
+
+    Args:
+        rows: as the source has them.
+        stats: the ledger.
+        defaults: for what a row doesn't say.
+        fields: the map from the source's columns to ours.
+        count: problems to take, at most.
+
+    Raises:
+        InputError: the map names a column that the first row lacks.
+    """
     kept = 0
-    for where, row in _readable(rows, fields, intake):
+    for where, row in _mapped(rows, fields, stats):
         if count is not None and kept >= count:
             return
-        intake.read += 1
-        problem = problem_row(row, domain=domain, source=source, license=license, unlabelled=unlabelled)
+        stats.read += 1
+        problem = problem_row(row, defaults)
         if isinstance(problem, str):
-            intake.drop(problem, where)
+            stats.drop(problem, where, _named(problem, row))
             continue
         kept += 1
         problem["problem_id"] = problem.pop("id")
@@ -77,31 +85,40 @@ def problems_of(
 
 def samples_of(
     rows: Iterable[Located | Unreadable],
-    intake: IngestStats,
+    stats: IngestStats,
+    defaults: SourceDefaults,
     *,
-    fields: dict[str, str],
-    domain: str,
-    source: str,
-    license: str | None,  # noqa: A002 (column name)
+    fields: Mapping[str, str],
     sampler: str,
     model: str | None,
     limit: int | None = None,
-    unlabelled: bool = False,
     taken: Container[str] = (),
 ) -> Iterator[Row]:
-    """Rows of schema SPOOL for recorded samples, the first `limit`, each with the problem it answers.
+    """Yield rows of schema SPOOL for recorded samples, each with the problem it answers.
 
-    A row's own sampler keeps its name unless that is `taken` by one that draws in this run: theirs are told apart.
+    Args:
+        rows: as the source has them.
+        stats: the ledger.
+        defaults: for what a row doesn't say.
+        fields: the map from the source's columns to ours.
+        sampler: name of samples that bring none. A row's own one is kept unless it is `taken`.
+        model: of samples that name none.
+        limit: rows to read, at most.
+        taken: names of samplers that draw in this run: their samples and recorded ones are told apart.
+
+    Raises:
+        InputError: the map names a column that the first row lacks.
     """
-    for number, (where, row) in enumerate(_readable(rows, fields, intake)):
+    for number, (where, row) in enumerate(_mapped(rows, fields, stats)):
         if limit is not None and number >= limit:
             return
-        intake.read += 1
-        problem = problem_row(row, domain=domain, source=source, license=license, unlabelled=unlabelled)
+        stats.read += 1
+        problem = problem_row(row, defaults)
         response = response_text(row.get("response"))
         bad = "no_response" if response is None else mistyped(row, _TEXT_FIELDS)
         if isinstance(problem, str) or bad:
-            intake.drop(problem if isinstance(problem, str) else str(bad), where)
+            reason = problem if isinstance(problem, str) else str(bad)
+            stats.drop(reason, where, _named(reason, row))
             continue
         problem["problem_id"] = problem.pop("id")
         yield problem | {
@@ -109,64 +126,59 @@ def samples_of(
             "first_round": row.get("first_round") if isinstance(row.get("first_round"), bool) else None,
             "response": response,
             "finish_reason": row.get("finish_reason") or "stop",
-            "completion_tokens": _whole(row.get("completion_tokens"), 31),
+            "completion_tokens": _integer(row.get("completion_tokens"), 31),
             "model": row.get("model") or model,
             "model_revision": row.get("model_revision"),
-            "seed": _whole(row.get("seed"), 63),
+            "seed": _integer(row.get("seed"), 63),
         }
 
 
-def _whole(value: Any, bits: int) -> int | None:
+def _named(reason: str, row: Row) -> str:
+    """The name that nobody knows, for who looks for the typing error."""
+    field = {"unknown_domain": "domain", "unknown_verifier": "verifier"}.get(reason)
+    return repr(row.get(field)) if field else ""
+
+
+def _integer(value: Any, bits: int) -> int | None:
     """A whole number that has room in its column; anything else says nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value) if abs(value) < 1 << bits else None
 
 
-def response_text(response: Any) -> str | None:
-    """A response as text: a string, or the last assistant message of a list."""
-    if isinstance(response, str):
-        return response
-    if isinstance(response, list):
-        turns = [turn for turn in response if isinstance(turn, dict) and turn.get("role", "assistant") == "assistant"]
-        if turns and isinstance(turns[-1].get("content"), str):
-            return str(turns[-1]["content"])
-    return None
-
-
-def _readable(
-    rows: Iterable[Located | Unreadable], fields: dict[str, str], intake: IngestStats
+def _mapped(
+    rows: Iterable[Located | Unreadable], fields: Mapping[str, str], stats: IngestStats
 ) -> Iterator[tuple[str, Row]]:
     """Mapped rows with their place. A field missing in the first row is a wrong map, later on a bad row."""
     seen = False
     for item in rows:
         if isinstance(item, Unreadable):
-            intake.read += 1
-            intake.drop("unreadable", item.where, item.why)
+            stats.read += 1
+            stats.drop("unreadable", item.where, item.why)
             continue
         try:
-            mapped = list(apply_map(item, fields))
+            mapped = list(apply_map(item, dict(fields)))
         except InputError as error:
             if not seen:
                 raise
-            intake.read += 1
-            intake.drop("missing_field", item.where, error.what)
+            stats.read += 1
+            stats.drop("missing_field", item.where, error.what)
         else:
             if not mapped:
-                intake.read += 1
-                intake.drop("empty_list", item.where)
+                stats.read += 1
+                stats.drop("empty_list", item.where)
             for row in mapped:
                 yield item.where, row
         seen = True
 
 
 def round_robin(
-    sources: list[Iterator[Row]], limit: int | None, over: Callable[[Row], None] = lambda _: None
+    sources: list[Iterator[Row]], limit: int | None, over_limit: Callable[[Row], None] = lambda _: None
 ) -> Iterator[Row]:
-    """Takes one row of each source in turn.
+    """Yield one row of each source in turn.
 
     With a limit, a source ends at its first row that would bring one problem too many: samples of a problem
-    are expected to stand together. `over` is told each such row.
+    are expected to stand together. `over_limit` is told each such row.
     """
     admitted: set[str] = set()
     while sources:
@@ -176,7 +188,7 @@ def round_robin(
                 sources.remove(source)
                 continue
             if limit is not None and len(admitted) >= limit and row["problem_id"] not in admitted:
-                over(row)
+                over_limit(row)
                 sources.remove(source)
                 continue
             if limit is not None:
@@ -185,7 +197,7 @@ def round_robin(
 
 
 def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
-    """Writes rows to one file as they come. Returns rows and bytes (in memory).
+    """Write rows to one file as they come; return how many, and their bytes in memory.
 
     Raises:
         StoreError: the disk is full or the place can't be written.
@@ -207,7 +219,7 @@ def _stream(path: Path, mode: Literal["wb", "ab"]) -> Iterator[pa.RecordBatchStr
 
 
 def shard_bits(rows: int, size: int, samples_each: int = 1, drawn: int = 0) -> int:
-    """Log2 of the number of shards.
+    """Return log2 of the number of shards.
 
     Args:
         rows: how many there are.
@@ -223,7 +235,7 @@ def shard_bits(rows: int, size: int, samples_each: int = 1, drawn: int = 0) -> i
 
 
 def partition(source: Path, folder: Path, bits: int) -> list[Path]:
-    """Cuts a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard.
+    """Cut a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard.
 
     Returns:
         A file a shard that has rows, for `read_part`.
@@ -242,7 +254,7 @@ def partition(source: Path, folder: Path, bits: int) -> list[Path]:
 
 
 def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
-    """Adds rows to the files of their shards. None stays open, however many shards there are."""
+    """Add rows to the files of their shards. None stays open, however many shards there are."""
     table = pa.concat_tables([SPOOL.empty_table(), *held])
     numbers = np.array([int(value[:8], 16) >> (32 - bits) for value in table["problem_id"].to_pylist()], np.int64)
     order = np.argsort(numbers, kind="stable")
@@ -254,7 +266,7 @@ def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
 
 
 def read_part(path: Path) -> pa.Table:
-    """The rows of one shard as `partition` has left them."""
+    """Return the rows of one shard as `partition` has left them."""
     tables = []
     with pa.OSFile(str(path)) as file:
         while file.tell() < file.size():
@@ -264,7 +276,7 @@ def read_part(path: Path) -> pa.Table:
 
 
 def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
-    """One shard of the spool as (problems, recorded samples, how many of the problems came from a source).
+    """Return one shard of the spool as (problems, recorded samples, how many of the problems came from a source).
 
     Problems come sorted by id, each once. Samples come sorted by problem, sampler and index; the index is the
     order of a sample among those of its problem and sampler.
@@ -287,5 +299,5 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
 
 
 def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:
-    """Digest of what a trace is: the same text by the same sampler keeps its id in every version."""
+    """Return the digest of what a trace is: the same text by the same sampler keeps its id in every version."""
     return digest("trace", problem_id, sampler, sample_index, response)

@@ -1,9 +1,9 @@
-"""Problems as one kind of row, whatever their source: checked, named by the digest of their content."""
+"""What one row of a source says: a problem, checked and named by the digest of its content, or why it is none."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,40 +17,57 @@ _TEXT_FIELDS = ("domain", "system", "verifier", "source", "license")
 
 @dataclass
 class IngestStats:
-    """The ledger of reading: every row in is a problem (or sample) or dropped for a named reason."""
+    """The ledger of reading: every row in is a problem (or sample) or dropped for a named reason.
+
+    Attributes:
+        read: rows that came in.
+        dropped: how many could not be used, by reason.
+        examples: the first few of them, each with its place.
+    """
 
     read: int = 0
-    kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     def drop(self, reason: str, where: str, why: str = "") -> None:
-        """Counts a row that can't be used, and remembers the first few by place."""
+        """Count a row that can't be used, and remember the first few by place."""
         self.dropped[reason] += 1
         if len(self.examples) < 20:
             self.examples.append(f"{where}: {reason}" + (f" ({why})" if why else ""))
 
     def drop_many(self, reason: str, count: int) -> None:
-        """Counts rows that were left out together."""
+        """Count rows that were left out together."""
         if count:
             self.dropped[reason] += count
 
 
-def problem_row(
-    row: Row,
-    *,
-    domain: str,
-    source: str,
-    license: str | None,  # noqa: A002 (column name)
-    unlabelled: bool = False,
-) -> Row | str:
-    """A row of schema PROBLEMS, or the reason why the problem can't be used.
+@dataclass(frozen=True, slots=True)
+class SourceDefaults:
+    """What holds for the rows of a source that don't say it themselves.
 
-    With `unlabelled`, problems whose answers can agree may come without one.
+    Attributes:
+        domain: of its problems.
+        source: its name in published rows.
+        license: of its rows; None: not stated.
+        unlabelled: whether problems may come without an answer, where answers can agree.
+        verifiers: custom verifiers by name, besides the built-in domains.
     """
+
+    domain: str
+    source: str
+    license: str | None
+    unlabelled: bool = False
+    verifiers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem_row(row: Row, defaults: SourceDefaults) -> Row | str:
+    """Return a row of schema PROBLEMS, or the reason why the problem can't be used."""
     if bad := mistyped(row, _TEXT_FIELDS):
         return bad
-    domain = row.get("domain") or domain
+    domain = row.get("domain") or defaults.domain
+    verifier = row.get("verifier") or domain
+    if not is_known(verifier, defaults.verifiers):
+        return "unknown_verifier" if row.get("verifier") else "unknown_domain"
     messages = split_prompt(row.get("prompt"))
     if isinstance(messages, str):
         return messages
@@ -60,7 +77,7 @@ def problem_row(
     if is_known(domain):
         judge = find_domain(domain)
         answer = None if answer is None else judge.gold(answer)
-        if judge.lacks(answer, info) and not (unlabelled and judge.can_label(answer, info)):
+        if judge.lacks(answer, info) and not (defaults.unlabelled and judge.can_label(answer, info)):
             return "no_gold"
     system = row.get("system") or system
     return {
@@ -70,19 +87,19 @@ def problem_row(
         "prompt": prompt,
         "answer": answer,
         "info": dumps_canonical(info).decode() if info else None,
-        "verifier": row.get("verifier") or domain,
-        "source": row.get("source") or source,
-        "license": row.get("license") or license,
+        "verifier": verifier,
+        "source": row.get("source") or defaults.source,
+        "license": row.get("license") or defaults.license,
     }
 
 
 def mistyped(row: Row, names: Iterable[str]) -> str | None:
-    """`bad_NAME` of the first field that should be a text and is none."""
+    """Return `bad_NAME` of the first field that should be a text and is none."""
     return next((f"bad_{name}" for name in names if not isinstance(row.get(name), str | None)), None)
 
 
 def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
-    """(system, user) of a prompt that is text or a message list, or the reason why it can't be used."""
+    """Return (system, user) of a prompt that is text or a message list, or the reason why it can't be used."""
     if isinstance(prompt, str):
         return (None, prompt) if prompt.strip() else "empty_prompt"
     if not isinstance(prompt, list) or not all(isinstance(turn, dict) for turn in prompt):
@@ -97,15 +114,26 @@ def split_prompt(prompt: Any) -> tuple[str | None, str] | str:
 
 
 def info_of(row: Row) -> Row:
-    """What a domain needs besides prompt and answer: columns of its own, and `info`, an object or one in JSON."""
-    found = {name: row[name] for name in info_fields() if row.get(name) is not None}
+    """Return what a domain needs besides prompt and answer: columns of its own, and `info`, an object or its JSON."""
+    info = {name: row[name] for name in info_fields() if row.get(name) is not None}
     value = row.get("info")
     if isinstance(value, str):
         try:
             value = loads_exact(value)
         except ValueError:
-            return found
-    return found | value if isinstance(value, dict) else found
+            return info
+    return info | value if isinstance(value, dict) else info
+
+
+def response_text(response: Any) -> str | None:
+    """Return a response as text: a string, or the last assistant message of a list."""
+    if isinstance(response, str):
+        return response
+    if isinstance(response, list):
+        turns = [turn for turn in response if isinstance(turn, dict) and turn.get("role", "assistant") == "assistant"]
+        if turns and isinstance(turns[-1].get("content"), str):
+            return str(turns[-1]["content"])
+    return None
 
 
 def _text(answer: Any) -> str | None:

@@ -31,7 +31,7 @@ from proofmill.filters.verdicts import (
 from proofmill.filters.verification import Job, Judge, VerifyOptions
 from proofmill.flows.rows.judging import Options, check_first, job_of
 from proofmill.generators import prompts
-from proofmill.generators.problems.problem import problem_row
+from proofmill.generators.problems.problem import SourceDefaults, problem_row
 
 
 def verdict(domain: Domain, problem: Problem, text: str) -> Verdict:
@@ -166,11 +166,11 @@ def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Domain]:
 
 @pytest.mark.usefixtures("scratch")
 def test_a_new_domain_is_one_object_and_one_line() -> None:
-    problem = problem_row(ROW, domain="math", source="s", license=None)
+    problem = problem_row(ROW, SourceDefaults("math", "s", None))
     assert isinstance(problem, dict)
     assert (problem["answer"], json.loads(problem["info"])) == ("red", {"palette": ["red", "green"]})
-    assert problem_row(ROW | {"palette": None}, domain="math", source="s", license=None) == "no_gold"
-    unlabelled = problem_row(ROW | {"answer": None}, domain="math", source="s", license=None, unlabelled=True)
+    assert problem_row(ROW | {"palette": None}, SourceDefaults("math", "s", None)) == "no_gold"
+    unlabelled = problem_row(ROW | {"answer": None}, SourceDefaults("math", "s", None, unlabelled=True))
     assert isinstance(unlabelled, dict)
     style = prompts.PromptStyle(None, {}, {}, {})
     assert prompts.messages(style, problem)[-1]["content"] == "Which?\n\nEnd with the name of one colour."

@@ -24,13 +24,14 @@ from proofmill.generators.problems.ingest import (
     SHARD_PROBLEMS,
     SPOOL,
     problems_of,
-    response_text,
     samples_of,
     shard_tables,
 )
-from proofmill.generators.problems.problem import IngestStats, problem_row, split_prompt
+from proofmill.generators.problems.problem import IngestStats, SourceDefaults, problem_row, response_text, split_prompt
 
 Row = dict[str, Any]
+OWN = {"own": "package.module:judge"}
+DEFAULTS = SourceDefaults("math", "s", "mit", verifiers=OWN)
 
 
 def located(rows: list[Row]) -> list[Located | Unreadable]:
@@ -38,13 +39,12 @@ def located(rows: list[Row]) -> list[Located | Unreadable]:
 
 
 def problems(rows: list[Row], ledger: IngestStats, **options: Any) -> list[Row]:
-    given = {"fields": {}, "domain": "math", "source": "s", "license": "mit"} | options
-    return list(problems_of(located(rows), ledger, **given))
+    return list(problems_of(located(rows), ledger, DEFAULTS, **({"fields": {}} | options)))
 
 
 def samples(rows: list[Row], ledger: IngestStats, **options: Any) -> list[Row]:
-    given = {"fields": {}, "domain": "math", "source": "s", "license": "mit", "sampler": "self", "model": None}
-    return list(samples_of(located(rows), ledger, **(given | options)))
+    given = {"fields": {}, "sampler": "self", "model": None}
+    return list(samples_of(located(rows), ledger, DEFAULTS, **(given | options)))
 
 
 def question(number: int) -> Row:
@@ -55,9 +55,19 @@ def question(number: int) -> Row:
 
 
 def problem(row: Row, domain: str = "math") -> Row:
-    found = problem_row(row, domain=domain, source="s", license=None)
+    found = problem_row(row, SourceDefaults(domain, "s", None, verifiers=OWN))
     assert isinstance(found, dict)
     return found
+
+
+def test_a_row_that_nobody_can_judge_is_left_out_with_its_reason() -> None:
+    ledger = IngestStats()
+    names = [{"domain": "mtah"}, {"verifier": "own_one"}, {"domain": "own"}, {"domain": "mtah", "verifier": "math"}]
+    kept = problems([question(1) | row for row in names], ledger)
+    assert [(row["domain"], row["verifier"]) for row in kept] == [("own", "own"), ("mtah", "math")]
+    assert ledger.dropped == {"unknown_domain": 1, "unknown_verifier": 1}
+    assert ledger.examples == ["f:1: unknown_domain ('mtah')", "f:2: unknown_verifier ('own_one')"]
+    assert samples([question(1) | {"response": "2", "domain": "mtah"}], ledger) == []
 
 
 def test_an_id_is_the_digest_of_the_content() -> None:
@@ -91,7 +101,7 @@ def test_an_id_is_the_digest_of_the_content() -> None:
     ],
 )
 def test_a_row_that_can_not_be_checked_says_why(row: Row, domain: str, reason: str) -> None:
-    assert problem_row(row, domain=domain, source="s", license=None) == reason
+    assert problem_row(row, SourceDefaults(domain, "s", None)) == reason
 
 
 @pytest.mark.parametrize(
@@ -103,7 +113,7 @@ def test_a_row_that_can_not_be_checked_says_why(row: Row, domain: str, reason: s
         ({"prompt": "p", "tests": ["assert True"]}, "code"),
         ({"prompt": "p", "info": '{"test": "assert True"}'}, "code"),
         ({"prompt": "p", "constraints": [{"kind": "json"}]}, "instruction"),
-        ({"prompt": "p"}, "a domain of the user's own"),
+        ({"prompt": "p"}, "own"),
     ],
 )
 def test_a_row_that_can_be_checked_is_a_problem(row: Row, domain: str) -> None:
@@ -174,8 +184,7 @@ def test_a_recorded_sampler_of_the_name_of_one_that_draws_is_told_apart() -> Non
 def test_an_unreadable_line_is_counted_with_its_place_and_reason() -> None:
     ledger = IngestStats()
     rows = [Unreadable("f:1", "broken"), *located([question(1)])]
-    options: Any = {"fields": {}, "domain": "math", "source": "s", "license": None}
-    assert len(list(problems_of(rows, ledger, **options))) == 1
+    assert len(list(problems_of(rows, ledger, DEFAULTS, fields={}))) == 1
     assert (ledger.read, dict(ledger.dropped)) == (2, {"unreadable": 1})
     assert ledger.examples == ["f:1: unreadable (broken)"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import InputError, RecipeError
-from proofmill.generators.problems.problem import problem_row
+from proofmill.generators.problems.problem import SourceDefaults, problem_row
 from proofmill.generators.problems.procedural import generate
 
 TASK: dict[str, Any] = {"task": "basic_arithmetic", "args": {"min_terms": 2, "max_terms": 2}, "count": 5}
@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_problems(domain: str) -> None:
     assert first == list(generate(**TASK, seed=3, domain=domain))
     assert first != list(generate(**TASK, seed=4, domain=domain))
     assert len(first) == 5
-    assert all(isinstance(problem_row(item.row, domain=domain, source="s", license=None), dict) for item in first)
+    assert all(isinstance(problem_row(item.row, SourceDefaults(domain, "s", None)), dict) for item in first)
 
 
 def test_a_misspelt_task_names_the_nearest() -> None:

@@ -15,7 +15,7 @@ import pytest
 from proofmill.data.tables import from_rows
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS, trace_id
-from proofmill.generators.problems.problem import problem_row
+from proofmill.generators.problems.problem import SourceDefaults, problem_row
 from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
@@ -108,7 +108,7 @@ def test_what_decides_no_sample_changes_no_key() -> None:
 
 def test_prompts_seeds_and_ids_are_what_they_were() -> None:
     row = {"prompt": "2 + 2?", "answer": "$4$", "system": "Be brief."}
-    problem = problem_row(row, domain="math", source="file", license="mit")
+    problem = problem_row(row, SourceDefaults("math", "file", "mit"))
     assert isinstance(problem, dict)
     assert problem["id"] == "b8b72240f43a209b062a5f12"
     table = from_rows([problem], SHARD_PROBLEMS)

@@ -25,7 +25,7 @@ from proofmill.data.tables import from_rows
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS
-from proofmill.generators.problems.problem import problem_row
+from proofmill.generators.problems.problem import SourceDefaults, problem_row
 from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, traces
@@ -119,7 +119,7 @@ def shard(numbers: Iterable[int], domain: str = "math") -> pa.Table:
     rows = []
     for number in numbers:
         row = {"prompt": f"{number} + 1?", "answer": str(number + 1), "options": ["x", "y"]}
-        rows.append(problem_row(row, domain=domain, source="s", license="mit"))
+        rows.append(problem_row(row, SourceDefaults(domain, "s", "mit")))
     return from_rows((row for row in rows if isinstance(row, dict)), SHARD_PROBLEMS)
 
 
@@ -274,7 +274,7 @@ def test_a_killed_process_leaves_a_journal_that_the_next_run_uses(home: Path) ->
 
 def test_two_problems_with_one_prompt_share_their_samples(home: Path) -> None:
     made = plan()
-    twins = [problem_row({"prompt": "same", "answer": a}, domain="math", source="s", license=None) for a in "12"]
+    twins = [problem_row({"prompt": "same", "answer": a}, SourceDefaults("math", "s", None)) for a in "12"]
     tables = [(f"{n}", from_rows([row], SHARD_PROBLEMS)) for n, row in enumerate(twins) if isinstance(row, dict)]
     run(home, ScriptedEngine(), made, tables)
     with made.store(home) as store:
