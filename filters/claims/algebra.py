@@ -20,6 +20,7 @@ from typing import NamedTuple
 from proofmill.filters.claims.comparison import AGREES, agree, last_place
 from proofmill.filters.claims.discourse_cues import implies, refers_back
 from proofmill.filters.claims.expressions import (
+    Call,
     Node,
     NotNumericError,
     Symbol,
@@ -29,6 +30,7 @@ from proofmill.filters.claims.expressions import (
     is_leaf,
     show,
     unknowns_of,
+    walk,
 )
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, Finding
 
@@ -179,6 +181,7 @@ def _eliminate(row: Row, pivot: Row, column: int) -> Row:
 _MAX_SYMBOLS = 6
 _NEAR = 1  # a stated solution is held against equations of its own step and this many before it
 _RECENT = 8
+_CLOSE = 1e-3  # of the larger side: a solution may be stated rounded
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
 
@@ -191,6 +194,7 @@ class Equation(NamedTuple):
     text: str
     step: int
     end: int
+    doubtful: bool = False  # one of several cases, or called impossible in the same breath
 
 
 @dataclass(slots=True)
@@ -200,12 +204,14 @@ class Algebra:
     Attributes:
         equations: the equations, oldest first.
         bound: the values stated for each name, each with its step.
+        latest: the equation met last for each set of unknowns, suppositions included.
         constrained: the sets of unknowns that an equation or a value ties, in the problem or so far.
     """
 
     equations: list[Equation] = field(default_factory=list)
     bound: dict[str, list[tuple[Value, int]]] = field(default_factory=dict)
     constrained: set[frozenset[str]] = field(default_factory=set)
+    latest: dict[frozenset[str], Equation] = field(default_factory=dict)
 
     def begin_step(self, text: str) -> None:
         """Forget names that the step introduces anew: "let x be …"."""
@@ -229,7 +235,10 @@ class Algebra:
             return self._broken(left, right, unknowns, context)
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
             return self._contradiction(apart, context)
-        return self._equation(Equation(left, right, unknowns, context.text, context.step, context.end), context)
+        doubtful = context.cases or context.supposed or " not " in context.text
+        return self._equation(
+            Equation(left, right, unknowns, context.text, context.step, context.end, doubtful), context
+        )
 
     def _broken(
         self, left: Node, right: Node, unknowns: frozenset[str], context: EquationContext
@@ -251,6 +260,7 @@ class Algebra:
     def _equation(self, equation: Equation, context: EquationContext) -> tuple[str, Finding]:
         finding = self._substituted(equation, context) or self._follows(equation, context)
         self.constrained.add(equation.unknowns)
+        self.latest[equation.unknowns] = equation
         is_trial = finding is not None and finding.status == VERIFIED and finding.evidence.startswith("holds for")
         if not context.supposed and not context.ambiguous and not is_trial:
             self.equations.append(equation)
@@ -292,7 +302,8 @@ class Algebra:
             concludes = implies(context.before[before.end :])
         else:
             concludes = before is self.equations[-1] and refers_back(context.before)
-        if (rewrites or concludes) and not (context.ambiguous or context.doubted):
+        is_next = self.latest.get(equation.unknowns) is before  # else another case lies between the two
+        if (rewrites or concludes) and is_next and not (context.ambiguous or context.doubted):
             return Finding(REFUTED, f"{context.text}: {shown}")
         return Finding(JUMP, shown)
 
@@ -321,13 +332,26 @@ class Algebra:
 
     def _no_solution(self, equation: Equation, name: str, value: Value, context: EquationContext) -> Finding:
         try:
-            sides = [show(evaluate(side, env={name: value})) for side in (equation.left, equation.right)]
-        except NotNumericError:
+            sides = [evaluate(side, env={name: value}) for side in (equation.left, equation.right)]
+            is_near = abs(float(sides[0]) - float(sides[1])) <= _CLOSE * max(abs(float(side)) for side in sides)
+        except (NotNumericError, OverflowError):
             return Finding(NOT_CHECKABLE, f"{equation.text} has no value there")
-        shown = f"at {name} = {show(value)} the sides of {equation.text} are {sides[0]} and {sides[1]}"
-        if context.cases or context.doubted:
+        shown = f"at {name} = {show(value)} the sides of {equation.text} are {show(sides[0])} and {show(sides[1])}"
+        # In an equation of angles the unknown may be meant in degrees.
+        unsure = (
+            equation.doubtful
+            or context.binds_several
+            or is_near
+            or _has_angles(equation.left)
+            or _has_angles(equation.right)
+        )
+        if unsure or context.cases or context.doubted:
             return Finding(NOT_CHECKABLE, shown)
         return Finding(REFUTED, f"{context.text}: {shown}")
+
+
+def _has_angles(node: Node) -> bool:
+    return any(isinstance(part, Call) and part.name in ("sin", "cos", "tan") for part in walk(node))
 
 
 class EquationContext(NamedTuple):
@@ -338,6 +362,7 @@ class EquationContext(NamedTuple):
         step: its step.
         supposed: it is a definition or supposition rather than a conclusion.
         cases: the sentence lists alternatives.
+        binds_several: the sentence gives values to several names.
         doubted: the words around it take it back.
         transforms: an earlier link of its chain is an identity.
         ambiguous: the sides may be read in more than one way.
@@ -351,6 +376,7 @@ class EquationContext(NamedTuple):
     step: int
     supposed: bool
     cases: bool
+    binds_several: bool
     doubted: bool
     transforms: bool
     ambiguous: bool

@@ -39,7 +39,7 @@ from proofmill.filters.claims.problem_context import (
 )
 from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
 from proofmill.filters.claims.stated_outputs import Evaluator, StatedOutput, judge_output, stated_outputs, unrun_output
-from proofmill.filters.claims.tokens import split_steps, tokenize
+from proofmill.filters.claims.tokens import split_steps, tokenize, without_json_escapes
 from proofmill.filters.verdicts import Problem
 
 _WINDOW = 240  # characters behind a claim in which its correction begins
@@ -185,8 +185,9 @@ def check_trace(
     Raises:
         ValueError: neither `text` nor `steps` is given.
     """
-    parts = list(_steps(text, steps))
-    whole = text if steps is None and text is not None else "\n".join(steps or ())
+    written = text if steps is None and text is not None else "\n".join(steps or ())
+    whole = without_json_escapes(written) if steps is None else written  # offsets are the same in both
+    parts = list(_steps(None if text is None else whole, steps))
     known_values = known_values_of(problem.prompt)
     facts = TraceFacts(setting=ProblemContext(problem.prompt, whole))
     facts.functions.read(problem.prompt)
@@ -203,7 +204,7 @@ def check_trace(
     placed.sort(key=lambda item: item[:2])
     judged = retract(whole, [(item.start, item.candidate) for item in placed])
     claims = tuple(
-        _claim(item.step, item.start, whole, candidate, final_start)
+        _claim(item.step, item.start, written, candidate, final_start)
         for item, candidate in zip(placed[:_MAX_CLAIMS], judged, strict=False)
     )
     outputs = tuple(

@@ -155,6 +155,8 @@ def readings(left: Node, right: Node) -> list[Reading]:
         found.extend(_PERCENT_READINGS)
     if any(isinstance(part, Quantity) and any(word in UNITS for word in part.unit) for part in parts):
         found.append(_SCALED)
+    if any(isinstance(part, Unary) and part.operator == "°" for part in parts):
+        found.append(Reading(degree="unit"))
     return found
 
 
@@ -207,15 +209,17 @@ def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comp
 
 def compare(left: Node, sign: str, right: Node) -> Finding:
     """Judge `<`, `>`, `<=`, `>=`, `!=`. Raises NotNumericError where a side has no value."""
-    outcomes = {}
+    outcomes = []  # of the plain reading first
     for reading in readings(left, right):
         first, second = evaluate(left, reading), evaluate(right, reading)
-        outcomes[reading.percent, reading.units is None] = _holds(first, sign, second)
+        outcomes.append(_holds(first, sign, second))
     first, second = evaluate(left), evaluate(right)
     sides = f"the left side is {show(first)}, the right side {show(second)}"
-    if len(set(outcomes.values())) > 1:
+    if first == second and (is_leaf(left) or last_place(right) not in (None, 1)):
+        return Finding(VERIFIED if outcomes[0] else NOT_CHECKABLE, f"as rounded, equal: {sides}")
+    if len(set(outcomes)) > 1:
         return Finding(NOT_CHECKABLE, f"depends on the units: {sides}")
-    return Finding(VERIFIED if outcomes["hundredth", True] else REFUTED, sides)
+    return Finding(VERIFIED if outcomes[0] else REFUTED, sides)
 
 
 def _holds(first: Value, sign: str, second: Value) -> bool:

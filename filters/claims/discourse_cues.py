@@ -20,7 +20,7 @@ CORRECTION = re.compile(
 )
 _DEFINES = re.compile(
     r"\b(?:let|set|sets|setting|suppose|supposing|assum\w+|if|when|where|for|at|with|given|denote|define|case|cases|try|"
-    r"trying|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
+    r"trying|check\w*|verif\w+|substitut\w+|plug\w*|put|putting|say|take|taking|choose|choosing|consider|using|test|testing|example|"
     r"either|possible|possibly|maximum|minimum|max|min|initial\w*|start\w*|lines?|axis|axes|asymptot\w+|vert\w+|"
     r"cent(?:er|re)\w*|symmetr\w+|undefined|domain|holes?|endpoints?|boundar\w+|between|excluding|except|unless|"
     r"tangent|horizontal\w*|intersect\w*|critical|extrem\w+)\b[^.;\n]{0,60}\Z",
@@ -32,6 +32,7 @@ _SUPPOSES = re.compile(
     re.IGNORECASE,
 )
 _CASES = re.compile(r"\bor\b|\\text\{\s*or\s*\}|\bcases?\b|\beither\b|±|\\pm", re.IGNORECASE)
+_BINDING = re.compile(r"(?<![A-Za-z\\])(?<![-+*/=^]\s)(?<![-+*/=^])([A-Za-z])\s?=\s?-?\d")
 _SIMPLIFIES = re.compile(r"\b(?:combin\w+|simplif\w+|like terms|expand\w*|distribut\w+)\b", re.IGNORECASE)
 _REDUCES = r"(?:[Tt]h(?:is|at)|which|[Ii]t) (?:simplifies|reduces|amounts) to"
 _OPENS_WITH_THAT = re.compile(rf"\s{{0,3}}{_REDUCES}[\s$:(\[\\]{{0,6}}")
@@ -64,6 +65,11 @@ def simplifies(before: str) -> bool:
 def lists_cases(sentence: str) -> bool:
     """Whether a sentence names alternatives."""
     return bool(_CASES.search(sentence))
+
+
+def binds_several(sentence: str) -> bool:
+    """Whether a sentence gives values to several names: `here a = 2, b = -1` may speak of other letters than before."""
+    return len(set(_BINDING.findall(sentence))) > 1
 
 
 def implies(between: str) -> bool:

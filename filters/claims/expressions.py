@@ -96,6 +96,7 @@ class Reading(NamedTuple):
 
     percent: str = "hundredth"  # or "unit" (the sign is a unit), "addon" (50 + 20% = 60)
     units: Mapping[str, tuple[str, int]] | None = None  # scale quantities to their smallest unit
+    degree: str = "angle"  # or "unit": 180° - 50 = 130
 
 
 PLAIN = Reading()
@@ -139,7 +140,10 @@ def unit_factor(unit: tuple[str, ...], reading: Reading) -> int:
     """How many of the smallest unit of its kind one `unit` is, 1 unless the reading scales units."""
     if reading.units is None:
         return 1
-    return next((reading.units[word][1] for word in unit if word in reading.units), 1)
+    known = [reading.units[word] for word in unit if word in reading.units]
+    if len(known) > 1 and known[0][0] == "count":
+        return known[0][1] * known[1][1]  # two dozen cups
+    return known[0][1] if known else 1
 
 
 def _unary(operator: str, value: Value, reading: Reading) -> Value:
@@ -148,7 +152,7 @@ def _unary(operator: str, value: Value, reading: Reading) -> Value:
     if operator == "%":
         return value if reading.percent == "unit" else binary("/", value, 100)
     if operator == "°":
-        return value * math.pi / 180
+        return value if reading.degree == "unit" else value * math.pi / 180
     if operator == "!" and isinstance(value, int) and 0 <= value <= _MAX_FACTORIAL:
         return math.factorial(value)
     raise NotNumericError

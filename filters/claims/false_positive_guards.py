@@ -7,6 +7,7 @@ as soon as the writing allows another meaning, and gives it as a reason in words
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole
 from proofmill.filters.claims.discourse_cues import ABOUT_WORDS, ROUNDING_WORDS
@@ -17,7 +18,9 @@ from proofmill.filters.claims.expressions import (
     NotNumericError,
     Number,
     Quantity,
+    Symbol,
     Unary,
+    Value,
     evaluate,
     has_unit,
     is_leaf,
@@ -26,12 +29,23 @@ from proofmill.filters.claims.expressions import (
     leading,
     walk,
 )
-from proofmill.filters.claims.lexicon import LABEL_WORDS, OTHER_UNITS, UNITS
+from proofmill.filters.claims.grammar import Parser
+from proofmill.filters.claims.lexicon import (
+    CLEAN_WORDS,
+    LABEL_WORDS,
+    NAMED_FUNCTIONS,
+    NUMBER_WORDS,
+    OTHER_UNITS,
+    UNITS,
+    words,
+)
+from proofmill.filters.claims.operands import AGGREGATES, literal
 from proofmill.filters.claims.relations import Chain, Member
-from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, Token
+from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token, match_brackets
 
 _DOUBT_BEFORE = re.compile(
-    r"(?:\b(?:if|suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|"
+    r"(?:\b(?:if|(?:not|n['’]t)\s(?:match|equal|satisf|give|yield)\w*|"
+    r"suppose|assum\w+|not|whether|claim\w*|guess\w*|instead of|rather than|wrong\w*|incorrect\w*|"
     r"mistak\w+|wrote|imagine|say|pretend|unless|never|doesn['’]t|isn['’]t|contradict\w*,?|impossible|is|does|was)\s{1,3}"
     r"(?:that\s{1,3}|we\s{1,3}|the\s{1,3})?|\b(?:check|verify|test)\s(?:if|whether)\s[^.]{0,20})[\\(\[$\s]{0,4}\Z",
     re.IGNORECASE,
@@ -69,11 +83,18 @@ _DOUBT_AFTER = re.compile(
 )
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
 _RAISED_UNITS = frozenset({"sq", "square", "cu", "cubic"})  # their ratios are not those of the lengths
+_PLURAL = frozenset({"are", "were"})
+_PREPOSITIONS = words("of for in to on from than between by at with into under over")
+_ARTICLES = frozenset({"the", "their", "these", "a"})
+_TOTALS = words("total sum product average mean")
+_COMPARED = words("more less fewer greater smaller larger higher lower times raised followed percent percentage")
+_BRACKETS = frozenset("()[]{}")
+_NEAR = 5e-4  # of the larger side
 _CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
 
 
 _CARRIES = re.compile(
-    r"\bcarr(?:y|ies|ied|ying)\b[\w\s,-]{0,24}?(?:\b(?:\d|one|two|three|over|digits?|column)\b|[,.;]|\Z)"
+    r"\bcarr(?:y|ies|ied|ying|y-?over)\b[\w\s,-]{0,24}?(?:\b(?:\d|one|two|three|over|digits?|column)\b|[,.;]|\Z)"
     r"|\bborrow\w*\s(?:a\s|the\s)?(?:1|one|ten)\b|\bwith\s(?:a|the)\scarry\b",
     re.IGNORECASE,
 )
@@ -90,6 +111,7 @@ class FalsePositiveGuards:
 
     def __init__(self, text: str, tokens: list[Token], after: str = "") -> None:
         self.text, self.tokens, self.after = text, tokens, after
+        self._closing: dict[int, int] | None = None
 
     def other_meaning(self, chain: Chain, index: int, comparison: Comparison) -> str:
         """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
@@ -98,8 +120,16 @@ class FalsePositiveGuards:
             reason = self._leaf_doubt(chain, index)
             if reason:
                 return reason
-        if is_share_of_whole(left, comparison.right) and index == 0:
+        if (index == 0 or isinstance(left, Quantity)) and _is_share_of_something(left, comparison.right):
             return "a share of a whole"
+        if _is_fraction_of_another_unit(left, right):
+            return "a quantity, not a calculation"
+        if is_running_computation(left, right):
+            return "a computation in progress"
+        if sums_whole_parts(left, comparison) or is_near(left, comparison):
+            return "within the rounding of its parts"
+        if _adds_different_things(left) or _adds_different_things(right):
+            return "units of different kinds"
         if self.mixes_units(left, right):
             return "units outside the table"
         difference = comparison.left - comparison.right
@@ -118,6 +148,9 @@ class FalsePositiveGuards:
             return ""
         if index == 0 and self._ends_a_list(left):
             return "the last of a list"
+        goes_on = index + 1 < len(chain.relations) and isinstance(right.node, Binary)
+        if goes_on and leading(left.node) == leading(right.node):
+            return "goes on from the number itself"  # 1375 = 1375 ÷ 5 = 275
         if has_unit(left.node):
             return "a number with its unit, not a calculation"
         if index == 0 and (not chain.clean or is_leaf(right.node)):
@@ -128,6 +161,8 @@ class FalsePositiveGuards:
         """`2, 6, 12 = 1·2, 2·3, 3·4`: the sides are lists."""
         before = self.tokens[max(0, member.first - 3) : member.first]
         kinds = [token.kind for token in before]
+        if kinds[-2:] == [NUMBER, WORD] and before[-1].text in ("and", "or", "to"):
+            return True  # years 1 and 2 = 12 + 36
         return [token.text for token in before[-1:]] == [","] and (
             kinds[-2:-1] == [NUMBER] and kinds[:-2] not in ([RELATION], [OPERATOR])
         )
@@ -167,7 +202,119 @@ class FalsePositiveGuards:
             return "the words after it may change its value"
         if self._preceded_by_quantity(chain, index) or self._names_quantity(chain, index):
             return "the words before it may change its value"
+        if chain.relations[index].prose and (reason := self._prose(chain, index)):
+            return reason
+        return self.notation(chain, index)
+
+    def _prose(self, chain: Chain, index: int) -> str:
+        """What words make of a relation that a sign would state: most often they speak of something else."""
+        left, right = chain.members[index], chain.members[index + 1]
+        if index == 0 and not self._is_introduced(left.first):
+            return "the words before it may change its value"  # the inverse of \\(7\\) is \\(8\\)
+        if not is_leaf(right.node) and not is_leaf(left.node):
+            return "two calculations that words join"  # 6 divided by 1/3, which is 6 * 3
+        said = {token.text.lower() for token in self.tokens[left.last : chain.relations[index].after]}
+        after = self.tokens[right.last]
+        if (after.text in (",", "and") and self.tokens[right.last + 1].kind == NUMBER) or (
+            said & _PLURAL and self.tokens[left.first - 1].text in (",", "…") and left.first
+        ):
+            return "one of a list"
+        behind = {after.text.lower()} | {word.lower() for word in _unit_words(right.node)}
+        if behind & _COMPARED:
+            return "the words after it may change its value"
+        spelled = self.tokens[right.first]
+        if spelled.kind == WORD and spelled.text.lower() in NUMBER_WORDS and self._has_digits(left):
+            return "a number in words may count something else"
         return ""
+
+    def _is_introduced(self, position: int) -> bool:
+        """Whether the words before an expression let it stand for itself, formula border or not."""
+        before = self.tokens[position - 1] if position else None
+        if before is None or before.kind != WORD:
+            return True
+        word = before.text.lower()
+        if word in ("and", "or"):  # the lcm of \\(6!\\) and \\((4!)^2\\) is …
+            return position < 2 or self.tokens[position - 2].text in (",", ".", ";")
+        if word in CLEAN_WORDS:
+            return True
+        if self.tokens[position].text.lower() not in AGGREGATES or word not in _ARTICLES:
+            return False
+        return position < 2 or self.tokens[position - 2].text.lower() not in _PREPOSITIONS
+
+    def _has_digits(self, member: Member) -> bool:
+        return any(token.kind == NUMBER for token in self.tokens[member.first : member.last])
+
+    def _explains_its_end(self, left: Member, right: Member) -> bool:
+        """`the gcd of 24 and 11^2 = 121`: the sign speaks of the last part of the words alone."""
+        in_words = self.tokens[left.first].kind == WORD and self.tokens[left.first].text.lower() in AGGREGATES
+        return in_words and _ends_in(left.node, right.node)
+
+    def notation(self, chain: Chain, index: int) -> str:
+        """Why the sides may not be what the grammar read: compound words, notes in brackets, bare angles."""
+        left, right = chain.members[index], chain.members[index + 1]
+        for position in range(left.first, right.last + 1):
+            token = self.tokens[position]
+            if token.kind == NUMBER:
+                continue
+            reason = self._sign_doubt(position, position < right.last)
+            if reason:
+                return reason
+        if self._explains_its_end(left, right):
+            return "the words before it may change its value"
+        for node in (left.node, right.node):
+            if any(_is_bare_angle(part) for part in walk(node)):
+                return "an angle without its unit"
+        if _mixes_letters(left.node, right.node):
+            return "a letter that may be an unknown or a unit"
+        return ""
+
+    def _sign_doubt(self, position: int, inside: bool) -> str:
+        token, following = self.tokens[position], self.tokens[position + 1]
+        before = self.tokens[position - 1] if position else None
+        if token.text == "-":
+            if token.gap == following.gap == TIGHT and (_is_long_word(following) or _is_long_word(before)):
+                return "a compound word"  # 4-door cars
+            return ""
+        if not inside:
+            return ""
+        if token.text == "(" and before is not None and token.gap != TIGHT and before.kind in (NUMBER, WORD):
+            return "a note in brackets" if self._is_note(position) else ""
+        if token.text == "/" and token.gap == TIGHT and following.kind == NUMBER and before and before.kind == WORD:
+            return "a rate"  # 200 calories/100 ml
+        if token.text == "choose" or (token.text == "!=" and token.gap == TIGHT):
+            return "a sign with two meanings"
+        if token.text in _BRACKETS and not self._is_matched(position):
+            return "a bracket without its other half"
+        return ""
+
+    def _is_note(self, position: int) -> bool:
+        """`5 (0 hurricanes)`, `2 weeks (6 hours)`, `2010 (7)`: a bracket that only explains what it follows."""
+        end = self._brackets().get(position)
+        inside = self.tokens[position + 1 : end] if end is not None else []
+        if self.tokens[position - 1].kind == NUMBER and len(inside) == 1 and inside[0].kind == NUMBER:
+            following = self.tokens[position + 3 : position + 6]  # two in a row are values behind their labels
+            return [token.text for token in following[:1]] == ["+"] and self.tokens[position + 5].text == "("
+        if not any(token.kind == NUMBER for token in inside):
+            return False  # words alone, as in `5 (boxes)`, were read as a unit
+        if any(_is_long_word(token) and token.text not in NAMED_FUNCTIONS for token in inside):
+            return True
+        return self._repeats_its_number(position)
+
+    def _repeats_its_number(self, position: int) -> bool:
+        """`8 (2^3)`: the bracket says the number before it once more."""
+        parsed = Parser(self.tokens).parse(position) if self.tokens[position - 1].kind == NUMBER else None
+        try:
+            return parsed is not None and evaluate(parsed[0]) == literal(self.tokens[position - 1].text).value
+        except NotNumericError:
+            return False
+
+    def _is_matched(self, position: int) -> bool:
+        return position in self._brackets() or position in self._brackets().values()
+
+    def _brackets(self) -> dict[int, int]:
+        if self._closing is None:
+            self._closing = match_brackets(self.tokens)
+        return self._closing
 
     def _names_quantity(self, chain: Chain, index: int) -> bool:
         """`20% is $14 + $42`, `20 is 2 * 20`: in words, a number may name what is computed from it."""
@@ -189,12 +336,20 @@ class FalsePositiveGuards:
         first = chain.members[0].first
         word = self.tokens[first - 1].text.lower() if first else ""
         inside = self.tokens[chain.members[index].first : chain.members[index].last]
+        if index == 0 and (word in ("with", "having") or (word == "of" and self._counts_something_else(chain))):
+            return True
         if not chain.relations[index].prose and any(token.text == "than" for token in inside):
             return True  # "4 less than 12 * 2 = 24"
         return index == 0 and (
             word in ("than", "over", "mod", "base")
             or (chain.behind and word in _TIES and self.tokens[first - 2].text.lower() != "total")
         )
+
+    def _counts_something_else(self, chain: Chain) -> bool:
+        """`the cost of 2 monitors ÷ 2 = $600 ÷ 2`: a noun that the number is the measure of stands before it."""
+        noun = self.tokens[chain.members[0].first - 2].text.lower() if chain.members[0].first > 1 else ""
+        units = [_unit_words(member.node) for member in chain.members[:2]]
+        return noun not in _TOTALS and bool(units[0]) and not units[0] & units[1]
 
     def doubted(self, chain: Chain, index: int) -> str:
         """The words around the link suppose or deny it."""
@@ -263,3 +418,95 @@ def _is_share(node: Node) -> bool:
 
 def _unit_words(node: Node) -> set[str]:
     return {word for part in walk(node) if isinstance(part, Quantity) for word in part.unit}
+
+
+def _is_long_word(token: Token | None) -> bool:
+    return token is not None and token.kind == WORD and len(token.text) > 1
+
+
+def _is_share_of_something(left: Node, stated: Value) -> bool:
+    """`1/2 inch = 20 miles`: a share with or without what it is a share of."""
+    return is_share_of_whole(left.body if isinstance(left, Quantity) else left, stated)
+
+
+def _is_fraction_of_another_unit(left: Node, right: Node) -> bool:
+    """`100/3 revolutions per minute = (100/3) / 60`: a quantity, not a calculation of one."""
+    if not isinstance(left, Quantity) or (_unit_words(left) & _unit_words(right) and _rates(left) == _rates(right)):
+        return False
+    body = left.body
+    return isinstance(body, Binary) and body.operator == "/" and is_leaf(body.left) and is_leaf(body.right)
+
+
+def _rates(node: Node) -> set[tuple[str, ...]]:
+    return {part.per for part in walk(node) if isinstance(part, Quantity) and part.per}
+
+
+def _terms(node: Node) -> list[tuple[str, Node]]:
+    """The signed terms of a sum, or the factors of a product."""
+    found: list[tuple[str, Node]] = []
+    signs = "+-" if isinstance(node, Binary) and node.operator in "+-" else "*"
+    while isinstance(node, Binary) and node.operator in signs:
+        found.append((node.operator, node.right))
+        node = node.left
+    found.append((signs[0], node))
+    return found[::-1]
+
+
+def is_running_computation(left: Node, right: Node) -> bool:
+    """`3200 + 560 + 64 = 3200 + 560 = 3760`: the right side takes the first terms of the left one only, to go on."""
+    terms = [_terms(node) for node in (left, right)]
+    return 1 < len(terms[1]) < len(terms[0]) and terms[0][: len(terms[1])] == terms[1]
+
+
+def sums_whole_parts(left: Node, comparison: Comparison) -> bool:
+    """`942/5 + 942/25 = 188 + 37`: of each quotient its whole part."""
+    if not isinstance(comparison.right, int) or isinstance(comparison.left, float):
+        return False
+    quotients = [term for _, term in _terms(left) if isinstance(term, Binary) and term.operator == "/"]
+    return len(quotients) > 1 and 0 < comparison.left - comparison.right < len(quotients)
+
+
+def is_near(left: Node, comparison: Comparison) -> bool:
+    """Sides that differ by less than inputs rounded to what they show would make them: `24.4949^2 = 599.999`."""
+    has_decimals = any(isinstance(part, Number) and part.places > 2 for part in walk(left))
+    if not has_decimals or is_leaf(left):
+        return False
+    try:
+        sides = float(comparison.left), float(comparison.right)
+    except OverflowError:
+        return False
+    return abs(sides[0] - sides[1]) <= _NEAR * max(map(abs, sides))
+
+
+def _adds_different_things(node: Node) -> bool:
+    """`3 boxes + 2 loose pencils`: the sum of the numbers is none of the things."""
+    if not isinstance(node, Binary) or node.operator not in "+-":
+        return False
+    units = [
+        {word.lower().rstrip("s") for word in part.unit}
+        for _, part in _terms(node)
+        if isinstance(part, Quantity) and part.unit
+    ]
+    return any(not first & second for first, second in combinations(units, 2))
+
+
+def _is_bare_angle(node: Node) -> bool:
+    """`\\sin 30`: of a whole number, more likely degrees than radians."""
+    if not (isinstance(node, Call) and node.name in ("sin", "cos", "tan") and node.arguments):
+        return False
+    parts = walk(node.arguments[0])
+    has_unit_of_angle = any(
+        (isinstance(part, Unary) and part.operator == "°") or (isinstance(part, Symbol) and part.name == "pi")
+        for part in parts
+    )
+    return not has_unit_of_angle and any(isinstance(part, Number) and part.value != 0 for part in parts)
+
+
+def _mixes_letters(left: Node, right: Node) -> bool:
+    """`2 m + 5 = 1`: beside numbers without a unit, a letter that stands apart is an unknown."""
+    quantities = [part for node in (left, right) for part in walk(node) if isinstance(part, Quantity) and part.unit]
+    if not any(len(part.unit) == 1 and len(part.unit[0]) == 1 for part in quantities):
+        return False
+    parts = [*walk(left), *walk(right)]
+    sums = [part for part in parts if isinstance(part, Binary) and part.operator in "+-"]
+    return any(not has_unit(term) for part in sums for term in (part.left, part.right))

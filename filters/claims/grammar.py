@@ -63,6 +63,8 @@ def infix(parser: Parser, left: Node) -> tuple[str | None, int]:
         return "*", _implied_power(parser)  # 3!4!
     if token.kind == COMMAND and _starts_factor(parser, token):
         return "*", _implied_power(parser)
+    if token.text == "(" and parser.in_argument and token.gap != TIGHT and not parser.loose:
+        return None, 0  # \\cos 72^\\circ (-\\cos 36^\\circ)
     if token.text == "(" and _multiplies_bracket(parser, left):
         return "*", _implied_power(parser)
     return None, 0
@@ -74,6 +76,8 @@ def _sign_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
     if parser.loose and token.text == "*" and parser.peek().text == "10" and parser.peek(2).text == "^":
         parser.position += 1
         return "*", TIGHT_IMPLIED  # 3 × 10^8 / 6 × 10^14
+    if token.text == "-" and token.gap == FENCED == parser.peek().gap:
+        return None, 0  # a list of formulas: \\(x = 1\\) - \\(x = 3\\)
     operator = "mod" if token.text == "%" else token.text
     if operator not in _INFIX or (operator == "-" and _is_dash(parser, token)):
         return None, 0
@@ -139,6 +143,7 @@ def _multiplies_bracket(parser: Parser, left: Node) -> bool:
 
 
 _MAX_DIGITS = 9  # of a raised exponent
+_SCALES = frozenset({"C", "F"})  # Celsius, Fahrenheit
 _RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
@@ -155,19 +160,31 @@ def postfix(parser: Parser, node: Node) -> Node | None:
     if token.text[:1] in _RAISED and token.gap == TIGHT:
         parser.position += 1
         digits = token.text.lstrip("⁻").translate(_DIGITS)
-        if len(digits) > _MAX_DIGITS:
-            return Opaque("too long")
+        if not 0 < len(digits) <= _MAX_DIGITS:
+            return Opaque("a charge, or too long")  # Cl⁻
         power = Number(int(digits))
         return Binary("^", node, Unary("-", power) if token.text[0] == "⁻" else power)
     if token.text == "°":
         parser.position += 1
-        return Unary("°", node)
+        return _degrees(parser, node)
     if _is_percent_sign(parser, token):
         parser.position += 1
         return Unary("%", node)
     if token.text == "^" and _is_degree(parser):
-        return Unary("°", node)
+        return _degrees(parser, node)
     return None
+
+
+def _degrees(parser: Parser, node: Node) -> Node:
+    """An angle, or a temperature where the letter of its scale follows: `30 °C`, `86^\\circ \\text{F}`."""
+    token, following = parser.token, parser.peek()
+    if token.kind == WORD and token.text in _SCALES and following.text not in ("(", "_", "^"):
+        parser.position += 1
+        return Quantity(node, ("degrees",))
+    if token.text in ("\\text", "\\mathrm") and parser.peek(2).text in _SCALES and parser.peek(3).text == "}":
+        parser.position += 4
+        return Quantity(node, ("degrees",))
+    return Unary("°", node)
 
 
 def _is_exclamation(parser: Parser) -> bool:

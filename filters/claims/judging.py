@@ -25,21 +25,31 @@ from proofmill.filters.claims.comparison import (
     rounds_an_input,
     within_input_rounding,
 )
-from proofmill.filters.claims.discourse_cues import announces_rewriting, is_supposed, lists_cases, simplifies
+from proofmill.filters.claims.discourse_cues import (
+    announces_rewriting,
+    binds_several,
+    is_supposed,
+    lists_cases,
+    simplifies,
+)
 from proofmill.filters.claims.expressions import (
     Binary,
     Node,
     NotNumericError,
+    Quantity,
     Symbol,
     Value,
     evaluate,
+    has_unit,
     is_leaf,
     is_numeric,
     is_symbolic,
+    known_units,
     show,
     unknowns_of,
+    walk,
 )
-from proofmill.filters.claims.false_positive_guards import SENTENCE_END, FalsePositiveGuards
+from proofmill.filters.claims.false_positive_guards import SENTENCE_END, FalsePositiveGuards, is_running_computation
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
 from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
 from proofmill.filters.claims.relations import Chain, Member, Scanner
@@ -94,7 +104,7 @@ class StepJudge:
     def __init__(self, text: str, tokens: list[Token], facts: TraceFacts, step: int, after: str = "") -> None:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
-        self.doubts = FalsePositiveGuards(text, tokens, after)
+        self.guards = FalsePositiveGuards(text, tokens, after)
         self.readings = AlternativeParses(tokens)
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
@@ -124,14 +134,16 @@ class StepJudge:
         if unknowns or unknowns_of(member.node):
             return self._rewriting(before, member, unknowns)
         try:
-            about = self.doubts.about(member, member)
+            about = self.guards.about(member, member)
             comparison = equate(before.node, member.node, about)
         except NotNumericError:
             return []
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
+            or is_running_computation(before.node, member.node)
+            or _has_strange_unit(before.node)
             or is_run_on(comparison.left, member.node)
-            or self.doubts.mixes_units(before.node, member.node)
+            or self.guards.mixes_units(before.node, member.node)
         ):
             return []
         status = VERIFIED if comparison.outcome == AGREES else REFUTED
@@ -183,7 +195,7 @@ class StepJudge:
             sides = functions.resolved(left.node), functions.resolved(right.node)
             if not all(map(is_numeric, sides)):
                 return None
-            comparison = equate(*sides, self.doubts.about(left, right))
+            comparison = equate(*sides, self.guards.about(left, right))
         except NotNumericError:
             return None
         shown = _sides(*sides, comparison)
@@ -207,19 +219,21 @@ class StepJudge:
             return None
         start, end = self.tokens[left.first].start, self.tokens[right.last - 1].end
         before = SENTENCE_END.split(self.text[max(0, start - 80) : start])[-1]
+        sentence = before + self.text[start : end + 60]
         context = EquationContext(
             text=self._span(chain, index),
             step=self.step,
             supposed=is_supposed(before, value=isinstance(left.node, Symbol))
             or self._is_in_tuple(left, right)
             or (isinstance(left.node, Symbol) and self.tokens[right.last].text in _TRIED),
-            cases=lists_cases(before + self.text[start : end + 60]),
-            doubted=bool(self.doubts.doubted(chain, index)) or self.doubts.carries(left),
+            cases=lists_cases(sentence),
+            binds_several=binds_several(sentence),
+            doubted=bool(self.guards.doubted(chain, index)) or self.guards.carries(left),
             transforms=self._transforms,
-            ambiguous=self.readings.is_ambiguous(left) or self.readings.is_ambiguous(right),
+            ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right) or bool(self.guards.notation(chain, index)),
             simplifies=simplifies(before),
             rewrites=chain.relations[index].rewrites
-            or (index == 0 and _announces(before, self.text[end:] + "\n" + self.doubts.after, left.node, right.node)),
+            or (index == 0 and _announces(before, self.text[end:] + "\n" + self.guards.after, left.node, right.node)),
             before=self.text[:start],
             end=end,
         )
@@ -229,6 +243,11 @@ class StepJudge:
         kind, finding = judged
         self._transforms = self._transforms or (kind == "identity" and finding.status == VERIFIED)
         return self._finish(left, right, kind, finding)
+
+    def _is_ambiguous(self, member: Member) -> bool:
+        """Whether a side may mean something else; letters that were taken for a unit may be unknowns."""
+        is_unit = has_unit(member.node) and not known_units(member.node)
+        return is_unit or self.readings.is_ambiguous(member)
 
     def _is_in_tuple(self, left: Member, right: Member) -> bool:
         """`(x = 1, 97 - x = 96)`: one of the pairs that are tried or listed."""
@@ -246,7 +265,7 @@ class StepJudge:
         about = ABOUT if chain.relations[index].about else ""
         comparison = equate(left.node, right.node, about)
         if comparison.outcome != AGREES and not about:  # only now do the words around it matter
-            about = self.doubts.about(left, right)
+            about = self.guards.about(left, right)
             comparison = equate(left.node, right.node, about)
         if comparison.outcome not in (AGREES, UNDECIDED):
             comparison = self._second_thoughts(left, right, about, comparison, goes_on=index > 0)
@@ -283,7 +302,7 @@ class StepJudge:
             return finding if not chain.joined or index else Finding(NOT_CHECKABLE, "part of a larger side")
         if comparison.outcome == UNDECIDED:
             return Finding(NOT_CHECKABLE, comparison.note + "rounded: " * (not comparison.note) + shown)
-        reason = self.doubts.other_meaning(chain, index, comparison)
+        reason = self.guards.other_meaning(chain, index, comparison)
         if reason:
             return Finding(NOT_CHECKABLE, f"{reason}: {shown}")
         if chain.relations[index].sign == "≡":
@@ -294,7 +313,7 @@ class StepJudge:
         """`finding`, unless the words around a false link take it back or make it unclear."""
         if finding.status != REFUTED:
             return finding
-        reason = self.doubts.unclear(chain, index) or self.doubts.doubted(chain, index) or self._elsewhere(chain, index)
+        reason = self.guards.unclear(chain, index) or self.guards.doubted(chain, index) or self._elsewhere(chain, index)
         return Finding(NOT_CHECKABLE, f"{reason}: {finding.evidence}") if reason else finding
 
     def _elsewhere(self, chain: Chain, index: int) -> str:
@@ -350,3 +369,8 @@ def _announces(before: str, after: str, left: Node, right: Node) -> bool:
         return False
     has_value = any(re.search(rf"(?<![A-Za-z]){re.escape(name)}\s?=", after) for name in unknowns)
     return not has_value and is_alike_at_infinity(left, right, unknowns)
+
+
+def _has_strange_unit(node: Node) -> bool:
+    """`1/2 BC`: what was read as a unit is a name."""
+    return any(not word.islower() for part in walk(node) if isinstance(part, Quantity) for word in part.unit)

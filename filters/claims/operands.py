@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
-from proofmill.filters.claims.expressions import Binary, Call, Node, Number, Opaque, Symbol, Unary
+from proofmill.filters.claims.expressions import Binary, Call, Node, Number, Opaque, Symbol, Unary, is_leaf
 from proofmill.filters.claims.lexicon import (
     FRACTION_WORDS,
     MULTIPLE_WORDS,
@@ -221,8 +221,11 @@ def command(parser: ExpressionReader, token: Token) -> Node | None:
         return two_groups(parser, name)
     if name == "sqrt":
         return root(parser)
-    if name in ("boxed", "text", "mathbf", "textbf", "mathrm", "fbox"):
+    if name in ("boxed", "text", "textbf", "mathrm", "fbox"):
         return parser.group()
+    if name == "mathbf":
+        body = parser.group()
+        return body if body is None or is_leaf(body) else Opaque("a vector")
     if name == "pi":
         return Symbol("pi")
     if name in GREEK:
@@ -322,6 +325,8 @@ def _mixed(parser: ExpressionReader, node: Number) -> Node:
 def _divisor(parser: ExpressionReader, node: Number) -> Node:
     """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
     before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
+    if before == "by" and parser.tokens[parser.position - 3].text == "divided":
+        before = "/"
     if before == "-" and parser.position > 2:
         before = parser.tokens[parser.position - 3].text
     slash, under = parser.token, parser.peek()
@@ -492,7 +497,7 @@ def _root_phrase(parser: ExpressionReader, operator: str, degree: int) -> Node |
     is_root = parser.take("root")
     if not parser.take("of"):
         return None
-    body = parser.expression(PRODUCT)
+    body = parser.expression(SUM if parser.loose else PRODUCT)
     if body is None:
         return None
     if is_root:

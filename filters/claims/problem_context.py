@@ -96,6 +96,8 @@ class ProblemContext:
         if any(isinstance(part, Binary) and part.operator in own for side in (left, right) for part in walk(side)):
             return "an operation that the problem defines"
         try:
+            if moduli and (_has_inverse(left) or _has_inverse(right)):
+                return "an inverse among residues"
             return _in_residues(evaluate(left), evaluate(right), moduli) or _in_base(left, right, bases)
         except NotNumericError:
             return ""
@@ -132,6 +134,13 @@ def _own_operations(problem: str) -> Iterator[str]:
     for first, sign, second, meaning in _OWN_OPERATION.findall(problem):
         if first != second and any(re.search(rf"(?<![a-z\\]){letter}(?![a-z])", meaning) for letter in (first, second)):
             yield _SIGNS.get(sign, sign)
+
+
+def _has_inverse(node: Node) -> bool:
+    """`3^{-1}`, which is 11 modulo 16."""
+    return any(
+        isinstance(part, Binary) and part.operator == "^" and isinstance(part.right, Unary) for part in walk(node)
+    )
 
 
 def _in_residues(left: Value, right: Value, moduli: frozenset[int]) -> str:

@@ -28,6 +28,7 @@ from proofmill.filters.claims.tokens import (
     COMMAND,
     END,
     FENCED,
+    LOWERED,
     NEWLINE,
     NUMBER,
     OPERATOR,
@@ -58,6 +59,8 @@ _PARTS = words("+ * / ^ _ √ ± | … ' mod modulo") | {"\\frac", "\\sqrt"}  # 
 _SIGNS_OF_ONE = frozenset("-%!°")
 _BINDING = words("mod modulo choose base log ln sin cos tan cot sec csc exp")
 _MAX_INDEX = 12
+_MODULO = frozenset({"\\pmod", "\\bmod", "\\mod"})
+_OPENING = frozenset("([{") | {"\\{"}
 _ARTICLES = frozenset({"the", "their", "these", "a"})
 _STARTS = words(
     r""". ; : , ( [ { } ) | ! — " “ → ⇒ => -> --> ∴ \{ \therefore \item \begin \to \rightarrow \Rightarrow
@@ -71,7 +74,11 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
     if token.kind == WORD:
         return _word_goes_on(token, following, after_percent)
     if token.kind == COMMAND:
-        return token.text in _UNREAD or token.text in _STRANGE_SIGNS
+        return token.text in _UNREAD or token.text in _STRANGE_SIGNS or token.text == "\\begin"
+    if token.text in _OPENING and token.gap != FENCED:
+        return _bracket_goes_on(tokens, position)
+    if token.text == "|":
+        return token.gap == TIGHT
     if token.kind == NUMBER:
         return token.gap != FENCED
     if token.text in (":", "."):
@@ -79,11 +86,20 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
     return token.text in _TRAILING_SIGNS or token.text in _STRANGE_SIGNS or _is_unread_sign(token)
 
 
+def _bracket_goes_on(tokens: list[Token], position: int) -> bool:
+    """Whether an unread bracket is a factor, as in `\\pi (r_{new})^2`; a remark in words is none."""
+    token, inside = tokens[position], tokens[position + 1]
+    if inside.kind == WORD and len(inside.text) > 1 and inside.text not in NAMED_FUNCTIONS:
+        return False
+    return token.text != "(" or token.gap == TIGHT or inside.kind in (WORD, COMMAND)
+
+
 def _word_goes_on(token: Token, following: Token, after_percent: bool) -> bool:
     word = token.text.lower()
     return (
         token.gap == TIGHT
         or word in _REMAINDERS
+        or word == "choose"
         or (word in _RANGES and following.kind == NUMBER)
         or (word == "of" and after_percent)
         or (word == "and" and following.text in ("a", "half", "one"))
@@ -98,7 +114,7 @@ def is_joined(tokens: list[Token], position: int) -> bool:
     token, before = tokens[position], tokens[position - 1]
     if before.kind == WORD:
         return _is_joined_to_word(token, before) or _is_second_unit(tokens, position)
-    if before.text in _STRANGE_SIGNS or before.text in _UNREAD:
+    if before.text in _STRANGE_SIGNS or before.text in _UNREAD or before.text in _MODULO:
         return True
     if token.gap == FENCED:
         return before.text in _SIGNS_OF_ONE and not is_bullet(tokens, position - 1)
@@ -108,8 +124,9 @@ def is_joined(tokens: list[Token], position: int) -> bool:
         return True  # 160,0000: a number written wrongly
     if before.text in _SIGNS_OF_ONE:
         return not is_bullet(tokens, position - 1)
-    if before.text in CLOSING.values():
-        return token.gap == TIGHT or _closes_an_index(tokens, position - 1)
+    if before.text in CLOSING.values():  # `(boxes) - 2 = 5`, `\\text{Å} (1 + 2)`
+        is_part = token.text in CLOSING or token.kind == OPERATOR or token.gap == TIGHT
+        return is_part or _closes_an_index(tokens, position - 1)
     return _is_unread_sign(before)
 
 
@@ -304,11 +321,13 @@ class Scanner:
         for token in reversed(self.tokens[max(0, position - _NAME_TOKENS) : position]):
             if token.kind in (NUMBER, OPERATOR, RELATION):
                 return ""
+            if token.text[:1] in LOWERED:
+                return ""  # two unknowns may differ in their index alone
             if token.kind == WORD:
                 words.append(token.text.lower())
             if token.gap == FENCED or token.text in (".", ":", ";", ","):
                 break
-        return " ".join(reversed(words)) if max(map(len, words), default=0) > 1 else ""
+        return " ".join(reversed(words)) if max(map(len, words), default=0) > 2 else ""  # `ab` is a product
 
     def _modulus(self, position: int) -> Node | None:
         """`(mod 5)` or `\\pmod{5}` behind a chain."""

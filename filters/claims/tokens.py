@@ -23,7 +23,28 @@ _BREAK = re.compile(
     r"|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
     r"|(?<=[\s=]\d[.!?])[ \t]{1,8}(?=[A-Z\"“*])"
 )
+_JSON = re.compile(r"\s{0,9}(?:```(?:json)?\s{0,9})?\{\s{0,9}\"\w{1,40}\"\s{0,3}:")
+# Four backslashes are two, two are one; `\n` is a line break unless it begins a command such as `\neq`.
+_ESCAPE = re.compile(r"\\\\\\\\|\\\\|\\\"|\\n(?!e(?:q|g)?(?![a-z])|u(?![a-z])|ot(?![a-z])|abla|mid)")
 _NUMBERED = re.compile(r"(?:^|\n)\s{0,8}\(?\d{1,3}[.)]\Z")
+
+
+def without_json_escapes(text: str) -> str:
+    """Return a JSON answer with its escapes as what they stand for, every offset kept; other texts as they are.
+
+    Models often leave LaTeX unescaped in JSON, so a lone backslash before a letter stays, but for line breaks.
+    """
+    if _JSON.match(text) is None:
+        return text
+    return _ESCAPE.sub(lambda match: _unescaped(match[0]), text)
+
+
+def _unescaped(escape: str) -> str:
+    if escape == "\\n":
+        return " \n"
+    if escape == '\\"':
+        return ' "'
+    return " \\" if len(escape) == 2 else "  \\\\"
 
 
 def split_steps(text: str) -> list[tuple[int, int]]:
@@ -80,13 +101,17 @@ class Token(NamedTuple):
     gap: int
 
 
+# What is left of `\\times`, `\\frac`, `\\beta` where a JSON reader took their first two signs for a control character.
+_TAIL = r"(?:imes|ext|heta|an|rac|eta|inom|oxed|egin|ight|ho)(?![a-z])"
 _TOKEN = re.compile(
-    r"(?P<blank>[^\S\n]+|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
+    rf"(?P<broken>[\t\f\x08\r]{_TAIL})"
+    rf"|(?P<blank>(?:[^\S\n\t\f\r]|[\t\f\r](?!{_TAIL}))+"
+    r"|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
     r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z]))"  # `-\left(3` reads as `-(3`
     r"|(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
-    r"|\d{1,3}(?:(?:,|\{,\}|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|\d{1,3}(?:(?:,\\!|,|\{,\}|\\,\\!|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<fence>\\?\\[()])"
     r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
     r"|(?P<textword>\\(?:text|textrm|mathrm|mbox)\{\s{0,3}(?:of|and|or|is|if|so|times|plus|minus)\s{0,3}\})"
@@ -123,6 +148,7 @@ _KINDS = {
     "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
 }  # fmt: skip
 _LOOKAHEAD = 8
+_CONTROL_LETTERS = {"\t": "\\t", "\f": "\\f", "\b": "\\b", "\r": "\\r"}
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
 _SEPARATORS = re.compile(r"[^\d.]")
 
@@ -166,6 +192,8 @@ def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -
         return kind, normal or surface
     if group == "command":
         return _command(surface)
+    if group == "broken":  # a JSON reader took `\\t` of `\\times` for a tab
+        return _command(_CONTROL_LETTERS[surface[0]] + surface[1:])
     if surface in _CURRENCY or surface == "&":  # `&` only marks a column in LaTeX
         return -1, ""
     if surface == "**":

@@ -9,7 +9,7 @@ from proofmill.filters.claims.lexicon import ATTACHED_UNITS, NAMED_FUNCTIONS, NU
 from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
 
 _MAX_WORDS = 5
-_MAX_TOKENS = 12
+_MAX_TOKENS = 20
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\Z")
 _NOT_NOUNS = STOP_WORDS | NUMBER_WORDS.keys()
 _NEVER_UNITS = frozenset({NUMBER, RELATION, NEWLINE, END})
@@ -142,10 +142,17 @@ class _Reader:
         return True
 
     def _power(self, token: Token) -> bool:
-        if token.text in ("²", "³"):
+        """The power of a unit: `m²`, `\\text{cm}^2`, `\\text{m}^{-1}`, `s^-1`."""
+        if token.text.lstrip("⁻") in ("¹", "²", "³"):
             self.position += 1
             return True
-        if token.text == "^" and self.tokens[self.position + 1].text in ("2", "3"):
-            self.position += 2
-            return True
-        return False
+        if token.text != "^":
+            return False
+        after = [following.text for following in self.tokens[self.position + 1 : self.position + 5]]
+        braced = after[:1] == ["{"]
+        signed = after[braced : braced + 1] == ["-"]
+        digit = after[braced + signed : braced + signed + 1]
+        if digit not in (["1"], ["2"], ["3"]) or (braced and after[2 + signed : 3 + signed] != ["}"]):
+            return False
+        self.position += 2 + signed + 2 * braced
+        return True
