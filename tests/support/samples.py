@@ -49,8 +49,9 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> Path:
 
 
 def replay_recipe(file: Path, **sections: Any) -> Row:
-    """Return a recipe that replays one file."""
-    return {"name": "replayed", "samplers": [{"engine": {"kind": "replay", "files": [str(file)]}}]} | sections
+    """Return a recipe that replays one file; a few rows need one process that judges, and starting more costs most."""
+    samplers = [{"engine": {"kind": "replay", "files": [str(file)]}}]
+    return {"name": "replayed", "samplers": samplers, "verify": {"workers": 1}} | sections
 
 
 def published(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
