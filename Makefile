@@ -42,7 +42,7 @@ reference: install
 	$(BIN)/python -m proofmill.flows.reference
 
 check: lint
-	$(PYTEST) -q -m "not slow and not model"
+	$(PYTEST) -q -m "smoke or not (slow or model or flow)"
 
 test: lint bench-quick
 	$(PYTEST)
