@@ -208,10 +208,9 @@ EARLIER_FILTERS = [
         adds=["duplicate_of"],
         reasons={reason: ["duplicate_of"] for reason in ("in_previous", "near_duplicate")},
     ),
+    FilterRecord(name="nll", adds=["nll"]),
     FilterRecord(
-        name="learning",
-        adds=["nll"],
-        reasons={reason: ["nll"] for reason in ("too_short", "nll_outlier", "low_potential")},
+        name="potential", reasons={reason: ["nll"] for reason in ("too_short", "nll_outlier", "low_potential")}
     ),
 ]
 """The filters of versions whose manifest does not name theirs."""

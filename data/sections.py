@@ -29,7 +29,7 @@ class VllmEngine(Section):
 
     kind: Literal["vllm"] = "vllm"
     dtype: str | None = Field(None, description="None: bfloat16 where the hardware has it, else float32")
-    max_model_len: int | None = Field(None, ge=16)
+    max_model_len: int | None = Field(None, ge=16, description="tokens of prompt and completion; None: the model's own")
     window: int | None = Field(None, ge=1, description="requests in flight; None: what fits the machine")
     restarts: int = Field(5, ge=0, description="deaths in a row, with no prompt to blame, before the run gives up")
     args: dict[str, Any] = Field({}, description="passed through to vLLM's EngineArgs, and recorded")
@@ -73,12 +73,12 @@ class ReplayEngine(Section):
 
     kind: Literal["replay"] = "replay"
     files: tuple[str, ...] = Field((), description="JSONL (.gz, .zst), Parquet, NAME@vN, or hf://user/name")
-    split: str = "train"
+    split: str = Field("train", description="split of a hub data set")
     map: FieldMap = Field({}, description="our field: theirs; `response: solutions[]` makes a list many rows")
-    domain: str = "math"
-    license: str | None = None
+    domain: str = Field("math", description="of rows that name none")
+    license: str | None = Field(None, description="of rows that name none; unknown ones are not published")
     model: str | None = Field(None, description="who wrote the samples, where the rows don't say")
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, description="rows of each entry at most; null: all")
 
 
 def _engine(value: Any) -> Any:

@@ -51,8 +51,8 @@ class Benchmark:
     source: str
     fields: tuple[str, ...] = ()
     split: str = "test"
-    config: str | None = None
-    revision: str | None = None
+    config: str | None = Field(None, description="config of a hub data set; None: its default")
+    revision: str | None = Field(None, description="commit, tag or branch of a hub data set; None: the newest")
     name: str | None = None
 
     @property
@@ -139,8 +139,8 @@ class AgainstBenchmark(Section):
     name: str | None = Field(None, description="None: as the source is called")
     fields: tuple[str, ...] | None = Field(None, description="None: those of the section")
     split: str | None = Field(None, description="None: that of the section")
-    config: str | None = None
-    revision: str | None = None
+    config: str | None = Field(None, description="config of a hub data set; None: its default")
+    revision: str | None = Field(None, description="commit, tag or branch of a hub data set; None: the newest")
 
 
 class DecontaminateOptions(Section):

@@ -37,7 +37,7 @@ MIN_ERRORS = 5  # fewer say nothing about the verifier
 class Jail(Section):
     """What model-written code may do. The defaults are the strongest."""
 
-    allow_subprocess: bool = False
+    allow_subprocess: bool = Field(False, description="a solution may start processes")
     packages: tuple[str, ...] = Field((), description="installed packages that a solution may import")
     weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
 

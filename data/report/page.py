@@ -31,7 +31,6 @@ _STEP_OF = {
     "verdicts": "right answer",
     "contamination": "new",
     "near_duplicates": "new",
-    "learning": "kept",
     "potential": "kept",
 }
 """The step before which a filter's reasons fall off; those of any other filter, a user's own too: `sound`."""

@@ -34,37 +34,37 @@ class ProceduralSource(Section):
     """Problems made by a reasoning-gym task, each with a scorer."""
 
     kind: Literal["procedural"]
-    task: str
+    task: str = Field(description="name of the task in reasoning-gym")
     args: dict[str, Any] = Field({}, description="parameters of the task")
-    count: int = Field(100, ge=1)
+    count: int = Field(100, ge=1, description="problems to make")
     seed: int | None = Field(None, description="None: derived from the recipe's seed")
     domain: str = Field("logic", description="`math` judges numeric answers by value, `logic` by the scorer")
-    license: str = "apache-2.0"
+    license: str = Field("apache-2.0", description="licence of the problems")
 
 
 class FileSource(Section):
     """Problems from a JSONL (`.gz`, `.zst`) or Parquet file."""
 
     kind: Literal["file"]
-    path: str
+    path: str = Field(description="the file")
     map: FieldMap = Field({}, description="our field: theirs; `prompt` and `answer` by default")
-    domain: str = "math"
-    count: int | None = Field(None, ge=1)
-    license: str | None = None
+    domain: str = Field("math", description="of rows that name none")
+    count: int | None = Field(None, ge=1, description="problems to take at most; null: all")
+    license: str | None = Field(None, description="of rows that name none; unknown ones are not published")
 
 
 class HuggingFaceSource(Section):
     """Problems from a data set on the hub (or a folder that `load_dataset` reads), streamed."""
 
     kind: Literal["huggingface"]
-    name: str
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = None
+    name: str = Field(description="hub id, user/name, or a folder")
+    config: str | None = Field(None, description="config of the data set; null: its default")
+    split: str = Field("train", description="split of the data set")
+    revision: str | None = Field(None, description="commit, tag or branch; null: the newest")
     map: FieldMap = Field({}, description="our field: theirs; `prompt` and `answer` by default")
-    domain: str = "math"
-    count: int | None = Field(None, ge=1)
-    license: str | None = None
+    domain: str = Field("math", description="of rows that name none")
+    count: int | None = Field(None, ge=1, description="problems to take at most; null: all")
+    license: str | None = Field(None, description="of rows that name none; unknown ones are not published")
 
 
 Source = Annotated[ProceduralSource | FileSource | HuggingFaceSource, Field(discriminator="kind")]
@@ -82,14 +82,14 @@ class PseudoLabels(Section):
 class Problems(Section):
     """Where problems come from."""
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Source, ...] = Field((), description="none where recorded samples bring their problems")
     pseudo_labels: PseudoLabels | None = Field(None, description="take `math` and `choice` problems without an answer")
 
 
 class Prompt(Section):
     """How a problem becomes the text that the model sees."""
 
-    system: str | None = None
+    system: str | None = Field(None, description="system message, where the problem brings none of its own")
     templates: dict[str, str] = Field({}, description="by domain, with {problem}; else the domain's own ask")
     chat_template_args: dict[str, Any] = Field({}, description="for example enable_thinking")
     train_as: Literal["sampled", "bare"] = Field(
@@ -118,11 +118,11 @@ class Sampling(Section):
         description="completion tokens of the whole run at most, recorded ones included; problems that don't fit any "
         "more are not sampled",
     )
-    temperature: float = Field(1.0, ge=0.0)
-    top_p: float = Field(0.95, gt=0.0, le=1.0)
-    top_k: int = Field(-1, ge=-1)
-    max_tokens: int = Field(1024, ge=1)
-    stop: tuple[str, ...] = ()
+    temperature: float = Field(1.0, ge=0.0, description="0: the likeliest token each time")
+    top_p: float = Field(0.95, gt=0.0, le=1.0, description="the likeliest tokens with this share together; 1: all")
+    top_k: int = Field(-1, ge=-1, description="so many of the likeliest tokens; -1: all")
+    max_tokens: int = Field(1024, ge=1, description="completion tokens of one sample; a longer one is `truncated`")
+    stop: tuple[str, ...] = Field((), description="texts that end a sample")
     extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
 
     @model_validator(mode="after")
@@ -158,8 +158,8 @@ AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
 class Sampler(Section):
     """One writer of traces."""
 
-    name: Name = "self"
-    engine: Engine = VllmEngine()
+    name: Name = Field("self", description="how rows, pass rates and other sections name it; unique")
+    engine: Engine = Field(VllmEngine(), description="what draws the samples; a bare string is its kind")
     model: str = Field("bundled", description="hub id, local folder, or `bundled`")
     sampling: Sampling = Sampling()
     domains: tuple[str, ...] | None = Field(None, description="None: all")
@@ -169,7 +169,9 @@ class Publish(Section):
     """How the version is written."""
 
     student: str | None = Field(None, description="model whose tokenizer counts; None: the first vllm sampler's")
-    render: Literal["messages", "text"] = "messages"
+    render: Literal["messages", "text"] = Field(
+        "messages", description="prompt and completion as messages, or as text in the student's chat template"
+    )
     allow_licenses: tuple[str, ...] = Field((), description="restrictive ones to let through; `unknown` too")
     messages: bool = Field(False, description="also write a `messages` config")
 
@@ -205,12 +207,12 @@ class ActiveFilter:
 class _Core(Section):
     """The sections that belong to no filter."""
 
-    name: Name
-    seed: int = 0
+    name: Name = Field(description="name of the run and of the data set")
+    seed: int = Field(0, description="of everything that is chosen at random")
     problems: Problems = Problems()
     prompt: Prompt = Prompt()
     samplers: tuple[Sampler, ...] = (Sampler(),)
-    curriculum: CurriculumOptions = LongToShort()
+    curriculum: CurriculumOptions = Field(LongToShort(), description="what stands in stage 1 and in stage 2")
     select: SelectOptions = SelectOptions()
     publish: Publish = Publish()
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")

@@ -1,0 +1,316 @@
+"""The reference pages, written from the code: columns, manifest fields, drop reasons, and every key of a recipe.
+
+`make reference` (`python -m proofmill.flows.reference`) rewrites them, and a test says when one is stale. In a page
+that is written by hand only what stands between `<!-- reference: NAME -->` and `<!-- end of reference -->` is
+replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from proofmill.data import schemas
+from proofmill.data.manifest import Manifest, Record
+from proofmill.filters.base import ProblemFilter
+from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
+from proofmill.filters.selection import RULES
+from proofmill.flows.recipe.schema import Recipe
+
+ROOT = Path(__file__).parents[1]
+_BLOCK = re.compile(r"(<!-- reference: ([\w-]+) -->\n).*?(<!-- end of reference -->)", re.DOTALL)
+_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "mapping", list: "list"}
+CHOICES = ("kind", "strategy")
+"""Keys that say which of several sections stands in a place."""
+_LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+
+
+# --- columns ------------------------------------------------------------------------------------------
+
+
+def configs() -> dict[str, pa.Schema]:
+    """Columns of every config of a version, in the order in which the card lists them."""
+    return {
+        "sft_stage1 and sft_stage2": schemas.sft("messages"),
+        "rl": schemas.RL,
+        "messages": schemas.MESSAGES,
+        "traces": trace_schema(),
+        "problems": problem_schema(),
+        "pass_rates": schemas.PASS_RATES,
+        "claims": schemas.CLAIMS,
+    }
+
+
+def columns() -> str:
+    """A table a config: column, type, what it holds."""
+    return "\n\n".join(
+        f"### {name}\n\n{_table(('column', 'type', 'what it holds'), _columns_of(schema))}"
+        for name, schema in configs().items()
+    )
+
+
+def _columns_of(schema: pa.Schema) -> list[tuple[str, str, str]]:
+    return [(f"`{field.name}`", _arrow_type(field.type), schemas.description(field)) for field in schema]
+
+
+def _arrow_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_arrow_type(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "{" + ", ".join(field.name for field in kind) + "}"
+    return str(kind)
+
+
+# --- filters ------------------------------------------------------------------------------------------
+
+
+def drop_reasons() -> str:
+    """A table of the drop reasons, in the order in which they are tried."""
+    rules = [(one.name, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
+    rows = [
+        (f"`{rule.reason}`", f"`{name}`", rule.means, _names(rule.hangs_on), _names(rule.evidence))
+        for name, rule in rules
+    ]
+    return _table(("reason", "filter", "what it means", "options", "columns that show why"), rows)
+
+
+def filter_table() -> str:
+    """A table of the filters in their order: what each reads and adds, and its section of the recipe."""
+    rows = [
+        (
+            f"`{one.name}`",
+            str(one.version),
+            f"`{one.section}`" if one.section else "",
+            _names(one.reads),
+            _names(one.adds.names) + (" (of problems)" if isinstance(one, ProblemFilter) and one.adds.names else ""),
+        )
+        for one in FILTERS
+    ]
+    return _table(("filter", "version", "section", "reads", "adds"), rows)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" if name else "all of the section" for name in names)
+
+
+# --- the manifest -------------------------------------------------------------------------------------
+
+
+def manifest_fields() -> str:
+    """A table of the manifest's fields, then one of each part."""
+    return "\n\n".join(
+        f"### {_anchor(model)}\n\n{_table(('field', 'type', 'what it says'), _fields_of(model))}"
+        for model in _parts(Manifest)
+    )
+
+
+def _parts(model: type[Record]) -> Iterator[type[Record]]:
+    """A record and those inside it, each once, as a reader meets them."""
+    pending, seen = [model], set()
+    while pending:
+        one = pending.pop(0)
+        if one not in seen:
+            seen.add(one)
+            yield one
+            pending += [kind for field in one.model_fields.values() for kind in models_in(field.annotation, Record)]
+
+
+def _fields_of(model: type[Record]) -> list[tuple[str, str, str]]:
+    return [
+        (f"`{field.alias or name}`", type_in_words(field.annotation), field.description or "")
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _anchor(model: type[BaseModel]) -> str:
+    """The heading of a part: its class's name as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
+
+
+# --- the recipe ---------------------------------------------------------------------------------------
+
+
+def recipe() -> str:
+    """The page of the recipe: a section a table of keys, with type, default and meaning."""
+    head = (
+        "# The recipe\n\n"
+        "One YAML file says what a run does. Every key has a default unless it is marked *required*; an unknown key "
+        "is an error that names the nearest known one. `--set a.b=c` sets a key from the command line, and "
+        "`proofmill regenerate RECIPE --dry-run` shows the recipe with all defaults.\n\n"
+        "This page is written from the code by `make reference`.\n\n"
+    )
+    return head + "\n\n".join(_section("", Recipe, {})) + "\n"
+
+
+def _section(path: str, model: type[BaseModel], described: dict[type[BaseModel], str]) -> Iterator[str]:
+    """The table of a section's keys, and the sections inside it after it; one that was described before is named."""
+    if model in described:
+        yield f"## {path}\n\nThe same keys as `{described[model]}`."
+        return
+    described[model] = path
+    rows, inside = [], []
+    for name, field in model.model_fields.items():
+        if name in CHOICES:
+            continue  # stands in the title
+        models = models_in(field.annotation, BaseModel)
+        inside += [(_titled(f"{path.partition(',')[0]}.{name}".lstrip("."), field, kind), kind) for kind in models]
+        meaning = field.description or (_summary(models[0]) if len(models) == 1 else "")
+        rows.append((f"`{field.alias or name}`", type_in_words(field), _default(field), meaning))
+    body = f"## {path or 'Top level'}\n\n{_summary(model)}"
+    yield f"{body}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}" if rows else body.rstrip()
+    for inner, kind in inside:
+        yield from _section(inner, kind, described)
+
+
+def _titled(path: str, field: FieldInfo, model: type[BaseModel]) -> str:
+    """Where a section stands, and for which `kind` (or `strategy`) it is one of several."""
+    listed = "[]" if get_origin(_stripped(field.annotation)) in (tuple, list) else ""
+    chosen = [(name, get_args(model.model_fields[name].annotation)) for name in CHOICES if name in model.model_fields]
+    return f"{path}{listed}" + "".join(f", {name}: {values[0]}" for name, values in chosen)
+
+
+def _summary(model: type[BaseModel]) -> str:
+    """The first paragraph of a section's docstring."""
+    return " ".join((model.__doc__ or "").split("\n\n")[0].split())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "*required*"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel) or value is PydanticUndefined:
+        return "its own defaults"
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return "one with its own defaults"
+    if value is None:
+        return "null"
+    return "`" + re.sub(r"[()]", lambda match: "[" if match[0] == "(" else "]", _shown(value)) + "`"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, (tuple, list, frozenset, set)):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    return str(value)
+
+
+# --- types in words -----------------------------------------------------------------------------------
+
+
+def type_in_words(kind: Any) -> str:
+    """A type as a reader of YAML or JSON says it, with the limits that are checked."""
+    if isinstance(kind, FieldInfo):
+        words, limits = type_in_words(kind.annotation), _limits(kind.metadata)
+        if limits and words.endswith(" or null"):
+            return f"{words.removesuffix(' or null')}{limits}, or null"
+        return words + limits
+    if get_origin(kind) is Annotated:
+        inner, *metadata = get_args(kind)
+        return type_in_words(inner) + _limits(metadata)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return _anchor(kind).lower() if issubclass(kind, Record) else "section"
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        choices = dict.fromkeys(type_in_words(item) for item in inner if item is not NoneType)
+        return " or ".join(choices) + (" or null" if NoneType in inner else "")
+    if origin is Literal:
+        return " or ".join(f"`{item}`" for item in inner)
+    if origin is tuple and Ellipsis not in inner:
+        return "[" + ", ".join(type_in_words(item) for item in inner) + "]"
+    if origin in (tuple, list, Sequence):
+        return f"list of {type_in_words(inner[0])}"
+    if origin in (dict, Mapping):
+        return f"mapping to {type_in_words(inner[1])}"
+    return _PLAIN.get(kind, "any" if kind is Any else getattr(kind, "__name__", str(kind)).lower())
+
+
+def _limits(metadata: Sequence[Any]) -> str:
+    """`, ≥ 0, ≤ 1`: what pydantic checks of a number."""
+    items = [item for entry in metadata for item in (entry.metadata if isinstance(entry, FieldInfo) else (entry,))]
+    limits = [
+        f"{sign} {limit:g}"
+        for name, sign in _LIMITS
+        for item in items
+        if (limit := getattr(item, name, None)) is not None
+    ]
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _stripped(kind: Any) -> Any:
+    """A type without `Annotated` and without `None` beside it."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        inner = [item for item in get_args(kind) if item is not NoneType]
+        return _stripped(inner[0]) if len(inner) == 1 else kind
+    return kind
+
+
+def models_in(kind: Any, base: type[BaseModel]) -> list[Any]:
+    """The models of a kind that stand inside a type, in their order."""
+    if isinstance(kind, type) and issubclass(kind, base):
+        return [kind]
+    return [model for inner in get_args(kind) if inner is not Ellipsis for model in models_in(inner, base)]
+
+
+# --- pages --------------------------------------------------------------------------------------------
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "columns": columns,
+    "manifest": manifest_fields,
+    "filters": filter_table,
+    "drop-reasons": drop_reasons,
+}
+"""What a page may hold between its marks."""
+
+
+def pages() -> dict[Path, str]:
+    """Every reference page as it should be, by path."""
+    result = {ROOT / "flows" / "RECIPE.md": recipe()}
+    for page in (ROOT / "data" / "README.md", ROOT / "filters" / "README.md"):
+        if page.exists():
+            result[page] = filled(page.read_text(encoding="utf-8"))
+    return result
+
+
+def stale() -> list[str]:
+    """Names of the pages that the code has left behind."""
+    return [
+        path.relative_to(ROOT).as_posix()
+        for path, text in pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def filled(page: str) -> str:
+    """A page with what its marks name written between them."""
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match[2]]()}\n\n{match[3]}", page)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows])
+
+
+def main() -> None:
+    """Writes the pages that are stale, and names them."""
+    for name in stale():
+        sys.stdout.write(f"{name}\n")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
