@@ -47,10 +47,10 @@ def test_every_drop_reason_is_explained_in_a_row_of_its_own() -> None:
 
 
 def test_only_what_stands_between_the_marks_is_written() -> None:
-    page = "# Mine\n<!-- reference: manifest -->\nold\n<!-- end of reference -->\nMine too\n"
+    page = "# Mine\n<!-- reference: manifest -->\nwhat it said before\n<!-- end of reference -->\nMine too\n"
     written = reference.filled(page)
     assert written.startswith("# Mine\n<!-- reference: manifest -->\n")
     assert written.endswith("<!-- end of reference -->\nMine too\n")
-    assert "old" not in written
+    assert "what it said before" not in written
     assert "`recipe_digest`" in written
     assert reference.filled(written) == written
