@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.versions import check_files, find
-from support.samples import SAMPLES, published, replay_recipe
+from support.samples import SAMPLES, replay_recipe, table
 
 pytestmark = pytest.mark.smoke
 
@@ -24,7 +24,7 @@ def test_recorded_samples_become_a_version_once(
     check_files(version)
     for step in result["manifest"]["stages"].values():
         assert step["in"] == step["kept"] + sum(step["dropped"].values())
-    verdicts = published(home, "traces")["verdict"].value_counts()
+    verdicts = table(home, "traces")["verdict"].value_counts()
     assert dict(verdicts.iter_rows()) == {"correct": 18, "wrong": 6, "unparsed": 12}
     assert len(SAMPLES) * 6 == verdicts["count"].sum()
     assert {"sft_stage1", "sft_stage2", "rl", "problems"} <= set(result["manifest"]["stages"]["publish"]["rows"])

@@ -22,6 +22,7 @@ from proofmill.filters.contamination import DecontaminateOptions
 from proofmill.flows.commands.decontaminate import would_remove
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_dropped, show_refuted, show_version
+from support.samples import CORRECT, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -29,9 +30,9 @@ STORED = Path(__file__).parent / "stored"
 
 
 @pytest.fixture(scope="module")
-def base(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+def base(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
     folder = tmp_path_factory.mktemp("base")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums(4)))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums(4)))
     regenerate(recipe, folder / "home")
     return folder / "home", recipe
 
@@ -75,9 +76,9 @@ def test_another_cap_is_the_cap(regenerate: Run, copy: tuple[Path, Row]) -> None
     assert back["causes"] == ["recipe select.max_per_problem: 1 → 4"]
 
 
-def test_new_problems_come_from_the_file(regenerate: Run, copy: tuple[Path, Row], kit: Any, tmp_path: Path) -> None:
+def test_new_problems_come_from_the_file(regenerate: Run, copy: tuple[Path, Row], tmp_path: Path) -> None:
     home, _ = copy
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(6))), home)
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", sums(6))), home)
     found = compared(home)
     assert {row["kind"] for row in found["rows"]} == {"added"}
     assert sum(row["count"] for row in found["rows"]) == 12
@@ -97,12 +98,10 @@ def test_a_limit_removes_problems(regenerate: Run, copy: tuple[Path, Row]) -> No
     assert sum(row["count"] for row in removed) == 6
 
 
-def test_rows_of_another_model_are_the_models(
-    regenerate: Run, copy: tuple[Path, Row], kit: Any, tmp_path: Path
-) -> None:
+def test_rows_of_another_model_are_the_models(regenerate: Run, copy: tuple[Path, Row], tmp_path: Path) -> None:
     home, _ = copy
-    rows = [row | {"response": row["response"] + " So it is."} for row in kit.sums(4)]
-    other = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows))
+    rows = [row | {"response": row["response"] + " So it is."} for row in sums(4)]
+    other = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     other["samplers"][0]["engine"]["model"] = "another"
     regenerate(other, home)
     found = compared(home)
@@ -112,7 +111,7 @@ def test_rows_of_another_model_are_the_models(
 
 
 def test_an_edited_verifier_is_the_cause(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    regenerate: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tmp_path / "verifiers_that_change.py"
     code = (
@@ -124,7 +123,7 @@ def test_an_edited_verifier_is_the_cause(
     rows = [
         {"prompt": f"Shout {n}", "response": r, "license": "mit"} for n in "ab" for r in ("WHAT A DAY IT IS", "Ahoy")
     ]
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows))
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     recipe["samplers"][0]["engine"]["domain"] = "shouting"
     recipe["verify"] = {"verifiers": {"shouting": "verifiers_that_change:Shouts"}}
     for test in ("text.isupper()", "text[0].isupper()"):
@@ -158,10 +157,10 @@ def test_an_edited_file_is_named_and_not_explained(copy: tuple[Path, Row]) -> No
 
 
 def test_the_same_in_one_part_or_in_many(
-    regenerate: Run, copy: tuple[Path, Row], kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    regenerate: Run, copy: tuple[Path, Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, _ = copy
-    new = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(6)[5:]), select={"max_per_problem": 1})
+    new = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", sums(6)[5:]), select={"max_per_problem": 1})
     regenerate(new, home)
     versions = find(home, "replayed@v1"), find(home, "replayed@v2")
     whole = [vars(group) for group in differences.compare_traces(*versions)]
@@ -180,7 +179,7 @@ def test_the_same_in_one_part_or_in_many(
     assert sum(g["count"] for g in whole if g["kind"] == "changed" and g["before"] != g["after"]) == changed.height
 
 
-def test_an_older_version_beside_a_newer_one(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
+def test_an_older_version_beside_a_newer_one(regenerate: Run, home: Path, tmp_path: Path) -> None:
     """A version that records no code: the rows that its successors judge otherwise say so."""
     shutil.copytree(STORED, home)
     recipe = {"name": "stored", "samplers": [{"engine": {"kind": "replay", "files": ["stored@v1"]}}]}
@@ -191,10 +190,10 @@ def test_an_older_version_beside_a_newer_one(regenerate: Run, home: Path, kit: A
     assert "recipe select.max_per_problem: 4 → 1" in changed[0]["causes"]
 
 
-def test_a_stored_older_version_is_shown_checked_and_decontaminated(kit: Any, tmp_path: Path) -> None:
+def test_a_stored_older_version_is_shown_checked_and_decontaminated(tmp_path: Path) -> None:
     told = Console(record=True, width=200)
     show_version(STORED, "stored@v1", 1, told, check=True)
-    benchmark = kit.write_jsonl(tmp_path / "bench.jsonl", [{"question": kit.CORRECT[0].format(a=11, b=5, sum=16)}])
+    benchmark = write_jsonl(tmp_path / "bench.jsonl", [{"question": CORRECT[0].format(a=11, b=5, sum=16)}])
     would_remove(STORED, "stored@v1", None, DecontaminateOptions(against=(str(benchmark),)), told)
     text = told.export_text()
     assert "refuted_claim 1" in text

@@ -18,17 +18,18 @@ import pytest
 from proofmill.data.errors import HubError, InputError, StoreError
 from proofmill.data.hub import Hub, Plan, local_files, plan, push
 from proofmill.data.versions import Version, find
+from support.samples import replay_recipe, sums, write_jsonl
 
 REPO = "me/sums"
 
 
 @pytest.fixture(scope="module")
-def published(regenerate: Callable[..., Any], kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(regenerate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HOME with two versions: v2 has more problems and no `rl` rows."""
     folder = tmp_path_factory.mktemp("published")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums(6)))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums(6)))
     regenerate(recipe, folder / "home")
-    kit.write_jsonl(folder / "samples.jsonl", kit.sums(9))
+    write_jsonl(folder / "samples.jsonl", sums(9))
     regenerate(recipe | {"select": {"rl_pass_rate": [0.9, 1.0]}}, folder / "home")
     assert find(folder / "home", "replayed").number == 2
     return folder / "home"

@@ -18,6 +18,7 @@ from proofmill.data.report import page as report
 from proofmill.data.report.excerpts import sampled_rows
 from proofmill.data.versions import Version, check_files, find
 from support.browser import PROGRAM, Browser
+from support.samples import replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -45,12 +46,12 @@ CUT_OFF = """[...document.querySelectorAll("main svg text")].filter((text) => {
 
 
 @pytest.fixture(scope="module")
-def hostile(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HOME with a version whose prompt and responses are markup; its prompt too."""
     folder = tmp_path_factory.mktemp("hostile")
-    rows = kit.sums(20) + [kit.sums(1)[0] | {"response": text} for text in HOSTILE]
-    rows += [row | {"prompt": f"<script>window.taken = 5</script>{row['prompt']}"} for row in kit.sums(1)]
-    regenerate(kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows)), folder / "home")
+    rows = sums(20) + [sums(1)[0] | {"response": text} for text in HOSTILE]
+    rows += [row | {"prompt": f"<script>window.taken = 5</script>{row['prompt']}"} for row in sums(1)]
+    regenerate(replay_recipe(write_jsonl(folder / "samples.jsonl", rows)), folder / "home")
     return folder / "home"
 
 
@@ -124,13 +125,13 @@ def test_every_fate_is_among_the_rows(hostile: Path) -> None:
 
 
 def test_long_rows_are_cut_and_their_number_is_bounded(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    regenerate: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = " ".join(digest(number)[:6] for number in range(3000))
-    rows = kit.sums(2)
+    rows = sums(2)
     for row in rows[3::6]:
         row["response"] = f"{words} {row['response']}"
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), home)
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)
     version = find(home, "replayed")
     found = sampled_rows(version)
     assert sum("characters …]" in row["response"] for row in found) == 2

@@ -18,6 +18,7 @@ from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.versions import Version, find
 from proofmill.filters.rewards import combined_reward
 from proofmill.generators import models
+from support.samples import replay_recipe, sums, write_jsonl
 
 HERE = Path(__file__).parent
 LONG = (
@@ -29,10 +30,10 @@ WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
 
 
 @pytest.fixture(scope="module")
-def version(regenerate: Callable[..., Any], kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Version:
+def version(regenerate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Version:
     folder = tmp_path_factory.mktemp("training")
-    samples = kit.write_jsonl(folder / "samples.jsonl", kit.sums(8, (LONG, SHORT, WRONG)))
-    recipe = kit.replay_recipe(samples, publish={"student": "bundled", "messages": True})
+    samples = write_jsonl(folder / "samples.jsonl", sums(8, (LONG, SHORT, WRONG)))
+    recipe = replay_recipe(samples, publish={"student": "bundled", "messages": True})
     regenerate(recipe, folder / "home")
     return find(folder / "home", "replayed")
 
@@ -78,14 +79,14 @@ def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: A
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_the_rewards_drive_grpo(regenerate: Callable[..., Any], kit: Any, tmp_path: Path) -> None:
+def test_the_rewards_drive_grpo(regenerate: Callable[..., Any], tmp_path: Path) -> None:
     """The problems that are easy by their pass rate earn a reward; None for a whole group would make the mean NaN."""
     rows = []
     for a, b, right in ((1, 1, 3), (2, 2, 3), (1, 2, 3), (2, 1, 3), (847, 968, 1), (759, 486, 1)):
         texts = [LONG, SHORT, LONG + "\n"][:right] + [WRONG] * (4 - right)
         question = {"prompt": f"Calculate {a} + {b}.", "answer": str(a + b), "license": "mit"}
         rows += [question | {"response": text.format(a=a, b=b, sum=a + b, off=a + b + 1)} for text in texts]
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
     folder = str(find(tmp_path / "home", "replayed").folder)
     (said,) = example(
         "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "6", "--max-tokens", "40",
@@ -116,7 +117,7 @@ def test_the_exported_rewards_are_the_verdicts_of_the_traces(version: Version) -
 @pytest.mark.slow
 @pytest.mark.model
 def test_rendered_text_keeps_the_reasoning_where_a_template_drops_it(
-    regenerate: Callable[..., Any], kit: Any, tmp_path: Path
+    regenerate: Callable[..., Any], tmp_path: Path
 ) -> None:
     """A student with the template of the R1 distillations: messages are refused, text trains on every token."""
     from importlib.resources import files
@@ -130,11 +131,11 @@ def test_rendered_text_keeps_the_reasoning_where_a_template_drops_it(
     (student / "chat_template.jinja").unlink()
     template = files("trl") / "chat_templates" / "deepseek_r1_distill.jinja"
     (student / "chat_template.jinja").write_text(template.read_text())
-    samples = kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(4, (LONG, SHORT, WRONG)))
+    samples = write_jsonl(tmp_path / "samples.jsonl", sums(4, (LONG, SHORT, WRONG)))
     with pytest.raises(InputError, match="hold this data as messages"):
-        regenerate(kit.replay_recipe(samples, publish={"student": str(student)}), tmp_path / "refused")
+        regenerate(replay_recipe(samples, publish={"student": str(student)}), tmp_path / "refused")
     publish = {"student": str(student), "render": "text"}
-    regenerate(kit.replay_recipe(samples, publish=publish), tmp_path / "home")
+    regenerate(replay_recipe(samples, publish=publish), tmp_path / "home")
     folder = str(find(tmp_path / "home", "replayed").folder)
     said = example("train_sft", folder, "--model", str(student), "--steps", "1", "--out", str(tmp_path / "out"))
     assert "count" in said[0]["learned"]

@@ -13,6 +13,7 @@ from proofmill.data.versions import find
 from proofmill.flows.changes.outlook import outlook
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
+from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 pytestmark = pytest.mark.slow
 Row = dict[str, Any]
@@ -20,9 +21,9 @@ PROBLEMS = 3
 
 
 @pytest.fixture
-def server(crash: Any, kit: Any) -> Iterator[Any]:
+def server(crash: Any) -> Iterator[Any]:
     """An endpoint that keeps what it was asked, as text."""
-    with crash.sum_server(kit.SAMPLES) as found:
+    with crash.sum_server(SAMPLES) as found:
         answer, found.asked = found.answer, []
 
         def heard(body: Row) -> Row:
@@ -39,14 +40,12 @@ def still_asked(recipe: Row, home: Path) -> list[str]:
         return [line for line in outlook(session) if line.startswith("verifier")]
 
 
-def test_another_k_asks_about_the_new_traces_alone(
-    regenerate: Callable[..., Row], kit: Any, server: Any, tmp_path: Path
-) -> None:
-    file = kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(PROBLEMS, kit.CORRECT))
+def test_another_k_asks_about_the_new_traces_alone(regenerate: Callable[..., Row], server: Any, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "samples.jsonl", sums(PROBLEMS, CORRECT))
     engine = {"kind": "openai", "endpoints": [server.url], "api": "chat"}
 
     def recipe(**options: Any) -> Row:
-        return kit.replay_recipe(file, claims={"model": {"model": "bundled", "engine": engine, "m": 2, **options}})
+        return replay_recipe(file, claims={"model": {"model": "bundled", "engine": engine, "m": 2, **options}})
 
     def asked(home: Path, **options: Any) -> list[str]:
         server.asked.clear()
@@ -69,10 +68,10 @@ def test_another_k_asks_about_the_new_traces_alone(
 
 
 def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
-    regenerate: Callable[..., Row], kit: Any, server: Any, tmp_path: Path
+    regenerate: Callable[..., Row], server: Any, tmp_path: Path
 ) -> None:
     """A sample and a judgement that the server gives up on; with them the run is not finished, without them it is."""
-    file = kit.write_jsonl(tmp_path / "sums.jsonl", kit.sums(PROBLEMS, kit.SAMPLES[:1]))
+    file = write_jsonl(tmp_path / "sums.jsonl", sums(PROBLEMS, SAMPLES[:1]))
     engine = {"kind": "openai", "endpoints": [server.url], "api": "chat", "retries": 0}
     recipe = {
         "name": "again",

@@ -12,6 +12,8 @@ import pytest
 
 from proofmill.data.versions import find
 from proofmill.flows.recipe import load as recipes
+from support.samples import replay_recipe, write_jsonl
+from support.samples import sums as recorded_sums
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -28,15 +30,15 @@ def stages(home: Path) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def run(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+def run(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
     """A HOME with one version of 24 problems, and its recipe; a twin of each problem differs in a word."""
     folder = tmp_path_factory.mktemp("balance")
     twins = [
         row | {"prompt": f"{row['prompt']} {' '.join(f'no{n // 6}of{word}' for word in range(30))} {twin}"}
-        for n, row in enumerate(kit.sums(12))
+        for n, row in enumerate(recorded_sums(12))
         for twin in ("please", "thanks")
     ]
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", twins))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", twins))
     regenerate(recipe, folder / "home")
     return folder / "home", recipe
 

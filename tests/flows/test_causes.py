@@ -26,6 +26,7 @@ from proofmill.flows.changes import facts
 from proofmill.flows.changes.causes import OTHERS
 from proofmill.flows.commands import diff
 from proofmill.flows.commands.diff import difference
+from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -39,25 +40,25 @@ TWIN += "The answer is \\boxed{{{sum}}}."
 class Place:
     """A HOME with one version, of a file with recorded samples."""
 
-    def __init__(self, folder: Path, kit: Any, run: Run) -> None:
-        self.folder, self.kit, self.run = folder, kit, run
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.folder, self.run = folder, run
         self.home = folder / "home"
         self.file = folder / "samples.jsonl"
 
     def write(self, rows: list[Row]) -> None:
-        self.kit.write_jsonl(self.file, rows)
+        write_jsonl(self.file, rows)
 
     def publish(self, **sections: Any) -> None:
-        self.run(self.kit.replay_recipe(self.file) | sections, self.home)
+        self.run(replay_recipe(self.file) | sections, self.home)
 
     def compared(self) -> Row:
         return difference(find(self.home, "replayed@v1"), find(self.home, "replayed@v2"))
 
 
 @pytest.fixture(scope="module")
-def first(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("first"), kit, regenerate)
-    place.write(kit.sums(3, (*kit.SAMPLES, SLIP, TWIN)))
+def first(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("first"), regenerate)
+    place.write(sums(3, (*SAMPLES, SLIP, TWIN)))
     place.publish()
     return place
 
@@ -65,7 +66,7 @@ def first(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def place(first: Place, tmp_path: Path) -> Place:
     shutil.copytree(first.folder, tmp_path / "place")
-    return Place(tmp_path / "place", first.kit, first.run)
+    return Place(tmp_path / "place", first.run)
 
 
 def only_cause(found: Row, kind: str = "changed") -> str:
@@ -92,13 +93,11 @@ def test_a_dedup_threshold(place: Place) -> None:
 
 
 def test_a_new_benchmark_and_its_new_items(place: Place) -> None:
-    exam = place.kit.write_jsonl(
-        place.folder / "exam.jsonl", [{"question": place.kit.CORRECT[0].format(a=11, b=5, sum=16)}]
-    )
+    exam = write_jsonl(place.folder / "exam.jsonl", [{"question": CORRECT[0].format(a=11, b=5, sum=16)}])
     place.publish(decontaminate={"against": [str(exam)]})
     row = moved(place.compared(), "correct, stage 1", "correct, contaminated")
     assert (row["count"], row["causes"]) == (3, ["recipe decontaminate.against.0: None → {source: exam.jsonl}"])
-    place.kit.write_jsonl(exam, [{"question": place.kit.CORRECT[1].format(b=5, sum=16)}])
+    write_jsonl(exam, [{"question": CORRECT[1].format(b=5, sum=16)}])
     place.publish(decontaminate={"against": [str(exam)]})
     edited = difference(find(place.home, "replayed@v2"), find(place.home, "replayed@v3"))
     (cause,) = moved(edited, "correct, contaminated", "correct, stage 1")["causes"]
@@ -125,7 +124,7 @@ def test_an_edited_recording(place: Place) -> None:
 def test_a_cap_of_the_whole_run_and_new_rows(place: Place) -> None:
     """Rows of other problems take the place of some, and no recipe field differs."""
     for number in (3, 6):
-        place.write(place.kit.sums(number))
+        place.write(sums(number))
         place.publish(name="capped", select={"max_total_tokens": 250})
     found = difference(find(place.home, "capped@v1"), find(place.home, "capped@v2"))
     assert moved(found, "correct, stage 1", "correct, capped_tokens")["causes"] == [OTHERS]
@@ -133,7 +132,7 @@ def test_a_cap_of_the_whole_run_and_new_rows(place: Place) -> None:
 
 def test_fewer_votes_for_an_answer_without_gold(place: Place) -> None:
     """A problem whose samples agree less often than is asked has no label any more."""
-    rows = place.kit.sums(2) + place.kit.sums(1, (place.kit.CORRECT[1].replace("Let", "Here, let"),))
+    rows = sums(2) + sums(1, (CORRECT[1].replace("Let", "Here, let"),))
     place.write([{name: value for name, value in row.items() if name != "answer"} for row in rows])
     for votes in (3, 4):
         place.publish(name="voted", problems={"pseudo_labels": {"min_share": 0.3, "min_votes": votes}})
@@ -162,7 +161,7 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     )
     edit(tree / "filters/selection.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
     recipe = place.folder / "recipe.yaml"
-    recipe.write_text(json.dumps(place.kit.replay_recipe(place.file)))
+    recipe.write_text(json.dumps(replay_recipe(place.file)))
     command = [sys.executable, "-m", "proofmill.flows.cli", "regenerate", str(recipe), "--home", str(place.home)]
     environment = os.environ | {"PYTHONPATH": str(tree.parent), "PREFECT_API_URL": prefect_server}
     subprocess.run(command, env=environment, cwd=place.folder, check=True, timeout=120, capture_output=True)

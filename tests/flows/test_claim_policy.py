@@ -17,24 +17,21 @@ from proofmill.filters.claim_ledger import add_buckets, by_length
 from proofmill.flows.commands.show import show_refuted
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.stages.voting import _Election
+from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
 REFUTED = "I add {a} and {b} in a slow and careful way. First, 2 + 2 = 5. Then the answer is \\boxed{{{sum}}}."
 
 
-def table(home: Path, config: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
-
-
 # --- right answer, refuted step ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def with_refuted(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_refuted(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("refuted")
-    rows = kit.sums(3, (*kit.CORRECT, REFUTED))
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows))
+    rows = sums(3, (*CORRECT, REFUTED))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", rows))
     regenerate(recipe | {"curriculum": {"short_forms": []}}, folder / "home")
     return folder / "home"
 
@@ -110,15 +107,15 @@ def test_a_problem_without_gold_has_no_rates_and_a_tie_no_winner() -> None:
 
 
 @pytest.fixture(scope="module")
-def labelled(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three problems without gold, of which one has no agreement, and two with."""
     folder = tmp_path_factory.mktemp("labelled")
-    rows = kit.sums(5)
+    rows = sums(5)
     for row in rows[:18]:
         row["answer"] = None
     for place, row in enumerate(rows[:6]):
         row["response"] = f"The answer is \\boxed{{{place}}}."
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", rows))
     regenerate(recipe | {"problems": {"pseudo_labels": {"min_share": 0.5}}}, folder / "home")
     return folder / "home"
 
@@ -160,11 +157,11 @@ def test_a_replay_never_takes_a_label_for_gold(labelled: Path) -> None:
 
 
 def test_a_problem_without_gold_is_refused_where_no_label_is_asked_for(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path
+    regenerate: Run, home: Path, tmp_path: Path
 ) -> None:
-    rows = kit.sums(2)
+    rows = sums(2)
     rows[0]["answer"] = None
-    manifest = regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), home)["manifest"]
+    manifest = regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)["manifest"]
     assert manifest["stages"]["samples"]["dropped"] == {"no_gold": 1}
 
 
@@ -180,9 +177,9 @@ def test_a_problem_without_gold_is_refused_where_no_label_is_asked_for(
         ({"problems": {"pseudo_labels": {"min_shar": 0.1}}}, "min_share"),
     ],
 )
-def test_a_verifier_needs_a_model(sections: Row, why: str, kit: Any, tmp_path: Path) -> None:
+def test_a_verifier_needs_a_model(sections: Row, why: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=why):
-        recipes.parse(kit.replay_recipe(tmp_path / "samples.jsonl") | sections)
+        recipes.parse(replay_recipe(tmp_path / "samples.jsonl") | sections)
 
 
 def test_a_sampler_that_is_not_there_can_not_judge() -> None:

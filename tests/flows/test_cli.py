@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +17,7 @@ import yaml
 from proofmill.data.run import Run
 from proofmill.flows import cli
 from proofmill.flows.recipe import load as recipe_file
+from support.samples import replay_recipe, sums, write_jsonl
 
 Shown = tuple[int, str, str]
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
@@ -43,10 +43,10 @@ def shown(
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, replay_file: Path, kit: Any) -> str:
+def recipe(tmp_path: Path, replay_file: Path) -> str:
     """A recipe file that replays six problems."""
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(kit.replay_recipe(replay_file)))
+    path.write_text(yaml.safe_dump(replay_recipe(replay_file)))
     return str(path)
 
 
@@ -139,11 +139,11 @@ def test_a_run_that_is_going_on_is_code_1(shown: Callable[..., Shown], home: Pat
     assert "already going on" in err
 
 
-def test_nothing_kept_is_code_3(shown: Callable[..., Shown], home: Path, tmp_path: Path, kit: Any) -> None:
-    rows = [row | {"response": "No idea, [/] really."} for row in kit.sums(2)]
-    file = kit.write_jsonl(tmp_path / "bad.jsonl", rows)
+def test_nothing_kept_is_code_3(shown: Callable[..., Shown], home: Path, tmp_path: Path) -> None:
+    rows = [row | {"response": "No idea, [/] really."} for row in sums(2)]
+    file = write_jsonl(tmp_path / "bad.jsonl", rows)
     path = tmp_path / "bad.yaml"
-    path.write_text(yaml.safe_dump(kit.replay_recipe(file)))
+    path.write_text(yaml.safe_dump(replay_recipe(file)))
     code, _, err = shown("regenerate", str(path))
     assert code == 3
     assert tells(err)

@@ -16,14 +16,11 @@ from proofmill.data.errors import InputError, UsageError
 from proofmill.data.versions import find
 from proofmill.flows.commands.show import show_dropped
 from proofmill.flows.recipe import load as recipes
+from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
 ASKED = "How much is 11 + 5?"  # the first of the problems
-
-
-def table(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, label).files(config)])
 
 
 def judged(home: Path) -> set[str]:
@@ -32,14 +29,14 @@ def judged(home: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def run(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
+def run(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
     """A HOME whose second version knows a benchmark that holds one prompt and one trace of the first."""
     folder = tmp_path_factory.mktemp("contamination")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums()))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums()))
     regenerate(recipe, folder / "home")
-    planted = kit.CORRECT[0].format(a=14, b=6, sum=20).upper().replace(",", " --")
+    planted = CORRECT[0].format(a=14, b=6, sum=20).upper().replace(",", " --")
     items = [{"id": "asked", "question": ASKED}, {"id": "shown", "question": f"Read this. {planted}"}]
-    benchmark = kit.write_jsonl(folder / "exam.jsonl", items)
+    benchmark = write_jsonl(folder / "exam.jsonl", items)
     recipe |= {"decontaminate": {"against": [str(benchmark)]}}
     result = regenerate(recipe, folder / "home")
     assert result["version"] == "replayed@v2"
@@ -95,7 +92,7 @@ def test_dropped_rows_are_shown_with_their_evidence(run: tuple[Path, Row, Row]) 
 
 
 def test_nothing_else_is_done_again_and_the_place_of_files_says_nothing(
-    run: tuple[Path, Row, Row], regenerate: Run, kit: Any, tmp_path: Path
+    run: tuple[Path, Row, Row], regenerate: Run, tmp_path: Path
 ) -> None:
     home, recipe, _ = run
     moved = tmp_path / "moved"
@@ -103,16 +100,16 @@ def test_nothing_else_is_done_again_and_the_place_of_files_says_nothing(
     before = judged(moved)
     for name in ("samples.jsonl", "exam.jsonl"):
         shutil.copy(home.parent / name, tmp_path / name)
-    recipe = kit.replay_recipe(tmp_path / "samples.jsonl", decontaminate={"against": [str(tmp_path / "exam.jsonl")]})
+    recipe = replay_recipe(tmp_path / "samples.jsonl", decontaminate={"against": [str(tmp_path / "exam.jsonl")]})
     regenerate(recipe, moved)
     assert judged(moved) - before == set()
     count = {stage: sum(name.split("/")[2] == stage for name in before) for stage in ("verdicts", "selection")}
     assert count["selection"] == 2 * count["verdicts"], "two recipes, judged once"
 
 
-def test_a_benchmark_that_is_not_there_stops_the_run_first(regenerate: Run, kit: Any, tmp_path: Path) -> None:
-    file = kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(1))
-    recipe = kit.replay_recipe(file, decontaminate={"against": ["nowhere.jsonl"]})
+def test_a_benchmark_that_is_not_there_stops_the_run_first(regenerate: Run, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "samples.jsonl", sums(1))
+    recipe = replay_recipe(file, decontaminate={"against": ["nowhere.jsonl"]})
     with pytest.raises(InputError, match="no file"):
         regenerate(recipe, tmp_path / "home")
     assert not list((tmp_path / "home").rglob("*.parquet"))

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from proofmill.data.versions import versions
+from support.samples import replay_recipe, sums, write_jsonl
 
 Check = Callable[[Path], None]
 KILLS = 20  # at least, at random counted calls; the other tests here and in test_crash_points.py add theirs
@@ -23,10 +24,10 @@ PUBLISHING_KILLS = 10
 
 
 @pytest.fixture(scope="module")
-def driver(prefect_server: str, crash: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def driver(prefect_server: str, crash: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("crash")
-    file = kit.write_jsonl(folder / "samples.jsonl", kit.sums(12))
-    found = crash.Driver(prefect_server, kit.replay_recipe(file, verify={"workers": 1}), folder)
+    file = write_jsonl(folder / "samples.jsonl", sums(12))
+    found = crash.Driver(prefect_server, replay_recipe(file, verify={"workers": 1}), folder)
     yield found
     found.close()
 

@@ -16,6 +16,7 @@ import pytest
 
 from proofmill.data.versions import find
 from proofmill.flows.stages.keys import PUBLISH, STAGES
+from support.samples import SAMPLES, write_jsonl
 
 pytestmark = pytest.mark.slow
 Row = dict[str, Any]
@@ -23,21 +24,19 @@ NAME = "points"
 
 
 @pytest.fixture(scope="module")
-def server(crash: Any, kit: Any) -> Iterator[Any]:
-    with crash.sum_server(kit.SAMPLES) as found:
+def server(crash: Any) -> Iterator[Any]:
+    with crash.sum_server(SAMPLES) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def driver(
-    prefect_server: str, crash: Any, kit: Any, server: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def driver(prefect_server: str, crash: Any, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Starts runs of a recipe with every stage."""
     folder = tmp_path_factory.mktemp("points")
     sums = [{"prompt": f"How much is {n + 4} + {n % 7 + 2}?", "answer": str(n + n % 7 + 6)} for n in range(12)]
     labelled = [row if number % 4 else {"prompt": row["prompt"]} for number, row in enumerate(sums)]
-    problems = kit.write_jsonl(folder / "problems.jsonl", labelled)
-    bench = kit.write_jsonl(folder / "bench.jsonl", [{"question": sums[1]["prompt"]}])
+    problems = write_jsonl(folder / "problems.jsonl", labelled)
+    bench = write_jsonl(folder / "bench.jsonl", [{"question": sums[1]["prompt"]}])
     modules = ("transformers.models.auto.tokenization_auto",)
     found = crash.Driver(prefect_server, recipe(problems, bench, server.url), folder, modules=modules)
     yield found

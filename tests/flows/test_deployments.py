@@ -19,6 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from support.samples import replay_recipe, sums, write_jsonl
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WAIT = 180.0
@@ -121,10 +123,10 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 
 
 @pytest.fixture(scope="module")
-def recipe(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A recipe that replays enough problems for a run to be interrupted."""
-    file = kit.write_jsonl(tmp_path_factory.mktemp("recorded") / "samples.jsonl", kit.sums(400))
-    return kit.replay_recipe(file)
+    file = write_jsonl(tmp_path_factory.mktemp("recorded") / "samples.jsonl", sums(400))
+    return replay_recipe(file)
 
 
 def version(home: Path, name: str = "replayed", number: int = 1) -> Any:

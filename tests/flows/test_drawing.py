@@ -12,13 +12,14 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.drawing import Drawing
 from proofmill.flows.stages.intake import problem_shards
+from support.samples import SAMPLES, sums, write_jsonl
 
 Row = dict[str, Any]
 
 
 @pytest.fixture
-def server(crash: Any, kit: Any) -> Iterator[Any]:
-    with crash.sum_server(kit.SAMPLES) as found:
+def server(crash: Any) -> Iterator[Any]:
+    with crash.sum_server(SAMPLES) as found:
         yield found
 
 
@@ -43,24 +44,22 @@ def drawn(recipe: Row, home: Path, *, shards: int | None = None, sample: bool = 
         return sorted(found)
 
 
-def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption(
-    kit: Any, server: Any, tmp_path: Path
-) -> None:
+def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption(server: Any, tmp_path: Path) -> None:
     rows = [
         {"prompt": f"How much is {number} + 4?", "answer": str(number + wrong)}
         for number in range(30)
         for wrong in (4, 5)
     ]
-    given = recipe(kit.write_jsonl(tmp_path / "two.jsonl", rows), server, n=1, max_total_tokens=1200)
+    given = recipe(write_jsonl(tmp_path / "two.jsonl", rows), server, n=1, max_total_tokens=1200)
     whole = drawn(given, tmp_path / "whole")
     first = drawn(given, tmp_path / "cut", shards=2)
     assert 0 < len(first) < len(whole) < len(rows)
     assert drawn(given, tmp_path / "cut") == whole
 
 
-def test_without_sampling_the_rounds_that_were_drawn_are_all_there(kit: Any, server: Any, tmp_path: Path) -> None:
+def test_without_sampling_the_rounds_that_were_drawn_are_all_there(server: Any, tmp_path: Path) -> None:
     given = recipe(
-        kit.write_jsonl(tmp_path / "sums.jsonl", kit.sums(3, kit.SAMPLES[:1])),
+        write_jsonl(tmp_path / "sums.jsonl", sums(3, SAMPLES[:1])),
         server,
         n=2,
         accept_target=3,

@@ -23,6 +23,7 @@ from proofmill.flows.commands.filter_command import Command
 from proofmill.flows.filter_rows import RowStream
 from proofmill.flows.row_chunks import Source
 from proofmill.flows.rows.judging import ADDED, Options
+from support.samples import replay_recipe
 
 Row = dict[str, Any]
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -495,9 +496,9 @@ def test_a_benchmark_is_never_taken_in_part(tmp_path: Path, items: list[Row | by
 
 
 def test_what_a_later_benchmark_would_remove_from_a_version(
-    tmp_path: Path, home: Path, replay_file: Path, regenerate: Any, kit: Any
+    tmp_path: Path, home: Path, replay_file: Path, regenerate: Any
 ) -> None:
-    regenerate(kit.replay_recipe(replay_file), home)
+    regenerate(replay_recipe(replay_file), home)
     trace = next(row["response"] for row in rows_of(replay_file) if row["finish_reason"] == "stop")
     against = write(tmp_path / "later.jsonl", [{"question": trace}])
     out = tmp_path / "gone.jsonl"

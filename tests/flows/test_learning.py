@@ -13,6 +13,7 @@ from proofmill.data.versions import find
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.generators import models
+from support.samples import replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 Row = dict[str, Any]
@@ -20,20 +21,16 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def run(
-    regenerate: Callable[..., Row], kit: Any, tmp_path_factory: pytest.TempPathFactory
+    regenerate: Callable[..., Row], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Row, Callable[..., Row]]:
     folder = tmp_path_factory.mktemp("learning")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums(4)))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums(4)))
     recipe |= {
         "prompt": {"train_as": "bare"},
         "quality": {"learning": {"min_tokens": 24, "engine": {"dtype": "float32", "max_model_len": 512}}},
     }
     regenerate(recipe, folder / "home")
     return folder / "home", recipe, regenerate
-
-
-def table(home: Path, config: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
 
 
 def test_the_nll_is_that_of_transformers(run: tuple[Path, Row, Any]) -> None:

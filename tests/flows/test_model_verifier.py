@@ -14,6 +14,7 @@ from proofmill.data.versions import find
 from proofmill.flows.changes.outlook import outlook
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
+from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -23,10 +24,6 @@ Run = Callable[..., Row]
 VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96}
 
 
-def table(home: Path, config: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
-
-
 def asked(home: Path) -> set[Path]:
     return {
         path for stage in ("clr_named", "clr_judged") for path in (home / "runs/replayed" / stage).glob("*.parquet")
@@ -34,13 +31,13 @@ def asked(home: Path) -> set[Path]:
 
 
 @pytest.fixture(scope="module")
-def judged(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
+def judged(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, Row]:
     """Three problems with two judged samples each, of which one has no gold."""
     folder = tmp_path_factory.mktemp("clr")
-    rows = kit.sums(3, (kit.CORRECT[0], kit.CORRECT[1], kit.CORRECT[2]))
+    rows = sums(3, (CORRECT[0], CORRECT[1], CORRECT[2]))
     for row in rows[:3]:
         row["answer"] = None
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", rows)) | {
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", rows)) | {
         "claims": {"model": VERIFIER},
         "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
     }

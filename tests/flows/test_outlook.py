@@ -28,6 +28,7 @@ from proofmill.flows.run.session import Session
 from proofmill.flows.stages.intake import problem_shards
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, rendered
+from support.samples import replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -35,10 +36,10 @@ RATE = {"samples": 12, "tokens": 240, "tokens_per_second": 4.0}
 
 
 @pytest.fixture(scope="module")
-def published(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+def published(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
     """A HOME with one version of a replay, and its recipe."""
     folder = tmp_path_factory.mktemp("outlook")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums()))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums()))
     regenerate(recipe, folder / "home")
     return folder / "home", recipe
 
@@ -86,8 +87,8 @@ def test_the_stages_that_run_again_are_those_that_are_named(
     assert ahead(recipe, home).again == ["publish"]
 
 
-def test_a_changed_problem_source_runs_all_stages_again(published: tuple[Path, Row], tmp_path: Path, kit: Any) -> None:
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "more.jsonl", kit.sums(7)))
+def test_a_changed_problem_source_runs_all_stages_again(published: tuple[Path, Row], tmp_path: Path) -> None:
+    recipe = replay_recipe(write_jsonl(tmp_path / "more.jsonl", sums(7)))
     said = ahead(recipe, published[0])
     assert said.again == ["problems", "samples", "publish"]
     assert said.at_most == [*VERDICTS[:4], "contamination", "signatures", "near_duplicates", "selection"]

@@ -17,6 +17,7 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
+from support.samples import replay_recipe
 
 STAGE = Stage("asked")
 PLAN: Any = SimpleNamespace(name="judge", model=SimpleNamespace(name="scripted"))
@@ -64,8 +65,8 @@ def part(name: str, count: int) -> Part:
     return Part(name, f"key-{name}", requests, table)
 
 
-def asked(kit: Any, home: Path, engine: Scripted) -> list[list[str]]:
-    session = Session(recipes.parse(kit.replay_recipe(home / "none.jsonl")), home)
+def asked(home: Path, engine: Scripted) -> list[list[str]]:
+    session = Session(recipes.parse(replay_recipe(home / "none.jsonl")), home)
     with session.opened():
         session.engines["judge"] = engine
         shards = ask(session, STAGE, PLAN, [part(*item) for item in COUNTS.items()], "answers")
@@ -77,43 +78,43 @@ EXPECTED = [[f"about {name}/{number}" for number in range(count)] for name, coun
 
 
 @pytest.mark.parametrize("window", [1, 4, 100])
-def test_each_part_gets_its_own_answers_whatever_their_order(kit: Any, home: Path, window: int) -> None:
+def test_each_part_gets_its_own_answers_whatever_their_order(home: Path, window: int) -> None:
     engine = Scripted(window)
-    assert asked(kit, home, engine) == EXPECTED
+    assert asked(home, engine) == EXPECTED
     assert len(engine.seen) == 10
     assert max(engine.full) == min(window, 10)
 
 
 @pytest.mark.parametrize("left", [0, 3, 5, 9])
 @pytest.mark.parametrize("window", [1, 4])
-def test_what_was_answered_is_not_asked_again(kit: Any, home: Path, left: int, window: int) -> None:
+def test_what_was_answered_is_not_asked_again(home: Path, left: int, window: int) -> None:
     with pytest.raises(EngineError):
-        asked(kit, home, Scripted(window, left))
+        asked(home, Scripted(window, left))
     again = Scripted(4)
-    assert asked(kit, home, again) == EXPECTED
+    assert asked(home, again) == EXPECTED
     assert len(again.seen) == 10 - left
     assert list(home.rglob("*.journal")) == [], "all is committed"
 
 
-def test_a_torn_answer_is_asked_again(kit: Any, home: Path) -> None:
+def test_a_torn_answer_is_asked_again(home: Path) -> None:
     with pytest.raises(EngineError):
-        asked(kit, home, Scripted(1, 5))
+        asked(home, Scripted(1, 5))
     (journal,) = home.rglob("*.journal")
     journal.write_bytes(journal.read_bytes()[:-9])
     again = Scripted(4)
-    assert asked(kit, home, again) == EXPECTED
+    assert asked(home, again) == EXPECTED
     assert len(again.seen) == 10 - 4
 
 
-def test_a_question_that_failed_is_asked_again_by_the_next_run(kit: Any, home: Path) -> None:
-    assert asked(kit, home, Scripted(fails="c/2")) != EXPECTED
+def test_a_question_that_failed_is_asked_again_by_the_next_run(home: Path) -> None:
+    assert asked(home, Scripted(fails="c/2")) != EXPECTED
     again = Scripted()
-    assert asked(kit, home, again) == EXPECTED
+    assert asked(home, again) == EXPECTED
     assert {name.partition("/")[0] for name in again.seen} == {"c"}
 
 
-def test_a_finished_phase_starts_no_engine(kit: Any, home: Path) -> None:
-    asked(kit, home, Scripted())
+def test_a_finished_phase_starts_no_engine(home: Path) -> None:
+    asked(home, Scripted())
     idle = Scripted()
-    assert asked(kit, home, idle) == EXPECTED
+    assert asked(home, idle) == EXPECTED
     assert idle.seen == []

@@ -13,6 +13,7 @@ import pytest
 
 from proofmill.data.errors import RecipeError, UsageError
 from proofmill.data.versions import check_files, find
+from support.samples import replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -24,11 +25,11 @@ OTHER = "Begin with the tens of both numbers, then the ones: together {sum}. Tha
 
 
 @pytest.fixture(scope="module")
-def base(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HOME with `first@v1`: a trace of each of three problems."""
     folder = tmp_path_factory.mktemp("first")
-    file = kit.write_jsonl(folder / "first.jsonl", kit.sums(3, [FIRST]))
-    regenerate(kit.replay_recipe(file, name="first"), folder / "home")
+    file = write_jsonl(folder / "first.jsonl", sums(3, [FIRST]))
+    regenerate(replay_recipe(file, name="first"), folder / "home")
     return folder / "home"
 
 
@@ -46,33 +47,29 @@ def reasons(home: Path, label: str) -> list[tuple[str, str | None]]:
     return sorted(zip(named, traces["drop_reason"], strict=True), key=str)
 
 
-def grown(kit: Any, folder: Path, **dedup: Any) -> Row:
-    file = kit.write_jsonl(folder / "second.jsonl", kit.sums(3, [AGAIN, OTHER]))
-    recipe: Row = kit.replay_recipe(file, name="second", dedup=dedup)
+def grown(folder: Path, **dedup: Any) -> Row:
+    file = write_jsonl(folder / "second.jsonl", sums(3, [AGAIN, OTHER]))
+    recipe: Row = replay_recipe(file, name="second", dedup=dedup)
     return recipe
 
 
-def test_what_a_version_has_is_left_out_without_its_texts(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path
-) -> None:
+def test_what_a_version_has_is_left_out_without_its_texts(regenerate: Run, home: Path, tmp_path: Path) -> None:
     for config in ("traces", "problems", "sft_stage1", "sft_stage2"):
         shutil.rmtree(find(home, "first").folder / config, ignore_errors=True)
-    recipe = grown(kit, tmp_path, against=["first@v1"], threshold_within=0.6)
+    recipe = grown(tmp_path, against=["first@v1"], threshold_within=0.6)
     regenerate(recipe, home)
     assert reasons(home, "second") == [("again", "in_previous")] * 3 + [("other", None)] * 3
     assert find(home, "second").manifest["stages"]["selection"]["dropped"] == {"in_previous": 3}
 
 
-def test_nothing_is_compared_with_other_versions_by_default(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path
-) -> None:
-    regenerate(grown(kit, tmp_path, threshold_within=0.6), home)
+def test_nothing_is_compared_with_other_versions_by_default(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    regenerate(grown(tmp_path, threshold_within=0.6), home)
     assert [reason for _, reason in reasons(home, "second")] == [None] * 6
 
 
-def test_the_same_trace_is_no_repeat_of_itself(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
-    file = kit.write_jsonl(tmp_path / "first.jsonl", kit.sums(3, [FIRST, AGAIN]))
-    recipe = kit.replay_recipe(file, name="first", dedup={"against": ["first@v1"], "threshold_within": 0.6})
+def test_the_same_trace_is_no_repeat_of_itself(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "first.jsonl", sums(3, [FIRST, AGAIN]))
+    recipe = replay_recipe(file, name="first", dedup={"against": ["first@v1"], "threshold_within": 0.6})
     assert regenerate(recipe, home)["version"] == "first@v2"
     dropped = {kind for kind, reason in reasons(home, "first@v2") if reason}
     kept = [kind for kind, reason in reasons(home, "first@v2") if not reason]
@@ -88,40 +85,38 @@ def test_the_index_is_part_of_the_version_and_in_nobodys_way(regenerate: Run, ho
     assert len(datasets.load_dataset(str(version.folder), "sft_stage1", split="train")) == 3
 
 
-def test_the_index_has_the_same_bytes_whatever_the_workers(regenerate: Run, kit: Any, tmp_path: Path) -> None:
-    texts = kit.sums(100, [FIRST, AGAIN, OTHER])  # more than one worker takes at a time
-    file = kit.write_jsonl(tmp_path / "many.jsonl", texts)
+def test_the_index_has_the_same_bytes_whatever_the_workers(regenerate: Run, tmp_path: Path) -> None:
+    texts = sums(100, [FIRST, AGAIN, OTHER])  # more than one worker takes at a time
+    file = write_jsonl(tmp_path / "many.jsonl", texts)
     written = []
     for name, workers in (("one", 1), ("three", 3)):
-        regenerate(kit.replay_recipe(file, name="many", verify={"workers": workers}), tmp_path / name)
+        regenerate(replay_recipe(file, name="many", verify={"workers": workers}), tmp_path / name)
         folder = find(tmp_path / name, "many").folder
         written.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("signatures/*")})
     assert written[0]
     assert written[0] == written[1]
 
 
-def test_a_version_without_an_index_is_refused_before_any_work(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path
-) -> None:
+def test_a_version_without_an_index_is_refused_before_any_work(regenerate: Run, home: Path, tmp_path: Path) -> None:
     shutil.rmtree(find(home, "first").folder / "signatures")
     with pytest.raises(RecipeError, match="first@v1 keeps no index") as caught:
-        regenerate(grown(kit, tmp_path, against=["first@v1"]), home)
+        regenerate(grown(tmp_path, against=["first@v1"]), home)
     assert "run its recipe again" in str(caught.value)
     assert not (home / "runs" / "second" / "verdicts").exists()
 
 
-def test_other_shingles_are_refused_with_a_remedy(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
+def test_other_shingles_are_refused_with_a_remedy(regenerate: Run, home: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="first@v1 was signed with"):
-        regenerate(grown(kit, tmp_path, against=["first@v1"], shingle="tokens"), home)
+        regenerate(grown(tmp_path, against=["first@v1"], shingle="tokens"), home)
 
 
-def test_a_version_that_is_not_there_is_named(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
+def test_a_version_that_is_not_there_is_named(regenerate: Run, home: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="first@v7"):
-        regenerate(grown(kit, tmp_path, against=["first@v7"]), home)
+        regenerate(grown(tmp_path, against=["first@v7"]), home)
 
 
-def test_a_changed_index_is_a_changed_run(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
-    regenerate(grown(kit, tmp_path, threshold_within=0.6), home)
-    result = regenerate(grown(kit, tmp_path, threshold_within=0.6, against=["first@v1"]), home)
+def test_a_changed_index_is_a_changed_run(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    regenerate(grown(tmp_path, threshold_within=0.6), home)
+    result = regenerate(grown(tmp_path, threshold_within=0.6, against=["first@v1"]), home)
     assert (result["version"], result["new"]) == ("second@v2", True)
     assert result["manifest"]["stages"]["selection"]["dropped"] == {"in_previous": 3}

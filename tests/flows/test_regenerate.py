@@ -18,6 +18,7 @@ from proofmill.data.errors import InputError, NothingKeptError, StoreError
 from proofmill.data.versions import check_files, find, versions
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
+from support.samples import replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
@@ -36,19 +37,15 @@ def keys(home: Path, stage: str) -> set[str]:
     return {path.stem for path in (home / "runs" / "replayed" / stage).glob("*.parquet")}
 
 
-def table(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, label).files(config)])
-
-
 def balances(ledger: Row) -> bool:
     return bool(ledger["in"] == ledger["kept"] + sum(ledger["dropped"].values()))
 
 
 @pytest.fixture(scope="module")
-def published(regenerate: Run, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+def published(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
     """A HOME with one version of six problems, and the recipe; tests that change it copy it first."""
     folder = tmp_path_factory.mktemp("published")
-    recipe = kit.replay_recipe(kit.write_jsonl(folder / "samples.jsonl", kit.sums()))
+    recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", sums()))
     result = regenerate(recipe, folder / "home")
     assert result["new"]
     assert result["version"] == "replayed@v1"
@@ -114,11 +111,9 @@ def test_every_config_loads_with_its_schema(published: tuple[Path, Row], tmp_pat
     assert default.num_rows == rows["sft_stage1"]
 
 
-def test_one_version_is_never_loaded_for_another(
-    regenerate: Run, published: tuple[Path, Row], kit: Any, tmp_path: Path
-) -> None:
+def test_one_version_is_never_loaded_for_another(regenerate: Run, published: tuple[Path, Row], tmp_path: Path) -> None:
     """Two folders v0001, one cache: `datasets` tells local folders apart by their name and card only."""
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(3))), tmp_path / "home")
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", sums(3))), tmp_path / "home")
     for home, count in ((published[0], 12), (tmp_path / "home", 6)):
         folder = str(find(home, "replayed").folder)
         loaded = datasets.load_dataset(folder, "sft_stage1", split="train", cache_dir=str(tmp_path / "cache"))
@@ -224,18 +219,18 @@ def test_a_lost_stage_file_is_made_again(regenerate: Run, copy: tuple[Path, Row]
     assert (result["version"], result["new"]) == ("replayed@v1", False)
 
 
-def test_a_moved_home_goes_on(regenerate: Run, published: tuple[Path, Row], kit: Any, tmp_path: Path) -> None:
+def test_a_moved_home_goes_on(regenerate: Run, published: tuple[Path, Row], tmp_path: Path) -> None:
     """HOME and the input file elsewhere: nothing is judged again, and the result is the same version."""
-    home, recipe = tmp_path / "moved", kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums()))
+    home, recipe = tmp_path / "moved", replay_recipe(write_jsonl(tmp_path / "samples.jsonl", sums()))
     shutil.copytree(published[0], home)
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.parquet")}
     regenerate(recipe, home)
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.parquet")} == before
 
 
-def test_new_samples_are_a_new_version(regenerate: Run, copy: tuple[Path, Row], kit: Any, tmp_path: Path) -> None:
+def test_new_samples_are_a_new_version(regenerate: Run, copy: tuple[Path, Row], tmp_path: Path) -> None:
     home, _ = copy
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", kit.sums(7)))
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", sums(7)))
     result = regenerate(recipe, home)
     assert (result["version"], result["new"]) == ("replayed@v2", True)
     old, new = table(home, "traces", "replayed@v1"), table(home, "traces", "replayed@v2")
@@ -252,27 +247,25 @@ def parquet_of(home: Path, number: int) -> dict[str, str]:
 # --- the same bytes -------------------------------------------------------------------------------
 
 
-def test_the_same_samples_give_the_same_bytes(
-    regenerate: Run, published: tuple[Path, Row], kit: Any, tmp_path: Path
-) -> None:
+def test_the_same_samples_give_the_same_bytes(regenerate: Run, published: tuple[Path, Row], tmp_path: Path) -> None:
     """Problems and their samples in another order of problems; the samples of one keep their order."""
-    rows = kit.sums()
+    rows = sums()
     groups = [rows[start : start + 6] for start in range(0, len(rows), 6)]
     random.Random(5).shuffle(groups)
     (tmp_path / "elsewhere").mkdir()
-    file = kit.write_jsonl(tmp_path / "elsewhere" / "samples.jsonl", [row for group in groups for row in group])
-    regenerate(kit.replay_recipe(file), tmp_path / "home")
+    file = write_jsonl(tmp_path / "elsewhere" / "samples.jsonl", [row for group in groups for row in group])
+    regenerate(replay_recipe(file), tmp_path / "home")
     here, there = parquet(published[0]), parquet(tmp_path / "home")
     here.pop("README.md"), there.pop("README.md")  # the card shows the recipe, and with it the input's path
     assert here == there
 
 
 def test_samples_of_a_problem_in_another_order_get_other_numbers_and_the_same_fate(
-    regenerate: Run, published: tuple[Path, Row], kit: Any, tmp_path: Path
+    regenerate: Run, published: tuple[Path, Row], tmp_path: Path
 ) -> None:
-    rows = kit.sums()
+    rows = sums()
     random.Random(7).shuffle(rows)
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
     same = ["problem_id", "response", "verdict", "repetition", "stage", "drop_reason", "reasoning", "final"]
     here, there = (table(home, "traces").select(same).sort(same) for home in (published[0], tmp_path / "home"))
     assert here.equals(there)
@@ -283,41 +276,41 @@ def test_samples_of_a_problem_in_another_order_get_other_numbers_and_the_same_fa
 # --- rows that can't be used ----------------------------------------------------------------------
 
 
-def test_rows_that_can_not_be_used_are_counted(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
-    file = kit.write_jsonl(tmp_path / "samples.jsonl", [*kit.sums(2), {"prompt": "no gold", "response": "x"}])
+def test_rows_that_can_not_be_used_are_counted(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "samples.jsonl", [*sums(2), {"prompt": "no gold", "response": "x"}])
     file.write_bytes(file.read_bytes() + b'{"prompt": "cut in the mid')
-    manifest = regenerate(kit.replay_recipe(file), home)["manifest"]
+    manifest = regenerate(replay_recipe(file), home)["manifest"]
     assert manifest["stages"]["samples"] == {"in": 14, "kept": 12, "dropped": {"no_gold": 1, "unreadable": 1}}
     log = (home / "runs" / "replayed" / "run.log").read_text()
     assert "samples.jsonl:14: unreadable" in log
     assert "samples.jsonl:13: no_gold" in log
 
 
-def test_a_limit_is_counted_as_one(regenerate: Run, home: Path, replay_file: Path, kit: Any) -> None:
-    manifest = regenerate(kit.replay_recipe(replay_file), home, limit=2)["manifest"]
+def test_a_limit_is_counted_as_one(regenerate: Run, home: Path, replay_file: Path) -> None:
+    manifest = regenerate(replay_recipe(replay_file), home, limit=2)["manifest"]
     assert manifest["limit"] == 2
     assert manifest["stages"]["problems"]["kept"] == 2
     assert manifest["stages"]["samples"] == {"in": 13, "kept": 12, "dropped": {"over_limit": 1}}
 
 
 def test_a_source_of_problems_beside_recorded_samples(
-    regenerate: Run, home: Path, replay_file: Path, kit: Any, tmp_path: Path
+    regenerate: Run, home: Path, replay_file: Path, tmp_path: Path
 ) -> None:
     """Problems without samples are published, repeated ones once."""
-    asked = [{k: row[k] for k in ("prompt", "answer", "license")} for row in kit.sums(8)[::6]]
-    source = {"kind": "file", "path": str(kit.write_jsonl(tmp_path / "asked.jsonl", [*asked, asked[0]]))}
-    recipe = kit.replay_recipe(replay_file, problems={"sources": [source]})
+    asked = [{k: row[k] for k in ("prompt", "answer", "license")} for row in sums(8)[::6]]
+    source = {"kind": "file", "path": str(write_jsonl(tmp_path / "asked.jsonl", [*asked, asked[0]]))}
+    recipe = replay_recipe(replay_file, problems={"sources": [source]})
     stages = regenerate(recipe, home)["manifest"]["stages"]
     assert stages["problems"] == {"in": 9, "kept": 8, "dropped": {"repeated": 1}}
     assert table(home, "problems").height == 8
     assert table(home, "rl").height == 6
 
 
-def test_a_hostile_sample_is_one_row_of_many(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
+def test_a_hostile_sample_is_one_row_of_many(regenerate: Run, home: Path, tmp_path: Path) -> None:
     """Texts that break naive parsers; each is judged, kept whole and published beside the others."""
     hostile = ["\0", "\\boxed{" * 5000, "\ud7ff\U0010ffff", "</think>" * 50, "\\boxed{9^{9^{9^9}}}", " ", "{" * 10_000]
-    rows = kit.sums(2) + [kit.sums(1)[0] | {"response": text} for text in hostile]
-    regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), home)
+    rows = sums(2) + [sums(1)[0] | {"response": text} for text in hostile]
+    regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)
     traces = table(home, "traces")
     assert set(hostile) <= set(traces["response"])
     assert set(traces.filter(pl.col("response").is_in(hostile))["verdict"]) <= {"wrong", "unparsed", "timeout"}
@@ -326,11 +319,9 @@ def test_a_hostile_sample_is_one_row_of_many(regenerate: Run, home: Path, kit: A
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_an_unknown_licence_is_refused_and_allowed_by_name(
-    regenerate: Run, home: Path, kit: Any, tmp_path: Path
-) -> None:
-    rows = [{k: v for k, v in row.items() if k != "license"} for row in kit.sums(2)]
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows))
+def test_an_unknown_licence_is_refused_and_allowed_by_name(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "license"} for row in sums(2)]
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     with pytest.raises(InputError, match="unknown") as caught:
         regenerate(recipe, home)
     assert "publish.allow_licenses=[unknown]" in caught.value.remedy
@@ -340,31 +331,31 @@ def test_an_unknown_licence_is_refused_and_allowed_by_name(
     assert "unknown" in (Path(result["folder"]) / "README.md").read_text()
 
 
-def test_nothing_kept_publishes_nothing(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
-    rows = [row | {"response": "I don't know."} for row in kit.sums(2)]
+def test_nothing_kept_publishes_nothing(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    rows = [row | {"response": "I don't know."} for row in sums(2)]
     with pytest.raises(NothingKeptError) as caught:
-        regenerate(kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)), home)
+        regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)
     assert caught.value.exit_code == 3
     assert "unparsed" in caught.value.where
     assert not versions(home, "replayed")
 
 
-def test_a_source_without_one_problem_says_why(regenerate: Run, home: Path, kit: Any, tmp_path: Path) -> None:
-    file = kit.write_jsonl(tmp_path / "samples.jsonl", [{"prompt": "p", "response": "r"}])
+def test_a_source_without_one_problem_says_why(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "samples.jsonl", [{"prompt": "p", "response": "r"}])
     with pytest.raises(InputError, match="not one problem"):
-        regenerate(kit.replay_recipe(file), home)
+        regenerate(replay_recipe(file), home)
 
 
-def test_a_wrong_map_names_the_fields_there_are(regenerate: Run, home: Path, replay_file: Path, kit: Any) -> None:
-    recipe = kit.replay_recipe(replay_file)
+def test_a_wrong_map_names_the_fields_there_are(regenerate: Run, home: Path, replay_file: Path) -> None:
+    recipe = replay_recipe(replay_file)
     recipe["samplers"][0]["engine"]["map"] = {"response": "solution"}
     with pytest.raises(InputError, match="solution") as caught:
         regenerate(recipe, home)
     assert "response" in caught.value.remedy
 
 
-def test_a_second_run_at_the_same_time_is_refused(regenerate: Run, home: Path, replay_file: Path, kit: Any) -> None:
-    recipe = kit.replay_recipe(replay_file)
+def test_a_second_run_at_the_same_time_is_refused(regenerate: Run, home: Path, replay_file: Path) -> None:
+    recipe = replay_recipe(replay_file)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -396,9 +387,9 @@ def test_recorded_samples_of_a_version_run_again(regenerate: Run, copy: tuple[Pa
     assert table(home, "traces", "again").select(same).equals(table(home, "traces").select(same))
 
 
-def test_rows_rendered_as_text_and_a_messages_config(regenerate: Run, home: Path, replay_file: Path, kit: Any) -> None:
+def test_rows_rendered_as_text_and_a_messages_config(regenerate: Run, home: Path, replay_file: Path) -> None:
     publish = {"render": "text", "student": "bundled", "messages": True}
-    manifest = regenerate(kit.replay_recipe(replay_file, publish=publish), home)["manifest"]
+    manifest = regenerate(replay_recipe(replay_file, publish=publish), home)["manifest"]
     first, both = table(home, "sft_stage1"), table(home, "messages")
     assert both.height == first.height + table(home, "sft_stage2").height
     texts = dict(table(home, "traces").select("id", "response").iter_rows())
@@ -428,7 +419,7 @@ def test_an_empty_stage_is_left_out_of_the_card(regenerate: Run, copy: tuple[Pat
     assert "sft_stage2" not in datasets.get_dataset_config_names(str(find(home, "replayed").folder))
 
 
-def test_a_verifier_of_ones_own(regenerate: Run, home: Path, kit: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_verifier_of_ones_own(regenerate: Run, home: Path, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "verifiers_of_a_user.py").write_text(
         "from proofmill.filters.verdicts import CORRECT, WRONG, Verdict\n"
         "class Shouts:\n    version, ask = '1', 'Shout.'\n    def quick(self, problem, text):\n        return None\n"
@@ -436,7 +427,7 @@ def test_a_verifier_of_ones_own(regenerate: Run, home: Path, kit: Any, tmp_path:
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     rows = [{"prompt": f"Shout {n}", "response": r, "license": "mit"} for n in "ab" for r in ("WHAT A DAY IT IS", "no")]
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows))
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     recipe["samplers"][0]["engine"]["domain"] = "shouting"
     recipe["verify"] = {"verifiers": {"shouting": "verifiers_of_a_user:Shouts"}}
     stages = regenerate(recipe, home)["manifest"]["stages"]

@@ -22,7 +22,6 @@ import pytest
 pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 
 from proofmill.data.errors import EngineError
-from proofmill.data.versions import find
 from proofmill.flows.display import Progress
 from proofmill.flows.doctor import models as endpoints
 from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
@@ -33,6 +32,7 @@ from proofmill.generators.engines.openai import OpenAIEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
 from proofmill.generators.prompts import Renderer
+from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 LENGTH = 512
@@ -165,20 +165,16 @@ def test_reasoning_that_a_server_cuts_off_is_put_back(servers: list[Server]) -> 
     assert said.text == "<think>\n two and three. \n</think>\n\n five"
 
 
-def table(home: Path, config: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in find(home, "replayed").files(config)])
-
-
 def test_a_server_judges_claims_and_scores_traces(
-    servers: list[Server], regenerate: Callable[..., Any], kit: Any, tmp_path: Path
+    servers: list[Server], regenerate: Callable[..., Any], tmp_path: Path
 ) -> None:
     """All that a model is asked after the judges, by a server; of the three problems one has its answer from CLR."""
     home, (server, _) = tmp_path / "home", servers
-    rows = kit.sums(3, (kit.CORRECT[0], kit.CORRECT[1], kit.CORRECT[2]))
+    rows = sums(3, (CORRECT[0], CORRECT[1], CORRECT[2]))
     for row in rows[:3]:
         row["answer"] = None
     asked = {"model": "bundled", "engine": {"kind": "openai", "endpoints": [server.url], "window": 8}}
-    recipe = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows)) | {
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)) | {
         "claims": {"model": {**asked, "k": 2, "m": 2, "max_tokens": 64}},
         "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
         "quality": {"learning": {**asked, "min_tokens": 8}},

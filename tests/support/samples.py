@@ -54,6 +54,6 @@ def replay_recipe(file: Path, **sections: Any) -> Row:
     return {"name": "replayed", "samplers": samplers, "verify": {"workers": 1}} | sections
 
 
-def published(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
+def table(home: Path, config: str, label: str = "replayed") -> pl.DataFrame:
     """Return all rows of one config of a version: `label` is a name, or NAME@vN."""
     return pl.concat([pl.read_parquet(path) for path in find(home, label).files(config)])
