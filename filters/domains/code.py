@@ -1,23 +1,27 @@
-"""Python programs, judged by running their tests in a jail.
+"""Programs, judged by running their tests in a jail.
 
 The answer is one block of Python (`proofmill.filters.sandbox.extract` states which), with what it lacks from the
-blocks before it. Its tests are
-assertions, a test text of the data set's own, or inputs and outputs of a program. No expected value
-enters the solution's jail, and what comes out is compared outside.
+blocks before it. Its tests come in any of the formats of `proofmill.filters.sandbox.formats`; two readings of them
+(`proofmill.filters.sandbox.run`) make one verdict, and its detail says where the weaker one has decided
+(`in_process`).
 """
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run
+from proofmill.filters.sandbox.formats import BadTestError, Suite, read_suite
 from proofmill.filters.sandbox.jail import Jail, Limits
-from proofmill.filters.sandbox.plan import BadTestError, Plan, bound_by, plan, prompt_setup
+from proofmill.filters.sandbox.plan import Plan, bound_by, entry_name, plan, prompt_setup
+from proofmill.filters.sandbox.run import Judging
 from proofmill.filters.verdicts import Canary, Domain, Problem, Verdict
 
 DEFAULT_CPU_S = 5.0
@@ -26,6 +30,8 @@ MAX_CPU_S = 120.0
 MAX_MEMORY_MB = 8192.0
 MAX_CODE_CHARS = 1 << 18
 MAX_NAMES = 20  # looked for when a block is chosen
+IN_PROCESS = "in_process"
+"""In a verdict's detail: the tests ran beside the solution, and nothing spoke for tampering."""
 _LANGUAGES = extract.PYTHON | {""}
 
 _VERDICTS = {
@@ -37,6 +43,21 @@ _VERDICTS = {
 }
 
 
+@dataclass(frozen=True)
+class CodeOptions:
+    """What a recipe or a command says of this domain.
+
+    Attributes:
+        weaker, allow_subprocess, packages: of the jail.
+        judging: how strictly, and by which readings.
+    """
+
+    weaker: bool = False
+    allow_subprocess: bool = False
+    packages: tuple[str, ...] = ()
+    judging: Judging = Judging()
+
+
 class _DefaultJail:
     """The process-wide jail: made on first use, remade after a fork, closed at exit."""
 
@@ -44,6 +65,7 @@ class _DefaultJail:
         self._lock = threading.Lock()
         self._jail: Jail | None = None
         self._options: dict[str, Any] = {}
+        self.judging = Judging()
 
     def get(self) -> Jail:
         with self._lock:
@@ -81,20 +103,35 @@ def configure_jail(**options: Any) -> None:
     _DEFAULT.configure(options)
 
 
+def configure(options: CodeOptions) -> None:
+    """Judge with `options` in this process from now on."""
+    _DEFAULT.judging = options.judging
+    configure_jail(
+        weaker=options.weaker, allow_subprocess=options.allow_subprocess, packages=list(options.packages)
+    )
+
+
 class CodeVerifier:
-    """The judge of Python programs. Thread-safe; has processes of its own, so it needs no worker pool.
+    """The judge of programs. Thread-safe; has processes of its own, so it needs no worker pool.
 
     Args:
         jail: where to run; default the process-wide jail.
+        judging: how strictly, and by which readings; a row's own fields win.
     """
 
-    def __init__(self, jail: Jail | None = None) -> None:
+    def __init__(self, jail: Jail | None = None, judging: Judging | None = None) -> None:
         self._given = jail
+        self._judging = judging
 
     @property
     def jail(self) -> Jail:
         """The jail this verifier runs code in."""
         return self._given or default_jail()
+
+    @property
+    def judging(self) -> Judging:
+        """How this verifier judges where a row doesn't say."""
+        return self._judging or _DEFAULT.judging
 
     def ready(self) -> None:
         """Start the jail and check its layers.
@@ -131,37 +168,46 @@ class CodeVerifier:
         try:
             if found.earlier:
                 code = _joined(self.jail, problem, found)
-            outcome = judge(self.jail, problem, code)
+            outcome = judge(self.jail, problem, code, self.judging)
         except BadTestError as error:
-            return Verdict(verdicts.ERROR, code, f"bad test: {error}", final_start=found.start)
+            return Verdict(verdicts.ERROR, code, _tests_fault(str(error)), final_start=found.start)
+        return self._verdict(found, code, outcome)
+
+    def _verdict(self, found: extract.Found, code: str, outcome: run.Outcome) -> Verdict:
         verdict, why = _VERDICTS[outcome.status], outcome.why
-        package = run.missing_package(why) if outcome.status == run.FAILED else None
+        package = run.missing_package(why, code) if outcome.status == run.FAILED else None
         if package:
-            verdict, why = verdicts.ERROR, f"the jail has no module {package}: give its folder in verify.jail.packages"
+            verdict, why = verdicts.ERROR, f"needs {package}"
+        if why.startswith("needs "):
+            why += f": add {why.split()[1]} to verify.jail.packages"
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
             verdict = verdicts.UNPARSED
-        parts = (found.rule, why, self.jail.stamp)
-        detail = "; ".join(part for part in parts if part)
+        if outcome.status == run.FAULT and outcome.in_process:
+            why = _tests_fault(why)
+        reading = IN_PROCESS if outcome.in_process and verdict != verdicts.ERROR else ""
+        detail = "; ".join(part for part in (found.rule, reading, why, self.jail.stamp) if part)
         return Verdict(verdict, code, detail, outcome.passed, outcome.total, found.start)
 
 
-def judge(jail: Jail, problem: Problem, code: str) -> run.Outcome:
+def _tests_fault(why: str) -> str:
+    return why if why.startswith(("needs ", "bad_tests", "not_judged")) else f"bad_tests: {why}"
+
+
+def judge(jail: Jail, problem: Problem, code: str, judging: Judging = Judging()) -> run.Outcome:
     """Run `code` against the tests of `problem`.
 
     Raises:
         BadTestError: the problem has no tests, or one can't be read.
         VerifierError: a layer of the jail is missing.
     """
-    info = problem.info
-    limits, setup = _limits(info), _setup(problem)
-    pairs = _pairs(info.get("tests"))
-    if pairs:
-        return run.run_programs(jail, setup, code, pairs, limits)
-    planned = _plan(problem)
-    if planned.checks:
-        return run.run_checks(jail, setup, code, planned, limits)
-    test, entry = _text(info.get("test")), str(info.get("entry_point") or "")
-    return run.run_exam(jail, setup, code, planned, test, entry, limits)
+    suite, limits = read_suite(problem.info), _limits(problem.info)
+    judging = _judging(problem.info, judging)
+    outcome = run.Outcome(run.PASSED, 0, 0)
+    if suite.programs:
+        outcome = run.run_programs(jail, suite, _text(problem.info.get("setup")), code, limits, judging)
+    if outcome.status == run.PASSED and (suite.calls or suite.sources or suite.text.strip()):
+        return run.run_tests(jail, _plan(problem, suite, judging), code, limits, judging)
+    return outcome
 
 
 def _joined(jail: Jail, problem: Problem, found: extract.Found) -> str:
@@ -183,59 +229,59 @@ def _text(value: object) -> str:
     return str(value or "").replace("\r\n", "\n")
 
 
+def _number(info: Mapping[str, Any], name: str, default: float, most: float) -> float:
+    """A row's own limit; what is no positive number is the row's fault."""
+    value = info.get(name)
+    if value is None:
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number > 0:
+        raise BadTestError(f"{name} is {ascii(value)[:40]}, no positive number")
+    return min(number, most)
+
+
 def _limits(info: Mapping[str, Any]) -> Limits:
     return Limits(
-        cpu_s=min(float(info.get("time_limit_s") or DEFAULT_CPU_S), MAX_CPU_S),
-        memory_mb=min(float(info.get("memory_mb") or DEFAULT_MEMORY_MB), MAX_MEMORY_MB),
+        cpu_s=_number(info, "time_limit_s", DEFAULT_CPU_S, MAX_CPU_S),
+        memory_mb=_number(info, "memory_mb", DEFAULT_MEMORY_MB, MAX_MEMORY_MB),
         subprocesses=bool(info.get("allow_subprocess")),
     )
 
 
-def _pairs(tests: object) -> list[tuple[str, str]]:
-    """(input, output) of programs on standard input; empty where the tests are assertions."""
-    if not isinstance(tests, Sequence) or isinstance(tests, str):
-        return []
-    mappings = [test for test in tests if isinstance(test, Mapping)]
-    return [(_lines(test.get("input")), _lines(test.get("output"))) for test in mappings]
+def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
+    """What a row says of how it is judged; else as the verifier was told."""
+    tolerance, output = info.get("float_tolerance"), info.get("output_comparison")
+    if output is not None and output not in run.OUTPUT_COMPARISONS:
+        raise BadTestError(f"output_comparison is {ascii(output)[:40]}: one of {', '.join(run.OUTPUT_COMPARISONS)}")
+    return Judging(
+        judging.float_tolerance if tolerance is None else _number(info, "float_tolerance", 0.0, 1.0),
+        output or judging.output, judging.all_tests, judging.in_process,
+    )  # fmt: skip
 
 
-def _lines(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "\n".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def _plan(problem: Problem) -> Plan:
-    info = problem.info
-    given = info.get("tests") or ()
-    tests = tuple(_text(test).strip() for test in ([given] if isinstance(given, str) else given))
-    test = _text(info.get("test"))
-    if not tests and not test.strip():
-        raise BadTestError("the problem has no tests")
-    return plan(tests, _setup(problem), test, str(info.get("entry_point") or ""))
+def _plan(problem: Problem, suite: Suite, judging: Judging = Judging()) -> Plan:
+    setup = _text(problem.info.get("setup"))
+    return plan(suite, setup, _text(problem.prompt), tolerance=judging.float_tolerance)
 
 
 def _setup(problem: Problem) -> str:
-    """The problem's setup; without one, what a prompt that is itself code defines beside the entry point.
-
-    Helpers that the prompt hands out belong to the problem: tests must not call the solution's version.
-    """
-    setup, entry = _text(problem.info.get("setup")), str(problem.info.get("entry_point") or "")
-    return setup if setup or not entry else prompt_setup(_text(problem.prompt), entry)
+    """The problem's setup; without one, what the code of its prompt defines beside the entry point."""
+    setup = _text(problem.info.get("setup"))
+    return setup or prompt_setup(_text(problem.prompt), entry_name(read_suite(problem.info)))
 
 
 def _names(problem: Problem) -> tuple[str, ...]:
-    """What the solution must define: the entry point, else what the tests name and setup does not."""
-    entry = problem.info.get("entry_point")
-    if entry:
-        return (str(entry),)
-    if _pairs(problem.info.get("tests")):
-        return ()
+    """What the solution must define: what its tests ask of it."""
     try:
-        planned = _plan(problem)
+        suite = read_suite(problem.info)
+        if not (suite.calls or suite.sources or suite.text.strip()):
+            return ()
+        return tuple(sorted(_plan(problem, suite).asked))[:MAX_NAMES]
     except BadTestError:
         return ()
-    return tuple(sorted(planned.names))[:MAX_NAMES]
 
 
 def _as_block(_: str | None, extracted: str | None) -> str | None:
@@ -253,14 +299,17 @@ _ADD = Problem(
 VERIFIER = CodeVerifier()
 DOMAIN = Domain(
     name="code",
-    version=1,
+    version=2,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     runs_in="jail",
     ready=VERIFIER.ready,
     ask="Answer with one Python code block (```python … ```) that holds the whole solution.",
-    needs=(("tests", "test"),),
-    fields=("tests", "test", "setup", "entry_point", "time_limit_s", "memory_mb", "language"),
+    needs=(("tests", "test", "input_output"),),
+    fields=(
+        "tests", "test", "input_output", "setup", "entry_point", "fn_name", "time_limit_s", "memory_mb",
+        "language", "float_tolerance", "output_comparison",
+    ),  # fmt: skip
     short_answer=_as_block,
     canaries=(
         Canary(_ADD, "```python\ndef add(a, b):\n    return a + b\n```", verdicts.CORRECT),

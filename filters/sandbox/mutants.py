@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from proofmill.data.source import tree as syntax_tree
 from proofmill.filters import verdicts
-from proofmill.filters.sandbox.plan import MAX_TEST_CHARS
+from proofmill.filters.sandbox.formats import MAX_TEST_CHARS
 from proofmill.filters.verdicts import Domain, Problem
 
 MAX_MUTANTS = 12

@@ -1,31 +1,76 @@
-"""Reads a problem's tests and decides what is evaluated where, so that no expected value enters the jail.
+"""Decides how the tests of a problem are run: what their names mean, and what can be compared outside.
 
 Tests come with a data set: they are parsed here, never run here. Where every assertion is of the form
-`assert CALL == LITERAL` (or bare, `not`, `is None`, `abs(CALL - LITERAL) < LITERAL`), one jail is
-enough: the calls are evaluated inside, and the typed answers are compared outside. Everything else is
-run in a second jail, with stand-ins for what the solution defines.
+`assert CALL == LITERAL` (or bare, `not`, `is None`, `abs(CALL - LITERAL) < LITERAL`), no expected value enters a
+jail: the calls are evaluated inside, and the typed answers are compared outside. Everything else is run.
+
+A name that tests use and do not define belongs, in this order, to setup (or to the code of the prompt), to the
+solution where it is the entry point, is imported from it or is named by the prompt, to the standard prelude. Where
+nothing says which of several names is under test, the problem is at fault.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import importlib
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from proofmill.data.source import tree as syntax_tree
 from proofmill.filters.sandbox import block_joiner, checks
 from proofmill.filters.sandbox.checks import Check
+from proofmill.filters.sandbox.formats import BadTestError, Suite
 
-MAX_TEST_CHARS = 1 << 20
-_KNOWN_MODULES = frozenset(
-    {"bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "itertools", "json"}
-    | {"math", "operator", "re", "statistics", "string"}
+SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
+_IDENTITY = frozenset(
+    {"id", "type", "isinstance", "issubclass", "callable", "hasattr", "getattr", "repr", "str", "dir"}
 )
-
-
-class BadTestError(ValueError):
-    """A test of the problem can't be read: the problem's fault, never the trace's."""
+_FENCED = re.compile(
+    r"^```[ \t]{0,4}(?:python3?|py)?[ \t]{0,4}\n(.{0,100000}?)^```", re.MULTILINE | re.DOTALL | re.IGNORECASE
+)
+_MEMBERS: Mapping[str, str] = {
+    "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
+    "collections": "ChainMap Counter OrderedDict defaultdict deque namedtuple",
+    "copy": "deepcopy",
+    "datetime": "date timedelta",
+    "decimal": "Decimal getcontext",
+    "fractions": "Fraction",
+    "functools": "cache cached_property cmp_to_key lru_cache partial reduce wraps",
+    "heapq": "heapify heappop heappush heappushpop heapreplace nlargest nsmallest",
+    "io": "BytesIO StringIO",
+    "itertools": "accumulate chain combinations combinations_with_replacement compress count cycle dropwhile groupby "
+    "islice pairwise permutations product repeat starmap takewhile zip_longest",
+    "math": "acos asin atan atan2 ceil comb cos degrees dist e exp fabs factorial floor fmod gcd hypot inf isclose "
+    "isinf isnan isqrt lcm log log10 log2 nan perm pi pow prod radians sin sqrt tan tau trunc",
+    "operator": "add and_ itemgetter mul or_ sub xor",
+    "random": "choice randint randrange sample shuffle",
+    "statistics": "mean median stdev",
+    "string": "ascii_letters ascii_lowercase ascii_uppercase digits punctuation",
+    "typing": "Any Callable Deque DefaultDict Dict FrozenSet Generator Generic Iterable Iterator List Mapping "
+    "NamedTuple Optional Sequence Set Tuple Type TypeVar Union",
+    "unittest.mock": "MagicMock Mock call mock_open patch",
+}
+_ALIASES = {
+    "np": ("numpy", ""), "pd": ("pandas", ""), "plt": ("matplotlib.pyplot", ""), "sns": ("seaborn", ""),
+    "nx": ("networkx", ""), "tf": ("tensorflow", ""), "sp": ("sympy", ""), "mock": ("unittest.mock", ""),
+    "Image": ("PIL.Image", ""), "dt": ("datetime", ""),
+}  # fmt: skip
+_ALIASES |= {
+    name: (name, "") for name in ("numpy", "pandas", "pytest", "sympy", "scipy", "torch", "networkx", "sklearn")
+}
+PRELUDE: Mapping[str, tuple[str, str]] = {
+    **_ALIASES,
+    **{name: (module, name) for module, names in _MEMBERS.items() for name in names.split()},
+}
+"""What judges of LeetCode-like and contest sets import for both sides: name to (module, member)."""
+_MODULES = frozenset(
+    {"bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools"}
+    | {"json", "math", "operator", "os", "random", "re", "statistics", "string", "sys", "time", "typing", "unittest"}
+    | {"tempfile", "shutil", "asyncio", "inspect", "pathlib", "cmath", "contextlib", "threading"}
+)
 
 
 @dataclass(frozen=True)
@@ -33,53 +78,203 @@ class Plan:
     """How the tests of one problem are run.
 
     Attributes:
-        tests: sources of the assert-style tests.
-        checks: one for every test, where all of them have a literal on one side; else empty.
-        names: global names of the tests that setup may not define: bound to stand-ins if it doesn't.
-        under_test: names that belong to the solution even where setup or Python define them too.
-        modules: of the standard library, that tests use without importing: never the solution's.
-        total: tests counted where they can't all be reached: assertions of the test text included.
+        suite: the tests.
+        setup: what runs before the solution: the problem's own setup, or the code of its prompt.
+        checks: one for every test, where all of them can be compared outside; else empty.
+        asked: names of the solution that tests may ask.
+        library: names that tests leave to the standard prelude: (module, member).
+        imports: modules that tests and setup import.
+        given: names that setup binds.
+        named: every name in tests, setup and prompt: classes among them are what is under test.
+        total: tests counted where they can't all be reached.
+        looks_at_identity: tests ask for identity or types, which values sent between jails don't have.
+        prelude: the solution may use the prelude too, as the judges of such sets let it.
     """
 
-    tests: tuple[str, ...]
-    checks: tuple[Check, ...]
-    names: frozenset[str]
-    under_test: frozenset[str]
-    total: int
-    modules: frozenset[str] = frozenset()
+    suite: Suite
+    setup: str
+    checks: tuple[Check, ...] = ()
+    asked: frozenset[str] = frozenset()
+    library: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
+    total: int = 0
+    looks_at_identity: bool = False
+    prelude: bool = False
 
 
-@functools.lru_cache(maxsize=512)
-def plan(tests: tuple[str, ...], setup: str, test: str, entry_point: str) -> Plan:
-    """The plan for assert-style `tests` and the data set's own test text `test`.
+def plan(suite: Suite, setup: str = "", prompt: str = "", *, tolerance: float | None = None) -> Plan:
+    """The plan for the tests that are not programs.
 
     Raises:
-        BadTestError: a test is no Python, or too large.
+        BadTestError: setup or a test is no Python, or nothing says what is under test.
     """
-    if sum(map(len, tests)) + len(setup) + len(test) > MAX_TEST_CHARS:
-        raise BadTestError("the tests are larger than 1 MiB")
     try:
-        own = bound_by(setup)
-        under_test = frozenset({entry_point} - {""}) or _tested_builtins(tests)
-        modules = _modules((*tests, test)) - under_test - own
-        trusted = (own | modules | checks.BUILTIN_NAMES) - under_test
-        found: list[Check | None] = [_check(source, trusted) for source in tests]
-        if test.strip():
-            found += checks.read_function(test, entry_point) or [None]
-        simple = () if None in found or "*" in own else tuple(check for check in found if check)
-        if simple:
-            return Plan(tests, simple, _called(simple) | under_test, under_test, len(simple))
-        names = frozenset().union(*(block_joiner.names(source)[0] for source in (*tests, test)))
-        total = len(tests) + _assertions(test)
+        return _plan(suite, setup, prompt, tolerance)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, BadTestError):
+            raise
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
-    needed = (names - checks.BUILTIN_NAMES - modules) | under_test
-    return Plan(tests, (), needed, under_test, total, modules & names)
 
 
-def _called(simple: tuple[Check, ...]) -> frozenset[str]:
-    """The names that the checked expressions start from."""
-    return frozenset(check.asked for check in simple)
+def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Plan:
+    setup = setup or prompt_setup(prompt, entry_name(suite))
+    texts = (*suite.sources, *([suite.text] if suite.text.strip() else []))
+    given = bound_by(setup)
+    asked, library = _names(suite, texts, given, prompt)
+    prelude = entry_name(suite) == "Solution" or bool(suite.calls)
+    trees = [syntax_tree(text) for text in (*texts, setup)]
+    found = _checks(suite, asked, given, tolerance)
+    return Plan(
+        suite, setup, found, asked, library, _imports(trees), given, _all_names(trees) | _words(prompt),
+        len(suite.sources) + len(suite.calls) + _assertions(suite.text), _looks_at_identity(trees[:-1]), prelude,
+    )  # fmt: skip
+
+
+def entry_name(suite: Suite) -> str:
+    """The solution's name that the problem says is under test; empty where it says none."""
+    expression = suite.entry_point or suite.function
+    match = re.match(r"[^\W\d]\w{0,200}", expression)
+    return match[0] if match else ""
+
+
+def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], tolerance: float | None) -> tuple[Check, ...]:
+    """One check a test, or none at all."""
+    own = asked - given if not entry_name(suite) else asked
+    found: list[Check | None] = [checks.of_call(call, suite) for call in suite.calls]
+    found += [_check(source, own, suite.entry_point) for source in suite.sources]
+    if suite.text.strip():
+        found += checks.read_function(suite.text, suite.entry_point) or [None]
+    whole = [check for check in found if check is not None]
+    if len(whole) < len(found) or "*" in given:
+        return ()
+    return tuple(check.with_tolerance(tolerance) for check in whole)
+
+
+def _names(
+    suite: Suite, texts: tuple[str, ...], given: frozenset[str], prompt: str
+) -> tuple[frozenset[str], dict[str, tuple[str, str]]]:
+    """The names that are the solution's, and those that are the prelude's."""
+    free, bound, imported = set[str](), set[str](), set[str]()
+    for text in texts:
+        reads, binds = block_joiner.names(text)
+        free |= reads
+        bound |= binds
+        imported |= _from_solution(text)
+    entry = entry_name(suite)
+    asked = imported | ({entry} - {""})
+    open_names = free - bound - given - asked - checks.BUILTIN_NAMES - {"candidate"}
+    used = _used_as_modules(texts)
+    library = {name: PRELUDE[name] for name in open_names if name in PRELUDE}
+    library |= {name: (name, "") for name in open_names & used}
+    rest = open_names - library.keys()
+    if not asked and not rest:
+        return _only_name(open_names, texts, prompt), {}
+    words = _words(prompt)
+    if len(rest) == 1 and not asked:
+        return frozenset(rest), library
+    asked |= {name for name in rest if name in words}
+    if not asked:
+        raise BadTestError(f"nobody defines {', '.join(sorted(rest)[:5])}: say which is under test (entry_point)")
+    return frozenset(asked), library
+
+
+def _only_name(names: set[str], texts: tuple[str, ...], prompt: str) -> frozenset[str]:
+    """What is under test where all names are those of libraries or builtins: the only one, or the one called first."""
+    if len(names) == 1:
+        return frozenset(names)
+    named = {name for name in names if name in _words(prompt)}
+    found = named if len(named) == 1 else frozenset().union(*(_tested_builtins(text) for text in texts))
+    if not found and texts:
+        raise BadTestError("nothing says which name is under test (entry_point)")
+    return frozenset(found)
+
+
+def _tested_builtins(source: str) -> set[str]:
+    """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
+    return {
+        root
+        for node in ast.walk(syntax_tree(source))
+        if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
+    }
+
+
+def _from_solution(text: str) -> set[str]:
+    """Names that a test text takes from the solution's module."""
+    found, modules = set[str](), set[str]()
+    nodes = list(ast.walk(syntax_tree(text)))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module in SOLUTION_MODULES:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name for alias in node.names if alias.name in SOLUTION_MODULES}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            found.add(node.attr)
+    return found - {"*"}
+
+
+def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
+    """Modules that the texts use without importing them, for nothing but their attributes."""
+    roots, bare = set[str](), set[str]()
+    for text in texts:
+        seen = set[int]()
+        for node in ast.walk(syntax_tree(text)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                roots.add(node.value.id)
+                seen.add(id(node.value))
+            elif isinstance(node, ast.Name) and id(node) not in seen:
+                bare.add(node.id)  # an attribute is walked before the name that it starts from
+    return (roots & _MODULES) - bare
+
+
+def _imports(trees: Iterable[ast.Module]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name: None for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found[node.module] = None
+    return tuple(name for name in found if name.split(".")[0] not in SOLUTION_MODULES | {"__future__", "__main__"})
+
+
+def packages_of(source: str) -> frozenset[str]:
+    """Top-level packages beyond the standard library that trusted source imports; empty where it can't be read."""
+    try:
+        names = _imports([syntax_tree(source)])
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(name.split(".")[0] for name in names) - sys.stdlib_module_names
+
+
+def _all_names(trees: Iterable[ast.Module]) -> frozenset[str]:
+    found: set[str] = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.ImportFrom):
+                found |= {alias.name for alias in node.names}
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _words(prompt: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d]\w{0,100}", prompt[: 1 << 17]))
+
+
+def _looks_at_identity(trees: Iterable[ast.Module]) -> bool:
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Is | ast.IsNot) or (isinstance(node, ast.Name) and node.id in _IDENTITY):
+                return True
+            if isinstance(node, ast.Attribute) and node.attr in ("assertIs", "assertIsNot", "assertIsInstance"):
+                return True
+    return False
 
 
 def _assertions(test: str) -> int:
@@ -90,15 +285,32 @@ def _assertions(test: str) -> int:
 
 @functools.lru_cache(maxsize=512)
 def prompt_setup(prompt: str, entry_point: str) -> str:
-    """What a prompt in code defines beside the stub of `entry_point`; empty for a prompt in prose."""
-    if len(prompt) > MAX_TEST_CHARS or f"def {entry_point}" not in prompt:
+    """What the code of a prompt defines beside the stub of `entry_point`; empty for a prompt in prose.
+
+    Helpers that the prompt hands out belong to the problem: tests must not call the solution's version.
+    """
+    if len(prompt) > 1 << 20 or not entry_point:
         return ""
-    try:
-        body = syntax_tree(prompt).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    others = [node for node in body if getattr(node, "name", None) != entry_point]
-    return ast.unparse(ast.Module(others, [])) if len(others) < len(body) else ""
+    whole = _definitions(prompt, entry_point)
+    if whole is not None:
+        return whole
+    parts = [_definitions(match[1], entry_point) for match in _FENCED.finditer(prompt)]
+    return "\n".join(part for part in parts if part)
+
+
+def _definitions(code: str, entry_point: str) -> str | None:
+    """Definitions, imports and constants of a piece of code without the entry point; None where it is no Python."""
+    for text in (code, code.rstrip() + "\n    pass\n"):
+        try:
+            body = syntax_tree(text).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+        kept: list[ast.stmt] = [
+            node for node in body if isinstance(node, kinds) and getattr(node, "name", None) != entry_point
+        ]
+        return ast.unparse(ast.Module(kept, []))
+    return None
 
 
 def bound_by(setup: str) -> frozenset[str]:
@@ -114,44 +326,20 @@ def bound_by(setup: str) -> frozenset[str]:
     return frozenset(bound)
 
 
-def _modules(sources: tuple[str, ...]) -> frozenset[str]:
-    """Modules that the sources use without importing them, for no more than what these modules have.
-
-    Data sets rely on the solution's own imports (`math.isclose(f(1), 2.5)`), but a solution's version of
-    `math` would be shown what is expected of it, and could agree to anything.
-    """
-    used: dict[str, set[str]] = {}
-    bare: set[str] = set()
-    for source in sources:
-        roots = set[int]()
-        for node in ast.walk(syntax_tree(source)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                used.setdefault(node.value.id, set()).add(node.attr)
-                roots.add(id(node.value))
-            elif isinstance(node, ast.Name) and id(node) not in roots:
-                bare.add(node.id)  # an attribute is walked before the name that it starts from
-    return frozenset(
-        name
-        for name in used.keys() & _KNOWN_MODULES - bare
-        if all(hasattr(importlib.import_module(name), attribute) for attribute in used[name])
-    )
-
-
-def _tested_builtins(tests: tuple[str, ...]) -> frozenset[str]:
-    """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
-    found: set[str] = set()
-    for source in tests:
-        if not block_joiner.names(source)[0] - checks.BUILTIN_NAMES:
-            found |= {
-                root
-                for node in ast.walk(syntax_tree(source))
-                if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
-            }
-    return frozenset(found)
-
-
-def _check(source: str, trusted: frozenset[str]) -> Check | None:
+def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None:
     body = syntax_tree(source).body
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None
-    return checks.read(body[0].test, trusted)
+    test = checks.renamed(body[0].test, "candidate", entry_point) if entry_point else body[0].test
+    return checks.read(test, asked, entry_point)
+
+
+def job_of(planned: Plan) -> dict[str, Any]:
+    """What a jail has to know of a plan."""
+    return {
+        "setup": planned.setup, "tests": list(planned.suite.sources), "test": planned.suite.text,
+        "entry_point": planned.suite.entry_point, "asked": sorted(planned.asked), "given": sorted(planned.given),
+        "named": sorted(planned.named), "library": {k: list(v) for k, v in planned.library.items()},
+        "imports": list(planned.imports),
+        "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
+    }  # fmt: skip

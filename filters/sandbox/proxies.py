@@ -8,6 +8,7 @@ object that says it equals everything equals nothing, and no expected value reac
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,11 +28,19 @@ class CannotSend(BaseException):
 
 
 class Wire:
-    """The tests' end of the line to the solution."""
+    """The tests' end of the line to the solution.
+
+    Attributes:
+        inexact: something that is no plain data came as an answer: a stand-in is not the thing.
+        calls: calls so far.
+    """
 
     def __init__(self, channel: wire.Link, classes: Callable[[], dict[str, type]]) -> None:
         self._channel = channel
         self._classes = classes
+        self._turn = threading.Lock()  # tests may have threads, and a channel has one conversation
+        self.inexact = False
+        self.calls = 0
 
     def call(self, operation: str, *arguments: object, **keywords: object) -> Any:
         """Do `operation` in the solution's jail; its result as builtins or a stand-in.
@@ -47,10 +56,12 @@ class Wire:
                 "args": [self._encode(argument) for argument in arguments],
                 "kw": {name: self._encode(value) for name, value in keywords.items()},
             }
-            self._channel.send(wire.CALL, message)
+            with self._turn:
+                self._channel.send(wire.CALL, message)
+                _, answer = self._channel.receive()
         except wire.WireError as error:
             raise CannotSend(str(error)) from None
-        _, answer = self._channel.receive()
+        self.calls += operation == "call"
         if "gone" in answer:
             raise SolutionGone
         if "raised" in answer:
@@ -58,6 +69,8 @@ class Wire:
             if isinstance(raised, StopIteration) and operation != "next":  # it would end a loop of the test unseen
                 raise RemoteError(f"StopIteration: {raised}")
             raise raised
+        if operation == "call" and _holds_object(answer["ok"]):
+            self.inexact = True
         if answer["ok"] is None:  # what returns something must not change what it is compared with
             for index, node in answer.get("back", ()):
                 _restore(arguments[index], self._decode(node))
@@ -87,13 +100,9 @@ class Wire:
         name = type(value).__name__
         if self._classes().get(name) is type(value) and hasattr(value, "__dict__"):
             return ["o", name, wire.Encoder(self._other).encode(dict(vars(value)))]
-        if isinstance(value, Iterator):
-            return ["l", [self._encode(item) for item in value]]
         raise wire.WireError(f"a test hands over a {name}, which has no typed form")
 
     def _own(self, node: list[wire.Node]) -> object:
-        if node[0] == "g":
-            return iter([self._decode(item) for item in node[1]])
         if node[0] == "o":
             made: Any = object.__new__(self._classes()[node[1]])
             made.__dict__.update(self._decode(node[2]))
@@ -101,6 +110,17 @@ class Wire:
         if node[0] == "h":
             return Remote(self, ["h", int(node[1])], str(node[2])[:100])
         raise wire.WireError("unknown tag")
+
+
+def _holds_object(node: wire.Node) -> bool:
+    """Whether an answer is or holds an object that stayed in the solution's jail."""
+    if not isinstance(node, list) or len(node) < 2:
+        return False
+    if node[0] in ("h", "o"):
+        return True
+    return isinstance(node[1], list) and any(
+        _holds_object(part) for item in node[1] for part in (item if node[0] == "d" else [item])
+    )
 
 
 def _restore(argument: Any, now: Any) -> None:
@@ -204,9 +224,10 @@ class Remote:
 
     def __iter__(self) -> Iterator[Any]:
         items = _line(self).call("iter", self)
-        if isinstance(items, Remote):
-            raise TypeError("the solution's object has no usable iterator")
-        return iter(items)
+        if not isinstance(items, Remote):
+            return iter(items)
+        end = object()
+        return iter(lambda: next(items, end), end)
 
     __repr__ = __str__
     __getitem__, __setitem__, __delitem__ = _forward("getitem"), _forward("setitem"), _forward("delitem")

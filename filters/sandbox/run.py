@@ -1,31 +1,57 @@
-"""One solution against its tests: opens processes, talks to them, and says what came of it."""
+"""One solution against its tests: opens processes in the jail, talks to them, and says what came of it.
+
+Two readings of one set of tests. The *guarded* one keeps tests and expected values out of the solution's process:
+plain data is compared outside (`run_checks`), the rest runs in a second process against stand-ins (`run_apart`).
+The *in-process* one runs them beside the solution, as the data sets' own harnesses do, and brings evidence of
+tampering with it (`run_beside`). `run_tests` makes one verdict of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proofmill.filters.sandbox import comparison, wire
+from proofmill.filters.sandbox.formats import BadTestError, Suite
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, SandboxProcess
-from proofmill.filters.sandbox.plan import BadTestError, Plan
+from proofmill.filters.sandbox.plan import Plan, job_of
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
-EXAM_CPU_S = 20.0  # the tests' own share, on top of the solution's
-_PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?", re.ASCII)
+TESTS_CPU_S = 1.0  # the tests' own share, on top of the solution's
+APART_CPU_S = 5.0  # the same in a process of their own
 _NO_MODULE = re.compile(r"(?:test \d{1,9}: |.{1,80} gave )?ModuleNotFoundError: No module named '(\w{1,60})", re.DOTALL)
-# what a program may rightly expect to be installed; any other name is the model's invention, and its fault
-PACKAGES = frozenset(
-    {"Bio", "PIL", "attr", "attrs", "bs4", "cv2", "dateutil", "gmpy2", "jax", "lxml", "matplotlib", "more_itertools"}
-    | {"mpmath", "networkx", "nltk", "numba", "numpy", "pandas", "polars", "psutil", "pydantic", "pytest", "pytz"}
-    | {"regex", "requests", "scipy", "seaborn", "shapely", "skimage", "sklearn", "sortedcontainers", "statsmodels"}
-    | {"sympy", "tensorflow", "torch", "tqdm", "yaml"}
-)
+_NEEDS = re.compile(r"needs \w{1,60}")
 MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
-PRINTED_TOLERANCE = 1e-6  # of decimals in a program's output, relative and absolute
+MAX_PRINTED = 64 << 20  # bytes of one output, however much is expected
+ROW_CPU = 20  # a row of many programs may use so many times the limit of one
+_IDLE_S = 0.25  # a test may sleep, or wait for a busy machine, without counting
+LINES, TOKENS, NUMBERS = "lines", "tokens", "numbers"
+OUTPUT_COMPARISONS = (LINES, TOKENS, NUMBERS)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How strictly a row is judged, and by which readings.
+
+    Attributes:
+        float_tolerance: relative, of floats that are expected; None leaves 1e-9.
+        output: how printed text is compared: `lines` (trailing blanks don't count), `tokens`, or `numbers` (tokens,
+            decimals within the tolerance).
+        all_tests: count every test; else the first failure ends the row.
+        in_process: whether a pass beside the tests may decide.
+    """
+
+    float_tolerance: float | None = None
+    output: str = LINES
+    all_tests: bool = False
+    in_process: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,6 +64,7 @@ class Outcome:
         total: tests there are.
         why: the first failure, one line.
         cpu_s: CPU seconds of the solution.
+        in_process: the reading beside the tests has decided.
     """
 
     status: str
@@ -45,6 +72,7 @@ class Outcome:
     total: int
     why: str = ""
     cpu_s: float = 0.0
+    in_process: bool = False
 
 
 class SetupFailedError(BadTestError):
@@ -62,12 +90,16 @@ def _decode(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def _raised(answer: dict[str, Any]) -> str:
+def _raised(what: Any) -> str:
     """`NameError: message` of a hostile answer, printable and short."""
-    what = answer.get("raised")
     if not isinstance(what, list) or len(what) != 2 or not isinstance(what[0], list) or not what[0]:
         return "no answer"
-    return ascii(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")[1:-1]
+    return _shown(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")
+
+
+def _shown(text: object) -> str:
+    """A hostile text as one printable line of bounded length."""
+    return ascii(str(text)[:300])[1:-1]
 
 
 def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
@@ -81,19 +113,22 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
     return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
-def _load(process: SandboxProcess, setup: str, code: str) -> str | None:
+def _load(process: SandboxProcess, planned: Plan, code: str) -> str | None:
     """Load a solution in a fresh process; how it failed, or None."""
-    process.send(wire.JOB, wire.dumps({"role": "serve", "setup": setup, "code": code}))
+    job = {"role": "serve", "code": code} | job_of(planned)
+    process.send(wire.JOB, wire.dumps(job))
     _set_up(process)
     answer = _decode(process.receive()[1])
-    return None if "ok" in answer else _raised(answer)
+    return None if "ok" in answer else _raised(answer.get("raised"))
 
 
 def _set_up(process: SandboxProcess) -> None:
     """Read the report on setup, sent before the solution ran; raises `SetupFailedError`."""
     answer = _decode(process.receive()[1])
     if "ok" not in answer:
-        raise SetupFailedError(_raised(answer))
+        why = _raised(answer.get("raised"))
+        package = missing_package(why)
+        raise SetupFailedError(f"needs {package}" if package else f"setup: {why}")
 
 
 def _ended(end: Exit) -> str:
@@ -114,75 +149,200 @@ def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], k
     return program if isinstance(program, str) else code
 
 
-def missing_package(why: str) -> str | None:
-    """The well-known package that a solution asked for and the jail doesn't have; None for any other failure."""
+def missing_package(why: str, code: str | None = None) -> str | None:
+    """The package that a failure says is absent; None for any other failure.
+
+    Args:
+        why: the failure.
+        code: the solution, which must import the package for the failure to be believed.
+    """
     found = _NO_MODULE.match(why)
-    return found[1] if found and found[1] in PACKAGES else None
+    if found is None:
+        return None
+    if code is not None and not re.search(rf"\b(?:import|from)[ \t]{{1,9}}{re.escape(found[1])}\b", code):
+        return None
+    return found[1]
 
 
-def run_checks(jail: Jail, setup: str, code: str, plan: Plan, limits: Limits) -> Outcome:
-    """Evaluate the left-hand sides inside, compare outside."""
-    passed, why = 0, ""
+def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging) -> Outcome:
+    """The verdict of both readings on tests that are not programs.
+
+    Plain data that is compared outside decides at once. Else the tests run beside the solution: a failure there is
+    one, and so is a pass where nothing speaks for tampering. A pass that can't be believed is tried again with
+    tests and solution apart; where stand-ins can't stand for the real thing, nothing is decided.
+
+    Raises:
+        BadTestError: the problem's own tests or setup can't be run.
+    """
+    if planned.checks:
+        outcome = run_checks(jail, planned, code, limits, all_tests=judging.all_tests)
+        if outcome is not None:
+            return outcome
+    planned = _calls_as_sources(planned)
+    if not judging.in_process:
+        return _apart_or_not_judged(jail, planned, code, limits, judging, "the guarded reading can't tell")
+    beside = run_beside(jail, planned, code, limits, judging)
+    if beside.outcome.status == PASSED and not beside.evidence and beside.changed:
+        again = run_beside(jail, planned, code, limits, judging, isolate=True)
+        changes = ["the solution changes what it is compared with"] if again.outcome.status != PASSED else []
+        beside = replace(again, outcome=beside.outcome, evidence=tuple(changes) + again.evidence)
+    believed = beside.outcome.status not in (PASSED, FAULT) or not beside.evidence
+    if believed:
+        return beside.outcome
+    return _apart_or_not_judged(jail, planned, code, limits, judging, "; ".join(beside.evidence[:3]))
+
+
+def _apart_or_not_judged(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging, seen: str) -> Outcome:
+    apart = run_apart(jail, planned, code, limits, judging)
+    if apart is not None:
+        return apart
+    return Outcome(FAULT, 0, planned.total, f"not_judged: {seen}")
+
+
+def _calls_as_sources(planned: Plan) -> Plan:
+    """Calls with plain data as assertions, for answers that are none."""
+    suite = planned.suite
+    if not suite.calls:
+        return planned
+    made = tuple(
+        f"assert __json__(candidate({', '.join(map(repr, call.arguments))})) == {call.expected!r}"
+        for call in suite.calls
+    )
+    entry = suite.entry_point or suite.function
+    return replace(planned, suite=replace(suite, calls=(), sources=made + suite.sources, entry_point=entry))
+
+
+def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_tests: bool = False) -> Outcome | None:
+    """Evaluate the left-hand sides inside, compare outside; None where an answer is no plain data."""
+    passed, why, checks = 0, "", planned.checks
     with jail.slot(), jail.process(limits) as process:
         try:
-            why = _load(process, setup, code) or ""
+            why = _load(process, planned, code) or ""
             if not why:
-                process.send(wire.EVALUATE, wire.dumps([check.source for check in plan.checks]))
+                process.send(wire.EVALUATE, wire.dumps([check.source for check in checks]))
                 left = MAX_ANSWERS
-                for check in plan.checks:
+                for check in checks:
                     body = process.receive()[1]
                     left -= len(body)
                     if left < 0:
                         raise ProcessEnded
                     answer = _decode(body)
-                    held = "ok" in answer and check.holds(answer["ok"])
+                    held = check.holds(answer["ok"]) if "ok" in answer else False
+                    if held is None:
+                        return None
                     passed += held
                     why = why or ("" if held else _difference(check.source, answer))
+                    if why and not all_tests:
+                        break
         except (ProcessEnded, wire.WireError):
             pass  # `end` says how
         end = process.close()
     if why.startswith(_SYNTAX) and not passed:
-        return Outcome(FAULT if end.fault else NOT_PYTHON, 0, len(plan.checks), end.fault or why, end.cpu_s)
-    return _verdict(end, passed, len(plan.checks), why)
+        return Outcome(FAULT if end.fault else NOT_PYTHON, 0, len(checks), end.fault or why, end.cpu_s)
+    return _verdict(end, passed, len(checks), why)
 
 
 def _difference(source: str, answer: dict[str, Any]) -> str:
-    got = comparison.preview(answer["ok"]) if "ok" in answer else _raised(answer)
-    return f"{source[:80]} gave {got}"
+    got = comparison.preview(answer["ok"]) if "ok" in answer else _raised(answer.get("raised"))
+    return f"{_shown(source[:80])} gave {got}"
 
 
-def run_exam(jail: Jail, setup: str, code: str, plan: Plan, test: str, entry: str, limits: Limits) -> Outcome:
-    """Run the tests in a second jail, the solution in the first, and carry their calls across."""
-    exam_limits = Limits(cpu_s=EXAM_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
-    count = plan.total
-    with jail.slot(), jail.process(limits) as solution, jail.process(exam_limits) as exam:
+@dataclass(frozen=True)
+class Beside:
+    """What a run of tests beside the solution gave.
+
+    Attributes:
+        outcome: what the tests say.
+        evidence: what speaks for tampering; empty where nothing does.
+        changed: the solution changed, and returned something for, what the tests still hold.
+    """
+
+    outcome: Outcome
+    evidence: tuple[str, ...] = ()
+    changed: bool = False
+
+
+def run_beside(
+    jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging, *, isolate: bool = False
+) -> Beside:
+    """Run the tests in one process with the solution, after a look at its source.
+
+    The report must carry a number that only the runner was told; without it nothing has passed.
+    """
+    nonce = secrets.token_hex(16)
+    job = job_of(planned) | {
+        "role": "beside", "code": code, "nonce": nonce, "all_tests": judging.all_tests, "isolate": isolate,
+        "tolerance": judging.float_tolerance,
+    }  # fmt: skip
+    wider = replace(limits, cpu_s=limits.cpu_s + TESTS_CPU_S * (3 if "pytest" in planned.imports else 1))
+    look: dict[str, Any] = {}
+    report: dict[str, Any] = {}
+    with jail.slot(), jail.process(wider) as process:
+        with contextlib.suppress(ProcessEnded, wire.WireError):
+            process.send(wire.JOB, wire.dumps(job))
+            look = _decode(process.receive()[1])
+            if "ok" in look:
+                report = _decode(process.receive()[1])
+        end = process.close()
+    total = planned.total
+    if "raised" in look:
+        return Beside(Outcome(NOT_PYTHON, 0, total, _raised(look["raised"]), end.cpu_s))
+    found = look.get("ok") if isinstance(look.get("ok"), list) else ["it was not looked at"]
+    evidence = tuple(_shown(what) for what in found or ())
+    if report.get("nonce") != nonce:
+        forged = ("a forged report",) if report else ()
+        return Beside(_verdict(end, 0, total, _ended(end) if report else ""), evidence + forged)
+    return _report_of(report, end, total, evidence)
+
+
+def _report_of(report: dict[str, Any], end: Exit, total: int, evidence: tuple[str, ...]) -> Beside:
+    if report.get("fault"):
+        return Beside(Outcome(FAULT, 0, total, _shown(report["fault"]), end.cpu_s, True), evidence)
+    if report.get("raised"):
+        return Beside(Outcome(FAILED, 0, total, _raised(report["raised"]), end.cpu_s, True), evidence)
+    evidence = tuple(dict.fromkeys((*evidence, *map(_shown, report.get("evidence") or ()))))
+    passed, ran, why = int(report["passed"]), int(report["ran"]), _shown(report.get("why") or "")
+    if ran and passed == ran and not why:
+        return Beside(Outcome(PASSED, passed, ran, "", end.cpu_s, True), evidence, bool(report.get("changed")))
+    if not ran:
+        return Beside(Outcome(FAULT, 0, total, "bad_tests: no test ran", end.cpu_s, True), evidence)
+    return Beside(Outcome(FAILED, passed, max(total, ran), why or "a test failed", end.cpu_s, True), evidence)
+
+
+def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging) -> Outcome | None:
+    """Run the tests in a second process, the solution in the first, and carry their calls across.
+
+    Returns:
+        None where stand-ins can't decide: something that is no plain data crossed, or tests ask for identity.
+    """
+    if planned.looks_at_identity:
+        return None
+    apart_limits = replace(limits, cpu_s=APART_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
+    with jail.slot(), jail.process(limits) as solution, jail.process(apart_limits) as tests:
         report: dict[str, Any] | None = None
         loaded, why = False, ""
         try:
-            why = _load(solution, setup, code) or ""
+            why = _load(solution, planned, code) or ""
             loaded = not why
             if loaded:
-                job = {
-                    "role": "examine", "setup": setup, "tests": plan.tests, "test": test,
-                    "entry_point": entry, "names": sorted(plan.names), "under_test": sorted(plan.under_test),
-                    "modules": sorted(plan.modules),
-                }  # fmt: skip
-                exam.send(wire.JOB, wire.dumps(job))
-                report = _carry(exam, solution)
+                job = job_of(planned) | {"role": "apart", "all_tests": judging.all_tests}
+                tests.send(wire.JOB, wire.dumps(job))
+                report = _carry(tests, solution)
         except (ProcessEnded, wire.WireError):
             pass
-        ends = solution.close(), exam.close()
+        ends = solution.close(), tests.close()
     if not loaded:
-        not_python = not ends[0].fault and why.startswith(_SYNTAX)
-        return Outcome(NOT_PYTHON, 0, count, why) if not_python else _verdict(ends[0], 0, count, why)
-    return _exam_outcome(ends, report, count)
+        if not ends[0].fault and why.startswith(_SYNTAX):
+            return Outcome(NOT_PYTHON, 0, planned.total, why)
+        return _verdict(ends[0], 0, planned.total, why)
+    return _apart_outcome(ends, report, planned.total)
 
 
-def _carry(exam: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
+def _carry(tests: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
     """Pass calls to the solution and answers back, unopened, until the tests are done."""
     gone = False
     while True:
-        kind, body = exam.receive()
+        kind, body = tests.receive()
         if kind == wire.DONE:
             return _decode(body)
         answer = wire.dumps({"gone": True})
@@ -192,94 +352,133 @@ def _carry(exam: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
                 _, answer = solution.receive()
             except ProcessEnded:
                 gone = True
-        exam.send(wire.ANSWER, answer)
+        tests.send(wire.ANSWER, answer)
 
 
-def _exam_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count: int) -> Outcome:
-    solution, exam = ends
+def _apart_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count: int) -> Outcome | None:
+    solution, tests = ends
     if solution.fault:
         return _verdict(solution, 0, count, "")
     if report is None:
-        if exam.timed_out or solution.timed_out:
+        if tests.timed_out or solution.timed_out:
             return Outcome(TIMED_OUT, 0, count, "the tests did not end in time", solution.cpu_s)
-        return Outcome(FAULT, 0, count, exam.fault or "the tests' process died", solution.cpu_s)
-    if report.get("fault"):
-        return Outcome(FAULT, 0, count, ascii(str(report["fault"])[:300])[1:-1], solution.cpu_s)
+        return Outcome(FAULT, 0, count, tests.fault or "the tests' process died", solution.cpu_s)
+    if report.get("fault") or report.get("inexact"):
+        return None
     passed, ran = int(report["passed"]), int(report["ran"])
-    reason = ascii(str(report.get("why") or "")[:300])[1:-1]  # the solution's words: no lone surrogates
-    total = ran if passed == ran and not reason and not report["gone"] else max(ran, count)
+    reason = _shown(report.get("why") or "")  # the solution's words: no lone surrogates
+    total = ran if ran and passed == ran and not reason and not report["gone"] else max(ran, count)
     if report["gone"]:
         return _verdict(solution, min(passed, total - 1), total, reason)
     return _verdict(solution, passed, total, reason)
 
 
-def _memory_file(name: str, data: bytes = b"") -> int:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+@contextlib.contextmanager
+def _streams(given: str) -> Iterator[list[int]]:
+    """Descriptors of a program's standard input, filled, and standard output."""
+    made: list[int] = []
+    try:
+        for name, data in (("stdin", given.encode("utf-8", "replace")), ("stdout", b"")):
+            made.append(os.memfd_create(name, os.MFD_CLOEXEC))
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(made[-1], rest) :]
+            os.lseek(made[-1], 0, os.SEEK_SET)
+        yield made
+    finally:
+        for fd in made:
+            os.close(fd)
 
 
-def run_programs(jail: Jail, setup: str, code: str, tests: Sequence[tuple[str, str]], limits: Limits) -> Outcome:
-    """Run the code once for every (input, output) pair, each in a jail of its own."""
-    passed, first, cpu = 0, "", 0.0
+def run_programs(
+    jail: Jail, suite: Suite, setup: str, code: str, limits: Limits, judging: Judging = Judging()
+) -> Outcome:
+    """Run the code once for every (input, output) pair, each in a jail of its own.
+
+    A row may use `ROW_CPU` times the CPU time of one test, and sleep about as long as one test may.
+    """
+    job = wire.dumps({"role": "program", "setup": setup, "code": code})
+    return each_program(
+        suite.programs,
+        limits,
+        judging,
+        lambda given, wanted, bound: _one_program(jail, job, given, wanted, bound, judging),
+    )
+
+
+def each_program(tests: Sequence[tuple[str, str]], limits: Limits, judging: Judging, run_one: Any) -> Outcome:
+    """`run_one` for every pair, until one fails or the row has used up what it may."""
+    passed, first, cpu, longest, began = 0, "", 0.0, 0.0, time.monotonic()
     for index, (given, wanted) in enumerate(tests):
-        outcome = _run_program(jail, setup, code, given, wanted, limits)
-        cpu = max(cpu, outcome.cpu_s)
+        printed_bytes = min(max(limits.output_bytes, 2 * len(wanted) + (1 << 16)), MAX_PRINTED)
+        outcome = run_one(given, wanted, replace(limits, output_bytes=printed_bytes))
+        cpu, longest = cpu + outcome.cpu_s, max(longest, outcome.cpu_s)
         if outcome.status in (FAULT, TIMED_OUT, NOT_PYTHON):
-            return Outcome(outcome.status, passed, len(tests), outcome.why, cpu)
+            return Outcome(outcome.status, passed, len(tests), outcome.why, longest)
         passed += outcome.passed
         first = first or (f"test {index + 1}: {outcome.why}" if outcome.why else "")
-    return Outcome(PASSED if passed == len(tests) else FAILED, passed, len(tests), first, cpu)
+        if first and not judging.all_tests:
+            break
+        idle = time.monotonic() - began - 4 * cpu - _IDLE_S * (index + 1)
+        if index + 1 < len(tests) and (cpu > ROW_CPU * limits.cpu_s or idle > limits.wall_s):
+            return Outcome(TIMED_OUT, passed, len(tests), f"{index + 1} tests took {cpu:.1f} s of CPU", longest)
+    return Outcome(PASSED if passed == len(tests) else FAILED, passed, len(tests), first, longest)
 
 
-def _run_program(jail: Jail, setup: str, code: str, given: str, wanted: str, limits: Limits) -> Outcome:
-    streams = [_memory_file("stdin", given.encode("utf-8", "replace")), _memory_file("stdout")]
-    try:
-        with jail.slot(), jail.process(limits, streams) as process:
-            why = ""
-            try:
-                process.send(wire.JOB, wire.dumps({"role": "program", "setup": setup, "code": code}))
-                _set_up(process)
-                why = _raised(_decode(process.receive()[1]))
-            except (ProcessEnded, wire.WireError):
-                pass
-            end = process.wait()
+def _one_program(jail: Jail, job: bytes, given: str, wanted: str, limits: Limits, judging: Judging) -> Outcome:
+    with _streams(given) as streams, jail.slot(), jail.process(limits, streams) as process:
+        why = ""
+        try:
+            process.send(wire.JOB, job)
+            _set_up(process)
+            why = _raised(_decode(process.receive()[1]).get("raised"))
+        except (ProcessEnded, wire.WireError):
+            pass
+        end = process.wait()
         printed = os.pread(streams[1], limits.output_bytes, 0).decode("utf-8", "replace")
-    finally:
-        for fd in streams:
-            os.close(fd)
     if why.startswith(_SYNTAX):
         return Outcome(NOT_PYTHON, 0, 1, why, end.cpu_s)
+    return printed_verdict(end, printed, wanted, why, judging)
+
+
+def printed_verdict(end: Exit, printed: str, wanted: str, why: str, judging: Judging) -> Outcome:
+    """The outcome of one program by how it ended and what it printed."""
     if not why and (end.code != 0 or end.timed_out):
         return _verdict(end, 0, 1, "")
-    if not why and not same_output(printed, wanted):
+    if not why and not same_output(printed, wanted, judging):
         why = f"printed {printed[:60]!a}"
     return _verdict(end, int(not why), 1, why)
 
 
-def same_output(printed: str, wanted: str) -> bool:
-    """Whether two outputs agree: white space at line ends and empty lines at the end don't count,
-    runs of blanks count as one, and printed decimals may differ by `PRINTED_TOLERANCE`.
+def same_output(printed: str, wanted: str, judging: Judging = Judging()) -> bool:
+    """Whether two outputs agree: line by line, blanks at line ends and empty lines at the end don't count.
+
+    As options, token by token, and decimals within the tolerance.
     """
-    ours, theirs = ([line.split() for line in _lines(text)] for text in (printed, wanted))
-    return len(ours) == len(theirs) and all(
-        len(a) == len(b) and all(map(_same_token, a, b)) for a, b in zip(ours, theirs, strict=True)
-    )
+    ours, theirs = _lines(printed), _lines(wanted)
+    if judging.output == LINES:
+        return ours == theirs
+    left, right = (" ".join(part).split() for part in (ours, theirs))
+    if judging.output == TOKENS:
+        return left == right
+    tolerance = comparison.FLOAT_TOLERANCE if judging.float_tolerance is None else judging.float_tolerance
+    return len(left) == len(right) and all(_same_number(a, b, tolerance) for a, b in zip(left, right, strict=True))
 
 
 def _lines(text: str) -> list[str]:
     """Lines as a terminal has them; `splitlines` would also cut at separators that no line ends with."""
-    return re.split(r"\r\n|\n|\r", text.rstrip())
+    return [line.rstrip(" \t") for line in re.split(r"\r\n|\n|\r", text.rstrip(" \t\r\n"))]
 
 
-def _same_token(printed: str, wanted: str) -> bool:
+_PRINTED = re.compile(r"[+-]?\d{0,400}\.?\d{0,400}(?:[eE][+-]?\d{1,4})?", re.ASCII)
+
+
+def _same_number(printed: str, wanted: str, tolerance: float) -> bool:
     if printed == wanted:
         return True
     if "." not in wanted or not (_PRINTED.fullmatch(wanted) and _PRINTED.fullmatch(printed)):
         return False
     try:
-        ours, theirs = float(printed), float(wanted)
+        return comparison.numbers_equal(float(printed), float(wanted), tolerance)
     except ValueError:
         return False
-    return abs(ours - theirs) <= PRINTED_TOLERANCE * max(1.0, abs(theirs))

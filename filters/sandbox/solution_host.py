@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import itertools
+import importlib
 import operator
 import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from proofmill.filters.sandbox import wire
 
 MODULE = "solution"
-MAX_MATERIALISED = 100_000
 _MESSAGE_CHARS = 300
-_LAZY: tuple[Any, ...] = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def describe(error: BaseException) -> list[Any]:
@@ -60,9 +58,6 @@ class Space:
         kind = type(value)
         if kind.__name__ in self.classes and hasattr(value, "__dict__"):
             return ["o", kind.__name__, wire.Encoder(self._other).encode(dict(vars(value)))]
-        if isinstance(value, _LAZY):
-            items = list(itertools.islice(iter(value), MAX_MATERIALISED))
-            return ["g", [self.encode(item) for item in items]]
         self._held[id(value)] = value
         return ["h", id(value), kind.__name__]
 
@@ -79,20 +74,48 @@ class Space:
         raise wire.WireError("unknown tag")
 
 
-def run_setup(setup: str, space: Space) -> list[types.CodeType]:
-    """Run the statements of `setup` up to the first that lacks a name; the rest, compiled, for later."""
+def run_setup(
+    setup: str, names: dict[str, Any], transform: Callable[[Any], Any] = lambda tree: tree
+) -> list[types.CodeType]:
+    """Run the statements of `setup` in `names` up to the first that lacks a name; the rest, compiled, for later.
+
+    Args:
+        setup: source of the data set's own.
+        names: the globals it binds.
+        transform: applied to each statement before it is compiled.
+    """
     import ast
 
     body = ast.parse(setup).body
-    compiled = [compile(ast.Module([node], []), "<setup>", "exec", dont_inherit=True) for node in body]
+    modules = [ast.fix_missing_locations(transform(ast.Module([node], []))) for node in body]
+    compiled = [compile(module, "<setup>", "exec", dont_inherit=True) for module in modules]
     for index, statement in enumerate(compiled):
         try:
-            exec(statement, space.names)  # noqa: S102 - the jail's purpose
+            exec(statement, names)  # noqa: S102 - the jail's purpose
         except NameError:
             return compiled[index:]
-        finally:
-            space.classes = {name for name, value in space.names.items() if isinstance(value, type)}
     return []
+
+
+class Prelude(dict[str, Any]):
+    """The builtins of a solution, and behind them the names that judges of its kind provide."""
+
+    def __init__(self, library: dict[str, list[str]]) -> None:
+        super().__init__(vars(builtins))
+        self._library = library
+
+    def __missing__(self, name: str) -> Any:
+        module, member = self._library[name]
+        found = importlib.import_module(module)
+        return getattr(found, member) if member else found
+
+
+def bind_method(entry_point: str, names: dict[str, Any]) -> None:
+    """Where the name under test is a method of the class `Solution`, as on LeetCode: bind it, on a new object a call."""
+    if not entry_point.isidentifier() or entry_point in names or not hasattr(names.get("Solution"), entry_point):
+        return
+    kind = names["Solution"]
+    names[entry_point] = lambda *arguments, **keywords: getattr(kind(), entry_point)(*arguments, **keywords)
 
 
 def _state(value: object) -> object:
@@ -155,7 +178,8 @@ def _set_up(channel: wire.Link, space: Space, job: dict[str, Any]) -> list[types
     late: list[types.CodeType] = []
 
     def run() -> dict[str, Any]:
-        late.extend(run_setup(job["setup"], space))
+        late.extend(run_setup(job["setup"], space.names))
+        space.classes = {name for name, value in space.names.items() if isinstance(value, type)}
         return {"ok": None}
 
     channel.send(wire.ANSWER, _answer(run))
@@ -168,7 +192,10 @@ def serve(channel: wire.Link, job: dict[str, Any]) -> None:
     late = _set_up(channel, space, job)
 
     def load() -> dict[str, Any]:
+        if job["prelude"]:
+            space.names["__builtins__"] = Prelude(job["prelude"])
         space.execute(job["code"], MODULE)
+        bind_method(job["entry_point"], space.names)
         for statement in late:
             exec(statement, space.names)  # noqa: S102 - the jail's purpose
         return {"ok": None}

@@ -52,7 +52,7 @@ class Encoder:
         self._nodes = 0
 
     def encode(self, value: object, depth: int = 0) -> Node:
-        """The node of `value`. Subclasses of builtins become the builtin they extend.
+        """The node of `value`. What only extends a builtin is none: it may compare and print as it likes.
 
         Raises:
             WireError: too deep, too many parts, or not encodable.
@@ -62,10 +62,8 @@ class Encoder:
             raise WireError("value too large or too deep")
         if value is None or value is True or value is False:
             return value
-        for kind, method in _ENCODERS:
-            if isinstance(value, kind):
-                return method(self, value, depth)
-        return self._other(value)
+        method = _ENCODERS.get(type(value))
+        return self._other(value) if method is None else method(self, value, depth)
 
     def _int(self, value: int, _depth: int) -> Node:
         number = int.__index__(value)
@@ -129,17 +127,17 @@ _SEQUENCES: tuple[tuple[type, str], ...] = (
     (deque, "Q"),
 )
 _TIMES: dict[type, str] = {kind: kind.__name__ for kind in (datetime.datetime, datetime.date, datetime.time)}
-_PLAIN = (complex, range, Fraction, Decimal, datetime.date, datetime.time, datetime.timedelta)
-_ENCODERS: tuple[tuple[Any, Callable[[Encoder, Any, int], Node]], ...] = (
-    (int, Encoder._int),
-    (str, Encoder._str),
-    (float, Encoder._float),
-    (tuple(kind for kind, _ in _SEQUENCES), Encoder._sequence),
-    (dict, Encoder._dict),
-    (bytes, Encoder._bytes),
-    (bytearray, Encoder._bytearray),
-    (_PLAIN, Encoder._plain),
-)
+_PLAIN = (complex, range, Fraction, Decimal, *_TIMES, datetime.timedelta)
+_ENCODERS: dict[type, Callable[[Encoder, Any, int], Node]] = {
+    int: Encoder._int,
+    str: Encoder._str,
+    float: Encoder._float,
+    dict: Encoder._dict,
+    bytes: Encoder._bytes,
+    bytearray: Encoder._bytearray,
+    **dict.fromkeys((kind for kind, _ in _SEQUENCES), Encoder._sequence),
+    **dict.fromkeys(_PLAIN, Encoder._plain),
+}
 
 
 class Decoder:

@@ -1,0 +1,304 @@
+"""Runs the tests in one process with the solution, as the data sets' own harnesses do, and gathers the evidence of
+tampering that decides whether a pass may be believed.
+
+The solution's module and the tests' are two: what tests name and do not define is looked up in setup, in the real
+libraries, and in the solution only where the name belongs to it (`_Names`). Calls of the tests pass a wrapper that
+sees what is asked of whom (`_Watch`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import importlib
+import linecache
+import sys
+import types
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from proofmill.filters.sandbox import solution_host, test_runner, vetting, wire
+
+_PLAIN_CONTAINERS = (list, dict, set, bytearray, deque)
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+_TRUSTED_ASKERS = ("unittest", "pytest", "_pytest")
+
+
+class _Names(dict[str, Any]):
+    """The builtins of the tests' module, and behind them what the tests name without defining it."""
+
+    def __init__(self, job: dict[str, Any], solution: dict[str, Any], guards: vetting.Guards) -> None:
+        super().__init__(vars(builtins))
+        self._asked = frozenset(job["asked"])
+        self._library: dict[str, list[str]] = job["library"]
+        self._solution = solution
+        self._entry = job["entry_point"]
+        self._guards = guards
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._library:
+            return from_library(*self._library[name])
+        if name in self._solution and (name in self._asked or _is_library(self._solution[name])):
+            return self._solution[name]
+        if name == "candidate" and self._entry:
+            return entry(self._entry, self._solution)
+        raise KeyError(name)
+
+
+def from_library(module: str, member: str) -> Any:
+    """A name of the standard prelude; an absent package is the environment's fault."""
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        raise test_runner.TestsFaultError(f"needs {module.split('.')[0]}") from None
+    return getattr(found, member) if member else found
+
+
+def _is_library(value: Any) -> bool:
+    """Whether a value that the solution's module binds is a library's own, under whatever name."""
+    if isinstance(value, types.ModuleType):
+        return sys.modules.get(value.__name__) is value and value.__name__ != vetting.MODULE
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    name = getattr(value, "__name__", "")
+    own = getattr(value, "__module__", None) in (vetting.MODULE, "__main__")
+    return not own and isinstance(name, str) and module is not None and vars(module).get(name) is value
+
+
+def entry(expression: str, names: dict[str, Any]) -> Any:
+    """What `Solution().f` or `f` is in the solution's module."""
+    if expression in names:
+        return names[expression]
+    return eval(compile(expression, test_runner.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
+
+
+class _Watch:
+    """Sees every call of the tests: who is asked, and whether what is handed over is changed.
+
+    Args:
+        asked: names of the solution that tests may ask.
+        isolate: hand copies of what tests still hold to the solution.
+    """
+
+    def __init__(self, asked: frozenset[str], guards: vetting.Guards, *, isolate: bool) -> None:
+        self.calls = 0
+        self.changed = False
+        self._asked = asked
+        self._guards = guards
+        self._isolate = isolate
+
+    def names(self) -> dict[str, Callable[..., Any]]:
+        """What instrumented tests call."""
+        return {
+            "__call_of_test__": self._call,
+            "__method_of_test__": self._method,
+            "__shield__": self._shield,
+        }
+
+    def _call(self, function: Any, kept: bool, /, *arguments: Any, **keywords: Any) -> Any:
+        if not _of_solution(function):
+            return function(*arguments, **keywords)
+        self.calls += 1
+        if not kept:
+            return function(*arguments, **keywords)
+        if self._isolate:
+            arguments = tuple(_copied(value) for value in arguments)
+            keywords = {name: _copied(value) for name, value in keywords.items()}
+            return function(*arguments, **keywords)
+        held = [value for value in (*arguments, *keywords.values()) if isinstance(value, _PLAIN_CONTAINERS)]
+        before = [_copied(value) for value in held]
+        result = function(*arguments, **keywords)
+        if result is not None and not self.changed:
+            self.changed = any(map(_differs, held, before))
+        return result
+
+    def _method(self, value: Any, name: str, kept: bool, /, *arguments: Any, **keywords: Any) -> Any:
+        function = getattr(value, name)
+        if not self._may_be_asked(value, name):
+            kind = value if isinstance(value, type) else type(value)
+            self._guards.note(f"tests ask {kind.__name__}.{name}, which is the solution's own making")
+        return self._call(function, kept, *arguments, **keywords)
+
+    def _may_be_asked(self, value: Any, name: str) -> bool:
+        """Whether a method is a library's or the tests' own, or that of a class which tests name."""
+        if isinstance(value, types.ModuleType):
+            return True
+        kind = value if isinstance(value, type) else type(value)
+        if vetting.is_own(kind):
+            return any(base.__name__ in self._asked for base in kind.__mro__ if vetting.is_own(base))
+        if isinstance(value, type) or str(kind.__module__).startswith(_TRUSTED_ASKERS) or _of_tests(kind):
+            return True
+        return any(name in vars(base) for base in kind.__mro__) or not _of_solution(getattr(value, name, None))
+
+    def _shield(self, function: Any) -> Any:
+        """A function of the solution for `map` and its like, whose StopIteration would end a loop of the test."""
+        if not isinstance(function, types.FunctionType) or not _of_solution(function):
+            return function
+
+        def shielded(*arguments: Any) -> Any:
+            self.calls += 1
+            try:
+                return function(*arguments)
+            except StopIteration as error:
+                raise RuntimeError("StopIteration") from error
+
+        return shielded
+
+
+def _of_solution(function: Any) -> bool:
+    function = getattr(function, "__func__", function)
+    if isinstance(function, type):
+        return vetting.is_own(function)
+    function = getattr(function, "__wrapped__", function)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return bool(code.co_filename == vetting.SOURCE)
+    return vetting.is_own(type(function)) or getattr(function, "__module__", None) == vetting.MODULE
+
+
+def _of_tests(kind: type) -> bool:
+    return kind.__module__ == "__main__"
+
+
+def _copied(value: Any) -> Any:
+    if not isinstance(value, _PLAIN_CONTAINERS):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - what can't be copied is handed over as it is
+        return value
+
+
+def _as_json(value: Any) -> Any:
+    """The value as JSON would give it back: a tuple is a list."""
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if type(value) is dict:
+        return {str(key) if type(key) is int else key: _as_json(item) for key, item in value.items()}
+    return value
+
+
+def _differs(now: Any, before: Any) -> bool:
+    try:
+        return bool(now != before)
+    except Exception:  # noqa: BLE001 - foreign comparison: what can't be compared counts as changed
+        return True
+
+
+class _Reading:
+    """One run: solution and tests in this process."""
+
+    def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.Score) -> None:
+        self.job = job
+        self.guards = vetting.Guards(findings)
+        self.solution = types.ModuleType(vetting.MODULE)
+        self.tests = types.ModuleType("__main__")
+        self.asked = frozenset(job["asked"])
+        self.watch = _Watch(self.asked, self.guards, isolate=job["isolate"])
+        self.names: dict[str, Any] = self.tests.__dict__
+        self.names["__builtins__"] = _Names(job, self.solution.__dict__, self.guards)
+        self.state: vetting.State | None = None
+        point = job["entry_point"]
+        self.runner = test_runner.Tests(
+            self.names, score, lambda: self._entry(point), point, watch=True, after_each=self.check_state,
+            calls=lambda: self.watch.calls, asked=self.asked, tolerance=job["tolerance"],
+        )  # fmt: skip
+
+    def set_up(self) -> list[types.CodeType]:
+        """Import what the tests import, run setup, remember the interpreter as it is; setup's late statements."""
+        for name in ("solution", "main", "your_module"):
+            sys.modules[name] = self.solution
+        sys.modules["__main__"] = self.tests
+        for name in self.job["imports"]:
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                if name.split(".")[0] not in sys.modules:
+                    raise test_runner.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
+        self.names |= self.watch.names() | {"__json__": _as_json}
+        self.runner.prepare()
+        late = solution_host.run_setup(self.job["setup"], self.names, test_runner.watched)
+        for name, value in list(self.names.items()):
+            if not name.startswith("__"):  # data by copy: to change a constant of the setup must change no test
+                self.solution.__dict__[name] = copy.deepcopy(value) if type(value) in _PLAIN_CONTAINERS else value
+        return late
+
+    def load(self, program: types.CodeType, late: list[types.CodeType]) -> None:
+        """Run the solution's module, then what of setup had to wait for it."""
+        code = self.job["code"]
+        linecache.cache[vetting.SOURCE] = (len(code), None, code.splitlines(keepends=True), vetting.SOURCE)
+        space = self.solution.__dict__
+        if self.job["prelude"]:
+            space["__builtins__"] = solution_host.Prelude(self.job["prelude"])
+        space |= self.guards.names()
+        self.state = vetting.State()
+        exec(program, space)  # noqa: S102 - the jail's purpose
+        solution_host.bind_method(self.job["entry_point"], space)
+        for statement in late:
+            exec(statement, self.names)  # noqa: S102 - the data set's own
+
+    def run(self) -> None:
+        """Run the tests."""
+        self.runner.run(self.job["tests"], self.job["test"])
+
+    def _entry(self, point: str) -> Any:
+        """What `candidate` is: a new object of the solution's class for every call, as the harness of its set has it."""
+        if "(" not in point:
+            return entry(point, self.solution.__dict__)
+        return lambda *a, **k: self.watch._call(entry(point, self.solution.__dict__), True, *a, **k)
+
+    def check_state(self) -> None:
+        """Compare the interpreter with what it was."""
+        if self.state is not None and len(self.guards.evidence) < 2:
+            for change in self.state.changes():
+                self.guards.note(change)
+
+
+def read(channel: wire.Link, job: dict[str, Any]) -> None:
+    """Look at the solution, say what was seen before any of it runs, run the tests, and report.
+
+    The report carries the job's nonce: only who has read the job could write it, and the solution's process is
+    believed to be the runner's own only where nothing was seen.
+    """
+    asked, given = frozenset(job["asked"]), frozenset(job["given"])
+    try:
+        program, findings, imports = vetting.look_at(job["code"], asked | frozenset(job["named"]), given)
+    except _UNREADABLE as error:
+        channel.send(wire.ANSWER, {"raised": solution_host.describe(error)})
+        return None
+    channel.send(wire.ANSWER, {"ok": findings, "imports": sorted(imports)})
+    score = test_runner.Score(job["all_tests"])
+    reading = _Reading(job, findings, score)
+    report: dict[str, Any] = {"nonce": job["nonce"], "fault": None, "raised": None}
+    try:
+        late = reading.set_up()
+    except BaseException as error:  # noqa: BLE001 - the data set's own setup: no code of the solution has run
+        report["fault"] = _setup_fault(error)
+        return channel.send(wire.DONE, report)
+    try:
+        reading.load(program, late)
+    except BaseException as error:  # noqa: BLE001 - whatever the solution raises is its answer
+        report["raised"] = solution_host.describe(error)
+        return channel.send(wire.DONE, report)
+    try:
+        reading.run()
+    except test_runner.TestsFaultError as error:
+        report["fault"] = str(error)
+    except BaseException as error:  # noqa: BLE001 - what a test lets through is its failure
+        score.record("rest", error)
+    reading.check_state()
+    if reading.state is not None and reading.state.threads_left():
+        reading.guards.note("threads were left behind")
+    report |= {
+        "passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure,
+        "evidence": reading.guards.evidence, "changed": reading.watch.changed, "asserted": score.asserted,
+    }  # fmt: skip
+    return channel.send(wire.DONE, report)
+
+
+def _setup_fault(error: BaseException) -> str:
+    if isinstance(error, test_runner.TestsFaultError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"needs {error.name.split('.')[0]}"
+    return f"setup raised {test_runner.describe(error)}"
