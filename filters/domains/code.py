@@ -13,7 +13,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.filters import verdicts
@@ -29,10 +29,10 @@ DEFAULT_MEMORY_MB = 512.0
 MAX_CPU_S = 120.0
 MAX_MEMORY_MB = 8192.0
 MAX_CODE_CHARS = 1 << 18
+STANDARD = Judging()
 MAX_NAMES = 20  # looked for when a block is chosen
 IN_PROCESS = "in_process"
 """In a verdict's detail: the tests ran beside the solution, and nothing spoke for tampering."""
-_LANGUAGES = extract.PYTHON | {""}
 
 _VERDICTS = {
     run.PASSED: verdicts.CORRECT,
@@ -55,7 +55,7 @@ class CodeOptions:
     weaker: bool = False
     allow_subprocess: bool = False
     packages: tuple[str, ...] = ()
-    judging: Judging = Judging()
+    judging: Judging = field(default_factory=Judging)
 
 
 class _DefaultJail:
@@ -106,9 +106,7 @@ def configure_jail(**options: Any) -> None:
 def configure(options: CodeOptions) -> None:
     """Judge with `options` in this process from now on."""
     _DEFAULT.judging = options.judging
-    configure_jail(
-        weaker=options.weaker, allow_subprocess=options.allow_subprocess, packages=list(options.packages)
-    )
+    configure_jail(weaker=options.weaker, allow_subprocess=options.allow_subprocess, packages=list(options.packages))
 
 
 class CodeVerifier:
@@ -145,7 +143,7 @@ class CodeVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """`error` for a language that can't be run, `unparsed` where there is no code; else None."""
         language = str(problem.info.get("language") or "").lower()
-        if language not in _LANGUAGES:
+        if language and extract.language_of(language) != extract.PYTHON:
             return Verdict(verdicts.ERROR, detail="unsupported_language")
         found = extract.find_code(text, _names(problem))
         if found.rule == "unsupported_language":
@@ -180,6 +178,8 @@ class CodeVerifier:
             verdict, why = verdicts.ERROR, f"needs {package}"
         if why.startswith("needs "):
             why += f": add {why.split()[1]} to verify.jail.packages"
+        if outcome.status == run.FAILED and run.FORBIDDEN in why:
+            verdict, why = verdicts.ERROR, f"not_judged: the jail allows no processes and no network ({why})"
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
             verdict = verdicts.UNPARSED
         if outcome.status == run.FAULT and outcome.in_process:
@@ -193,7 +193,7 @@ def _tests_fault(why: str) -> str:
     return why if why.startswith(("needs ", "bad_tests", "not_judged")) else f"bad_tests: {why}"
 
 
-def judge(jail: Jail, problem: Problem, code: str, judging: Judging = Judging()) -> run.Outcome:
+def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) -> run.Outcome:
     """Run `code` against the tests of `problem`.
 
     Raises:
@@ -262,7 +262,7 @@ def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
     )  # fmt: skip
 
 
-def _plan(problem: Problem, suite: Suite, judging: Judging = Judging()) -> Plan:
+def _plan(problem: Problem, suite: Suite, judging: Judging = STANDARD) -> Plan:
     setup = _text(problem.info.get("setup"))
     return plan(suite, setup, _text(problem.prompt), tolerance=judging.float_tolerance)
 
@@ -296,6 +296,8 @@ _ADD = Problem(
     {"tests": ["assert add(1, 2) == 3", "assert add(-4, 4) == 0"], "entry_point": "add"},
 )
 
+_TESTS = ("tests", "test", "input_output", "setup", "entry_point", "fn_name", "time_limit_s", "memory_mb", "language")
+FIELDS = (*_TESTS, "float_tolerance", "output_comparison")
 VERIFIER = CodeVerifier()
 DOMAIN = Domain(
     name="code",
@@ -306,10 +308,7 @@ DOMAIN = Domain(
     ready=VERIFIER.ready,
     ask="Answer with one Python code block (```python … ```) that holds the whole solution.",
     needs=(("tests", "test", "input_output"),),
-    fields=(
-        "tests", "test", "input_output", "setup", "entry_point", "fn_name", "time_limit_s", "memory_mb",
-        "language", "float_tolerance", "output_comparison",
-    ),  # fmt: skip
+    fields=FIELDS,
     short_answer=_as_block,
     canaries=(
         Canary(_ADD, "```python\ndef add(a, b):\n    return a + b\n```", verdicts.CORRECT),

@@ -1,8 +1,9 @@
 """Equality of what a solution returned with what a test expects: Python's `==` on builtins, and close floats.
 
 Policy: `True == 1` and `2 == 2.0` as in Python; a list is no tuple; NaN equals nothing, itself
-included; a float may differ from an expected float by a relative 1e-9 (where zero is expected, by 1e-12); an
-expected integer, text and bytes are exact, and so are members of sets and keys of dicts.
+included; a float may differ from an expected float by rounding noise, a relative 1e-12 (where zero is expected, by
+1e-12): a cent in a hundred million, or a millisecond since 1970, is more than that. An expected integer, text and
+bytes are exact, and so are members of sets and keys of dicts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from proofmill.filters.sandbox import wire
 
-FLOAT_TOLERANCE = 1e-9
+FLOAT_TOLERANCE = 1e-12
 ZERO_TOLERANCE = 1e-12
 _KEY_NODES = 1000  # parts of one foreign key or member; bounds what hash collisions can cost
 _NUMBER_TAGS = ("i", "f", "c", "D", "q")

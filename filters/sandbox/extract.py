@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-PYTHON = frozenset({"python", "py", "python3", "py3", "python2", "ipython", "pycon3"})
+PYTHON, CPP, UNKNOWN = "python", "cpp", "unknown"
+# labels by language, as far as a label is letters; versions and file names behind it don't count
+_LABELS = {
+    **dict.fromkeys(("python", "py", "pypy", "ipython", "pycon", "cython", "sage"), PYTHON),
+    **dict.fromkeys(("cpp", "c++", "cxx", "cc", "g++"), CPP),
+    **dict.fromkeys(("", "code", "solution", "program", "main", "answer"), ""),
+}
 # what models fence that is no program: its presence says nothing about the language of the answer
 NOT_CODE = frozenset(
-    {"text", "txt", "plaintext", "plain", "output", "console", "shell", "sh", "bash", "zsh", "pycon", "json",
-     "yaml", "xml", "html", "css", "csv", "markdown", "md", "latex", "tex", "math", "diff", "log", "none",
-     "ascii", "input", "stdin", "stdout", "mermaid", "toml", "ini"}
-)  # fmt: skip
+    {"text", "txt", "plaintext", "plain", "output", "console", "shell", "sh", "bash", "zsh", "json", "yaml", "xml"}
+    | {"html", "css", "csv", "markdown", "md", "latex", "tex", "math", "diff", "log", "none", "ascii", "input", "stdin"}
+    | {"stdout", "mermaid", "toml", "ini", "sample", "example", "expected", "result", "makefile", "dockerfile"}
+)
 # a fence may stand in a list item or a quotation, and may open right behind the item's mark
 _FENCE = re.compile(r"([ \t>]{0,12})((?:[-*+]|\d{1,9}[.)])[ \t]{1,4})?(`{3,20}|~{3,20})[ \t]{0,8}([^`\n]{0,100})")
+_LAST_LINE = re.compile(r"[ \t]*[^`\s][^`]*(`{3,20})[ \t]*\n?")  # a closing fence behind code
 _QUOTE = re.compile(r"[ \t]{0,12}>[ \t]?")
 _BARE = re.compile(r"^(?:def|class|import|from|async def|@|if|for|while|try|with|print\()", re.MULTILINE)
+_BARE_CPP = re.compile(r"^[ \t]{0,8}#[ \t]{0,4}include[ \t]{0,4}[<\"]", re.MULTILINE)
+_STRING = re.compile(r"\"\"\"|'''|\\.|#|\"|'")
+_OTHER_WAY = re.compile(
+    r"\b(?:alternativ|another (?:way|approach|solution|option)|brute.force|naive|less efficient)", re.IGNORECASE
+)
+_READS_INPUT = re.compile(r"\binput\(|\bstdin\b|\bopen\(0")
 
 
 @dataclass(frozen=True)
@@ -53,24 +67,70 @@ class Found:
     earlier: tuple[str, ...] = ()
 
 
+def language_of(label: str) -> str:
+    """`python`, `cpp`, empty for an unmarked block, or the label itself: `Python3.11`, `python:a.py`, `{.py}`."""
+    word = (label.split() or [""])[0].strip("{}.:").lower()
+    if word.endswith(".py") or word == "py3":
+        return PYTHON
+    letters = re.match(r"[a-z+]*", word)
+    known = letters[0] if letters else ""
+    return _LABELS.get(known, word)
+
+
 def blocks(text: str) -> list[Block]:
-    """All fenced blocks in order; one that is still open at the end is not `closed`."""
+    """All fenced blocks in order; one that is still open at the end is not `closed`.
+
+    A fence inside a string of three quotes belongs to the string, where the text comes out even that way; else only
+    one that is indented further than its block does.
+    """
+    found, even = _scan(text, strings_hold=True)
+    return found if even else _scan(text, strings_hold=False)[0]
+
+
+def _scan(text: str, *, strings_hold: bool) -> tuple[list[Block], bool]:
+    """The blocks, and whether none of them ended inside a string."""
     found: list[Block] = []
     fence, language, quotes, start, lines, offset = "", "", 0, 0, list[str](), 0
+    indent, string = 0, ""
     for line in text.splitlines(keepends=True):
         mark = _FENCE.match(line)
+        inside = bool(string and mark and (strings_hold or len(mark[1]) > indent))
+        last = _LAST_LINE.fullmatch(line) if fence and not string and not mark and "`" in line else None
         if not fence and mark:
-            fence, quotes, start, lines = mark[3], mark[1].count(">"), offset, []
-            language = (mark[4].split() or [""])[0].strip("{}.:").lower()
-        elif fence and mark and _closes(mark, fence):
+            fence, quotes, start, lines, string = mark[3], mark[1].count(">"), offset, [], ""
+            language, indent = language_of(mark[4]), len(mark[1])
+        elif fence and mark and not inside and _closes(mark, fence):
+            found.append(Block(_code(lines, quotes), language, start, closed=True))
+            fence = ""
+        elif last and fence[0] == "`" and len(last[1]) >= len(fence):
+            lines.append(line[: last.start(1)] + "\n")
             found.append(Block(_code(lines, quotes), language, start, closed=True))
             fence = ""
         elif fence:
             lines.append(line)
+            string = _open_string(line, string)
         offset += len(line)
     if fence:
         found.append(Block(_code(lines, quotes), language, start, closed=False))
-    return found
+    return found, not (fence and string)
+
+
+def _open_string(line: str, string: str) -> str:
+    """The three quotes of the string that is open at the end of `line`; empty for none."""
+    quote = ""  # of a string on this line
+    for part in _STRING.finditer(line):
+        mark = part[0]
+        if string:
+            string = "" if mark == string else string
+        elif quote:
+            quote = "" if mark[0] == quote else quote
+        elif mark == "#":
+            return ""
+        elif len(mark) == 3:
+            string = mark
+        elif mark[0] != "\\":
+            quote = mark
+    return string
 
 
 def _closes(mark: re.Match[str], fence: str) -> bool:
@@ -84,7 +144,8 @@ def _code(lines: list[str], quotes: int) -> str:
         lines = [_QUOTE.sub("", line, count=1) for line in lines]
     first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     indent = len(first) - len(first.lstrip())
-    return "".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines)
+    code = "".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines)
+    return code.lstrip("\ufeff\u200b")
 
 
 def defines(code: str, names: Iterable[str]) -> bool:
@@ -96,30 +157,56 @@ def defines(code: str, names: Iterable[str]) -> bool:
     return False
 
 
-def find_code(text: str, names: Iterable[str]) -> Found:
+def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> Found:
     """The code that an answer stands by.
 
-    Policy: of the closed Python blocks (or unmarked ones), the last that defines a name under test; else the
-    last one; a block still open at the end counts only where no closed one is left. Without any fence, the
-    whole text, if lines of it start like Python. What the block or the tests name and it doesn't define is
-    taken from the last complete block before it that does (`joining`). Blocks of another language and none of Python:
-    `unsupported_language`.
+    Policy: of the closed blocks in `language` (or unmarked ones), the last that defines a name under test; where none
+    is known, the last that reads input; else the last one. A block that the text calls an alternative is passed over
+    where another will do, and one still open at the end counts only where no closed one is left. Without any fence,
+    the whole text, if lines of it start like a program. What the block or the tests name and it doesn't define is
+    taken from the last complete block before it that does (`block_joiner`). Blocks of another language and none of
+    this one: `unsupported_language`.
     """
     wanted = list(names)
-    every = blocks(text)
-    usable = [block for block in every if block.language in PYTHON]
-    if not usable:
-        usable = [block for block in every if not block.language]
+    every = blocks(text) or _html_blocks(text)
+    usable = [block for block in every if block.language == language] or [b for b in every if not b.language]
     for closed in (True, False):
         candidates = [block for block in usable if block.closed is closed and block.code.strip()]
-        defining = [block for block in candidates if defines(block.code, wanted)]
-        chosen = (defining or candidates)[-1:]
+        chosen = _chosen(candidates, wanted, text)
         if chosen:
             rule = ("block" if closed else "open_block") + ("" if len(usable) == 1 else "_last")
-            before = tuple(block.code for block in candidates if block.start < chosen[0].start)
-            return Found(chosen[0].code, rule, chosen[0].start, before)
-    if any(block.language and block.language not in NOT_CODE | PYTHON for block in every):
+            before = tuple(block.code for block in candidates if block.start < chosen.start)
+            return Found(chosen.code, rule, chosen.start, before if language == PYTHON else ())
+    if any(block.language and block.language not in NOT_CODE | {language} for block in every):
         return Found(None, "unsupported_language")
-    if every or not _BARE.search(text) or (wanted and not defines(text, wanted)):
+    starts = _BARE if language == PYTHON else _BARE_CPP
+    if every or not starts.search(text) or (wanted and not defines(text, wanted)):
         return Found(None, "no_code")
-    return Found(text, "bare", 0)
+    return Found(text.lstrip("\ufeff\u200b"), "bare", 0)
+
+
+def _chosen(candidates: list[Block], wanted: list[str], text: str) -> Block | None:
+    if wanted:
+        fitting = [block for block in candidates if defines(block.code, wanted)]
+    else:
+        fitting = [block for block in candidates if _READS_INPUT.search(block.code)]
+    fitting = fitting or candidates
+    first = [block for block in fitting if not _OTHER_WAY.search(_introduction(text, block.start))]
+    return (first or fitting)[-1] if fitting else None
+
+
+def _introduction(text: str, start: int) -> str:
+    """The last line of prose before a block."""
+    before = text[max(0, start - 400) : start].rstrip()
+    return before[before.rfind("\n") + 1 :]
+
+
+def _html_blocks(text: str) -> list[Block]:
+    """`<pre><code class="language-python">…</code></pre>`, as some models write."""
+    start = text.find("<pre><code")
+    opened = text.find(">", start + 6) if start >= 0 else -1
+    end = text.find("</code>", opened) if opened >= 0 else -1
+    if end < 0 or opened - start > 100:
+        return []
+    label = re.search(r"language-([\w+]{1,20})", text[start:opened])
+    return [Block(html.unescape(text[opened + 1 : end]), language_of(label[1] if label else ""), start, closed=True)]

@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from proofmill.filters.sandbox import solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox import scores, solution_host, test_runner, vetting, wire
 
 _PLAIN_CONTAINERS = (list, dict, set, bytearray, deque)
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+_PATCHED = frozenset({"open", "input", "print", "exit", "quit"})  # what tests mock: looked up every time
 _TRUSTED_ASKERS = ("unittest", "pytest", "_pytest")
 
 
@@ -29,7 +30,7 @@ class _Names(dict[str, Any]):
     """The builtins of the tests' module, and behind them what the tests name without defining it."""
 
     def __init__(self, job: dict[str, Any], solution: dict[str, Any], guards: vetting.Guards) -> None:
-        super().__init__(vars(builtins))
+        super().__init__({name: value for name, value in vars(builtins).items() if name not in _PATCHED})
         self._asked = frozenset(job["asked"])
         self._library: dict[str, list[str]] = job["library"]
         self._solution = solution
@@ -37,6 +38,8 @@ class _Names(dict[str, Any]):
         self._guards = guards
 
     def __missing__(self, name: str) -> Any:
+        if name in _PATCHED:
+            return vars(builtins)[name]
         if name in self._library:
             return from_library(*self._library[name])
         if name in self._solution and (name in self._asked or _is_library(self._solution[name])):
@@ -51,7 +54,7 @@ def from_library(module: str, member: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ImportError:
-        raise test_runner.TestsFaultError(f"needs {module.split('.')[0]}") from None
+        raise scores.TestsFaultError(f"needs {module.split('.')[0]}") from None
     return getattr(found, member) if member else found
 
 
@@ -69,7 +72,7 @@ def entry(expression: str, names: dict[str, Any]) -> Any:
     """What `Solution().f` or `f` is in the solution's module."""
     if expression in names:
         return names[expression]
-    return eval(compile(expression, test_runner.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
+    return eval(compile(expression, scores.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
 
 
 class _Watch:
@@ -185,10 +188,17 @@ def _differs(now: Any, before: Any) -> bool:
         return True
 
 
+_SURROUNDINGS = frozenset(
+    {"subprocess", "socket", "multiprocessing", "urllib", "requests", "http", "ssl", "smtplib", "ftplib", "process"}
+    | {"processes", "network", "server", "command", "shell", "url", "URL", "IP", "hostname"}
+)
+
+
 class _Reading:
     """One run: solution and tests in this process."""
 
-    def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.Score) -> None:
+    def __init__(self, job: dict[str, Any], findings: list[str], score: scores.Score) -> None:
+        score.after_each = self.check_state
         self.job = job
         self.guards = vetting.Guards(findings)
         self.solution = types.ModuleType(vetting.MODULE)
@@ -198,9 +208,10 @@ class _Reading:
         self.names: dict[str, Any] = self.tests.__dict__
         self.names["__builtins__"] = _Names(job, self.solution.__dict__, self.guards)
         self.state: vetting.State | None = None
+        self.refused: str | None = None
         point = job["entry_point"]
         self.runner = test_runner.Tests(
-            self.names, score, lambda: self._entry(point), point, watch=True, after_each=self.check_state,
+            self.names, score, lambda: self._entry(point), point, watch=True,
             calls=lambda: self.watch.calls, asked=self.asked, tolerance=job["tolerance"],
         )  # fmt: skip
 
@@ -214,7 +225,7 @@ class _Reading:
                 importlib.import_module(name)
             except ImportError as error:
                 if name.split(".")[0] not in sys.modules:
-                    raise test_runner.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
+                    raise scores.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
         self.names |= self.watch.names() | {"__json__": _as_json}
         self.runner.prepare()
         late = solution_host.run_setup(self.job["setup"], self.names, test_runner.watched)
@@ -228,21 +239,28 @@ class _Reading:
         code = self.job["code"]
         linecache.cache[vetting.SOURCE] = (len(code), None, code.splitlines(keepends=True), vetting.SOURCE)
         space = self.solution.__dict__
-        if self.job["prelude"]:
-            space["__builtins__"] = solution_host.Prelude(self.job["prelude"])
+        library = self.job["prelude"] | {
+            n: place for n, place in self.job["shared"].items() if vetting.harmless(place[0])
+        }
+        solution_host.provide(program, library, space)
         space |= self.guards.names()
+        vetting.Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
         self.state = vetting.State()
         exec(program, space)  # noqa: S102 - the jail's purpose
         solution_host.bind_method(self.job["entry_point"], space)
         for statement in late:
             exec(statement, self.names)  # noqa: S102 - the data set's own
 
+    def _note_refusal(self, event: str) -> None:
+        """What the jail refuses to a solution whose task is about processes or the network: it may swallow that."""
+        self.refused = self.refused or event
+
     def run(self) -> None:
         """Run the tests."""
         self.runner.run(self.job["tests"], self.job["test"])
 
     def _entry(self, point: str) -> Any:
-        """What `candidate` is: a new object of the solution's class for every call, as the harness of its set has it."""
+        """What `candidate` is: for `Solution().f`, a new object for every call, as the harness of that set has it."""
         if "(" not in point:
             return entry(point, self.solution.__dict__)
         return lambda *a, **k: self.watch._call(entry(point, self.solution.__dict__), True, *a, **k)
@@ -267,7 +285,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         channel.send(wire.ANSWER, {"raised": solution_host.describe(error)})
         return None
     channel.send(wire.ANSWER, {"ok": findings, "imports": sorted(imports)})
-    score = test_runner.Score(job["all_tests"])
+    score = scores.Score(job["all_tests"])
     reading = _Reading(job, findings, score)
     report: dict[str, Any] = {"nonce": job["nonce"], "fault": None, "raised": None}
     try:
@@ -282,7 +300,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         return channel.send(wire.DONE, report)
     try:
         reading.run()
-    except test_runner.TestsFaultError as error:
+    except scores.TestsFaultError as error:
         report["fault"] = str(error)
     except BaseException as error:  # noqa: BLE001 - what a test lets through is its failure
         score.record("rest", error)
@@ -292,13 +310,14 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
     report |= {
         "passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure,
         "evidence": reading.guards.evidence, "changed": reading.watch.changed, "asserted": score.asserted,
+        "refused": reading.refused if score.first_failure else None,
     }  # fmt: skip
     return channel.send(wire.DONE, report)
 
 
 def _setup_fault(error: BaseException) -> str:
-    if isinstance(error, test_runner.TestsFaultError):
+    if isinstance(error, scores.TestsFaultError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"needs {error.name.split('.')[0]}"
-    return f"setup raised {test_runner.describe(error)}"
+    return f"setup raised {scores.describe(error)}"

@@ -32,9 +32,18 @@ def write_file(path: str, text: str) -> None:
         os.close(fd)
 
 
-def address_space() -> int:
-    """Bytes of address space this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+class AddressSpace:
+    """Tells how much address space this process holds, also once /proc is out of sight."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        """Bytes; can be asked once."""
+        try:
+            return int(os.pread(self._fd, 200, 0).split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        finally:
+            os.close(self._fd)
 
 
 def needed_paths() -> list[str]:
@@ -67,7 +76,7 @@ def build(extra: list[str], *, programs: bool) -> tuple[str, ...]:
     """Make the jail's root the root of this mount namespace.
 
     Args:
-        extra: more folders to show read-only.
+        extra: more folders and files to show read-only.
         programs: show the interpreter and the shell too, so that a subprocess can be started.
 
     Returns:
@@ -76,15 +85,25 @@ def build(extra: list[str], *, programs: bool) -> tuple[str, ...]:
     Raises:
         OSError: a mount was refused; the namespace is then in no state to run anything.
     """
-    shown = _outermost([*needed_paths(), *extra, *(_programs() if programs else [])])
+    own = _outermost([*needed_paths(), *(_programs() if programs else [])])
+    hidden = _private_folders()
+    more = [path for path in _outermost(extra) if _beneath(path, hidden) or not _beneath(path, own)]
+    shown = [*own, *more]
     sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*shown, *_DEVICES]}
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root = next(place for place in _MOUNT_POINTS if os.path.isdir(place))
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=1m,nr_inodes=4096,mode=0755")
-    for path, fd in sources.items():
-        _bind(fd, path, root)
+    for path in [*own, *_DEVICES]:
+        _bind(sources[path], path, root)
     _links(root)
-    _hide_packages(root)
+    for path in hidden:
+        kernel.mount(
+            "tmpfs", root + path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "nr_inodes=4096,size=1m,mode=0755"
+        )
+    for path in more:
+        _bind(sources[path], path, root)
+    for path in hidden:
+        kernel.lock_mount(root + path, kernel.MS_RDONLY, recursive=False)
     os.makedirs(f"{root}/tmp")
     os.chdir(root)
     kernel.pivot_root_here()
@@ -121,11 +140,14 @@ def _links(root: str) -> None:
     os.symlink("/tmp", f"{root}/dev/shm")
 
 
-def _hide_packages(root: str) -> None:
-    stdlib = root + os.path.realpath(sysconfig.get_path("stdlib"))
-    for name in _PRIVATE:
-        if os.path.isdir(f"{stdlib}/{name}"):
-            kernel.mount("tmpfs", f"{stdlib}/{name}", "tmpfs", kernel.MS_RDONLY, "size=4k,mode=0555")
+def _private_folders() -> list[str]:
+    """Folders of installed packages inside the standard library's: what is there is none of the jail's business."""
+    stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
+    return [f"{stdlib}/{name}" for name in _PRIVATE if os.path.isdir(f"{stdlib}/{name}")]
+
+
+def _beneath(path: str, folders: list[str]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
 NAMESPACES = (

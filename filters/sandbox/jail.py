@@ -24,6 +24,7 @@ from typing import Any
 
 from proofmill.data.errors import VerifierError
 from proofmill.filters.sandbox import wire
+from proofmill.filters.sandbox.packages import find, standard
 
 _NAMESPACES = (
     "allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1 and "
@@ -329,7 +330,8 @@ class Jail:
     Args:
         workers: warm interpreters and runs at a time; default one a core.
         allow_subprocess: show the interpreter and a shell inside, for runs whose limits allow them.
-        packages: folders of more importable packages, shown read-only; by default the standard library only.
+        packages: more importable packages, shown read-only with what they depend on: names, or folders of modules.
+            Without any, the standard library and those of `packages.STANDARD` that are installed.
         weaker: run although layers are missing; `stamp` then says which.
     """
 
@@ -342,7 +344,11 @@ class Jail:
         weaker: bool = False,
     ) -> None:
         self._count = workers or len(os.sched_getaffinity(0))
-        self._options = {"packages": list(packages), "subprocesses": allow_subprocess}
+        shown = find([*standard(), *packages])
+        self._options = {
+            "packages": list(shown.paths), "search": list(shown.search), "warm": list(shown.warm),
+            "subprocesses": allow_subprocess,
+        }  # fmt: skip
         self._weaker = weaker
         self._workers: list[Worker] = []
         self._lock = threading.Lock()

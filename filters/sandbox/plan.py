@@ -34,7 +34,6 @@ _FENCED = re.compile(
 _MEMBERS: Mapping[str, str] = {
     "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
     "collections": "ChainMap Counter OrderedDict defaultdict deque namedtuple",
-    "copy": "deepcopy",
     "datetime": "date timedelta",
     "decimal": "Decimal getcontext",
     "fractions": "Fraction",
@@ -51,6 +50,15 @@ _MEMBERS: Mapping[str, str] = {
     "string": "ascii_letters ascii_lowercase ascii_uppercase digits punctuation",
     "typing": "Any Callable Deque DefaultDict Dict FrozenSet Generator Generic Iterable Iterator List Mapping "
     "NamedTuple Optional Sequence Set Tuple Type TypeVar Union",
+    "array": "array",
+    "dataclasses": "dataclass",
+    "enum": "Enum IntEnum",
+    "pathlib": "Path",
+    "queue": "Queue",
+    "threading": "Lock Thread",
+    "types": "SimpleNamespace",
+    "unittest": "TestCase",
+    "uuid": "UUID",
     "unittest.mock": "MagicMock Mock call mock_open patch",
 }
 _ALIASES = {
@@ -72,6 +80,13 @@ _MODULES = frozenset(
     | {"tempfile", "shutil", "asyncio", "inspect", "pathlib", "cmath", "contextlib", "threading"}
 )
 
+# modules that compute and do no more: with others, tests may see what a solution does to files, streams and clocks
+_PURE = frozenset(
+    {"array", "base64", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"}
+    | {"fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "numbers", "numpy", "operator"}
+    | {"random", "re", "statistics", "string", "typing", "unittest"}
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,7 +102,7 @@ class Plan:
         given: names that setup binds.
         named: every name in tests, setup and prompt: classes among them are what is under test.
         total: tests counted where they can't all be reached.
-        looks_at_identity: tests ask for identity or types, which values sent between jails don't have.
+        shares_process: tests ask for identity or types, or touch files, streams or mocks: two jails can't show it.
         prelude: the solution may use the prelude too, as the judges of such sets let it.
     """
 
@@ -100,7 +115,7 @@ class Plan:
     given: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
     total: int = 0
-    looks_at_identity: bool = False
+    shares_process: bool = False
     prelude: bool = False
 
 
@@ -126,10 +141,10 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
     prelude = entry_name(suite) == "Solution" or bool(suite.calls)
     trees = [syntax_tree(text) for text in (*texts, setup)]
     found = _checks(suite, asked, given, tolerance)
-    return Plan(
-        suite, setup, found, asked, library, _imports(trees), given, _all_names(trees) | _words(prompt),
-        len(suite.sources) + len(suite.calls) + _assertions(suite.text), _looks_at_identity(trees[:-1]), prelude,
-    )  # fmt: skip
+    total = len(suite.sources) + len(suite.calls) + _assertions(suite.text)
+    shares = _looks_at_identity(trees[:-1]) or _touches_surroundings(trees)
+    named = _all_names(trees) | _words(prompt)
+    return Plan(suite, setup, found, asked, library, _imports(trees), given, named, total, shares, prelude)
 
 
 def entry_name(suite: Suite) -> str:
@@ -172,7 +187,8 @@ def _names(
     if not asked and not rest:
         return _only_name(open_names, texts, prompt), {}
     words = _words(prompt)
-    if len(rest) == 1 and not asked:
+    lower = {name for name in rest if not name[:1].isupper()}
+    if not asked and len(lower) <= 1:  # one function, and classes as it takes or gives them
         return frozenset(rest), library
     asked |= {name for name in rest if name in words}
     if not asked:
@@ -277,6 +293,10 @@ def _looks_at_identity(trees: Iterable[ast.Module]) -> bool:
     return False
 
 
+def _touches_surroundings(trees: Iterable[ast.Module]) -> bool:
+    return any(name.split(".")[0] not in _PURE or name == "unittest.mock" for name in _imports(trees))
+
+
 def _assertions(test: str) -> int:
     if not test.strip():
         return 0
@@ -334,6 +354,17 @@ def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None
     return checks.read(test, asked, entry_point)
 
 
+def _shared(text: str) -> dict[str, tuple[str, str]]:
+    """What a test text imports at its top: its harness lets the solution see it too."""
+    found: dict[str, tuple[str, str]] = {}
+    for node in syntax_tree(text).body:
+        if isinstance(node, ast.Import):
+            found |= {a.asname or a.name: (a.name, "") for a in node.names if a.asname or "." not in a.name}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {a.asname or a.name: (node.module, a.name) for a in node.names if a.name != "*"}
+    return found
+
+
 def job_of(planned: Plan) -> dict[str, Any]:
     """What a jail has to know of a plan."""
     return {
@@ -341,5 +372,6 @@ def job_of(planned: Plan) -> dict[str, Any]:
         "entry_point": planned.suite.entry_point, "asked": sorted(planned.asked), "given": sorted(planned.given),
         "named": sorted(planned.named), "library": {k: list(v) for k, v in planned.library.items()},
         "imports": list(planned.imports),
+        "shared": {k: list(v) for k, v in _shared(planned.suite.text).items()},
         "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
     }  # fmt: skip

@@ -8,15 +8,21 @@ object that says it equals everything equals nothing, and no expected value reac
 from __future__ import annotations
 
 import builtins
+import contextlib
+import importlib
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proofmill.filters.sandbox import wire
+from proofmill.filters.sandbox import scores, solution_host, test_runner, wire
 
 
 class SolutionGone(BaseException):
     """The solution's process has ended. Not an Exception, so that no test catches it."""
+
+    beyond_tests = True
 
 
 class RemoteError(Exception):
@@ -25,6 +31,8 @@ class RemoteError(Exception):
 
 class CannotSend(BaseException):
     """A test hands over what has no typed form: it can't be run, and the trace is not to blame."""
+
+    beyond_tests = True
 
 
 class Wire:
@@ -238,3 +246,64 @@ class Remote:
     __or__, __xor__ = _both_remote("or"), _both_remote("xor")
     __lt__, __le__ = _both_remote("lt"), _both_remote("le")
     __gt__, __ge__ = _both_remote("gt"), _both_remote("ge")
+
+
+class _SolutionModule(types.ModuleType):
+    """`from solution import f`, as some data sets' tests begin."""
+
+    def __init__(self, line: Wire) -> None:
+        super().__init__(solution_host.MODULE)
+        self.__dict__["_line"] = line
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _named(self.__dict__["_line"], name)
+
+
+def _named(line: Wire, name: str) -> Any:
+    """The solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
+    return line.call("value", Remote(line, ["n", name], "name"))
+
+
+def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
+    """Run the job's tests against stand-ins for a solution in another jail, and report how many passed."""
+    space, score = solution_host.Space("tests"), scores.Score(job["all_tests"])
+    names = space.names
+    line = Wire(channel, lambda: {n: names[n] for n in space.classes if isinstance(names.get(n), type)})
+    module = _SolutionModule(line)
+    sys.modules[solution_host.MODULE] = sys.modules["main"] = sys.modules["your_module"] = module
+    asked = frozenset(job["asked"])
+    point = job["entry_point"]
+    tests = test_runner.Tests(
+        names, score, lambda: names["candidate"], point, calls=lambda: line.calls, asked=asked,
+    )  # fmt: skip
+    report: dict[str, Any] = {"fault": None, "gone": False}
+    try:
+        solution_host.run_setup(job["setup"], names)
+        space.classes = {name for name, value in names.items() if isinstance(value, type)}
+        _bind(names, line, job)
+        tests.run(job["tests"], job["test"])
+    except SolutionGone:
+        report["gone"] = True
+    except (scores.TestsFaultError, CannotSend) as error:
+        report["fault"] = scores.describe(error)
+    except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
+        score.record("rest", error)
+    report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
+    channel.send(wire.DONE, report | {"inexact": line.inexact})
+
+
+def _bind(names: dict[str, Any], line: Wire, job: dict[str, Any]) -> None:
+    for name, (module, member) in job["library"].items():
+        found = importlib.import_module(module)
+        names[name] = getattr(found, member) if member else found
+    for name in job["asked"]:
+        with contextlib.suppress(Exception):  # the solution lacks the name: the test that uses it says so
+            names[name] = _named(line, name)
+    if "(" in job["entry_point"]:
+        kind, _, method = job["entry_point"].partition("().")
+        names["candidate"] = lambda *a, **k: getattr(names[kind](), method)(*a, **k)
+    elif job["entry_point"]:
+        names["candidate"] = names.get(job["entry_point"])

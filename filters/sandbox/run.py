@@ -28,8 +28,10 @@ TESTS_CPU_S = 1.0  # the tests' own share, on top of the solution's
 APART_CPU_S = 5.0  # the same in a process of their own
 _NO_MODULE = re.compile(r"(?:test \d{1,9}: |.{1,80} gave )?ModuleNotFoundError: No module named '(\w{1,60})", re.DOTALL)
 _NEEDS = re.compile(r"needs \w{1,60}")
+FORBIDDEN = "PermissionError: [Errno 1] "  # the answer of the jail's system-call filter; files say 13
 MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
 MAX_PRINTED = 64 << 20  # bytes of one output, however much is expected
+STACKS_MB = 640.0
 ROW_CPU = 20  # a row of many programs may use so many times the limit of one
 _IDLE_S = 0.25  # a test may sleep, or wait for a busy machine, without counting
 LINES, TOKENS, NUMBERS = "lines", "tokens", "numbers"
@@ -41,7 +43,7 @@ class Judging:
     """How strictly a row is judged, and by which readings.
 
     Attributes:
-        float_tolerance: relative, of floats that are expected; None leaves 1e-9.
+        float_tolerance: relative, of floats that are expected; None leaves 1e-12.
         output: how printed text is compared: `lines` (trailing blanks don't count), `tokens`, or `numbers` (tokens,
             decimals within the tolerance).
         all_tests: count every test; else the first failure ends the row.
@@ -52,6 +54,9 @@ class Judging:
     output: str = LINES
     all_tests: bool = False
     in_process: bool = True
+
+
+STANDARD = Judging()
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,11 @@ def _raised(what: Any) -> str:
 def _shown(text: object) -> str:
     """A hostile text as one printable line of bounded length."""
     return ascii(str(text)[:300])[1:-1]
+
+
+def _roomy(code: str, limits: Limits) -> Limits:
+    """More address space where a program asks for deep stacks: they are reserved, and hardly used."""
+    return replace(limits, memory_mb=limits.memory_mb + STACKS_MB) if "stack_size" in code else limits
 
 
 def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
@@ -184,8 +194,9 @@ def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
     beside = run_beside(jail, planned, code, limits, judging)
     if beside.outcome.status == PASSED and not beside.evidence and beside.changed:
         again = run_beside(jail, planned, code, limits, judging, isolate=True)
-        changes = ["the solution changes what it is compared with"] if again.outcome.status != PASSED else []
-        beside = replace(again, outcome=beside.outcome, evidence=tuple(changes) + again.evidence)
+        if again.outcome.status != PASSED:
+            why = "not_judged: the solution changes what it is compared with"
+            return replace(beside.outcome, status=FAULT, why=why)
     believed = beside.outcome.status not in (PASSED, FAULT) or not beside.evidence
     if believed:
         return beside.outcome
@@ -301,6 +312,9 @@ def _report_of(report: dict[str, Any], end: Exit, total: int, evidence: tuple[st
     if report.get("raised"):
         return Beside(Outcome(FAILED, 0, total, _raised(report["raised"]), end.cpu_s, True), evidence)
     evidence = tuple(dict.fromkeys((*evidence, *map(_shown, report.get("evidence") or ()))))
+    if report.get("refused"):
+        why = f"not_judged: the jail allows no processes and no network ({_shown(report['refused'])})"
+        return Beside(Outcome(FAULT, 0, total, why, end.cpu_s, True), evidence)
     passed, ran, why = int(report["passed"]), int(report["ran"]), _shown(report.get("why") or "")
     if ran and passed == ran and not why:
         return Beside(Outcome(PASSED, passed, ran, "", end.cpu_s, True), evidence, bool(report.get("changed")))
@@ -313,9 +327,9 @@ def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
     """Run the tests in a second process, the solution in the first, and carry their calls across.
 
     Returns:
-        None where stand-ins can't decide: something that is no plain data crossed, or tests ask for identity.
+        None where stand-ins can't decide: something that is no plain data crossed, or tests see more than values.
     """
-    if planned.looks_at_identity:
+    if planned.shares_process:
         return None
     apart_limits = replace(limits, cpu_s=APART_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
     with jail.slot(), jail.process(limits) as solution, jail.process(apart_limits) as tests:
@@ -391,12 +405,13 @@ def _streams(given: str) -> Iterator[list[int]]:
 
 
 def run_programs(
-    jail: Jail, suite: Suite, setup: str, code: str, limits: Limits, judging: Judging = Judging()
+    jail: Jail, suite: Suite, setup: str, code: str, limits: Limits, judging: Judging = STANDARD
 ) -> Outcome:
     """Run the code once for every (input, output) pair, each in a jail of its own.
 
     A row may use `ROW_CPU` times the CPU time of one test, and sleep about as long as one test may.
     """
+    limits = _roomy(code, limits)
     job = wire.dumps({"role": "program", "setup": setup, "code": code})
     return each_program(
         suite.programs,
@@ -450,7 +465,7 @@ def printed_verdict(end: Exit, printed: str, wanted: str, why: str, judging: Jud
     return _verdict(end, int(not why), 1, why)
 
 
-def same_output(printed: str, wanted: str, judging: Judging = Judging()) -> bool:
+def same_output(printed: str, wanted: str, judging: Judging = STANDARD) -> bool:
     """Whether two outputs agree: line by line, blanks at line ends and empty lines at the end don't count.
 
     As options, token by token, and decimals within the tolerance.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import importlib
+import io
 import operator
 import os
 import sys
@@ -97,21 +99,25 @@ def run_setup(
     return []
 
 
-class Prelude(dict[str, Any]):
-    """The builtins of a solution, and behind them the names that judges of its kind provide."""
+def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[str, Any]) -> None:
+    """Bind those names of `library` that a program reads, as the judges of its kind of data set do.
 
-    def __init__(self, library: dict[str, list[str]]) -> None:
-        super().__init__(vars(builtins))
-        self._library = library
-
-    def __missing__(self, name: str) -> Any:
-        module, member = self._library[name]
-        found = importlib.import_module(module)
-        return getattr(found, member) if member else found
+    A package that is not in the jail stays unbound: the program says which name it lacks.
+    """
+    read, todo = set[str](), [program]
+    while todo:
+        code = todo.pop()
+        read.update(code.co_names)
+        todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    for name in read & library.keys() - names.keys() - vars(builtins).keys():
+        module, member = library[name]
+        with contextlib.suppress(ImportError, AttributeError):
+            found = importlib.import_module(module)
+            names[name] = getattr(found, member) if member else found
 
 
 def bind_method(entry_point: str, names: dict[str, Any]) -> None:
-    """Where the name under test is a method of the class `Solution`, as on LeetCode: bind it, on a new object a call."""
+    """Where the name under test is a method of a class `Solution`, as on LeetCode: bind it, a new object a call."""
     if not entry_point.isidentifier() or entry_point in names or not hasattr(names.get("Solution"), entry_point):
         return
     kind = names["Solution"]
@@ -192,10 +198,10 @@ def serve(channel: wire.Link, job: dict[str, Any]) -> None:
     late = _set_up(channel, space, job)
 
     def load() -> dict[str, Any]:
-        if job["prelude"]:
-            space.names["__builtins__"] = Prelude(job["prelude"])
-        space.execute(job["code"], MODULE)
-        bind_method(job["entry_point"], space.names)
+        program = compile(job["code"], f"<{MODULE}>", "exec", dont_inherit=True)
+        provide(program, job.get("prelude", {}), space.names)
+        exec(program, space.names)  # noqa: S102 - the jail's purpose
+        bind_method(job.get("entry_point", ""), space.names)
         for statement in late:
             exec(statement, space.names)  # noqa: S102 - the jail's purpose
         return {"ok": None}
@@ -212,20 +218,40 @@ def serve(channel: wire.Link, job: dict[str, Any]) -> None:
             _respond(channel, _answer(lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
 
 
+_STREAMS = {"/dev/stdin": 0, "/dev/fd/0": 0, "/proc/self/fd/0": 0, "/dev/stdout": 1, "/dev/fd/1": 1}
+
+
+def _open_streams() -> None:
+    """Let a program open its streams by name: the jail has no /proc that /dev/stdin could point into."""
+    plain = io.open
+
+    def opener(file: Any, *arguments: Any, **keywords: Any) -> Any:
+        name = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+        return plain(_STREAMS.get(name, file) if isinstance(name, str) else file, *arguments, **keywords)
+
+    builtins.open = io.open = opener
+
+
 def run_program(channel: wire.Link, job: dict[str, Any]) -> None:
     """Run the code as a script on standard input; ends the process as the script would."""
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.__stdin__, sys.__stdout__ = sys.stdin, sys.stdout  # type: ignore[misc]
+    printed = sys.stdout
+    _open_streams()
     space, status = Space("__main__"), 0
+    space.names["__file__"] = "/tmp/solution.py"  # noqa: S108 - the jail's own
     _set_up(channel, space, job)
     try:
         space.execute(job["code"], MODULE)
-        threading._shutdown()  # type: ignore[attr-defined] # threads that a script leaves are waited for
     except SystemExit as leave:
         status = 0 if leave.code in (None, 0) else 1
     except BaseException as error:  # noqa: BLE001 - whatever the solution raises ends it
         status = 1
         channel.send(wire.DONE, {"raised": describe(error)})
+    threading._shutdown()  # type: ignore[attr-defined] # threads that a script leaves are waited for
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    for stream in (sys.stdout, printed):
+        with contextlib.suppress(ValueError):  # a script may have closed it
+            stream.flush()
     os._exit(status)

@@ -9,77 +9,19 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from proofmill.filters.sandbox import comparison, proxies, solution_host, wire
+from proofmill.filters.sandbox import comparison
+from proofmill.filters.sandbox.scores import SOURCE, Blame, Failed, Score, TestsFaultError
+from proofmill.filters.sandbox.test_frameworks import run_cases, run_pytest, wants_pytest
 
-SOURCE = "<tests>"
-MESSAGE_CHARS = 200
 _NOT_WRAPPED = frozenset({"super", "locals", "globals", "vars", "dir", "eval", "exec", "__counted__"})
 _LAZY_CALLS = frozenset({"map", "filter", "starmap", "takewhile", "dropwhile", "accumulate", "iter", "filterfalse"})
 _FIXTURES = ("setup_function", "teardown_function", "setup_module", "teardown_module")
-
-
-class TestsFaultError(Exception):
-    """The tests themselves can't be run: never the solution's fault."""
-
-
-class _Failed(BaseException):
-    """Ends the tests after the first failure; not an Exception, so that no test catches it."""
-
-
-@dataclass
-class Score:
-    """Which of the counted tests passed, failed or never ran.
-
-    Attributes:
-        outcome: by test, whether every run of it held.
-        first_failure: one line.
-        asserted: assertions that were evaluated.
-        go_on: count on after a failure.
-        blame: why an exception is the tests' own fault, or None.
-    """
-
-    go_on: bool
-    blame: Callable[[BaseException], str | None] = lambda _error: None
-    outcome: dict[object, bool] = field(default_factory=dict)
-    first_failure: str | None = None
-    asserted: int = 0
-
-    def record(self, test: object, error: BaseException | None) -> None:
-        """Count one run of `test`; one failure outweighs any number of passes."""
-        self.outcome[test] = error is None and self.outcome.get(test, True)
-        if error is not None and self.first_failure is None:
-            self.first_failure = describe(error)
-
-    @contextlib.contextmanager
-    def counted(self, test: object) -> Iterator[None]:
-        """A `with` block around one test: records it, and ends the tests after a failure unless told to go on."""
-        try:
-            yield
-        except Exception as error:
-            fault = self.blame(error)
-            if fault:
-                raise TestsFaultError(fault) from error
-            self.record(test, error)
-            if not self.go_on:
-                raise _Failed from None
-        else:
-            self.record(test, None)
-
-
-def describe(error: BaseException) -> str:
-    """`NameError: message`, whatever the exception's own methods do."""
-    try:
-        message = str(error)[:MESSAGE_CHARS]
-    except BaseException as broken:  # noqa: BLE001 - foreign code: its __str__ may do anything
-        message = type(broken).__name__
-    return f"{type(error).__name__}: {message}"
 
 
 class _Equalities(ast.NodeTransformer):
@@ -104,17 +46,20 @@ class _Instrument(ast.NodeTransformer):
     def __init__(self, *, count: bool, watch: bool) -> None:
         self._count = count
         self._watch = watch
+        self._at = 0
         self.total = 0
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         self.generic_visit(node)
         node.test = _Equalities().visit(node.test)
+        constant = isinstance(node.test, ast.Constant)
         held = ast.Call(ast.Name("__asserted__", ast.Load()), [node.test], [])
         node.test = ast.copy_location(held, node.test)
-        self.total += 1
+        self.total += not constant  # `assert False` is where a test must not get to
+        self._at += 1
         if not self._count:
             return node
-        block = ast.parse(f"with __counted__({self.total}): pass").body[0]
+        block = ast.parse(f"with __counted__({self._at}): pass").body[0]
         block.body = [node]  # type: ignore[attr-defined]
         return ast.fix_missing_locations(ast.copy_location(block, node))
 
@@ -182,7 +127,6 @@ class Tests:
         watch: whether calls go through the caller's wrappers.
         calls: how often the solution was called so far.
         asked: names that belong to the solution.
-        after_each: called when a test was left.
         tolerance: relative, of floats in assertions; None leaves the usual one.
     """
 
@@ -193,7 +137,6 @@ class Tests:
     watch: bool = False
     calls: Callable[[], int] = lambda: 0
     asked: frozenset[str] = frozenset()
-    after_each: Callable[[], None] = lambda: None
     tolerance: float | None = None
 
     def prepare(self) -> None:
@@ -214,28 +157,29 @@ class Tests:
             TestsFaultError: a test can't be run, or asserts nothing.
         """
         self.prepare()
-        with contextlib.suppress(_Failed):
+        with contextlib.suppress(Failed):
             for index, source in enumerate(sources):
                 asserted = self.score.asserted
                 with self.score.counted(index):
-                    self._text(source, count=False, label=f"test {index + 1}")
-                    if self.score.asserted == asserted:
+                    total = self._text(source, count=False, label=f"test {index + 1}")
+                    if total and self.score.asserted == asserted:
                         raise AssertionError("no assertion ran")
-                self.after_each()
+                self.score.after_each()
             if text.strip():
                 with self.score.counted("rest"):
-                    self._text(text, count=True, label="the test text")
-                    if self.score.asserted == 0:
+                    total = self._text(text, count=True, label="the test text")
+                    if total and self.score.asserted == 0:
                         raise AssertionError("no assertion ran")
                 self._settle()
-        self.after_each()
+        self.score.after_each()
 
     def _settle(self) -> None:
         """The whole text is a test only where nothing in it was counted on its own."""
         if len(self.score.outcome) > 1 and self.score.outcome.get("rest"):
             del self.score.outcome["rest"]
 
-    def _text(self, text: str, *, count: bool, label: str) -> None:
+    def _text(self, text: str, *, count: bool, label: str) -> int:
+        """Run one text of tests; how many assertions it has that may fail or hold."""
         before = dict(self.names)
         blame = Blame(text, self.asked)
         self.score.blame = lambda error: blame.fault(error, self.calls())
@@ -249,11 +193,12 @@ class Tests:
                 raise TestsFaultError(f"{label} has check(candidate), and no entry_point says what that is")
             new["check"](self.entry())
         self._collected(new, text)
+        return instrument.total
 
     def _collected(self, new: dict[str, Any], text: str) -> None:
         """Run the test functions and classes that a text has defined."""
-        if _wants_pytest(text, new):
-            return _run_pytest(self, new)
+        if wants_pytest(text, new):
+            return run_pytest(self.score, new)
         self._fixture(new, "setup_module")
         for name, value in new.items():
             if name.startswith("test") and isinstance(value, types.FunctionType):
@@ -261,9 +206,9 @@ class Tests:
                 with self.score.counted(name):
                     self._function(value)
                 self._fixture(new, "teardown_function")
-                self.after_each()
+                self.score.after_each()
             elif isinstance(value, type) and hasattr(value, "failureException"):  # a unittest class
-                _run_cases(self, value)
+                run_cases(self.score, value)
             elif isinstance(value, type) and name.startswith("Test"):
                 self._class(value)
         self._fixture(new, "teardown_module")
@@ -294,7 +239,7 @@ class Tests:
                 self._function(getattr(instance, name))
                 for after in ("teardown_method", "teardown", "teardown_class"):
                     getattr(instance, after, lambda: None)()
-            self.after_each()
+            self.score.after_each()
 
 
 def _asserts(function: Any) -> bool:
@@ -319,294 +264,3 @@ def _quiet_mains() -> Iterator[None]:
     finally:
         for module, name, value in held:
             setattr(module, name, value)
-
-
-def _run_cases(tests: Tests, kind: Any) -> None:
-    """Every test of a `unittest` class, with its fixtures; each is entered and left, or it does not count."""
-    import unittest
-
-    class Result(unittest.TestResult):
-        def addSuccess(self, test: Any) -> None:
-            done(test, None)
-
-        def addError(self, test: Any, err: Any) -> None:
-            done(test, err[1])
-
-        def addFailure(self, test: Any, err: Any) -> None:
-            done(test, err[1])
-
-        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
-            if err is not None:
-                done(test, err[1])
-
-        def addSkip(self, test: Any, reason: str) -> None:
-            skipped.append(reason)
-
-        def addExpectedFailure(self, test: Any, err: Any) -> None:
-            done(test, None)
-
-        def addUnexpectedSuccess(self, test: Any) -> None:
-            done(test, AssertionError("unexpected success"))
-
-        def stopTest(self, test: Any) -> None:
-            super().stopTest(test)
-            tests.after_each()
-
-    skipped: list[str] = []
-
-    def done(test: Any, error: BaseException | None) -> None:
-        fault = tests.score.blame(error) if isinstance(error, Exception) else None
-        if fault:
-            faults.append(fault)
-        tests.score.asserted += 1
-        tests.score.record((kind.__name__, getattr(test, "_testMethodName", str(test)[:80])), error)
-        if error is not None and not tests.score.go_on:
-            result.stop()
-
-    faults: list[str] = []
-    result = Result()
-    result.buffer = False
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(kind)
-    if not suite.countTestCases():
-        raise TestsFaultError(f"class {kind.__name__} has no test")
-    suite.run(result)
-    if faults:
-        raise TestsFaultError(faults[0])
-    if not result.testsRun:
-        tests.score.record((kind.__name__, "setUpClass"), AssertionError("no test ran"))
-    if result.shouldStop:
-        raise _Failed
-
-
-def _wants_pytest(text: str, new: dict[str, Any]) -> bool:
-    """Whether only pytest can run what a text has defined: it imports pytest, or its functions take fixtures."""
-    if "pytest" in new or "import pytest" in text or "from pytest" in text:
-        return True
-    functions = [v for n, v in new.items() if n.startswith("test") and isinstance(v, types.FunctionType)]
-    return any(f.__code__.co_argcount and not hasattr(f, "patchings") for f in functions)
-
-
-def _run_pytest(tests: Tests, new: dict[str, Any]) -> None:
-    """Let pytest collect and run what the text has defined, from memory: no test is ever on a disk."""
-    import importlib
-    import os
-
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        pytest: Any = importlib.import_module("pytest")
-    except ImportError:
-        raise TestsFaultError("needs pytest") from None
-    faults: list[str] = []
-    module = types.ModuleType("test_of_data_set")
-    module.__dict__.update({name: value for name, value in new.items() if not name.startswith("__")})
-    path = "/tmp/test_of_data_set.py"  # noqa: S108 - the jail's own; empty
-    with open(path, "w"):
-        pass
-
-    class InMemory(pytest.Module):  # type: ignore[misc, name-defined, unused-ignore]
-        def _getobj(self) -> types.ModuleType:
-            return module
-
-    class Plugin:
-        @staticmethod
-        def pytest_pycollect_makemodule(module_path: Any, parent: Any) -> Any:
-            return InMemory.from_parent(parent, path=module_path)
-
-        @staticmethod
-        @pytest.hookimpl(hookwrapper=True)  # type: ignore[untyped-decorator, unused-ignore]
-        def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
-            outcome = yield
-            report = outcome.get_result()
-            if report.when == "call" and report.passed:
-                tests.score.asserted += 1
-                tests.score.record(item.nodeid, None)
-            elif report.failed:
-                error = call.excinfo.value if call.excinfo else AssertionError("failed")
-                fault = tests.score.blame(error)
-                if fault:
-                    faults.append(fault)
-                tests.score.record(item.nodeid, error)
-            if report.when == "teardown":
-                tests.after_each()
-
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "--rootdir=/tmp"]
-    options = [o for o in options if o != "-x" or not tests.score.go_on]
-    before = len(tests.score.outcome)
-    pytest.main([*options, "-c", "/dev/null", "--import-mode=importlib", path], plugins=[Plugin()])
-    if faults or len(tests.score.outcome) == before:
-        raise TestsFaultError(faults[0] if faults else "pytest ran no test")
-
-
-# what Python says where a test wants of a class, a coroutine or an exception of the solution's what no stand-in has
-_LIMITS = (
-    "a coroutine was expected, got <coroutine ",
-    "catching classes that do not inherit from BaseException",
-    "issubclass() arg 1 must be a class",
-    "object Remote can't be used in 'await' expression",
-    "'async for' requires an object with __aiter__ method, got Remote",
-    "'Remote' object does not support the",
-)
-_SOLUTION = "<solution>"
-
-
-class Blame:
-    """Tells the tests' own faults from the solution's: a test that can't be compiled, lacks a module or a name, wants
-    what no stand-in has, or fails in an expression that nothing of the solution's has touched.
-
-    Args:
-        text: the source of the tests.
-        asked: names that belong to the solution.
-    """
-
-    def __init__(self, text: str, asked: frozenset[str]) -> None:
-        self._text = text
-        self._asked = asked
-
-    def fault(self, error: BaseException, calls: int) -> str | None:
-        """Why `error` is the tests' own fault; None where the solution may have caused it.
-
-        Args:
-            error: what a test let through.
-            calls: how often tests have called the solution so far; files it should have written count as its own.
-        """
-        if isinstance(error, TestsFaultError):
-            return str(error)
-        if hasattr(error, "of_solution") or isinstance(error, AssertionError):
-            return None
-        if isinstance(error, TypeError | ValueError) and str(error).startswith(_LIMITS):
-            return describe(error)
-        if isinstance(error, SyntaxError):
-            return describe(error) if error.filename == SOURCE else None
-        frames = _frames(error)
-        if any(frame.f_code.co_filename == _SOLUTION for frame, _ in frames):
-            return None
-        return self._of_expression(error, frames, calls)
-
-    def _of_expression(self, error: BaseException, frames: list[tuple[Any, int]], calls: int) -> str | None:
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            return f"needs {error.name.split('.')[0]}"
-        if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
-            return None if error.name in self._asked else f"nobody defines {error.name}"
-        if isinstance(error, ImportError):
-            return None if "solution" in str(error) else describe(error)
-        own = [(frame, at) for frame, at in frames if frame.f_code.co_filename == SOURCE]
-        if not own or (isinstance(error, OSError) and calls):
-            return None
-        try:
-            names = self._names_at(*own[-1])
-        except (SyntaxError, ValueError):
-            return None
-        return None if names is None or names & self._touched() else describe(error)
-
-    def _names_at(self, frame: Any, at: int) -> set[str] | None:
-        """The names in the expression that failed; None where it can't be told."""
-        first, last, start, end = list(frame.f_code.co_positions())[at // 2]
-        if None in (first, last, start, end):
-            return None
-        lines = self._text.encode().split(b"\n")[first - 1 : last]
-        lines[-1] = lines[-1][:end]
-        lines[0] = lines[0][start:]
-        tree = ast.parse(b"(" + b"\n".join(lines) + b"\n)")
-        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-    def _touched(self) -> set[str]:
-        """Names that may hold something of the solution's, or that a call to it was given."""
-        tree = ast.parse(self._text)
-        touched = set(self._asked) | {"self", "candidate", "solution"}
-        touched |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-        for _ in range(20):
-            before = len(touched)
-            for node in ast.walk(tree):
-                touched |= _spread(node, touched)
-            if len(touched) == before:
-                break
-        return touched
-
-
-def _frames(error: BaseException) -> list[tuple[Any, int]]:
-    found, trace = [], error.__traceback__
-    while trace is not None:
-        found.append((trace.tb_frame, trace.tb_lasti))
-        trace = trace.tb_next
-    return found
-
-
-def _spread(node: ast.AST, touched: set[str]) -> set[str]:
-    """The names that one node of the tests makes touched."""
-    if isinstance(node, ast.With | ast.AsyncWith):
-        return {n.id for item in node.items if item.optional_vars for n in _names(item.optional_vars)}
-    reads = any(n.id in touched for n in _names(node))
-    if not reads:
-        return set()
-    if isinstance(node, ast.Call):
-        return {n.id for n in _names(node)} if any(n.id in touched for n in _names(node.func)) else set()
-    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.For | ast.comprehension):
-        return {n.id for n in _names(node) if isinstance(n.ctx, ast.Store)}
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        return {node.name}
-    return set()
-
-
-def _names(node: ast.AST) -> list[ast.Name]:
-    return [part for part in ast.walk(node) if isinstance(part, ast.Name)]
-
-
-class _SolutionModule(types.ModuleType):
-    """`from solution import f`, as some data sets' tests begin."""
-
-    def __init__(self, line: proxies.Wire) -> None:
-        super().__init__(solution_host.MODULE)
-        self.__dict__["_line"] = line
-        self.__path__: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _named(self.__dict__["_line"], name)
-
-
-def _named(line: proxies.Wire, name: str) -> Any:
-    """The solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
-    return line.call("value", proxies.Remote(line, ["n", name], "name"))
-
-
-def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
-    """Run the job's tests against stand-ins for a solution in another jail, and report how many passed."""
-    space, score = solution_host.Space("tests"), Score(job["all_tests"])
-    names = space.names
-    line = proxies.Wire(channel, lambda: {n: names[n] for n in space.classes if isinstance(names.get(n), type)})
-    module = _SolutionModule(line)
-    sys.modules[solution_host.MODULE] = sys.modules["main"] = sys.modules["your_module"] = module
-    asked = frozenset(job["asked"])
-    point = job["entry_point"]
-    tests = Tests(
-        names, score, lambda: names["candidate"], point, calls=lambda: line.calls, asked=asked,
-    )  # fmt: skip
-    report: dict[str, Any] = {"fault": None, "gone": False}
-    try:
-        solution_host.run_setup(job["setup"], names)
-        space.classes = {name for name, value in names.items() if isinstance(value, type)}
-        _bind(names, line, job)
-        tests.run(job["tests"], job["test"])
-    except proxies.SolutionGone:
-        report["gone"] = True
-    except (TestsFaultError, proxies.CannotSend) as error:
-        report["fault"] = describe(error)
-    except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
-        score.record("rest", error)
-    report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}
-    channel.send(wire.DONE, report | {"inexact": line.inexact})
-
-
-def _bind(names: dict[str, Any], line: proxies.Wire, job: dict[str, Any]) -> None:
-    for name, (module, member) in job["library"].items():
-        found = importlib.import_module(module)
-        names[name] = getattr(found, member) if member else found
-    for name in job["asked"]:
-        with contextlib.suppress(Exception):  # the solution lacks the name: the test that uses it says so
-            names[name] = _named(line, name)
-    if "(" in job["entry_point"]:
-        kind, _, method = job["entry_point"].partition("().")
-        names["candidate"] = lambda *a, **k: getattr(names[kind](), method)(*a, **k)
-    elif job["entry_point"]:
-        names["candidate"] = names.get(job["entry_point"])

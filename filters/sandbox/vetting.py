@@ -31,9 +31,35 @@ _HARMLESS = frozenset(
     {"__future__", "abc", "argparse", "array", "ast", "asyncio", "base64", "binascii", "bisect", "bz2", "calendar"}
     | {"cgi", "cmath", "codecs", "collections", "colorsys", "concurrent", "configparser", "contextlib", "copy", "csv"}
     | {"dataclasses", "datetime", "decimal", "difflib", "email", "enum", "errno", "fnmatch", "fractions", "ftplib"}
-    | {"functools", "getpass", "glob", "graphlib", "gzip", "hashlib", "heapq", "hmac", "html", "http", "imaplib"}
+    | {
+        "functools",
+        "getpass",
+        "glob",
+        "graphlib",
+        "gzip",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "html",
+        "http",
+        "imaplib",
+        "inspect",
+    }
     | {"io", "ipaddress", "itertools", "json", "keyword", "locale", "logging", "lzma", "math", "mimetypes"}
-    | {"numbers", "operator", "os", "pathlib", "platform", "poplib", "posixpath", "pprint", "queue", "random", "re"}
+    | {
+        "numbers",
+        "operator",
+        "os",
+        "pathlib",
+        "pickle",
+        "platform",
+        "poplib",
+        "posixpath",
+        "pprint",
+        "queue",
+        "random",
+        "re",
+    }
     | {"reprlib", "secrets", "select", "selectors", "shlex", "shutil", "smtplib", "socket", "socketserver", "sqlite3"}
     | {"ssl", "stat", "statistics", "string", "stringprep", "struct", "subprocess", "sys", "tarfile", "telnetlib"}
     | {"tempfile", "textwrap", "threading", "time", "timeit", "traceback", "turtle", "types", "typing", "unicodedata"}
@@ -54,27 +80,45 @@ _HARMLESS = frozenset(
 _SYS = frozenset(
     {"argv", "stdin", "stdout", "stderr", "maxsize", "setrecursionlimit", "getrecursionlimit", "version", "platform"}
     | {"version_info", "exit", "float_info", "byteorder", "getsizeof", "executable", "set_int_max_str_digits", "intern"}
-    | {"getdefaultencoding", "hash_info", "int_info", "maxunicode", "implementation", "getfilesystemencoding"}
+    | {"getdefaultencoding", "path", "hash_info", "int_info", "maxunicode", "implementation", "getfilesystemencoding"}
 )
 _TRACEBACK = frozenset({"format_exc", "print_exc", "format_exception", "print_exception"})
-_TYPES = frozenset({"SimpleNamespace", "NoneType", "GeneratorType", "FunctionType", "MappingProxyType"})
+_TYPES = frozenset({"SimpleNamespace", "NoneType", "GeneratorType", "FunctionType", "LambdaType", "MappingProxyType"})
+_INSPECT = frozenset(
+    {"signature", "isfunction", "isclass", "ismethod", "isbuiltin", "isgenerator", "isgeneratorfunction", "getdoc"}
+    | {"iscoroutinefunction", "iscoroutine", "Parameter", "getfullargspec", "isawaitable", "ismodule", "isabstract"}
+)
+_PARTS = {"sys": _SYS, "traceback": _TRACEBACK, "types": _TYPES, "inspect": _INSPECT}
+"""Modules of which a part is harmless."""
 # modules and members through which one reaches the tests, however one got there
 _BUILTINS = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "breakpoint", "help"})
 _MODULES = frozenset(
-    {"builtins", "gc", "ctypes", "_ctypes", "inspect", "importlib", "imp", "pkgutil", "runpy", "code", "codeop"}
-    | {"_thread", "atexit", "signal", "faulthandler", "trace", "tracemalloc", "pdb", "bdb", "dis", "marshal", "pickle"}
+    {"builtins", "gc", "ctypes", "_ctypes", "importlib", "imp", "pkgutil", "runpy", "code", "codeop"}
+    | {"_thread", "atexit", "signal", "faulthandler", "trace", "tracemalloc", "pdb", "bdb", "dis", "marshal"}
     | {"shelve", "copyreg", "unittest", "pytest", "doctest", "mock", "linecache", "pydoc", "cProfile", "profile"}
     | {"multiprocessing", "symtable", "opcode", "site", "zipimport", "_imp", "_io", "_sys", "_os", "_abc", "_warnings"}
     | {"_weakref", "_operator", "_functools", "_collections", "_builtins", "nose", "hypothesis", "proofmill"}
 )
 _MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | frozenset(
-    {"gi_frame", "gi_code", "cr_frame", "cr_code", "ag_frame", "ag_code", "tb_frame", "tb_next", "f_back", "f_code"}
+    {
+        "inspect",
+        "gi_frame",
+        "gi_code",
+        "cr_frame",
+        "cr_code",
+        "ag_frame",
+        "ag_code",
+        "tb_frame",
+        "tb_next",
+        "f_back",
+        "f_code",
+    }
     | {"f_globals", "f_locals", "f_builtins", "f_trace", "co_code", "co_consts", "mro", "modules", "meta_path"}
     | {"path_hooks", "settrace", "setprofile", "addaudithook", "_getframe", "_current_frames", "get_objects"}
     | {"get_referrers", "get_referents", "walk_stack", "walk_tb", "extract_stack", "extract_tb", "format_stack"}
     | {"print_stack", "StackSummary", "TracebackException", "FrameSummary", "currentframe", "getsource", "excepthook"}
     | {"unraisablehook", "displayhook", "get_type_hints", "ForwardRef", "make_dataclass", "Formatter", "methodcaller"}
-    | {"new_class", "CodeType", "CellType", "ModuleType", "MethodType", "LambdaType", "resolve_bases", "SkipTest"}
+    | {"new_class", "CodeType", "CellType", "ModuleType", "MethodType", "resolve_bases", "SkipTest"}
     | {"as_strided", "ctypeslib", "sympify", "parse_expr", "lambdify", "literal", "finalize", "update_wrapper"}
     | {"register", "get_stack", "print_exc_info", "exc_info", "stdlib", "f2py", "testing", "register_at_fork"}
     | {"resolve_name", "locate", "get_field", "vformat", "exec_module", "load_module", "import_module", "runctx"}
@@ -97,7 +141,16 @@ _ASKED_METHODS = _OWN_METHODS | frozenset(
 )
 # keywords by which library functions set attributes, choose what equality looks at, or say whose a class is
 _KEYWORDS = frozenset({"compare", "capture_locals", "namespace", "module"})
-_PLAIN_BASES = frozenset({"object", "ABC", "Protocol", "Generic", "Enum", "NamedTuple", "TypedDict", "Exception"})
+# kinds of data: what extends one could lie about what it holds
+_DATA = frozenset(
+    {"int", "float", "complex", "bool", "str", "bytes", "bytearray", "list", "tuple", "set", "frozenset", "dict"}
+    | {"deque", "defaultdict", "OrderedDict", "Counter", "ChainMap", "UserDict", "UserList", "UserString", "Decimal"}
+    | {"Fraction", "date", "datetime", "timedelta", "time", "array", "ndarray", "DataFrame", "Series", "Path"}
+    | {"PurePath", "PosixPath", "Mapping", "MutableMapping", "Sequence", "MutableSequence", "Set", "MutableSet"}
+    | {"Hashable", "Iterator", "Iterable", "Collection", "Container", "Sized", "IntEnum", "StrEnum", "IntFlag"}
+    | {"Number", "Real", "Integral", "Rational", "Complex", "List", "Dict", "Tuple", "Deque", "type", "EnumMeta"}
+    | {"EnumType", "ABCMeta", "partial", "StringIO", "BytesIO", "Unpickler", "Formatter", "SimpleNamespace"}
+)
 
 
 def _is_dunder(name: str) -> bool:
@@ -114,6 +167,7 @@ class _Look(ast.NodeVisitor):
         self._given = given
         self._bound: set[str] = set()
         self._aliases: dict[str, str] = {}
+        self._from: dict[str, str] = {}
         self._classes: set[str] = set()
         self._in_next = False
 
@@ -129,6 +183,8 @@ class _Look(ast.NodeVisitor):
                     self._classes.add(node.name)
             elif isinstance(node, ast.Import):
                 self._aliases |= {a.asname or a.name.split(".")[0]: a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                self._from |= {a.asname or a.name: a.name for a in node.names}
         self.visit(tree)
 
     def note(self, what: str) -> None:
@@ -150,7 +206,7 @@ class _Look(ast.NodeVisitor):
     def _imported(self, module: str) -> None:
         root = module.split(".")[0]
         self.imports.add(root)
-        if root not in _HARMLESS or any(part in _MEMBERS for part in module.split(".")):
+        if root not in _HARMLESS or any(part in _MEMBERS for part in module.split(".")[1:]):
             self.note(f"imports {module}")
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -160,7 +216,7 @@ class _Look(ast.NodeVisitor):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or "."
         self._imported(module)
-        allowed = {"sys": _SYS, "traceback": _TRACEBACK, "types": _TYPES}.get(module)
+        allowed = _PARTS.get(module)
         for alias in node.names:
             if allowed is not None and alias.name not in allowed:
                 self.note(f"imports {alias.name} from {module}")
@@ -172,7 +228,7 @@ class _Look(ast.NodeVisitor):
             self._name(node.id)
             if node.id in ("type", "getattr", "setattr", "delattr", "attrgetter"):
                 self.note(f"hands {node.id} on")
-            if self._aliases.get(node.id) in ("sys", "traceback", "types"):
+            if self._aliases.get(node.id) in _PARTS:
                 self.note(f"hands {node.id} on")
             if node.id == "StopIteration" and not self._in_next:
                 self.note("uses StopIteration outside __next__")
@@ -183,7 +239,7 @@ class _Look(ast.NodeVisitor):
         allowed = None
         if isinstance(node.value, ast.Name):
             root = self._aliases.get(node.value.id, node.value.id)
-            allowed = {"sys": _SYS, "traceback": _TRACEBACK, "types": _TYPES}.get(root)
+            allowed = _PARTS.get(root)
         if allowed is not None and (root in self._aliases.values() or root == "sys"):
             if node.attr not in allowed:
                 self.note(f"uses {root}.{node.attr}")
@@ -200,7 +256,7 @@ class _Look(ast.NodeVisitor):
             pass
         elif name in ("getattr", "setattr", "delattr") and isinstance(function, ast.Name):
             pass  # guarded where it runs
-        elif name in ("attrgetter",):
+        elif name == "attrgetter":
             if not all(isinstance(a, ast.Constant) and _plain_path(a.value) for a in node.args):
                 self.note("uses attrgetter of a computed name")
         elif name in ("Enum", "IntEnum", "Flag", "IntFlag", "StrEnum") and len(node.args) > 1:
@@ -212,7 +268,8 @@ class _Look(ast.NodeVisitor):
                 self.note(f"passes {keyword.arg}")
             self.visit(keyword.value)
         for argument in node.args:
-            self.visit(argument)
+            if not (name in ("isinstance", "issubclass") and isinstance(argument, ast.Name) and argument.id == "type"):
+                self.visit(argument)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         for side in (node.left, *node.comparators):
@@ -257,8 +314,9 @@ class _Look(ast.NodeVisitor):
             value = getattr(keyword.value, "id", getattr(keyword.value, "attr", ""))
             if (keyword.arg, value) != ("metaclass", "ABCMeta"):
                 self.note(f"class {node.name} has the keyword {keyword.arg}")
-        for part in (*node.decorator_list, *node.body):
-            self._part(node.name, part)
+        parts: list[ast.AST] = [*node.decorator_list, *node.body]
+        for inner in parts:
+            self._part(node.name, inner)
 
     def _part(self, owner: str, part: ast.AST) -> None:
         if any(isinstance(inner, ast.Name) and inner.id == "InitVar" for inner in ast.walk(part)):
@@ -267,16 +325,32 @@ class _Look(ast.NodeVisitor):
             self.visit(part)
 
     def _base(self, owner: str, base: ast.expr, asked: bool) -> None:
-        if isinstance(base, ast.Subscript):
-            base = base.value
-        name = base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")
-        plain = name in _PLAIN_BASES or name in self._classes or name.endswith(("Error", "Exception", "Enum"))
-        if isinstance(base, ast.Call):
-            call = base.func
-            plain = getattr(call, "id", getattr(call, "attr", "")) == "namedtuple"
-        if not plain and not (asked and name and name not in self._given):
-            self.note(f"class {owner} extends {name or 'an expression'}")
+        """What a class extends must be known: its own classes, exceptions, or a library's that is no kind of data.
+
+        A kind of data may be extended by a class that tests name; in another it could lie about what it holds.
+        """
+        plain = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(plain, ast.Call):
+            known = getattr(plain.func, "id", getattr(plain.func, "attr", "")) == "namedtuple"
+        elif isinstance(plain, ast.Name):
+            known = self._known_base(plain.id, asked)
+        else:
+            root = plain.value if isinstance(plain, ast.Attribute) else plain
+            imported = isinstance(root, ast.Name) and root.id in self._aliases
+            known = imported and isinstance(plain, ast.Attribute) and (asked or plain.attr not in _DATA)
+        if not known:
+            self.note(f"class {owner} extends {ast.unparse(base)[:40]}")
         self.visit(base)
+
+    def _known_base(self, name: str, asked: bool) -> bool:
+        if name in self._classes:
+            return True
+        if name not in self._from and (name in self._given or name in self._bound):
+            return False
+        original = self._from.get(name, name)
+        if original in _DATA:
+            return asked
+        return name in self._from or name == "object" or name.endswith(("Error", "Exception", "Warning"))
 
 
 def _plain_path(value: object) -> bool:
@@ -387,9 +461,61 @@ class Guards:
         delattr(self.owner(value, self._named(name)), name)
 
 
+def harmless(module: str) -> bool:
+    """Whether a module gives no handle on the interpreter."""
+    return module.split(".")[0] in _HARMLESS - _PARTS.keys()
+
+
 def is_own(kind: type) -> bool:
     """Whether a class was made by the solution: only there is the module of that name the running one."""
     return getattr(kind, "__module__", None) == MODULE
+
+
+_UNPICKLED = frozenset({"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numpy", "pandas"})
+_UNPICKLED |= frozenset({MODULE, "pathlib", "array", "uuid", "enum"})
+_CONSTRUCTORS = frozenset(
+    {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bytes", "bytearray", "complex", "bool"}
+    | {"range", "slice", "object", "Exception", "ValueError", "KeyError", "TypeError"}
+)
+
+
+class Hooks:
+    """Notes what only shows at run time: what is unpickled, and modules that come from where a solution may write.
+
+    Args:
+        guards: where the evidence goes.
+        refused: called with what the jail refuses, where that is to be known.
+    """
+
+    def __init__(self, guards: Guards, refused: Callable[[str], None] | None) -> None:
+        self._guards = guards
+        self._refused = refused
+        self._places = tuple(place for place in sys.path if place)
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "pickle.find_class":
+            module, name = (str(part) for part in arguments[:2])
+            known = module.split(".")[0] in _UNPICKLED
+            if not known or (module == "builtins" and name not in _CONSTRUCTORS):
+                self._guards.note(f"unpickles {module}.{name}"[:80])
+        elif event == "open" and isinstance(arguments[0], str):
+            self._opened(arguments[0])
+        elif self._refused is not None and event in REFUSED:
+            self._refused(event)
+
+    def _opened(self, path: str) -> None:
+        """The import system opens files of modules; those of a solution's own making nobody has looked at."""
+        reader = sys._getframe(2).f_code.co_filename
+        if reader.startswith(("<frozen importlib", "<frozen zipimport")) and not path.startswith(self._places):
+            self._guards.note("imports what it may have written itself")
+
+
+REFUSED = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "socket.connect"}
+    | {"socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname", "socket.bind", "socket.__new__"}
+)
+"""What the jail refuses, as the interpreter calls it."""
 
 
 class State:
@@ -399,7 +525,7 @@ class State:
         self._modules = {
             name: (module, self._members(module))
             for name, module in list(sys.modules.items())
-            if isinstance(module, types.ModuleType) and name not in (MODULE, "__main__", "main")
+            if isinstance(module, types.ModuleType) and module.__name__ not in (MODULE, "__main__")
         }
         self._builtins = dict(vars(builtins))
         self._hooks = self._hook_values()

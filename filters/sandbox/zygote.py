@@ -29,10 +29,10 @@ from proofmill.filters.sandbox import (
     in_process,
     isolation,
     kernel,
+    proxies,
     sandbox_process,
     seccomp,
     solution_host,
-    test_runner,
     wire,
 )
 
@@ -40,7 +40,7 @@ from proofmill.filters.sandbox import (
 # dearer, so that what few solutions need is left for them to import.
 _WARM = (
     "bisect", "collections", "copy", "functools", "heapq", "itertools", "math", "operator", "random", "re",
-    "string", "threading", "typing",
+    "string", "threading", "typing", "ast", "unittest",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def run_job(fd: int) -> None:
     roles = {
         "serve": solution_host.serve,
         "program": solution_host.run_program,
-        "apart": test_runner.run_apart,
+        "apart": proxies.run_apart,
         "beside": in_process.read,
         "join": block_joiner.join,
     }
@@ -244,8 +244,7 @@ def _template(
 
 def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    base = isolation.address_space()
-    paths: list[str] = []
+    held, paths = isolation.AddressSpace(), list[str]()
     programs = bool(options["subprocesses"])
     if "mount namespace" in failed:  # else it would be the machine's own root that is changed
         failed["root"] = "needs the mount namespace"
@@ -254,8 +253,11 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
         isolation.attempt(failed, "root", lambda: paths.extend(isolation.build(options["packages"], programs=programs)))
         readable = tuple(paths or isolation.needed_paths())
     sys.argv = [""]
-    sys.path.extend(options["packages"])
-    template = _template(failed, readable, second, base)
+    sys.path.extend(options["search"])
+    for name in options["warm"]:
+        with contextlib.suppress(Exception):  # a broken package: who imports it inside is told
+            importlib.import_module(name)
+    template = _template(failed, readable, second, held.size())
     random.seed(0)  # a verdict must not depend on luck; children inherit this state
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules

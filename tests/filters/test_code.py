@@ -16,9 +16,11 @@ import pytest
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox import comparison, extract, wire
 from proofmill.filters.sandbox.checks import Check
+from proofmill.filters.sandbox.formats import BadTestError, read_suite
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.sandbox.mutants import mutants, weak_tests
-from proofmill.filters.sandbox.plan import BadTestError, plan
+from proofmill.filters.sandbox.plan import plan
+from proofmill.filters.sandbox.run import Judging
 from proofmill.filters.verdicts import Problem, Verdict
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -118,23 +120,23 @@ def test_a_package_that_the_jail_lacks_is_no_fault_of_the_trace(verifier: CodeVe
         ("import numpy\nprint(3)", [{"input": "", "output": "3"}]),
     ):
         verdict = verdict_of(verifier, code, *tests)
-        assert verdict.verdict == "error" and "no module numpy" in (verdict.detail or ""), verdict
+        assert verdict.verdict == "error" and "needs numpy" in (verdict.detail or ""), verdict
     for code in (
-        "import my_own_helpers\ndef f(x): return 3",
         "f = lambda x: \"ModuleNotFoundError: No module named 'numpy'\"",
+        "def f(x): raise ModuleNotFoundError(\"No module named 'numpy'\")",
     ):
         assert verdict_of(verifier, code, "assert f(2) == 3").verdict == "wrong"
 
 
-# the solution, what a test says of its classes and coroutines, the verdict: what can't be judged is no fault of it
+# the solution, what a test says of its classes, coroutines and exceptions, the verdict
 STAND_INS = [
     ("class P: pass\nf = P", "assert isinstance(f(), P)", "correct"),
     ("class P: pass\nf = dict", "assert isinstance(f(), P)", "wrong"),
     ("class P: pass\nclass Q: pass\nf = Q", "assert isinstance(f(), (P, int))", "wrong"),
-    ("class P(tuple): pass\nf = P", "assert isinstance(f(), P)", "error"),
-    ("async def f(): return 3", "import asyncio\nassert asyncio.run(f()) == 3", "error"),
+    ("class P(tuple): pass\nf = P", "assert isinstance(f(), P)", "correct"),
+    ("async def f(): return 3", "import asyncio\nassert asyncio.run(f()) == 3", "correct"),
     ("def f(): return 3", "import asyncio\nassert asyncio.run(f()) == 3", "wrong"),
-    ("class E(Exception): pass\ndef f(): raise E", "try:\n    f()\nexcept E:\n    pass", "error"),
+    ("class E(Exception): pass\ndef f(): raise E", "try:\n    f()\nexcept E:\n    pass\nelse:\n    assert False", "correct"),
     ("def f(): return 3", "import no_such_module\nassert f() == 3", "error"),
 ]
 
@@ -190,9 +192,10 @@ COMPARISONS = [
     ("f = lambda: [0.1 + 0.2, 'x']", "assert f() == [0.3, 'x']", True),
     ("f = lambda: 0.3001", "assert f() == 0.3", False),
     ("f = lambda: 1e-30", "assert f() == 0.0", True),
+    ("f = lambda: 16288946.28", "assert f() == 16288946.27", False),
     ("f = lambda: 2e-12", "assert f() == 1e-12", False),
     ("f = lambda: 10**17 + 1", "assert f() == 10**17", False),
-    ("f = lambda: 2.9999999999999996", "assert f() == 3", True),
+    ("f = lambda: 2.9999999999999996", "assert f() == 3", False),
     ("f = lambda: 10000000.5", "assert f() == 10000000", False),
     ("f = lambda: float('nan')", "assert f() == float('nan')", False),
     ("f = lambda: float('nan')", "assert f() == 1.0", False),
@@ -229,7 +232,7 @@ COMPARISONS = [
     ("def f(x):\n    raise ValueError('no')", "try:\n    f(1)\n    assert False\nexcept ValueError: pass", True),
     ("def f(x): return 1", "try:\n    f(1)\n    assert False\nexcept ValueError: pass", False),
     ("class P:\n    def __init__(s, a): s.a = a\ndef f(p): return p.a", "assert f(P(4)) == 4", True),
-    ("class P:\n    def __init__(s, a): s.a = a\nf = P", "assert f(4) == P(4)", True),
+    ("class P:\n    def __init__(s, a): s.a = a\nf = P", "assert f(4) == P(4)", False),
     ("class P:\n    def __init__(s, a): s.a = a\nf = P", "assert f(4) == P(5)", False),
     ("from collections import namedtuple\nT = namedtuple('T', 'a b')\nf = lambda: T(1, 2)",
      "assert f() == (1, 2)", True),
@@ -275,11 +278,10 @@ EVIL: tuple[Any, ...] = (
 @pytest.mark.parametrize("expected", [1, 1.5, "a", None, True, [1], (1,), {1}, {"a": 1}, b"a", 1j, [], {}])
 def test_malformed_answers_match_nothing(expected: Any) -> None:
     for node in EVIL:
-        assert comparison.matches(expected, node) is False
-        assert Check("f()", "f", "==", expected).holds(node) is False
-        assert Check("f()", "f", "near", (1.0, 0.5, False)).holds(node) is False
+        assert Check("f()", "f", "==", expected).holds(node) in (False, None)
+        assert Check("f()", "f", "near", (1.0, 0.5, False)).holds(node) in (False, None)
         for relation in ("true", "false"):
-            assert isinstance(Check("f()", "f", relation).holds(node), bool)
+            assert Check("f()", "f", relation).holds(node) in (False, True, None)
         assert len(comparison.preview(node)) <= 60
 
 
@@ -302,9 +304,10 @@ INPUTS = [
     ("print(int(input()) + 1)", [("1\n", "2\n"), ("41", "42")], "correct", (2, 2)),
     ("print(int(input()) + 1)", [("1\n", "2\n"), ("41", "43")], "wrong", (1, 2)),
     ("import sys\nprint(sum(map(int, sys.stdin.read().split())))", [("1 2\n3", "6")], "correct", (1, 1)),
-    ("print('a  b ')\nprint()", [("", "a b\n")], "correct", (1, 1)),
+    ("print('a  b ')\nprint()", [("", "a  b\n")], "correct", (1, 1)),
+    ("print('a  b')", [("", "a b")], "wrong", (0, 1)),
     ("print('a')\nprint('b')", [("", "a b")], "wrong", (0, 1)),
-    ("print(1/3)", [("", "0.333333")], "correct", (1, 1)),
+    ("print(1/3)", [("", "0.333333")], "wrong", (0, 1)),
     ("print(0.34)", [("", "0.333333")], "wrong", (0, 1)),
     ("print('nan')", [("", "0.5")], "wrong", (0, 1)),
     ("print('7')\nraise SystemExit(0)", [("", "7")], "correct", (1, 1)),
@@ -346,7 +349,7 @@ SETUPS = [
      "def f(a): return P(a)", "assert f(7) == P(7)", "correct"),
     ("class P:\n    def __init__(s, a): s.a = a\n    def __eq__(s, o): return s.a == o.a",
      "class P:\n    def __init__(s, a): s.a = a\n    def __eq__(s, o): return True\ndef f(a): return P(0)",
-     "assert f(7) == P(7)", "wrong"),
+     "assert f(7) == P(7)", "error"),
     ("def twice(x): return 2 * x", "def f(x): return x + x", "assert f(4) == twice(4)", "correct"),
     ("def twice(x): return 2 * x", "def twice(x): return 0\ndef f(x): return 0", "assert f(4) == twice(4)", "wrong"),
     ("root = Node(5)", "class Node:\n    def __init__(s, v): s.v = v\ndef f(n): return n.v",
@@ -396,6 +399,9 @@ def test_the_data_sets_own_tests(verifier: CodeVerifier, test: str) -> None:
 
 def test_counts_of_a_half_right_solution(verifier: CodeVerifier) -> None:
     verdict = verdict_of(verifier, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 1")
+    assert (verdict.verdict, verdict.tests_passed, verdict.tests_total) == ("wrong", 1, 3)  # the rest is not run
+    every = CodeVerifier(verifier.jail, Judging(all_tests=True))
+    verdict = verdict_of(every, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 1")
     assert (verdict.verdict, verdict.tests_passed, verdict.tests_total) == ("wrong", 2, 3)
 
 
@@ -428,21 +434,22 @@ def test_verdicts_without_a_run(
 
 
 def test_no_expected_value_enters_the_solutions_jail() -> None:
-    planned = plan(("assert f(1) == 424242", "assert abs(f(2) - 515151) < 1", "assert f(3) is None"), "", "", "")
+    tests = ["assert f(1) == 424242", "assert abs(f(2) - 515151) < 1", "assert f(3) is None"]
+    planned = plan(read_suite({"tests": tests}))
     assert [check.source for check in planned.checks] == ["f(1)", "f(2)", "f(3)"]
     check = "def check(c):\n    assert c(1) == 424242\n    assert c([1, 2], k='x') == [515151]\n"
-    assert [check.source for check in plan((), "", check, "f").checks] == ["f(1)", "f([1, 2], k='x')"]
+    assert [c.source for c in plan(read_suite({"test": check, "entry_point": "f"})).checks] == ["f(1)", "f([1, 2], k='x')"]
 
 
 def test_an_unreadable_test_is_the_problems_fault() -> None:
     for bad in ("assert f(", "assert " + "(" * 5000, "x" * (2 << 20), "assert f('\0')"):
         with pytest.raises(BadTestError):
-            plan((bad,), "", "", "")
+            plan(read_suite({"tests": [bad]}))
 
 
 def test_changing_what_it_is_compared_with_does_not_help(verifier: CodeVerifier) -> None:
     cheat = "def f(x):\n    x.clear()\n    return []"
-    assert verdict_of(verifier, cheat, "x = [3, 1]\nassert f(x) == sorted(x)").verdict == "wrong"
+    assert verdict_of(verifier, cheat, "x = [3, 1]\nassert f(x) == sorted(x)").verdict in ("wrong", "error")
 
 
 def test_a_helper_that_the_prompt_hands_out_is_not_the_solutions(verifier: CodeVerifier) -> None:

@@ -254,7 +254,7 @@ CHEATS = {
 @pytest.mark.parametrize("code", CHEATS.values(), ids=CHEATS.keys())
 def test_a_cheat_is_wrong(jail: Jail, code: str, info: dict[str, Any]) -> None:
     verdict = judge(jail, code, info)
-    assert verdict.verdict == "wrong", verdict
+    assert verdict.verdict in ("wrong", "error"), verdict
 
 
 COSTLY = {
