@@ -137,8 +137,8 @@ def test_a_module_that_tests_do_not_import_is_the_real_one(verifier: CodeVerifie
 
 
 def test_a_solution_may_be_called_like_a_module() -> None:
-    for source, name in (("assert copy(3) == 3", "copy"), ("assert math(3) == 9", "math"), ("assert gcd(4, 6) == 2", "gcd")):
-        assert plan(read_suite({"tests": [source]})).asked == {name}
+    for source, name in (("copy(3) == 3", "copy"), ("math(3) == 9", "math"), ("gcd(4, 6) == 2", "gcd")):
+        assert plan(read_suite({"tests": [f"assert {source}"]})).asked == {name}
     planned = plan(read_suite({"tests": ["assert math.sqrt(f(1)) == math.pi"]}))
     assert (planned.asked, dict(planned.library)) == ({"f"}, {"math": ("math", "")})
 
