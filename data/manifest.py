@@ -71,6 +71,7 @@ class CodeVersion(Record):
     """Which program made the version."""
 
     proofmill: str = Field("", description="Version of the package.")
+    steps: dict[str, int] = Field({}, description="Version of each step: raised whenever its output may change.")
 
 
 class Inputs(Record):
@@ -78,7 +79,8 @@ class Inputs(Record):
 
     files: list[tuple[str, str]] = Field([], description="Name and SHA-256 of every file of the sources and replays.")
     hubs: list[dict[str, str]] = Field([], description="SHA-256 by path of each source that is a data-set folder.")
-    verifiers: Any = Field(None, description="Custom verifiers and the digest of their source.")
+    verifiers: dict[str, str] = Field({}, description="Digest of the source of each custom verifier, by domain.")
+    filters: dict[str, str] = Field({}, description="Digest of the source of each filter of the user's own.")
     resampled: int = Field(0, description="How often the run was told to sample anew.")
 
 

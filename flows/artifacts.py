@@ -20,7 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from proofmill.data.manifest import REPORT
+from proofmill.data.manifest import REPORT, Manifest
 from proofmill.flows.display import Progress
 
 log = logging.getLogger("proofmill")
@@ -51,21 +51,20 @@ def progress(shown: Progress, name: str) -> Iterator[None]:
 
 def result(name: str, version: Mapping[str, Any]) -> None:
     """The funnel as a table, and where the version and its report are."""
-    manifest = version["manifest"]
+    manifest: Manifest = version["manifest"]
     table = [
         {
             "step": step,
-            "in": counts["in"],
-            "kept": counts["kept"],
-            "dropped": ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items()),
+            "in": ledger.entered,
+            "kept": ledger.kept,
+            "dropped": ", ".join(f"{reason} {count:,}" for reason, count in ledger.dropped.items()),
         }
-        for step, counts in manifest["stages"].items()
+        for step, ledger in manifest.stages.items()
     ]
     _tried(lambda: create_table_artifact(table, key=_key("funnel", name), description="Where every row went"))
     published = "published" if version["new"] else "unchanged, so not written again"
     folder = version["folder"]
-    counts = manifest["stages"]["publish"]["rows"]
-    configs = "\n".join(f"- {config}: {rows:,} rows" for config, rows in counts.items())
+    configs = "\n".join(f"- {config}: {rows:,} rows" for config, rows in manifest.published_rows.items())
     report = (Path(folder) / REPORT).absolute()
     text = f"# {version['version']}: {published}\n\n`{folder}`\n\n{configs}\n\nReport: `{report}`\n"
     _tried(lambda: create_markdown_artifact(text, key=_key("version", name)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from proofmill.data.differences import ADDED, CHANGED, Group
 from proofmill.data.errors import RecipeError
-from proofmill.data.manifest import Manifest
+from proofmill.data.manifest import Benchmarks, Manifest
 from proofmill.data.sections import portable
 from proofmill.data.versions import Version
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
@@ -78,24 +78,24 @@ def manifest_diff(before: Version, after: Version) -> ManifestDiff:
     """Compares two manifests. Keys that an older recipe had not yet count as their default."""
     a, b = before.manifest, after.manifest
     recipes = [portable(_resolved(manifest)) for manifest in (a, b)]
-    codes = [manifest["code_version"].get("steps") for manifest in (a, b)]
+    codes = [manifest.code_version.steps for manifest in (a, b)]
     return ManifestDiff(
         recipe={key: pair for key, pair in _differing(*recipes) if key not in _UNDECIDING},
         models=_models(a, b),
         code=_code(*codes) if all(codes) else {},
         unrecorded=next((v.label for v, code in zip((before, after), codes, strict=True) if not code), ""),
-        libraries=dict(_differing(a["libraries"], b["libraries"])),
-        inputs=_inputs(a.get("inputs", {}), b.get("inputs", {})) | _benchmarks(a, b),
+        libraries=dict(_differing(a.libraries, b.libraries)),
+        inputs=_inputs(a.inputs.to_json(), b.inputs.to_json()) | _benchmarks(a, b),
         voted=any(recipe.get("problems", {}).get("pseudo_labels") for recipe in recipes),
     )
 
 
 def _resolved(manifest: Manifest) -> dict[str, Any]:
     try:
-        recipe = recipe_file.parse(dict(manifest["recipe"])).resolved()
+        recipe = recipe_file.parse(dict(manifest.recipe)).resolved()
     except RecipeError:  # of a version whose keys are not known any more
-        recipe = dict(manifest["recipe"])
-    return recipe | {"limit": manifest.get("limit")}
+        recipe = dict(manifest.recipe)
+    return recipe | {"limit": manifest.limit}
 
 
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Pair]]:
@@ -136,7 +136,7 @@ def _label(item: Mapping[str, Any]) -> str:
 
 
 def _models(a: Manifest, b: Manifest) -> dict[str, str]:
-    sides = [{m["sampler"]: m for m in manifest["models"]} for manifest in (a, b)]
+    sides = [{model.sampler: model.to_json() for model in manifest.models} for manifest in (a, b)]
     found = {}
     for name in sides[0].keys() & sides[1].keys():
         one, two = sides[0][name], sides[1][name]
@@ -188,13 +188,13 @@ def _edits(told: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[st
 
 def _benchmarks(a: Manifest, b: Manifest) -> dict[str, list[str]]:
     """Benchmarks whose items are others; one that was added or left out is told by the recipe."""
-    indexes = [manifest.get("benchmarks") or {} for manifest in (a, b)]
-    digests = [index.get("digest") for index in indexes]
+    indexes = [manifest.benchmarks or Benchmarks() for manifest in (a, b)]
+    digests = [index.digest for index in indexes]
     if not all(digests) or digests[0] == digests[1]:
         return {}
-    sides = [{item["called"]: item["file"] for item in index.get("sources", ())} for index in indexes]
+    sides = [{item["called"]: item["file"] for item in index.sources} for index in indexes]
     both = [{name: side[name] for name in sides[0] if name in sides[1] and side[name]} for side in sides]
-    asked = [manifest["recipe"].get("decontaminate") for manifest in (a, b)]
+    asked = [manifest.recipe.get("decontaminate") for manifest in (a, b)]
     edited = list(_edits("benchmark", *both))
     if not edited and asked[0] == asked[1]:
         edited = [f"items of the benchmarks: index {_short(digests[0])} → {_short(digests[1])}"]

@@ -178,7 +178,7 @@ def changes(run: RunContext) -> Iterator[str]:
 
 def code_changes(known: Version) -> Iterator[str]:
     """The steps that another version of proofmill's code made a version by."""
-    before: Mapping[str, Any] = known.manifest["code_version"].get("steps", {})
+    before = known.manifest.code_version.steps
     now = step_versions()
     if changed := [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]:
         yield f"proofmill's code of {', '.join(changed)}"
@@ -186,7 +186,7 @@ def code_changes(known: Version) -> Iterator[str]:
 
 def differing_fields(recipe: Recipe, known: Version) -> list[str]:
     """Recipe keys that differ from a version's, with both values."""
-    before, now = flat(known.manifest["recipe"]), flat(recipe.published())
+    before, now = flat(known.manifest.recipe), flat(recipe.published())
     keys = sorted(key for key in before.keys() | now.keys() if _filled(before.get(key)) != _filled(now.get(key)))
     return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
 

@@ -57,7 +57,7 @@ def _flow(request: RunRequest, progress: Progress, home: str | None, out: Consol
 
 def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home: str | None, out: Console) -> None:
     """The funnel, and what to type next."""
-    manifest = result["manifest"]
+    manifest: Manifest = result["manifest"]
     out.print(funnel(manifest))
     state = "published" if result["new"] else "unchanged, so not written again:"
     out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
@@ -65,8 +65,8 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
         if drawn.tokens:
             who = f"sampler {name}: " if len(progress.samplers) > 1 else ""
             out.print(f"{who}sampled {drawn.tokens:,} tokens at {drawn.tokens_per_second():.0f} tokens/s", markup=False)
-    if count := manifest["right_answer_refuted_step"]:
-        correct = manifest["stages"]["verdicts"]["kept"]
+    if count := manifest.right_answer_refuted_step:
+        correct = manifest.stages["verdicts"].kept
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
     for line in claim_lines(manifest):
         out.print(line, highlight=False, soft_wrap=True)
@@ -77,31 +77,29 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
 
 def claim_lines(manifest: Manifest) -> Iterator[str]:
     """What the claims policy dropped by length, and what the model said as its own verifier, at what cost."""
-    for bucket in manifest["claims_by_length"]:
-        if bucket["refuted"] or bucket["dropped"]:
+    for bucket in manifest.claims_by_length:
+        if bucket.refuted or bucket.dropped:
             yield (
-                f"  from {bucket['from']:,} tokens on: {bucket['accepted']:,} accepted, {bucket['refuted']:,} with a "
-                f"refuted step, {bucket['dropped']:,} dropped for it ({bucket['drop_rate']:.1%}); "
-                f"{bucket['coverage']:.0%} of steps checked"
+                f"  from {bucket.start:,} tokens on: {bucket.accepted:,} accepted, {bucket.refuted:,} with a "
+                f"refuted step, {bucket.dropped:,} dropped for it ({bucket.drop_rate:.1%}); "
+                f"{bucket.coverage:.0%} of steps checked"
             )
-    if clr := manifest["clr"]:
-        counts, tokens = clr["counts"], manifest["tokens"]["verifier"]
+    if manifest.clr:
+        counts, tokens = manifest.clr.counts, manifest.tokens.verifier
         claims = sum(counts.get(status, 0) for status in CLAIM_STATUSES)
         judged = ", ".join(f"{counts[status]:,} {status}" for status in CLAIM_STATUSES if counts.get(status))
         faults = {name: n for name, n in counts.items() if name not in (*CLAIM_STATUSES, "named", "scored")}
         yield (
-            f"judged by {clr['model']}: {claims:,} claims of {counts.get('named', 0):,} traces ({judged})"
+            f"judged by {manifest.clr.model}: {claims:,} claims of {counts.get('named', 0):,} traces ({judged})"
             + (f"; no claims from {sum(faults.values()):,} traces ({_listed(faults)})" if faults else "")
         )
-        if rates := manifest["at_k"]:
-            yield (
-                "  "
-                + ", ".join(f"{_RATES[name]} {rates[name]:.1%}" for name in _RATES if name in rates)
-                + (f" over {rates['problems']:,} problems with gold")
-            )
+        if votes := manifest.at_k:
+            rates = [(name, getattr(votes, name)) for name in _RATES]
+            told = ", ".join(f"{_RATES[name]} {rate:.1%}" for name, rate in rates if rate is not None)
+            yield f"  {told} over {votes.problems:,} problems with gold"
         yield (
-            f"  that took {tokens['calls']:,} calls, {tokens['prompt_tokens']:,} tokens read and "
-            f"{tokens['completion_tokens']:,} written"
+            f"  that took {tokens.calls:,} calls, {tokens.prompt_tokens:,} tokens read and "
+            f"{tokens.completion_tokens:,} written"
         )
 
 
@@ -114,15 +112,14 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def funnel(manifest: Manifest) -> Table:
     """Where every row went."""
-    table = Table(title=f"{manifest['name']}: where every row went", title_justify="left")
+    table = Table(title=f"{manifest.name}: where every row went", title_justify="left")
     for name, justify in (("step", "left"), ("in", "right"), ("kept", "right"), ("dropped", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name, step in manifest["stages"].items():
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
-        table.add_row(name, f"{step['in']:,}", f"{step['kept']:,}", dropped or "-")
-    rows = manifest["stages"]["publish"]["rows"]
+    for name, ledger in manifest.stages.items():
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in ledger.dropped.items())
+        table.add_row(name, f"{ledger.entered:,}", f"{ledger.kept:,}", dropped or "-")
     for config in ("sft_stage1", "sft_stage2", "rl"):
-        table.add_row(f"  {config}", "", f"{rows.get(config, 0):,}", "")
+        table.add_row(f"  {config}", "", f"{manifest.published_rows.get(config, 0):,}", "")
     return table
 
 

@@ -32,9 +32,9 @@ def show_all(home: Path, out: Console) -> None:
     table = Table("version", "created", "traces", "stage 1", "stage 2", "rl")
     for name in names(home):
         for version in versions(home, name):
-            rows = version.manifest["stages"]["publish"]["rows"]
+            rows = version.manifest.published_rows
             counts = [f"{rows.get(c, 0):,}" for c in ("traces", "sft_stage1", "sft_stage2", "rl")]
-            table.add_row(version.label, version.manifest["created"], *counts)
+            table.add_row(version.label, version.manifest.created, *counts)
     if table.row_count:
         out.print(table)
     else:
@@ -50,8 +50,8 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
     version = find(home, label)
     if check:
         check_files(version)
-        out.print(f"{len(version.manifest['files'])} files are as they were published.")
-    out.print(f"[bold]{version.label}[/]  {version.manifest['created']}  {version.folder}", soft_wrap=True)
+        out.print(f"{len(version.manifest.files)} files are as they were published.")
+    out.print(f"[bold]{version.label}[/]  {version.manifest.created}  {version.folder}", soft_wrap=True)
     out.print(funnel(version.manifest))
     for verdict in VERDICTS:
         for row in traces_of(version, _ids(version, pl.col("verdict") == verdict, samples)):
@@ -67,7 +67,7 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
         UsageError: nothing was dropped for it; the error says what was.
     """
     version = find(home, label)
-    counts: dict[str, int] = version.manifest["stages"]["selection"]["dropped"]
+    counts = version.manifest.selection.dropped
     wanted = list(counts) if reason == "all" else [reason]
     if reason not in ("all", *counts):
         had = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing was dropped"
@@ -100,8 +100,8 @@ def _evidence_columns(version: Version) -> dict[str, Sequence[str]]:
     """Columns by drop reason: of this program's filters, and of those that the version names."""
     known: dict[str, Sequence[str]] = {rule.reason: rule.evidence for one in FILTERS for rule in one.rules}
     known |= {rule.reason: rule.evidence for rule in RULES}
-    for record in version.manifest.get("filters") or ():
-        known |= {reason: columns for reason, columns in record["reasons"].items() if reason not in known}
+    for record in version.manifest.filters:
+        known |= {reason: columns for reason, columns in record.reasons.items() if reason not in known}
     return known
 
 
@@ -113,7 +113,7 @@ def _answered(row: Mapping[str, Any]) -> Text:
 
 def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
     """Traces of a reason, every so many, with gold, the first refuted claim, and what they repeat."""
-    total = version.manifest["stages"]["selection"]["dropped"][reason]
+    total = version.manifest.selection.dropped[reason]
     wanted = _ids(version, pl.col("drop_reason") == reason, count, max(1, total // max(count, 1)))
     rows, refuted = traces_of(version, wanted), refuted_claims(version, wanted)
     repeated = [row["duplicate_of"] for row in rows if row["duplicate_of"]]
@@ -148,7 +148,7 @@ def show_refuted(home: Path, label: str, count: int, out: Console) -> None:
     total, fates = _count(accepted), refuted.group_by("drop_reason").len().collect(engine="streaming")
     fate = dict(fates.iter_rows())
     dropped = sum(fate.get(reason, 0) for reason in POLICY_REASONS)
-    policy = version.manifest["recipe"]["claims"]["drop"]
+    policy = version.manifest.recipe["claims"]["drop"]
     out.print(
         f"[bold]{version.label}[/]: {total:,} accepted traces, {sum(fate.values()):,} of them with a refuted step: "
         f"{dropped:,} left out for it (claims.drop: {policy}), {fate.get(None, 0):,} kept with a lower weight, "
