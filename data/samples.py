@@ -30,6 +30,8 @@ QUARANTINED = "quarantined"
 """Finish reason of a sample whose prompt kills the engine; not asked again while the quarantine names it."""
 FILTERED = "content_filter"
 """Finish reason of a sample that its server cut off by a filter of content; it would do so again."""
+REFUSED = "refused_by_server"
+"""Finish reason of a sample whose request every server calls bad, while they answer others; not asked again."""
 _RANKS = {QUARANTINED: 1, FAILED: 2}
 
 

@@ -30,7 +30,7 @@ from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSE
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
-_UNANSWERED = ("prompt_too_long", "quarantined", "failed", "content_filter")
+_UNANSWERED = ("prompt_too_long", "quarantined", "failed", "content_filter", "refused_by_server")
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, ShardStats, Step
-from proofmill.data.samples import FAILED, FILTERED, QUARANTINED
+from proofmill.data.samples import FAILED, FILTERED, QUARANTINED, REFUSED
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.sections import VllmEngine
 from proofmill.filters.verification import VERDICTS
@@ -45,6 +45,7 @@ _DECIDES = ("id", "first_round", "finish_reason", "completion_tokens")
 _UNANSWERED = {
     "prompt_too_long": "were not drawn, since the prompt is too long for the model",
     QUARANTINED: "were not drawn, since the prompt is in quarantine: it kills the engine",
+    REFUSED: "were refused by the server as bad requests, and are not asked again",
     FILTERED: "were cut off by the server's filter of content, and are not asked again",
     FAILED: "failed in the engine, and are asked again by the next run",
 }

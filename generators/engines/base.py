@@ -46,7 +46,7 @@ class Completion:
         text: what the model wrote, special tokens left out.
         finish_reason: `stop`, `length`, or why there is no answer: `prompt_too_long`, `quarantined` (the prompt kills
             the engine), `failed` (the engine refused the request, or no try worked; the next run may ask again),
-            `content_filter` (the server cut it off).
+            `content_filter` (the server cut it off), `refused_by_server` (it calls the request bad, and would again).
         completion_tokens: how many tokens the model wrote.
         logprob: of a text that was scored: the sum of ln p(token | all before it) from `score_from` on; else None.
     """

@@ -19,7 +19,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from proofmill.data.errors import EngineError
-from proofmill.data.samples import FAILED
+from proofmill.data.samples import FAILED, REFUSED
 from proofmill.generators.engines.base import LOST, Completion, EngineFacts, Request, Watcher
 from proofmill.generators.engines.openai_client import (
     OpenAIClient,
@@ -98,6 +98,8 @@ class _Job:
     request: Request
     faults: int = 0
     answers_before: int = 0  # of the engine, when its first fault came
+    refused_by: set[str] = field(default_factory=set)  # endpoints that call the request itself bad
+    refusal: str = ""
 
 
 @dataclass(eq=False)
@@ -134,7 +136,8 @@ class _Pool:
         self._endpoints: list[_Endpoint] = []
         self._queue: deque[_Job] = deque()
         self._unfinished = self._answers = 0
-        self._refused: set[tuple[int, ...]] = set()  # prompts since the last answer
+        self._refused: list[_Job] = []  # by every endpoint; held until a server shows that it answers others
+        self._refused_prompts: set[tuple[int, ...]] = set()  # since the last answer
         self._model: str | None = None  # the first endpoint's; all others must serve it too
         self._stuck_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -193,6 +196,7 @@ class _Pool:
                     await asyncio.sleep(0.1)
                 while True:
                     self._dispatch()  # a rest may have ended
+                    await self._settle_refused()
                     self._check_stuck()
                     await asyncio.sleep(0.2)
 
@@ -208,12 +212,12 @@ class _Pool:
         if isinstance(server, ServerInfo) and self._model not in (None, server.name):
             server = RequestFailure("denied", f"it serves {server.name}, not {self._model}")
         if isinstance(server, RequestFailure):
-            endpoint.why, endpoint.denied = server.why, server.kind == "denied"
+            endpoint.server, endpoint.why, endpoint.denied = None, server.why, server.kind == "denied"
             return
         if "seed" in server.lacks and self._model is None:
             self._watcher.warn(_SEEDLESS.format(url=endpoint.url))
         endpoint.server, endpoint.denied = server, False
-        self._answered(endpoint)
+        self._alive(endpoint)
 
     def _announce(self, waited: float) -> None:
         """Tell the facts once an endpoint answers, or that none does."""
@@ -285,7 +289,7 @@ class _Pool:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
-        while self._queue:
+        for _ in range(len(self._queue)):
             free = [
                 endpoint
                 for endpoint in self._endpoints
@@ -293,8 +297,12 @@ class _Pool:
             ]
             if not free:
                 return
-            endpoint = min(free, key=lambda endpoint: len(endpoint.running))
             job = self._queue.popleft()
+            takers = [endpoint for endpoint in free if endpoint.url not in job.refused_by]
+            if not takers:
+                self._try_elsewhere(job)
+                continue
+            endpoint = min(takers, key=lambda endpoint: len(endpoint.running))
             endpoint.running[job] = task = asyncio.ensure_future(self._ask(endpoint, job))
             task.add_done_callback(self._check_task)
 
@@ -320,10 +328,29 @@ class _Pool:
         self._dispatch()
 
     def _answered(self, endpoint: _Endpoint) -> None:
+        self._refused_prompts.clear()
+        self._alive(endpoint)
+
+    def _alive(self, endpoint: _Endpoint) -> None:
+        """Note that an endpoint has written something: what was refused before is bad by itself."""
         endpoint.faults = endpoint.misses = 0
         self._answers += 1
         self._stuck_since = None
+        if self._refused:
+            first = self._refused[0]
+            self._watcher.warn(
+                f"{len(self._refused)} requests were refused, and are not asked again; "
+                f"the first is {first.request.id}: {first.refusal}"
+            )
+        for job in self._refused:
+            self._give(Completion(job.request.id, "", REFUSED, 0))
         self._refused.clear()
+
+    async def _settle_refused(self) -> None:
+        """Where only refused requests are left, let a server show that it answers others."""
+        endpoint = next((endpoint for endpoint in self._endpoints if endpoint.server), None)
+        if endpoint and self._refused and len(self._refused) == self._unfinished:
+            await self._connect(endpoint)
 
     def _give(self, completion: Completion) -> None:
         self._unfinished -= 1
@@ -333,10 +360,9 @@ class _Pool:
         """Decide what a failure is a fault of: this request, its endpoint, or what the recipe asks."""
         if failure.kind == "refused":
             endpoint.faults = 0
-            self._refused.add(job.request.tokens)
-            self._give_up(job, failure.why)
-            if len(self._refused) > _MOST_REFUSED:
-                self._fail(_refusing(endpoint, len(self._refused), failure))
+            job.refused_by.add(endpoint.url)
+            job.refusal = failure.why
+            self._try_elsewhere(job)
         elif failure.kind == "unable":
             self._fail(_unable(endpoint, failure))
         else:
@@ -362,6 +388,16 @@ class _Pool:
     def _again(self, job: _Job) -> None:
         self._queue.appendleft(job)
         self._dispatch()
+
+    def _try_elsewhere(self, job: _Job) -> None:
+        """Let another endpoint try a refused request, or hold it where each has refused it."""
+        if any(endpoint.server and endpoint.url not in job.refused_by for endpoint in self._endpoints):
+            self._queue.append(job)
+            return  # `_dispatch` comes next
+        self._refused.append(job)
+        self._refused_prompts.add(job.request.tokens)
+        if len(self._refused_prompts) > _MOST_REFUSED:
+            self._fail(_refusing(len(self._refused_prompts), job))
 
     def _give_up(self, job: _Job, why: str) -> None:
         self._watcher.warn(f"Request {job.request.id} failed at every try: {why}")
@@ -397,11 +433,11 @@ def _unable(endpoint: _Endpoint, failure: RequestFailure) -> EngineError:
     )
 
 
-def _refusing(endpoint: _Endpoint, prompts: int, failure: RequestFailure) -> EngineError:
-    """The error of a server that has come to refuse whatever it is asked."""
+def _refusing(prompts: int, job: _Job) -> EngineError:
+    """The error of servers that have come to refuse whatever they are asked."""
     return EngineError(
-        f"The server has refused {prompts} prompts in a row, which accuses the server itself: {failure.why}.",
-        where=endpoint.url,
+        f"The server has refused {prompts} prompts in a row, which accuses the server itself: {job.refusal}.",
+        where=", ".join(sorted(job.refused_by)),
         remedy="mend what it complains of, then run the same command again: it goes on where it stopped, "
         "and asks again for what was refused",
     )

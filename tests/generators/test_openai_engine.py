@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from proofmill.data.errors import EngineError
+from proofmill.data.sections import OpenAIEngine as EngineSection
 from proofmill.flows.display import Progress
+from proofmill.flows.models import JSON_TRIAL, SCORE_TRIAL, servers_of
 from proofmill.generators.engines.base import Completion, Request, stream_completions
 from proofmill.generators.engines.openai import OpenAIEngine
 from proofmill.generators.engines.openai_client import ServerOptions
@@ -229,8 +231,32 @@ def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None
         assert [body["max_tokens"] for body in server.drawn if len(body["prompt"]) == 90] == [10]
         assert not [body for body in server.drawn if len(body["prompt"]) == 100]
     reasons = {name: completion.finish_reason for name, completion in done.items()}
-    assert (reasons["r/1"], reasons["r/2"], reasons["r/4"]) == ("prompt_too_long", "failed", "prompt_too_long")
+    assert (reasons["r/1"], reasons["r/2"], reasons["r/4"]) == (
+        "prompt_too_long",
+        "refused_by_server",
+        "prompt_too_long",
+    )
     assert (reasons["r/0"], reasons["r/3"], reasons["r/5"]) == ("stop", "stop", "stop")
+
+
+def test_what_one_server_refuses_another_may_take() -> None:
+    with serving(2) as (picky, other):
+        picky.rule = lambda body, _: refuse(400, "too many") if body["prompt"] in ([0, 1], [7, 8]) else answer(body)
+        other.rule = lambda body, _: time.sleep(0.05) or answer(body)
+        done, _ = run([picky.url, other.url], wanted := requests(20), window=2)
+    all_answered(done, wanted)
+
+
+@pytest.mark.parametrize("endpoints", [1, 2])
+def test_where_only_refused_requests_are_left_a_canary_shows_that_the_server_is_well(endpoints: int) -> None:
+    with serving(endpoints) as servers:
+        for server in servers:
+            server.rule = lambda *_: refuse(400, "bad logit_bias")
+        done, watch = run([server.url for server in servers], requests(3), window=8)
+        asked = sum(len(server.drawn) for server in servers)
+    assert {completion.finish_reason for completion in done.values()} == {"refused_by_server"}
+    assert asked == 3 * endpoints, "each server is asked once"
+    assert "3 requests were refused, and are not asked again; the first is r/" in watch.warnings[-1]
 
 
 def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
@@ -431,13 +457,11 @@ def test_a_server_that_takes_no_tokens_is_named_with_the_way_out() -> None:
 
 
 def test_what_a_server_can_not_do_is_an_error_before_anything_is_drawn() -> None:
-    from proofmill.flows.run.asked import IN_JSON, SCORED
-
     with serving() as (server,):
         server.kind = "someone"
         for trial, lacking, way_out in (
-            (SCORED, "score a text", "vllm"),
-            (IN_JSON, "promise JSON", "engine.api: chat"),
+            (SCORE_TRIAL, "score a text", "vllm"),
+            (JSON_TRIAL, "promise JSON", "engine.api: chat"),
         ):
             with pytest.raises(EngineError, match=lacking) as error:
                 run([server.url], requests(1), trials=(trial,))
@@ -445,7 +469,7 @@ def test_what_a_server_can_not_do_is_an_error_before_anything_is_drawn() -> None
         assert server.seen == []
         server.kind = "vllm"  # or a gateway that says so
         with pytest.raises(EngineError, match="no prompt_logprobs") as error:
-            run([server.url], [Request("s", (1, 2, 3), 0, {}, 1)], trials=(SCORED,))
+            run([server.url], [Request("s", (1, 2, 3), 0, {}, 1)], trials=(SCORE_TRIAL,))
         assert "gateway" in error.value.remedy
 
 
@@ -493,19 +517,11 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
         assert not path.is_file() or b"127.0.0.1" not in path.read_bytes(), path
 
 
-def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from proofmill.flows.recipe.load import parse
-    from proofmill.flows.run.session import Session
-
-    pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
+def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    engine = {"kind": "openai", "endpoints": ["http://127.0.0.1:1"], "api_key_env": "NO_SUCH_KEY"}
-    source = {"kind": "procedural", "task": "chain_sum"}
-    session = Session(parse({"name": "a", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}), home)
+    engine = EngineSection(kind="openai", endpoints=("http://127.0.0.1:1",), api_key_env="NO_SUCH_KEY")
     with pytest.raises(EngineError, match="NO_SUCH_KEY"):
-        session.engine(session.plans[0])
+        servers_of("self", engine.model_dump(mode="json"), {})
 
 
 def test_a_server_that_wants_to_be_paid_stops_the_run_and_writes_nothing_off() -> None:
