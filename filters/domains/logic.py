@@ -3,20 +3,24 @@
 `Problem.info` holds `task`, the name of the reasoning-gym dataset, and `entry`, what it generated
 (question, answer, metadata). Policy:
 
-- Correct at full marks only. Partial credit is `wrong`.
-- The answer is what stands between `<answer>` tags, else what `answers.conclude` finds; for a gold of several
-  lines (a grid), between tags or in a code block only. Where nothing states an answer, a text that gets full
-  marks as a whole is `correct`; any other is `unparsed`.
-- Several different tagged answers are `unparsed`, detail `several_answers`.
+- Correct at full marks only. Partial credit is `wrong`. What judges a task, and with which parameters, is in `scorers`.
+- The answer is what stands between `<answer>` tags, else under the answer key of a JSON object, else what the text
+  concludes; for a gold of several lines (a grid), between tags or in a code block only. Where nothing states an
+  answer, a text that gets full marks as a whole is `correct`; any other is `unparsed`.
+- Of several tagged answers that differ, the last counts where the text corrects itself before it or all of them get
+  the same verdict; else they are `unparsed`, detail `several_answers`.
+- A task whose gold is null is judged by its scorer alone.
 - Scorers look for the gold somewhere in the answer, so an answer that hedges is `wrong` before one is
   asked: "or"/"not" that the gold does not have, several lines or numbers for a gold of one; and so is a
   gold's number with another sign, a percent sign, a scale, an operator: some scorers see its digits only.
 - An answer of a form that the scorer would have to execute is `wrong`, detail `form`.
-- A scorer that raises is `error`, and so is a task that `scorers.usable` refuses.
+- A scorer that raises is `error`, and so is a task that `scorers.usable` refuses. Where there is no gold to tell the
+  scorer's fault from the answer's, one that raises has met an answer that it can't follow: `wrong`, detail `form`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,7 +37,7 @@ _HEDGES = frozenset(
     | {"nan", "inf", "infinity"}  # NaN equals 0 for some scorers
 )
 _WORD = re.compile(r"[A-Za-z]+")
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*(?:[eE][+-]?\d{1,3}(?!\d))?")
 _SIGN = re.compile(r"(?:\A\s*[-−]\s*|[-−~√]|\b(?:minus|negative)\s+|sqrt\s*[({])\$?\Z", re.IGNORECASE)
 _FACTOR = re.compile(
     r"\s*(?:\\?%|[*^+]|/\s*\d|-\s*\d|(?:per\s?cent|dozen|hundred|thousand|million|billion|trillion)\b)", re.IGNORECASE
@@ -52,36 +56,89 @@ class Logic:
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The scorer's judgement of the answer in `text`; see the module's policy."""
         task, entry = problem.info.get("task"), problem.info.get("entry")
-        if not isinstance(task, str) or not isinstance(entry, Mapping) or not isinstance(entry.get("answer"), str):
-            return Verdict(ERROR, detail="bad_gold: info needs task and entry with a textual answer")
-        if reason := scorers.usable(task):
-            return Verdict(ERROR, detail=f"unusable task {task}: {reason}")
-        if not scorers.safe_form(task, entry, entry["answer"]):
-            return Verdict(ERROR, detail=f"bad_gold: the scorer of {task} must not be given this gold")
-        found = find(text, entry["answer"])
+        if not isinstance(task, str) or not isinstance(entry, Mapping):
+            return Verdict(ERROR, detail="bad_gold: info needs task and entry")
+        if fault := _fault(task, entry):
+            return Verdict(ERROR, detail=fault)
+        tags = list(_tagged(text))
+        if len({_squeezed(answer) for answer, _ in tags}) > 1 and not _corrected(text, tags):
+            verdicts = {judge(task, entry, answer)[0] for answer, _ in tags}
+            if len(verdicts) > 1 or verdicts == {WRONG}:
+                return Verdict(UNPARSED, detail="several_answers")
+        found = Conclusion(tags[-1][0], "answer_tag", tags[-1][1]) if tags else find(text, entry.get("answer"))
         if found.rule == "no_answer" and _is_answer(task, entry, text):
             return Verdict(CORRECT, text.strip(), "whole", final_start=0)
-        if not found.text:
-            return Verdict(UNPARSED, detail=found.rule)
+        if not found.text.strip() and not _empty_gold(entry):
+            return Verdict(UNPARSED, detail=found.rule if not found.text else "no_answer")
         verdict, cause = judge(task, entry, found.text)
         return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
 
 
-def find(text: str, gold: str) -> Conclusion:
-    """The answer stated in a text; empty where there is none, its rule then says why."""
-    tagged = _agreed(list(_tagged(text)), "answer_tag")
-    if tagged or "\n" not in gold.strip():
-        return tagged or conclude(text)
+def _fault(task: str, entry: Mapping[str, Any]) -> str | None:
+    """Why an entry can't be judged."""
+    if not isinstance(entry.get("answer"), str) and not (entry.get("answer") is None and task in scorers.WITHOUT_GOLD):
+        return "bad_gold: the answer in the entry is no text"
+    if reason := scorers.usable(task):
+        return f"unusable task {task}: {reason}"
+    if not scorers.safe_entry(task, entry):
+        return f"bad_gold: the scorer of {task} must not be given this entry"
+    return None
+
+
+def _empty_gold(entry: Mapping[str, Any]) -> bool:
+    """Whether nothing is the answer, as the solutions of an equation that has none."""
+    gold = entry.get("answer")
+    return isinstance(gold, str) and not gold.strip()
+
+
+def _squeezed(answer: str) -> str:
+    return re.sub(r"\s+", "", answer)
+
+
+_CORRECTION = re.compile(
+    r"\b(?:wait|actually|correct(?:ion|ed|ing)?|instead|mistake|error|revised?|final(?:ly)?|re-?check\w*|reconsider\w*)\b",
+    re.IGNORECASE,
+)
+
+
+def _corrected(text: str, tags: list[tuple[str, int]]) -> bool:
+    """Whether the text corrects itself between the last two answers that differ."""
+    last = _squeezed(tags[-1][0])
+    earlier = [(answer, start) for answer, start in tags if _squeezed(answer) != last]
+    return _CORRECTION.search(text, earlier[-1][1] + len(earlier[-1][0]), tags[-1][1]) is not None
+
+
+def find(text: str, gold: str | None) -> Conclusion:
+    """The answer stated in a text without answer tags; empty where there is none, its rule then says why."""
+    if found := _from_json(text):
+        return Conclusion(found, "json", 0)
+    if gold is not None and "\n" not in gold.strip():
+        return conclude(text)
     blocks = [(match[0], match.start()) for match in _FENCE.finditer(text)]
-    return _agreed(blocks, "code_block") or Conclusion("", "no_answer")
-
-
-def _agreed(statements: list[tuple[str, int]], rule: str) -> Conclusion | None:
-    if not statements:
-        return None
-    if len({answer.strip() for answer, _ in statements}) > 1:
+    if not blocks:
+        return Conclusion("", "no_answer") if gold is not None else conclude(text)
+    if len({_squeezed(block) for block, _ in blocks}) > 1:
         return Conclusion("", "several_answers")
-    return Conclusion(statements[-1][0], rule, statements[-1][1])
+    return Conclusion(blocks[-1][0], "code_block", blocks[-1][1])
+
+
+def _from_json(text: str) -> str:
+    """The answer of a response that is nothing but a JSON object with an answer in it."""
+    text = text.strip()
+    fence = _FENCE.fullmatch(text)
+    try:
+        value = json.loads(fence[1] if fence else text) if "{" in text[:12] + (fence[1][:3] if fence else "") else None
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(value, dict):
+        return ""
+    named = [found for key, found in value.items() if key.lower().replace("_", " ") in _ANSWER_KEYS]
+    if len(named) != 1 or named[0] is None:
+        return ""
+    return named[0] if isinstance(named[0], str) else json.dumps(named[0])
+
+
+_ANSWER_KEYS = frozenset({"answer", "final answer", "finalanswer", "solution", "result"})
 
 
 def _tagged(text: str) -> Iterator[tuple[str, int]]:
@@ -96,41 +153,71 @@ def _tagged(text: str) -> Iterator[tuple[str, int]]:
 
 def _is_answer(task: str, entry: Mapping[str, Any], text: str) -> bool:
     """Whether a text that states no answer is one, as a whole."""
-    short = len(text.strip()) <= 2 * len(entry["answer"]) + _MAX_EXTRA
+    gold = entry.get("answer")
+    short = gold is None or len(text.strip()) <= 2 * len(gold) + _MAX_EXTRA
     return short and judge(task, entry, text)[0] == CORRECT
 
 
 def judge(task: str, entry: Mapping[str, Any], answer: str) -> tuple[str, str | None]:
     """The verdict on an answer, and its cause where it is not simply the scorer's mark."""
-    gold: str = entry["answer"]
-    if len(answer) > max(_MAX_ANSWER, 4 * len(gold)):
+    gold: str | None = entry.get("answer")
+    if len(answer) > max(_MAX_ANSWER, 4 * len(gold or "")):
         return WRONG, "too_long"
-    if _hedges(answer, gold):
-        return WRONG, "hedged"
-    forms = [form for form in _forms(answer, gold) if not _several_numbers(form, gold)]
-    if forms and all(_other_number(form, gold) for form in forms):
-        return WRONG, "other_number"
-    forms = [form for form in forms if not _other_number(form, gold)]
-    if not forms:
-        return WRONG, "hedged"
-    forms = [form for form in forms if scorers.safe_form(task, entry, form)]
+    answer = _one_line(answer)
+    forms = _forms(answer, gold or "", task)
+    if gold is not None and task not in _READ_WHOLE:
+        if _hedges(answer, gold):
+            return WRONG, "hedged"
+        forms = [form for form in forms if not _several_numbers(form, gold)]
+        if forms and all(_other_number(form, gold) for form in forms):
+            return WRONG, "other_number"
+        forms = [form for form in forms if not _other_number(form, gold)]
+        if not forms:
+            return WRONG, "hedged"
+    forms = [form for form in forms if scorers.safe_form(task, form)]
     return _score(task, entry, forms) if forms else (WRONG, "form")
+
+
+# What judges these tasks reads the whole answer, so that nothing can be hidden beside the gold.
+_READ_WHOLE = frozenset(
+    {"complex_arithmetic", "countdown", "intermediate_integration", "polynomial_equations", "polynomial_multiplication"}
+    | {"puzzle24", "simple_integration", "time_intervals"}
+)
+
+
+def _one_line(answer: str) -> str:
+    """A JSON value that was written over several lines, on one."""
+    stripped = answer.strip()
+    fence = _FENCE.fullmatch(stripped)
+    inner = (fence[1] if fence else stripped).strip()
+    if not inner.startswith(("[", "{")) or "\n" not in inner:
+        return answer
+    try:
+        return json.dumps(json.loads(inner))
+    except (ValueError, RecursionError):
+        pass
+    try:  # a list of Python's, as some tasks ask for
+        return json.dumps(json.loads(inner.replace("'", '"'))).replace('"', "'")
+    except (ValueError, RecursionError):
+        return answer
 
 
 def _score(task: str, entry: Mapping[str, Any], forms: list[str]) -> tuple[str, str | None]:
     fault, scored = "", False
     for form in forms:
         try:
-            mark = scorers.scorer(task)(form, entry)
+            passed = scorers.passes(task, entry, form)
         except (MemoryError, RecursionError):
             raise  # the worker's limits: for the pool to judge
         except Exception as error:  # noqa: BLE001 - a third party's scorer: its fault must not become the trace's
             fault = f"scorer of {task} raised {type(error).__name__}: {error}"[:200]
             continue
         scored = True
-        if mark == scorers.FULL_MARKS:
+        if passed:
             return CORRECT, None
-    return (WRONG, None) if scored else (ERROR, fault)
+    if scored:
+        return WRONG, None
+    return (WRONG, "form") if entry.get("answer") is None else (ERROR, fault)
 
 
 def _hedges(answer: str, gold: str) -> bool:
@@ -156,19 +243,34 @@ def _other_number(answer: str, gold: str) -> bool:
     return changed or (_SIGN.search(answer[: said.start()]) is not None) != negative
 
 
-def _forms(answer: str, gold: str) -> list[str]:
+_POWER_OF_TEN = re.compile(r"(\d)\s?(?:×|x|\*|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?[({]?([+-]?\d{1,3})[)}]?")
+_SENTENCE_WORDS = 4  # words that make a gold a sentence
+
+
+def _forms(answer: str, gold: str, task: str) -> list[str]:
     """Ways to write the same answer, the plainest last: scorers compare text."""
     fence = _FENCE.fullmatch(answer.strip())
     inner = (fence[1] if fence else answer).strip("\r\n")
     plain = _WRAPPER.sub(r"\1", inner).strip().strip("$").strip('*`"').strip().replace("\\times", "×")
-    bare = plain.removesuffix(".")
+    # A dot behind a sentence is one of its characters; behind a word or a number it ends what the model says.
+    sentence = len(gold.split()) >= _SENTENCE_WORDS and "," not in gold
+    bare = plain if sentence else plain.removesuffix(".")
     forms = [answer.strip("\r\n"), inner, inner.strip(), plain, bare]
     forms.append("\n".join(line.rstrip() for line in inner.split("\n")))
     if gold in {"True", "False", "Yes", "No"}:
         forms.append(bare.capitalize())
-    if "=" not in gold and bare.count("=") == 1 and not {",", ";"} & set(bare):
-        forms.append(bare.partition("=")[2].strip())  # 5 + 15 = 20
+    if _NUMBER.fullmatch(gold.strip().lstrip("-+$")):
+        forms.append(_POWER_OF_TEN.sub(r"\1e\2", bare).replace("−", "-"))
+    if "=" not in gold and bare.count("=") == 1 and (task in _EXPRESSIONS or not {",", ";"} & set(bare)):
+        left, _, right = bare.partition("=")
+        forms.append(left.strip() if task in _EXPRESSIONS else right.strip())  # 6*4 = 24; 5 + 15 = 20
+    if task in _EXPRESSIONS:
+        forms += [form.translate(_OPERATORS) for form in forms]
     return list(dict.fromkeys(forms))
+
+
+_EXPRESSIONS = frozenset({"countdown", "puzzle24"})  # what is asked for is the left side of an equation
+_OPERATORS = str.maketrans({"×": "*", "÷": "/", "−": "-", "·": "*"})
 
 
 def _words(text: str) -> set[str]:
@@ -186,7 +288,7 @@ _SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _
 VERIFIER = Logic()
 DOMAIN = Domain(
     name="logic",
-    version=1,
+    version=2,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step. Then give only the final answer, in the format that was asked for, "

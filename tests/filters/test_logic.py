@@ -54,9 +54,7 @@ def test_gold_passes_and_garbage_does_not(task: str) -> None:
     assert VERIFIER.verify(posed, "").verdict == UNPARSED
 
 
-@pytest.mark.parametrize(
-    "task", ["game_of_life_halting", "boxnet", "graph_color", "rush_hour", "no_such_task", "composite"]
-)
+@pytest.mark.parametrize("task", ["no_such_task", "composite"])
 def test_scorers_that_prove_nothing_are_refused(task: str) -> None:
     assert scorers.usable(task)
     entry = {"question": "q", "answer": "True", "metadata": {}}
@@ -103,7 +101,9 @@ NUMBER = {"question": "How many?", "answer": "20", "metadata": {}}
         ("syllogism", ENTRY, "<answer>**yes**</answer>", CORRECT),
         ("syllogism", ENTRY, "Yes", CORRECT),
         ("syllogism", ENTRY, "Yes, it does, since all of them do.", UNPARSED),
-        ("syllogism", ENTRY, "<answer>No</answer> Wait. <answer>Yes</answer>", UNPARSED),
+        ("syllogism", ENTRY, "<answer>No</answer> Wait. <answer>Yes</answer>", CORRECT),
+        ("syllogism", ENTRY, "<answer>Yes</answer> Wait. <answer>No</answer>", WRONG),
+        ("syllogism", ENTRY, "<answer>No</answer>\n\n<answer>Yes</answer>", UNPARSED),
         ("syllogism", ENTRY, "<answer>Yes</answer> Indeed <answer>Yes</answer>", CORRECT),
         ("syllogism", ENTRY, "<answer>Yes or No</answer>", WRONG),
         ("syllogism", ENTRY, "<answer>not Yes</answer>", WRONG),
