@@ -26,6 +26,50 @@ CASES = [
     ("quotes that belong to the text", '<think>"a"</think>"b"', '"a"', '"b"', True),
     ("other tags", "[THINK]a[/THINK]b", "a", "b", True),
     ("tags of OpenThoughts", "<|begin_of_thought|>a<|end_of_thought|>b", "a", "b", True),
+    ("reasoning", "<reasoning>a</reasoning>b", "a", "b", True),
+    ("thought", "<thought>a</thought>b", "a", "b", True),
+    ("scratchpad", "<scratchpad>a</scratchpad>b", "a", "b", True),
+    ("capitals", "<THINK>a</THINK>b", "a", "b", True),
+    ("Kimi", "◁think▷a◁/think▷b", "a", "b", True),
+    ("closed by LaTeX", "<think>a\\end{think}b", "a", "b", True),
+    ("Seed", "<seed:think>a</seed:think>b", "a", "b", True),
+    (
+        "gpt-oss",
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>",
+        "a<|end|>",
+        "b",
+        True,
+    ),
+    (
+        "gpt-oss, several channels",
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>c<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>b",
+        "a<|end|><|start|>assistant<|channel|>commentary<|message|>c<|end|>",
+        "b",
+        True,
+    ),
+    ("gpt-oss, cut", "<|channel|>analysis<|message|>a", "a", "", False),
+    ("gpt-oss, final only", "<|channel|>final<|message|>b", "", "b", True),
+    (
+        "gpt-oss, tokens dropped",
+        "analysisWe add. 5?assistantfinalThe answer is 5.",
+        "We add. 5?",
+        "The answer is 5.",
+        True,
+    ),
+    ("a word", "analysis shows that it is 5.", "", "analysis shows that it is 5.", True),
+    ("Gemma", "<|channel>thought\na<channel|>b<turn|>", "\na", "b", True),
+    ("Gemma, cut", "<|channel>thought\na", "\na", "", False),
+    ("end of a turn", "5<|im_end|>", "", "5", True),
+    ("end of a turn behind a block", "<think>a</think>5<|eot_id|>\n", "a", "5", True),
+    ("several ends", "5 <eoa></s>\n", "", "5 ", True),
+    ("another turn", "5<|im_end|>\n<|im_start|>user\nthanks, 6", "", "5", True),
+    ("text that goes on", "5.<EOS_TOKEN>\nSo 5.<EOS_TOKEN>", "", "5.", True),
+    ("DeepSeek", "5<\uff5cend\u2581of\u2581sentence\uff5c>", "", "5", True),
+    ("struck out", "<s>4</s> 5", "", "<s>4</s> 5", True),
+    ("a mention of a token", "The token <|im_end|> ends it.", "", "The token <|im_end|> ends it.", True),
+    ("end of an explanation only", "x <eoe>\n5", "", "x <eoe>\n5", True),
+    ("a token before the text", "<|start_header_id|>5", "", "<|start_header_id|>5", True),
 ]
 
 
@@ -51,6 +95,22 @@ def test_prompt_opened_the_block(response: str, reasoning: str, rest: str, close
 @given(st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "`", "\n"])).map("".join), st.booleans())
 def test_laws(response: str, opened: bool) -> None:
     think = split_think(response, opened=opened)
-    assert response[think.rest_start :] == think.rest
+    assert response[think.rest_start :] == think.rest  # nothing here ends a turn
     assert think.reasoning in response
     assert think.closed or not think.rest
+
+
+def test_tags_of_ones_own() -> None:
+    assert split_think("<plan>6</plan>5") == ("", "<plan>6</plan>5", 0, True)
+    assert split_think("<plan>6</plan>5", tags=["plan"]) == ("6", "5", 14, True)
+    assert split_think("<plan>6", tags=["<plan>"]).closed is False
+
+
+@given(
+    st.lists(st.sampled_from(["<|im_end|>", "</s>", "<eoa>", "a", " ", "\n", "<|", "<think>", "</think>"])).map("".join)
+)
+def test_the_end_of_a_turn_is_a_prefix_without_an_ending(response: str) -> None:
+    think = split_think(response)
+    assert response[think.rest_start :].startswith(think.rest)
+    again = split_think(think.rest)
+    assert not again.closed or "think>" in think.rest or again.rest == think.rest
