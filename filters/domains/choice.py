@@ -1,16 +1,19 @@
-"""STEM multiple choice: the option that a trace settles on, by letter, by text, or by both.
+"""STEM multiple choice: the option that a trace concludes with, by letter, by text, or by both.
 
 `Problem.info["options"]` is a list of texts or a mapping of label to text; the gold is a label, an option's
-text, or a 0-based index, tried in this order. Without options the gold must be a letter. Policy:
+text, or a 0-based index, tried in this order. Without options the gold must be a letter or a digit. Policy:
 
-- The answer is looked for between `<answer>` tags, in `\\boxed{}`, in a statement ("the answer is …",
-  "option B is correct"), in a final line that is nothing but an answer, in this order.
+- An option is named between answer tags, in `\\boxed{}`, under the answer key of a JSON object, behind `【答案】`, in a
+  statement ("the answer is …", "option B is correct", in a dozen languages), or by a final line that is nothing but an
+  answer. Several marks that agree are one.
+- What the text says last is what it concludes. A statement gives way to a tag, box, or key behind it; otherwise marks
+  that differ are `unparsed`, detail `several_answers`, unless the text corrects itself between them ("wait",
+  "actually", …). A contradiction without a correction is never `correct`.
 - Letter and text that disagree are `wrong`, detail `contradiction`.
 - One statement that names several options is `wrong`, detail `several_options`.
-- Statements that differ are `unparsed`, detail `several_answers`, unless the text between the last two takes
-  the earlier one back ("wait", "actually", …): then the last counts. Different boxes never do.
-- A box or tag that names no option is `wrong`, detail `no_option`.
+- A last box or tag that names no option is `wrong`, detail `no_option`.
 - A statement that is taken back right behind it ("no, wait") is `unparsed`, detail `taken_back`.
+- "The wrong option is A" names A only where the question asks for what is wrong.
 - A value written in another way than the option's text is compared as mathematics: `0.5` names `\\frac12`.
 """
 
@@ -22,7 +25,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from proofmill.filters.answers.hedging import denied, denied_mark, retracted
-from proofmill.filters.options import Options, Reading, parse_options
+from proofmill.filters.multiple_choice import Choices, Reading, parse_options
 from proofmill.filters.verdicts import (
     CORRECT,
     ERROR,
@@ -36,34 +39,89 @@ from proofmill.filters.verdicts import (
     Voting,
 )
 
-_TAGGED = re.compile(r"<answer>([^<]{1,500})</answer>", re.IGNORECASE)
+_TAGGED = re.compile(
+    r"<(?:final_?)?answer>([^<]{1,500})(?:</(?:final_?)?answer>|\Z)|\[ANSWER\]([^\[]{1,500})\[/ANSWER\]", re.IGNORECASE
+)
 _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
+_KEYED = re.compile(
+    r"""["'](?:final|correct)?[_ ]?(?:answer|option|choice)(?:_letter)?["']\s{0,3}:\s{0,3}"""
+    r"""(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Z]|\d{1,4}(?:\.\d{1,9})?)(?=\s{0,3}[,}\n]))""",
+    re.IGNORECASE,
+)
+_BRACKETED = re.compile(r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}([^\n【]{1,300})")
+_FOREIGN = (
+    r"(?:(?:respuesta|réponse|antwort|lösung|risposta|resposta|odpowiedź|odpowiedz|cevap|yanıt|đáp\sán|jawaban|antwoord"
+    r"|svaret|svar|vastaus|răspunsul|ответ|відповідь|απάντηση)(?:[\s*]{1,3}(?!es\b|est\b|ist\b)[^\W\d]{3,12}){0,2}[\s*]{0,3}"
+    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)\s(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    r"(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?|[:：=]|[—–-]\s)"
+    r"|(?:答え|正解|解答|正答)(?:は|[:：])、?|(?:정답|답)(?:은|:|：)|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:))"
+)
 _STATED = re.compile(
-    r"(?:\b(?:answer|option|choice|solution|(?:correct|right|best)\sletter)\b"
+    r"(?:\b(?:answer|option|choice|solution|(?:correct|right|best)\sletter|my\s(?:pick|guess|selection))\b"
     r"(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
     r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
-    r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\bI(?:['’]ll|\swill)?\s(?:choose|pick|select|go\swith)\b"
+    r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\bI(?:['’](?:ll|d|m)|\swill|\swould|\sam)?\s(?:choose|pick|select|go(?:ing)?\swith)\b"
+    r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
     r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
-    r"|(?:答案|正确的?选项)\s?(?:应该?)?(?:是|为|选|[:：])"
-    r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择]))"
-    r"[*:：\s]{0,6}(?=([^\n]{1,300}))",
+    r"|(?:答案|正确的?(?:选项|答案)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])"
+    r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择])"
+    rf"|{_FOREIGN})"
+    r"[*:：\s}]{0,6}(?=([^\n]{1,300}))",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALLED = re.compile(
-    r"\b([A-Z])[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b"
+    r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
+    r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
+    r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)"
 )
-_JOINED = re.compile(r"\b(?:and|or|nor|neither|not|than)\s(?:option\s)?[(\[*]{0,3}\Z", re.IGNORECASE)
-_REPLACES = re.compile(
-    r"\b(?:wait|no|not|actually|but|however|instead|rather|mistake|correction|sorry)\b", re.IGNORECASE
+_NAMED = re.compile(r"\b(?:is|are|as|of|be|was|to|would)[\s:*]{1,4}\(?([A-Z])[).:]{1,2}\*{0,2}\s(?=([^\n]{1,300}))")
+_IT_IS = re.compile(
+    r"(?:(?:so|thus|therefore|hence|and)\b,?\s)?(?:it|this|that)(?:['’]s|\sis|\smust\sbe)\s(?:the\s)?", re.IGNORECASE
 )
+_JOINED = re.compile(
+    r"(?:\b(?:and|or|nor|neither|not|than|both)\s(?:option\s)?|[和与及或、]|\b[A-Z]\s?[,，]\s?)[(\[*]{0,3}\Z",
+    re.IGNORECASE,
+)
+_FAULTY = re.compile(
+    r"\b(?:wrong|incorrect|false|worst|bad|untrue|mistaken|eliminated|excluded|rejected|impossible|unlikely|weakest|not\sa?)"
+    r"\s(?:\w{1,12}\s)?\Z|(?:错误|不正确|不对|排除|不选)的?\Z",
+    re.IGNORECASE,
+)
+_ASKS_FAULTY = re.compile(
+    r"\b(?:wrong|incorrect|false|not|n't|except|least|untrue|worst|never|cannot|impossible|unlikely|inconsistent|invalid)\b"
+    r"|错误|不正确|不属于|不符合|不是|不能|不会|不可|有误|不恰当|不合|不对",
+    re.IGNORECASE,
+)
+_CORRECTS = re.compile(
+    r"\b(?:wait|actually|however|instead|rather|mistake\w*|error|correction|corrected|sorry|oops|then\sagain|second\sthought"
+    r"|upon\s\w+|re-?\s?(?:check|examin|evaluat|consider|think|calculat|assess|read|visit|do)\w*|revis\w+|not\saccurate"
+    r"|double-check\w*|no|not|but)\b|更正|修正|重新|不对|然而|不过|但|实际上",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"\b(?:final(?:ly)?|therefore|thus|hence|so|in\s(?:conclusion|summary)|conclud\w+|overall)\b|综上|所以|因此|最终|最后|故",
+    re.IGNORECASE,
+)
+_BUT_IS = re.compile(
+    r"\b(?:but|however|although|though)\b[^\n]{0,300}?\b(?:is|be|are)\s(?:actually\s|really\s)?(?:option\s)?[(\[]?([A-Z])[)\]]?"
+    r"(?=[,.;:]|\s(?:as|because|since|for)\b|\s?$|\s[\"“])"
+)
+_PLACEHOLDER = re.compile(r"(?:[g-z]|[Xx?_.…]{0,5}|letter|answer|your\s(?:final\s)?answer|option)")
+_LISTED = re.compile(r"[ \t>*-]{0,6}[(\[]?(\w{1,2})[).:\]](?=\s|\*)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s[A-Z]|\s?$)|$")
-_LETTERS = parse_options([""] * 10)  # A to J, for questions whose options stand in the prompt only
+_LETTERS = parse_options([""] * 26)  # for questions whose options stand in the prompt only
+_DIGITS = parse_options({str(number): "" for number in range(1, 10)})
 _TAIL = 4000  # characters: a statement further from the end than this is not the conclusion
+_APART = 30  # characters between two marks, from which on there is room for a second thought
+_STRONG = frozenset({"tagged", "boxed", "json", "bracketed"})
 
 
-class _Statement(NamedTuple):
+class _Mark(NamedTuple):
+    """A place that names an option, or that should."""
+
+    rule: str
     content: str
     start: int
     end: int
@@ -76,8 +134,8 @@ class Choice:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict, or None where mathematics has to be compared that may be costly; see the module's policy."""
         found = _judge(problem, text, slow=False)
-        options = None if found.verdict == ERROR and found.detail != NO_GOLD else _options(problem)
-        costly = options is not None and options.symbolic and not options.is_label(found.extracted or "")
+        choices = None if found.verdict == ERROR and found.detail != NO_GOLD else _choices(problem)
+        costly = choices is not None and choices.symbolic and not choices.is_label(found.extracted or "")
         return None if costly else found
 
     def verify(self, problem: Problem, text: str) -> Verdict:
@@ -85,21 +143,23 @@ class Choice:
         return _judge(problem, text, slow=True)
 
 
-def _options(problem: Problem, *, slow: bool = False) -> Options:
-    return parse_options(problem.info["options"], slow=slow) if "options" in problem.info else _LETTERS
+def _choices(problem: Problem, *, slow: bool = False) -> Choices:
+    if problem.info.get("options") is not None or "options" in problem.info:
+        return parse_options(problem.info["options"], slow=slow)
+    return _DIGITS if (problem.answer or "").strip("() .").isdecimal() else _LETTERS
 
 
 def _judge(problem: Problem, text: str, *, slow: bool) -> Verdict:
     try:
-        options = _options(problem, slow=slow)
+        choices = _choices(problem, slow=slow)
     except ValueError as error:
         return Verdict(ERROR, detail=f"bad_gold: {error}")
     if problem.answer is None:
-        return _without_gold(_decide(options, "", text))
-    gold = options.gold(problem.answer)
+        return _without_gold(_decide(choices, "", text, problem.prompt))
+    gold = choices.gold(problem.answer)
     if gold is None:
         return Verdict(ERROR, detail="bad_gold: neither a label, nor one option's text, nor an index")
-    return _decide(options, gold, text)
+    return _decide(choices, gold, text, problem.prompt)
 
 
 def _without_gold(found: Verdict) -> Verdict:
@@ -108,21 +168,20 @@ def _without_gold(found: Verdict) -> Verdict:
     return found if found.verdict != WRONG or faulty else replace(found, verdict=ERROR, detail=NO_GOLD)
 
 
-def _decide(options: Options, gold: str, text: str) -> Verdict:
-    for rule in (_tagged, _boxed, _stated, _called, _final_line):
-        statements = list(rule(options, text))
-        if not statements:
-            continue
-        if _taken_back(options, statements[-1], text):
-            return Verdict(UNPARSED, detail="taken_back")
-        return _verdict(statements, gold, text, rule.__name__[1:])
-    return Verdict(UNPARSED, detail="no_answer")
-
-
-def _verdict(statements: list[_Statement], gold: str, text: str, rule: str) -> Verdict:
-    last = statements[-1]
+def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
+    marks = sorted((*_strong(choices, text), *_stated(choices, text, prompt)), key=lambda mark: mark.start)
+    if len(marks) > 1 and any(mark.reading.labels for mark in marks[:-1]):
+        marks = [mark for mark in marks[:-1] if mark.reading.labels] + marks[-1:]
+    elif len(marks) > 1 and marks[-1].reading.labels:
+        marks = marks[-1:]  # boxes before it hold what was calculated
+    marks += _afterthoughts(choices, text, marks[-1].end if marks else None)
+    if not marks:
+        return Verdict(UNPARSED, detail="no_answer")
+    last = marks[-1]
+    if _taken_back(choices, last, text):
+        return Verdict(UNPARSED, detail="taken_back")
     said = last.content.strip()[:200]
-    if _undecided(statements, text, rule):
+    if _undecided(choices, marks, text):
         return Verdict(UNPARSED, said, "several_answers", final_start=last.start)
     labels, contradiction = last.reading.labels, last.reading.contradiction
     if contradiction or len(labels) > 1:
@@ -130,69 +189,117 @@ def _verdict(statements: list[_Statement], gold: str, text: str, rule: str) -> V
         return Verdict(WRONG, said, cause, final_start=last.start)
     if not labels:
         return Verdict(WRONG, said, "no_option", final_start=last.start)
-    return Verdict(CORRECT if labels[0] == gold else WRONG, said, rule, final_start=last.start)
+    return Verdict(CORRECT if labels[0] == gold else WRONG, said, last.rule, final_start=last.start)
 
 
-def _taken_back(options: Options, last: _Statement, text: str) -> bool:
+def _taken_back(choices: Choices, last: _Mark, text: str) -> bool:
     """Whether the text takes back its last statement, and does not go on with the option's own text ("No, …")."""
-    own = any(options.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
+    own = any(choices.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
     return retracted(text, last.end) and not own
 
 
-def _undecided(statements: list[_Statement], text: str, rule: str) -> bool:
-    """Whether the statements differ and the last one does not replace the others."""
-    differing = [other for other in statements if other.reading.labels != statements[-1].reading.labels]
+def _undecided(choices: Choices, marks: list[_Mark], text: str) -> bool:
+    """Whether marks differ and the last one does not replace the others."""
+    last = marks[-1]
+    if _goes_on_to_another(choices, last, text):
+        return True
+    differing = [mark for mark in marks if mark.reading.labels != last.reading.labels]
     if not differing:
         return False
-    between = text[differing[-1].end : statements[-1].start]
-    return rule in {"tagged", "boxed"} or not _REPLACES.search(between)
+    earlier = differing[-1]
+    between = text[earlier.end : last.start]
+    if last.rule in _STRONG:
+        if earlier.rule not in _STRONG:
+            return False
+        return len(between) < _APART or not _CORRECTS.search(between)
+    apart = len(between) >= _APART and _CONCLUDES.search(between) is not None
+    return not (_CORRECTS.search(between) or (apart and earlier.rule not in _STRONG))
 
 
-def _tagged(options: Options, text: str) -> Iterator[_Statement]:
-    return _enclosed(_TAGGED, options, text)
+def _goes_on_to_another(choices: Choices, last: _Mark, text: str) -> bool:
+    """ "The answer is (B), but the correct one is actually (H)." """
+    rest = text[last.start : last.start + 500].partition("\n")[0].partition(",")[2].strip()
+    other = None if last.rule in _STRONG else _BUT_IS.search(rest)
+    return other is not None and other[1] in choices.labels and (other[1],) != last.reading.labels
 
 
-def _boxed(options: Options, text: str) -> Iterator[_Statement]:
-    return _enclosed(_BOXED, options, text)
-
-
-def _enclosed(pattern: re.Pattern[str], options: Options, text: str) -> Iterator[_Statement]:
-    for match in pattern.finditer(text):
-        if denied_mark(text, match.start()):
-            continue
-        yield _Statement(match[1], match.start(), match.end(), options.read(match[1], whole=False))
-
-
-def _stated(options: Options, text: str) -> Iterator[_Statement]:
-    for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
-        reading = options.read(match[1], whole=False)
-        if reading.labels and not denied(text, match.start()):
-            end = _SENTENCE_END.search(match[1])
-            content = match[1][: end.start()] if end else match[1]
-            if match[1][len(content) :].startswith("?"):
+def _strong(choices: Choices, text: str) -> Iterator[_Mark]:
+    """Tags, boxes, keys and brackets, whose content is nothing but an answer."""
+    for rule, pattern in (("tagged", _TAGGED), ("boxed", _BOXED), ("json", _KEYED), ("bracketed", _BRACKETED)):
+        for match in pattern.finditer(text):
+            content = next((group for group in match.groups() if group is not None), "")
+            if _PLACEHOLDER.fullmatch(content.strip()) or denied_mark(text, match.start()):
                 continue
-            yield _Statement(content, match.start(), match.start(1) + len(content), reading)
+            yield _Mark(rule, content, match.start(), match.end(), choices.read(content, whole=False))
 
 
-def _called(options: Options, text: str) -> Iterator[_Statement]:
-    for match in _CALLED.finditer(text, max(0, len(text) - _TAIL)):
-        joined = _JOINED.search(text[max(0, match.start() - 30) : match.start()])  # "A and C is", "neither C is"
-        if match[1] in options.labels and not joined and not denied(text, match.start()):
-            yield _Statement(match[1], match.start(), match.end(), Reading((match[1],)))
+def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
+    for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
+        reading = choices.read(match[1], whole=False)
+        if not reading.labels or denied(text, match.start()):
+            continue
+        if _FAULTY.search(text, max(0, match.start() - 40), match.start()) and not _ASKS_FAULTY.search(prompt):
+            continue
+        end = _SENTENCE_END.search(match[1])
+        content = match[1][: end.start()] if end else match[1]
+        if not match[1][len(content) :].startswith("?"):
+            yield _Mark("stated", content, match.start(), match.start(1) + len(content), reading)
 
 
-def _final_line(options: Options, text: str) -> Iterator[_Statement]:
+def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mark]:
+    """What a text says behind its last mark, or all that it says where it has none.
+
+    Behind a mark, that something is correct may be part of the explanation: it must be called an option, or follow a
+    word that corrects.
+    """
+    found = list(_called(choices, text, behind))
+    if found:
+        return found
+    if behind is None:
+        return list(_named(choices, text)) or list(_final_line(choices, text, 0))
+    return list(_final_line(choices, text, behind))
+
+
+def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
+    for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
+        label = match[1] or match[2]
+        before = text[max(0, match.start() - 30) : match.start()]
+        if label not in choices.labels or _JOINED.search(before) or denied(text, match.start()):  # "neither C is"
+            continue
+        option = re.search(r"(?:\b(?:option|choice|answer)\s|选项\s?)[(\[*]{0,3}\Z", before, re.IGNORECASE)
+        if behind is None or option or match[0].startswith("选项") or _CORRECTS.search(text, behind, match.start()):
+            yield _Mark("called", label, match.start(), match.end(), Reading((label,)))
+
+
+def _named(choices: Choices, text: str) -> Iterator[_Mark]:
+    """A last paragraph that names one option with its own text: "… is known as D. Reconstruction."."""
+    start = text.rstrip().rfind("\n") + 1
+    marks = [
+        _Mark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end(), Reading((match[1],)))
+        for match in _NAMED.finditer(text, max(start, len(text) - _TAIL))
+        if match[1] in choices.labels and choices.owns(match[1], match[2]) and not denied(text, match.start())
+    ]
+    yield from marks if len({mark.reading for mark in marks}) == 1 else ()
+
+
+def _final_line(choices: Choices, text: str, behind: int) -> Iterator[_Mark]:
     stripped = text.rstrip()
     start = stripped.rfind("\n") + 1
     line = stripped[start:]
-    reading = options.read(line, whole=True) if len(line) <= 300 else Reading(())
+    before = stripped[:start].rstrip()
+    listed = _LISTED.match(before, before.rfind("\n") + 1)
+    if start < behind or len(line) > 300 or (listed and listed[1].upper() in choices.labels):
+        return  # the last of a list of options is no answer
+    reading = choices.read(line, whole=True)
+    if not reading.labels and (lead := _IT_IS.match(line)):
+        reading = choices.read(line[lead.end() :], whole=True)
     if reading.labels:
-        yield _Statement(line, start, len(stripped), reading)
+        yield _Mark("final_line", line, start, len(stripped), reading)
 
 
 def _vote_key(problem: Problem, answer: str) -> str | None:
     try:
-        labels = _options(problem).read(answer, whole=False).labels
+        labels = _choices(problem).read(answer, whole=False).labels
     except ValueError:
         return None
     return labels[0] if len(labels) == 1 else None
@@ -203,11 +310,11 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=1,
+    version=2,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",
-    needs=("answer", "options"),
+    needs=("answer",),
     fields=("options",),
     voting=Voting(key=_vote_key),
     canaries=(

@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 from proofmill.filters.answers.hedging import retracted
-from proofmill.filters.option_text import ENDS, clean, is_formula, normalise
 from proofmill.filters.symbolic.equality import equivalent, named_number
-from proofmill.filters.symbolic.grammar import TooCostlyError
+from proofmill.filters.symbolic.grammar import FUNCTIONS, TooCostlyError
+from proofmill.filters.symbolic.units import known_unit
 
+_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
+_FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})
+_LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项)")  # 选C项
+_MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
+_NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
+_QUOTED = re.compile(r"(?<!\w)'(\w{1,2})'(?!\w)")
+_RUN = re.compile(r"(?<!\\)\b[A-Za-z]{3,}")
+_FORMULA_WORDS = FUNCTIONS | {"sqrt", "pi", "frac", "text"}
+_MAX_FORMULA = 200
+_ENDS = " .,:;!?\"'"
+
+
+_ARTICLE = re.compile(r"[\s*\"]{0,3}(?:the|an?)\s(?=\w{2})", re.IGNORECASE)
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
-_NOT_BUT = re.compile(r"not\s(?:option\s)?[(\[]?(\w{1,3})[)\]]?,?\s(?:but|rather)\s(?:rather\s)?", re.IGNORECASE)
+_NOT_BUT = re.compile(r"not\s[^.!?\n]{1,100}?,?\s(?:but|rather)\s(?:rather\s)?", re.IGNORECASE)
 _ALTERED = re.compile(  # what makes another statement of an option's text
     r"\s?,?\s?(?:or|nor|but(?!\snot)|then|until|unless|except|if|only|at\sfirst|initially|and\sthen)\b|\snot\b"
 )
@@ -34,6 +47,30 @@ _SHORT = 4  # characters of "(b)." - in anything longer, a lower-case letter is 
 _MAX_OPTIONS = len(ascii_uppercase)
 
 
+def is_formula(text: str) -> bool:
+    """Whether a short text is mathematics or a quantity and holds no words but units."""
+    if len(text) > _MAX_FORMULA or not any(sign.isdigit() or sign in "\\^=+*/√π∞" for sign in text):
+        return False
+    return all(word in _FORMULA_WORDS or known_unit(word) for word in _RUN.findall(_WRAPPER.sub(r" \1 ", text)))
+
+
+def clean(text: str) -> str:
+    """A text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
+    if not text.isascii():
+        text = _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH))
+    if "\\" in text:
+        text = _WRAPPER.sub(r"\1", text)
+    if "'" in text:
+        text = _QUOTED.sub(r"\1", text)
+    return _NAMES.sub("", " ".join(_MARKUP.sub(" ", text).split()))
+
+
+def normalise(text: str) -> str:
+    """The form in which option texts are compared: wrappers, case and outer punctuation do not count."""
+    plain = clean(text).lower().strip(_ENDS)
+    return f"{plain}!" if plain[-1:].isdigit() and f"{plain}!" in text else plain  # a factorial is another value
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What an answer says: the labels it names (none, one or several), and whether it contradicts itself."""
@@ -43,7 +80,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Options:
+class Choices:
     """Labels and texts of a question's options, in order.
 
     Attributes:
@@ -92,8 +129,8 @@ class Options:
     @functools.cached_property
     def _next_label(self) -> re.Pattern[str]:
         names = "|".join(re.escape(label.lower()) for label in self.labels)
-        joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及|and\b|or\b|but\b|unless\b|\s)\s?"
-        joint += r"(?:(?:and|or|maybe|perhaps|also)\s){0,2}"
+        joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及|and\b|or\b|but\b|unless\b|plus\b|besides\b|\s)\s?"
+        joint += r"(?:(?:and|or|maybe|perhaps|also|plus|as\swell\sas|(?:along|together)\swith|in\saddition\sto)\s){0,2}"
         joint += r"(?:option\s)?[(\[]?"
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
 
@@ -118,16 +155,22 @@ class Options:
             content: what stands in the box, or after "the answer is".
             whole: the content must be nothing but an answer; else an explanation may follow it.
         """
+        reading = self._read(content, whole)
+        if not reading.labels and (article := _ARTICLE.match(content)):
+            return self._read(content[article.end() :], whole)
+        return reading
+
+    def _read(self, content: str, whole: bool) -> Reading:
         plain = clean(content)
         if label := self._by_text.get(normalise(plain).replace(" ", "")):
             return Reading((label,))
-        if (denied := _NOT_BUT.match(plain)) and denied[1].upper() in self.labels:
+        if denied := _NOT_BUT.match(plain):
             return self.read(plain[denied.end() :], whole=whole)
         match = self._label.match(plain) or self._label.match(plain.upper() if len(plain) <= _SHORT else "")
         if match is None:
             return self._read_value(content) or self._read_text(normalise(plain), whole)
         closed = plain[match.end() - 1] in ").:]" or plain[match.end() : match.end() + 1] in (",", ";")
-        rest = plain[match.end() :].strip(ENDS)
+        rest = plain[match.end() :].strip(_ENDS)
         owned = self._prefix(normalise(rest)) == match[1]
         question = plain.startswith("?", match.end())
         if not owned and (question or _DENIED.match(rest.lower()) or retracted(plain, match.end())):
@@ -195,7 +238,7 @@ class Options:
             return Reading((label, other))
         if _ALTERED.match(tail):
             return Reading(())
-        return Reading(()) if whole and tail.strip(ENDS) and not behind else Reading((label,))
+        return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))
 
     def owns(self, label: str, text: str) -> bool:
         """Whether `text` begins with the text of that option."""
@@ -249,7 +292,7 @@ def _same(a: str, b: str) -> bool:
         return False
 
 
-def parse_options(raw: object, *, slow: bool = False) -> Options:
+def parse_options(raw: object, *, slow: bool = False) -> Choices:
     """The options of `Problem.info["options"]`: a list of texts, or a mapping of label to text.
 
     Raises:
@@ -267,9 +310,9 @@ def parse_options(raw: object, *, slow: bool = False) -> Options:
 
 
 @functools.lru_cache(maxsize=4096)
-def _build(pairs: tuple[tuple[str, str], ...], slow: bool) -> Options:
+def _build(pairs: tuple[tuple[str, str], ...], slow: bool) -> Choices:
     written = tuple(_without_label(label, text) for label, text in pairs)
-    return Options(tuple(label for label, _ in pairs), tuple(map(normalise, written)), written, slow)
+    return Choices(tuple(label for label, _ in pairs), tuple(map(normalise, written)), written, slow)
 
 
 def _without_label(label: str, text: str) -> str:
