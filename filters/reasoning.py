@@ -115,18 +115,23 @@ def turn_end(response: str, start: int = 0) -> int:
     if response.find("<", start) < 0:
         return len(response)
     tokens = list(_END_TOKEN.finditer(response, start))
-    tail = len(response)  # where a run of such tokens to the end begins
-    for match in reversed(tokens):
-        if response[match.end() : tail].strip():
-            break
-        tail = match.start()
     begun = next((i for i in range(start, len(response)) if not response[i].isspace()), len(response))
-    for match in tokens:
-        if match.start() <= begun or not _GOES_ON.match(response, match.end()) or _is_mention(response, match):
+    ends = (
+        match.start()
+        for match in tokens
+        if match[0] not in _HTML
+        and match.start() > begun
+        and _GOES_ON.match(response, match.end())
+        and not _is_mention(response, match)
+    )
+    end = next(ends, len(response))
+    for match in reversed(tokens):  # and the tokens right before it
+        if match.start() >= end:
             continue
-        if match[0] not in _HTML or match.start() >= tail:
-            return match.start()
-    return len(response)
+        if match.start() <= begun or response[match.end() : end].strip():
+            break
+        end = match.start()
+    return end
 
 
 def split_final(response: str, final_start: int | None) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from proofmill.data.run import source_digest
 from proofmill.data.schemas import column
 from proofmill.data.sections import Section, Share
 from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter, Row
-from proofmill.filters.domains import check_canary, find_domain
+from proofmill.filters.domains import DOMAINS, check_canary, find_domain
 from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Domain, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
@@ -312,8 +312,9 @@ def _judged(verdict: str, means: str) -> DropRule[VerifyOptions]:
 
 
 def _identity(options: VerifyOptions) -> dict[str, str]:
-    """The sources of custom verifiers, whose versions nobody raises."""
-    return {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
+    """The versions of the domains, and the sources of custom verifiers, whose versions nobody raises."""
+    versions = {name: str(find_domain(name).version) for name in DOMAINS if name not in options.verifiers}
+    return versions | {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
 
 
 VERDICTS = MapFilter(

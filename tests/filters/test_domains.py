@@ -28,8 +28,9 @@ from proofmill.filters.verdicts import (
     Verdict,
     Voting,
 )
+from proofmill.filters.verification import VERDICTS as VERDICTS_FILTER
 from proofmill.filters.verification import Job, Judge, VerifyOptions
-from proofmill.flows.rows.judging import Options, check_first, job_of
+from proofmill.flows.filter_rows import RowOptions, check_first, prepared
 from proofmill.generators import prompts
 from proofmill.generators.problems.problem import SourceDefaults, problem_row
 
@@ -174,14 +175,15 @@ def test_a_new_domain_is_one_object_and_one_line() -> None:
     assert isinstance(unlabelled, dict)
     style = prompts.PromptStyle(None, {}, {}, {})
     assert prompts.messages(style, problem)[-1]["content"] == "Which?\n\nEnd with the name of one colour."
-    check_first("f:1", ROW | {"response": "red"}, None, {})
+    check_first("f:1", ROW | {"response": "red", "finish_reason": "stop"}, VERDICTS_FILTER, RowOptions())
     with pytest.raises(ProofmillError, match="palette"):
-        check_first("f:1", {"domain": "colour", "prompt": "?", "answer": "red", "response": "red"}, None, {})
-    job = job_of(ROW | {"answer": "red", "response": "Red"}, Options(None, {}))
-    assert isinstance(job, Job)
-    assert verdict(COLOUR, job.problem, job.text).verdict == CORRECT
+        row = {"domain": "colour", "prompt": "?", "answer": "red", "response": "red"}
+        check_first("f:1", row, VERDICTS_FILTER, RowOptions())
+    read = prepared(ROW | {"answer": "red", "response": "Red", "finish_reason": "stop"}, VERDICTS_FILTER, RowOptions())
+    assert isinstance(read, dict)
+    assert verdict(COLOUR, read["problem"], read["response"]).verdict == CORRECT
     assert can_vote("colour")
-    assert clusters(job.problem, ["red", "RED", "green"]) == [0, 0, 1]
+    assert clusters(read["problem"], ["red", "RED", "green"]) == [0, 0, 1]
 
 
 CUSTOM = {"colour": f"{__name__}:COLOUR"}
@@ -249,4 +251,4 @@ HEAVY = {"sympy", "math_verify", "reasoning_gym", "mpmath", "jsonschema", "torch
 def test_reading_a_recipe_imports_no_verifier() -> None:
     modules = _imports("import proofmill.flows.recipe.schema")
     assert not modules & HEAVY
-    assert not [name for name in modules if name.startswith("proofmill.filters.domains.")]
+    assert not {f"proofmill.filters.domains.{name}" for name in ("math", "logic", "choice", "instruction")} & modules

@@ -86,7 +86,7 @@ def test_an_id_is_the_digest_of_the_content() -> None:
         ({"prompt": " \n"}, "math", "empty_prompt"),
         ({"prompt": 7, "answer": "1"}, "math", "no_prompt"),
         ({"prompt": "p"}, "math", "no_gold"),
-        ({"prompt": "p", "answer": "A"}, "choice", "no_gold"),
+        ({"prompt": "p"}, "choice", "no_gold"),
         ({"prompt": "p", "task": "t"}, "logic", "no_gold"),
         ({"prompt": "p"}, "code", "no_gold"),
         ({"prompt": "p", "constraints": []}, "instruction", "no_gold"),
