@@ -17,7 +17,7 @@ _DESCRIPTION = b"description"
 
 
 def column(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """A field that says what it holds; the description is written into the files too."""
+    """A field that says what it holds, for the reference pages; files hold no descriptions."""
     return pa.field(name, kind, metadata={_DESCRIPTION: description.encode()})
 
 

@@ -81,7 +81,9 @@ class _Writer(pq.ParquetWriter):  # type: ignore[misc]
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         with writing(path):
             self._sink = _Sink(path)
-        super().__init__(self._sink, schema, **_OPTIONS)
+        # Descriptions of columns stay out of the files: a reworded one must not change the bytes of equal rows.
+        plain = pa.schema([field.remove_metadata() for field in schema], metadata=schema.metadata)
+        super().__init__(self._sink, plain, **_OPTIONS)
 
     def write_table(self, table: pa.Table, row_group_size: int | None = None) -> None:
         super().write_table(table, row_group_size)

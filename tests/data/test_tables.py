@@ -26,6 +26,16 @@ def test_a_file_of_long_rows_comes_in_small_tables(tmp_path: Path, monkeypatch: 
     assert narrow["id"].to_pylist() == list(range(50))
 
 
+def test_a_reworded_description_changes_no_byte(tmp_path: Path) -> None:
+    paths = []
+    for words in ("a number", "the number of a row"):
+        described = pa.schema([pa.field("x", pa.int32(), metadata={"description": words})], metadata={"made": "so"})
+        paths.append(tmp_path / f"{words}.parquet")
+        tables.write_table(paths[-1], pa.table({"x": [1, 2]}, schema=described))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert tables.read_table(paths[0]).schema.metadata == {b"made": b"so"}
+
+
 # --- equal pages, found by the files' own page index -------------------------------------------------
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bench_pages.py"
