@@ -23,6 +23,7 @@ from proofmill.filters.claims.expressions import (
     Call,
     Node,
     NotNumericError,
+    Number,
     Symbol,
     Value,
     binary,
@@ -57,6 +58,17 @@ def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     points = [_row(unknowns, start) for start in _TRIALS]
     found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
     return len(found) >= 2 and not any(found)
+
+
+def is_nearly_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
+    """Whether sides with decimals in them agree but for rounding: `0.10c / 0.28 = 0.36c`."""
+    if not any(isinstance(part, Number) and part.places for part in (*walk(left), *walk(right))):
+        return False
+    try:
+        sides = [float(evaluate(side, env=_row(unknowns, 2))) for side in (left, right)]
+    except (NotNumericError, OverflowError):
+        return False
+    return abs(sides[0] - sides[1]) <= _ROUNDED * max(map(abs, sides))
 
 
 def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
@@ -181,6 +193,8 @@ def _eliminate(row: Row, pivot: Row, column: int) -> Row:
 _MAX_SYMBOLS = 6
 _NEAR = 1  # a stated solution is held against equations of its own step and this many before it
 _RECENT = 8
+_SPECIAL = frozenset({"j", "I", "E", "omega"})  # more often √-1, unit matrices and roots of unity than unknowns
+_ROUNDED = 0.02
 _CLOSE = 1e-3  # of the larger side: a solution may be stated rounded
 _RENAMED = re.compile(r"\b(?:let|denote|define|call|where|represents?)\b", re.IGNORECASE)
 
@@ -246,7 +260,8 @@ class Algebra:
         """A false link in a chain of rewritings, unless an equation between its unknowns may have been used."""
         shown = counterexample(left, right, unknowns)
         is_tied = any(names <= unknowns for names in self.constrained)
-        if context.doubted or is_tied or not is_never_equal(left, right, unknowns):
+        is_unsure = is_tied or is_nearly_equal(left, right, unknowns) or bool(unknowns & _SPECIAL)
+        if context.doubted or is_unsure or not is_never_equal(left, right, unknowns):
             return "identity", Finding(NOT_CHECKABLE, shown)
         return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 

@@ -6,10 +6,11 @@ as soon as the writing allows another meaning, and gives it as a reason in words
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations
 
-from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole
+from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole, last_place
 from proofmill.filters.claims.discourse_cues import ABOUT_WORDS, ROUNDING_WORDS
 from proofmill.filters.claims.expressions import (
     Binary,
@@ -122,20 +123,24 @@ class FalsePositiveGuards:
                 return reason
         if (index == 0 or isinstance(left, Quantity)) and _is_share_of_something(left, comparison.right):
             return "a share of a whole"
-        if _is_fraction_of_another_unit(left, right):
-            return "a quantity, not a calculation"
         if is_running_computation(left, right):
             return "a computation in progress"
-        if sums_whole_parts(left, comparison) or is_near(left, comparison):
+        if sums_whole_parts(left, comparison) or is_near(left, right, comparison):
             return "within the rounding of its parts"
+        if reason := self._units_doubt(left, right, comparison):
+            return reason
+        if 0 <= comparison.right < _TEN and comparison.left > comparison.right and self.carries(chain.members[index]):
+            return "a digit, the rest is carried"
+        return ""
+
+    def _units_doubt(self, left: Node, right: Node, comparison: Comparison) -> str:
+        if _is_fraction_of_another_unit(left, right):
+            return "a quantity, not a calculation"
         if _adds_different_things(left) or _adds_different_things(right):
             return "units of different kinds"
         if self.mixes_units(left, right):
             return "units outside the table"
-        difference = comparison.left - comparison.right
-        if 0 <= comparison.right < _TEN and difference % _TEN == 0 and self.carries(chain.members[index]):
-            return "a digit, the rest is carried"
-        return ""
+        return "a unit of another size" if _changes_scale(left, right, comparison) else ""
 
     def carries(self, member: Member) -> bool:
         """Whether the sentence speaks of carried digits: `7 + 8 = 5, carry 1`."""
@@ -264,6 +269,8 @@ class FalsePositiveGuards:
         for node in (left.node, right.node):
             if any(_is_bare_angle(part) for part in walk(node)):
                 return "an angle without its unit"
+        if any(map(_is_acronym, _unit_words(left.node) | _unit_words(right.node))):
+            return "a name that was taken for a unit"
         if _mixes_letters(left.node, right.node):
             return "a letter that may be an unknown or a unit"
         return ""
@@ -336,7 +343,7 @@ class FalsePositiveGuards:
         first = chain.members[0].first
         word = self.tokens[first - 1].text.lower() if first else ""
         inside = self.tokens[chain.members[index].first : chain.members[index].last]
-        if index == 0 and (word in ("with", "having") or (word == "of" and self._counts_something_else(chain))):
+        if index == 0 and (word in ("with", "having") or (word == "of" and self._is_part_of_a_name(chain))):
             return True
         if not chain.relations[index].prose and any(token.text == "than" for token in inside):
             return True  # "4 less than 12 * 2 = 24"
@@ -345,8 +352,10 @@ class FalsePositiveGuards:
             or (chain.behind and word in _TIES and self.tokens[first - 2].text.lower() != "total")
         )
 
-    def _counts_something_else(self, chain: Chain) -> bool:
-        """`the cost of 2 monitors ÷ 2 = $600 ÷ 2`: a noun that the number is the measure of stands before it."""
+    def _is_part_of_a_name(self, chain: Chain) -> bool:
+        """`the cost of 2 monitors ÷ 2 = $600 ÷ 2`, `the inverse of 7 modulo 13 = 2`: the noun before has the value."""
+        if _has_modulus(chain.members[0].node):
+            return True
         noun = self.tokens[chain.members[0].first - 2].text.lower() if chain.members[0].first > 1 else ""
         units = [_unit_words(member.node) for member in chain.members[:2]]
         return noun not in _TOTALS and bool(units[0]) and not units[0] & units[1]
@@ -420,6 +429,15 @@ def _unit_words(node: Node) -> set[str]:
     return {word for part in walk(node) if isinstance(part, Quantity) for word in part.unit}
 
 
+def _has_modulus(node: Node) -> bool:
+    """`the inverse of 7 modulo 13`."""
+    return any(isinstance(part, Binary) and part.operator == "mod" for part in walk(node))
+
+
+def _is_acronym(word: str) -> bool:
+    return sum(map(str.isupper, word)) > 1 and word not in OTHER_UNITS
+
+
 def _is_long_word(token: Token | None) -> bool:
     return token is not None and token.kind == WORD and len(token.text) > 1
 
@@ -466,16 +484,44 @@ def sums_whole_parts(left: Node, comparison: Comparison) -> bool:
     return len(quotients) > 1 and 0 < comparison.left - comparison.right < len(quotients)
 
 
-def is_near(left: Node, comparison: Comparison) -> bool:
+def is_near(left: Node, right: Node, comparison: Comparison) -> bool:
     """Sides that differ by less than inputs rounded to what they show would make them: `24.4949^2 = 599.999`."""
-    has_decimals = any(isinstance(part, Number) and part.places > 2 for part in walk(left))
-    if not has_decimals or is_leaf(left):
+    parts = walk(left) if is_leaf(right) else [*walk(left), *walk(right)]
+    has_decimals = any(isinstance(part, Number) and part.places > 2 for part in parts)
+    if is_leaf(left) or not (has_decimals or _is_off_by_a_digit(left, right, comparison)):
         return False
     try:
         sides = float(comparison.left), float(comparison.right)
     except OverflowError:
         return False
     return abs(sides[0] - sides[1]) <= _NEAR * max(map(abs, sides))
+
+
+def _is_off_by_a_digit(left: Node, right: Node, comparison: Comparison) -> bool:
+    """`3,000 / 1.06^5 = 2,241.78` for 2,241.774…: a division or power that was worked out with rounded steps."""
+    place = last_place(right)
+    if place is None or place >= 1 or isinstance(comparison.left, int):
+        return False
+    is_inexact = any(isinstance(part, Binary) and part.operator in "/^" for part in walk(left))
+    return is_inexact and abs(float(comparison.left) - float(comparison.right)) <= 2 * float(place)
+
+
+def _changes_scale(left: Node, right: Node, comparison: Comparison) -> bool:
+    """`2 * 10^-4 s = 0.2 msec`, `19.2 × 10^-18 = 19.2 Debyes`: a power of ten apart, in other units."""
+    units = _unit_words(left), _unit_words(right)
+    if not units[1] or units[0] & units[1] or not (units[0] or _is_power_of_ten_times(left)):
+        return False
+    try:
+        ratio = math.log10(abs(float(comparison.left) / float(comparison.right)))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return False
+    return abs(ratio) > 0.5 and abs(ratio - round(ratio)) < 1e-6
+
+
+def _is_power_of_ten_times(node: Node) -> bool:
+    return any(
+        isinstance(part, Binary) and part.operator == "^" and leading(part.left) == Number(10) for part in walk(node)
+    )
 
 
 def _adds_different_things(node: Node) -> bool:

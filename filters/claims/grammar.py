@@ -225,12 +225,13 @@ class Parser(ExpressionReader):
         super().__init__(tokens, loose)
         self._operands = 0
         self._fuel = _MAX_PREFIXES
+        self._in_exponent = False
 
     def parse(self, position: int) -> tuple[Node, int] | None:
         """The longest expression that starts at `position`, and the position behind it."""
         self.position = self.start = position
         self.depth = self._operands = 0
-        self.in_argument = False
+        self.in_argument = self._in_exponent = False
         node = self.expression(0)
         return None if node is None else (node, self.position)
 
@@ -266,13 +267,16 @@ class Parser(ExpressionReader):
         self._operands += 1
         if self._operands > _MAX_OPERANDS:  # keep the tree, and so all recursion over it, small
             return Opaque("too long")
-        return combine(operator, left, right)
+        node = combine(operator, left, right)
+        return self._with_unit(node) if operator == "^" and not self._in_exponent else node
 
     def _exponent(self) -> Node | None:
         """What stands behind `^`; read loosely, `a^2m` is a^(2m) and `10^4^2` is (10^4)^2."""
+        outside, self._in_exponent = self._in_exponent, True  # the unit of `10^-5 cm` is not the exponent's
+        exponent = self.expression(POWER + 1 if self.loose else POWER)
+        self._in_exponent = outside
         if not self.loose:
-            return self.expression(POWER)
-        exponent = self.expression(POWER + 1)
+            return exponent
         letter = self.token
         if exponent is not None and letter.kind == WORD and letter.gap == TIGHT and len(letter.text) == 1:
             exponent = Binary("*", exponent, Symbol(letter.text))
@@ -302,6 +306,10 @@ class Parser(ExpressionReader):
             node = grown
         if self.loose:
             self._pass_remark()
+        return node if self._in_exponent else self._with_unit(node)
+
+    def _with_unit(self, node: Node) -> Node:
+        """`node` with the unit behind it, if there is one."""
         if isinstance(node, Symbol | Opaque):
             return node
         unit = read_unit(self.tokens, self.position, self.closing)
@@ -350,11 +358,11 @@ class Parser(ExpressionReader):
             return self._absolute()
         if token.text not in CLOSING:
             return None
-        begin, outside = self.position, self.in_argument
+        begin, outside = self.position, (self.in_argument, self._in_exponent)
         self.position += 1
-        self.in_argument = False
+        self.in_argument = self._in_exponent = False
         body = self.expression(0)
-        self.in_argument = outside
+        self.in_argument, self._in_exponent = outside
         if body is not None and self.take(CLOSING[token.text]):
             return body
         self.position = begin

@@ -49,7 +49,12 @@ from proofmill.filters.claims.expressions import (
     unknowns_of,
     walk,
 )
-from proofmill.filters.claims.false_positive_guards import SENTENCE_END, FalsePositiveGuards, is_running_computation
+from proofmill.filters.claims.false_positive_guards import (
+    SENTENCE_END,
+    FalsePositiveGuards,
+    is_near,
+    is_running_computation,
+)
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
 from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
 from proofmill.filters.claims.relations import Chain, Member, Scanner
@@ -85,6 +90,7 @@ class TraceFacts:
 
 
 _REWRITING_WITHIN = 200  # characters behind a link in which an equation would be gone on with
+_CJK = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _MAX_TUPLE = 30  # tokens in which a bracket may have opened
 # `k = 3: …` and `x = 2 gives 9` try a value.
 _TRIED = frozenset({":", "gives", "yields", "makes", "works", "fails", "leads"})
@@ -140,6 +146,7 @@ class StepJudge:
             return []
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
+            or is_near(before.node, member.node, comparison)
             or is_running_computation(before.node, member.node)
             or _has_strange_unit(before.node)
             or is_run_on(comparison.left, member.node)
@@ -228,7 +235,8 @@ class StepJudge:
             or (isinstance(left.node, Symbol) and self.tokens[right.last].text in _TRIED),
             cases=lists_cases(sentence),
             binds_several=binds_several(sentence),
-            doubted=bool(self.guards.doubted(chain, index)) or self.guards.carries(left),
+            # Cues are known in English only.
+            doubted=bool(self.guards.doubted(chain, index) or self.guards.carries(left) or _CJK.search(self.text)),
             transforms=self._transforms,
             ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right) or bool(self.guards.notation(chain, index)),
             simplifies=simplifies(before),

@@ -34,6 +34,7 @@ from proofmill.filters.claims.tokens import (
     OPERATOR,
     PUNCTUATION,
     RELATION,
+    SPACED,
     TIGHT,
     WORD,
     Token,
@@ -59,6 +60,7 @@ _PARTS = words("+ * / ^ _ √ ± | … ' mod modulo") | {"\\frac", "\\sqrt"}  # 
 _SIGNS_OF_ONE = frozenset("-%!°")
 _BINDING = words("mod modulo choose base log ln sin cos tan cot sec csc exp")
 _MAX_INDEX = 12
+_INFIX_SIGNS = frozenset("+-*/^")
 _MODULO = frozenset({"\\pmod", "\\bmod", "\\mod"})
 _OPENING = frozenset("([{") | {"\\{"}
 _ARTICLES = frozenset({"the", "their", "these", "a"})
@@ -81,6 +83,8 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
         return token.gap == TIGHT
     if token.kind == NUMBER:
         return token.gap != FENCED
+    if token.text == ":" and token.gap == following.gap == SPACED:
+        return following.kind == NUMBER  # 96/48 : 216/48 = 2 : 4.5
     if token.text in (":", "."):
         return token.gap == TIGHT == following.gap and following.kind == NUMBER
     return token.text in _TRAILING_SIGNS or token.text in _STRANGE_SIGNS or _is_unread_sign(token)
@@ -117,7 +121,9 @@ def is_joined(tokens: list[Token], position: int) -> bool:
     if before.text in _STRANGE_SIGNS or before.text in _UNREAD or before.text in _MODULO:
         return True
     if token.gap == FENCED:
-        return before.text in _SIGNS_OF_ONE and not is_bullet(tokens, position - 1)
+        return _goes_on_from_the_last_line(tokens, position) or (
+            before.text in _SIGNS_OF_ONE and not is_bullet(tokens, position - 1)
+        )
     if token.text == "+" or before.text in _PARTS or before.kind == NUMBER or before.text[:1].isdecimal():
         return True
     if before.text == "," and token.gap == TIGHT == before.gap and tokens[position - 2].kind == NUMBER:
@@ -128,6 +134,12 @@ def is_joined(tokens: list[Token], position: int) -> bool:
         is_part = token.text in CLOSING or token.kind == OPERATOR or token.gap == TIGHT
         return is_part or _closes_an_index(tokens, position - 1)
     return _is_unread_sign(before)
+
+
+def _goes_on_from_the_last_line(tokens: list[Token], position: int) -> bool:
+    """Whether an operator that ends a line asks for what the next one begins with."""
+    ended = tokens[position - 2] if position > 1 and tokens[position - 1].kind == NEWLINE else None
+    return ended is not None and ended.kind == OPERATOR and ended.text in _INFIX_SIGNS
 
 
 def _closes_an_index(tokens: list[Token], position: int) -> bool:

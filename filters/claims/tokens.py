@@ -103,11 +103,17 @@ class Token(NamedTuple):
 
 # What is left of `\\times`, `\\frac`, `\\beta` where a JSON reader took their first two signs for a control character.
 _TAIL = r"(?:imes|ext|heta|an|rac|eta|inom|oxed|egin|ight|ho)(?![a-z])"
+# Commands that stay commands behind two backslashes, where others begin a line.
+_ESCAPED_TWICE = (
+    "(?:cdot|times|[dt]?frac|sqrt|text|left|right|pi|theta|boxed|mathrm|approx|equiv|pmod|[lg]eq?|neq?|div|circ|binom|"
+    "log|ln|sin|cos|tan)(?![a-zA-Z])"
+)
 _TOKEN = re.compile(
     rf"(?P<broken>[\t\f\x08\r]{_TAIL})"
     rf"|(?P<blank>(?:[^\S\n\t\f\r]|[\t\f\r](?!{_TAIL}))+"
     r"|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
-    r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z]))"  # `-\left(3` reads as `-(3`
+    r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z])"  # `-\left(3` reads as `-(3`
+    rf"|\\(?=\\{_ESCAPED_TWICE}))"
     r"|(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
@@ -123,7 +129,7 @@ _TOKEN = re.compile(
 )
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*",
-    "∗": "*", "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√",
+    "∗": "*", "\\*": "*", "/": "/", "÷": "/", "∕": "/", "^": "^", "%": "%", "\\%": "%", "!": "!", "_": "_", "√": "√",
     "±": "±", "°": "°",
 }  # fmt: skip
 _RELATIONS = {

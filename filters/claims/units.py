@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from proofmill.filters.claims.lexicon import ATTACHED_UNITS, NAMED_FUNCTIONS, NUMBER_WORDS, STOP_WORDS, UNITS
+from proofmill.filters.claims.lexicon import (
+    ATTACHED_UNITS,
+    NAMED_FUNCTIONS,
+    NUMBER_WORDS,
+    OTHER_UNITS,
+    STOP_WORDS,
+    UNITS,
+)
 from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
 
 _MAX_WORDS = 5
@@ -113,6 +120,8 @@ class _Reader:
         following = self.tokens[self.position + 1]
         in_formula = following.text in ("\\text", "\\mathrm")
         is_word = following.kind == WORD and len(following.text) > 1 and following.gap == TIGHT
+        if is_word and not (following.text.islower() or following.text in UNITS or following.text in OTHER_UNITS):
+            return False  # 1/VSWR
         if not (in_formula or (is_word and token.gap == TIGHT)):
             return False
         self.behind_slash = True
