@@ -12,7 +12,7 @@ EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
-.PHONY: install quickstart check test lint format reference bench-quick clean
+.PHONY: install quickstart check test lint format reference bench-quick golden clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -50,6 +50,10 @@ test: lint bench-quick
 bench-quick: install
 	$(BIN)/python tests/benchmarks/bench_math.py 240
 	$(BIN)/python tests/benchmarks/bench_verify_rows.py --rows 20000 --peer-rows 300
+
+# What each filter says of tests/golden: written down anew, once the versions are right.
+golden: install
+	$(BIN)/python tests/golden/test_golden.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

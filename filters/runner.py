@@ -177,8 +177,8 @@ class FilterWorkers:
             for index, row in zip(waiting, one.resolve(list(waiting.values()), self), strict=True):
                 found[index] = row
         shown = next((f"{fault.kind}: {fault.detail}" for fault in faults.values()), None)
-        seconds = sum(row.get("verify_seconds", 0.0) for row in found)
         table = as_table(one, place, found)
+        seconds = sum(row.get("verify_seconds", 0.0) for row in found)
         return Annotated(table, dict(Counter(fault.kind for fault in faults.values())), shown, seconds)
 
     def _in_chunks(

@@ -313,7 +313,7 @@ def of_step(facts: ManifestDiff, name: str) -> list[str]:
     libraries = {library for step in steps if step in _FILTERS for library in _FILTERS[step].libraries}
     libraries |= {"pyarrow", "polars", "transformers"} if name == "publish" else set()
     return [
-        *facts.fields((*own, *_MORE_FIELDS.get(name, () if one else (f"{name}.",)))),
+        *facts.fields((*own, *_MORE_FIELDS.get(name, () if one else (f"{name}.", "filters.")))),
         *facts.of_inputs(*_INPUTS.get(name, ("filters",))),
         *(facts.code[step] for step in steps if step in facts.code),
         *facts.versions(libraries),
@@ -325,8 +325,10 @@ def _judges_of(reason: str | None) -> tuple[str, ...]:
     if reason in _CAPS:
         return _RANKED_BY
     one = next((one for one in FILTERS for rule in one.rules if rule.reason == reason), None)
-    if one is None or one.adds.names:
-        return () if one is None else (one.name,)
+    if one is None:  # a user's own filter, or the section `select`
+        return ()
+    if one.adds.names:
+        return (one.name,)
     return tuple(other.name for other in FILTERS if not set(one.reads).isdisjoint(other.adds.names))
 
 
@@ -337,6 +339,8 @@ def _thresholds_of(reason: str | None) -> tuple[str, ...]:
     if reason in _CAPS:
         return ("select.", "curriculum.")
     named = [(one.section, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
+    if reason not in {rule.reason for _, rule in named}:
+        return ("filters.",)  # of a user's own filter
     found = tuple(f"{place}.{key}" for place, rule in named if rule.reason == reason for key in rule.hangs_on)
     return (*found, "curriculum.") if reason == "degenerate" else found
 
