@@ -57,7 +57,7 @@ class Model:
 
 
 def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True) -> Model:
-    """Finds a model by name, fetching it where needed.
+    """Return a model by name, fetched where needed.
 
     Args:
         name: `bundled`, a local folder, or a Hugging Face hub id (`org/model`, `org/model@revision`).
@@ -83,7 +83,7 @@ def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True)
 
 
 def present(name: str) -> Path | None:
-    """The folder of a model that is on this machine already; nothing is fetched."""
+    """Return the folder of a model that is on this machine already; nothing is fetched."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -99,7 +99,7 @@ def present(name: str) -> Path | None:
 
 
 def stamp(name: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a local model's files: quick to compare, and another one where a file was written."""
+    """Return names, sizes and times of a local model's files: quick to compare, and different where one was written."""
     folder = Path(name).expanduser()
     if name == BUNDLED or not folder.is_dir():
         return []
@@ -227,7 +227,11 @@ def _stated_license(folder: Path) -> str | None:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Writes `folder` so that transformers and vLLM load it by path, chat template included."""
+    """Turn a GGUF file into a folder that transformers and vLLM load by path, chat template included.
+
+    Run as `python -m proofmill.generators.models FILE FOLDER`: in a process of its own, so that a gigabyte of libraries
+    and weights goes when it ends.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

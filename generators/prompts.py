@@ -32,7 +32,7 @@ class PromptStyle:
     verifiers: Mapping[str, str]
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides the rendered prompts."""
+        """Return what of it decides the rendered prompts."""
         return {
             "system": self.system,
             "templates": dict(self.templates),
@@ -41,7 +41,7 @@ class PromptStyle:
 
 
 def messages(style: PromptStyle, problem: Mapping[str, Any]) -> list[Message]:
-    """The prompt of a problem (row of schema PROBLEMS) as sampled."""
+    """Return the prompt of a problem (row of schema PROBLEMS) as sampled."""
     template = style.templates.get(problem["domain"])
     if template is None:
         ask = find_domain(problem["verifier"], style.verifiers).ask
@@ -52,12 +52,12 @@ def messages(style: PromptStyle, problem: Mapping[str, Any]) -> list[Message]:
 
 
 def bare(problem: Mapping[str, Any]) -> list[Message]:
-    """The prompt of a problem without instructions on how to answer."""
+    """Return the prompt of a problem without instructions on how to answer."""
     return _with_system(problem["system"], problem["prompt"])
 
 
 def as_trained(style: PromptStyle, problem: Mapping[str, Any], train_as: str) -> list[Message]:
-    """The prompt that training sees: as it was `sampled`, or `bare`."""
+    """Return the prompt that training sees: as it was `sampled`, or `bare`."""
     return bare(problem) if train_as == "bare" else messages(style, problem)
 
 
@@ -90,14 +90,14 @@ class Renderer:
         return digest(str(self._tokenizer.chat_template))
 
     def text(self, prompt: list[Message], arguments: Mapping[str, Any]) -> str:
-        """The prompt as text, ready for the model to go on."""
+        """Return the prompt as text, ready for the model to go on."""
         rendered: str = self._tokenizer.apply_chat_template(
             prompt, tokenize=False, add_generation_prompt=True, **arguments
         )
         return rendered
 
-    def whole(self, turns: list[Message], arguments: Mapping[str, Any]) -> str:
-        """A finished exchange as text."""
+    def exchange(self, turns: list[Message], arguments: Mapping[str, Any]) -> str:
+        """Return a finished exchange as text."""
         rendered: str = self._tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
         return rendered
 
@@ -107,23 +107,27 @@ class Renderer:
         return str(self._tokenizer.eos_token or "")
 
     def tokens_of(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of many rendered texts at once."""
+        """Return token ids of many rendered texts at once."""
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         return ids
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of rendered text."""
+        """Return token ids of rendered text."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def decoded(self, tokens: list[int]) -> str:
-        """The text of token ids, special tokens and all."""
+        """Return the text of token ids, special tokens and all."""
         text: str = self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
         return text
 
 
 def load_tokenizer(model: Path) -> Any:
-    """The tokenizer in a model folder, which must bring a chat template."""
+    """Return the tokenizer in a model folder.
+
+    Raises:
+        InputError: there is none, or it brings no chat template.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -144,7 +148,7 @@ def load_tokenizer(model: Path) -> Any:
 
 
 def check_templates(templates: Mapping[str, str]) -> None:
-    """Refuses a template that would lose the problem.
+    """Refuse a template that would lose the problem.
 
     Raises:
         RecipeError: a template without `{problem}`.
@@ -159,6 +163,6 @@ def check_templates(templates: Mapping[str, str]) -> None:
 
 
 def opened_reasoning(rendered: str) -> str:
-    """The reasoning tag that a template has already opened for the model, to be kept with the response."""
+    """Return the reasoning tag that a template has already opened for the model, to be kept with the response."""
     tail = rendered.rstrip()
     return "<think>\n" if tail.endswith("<think>") else ""

@@ -27,7 +27,7 @@ class Rendered:
 
 
 class StudentView:
-    """Renders rows for one student.
+    """How one student sees rows.
 
     Args:
         student: its tokenizer and template; None: rows are not counted, and only `messages` can be written.
@@ -51,7 +51,7 @@ class StudentView:
         self.longest = 0
 
     def render(self, rows: Sequence[tuple[list[Message], str, str]], *, counted: bool = True) -> list[Rendered]:
-        """Renders (prompt, completion, trace id) rows.
+        """Return (prompt, completion, trace id) rows as published.
 
         Raises:
             InputError: the student's template loses the completion, or rewrites the prompt.
@@ -80,7 +80,7 @@ class StudentView:
         head = student.text(prompt, self._arguments)
         if self._text:
             return head, _after(head, text) + student.end
-        whole = student.whole([*prompt, *_assistant(text)], self._arguments)
+        whole = student.exchange([*prompt, *_assistant(text)], self._arguments)
         if not whole.startswith(head):
             raise self._lost("the template writes the prompt differently once it is answered", trace)
         tail = whole[len(head) :]
@@ -115,7 +115,7 @@ def _assistant(text: str) -> list[Message]:
 def score_requests(
     rows: Iterable[tuple[str, list[Message], str]], renderer: Renderer, arguments: Mapping[str, Any]
 ) -> Iterator[Request]:
-    """A request for each response that has a token.
+    """Yield a request for each response that has a token.
 
     The prompt is rendered with the student's template, up to where its answer begins; the response's tokens
     follow as they are, without the token that would end the turn. A reasoning tag that the template opens by
@@ -135,5 +135,5 @@ def score_requests(
 
 
 def answer_tokens(request: Request) -> int:
-    """Number of tokens that a request scores."""
+    """Return the number of tokens that a request scores."""
     return len(request.tokens) - (request.score_from or 0)

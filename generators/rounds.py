@@ -49,12 +49,12 @@ class Rounds:
         return self.first if self.target is None else max(self.first, self.most)
 
     def allowance(self, sampled: int, accepted: int) -> int:
-        """Samples that a problem may have as things stand (see the class)."""
+        """Return the samples that a problem may have as things stand (see the class)."""
         rate = _rate(sampled, accepted)
         return self.first + int(4 * rate * (1 - rate) * (self.ceiling - self.first) + 1e-9)
 
     def more(self, sampled: int, accepted: int) -> tuple[int, str | None]:
-        """Samples of the next round, or 0 and why there is none.
+        """Return the samples of the next round, or 0 and why there is none.
 
         Args:
             sampled: samples drawn so far, whole rounds.
@@ -95,14 +95,14 @@ class TokenBudget:
     reserved: int = 0
 
     def admit(self, tokens: int) -> bool:
-        """Reserves what a problem may cost, if it fits."""
+        """Reserve what a problem may cost; return whether it fits."""
         if self.total is not None and self.spent + self.reserved + tokens > self.total:
             return False
         self.reserved += tokens
         return True
 
     def settle(self, reserved: int, spent: int) -> None:
-        """Turns a part of a reservation into what was spent of it."""
+        """Turn a part of a reservation into what was spent of it."""
         self.reserved -= reserved
         self.spent += spent
 
@@ -122,7 +122,7 @@ class Tally:
     outcome: str | None = None
 
     def count(self, rounds: Rounds, verdicts: list[bool]) -> int:
-        """Counts a whole round's verdicts; samples of the next one, 0 where there is none."""
+        """Count a whole round's verdicts; return the samples of the next one, 0 where there is none."""
         self.sampled += len(verdicts)
         self.accepted += sum(verdicts)
         more, self.outcome = rounds.more(self.sampled, self.accepted)
@@ -144,7 +144,7 @@ class Outcome:
     later: int = 0
 
     def add(self, problem: str, samples: int, first: int, outcome: str) -> None:
-        """Counts one problem."""
+        """Count one problem."""
         self.counts[problem] = samples
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.later += max(0, samples - first)

@@ -18,7 +18,7 @@ from proofmill.generators.problems.ingest import trace_id
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
 from proofmill.generators.rounds import Rounds
 
-# Engine options that change how a run goes, and no sample. (What is served is in the model's digest.)
+# Engine options that change how a run goes and not what is written. What a server serves is in the model's digest.
 _RUNS_ONLY = {"kind", "window", "restarts", "endpoints", "served", "api_key_env", "timeout_s", "retries", "wait_s"}
 RESOURCE_ARGS = frozenset(
     {
@@ -72,7 +72,7 @@ class SamplePlan:
         return int(self.sampling.get("max_tokens") or 0)
 
     def identity(self) -> dict[str, Any]:
-        """All that decides what a recorded sample is, besides its prompt and index."""
+        """Return all that decides what a recorded sample is, besides its prompt and index."""
         return {
             "weights": self.model.digest,
             "model": self.model.name,
@@ -84,14 +84,14 @@ class SamplePlan:
         }
 
     def engine_identity(self) -> dict[str, Any]:
-        """The engine's options that decide what it says."""
-        known = {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY}
-        if args := known.get("args"):
-            known["args"] = {key: value for key, value in args.items() if key not in RESOURCE_ARGS}
-        return known
+        """Return the engine's options that decide what it writes."""
+        options = {key: value for key, value in self.engine.items() if key not in _RUNS_ONLY}
+        if args := options.get("args"):
+            options["args"] = {key: value for key, value in args.items() if key not in RESOURCE_ARGS}
+        return options
 
     def key(self) -> str:
-        """Names the folder of recorded samples."""
+        """Return the name of the folder of recorded samples."""
         identity = self.identity()
         identity.pop("model")  # for the reader: a folder's name doesn't change what its weights write
         return digest("samples", identity)
@@ -101,24 +101,24 @@ class SamplePlan:
         return self.domains is None or domain in self.domains
 
     def quarantine(self, home: Path) -> Path:
-        """File of its prompts that kill the engine; there is none while none does."""
+        """Return the file of its prompts that kill the engine; it does not exist while none does."""
         return home / "samples" / self.key() / QUARANTINE
 
     def store(self, home: Path) -> SampleStore:
-        """Its recorded samples."""
+        """Return its recorded samples, to be opened."""
         return SampleStore(home / "samples" / self.key(), self.identity())
 
 
 def missing_samples(plan: SamplePlan, store: SampleStore, problems: pa.Table) -> int:
-    """How many samples of these problems' first round (schema SHARD_PROBLEMS) are not recorded yet."""
-    wanted = {prompt for prompt, _ in rendered(plan, problems).values()}
-    return plan.n * len(wanted) - sum(index < plan.n for _, index in store.have(wanted))
+    """Return how many samples of these problems' first round (schema SHARD_PROBLEMS) are not recorded yet."""
+    prompts = {prompt for prompt, _ in rendered(plan, problems).values()}
+    return plan.n * len(prompts) - sum(index < plan.n for _, index in store.have(prompts))
 
 
 def traces(
     plan: SamplePlan, store: SampleStore, problems: pa.Table, counts: Mapping[str, int] | None = None
 ) -> pa.Table:
-    """The recorded samples of a shard's problems, as traces (schema SHARD_TRACES), sorted by problem and index.
+    """Return the recorded samples of a shard's problems, as traces (schema SHARD_TRACES), sorted by problem and index.
 
     Args:
         plan: whose samples.
@@ -134,9 +134,10 @@ def traces(
         samples.setdefault(sample["prompt_digest"], []).append(sample)
     rows = []
     for problem in problems.to_pylist():
-        if name := prompts.get(problem["id"]):
-            mine = samples.get(name[0], [])
-            rows += [_trace(plan, problem, row) for row in mine if row["sample_index"] < counts.get(problem["id"], 0)]
+        if problem["id"] in prompts:
+            prompt, _ = prompts[problem["id"]]
+            count = counts.get(problem["id"], 0)
+            rows += [_trace(plan, problem, row) for row in samples.get(prompt, []) if row["sample_index"] < count]
     return from_rows(rows, SHARD_TRACES)
 
 
@@ -155,17 +156,17 @@ def _trace(plan: SamplePlan, problem: Mapping[str, Any], sample: Mapping[str, An
 
 
 def rendered(plan: SamplePlan, problems: pa.Table) -> dict[str, tuple[str, str]]:
-    """By problem id: digest and text of the rendered prompt."""
-    found = {}
+    """Return digest and text of the rendered prompt, by problem id."""
+    prompts = {}
     for problem in problems.to_pylist():
         if plan.takes(problem["domain"]):
             text = plan.renderer.text(messages(plan.style, problem), plan.style.chat_template_args)
-            found[problem["id"]] = (digest("prompt", text), text)
-    return found
+            prompts[problem["id"]] = (digest("prompt", text), text)
+    return prompts
 
 
 def prompt_seeds(plan: SamplePlan, problems: pa.Table) -> Iterator[tuple[dict[str, Any], int]]:
-    """(problem, seed) of every sample of a plan's first round."""
+    """Yield (problem, seed) of every sample of a plan's first round."""
     prompts = rendered(plan, problems)
     for problem in problems.to_pylist():
         if problem["id"] in prompts:
@@ -173,5 +174,5 @@ def prompt_seeds(plan: SamplePlan, problems: pa.Table) -> Iterator[tuple[dict[st
 
 
 def sample_seed(seed: int, prompt: str, index: int) -> int:
-    """The seed of one sample: the same on every machine, different for every prompt and index."""
+    """Return the seed of one sample: the same on every machine, different for every prompt and index."""
     return int(digest("seed", seed, prompt, index)[:12], 16)

@@ -12,7 +12,7 @@ from proofmill.filters import scorers
 
 
 def generate(task: str, args: dict[str, Any], count: int, seed: int, domain: str) -> Iterator[Located]:
-    """Yields `count` problems of a task.
+    """Yield `count` problems of a task.
 
     Raises:
         RecipeError: no such task, or parameters that it doesn't take.

@@ -74,7 +74,7 @@ def test_messages_are_counted_as_the_student_will_see_them(student: Students) ->
     view = StudentView(renderer, "messages", {})
     (row,) = view.render([(PROMPT, THOUGHT, "t")])
     assert (row.prompt, row.completion) == (PROMPT, [{"role": "assistant", "content": THOUGHT}])
-    whole = renderer.tokens(renderer.whole([*PROMPT, {"role": "assistant", "content": THOUGHT}], {}))
+    whole = renderer.tokens(renderer.exchange([*PROMPT, {"role": "assistant", "content": THOUGHT}], {}))
     head = renderer.tokens(renderer.text(PROMPT, {}))
     assert (row.completion_tokens, row.total_tokens) == (len(whole) - len(head), len(whole))
     assert whole[: len(head)] == head
@@ -100,7 +100,7 @@ def test_a_template_that_loses_something_is_refused_with_the_way_out(
 def test_a_template_that_only_adds_an_empty_block_is_taken(student: Students, text: str) -> None:
     renderer = student(REWRITES)
     (row,) = StudentView(renderer, "messages", {}).render([(PROMPT, text, "t")])
-    assert text in renderer.whole([*PROMPT, *row.completion], {})
+    assert text in renderer.exchange([*PROMPT, *row.completion], {})
 
 
 @pytest.mark.parametrize("template", [PLAIN, DROPS, REWRITES, CHANGES_PROMPT])
