@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proofmill.filters.answers.hedging import confirmed, corrects, denied, denied_mark, hypothetical, retracted
 from proofmill.filters.answers.marks import (
@@ -35,8 +36,7 @@ from proofmill.filters.answers.marks import (
 from proofmill.filters.answers.statements import closing_value, plain, stated_value
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """What a text concludes.
 
     Attributes:
@@ -90,7 +90,7 @@ def _is_bare(text: str) -> bool:
 ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
 """Every phrase is an answer as it stands; two are the same where their words are."""
 
-_SIMPLE_BOX = re.compile(r"\\boxed\{\s*([^\s{}][^{}]{0,200})\}")  # the common case
+_SIMPLE_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")  # the common case
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
 _STATEMENT_END = re.compile(
     r"\n|\?|(?<=[\w)}%$*\]!✅])[.!](?=\s|\Z|[\u4e00-\u9fff])|。"
@@ -114,9 +114,10 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
         text: a response behind its reasoning block, template tails cut off.
         reader: what its domain knows of answers.
     """
-    at = text.rfind("boxed")
-    if at > 0 and (quick := _single_box(text, at)) is not None:
-        return quick
+    return closing_box(text) or _conclude(text, reader)
+
+
+def _conclude(text: str, reader: Reader) -> Conclusion:
     marks = _marks(text, reader)
     if isinstance(marks, Conclusion):
         return marks
@@ -125,16 +126,19 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
     return _held(text, marks, reader)
 
 
-def _single_box(text: str, at: int) -> Conclusion | None:
-    """A text whose only box ends it, which most are: nothing else need be read."""
-    box = _SIMPLE_BOX.match(text, at - 1)
-    if box is None or text.find("boxed") != at or text[box.end() :].strip(_CLOSERS) or "\\fbox" in text:
+def closing_box(text: str) -> Conclusion | None:
+    """What a text concludes whose only box ends it, as most do: nothing else need be read. None for any other text."""
+    at = text.rfind("boxed")
+    if at < 1 or (box := _SIMPLE_BOX.match(text, at - 1)) is None:
         return None
-    if is_placeholder(box[1]) or "<answer" in text:
+    if text[box.end() :].strip(_CLOSERS) or text.find("boxed") != at or "\\fbox" in text or "<answer" in text:
+        return None
+    content = box[1].strip()
+    if not content[-1:].isdigit() and (is_placeholder(content) or content.count("\\{") != content.count("\\}")):
         return None
     if denied_mark(text, at - 1):
         return Conclusion("", "taken_back")
-    return Conclusion(box[1].strip(), "boxed", sentence_start(text, at - 1))
+    return Conclusion(content, "boxed", sentence_start(text, at - 1))
 
 
 def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
@@ -306,6 +310,7 @@ def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, 
         return found
     if retracted(text, last.end):
         later, offset = closing_value(tail, reader.readable, reader.question)
+        later = later if _MATHEMATICAL.search(later) else ""
         if (later and _agree(reader.key(later), key)) or (not later and confirmed(tail[:_TAIL])):
             return found
         clear = later and _CONCLUDING.search(tail[offset : offset + 300])
@@ -374,4 +379,14 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
 def sentence_start(text: str, position: int) -> int:
     """Where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
     line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
-    return max((cut.end() for cut in _SENTENCE.finditer(text, line, position + 1)), default=line)
+    end = position
+    while (end := max(text.rfind(". ", line, end), text.rfind("! ", line, end), text.rfind("? ", line, end))) >= 0:
+        start = end + 2
+        while start < position and text[start].isspace():
+            start += 1
+        if start <= position < len(text) and text[start] in _OPENERS:
+            return start
+    return line
+
+
+_OPENERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$\\*(")

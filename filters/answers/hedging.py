@@ -59,27 +59,57 @@ _LEAD = re.compile(
 )
 _REACH = 80  # characters
 _FAR = 160
-# What every phrase above holds; most texts hold none of it near their answer, and then nothing else is looked for.
-_BEFORE_CUES = (
-    "not", "n't", "never", "cannot", "hardly", "if", "suppose", "assum", "supposing", "imagine", "pretend", "whether",
-    "unless", "doubt", "deny", "denies", "wonder", "nobody", "no one", "none", "might", "may", "could", "would", "will",
-    "some", "many", "most", "other", "people", "student", "beginner", "they", "false", "untrue", "correct answer",
-    "wrong", "mistak", "impossible", "unlikely", "naive", "common", "popular", "typical",
-)  # fmt: skip
-_BEHIND_CUES = (
-    "no", "wait", "hmm", "oops", "sorry", "correction", "scratch", "second thought", "reco", "redo", "rethink",
-    "mistake", "wrong", "forgot", "misread", "miscalculated", "incorrect", "false", "impossible", "n't", "can",
-    "violates", "contradicts", "ignores", "actually", "hold on", "rather",
-)  # fmt: skip
+# Every phrase above holds one of these words; most texts hold none near their answer, and nothing else is looked for.
+_BEFORE_CUES = frozenset(
+    re.findall(
+        r"\S+",
+        "not never cannot hardly if suppose assume assuming supposing imagine pretend whether unless doubt "
+        "doubts deny denies "
+        "wonder wonders nobody no none one someone somebody anyone you they we people many some most student "
+        "students reader "
+        "readers solver solvers beginner beginners other others false untrue incorrect wrong impossible unlikely "
+        "doubtful mistake "
+        "mistaken tempting naive common popular typical",
+    )
+)
+_BEHIND_CUES = frozenset(
+    re.findall(
+        r"\S+",
+        "no nope wait hmm oops sorry correction scratch second let reconsider recompute recalculate redo rethink "
+        "i that this which "
+        "it is was wrong incorrect false impossible mistake not right correct true can cannot violates "
+        "contradicts ignores "
+        "actually hold rather isn't wasn't can't that's it's s",
+    )
+)
+_WORD = re.compile(r"[a-z']+")
+_NEAR_CUES = _BEFORE_CUES - frozenset(["we", "you"])
+
+
+def _cued(window: str, cues: frozenset[str]) -> bool:
+    """Whether a window of text may hold a phrase of doubt; one of another script always may."""
+    if not window.isascii():
+        return True
+    lower = window.lower()
+    return not cues.isdisjoint(_WORD.findall(lower)) or "n't" in lower
+
+
+_NEAR_CUES = _BEFORE_CUES - frozenset(["we", "you"])
+
+
+def _cued(window: str, cues: frozenset[str]) -> bool:
+    """Whether a window of text may hold a phrase of doubt; one of another script always may."""
+    if not window.isascii():
+        return True
+    words = _WORD.findall(window.lower())
+    return not cues.isdisjoint(words) or any("n't" in word for word in words)
 
 
 def denied(text: str, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or put into somebody's mouth right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
-    if before.isascii():
-        lower = before.lower() + text[start : start + 6].lower()
-        if not any(cue in lower for cue in _BEFORE_CUES):
-            return False
+    if not _cued(before + text[start : start + 6], _BEFORE_CUES):
+        return False
     return (
         _ADJACENT.search(before[-_REACH:]) is not None
         or _CHINESE_NEAR.search(before) is not None
@@ -91,10 +121,8 @@ def denied(text: str, start: int) -> bool:
 def denied_mark(text: str, start: int) -> bool:
     """Whether a mark of its own, as a box is one, is denied: "not □", "it is not true that the answer is □"."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
-    if before.isascii():
-        lower = before.lower()
-        if not any(cue in lower for cue in _BEFORE_CUES):
-            return False
+    if not _cued(before[-_REACH:], _NEAR_CUES) and "if " not in before and "If " not in before:
+        return False
     lead = _LEAD.search(before)
     return _NOT.search(before) is not None or denied(before, lead.start() if lead else len(before))
 
@@ -102,10 +130,8 @@ def denied_mark(text: str, start: int) -> bool:
 def retracted(text: str, end: int) -> bool:
     """Whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
     behind = text[end : end + _REACH].replace("\u2019", "'")
-    if behind.isascii():
-        lower = behind.lower()
-        if not any(cue in lower for cue in _BEHIND_CUES):
-            return False
+    if not _cued(behind, _BEHIND_CUES):
+        return False
     return _RETRACTION.match(behind) is not None
 
 

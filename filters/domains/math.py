@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.answers.conclusion import Conclusion, Reader, conclude
+from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
 from proofmill.filters.symbolic.answer_key import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -93,12 +93,14 @@ class MathVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
-        found = conclude(text, _reader(problem.prompt))
+        found = closing_box(text) or conclude(text, _reader(problem.prompt))
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
-        if problem.answer is None:
-            return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         answer = problem.answer
+        if answer is None:
+            return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
+        if _is_digits(found.text) and _is_digits(answer):
+            return _verdict(int(found.text) == int(answer), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)
@@ -126,6 +128,10 @@ class MathVerifier:
             return _verdict(False, found)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
+
+
+def _is_digits(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= _MAX_QUICK
 
 
 @lru_cache(maxsize=4096)
@@ -162,6 +168,7 @@ def _context(problem: Problem) -> Context:
         rounding=True,
         question=_question(prompt),
         ordered=_asks_order(prompt),
+        dollars="$" in prompt or "dollar" in prompt,
     )
 
 

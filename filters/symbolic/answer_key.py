@@ -17,7 +17,7 @@ from typing import Literal
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.units import plain_text
 
-Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "cases", "empty"]
+Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "cases", "progression", "empty"]
 
 
 class UnreadableError(ValueError):
@@ -32,7 +32,8 @@ class AnswerKey:
         kind: what it is.
         text: a value's text, a word answer's key, a group's two brackets, a relation's sign, or the number
             of columns of a matrix.
-        items: the parts; of a relation the two sides, of cases groups of a value and its condition.
+        items: the parts; of a relation the two sides, of cases groups of a value and its condition, of a progression
+            what is stated for every integer, whose letter is `text`.
         name: the name that the answer gives its value (`x` of `x = 5`), else "".
     """
 
@@ -82,16 +83,31 @@ _NAME = re.compile(
 )
 
 
+_PART = r"(?:\\(?:overline|text) ?)?\{?[A-Z]{2,4}\}?|[A-Za-z](?:_(?:\w|\{\w{1,6}\}))"
+_QUOTIENT = re.compile(  # of lengths or areas; `x/y` is an expression that an equation restricts
+    rf"(?:\\frac ?\{{ ?(?:{_PART}) ?\}} ?\{{ ?(?:{_PART}) ?\}}|(?:{_PART}) ?/ ?(?:{_PART})"
+    rf"|(?:{_PART}|[A-Za-z])(?: ?: ?(?:{_PART}|[A-Za-z])){{1,2}})\Z"
+)
+
+
 def hedged(text: str) -> bool:
     """Whether the left side of an equation holds a word that denies or conditions it: "not x = 5", "if x = 5"."""
     return _DENIED.search(text) is not None
+
+
+_ROUNDED = re.compile(
+    r"\\l(?:floor|ceil) ?[A-Za-z] ?\\r(?:floor"
+    r"|ceil)\Z"
+)  # a value that no equation could be solved for
 
 
 def is_name(text: str) -> bool:
     """Whether a text names a value, and is no expression whose value an equation would restrict."""
     if len(text) > _MAX_NAME or hedged(text):
         return False
-    return _NAME.match(text) is not None or ("\\text" in text and _NAME.match(plain_text(text)) is not None)
+    if _NAME.match(text) is not None or _QUOTIENT.match(text) is not None or _ROUNDED.match(text) is not None:
+        return True
+    return "\\text" in text and _NAME.match(plain_text(text)) is not None
 
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -101,19 +117,39 @@ _LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
+_SUBJECT = re.compile(
+    r"(?P<sign>-\s?)?(?:[A-Za-z]|\\(?:theta|alpha|beta|lambda)|[a-zA-Z]\([a-z]\))\Z"
+    r"|(?P<bar>\|)[A-Za-z]\|\Z"
+)
+
+
 def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
-    """The interval that bounds on a single letter state, else None."""
-    if len(texts) == 2 and not is_name(texts[0]) and kinds[0] in _FLIPPED:
-        texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
-    name = texts[-2] if len(texts) == 3 else texts[0]
-    if not (len(name) == 1 and name.isalpha()) or len(texts) > 3:
+    """The set of numbers that bounds on a letter, its negative, its size or a function's values state, else None."""
+    if len(texts) > 3 or len(texts) != len(kinds) + 1:
         return None
-    if any(text.isalpha() and text not in ("e", name) for text in texts):
+    if len(texts) == 2 and kinds[0] in _FLIPPED and _SUBJECT.match(texts[0]) is None:
+        texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
+    subject = texts[len(texts) // 2] if len(texts) == 3 else texts[0]
+    match = _SUBJECT.match(subject)
+    if match is None or any(text.isalpha() and text not in ("e", subject) for text in texts):
         return None  # x < y bounds neither by a number
     if kinds == ["!="]:
         ends = (AnswerKey("value", "-\\infty"), AnswerKey("value", texts[1]), AnswerKey("value", "\\infty"))
         return AnswerKey("union", "", (AnswerKey("group", "()", ends[:2]), AnswerKey("group", "()", ends[1:])))
+    ends_of = _ends(texts, kinds)
+    if ends_of is None:
+        return None
+    low, high, left, right = ends_of
+    if match["sign"]:
+        return _interval(_negative(high), _negative(low), "[" if right == "]" else "(", "]" if left == "[" else ")")
+    return _sizes(low, high, left, right) if match["bar"] else _interval(low, high, left, right)
+
+
+def _ends(texts: list[str], kinds: list[str]) -> tuple[str, str, str, str] | None:
+    """Lower and upper end and the two brackets that bounds on the middle of the texts, or the first of two, state."""
     if len(texts) == 2:
+        if kinds[0][0] not in "<>":
+            return None
         low, high = ("-\\infty", texts[1]) if kinds[0][0] == "<" else (texts[1], "\\infty")
         low_sign, high_sign = ("<", kinds[0]) if kinds[0][0] == "<" else (kinds[0], "<")
     elif {kind[0] for kind in kinds} == {"<"}:
@@ -122,8 +158,26 @@ def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
         (high, _, low), (high_sign, low_sign) = texts, kinds
     else:
         return None
-    brackets = ("[" if "=" in low_sign else "(") + ("]" if "=" in high_sign else ")")
-    return AnswerKey("group", brackets, (AnswerKey("value", low), AnswerKey("value", high)))
+    return low, high, "[" if "=" in low_sign else "(", "]" if "=" in high_sign else ")"
+
+
+def _interval(low: str, high: str, left: str, right: str) -> AnswerKey:
+    return AnswerKey("group", left + right, (AnswerKey("value", low), AnswerKey("value", high)))
+
+
+def _negative(text: str) -> str:
+    if text.startswith("-") and not re.search(r"[+-]", text[1:]):
+        return text[1:].lstrip()
+    return f"-{text}" if not re.search(r"[+-]", text) else f"-({text})"
+
+
+def _sizes(low: str, high: str, left: str, right: str) -> AnswerKey:
+    """The numbers whose size lies between two bounds."""
+    mirrored = "[" if right == "]" else "(", "]" if left == "[" else ")"
+    if low == "-\\infty":
+        return _interval(_negative(high), high, mirrored[0], right)
+    outer = _interval(_negative(high), _negative(low), *mirrored), _interval(low, high, left, right)
+    return AnswerKey("union", "", outer)
 
 
 def usual_brackets(text: str) -> str:

@@ -34,6 +34,7 @@ from proofmill.filters.symbolic.answer_key import (
     split,
     usual_brackets,
 )
+from proofmill.filters.symbolic.forms import complement, lone_points, special_form
 from proofmill.filters.symbolic.grammar import FUNCTIONS, MAX_LENGTH, TooCostlyError
 from proofmill.filters.symbolic.notation import clean
 from proofmill.filters.symbolic.units import plain_text
@@ -76,6 +77,12 @@ def _read(text: str, depth: int) -> AnswerKey:
         raise TooCostlyError("nested too deep")
     if name := synonym(text):
         return _special(name)
+    if (
+        depth < 4
+        and _SPECIAL.search(text)
+        and (form := special_form(text, lambda part: _read(part, depth + 1))) is not None
+    ):
+        return form
     pieces = TOKEN.findall(text if depth else usual_brackets(_joined(unlabelled(text))))
     _check_balance(pieces)
     for reader in (_sequence, _union, _relation, _bracketed, _table):
@@ -86,6 +93,13 @@ def _read(text: str, depth: int) -> AnswerKey:
         return _both_signs(text, depth)
     key = word_key(text)
     return AnswerKey("words", key) if key else AnswerKey("value", "".join(pieces))
+
+
+_SPECIAL = re.compile(
+    r"mathbb|integer|equiv|for |forall|\^ ?\{? ?(?:T|t|\\top)|\\(?:hat|vec|text"
+    r"|bar) ?\{ ?\\?[ijk]|all real",
+    re.IGNORECASE,
+)
 
 
 def _special(name: str) -> AnswerKey:
@@ -114,15 +128,20 @@ def _check_balance(pieces: list[str]) -> None:
 
 
 def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
-    texts, signs = split(_or_and(pieces), _SPLITTERS)
+    pieces = _or_and(pieces)
+    texts, signs = split(pieces, _SPLITTERS)
+    if ";" in signs and "," in signs:  # p=3, q=2; p=11, q=2
+        texts, signs = split(pieces, frozenset([";"]))
     texts = [text for text in texts if text]
     if not signs or len(texts) < 2:
         return _read(texts[0], depth + 1) if signs and texts else None
     if len(texts) > _MAX_ITEMS:
         raise TooCostlyError("too many items")
     items = [_read(text, depth + 1) for text in texts]
-    if "or" in signs and all(item.kind == "group" for item in items):
+    if "or" in signs and all(item.kind == "group" for item in items) and not any(map(_is_pair, items)):
         return AnswerKey("union", "", tuple(items))
+    if (points := lone_points(items)) is not None and (rest := complement(points)) is not None:
+        return rest
     names = [item.name for item in items]
     if all(names) and len(set(names)) == len(names):
         items.sort(key=lambda item: item.name)
@@ -130,12 +149,31 @@ def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
     return _collection(items)
 
 
+def _is_pair(group: AnswerKey) -> bool:
+    """Whether two numbers in brackets are no interval, as (5, 2) is none."""
+    if group.text != "()" or len(group.items) != 2:
+        return True
+    try:
+        low, high = [rational_value(item.text, _CHAIN_BITS) if item.kind == "value" else None for item in group.items]
+    except TooCostlyError:
+        return False
+    return low is not None and high is not None and low >= high
+
+
 def _or_and(pieces: list[str]) -> list[str]:
-    r"""`\text{ or }` and `\text{ and }` as the words that they are."""
+    r"""`\text{ or }`, `\text{ apples and }` with the words that join two answers outside of them."""
     text = "".join(pieces)
     if "\\text" not in text or not ("or" in text or "and" in text):
         return pieces
+    text = _JOINING.sub(lambda match: f"{_in_text(match[1])} {match[2]} {_in_text(match[3])}", text)
     return TOKEN.findall(re.sub(r"\\text ?\{\s?,?\s?(or|and)\s?\}", r" \1 ", text))
+
+
+def _in_text(words: str) -> str:
+    return f"\\text{{{words}}}" if words.strip(" ,") else ""
+
+
+_JOINING = re.compile(r"\\text ?\{([^{}]*?)\b(or|and)\b([^{}]*)\}")
 
 
 def _collection(items: list[AnswerKey]) -> AnswerKey:
@@ -233,7 +271,10 @@ def _set(inner: list[str], depth: int) -> AnswerKey | None:
     texts = [text for text in split(inner, frozenset([",", ";"]))[0] if text]
     if not texts:
         return AnswerKey("empty")
-    return _collection([_read(text, depth + 1) for text in texts])
+    items = [_read(text, depth + 1) for text in texts]
+    if any(item.kind == "empty" for item in items):
+        return AnswerKey("collection", "", tuple(items))  # the set of the empty set holds something
+    return _collection(items)
 
 
 def _table(pieces: list[str], depth: int) -> AnswerKey | None:
@@ -259,11 +300,15 @@ _ADVERB = re.compile(
     r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
     re.IGNORECASE,
 )
+_TITLE = re.compile(r"^\\text ?\{ ?[A-Za-z][A-Za-z ]{0,30}: ?\} ?(?=[-\d\\$(])")  # \text{Total: }12
 _GLOSS = re.compile(  # 12 (twelve)
     r"(?<=[\d}%$])\s?(?P<text>\\text ?\{ ?)?\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless)\b)"
     r"[A-Za-z]{3,}[A-Za-z -]{0,60}\)(?(text) ?\})\Z"
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_SHORT_WORD = re.compile(  # a Roman numeral, letters of heads and tails, a word; `ab` is a product
+    r"(?:[A-Z]{2,3}|(?i:no|on|of|to|in|is|it|at|am|up|so|we|he|my|go|or))\Z"
+)
 _HYPHEN = re.compile(r" ?- ?")
 _RUN = re.compile(r"[A-Za-z]+")
 _MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
@@ -294,7 +339,7 @@ def bare(text: str) -> str:
     """Without leading adverbs and without braces round the whole."""
     while True:
         before = text
-        text = _GLOSS.sub("", _ADVERB.sub("", text, count=1)).lstrip(" ,;").rstrip(" .,;")
+        text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
         if text.startswith("\\text{") and _closing(text[5:]) == len(text) - 6:
@@ -320,6 +365,8 @@ def _closing(text: str) -> int:
 def word_key(text: str) -> str:
     """An answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
     plain = plain_text(text)
+    if _SHORT_WORD.match(plain):
+        return plain.lower()
     if not _WORDS.match(plain) or all(len(run) < 3 or run in _MATH_WORDS for run in _RUN.findall(plain)):
         return ""
     words = [word.strip(".,'-") for word in _HYPHEN.sub("-", plain.lower()).split()]

@@ -30,7 +30,7 @@ from proofmill.filters.symbolic.answer_key import TOKEN, AnswerKey, UnreadableEr
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.evaluation import MAX_BITS
 from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
-from proofmill.filters.symbolic.units import plain_text
+from proofmill.filters.symbolic.units import plain_text, stated_base
 from proofmill.filters.symbolic.values import Context, is_value, rational_value, same_value, strip_spaces, value_of
 
 _DIGIT = re.compile(r"[0-9]")
@@ -141,23 +141,25 @@ def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     a, b = _settled(a), _settled(b)
     if a == b:
         return True
+    if "progression" in (a.kind, b.kind):
+        return _same_progression(a, b, context)
     renamed = a.name != b.name and len(a.name) == len(b.name) == 1
     if renamed or a.kind == "relation" or b.kind == "relation":
         return _same_relation(a, b)
     if a.kind != b.kind:
         return False
+    return _same_kind(a, b, context)
+
+
+def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     if a.kind == "value":
         return same_value(a.text, b.text, context)
     if a.kind == "words":
         return a.text == b.text or _run_together(a.text) == _run_together(b.text)
-    if a.kind == "empty":
-        return True
     if len(a.items) != len(b.items):
         return False
-    if a.kind in ("group", "matrix"):
+    if a.kind in ("group", "matrix") or (context.ordered and a.kind == "collection"):
         return a.text == b.text and all(map(lambda x, y: same(x, y, context), a.items, b.items))
-    if context.ordered and a.kind == "collection":
-        return all(map(lambda x, y: same(x, y, context), a.items, b.items))
     return _same_unordered(a.items, b.items, context)
 
 
@@ -181,6 +183,40 @@ def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
         if values[0] is not None and all(value == values[0] for value in values):
             return last
     return answer
+
+
+def _letter(answer: AnswerKey) -> str:
+    """The letter that stands for every integer, "" where none is said to."""
+    return answer.text if answer.kind == "progression" else ""
+
+
+def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
+    """Whether both state the same values for every integer; one of them may leave out that its letter is one."""
+    left, right = (answer.items[0] if answer.kind == "progression" else answer for answer in (a, b))
+    if left.kind == right.kind == "collection":
+        if len(left.items) != len(right.items):
+            return False
+        sides = [
+            tuple(
+                AnswerKey("progression", answer.text if answer.kind == "progression" else "", (item,))
+                for item in side.items
+            )
+            for answer, side in ((a, left), (b, right))
+        ]
+        return _same_unordered(sides[0], sides[1], context)
+    if left.kind != "value" or right.kind != "value":
+        return False
+    try:
+        nodes = parse(left.text), parse(right.text)
+        letters = [
+            {_letter(answer)} if _letter(answer) else set(evaluation.symbols(node))
+            for answer, node in zip((a, b), nodes, strict=True)
+        ]
+        return all(len(names) == 1 for names in letters) and evaluation.same_progression(
+            nodes[0], letters[0].pop(), nodes[1], letters[1].pop()
+        )
+    except NotCoveredError:
+        return False
 
 
 def _run_together(words: str) -> str:
@@ -256,6 +292,7 @@ def _value_key(text: str, max_bits: int) -> str | None:
     return str(number / 100 if value.percent else number)
 
 
+_BARE_DIGITS = re.compile(r"-?\d{1,60}\Z")
 _NUMBERED = re.compile(r"([A-Za-z])_\{?\d{1,2}\}?\Z")
 _ASKS = r"(?:[Ff]ind|[Vv]alue of|[Ww]hat is|[Cc]ompute|[Ee]valuate|[Dd]etermine|[Cc]alculate)(?: the value of)?\s*"
 _ENDS = r"(?!\w|\s*[-+*/^(!_\\])"
@@ -267,6 +304,13 @@ def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> 
     """What the answer states in the gold's form; None where it has no such form."""
     if answer.kind == "relation" and gold.kind == "value":
         return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
+    if gold.kind == answer.kind == "value" and (base := stated_base(gold.text)) and _BARE_DIGITS.match(answer.text):
+        asked = re.search(rf"base[- ]?\$?\{{?{base}\b", context.question) is not None  # so its digits are in that base
+        return AnswerKey("value", f"{answer.text}_{{{base}}}") if asked else None
+    if gold.kind == "group" and answer.kind == "collection":
+        names = [_NUMBERED.match(item.name) for item in gold.items]
+        numbered = all(names) and len({name[1] for name in names if name}) == 1
+        return AnswerKey("group", gold.text, answer.items) if numbered else None
     if gold.kind == "collection" and answer.kind == "group":
         names = [_NUMBERED.match(item.name) for item in answer.items]
         letters = {name[1] if name else "" for name in names}

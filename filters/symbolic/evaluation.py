@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -236,6 +237,27 @@ def proportional(left: Node, right: Node) -> float | None:
                 return None
             ratio = here
     return None if ratio is None or mpmath.im(ratio) else float(mpmath.re(ratio))
+
+
+def same_progression(left: Node, left_letter: str, right: Node, right_letter: str) -> bool:
+    """Whether two expressions, each linear in its letter, take the same values over all integers."""
+    if symbols(left) != {left_letter} or symbols(right) != {right_letter}:
+        return False
+    with mpmath.workdps(_DIGITS):
+        tolerance = mpmath.mpf(10) ** -30
+        ends = []
+        for node, letter in ((left, left_letter), (right, right_letter)):
+            try:
+                values = [_Numeric({letter: Fraction(index)}).value(node) for index in range(4)]
+            except UndefinedError:
+                return False
+            steps = [after - before for before, after in pairwise(values)]
+            if any(abs(step - steps[0]) > tolerance for step in steps) or abs(steps[0]) < tolerance:
+                return False
+            ends.append((values[0], steps[0]))
+        (first, step), (second, other) = ends
+        apart = (first - second) / step
+        return bool(abs(abs(step) - abs(other)) < tolerance and abs(apart - mpmath.nint(mpmath.re(apart))) < tolerance)
 
 
 def distance_below(left: Node, right: Node, bound: Fraction) -> bool:

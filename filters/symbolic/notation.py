@@ -82,6 +82,7 @@ _WRAPPERS = (
     ('"', '"'),
 )
 _DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]")
+_THIN_SPACES = ("\\,", "\\;", "\\:", "\\!", "\\ ")
 _EDGE = " \t\r\n.,;:"
 
 
@@ -99,18 +100,24 @@ def clean(answer: str) -> str:
     if "\\" in text or "\n" in text:
         text = _plain_commands(text)
     text = text.replace(" != ", r" \ne ")
-    if "frac" in text:
-        text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
-    if "{" in text:
-        text = _SIGN_BRACE.sub(r"\1", _THOUSANDS_BRACE.sub("", _COLOUR.sub("", text)))
+    if "C" in text:
+        text = _CHOOSES.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(_chosen, text))
+    if "{" in text or "frac" in text:
+        text = _plain_groups(text)
     if "$" in text:
         text = _without_math_shift(text)
-    if "{" in text and "." in text:
-        text = _REPEATING.sub(_repeating, text)
     if "circ" in text:
         text = _DEGREE.sub(r"^\\circ ", text)
     text = text.replace("~", " ").replace("**", "^" if _is_power(text) else "")
     return unwrap(_SPACE.sub(" ", text))
+
+
+def _plain_groups(text: str) -> str:
+    text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
+    text = _SIGN_BRACE.sub(r"\1", _THOUSANDS_BRACE.sub("", _COLOUR.sub("", text)))
+    if "." in text:
+        text = _REPEATING.sub(_repeating, text)
+    return _SUM_INDEX.sub(_sorted_index, text) if "_{" in text else text
 
 
 def _plain_commands(text: str) -> str:
@@ -119,10 +126,37 @@ def _plain_commands(text: str) -> str:
     return _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
 
 
+_CHOOSES = re.compile(r"(?<![A-Za-z\\])C ?\(([^(),]{1,12}),([^(),]{1,12})\)(?!\s?=)")
+_SUM_INDEX = re.compile(r"_\{([a-zA-Z\d]{1,6}(?: ?[+-] ?[a-zA-Z\d]{1,6}){1,4})\}")
+
+
+def _sorted_index(match: re.Match[str]) -> str:
+    """`a_{n-1-k}` with the terms of its index in one order."""
+    terms = re.findall(r"[+-]?[a-zA-Z\d]+", match[1].replace(" ", ""))
+    signed = sorted((term.lstrip("+-"), term[0] == "-") for term in terms)
+    signed.sort(key=lambda term: (term[0].isdigit(), term))
+    return "_{" + "".join(("-" if negative else "+") + term for term, negative in signed).lstrip("+") + "}"
+
+
+_INDEX = r"(?:\{\s?([^{}]{1,20}?)\s?\}|(\w))"
+_CHOOSE = re.compile(rf"(?<![A-Za-z\\])C ?_{_INDEX} ?\^{_INDEX}|\{{?\}}?\^{_INDEX} ?C ?_{_INDEX}")
+
+
+def _chosen(match: re.Match[str]) -> str:
+    r"""`C_n^k` and `{}^nC_k` as a binomial; `C_1^2` is a constant squared."""
+    upper, lower = [part for part in match.groups() if part is not None]
+    if upper.isdigit() and lower.isdigit() and int(upper) < int(lower):
+        return match[0]
+    return f"\\binom{{{upper}}}{{{lower}}}"
+
+
 def unwrap(text: str) -> str:
     """Cut white space, closing punctuation and pairs of math, bold, code and quotation marks off the ends."""
     while True:
-        text = text.strip(" \t\r\n").rstrip(_EDGE).lstrip(" \t\r\n:")
+        text = text.strip(" \t\r\n").lstrip(" \t\r\n:")
+        while text.endswith(_THIN_SPACES):
+            text = text[:-2].rstrip()
+        text = text.rstrip(_EDGE)
         for left, right in _WRAPPERS:
             inner = text[len(left) : len(text) - len(right)]
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):

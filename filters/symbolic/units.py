@@ -369,6 +369,8 @@ def _product(match: re.Match[str]) -> str:
 @lru_cache(maxsize=8192)
 def split_unit(text: str) -> tuple[str, Unit | None]:
     """The value's text and its unit; the unit is None where none is stated."""
+    if text.startswith("\\text") and _MONEY.match(plain_text(text)):
+        text = plain_text(text)
     if money := _MONEY.match(text):
         rest, _ = split_unit(text[money.end() :])
         name = _CURRENCY.get(money[2], "rupee")
@@ -450,3 +452,11 @@ def based_value(text: str) -> int | None:
         return int(match[1] + match[2], base) if 2 <= base <= 36 else None
     except ValueError:  # a digit that the base does not have
         return None
+
+
+def stated_base(text: str) -> int:
+    """The base that a numeral states, 0 if none."""
+    match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))
+    if match is None:
+        return 0
+    return _BASE_NAMES.get(match[3].lower()) or (int(match[3]) if match[3].isdecimal() else 0)

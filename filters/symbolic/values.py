@@ -35,6 +35,7 @@ class Context:
         rounding: a decimal of enough digits may stand for what it rounds.
         question: its last part, cleaned.
         ordered: it asks for a list in an order.
+        dollars: it counts in dollars.
     """
 
     percent: bool = False
@@ -42,6 +43,7 @@ class Context:
     rounding: bool = False
     question: str = ""
     ordered: bool = False
+    dollars: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ _MONEY = (("dollar", 1),)
 
 def _same_amount(left: Value, right: Value, context: Context) -> bool:
     """Whether 46 cents are the 0.46 of a question that counts in dollars."""
-    if (left.unit is None) == (right.unit is None) or "$" not in context.question:
+    if (left.unit is None) == (right.unit is None) or not context.dollars:
         return False
     unit = left.unit or right.unit
     if unit is None or unit.dimensions != _MONEY or unit.factor == 1:
