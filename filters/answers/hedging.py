@@ -83,7 +83,7 @@ _BEHIND_CUES = frozenset(
     )
 )
 _WORD = re.compile(r"[a-z']+")
-_NEAR_CUES = _BEFORE_CUES - frozenset(["we", "you"])
+_NEAR_CUES = (_BEFORE_CUES | {"might", "may", "could"}) - {"we", "you", "they"}  # who alone says nothing
 
 
 def _cued(window: str, cues: frozenset[str]) -> bool:
@@ -92,17 +92,6 @@ def _cued(window: str, cues: frozenset[str]) -> bool:
         return True
     lower = window.lower()
     return not cues.isdisjoint(_WORD.findall(lower)) or "n't" in lower
-
-
-_NEAR_CUES = _BEFORE_CUES - frozenset(["we", "you"])
-
-
-def _cued(window: str, cues: frozenset[str]) -> bool:
-    """Whether a window of text may hold a phrase of doubt; one of another script always may."""
-    if not window.isascii():
-        return True
-    words = _WORD.findall(window.lower())
-    return not cues.isdisjoint(words) or any("n't" in word for word in words)
 
 
 def denied(text: str, start: int) -> bool:
