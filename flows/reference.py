@@ -1,4 +1,4 @@
-"""The reference pages, written from the code: columns, manifest fields, drop reasons, and every key of a recipe.
+"""The reference pages, written from the code: columns, manifest fields, filters, commands, every key of a recipe.
 
 `make reference` (`python -m proofmill.flows.reference`) rewrites them, and a test says when one is stale. In a page
 that is written by hand only what stands between `<!-- reference: NAME -->` and `<!-- end of reference -->` is
@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
+import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -24,6 +25,7 @@ from proofmill.data.manifest import Manifest, Record
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.selection import RULES
+from proofmill.flows import cli
 from proofmill.flows.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +208,45 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+# --- commands -----------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """The page of the commands: what each does, its arguments and options, and examples."""
+    head = (
+        "# The commands\n\n"
+        "What `--help` says, in one page. TRACES is a `.jsonl` (`.gz`, `.zst`) or `.parquet` file, or "
+        "`hf://user/name`.\n\nExit codes: 0 done, 1 failed and can be run again, 2 wrong usage or recipe, 3 ran "
+        "through and nothing was left to publish.\n\nThis page is written from the code by `make reference`.\n\n"
+    )
+    group: Any = typer.main.get_command(cli.app)
+    return head + "\n\n".join(_command(name, command) for name, command in group.commands.items()) + "\n"
+
+
+def _command(name: str, command: Any) -> str:
+    """One command; its help text is its docstring, its examples stand under it there too."""
+    rows = [
+        (_parameter(one), "*required*" if one.required else _parameter_default(one), one.help or "")
+        for one in command.params
+        if one.name not in ("help", "debug")
+    ]
+    examples = "\n".join(re.findall(r"`(proofmill [^`]*)`", command.epilog or ""))
+    return (
+        f"## {name}\n\n{command.help}\n\n```\n{examples}\n```\n\n"
+        f"{_table(('argument or option', 'default', 'meaning'), rows)}"
+    )
+
+
+def _parameter(one: Any) -> str:
+    if not one.opts[0].startswith("-"):
+        return f"`{one.metavar or one.name.upper()}`"
+    return ", ".join(f"`{option}`" for option in one.opts) + (f" {one.metavar}" if one.metavar else "")
+
+
+def _parameter_default(one: Any) -> str:
+    return "" if one.default in (None, False) else f"`{one.default}`"
+
+
 # --- types in words -----------------------------------------------------------------------------------
 
 
@@ -278,7 +319,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 def pages() -> dict[Path, str]:
     """Every reference page as it should be, by path."""
-    result = {ROOT / "flows" / "RECIPE.md": recipe()}
+    result = {ROOT / "flows" / "RECIPE.md": recipe(), ROOT / "flows" / "COMMANDS.md": commands()}
     for page in (ROOT / "data" / "README.md", ROOT / "filters" / "README.md"):
         if page.exists():
             result[page] = filled(page.read_text(encoding="utf-8"))
