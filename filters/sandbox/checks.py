@@ -10,9 +10,9 @@ import builtins
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofmill.data.source import tree as syntax_tree
 from proofmill.filters.sandbox import comparison, wire
 from proofmill.filters.sandbox.formats import CallTest, Suite
+from proofmill.filters.sandbox.syntax import syntax_tree
 
 _SINGLETONS = (None, True, False)
 BUILTIN_NAMES = frozenset(dir(builtins))

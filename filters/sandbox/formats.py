@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from proofmill.data.source import tree as syntax_tree
+from proofmill.filters.sandbox.syntax import syntax_tree
 
 MAX_TEST_CHARS = (2 << 20) - 1  # of one text of Python: as a tree it takes hundreds of times as much
 _INPUT, _OUTPUT = "input", "output"

@@ -10,9 +10,9 @@ import ast
 import copy
 from collections.abc import Iterable, Iterator
 
-from proofmill.data.source import tree as syntax_tree
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox.formats import MAX_TEST_CHARS
+from proofmill.filters.sandbox.syntax import syntax_tree
 from proofmill.filters.verdicts import Domain, Problem
 
 MAX_MUTANTS = 12

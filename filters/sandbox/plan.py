@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofmill.data.source import tree as syntax_tree
 from proofmill.filters.sandbox import block_joiner, checks
 from proofmill.filters.sandbox.checks import Check
 from proofmill.filters.sandbox.formats import BadTestError, Suite
+from proofmill.filters.sandbox.syntax import syntax_tree
 
 SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
 _IDENTITY = frozenset(

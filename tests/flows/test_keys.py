@@ -54,7 +54,6 @@ NOT_CODE = {
     "proofmill.data.run": "how tables are found again",
     "proofmill.data.tables": "how tables are kept",
     "proofmill.data.rows_io:batched": "how many rows are handed on at once",
-    "proofmill.data.source": "reads Python as Python does",
     "proofmill.flows.recipe": "its values are in the keys one by one",
     "proofmill.flows.run.log_file": "shown",
     "proofmill.flows.stages.keys": "the keys",

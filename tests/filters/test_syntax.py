@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proofmill.data.source import tree
+from proofmill.filters.sandbox.syntax import syntax_tree
 
 SOURCE = "\n".join(
     f"x{n} = [(lambda a: a + {n})(y) for y in range({n}) if y % 3 or (y > 4 and y < 9)]" for n in range(40)
@@ -53,10 +53,10 @@ def faults(parse: Callable[[str], Any]) -> int:
 
 
 def test_many_threads_may_parse_at_once(littered: None) -> None:
-    assert faults(tree) == 0
+    assert faults(syntax_tree) == 0
 
 
 def test_the_tree_is_that_of_the_source() -> None:
-    assert next(node.name for node in tree(Path(__file__).read_text()).body if hasattr(node, "name")) == "Knot"
+    assert next(node.name for node in syntax_tree(Path(__file__).read_text()).body if hasattr(node, "name")) == "Knot"
     with pytest.raises(SyntaxError):
-        tree("x =")
+        syntax_tree("x =")

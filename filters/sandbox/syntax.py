@@ -13,8 +13,8 @@ from threading import Lock
 _ONE = Lock()
 
 
-def tree(source: str) -> ast.Module:
-    """The syntax tree of a module.
+def syntax_tree(source: str) -> ast.Module:
+    """Return the syntax tree of a module.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse`.
