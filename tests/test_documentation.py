@@ -1,75 +1,56 @@
-"""What a page tells a user to type is there, and what is there is told on a page."""
+"""Everything that a user may type stands in a page or in `--help`, and no page names what there is not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 import click
 import pytest
 import typer.main
 import yaml
-from pydantic import BaseModel
 
 from proofmill.data import errors
 from proofmill.flows import cli
+from proofmill.flows.recipe.load import parse
 from proofmill.flows.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS_PAGE = (ROOT / "flows" / "COMMANDS.md").read_text(encoding="utf-8")
-PAGES = README + COMMANDS_PAGE + "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("*/README.md"))
-EXAMPLES: list[str] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+FOLDERS = ("flows", "generators", "filters", "data")
+PAGES = [*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.md"))]
 COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
-def paths(model: type[BaseModel], at: str = "") -> Iterator[str]:
-    """Every key of a section as a dotted path, `*` for an item of a list; below a free mapping, nothing."""
-    for name, field in model.model_fields.items():
-        yield f"{at}{name}"
-        for section, item in sections(field.annotation):
-            yield from paths(section, f"{at}{name}.{'*.' if item else ''}")
+def recipes_in(page: Path) -> list[str]:
+    """YAML examples of a page that are whole sections of a recipe."""
+    found = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [text for text in found if set(yaml.safe_load(text)) <= set(Recipe.model_fields)]
 
 
-def sections(annotation: Any, item: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
-    """The sections that a type allows, and whether they are items of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, item
-    for part in get_args(annotation):
-        yield from sections(part, item or get_origin(annotation) is tuple)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_recipe_in_a_page_is_one(page: Path) -> None:
+    for text in recipes_in(page):
+        example = {"name": "example"} | yaml.safe_load(text)
+        live = any("kind" not in sampler.get("engine", {}) for sampler in example.get("samplers", [{}]))
+        source = {"kind": "procedural", "task": "basic_arithmetic"}
+        if live or "samplers" in example:
+            example.setdefault("problems", {}).setdefault("sources", [source])
+        parse(example)
 
 
-def free(model: type[BaseModel], at: str = "") -> Iterator[str]:
-    """Paths of mappings whose keys are the user's own."""
-    for name, field in model.model_fields.items():
-        if any(get_origin(part) is dict for part in (field.annotation, *get_args(field.annotation))):
-            yield f"{at}{name}"
-        for section, item in sections(field.annotation):
-            yield from free(section, f"{at}{name}.{'*.' if item else ''}")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-def written(node: yaml.Node, at: str = "") -> Iterator[tuple[int, str]]:
-    """(line, path) of every key of a YAML text, in order."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield key.start_mark.line, f"{at}{key.value}"
-            yield from written(value, f"{at}{key.value}.")
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from written(value, f"{at}*.")
-
-
-BLOCKS = [text for text in EXAMPLES if set(yaml.safe_load(text)) <= set(Recipe.model_fields)]
-KEYS = set(paths(Recipe))
-WRITTEN = {path for text in BLOCKS for _, path in written(yaml.compose(text))}
-
-
-def test_the_example_holds_no_key_that_there_is_not() -> None:
-    own = tuple(f"{path}." for path in free(Recipe))
-    assert sorted(path for path in WRITTEN - KEYS if not path.startswith(own)) == []
-    assert BLOCKS
+def test_the_readme_is_short_and_has_a_table_of_contents() -> None:
+    assert len(README.splitlines()) <= 200
+    titles = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    anchors = ["#" + re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles]
+    assert [anchor for anchor in anchors if f"({anchor})" not in README] == []
 
 
 def options(name: str) -> set[str]:
@@ -84,8 +65,16 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
     assert silent == []
 
 
-def test_no_page_types_an_option_that_there_is_not() -> None:
-    typed = re.findall(r"proofmill (\w+)((?: [^\n`|]*)?)", PAGES)
+def test_the_commands_page_lists_every_command_with_its_options() -> None:
+    page = (ROOT / "flows" / "COMMANDS.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        assert options(name) - {"--help", "--debug"} <= set(re.findall(r"(--[\w-]+)", section)), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_page_types_an_option_that_there_is_not(page: Path) -> None:
+    typed = re.findall(r"proofmill (\w+)((?: [^\n`|]*)?)", page.read_text(encoding="utf-8"))
     unknown = [
         (name, option)
         for name, rest in typed
@@ -94,10 +83,9 @@ def test_no_page_types_an_option_that_there_is_not() -> None:
         if option not in options(name)
     ]
     assert unknown == []
-    assert {name for name, _ in typed} >= set(COMMANDS)
 
 
 def test_every_exit_code_is_explained() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
-    line = COMMANDS_PAGE[COMMANDS_PAGE.index("Exit codes:") :].split("\n\n")[0]
+    line = README[README.index("Exit codes:") :].split("\n\n")[0]
     assert [code for code in {0, *(kind.exit_code for kind in kinds)} if f"{code} " not in line] == []
