@@ -31,6 +31,7 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.keys: set[str | None] = set()  # the authorization of whoever asked for the models
+        self.paths: set[str] = set()  # where requests went
 
     @property
     def url(self) -> str:
@@ -39,6 +40,12 @@ class Endpoint(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a client that is killed cuts its connections."""
+
+    def models(self, authorization: str | None) -> Reply:
+        """What it says of itself."""
+        self.keys.add(authorization)
+        card = {"id": self.served, "owned_by": self.kind, "max_model_len": self.max_model_len}
+        return 200, {}, {"data": [card]}
 
     def reply(self, body: Body) -> Reply:
         """The answer to one request."""
@@ -53,11 +60,10 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server.keys.add(self.headers.get("authorization"))
-        card = {"id": self.server.served, "owned_by": self.server.kind, "max_model_len": self.server.max_model_len}
-        self._send((200, {}, {"data": [card]}))
+        self._send(self.server.models(self.headers.get("authorization")))
 
     def do_POST(self) -> None:
+        self.server.paths.add(self.path)
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self._send(self.server.reply(body))
 

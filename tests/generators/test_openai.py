@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,15 @@ from proofmill.generators.engines.base import Completion, Request, stream_comple
 from proofmill.generators.engines.openai import OpenAIEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
+from support.endpoints import Body, Endpoint, Reply
+from support.endpoints import serving as listening
 
-Reply = tuple[int, dict[str, str], Any] | None  # None: the connection is cut
-Rule = Callable[[dict[str, Any], int], Reply]
+Rule = Callable[[Body, int], Reply]
 
 _CUT = None
 
 
-def answer(body: dict[str, Any]) -> Reply:
+def answer(body: Body) -> Reply:
     chat = "messages" in body
     text = f"{body.get('prompt') or body['messages'][-1]['content']} by {body.get('seed')}"
     choice = {"message": {"content": text}} if chat else {"text": text}
@@ -39,87 +38,52 @@ def refuse(status: int, said: str = "no", **headers: str) -> Reply:
     return status, {name.replace("_", "-"): value for name, value in headers.items()}, {"error": {"message": said}}
 
 
-class Server(ThreadingHTTPServer):
-    """Answers by a rule, which sees the request and how often this prompt came before."""
+class Server(Endpoint):
+    """Answers by a rule, which sees the request and how often this prompt came before; a canary is always answered."""
 
-    daemon_threads = True
     rule: Rule
-    kind = "vllm"
-    served = "tiny"
     max_model_len: int | None = 100
 
     def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(port)
         self.rule = lambda body, _: answer(body)
-        self.seen: list[dict[str, Any]] = []
+        self.seen: list[Body] = []
         self.times: list[float] = []
-        self.keys: set[str | None] = set()
         self.running = self.most = 0
         self.guard = threading.Lock()
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    @property
-    def drawn(self) -> list[dict[str, Any]]:
+    def drawn(self) -> list[Body]:
         return [body for body in self.seen if not canary(body)]
 
+    def reply(self, body: Body) -> Reply:
+        with self.guard:
+            before = sum(seen.get("prompt") == body.get("prompt") for seen in self.drawn)
+            self.seen.append(body)
+            self.times.append(time.monotonic())
+            self.running += 1
+            self.most = max(self.most, self.running)
+        reply = answer(body) if canary(body) else self.rule(body, before)
+        with self.guard:
+            self.running -= 1
+        return reply
 
-def canary(body: dict[str, Any]) -> bool:
+
+class Refusing(Server):
+    """Refuses every request in its own words."""
+
+    refusal: Reply
+
+    def reply(self, body: Body) -> Reply:  # noqa: ARG002
+        return self.refusal
+
+
+def canary(body: Body) -> bool:
     return body.get("max_tokens") == 1
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments: Any) -> None: ...
-
-    def do_GET(self) -> None:
-        self.server.keys.add(self.headers.get("authorization"))
-        card = {"id": self.server.served, "owned_by": self.server.kind, "max_model_len": self.server.max_model_len}
-        self._send((200, {}, {"data": [card]}))
-
-    def do_POST(self) -> None:
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with server.guard:
-            before = sum(seen.get("prompt") == body.get("prompt") for seen in server.drawn)
-            server.seen.append(body | {"path": self.path})
-            server.times.append(time.monotonic())
-            server.running += 1
-            server.most = max(server.most, server.running)
-        reply = answer(body) if canary(body) else server.rule(body, before)
-        with server.guard:
-            server.running -= 1
-        self._send(reply)
-
-    def _send(self, reply: Reply) -> None:
-        if reply is None:
-            self.close_connection = True
-            self.connection.close()
-            return
-        status, headers, content = reply
-        payload = json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {**headers, "content-length": str(len(payload))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(payload)
-
-
-@contextmanager
-def serving(count: int = 1) -> Iterator[list[Server]]:
-    servers = [Server() for _ in range(count)]
-    for server in servers:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield servers
-    finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
+def serving(count: int = 1, kind: type[Any] = Server) -> AbstractContextManager[Any]:
+    return listening(*(kind() for _ in range(count)))
 
 
 def requests(count: int, **params: Any) -> list[Request]:
@@ -149,11 +113,11 @@ def all_answered(done: dict[str, Completion], wanted: Sequence[Request]) -> None
 
 
 def test_the_least_loaded_endpoint_gets_the_next_request_within_its_window() -> None:
-    def slow(body: dict[str, Any], _: int) -> Reply:
+    def slow(body: Body, _: int) -> Reply:
         time.sleep(0.2)
         return answer(body)
 
-    def quick(body: dict[str, Any], _: int) -> Reply:
+    def quick(body: Body, _: int) -> Reply:
         time.sleep(0.02)
         return answer(body)
 
@@ -188,7 +152,7 @@ def test_a_passing_fault_is_tried_again(trouble: Reply) -> None:
 
 
 def test_a_request_that_takes_too_long_is_tried_again() -> None:
-    def rule(body: dict[str, Any], before: int) -> Reply:
+    def rule(body: Body, before: int) -> Reply:
         if body["prompt"] == [1, 2] and not before:
             time.sleep(1.5)
         return answer(body)
@@ -218,7 +182,7 @@ def test_what_a_filter_of_content_cut_off_says_so() -> None:
 
 
 def test_too_long_a_prompt_and_a_bad_request_are_verdicts_on_their_row() -> None:
-    def rule(body: dict[str, Any], _: int) -> Reply:
+    def rule(body: Body, _: int) -> Reply:
         if body["prompt"] == [1, 2]:
             return refuse(400, "This model's maximum context length is 100 tokens. However, you requested more.")
         return refuse(400, "bad logit_bias") if body["prompt"] == [2, 3] else answer(body)
@@ -309,27 +273,20 @@ def test_nothing_listens() -> None:
 
 
 def test_a_wrong_key_is_an_error_at_once_and_is_never_shown() -> None:
-    class Guarded(_Handler):
-        def do_GET(self) -> None:
-            self._send(refuse(401, f"bad key {self.headers['authorization']}"))
+    class Guarded(Server):
+        def models(self, authorization: str | None) -> Reply:
+            return refuse(401, f"bad key {authorization}")
 
-    with serving() as (server,):
-        server.RequestHandlerClass = Guarded
-        with pytest.raises(EngineError, match="No endpoint lets the run in") as error:
-            run([server.url], requests(1), key="sk-secret-1", wait_s=60.0)
+    with serving(kind=Guarded) as (server,), pytest.raises(EngineError, match="lets the run in") as error:
+        run([server.url], requests(1), key="sk-secret-1", wait_s=60.0)
     assert "401" in str(error.value)
     assert "sk-secret-1" not in str(error.value)
     assert "sk-secret-1" not in repr(ServerOptions(("x",), key="sk-secret-1"))
 
 
 def test_parameters_that_the_server_refuses_are_an_error_before_anything_is_drawn() -> None:
-    class Picky(_Handler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self._send(refuse(400, "unknown parameter 'foo'"))
-
-    with serving() as (server,):
-        server.RequestHandlerClass = Picky
+    with serving(kind=Refusing) as (server,):
+        server.refusal = refuse(400, "unknown parameter 'foo'")
         with pytest.raises(EngineError, match="lets the run in") as error:
             run([server.url], requests(1), sampling={"foo": 1}, wait_s=60.0)
     assert "unknown parameter 'foo'" in error.value.where
@@ -349,7 +306,7 @@ def test_a_vllm_server_is_asked_as_the_engine_in_process() -> None:
     with serving() as (server,):
         run([server.url], requests(1, temperature=0.5, min_p=0.1, json_schema={"type": "object"}), key="k")
         (asked,) = server.drawn
-    assert asked["path"] == "/v1/completions"
+    assert server.paths == {"/v1/completions"}
     assert (asked["prompt"], asked["seed"], asked["temperature"]) == ([0, 1], 1000, 0.5)
     assert (asked["top_k"], asked["min_p"], asked["repetition_penalty"]) == (-1, 0.1, 1.0)
     assert asked["structured_outputs"]["json"] == {"type": "object"}
@@ -361,7 +318,7 @@ def test_another_server_is_asked_in_plain_terms() -> None:
         server.kind, server.max_model_len = "someone", None
         done, _ = run([server.url], requests(1, json_schema={"type": "object"}), api="chat")
         (asked,) = server.drawn
-        assert asked["path"] == "/v1/chat/completions"
+        assert "prompt" not in asked
         assert asked["messages"] == [{"role": "user", "content": "question 0"}]
         assert not {"top_k", "min_p", "stop", "prompt", "structured_outputs"} & set(asked)
         assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
@@ -394,19 +351,18 @@ def test_reasoning_that_a_server_cuts_off_is_put_back() -> None:
     "said", ["Unsupported parameter: 'seed'", [{"loc": ["body", "seed"], "type": "extra_forbidden"}]]
 )
 def test_a_hosted_server_is_asked_without_what_it_refuses(said: Any) -> None:
-    class Hosted(_Handler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self.server.seen.append(body)
-            if "seed" in body:
-                self._send((422, {}, {"detail": said}))
-            elif "max_tokens" in body:
-                self._send(refuse(400, "'max_tokens' is not supported, use 'max_completion_tokens' instead"))
-            else:
-                self._send(answer(body | {"seed": "chance"}))
+    class Hosted(Server):
+        kind = "someone"
 
-    with serving() as (server,):
-        server.RequestHandlerClass, server.kind = Hosted, "someone"
+        def reply(self, body: Body) -> Reply:
+            self.seen.append(body)
+            if "seed" in body:
+                return 422, {}, {"detail": said}
+            if "max_tokens" in body:
+                return refuse(400, "'max_tokens' is not supported, use 'max_completion_tokens' instead")
+            return answer(body | {"seed": "chance"})
+
+    with serving(kind=Hosted) as (server,):
         done, watch = run([server.url], requests(3), api="chat")
     assert done["r/1"].text == "question 1 by chance"
     assert server.seen[-1]["max_completion_tokens"] == 50
@@ -419,15 +375,13 @@ def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
     from proofmill.flows.doctor.checks import FAIL, OK, WARN, Place
     from proofmill.flows.recipe.load import parse
 
-    def hosted(body: dict[str, Any]) -> Reply:
-        return refuse(400, "no such parameter: seed") if "seed" in body else answer(body)
+    class Hosted(Server):
+        kind, max_model_len = "someone", None
 
-    class Hosted(_Handler):
-        def do_POST(self) -> None:
-            self._send(hosted(json.loads(self.rfile.read(int(self.headers["content-length"])))))
+        def reply(self, body: Body) -> Reply:
+            return refuse(400, "no such parameter: seed") if "seed" in body else answer(body)
 
-    with serving() as (server,):
-        server.RequestHandlerClass, server.kind, server.max_model_len = Hosted, "someone", None
+    with serving(kind=Hosted) as (server,):
         engine = {"kind": "openai", "endpoints": [server.url], "api": "chat"}
         source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
         recipe = {"name": "hosted", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}
@@ -444,13 +398,8 @@ def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
 
 
 def test_a_server_that_takes_no_tokens_is_named_with_the_way_out() -> None:
-    class Chatty(_Handler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self._send(refuse(400, "prompt: expected a string"))
-
-    with serving() as (server,):
-        server.RequestHandlerClass, server.kind = Chatty, "someone"
+    with serving(kind=Refusing) as (server,):
+        server.refusal, server.kind = refuse(400, "prompt: expected a string"), "someone"
         with pytest.raises(EngineError, match="lets the run in") as error:
             run([server.url], requests(1), wait_s=60.0)
     assert "set engine.api: chat" in error.value.where
@@ -479,7 +428,7 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
     pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
     monkeypatch.setenv("SOME_KEY", "sk-secret-2")
 
-    def solved(body: dict[str, Any], _: int) -> Reply:
+    def solved(body: Body, _: int) -> Reply:
         choice = {"text": f"Both together make \\boxed{{4}} {body['seed']}", "finish_reason": "stop"}
         if body["seed"] % 5 == 0:
             return refuse(400, "maximum context length")
