@@ -161,6 +161,28 @@ def verify(
 
 
 @app.command(
+    epilog="Examples:\n\n`proofmill inspect judged.jsonl`\n\n"
+    "`proofmill inspect judged.parquet --verdict unparsed --examples 5`"
+)
+def inspect(
+    judged: Annotated[str, typer.Argument(help="A file with verdicts, as `proofmill verify` writes it.")],
+    examples: Annotated[int, typer.Option(min=0, help="Example rows of each group.")] = 1,
+    verdict: Annotated[str | None, typer.Option(help="Only rows of this verdict.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    maps: Maps = None,
+    split: Split = "train",
+    limit: Limit = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """What a judged file says: rows by verdict and detail, what unparsed ones end with, and examples."""
+    from proofmill.flows.commands.filters import parse_map
+    from proofmill.flows.commands.inspect import run
+    from proofmill.flows.row_chunks import Source
+
+    run(Source(judged, parse_map(maps or []), None, split, limit), examples, verdict, out, as_json=as_json)
+
+
+@app.command(
     epilog="Examples:\n\n`proofmill claims traces.jsonl --out claims.jsonl`\n\n"
     "`proofmill claims stepwise.jsonl --map prompt=problem,steps=steps --out claims.parquet`"
 )

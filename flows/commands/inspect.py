@@ -1,0 +1,161 @@
+"""`proofmill inspect`: what a judged file says, so that one sees in a minute why rows are not `correct`.
+
+Rows are grouped by verdict and detail; those that are `unparsed` also by the shape of their last line, since what a
+model ends with is what the answer was looked for in. What is shown is inert: no escape sequence reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proofmill.data.errors import InputError
+from proofmill.data.rows_io import Row, Unreadable
+from proofmill.filters.verdicts import CORRECT, UNPARSED, VERDICTS
+from proofmill.flows.row_chunks import Chunk, Source, chunks, views
+from proofmill.generators.problems.ingest import response_text
+
+_GROUPS, _SHAPES = 40, 8  # shown at most
+_LINE, _TAIL = 120, 400  # characters
+_KINDS = re.compile(r"[A-Za-z]+|\d[\d.,]*|[^\x00-\x7f]+")
+
+
+@dataclass
+class Group:
+    """Rows with the same verdict and detail.
+
+    Attributes:
+        rows: how many.
+        domains: rows by domain.
+        endings: rows by the shape of their last line, with one such line.
+        examples: the first rows: where, answer found, gold, end of the trace.
+    """
+
+    rows: int = 0
+    domains: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, str] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, row: Row, where: str, examples: int) -> None:
+        """Counts a row."""
+        self.rows += 1
+        self.domains[str(row.get("domain") or "-")] += 1
+        text = response_text(row.get("response")) or ""
+        last = text.rstrip().rpartition("\n")[2][-_LINE:]
+        shape = shape_of(last)
+        self.endings[shape] += 1
+        self.lines.setdefault(shape, last)
+        if len(self.examples) < examples:
+            self.examples.append(
+                {"where": where, "answer": row.get("extracted"), "gold": row.get("answer"), "end": text[-_TAIL:]}
+            )
+
+
+def run(source: Source, examples: int, verdict: str | None, console: Console, *, as_json: bool) -> None:
+    """Reads a judged file and says what it says.
+
+    Raises:
+        InputError: it has no column `verdict`.
+    """
+    groups, total = grouped(source, examples, verdict)
+    if as_json:
+        told = orjson.dumps(_plain(groups, total), option=orjson.OPT_INDENT_2).decode()
+        console.print(told, markup=False, soft_wrap=True)
+        return
+    console.print(_table(groups, total))
+    for (name, detail), group in sorted(groups.items(), key=_order):
+        if name == CORRECT and verdict is None:
+            continue
+        console.print(Text(f"\n{name} · {inert(detail) or '-'} · {group.rows:,} rows", style="bold"))
+        if name == UNPARSED and len(group.endings) > 1:
+            for shape, count in group.endings.most_common(_SHAPES):
+                console.print(Text(f"  {count:>7,} end like: {inert(group.lines[shape])}"), soft_wrap=True)
+        for example in group.examples:
+            found = f"answer {example['answer']!r}, gold {example['gold']!r}"
+            console.print(Text(inert(f"  {example['where']}: {found}")), soft_wrap=True)
+            console.print(Text("    " + inert(example["end"]).strip().replace("\n", "\n    "), style="dim"))
+
+
+def grouped(source: Source, examples: int, verdict: str | None) -> tuple[dict[tuple[str, str], Group], int]:
+    """Rows by verdict and detail, and how many there are."""
+    groups: dict[tuple[str, str], Group] = {}
+    total = 0
+    for chunk in chunks(source):
+        for row, where in _rows(chunk, source.fields):
+            if "verdict" not in row:
+                raise InputError(
+                    "The rows have no verdict.",
+                    where=where,
+                    remedy=f"judge them first: proofmill verify {source.name} --out judged.jsonl",
+                )
+            total += 1
+            name = str(row["verdict"])
+            if verdict in (None, name):
+                groups.setdefault((name, kind_of(row.get("verdict_detail"))), Group()).add(row, where, examples)
+    return groups, total
+
+
+def _rows(chunk: Chunk, fields: Mapping[str, str]) -> list[tuple[Row, str]]:
+    seen = views(chunk, fields, frozenset(), as_lines=False)
+    return [(view.row, view.where) for view in seen if view.fault is None and not isinstance(view, Unreadable)]
+
+
+def kind_of(detail: Any) -> str:
+    """A verdict's detail without what is of one row alone: what stands before its first colon."""
+    return str(detail or "").partition(":")[0].strip()
+
+
+def shape_of(line: str) -> str:
+    """What a line looks like: words, numbers and other scripts by kind, signs as they are."""
+
+    def kind(match: re.Match[str]) -> str:
+        first = match[0][0]
+        return "0" if first.isdigit() else "w" if first.isascii() else "文"
+
+    return re.sub(r"(?:w +)+w\b", "w", _KINDS.sub(kind, line.strip()))[:_LINE]
+
+
+def inert(text: str) -> str:
+    """Text of a row as a terminal may show it: control characters by their names."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
+def _order(item: tuple[tuple[str, str], Group]) -> tuple[int, int]:
+    (name, _), group = item
+    return (VERDICTS.index(name) if name in VERDICTS else len(VERDICTS)), -group.rows
+
+
+def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
+    table = Table(title=f"{total:,} rows by verdict and detail", title_justify="left")
+    for name, justify in (("verdict", "left"), ("detail", "left"), ("rows", "right"), ("share", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("domains")
+    for (name, detail), group in sorted(groups.items(), key=_order)[:_GROUPS]:
+        domains = ", ".join(f"{inert(domain)} {count:,}" for domain, count in group.domains.most_common(4))
+        cells = (name, inert(detail) or "-", f"{group.rows:,}", f"{group.rows / max(total, 1):.1%}", domains)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _plain(groups: Mapping[tuple[str, str], Group], total: int) -> dict[str, Any]:
+    listed = [
+        {
+            "verdict": name,
+            "detail": detail,
+            "rows": group.rows,
+            "domains": dict(group.domains),
+            "endings": [{"like": group.lines[shape], "rows": n} for shape, n in group.endings.most_common(_SHAPES)],
+            "examples": group.examples,
+        }
+        for (name, detail), group in sorted(groups.items(), key=_order)
+    ]
+    return {"rows": total, "groups": listed}
