@@ -16,8 +16,8 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 log = logging.getLogger("proofmill")
@@ -235,23 +235,25 @@ def _clock(seconds: float) -> str:
 
 
 class _Display:
-    """Renders a Progress for rich's Live."""
+    """Renders a Progress for rich's Live: a bar for each counter, and what is known besides."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
+    def __init__(self, progress: Progress, title: str, console: Console) -> None:
         self._progress = progress
         self._title = title
+        columns = (TextColumn("[bold]{task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Bars(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
 
     def __rich__(self) -> Group:
         progress = self._progress
-        table = Table.grid(padding=(0, 1))
         for name, counter in list(progress.counters.items()):
-            bar = ProgressBar(total=counter.total, completed=counter.done, width=30, pulse=counter.total is None)
-            amount = f"{counter.done:,}" + (f" / {counter.total:,}" if counter.total is not None else "")
-            table.add_row(Text(name, style="bold"), bar, Text(amount))
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=counter.total)
+            self._bars.update(self._tasks[name], total=counter.total, completed=counter.done)
         head = Text(f"{self._title}  {_clock(time.monotonic() - progress.started)}", style="bold cyan")
         facts = Text("  ".join(_facts(progress)), style="green")
         waiting = [Text(f"queued: {depths}", style="dim")] if (depths := progress.waiting()) else []
-        return Group(head, table, facts, *waiting, Text(progress.message, style="dim"))
+        return Group(head, self._bars.get_renderable(), facts, *waiting, Text(progress.message, style="dim"))
 
 
 def _facts(progress: Progress) -> Iterator[str]:
@@ -272,7 +274,7 @@ def _facts(progress: Progress) -> Iterator[str]:
 def shown(progress: Progress, title: str, console: Console) -> Iterator[None]:
     """Shows a run's progress: live on a terminal, a plain line now and then elsewhere."""
     if console.is_terminal:
-        with Live(_Display(progress, title), console=console, refresh_per_second=4, transient=True):
+        with Live(_Display(progress, title, console), console=console, refresh_per_second=4, transient=True):
             yield
         return
     stop = threading.Event()

@@ -21,7 +21,7 @@ from proofmill.data.errors import InputError
 from proofmill.data.rows_io import Row, Unreadable
 from proofmill.filters.verdicts import CORRECT, UNPARSED, VERDICTS
 from proofmill.flows.row_chunks import Chunk, Source, chunks, views
-from proofmill.generators.problems.ingest import response_text
+from proofmill.generators.problems.problem import response_text
 
 _GROUPS, _SHAPES = 40, 8  # shown at most
 _LINE, _TAIL = 120, 400  # characters
