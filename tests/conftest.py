@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,10 +33,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what needs the server; sorts the tests where several processes run them."""
+    """Marks what needs the server, skips what needs an engine that isn't there, and sorts for several processes."""
+    engine = importlib.util.find_spec("vllm")  # not imported for it: that takes seconds
     for item in items:
         if "prefect_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flow)
+        if engine is None and item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.skip("the engine is not installed: pip install 'proofmill[cpu]'"))
     if hasattr(config, "workerinput"):
         from support.processes import longest_first
 

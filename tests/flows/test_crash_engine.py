@@ -15,7 +15,6 @@ import pytest
 
 from proofmill.generators.sample_plan import sample_seed
 
-pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]

@@ -16,7 +16,6 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.run.session import Session
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
-pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]

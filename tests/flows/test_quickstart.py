@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MARK = "PROOFMILL_TEST_HOME"

@@ -12,7 +12,6 @@ import pytest
 
 from proofmill.data.versions import find
 
-pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]

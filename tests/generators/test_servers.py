@@ -19,8 +19,6 @@ import httpx
 import polars as pl
 import pytest
 
-pytest.importorskip("vllm", reason="the engine is not installed: pip install 'proofmill[cpu]'")
-
 from proofmill.data.errors import EngineError
 from proofmill.flows.display import Progress
 from proofmill.flows.doctor import models as endpoints
