@@ -433,6 +433,7 @@ _BOMBS = {
 }
 
 
+@pytest.mark.slow
 def test_bombs_cost_a_bounded_time_and_the_pool_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bomb_judge.py").write_text(
         "from proofmill.filters.domains.math import VERIFIER, _reader\n"

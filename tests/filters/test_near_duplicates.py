@@ -308,6 +308,7 @@ print((peaks[1] - peaks[0]) / 18_000)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_texts(tmp_path):
     done = subprocess.run([sys.executable, "-c", _MANY, tmp_path], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1000, "bytes a row, whose shingles are 8,000 bytes"

@@ -174,6 +174,7 @@ def test_importing_needs_no_engine_and_no_orchestration() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process() -> None:
     code = (
         "import json, psutil; from proofmill.filters.rewards import combined_reward\n"

@@ -46,6 +46,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_a_sound_machine_is_found_sound(home: Path, hub: Any, hub_server: Any) -> None:
     done = command("--json", "--home", str(home), HF_ENDPOINT=hub.url, HF_TOKEN=hub_server.TOKEN)
     found = json.loads(done.stdout)
@@ -59,6 +60,7 @@ def test_a_sound_machine_is_found_sound(home: Path, hub: Any, hub_server: Any) -
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_what_fails_is_said_with_a_remedy_and_by_the_exit_code(home: Path) -> None:
     done = command("--home", str(home), PREFECT_API_URL="http://127.0.0.1:9/api", COLUMNS="200")
     assert done.returncode == 1

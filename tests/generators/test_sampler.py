@@ -408,6 +408,7 @@ def test_rounds_draw_the_very_samples_of_a_larger_n(home: Path, tmp_path: Path) 
     window=st.integers(1, 90),
     newest_first=st.booleans(),
 )
+@pytest.mark.slow
 def test_a_resumed_run_decides_as_one_without_a_crash(
     total: int | None, fail_after: int, window: int, newest_first: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
