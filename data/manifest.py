@@ -6,7 +6,6 @@ which then have the defaults given here; one of a newer program has more, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,15 +27,6 @@ class Record(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The fields that were stated, under their names in `manifest.json`."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-    # Reading by name as from a dict, for whoever has not moved to the fields yet.
-
-    def __getitem__(self, name: str) -> Any:
-        return self.to_json()[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The JSON value of a field that was stated."""
-        return self.to_json().get(name, default)
 
 
 class FileEntry(Record):
@@ -298,9 +288,6 @@ class Manifest(Record):
     def published_rows(self) -> dict[str, int]:
         """Published rows by config."""
         return self.stages["publish"].rows
-
-    def __or__(self, other: Mapping[str, Any]) -> Self:
-        return self.replaced(**other)
 
 
 def _first_fault(error: Exception) -> str:

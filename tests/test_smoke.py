@@ -22,10 +22,10 @@ def test_recorded_samples_become_a_version_once(
     assert (result["new"], result["version"]) == (True, "replayed@v1")
     version = find(home, "replayed")
     check_files(version)
-    for step in result["manifest"]["stages"].values():
+    for step in result["manifest"].to_json()["stages"].values():
         assert step["in"] == step["kept"] + sum(step["dropped"].values())
     verdicts = table(home, "traces")["verdict"].value_counts()
     assert dict(verdicts.iter_rows()) == {"correct": 18, "wrong": 6, "unparsed": 12}
     assert len(SAMPLES) * 6 == verdicts["count"].sum()
-    assert {"sft_stage1", "sft_stage2", "rl", "problems"} <= set(result["manifest"]["stages"]["publish"]["rows"])
+    assert {"sft_stage1", "sft_stage2", "rl", "problems"} <= set(result["manifest"].published_rows)
     assert not regenerate(recipe, home)["new"]

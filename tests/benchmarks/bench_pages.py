@@ -189,7 +189,7 @@ def main() -> None:
 
 def compare_versions(home: Path, before: str, after: str) -> None:
     first, second = find(home, before), find(home, after)
-    for config in second.manifest["stages"]["publish"]["rows"]:
+    for config in second.manifest.published_rows:
         if first.files(config) and second.files(config):
             say(config, shares(first.files(config), second.files(config)))
 

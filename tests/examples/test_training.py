@@ -47,7 +47,7 @@ def example(name: str, *arguments: str, **environment: str) -> list[dict[str, An
 
 
 def check_sft(said: list[dict[str, Any]], version: Version, tmp_path: Path, steps: int) -> None:
-    rows = version.manifest["stages"]["publish"]["rows"]
+    rows = version.manifest.published_rows
     assert [(line["stage"], line["rows"]) for line in said] == [(s, rows[s]) for s in ("sft_stage1", "sft_stage2")]
     for line in said:
         assert len(line["losses"]) == steps
@@ -149,7 +149,7 @@ def test_rendered_text_keeps_the_reasoning_where_a_template_drops_it(
 def test_the_messages_config_has_the_shape_that_other_trainers_ask_for(version: Version, tmp_path: Path) -> None:
     """LLaMA-Factory: turns alternate and end with the assistant; Axolotl and open-instruct: role and content."""
     rows = datasets.load_dataset(str(version.folder), "messages", split="train", cache_dir=str(tmp_path))
-    counts = version.manifest["stages"]["publish"]["rows"]
+    counts = version.manifest.published_rows
     assert rows.num_rows == counts["sft_stage1"] + counts["sft_stage2"] > 0
     for row in rows:
         turns = row["messages"]
@@ -212,7 +212,7 @@ def test_axolotl_and_open_instruct_train_on_the_answer_alone(version: Version, t
 
 def test_the_readmes_snippets_name_what_is_there(version: Version) -> None:
     factory, axolotl = snippets()
-    config = set(version.manifest["stages"]["publish"]["rows"])
+    config = set(version.manifest.published_rows)
     assert {factory["subset"], axolotl["name"]} == {"messages"} <= config
     assert factory["columns"]["messages"] == axolotl["field_messages"] == "messages"
     turn = datasets.Dataset.from_parquet(str(version.files("messages")[0]))[0]["messages"][-1]

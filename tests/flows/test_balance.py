@@ -47,7 +47,7 @@ def test_a_total_of_tokens_is_kept_and_touches_no_other_stage(run: tuple[Path, R
     home, recipe = run
     before = stages(home)
     result = regenerate(recipe | {"select": {"max_total_tokens": 300, "mix": {"math": 1.0}}}, home)
-    ledger = result["manifest"]["stages"]["selection"]
+    ledger = result["manifest"].to_json()["stages"]["selection"]
     assert ledger["in"] == ledger["kept"] + sum(ledger["dropped"].values())
     assert ledger["dropped"]["capped_tokens"] > 0
     kept = table(home, "traces").filter(pl.col("drop_reason").is_null())
@@ -63,7 +63,7 @@ def test_a_holdout_has_its_own_files_and_leaks_nothing(run: tuple[Path, Row], re
     version = find(home, "replayed")
     problems = table(home, "problems")
     held = problems.filter(pl.col("split") == "validation")
-    assert 0 < held.height == result["manifest"]["held_out_problems"] < problems.height
+    assert 0 < held.height == result["manifest"].held_out_problems < problems.height
     sums = [set(part["prompt"].str.extract(r"(\d+ \+ \d+)")) for part in (held, problems.filter(split="train"))]
     assert sums[0].isdisjoint(sums[1]), "near-duplicate problems stand on the same side"
     for config in ("traces", "sft_stage1", "sft_stage2", "rl", "problems", "pass_rates"):
@@ -73,7 +73,7 @@ def test_a_holdout_has_its_own_files_and_leaks_nothing(run: tuple[Path, Row], re
         assert both["train"].isdisjoint(held["id"])
         assert both["validation"]
     loaded = datasets.load_dataset(str(version.folder), "sft_stage1", cache_dir=str(tmp_path))
-    rows = result["manifest"]["stages"]["publish"]["rows"]
+    rows = result["manifest"].published_rows
     assert sum(part.num_rows for part in loaded.values()) == rows["sft_stage1"]
     assert set(loaded) == {"train", "validation"}
     changed = {name for name, files in stages(home).items() if files != before.get(name)}

@@ -48,7 +48,7 @@ def test_a_refuted_step_lowers_the_weight_of_a_kept_row(with_refuted: Path) -> N
 
 
 def test_the_manifest_tells_the_policys_cost_by_length(with_refuted: Path) -> None:
-    manifest = find(with_refuted, "replayed").manifest
+    manifest = find(with_refuted, "replayed").manifest.to_json()
     short, long = manifest["claims_by_length"]
     assert (short["from"], short["accepted"], short["refuted"], short["dropped"]) == (0, 9, 3, 0)
     assert (long["from"], long["accepted"], long["refuted"], long["drop_rate"]) == (256, 3, 0, 0.0)
@@ -147,7 +147,7 @@ def test_verdicts_by_a_label_are_told_from_those_by_gold(labelled: Path) -> None
 
 def test_rl_holds_real_gold_alone_and_the_ledger_balances(labelled: Path) -> None:
     assert table(labelled, "rl").height == 2
-    for step in find(labelled, "replayed").manifest["stages"].values():
+    for step in find(labelled, "replayed").manifest.to_json()["stages"].values():
         assert step["in"] == step["kept"] + sum(step["dropped"].values())
 
 
@@ -161,7 +161,7 @@ def test_a_problem_without_gold_is_refused_where_no_label_is_asked_for(
 ) -> None:
     rows = sums(2)
     rows[0]["answer"] = None
-    manifest = regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)["manifest"]
+    manifest = regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), home)["manifest"].to_json()
     assert manifest["stages"]["samples"]["dropped"] == {"no_gold": 1}
 
 

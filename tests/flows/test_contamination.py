@@ -70,10 +70,10 @@ def test_a_trace_in_a_benchmark_goes_alone(run: tuple[Path, Row, Row]) -> None:
 
 def test_the_version_says_what_it_was_compared_with(run: tuple[Path, Row, Row]) -> None:
     home, _, result = run
-    benchmarks = result["manifest"]["benchmarks"]
+    benchmarks = result["manifest"].to_json()["benchmarks"]
     assert (benchmarks["items"], benchmarks["n"]) == ({"exam": 2}, 10)
     assert "exam (2 items)" in (find(home, "replayed").folder / "README.md").read_text()
-    dropped = result["manifest"]["stages"]["selection"]["dropped"]
+    dropped = result["manifest"].selection.dropped
     assert dropped["contaminated"] == 3 + 5
 
 
@@ -82,7 +82,7 @@ def test_dropped_rows_are_shown_with_their_evidence(run: tuple[Path, Row, Row]) 
     out = Console(record=True, width=120, file=io.StringIO())
     show_dropped(home, "replayed@v2", "all", 2, out)
     text = out.export_text()
-    for reason, count in result["manifest"]["stages"]["selection"]["dropped"].items():
+    for reason, count in result["manifest"].selection.dropped.items():
         assert f"{count} dropped as {reason}" in text
         assert text.count(f"─ {reason}: ") == min(2, count)
     assert "contaminated_by 'exam/" in text

@@ -66,7 +66,7 @@ def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """HOME after an undisturbed run."""
     home = tmp_path_factory.mktemp("whole") / "home"
     driver.finished(home)
-    manifest = find(home, NAME).manifest
+    manifest = find(home, NAME).manifest.to_json()
     assert manifest["held_out_problems"]
     assert manifest["rounds"]["self"]["later"], "samples of more than one round"
     assert {path.name for path in (home / "runs" / NAME).iterdir()} >= STAGED, "every stage has something to do"

@@ -38,7 +38,7 @@ def test_the_nll_is_that_of_transformers(run: tuple[Path, Row, Any]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     home, _, _ = run
-    assert find(home, "replayed").manifest["learning_student"]["model"] == "SmolLM2-135M-Instruct"
+    assert find(home, "replayed").manifest.to_json()["learning_student"]["model"] == "SmolLM2-135M-Instruct"
     folder = models.resolve("bundled").path
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -41,7 +41,7 @@ def judged(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
     }
     result = regenerate(recipe, folder / "home")
-    return folder / "home", recipe, result["manifest"]
+    return folder / "home", recipe, result["manifest"].to_json()
 
 
 def test_every_asked_trace_has_a_reliability_or_a_fault(judged: tuple[Path, Row, Row]) -> None:
@@ -59,7 +59,7 @@ def test_every_asked_trace_has_a_reliability_or_a_fault(judged: tuple[Path, Row,
 
 
 def table_names(home: Path) -> set[str]:
-    return set(find(home, "replayed").manifest["stages"]["publish"]["rows"])
+    return set(find(home, "replayed").manifest.published_rows)
 
 
 def test_rates_at_k_stand_beside_each_other(judged: tuple[Path, Row, Row]) -> None:
@@ -100,7 +100,7 @@ def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row
     shutil.copytree(judged[0], home)
     before, published = asked(home), find(home, "replayed").data_digests()
     recipe = judged[1] | {"claims": {"model": VERIFIER, "min_reliability": 1.0}}
-    dropped = regenerate(recipe, home)["manifest"]["stages"]["selection"]["dropped"]
+    dropped = regenerate(recipe, home)["manifest"].selection.dropped
     low = table(judged[0], "traces").filter(pl.col("clr_score") < 1.0).height
     assert dropped.get("unreliable", 0) == low
     shutil.rmtree(home / "datasets")

@@ -111,7 +111,7 @@ def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path
     (named,) = differing(Session(benchmarked, published[0]), versions(published[0], "replayed")[-1])
     assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
     other = find(published[0], "replayed@v1")
-    code = other.manifest["code_version"]
+    code = other.manifest.to_json()["code_version"]
     code["stages"]["verdicts"] = "another program"
     other = replace(other, manifest=other.manifest.replaced(code_version=code))
     assert list(code_changes(other)) == ["proofmill's code of verdicts"]

@@ -87,7 +87,7 @@ def test_it_is_in_traces_ledger_report_show_dry_run_and_diff(
     polite = traces.filter(pl.col("drop_reason") == "too_polite")
     assert len(polite) == 6 and set(polite["courtesy"]) == {"Great question"}
     assert traces["politeness"].null_count() == 0
-    ledger = made["manifest"]["stages"]["selection"]
+    ledger = made["manifest"].to_json()["stages"]["selection"]
     assert ledger["dropped"]["too_polite"] == 6
     assert ledger["in"] == ledger["kept"] + sum(ledger["dropped"].values())
     assert "too_polite" in (version.folder / "report.html").read_text()
@@ -101,7 +101,7 @@ def test_it_is_in_traces_ledger_report_show_dry_run_and_diff(
     assert any("filters" in cause for cause in causes)
 
     loosened = regenerate(recipe | {"filters": [{"use": USE, "threshold": 1.0}]}, home)
-    assert "too_polite" not in loosened["manifest"]["stages"]["selection"]["dropped"]
+    assert "too_polite" not in loosened["manifest"].selection.dropped
     files = list((home / "runs" / "replayed" / "politeness").iterdir())
     assert len(files) == len({path.name for path in files}) == 3, "a threshold measures nothing again"
 

@@ -59,7 +59,7 @@ def test_what_a_version_has_is_left_out_without_its_texts(regenerate: Run, home:
     recipe = grown(tmp_path, against=["first@v1"], threshold_within=0.6)
     regenerate(recipe, home)
     assert reasons(home, "second") == [("again", "in_previous")] * 3 + [("other", None)] * 3
-    assert find(home, "second").manifest["stages"]["selection"]["dropped"] == {"in_previous": 3}
+    assert find(home, "second").manifest.selection.dropped == {"in_previous": 3}
 
 
 def test_nothing_is_compared_with_other_versions_by_default(regenerate: Run, home: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_same_trace_is_no_repeat_of_itself(regenerate: Run, home: Path, tmp_
 def test_the_index_is_part_of_the_version_and_in_nobodys_way(regenerate: Run, home: Path) -> None:
     version = find(home, "first")
     check_files(version)
-    assert [item["rows"] for item in version.manifest["files"] if item["path"].startswith("signatures/")] == [3]
+    assert [file.rows for file in version.manifest.files_of("signatures")] == [3]
     assert "signatures" not in datasets.get_dataset_config_names(str(version.folder))
     assert len(datasets.load_dataset(str(version.folder), "sft_stage1", split="train")) == 3
 
@@ -119,4 +119,4 @@ def test_a_changed_index_is_a_changed_run(regenerate: Run, home: Path, tmp_path:
     regenerate(grown(tmp_path, threshold_within=0.6), home)
     result = regenerate(grown(tmp_path, threshold_within=0.6, against=["first@v1"]), home)
     assert (result["version"], result["new"]) == ("second@v2", True)
-    assert result["manifest"]["stages"]["selection"]["dropped"] == {"in_previous": 3}
+    assert result["manifest"].selection.dropped == {"in_previous": 3}

@@ -63,7 +63,7 @@ def copy(published: tuple[Path, Row], tmp_path: Path) -> tuple[Path, Row]:
 
 
 def test_every_stages_ledger_balances(published: tuple[Path, Row]) -> None:
-    stages = find(published[0], "replayed").manifest["stages"]
+    stages = find(published[0], "replayed").manifest.to_json()["stages"]
     assert all(balances(ledger) for ledger in stages.values()), stages
     assert stages["problems"]["kept"] == 6
     assert stages["samples"]["kept"] == stages["verdicts"]["in"] == stages["selection"]["in"] == 36
@@ -74,7 +74,7 @@ def test_every_stages_ledger_balances(published: tuple[Path, Row]) -> None:
 
 def test_every_sampled_row_is_there_with_its_reason(published: tuple[Path, Row]) -> None:
     traces = table(published[0], "traces")
-    manifest = find(published[0], "replayed").manifest
+    manifest = find(published[0], "replayed").manifest.to_json()
     assert traces.height == traces["id"].n_unique() == 36
     counts = dict(traces.group_by("drop_reason").len().iter_rows())
     assert counts.pop(None) == manifest["stages"]["selection"]["kept"]
@@ -97,7 +97,7 @@ def test_both_stages_hold_what_they_promise(published: tuple[Path, Row]) -> None
 
 def test_every_config_loads_with_its_schema(published: tuple[Path, Row], tmp_path: Path) -> None:
     version = find(published[0], "replayed")
-    rows = version.manifest["stages"]["publish"]["rows"]
+    rows = version.manifest.published_rows
     assert set(rows) == {"sft_stage1", "sft_stage2", "rl", "traces", "problems", "pass_rates"}
     assert set(datasets.get_dataset_config_names(str(version.folder))) == set(rows)
     for config, count in rows.items():
@@ -123,7 +123,7 @@ def test_one_version_is_never_loaded_for_another(regenerate: Run, published: tup
 def test_the_manifest_describes_every_file(published: tuple[Path, Row]) -> None:
     version = find(published[0], "replayed")
     check_files(version)
-    listed = {item["path"] for item in version.manifest["files"]}
+    listed = {file.path for file in version.manifest.files}
     there = {p.relative_to(version.folder).as_posix() for p in version.folder.rglob("*") if p.is_file()}
     assert there - listed == {"manifest.json"}
 
@@ -189,11 +189,11 @@ def test_a_changed_threshold_redoes_the_selection_alone(regenerate: Run, copy: t
         path: path.stat().st_mtime_ns for stage in stages for path in (home / "runs" / "replayed" / stage).iterdir()
     }
     result = regenerate(recipe | {"select": {"max_per_problem": 1}, "quality": {"max_repetition": 0.4}}, home)
-    assert (result["version"], result["new"], result["manifest"]["parent"]) == ("replayed@v2", True, 1)
+    assert (result["version"], result["new"], result["manifest"].parent) == ("replayed@v2", True, 1)
     assert {stage: keys(home, stage) for stage in stages} == {stage: before[stage] for stage in stages}
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert keys(home, "selection") > before["selection"]
-    stages_after = result["manifest"]["stages"]
+    stages_after = result["manifest"].to_json()["stages"]
     assert stages_after["selection"]["dropped"]["capped_problem"] == 6
     assert all(balances(ledger) for ledger in stages_after.values())
 
@@ -279,7 +279,7 @@ def test_samples_of_a_problem_in_another_order_get_other_numbers_and_the_same_fa
 def test_rows_that_can_not_be_used_are_counted(regenerate: Run, home: Path, tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "samples.jsonl", [*sums(2), {"prompt": "no gold", "response": "x"}])
     file.write_bytes(file.read_bytes() + b'{"prompt": "cut in the mid')
-    manifest = regenerate(replay_recipe(file), home)["manifest"]
+    manifest = regenerate(replay_recipe(file), home)["manifest"].to_json()
     assert manifest["stages"]["samples"] == {"in": 14, "kept": 12, "dropped": {"no_gold": 1, "unreadable": 1}}
     log = (home / "runs" / "replayed" / "run.log").read_text()
     assert "samples.jsonl:14: unreadable" in log
@@ -287,7 +287,7 @@ def test_rows_that_can_not_be_used_are_counted(regenerate: Run, home: Path, tmp_
 
 
 def test_a_limit_is_counted_as_one(regenerate: Run, home: Path, replay_file: Path) -> None:
-    manifest = regenerate(replay_recipe(replay_file), home, limit=2)["manifest"]
+    manifest = regenerate(replay_recipe(replay_file), home, limit=2)["manifest"].to_json()
     assert manifest["limit"] == 2
     assert manifest["stages"]["problems"]["kept"] == 2
     assert manifest["stages"]["samples"] == {"in": 13, "kept": 12, "dropped": {"over_limit": 1}}
@@ -300,7 +300,7 @@ def test_a_source_of_problems_beside_recorded_samples(
     asked = [{k: row[k] for k in ("prompt", "answer", "license")} for row in sums(8)[::6]]
     source = {"kind": "file", "path": str(write_jsonl(tmp_path / "asked.jsonl", [*asked, asked[0]]))}
     recipe = replay_recipe(replay_file, problems={"sources": [source]})
-    stages = regenerate(recipe, home)["manifest"]["stages"]
+    stages = regenerate(recipe, home)["manifest"].to_json()["stages"]
     assert stages["problems"] == {"in": 9, "kept": 8, "dropped": {"repeated": 1}}
     assert table(home, "problems").height == 8
     assert table(home, "rl").height == 6
@@ -327,7 +327,7 @@ def test_an_unknown_licence_is_refused_and_allowed_by_name(regenerate: Run, home
     assert "publish.allow_licenses=[unknown]" in caught.value.remedy
     assert not versions(home, "replayed")
     result = regenerate(recipe | {"publish": {"allow_licenses": ["unknown"]}}, home)
-    assert result["manifest"]["licenses"] == [None]
+    assert result["manifest"].licenses == [None]
     assert "unknown" in (Path(result["folder"]) / "README.md").read_text()
 
 
@@ -382,14 +382,14 @@ def test_recorded_samples_of_a_version_run_again(regenerate: Run, copy: tuple[Pa
     home, _ = copy
     recipe = {"name": "again", "samplers": [{"engine": {"kind": "replay", "files": ["replayed@v1"]}}]}
     result = regenerate(recipe, home)
-    assert result["manifest"]["stages"]["samples"]["kept"] == 36
+    assert result["manifest"].stages["samples"].kept == 36
     same = ["problem_id", "response", "verdict", "drop_reason"]
     assert table(home, "traces", "again").select(same).equals(table(home, "traces").select(same))
 
 
 def test_rows_rendered_as_text_and_a_messages_config(regenerate: Run, home: Path, replay_file: Path) -> None:
     publish = {"render": "text", "student": "bundled", "messages": True}
-    manifest = regenerate(replay_recipe(replay_file, publish=publish), home)["manifest"]
+    manifest = regenerate(replay_recipe(replay_file, publish=publish), home)["manifest"].to_json()
     first, both = table(home, "sft_stage1"), table(home, "messages")
     assert both.height == first.height + table(home, "sft_stage2").height
     texts = dict(table(home, "traces").select("id", "response").iter_rows())
@@ -405,7 +405,7 @@ def test_rows_rendered_as_text_and_a_messages_config(regenerate: Run, home: Path
 def test_the_hard_subset(regenerate: Run, copy: tuple[Path, Row]) -> None:
     home, recipe = copy
     hard = {"strategy": "broad_to_hard", "min_tokens": 200, "min_error_rate": 0.5}
-    manifest = regenerate(recipe | {"curriculum": hard}, home)["manifest"]
+    manifest = regenerate(recipe | {"curriculum": hard}, home)["manifest"].to_json()
     assert manifest["stages"]["publish"]["rows"]["sft_stage1"] == 18
     second = table(home, "sft_stage2")
     assert set(second["id"]) < set(table(home, "sft_stage1")["id"])
@@ -414,7 +414,7 @@ def test_the_hard_subset(regenerate: Run, copy: tuple[Path, Row]) -> None:
 
 def test_an_empty_stage_is_left_out_of_the_card(regenerate: Run, copy: tuple[Path, Row]) -> None:
     home, recipe = copy
-    manifest = regenerate(recipe | {"curriculum": {"short_forms": []}}, home)["manifest"]
+    manifest = regenerate(recipe | {"curriculum": {"short_forms": []}}, home)["manifest"].to_json()
     assert "sft_stage2" not in manifest["stages"]["publish"]["rows"]
     assert "sft_stage2" not in datasets.get_dataset_config_names(str(find(home, "replayed").folder))
 
@@ -430,7 +430,7 @@ def test_a_verifier_of_ones_own(regenerate: Run, home: Path, tmp_path: Path, mon
     recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     recipe["samplers"][0]["engine"]["domain"] = "shouting"
     recipe["verify"] = {"verifiers": {"shouting": "verifiers_of_a_user:Shouts"}}
-    stages = regenerate(recipe, home)["manifest"]["stages"]
+    stages = regenerate(recipe, home)["manifest"].to_json()["stages"]
     assert stages["verdicts"] == {"in": 4, "kept": 2, "dropped": {"wrong": 2}}
 
 
@@ -447,7 +447,7 @@ def test_real_recorded_samples(regenerate: Run, home: Path) -> None:
         "license": "mit",
         "limit": 200,
     }
-    manifest = regenerate({"name": "gsm8k", "samplers": [{"engine": engine}]}, home)["manifest"]
+    manifest = regenerate({"name": "gsm8k", "samplers": [{"engine": engine}]}, home)["manifest"].to_json()
     assert all(balances(ledger) for ledger in manifest["stages"].values())
     assert manifest["stages"]["samples"]["kept"] == 200
     labels = {}

@@ -452,14 +452,14 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
         assert not servers[2].seen, "the samples are known already"
         elsewhere = regenerate(recipe([servers[2].url]), tmp_path / "elsewhere")
     assert not again["new"]
-    digests = [{file["path"]: file["sha256"] for file in run["manifest"]["files"]} for run in (first, elsewhere)]
+    digests = [{file.path: file.sha256 for file in run["manifest"].files} for run in (first, elsewhere)]
     for files in digests:
         files.pop("report.html", None)  # it tells durations
     assert digests[0] == digests[1], "the card too"
-    model = first["manifest"]["models"][0]
+    model = first["manifest"].to_json()["models"][0]
     assert (model["model"], model["revision"]) == ("SmolLM2-135M-Instruct", "as served")
     too_long = sum(body["seed"] % 5 == 0 for body in drawn)
-    assert first["manifest"]["stages"]["verdicts"]["dropped"].get("error", 0) == too_long
+    assert first["manifest"].stages["verdicts"].dropped.get("error", 0) == too_long
     for path in [path for path in home.rglob("*") if path.is_file()]:
         assert b"sk-secret-2" not in path.read_bytes(), path
     for path in (home / "datasets").rglob("*"):

@@ -178,7 +178,7 @@ def test_a_server_judges_claims_and_scores_traces(
         "quality": {"learning": {**asked, "min_tokens": 8}},
     }
     before = server.answered()
-    manifest = regenerate(recipe, home)["manifest"]
+    manifest = regenerate(recipe, home)["manifest"].to_json()
     counts, calls = manifest["clr"]["counts"], manifest["tokens"]["verifier"]["calls"]
     assert counts["named"] + sum(counts.get(fault, 0) for fault in ("malformed", "no_claims", "cut")) == 6
     assert counts["named"] >= 3, "answers have the shape that was asked for"

@@ -98,7 +98,7 @@ def same_as(home: Path, whole: Path, name: str) -> None:
     found, wanted = find(home, name), find(whole, name)
     check_files(found)
     assert found.data_digests() == wanted.data_digests()
-    assert found.manifest["stages"] == wanted.manifest["stages"]
+    assert found.manifest.stages == wanted.manifest.stages
     left = [*home.rglob("*.tmp"), *home.rglob("*.journal"), *(home / "runs" / name).glob("scratch/*")]
     assert left == [], left
 
