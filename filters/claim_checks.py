@@ -19,7 +19,7 @@ from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter
 from proofmill.filters.verdicts import CORRECT, NO_GOLD
 
 if TYPE_CHECKING:
-    from proofmill.filters.claims import TraceCheck
+    from proofmill.filters.claims.check import TraceCheck
 
 
 class ModelVerifier(ModelSection):
@@ -55,7 +55,7 @@ def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Defer
         rows: `problem`, `response`, and where known `steps`, `final_start`, `verdict`, `verdict_detail`.
         options: whose claims are checked.
     """
-    from proofmill.filters.claims import check_trace  # a recipe is read without any verifier
+    from proofmill.filters.claims.check import check_trace
 
     for row in rows:
         accepted = row["verdict"] == CORRECT or row["verdict_detail"] == NO_GOLD

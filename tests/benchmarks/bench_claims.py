@@ -21,7 +21,8 @@ from typing import Any
 
 from false_sums import false_sums, read_tables
 
-from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, Claim, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, Claim
 from proofmill.filters.verdicts import Problem
 
 _MARK = re.compile(r"<<[^<>]*>>")

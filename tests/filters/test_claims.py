@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proofmill.filters.claims import (
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import (
     JUMP,
     NOT_CHECKABLE,
     REFUTED,
@@ -13,7 +14,6 @@ from proofmill.filters.claims import (
     UNSUPPORTED,
     VERIFIED,
     Claim,
-    check,
     summarise,
 )
 from proofmill.filters.verdicts import Problem

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proofmill.filters.claims import REFUTED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED
 from proofmill.filters.verdicts import Problem
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from proofmill.filters.claims import REFUTED, VERIFIED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED, VERIFIED
 from proofmill.filters.verdicts import Problem
 
 PROBLEM = Problem("math", "2 and 3")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from proofmill.data.errors import VerifierError
-from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, VERIFIED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
 from proofmill.filters.claims.stated_outputs import Evaluator, jail_evaluator
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox.jail import Jail

@@ -7,7 +7,8 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.filters.claims import REFUTED, VERIFIED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED, VERIFIED
 from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.verdicts import Problem
 

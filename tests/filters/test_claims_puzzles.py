@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import reasoning_gym
 
-from proofmill.filters.claims import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, TraceCheck, check, check_trace
+from proofmill.filters.claims.check import TraceCheck, check, check_trace
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED
 from proofmill.filters.verdicts import Problem
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from proofmill.filters.claims import REFUTED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED
 from proofmill.filters.verdicts import Problem
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proofmill.filters.claims import REFUTED, VERIFIED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED, VERIFIED
 from proofmill.filters.verdicts import Problem
 
 HERE = Path(__file__).parent

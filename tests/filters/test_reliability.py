@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofmill.filters import reliability as clr
-from proofmill.filters.claims import REFUTED, RETRACTED, VERIFIED, check
+from proofmill.filters.claims.check import check
+from proofmill.filters.claims.model import REFUTED, RETRACTED, VERIFIED
 from proofmill.filters.reliability import DOUBTED, NOT_JUDGED, UPHELD, Judged
 from proofmill.filters.verdicts import Problem
 
