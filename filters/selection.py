@@ -54,6 +54,8 @@ PASS = pa.schema(
 )
 
 _CHARACTERS_A_TOKEN = 4
+DECIDED_LATER = frozenset({"mix", "max_total_tokens", "holdout", "holdout_threshold", "rl_pass_rate"})
+"""Keys of `select` that decide nothing about a shard by itself: caps of the run, the validation split, and `rl`."""
 
 
 class SelectOptions(Section):

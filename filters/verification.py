@@ -220,7 +220,7 @@ def annotate(
     """The verdicts that cost bounded microseconds; the others are deferred to the judge.
 
     Args:
-        rows: `problem`, `verifier`, `response`, `finish_reason`.
+        rows: `problem`, `verifier`, `response`, and where known `finish_reason`.
         options: custom verifiers.
         trusted: verifiers that have judged their planted answers; the rows of all others are deferred.
     """
@@ -322,7 +322,8 @@ VERDICTS = MapFilter(
     version=1,
     section="verify",
     options=VerifyOptions,
-    reads=("problem", "verifier", "response", "finish_reason"),
+    reads=("problem", "verifier", "response"),
+    optional=("finish_reason",),
     adds=pa.schema(
         [
             column("extracted", pa.string(), "the answer found in the trace, as it stands there"),

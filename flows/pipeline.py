@@ -219,7 +219,7 @@ def _preselected(run: RunContext, record: ShardRecord) -> Shard:
     ]
     select, curriculum = run.recipe.select, run.recipe.curriculum
     outputs = {name: output.content for name, output in record.outputs.items()}
-    sections = [select.model_dump(mode="json"), curriculum.model_dump(mode="json")]
+    sections = [select.model_dump(mode="json", exclude={*selection.DECIDED_LATER}), curriculum.model_dump(mode="json")]
     key = SELECTION.key(record.samples.content, outputs, thresholds, sections)
 
     def make() -> tuple[pa.Table, ShardStats]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from proofmill.filters import verdicts
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate
-from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.verdicts import Problem
+
+if TYPE_CHECKING:
+    from proofmill.filters.domains.code import CodeVerifier
 
 Evaluator = Callable[[str, str, str], bool | None]
 """(code, expression, literal) -> whether the expression has that value after running the code.
@@ -170,6 +172,8 @@ def jail_evaluator(verifier: CodeVerifier | None = None) -> Evaluator:
 
     The evaluator raises VerifierError where a layer of the jail is missing.
     """
+    from proofmill.filters.domains.code import CodeVerifier  # a recipe is read without any verifier
+
     judge = verifier or CodeVerifier()
 
     def evaluate(code: str, expression: str, literal: str) -> bool | None:

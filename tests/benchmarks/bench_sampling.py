@@ -16,8 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from proofmill.flows.context import RunRequest, open_run
+from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe.load import load
-from proofmill.flows.run.session import Session
 
 _BARE = """
 import json, sys, time
@@ -47,20 +48,18 @@ def pipeline(home: Path, problems: int) -> dict[str, float]:
 
 def bare(home: Path, problems: int) -> dict[str, float]:
     """Gives vLLM all prompts of that run at once, with the same engine arguments."""
-    from proofmill.flows.stages.intake import problem_shards
     from proofmill.generators.prompts import messages
     from proofmill.generators.sample_plan import prompt_seeds
 
-    session = Session(load("quickstart"), home, problems)
-    with session.opened():
-        (plan,) = session.plans
+    with open_run(RunRequest(load("quickstart"), home, problems)) as run:
+        (plan,) = run.models.plans
         prompts, seeds = [], []
-        for shard in problem_shards(session):
-            table = session.run.read(shard.problems)
+        for shard in ingest_problems(run).shards:
+            table = run.store.read(shard.problems)
             for problem, seed in prompt_seeds(plan, table):
                 prompts.append(messages(plan.style, problem))
                 seeds.append(seed)
-        engine = session.engine_facts()[plan.name]["details"] | {"model": str(plan.model.path)}
+        engine = run.models.engine_facts()[plan.name]["details"] | {"model": str(plan.model.path)}
     job = {"prompts": prompts, "seeds": seeds, "engine": engine, "sampling": dict(plan.sampling)}
     settings = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(os.cpu_count())}
     done = subprocess.run(

@@ -148,7 +148,7 @@ def test_a_full_disk_in_the_middle_of_sampling_loses_no_finished_sample(tiny: Pa
         assert len(have) < 40
 
 
-def test_a_full_disk_in_a_stage_keeps_the_stages_before_it(tiny: Path) -> None:
+def test_a_full_disk_in_a_step_keeps_the_steps_before_it(tiny: Path) -> None:
     import pyarrow as pa
 
     step = Step("noise")

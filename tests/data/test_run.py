@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from proofmill.data import run as runs
 from proofmill.data.errors import StoreError
-from proofmill.data.run import RunStore, Shard, Step, source_digest
+from proofmill.data.run import RunStore, Shard, ShardStats, Step, source_digest
 
 STEP = Step("numbers")
 
@@ -23,7 +24,7 @@ class Maker:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> tuple[pa.Table, dict[str, Any]]:
+    def __call__(self) -> tuple[pa.Table, ShardStats]:
         self.calls += 1
         return pa.table({"x": list(range(self.calls * 50))}), {"calls": self.calls}
 
@@ -61,7 +62,9 @@ def _manifest(home: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("tail", [b"", b'{"stage": "numb', b"\n", b"\0" * 40, b'{"stage": "numbers"}\n'])
+@pytest.mark.parametrize(
+    "tail", [b"", b'{"step": "numb', b"\n", b"\0" * 40, b'{"step": "numbers"}\n', b'{"stage": "numbers"}\n']
+)
 def test_a_torn_manifest_line_is_redone_and_then_whole(home: Path, make: Maker, tail: bytes) -> None:
     once(home, make, "a")
     once(home, make, "b")
@@ -129,6 +132,29 @@ def test_a_key_changes_with_version_columns_libraries_inputs_and_options(monkeyp
     monkeypatch.setattr(runs, "library_version", lambda _: "99")
     others.append(step.key("input", {"threshold": 0.5}))
     assert len({key, *others}) == len(others) + 1
+
+
+def test_what_a_later_key_depends_on_is_the_content(home: Path) -> None:
+    """The same table under another key has the same content, a recorded one that of what was said."""
+    table = pa.table({"x": [1, 2]})
+    with RunStore(home, "run", {}).opened() as run:
+        first, second = (run.once(STEP, "all", key, lambda: (table, {})) for key in ("a", "b"))
+        other = run.once(STEP, "all", "c", lambda: (table.slice(1), {}))
+        said = run.record(STEP, "all", "d", table, "words", {})
+    assert first.content == second.content != other.content
+    assert said.content == "words"
+    assert Shard("numbers", "all", "e", "", 0, 0).content == "e", "what is not made yet stands under its key"
+
+
+def test_lines_of_an_older_manifest_are_read(home: Path, make: Maker) -> None:
+    """Their keys were called `stage` and `facts`: what a model was asked then is not asked again."""
+    shard = once(home, make)
+    path = _manifest(home)
+    line = orjson.loads(path.read_bytes())
+    line |= {"stage": line.pop("step"), "facts": line.pop("stats")}
+    path.write_bytes(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    assert once(home, make) == shard
+    assert make.calls == 1
 
 
 def test_a_columns_description_changes_no_key() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -12,10 +14,11 @@ from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import PROBLEMS
 from proofmill.data.tables import from_rows
 from proofmill.filters import verification
-from proofmill.filters.audit import Judged, audit, suspicion, weak_problems
+from proofmill.filters.audit import AUDIT, Judged, annotate, suspicion, weak_problems
 from proofmill.filters.domains import check_canary, find_domain
+from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.verdicts import Canary, Verdict
-from proofmill.filters.verification import Job, Judge, VerifyOptions
+from proofmill.filters.verification import VERDICTS, Job, Judge, VerifyOptions, check_health, problem_of
 
 MATH = find_domain("math")
 
@@ -34,23 +37,30 @@ def test_a_canary_that_got_no_verdict_counts_as_misjudged(found: Verdict | None)
         check_canary("math", MATH.canaries[0], found)
 
 
-def shard(bad: int, good: int) -> tuple[pa.Table, pa.Table]:
+def shard(bad: int, good: int) -> list[dict[str, Any]]:
     base = {"domain": "math", "verifier": "math", "prompt": "How much?"}
-    problems = [base | {"id": "bad", "answer": r"\frac{1}{"}, base | {"id": "good", "answer": "7"}]
-    names = ["bad"] * bad + ["good"] * good
-    responses = [r"\boxed{\sqrt{3}}"] * len(names)
-    traces = {"problem_id": names, "response": responses, "finish_reason": ["stop"] * len(names)}
-    return pa.table(traces), from_rows(problems, PROBLEMS)
+    rows = [base | {"id": "bad", "answer": r"\frac{1}{"}, base | {"id": "good", "answer": "7"}]
+    unreadable, readable = (problem_of(row) for row in from_rows(rows, PROBLEMS).to_pylist())
+    trace = {"verifier": "math", "response": r"\boxed{\sqrt{3}}", "finish_reason": "stop"}
+    return [trace | {"problem": problem} for problem in [unreadable] * bad + [readable] * good]
+
+
+def verdicts(rows: list[dict[str, Any]], **options: Any) -> pa.Table:
+    """As a run judges a shard, and looks at it before it is written."""
+    asked = VerifyOptions(workers=1, **options)
+    with ExitStack() as stack:
+        table = FilterWorkers(asked, stack).annotate(VERDICTS.name, asked, rows).table
+    assert VERDICTS.check is check_health
+    check_health(table, asked)
+    return table
 
 
 def test_a_shard_with_too_many_errors_is_not_written() -> None:
-    with Judge(VerifyOptions(workers=1)) as judge:
-        with pytest.raises(VerifierError, match="6 of 20") as stop:
-            judge.verdicts(*shard(6, 14))
-        assert "max_error_rate" in stop.value.remedy
-        assert judge.verdicts(*shard(3, 17))["verdict"].to_pylist().count("error") == 3
-    with Judge(VerifyOptions(workers=1, max_error_rate=0.5)) as tolerant:
-        assert tolerant.verdicts(*shard(6, 14)).num_rows == 20
+    with pytest.raises(VerifierError, match="6 of 20") as stop:
+        verdicts(shard(6, 14))
+    assert "max_error_rate" in stop.value.remedy
+    assert verdicts(shard(3, 17))["verdict"].to_pylist().count("error") == 3
+    assert verdicts(shard(6, 14), max_error_rate=0.5).num_rows == 20
 
 
 @pytest.mark.parametrize(
@@ -90,6 +100,10 @@ def test_tests_that_reject_nothing_are_weak() -> None:
     assert weak == {"strong": False, "weak": True}
     rejected = {"weak": [Judged("wrong", "block", "def double(n): return n")]}
     assert weak_problems(problems[1:], rejected) == {"weak": False}
-    table = audit(problems, right, weak)
+    traces = {
+        name: [{"verdict": one.verdict, "verdict_detail": one.detail, "extracted": one.extracted} for one in samples]
+        for name, samples in right.items()
+    }
+    table = from_rows(annotate(problems, traces, VerifyOptions()), AUDIT.schema)
     assert table["weak_tests"].to_pylist() == [False, True]
     assert table["gold_suspect"].to_pylist() == [False, False]

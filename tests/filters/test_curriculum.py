@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from proofmill.filters.curriculum import ANSWER, FINAL, SAMPLE, Candidate, Curriculum, Place, options_of, place
+from proofmill.filters.curriculum import (
+    ANSWER,
+    FINAL,
+    SAMPLE,
+    BroadToHard,
+    Candidate,
+    CurriculumOptions,
+    LongToShort,
+    Place,
+    place,
+)
 
 candidates = st.lists(
     st.builds(
@@ -23,7 +34,7 @@ candidates = st.lists(
     unique_by=lambda candidate: candidate.id,
 )
 forms = st.sets(st.sampled_from([SAMPLE, FINAL, ANSWER])).map(sorted).map(tuple)
-long_to_short = st.builds(Curriculum, short_forms=forms, max_short_ratio=st.floats(0, 1))
+long_to_short = st.builds(LongToShort, short_forms=forms, max_short_ratio=st.floats(0, 1))
 
 
 def found(places: list[Place], given: list[Candidate], stage: int, form: str | None = None) -> list[Candidate]:
@@ -31,7 +42,7 @@ def found(places: list[Place], given: list[Candidate], stage: int, form: str | N
 
 
 @given(candidates, long_to_short, st.integers(1, 5))
-def test_the_laws_of_long_to_short(given: list[Candidate], options: Curriculum, cap: int) -> None:
+def test_the_laws_of_long_to_short(given: list[Candidate], options: LongToShort, cap: int) -> None:
     places = place(given, options, cap, 0.5)
     long, short = found(places, given, 1), found(places, given, 2)
     assert len(long) == min(cap, len(given) - len(found(places, given, 2, SAMPLE)))
@@ -48,9 +59,9 @@ def test_the_laws_of_long_to_short(given: list[Candidate], options: Curriculum, 
 
 
 @given(candidates, long_to_short, st.integers(1, 5), st.randoms())
-def test_the_order_of_the_traces_decides_nothing(given: list[Candidate], options: Curriculum, cap: int, rng) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_the_traces_decides_nothing(given: list[Candidate], options: LongToShort, cap: int, rng) -> None:  # type: ignore[no-untyped-def]
     turned = rng.sample(given, len(given))
-    for chosen in (options, replace(options, strategy="broad_to_hard", min_tokens=500)):
+    for chosen in (options, BroadToHard(min_tokens=500)):
         first = {(given[spot.trace].id, spot.stage, spot.form) for spot in place(given, chosen, cap, 0.8)}
         second = {(turned[spot.trace].id, spot.stage, spot.form) for spot in place(turned, chosen, cap, 0.8)}
         assert first == second
@@ -60,7 +71,7 @@ def test_the_order_of_the_traces_decides_nothing(given: list[Candidate], options
 def test_the_laws_of_broad_to_hard(
     given: list[Candidate], cap: int, error_rate: float | None, bound: float, tokens: int
 ) -> None:
-    options = Curriculum(strategy="broad_to_hard", min_tokens=tokens, min_error_rate=bound)
+    options = BroadToHard(min_tokens=tokens, min_error_rate=bound)
     places = place(given, options, cap, error_rate)
     broad, hard = found(places, given, 1), found(places, given, 2)
     assert len(broad) == min(cap, len(given))
@@ -73,7 +84,7 @@ def test_the_laws_of_broad_to_hard(
     ("length", "error_rate", "stages"), [(5000, 0.75, {1, 2}), (4999, 0.75, {1}), (5000, 0.74, {1}), (9999, None, {1})]
 )
 def test_the_thresholds_of_the_report_are_inclusive(length: int, error_rate: float | None, stages: set[int]) -> None:
-    places = place([Candidate("a", length)], Curriculum(strategy="broad_to_hard"), 4, error_rate)
+    places = place([Candidate("a", length)], BroadToHard(), 4, error_rate)
     assert {spot.stage for spot in places} == stages
 
 
@@ -98,7 +109,7 @@ def test_the_shortest_sample_goes_to_stage_2_where_it_is_short_enough(
     numbers: tuple[int, ...], cap: int, long: list[int], short: int | None
 ) -> None:
     given = [Candidate(f"t{place}", number) for place, number in enumerate(numbers)]
-    places = place(given, Curriculum(short_forms=(SAMPLE,)), cap, None)
+    places = place(given, LongToShort(short_forms=(SAMPLE,)), cap, None)
     assert [trace.length for trace in found(places, given, 1)] == long
     assert [trace.length for trace in found(places, given, 2)] == ([] if short is None else [short])
 
@@ -116,15 +127,27 @@ def test_the_shortest_sample_goes_to_stage_2_where_it_is_short_enough(
     ],
 )
 def test_the_next_best_form_stands_in(forms: tuple[str, ...], more: dict[str, bool], form: str | None) -> None:
-    places = place(lengths(100, 90, **more), Curriculum(short_forms=forms), 4, None)
+    places = place(lengths(100, 90, **more), LongToShort.model_validate({"short_forms": forms}), 4, None)
     assert [spot.form for spot in places if spot.stage == 2] == ([] if form is None else [form])
 
 
 def test_the_best_claims_come_first() -> None:
     given = [Candidate("long", 900, 0.5), Candidate("sure", 300, 1.0)]
-    assert found(place(given, Curriculum(short_forms=()), 1, None), given, 1) == [given[1]]
+    assert found(place(given, LongToShort(short_forms=()), 1, None), given, 1) == [given[1]]
 
 
-def test_options_come_from_the_recipe_and_ignore_what_is_not_theirs() -> None:
-    section = {"strategy": "long_to_short", "short_forms": ["final"], "max_short_ratio": 0.25, "reference": None}
-    assert options_of(section) == Curriculum(short_forms=("final",), max_short_ratio=0.25)
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, LongToShort()),
+        ({"short_forms": ["final"], "max_short_ratio": 0.25}, LongToShort(short_forms=(FINAL,), max_short_ratio=0.25)),
+        ({"strategy": "broad_to_hard", "reference": "a"}, BroadToHard(reference="a")),
+    ],
+)
+def test_options_come_from_the_recipe_and_are_those_of_its_strategy(
+    section: dict[str, Any], expected: LongToShort | BroadToHard
+) -> None:
+    options: TypeAdapter[LongToShort | BroadToHard] = TypeAdapter(CurriculumOptions)
+    assert options.validate_python(section) == expected
+    with pytest.raises(ValidationError):
+        options.validate_python(section | {"min_tokens": 1, "short_forms": []})

@@ -175,11 +175,11 @@ def test_a_new_domain_is_one_object_and_one_line() -> None:
     assert isinstance(unlabelled, dict)
     style = prompts.PromptStyle(None, {}, {}, {})
     assert prompts.messages(style, problem)[-1]["content"] == "Which?\n\nEnd with the name of one colour."
-    check_first("f:1", ROW | {"response": "red", "finish_reason": "stop"}, VERDICTS_FILTER, RowOptions())
+    check_first("f:1", ROW | {"response": "red"}, VERDICTS_FILTER, RowOptions())
     with pytest.raises(ProofmillError, match="palette"):
         row = {"domain": "colour", "prompt": "?", "answer": "red", "response": "red"}
         check_first("f:1", row, VERDICTS_FILTER, RowOptions())
-    read = prepared(ROW | {"answer": "red", "response": "Red", "finish_reason": "stop"}, VERDICTS_FILTER, RowOptions())
+    read = prepared(ROW | {"answer": "red", "response": "Red"}, VERDICTS_FILTER, RowOptions())
     assert isinstance(read, dict)
     assert verdict(COLOUR, read["problem"], read["response"]).verdict == CORRECT
     assert can_vote("colour")
@@ -251,4 +251,4 @@ HEAVY = {"sympy", "math_verify", "reasoning_gym", "mpmath", "jsonschema", "torch
 def test_reading_a_recipe_imports_no_verifier() -> None:
     modules = _imports("import proofmill.flows.recipe.schema")
     assert not modules & HEAVY
-    assert not {f"proofmill.filters.domains.{name}" for name in ("math", "logic", "choice", "instruction")} & modules
+    assert not [name for name in modules if name.startswith("proofmill.filters.domains.")]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.filters.degenerate_text import find_loop
-from proofmill.filters.repetition import LIMITS, Quality, duplication, measure, measure_many
+from proofmill.filters.repetition import LIMITS, QUALITY, Quality, QualityOptions, annotate, duplication, measure
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -301,9 +301,19 @@ def test_shares_of_n_grams_are_those_counted_by_hand(different: int, count: int,
     assert {name: found[name] for name in found if "gram" in name} == pytest.approx(plain_shares(text))
 
 
-def test_many() -> None:
-    rows = [{"text": text, "reasoning": text, "final": "", "finish_reason": "stop"} for text in SOUND.values()]
-    assert list(measure_many(rows)) == [judge(text) for text in SOUND.values()]
+def test_the_filter_measures_each_row() -> None:
+    texts = [*SOUND.values(), "again and again " * 200]
+    rows = [{"prompt": None, "response": text, "finish_reason": "stop", "final_start": None} for text in texts]
+    measured = [judge(text) for text in texts]
+    assert list(annotate(rows, QualityOptions())) == [
+        {
+            "repetition": found.repetition,
+            "quality_detail": ": ".join(filter(None, (found.reason, found.evidence))) or None,
+        }
+        for found in measured
+    ]
+    assert measured[-1].reason == "loop"
+    assert {*QUALITY.adds.names} == {"repetition", "quality_detail"}
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the folder of real inputs beside the repository")

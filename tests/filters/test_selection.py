@@ -10,22 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proofmill.data.sections import Section
 from proofmill.filters.caps import CANDIDATES, CapOptions, caps
-from proofmill.filters.curriculum import CAPPED, Curriculum
+from proofmill.filters.catalog import FILTERS, reasons
+from proofmill.filters.claim_checks import ClaimOptions
+from proofmill.filters.curriculum import CAPPED, BroadToHard, LongToShort
 from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
+from proofmill.filters.repetition import QualityOptions
 from proofmill.filters.selection import (
-    REASONS,
     SELECTION,
     SelectOptions,
     add_ledgers,
-    capped,
+    apply_run_caps,
     ledger,
     pass_rates,
+    preselect,
     problem_rates,
-    select,
 )
 from proofmill.filters.verdicts import CORRECT, ERROR, VERDICTS
 
+REASONS = reasons()
 DETAILS = (
     "truncated",
     "empty",
@@ -87,6 +91,18 @@ def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(full, schema=SCHEMA)
 
 
+def select(
+    traces: pl.DataFrame,
+    options: SelectOptions = SelectOptions(),  # noqa: B008 (frozen)
+    curriculum: LongToShort | BroadToHard = LongToShort(),  # noqa: B008 (frozen)
+    **sections: Section,
+) -> pl.DataFrame:
+    """The selection under the rules of all filters; their sections by name, else the defaults."""
+    asked = [(sections.get(one.section) or one.options(), one.rules) for one in FILTERS]
+    rules = [(rule.reason, rule.when(section)) for section, of_one in asked for rule in of_one]
+    return preselect(traces, rules, options, curriculum)
+
+
 random_row = st.fixed_dictionaries(
     {
         "problem_id": st.sampled_from(["p", "q", "r"]),
@@ -111,26 +127,31 @@ random_row = st.fixed_dictionaries(
         "length": st.integers(0, 9000),
     }
 )
-random_options = st.builds(
-    SelectOptions,
-    max_repetition=st.floats(0, 1),
-    drop_refuted=st.sampled_from(["final", "any", "none"]),
-    min_reliability=st.none() | st.floats(0, 1),
-    max_per_problem=st.integers(1, 4),
-    max_trace_tokens=st.none() | st.integers(1, 9000),
-    pass_rate=st.sampled_from([(0.0, 1.0), (0.1, 0.6)]),
-    curriculum=st.builds(Curriculum, strategy=st.sampled_from(["long_to_short", "broad_to_hard"])),
-    reference=st.sampled_from([None, "a"]),
+random_options = st.fixed_dictionaries(
+    {
+        "options": st.builds(
+            SelectOptions,
+            max_per_problem=st.integers(1, 4),
+            max_trace_tokens=st.none() | st.integers(1, 9000),
+            pass_rate=st.sampled_from([(0.0, 1.0), (0.1, 0.6)]),
+        ),
+        "curriculum": st.builds(LongToShort) | st.builds(BroadToHard, reference=st.sampled_from([None, "a"])),
+        "quality": st.builds(QualityOptions, max_repetition=st.floats(0, 1)),
+        "claims": st.builds(
+            ClaimOptions, drop=st.sampled_from(["final", "any", "none"]), min_reliability=st.none() | st.floats(0, 1)
+        ),
+    }
 )
+Asked = dict[str, Any]
 
 
 @settings(deadline=None)
 @given(st.lists(random_row, max_size=25), random_options)
-def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], options: SelectOptions) -> None:
+def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], options: Asked) -> None:
     traces = table(rows)
-    chosen = select(traces, options)
+    chosen = select(traces, **options)
     assert chosen["id"].to_list() == traces["id"].to_list()
-    balance = ledger(chosen["drop_reason"].to_list())
+    balance = ledger(chosen["drop_reason"].to_list(), REASONS)
     assert balance["in"] == balance["kept"] + sum(balance["dropped"].values()) == len(rows)
     assert list(balance["dropped"]) == [reason for reason in REASONS if reason in balance["dropped"]]
     assert chosen.to_arrow().cast(SELECTION).num_rows == len(rows)
@@ -146,8 +167,8 @@ def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], op
     assert both.filter(placed)["id"].to_list() == kept["id"].to_list(), "kept means that a stage has it"
     assert (both.filter(pl.col("in_stage1"))["stage"] == 1).all()
     caps = both.filter(pl.col("in_stage1")).group_by("problem_id").len()["len"]
-    assert all(count <= options.max_per_problem for count in caps)
-    if options.curriculum.strategy == "long_to_short":
+    assert all(count <= options["options"].max_per_problem for count in caps)
+    if options["curriculum"].strategy == "long_to_short":
         shorts = both.filter(pl.col("short_form") == "sample")
         assert not shorts["in_stage1"].any()
         for problem, length in shorts.select("problem_id", "length").iter_rows():
@@ -165,14 +186,14 @@ limits = st.builds(
 @settings(deadline=None)
 @given(st.lists(random_row, max_size=25), random_options, limits)
 def test_caps_of_the_whole_run_leave_the_ledger_balanced(
-    rows: list[dict[str, Any]], options: SelectOptions, over: CapOptions
+    rows: list[dict[str, Any]], options: Asked, over: CapOptions
 ) -> None:
     traces = table(rows)
-    offered = select(traces, options)
+    offered = select(traces, **options)
     kept = offered.filter(pl.col("drop_reason").is_null())
     found = caps(kept.select(CANDIDATES.names), over)
-    chosen = pl.concat([capped(offered[:9], found), capped(offered[9:], found)])
-    balance = ledger(chosen["drop_reason"].to_list())
+    chosen = pl.concat([apply_run_caps(offered[:9], found), apply_run_caps(offered[9:], found)])
+    balance = ledger(chosen["drop_reason"].to_list(), REASONS)
     assert balance["in"] == balance["kept"] + sum(balance["dropped"].values()) == len(rows)
     assert chosen.to_arrow().cast(SELECTION).num_rows == len(rows)
     stays = chosen.filter(pl.col("drop_reason").is_null())
@@ -187,10 +208,10 @@ def test_caps_of_the_whole_run_leave_the_ledger_balanced(
 
 @settings(deadline=None)
 @given(st.lists(random_row, max_size=20), random_options, st.randoms())
-def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: SelectOptions, rng) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: Asked, rng) -> None:  # type: ignore[no-untyped-def]
     traces = table(rows)
     turned = traces[rng.sample(range(len(rows)), len(rows))] if rows else traces
-    assert select(turned, options).sort("id").equals(select(traces, options).sort("id"))
+    assert select(turned, **options).sort("id").equals(select(traces, **options).sort("id"))
     assert pass_rates(turned).equals(pass_rates(traces))
 
 
@@ -249,15 +270,15 @@ BREAKS: dict[str, dict[str, Any]] = {
 def test_of_two_reasons_the_one_that_the_funnel_shows_first_is_given(first: str, second: str) -> None:
     both = {**BREAKS[second], **BREAKS[first]}
     earlier = min((name for name in (first, second) if BREAKS[name].items() <= both.items()), key=REASONS.index)
-    chosen = select(table([both]), SelectOptions(max_trace_tokens=1000, min_reliability=0.5))
+    chosen = select(table([both]), SelectOptions(max_trace_tokens=1000), claims=ClaimOptions(min_reliability=0.5))
     assert chosen["drop_reason"].to_list() == [earlier]
 
 
 def test_problems_outside_the_band_go_and_its_ends_belong_to_it() -> None:
     rows = [{}, {"verdict": "wrong"}] + [{"problem_id": "easy"}] * 2
-    for band, reasons in (((0.5, 1.0), [None, None]), ((0.0, 0.5), [None, "capped_pass_rate"])):
-        chosen = select(table(rows), SelectOptions(pass_rate=band, curriculum=Curriculum("broad_to_hard")))
-        assert [chosen["drop_reason"][0], chosen["drop_reason"][2]] == reasons
+    for band, expected in (((0.5, 1.0), [None, None]), ((0.0, 0.5), [None, "capped_pass_rate"])):
+        chosen = select(table(rows), SelectOptions(pass_rate=band), BroadToHard())
+        assert [chosen["drop_reason"][0], chosen["drop_reason"][2]] == expected
 
 
 def test_what_teaches_more_is_taken_first() -> None:
@@ -266,13 +287,13 @@ def test_what_teaches_more_is_taken_first() -> None:
         {"length": 300, "preferred": True},
         {"length": 200, "claim_score": 0.5},
     ]
-    chosen = select(table(rows), SelectOptions(max_per_problem=1, curriculum=Curriculum("broad_to_hard")))
+    chosen = select(table(rows), SelectOptions(max_per_problem=1), BroadToHard())
     assert chosen["drop_reason"].to_list() == [CAPPED, None, CAPPED]
 
 
 def test_traces_over_the_cap_say_so() -> None:
     rows = [{"length": length} for length in (400, 390, 380, 370)]
-    chosen = select(table(rows), SelectOptions(max_per_problem=2, curriculum=Curriculum(short_forms=())))
+    chosen = select(table(rows), SelectOptions(max_per_problem=2), LongToShort(short_forms=()))
     assert chosen["drop_reason"].to_list() == [None, None, CAPPED, CAPPED]
     assert chosen["stage"].to_list() == [1, 1, None, None]
 
@@ -301,35 +322,33 @@ def test_later_rounds_are_counted_apart() -> None:
 
 def test_the_reference_sampler_decides_what_is_hard() -> None:
     rows = [{"sampler": "strong", "length": 6000}, {"sampler": "weak", "verdict": "wrong"}]
-    hard = Curriculum(strategy="broad_to_hard")
     for reference, stages in (("strong", [None, None]), ("weak", ["sample", None]), (None, [None, None])):
-        chosen = select(table(rows), SelectOptions(curriculum=hard, reference=reference))
+        chosen = select(table(rows), curriculum=BroadToHard(reference=reference))
         assert chosen["short_form"].to_list() == stages
 
 
 def test_ledgers_add_up_in_the_order_of_the_reasons() -> None:
     first = {"in": 3, "kept": 1, "dropped": {"unparsed": 1, "wrong": 1}}
     second = {"in": 4, "kept": 2, "dropped": {"unheard_of": 1, "wrong": 1}}
-    total = add_ledgers([first, second])
+    total = add_ledgers([first, second], REASONS)
     assert total == {"in": 7, "kept": 3, "dropped": {"wrong": 2, "unparsed": 1, "unheard_of": 1}}
     assert list(total["dropped"]) == ["wrong", "unparsed", "unheard_of"]
-    assert add_ledgers([]) == {"in": 0, "kept": 0, "dropped": {}}
+    assert add_ledgers([], REASONS) == {"in": 0, "kept": 0, "dropped": {}}
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("final", 2), ("any", 1), ("none", 3)])
 def test_the_claims_policy_is_a_threshold_like_any_other(policy: str, kept: int) -> None:
     rows = [{}, {"claims_refuted": 1, "refuted_final": False}, {"claims_refuted": 2, "refuted_final": True}]
     traces = table([row | {"problem_id": f"p{place}"} for place, row in enumerate(rows)])
-    chosen = select(traces, SelectOptions(drop_refuted=policy))
+    chosen = select(traces, claims=ClaimOptions.model_validate({"drop": policy}))
     assert chosen["drop_reason"].null_count() == kept
 
 
 def test_a_bare_answer_is_a_short_one_and_never_a_long_one() -> None:
     bare = {"quality_detail": "empty_reasoning: 5", "length": 10}
-    alone = select(table([bare]), SelectOptions())
+    alone = select(table([bare]))
     assert alone.select("stage", "short_form", "drop_reason").row(0) == (2, "sample", None)
-    beside = select(table([bare, {"length": 90}, bare | {"length": 11}]), SelectOptions())
+    beside = select(table([bare, {"length": 90}, bare | {"length": 11}]))
     assert beside["stage"].to_list() == [2, 1, None]
     assert beside["drop_reason"].to_list() == [None, None, "degenerate"]
-    hard = SelectOptions(curriculum=Curriculum("broad_to_hard"))
-    assert select(table([bare]), hard)["drop_reason"].to_list() == ["degenerate"]
+    assert select(table([bare]), curriculum=BroadToHard())["drop_reason"].to_list() == ["degenerate"]

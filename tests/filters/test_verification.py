@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import pyarrow as pa
 import pytest
 
 from proofmill.data.errors import ProofmillError, RecipeError
-from proofmill.data.schemas import PROBLEMS, VERDICTS
+from proofmill.data.schemas import PROBLEMS
 from proofmill.data.tables import from_rows
 from proofmill.filters.reasoning import split_final
-from proofmill.filters.verification import Judge, VerifyOptions
+from proofmill.filters.runner import FilterWorkers
+from proofmill.filters.verification import VERDICTS, VerifyOptions, problem_of
+
+Row = dict[str, Any]
+Judge = Callable[[list[Row]], pa.Table]
 
 _CUSTOM = """
 import os, time
@@ -54,19 +59,26 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         verifiers = {"mine": "verifiers_under_test:Check", "instance": "verifiers_under_test:INSTANCE"}
-        with Judge(VerifyOptions(cpu_seconds=1.0, memory_mb=512, workers=2, verifiers=verifiers)) as found:
-            yield found
+        with ExitStack() as stack:
+            yield judging(stack, cpu_seconds=1.0, memory_mb=512, workers=2, verifiers=verifiers)
 
 
-def tables(responses: list[str], domain: str, finish: str | None = "stop", **problem: Any) -> tuple[pa.Table, pa.Table]:
+def judging(stack: ExitStack, **options: Any) -> Judge:
+    """Judges rows as a run does."""
+    asked = VerifyOptions(**options)
+    workers = FilterWorkers(asked, stack)
+    return lambda rows: workers.annotate(VERDICTS.name, asked, rows).table
+
+
+def rows(responses: list[str], domain: str, finish: str | None = "stop", **problem: Any) -> list[Row]:
     row = {"id": "p", "domain": domain, "verifier": domain, "prompt": "1 + 1?", "answer": "2"} | problem
-    traces = {"problem_id": ["p"] * len(responses), "response": responses, "finish_reason": [finish] * len(responses)}
-    return pa.table(traces), from_rows([row], PROBLEMS)
+    asked = problem_of(from_rows([row], PROBLEMS).to_pylist()[0])
+    return [{"problem": asked, "verifier": domain, "response": text, "finish_reason": finish} for text in responses]
 
 
 def verdicts(judge: Judge, responses: list[str], domain: str = "mine", **more: Any) -> list[tuple[str, str | None]]:
-    table = judge.verdicts(*tables(responses, domain, **more))
-    assert table.schema == VERDICTS
+    table = judge(rows(responses, domain, **more))
+    assert table.schema == VERDICTS.schema
     return list(zip(table["verdict"].to_pylist(), table["verdict_detail"].to_pylist(), strict=True))
 
 
@@ -102,7 +114,7 @@ def test_a_users_own_verifier_judges(judge: Judge, domain: str) -> None:
 
 def test_offsets_count_from_the_start_of_the_response(judge: Judge) -> None:
     response = "<think>long</think>\nit is 2"
-    (start,) = judge.verdicts(*tables([response], "mine"))["final_start"].to_pylist()
+    (start,) = judge(rows([response], "mine"))["final_start"].to_pylist()
     assert response[start:] == "\nit is 2"
 
 
@@ -141,12 +153,10 @@ def test_no_rows_no_verdicts(judge: Judge) -> None:
         ("verifiers_under_test", "can't be imported"),
     ],
 )
-def test_a_verifier_that_is_not_there_stops_the_run(judge: Judge, place: str, says: str) -> None:
-    with (
-        pytest.raises(ProofmillError, match=says) as caught,
-        Judge(VerifyOptions(workers=1, verifiers={"own": place})) as other,
-    ):
-        other.verdicts(*tables(["2"], "own"))
+@pytest.mark.usefixtures("judge")  # which puts the module on the path
+def test_a_verifier_that_is_not_there_stops_the_run(place: str, says: str) -> None:
+    with pytest.raises(ProofmillError, match=says) as caught, ExitStack() as stack:
+        judging(stack, workers=1, verifiers={"own": place})(rows(["2"], "own"))
     assert place in caught.value.what
     assert "package.module:name" in caught.value.remedy
 
@@ -182,7 +192,7 @@ def test_the_judge_leaves_nothing_behind(tmp_path: Path) -> None:
     import psutil
 
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with Judge(VerifyOptions(workers=1)) as judge:
-        judge.verdicts(*tables(["\\boxed{\\sqrt{4}}"], "math"))
+    with ExitStack() as stack:
+        judging(stack, workers=1)(rows(["\\boxed{\\sqrt{4}}"], "math"))
         assert {child.pid for child in psutil.Process().children(recursive=True)} - before
     assert not {child.pid for child in psutil.Process().children(recursive=True)} - before

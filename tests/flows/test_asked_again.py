@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows.changes.outlook import outlook
+from proofmill.flows.context import RunRequest, open_run
+from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -36,8 +36,8 @@ def server(crash: Any) -> Iterator[Any]:
 
 
 def still_asked(recipe: Row, home: Path) -> list[str]:
-    with Session(recipes.parse(recipe), home).opened() as session:
-        return [line for line in outlook(session) if line.startswith("verifier")]
+    with open_run(RunRequest(recipes.parse(recipe), home)) as run:
+        return [line for line in report(run) if line.startswith("verifier")]
 
 
 def test_another_k_asks_about_the_new_traces_alone(regenerate: Callable[..., Row], server: Any, tmp_path: Path) -> None:

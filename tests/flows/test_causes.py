@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from proofmill.data.versions import find
-from proofmill.flows.changes import facts
-from proofmill.flows.changes.causes import OTHERS
+from proofmill.flows import diff_causes
 from proofmill.flows.commands import diff
 from proofmill.flows.commands.diff import difference
+from proofmill.flows.diff_causes import OTHERS
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
@@ -152,14 +152,17 @@ def test_what_explains_no_row_is_told_too(place: Place) -> None:
 
 @pytest.mark.slow
 def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server: str) -> None:
-    """A copy of the program, edited in two places, publishes the next version."""
+    """A copy of the program, with two rules and their versions edited, publishes the next version."""
     tree = place.folder / "tree" / "proofmill"
     for name in ("data", "filters", "flows", "generators"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     edit(
         tree / "filters/domains/math.py", "int(found.text) == integer", "int(found.text) - integer in (0, integer < 30)"
     )
-    edit(tree / "filters/selection.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
+    edit(tree / "filters/verification.py", "    version=1,", "    version=2,")
+    edit(tree / "filters/duplicates/near_duplicates.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
+    for step in ("selection", "balance"):
+        edit(tree / "flows/pipeline.py", f'Step("{step}", 1,', f'Step("{step}", 2,')
     recipe = place.folder / "recipe.yaml"
     recipe.write_text(json.dumps(replay_recipe(place.file)))
     command = [sys.executable, "-m", "proofmill.flows.cli", "regenerate", str(recipe), "--home", str(place.home)]
@@ -168,12 +171,10 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     found = place.compared()
     judged = [row for row in found["rows"] if row["before"] == "wrong"]
     assert sum(row["count"] for row in judged) == 3
-    assert {re.sub("[0-9a-f]{8}", "*", cause) for row in judged for cause in row["causes"]} == {
-        "code of verdicts: * → *"
-    }
+    assert {cause for row in judged for cause in row["causes"]} == {"code of verdicts: version 1 → 2"}
     chosen = [row for row in found["rows"] if row["before"] == "correct, near_duplicate"]
-    causes = {re.sub("[0-9a-f]{8}", "*", cause) for row in chosen for cause in row["causes"]}
-    assert {"code of selection: * → *", "code of balance: * → *"} <= causes
+    causes = {cause for row in chosen for cause in row["causes"]}
+    assert {f"code of {step}: version 1 → 2" for step in ("selection", "balance")} <= causes
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -254,10 +255,10 @@ VALUES = st.recursive(
 
 @given(VALUES, VALUES)
 def test_a_difference_is_found_from_both_sides(a: Any, b: Any) -> None:
-    there, back = dict(facts._differing(a, b)), dict(facts._differing(b, a))
+    there, back = dict(diff_causes._differing(a, b)), dict(diff_causes._differing(b, a))
     assert bool(there) == bool(back)
     assert not there or a != b
-    assert not dict(facts._differing(a, a))
+    assert not dict(diff_causes._differing(a, a))
 
 
 @pytest.mark.parametrize(
@@ -281,4 +282,4 @@ def test_a_difference_is_found_from_both_sides(a: Any, b: Any) -> None:
     ],
 )
 def test_recipes_differ_field_by_field(a: Any, b: Any, told: Any) -> None:
-    assert dict(facts._differing(a, b)) == told
+    assert dict(diff_causes._differing(a, b)) == told

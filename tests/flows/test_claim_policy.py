@@ -16,7 +16,7 @@ from proofmill.data.versions import find, recorded
 from proofmill.filters.claim_ledger import add_buckets, by_length
 from proofmill.flows.commands.show import show_refuted
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.stages.voting import _Election
+from proofmill.flows.voting import _Election
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 import yaml
 
-from proofmill.data.run import Run
+from proofmill.data.run import RunStore
 from proofmill.flows import cli
 from proofmill.flows.recipe import load as recipe_file
 from support.samples import replay_recipe, sums, write_jsonl
@@ -132,7 +132,7 @@ def test_a_missing_input_is_code_1(shown: Callable[..., Shown], recipe: str) -> 
 
 
 def test_a_run_that_is_going_on_is_code_1(shown: Callable[..., Shown], home: Path, recipe: str) -> None:
-    with Run(home, "replayed", {}).opened():
+    with RunStore(home, "replayed", {}).opened():
         code, _, err = shown("regenerate", recipe)
     assert code == 1
     assert tells(err)

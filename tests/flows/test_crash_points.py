@@ -1,4 +1,4 @@
-"""Kills between two steps that belong together, one by one: a stage's file and its line, a journal and its file.
+"""Kills between two steps that belong together, one by one: a step's file and its line, a journal and its file.
 
 The samples come from a server whose answers are a function of the request, so a killed run must end with the bytes of
 a whole one although it draws samples anew.
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows.stages.keys import PUBLISH, STAGES
+from proofmill.flows.up_to_date import step_versions
 from support.samples import SAMPLES, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def server(crash: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def driver(prefect_server: str, crash: Any, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Starts runs of a recipe with every stage."""
+    """Starts runs of a recipe with every step."""
     folder = tmp_path_factory.mktemp("points")
     sums = [{"prompt": f"How much is {n + 4} + {n % 7 + 2}?", "answer": str(n + n % 7 + 6)} for n in range(12)]
     labelled = [row if number % 4 else {"prompt": row["prompt"]} for number, row in enumerate(sums)]
@@ -69,35 +69,35 @@ def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = find(home, NAME).manifest.to_json()
     assert manifest["held_out_problems"]
     assert manifest["rounds"]["self"]["later"], "samples of more than one round"
-    assert {path.name for path in (home / "runs" / NAME).iterdir()} >= STAGED, "every stage has something to do"
+    assert {path.name for path in (home / "runs" / NAME).iterdir()} >= {*STEPS}, "every step has something to do"
     return home
 
 
-STAGED = {stage.name for stage in STAGES if stage is not PUBLISH}
+STEPS = [name for name in step_versions() if name != "publish"]
 
 
-def renamed(stage: str) -> Row:
-    return {"call": "rename", "path": f"/runs/{NAME}/{stage}/", "after": True}
+def renamed(step: str) -> Row:
+    return {"call": "rename", "path": f"/runs/{NAME}/{step}/", "after": True}
 
 
-def named(stage: str) -> Row:
-    return {"call": "fsync", "path": "/manifest-", "line": f'"stage":"{stage}"', "after": True}
+def named(step: str) -> Row:
+    return {"call": "fsync", "path": "/manifest-", "line": f'"step":"{step}"', "after": True}
 
 
 @pytest.mark.parametrize(
     ("point", "every"), [(renamed, 1), (named, 3)], ids=["before its manifest line", "after its manifest line"]
 )
-def test_killed_at_each_stage_once_its_file_is_there(
+def test_killed_at_each_step_once_its_file_is_there(
     driver: Any, crash: Any, whole: Path, tmp_path: Path, point: Callable[[str], Row], every: int
 ) -> None:
-    """In the order of the run, in one HOME; what a stage has made by then is lost, so that it is made again.
+    """In the order of the run, in one HOME; what a step has made by then is lost, so that it is made again.
 
-    After its line a stage is like any finished one: a third of them will do.
+    After its line a step is like any finished one: a third of them will do.
     """
     home = tmp_path / "home"
-    for stage in [stage.name for stage in STAGES if stage is not PUBLISH][::every]:
-        crash.forget(home, NAME, stage)
-        assert driver.run(home, **point(stage)) == crash.KILLED, (stage, driver.said())
+    for step in STEPS[::every]:
+        crash.forget(home, NAME, step)
+        assert driver.run(home, **point(step)) == crash.KILLED, (step, driver.said())
     driver.finished(home)
     crash.same_as(home, whole, NAME)
 

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, RecipeError, UsageError
 from proofmill.data.rows_io import Located, open_rows, read
+from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows.cli import app
-from proofmill.flows.commands.filter_command import Command
-from proofmill.flows.filter_rows import RowStream
-from proofmill.flows.row_chunks import Source
-from proofmill.flows.rows.judging import ADDED, Options
+from proofmill.flows.commands.filters import FilterCommand
+from proofmill.flows.filter_rows import ChunkResult, RowOptions, RowStream, RowTask, added_columns
+from proofmill.flows.row_chunks import Chunk, Source
 from support.samples import replay_recipe
 
 Row = dict[str, Any]
@@ -68,7 +68,7 @@ def test_verify_keeps_order_count_and_columns(tmp_path: Path, suffix: str) -> No
     assert [{key: row[key] for key in rows[0]} for row in found] == rows
     assert [row["verdict"] for row in found] == ["wrong" if i % 3 == 0 else "correct" for i in range(3000)]
     assert set(found[0]) - set(rows[0]) == {
-        "verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "verify_seconds",
+        "verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "final_start", "verify_seconds",
     }  # fmt: skip
     assert "correct" in shown
     assert "2,000" in shown
@@ -310,11 +310,19 @@ def test_a_row_that_kills_its_worker_costs_no_other_row(
     monkeypatch.syspath_prepend(tmp_path)
     texts = ["a", "boom", "b", "boom", *["c"] * 50]
     source = Source(str(write(tmp_path / "in.jsonl", [{"id": i, "response": t} for i, t in enumerate(texts)])), {})
-    options = Options("deadly", {"deadly": "deadly:Deadly"}, frozenset({"deadly"}))
-    command = Command("verify", source, tmp_path / f"out{suffix}", Console(quiet=True))
+    rows = RowOptions("deadly", {"deadly": "deadly:Deadly"})
+    options = VerifyOptions(verifiers=dict(rows.custom))
+    command = FilterCommand("verify", source, tmp_path / f"out{suffix}", Console(quiet=True))
+
+    def task(chunk: Chunk) -> RowTask:
+        return RowTask(VERDICTS.name, options, rows, chunk, {}, as_lines=True, extra=frozenset({"deadly"}))
+
+    def resolve(_: ChunkResult) -> None:
+        pytest.fail("a trusted verifier's quick verdicts are given in the workers")
+
     with (
-        open_rows(command.path, ADDED) as writer,
-        RowStream(command, "proofmill.flows.rows.judging", lambda: options, 2) as stream,
+        open_rows(command.path, added_columns(VERDICTS)) as writer,
+        RowStream(source, task, 2, resolve, command.count) as stream,
     ):
         stream.run(writer)
     found = rows_of(command.path)
@@ -437,7 +445,7 @@ def test_dedup_unrolls_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [["--threshold", "1.5"], ["--shingle", "lines"], ["--permutations", "0"]], ids=str)
 def test_dedup_refuses_options_without_sense(tmp_path: Path, options: list[str]) -> None:
     source = write(tmp_path / "in.jsonl", [{"text": "a"}])
-    with pytest.raises(RecipeError):
+    with pytest.raises(UsageError):
         run("dedup", source, *options, "--out", tmp_path / "out.jsonl")
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
 
 from proofmill.data.versions import find
+from proofmill.flows.display import Progress
+from proofmill.flows.models import ModelPool
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
 from proofmill.generators import models
+from proofmill.generators.engines.base import Engine
 from support.samples import replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -68,28 +72,41 @@ def test_short_traces_go_and_a_threshold_asks_nobody_again(run: tuple[Path, Row,
     assert (home / "runs" / "replayed" / "engine.log").stat().st_size == before, "no engine was started"
 
 
-def asking(section: Row, learning: Row, *samplers: Row) -> Session:
+def asking(section: Row, learning: Row, *samplers: Row) -> ModelPool:
     source = {"kind": "procedural", "task": "basic_arithmetic"}
     recipe = {"name": "x", "problems": {"sources": [source]}, "samplers": list(samplers)}
     recipe |= {"claims": {"model": section}, "quality": {"learning": learning}}
-    return Session(recipes.parse(recipe), Path("unused"))
+    unused = Path("unused")
+    return ModelPool(
+        recipes.parse(recipe), unused, unused, Progress(), generation=0, resampling=False, stack=ExitStack()
+    )
+
+
+def going_on(pool: ModelPool) -> set[str]:
+    """Plans whose engine goes on when its sampling has ended."""
+    plans = {plan.name: plan for plan in (*pool.plans, pool.claim_judge, pool.scorer) if plan}
+    for name in plans:
+        pool.engines[name] = cast("Engine", SimpleNamespace(close=lambda: None))
+    for plan in plans.values():
+        pool.release(plan)
+    return set(pool.engines)
 
 
 def test_a_sampler_of_the_same_model_is_asked_and_its_engine_goes_on() -> None:
     folder = str(models.resolve("bundled").path)
-    session = asking({}, {}, {"name": "a"}, {"name": "b", "model": folder})
-    assert session.claim_judge is session.plans[0], "the first sampler's model"
-    assert session.scorer is session.plans[0]
-    session = asking({"model": folder}, {"sampler": "b"}, {"name": "a"}, {"name": "b", "model": folder})
-    assert session.claim_judge is session.scorer is session.plans[1]
-    assert session.asked_later == {"b"}
+    pool = asking({}, {}, {"name": "a"}, {"name": "b", "model": folder})
+    assert pool.claim_judge is pool.plans[0], "the first sampler's model"
+    assert pool.scorer is pool.plans[0]
+    pool = asking({"model": folder}, {"sampler": "b"}, {"name": "a"}, {"name": "b", "model": folder})
+    assert pool.claim_judge is pool.scorer is pool.plans[1]
+    assert going_on(pool) == {"b"}
 
 
 def test_two_phases_with_the_same_other_engine_share_it() -> None:
     other = {"model": "bundled", "engine": {"kind": "openai", "endpoints": ["http://gpu1:8000"]}}
-    session = asking(other, other, {"name": "a"})
-    assert session.claim_judge is session.scorer
-    assert session.scorer not in session.plans
-    assert session.asked_later == {"claims:model"}
-    session = asking(other, {}, {"name": "a"})
-    assert session.scorer is session.plans[0]
+    pool = asking(other, other, {"name": "a"})
+    assert pool.claim_judge is pool.scorer
+    assert pool.scorer not in pool.plans
+    assert going_on(pool) == {"claims:model"}
+    pool = asking(other, {}, {"name": "a"})
+    assert pool.scorer is pool.plans[0]

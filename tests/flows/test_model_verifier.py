@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows.changes.outlook import outlook
+from proofmill.flows.context import RunRequest, open_run
+from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -79,8 +79,8 @@ def test_the_winner_labels_the_problem_without_gold(judged: tuple[Path, Row, Row
 
 
 def said(recipe: Row, home: Path) -> list[str]:
-    with Session(recipes.parse(recipe), home).opened() as session:
-        return [line for line in outlook(session) if not line.startswith("changed")]
+    with open_run(RunRequest(recipes.parse(recipe), home)) as run:
+        return [line for line in report(run) if not line.startswith("changed")]
 
 
 def test_what_is_still_to_be_judged_is_counted_exactly_and_estimated(judged: tuple[Path, Row, Row]) -> None:

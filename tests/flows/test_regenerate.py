@@ -16,16 +16,17 @@ import pytest
 
 from proofmill.data.errors import InputError, NothingKeptError, StoreError
 from proofmill.data.versions import check_files, find, versions
+from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
+from proofmill.flows.up_to_date import fingerprint, up_to_date_version
 from support.samples import replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
 
 
-def session(recipe: Row, home: Path) -> Session:
-    return Session(recipes.parse(recipe), home)
+def request(recipe: Row, home: Path, limit: int | None = None) -> RunRequest:
+    return RunRequest(recipes.parse(recipe), home, limit)
 
 
 def parquet(home: Path, name: str = "replayed") -> dict[str, str]:
@@ -140,19 +141,19 @@ def test_nothing_published_tells_where_it_was_made(published: tuple[Path, Row]) 
 
 def test_a_finished_run_knows_that_there_is_nothing_to_do(published: tuple[Path, Row]) -> None:
     home, recipe = published
-    found = session(recipe, home).already()
+    found = up_to_date_version(request(recipe, home))
     assert found is not None
     assert found.label == "replayed@v1"
-    assert session(recipe | {"seed": 5}, home).already() is None
-    assert session(recipe | {"select": {"max_per_problem": 1}}, home).already() is None
-    assert Session(recipes.parse(recipe), home, limit=2).already() is None
+    for other in (recipe | {"seed": 5}, recipe | {"select": {"max_per_problem": 1}}):
+        assert up_to_date_version(request(other, home)) is None
+    assert up_to_date_version(request(recipe, home, limit=2)) is None
 
 
 def test_a_label_that_was_given_again_is_not_taken_for_the_version_of_then(copy: tuple[Path, Row]) -> None:
     home, recipe = copy
     manifest = find(home, "replayed@v1").folder / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b"\n")
-    assert session(recipe, home).already() is None
+    assert up_to_date_version(request(recipe, home)) is None
 
 
 def test_a_file_and_a_model_under_the_users_home_are_known_by_their_content(
@@ -163,12 +164,17 @@ def test_a_file_and_a_model_under_the_users_home_are_known_by_their_content(
     (tmp_path / "traces.jsonl").write_bytes(replay_file.read_bytes())
     sampler = {"name": "old", "engine": {"kind": "replay", "files": ["~/traces.jsonl"], "license": "mit"}}
     recipe: Row = {"name": "tilde", "samplers": [sampler], "publish": {"student": "~/model"}}
-    before = session(recipe, tmp_path / "home").fingerprint
+
+    def known() -> tuple[Row, str]:
+        asked = request(recipe, tmp_path / "home")
+        return asked.inputs, fingerprint(asked)
+
+    inputs, before = known()
     (tmp_path / "model" / "tokenizer.json").write_text("{}")
-    other = session(recipe, tmp_path / "home").fingerprint
-    assert (other["inputs"], other["models"] == before["models"]) == (before["inputs"], False)
+    same, other = known()
+    assert (same == inputs, other == before) == (True, False)
     (tmp_path / "traces.jsonl").write_bytes(replay_file.read_bytes() * 2)
-    assert session(recipe, tmp_path / "home").fingerprint["inputs"] != before["inputs"]
+    assert known()[0] != inputs
 
 
 def test_an_equal_version_is_not_written_again(regenerate: Run, copy: tuple[Path, Row]) -> None:
@@ -359,7 +365,7 @@ def test_a_second_run_at_the_same_time_is_refused(regenerate: Run, home: Path, r
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with session(recipe, home).opened():
+        with open_run(request(recipe, home)):
             held.set()
             release.wait(60)
 

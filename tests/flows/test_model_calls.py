@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from proofmill.data.errors import EngineError
-from proofmill.data.run import Stage
+from proofmill.data.run import ShardStats, Step
+from proofmill.flows.context import RunRequest, open_run
+from proofmill.flows.model_calls import Answers, RequestBatch, run_batches
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
-from proofmill.flows.stages.phases import Answers, Part, ask
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from support.samples import replay_recipe
 
-STAGE = Stage("asked")
+STEP = Step("asked")
 PLAN: Any = SimpleNamespace(name="judge", model=SimpleNamespace(name="scripted"))
 
 
@@ -54,23 +54,22 @@ class Scripted:
     def close(self) -> None: ...
 
 
-def part(name: str, count: int) -> Part:
+def batch(name: str, count: int) -> RequestBatch:
     def requests() -> Iterator[Request]:
         return (Request(str(number), (1,), 0) for number in range(count))
 
-    def table(answers: Answers) -> tuple[pa.Table, dict[str, Any]]:
+    def table(answers: Answers) -> tuple[pa.Table, ShardStats]:
         rows = sorted((int(name), answer.text) for name, answer in answers.items())
         return pa.table({"text": pa.array([text for _, text in rows], pa.string())}), {"calls": len(rows)}
 
-    return Part(name, f"key-{name}", requests, table)
+    return RequestBatch(name, f"key-{name}", requests, table)
 
 
 def asked(home: Path, engine: Scripted) -> list[list[str]]:
-    session = Session(recipes.parse(replay_recipe(home / "none.jsonl")), home)
-    with session.opened():
-        session.engines["judge"] = engine
-        shards = ask(session, STAGE, PLAN, [part(*item) for item in COUNTS.items()], "answers")
-        return [session.run.read(shard)["text"].to_pylist() for shard in shards]
+    with open_run(RunRequest(recipes.parse(replay_recipe(home / "none.jsonl")), home)) as run:
+        run.models.engines["judge"] = engine
+        shards = run_batches(run, STEP, PLAN, [batch(*item) for item in COUNTS.items()], "answers")
+        return [run.store.read(shard)["text"].to_pylist() for shard in shards]
 
 
 COUNTS = {"a": 3, "b": 0, "c": 5, "d": 2}
@@ -78,7 +77,7 @@ EXPECTED = [[f"about {name}/{number}" for number in range(count)] for name, coun
 
 
 @pytest.mark.parametrize("window", [1, 4, 100])
-def test_each_part_gets_its_own_answers_whatever_their_order(home: Path, window: int) -> None:
+def test_each_batch_gets_its_own_answers_whatever_their_order(home: Path, window: int) -> None:
     engine = Scripted(window)
     assert asked(home, engine) == EXPECTED
     assert len(engine.seen) == 10

@@ -1,4 +1,4 @@
-"""What a run says before it runs: which stages are done again, what it samples, and what that is estimated to cost."""
+"""What a run says before it runs: which steps are done again, what it samples, and what that is estimated to cost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import find, versions
-from proofmill.flows.changes.ahead import Ahead, look_ahead
-from proofmill.flows.changes.outlook import code_changes, differing, later_samples, news, outlook, remember_rate
 from proofmill.flows.commands import regenerate as commands
+from proofmill.flows.context import RunContext, RunRequest, open_run
+from proofmill.flows.cost_estimate import later_samples, remember_rate
 from proofmill.flows.display import Progress
+from proofmill.flows.dry_run import DryRun, code_changes, differing_fields, dry_run, news, report
+from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipe_file
-from proofmill.flows.run.session import Session
-from proofmill.flows.stages.intake import problem_shards
+from proofmill.flows.up_to_date import up_to_date_version
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, rendered
 from support.samples import replay_recipe, sums, write_jsonl
@@ -44,20 +45,21 @@ def published(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return folder / "home", recipe
 
 
-def ahead(recipe: Row, home: Path) -> Ahead:
-    with Session(recipe_file.parse(recipe), home).opened() as session:
-        return look_ahead(session)
+def ahead(recipe: Row, home: Path) -> DryRun:
+    with open_run(RunRequest(recipe_file.parse(recipe), home)) as run:
+        return dry_run(run)
 
 
 def committed(home: Path) -> dict[str, int]:
-    """Files by stage: what a run makes shows in it."""
+    """Files by step: what a run makes shows in it."""
     stages = [path for path in (home / "runs" / "replayed").iterdir() if path.is_dir()]
     return {path.name: len(list(path.iterdir())) for path in stages}
 
 
-# --- which stages -----------------------------------------------------------------------------------
+# --- which steps ------------------------------------------------------------------------------------
 
-VERDICTS = ["verdicts", "claims", "audit", "quality", "near_duplicates"]
+ANNOTATED = ["verdicts", "claims", "audit", "quality", "contaminated_problems", "contamination", "signatures"]
+AFTER_VERDICTS = ["claims", "audit", "quality", "near_duplicates", "selection"]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,10 @@ VERDICTS = ["verdicts", "claims", "audit", "quality", "near_duplicates"]
         ({"select": {"max_per_problem": 1}}, ["selection"], []),
         ({"select": {"max_per_problem": 1, "max_total_tokens": 900}}, ["selection"], ["caps", "balance"]),
         ({"select": {"holdout": 0.5}}, ["prompt_signatures"], ["holdout"]),
-        ({"verify": {"cpu_seconds": 4.0}}, VERDICTS, ["selection"]),
+        ({"verify": {"cpu_seconds": 4.0}}, ["verdicts"], AFTER_VERDICTS),
     ],
 )
-def test_the_stages_that_run_again_are_those_that_are_named(
+def test_the_steps_that_run_again_are_those_that_are_named(
     regenerate: Run, published: tuple[Path, Row], tmp_path: Path, change: Row, again: list[str], at_most: list[str]
 ) -> None:
     home = tmp_path / "home"
@@ -87,36 +89,36 @@ def test_the_stages_that_run_again_are_those_that_are_named(
     assert ahead(recipe, home).again == ["publish"]
 
 
-def test_a_changed_problem_source_runs_all_stages_again(published: tuple[Path, Row], tmp_path: Path) -> None:
+def test_a_changed_problem_source_runs_all_steps_again(published: tuple[Path, Row], tmp_path: Path) -> None:
     recipe = replay_recipe(write_jsonl(tmp_path / "more.jsonl", sums(7)))
     said = ahead(recipe, published[0])
     assert said.again == ["problems", "samples", "publish"]
-    assert said.at_most == [*VERDICTS[:4], "contamination", "signatures", "near_duplicates", "selection"]
+    assert said.at_most == [*ANNOTATED, "near_duplicates", "selection"]
 
 
-def test_a_run_names_changed_fields_and_stages_in_one_line(published: tuple[Path, Row], tmp_path: Path) -> None:
-    same = Session(recipe_file.parse(published[1]), published[0])
-    assert same.already(), "nothing changed, nothing done"
+def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path, Row], tmp_path: Path) -> None:
+    same = RunRequest(recipe_file.parse(published[1]), published[0])
+    assert up_to_date_version(same), "nothing changed, nothing done"
     changed = recipe_file.parse(published[1] | {"select": {"max_per_problem": 2}})
-    with Session(changed, published[0]).opened() as session:
-        assert list(news(session)) == [
+    with open_run(RunRequest(changed, published[0])) as run:
+        assert list(news(run)) == [
             "changed since replayed@v1: select.max_per_problem: 4 -> 2; "
             "runs again: selection, publish; nothing is sampled"
         ]
-        assert list(outlook(session))[-2:] == [
+        assert list(report(run))[-2:] == [
             "changed since replayed@v1: select.max_per_problem: 4 -> 2",
             "runs again: selection, publish; nothing is sampled",
         ]
     benchmarked = recipe_file.parse(published[1] | {"decontaminate": {"against": ["aime.jsonl"]}})
-    (named,) = differing(Session(benchmarked, published[0]), versions(published[0], "replayed")[-1])
+    (named,) = differing_fields(benchmarked, versions(published[0], "replayed")[-1])
     assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
     other = find(published[0], "replayed@v1")
     code = other.manifest.to_json()["code_version"]
-    code["stages"]["verdicts"] = "another program"
+    code["steps"]["verdicts"] = 0
     other = replace(other, manifest=other.manifest.replaced(code_version=code))
-    assert list(code_changes(other)) == ["proofmill's code of verdicts"]
-    with Session(changed, tmp_path / "elsewhere").opened() as session:
-        assert list(news(session)) == [], "nothing to compare a first run with"
+    assert list(code_changes(other)) == ["proofmill's code of verdicts 0 -> 1"]
+    with open_run(RunRequest(changed, tmp_path / "elsewhere")) as run:
+        assert list(news(run)) == [], "nothing to compare a first run with"
 
 
 # --- what it costs ----------------------------------------------------------------------------------
@@ -131,17 +133,17 @@ def live(**sampling: Any) -> Row:
 
 
 @pytest.fixture
-def session(home: Path) -> Iterator[Session]:
+def opened(home: Path) -> Iterator[RunContext]:
     recipe = live(accept_target=3, max_samples=10, round=3)
-    with Session(recipe_file.parse(recipe), home).opened() as session:
-        yield session
+    with open_run(RunRequest(recipe_file.parse(recipe), home)) as run:
+        yield run
 
 
-def record(session: Session, samples: int) -> int:
+def record(run: RunContext, samples: int) -> int:
     """Records some samples of the first shard's problems, as a probe would; how many problems that are."""
-    plan: SamplePlan = session.plans[0]
-    table = session.run.read(problem_shards(session)[0].problems)
-    with plan.store(session.home) as store:
+    plan: SamplePlan = run.models.plans[0]
+    table = run.store.read(ingest_problems(run).shards[0].problems)
+    with plan.store(run.home) as store:
         journal = store.journal("probe")
         for name, _ in rendered(plan, table).values():
             for index in range(samples):
@@ -155,22 +157,23 @@ def sample(prompt: str, index: int) -> Sample:
     return dict.fromkeys(SAMPLES.names) | known
 
 
-def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) -> None:
-    said = list(outlook(session))
-    assert f"sampler self: {session.plans[0].model.name}, 32 of 32 samples are still to be drawn" in said
+def test_bounds_become_an_estimate_once_something_was_sampled(opened: RunContext) -> None:
+    run = opened
+    said = list(report(run))
+    assert f"sampler self: {run.models.plans[0].model.name}, 32 of 32 samples are still to be drawn" in said
     assert "  and at most 48 in later rounds; no earlier run to estimate from" in said
     assert "  at most 2,560 tokens; no earlier run to estimate from" in said
     assert said[-1].endswith("to be drawn: 32 samples by self")
 
-    problems = record(session, samples=6)  # two each beyond the first round
+    problems = record(run, samples=6)  # two each beyond the first round
     rate = {"samplers": {"self": RATE}, "accepted": 6, "judged": 12}
-    write_json(session.run.folder / "rates.json", rate)
-    said = list(outlook(session))
+    write_json(run.store.folder / "rates.json", rate)
+    said = list(report(run))
     first = 32 - 4 * problems
     later = round(8 * later_samples(Rounds(4, 3, 10, 3), 0.5)) - 2 * problems
     assert 0 < problems < 8
     assert later > 0
-    assert f"sampler self: {session.plans[0].model.name}, {first} of 32 samples are still to be drawn" in said
+    assert f"sampler self: {run.models.plans[0].model.name}, {first} of 32 samples are still to be drawn" in said
     assert f"  and about {later} in later rounds: an estimate that has every sample accepted at 50%" in said
     tokens = 20 * (first + later)
     assert f"  about {tokens:,} tokens and {tokens / 240:.1f} minutes, at the rate of the last run" in said
@@ -181,7 +184,7 @@ def test_bounds_become_an_estimate_once_something_was_sampled(session: Session) 
 def test_each_sampler_is_estimated_by_its_own_last_run(home: Path) -> None:
     recipe = live()
     other = {"name": "other", "model": "bundled", "sampling": {"n": 2, "max_tokens": 80, "temperature": 0.1}}
-    with Session(recipe_file.parse(recipe | {"samplers": [*recipe["samplers"], other]}), home).opened() as session:
+    with open_run(RunRequest(recipe_file.parse(recipe | {"samplers": [*recipe["samplers"], other]}), home)) as run:
         progress = Progress()
         progress.expect_samplers(["self", "other"])
         for name, tokens, samples in (("self", 20, 12), ("other", 70, 3)):
@@ -190,22 +193,22 @@ def test_each_sampler_is_estimated_by_its_own_last_run(home: Path) -> None:
             for _ in range(samples):
                 progress.sampled(tokens)
             progress.drawn.earlier = 5.0
-        remember_rate(session, progress)
-        said = list(outlook(session))
-        own = said.index(f"sampler other: {session.plans[1].model.name}, 16 of 16 samples are still to be drawn")
+        remember_rate(run, progress)
+        said = list(report(run))
+        own = said.index(f"sampler other: {run.models.plans[1].model.name}, 16 of 16 samples are still to be drawn")
         assert said[own + 1].startswith("  about 1,120 tokens and 0.4 minutes")
-        remember_rate(session, again := Progress())
+        remember_rate(run, again := Progress())
         again.sampling("self", 1)
         again.sampled(40)
-        remember_rate(session, again)
-        assert set(orjson.loads((session.run.folder / "rates.json").read_bytes())["samplers"]) == {"self", "other"}
+        remember_rate(run, again)
+        assert set(orjson.loads((run.store.folder / "rates.json").read_bytes())["samplers"]) == {"self", "other"}
 
 
 def test_what_a_model_is_asked_later_is_bounded_then_estimated(home: Path) -> None:
     recipe = live() | {"claims": {"model": {"k": 3, "m": 2, "max_tokens": 50}}, "quality": {"learning": {}}}
-    with Session(recipe_file.parse(recipe), home).opened() as session:
-        name = session.plans[0].model.name
-        said = list(outlook(session))
+    with open_run(RunRequest(recipe_file.parse(recipe), home)) as run:
+        name = run.models.plans[0].model.name
+        said = list(report(run))
         assert f"verifier {name}: at most 24 traces to judge by at most 2 claims each, 0 claims named already" in said
         assert "  at most 3,600 tokens written, besides those read; no earlier run to estimate from" in said
         assert f"student {name}: at most 32 proven traces to score" in said
@@ -213,14 +216,14 @@ def test_what_a_model_is_asked_later_is_bounded_then_estimated(home: Path) -> No
 
         def remember(stage: str, answers: int, read: int, written: int, seconds: float) -> None:
             costs = {"answers": answers, "prompt_tokens": read, "completion_tokens": written, "seconds": seconds}
-            write_json(session.run.folder / f"asked-{stage}.json", costs)
+            write_json(run.store.folder / f"asked-{stage}.json", costs)
 
         remember("clr_named", 10, 1000, 500, 60.0)
         remember("clr_judged", 15, 1500, 300, 30.0)
         remember("learning", 4, 400, 0, 12.0)
         rate = {"samplers": {"self": RATE}, "accepted": 6, "judged": 12}
-        write_json(session.run.folder / "rates.json", rate)
-        said = list(outlook(session))
+        write_json(run.store.folder / "rates.json", rate)
+        said = list(report(run))
         assert f"verifier {name}: at most 24 traces and about 36 claims to judge" in said
         assert "  about 6,000 tokens read, 1,920 written and 3.6 minutes, at the rate of the last run" in said
         assert f"student {name}: about 16 proven traces to score" in said
@@ -273,5 +276,8 @@ def test_a_dry_run_of_new_samples_says_so_and_changes_nothing(published: tuple[P
 
 def test_a_part_can_not_be_drawn_anew(published: tuple[Path, Row]) -> None:
     home, recipe = published
-    with pytest.raises(UsageError, match="sampled anew"), Session(recipe_file.parse(recipe), home, 2, True).opened():
+    with (
+        pytest.raises(UsageError, match="sampled anew"),
+        open_run(RunRequest(recipe_file.parse(recipe), home, 2, True)),
+    ):
         pass

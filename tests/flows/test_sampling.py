@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from proofmill.flows.context import RunRequest, open_run
+from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.run.session import Session
-from proofmill.flows.stages.drawing import Drawing
-from proofmill.flows.stages.intake import problem_shards
+from proofmill.flows.sampling import SamplingStep
 from support.samples import SAMPLES, sums, write_jsonl
 
 Row = dict[str, Any]
@@ -34,11 +34,11 @@ def recipe(file: Path, server: Any, **sampling: Any) -> Row:
 
 def drawn(recipe: Row, home: Path, *, shards: int | None = None, sample: bool = True) -> list[str]:
     """Ids of the traces of a run, or of its first shards where it is interrupted after them."""
-    with (session := Session(recipes.parse(recipe), home, sample=sample)).opened():
+    with open_run(RunRequest(recipes.parse(recipe), home, sample=sample)) as run:
         found: list[str] = []
-        drawing = Drawing(session, problem_shards(session)).run()
+        drawing: Any = SamplingStep(run, ingest_problems(run).shards).finished_shards()
         for number, (_, samples) in enumerate(drawing, 1):
-            found += session.run.read(samples)["id"].to_pylist()
+            found += run.store.read(samples)["id"].to_pylist()
             if number == shards:
                 drawing.close()
         return sorted(found)
