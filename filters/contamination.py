@@ -1,6 +1,6 @@
 """Overlap of prompts and traces with benchmarks: runs of n words that stand in a benchmark item too.
 
-Texts are compared as words (`overlap_words`), so letter case, punctuation, LaTeX signs and white
+Texts are compared as words (`overlap_index`), so letter case, punctuation, LaTeX signs and white
 space never hide a copy, and a copy with some words exchanged is found as long as n kept words stand
 in a row. What counts as a run worth a match, and how short items are handled, is said in
 `overlap_index`. A hit in the table of hashes is confirmed on the words themselves; the match names
@@ -174,7 +174,7 @@ class DecontaminateOptions(Section):
 
 # --- Overlap of prompts and traces with benchmarks: runs of n words that stand in a benchmark item too ---
 #
-# Texts are compared as words (`overlap_words`), so letter case, punctuation, LaTeX signs and white
+# Texts are compared as words (`overlap_index`), so letter case, punctuation, LaTeX signs and white
 # space never hide a copy, and a copy with some words exchanged is found as long as n kept words stand
 # in a row. What counts as a run worth a match, and how short items are handled, is said in
 # `overlap_index`. A hit in the table of hashes is confirmed on the words themselves; the match names

@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 
 from proofmill.data.errors import InputError, StoreError
 from proofmill.data.files import atomic
-from proofmill.filters import overlap_index as overlap_words
 from proofmill.filters.rolling_hash import I64, U64, Lines, blocks, fold_words
 
 DEFAULT_N = 10  # VibeThinker-3B's report, section on data; GPT-3 (Brown et al. 2020) used 13
@@ -251,7 +250,7 @@ def _string_arrays(name: str, values: list[bytes]) -> dict[str, NDArray[Any]]:
 def _rules() -> list[Any]:
     """All that decides what an index of given items holds; written into its header."""
     common = (BOILERPLATE_SURROUNDINGS, BOILERPLATE_ITEMS, BOILERPLATE_SHARE)
-    return [overlap_words.VERSION, MIN_DIFFERENT, MIN_INFORMATIVE, MIN_SHORT, *common]
+    return [VERSION, MIN_DIFFERENT, MIN_INFORMATIVE, MIN_SHORT, *common]
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]], n: int) -> None:
