@@ -52,12 +52,14 @@ _UNANSWERED = {
 
 
 def warm_up(run: RunContext) -> None:
-    """Starts to load the first engine, where there is something to sample, while all else is being prepared."""
+    """Starts to load the first engine that has something to sample, while all else is being prepared."""
     if run.models.engines or not run.models.plans or not run.request.sample:
         return
-    known = run.store.find(PROBLEMS, problems_key(run))
-    if not known or not all(SamplingStep(run, ingest_problems(run).shards).done.values()):
-        run.models.engine(run.models.plans[0]).start()
+    plan: SamplePlan | None = run.models.plans[0]
+    if run.store.find(PROBLEMS, problems_key(run)):
+        plan = SamplingStep(run, ingest_problems(run).shards).first_to_draw()
+    if plan is not None:
+        run.models.engine(plan).start()
 
 
 class SamplingStep:
@@ -106,6 +108,19 @@ class SamplingStep:
         if not all(self.done.values()):
             yield from self._draw()
 
+    def first_to_draw(self) -> SamplePlan | None:
+        """The first plan whose engine is needed, as far as recorded samples say; None: all shards are there."""
+        plans = self.run.models.plans
+        if all(self.done.values()):
+            return None
+        for plan in plans[:-1]:
+            if plan.rounds is not None:
+                return plan  # what its later rounds lack is known once they are judged
+            with self.run.models.store(plan) as store:
+                if any(sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo()):
+                    return plan
+        return plans[-1]  # with one plan nothing is rendered only to find this out: the engine loads meanwhile
+
     def _draw(self) -> Iterator[tuple[Shard, Shard]]:
         self._last = time.monotonic()
         plans = self.run.models.plans
@@ -124,11 +139,12 @@ class SamplingStep:
             with run.models.store(plan):
                 yield from self._todo()
             return
-        engine = run.models.engine(plan)
         with run.models.store(plan) as store:
             missing = (sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo())
             run.progress.sampling(plan.name, sum(missing))
-            sampler = Sampler(plan, store, engine, _Watch(run, plan), run.workers.judge.accepts)
+            sampler = Sampler(
+                plan, store, lambda: run.models.engine(plan), _Watch(run, plan), run.workers.judge.accepts
+            )
             unfunded = 0
             try:
                 for shard in sampler.run(self._items(plan)):

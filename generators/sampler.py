@@ -115,7 +115,7 @@ class Sampler:
     Args:
         plan: what to sample.
         store: where recorded samples are; open.
-        engine: draws samples; it is started at the first missing one, or earlier by the caller.
+        make_engine: returns the engine, started or not; called at the first missing sample, never where none is.
         observer: told what happens.
         accepts: judges the rounds of a plan that has more than one; called in a thread of its own.
     """
@@ -124,16 +124,17 @@ class Sampler:
         self,
         plan: SamplePlan,
         store: SampleStore,
-        engine: Engine,
+        make_engine: Callable[[], Engine],
         observer: Observer | None = None,
         accepts: Accepts | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
-        self.engine = engine
         self.budget = TokenBudget(plan.max_total_tokens)
         self._observer = observer or Observer()
         self._judge = _RoundJudge(accepts)
+        self._make_engine = make_engine
+        self._engine: Engine | None = None
         self._facts: EngineFacts | None = None
         self._open: dict[str, _Shard] = {}
         self._requests: deque[tuple[str, str, int]] = deque()  # (shard, prompt, index), not sent yet
@@ -267,8 +268,9 @@ class Sampler:
         """Requests that may be in flight; waits for the engine."""
         if self._facts is None:
             self._observer.loading()
-            self.engine.start()
-            self._facts = self.engine.ready()
+            self._engine = self._make_engine()
+            self._engine.start()
+            self._facts = self._engine.ready()
             self._observer.loaded(self._facts)
         return self._facts.window
 
@@ -287,12 +289,12 @@ class Sampler:
                 request = replace(request, messages=messages(self.plan.style, problem))
             requests.append(request)
             self._in_flight += 1
-        if requests:
-            self.engine.submit(requests)
+        if requests and self._engine is not None:
+            self._engine.submit(requests)
 
     def _collect(self) -> None:
-        if self._in_flight:
-            for completion in self.engine.poll(_BUSY_SECONDS if self._judge.backlog else _POLL_SECONDS):
+        if self._in_flight and self._engine is not None:
+            for completion in self._engine.poll(_BUSY_SECONDS if self._judge.backlog else _POLL_SECONDS):
                 self._in_flight -= 1
                 name, prompt, index = completion.id.rsplit("/", 2)
                 self._record(self._open[name], prompt, int(index), completion)

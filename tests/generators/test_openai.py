@@ -466,6 +466,36 @@ def test_a_run_on_servers_does_not_depend_on_where_they_are(
         assert not path.is_file() or b"127.0.0.1" not in path.read_bytes(), path
 
 
+def test_a_model_whose_samples_are_all_there_is_not_asked(
+    home: Path, tmp_path: Path, regenerate: Callable[..., dict[str, Any]]
+) -> None:
+    pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "2 + 2?", "answer": "4"}\n')
+
+    def recipe(one: str, other: str, n: int) -> dict[str, Any]:
+        source = {"kind": "file", "path": str(tmp_path / "p.jsonl"), "license": "mit"}
+        samplers = [
+            {
+                "name": name,
+                "engine": {"kind": "openai", "endpoints": [url], "served": name, "wait_s": 1.0},
+                "sampling": {"n": size},
+            }
+            for name, url, size in (("one", one, 2), ("two", other, n))
+        ]
+        return {"name": "served", "problems": {"sources": [source]}, "samplers": samplers}
+
+    with serving() as (other,):
+        with serving() as (one,):
+            one.served, other.served = "one", "two"
+            for server in (one, other):
+                server.max_model_len = 4096
+                server.rule = lambda body, _: (200, {}, {"choices": [{"text": f"\\boxed{{4}} {body['seed']}"}]})
+            regenerate(recipe(one.url, other.url, 2), home)
+        again = regenerate(recipe(one.url, other.url, 3), home)  # and nothing listens at the first one's address
+    assert again["new"]
+    assert (len(one.drawn), len(other.drawn)) == (2, 3)
+
+
 def test_a_key_that_is_not_there_is_an_error_that_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     engine = EngineSection(kind="openai", endpoints=("http://127.0.0.1:1",), api_key_env="NO_SUCH_KEY")

@@ -129,7 +129,7 @@ SHARDS = [(f"{number:05d}-of-00004", shard(range(5 * number, 5 * number + 5))) f
 
 def run(home: Path, engine: ScriptedEngine, of: SamplePlan, shards: Any = SHARDS) -> list[str]:
     with of.store(home) as store:
-        return [shard.name for shard in Sampler(of, store, engine).run(iter(shards))]
+        return [shard.name for shard in Sampler(of, store, lambda: engine).run(iter(shards))]
 
 
 def all_traces(home: Path, of: SamplePlan) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def test_a_shard_comes_as_soon_as_it_is_done_and_not_before(home: Path) -> None:
     engine, made = ScriptedEngine(window=20, burst=2, newest_first=True), plan()
     finished = []
     with made.store(home) as store:
-        for name, _ in Sampler(made, store, engine).run(iter(SHARDS)):
+        for name, _ in Sampler(made, store, lambda: engine).run(iter(SHARDS)):
             assert missing_samples(made, store, dict(SHARDS)[name]) == 0
             finished.append((name, len(engine.seen)))
     assert finished[0][1] < 60, "the first shard did not wait for the last"
@@ -239,7 +239,7 @@ def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_fi
     made, counted = plan(), []
     with pytest.raises(CrashError), made.store(home) as store:
         engine = ScriptedEngine(window=20, burst=1, fail_after=fail_after, newest_first=newest_first)
-        list(Sampler(made, store, engine, Counting(counted)).run(iter(SHARDS)))
+        list(Sampler(made, store, lambda: engine, Counting(counted)).run(iter(SHARDS)))
     assert len(counted) == fail_after
     assert not journals(home)
     again = ScriptedEngine()
@@ -251,7 +251,7 @@ def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_fi
 def test_a_reader_that_stops_early_loses_no_finished_sample(home: Path) -> None:
     made, counted = plan(), []
     with made.store(home) as store:
-        stream = Sampler(made, store, ScriptedEngine(window=60, burst=50), Counting(counted)).run(iter(SHARDS))
+        stream = Sampler(made, store, lambda: ScriptedEngine(window=60, burst=50), Counting(counted)).run(iter(SHARDS))
         next(stream)
         stream.close()
     again = ScriptedEngine()
@@ -269,7 +269,7 @@ spec.loader.exec_module(scripted)
 made = scripted.plan()
 with made.store(Path(sys.argv[2])) as store:
     dying = scripted.Counting([], die_at=40)
-    list(scripted.Sampler(made, store, scripted.ScriptedEngine(window=30), dying).run(iter(scripted.SHARDS)))
+    list(scripted.Sampler(made, store, lambda: scripted.ScriptedEngine(window=30), dying).run(iter(scripted.SHARDS)))
 """
 
 
@@ -366,7 +366,7 @@ def outcomes(home: Path, engine: ScriptedEngine, of: SamplePlan) -> dict[str, tu
     """Samples of each problem, and what their texts are."""
     found = {}
     with of.store(home) as store:
-        drawn = {s.name: s.outcome for s in Sampler(of, store, engine, accepts=judge).run(iter(SHARDS))}
+        drawn = {s.name: s.outcome for s in Sampler(of, store, lambda: engine, accepts=judge).run(iter(SHARDS))}
         for name, problems in SHARDS:
             rows = traces(of, store, problems, drawn[name].counts).to_pylist()
             for problem in problems["id"].to_pylist():
@@ -448,7 +448,7 @@ def test_a_shard_of_an_earlier_run_counts_in_the_budget(home: Path) -> None:
     made = rounds(3000)
     shards = [(SHARDS[0][0], 2500), *SHARDS[1:]]
     with made.store(home) as store:
-        drawn = list(Sampler(made, store, ScriptedEngine(), accepts=judge).run(iter(shards)))
+        drawn = list(Sampler(made, store, lambda: ScriptedEngine(), accepts=judge).run(iter(shards)))
     assert {count for shard in drawn for count in shard.outcome.counts.values()} == {0}
 
 
@@ -465,7 +465,7 @@ def test_the_engine_goes_on_while_a_judge_is_slow(home: Path) -> None:
                 released.set()
 
     with made.store(home) as store:
-        assert len(list(Sampler(made, store, engine, Releases(), accepts=slow).run(iter(SHARDS)))) == 4
+        assert len(list(Sampler(made, store, lambda: engine, Releases(), accepts=slow).run(iter(SHARDS)))) == 4
 
 
 def test_a_judge_that_fails_ends_the_run_and_loses_no_sample(home: Path) -> None:
@@ -475,7 +475,7 @@ def test_a_judge_that_fails_ends_the_run_and_loses_no_sample(home: Path) -> None
         raise CrashError
 
     with pytest.raises(CrashError), made.store(home) as store:
-        list(Sampler(made, store, ScriptedEngine(), Counting(counted), accepts=broken).run(iter(SHARDS)))
+        list(Sampler(made, store, lambda: ScriptedEngine(), Counting(counted), accepts=broken).run(iter(SHARDS)))
     assert counted
     with made.store(home) as store:
         assert store.read([row["prompt_digest"] for row in all_prompts(made)], 99).num_rows == len(counted)
