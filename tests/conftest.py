@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from proofmill.flows.prefect_server import configure, server
-from support import crash as crash_module
-from support import hub as hub_module
 from support import samples
+from support.hub import Hub
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
@@ -44,12 +43,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from support.processes import longest_first
 
         longest_first(items)
-
-
-@pytest.fixture(scope="session")
-def kit() -> ModuleType:
-    """The makers of recorded samples."""
-    return samples
 
 
 @pytest.fixture
@@ -92,26 +85,14 @@ def regenerate(prefect_server: str) -> Iterator[Callable[..., Row]]:
 
 
 @pytest.fixture(scope="session")
-def hub_server() -> ModuleType:
-    """The module of the local hub."""
-    return hub_module
-
-
-@pytest.fixture(scope="session")
-def crash() -> ModuleType:
-    """The module that starts runs, kills them, and compares what they leave."""
-    return crash_module
-
-
-@pytest.fixture(scope="session")
 def false_sums() -> ModuleType:
     """The benchmarks' own detector of false sums."""
     return importlib.import_module("benchmarks.false_sums")
 
 
 @pytest.fixture
-def hub() -> Iterator[hub_module.Hub]:
+def hub() -> Iterator[Hub]:
     """A hub without repositories, over HTTP."""
-    server = hub_module.Hub()
+    server = Hub()
     yield server
     server.close()

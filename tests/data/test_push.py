@@ -18,6 +18,7 @@ import pytest
 from proofmill.data.errors import HubError, InputError, StoreError
 from proofmill.data.hub import Hub, Plan, local_files, plan, push
 from proofmill.data.versions import Version, find
+from support.hub import TOKEN, Blob, Fault
 from support.samples import replay_recipe, sums, write_jsonl
 
 REPO = "me/sums"
@@ -67,8 +68,8 @@ class Pusher:
 
 
 @pytest.fixture
-def pusher(published: Path, hub: Any, hub_server: Any) -> Pusher:
-    return Pusher(published, hub, hub_server.TOKEN)
+def pusher(published: Path, hub: Any) -> Pusher:
+    return Pusher(published, hub, TOKEN)
 
 
 # --- the whole path -------------------------------------------------------------------------------
@@ -150,16 +151,16 @@ def environment(pusher: Pusher, tmp_path: Path) -> dict[str, str]:
 # --- faults of the way ----------------------------------------------------------------------------
 
 
-def test_a_cut_connection_a_rate_limit_and_a_fault_are_waited_out(pusher: Pusher, hub_server: Any) -> None:
-    fault = hub_server.Fault
+def test_a_cut_connection_a_rate_limit_and_a_fault_are_waited_out(pusher: Pusher) -> None:
+
     pusher.hub.faults += [
-        fault("PUT /lfs/", after_bytes=500),
-        fault("PUT /lfs/", status=503),
-        fault("POST .*/batch", status=429, headers={"Retry-After": "0"}),
-        fault("POST .*/commit/", status=500),
-        fault("POST .*/tag/", status=429, headers={"Retry-After": "1"}),
-        fault("GET .*/tree/", status=502),
-        fault("POST .*/repos/create"),
+        Fault("PUT /lfs/", after_bytes=500),
+        Fault("PUT /lfs/", status=503),
+        Fault("POST .*/batch", status=429, headers={"Retry-After": "0"}),
+        Fault("POST .*/commit/", status=500),
+        Fault("POST .*/tag/", status=429, headers={"Retry-After": "1"}),
+        Fault("GET .*/tree/", status=502),
+        Fault("POST .*/repos/create"),
     ]
     pusher.push(1)
     assert pusher.held("v1") == pusher.own(1)
@@ -168,17 +169,17 @@ def test_a_cut_connection_a_rate_limit_and_a_fault_are_waited_out(pusher: Pusher
     assert not any(pusher.token in line or "http" in line for line in pusher.said)
 
 
-def test_a_step_whose_answer_was_lost_is_not_done_twice(pusher: Pusher, hub_server: Any) -> None:
-    pusher.hub.faults += [hub_server.Fault(f"POST .*/{step}/", lost=True) for step in ("commit", "tag")]
+def test_a_step_whose_answer_was_lost_is_not_done_twice(pusher: Pusher) -> None:
+    pusher.hub.faults += [Fault(f"POST .*/{step}/", lost=True) for step in ("commit", "tag")]
     pusher.push(1)
     assert pusher.hub.repos[REPO].messages == ["initial commit", "replayed@v1"]
     assert pusher.held("v1") == pusher.own(1)
 
 
-def test_a_killed_push_goes_on_with_what_is_missing(pusher: Pusher, hub_server: Any, tmp_path: Path) -> None:
+def test_a_killed_push_goes_on_with_what_is_missing(pusher: Pusher, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("proofmill")), "push", "replayed@v1", "--repo", REPO]
     last = max(file.sha256 for file in pusher.version(1).manifest.files if file.rows)
-    pusher.hub.faults.append(hub_server.Fault(f"PUT /lfs/{REPO}/{last}", status=503, times=100))
+    pusher.hub.faults.append(Fault(f"PUT /lfs/{REPO}/{last}", status=503, times=100))
     with subprocess.Popen(command, env=environment(pusher, tmp_path), stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         wanted = {file.sha256 for file in pusher.version(1).manifest.files if file.rows} - {last}
@@ -211,10 +212,10 @@ def test_no_tag_where_the_hub_holds_something_else(pusher: Pusher) -> None:
     assert pusher.held("v1") == pusher.own(1)
 
 
-def test_a_tag_is_never_moved(pusher: Pusher, hub_server: Any) -> None:
+def test_a_tag_is_never_moved(pusher: Pusher) -> None:
     pusher.push(1)
     repo = pusher.hub.repos[REPO]
-    other = repo.commit({**repo.commits[repo.tags["v1"]], "README.md": hub_server.Blob(b"", False)}, "main")
+    other = repo.commit({**repo.commits[repo.tags["v1"]], "README.md": Blob(b"", False)}, "main")
     repo.tags["v1"] = other
     with pytest.raises(HubError, match=r"never moved: README\.md"):
         pusher.push(1)
@@ -241,13 +242,13 @@ def test_a_public_repository_needs_to_be_asked_for(pusher: Pusher) -> None:
     assert pusher.held("v2") == pusher.own(2)
 
 
-def test_what_is_not_ours_is_left_alone(pusher: Pusher, hub_server: Any) -> None:
+def test_what_is_not_ours_is_left_alone(pusher: Pusher) -> None:
     pusher.client().create(private=True)
     repo = pusher.hub.repos[REPO]
-    repo.commit({"train.csv": hub_server.Blob(b"a,b\n", False)}, "main")
+    repo.commit({"train.csv": Blob(b"a,b\n", False)}, "main")
     with pytest.raises(HubError, match=r"something else already: train\.csv"):
         pusher.push(1)
-    repo.commit({"manifest.json": hub_server.Blob(b'{"name": "theirs", "files": []}', False)}, "main")
+    repo.commit({"manifest.json": Blob(b'{"name": "theirs", "files": []}', False)}, "main")
     with pytest.raises(HubError, match="another data set: theirs"):
         pusher.push(1)
 

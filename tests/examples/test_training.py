@@ -18,6 +18,7 @@ from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.versions import Version, find
 from proofmill.filters.rewards import combined_reward
 from proofmill.generators import models
+from support.hub import TOKEN
 from support.samples import replay_recipe, sums, write_jsonl
 
 HERE = Path(__file__).parent
@@ -68,11 +69,11 @@ def test_both_stages_train_from_the_folder(version: Version, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: Any, hub_server: Any) -> None:
-    push(version, local_files(version), Hub("me/sums", token=hub_server.TOKEN, endpoint=hub.url), public=False)
+def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: Any) -> None:
+    push(version, local_files(version), Hub("me/sums", token=TOKEN, endpoint=hub.url), public=False)
     said = example(
         "train_sft", "me/sums", "--revision", "v1", "--steps", "1", "--out", str(tmp_path / "out"),
-        HF_ENDPOINT=hub.url, HF_TOKEN=hub_server.TOKEN, HF_HOME=str(tmp_path / "hf"),
+        HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN, HF_HOME=str(tmp_path / "hf"),
     )  # fmt: skip
     check_sft(said, version, tmp_path, 1)
 

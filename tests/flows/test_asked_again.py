@@ -13,6 +13,7 @@ from proofmill.data.versions import find
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
+from support import crash
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ PROBLEMS = 3
 
 
 @pytest.fixture
-def server(crash: Any) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     """An endpoint that keeps what it was asked, as text."""
     with crash.sum_server(SAMPLES) as found:
         answer, found.asked = found.answer, []

@@ -9,9 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from proofmill.flows import diff_causes
 from proofmill.flows.commands import diff
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.diff_causes import OTHERS
+from support.endpoints import Endpoint, Reply, serving
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
@@ -183,38 +182,24 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-class Answering(BaseHTTPRequestHandler):
+class OneWord(Endpoint):
     """The least of a server that draws samples; its model is told by a word."""
 
-    server: Any
+    word = ""
 
-    def log_message(self, *arguments: Any) -> None: ...
-
-    def do_GET(self) -> None:
-        self._send({"data": [{"id": "tiny", "owned_by": "vllm", "max_model_len": 4096}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        text = f"Both together, counted {body['seed']} times, make \\boxed{{4}}. {self.server.word}"
-        self._send({"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 7}})
-
-    def _send(self, content: Any) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(content).encode())
+    def reply(self, body: Row) -> Reply:
+        text = f"Both together, counted {body['seed']} times, make \\boxed{{4}}. {self.word}"
+        return 200, {}, {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 7}}
 
 
 @pytest.fixture
-def served() -> Iterator[Any]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def served() -> Iterator[OneWord]:
+    with serving(OneWord()) as (server,):
+        yield server
 
 
 def test_more_samples_another_revision_and_another_temperature(
-    served: Any, regenerate: Run, home: Path, tmp_path: Path
+    served: OneWord, regenerate: Run, home: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("vllm", reason="the embedded model's tokenizer needs proofmill[cpu]")
     (tmp_path / "problems.jsonl").write_text(
@@ -224,8 +209,7 @@ def test_more_samples_another_revision_and_another_temperature(
 
     def publish(revision: str, **sampling: Any) -> None:
         served.word = f"{revision} {sampling.get('temperature')}"
-        url = f"http://127.0.0.1:{served.server_address[1]}/v1"
-        engine = {"kind": "openai", "endpoints": [url], "revision": revision}
+        engine = {"kind": "openai", "endpoints": [served.url], "revision": revision}
         samplers = [{"engine": engine, "sampling": sampling}]
         regenerate({"name": "drawn", "problems": {"sources": [source]}, "samplers": samplers}, home)
 

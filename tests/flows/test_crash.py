@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from proofmill.data.versions import versions
+from support import crash
 from support.samples import replay_recipe, sums, write_jsonl
 
 Check = Callable[[Path], None]
@@ -24,7 +25,7 @@ PUBLISHING_KILLS = 10
 
 
 @pytest.fixture(scope="module")
-def driver(prefect_server: str, crash: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def driver(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("crash")
     file = write_jsonl(folder / "samples.jsonl", sums(12))
     found = crash.Driver(prefect_server, replay_recipe(file, verify={"workers": 1}), folder)
@@ -40,14 +41,14 @@ def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 @pytest.fixture(scope="module")
-def same_as(crash: Any, whole: tuple[Path, int]) -> Callable[[Path], None]:
+def same_as(whole: tuple[Path, int]) -> Callable[[Path], None]:
     """Fails where a HOME does not hold what an undisturbed run leaves."""
     return lambda home: crash.same_as(home, whole[0], "replayed")
 
 
 @pytest.mark.slow
 def test_killed_at_any_call_a_run_ends_with_the_same_bytes(
-    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+    driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
     kills = 0
@@ -62,9 +63,7 @@ def test_killed_at_any_call_a_run_ends_with_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_killed_while_it_publishes(
-    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
-) -> None:
+def test_killed_while_it_publishes(driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(whole[0], home)
     shutil.rmtree(home / "datasets")
@@ -80,7 +79,7 @@ def test_killed_while_it_publishes(
 
 @pytest.mark.slow
 def test_workers_that_are_killed_cost_nothing(
-    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+    driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     """Three kills from outside, whatever a worker is at."""
     rng = random.Random(3)
@@ -109,7 +108,7 @@ def _serves(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_second_process_is_refused_and_goes_on_once_the_first_is_dead(
-    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+    driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     first = driver.start(home, at=whole[1] // 2, signal="SIGSTOP")
@@ -130,7 +129,7 @@ def test_a_second_process_is_refused_and_goes_on_once_the_first_is_dead(
 
 @pytest.mark.slow
 def test_home_is_copied_in_the_middle_of_a_run(
-    driver: Any, crash: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+    driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
     assert driver.run(tmp_path / "home", at=whole[1] // 2) == crash.KILLED
     shutil.copytree(tmp_path / "home", tmp_path / "elsewhere")
@@ -166,7 +165,7 @@ SIZE = 4 << 20  # bytes of the small disk
 
 
 @pytest.fixture
-def small_disk(driver: Any, crash: Any, prefect_server: str, tmp_path: Path) -> Iterator[tuple[Any, Path, Path]]:
+def small_disk(driver: Any, prefect_server: str, tmp_path: Path) -> Iterator[tuple[Any, Path, Path]]:
     """A file system of SIZE bytes that the runs of this driver alone see, its path there, and the way to it from here.
 
     It is mounted in a namespace of its own, by root or by whoever may become root there.
@@ -187,7 +186,7 @@ def small_disk(driver: Any, crash: Any, prefect_server: str, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_full_disk_stops_a_run_that_goes_on_once_there_is_room(
-    small_disk: tuple[Any, Path, Path], crash: Any, whole: tuple[Path, int]
+    small_disk: tuple[Any, Path, Path], whole: tuple[Path, int]
 ) -> None:
     """Full from the first file on, then a little later each time, until there is room for all."""
     driver, home, disk = small_disk

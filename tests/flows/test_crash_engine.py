@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from proofmill.generators.sample_plan import sample_seed
+from support import crash
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -45,7 +46,7 @@ RECIPE: Row = {
 
 
 @pytest.fixture(scope="module")
-def driver(prefect_server: str, crash: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def driver(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     found = crash.Driver(prefect_server, RECIPE, tmp_path_factory.mktemp("engine"))
     yield found
     found.close()
@@ -70,7 +71,7 @@ def by_key(rows: list[Row]) -> dict[tuple[str, int], Row]:
     return found
 
 
-def test_three_kills_in_one_run(driver: Any, crash: Any, tmp_path: Path) -> None:
+def test_three_kills_in_one_run(driver: Any, tmp_path: Path) -> None:
     home = tmp_path / "home"
 
     def recorded() -> dict[tuple[str, int], Row]:

@@ -16,6 +16,7 @@ import pytest
 
 from proofmill.data.versions import find
 from proofmill.flows.up_to_date import step_versions
+from support import crash
 from support.samples import SAMPLES, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -24,13 +25,13 @@ NAME = "points"
 
 
 @pytest.fixture(scope="module")
-def server(crash: Any) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     with crash.sum_server(SAMPLES) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def driver(prefect_server: str, crash: Any, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def driver(prefect_server: str, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Starts runs of a recipe with every step."""
     folder = tmp_path_factory.mktemp("points")
     sums = [{"prompt": f"How much is {n + 4} + {n % 7 + 2}?", "answer": str(n + n % 7 + 6)} for n in range(12)]
@@ -88,7 +89,7 @@ def named(step: str) -> Row:
     ("point", "every"), [(renamed, 1), (named, 3)], ids=["before its manifest line", "after its manifest line"]
 )
 def test_killed_at_each_step_once_its_file_is_there(
-    driver: Any, crash: Any, whole: Path, tmp_path: Path, point: Callable[[str], Row], every: int
+    driver: Any, whole: Path, tmp_path: Path, point: Callable[[str], Row], every: int
 ) -> None:
     """In the order of the run, in one HOME; what a step has made by then is lost, so that it is made again.
 
@@ -116,7 +117,7 @@ def garbage(path: Path, rng: random.Random) -> None:
 
 @pytest.mark.parametrize("tear", [inside_a_letter, garbage])
 def test_a_torn_journal_costs_its_torn_rows_alone(
-    driver: Any, crash: Any, server: Any, whole: Path, tmp_path: Path, tear: Callable[[Path, random.Random], None]
+    driver: Any, server: Any, whole: Path, tmp_path: Path, tear: Callable[[Path, random.Random], None]
 ) -> None:
     home, rng = tmp_path / "home", random.Random(5)
     server.drawn.clear()
@@ -140,7 +141,7 @@ def test_a_torn_journal_costs_its_torn_rows_alone(
     crash.same_as(home, whole, NAME)
 
 
-def test_killed_while_a_journal_is_sealed(driver: Any, crash: Any, server: Any, whole: Path, tmp_path: Path) -> None:
+def test_killed_while_a_journal_is_sealed(driver: Any, server: Any, whole: Path, tmp_path: Path) -> None:
     """When its Parquet file is there; then, in the run that seals it again, before the journal goes, and after."""
     home = tmp_path / "home"
     sealed = {"call": "rename", "path": r"/home/samples/[0-9a-f]+/[^/]+\.parquet$", "after": True}

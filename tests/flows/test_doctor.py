@@ -21,6 +21,7 @@ from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, ru
 from proofmill.flows.recipe import load as recipe_file
 from proofmill.generators import models
 from proofmill.generators.prompts import Renderer
+from support.hub import TOKEN
 
 QUICKSTART = recipe_file.load("quickstart")
 
@@ -47,8 +48,8 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.slow
-def test_a_sound_machine_is_found_sound(home: Path, hub: Any, hub_server: Any) -> None:
-    done = command("--json", "--home", str(home), HF_ENDPOINT=hub.url, HF_TOKEN=hub_server.TOKEN)
+def test_a_sound_machine_is_found_sound(home: Path, hub: Any) -> None:
+    done = command("--json", "--home", str(home), HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
     found = json.loads(done.stdout)
     assert (done.returncode, found["ok"], found["recipe"]) == (0, True, "quickstart"), found
     names = {check["name"]: check for check in found["checks"]}
@@ -56,7 +57,7 @@ def test_a_sound_machine_is_found_sound(home: Path, hub: Any, hub_server: Any) -
     assert names["hub token"]["status"] == OK
     assert names["hub token"]["found"] == "of me, may write"
     assert all(check["remedy"] for check in found["checks"] if check["status"] in (WARN, FAIL))
-    assert hub_server.TOKEN not in done.stdout + done.stderr
+    assert TOKEN not in done.stdout + done.stderr
     assert not home.exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 
 from proofmill.flows.cli import app
 from proofmill.flows.commands.inspect import inert, kind_of, shape_of
+from support.samples import sums, write_jsonl
 
 
 def invoke(*arguments: str) -> str:
@@ -20,10 +20,10 @@ def invoke(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["judged.jsonl", "judged.parquet"])
-def test_it_tells_why_rows_are_not_correct(tmp_path: Path, kit: Any, name: str) -> None:
-    rows = [row | {"domain": "math"} for row in kit.sums()]
+def test_it_tells_why_rows_are_not_correct(tmp_path: Path, name: str) -> None:
+    rows = [row | {"domain": "math"} for row in sums()]
     rows[5]["response"] += "\x1b]0;owned\x07"
-    traces, judged = kit.write_jsonl(tmp_path / "traces.jsonl", rows), tmp_path / name
+    traces, judged = write_jsonl(tmp_path / "traces.jsonl", rows), tmp_path / name
     invoke("verify", str(traces), "--out", str(judged))
     found = orjson.loads(invoke("inspect", str(judged), "--json", "--examples", "2"))
     assert found["rows"] == 36
@@ -45,8 +45,8 @@ def test_shapes_and_kinds_gather_what_looks_alike() -> None:
     assert inert("a\x1b[2J\nb") == "a\\x1b[2J\nb"
 
 
-def test_a_file_without_verdicts_is_told(tmp_path: Path, kit: Any) -> None:
-    traces = kit.write_jsonl(tmp_path / "traces.jsonl", kit.sums(1))
+def test_a_file_without_verdicts_is_told(tmp_path: Path) -> None:
+    traces = write_jsonl(tmp_path / "traces.jsonl", sums(1))
     result = CliRunner().invoke(app, ["inspect", str(traces)])
     assert result.exit_code != 0
     assert "proofmill verify" in str(getattr(result.exception, "remedy", ""))

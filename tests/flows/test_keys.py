@@ -27,6 +27,7 @@ from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows.context import RunRequest
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.up_to_date import fingerprint, step_versions
+from support import crash
 from support.samples import SAMPLES, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
@@ -172,7 +173,7 @@ def made_before(home: Path) -> None:
 
 @pytest.mark.slow
 def test_what_a_model_was_asked_in_an_older_home_is_not_asked_again(
-    regenerate: Run, crash: Any, home: Path, tmp_path: Path
+    regenerate: Run, home: Path, tmp_path: Path
 ) -> None:
     with crash.sum_server(SAMPLES) as server:
         answer, asked = server.answer, []

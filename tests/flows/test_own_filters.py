@@ -23,6 +23,7 @@ from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_dropped
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.recipe import load as recipes
+from support.samples import replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_filter"
@@ -61,13 +62,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, kit: Any) -> Row:
+def recipe(tmp_path: Path) -> Row:
     """A replay in which one right answer of each problem is polite."""
-    rows = kit.sums()
+    rows = sums()
     for row in rows:
         if row["response"].startswith("Let me split"):
             row["response"] = "Great question, thanks! " + row["response"]
-    found: Row = kit.replay_recipe(kit.write_jsonl(tmp_path / "samples.jsonl", rows))
+    found: Row = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
     return found
 
 

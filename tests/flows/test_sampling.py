@@ -12,13 +12,14 @@ from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.sampling import SamplingStep
+from support import crash
 from support.samples import SAMPLES, sums, write_jsonl
 
 Row = dict[str, Any]
 
 
 @pytest.fixture
-def server(crash: Any) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     with crash.sum_server(SAMPLES) as found:
         yield found
 
