@@ -93,7 +93,7 @@ ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
 _SIMPLE_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")  # the common case
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
 _STATEMENT_END = re.compile(
-    r"\n|\?|(?<=[\w)}%$*\]!✅])[.!](?=\s|\Z|[\u4e00-\u9fff])|。"
+    r"\n|\?|(?<=[\w)}%$*\]!✅])(?:\.|(?<!\d)!)(?=\s|\Z|[\u4e00-\u9fff])|。"
     r"|[ ,](?:because|since|as there|so that|when|given that)\b"
 )
 _LEAD = re.compile(r"^(?:[\s:：*_]|(?:therefore|thus|hence|so|indeed|simply|then|now)\b[ ,:]*)+", re.IGNORECASE)
@@ -156,7 +156,10 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
                 continue
             mark = _phrased(text, mark)
         marks.append(mark)
-    marks = _outermost(marks, boxed)
+    filled = [mark for mark in marks if mark.rule != "json" or not is_placeholder(mark.phrase)]
+    if marks and not filled and not boxed:
+        return Conclusion("", "no_answer")  # a form that was left empty
+    marks = _outermost(filled, boxed)
     if not marks and denials and "\n" not in text[max(denials) :].strip():
         return Conclusion("", "taken_back")  # the last line holds nothing but a denied answer
     if not marks and boxes:
@@ -193,11 +196,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
     rest = text[start : start + MAX_PHRASE]
     lead = _LEAD.match(rest)
     skipped = lead.end() if lead else 0
-    if (
-        not mark.open
-        and rest.lstrip(" \t*")[:1] == "\n"
-        and not rest.lstrip().startswith(("$$", "\\[", "\\begin", "**"))
-    ):
+    if not mark.open and rest.lstrip(" \t*")[:1] == "\n" and rest.lstrip(" \t\n*")[:1] not in _VALUE_STARTS:
         skipped = 0
     start, rest = start + skipped, rest[skipped:]
     for opener, closer in (("$$", "$$"), ("\\[", "\\]")):
@@ -210,6 +209,9 @@ def _phrased(text: str, mark: Mark) -> Mark:
         return mark._replace(phrase="", end=start + end_match.end(), open=False)
     phrase = rest[: end_match.start()] if end_match else rest
     return mark._replace(phrase=phrase.strip(" \t"), end=start + len(phrase))
+
+
+_VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
 def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
@@ -257,6 +259,8 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
     for other in reversed(marks[:-1]):
         if _gives_way(text, other, last):
             continue
+        if other.rule == "hashes" and other.phrase[:1].isalpha():
+            continue  # a heading
         said = _read(text, other, reader)
         if not said or (other.rule != "boxed" and not _MATHEMATICAL.search(said)):
             continue

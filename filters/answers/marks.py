@@ -165,11 +165,14 @@ def json_in(text: str) -> Iterator[Mark]:
             mark = _json_value(text, opening, key.end())
             if mark is not None:
                 yield mark
-                return
+                if not is_placeholder(mark.phrase):  # else it is the form that was to be filled in
+                    return
 
 
 def _json_value(text: str, start: int, at: int) -> Mark | None:
-    if not text[max(0, start - 40) : start].rstrip().endswith(("{", ",", '"', "```", "json")) and text[:start].strip():
+    before = text[max(0, start - 40) : start]
+    opened = not before.strip() or before.rstrip().endswith(("{", ",", '"', "```", "json"))
+    if not opened and not before.rstrip(" ").endswith("\n"):  # an object without its opening brace, or no object
         return None
     if string := _JSON_STRING.match(text, at):
         return Mark("json", unescaped(string[1]).strip(), start, string.end(), final=True)

@@ -71,8 +71,8 @@ _CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"\s*(?:-\s?)?(?:squared|cubed|factorial|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?"
     r"|eighths?|ninths?|tenths?"
     r"|hundredths?|thousandths?|plus|minus|times|over|divided|multiplied|mod(?:ulo)?|to the|choose|base|pi|root"
-    r"|less than|fewer than"
-    r"|greater than|larger than|smaller than|higher than|lower than|and a half|and a quarter|or (?:more|less"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|and a half|and a quarter"
+    r"|or (?:more|less"
     r"|fewer|greater|above|below)"
     r"|at (?:least|most)|and (?:above|below|up|over))\b|\s*(?:[-+*/^!=<>×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
     r"|quad))(?!\s*(?:\Z|-\s))",
@@ -109,7 +109,8 @@ _UNSURE = re.compile(
 _DENIES = re.compile(r"\b(?:not|n't|never|neither|nor|cannot be|isn't)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;，；—–]\s*|\s-\s|\s(?=(?:because|since|as|where|when|so|but|which|that|while|whereas)\b)")
 _CONCLUDES = re.compile(
-    r"(?:so|thus|therefore|hence|then|but|making|giving|leaving|or|and|which|i\.e|that is|meaning|equal|not"
+    r"(?:so|thus|therefore|hence|then|but|making|giving|leaving|or|and|which (?:is|are|equals?|gives?|means"
+    r"|makes?|leaves?)|i\.e|that is|meaning|equal|not"
     r"|rather|instead|no)\b",
     re.IGNORECASE,
 )
@@ -204,6 +205,7 @@ _GLOSS = re.compile(
     r"\s*(?:\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
 )
 _PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' \-]*\Z")
+_GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might be|could be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
     r"(?P<value>.{1,200}?)\s+(?:is|are|must be|would be)\s+(?:the|our|my)\s+(?:(?:final|correct|right"
     r"|required)\s+)?(?:answer|solution|result)s?\s*[.!]*\Z",
@@ -333,6 +335,8 @@ def _closing_display(body: str) -> tuple[str, int] | None:
 
 def _sentence_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
     text = sentence.replace("\u2019", "'")
+    if not marked and _GUESSED.search(text):
+        return ""
     if len(text) > MAX_SENTENCE:
         text = text[-MAX_SENTENCE:]
     if (itself := _ITSELF.match(text)) and not _DENIES.search(itself["value"] + " "):
@@ -411,7 +415,11 @@ _OPERATIONS = re.compile(r"[\\=<>^√π]")
 _JOINED_WORDS = re.compile(
     r"\b(?:or|plus|minus|times|and)\s+(?:two|three|four|five|six|seven|eight|nine|ten|twelve|half)\b"
 )
-_EXPLAINS = re.compile(r"(?:because|since|as|where|when|while|after|given|for)\b")
+_RANGE = re.compile(r"\b(?:between|from) \$?[\d.,]+\$? (?:and|to) \$?[\d.,]*\d\$?")
+_EXPLAINS = re.compile(
+    r"(?:because|since|as|where|when|while|after|given|for|which (?:comes|came|come|follows"
+    r"|was|were|we|can|has|have))\b"
+)
 
 
 def _harmless(tail: str) -> bool:
@@ -424,7 +432,7 @@ def _harmless(tail: str) -> bool:
         return False
     if not _MATHEMATICAL.search(tail):
         return _JOINED_WORDS.search(tail) is None
-    for index, clause in enumerate(_CLAUSE.split(tail)):
+    for index, clause in enumerate(_CLAUSE.split(_RANGE.sub(" ", tail))):
         if not _MATHEMATICAL.search(clause):
             continue
         if index and _EXPLAINS.match(clause.strip()):
@@ -460,19 +468,21 @@ def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: b
         return _lonely_span(clause, spans, readable)
     if _METHOD.search(clause) or _UNREAD.search(_ANY_NUMBER.sub(" ", clause)):
         return ""
-    stated = _asked_for(_numbers_in(clause), clause, _asked_noun(question))
+    stated = _asked_for(_numbers_in(clause, marked=marked), clause, _asked_noun(question))
     if len(stated) != 1 or (not marked and re.search(r"\bor\b[^,]*\d", clause)):
         return ""
     return stated[0]
 
 
-def _numbers_in(clause: str) -> list[tuple[str, bool]]:
+def _numbers_in(clause: str, *, marked: bool) -> list[tuple[str, bool]]:
     """The numbers of a clause that are neither bounds nor names nor denied, and whether each only stands aside
     ("for 3 months")."""
     numbers = []
     for match in _ANY_NUMBER.finditer(clause):
         before = clause[: match.start()]
         if _BEFORE_CHANGES.search(before) or _DENIES.search(before):
+            continue
+        if _DENIED_BEHIND.search(clause[match.end() :]) or (marked and _CONDITION_FIRST.match(clause[match.end() :])):
             continue
         if value := _value_of_number(clause[match.start() :]):
             numbers.append((value, _ASIDE.search(before) is not None))

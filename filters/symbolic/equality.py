@@ -155,7 +155,7 @@ def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     if a.kind == "value":
         return same_value(a.text, b.text, context)
     if a.kind == "words":
-        return a.text == b.text or _run_together(a.text) == _run_together(b.text)
+        return a.text == b.text or _run_together(a.text, b.text)
     if len(a.items) != len(b.items):
         return False
     if a.kind in ("group", "matrix") or (context.ordered and a.kind == "collection"):
@@ -219,10 +219,11 @@ def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
         return False
 
 
-def _run_together(words: str) -> str:
-    """Words as a data set writes them that has lost its spaces; of two short ones the space is not lost."""
-    joined = words.replace(" ", "").replace("-", "")
-    return joined if len(joined) > 6 else words
+def _run_together(one: str, other: str) -> bool:
+    """Whether one of two texts is the other as a data set writes it that has lost its spaces."""
+    if " " in one:
+        one, other = other, one
+    return " " not in one and len(one) > 3 and one.replace("the", "") == re.sub(r"[ '-]", "", other).replace("the", "")
 
 
 def _same_unordered(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...], context: Context) -> bool:

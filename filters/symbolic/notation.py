@@ -99,7 +99,8 @@ def clean(answer: str) -> str:
     text = unwrap(answer)
     if "\\" in text or "\n" in text:
         text = _plain_commands(text)
-    text = text.replace(" != ", r" \ne ")
+    if "=" in text:
+        text = text.replace(" != ", r" \ne ").replace(">=", r"\ge ").replace("<=", r"\le ")
     if "C" in text:
         text = _CHOOSES.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(_chosen, text))
     if "{" in text or "frac" in text:

@@ -321,22 +321,14 @@ _CURRENCY = {
 
 _NOT_UNITS = (
     FUNCTIONS
-    | {"sqrt", "pi", "mod", "modulo", "max", "det", "gcd", "lcm", "factorial", "remainder"}
-    | {"not", "nor", "or", "maybe", "perhaps", "wrong", "incorrect"}
-    | {
-        "january",
-        "february",
-        "march",
-        "april",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    }
-    | {"squared", "cubed", "half", "halves", "thirds", "kilo", "mega", "milli"}
+    | frozenset(
+        re.findall(
+            r"\w+",
+            "sqrt pi mod modulo max det gcd lcm factorial remainder not nor or maybe perhaps wrong incorrect "
+            "january february march april may june july august september october november december "
+            "squared cubed half halves thirds kilo mega milli",
+        )
+    )
 ) - {"sec"}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
@@ -380,13 +372,19 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     if primes := _PRIMES.search(text):
         return text[: primes.start()], Unit(ONE, ((f"prime {primes[0].strip()}", 1),), frozenset())
     if not text.isascii():
+        text = plain_text(text)
         text = _CHINESE_UNIT.sub(lambda match: f" {_CHINESE_UNITS.get(match[1], match[1])}", text)
     pieces = UNIT_TOKEN.findall(_POWER_WORD.sub(_power_of_unit, _TEXT.sub(r" \1 ", text)).strip())
     start = _unit_start(pieces)
     if start is None or (pieces[start] == "^" and any(piece[1:] in FUNCTIONS for piece in pieces[:start])):
         return text, None  # the degrees of a sine are its argument's
     unit = read_unit(tuple(piece for piece in pieces[start:] if piece.strip()))
+    if unit.labels and unit.labels <= _SHARES and not unit.dimensions:
+        return text, None  # 5 hundredths are no 5
     return "".join(pieces[:start]).strip(), unit if unit.dimensions or unit.labels else None
+
+
+_SHARES = frozenset(re.findall(r"\w+", "fourth fifth sixth seventh eighth ninth tenth hundredth thousandth millionth"))
 
 
 def _power_of_unit(match: re.Match[str]) -> str:
