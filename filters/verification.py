@@ -319,7 +319,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 
 VERDICTS = MapFilter(
     name="verdicts",
-    version=1,
+    version=2,
     section="verify",
     options=VerifyOptions,
     reads=("problem", "verifier", "response"),
