@@ -76,7 +76,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         "## Load and train",
         _usage(manifest),
         "## Recipe",
-        "```yaml\n" + yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True) + "```",
+        "```yaml\n" + yaml.safe_dump(manifest.shown_recipe, sort_keys=False, allow_unicode=True) + "```",
     ]
     head_text: str = yaml.safe_dump(head, sort_keys=False)
     return f"---\n{head_text}---\n\n" + "\n\n".join(body) + "\n"

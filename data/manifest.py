@@ -280,6 +280,17 @@ class Manifest(Record):
         return sum(file.rows or 0 for file in self.files_of(config))
 
     @property
+    def shown_recipe(self) -> dict[str, Any]:
+        """The resolved recipe as a reader should see it: a replay drew nothing, so it has no model and no sampling."""
+        samplers = [
+            {key: value for key, value in sampler.items() if key not in ("model", "sampling")}
+            if sampler.get("engine", {}).get("kind") == "replay"
+            else sampler
+            for sampler in self.recipe.get("samplers", [])
+        ]
+        return self.recipe | ({"samplers": samplers} if samplers else {})
+
+    @property
     def selection(self) -> Ledger:
         """Where every trace went."""
         return self.stages["selection"]

@@ -111,7 +111,7 @@ def _figures(version: Version) -> dict[str, Any]:
         "pictures": {name: _markup(value) for name, value in pictures.items()},
         "facts": facts,
         "benchmarks": _benchmarks(manifest.benchmarks),
-        "recipe": orjson.dumps(manifest.recipe, option=orjson.OPT_INDENT_2).decode(),
+        "recipe": orjson.dumps(manifest.shown_recipe, option=orjson.OPT_INDENT_2).decode(),
     }
 
 

@@ -40,6 +40,18 @@ def test_the_hubs_client_reads_its_head() -> None:
     assert [config["config_name"] for config in data["configs"] if config.get("default")] == ["sft_stage1"]
 
 
+def test_the_recipe_of_a_replay_shows_no_sampling_that_never_was() -> None:
+    sampling = {"n": 8, "temperature": 0.75}
+    samplers = [
+        {"name": "live", "engine": {"kind": "vllm"}, "model": "bundled", "sampling": sampling},
+        {"name": "recorded", "engine": {"kind": "replay"}, "model": "bundled", "sampling": {"temperature": 0.25}},
+    ]
+    text = made(recipe={"name": "mixed", "samplers": samplers}).content
+    assert "temperature: 0.75" in text
+    assert "temperature: 0.25" not in text
+    assert text.count("model: bundled") == 1
+
+
 def test_several_licences_are_all_named() -> None:
     data = made(licenses=["mit", None, "cc-by-4.0"]).data.to_dict()
     assert (data["license"], data["license_name"]) == ("other", "cc-by-4.0-and-mit-and-unknown")
