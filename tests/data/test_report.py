@@ -7,6 +7,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,19 @@ def test_the_picture_of_the_funnel_is_true_and_well_formed(hostile: Path) -> Non
     ledger = version.manifest.selection
     share = float(kept[-1].get("height", 0)) / float(kept[0].get("height", 1))
     assert share == pytest.approx(ledger.kept / ledger.entered, abs=0.01)
+
+
+def test_the_reasons_of_ones_own_filter_fall_off_before_what_is_sound() -> None:
+    version = find(STORED, "stored")
+    own = {"name": "polite", "version": 1, "adds": ["politeness"], "reasons": {"rude": ["politeness"]}}
+    stages = version.manifest.to_json()["stages"]
+    stages["selection"] = {"in": 21, "kept": 10, "dropped": {"wrong": 8, "rude": 3}}
+    filters = [*(record.to_json() for record in version.manifest.filters), own]
+    picture = report.funnel(replace(version, manifest=version.manifest.replaced(stages=stages, filters=filters)))
+    texts = re.findall(r">([^<>]+)</text>", picture)
+    assert texts[texts.index("sound") + 1] == "10"
+    assert "rude 3" in texts
+    assert texts.index("right answer") < texts.index("rude 3") < texts.index("sound")
 
 
 def test_a_stored_older_version_has_a_report() -> None:
