@@ -332,19 +332,20 @@ class _Pool:
         self._alive(endpoint)
 
     def _alive(self, endpoint: _Endpoint) -> None:
-        """Note that an endpoint has written something: what was refused before is bad by itself."""
+        """Note that an endpoint has written something: what it refused before is bad by itself."""
         endpoint.faults = endpoint.misses = 0
         self._answers += 1
         self._stuck_since = None
-        if self._refused:
-            first = self._refused[0]
-            self._watcher.warn(
-                f"{len(self._refused)} requests were refused, and are not asked again; "
-                f"the first is {first.request.id}: {first.refusal}"
-            )
-        for job in self._refused:
-            self._give(Completion(job.request.id, "", REFUSED, 0))
+        bad = [job for job in self._refused if endpoint.url in job.refused_by]
+        self._queue.extend(job for job in self._refused if endpoint.url not in job.refused_by)  # it was away
         self._refused.clear()
+        if bad:
+            self._watcher.warn(
+                f"{len(bad)} requests were refused, and are not asked again; "
+                f"the first is {bad[0].request.id}: {bad[0].refusal}"
+            )
+        for job in bad:
+            self._give(Completion(job.request.id, "", REFUSED, 0))
 
     async def _settle_refused(self) -> None:
         """Where only refused requests are left, let a server show that it answers others."""
