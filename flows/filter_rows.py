@@ -89,8 +89,8 @@ def _prompt(row: Row, _: MapFilter[Any], __: RowOptions) -> str:
 
 
 def _final_start(row: Row, _: MapFilter[Any], __: RowOptions) -> int | None:
-    if isinstance(row.get("final_start"), int):
-        return int(row["final_start"])
+    if "final_start" in row:  # as `verify` writes it, null where no answer was found
+        return row["final_start"] if isinstance(row["final_start"], int) else None
     text = response_text(row.get("response"))
     return (split_think(text).rest_start or None) if text else None
 

@@ -44,7 +44,7 @@ def contaminated(rows: list[Row], data: Path) -> Found:
 
 
 def near_duplicates(rows: list[Row]) -> Found:
-    options = DedupOptions()
+    options = DedupOptions(threshold_across=0.8)
     table = signatures([row["solution"] for row in rows], options)
     ids = pa.array([str(number) for number in range(len(rows))])
     problems = pa.array([row["question"] for row in rows])

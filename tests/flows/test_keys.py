@@ -71,6 +71,22 @@ def test_a_key_covers_the_options_that_it_names_and_no_other(one: Filter[Any]) -
             assert (one.key(changed) != key) == (name in one.keyed_by), name
 
 
+OTHER_VALUES: dict[str, Any] = {"drop": "any", "min_reliability": 0.5, "max_repetition": 0.25}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the other value is of no type
+@pytest.mark.parametrize("one", [one for one in FILTERS if one.rules], ids=lambda one: one.name)
+def test_a_rule_hangs_on_the_options_that_it_names(one: Filter[Any]) -> None:
+    """They are the threshold that the selection's key holds; an option that decides columns is in the filter's."""
+    options = one.options()
+    for rule in one.rules:
+        for name in type(options).model_fields:
+            changed = options.model_copy(update={name: OTHER_VALUES.get(name, getattr(options, name))})
+            assert rule.when(changed).meta.eq(rule.when(options)) or name in rule.hangs_on, (rule.reason, name)
+    told = {name for rule in one.rules for name in rule.hangs_on}
+    assert told <= {*type(options).model_fields}
+
+
 def test_a_users_own_verifier_is_known_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     options = VerifyOptions(verifiers={"mine": "verifier_of_a_key:Mine"})
