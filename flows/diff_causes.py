@@ -14,6 +14,7 @@ from proofmill.data.versions import Version
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.curriculum import CAPPED
+from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.selection import RULES
 from proofmill.flows.recipe import load as recipe_file
@@ -259,7 +260,7 @@ _INPUTS = {"problems": ("files", "hubs"), "verdicts": ("verifiers",), "contamina
 # Steps whose version belongs to columns that another one writes.
 _MORE_STEPS: dict[str, tuple[str, ...]] = {
     "problems": ("recorded",),
-    "verdicts": ("votes", "labels"),
+    "verdicts": ("votes", "labels", *(f"verdicts of {name}" for name in DOMAINS)),
     "contamination": ("benchmarks",),
     "nll": ("learning", "potential"),
     "near_duplicates": ("signatures",),

@@ -13,6 +13,7 @@ from proofmill.data.run import Step, library_version, source_digest
 from proofmill.data.versions import Version, find, versions
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.contamination import BENCHMARKS, CONTAMINATION
+from proofmill.filters.domains import DOMAINS, find_domain
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import pipeline, resampling, run_inputs, voting
@@ -34,9 +35,10 @@ _STEPS = (
 
 
 def step_versions(filters: Iterable[ActiveFilter] = ()) -> dict[str, int]:
-    """Version of every step and filter, those of the user too: it differs where another program made the columns."""
+    """Version of every step, filter and domain, those of the user too; another one means other columns, maybe."""
     own = {active.filter.name: active.filter.version for active in filters}
-    return {step.name: step.version for step in _STEPS} | {one.name: one.version for one in FILTERS} | own
+    judges = {f"verdicts of {name}": int(find_domain(name).version) for name in DOMAINS}
+    return {step.name: step.version for step in _STEPS} | {one.name: one.version for one in FILTERS} | judges | own
 
 
 def libraries(filters: Iterable[ActiveFilter] = ()) -> dict[str, str]:

@@ -24,6 +24,7 @@ from proofmill.flows import diff_causes
 from proofmill.flows.commands import diff
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.diff_causes import OTHERS
+from proofmill.flows.up_to_date import step_versions
 from support.endpoints import Endpoint, Reply, serving
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
 
@@ -158,22 +159,27 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     edit(
         tree / "filters/domains/math.py", "int(found.text) == integer", "int(found.text) - integer in (0, integer < 30)"
     )
-    edit(tree / "filters/verification.py", "    version=1,", "    version=2,")
+    now = step_versions()
+    edit(tree / "filters/verification.py", f"    version={now['verdicts']},", f"    version={now['verdicts'] + 1},")
     edit(tree / "filters/duplicates/near_duplicates.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
     for step in ("selection", "balance"):
-        edit(tree / "flows/pipeline.py", f'Step("{step}", 1,', f'Step("{step}", 2,')
+        edit(tree / "flows/pipeline.py", f'Step("{step}", {now[step]},', f'Step("{step}", {now[step] + 1},')
     recipe = place.folder / "recipe.yaml"
     recipe.write_text(json.dumps(replay_recipe(place.file)))
     command = [sys.executable, "-m", "proofmill.flows.cli", "regenerate", str(recipe), "--home", str(place.home)]
     environment = os.environ | {"PYTHONPATH": str(tree.parent), "PREFECT_API_URL": prefect_server}
     subprocess.run(command, env=environment, cwd=place.folder, check=True, timeout=120, capture_output=True)
+
+    def raised(step: str) -> str:
+        return f"code of {step}: version {now[step]} → {now[step] + 1}"
+
     found = place.compared()
     judged = [row for row in found["rows"] if row["before"] == "wrong"]
     assert sum(row["count"] for row in judged) == 3
-    assert {cause for row in judged for cause in row["causes"]} == {"code of verdicts: version 1 → 2"}
+    assert {cause for row in judged for cause in row["causes"]} == {raised("verdicts")}
     chosen = [row for row in found["rows"] if row["before"] == "correct, near_duplicate"]
     causes = {cause for row in chosen for cause in row["causes"]}
-    assert {f"code of {step}: version 1 → 2" for step in ("selection", "balance")} <= causes
+    assert {raised("selection"), raised("balance")} <= causes
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -19,6 +19,7 @@ from proofmill.data.files import write_json
 from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import find, versions
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows.commands import regenerate as commands
 from proofmill.flows.context import RunContext, RunRequest, open_run
 from proofmill.flows.cost_estimate import later_samples, remember_rate
@@ -116,7 +117,7 @@ def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path,
     code = other.manifest.to_json()["code_version"]
     code["steps"]["verdicts"] = 0
     other = replace(other, manifest=other.manifest.replaced(code_version=code))
-    assert list(code_changes(other)) == ["proofmill's code of verdicts 0 -> 1"]
+    assert list(code_changes(other)) == [f"proofmill's code of verdicts 0 -> {VERDICTS.version}"]
     with open_run(RunRequest(changed, tmp_path / "elsewhere")) as run:
         assert list(news(run)) == [], "nothing to compare a first run with"
 

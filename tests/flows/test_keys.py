@@ -19,11 +19,14 @@ import pytest
 
 from proofmill.data import run as runs
 from proofmill.data.versions import find
+from proofmill.filters import verification
 from proofmill.filters.base import Filter, GatherContext, MapFilter
 from proofmill.filters.catalog import FILTERS
+from proofmill.filters.domains import find_domain
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.repetition import QUALITY
 from proofmill.filters.verification import VERDICTS, VerifyOptions
+from proofmill.flows import up_to_date
 from proofmill.flows.context import RunRequest
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.up_to_date import fingerprint, step_versions
@@ -36,6 +39,20 @@ NAMES = [one.name for one in FILTERS]
 
 
 # --- keys -------------------------------------------------------------------------------------------
+
+
+def test_a_raised_version_of_a_domain_changes_verdicts_and_is_never_taken_for_finished(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options, request = VerifyOptions(), RunRequest(recipes.parse(replay_recipe(tmp_path / "none.jsonl")), tmp_path)
+    known = replace(find_domain("math"), version=99)
+    vars(request)["inputs"] = {}  # of files that are not there
+    before = VERDICTS.key(options), fingerprint(request)
+    for module in (verification, up_to_date):
+        monkeypatch.setattr(module, "find_domain", lambda name: known if name == "math" else find_domain(name))
+    assert step_versions()["verdicts of math"] == 99
+    assert VERDICTS.key(options) != before[0]
+    assert fingerprint(request) != before[1]
 
 
 @pytest.mark.parametrize("one", FILTERS, ids=NAMES)
@@ -134,7 +151,11 @@ def again(regenerate: Run, published: tuple[Path, Row], tmp_path: Path) -> Calla
 
 def raise_version(monkeypatch: pytest.MonkeyPatch, one: Filter[Any], **changes: Any) -> None:
     """As its author would, beside what else they change."""
-    for name, value in {"version": one.version + 1, "step": replace(one.step, version=2), **changes}.items():
+    for name, value in {
+        "version": one.version + 1,
+        "step": replace(one.step, version=one.version + 1),
+        **changes,
+    }.items():
         monkeypatch.setitem(vars(one), name, value)
 
 
