@@ -65,8 +65,8 @@ def funnel(ledger: Ledger, ends: Mapping[str, int], steps: Steps, *, alone: bool
             at, down = at + size, down + max(size, _ROW - 5) + 6
         x, bottom = x + _GAP, max(bottom, down)
         parts.append(_node(x, _TOP, count * scale, "kept", name, count))
-    for place, (name, count) in enumerate(ends.items()):
-        parts.append(_text(x + _BAR + 12, _TOP + 12 + _ROW * place, f"{name} {count:,}", ""))
+    for index, (name, count) in enumerate(ends.items()):
+        parts.append(_text(x + _BAR + 12, _TOP + 12 + _ROW * index, f"{name} {count:,}", ""))
     return _svg(x + 170, bottom + 8, parts, "Where every sampled trace went", alone=alone)
 
 
@@ -101,16 +101,16 @@ def histogram(series: Mapping[str, Sequence[int]], names: Sequence[str], ticks: 
     floor = height - 24
     parts = [f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>']
     for number, (counts, kind) in enumerate(zip(series.values(), ("kept", "second"), strict=False)):
-        for place, count in enumerate(counts):
+        for index, count in enumerate(counts):
             tall = max((floor - 18) * count / highest, 1)
-            x = slot * place + slot * 0.09 + bar * number
+            x = slot * index + slot * 0.09 + bar * number
             if count:
                 parts.append(
-                    _rect(f"{x:.2f}%", floor - tall, f"{bar * 0.94:.2f}%", tall, kind, f"{names[place]}: {count:,}")
+                    _rect(f"{x:.2f}%", floor - tall, f"{bar * 0.94:.2f}%", tall, kind, f"{names[index]}: {count:,}")
                 )
-    for place, name in enumerate(names):
-        if (len(names) - 1 - place) % ticks == 0:
-            parts.append(_text(f"{slot * (place + 0.5):.2f}%", height - 8, name, "soft", "middle"))
+    for index, name in enumerate(names):
+        if (len(names) - 1 - index) % ticks == 0:
+            parts.append(_text(f"{slot * (index + 0.5):.2f}%", height - 8, name, "soft", "middle"))
     parts.append(_text(0, 11, f"{highest:,}", "soft"))
     return _svg(None, height, parts, ", ".join(series))
 
@@ -132,29 +132,29 @@ def mix(rows: Mapping[str, Mapping[str, int]]) -> str:
 def bars(rows: Mapping[str, float], unit: str = "") -> str:
     """A line a name, as long as its amount."""
     highest = max(rows.values(), default=0) or 1
-    told = {name: f"{n:,.1f}" if isinstance(n, float) else f"{n:,}" for name, n in rows.items()}
-    return _lines([(name, 0, n, f"{told[name]} {unit}".strip(), "second") for name, n in rows.items()], highest)
+    amounts = {name: f"{n:,.1f}" if isinstance(n, float) else f"{n:,}" for name, n in rows.items()}
+    return _lines([(name, 0, n, f"{amounts[name]} {unit}".strip(), "second") for name, n in rows.items()], highest)
 
 
 def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -> str:
     """Name, bar (from, length, colour) and amount in words, a line each, as wide as the page lets them be."""
     parts = []
-    for place, (name, start, amount, told, kind) in enumerate(rows):
-        y = place * 26
+    for index, (name, start, amount, words, kind) in enumerate(rows):
+        y = index * 26
         shown = name.replace("_", " ")
         left, wide = 40 + 42 * start / max(highest, 1), 42 * amount / max(highest, 1)
         parts.append(_text(0, y + 16, shown if len(shown) <= _NAME else shown[: _NAME - 1] + "…", "", title=shown))
         parts.append(_rect(f"{left:.2f}%", y + 4, f"{max(wide, 0.3):.2f}%", 15, kind))
-        parts.append(_text("100%", y + 16, told, "soft", "end"))
+        parts.append(_text("100%", y + 16, words, "soft", "end"))
     return _svg(None, max(len(rows) * 26, 10), parts, "amounts")
 
 
 def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: int = 620, height: int = 230) -> str:
-    """A line a name, over places of equal distance; the first two in colours, others dashed, named where they end.
+    """A line a name, over points at equal distances; the first two in colours, others dashed, named where they end.
 
     Args:
         series: shares, 0 to 1, one for each label.
-        labels: under the places.
+        labels: under the points.
         width, height: of the picture, pixels.
     """
     values = [value for points in series.values() for value in points]
@@ -162,26 +162,28 @@ def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: i
     left, right, top, floor = 48.0, width - 130.0, 16.0, height - 30.0
     step = (right - left) / max(len(labels) - 1, 1)
 
-    def at(place: int, value: float) -> tuple[float, float]:
-        return left + step * place, floor - 14 - (floor - top - 14) * (
+    def position(index: int, value: float) -> tuple[float, float]:
+        return left + step * index, floor - 14 - (floor - top - 14) * (
             (value - low) / (high - low) if high > low else 0.5
         )
 
     parts = [f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{floor:.1f}" y2="{floor:.1f}"/>']
-    parts += [_text(at(place, low)[0], height - 10, label, "soft", "middle") for place, label in enumerate(labels)]
+    parts += [
+        _text(position(index, low)[0], height - 10, label, "soft", "middle") for index, label in enumerate(labels)
+    ]
     ends = []
     for number, (name, points) in enumerate(series.items()):
         kind = ("kept", "second")[number] if number < 2 else "soft"
-        places = [at(place, value) for place, value in enumerate(points)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        positions = [position(index, value) for index, value in enumerate(points)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in positions)
         parts.append(f'<polyline class="{kind}-line" points="{path}"/>')
-        for (x, y), label, value in zip(places, labels, points, strict=True):
+        for (x, y), label, value in zip(positions, labels, points, strict=True):
             parts.append(_rect(x - 3.5, y - 3.5, 7, 7, kind, f"{name}, {label}: {value:.1%}"))
-        ends.append((places[-1][1], f"{name} {points[-1]:.1%}"))
+        ends.append((positions[-1][1], f"{name} {points[-1]:.1%}"))
     taken = 0.0
-    for y, told in sorted(ends):  # so that names don't stand on each other
+    for y, name in sorted(ends):  # so that names don't stand on each other
         taken = max(y + 4, taken + 16)
-        parts.append(_text(right + 10, taken, told, ""))
+        parts.append(_text(right + 10, taken, name, ""))
     return _svg(width, height, parts, ", ".join(series))
 
 
@@ -202,22 +204,23 @@ def _node(x: float, y: float, height: float, kind: str, name: str, count: int) -
 
 def _rect(x: float | str, y: float, width: float | str, height: float, kind: str, title: str = "") -> str:
     return (
-        f'<rect class="{escape(kind)}" x="{_at(x)}" y="{y:.1f}" width="{_at(width)}" height="{height:.1f}" rx="1">'
-        f"{_told(title)}</rect>"
+        f'<rect class="{escape(kind)}" x="{_coordinate(x)}" y="{y:.1f}" width="{_coordinate(width)}" height="{height:.1f}" rx="1">'
+        f"{_tooltip(title)}</rect>"
     )
 
 
 def _text(x: float | str, y: float, text: str, kind: str, anchor: str = "start", title: str = "") -> str:
     mark = f' class="{kind}"' if kind else ""
-    return f'<text{mark} x="{_at(x)}" y="{y:.1f}" text-anchor="{anchor}">{_told(title)}{escape(text)}</text>'
+    return f'<text{mark} x="{_coordinate(x)}" y="{y:.1f}" text-anchor="{anchor}">{_tooltip(title)}{escape(text)}</text>'
 
 
-def _at(place: float | str) -> str:
-    return place if isinstance(place, str) else f"{place:.1f}"
+def _coordinate(value: float | str) -> str:
+    """Pixels, or per cent as they stand."""
+    return value if isinstance(value, str) else f"{value:.1f}"
 
 
-def _told(title: str) -> str:
-    """What a pointer that rests there is told."""
+def _tooltip(title: str) -> str:
+    """What a browser shows where the pointer rests."""
     return f"<title>{escape(title)}</title>" if title else ""
 
 
