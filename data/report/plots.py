@@ -204,8 +204,8 @@ def _node(x: float, y: float, height: float, kind: str, name: str, count: int) -
 
 def _rect(x: float | str, y: float, width: float | str, height: float, kind: str, title: str = "") -> str:
     return (
-        f'<rect class="{escape(kind)}" x="{_coordinate(x)}" y="{y:.1f}" width="{_coordinate(width)}" height="{height:.1f}" rx="1">'
-        f"{_tooltip(title)}</rect>"
+        f'<rect class="{escape(kind)}" x="{_coordinate(x)}" y="{y:.1f}" width="{_coordinate(width)}" '
+        f'height="{height:.1f}" rx="1">{_tooltip(title)}</rect>'
     )
 
 
