@@ -354,6 +354,7 @@ VERDICTS = MapFilter(
         "reasoning-gym",
         "py3langid",
         "jsonschema",
+        "sentencex",
         "python",  # runs the code of traces
     ),
     rules=(

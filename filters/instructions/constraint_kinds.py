@@ -1,13 +1,12 @@
 """The kinds of constraint on a response; each class is one, its fields are the parameters.
 
-How words, sentences, items and the like are counted stands in `text_shape`, what a whole word is in `words`.
+How words, sentences, items and the like are counted, and what a whole word is, stands in `text_measures`.
 Keywords are whole words, case aside, unless told otherwise.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
@@ -16,18 +15,21 @@ import orjson
 from pydantic import Field, StringConstraints, model_validator
 
 from proofmill.filters.instructions.constraints import Constraint, ConstraintError, Count, constraint
-from proofmill.filters.instructions.text_shape import (
-    BULLET,
-    CAPITALS,
+from proofmill.filters.instructions.text_measures import (
     FORMATS,
     HEADING,
-    ITEM,
-    NUMBERED,
     UNITS,
+    capital_words,
+    count_items,
+    fold,
+    has_marks,
+    is_finished,
     is_title,
+    library,
     lines,
+    seen,
+    spans,
 )
-from proofmill.filters.instructions.words import fold, is_whole
 
 Text = Annotated[str, Field(min_length=1)]
 Edge = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]  # the response is stripped too
@@ -56,8 +58,7 @@ class Items(Count):
 
     def count(self, text: str) -> int:
         """The list items of the style."""
-        bullets = len(BULLET.findall(text)) if self.style != "numbered" else 0
-        return bullets + (len(NUMBERED.findall(text)) if self.style != "bullet" else 0)
+        return count_items(text, self.style)
 
 
 @constraint("format")
@@ -99,27 +100,20 @@ class Json(Constraint):
 def _fits(value: object, schema: bytes) -> bool:
     try:
         return bool(_validator(schema).is_valid(value))
-    except _library("referencing.exceptions").Unresolvable as error:
+    except library("referencing.exceptions").Unresolvable as error:
         raise ConstraintError(f"bad_gold: json: schema: {error}"[:200]) from error
 
 
 @functools.lru_cache(maxsize=256)
 def _validator(schema: bytes) -> Any:
     """A JSON schema validator that fetches nothing from the network."""
-    jsonschema, referencing = _library("jsonschema"), _library("referencing")
+    jsonschema, referencing = library("jsonschema"), library("referencing")
     kind = jsonschema.validators.validator_for(orjson.loads(schema), jsonschema.Draft202012Validator)
     try:
         kind.check_schema(orjson.loads(schema))
     except jsonschema.SchemaError as error:
         raise ConstraintError(f"bad_gold: json: schema: {error.message}"[:200]) from error
     return kind(orjson.loads(schema), registry=referencing.Registry())
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConstraintError(f"constraint needs the package {name}; install it: pip install {name}") from error
 
 
 class _Matching(Constraint):
@@ -129,21 +123,16 @@ class _Matching(Constraint):
     case_sensitive: bool = False
 
     def spans(self, keyword: str, text: str) -> Iterator[int]:
-        """Where `keyword` begins in `text`, as both are folded.
+        """Where `keyword` begins in `text`, as both are seen.
 
         Raises:
             ConstraintError: nothing of the keyword can be seen.
         """
-        keyword, text = (fold(side, case=self.case_sensitive) for side in (keyword, text))
+        marks = has_marks(keyword)
+        keyword, text = (seen(side, case=self.case_sensitive, marks=marks) for side in (keyword, text))
         if not keyword:
             raise ConstraintError(f"bad_gold: {self.kind}: a keyword of invisible characters only")
-        start = text.find(keyword)
-        while start >= 0:
-            end = start + len(keyword)
-            whole = not self.whole_words or is_whole(text, start, end)
-            if whole:
-                yield start
-            start = text.find(keyword, end if whole else start + 1)
+        return spans(keyword, text, whole_words=self.whole_words)
 
     def occurs(self, keyword: str, text: str) -> bool:
         """Whether `keyword` stands in `text`."""
@@ -228,7 +217,7 @@ class CapitalWords(Count):
 
     def count(self, text: str) -> int:
         """The words of capitals only."""
-        return sum(word.isupper() for word in CAPITALS.findall(text))
+        return capital_words(text)
 
 
 @constraint("starts_with")
@@ -275,9 +264,7 @@ class Complete(Constraint):
 
     def holds(self, text: str) -> bool:
         """Whether it looks finished."""
-        last = lines(text)[-1]
-        ended = last[-1] in ".!?。！？:)]}\"'”»`*|$" or ITEM.match(last) is not None
-        return ended and text.count("```") % 2 == 0
+        return is_finished(text)
 
 
 @constraint("language")
@@ -300,5 +287,5 @@ class Language(Constraint):
 
 @functools.cache
 def _identifier() -> tuple[Callable[[str], tuple[str, float]], frozenset[str]]:
-    library = _library("py3langid")
-    return library.classify, frozenset(language for language, _ in library.rank("a"))
+    py3langid = library("py3langid")
+    return py3langid.classify, frozenset(language for language, _ in py3langid.rank("a"))
