@@ -54,6 +54,8 @@ _SMALL_WORDS = frozenset(
     | {"per", "so", "the", "to", "via", "with", "yet"}
 )
 _ENDINGS = frozenset(".!?。！？:)]}\"'”»`*|$…؟۔।॥%‰」』）】》〉’›;~")
+_MAX_CHUNK = 4_000  # characters that the segmenter sees at once
+_SURE_END = re.compile(r"[a-z]{4}[.!?]\s+(?=[A-Z])|[。！？]|\n\n")
 _SPACE = re.compile(r"\s+")
 
 
@@ -80,12 +82,23 @@ def sentences(text: str) -> list[str]:
 
 def _segments(text: str) -> list[str]:
     """What the segmenter takes for sentences; it leaves a quotation whole, which may be the response."""
+    segment = library("sentencex").segment
     found: list[str] = []
-    for part in map(str.strip, library("sentencex").segment("en", text)):
+    for part in (piece.strip() for chunk in _chunks(text) for piece in segment("en", chunk)):
         closing = '"' if part[:1] == '"' else _QUOTES.get(part[:1])
         quoted = closing is not None and len(part) > 1 and part.endswith(closing) and closing not in part[1:-1]
-        found += library("sentencex").segment("en", part[1:-1]) if quoted else [part]
+        found += segment("en", part[1:-1]) if quoted else [part]
     return found
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Pieces that end where a sentence surely does, for the segmenter takes quadratic time on runs of marks."""
+    while len(text) > _MAX_CHUNK:
+        ends = [match.end() for match in _SURE_END.finditer(text, 0, _MAX_CHUNK)]
+        end = ends[-1] if ends else _MAX_CHUNK
+        yield text[:end]
+        text = text[end:]
+    yield text
 
 
 def paragraphs(text: str) -> list[str]:
