@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from proofmill.data.errors import InputError
+from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.rows_io import Row, RowWriter
 from proofmill.data.sections import Section
 from proofmill.filters.base import Deferred, MapFilter
@@ -61,7 +61,13 @@ class _Fault(NamedTuple):
 
 def _verifier(row: Row, _: MapFilter[Any], options: RowOptions) -> str | _Fault:
     name = row.get("verifier") or row.get("domain") or options.domain
-    return name if isinstance(name, str) else _Fault("no_domain")
+    if not isinstance(name, str):
+        return _Fault("no_domain")
+    try:
+        find_domain(name, options.custom)
+    except RecipeError as error:  # one row's domain is that row's fault
+        return _Fault(error.what)
+    return name
 
 
 def _response(row: Row, one: MapFilter[Any], _: RowOptions) -> str | _Fault | None:
