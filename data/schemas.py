@@ -58,7 +58,11 @@ SHARD_TRACES = _schema(
     ("prompt_digest", STRING, "digest of the rendered prompt"),
     ("response", STRING, "all that the model wrote"),
     ("completion_tokens", I32, "tokens of the response, by the sampler's tokenizer"),
-    ("finish_reason", STRING, "stop, length, prompt_too_long, quarantined, failed or content_filter"),
+    (
+        "finish_reason",
+        STRING,
+        "stop, length; else prompt_too_long, quarantined, failed, content_filter, refused_by_server",
+    ),
     ("model", STRING, "the sampler's model"),
     ("model_revision", STRING, "its revision"),
     ("seed", I64, "seed of this sample"),
@@ -161,7 +165,7 @@ SAMPLES = pa.schema(
         "sample_index": I32,
         "seed": I64,
         "response": STRING,
-        "finish_reason": STRING,  # stop | length | prompt_too_long | quarantined | failed | content_filter
+        "finish_reason": STRING,  # as in SHARD_TRACES
         "prompt_tokens": I32,
         "completion_tokens": I32,
     }
