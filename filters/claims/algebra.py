@@ -12,9 +12,10 @@ rationals.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 from proofmill.filters.claims.comparison import AGREES, agree, last_place
@@ -43,11 +44,21 @@ _TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on sig
 
 def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     """Whether both sides agree at every point tried, and have a value at two of them at least."""
-    points = (_point(unknowns, shift) for shift in range(len(_POINTS)))
-    found = [agrees for point in points if (agrees := _agree_at(left, right, point)) is not None]
-    if not found:
-        found = [agrees for start in _WHOLE if (agrees := _agree_at(left, right, _row(unknowns, start))) is not None]
-    return len(found) >= 2 and all(found)
+    agreeing = _agreements(left, right, [_point(unknowns, shift) for shift in range(len(_POINTS))])
+    if agreeing == 0:
+        agreeing = _agreements(left, right, [_row(unknowns, start) for start in _WHOLE])
+    return agreeing is not None and agreeing >= 2
+
+
+def _agreements(left: Node, right: Node, points: Iterable[Mapping[str, Value]]) -> int | None:
+    """At how many points the sides have a value and agree; None as soon as they differ at one."""
+    count = 0
+    for point in points:
+        agrees = _agree_at(left, right, point)
+        if agrees is False:
+            return None
+        count += agrees is not None
+    return count
 
 
 def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
@@ -106,7 +117,9 @@ def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Va
         if any(isinstance(side, float) for side in sides):
             return None
         found.add(binary("-", *sides))
-    return found.pop() if len(found) == 1 else None
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None
 
 
 def _point(unknowns: frozenset[str], shift: int) -> dict[str, Value]:
@@ -229,7 +242,7 @@ class Algebra:
 
     def begin_step(self, text: str) -> None:
         """Forget names that the step introduces anew: "let x be …"."""
-        if _RENAMED.search(text) and len(self.equations) > 0:
+        if self.equations and _RENAMED.search(text):
             self.equations.clear()
 
     def judge(self, left: Node, right: Node, context: EquationContext) -> tuple[str, Finding] | None:
@@ -242,10 +255,7 @@ class Algebra:
         if is_identity(left, right, unknowns):
             trivial = left == right
             return None if trivial else ("identity", Finding(VERIFIED, "both sides agree for all values tried"))
-        may_tell = not (context.ambiguous or context.supposed or context.cases)
-        if context.rewrites and may_tell and unknowns_of(left) == unknowns_of(right):
-            return self._broken(left, right, unknowns, context)
-        if context.transforms and not context.ambiguous and unknowns_of(left) == unknowns_of(right):
+        if unknowns_of(left) == unknowns_of(right) and self._is_rewriting(context):
             return self._broken(left, right, unknowns, context)
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
             return self._contradiction(apart, context)
@@ -253,6 +263,12 @@ class Algebra:
         return self._equation(
             Equation(left, right, unknowns, context.text, context.step, context.end, doubtful), context
         )
+
+    def _is_rewriting(self, context: EquationContext) -> bool:
+        """Whether the link says that one expression equals another, by its words or by its place in a chain."""
+        if context.rewrites and not (context.supposed or context.cases or context.ambiguous):
+            return True
+        return context.transforms and not context.ambiguous
 
     def _broken(
         self, left: Node, right: Node, unknowns: frozenset[str], context: EquationContext
@@ -369,8 +385,9 @@ def _has_angles(node: Node) -> bool:
     return any(isinstance(part, Call) and part.name in ("sin", "cos", "tan") for part in walk(node))
 
 
-class EquationContext(NamedTuple):
-    """What surrounds a link.
+@dataclass
+class EquationContext:
+    """What surrounds a link; what is seldom asked is found out when it is.
 
     Attributes:
         text: the link as written.
@@ -378,13 +395,13 @@ class EquationContext(NamedTuple):
         supposed: it is a definition or supposition rather than a conclusion.
         cases: the sentence lists alternatives.
         binds_several: the sentence gives values to several names.
-        doubted: the words around it take it back.
         transforms: an earlier link of its chain is an identity.
-        ambiguous: the sides may be read in more than one way.
         simplifies: the words before it say that it only rewrites what precedes it.
-        rewrites: the words say that its sides are one expression, written anew.
         before: the step up to the link.
         end: offset of its end in the step.
+        is_doubted: whether the words around it take it back.
+        is_ambiguous: whether the sides may be read in more than one way.
+        is_rewriting: whether the words say that its sides are one expression, written anew.
     """
 
     text: str
@@ -392,13 +409,28 @@ class EquationContext(NamedTuple):
     supposed: bool
     cases: bool
     binds_several: bool
-    doubted: bool
     transforms: bool
-    ambiguous: bool
-    simplifies: bool = False
-    rewrites: bool = False
-    before: str = ""
-    end: int = 0
+    simplifies: bool
+    before: str
+    end: int
+    is_doubted: Callable[[], bool]
+    is_ambiguous: Callable[[], bool]
+    is_rewriting: Callable[[], bool]
+
+    @cached_property
+    def doubted(self) -> bool:
+        """What `is_doubted` says."""
+        return self.is_doubted()
+
+    @cached_property
+    def ambiguous(self) -> bool:
+        """What `is_ambiguous` says."""
+        return self.is_ambiguous()
+
+    @cached_property
+    def rewrites(self) -> bool:
+        """What `is_rewriting` says."""
+        return self.is_rewriting()
 
 
 def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from proofmill.filters.claims.discourse_cues import CORRECTION
 from proofmill.filters.claims.expressions import Number, Value, is_leaf, walk
 from proofmill.filters.claims.judging import StepJudge, TraceFacts
-from proofmill.filters.claims.lexicon import NUMBER_WORDS
+from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS
 from proofmill.filters.claims.model import (
     JUMP,
     REFUTED,
@@ -38,6 +38,7 @@ from proofmill.filters.claims.problem_context import (
     tied_unknowns,
 )
 from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
+from proofmill.filters.claims.relations import SIGN_WORDS
 from proofmill.filters.claims.stated_outputs import Evaluator, StatedOutput, judge_output, stated_outputs, unrun_output
 from proofmill.filters.claims.tokens import split_steps, tokenize, without_json_escapes
 from proofmill.filters.verdicts import Problem
@@ -45,7 +46,15 @@ from proofmill.filters.verdicts import Problem
 _WINDOW = 240  # characters behind a claim in which its correction begins
 _PLAIN = re.compile(r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction", re.IGNORECASE)
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
-_CHECKABLE = re.compile(rf"[\d=½⅓⅔¼¾]|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE)
+# Most steps hold no relation that could be judged: one in words needs a number on either side, unless the words say
+# that an expression is rewritten. To find that out is cheap, to read a step is not.
+_SIGN = re.compile(
+    r"[=≈≃≅≐<>≤≥⩽⩾≠≡]|\\(?:approx|simeq|l(?:e|t)|g(?:e|t)|ne|equiv)|\b(?:simplifies|expands|factors)\b", re.IGNORECASE
+)
+_SIGN_IN_WORDS = re.compile(rf"\b(?:{'|'.join(sorted(SIGN_WORDS))})\b", re.IGNORECASE)
+_NUMBER = re.compile(
+    rf"\d+|[½⅓⅔¼¾⅕⅛⅜]|\\?π|\\pi|\b(?:{'|'.join([*NUMBER_WORDS, *FRACTION_WORDS, *MULTIPLE_WORDS])})\b", re.IGNORECASE
+)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_AFTER = 240  # characters behind a step in which it may be called impossible
@@ -275,7 +284,8 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
 
 def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> list[ClaimCandidate]:
     """The judged links of one step; `after` is the beginning of what follows it."""
-    if not _CHECKABLE.search(step, 0, _MAX_STEP):
+    if not _may_hold_a_claim(step):
+        facts.algebra.begin_step(step)
         return []
     step = _FENCED.sub(lambda code: " " * len(code.group()), step[:_MAX_STEP])
     links, step = _calculator_marks(step, facts, number)
@@ -285,6 +295,15 @@ def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> li
     for chain in judge.scanner.scan():
         links.extend(judge.chain(chain))
     return sorted(links, key=lambda link: link.start)
+
+
+def _may_hold_a_claim(step: str) -> bool:
+    if _SIGN.search(step, 0, _MAX_STEP):
+        return True
+    if not _SIGN_IN_WORDS.search(step, 0, _MAX_STEP):
+        return False
+    numbers = _NUMBER.finditer(step, 0, _MAX_STEP)
+    return next(numbers, None) is not None and next(numbers, None) is not None
 
 
 def _calculator_marks(step: str, facts: TraceFacts, number: int) -> tuple[list[ClaimCandidate], str]:

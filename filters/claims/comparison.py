@@ -44,7 +44,7 @@ from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.lexicon import UNITS
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, Finding
 from proofmill.filters.claims.relations import Member
-from proofmill.filters.claims.tokens import TIGHT, Token
+from proofmill.filters.claims.tokens import TIGHT
 
 AGREES, DIFFERS, UNDECIDED = "agrees", "differs", "undecided"
 ABOUT, ROUNDED = "about", "rounded"
@@ -309,11 +309,11 @@ class AlternativeParses:
     """Reads the members of one step's chains again.
 
     Args:
-        tokens: the step's tokens.
+        parser: of the step's tokens, as they are read first.
     """
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
+    def __init__(self, parser: Parser) -> None:
+        self.tokens, self._closing = parser.tokens, parser.closing
         self._loose: Parser | None = None
 
     def negative(self, left: Member, right: Member, about: str) -> Comparison | None:
@@ -324,7 +324,7 @@ class AlternativeParses:
             begin = left.first - 1
         else:
             return None
-        parsed = Parser(self.tokens).parse(begin)
+        parsed = Parser(self.tokens, closing=self._closing).parse(begin)
         if parsed is None or parsed[1] != left.last or not is_numeric(parsed[0]):
             return None
         try:
@@ -335,7 +335,7 @@ class AlternativeParses:
 
     def _loose_parser(self) -> Parser:
         if self._loose is None:
-            self._loose = Parser(self.tokens, loose=True)
+            self._loose = Parser(self.tokens, loose=True, closing=self._closing)
         return self._loose
 
     def is_ambiguous(self, member: Member) -> bool:

@@ -310,16 +310,20 @@ def bounded(value: Value) -> Value:
 
 def walk(node: Node) -> list[Node]:
     """Every node of a tree, each before its parts."""
-    found, pending = [], [node]
+    if type(node) is Number or type(node) is Symbol:  # most trees are leaves, and this is asked of each several times
+        return [node]
+    found: list[Node] = []
+    pending: list[Node] = [node]
     while pending:
         part = pending.pop()
         found.append(part)
-        if isinstance(part, Binary):
-            pending += (part.right, part.left)
-        elif isinstance(part, Unary | Quantity):
+        if type(part) is Binary:
+            pending.append(part.right)
+            pending.append(part.left)
+        elif type(part) is Unary or type(part) is Quantity:
             pending.append(part.body)
-        elif isinstance(part, Call):
-            pending += part.arguments
+        elif type(part) is Call:
+            pending.extend(part.arguments)
     return found
 
 

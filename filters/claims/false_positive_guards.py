@@ -42,7 +42,7 @@ from proofmill.filters.claims.lexicon import (
 )
 from proofmill.filters.claims.operands import AGGREGATES, literal
 from proofmill.filters.claims.relations import Chain, Member
-from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token, match_brackets
+from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|(?:not|n['’]t)\s(?:match|equal|satisf|give|yield)\w*|"
@@ -68,6 +68,10 @@ _ABSURD = re.compile(
     r"(?:does|is|ca)(?:n['’]t| ?not) (?:be )?(?:true|possible|valid|hold|work|satisf\w+|happen|the case))",
     re.IGNORECASE,
 )
+_ABSURD_STEMS = (
+    "contradict", "impossib", "absurd", "no such", "empty", "assumption", "inconsist", "solution", "extraneous",
+    "never", "✗", "✘", "❌", "false", "untrue", "invalid", "not", "n't", "n’t",
+)  # fmt: skip
 _ABSURD_WITHIN = 220  # characters behind a link
 _TEN = 10
 _OPTION = re.compile(
@@ -101,18 +105,25 @@ _CARRIES = re.compile(
 )
 
 
+def is_called_impossible(after: str) -> bool:
+    """Whether what follows a link calls it impossible."""
+    lowered = after.lower()  # the stems first: few texts hold one, and the expression is slow
+    return any(stem in lowered for stem in _ABSURD_STEMS) and _ABSURD.search(after) is not None
+
+
 class FalsePositiveGuards:
     """What speaks for another meaning of a link, each as a reason in words, empty where nothing does.
 
     Args:
         text: the step.
-        tokens: its tokens.
+        parser: of its tokens.
         after: the beginning of what follows the step.
     """
 
-    def __init__(self, text: str, tokens: list[Token], after: str = "") -> None:
-        self.text, self.tokens, self.after = text, tokens, after
-        self._closing: dict[int, int] | None = None
+    def __init__(self, text: str, parser: Parser, after: str = "") -> None:
+        self.text, self.tokens, self.after = text, parser.tokens, after
+        self._closing = parser.closing
+        self._closers = frozenset(parser.closing.values())
 
     def other_meaning(self, chain: Chain, index: int, comparison: Comparison) -> str:
         """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
@@ -296,7 +307,7 @@ class FalsePositiveGuards:
 
     def _is_note(self, position: int) -> bool:
         """`5 (0 hurricanes)`, `2 weeks (6 hours)`, `2010 (7)`: a bracket that only explains what it follows."""
-        end = self._brackets().get(position)
+        end = self._closing.get(position)
         inside = self.tokens[position + 1 : end] if end is not None else []
         if self.tokens[position - 1].kind == NUMBER and len(inside) == 1 and inside[0].kind == NUMBER:
             following = self.tokens[position + 3 : position + 6]  # two in a row are values behind their labels
@@ -309,19 +320,18 @@ class FalsePositiveGuards:
 
     def _repeats_its_number(self, position: int) -> bool:
         """`8 (2^3)`: the bracket says the number before it once more."""
-        parsed = Parser(self.tokens).parse(position) if self.tokens[position - 1].kind == NUMBER else None
+        parsed = (
+            Parser(self.tokens, closing=self._closing).parse(position)
+            if self.tokens[position - 1].kind == NUMBER
+            else None
+        )
         try:
             return parsed is not None and evaluate(parsed[0]) == literal(self.tokens[position - 1].text).value
         except NotNumericError:
             return False
 
     def _is_matched(self, position: int) -> bool:
-        return position in self._brackets() or position in self._brackets().values()
-
-    def _brackets(self) -> dict[int, int]:
-        if self._closing is None:
-            self._closing = match_brackets(self.tokens)
-        return self._closing
+        return position in self._closing or position in self._closers
 
     def _names_quantity(self, chain: Chain, index: int) -> bool:
         """`20% is $14 + $42`, `20 is 2 * 20`: in words, a number may name what is computed from it."""
@@ -373,7 +383,7 @@ class FalsePositiveGuards:
         unit_start = self.tokens[chain.members[index + 1].first].end
         if _DOUBT_AFTER.search(self._sentence_from(unit_start, end)) or self._supposed_before(start):
             return "doubted by the trace itself"
-        if _ABSURD.search((self.text[end : end + _ABSURD_WITHIN] + "\n" + self.after)[:_ABSURD_WITHIN]):
+        if is_called_impossible((self.text[end : end + _ABSURD_WITHIN] + "\n" + self.after)[:_ABSURD_WITHIN]):
             return "called impossible by the trace itself"
         if _CLOCK.search(self.text[start : end + 4]):
             return "a time of day"

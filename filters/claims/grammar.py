@@ -43,7 +43,7 @@ from proofmill.filters.claims.tokens import (
     WORD,
     Token,
 )
-from proofmill.filters.claims.units import read_unit
+from proofmill.filters.claims.units import NEVER_UNITS, NOT_BEFORE_UNITS, read_unit
 
 _INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
 
@@ -143,6 +143,7 @@ def _multiplies_bracket(parser: Parser, left: Node) -> bool:
 
 
 _MAX_DIGITS = 9  # of a raised exponent
+_POSTFIX_SIGNS = frozenset("!°%^⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SCALES = frozenset({"C", "F"})  # Celsius, Fahrenheit
 _RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
@@ -221,8 +222,8 @@ _MAX_PREFIXES = 20_000  # operands read in one step, attempts included; a page o
 class Parser(ExpressionReader):
     """Reads expressions from one step's tokens."""
 
-    def __init__(self, tokens: list[Token], loose: bool = False) -> None:
-        super().__init__(tokens, loose)
+    def __init__(self, tokens: list[Token], loose: bool = False, closing: dict[int, int] | None = None) -> None:
+        super().__init__(tokens, loose, closing)
         self._operands = 0
         self._fuel = _MAX_PREFIXES
         self._in_exponent = False
@@ -300,6 +301,9 @@ class Parser(ExpressionReader):
 
     def _postfix(self, node: Node) -> Node:
         for _ in range(_MAX_POSTFIXES):
+            text = self.tokens[self.position].text
+            if text[:1] not in _POSTFIX_SIGNS and text.lower() != "percent":
+                break
             grown = postfix(self, node)
             if grown is None:
                 break
@@ -310,7 +314,8 @@ class Parser(ExpressionReader):
 
     def _with_unit(self, node: Node) -> Node:
         """`node` with the unit behind it, if there is one."""
-        if isinstance(node, Symbol | Opaque):
+        token = self.tokens[self.position]
+        if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS or isinstance(node, Symbol | Opaque):
             return node
         unit = read_unit(self.tokens, self.position, self.closing)
         if unit.opaque:

@@ -110,8 +110,8 @@ class StepJudge:
     def __init__(self, text: str, tokens: list[Token], facts: TraceFacts, step: int, after: str = "") -> None:
         self.text, self.tokens, self.facts, self.step = text, tokens, facts, step
         self.scanner = Scanner(tokens)
-        self.guards = FalsePositiveGuards(text, tokens, after)
-        self.readings = AlternativeParses(tokens)
+        self.guards = FalsePositiveGuards(text, self.scanner.parser, after)
+        self.readings = AlternativeParses(self.scanner.parser)
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
     def chain(self, chain: Chain) -> list[ClaimCandidate]:
@@ -235,15 +235,21 @@ class StepJudge:
             or (isinstance(left.node, Symbol) and self.tokens[right.last].text in _TRIED),
             cases=lists_cases(sentence),
             binds_several=binds_several(sentence),
-            # Cues are known in English only.
-            doubted=bool(self.guards.doubted(chain, index) or self.guards.carries(left) or _CJK.search(self.text)),
             transforms=self._transforms,
-            ambiguous=self._is_ambiguous(left) or self._is_ambiguous(right) or bool(self.guards.notation(chain, index)),
             simplifies=simplifies(before),
-            rewrites=chain.relations[index].rewrites
-            or (index == 0 and _announces(before, self.text[end:] + "\n" + self.guards.after, left.node, right.node)),
             before=self.text[:start],
             end=end,
+            # Cues are known in English only.
+            is_doubted=lambda: bool(
+                _CJK.search(self.text) or self.guards.doubted(chain, index) or self.guards.carries(left)
+            ),
+            is_ambiguous=lambda: (
+                self._is_ambiguous(left) or self._is_ambiguous(right) or bool(self.guards.notation(chain, index))
+            ),
+            is_rewriting=lambda: (
+                chain.relations[index].rewrites
+                or (index == 0 and _announces(before, f"{self.text[end:]}\n{self.guards.after}", left.node, right.node))
+            ),
         )
         judged = self.facts.algebra.judge(left.node, right.node, context)
         if judged is None:

@@ -49,16 +49,17 @@ class ExpressionReader(ABC):
         loose: read what is ambiguous the other way: `half of 3 + 5` as half of 8, `1/2(3)` as 1/(2·3),
             `6 / 1/2` as 12, `4 million` as 4, `-2^2` as 4, `4 more than 2` as 4, a bracket apart from its number
             as a remark or as a factor.
+        closing: the closing bracket of each opening one, where that is known already.
     """
 
-    def __init__(self, tokens: list[Token], loose: bool = False) -> None:
+    def __init__(self, tokens: list[Token], loose: bool = False, closing: dict[int, int] | None = None) -> None:
         self.tokens = tokens
         self.loose = loose
         self.position = 0
         self.start = 0
         self.depth = 0
         self.in_argument = False
-        self.closing = match_brackets(tokens)
+        self.closing = match_brackets(tokens) if closing is None else closing
 
     @abstractmethod
     def expression(self, minimum: int) -> Node | None:

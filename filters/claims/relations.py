@@ -209,10 +209,12 @@ _PHRASES = (
     ("adds", "up", "to"),
     ("add", "up", "to"),
 )
+SIGN_WORDS = _BE | _EQUALS | {phrase[0] for phrase in _PHRASES}
 _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
     "smaller": "<", "lower": "<",
 }  # fmt: skip
+_OPEN_NOTHING = frozenset({RELATION, NEWLINE})
 _NAME_TOKENS = 14
 
 
@@ -269,11 +271,22 @@ class Scanner:
     def scan(self) -> list[Chain]:
         """All chains of the step, in order, and single expressions that are given a name."""
         found: list[Chain] = []
-        position, expression_end = 0, -1
+        position, expression_end, next_sign = 0, -1, -2
         while self.tokens[position].kind != END:
+            # Nothing is read on the way to the line of the next relation, but for what stands behind one.
+            if position > next_sign + 1:
+                next_sign = self._next_sign(position)
+                if next_sign < 0:
+                    break
+                position = self._line_start(next_sign, position)
             token = self.tokens[position]
-            if token.kind == WORD and len(token.text) > 1 and token.text.lower() not in OPENERS:
-                position += 1  # by far the most common case, so no call is spent on it
+            # By far the most common cases, so no call is spent on them.
+            if token.kind == WORD:
+                opens = len(token.text) == 1 or token.text.lower() in OPENERS
+            else:
+                opens = token.kind not in _OPEN_NOTHING and (token.kind != PUNCTUATION or token.text in "([{|")
+            if not opens:
+                position += 1
                 continue
             parsed = None if is_bullet(self.tokens, position) else self.parser.parse(position)
             if parsed is None:
@@ -291,6 +304,23 @@ class Scanner:
                 found.append(chain)
             position = expression_end = max(chain.members[-1].last, position + 1)
         return found
+
+    def _next_sign(self, position: int) -> int:
+        """Where the next token stands that may be, or end, the words of a relation; -1 if there is none."""
+        for index in range(position, len(self.tokens)):
+            token = self.tokens[index]
+            if token.kind == RELATION or (token.kind == WORD and token.text.lower() in SIGN_WORDS):
+                return index
+        return -1
+
+    def _line_start(self, sign: int, lowest: int) -> int:
+        """The first token of the line that a relation's left side stands in; a sign may open the next one."""
+        index = sign
+        while index > lowest and self.tokens[index - 1].kind == NEWLINE:
+            index -= 1
+        while index > lowest and self.tokens[index - 1].kind != NEWLINE:
+            index -= 1
+        return index
 
     def _chain(self, first: Member) -> Chain:
         chain = Chain([first], [], is_clean(self.tokens, first.first), is_joined(self.tokens, first.first))

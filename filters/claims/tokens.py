@@ -109,12 +109,13 @@ _ESCAPED_TWICE = (
     "log|ln|sin|cos|tan)(?![a-zA-Z])"
 )
 _TOKEN = re.compile(
-    rf"(?P<broken>[\t\f\x08\r]{_TAIL})"
+    # The most frequent tokens come first: alternatives are tried in order.
+    r"(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)|(?P<space> +)|(?P<plain>[()\[\]+,/^;|_%}])"
+    rf"|(?P<broken>[\t\f\x08\r]{_TAIL})"
     rf"|(?P<blank>(?:[^\S\n\t\f\r]|[\t\f\r](?!{_TAIL}))+"
     r"|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
     r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z])"  # `-\left(3` reads as `-(3`
     rf"|\\(?=\\{_ESCAPED_TWICE}))"
-    r"|(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)"
     r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
     r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
     r"|\d{1,3}(?:(?:,\\!|,|\{,\}|\\,\\!|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -153,6 +154,7 @@ _KINDS = {
     "ratio": (PUNCTUATION, ""), "dots": (PUNCTUATION, "…"), "newline": (NEWLINE, "\n"),
     "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
 }  # fmt: skip
+_PLAIN = {sign: (OPERATOR if sign in _OPERATORS else PUNCTUATION, sign) for sign in "()[]+,/^;|_%}"}
 _LOOKAHEAD = 8
 _CONTROL_LETTERS = {"\t": "\\t", "\f": "\\f", "\b": "\\b", "\r": "\\r"}
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
@@ -165,22 +167,26 @@ def tokenize(text: str) -> list[Token]:
     Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
     """
     tokens: list[Token] = []
-    gap = FENCED
+    add, gap = tokens.append, FENCED
     for match in _TOKEN.finditer(text):
         group = match.lastgroup
-        if group == "blank":
+        if group == "word":
+            start, end = match.span()
+            add(Token(WORD, match[0], start, end, gap))
+            gap = TIGHT
+        elif group == "space" or group == "blank":
             gap = gap or SPACED
-        elif group == "size":
-            continue
-        elif group == "word":
-            tokens.append(Token(WORD, match[0], match.start(), match.end(), gap))
+        elif group == "plain":
+            start, end = match.span()
+            add(Token(*_PLAIN[match[0]], start, end, gap))
             gap = TIGHT
         elif group == "fence":
             gap = FENCED
-        else:
+        elif group != "size":
             kind, normal = _classify(group, match[0], match, gap)
             if kind >= 0:
-                tokens.append(Token(kind, normal, match.start(), match.end(), gap))
+                start, end = match.span()
+                add(Token(kind, normal, start, end, gap))
                 gap = FENCED if kind == NEWLINE else TIGHT
             else:
                 gap = gap or SPACED

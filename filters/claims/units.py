@@ -19,8 +19,8 @@ _MAX_WORDS = 5
 _MAX_TOKENS = 20
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\Z")
 _NOT_NOUNS = STOP_WORDS | NUMBER_WORDS.keys()
-_NEVER_UNITS = frozenset({NUMBER, RELATION, NEWLINE, END})
-_NOT_BEFORE_UNITS = frozenset("+*.,)")
+NEVER_UNITS = frozenset({NUMBER, RELATION, NEWLINE, END})
+NOT_BEFORE_UNITS = frozenset("+*.,)")
 _LETTERS = frozenset("mglLsh")
 
 
@@ -36,7 +36,7 @@ class Unit(NamedTuple):
 def read_unit(tokens: list[Token], position: int, closing: dict[int, int]) -> Unit:
     """The unit at `position`, at most five words; the same position where there is none."""
     token = tokens[position]
-    if token.kind in _NEVER_UNITS or token.text in _NOT_BEFORE_UNITS:
+    if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS:
         return Unit(position)
     if token.kind == WORD and token.gap == TIGHT and _ORDINAL.match(token.text):
         return Unit(position + 1, opaque=True)
