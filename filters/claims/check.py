@@ -48,10 +48,9 @@ _PLAIN = re.compile(r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|s
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
 # Most steps hold no relation that could be judged: one in words needs a number on either side, unless the words say
 # that an expression is rewritten. To find that out is cheap, to read a step is not.
-_SIGN = re.compile(
-    r"[=≈≃≅≐<>≤≥⩽⩾≠≡]|\\(?:approx|simeq|l(?:e|t)|g(?:e|t)|ne|equiv)|\b(?:simplifies|expands|factors)\b", re.IGNORECASE
-)
-_SIGN_IN_WORDS = re.compile(rf"\b(?:{'|'.join(sorted(SIGN_WORDS))})\b", re.IGNORECASE)
+_SIGN = re.compile("[=≈≃≅≐<>≤≥⩽⩾≠≡]")
+_SIGN_COMMAND = re.compile(r"\\(?:approx|simeq|l(?:e|t)|g(?:e|t)|ne|equiv)")
+_REWRITING_WORDS = frozenset({"simplifies", "expands", "factors"})
 _NUMBER = re.compile(
     rf"\d+|[½⅓⅔¼¾⅕⅛⅜]|\\?π|\\pi|\b(?:{'|'.join([*NUMBER_WORDS, *FRACTION_WORDS, *MULTIPLE_WORDS])})\b", re.IGNORECASE
 )
@@ -284,11 +283,13 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
 
 def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> list[ClaimCandidate]:
     """The judged links of one step; `after` is the beginning of what follows it."""
+    step = step[:_MAX_STEP]
     if not _may_hold_a_claim(step):
         facts.algebra.begin_step(step)
         return []
-    step = _FENCED.sub(lambda code: " " * len(code.group()), step[:_MAX_STEP])
-    links, step = _calculator_marks(step, facts, number)
+    if "```" in step:
+        step = _FENCED.sub(lambda code: " " * len(code.group()), step)
+    links, step = _calculator_marks(step, facts, number) if "<<" in step else ([], step)
     facts.algebra.begin_step(step)
     tokens = tokenize(step)
     judge = StepJudge(step, tokens, facts, number, after)
@@ -298,12 +299,15 @@ def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> li
 
 
 def _may_hold_a_claim(step: str) -> bool:
-    if _SIGN.search(step, 0, _MAX_STEP):
+    if _SIGN.search(step) or ("\\" in step and _SIGN_COMMAND.search(step)):
         return True
-    if not _SIGN_IN_WORDS.search(step, 0, _MAX_STEP):
+    words = step.lower().split()
+    if SIGN_WORDS.isdisjoint(words):
         return False
-    numbers = _NUMBER.finditer(step, 0, _MAX_STEP)
-    return next(numbers, None) is not None and next(numbers, None) is not None
+    numbers = _NUMBER.finditer(step)
+    return not _REWRITING_WORDS.isdisjoint(words) or (
+        next(numbers, None) is not None and next(numbers, None) is not None
+    )
 
 
 def _calculator_marks(step: str, facts: TraceFacts, number: int) -> tuple[list[ClaimCandidate], str]:

@@ -8,6 +8,7 @@ the border of a formula.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -209,7 +210,16 @@ _PHRASES = (
     ("adds", "up", "to"),
     ("add", "up", "to"),
 )
+
+
+def _as_written(words: Iterable[str]) -> frozenset[str]:
+    """The words in small letters, capitalised and in capitals, so that looking one up needs no call."""
+    return frozenset(form for word in words for form in (word, word.capitalize(), word.upper()))
+
+
+_OPENERS_AS_WRITTEN = _as_written(OPENERS)
 SIGN_WORDS = _BE | _EQUALS | {phrase[0] for phrase in _PHRASES}
+_SIGN_WORDS_AS_WRITTEN = _as_written(SIGN_WORDS)
 _COMPARATIVES = {
     "greater": ">", "more": ">", "larger": ">", "bigger": ">", "higher": ">", "less": "<", "fewer": "<",
     "smaller": "<", "lower": "<",
@@ -282,7 +292,7 @@ class Scanner:
             token = self.tokens[position]
             # By far the most common cases, so no call is spent on them.
             if token.kind == WORD:
-                opens = len(token.text) == 1 or token.text.lower() in OPENERS
+                opens = len(token.text) == 1 or token.text in _OPENERS_AS_WRITTEN
             else:
                 opens = token.kind not in _OPEN_NOTHING and (token.kind != PUNCTUATION or token.text in "([{|")
             if not opens:
@@ -309,7 +319,7 @@ class Scanner:
         """Where the next token stands that may be, or end, the words of a relation; -1 if there is none."""
         for index in range(position, len(self.tokens)):
             token = self.tokens[index]
-            if token.kind == RELATION or (token.kind == WORD and token.text.lower() in SIGN_WORDS):
+            if token.kind == RELATION or (token.kind == WORD and token.text in _SIGN_WORDS_AS_WRITTEN):
                 return index
         return -1
 
