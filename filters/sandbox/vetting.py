@@ -123,6 +123,8 @@ _MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | f
     | {"register", "get_stack", "print_exc_info", "exc_info", "stdlib", "f2py", "testing", "register_at_fork"}
     | {"resolve_name", "locate", "get_field", "vformat", "exec_module", "load_module", "import_module", "runctx"}
     | {"runcode", "call_tracing", "monitoring", "_exit", "captured_stdout"}
+    | {"configure_mock", "mock_add_spec", "attach_mock", "return_value", "side_effect", "mock_calls"}
+    | {"ma", "masked", "masked_array", "masked_all", "MaskedArray"}  # what is masked equals anything to numpy.testing
 )
 _DUNDER_READS = frozenset(
     {"__name__", "__doc__", "__init__", "__class__", "__len__", "__getitem__", "__setitem__", "__iter__", "__next__"}
@@ -137,7 +139,8 @@ _OWN_METHODS |= frozenset({"__doc__", "__annotations__", "__match_args__", "__ae
 # more of them for a class that tests do name: what it holds is what they ask it for
 _ASKED_METHODS = _OWN_METHODS | frozenset(
     {"__len__", "__iter__", "__next__", "__contains__", "__getitem__", "__setitem__", "__delitem__", "__call__"}
-    | {"__bool__", "__hash__", "__reversed__", "__missing__", "__aiter__", "__anext__", "__await__", "__format__"}
+    | {"__bool__", "__hash__", "__reversed__", "__missing__", "__aiter__"}
+    | {"__class_getitem__", "__anext__", "__await__", "__format__"}
 )
 # keywords by which library functions set attributes, choose what equality looks at, or say whose a class is
 _KEYWORDS = frozenset({"compare", "capture_locals", "namespace", "module"})
@@ -212,6 +215,7 @@ class _Look(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             self._imported(alias.name)
+            self._binds(alias.asname)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or "."
@@ -222,6 +226,26 @@ class _Look(ast.NodeVisitor):
                 self.note(f"imports {alias.name} from {module}")
             elif module != "__future__":
                 self._member(alias.name)
+            self._binds(alias.asname)
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:
+        self._binds(node.name)
+        self.generic_visit(node)
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:
+        self._binds(node.name)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self._binds(node.rest)
+        self.generic_visit(node)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        self._binds(node.name)
+        self.generic_visit(node)
+
+    def _binds(self, name: str | None) -> None:
+        if name is not None and _is_dunder(name):
+            self.note(f"binds {name}")
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -436,7 +460,7 @@ class Guards:
                 self.note(f"sets {name} of a function that is not its own")
         elif isinstance(value, types.ModuleType) or kind in (types.BuiltinFunctionType, types.MethodType):
             self.note(f"sets {name} of {getattr(value, '__name__', kind.__name__)}")
-        elif not is_own(kind) and callable(getattr(kind, name, None)):
+        elif not is_own(kind) and (callable(getattr(kind, name, None)) or _of_mock(kind, name)):
             self.note(f"hides {kind.__name__}.{name}")
         return value
 
@@ -459,6 +483,11 @@ class Guards:
 
     def _delattr(self, value: Any, name: str) -> None:
         delattr(self.owner(value, self._named(name)), name)
+
+
+def _of_mock(kind: type, name: str) -> bool:
+    """Whether an attribute is a mock's record of how it was called."""
+    return kind.__module__ == "unittest.mock" and (name.startswith(("call", "assert")) or name.endswith("_calls"))
 
 
 def harmless(module: str) -> bool:
@@ -529,6 +558,7 @@ class State:
         }
         self._builtins = dict(vars(builtins))
         self._hooks = self._hook_values()
+        self._classes = set(map(id, _all_classes()))
         self._threads = threading.active_count()
 
     @staticmethod
@@ -567,9 +597,58 @@ class State:
             ]
         return seen[:_MAX_FINDINGS]
 
+    def special_methods(self, asked: frozenset[str]) -> list[str]:
+        """Special methods of classes made since that no library wrote, however those classes were made.
+
+        A source may hide one from the static look: the name computed, the class made by a call. (The garbage
+        collector must be off: a class that is made stays.)
+        """
+        seen: list[str] = []
+        for kind in _all_classes():
+            if id(kind) in self._classes or kind.__module__ == "__main__" or _in_module(kind):
+                continue
+            allowed = _ASKED_METHODS if kind.__name__ in asked else _OWN_METHODS | _ASKED_METHODS
+            for name, value in list(vars(kind).items()):
+                if _is_dunder(name) and name not in allowed and _acts(value) and not _of_library(value, kind):
+                    seen.append(f"class {kind.__name__} has {name}"[:80])
+        return seen[:_MAX_FINDINGS]
+
     def threads_left(self) -> bool:
         """Whether more threads run than before."""
         return threading.active_count() > self._threads
+
+
+def _in_module(kind: type) -> bool:
+    """Whether a class is what a library's module has under its name: imported since."""
+    module = sys.modules.get(kind.__module__)
+    return module is not None and kind.__module__ != MODULE and vars(module).get(kind.__name__) is kind
+
+
+def _all_classes() -> list[type]:
+    found: dict[int, type] = {id(object): object}
+    todo: list[type] = [object]
+    while todo:
+        for kind in type.__subclasses__(todo.pop()):
+            if id(kind) not in found:
+                found[id(kind)] = kind
+                todo.append(kind)
+    return list(found.values())
+
+
+def _acts(value: object) -> bool:
+    """Whether a special attribute of a class does anything, or is data."""
+    return value is not None and (callable(value) or hasattr(type(value), "__get__"))
+
+
+def _of_library(value: object, kind: type) -> bool:
+    """Whether a special method was written by Python or a library; a mock of the tests may have any."""
+    value = getattr(value, "__func__", value)
+    if isinstance(value, types.FunctionType):
+        return value.__code__.co_filename != SOURCE
+    if type(value).__name__ in ("wrapper_descriptor", "member_descriptor", "getset_descriptor", "method_descriptor"):
+        return True
+    mock = sys.modules.get("unittest.mock")
+    return mock is not None and kind.__module__ == "unittest.mock" and issubclass(kind, mock.NonCallableMock)
 
 
 def _tells(key: str, value: object, module: str) -> bool:
