@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.filters import verdicts
-from proofmill.filters.sandbox import extract, run
+from proofmill.filters.sandbox import cpp, extract, run
 from proofmill.filters.sandbox.formats import BadTestError, Suite, read_suite
 from proofmill.filters.sandbox.jail import Jail, Limits
 from proofmill.filters.sandbox.plan import Plan, bound_by, entry_name, plan, prompt_setup
@@ -93,14 +93,31 @@ atexit.register(_DEFAULT.close)
 os.register_at_fork(after_in_child=_DEFAULT.forget)
 
 
+class _Compiler(_DefaultJail):
+    """The process-wide jail with the compiler in it."""
+
+    def get(self) -> Jail:
+        with self._lock:
+            if self._jail is None:
+                shown = [path for path in cpp.SHOWN if os.path.isdir(path)]  # noqa: PTH112
+                self._jail = Jail(**{**self._options, "allow_subprocess": True, "packages": shown})
+            return self._jail
+
+
+_COMPILER = _Compiler()
+atexit.register(_COMPILER.close)
+os.register_at_fork(after_in_child=_COMPILER.forget)
+
+
 def default_jail() -> Jail:
     """The jail that `CodeVerifier` uses where it was given none. Thread-safe."""
     return _DEFAULT.get()
 
 
 def configure_jail(**options: Any) -> None:
-    """Close the process-wide jail and make the next one with `options` of `Jail`."""
+    """Close the process-wide jails and make the next ones with `options` of `Jail`."""
     _DEFAULT.configure(options)
+    _COMPILER.configure(options)
 
 
 def configure(options: CodeOptions) -> None:
@@ -142,10 +159,10 @@ class CodeVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """`error` for a language that can't be run, `unparsed` where there is no code; else None."""
-        language = str(problem.info.get("language") or "").lower()
-        if language and extract.language_of(language) != extract.PYTHON:
+        language = _language(problem)
+        if language not in (extract.PYTHON, extract.CPP):
             return Verdict(verdicts.ERROR, detail="unsupported_language")
-        found = extract.find_code(text, _names(problem))
+        found = _find(problem, text)
         if found.rule == "unsupported_language":
             return Verdict(verdicts.ERROR, detail=found.rule)
         if found.code is None or len(found.code) > MAX_CODE_CHARS:
@@ -161,7 +178,7 @@ class CodeVerifier:
         early = self.quick(problem, text)
         if early is not None:
             return early
-        found = extract.find_code(text, _names(problem))
+        found = _find(problem, text)
         code = found.code or ""
         try:
             if found.earlier:
@@ -193,6 +210,16 @@ def _tests_fault(why: str) -> str:
     return why if why.startswith(("needs ", "bad_tests", "not_judged")) else f"bad_tests: {why}"
 
 
+def _language(problem: Problem) -> str:
+    """`python` where a row says nothing."""
+    return extract.language_of(str(problem.info.get("language") or "python"))
+
+
+def _find(problem: Problem, text: str) -> extract.Found:
+    language = _language(problem)
+    return extract.find_code(text, _names(problem) if language == extract.PYTHON else (), language)
+
+
 def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) -> run.Outcome:
     """Run `code` against the tests of `problem`.
 
@@ -202,12 +229,22 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
     """
     suite, limits = read_suite(problem.info), _limits(problem.info)
     judging = _judging(problem.info, judging)
+    if _language(problem) == extract.CPP:
+        return _judge_compiled(jail, suite, code, limits, judging)
     outcome = run.Outcome(run.PASSED, 0, 0)
     if suite.programs:
         outcome = run.run_programs(jail, suite, _text(problem.info.get("setup")), code, limits, judging)
     if outcome.status == run.PASSED and (suite.calls or suite.sources or suite.text.strip()):
         return run.run_tests(jail, _plan(problem, suite, judging), code, limits, judging)
     return outcome
+
+
+def _judge_compiled(jail: Jail, suite: Suite, code: str, limits: Limits, judging: Judging) -> run.Outcome:
+    if suite.calls or suite.sources or suite.text.strip():
+        raise BadTestError("C++ is judged by programs on standard input")
+    if not cpp.installed():
+        raise BadTestError(f"needs {cpp.COMPILER}")
+    return run.run_compiled(jail, _COMPILER.get(), suite, code, limits, judging)
 
 
 def _joined(jail: Jail, problem: Problem, found: extract.Found) -> str:

@@ -111,6 +111,7 @@ class Limits:
         scratch_mb: size of the private /tmp in MiB.
         processes: cap on processes and threads.
         subprocesses: allow fork and exec.
+        one_exec: allow to become the program that was handed in as a third stream.
     """
 
     cpu_s: float = 5.0
@@ -119,11 +120,12 @@ class Limits:
     scratch_mb: int = 16
     processes: int = 32
     subprocesses: bool = False
+    one_exec: bool = False
 
     @property
     def wall_s(self) -> float:
         """The backstop: far more than `cpu_s`, for sleepers and stalled machines."""
-        return 10.0 + 4.0 * self.cpu_s
+        return 5.0 + 3.0 * self.cpu_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,7 @@ class Worker:
         return self._process.poll() is None
 
     def open(self, limits: Limits, streams: Sequence[int]) -> SandboxProcess:
-        """Fork one child; `streams` is empty or the descriptors of its stdin and stdout."""
+        """Fork one child; `streams` is empty or the descriptors of its stdin, its stdout and a program."""
         ours, channel = socket.socketpair()
         status, status_end = os.pipe()
         with self._lock:
@@ -295,7 +297,7 @@ class Worker:
         message = {
             "id": job, "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb,
             "file_bytes": limits.output_bytes, "scratch_mb": limits.scratch_mb,
-            "processes": limits.processes, "subprocesses": limits.subprocesses,
+            "processes": limits.processes, "subprocesses": limits.subprocesses, "one_exec": limits.one_exec,
         }  # fmt: skip
         fds = array.array("i", [channel.fileno(), status_end, *streams])
         with contextlib.suppress(OSError):  # a dead worker shows as a status without a record

@@ -32,6 +32,8 @@ FORBIDDEN = "PermissionError: [Errno 1] "  # the answer of the jail's system-cal
 MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
 MAX_PRINTED = 64 << 20  # bytes of one output, however much is expected
 STACKS_MB = 640.0
+COMPILE_CPU_S = 20.0
+_STACK_MB = 256.0  # a C++ program's stack, which is reserved and hardly used
 ROW_CPU = 20  # a row of many programs may use so many times the limit of one
 _IDLE_S = 0.25  # a test may sleep, or wait for a busy machine, without counting
 LINES, TOKENS, NUMBERS = "lines", "tokens", "numbers"
@@ -385,6 +387,51 @@ def _apart_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count
     if report["gone"]:
         return _verdict(solution, min(passed, total - 1), total, reason)
     return _verdict(solution, passed, total, reason)
+
+
+@contextlib.contextmanager
+def _compiled(jail: Jail, code: str) -> Iterator[tuple[int, Outcome | None]]:
+    """A descriptor of the binary, and how compiling has failed where it has."""
+    limits = Limits(cpu_s=COMPILE_CPU_S, memory_mb=1024.0, output_bytes=MAX_PRINTED, scratch_mb=128, subprocesses=True)
+    with _streams(code) as streams:
+        why = "the compiler did not end"
+        with jail.slot(), jail.process(limits, streams) as process:
+            with contextlib.suppress(ProcessEnded, wire.WireError):
+                process.send(wire.JOB, wire.dumps({"role": "compile"}))
+                answer = _decode(process.receive()[1])
+                why = "" if "ok" in answer else _raised(answer.get("raised"))
+            end = process.close()
+        failed = Outcome(FAULT, 0, 1, end.fault) if end.fault else Outcome(NOT_PYTHON, 0, 1, why) if why else None
+        yield streams[1], failed
+
+
+def run_compiled(jail: Jail, compiler: Jail, suite: Suite, code: str, limits: Limits, judging: Judging) -> Outcome:
+    """Compile C++ once and run it for every (input, output) pair.
+
+    Args:
+        jail: where it runs.
+        compiler: a jail that shows the compiler.
+        suite: its programs.
+        code: the source.
+        limits, judging: as for Python.
+    """
+    with _compiled(compiler, code) as (binary, failed):
+        if failed is not None:
+            return replace(failed, total=len(suite.programs))
+        job = wire.dumps({"role": "execute"})
+
+        def run_one(given: str, wanted: str, bound: Limits) -> Outcome:
+            with _streams(given) as streams, jail.slot():
+                bound = replace(bound, one_exec=True, memory_mb=bound.memory_mb + _STACK_MB)
+                with jail.process(bound, [*streams, binary]) as process:
+                    with contextlib.suppress(ProcessEnded, wire.WireError):
+                        process.send(wire.JOB, job)
+                        _set_up(process)
+                    end = process.wait()
+                printed = os.pread(streams[1], bound.output_bytes, 0).decode("utf-8", "replace")
+            return printed_verdict(end, printed, wanted, "", judging)
+
+        return each_program(suite.programs, limits, judging, run_one)
 
 
 @contextlib.contextmanager

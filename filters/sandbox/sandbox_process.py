@@ -15,7 +15,7 @@ from typing import Any
 
 from proofmill.filters.sandbox import kernel
 
-CHANNEL_FD = 3
+CHANNEL_FD, PROGRAM_FD = 3, 4
 SANDBOX_ID = 1  # user and group inside the jail, mapped to nobody where the jail was started by root
 NOBODY = 65534
 SCRATCH_INODES = 4096
@@ -31,7 +31,7 @@ class Template:
         switch_user: whether `SANDBOX_ID` is mapped and can be switched to.
         landlock_abi: version of Landlock, 0 where there is none.
         base_bytes: address space that the warm interpreter holds before any solution.
-        filters: the system-call programs without and with subprocesses.
+        filters: the system-call programs by what they allow: `""`, `subprocesses`, `one_exec`.
         missing: layers that could not be built when the zygote started.
     """
 
@@ -39,7 +39,7 @@ class Template:
     switch_user: bool
     landlock_abi: int
     base_bytes: int
-    filters: Mapping[bool, bytes]
+    filters: Mapping[str, bytes]
     missing: frozenset[str] = frozenset()
 
 
@@ -108,7 +108,8 @@ def _landlock(template: Template, job: Mapping[str, Any]) -> None:
 
 
 def _seccomp(template: Template, job: Mapping[str, Any]) -> None:
-    kernel.seccomp(template.filters[bool(job["subprocesses"])])
+    allowed = "subprocesses" if job["subprocesses"] else "one_exec" if job.get("one_exec") else ""
+    kernel.seccomp(template.filters[allowed])
 
 
 WALLS: tuple[tuple[str, Callable[[Template, Mapping[str, Any]], None]], ...] = (
@@ -122,13 +123,16 @@ WALLS: tuple[tuple[str, Callable[[Template, Mapping[str, Any]], None]], ...] = (
 )
 
 
-def lock_down(template: Template, job: Mapping[str, Any], channel: int, stdin: int, stdout: int) -> None:
+def lock_down(
+    template: Template, job: Mapping[str, Any], channel: int, stdin: int, stdout: int, program: int | None = None
+) -> None:
     """Build every wall around the calling process, in the order in which each still may be built.
 
     Args:
         template: from the zygote.
         job: limits of this run.
         channel, stdin, stdout: descriptors that stay open, moved to 3, 0 and 1.
+        program: one more, moved to 4: what may be executed.
 
     Raises:
         OSError: a wall can't be built and is not among `template.missing`.
@@ -137,7 +141,9 @@ def lock_down(template: Template, job: Mapping[str, Any], channel: int, stdin: i
     os.dup2(channel, CHANNEL_FD, inheritable=False)
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
-    os.closerange(CHANNEL_FD + 1, 1 << 16)
+    if program is not None:
+        os.dup2(program, PROGRAM_FD, inheritable=False)
+    os.closerange(CHANNEL_FD + 1 + (program is not None), 1 << 16)
     for name, build in WALLS:
         if name not in template.missing:
             build(template, job)

@@ -3,7 +3,8 @@
 What is not listed answers EPERM, and ENOSYS where a C library is known to fall back to an older
 call. No fork, no exec, no ptrace, no io_uring, no mount, unshare, setns, bpf, keyctl, userfaultfd or
 perf_event_open; sockets are unnamed pairs only (asyncio needs one). Threads are allowed, new
-namespaces and new processes are not. `subprocesses=True` adds fork, exec and waiting.
+namespaces and new processes are not. `subprocesses=True` adds fork, exec and waiting; `one_exec=True` exec alone, of
+what Landlock leaves to be executed: nothing but the program handed in.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ _SUBPROCESS: dict[str, tuple[int, int]] = {
     "execveat": (322, 281), "setpgid": (109, 154), "setsid": (112, 157), "arch_prctl": (158, -1),
     "sendmsg": (46, 211), "recvmsg": (47, 212),
 }  # fmt: skip
+_ONE_EXEC: dict[str, tuple[int, int]] = {
+    "execve": (59, 221), "execveat": (322, 281), "arch_prctl": (158, -1), "readlinkat": (267, 78),
+}  # fmt: skip
 _ARGUMENT_CHECKED = {
     "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29), "prctl": (157, 167),
     "prlimit64": (302, 261), "socketpair": (53, 199), "getsockopt": (55, 209),
@@ -115,11 +119,12 @@ def _one_of(argument: int, allowed: tuple[int, ...]) -> list[bytes]:
     return [*rule, _op(_RETURN, DENY)]
 
 
-def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> bytes:
+def program(*, subprocesses: bool = False, one_exec: bool = False, machine: str = kernel.MACHINE) -> bytes:
     """The filter as bytes for `kernel.seccomp`.
 
     Args:
         subprocesses: allow fork, exec and waiting for children.
+        one_exec: allow exec alone.
         machine: `x86_64` or `aarch64`.
 
     Raises:
@@ -129,7 +134,7 @@ def program(*, subprocesses: bool = False, machine: str = kernel.MACHINE) -> byt
         raise OSError(errno.ENOSYS, f"no system call filter for {machine}")
     column = 0 if machine == kernel.X86_64 else 1
     code = [_op(_LOAD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RETURN, KILL), _op(_LOAD, 0)]
-    names = _ALWAYS | (_SUBPROCESS if subprocesses else {})
+    names = _ALWAYS | (_SUBPROCESS if subprocesses else {}) | (_ONE_EXEC if one_exec else {})
     leaves: list[tuple[int, list[bytes]]] = [(0, [_op(_RETURN, DENY)])]
     for first, last in _ranges(numbers[column] for numbers in names.values()):
         leaves += [(first, [_op(_RETURN, ALLOW)]), (last + 1, [_op(_RETURN, DENY)])]

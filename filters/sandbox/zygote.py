@@ -26,6 +26,7 @@ from typing import Any
 
 from proofmill.filters.sandbox import (
     block_joiner,
+    cpp,
     in_process,
     isolation,
     kernel,
@@ -67,6 +68,8 @@ def run_job(fd: int) -> None:
     roles = {
         "serve": solution_host.serve,
         "program": solution_host.run_program,
+        "compile": cpp.compile_program,
+        "execute": cpp.execute_program,
         "apart": proxies.run_apart,
         "beside": in_process.read,
         "join": block_joiner.join,
@@ -132,7 +135,7 @@ class Zygote:
         return max(10.0, 1000 * min(left) / _CORES + 1) if left else None
 
     def _message(self) -> bool:
-        raw, ancillary, _, _ = self._control.recvmsg(MAX_JOB, socket.CMSG_SPACE(4 * 4))
+        raw, ancillary, _, _ = self._control.recvmsg(MAX_JOB, socket.CMSG_SPACE(5 * 4))
         if not raw:
             return False
         fds = array.array("i")
@@ -154,9 +157,9 @@ class Zygote:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def _start(self, job: dict[str, Any], fds: list[int]) -> None:
-        """Fork the child of one job; `fds` are its channel, its status pipe and maybe stdin and stdout."""
+        """Fork the child of one job; `fds` are its channel, its status pipe and maybe stdin, stdout, a program."""
         channel, status, *streams = fds
-        stdin, stdout = streams or (self._null, self._null)
+        stdin, stdout, *program = streams or (self._null, self._null)
         try:
             self._fresh_pid_namespace()
             pid = kernel.fork()
@@ -164,7 +167,7 @@ class Zygote:
             self._report(status, {"fault": f"fork: {error}"})
             return
         if pid == 0:
-            self._child(job, channel, stdin, stdout)
+            self._child(job, channel, [stdin, stdout, *program])
         pidfd = os.pidfd_open(pid)
         self._runs[pidfd] = _Run(pid, status, job["cpu_s"])
         self._by_id[job["id"]] = pidfd
@@ -175,12 +178,12 @@ class Zygote:
             kernel.setns(self._own, kernel.CLONE_NEWPID)  # back to our own, so that unshare may be called again
             kernel.unshare(kernel.CLONE_NEWPID)
 
-    def _child(self, job: dict[str, Any], channel: int, stdin: int, stdout: int) -> None:
+    def _child(self, job: dict[str, Any], channel: int, streams: list[int]) -> None:
         """Never returns. The first message says whether the walls stand; no foreign code has run yet."""
         try:
             os.dup2(self._null, 2)
             try:
-                sandbox_process.lock_down(self._template, job, channel, stdin, stdout)
+                sandbox_process.lock_down(self._template, job, channel, *streams)
             except OSError as error:
                 _report_fault(sandbox_process.CHANNEL_FD, {"fault": f"jail: {error}"})
                 os._exit(1)
@@ -230,13 +233,17 @@ def _template(
     failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int
 ) -> sandbox_process.Template:
     abi = 0
-    filters: dict[bool, bytes] = {}
+    filters: dict[str, bytes] = {}
     try:
         abi = kernel.landlock_abi()
     except OSError as error:
         failed["landlock"] = str(error)
     try:
-        filters = {flag: seccomp.program(subprocesses=flag) for flag in (False, True)}
+        filters = {
+            "": seccomp.program(),
+            "subprocesses": seccomp.program(subprocesses=True),
+            "one_exec": seccomp.program(one_exec=True),
+        }
     except OSError as error:
         failed["seccomp"] = str(error)
     return sandbox_process.Template(readable, second_user, abi, base_bytes, filters)
@@ -281,7 +288,7 @@ def _watch(parent: int, zygote: int) -> None:
 def main(parent_pid: int) -> None:
     """Entry of the process that `Jail` starts; descriptor 0 is the control socket."""
     kernel.wipe_environment()
-    while os.open("/dev/null", os.O_RDWR) <= sandbox_process.CHANNEL_FD:
+    while os.open("/dev/null", os.O_RDWR) <= sandbox_process.PROGRAM_FD:
         pass  # taken, so that no descriptor of ours or of a job lands where a child puts its own
     parent = os.pidfd_open(parent_pid)
     if os.getppid() != parent_pid:
