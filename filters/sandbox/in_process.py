@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from proofmill.filters.sandbox import scores, solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox import evidence, scores, solution_host, test_runner, vetting, wire
 
 _PLAIN_CONTAINERS = (list, dict, set, bytearray, deque)
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -30,7 +30,7 @@ _TRUSTED_ASKERS = ("unittest", "pytest", "_pytest")
 class _Names(dict[str, Any]):
     """The builtins of the tests' module, and behind them what the tests name without defining it."""
 
-    def __init__(self, job: dict[str, Any], solution: dict[str, Any], guards: vetting.Guards) -> None:
+    def __init__(self, job: dict[str, Any], solution: dict[str, Any], guards: evidence.Guards) -> None:
         super().__init__({name: value for name, value in vars(builtins).items() if name not in _PATCHED})
         self._asked = frozenset(job["asked"])
         self._library: dict[str, list[str]] = job["library"]
@@ -84,7 +84,7 @@ class _Watch:
         isolate: hand copies of what tests still hold to the solution.
     """
 
-    def __init__(self, asked: frozenset[str], guards: vetting.Guards, *, isolate: bool) -> None:
+    def __init__(self, asked: frozenset[str], guards: evidence.Guards, *, isolate: bool) -> None:
         self.calls = 0
         self.changed = False
         self._asked = asked
@@ -128,8 +128,8 @@ class _Watch:
         if isinstance(value, types.ModuleType):
             return True
         kind = value if isinstance(value, type) else type(value)
-        if vetting.is_own(kind):
-            return any(base.__name__ in self._asked for base in kind.__mro__ if vetting.is_own(base))
+        if evidence.is_own(kind):
+            return any(base.__name__ in self._asked for base in kind.__mro__ if evidence.is_own(base))
         if isinstance(value, type) or str(kind.__module__).startswith(_TRUSTED_ASKERS) or _of_tests(kind):
             return True
         return any(name in vars(base) for base in kind.__mro__) or not _of_solution(getattr(value, name, None))
@@ -152,12 +152,12 @@ class _Watch:
 def _of_solution(function: Any) -> bool:
     function = getattr(function, "__func__", function)
     if isinstance(function, type):
-        return vetting.is_own(function)
+        return evidence.is_own(function)
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
     if code is not None:
         return bool(code.co_filename == vetting.SOURCE)
-    return vetting.is_own(type(function)) or getattr(function, "__module__", None) == vetting.MODULE
+    return evidence.is_own(type(function)) or getattr(function, "__module__", None) == vetting.MODULE
 
 
 def _of_tests(kind: type) -> bool:
@@ -201,14 +201,14 @@ class _Reading:
     def __init__(self, job: dict[str, Any], findings: list[str], score: scores.Score) -> None:
         score.after_each = self.check_state
         self.job = job
-        self.guards = vetting.Guards(findings)
+        self.guards = evidence.Guards(findings)
         self.solution = types.ModuleType(vetting.MODULE)
         self.tests = types.ModuleType("__main__")
         self.asked = frozenset(job["asked"])
         self.watch = _Watch(self.asked, self.guards, isolate=job["isolate"])
         self.names: dict[str, Any] = self.tests.__dict__
         self.names["__builtins__"] = _Names(job, self.solution.__dict__, self.guards)
-        self.state: vetting.State | None = None
+        self.state: evidence.State | None = None
         self.refused: str | None = None
         point = job["entry_point"]
         self.runner = test_runner.Tests(
@@ -245,8 +245,8 @@ class _Reading:
         }
         solution_host.provide(program, library, space)
         space |= self.guards.names()
-        vetting.Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
-        self.state = vetting.State()
+        evidence.Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
+        self.state = evidence.State()
         exec(program, space)  # noqa: S102 - the jail's purpose
         solution_host.bind_method(self.job["entry_point"], space)
         for statement in late:

@@ -1,12 +1,8 @@
 """Whether a solution that shared a process with its tests could have tampered with them.
 
-Three looks, each blind where another sees:
-
-- *the source*, before any of it runs: what it imports, names and defines (`look_at`);
-- *what it does* where the source can't tell: stores to attributes, and attributes whose name is computed, pass a
-  guard that is woven into the compiled program (`Guards`);
-- *the interpreter*, before the solution is loaded and after every test: functions and classes of the modules that
-  tests rely on, tracing hooks, threads (`State`).
+A look at the source, before any of it runs: what it imports, names and defines (`look_at`). Where the source can't
+tell, stores to attributes and attributes whose name is computed, guards are woven into the compiled program
+(`evidence`).
 
 The look is conservative: what it does not know counts as evidence. Evidence costs a solution this reading, not the
 verdict. Runs inside the jail, and uses nothing but the standard library.
@@ -15,16 +11,11 @@ verdict. Runs inside the jail, and uses nothing but the standard library.
 from __future__ import annotations
 
 import ast
-import builtins
-import sys
-import threading
-import types
-from collections.abc import Callable
 from typing import Any
 
 SOURCE = "<solution>"
 MODULE = "solution"
-_MAX_FINDINGS = 5
+MAX_FINDINGS = 5
 
 # modules that give no handle on the interpreter, on frames, or on what other modules do
 _HARMLESS = frozenset(
@@ -99,7 +90,7 @@ _MODULES = frozenset(
     | {"multiprocessing", "symtable", "opcode", "site", "zipimport", "_imp", "_io", "_sys", "_os", "_abc", "_warnings"}
     | {"_weakref", "_operator", "_functools", "_collections", "_builtins", "nose", "hypothesis", "proofmill"}
 )
-_MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | frozenset(
+MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | frozenset(
     {
         "inspect",
         "gi_frame",
@@ -126,7 +117,7 @@ _MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | f
     | {"configure_mock", "mock_add_spec", "attach_mock", "return_value", "side_effect", "mock_calls"}
     | {"ma", "masked", "masked_array", "masked_all", "MaskedArray"}  # what is masked equals anything to numpy.testing
 )
-_DUNDER_READS = frozenset(
+DUNDER_READS = frozenset(
     {"__name__", "__doc__", "__init__", "__class__", "__len__", "__getitem__", "__setitem__", "__iter__", "__next__"}
     | {"__contains__", "__str__", "__repr__", "__enter__", "__exit__", "__new__", "__post_init__", "__qualname__"}
     | {"__call__", "__add__", "__eq__", "__lt__", "__hash__", "__file__", "__main__", "__version__", "__abs__"}
@@ -134,10 +125,10 @@ _DUNDER_READS = frozenset(
 )
 _DUNDER_NAMES = frozenset({"__name__", "__file__", "__doc__", "__debug__", "__author__", "__version__", "__all__"})
 # special methods of a class that tests do not name: they can't make it pass for something else
-_OWN_METHODS = frozenset({"__init__", "__str__", "__repr__", "__post_init__", "__enter__", "__exit__", "__slots__"})
-_OWN_METHODS |= frozenset({"__doc__", "__annotations__", "__match_args__", "__aenter__", "__aexit__", "__new__"})
+OWN_METHODS = frozenset({"__init__", "__str__", "__repr__", "__post_init__", "__enter__", "__exit__", "__slots__"})
+OWN_METHODS |= frozenset({"__doc__", "__annotations__", "__match_args__", "__aenter__", "__aexit__", "__new__"})
 # more of them for a class that tests do name: what it holds is what they ask it for
-_ASKED_METHODS = _OWN_METHODS | frozenset(
+ASKED_METHODS = OWN_METHODS | frozenset(
     {"__len__", "__iter__", "__next__", "__contains__", "__getitem__", "__setitem__", "__delitem__", "__call__"}
     | {"__bool__", "__hash__", "__reversed__", "__missing__", "__aiter__"}
     | {"__class_getitem__", "__anext__", "__await__", "__format__"}
@@ -156,7 +147,8 @@ _DATA = frozenset(
 )
 
 
-def _is_dunder(name: str) -> bool:
+def is_dunder(name: str) -> bool:
+    """Whether a name is one that Python gives a meaning to."""
     return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 
@@ -191,25 +183,25 @@ class _Look(ast.NodeVisitor):
         self.visit(tree)
 
     def note(self, what: str) -> None:
-        if len(self.findings) < _MAX_FINDINGS:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings[what] = None
 
     def _name(self, name: str) -> None:
         if (
             name in _BUILTINS
             or (name in _MODULES and name not in self._bound)
-            or (_is_dunder(name) and name not in _DUNDER_NAMES)
+            or (is_dunder(name) and name not in _DUNDER_NAMES)
         ):
             self.note(f"uses {name}")
 
     def _member(self, name: str) -> None:
-        if name in _MEMBERS or name == "sys" or (_is_dunder(name) and name not in _DUNDER_READS):
+        if name in MEMBERS or name == "sys" or (is_dunder(name) and name not in DUNDER_READS):
             self.note(f"uses .{name}")
 
     def _imported(self, module: str) -> None:
         root = module.split(".")[0]
         self.imports.add(root)
-        if root not in _HARMLESS or any(part in _MEMBERS for part in module.split(".")[1:]):
+        if root not in _HARMLESS or any(part in MEMBERS for part in module.split(".")[1:]):
             self.note(f"imports {module}")
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -244,7 +236,7 @@ class _Look(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _binds(self, name: str | None) -> None:
-        if name is not None and _is_dunder(name):
+        if name is not None and is_dunder(name):
             self.note(f"binds {name}")
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -256,7 +248,7 @@ class _Look(ast.NodeVisitor):
                 self.note(f"hands {node.id} on")
             if node.id == "StopIteration" and not self._in_next:
                 self.note("uses StopIteration outside __next__")
-        elif _is_dunder(node.id) and node.id not in ("__all__", "__author__", "__version__"):
+        elif is_dunder(node.id) and node.id not in ("__all__", "__author__", "__version__"):
             self.note(f"binds {node.id}")  # `__name__` too: it says whose the classes are that follow
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -269,7 +261,7 @@ class _Look(ast.NodeVisitor):
                 self.note(f"uses {root}.{node.attr}")
             return
         self._member(node.attr)
-        if not isinstance(node.ctx, ast.Load) and _is_dunder(node.attr):
+        if not isinstance(node.ctx, ast.Load) and is_dunder(node.attr):
             self.note(f"sets .{node.attr}")
         self.visit(node.value)
 
@@ -288,7 +280,7 @@ class _Look(ast.NodeVisitor):
         else:
             self.visit(function)
         for keyword in node.keywords:
-            if keyword.arg and (_is_dunder(keyword.arg) or keyword.arg in _KEYWORDS):
+            if keyword.arg and (is_dunder(keyword.arg) or keyword.arg in _KEYWORDS):
                 self.note(f"passes {keyword.arg}")
             self.visit(keyword.value)
         for argument in node.args:
@@ -303,17 +295,17 @@ class _Look(ast.NodeVisitor):
     def visit_MatchClass(self, node: ast.MatchClass) -> None:
         for name in node.kwd_attrs:
             self._member(name)
-            if _is_dunder(name):
+            if is_dunder(name):
                 self.note(f"matches .{name}")
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         text = node.value.strip() if isinstance(node.value, str) and len(node.value) < 40 else ""
-        if _is_dunder(text) and text not in _DUNDER_READS:
+        if is_dunder(text) and text not in DUNDER_READS:
             self.note(f"names {text}")
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        if node.name in _MEMBERS - {"register", "locate", "literal", "modules", "testing", "vformat"}:
+        if node.name in MEMBERS - {"register", "locate", "literal", "modules", "testing", "vformat"}:
             self.note(f"defines {node.name}")
         before, self._in_next = self._in_next, node.name == "__next__" or self._in_next
         self.generic_visit(node)
@@ -327,10 +319,10 @@ class _Look(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         asked = node.name in self._asked
-        allowed = _ASKED_METHODS if asked else _OWN_METHODS
+        allowed = ASKED_METHODS if asked else OWN_METHODS
         for part in node.body:
             for name in _defined(part):
-                if _is_dunder(name) and name not in allowed:
+                if is_dunder(name) and name not in allowed:
                     self.note(f"class {node.name} defines {name}")
         for base in node.bases:
             self._base(node.name, base, asked)
@@ -378,7 +370,7 @@ class _Look(ast.NodeVisitor):
 
 
 def _plain_path(value: object) -> bool:
-    return isinstance(value, str) and not any(_is_dunder(p) or p in _MEMBERS for p in value.split("."))
+    return isinstance(value, str) and not any(is_dunder(p) or p in MEMBERS for p in value.split("."))
 
 
 def _defined(statement: ast.stmt) -> list[str]:
@@ -429,230 +421,6 @@ def look_at(code: str, asked: frozenset[str], given: frozenset[str]) -> tuple[An
     return compile(woven, SOURCE, "exec", dont_inherit=True), list(look.findings), look.imports
 
 
-class Guards:
-    """What the woven program calls; keeps the evidence."""
-
-    def __init__(self, findings: list[str]) -> None:
-        self.evidence = list(findings)
-
-    def note(self, what: str) -> None:
-        """Add one piece of evidence."""
-        if len(self.evidence) < _MAX_FINDINGS and what not in self.evidence:
-            self.evidence.append(what)
-
-    def names(self) -> dict[str, Callable[..., Any]]:
-        """The globals of a woven program."""
-        return {
-            "__owner__": self.owner,
-            "__getattr_guard__": self._getattr,
-            "__setattr_guard__": self._setattr,
-            "__delattr_guard__": self._delattr,
-        }
-
-    def owner(self, value: Any, name: str) -> Any:
-        """`value`, an attribute of which is about to be set: only a solution's own things may change so."""
-        kind = type(value)
-        if isinstance(value, type):
-            if not is_own(value):
-                self.note(f"sets {name} of the class {value.__name__}")
-        elif isinstance(value, types.FunctionType):
-            if value.__code__.co_filename != SOURCE:
-                self.note(f"sets {name} of a function that is not its own")
-        elif isinstance(value, types.ModuleType) or kind in (types.BuiltinFunctionType, types.MethodType):
-            self.note(f"sets {name} of {getattr(value, '__name__', kind.__name__)}")
-        elif not is_own(kind) and (callable(getattr(kind, name, None)) or _of_mock(kind, name)):
-            self.note(f"hides {kind.__name__}.{name}")
-        return value
-
-    def _named(self, name: object) -> Any:
-        if not isinstance(name, str) or type(name) is not str:
-            self.note("an attribute whose name is no text")
-        elif name in _MEMBERS or name == "sys" or (_is_dunder(name) and name not in _DUNDER_READS):
-            self.note(f"reaches for {name}")
-        return name
-
-    def _getattr(self, value: Any, name: str, *default: Any) -> Any:
-        if isinstance(value, types.ModuleType):
-            self.note("takes a computed name from a module")
-        return getattr(value, self._named(name), *default)
-
-    def _setattr(self, value: Any, name: str, new: Any) -> None:
-        if isinstance(name, str) and _is_dunder(name):
-            self.note(f"sets {name}")
-        setattr(self.owner(value, self._named(name)), name, new)
-
-    def _delattr(self, value: Any, name: str) -> None:
-        delattr(self.owner(value, self._named(name)), name)
-
-
-def _of_mock(kind: type, name: str) -> bool:
-    """Whether an attribute is a mock's record of how it was called."""
-    return kind.__module__ == "unittest.mock" and (name.startswith(("call", "assert")) or name.endswith("_calls"))
-
-
 def harmless(module: str) -> bool:
     """Whether a module gives no handle on the interpreter."""
     return module.split(".")[0] in _HARMLESS - _PARTS.keys()
-
-
-def is_own(kind: type) -> bool:
-    """Whether a class was made by the solution: only there is the module of that name the running one."""
-    return getattr(kind, "__module__", None) == MODULE
-
-
-_UNPICKLED = frozenset({"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numpy", "pandas"})
-_UNPICKLED |= frozenset({MODULE, "pathlib", "array", "uuid", "enum"})
-_CONSTRUCTORS = frozenset(
-    {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bytes", "bytearray", "complex", "bool"}
-    | {"range", "slice", "object", "Exception", "ValueError", "KeyError", "TypeError"}
-)
-
-
-class Hooks:
-    """Notes what only shows at run time: what is unpickled, and modules that come from where a solution may write.
-
-    Args:
-        guards: where the evidence goes.
-        refused: called with what the jail refuses, where that is to be known.
-    """
-
-    def __init__(self, guards: Guards, refused: Callable[[str], None] | None) -> None:
-        self._guards = guards
-        self._refused = refused
-        self._places = tuple(place for place in sys.path if place)
-        sys.addaudithook(self._audit)
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "pickle.find_class":
-            module, name = (str(part) for part in arguments[:2])
-            known = module.split(".")[0] in _UNPICKLED
-            if not known or (module == "builtins" and name not in _CONSTRUCTORS):
-                self._guards.note(f"unpickles {module}.{name}"[:80])
-        elif event == "open" and isinstance(arguments[0], str):
-            self._opened(arguments[0])
-        elif self._refused is not None and event in REFUSED:
-            self._refused(event)
-
-    def _opened(self, path: str) -> None:
-        """The import system opens files of modules; those of a solution's own making nobody has looked at."""
-        reader = sys._getframe(2).f_code.co_filename
-        if reader.startswith(("<frozen importlib", "<frozen zipimport")) and not path.startswith(self._places):
-            self._guards.note("imports what it may have written itself")
-
-
-REFUSED = frozenset(
-    {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "socket.connect"}
-    | {"socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname", "socket.bind", "socket.__new__"}
-)
-"""What the jail refuses, as the interpreter calls it."""
-
-
-class State:
-    """What tests rely on in the interpreter, as it was before the solution was loaded."""
-
-    def __init__(self) -> None:
-        self._modules = {
-            name: (module, self._members(module))
-            for name, module in list(sys.modules.items())
-            if isinstance(module, types.ModuleType) and module.__name__ not in (MODULE, "__main__")
-        }
-        self._builtins = dict(vars(builtins))
-        self._hooks = self._hook_values()
-        self._classes = set(map(id, _all_classes()))
-        self._threads = threading.active_count()
-
-    @staticmethod
-    def _members(module: types.ModuleType) -> dict[str, object]:
-        """Functions, classes and constants of a module, and the methods of its classes."""
-        members: dict[str, object] = {}
-        for name, value in list(vars(module).items()):
-            members[name] = value
-            if type(value) is type and value.__module__ == module.__name__:
-                members.update((f"{name}.{key}", part) for key, part in list(vars(value).items()))
-        return members
-
-    @staticmethod
-    def _hook_values() -> tuple[object, ...]:
-        return (
-            sys.gettrace(), sys.getprofile(), sys.excepthook, sys.displayhook, sys.unraisablehook,
-            tuple(sys.meta_path), tuple(sys.path_hooks),
-        )  # fmt: skip
-
-    def changes(self) -> list[str]:
-        """What is no longer as it was, by name; a module's private counters don't count."""
-        seen: list[str] = []
-        if any(vars(builtins).get(name) is not value for name, value in self._builtins.items() if name != "_"):
-            seen.append("builtins changed")
-        if self._hook_values() != self._hooks:
-            seen.append("a hook of the interpreter changed")
-        for name, (module, members) in self._modules.items():
-            if sys.modules.get(name) is not module:
-                seen.append(f"module {name} was replaced")
-                continue
-            now = self._members(module)
-            seen += [
-                f"{name}.{key} changed"
-                for key, value in members.items()
-                if now.get(key) is not value and _tells(key, value, name)
-            ]
-        return seen[:_MAX_FINDINGS]
-
-    def special_methods(self, asked: frozenset[str]) -> list[str]:
-        """Special methods of classes made since that no library wrote, however those classes were made.
-
-        A source may hide one from the static look: the name computed, the class made by a call. (The garbage
-        collector must be off: a class that is made stays.)
-        """
-        seen: list[str] = []
-        for kind in _all_classes():
-            if id(kind) in self._classes or kind.__module__ == "__main__" or _in_module(kind):
-                continue
-            allowed = _ASKED_METHODS if kind.__name__ in asked else _OWN_METHODS | _ASKED_METHODS
-            for name, value in list(vars(kind).items()):
-                if _is_dunder(name) and name not in allowed and _acts(value) and not _of_library(value, kind):
-                    seen.append(f"class {kind.__name__} has {name}"[:80])
-        return seen[:_MAX_FINDINGS]
-
-    def threads_left(self) -> bool:
-        """Whether more threads run than before."""
-        return threading.active_count() > self._threads
-
-
-def _in_module(kind: type) -> bool:
-    """Whether a class is what a library's module has under its name: imported since."""
-    module = sys.modules.get(kind.__module__)
-    return module is not None and kind.__module__ != MODULE and vars(module).get(kind.__name__) is kind
-
-
-def _all_classes() -> list[type]:
-    found: dict[int, type] = {id(object): object}
-    todo: list[type] = [object]
-    while todo:
-        for kind in type.__subclasses__(todo.pop()):
-            if id(kind) not in found:
-                found[id(kind)] = kind
-                todo.append(kind)
-    return list(found.values())
-
-
-def _acts(value: object) -> bool:
-    """Whether a special attribute of a class does anything, or is data."""
-    return value is not None and (callable(value) or hasattr(type(value), "__get__"))
-
-
-def _of_library(value: object, kind: type) -> bool:
-    """Whether a special method was written by Python or a library; a mock of the tests may have any."""
-    value = getattr(value, "__func__", value)
-    if isinstance(value, types.FunctionType):
-        return value.__code__.co_filename != SOURCE
-    if type(value).__name__ in ("wrapper_descriptor", "member_descriptor", "getset_descriptor", "method_descriptor"):
-        return True
-    mock = sys.modules.get("unittest.mock")
-    return mock is not None and kind.__module__ == "unittest.mock" and issubclass(kind, mock.NonCallableMock)
-
-
-def _tells(key: str, value: object, module: str) -> bool:
-    """Whether a changed member is evidence: functions and classes are, caches and counters are not."""
-    if module == "sys" and key in ("stdout", "stdin", "stderr", "last_value", "last_type", "last_traceback"):
-        return False
-    return callable(value) or isinstance(value, str | types.ModuleType | staticmethod | classmethod | property)
