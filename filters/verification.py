@@ -6,13 +6,16 @@ jail. A verifier's own fault is `error` and never the trace's.
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import polars as pl
 import pyarrow as pa
@@ -31,6 +34,8 @@ from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
 _UNANSWERED = ("prompt_too_long", "quarantined", "failed", "content_filter", "refused_by_server")
+_NEEDS = re.compile(r"(?:^|; )needs [\w+.-]{1,60}")  # how the code domain says that a package or a compiler is absent
+_log = logging.getLogger(__name__)
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 
@@ -42,6 +47,17 @@ class Jail(Section):
     weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
 
 
+class CodeJudging(Section):
+    """How strictly programs are judged, and by which readings of their tests."""
+
+    float_tolerance: float | None = Field(None, ge=0, description="relative, of floats that tests expect; unset: 1e-12")
+    output_comparison: Literal["lines", "tokens", "numbers"] = Field(
+        "lines", description="printed text by lines without trailing blanks, by tokens, or with decimals as numbers"
+    )
+    all_tests: bool = Field(False, description="count every test; else the first failure ends the row")
+    in_process: bool = Field(True, description="a pass beside the tests, with no sign of tampering, may decide")
+
+
 class VerifyOptions(Section):
     """How answers are judged."""
 
@@ -51,6 +67,7 @@ class VerifyOptions(Section):
     verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
     max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
     jail: Jail = Jail()
+    code: CodeJudging = CodeJudging()
 
 
 def _domain(verifier: str, custom: str | None) -> Domain:
@@ -101,9 +118,9 @@ class Judge:
             cpu_seconds=options.cpu_seconds,
             memory_mb=options.memory_mb,
         )
-        from proofmill.filters.domains.code import configure_jail  # a recipe is read without any verifier
+        from proofmill.filters.domains.code import configure  # a recipe is read without any verifier
 
-        configure_jail(**options.jail.model_dump())
+        configure(**options.jail.model_dump(), **options.code.model_dump())
         self._jailed = ThreadPoolExecutor(options.workers or cpu_count() or 1, thread_name_prefix="jailed")
 
     def __enter__(self) -> Self:
@@ -286,6 +303,9 @@ def check_health(table: pa.Table, options: VerifyOptions) -> None:
     causes = Counter(detail for verdict, detail in found if verdict == ERROR)
     for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
         causes.pop(reason, None)
+    for reason in [reason for reason in causes if reason and _NEEDS.search(reason)]:
+        _name_need(reason)
+        del causes[reason]
     errors = causes.total()
     if errors >= MIN_ERRORS and errors > options.max_error_rate * table.num_rows:
         raise VerifierError(
@@ -293,6 +313,12 @@ def check_health(table: pa.Table, options: VerifyOptions) -> None:
             where="; ".join(f"{count}x {cause}" for cause, count in causes.most_common(3)),
             remedy="mend the cause; if these problems are simply bad, raise verify.max_error_rate",
         )
+
+
+@functools.cache
+def _name_need(reason: str) -> None:
+    """Say once what a machine lacks for some rows, and the remedy; such rows are `error`, and stop nothing."""
+    _log.warning("some programs can't be judged here: %s", reason.partition("; ")[2] or reason)
 
 
 def _storable(text: str | None) -> str | None:
@@ -344,7 +370,7 @@ VERDICTS = MapFilter(
     resolve=resolve,
     check=check_health,
     fault=fault,
-    keyed_by=("cpu_seconds", "memory_mb", "verifiers", "jail"),
+    keyed_by=("cpu_seconds", "memory_mb", "verifiers", "jail", "code"),
     identity=_identity,
     libraries=(
         "math-verify",

@@ -13,7 +13,6 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.filters import verdicts
@@ -41,21 +40,6 @@ _VERDICTS = {
     run.TIMED_OUT: verdicts.TIMEOUT,
     run.FAULT: verdicts.ERROR,
 }
-
-
-@dataclass(frozen=True)
-class CodeOptions:
-    """What a recipe or a command says of this domain.
-
-    Attributes:
-        weaker, allow_subprocess, packages: of the jail.
-        judging: how strictly, and by which readings.
-    """
-
-    weaker: bool = False
-    allow_subprocess: bool = False
-    packages: tuple[str, ...] = ()
-    judging: Judging = field(default_factory=Judging)
 
 
 class _DefaultJail:
@@ -120,10 +104,17 @@ def configure_jail(**options: Any) -> None:
     _COMPILER.configure(options)
 
 
-def configure(options: CodeOptions) -> None:
-    """Judge with `options` in this process from now on."""
-    _DEFAULT.judging = options.judging
-    configure_jail(weaker=options.weaker, allow_subprocess=options.allow_subprocess, packages=list(options.packages))
+def configure(
+    *,
+    float_tolerance: float | None = None,
+    output_comparison: str = run.LINES,
+    all_tests: bool = False,
+    in_process: bool = True,
+    **jail: Any,
+) -> None:
+    """Judge in this process from now on as the `verify` section of a recipe says; see `Judging` and `Jail`."""
+    _DEFAULT.judging = Judging(float_tolerance, output_comparison, all_tests, in_process)
+    configure_jail(**jail)
 
 
 class CodeVerifier:

@@ -17,6 +17,7 @@ Anything else (an unknown key, a missing output, a value that is no test, tests 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,9 @@ class Suite:
     text: str = ""
     function: str = ""
     entry_point: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.sources, self.text, self.function, self.entry_point, len(self.programs), len(self.calls)))
 
 
 @dataclass
@@ -230,6 +234,7 @@ def _function(info: Mapping[str, Any]) -> str:
     return str(info.get("fn_name") or info.get("func_name") or named.get("func_name") or named.get("fn_name") or "")
 
 
+@functools.lru_cache(maxsize=512)
 def asserts_something(source: str) -> bool:
     """Whether a text of tests can fail at all: it has an assertion, or calls what asserts.
 

@@ -119,6 +119,7 @@ class Plan:
     prelude: bool = False
 
 
+@functools.lru_cache(maxsize=64)
 def plan(suite: Suite, setup: str = "", prompt: str = "", *, tolerance: float | None = None) -> Plan:
     """The plan for the tests that are not programs.
 

@@ -127,7 +127,9 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
 
 def _load(process: SandboxProcess, planned: Plan, code: str) -> str | None:
     """Load a solution in a fresh process; how it failed, or None."""
-    job = {"role": "serve", "code": code} | job_of(planned)
+    asked = job_of(planned)
+    told = {name: asked[name] for name in ("setup", "prelude", "entry_point")}  # and nothing of the tests
+    job = {"role": "serve", "code": code} | told
     process.send(wire.JOB, wire.dumps(job))
     _set_up(process)
     answer = _decode(process.receive()[1])

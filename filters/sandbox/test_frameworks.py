@@ -11,8 +11,9 @@ from typing import Any
 
 from proofmill.filters.sandbox.scores import Failed, Score, TestsFaultError
 
-_QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler")
-_PYTEST = (*_QUIET, "--rootdir=/tmp", "-c", "/dev/null", "--import-mode=importlib")
+_QUIET = ("-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:warnings")
+_HOOKS = ("-p", "no:unraisableexception", "-p", "no:threadexception")
+_PYTEST = (*_QUIET, *_HOOKS, "--rootdir=/tmp", "-c", "/dev/null", "--import-mode=importlib")
 
 
 class _Result(unittest.TestResult):
@@ -115,8 +116,6 @@ class _Plugin:
         if report.when == "call" and report.passed:
             self._score.asserted += 1
             self._score.record(report.nodeid, None)
-        if report.when == "teardown":
-            self._score.after_each()
 
     def pytest_exception_interact(self, node: Any, call: Any) -> None:
         self.fault = self.fault or self._score.blame(call.excinfo.value)

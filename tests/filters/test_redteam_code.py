@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -219,3 +222,57 @@ UNWON = {
 def test_a_trick_of_the_interpreter_wins_nothing(verifier: CodeVerifier, code: str, test: str) -> None:
     assert judge(verifier, code, tests=[test], time_limit_s=0.5).verdict in ("wrong", "timeout", "error")
     assert judge(verifier, "def f(n): return 41", tests=[test]).verdict == "correct"
+
+
+ATTACKS: dict[str, str] = json.loads(Path(__file__).with_name("code_attacks.json").read_text())
+BESIDE: dict[str, dict[str, Any]] = {
+    "general": {"tests": ["x = f(1)\nassert x == 41", "x = f(2)\nassert x == 97"]},
+    "unittest": {
+        "entry_point": "f",
+        "test": "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(f(1), 41)\n"
+        "    def test_b(self): self.assertEqual(f(2), 97)\n",
+    },
+    "library": {
+        "entry_point": "f",
+        "test": "from solution import f\nimport math\ndef test_a(): assert math.isclose(f(1), 41)\n"
+        "def test_b():\n    for a, b in zip(map(f, [1, 2]), [41, 97]):\n        assert a == b\n",
+    },
+    "method": {"tests": ["x = f(3)\nassert x.issubset({1, 2})"]},
+}
+
+
+@pytest.fixture(scope="module")
+def judged(verifier: CodeVerifier) -> dict[tuple[str, str], Verdict]:
+    """Every attack on every form of tests that runs beside the solution, at once on both cores."""
+    pairs = [(attack, form) for attack in ATTACKS for form in BESIDE]
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda pair: judge(verifier, ATTACKS[pair[0]], time_limit_s=0.5, **BESIDE[pair[1]]), pairs)
+        return dict(zip(pairs, found, strict=True))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_beside_the_tests_wins_nothing(judged: dict[tuple[str, str], Verdict], attack: str) -> None:
+    won = [form for form in BESIDE if judged[attack, form].verdict == "correct"]
+    assert won == []
+
+
+def test_the_solutions_process_is_told_nothing_of_the_tests(verifier: CodeVerifier) -> None:
+    """Where tests and solution are apart, no object of the solution's process holds what is expected."""
+    code = """
+        import gc
+        def f(n):
+            held = [item for item in gc.get_objects() if isinstance(item, (str, dict, list, tuple))]
+            texts = [repr(item)[:100000] for item in held if not isinstance(item, type)]
+            return 987654 if any("987" + "654" in text for text in texts if "987" + '" + "' not in text) else 0
+    """
+    for tests in (["assert f(1) == 987654"], ["x = f(1)\nassert x == 987654"]):
+        assert (
+            judge(verifier, code.replace("return 987654", "return 987 * 1000 + 654"), tests=tests).verdict != "correct"
+        )
+
+
+def test_the_forms_that_are_attacked_can_be_passed(verifier: CodeVerifier) -> None:
+    code = "def f(n): return {1: 41, 2: 97, 3: {1}}[n]"
+    assert {form: judge(verifier, code, **info).verdict for form, info in BESIDE.items()} == dict.fromkeys(
+        BESIDE, "correct"
+    )
