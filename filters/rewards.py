@@ -31,7 +31,7 @@ import orjson
 from proofmill.data.errors import RecipeError
 from proofmill.filters.domains import find_domain
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import UNPARSED, Domain, Problem, Verdict
+from proofmill.filters.verdicts import CORRECT, UNPARSED, Domain, Problem, Verdict
 from proofmill.filters.verification import TRUNCATED, Job, Judge
 
 LONG2SHORT_STRENGTH = 0.2
@@ -49,18 +49,23 @@ class RewardFunction(Protocol):
         """One reward a row, None where there is none."""
 
 
-def domain_reward(domain: str, *, verifiers: Mapping[str, str] | None = None) -> RewardFunction:
+def domain_reward(
+    domain: str, *, verifiers: Mapping[str, str] | None = None, in_process: bool = True
+) -> RewardFunction:
     """The reward function of one domain; rows of other domains get None.
 
     Args:
         domain: a built-in domain, or the name of a custom verifier.
         verifiers: custom verifiers as `package.module:name`, as in a recipe.
+        in_process: as for `make_combined_reward`.
     """
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         domains = columns.get("domain") or [domain] * len(prompts)
         own = [name if name == domain else None for name in domains]
-        return _scores(own, prompts, completions, {"verifier": domains} | dict(columns), verifiers)
+        return _scores(
+            own, prompts, completions, {"verifier": domains} | dict(columns), verifiers, in_process=in_process
+        )
 
     reward.__name__ = reward.__qualname__ = f"{domain}_reward"
     return reward
@@ -87,6 +92,7 @@ def make_combined_reward(
     instruction: float = 1.0,
     others: Mapping[str, float] | None = None,
     verifiers: Mapping[str, str] | None = None,
+    in_process: bool = True,
     long2short_strength: float = 0.0,
     think_prefilled: bool = False,
 ) -> RewardFunction:
@@ -96,6 +102,8 @@ def make_combined_reward(
         programming, mathematics, logic, choice, instruction: what a correct completion is worth.
         others: the same for domains of one's own; a domain that is not named counts 1.0.
         verifiers: custom verifiers as `package.module:name`, as in a recipe.
+        in_process: whether a program is rewarded that passed its tests only in one process with them. Nothing spoke
+            for tampering then, but training pushes on every weakness: without it such a row gets None.
         long2short_strength: λ of the Long2Short shift among the correct completions of a prompt; 0 is off.
             Lengths are tokens where the trainer passes `completion_ids`, else characters.
         think_prefilled: the chat template opens the think block in the prompt, so a completion without a
@@ -106,7 +114,9 @@ def make_combined_reward(
 
     def combined_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         domains = columns.get("domain") or columns.get("verifier") or [None] * len(prompts)
-        scores = _scores(domains, prompts, completions, columns, verifiers, think_prefilled=think_prefilled)
+        scores = _scores(
+            domains, prompts, completions, columns, verifiers, think_prefilled=think_prefilled, in_process=in_process
+        )
         rewards = [
             None if score is None else score * weights.get(domain or "", 1.0)
             for score, domain in zip(scores, domains, strict=True)
@@ -198,6 +208,7 @@ def _scores(
     verifiers: Mapping[str, str] | None = None,
     *,
     think_prefilled: bool = False,
+    in_process: bool = True,
 ) -> list[float | None]:
     """What each domain's verdict is worth, None where there is none; rows without a domain have none."""
     custom = verifiers or {}
@@ -220,9 +231,14 @@ def _scores(
     if not any(jobs):
         return scores
     for row, (job, (verdict, _)) in enumerate(zip(jobs, _judge().judge(jobs), strict=True)):
-        if job and verdict:
+        if job and verdict and (in_process or not _beside_its_tests(verdict)):
             scores[row] = job.domain.reward(verdict)
     return scores
+
+
+def _beside_its_tests(verdict: Verdict) -> bool:
+    """Whether a program is called `correct` by the reading of its tests that shares a process with it."""
+    return verdict.verdict == CORRECT and "in_process" in (verdict.detail or "").split("; ")
 
 
 def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem | None:

@@ -261,14 +261,12 @@ def test_the_solutions_process_is_told_nothing_of_the_tests(verifier: CodeVerifi
     code = """
         import gc
         def f(n):
-            held = [item for item in gc.get_objects() if isinstance(item, (str, dict, list, tuple))]
-            texts = [repr(item)[:100000] for item in held if not isinstance(item, type)]
-            return 987654 if any("987" + "654" in text for text in texts if "987" + '" + "' not in text) else 0
+            needle = "".join(reversed("456789"))
+            held = [item for item in gc.get_objects() if isinstance(item, (dict, list, tuple))]
+            return int(needle) if any(needle in repr(item)[:100000] for item in held) else 0
     """
     for tests in (["assert f(1) == 987654"], ["x = f(1)\nassert x == 987654"]):
-        assert (
-            judge(verifier, code.replace("return 987654", "return 987 * 1000 + 654"), tests=tests).verdict != "correct"
-        )
+        assert judge(verifier, code, tests=tests, time_limit_s=5.0).verdict == "wrong"
 
 
 def test_the_forms_that_are_attacked_can_be_passed(verifier: CodeVerifier) -> None:

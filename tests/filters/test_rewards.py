@@ -20,6 +20,7 @@ from proofmill.filters.rewards import (
     choice_reward,
     code_reward,
     combined_reward,
+    domain_reward,
     in_thread,
     instruction_reward,
     logic_reward,
@@ -194,3 +195,15 @@ def test_workers_end_with_the_process() -> None:
 def test_module_has_one_judge_a_process() -> None:
     combined_reward(**batch())
     assert len(rewards._judges) == 1
+
+
+def test_a_reading_that_shares_the_tests_process_may_be_left_out() -> None:
+    beside = json.dumps({"tests": ["x = add(1, 2)\nassert x == 3"]})
+    right, wrong = (f"```python\ndef add(a, b):\n    return a {sign} b\n```" for sign in "+-")
+    columns: dict[str, Any] = {
+        "prompts": ["?"] * 3,
+        "completions": [right, right, wrong],
+        "info": [CODE, beside, beside],
+    }
+    assert domain_reward("code")(**columns) == [1.0, 1.0, 0.0]
+    assert domain_reward("code", in_process=False)(**columns) == [1.0, None, 0.0]
