@@ -33,7 +33,8 @@ from proofmill.filters.answers.marks import (
     sentences_in,
     tags_in,
 )
-from proofmill.filters.answers.statements import closing_value, plain, stated_value
+from proofmill.filters.answers.prose_values import plain
+from proofmill.filters.answers.statements import closing_value, stated_value
 
 
 class Conclusion(NamedTuple):

@@ -92,7 +92,7 @@ _NOT_LABELS = frozenset(
         r"\w+",
         "in to that who which for on at by and left more as than with from is are was were be but or not if when "
         "about it so he "
-        "she they we you us me his her its their them has have had do does did can will would each every all "
+        "i am she they we you us me his her its their them has have had do does did can will would each every all "
         "into the get gets",
     )
 )

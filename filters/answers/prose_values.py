@@ -1,0 +1,224 @@
+r"""A value and the words around it: what may stand behind or before a number without making another value of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from proofmill.filters.symbolic.units import known_unit
+
+Readable = Callable[[str], bool]
+_DECORATION = re.compile(
+    r"[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff\u200d]|\\(?:checkmark|blacksquare|square|qed)(?![A-Za-z])"
+)
+_BOLD = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`{1,3}")
+_ITEM = re.compile(r"(?:[-*•+]\s+|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]|\d[^,;]*=))(?=.*\S)", re.DOTALL)
+_CURRENCY = r"(?:US\s?)?(?:\\?\$|€|£|¥|₹|\\text\{\s?\\?\$\s?\})"
+_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!\s?|\\,)\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+NUMBER = rf"[-−–]?\s?(?:{_CURRENCY}\s?)?[-−–]?(?:{_DIGITS})(?:\s?/\s?\d+)?(?:\s?(?:\\?%|°|€|£|¥|元)|\\?\$(?!\w))?"
+NUMERAL = re.compile(rf"[+-]?(?:{_CURRENCY}\s?)?(?:{_DIGITS})%?\Z")
+_MATH = r"\$\$[^$]{1,600}\$\$|\$[^$\n]{1,600}\$|\\\([^\n]{1,600}?\\\)|\\\[.{1,600}?\\\]"
+MATH_SPAN = re.compile(_MATH, re.DOTALL)
+_UNIT = r"(?:[A-Za-zµμΩ²³]{1,12}(?:/[A-Za-z]{1,8}|\^\{?[23]\}?)?)"
+_VALUE_FIRST = re.compile(rf"(?P<value>{_MATH}|{NUMBER})(?P<unit>(?:/|per )?{_UNIT})?(?P<rest>.*)\Z", re.DOTALL)
+_BOUNDARY = re.compile(r"[\s,.;:!?)\]\"'”*。，；！—–]|-(?=\s)|\Z")
+_SCALE = re.compile(
+    r"\s?-?\b(?:dozens?|hundred|thousand|million|billion|trillion|[kKMB](?=\b|[€$£])|万|亿|千)(?![A-Za-z])"
+)
+CHANGERS = re.compile(  # behind a value: what makes another one of it
+    r"\s*(?:-\s?)?(?:squared|cubed|factorial|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?"
+    r"|eighths?|ninths?|tenths?"
+    r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x])|over|divided|multiplied|mod(?:ulo)?|to the"
+    r"|choose|base|pi|root"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|and a half|and a quarter"
+    r"|or (?:more|less"
+    r"|fewer|greater|above|below)"
+    r"|at (?:least|most)|and (?:above|below|up|over))\b|\s*(?:[-+*/^!=<>×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
+    r"|quad))(?!\s*(?:\Z|-\s))",
+    re.IGNORECASE,
+)
+BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an expression, a name, or denied
+    r"(?:\b(?:minus|negative|plus|times|over|root of|roots? of|log(?:arithm)? of|multiples? of|factors? of"
+    r"|divisors? of|powers? of"
+    r"|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
+    r"|fewer than|larger than"
+    r"|smaller than|higher than|lower than|other than|at least|at most|up to|exceeds?|below|above|under|beyond"
+    r"|between|not|never"
+    r"|n't|but|cannot be|neither|nor|without|except|maybe|perhaps|probably|possibly|either|divided by"
+    r"|multiplied by|by|than|mod(?:ulo)?"
+    r"|base|step|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
+    r"|no\.|first|last|next"
+    r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )of)\s+(?:the\s+)?"
+    r"|[-+*/^=<>×·÷√π≤≥≠~≈#_(]\s?|\d\s?)\Z",
+    re.IGNORECASE,
+)
+DENIES = re.compile(r"\b(?:not|n't|never|neither|nor|cannot be|isn't)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
+_CLAUSE = re.compile(r"[,;，；—–]\s*|\s-\s|\s(?=(?:because|since|as|where|when|so|but|which|that|while|whereas)\b)")
+_CONCLUDES = re.compile(
+    r"(?:so|thus|therefore|hence|then|but|making|giving|leaving|or|and|which (?:is|are|equals?|gives?|means"
+    r"|makes?|leaves?)|i\.e|that is|meaning|equal|not"
+    r"|rather|instead|no)\b",
+    re.IGNORECASE,
+)
+_NUMBER_IN_TAIL = re.compile(
+    r"(?:\b(?:than|plus|minus|times|or|and)|^\s*(?:to|of|over|by|per|through|until|from|for)"
+    r"|[-+*/^(])\s?(?:[$€£]\s?)?\Z",
+    re.IGNORECASE,
+)
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "of in to that who which for on at by per each and left more as than with from is are was were be "
+        "will would can could if when so but or because since after before until during total altogether "
+        "remaining a an the this these those it she he they we you not no only also just now then over under "
+        "between among into about some such he her his its their our your my per",
+    )
+)
+GLOSS = re.compile(
+    r"\s*(?:\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
+)
+PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' \-]*\Z")
+ANY_NUMBER = re.compile(rf"(?<![\w.,$€£])(?:{NUMBER})")
+
+
+def is_unit(word: str) -> bool:
+    """Whether a word, with what it is divided by, is a unit of measurement."""
+    return all(known_unit(part.rstrip("²³^{}23")) is not None for part in word.split("/") if part)
+
+
+def plain(phrase: str) -> str:
+    """The phrase without marks of bold type, code and joy, and without the full stop at its end."""
+    text = phrase.strip()
+    if text[:1] in "-*•+0123456789" and (item := _ITEM.match(text)):
+        text = text[item.end() :]
+    if not text.isascii() or "\\" in text:
+        text = _DECORATION.sub("", text)
+    if "*" in text or "`" in text or "__" in text:
+        text = _BOLD.sub("", text)
+    text = text.strip(' \t\r\n"“”').removeprefix("= ")
+    while text[-1:] in (".", "!", ":", ",", ";", "。", "，") and text[-2:] != "..":
+        if text.endswith("!") and text[-2:-1].isalnum() and len(text) > 1 and text[-2:-1].isdigit():
+            break  # a factorial
+        text = text[:-1].rstrip(' \t*_"”')
+    return text
+
+
+_GLUED = re.compile(rf"(-?(?:{_DIGITS}))([A-Za-zµ]{{1,5}})\Z")
+_LETTER_UNITS = {
+    "g": r"gram|weigh|mass|\dg\b",
+    "m": r"met(?:er|re)|\dm\b",
+    "L": "lit(?:er|re)",
+    "l": "lit(?:er|re)",
+    "h": "hour",
+    "s": "second",
+}
+
+
+def glued_unit(text: str, question: str) -> str:
+    """A number with the unit that is written to it: `48g`, if the question is of grams, and `5km`."""
+    match = _GLUED.match(text)
+    if match is None:
+        return ""
+    letter = _LETTER_UNITS.get(match[2])
+    known = (
+        re.search(letter, question, re.IGNORECASE) is not None if letter else len(match[2]) > 1 and is_unit(match[2])
+    )
+    return f"{match[1]} {match[2]}" if known else ""
+
+
+_OF_AMOUNT = re.compile(r"\s*of\b[^.,;]*\d")  # 50% of the $800
+
+
+def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
+    """The value with which a text begins, if all that follows leaves it as it is."""
+    whole = plain(rest)
+    if glued := glued_unit(whole, question):
+        return glued
+    if whole and not PLAIN_WORDS.match(whole) and len(whole) <= 300 and (NUMERAL.match(whole) or readable(whole)):
+        return whole
+    match = _VALUE_FIRST.match(rest)
+    if match is None:
+        return ""
+    value, unit, tail = match["value"], match["unit"] or "", match["rest"]
+    if unit and unit[0] not in "/p" and not is_unit(unit) and unit not in _LETTER_UNITS:
+        return ""
+    if scale := _SCALE.match(unit + tail if unit else tail):
+        value, unit, tail = value + scale[0], "", (unit + tail)[scale.end() :]
+        value = value.replace("-", " ") if "-" in scale[0] else value
+    if not _BOUNDARY.match(tail) or CHANGERS.match(tail) or not harmless(tail, marked=marked):
+        return ""
+    if value.endswith("%") and _OF_AMOUNT.match(tail):
+        return ""
+    stated = f"{value} {unit}" if unit else _labelled(value, tail)
+    if value[:1] in "$\\" and MATH_SPAN.fullmatch(value):
+        return stated if readable(value) else ""
+    return stated if not unit or readable(stated) else ""
+
+
+DENIED_BEHIND = re.compile(
+    r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably)\b|\?",
+    re.IGNORECASE,
+)
+CONDITION_FIRST = re.compile(r"\s*(?:[\w'-]+\s+){0,3}(?:if|unless)\b")
+_MATHEMATICAL = re.compile(r"[\d$\\=<>^√π]")
+_OPERATIONS = re.compile(r"[\\=<>^√π]")
+_JOINED_WORDS = re.compile(
+    r"\b(?:or|plus|minus|times|and)\s+(?:two|three|four|five|six|seven|eight|nine|ten|twelve|half)\b"
+)
+_RANGE = re.compile(r"\b(?:between|from) \$?[\d.,]+\$? (?:and|to) \$?[\d.,]*\d\$?")
+_EXPLAINS = re.compile(
+    r"(?:because|since|as|where|when|while|after|given|for|which (?:comes|came|come|follows"
+    r"|was|were|we|can|has|have))\b"
+)
+
+
+def harmless(tail: str, *, marked: bool) -> bool:
+    """Whether the words behind a value leave it as it is; a closing sentence may repeat the question's condition."""
+    if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)):
+        return False
+    while gloss := GLOSS.match(tail):
+        tail = tail[gloss.end() :]
+    if CHANGERS.match(tail):
+        return False
+    if not _MATHEMATICAL.search(tail):
+        return _JOINED_WORDS.search(tail) is None
+    for index, clause in enumerate(_CLAUSE.split(_RANGE.sub(" ", tail))):
+        if not _MATHEMATICAL.search(clause):
+            continue
+        if index and _EXPLAINS.match(clause.strip()):
+            return True
+        if (index and _CONCLUDES.match(clause.strip())) or _OPERATIONS.search(clause):
+            return False
+        if any(_NUMBER_IN_TAIL.search(clause[: number.start()]) for number in ANY_NUMBER.finditer(clause)):
+            return False
+    return True
+
+
+def _labelled(value: str, tail: str) -> str:
+    """A number with the noun behind it, so that 5 oranges are no 5 apples; money and shares need none."""
+    return value if value[-1] in "%$€£°" or value[0] in "$€£" else f"{value} {_label(tail)}".strip()
+
+
+def _label(tail: str) -> str:
+    words: list[str] = []
+    for word in tail.split()[:3]:
+        bare = word.strip(".,;:!?()*\"'").lower()
+        if not bare.isalpha() or bare in STOP_WORDS or not word[0].isalpha():
+            break
+        words.append(bare)
+        if word[-1] in ".,;:!?)":
+            break
+    return " ".join(words)
+
+
+def number_of(rest: str) -> str:
+    """The number with which a text begins, with its unit or noun; "" where something makes another value of it."""
+    match = _VALUE_FIRST.match(rest)
+    if match is None:
+        return ""
+    value, unit, tail = match["value"], match["unit"] or "", match["rest"]
+    if scale := _SCALE.match(unit + tail):
+        value, unit, tail = f"{value} {scale[0].strip(' -')}", "", (unit + tail)[scale.end() :]
+    if not _BOUNDARY.match(tail) or CHANGERS.match(tail) or tail.startswith("-"):
+        return ""
+    return f"{value} {unit}" if unit else _labelled(value, tail)
