@@ -167,7 +167,7 @@ _JOINED_WORDS = re.compile(
 )
 _RANGE = re.compile(r"\b(?:between|from) \$?[\d.,]+\$? (?:and|to) \$?[\d.,]*\d\$?")
 _EXPLAINS = re.compile(
-    r"(?:because|since|as|where|when|while|after|given|for|which (?:comes|came|come|follows"
+    r"(?:because|since|as|where|when|while|after|given|for|which (?:(?:is|are) (?:the|an?)\b|comes|came|come|follows"
     r"|was|were|we|can|has|have))\b"
 )
 

@@ -102,6 +102,9 @@ _HOW_MANY = re.compile(
 )
 
 
+_NUMBER_FIRST = re.compile(r"[-−]?(?:\\?[$€£])?\d[\d,.]*\$?[\s,]")
+
+
 def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
     """What a phrase behind a mark states, "" where it can't be read whole.
 
@@ -119,6 +122,8 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
         return glued
     if readable(text):
         return text
+    if _NUMBER_FIRST.match(text) and (value := value_of(text, readable, question, marked=True)):
+        return value
     return _sentence_value(text, readable, question, marked=True)
 
 
