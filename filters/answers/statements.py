@@ -221,9 +221,9 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
             return value
     if not marked and "=" not in text and (asked := _asked_value(text, question)):
         return asked
-    value = _value_behind_copula(text, readable, question, marked=marked)
-    if value is not None:
-        return value
+    behind = _value_behind_copula(text, readable, question, marked=marked)
+    if behind is not None:
+        return behind
     return _lonely_value(text, readable, question, marked=marked)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from proofmill.filters.symbolic.units import everyday_units
+
 
 def words(text: str) -> frozenset[str]:
     """The words of a text, as a set."""
@@ -48,33 +50,8 @@ FRACTION_WORDS = {"half": Fraction(1, 2), "halves": Fraction(1, 2)} | {
 }
 MULTIPLE_WORDS = {"twice": 2, "double": 2, "thrice": 3, "triple": 3, "quadruple": 4}
 
-# Units whose ratio is exact by definition. Months and years are left out: how long they are depends.
-_EXACT_UNITS = {
-    "time": {
-        1: "second seconds sec secs s",
-        60: "minute minutes min mins",
-        3600: "hour hours hr hrs h",
-        86400: "day days",
-        604800: "week weeks",
-    },
-    "metric length": {1: "mm millimeter millimeters", 10: "cm centimeter centimeters",
-                      1000: "m meter meters metre metres", 10**6: "km kilometer kilometers"},
-    "imperial length": {1: "inch inches", 12: "foot feet ft", 36: "yard yards yd", 63360: "mile miles"},
-    "metric mass": {1: "mg milligram milligrams", 1000: "g gram grams", 10**6: "kg kilogram kilograms"},
-    "imperial mass": {1: "ounce ounces oz", 16: "pound pounds lb lbs", 32000: "ton tons"},
-    "metric volume": {1: "ml mL milliliter milliliters", 1000: "l L liter liters litre litres"},
-    "imperial volume": {1: "teaspoon teaspoons tsp", 3: "tablespoon tablespoons tbsp", 48: "cup cups",
-                        96: "pint pints pt", 192: "quart quarts qt qts", 768: "gallon gallons gal"},
-    "money": {1: "cent cents penny pennies", 5: "nickel nickels", 10: "dime dimes", 25: "quarter quarters",
-              100: "dollar dollars"},
-    "count": {2: "pair pairs", 12: "dozen dozens", 144: "gross"},
-}  # fmt: skip
-UNITS: dict[str, tuple[str, int]] = {
-    word: (dimension, factor)
-    for dimension, scale in _EXACT_UNITS.items()
-    for factor, words in scale.items()
-    for word in words.split()
-}
+UNITS = everyday_units()
+"""Names of units, each with its scale and how many of the scale's smallest unit it is; their ratios are exact."""
 # Units outside the table: a relation between one of them and another unit is a conversion that isn't checked.
 OTHER_UNITS = words("""
     nm μm µm pm Hz kHz MHz GHz W kW MW V kV mV A mA Ω kΩ J kJ MJ cal kcal Cal eV N kN Pa kPa atm bar mol mmol

@@ -121,7 +121,7 @@ _SCALES_OF_UNITS = (
     _Row("metric volume", "metre", Fraction(1, 10**6), 3, {1: "ml mL milliliter milliliters",
          1000: "l L liter liters litre litres"}),
     _Row("imperial volume", "metre", _GALLON / 768, 3, {1: "teaspoon teaspoons tsp", 3: "tablespoon tablespoons tbsp",
-         48: "cup cups", 96: "pint pints", 192: "quart quarts", 768: "gallon gallons gal"}),
+         48: "cup cups", 96: "pint pints pt", 192: "quart quarts qt qts", 768: "gallon gallons gal"}),
     _Row("money", "dollar", Fraction(1, 100), 1, {1: "cent cents penny pennies", 5: "nickel nickels", 10: "dime dimes",
          25: "quarter quarters", 100: "dollar dollars usd buck bucks"}),
 )  # fmt: skip
@@ -161,7 +161,7 @@ def everyday_units() -> dict[str, tuple[str, int]]:
     scales = [(row.scale, row.names) for row in _SCALES_OF_UNITS if row.scale != "calendar"] + [("count", _COUNTS)]
     units = {name: (scale, size) for scale, rows in scales for size, names in rows.items() for name in names.split()}
     units.update({"ton": ("imperial mass", 32_000), "tons": ("imperial mass", 32_000)})
-    for ambiguous in ("in", "mi", "tonne", "tonnes", "tsp", "tbsp", "gal", "usd", "buck", "bucks"):
+    for ambiguous in ("in", "mi", "tonne", "tonnes", "usd", "buck", "bucks"):
         units.pop(ambiguous, None)
     return units
 
