@@ -15,7 +15,7 @@ from proofmill.filters.symbolic.units import known_unit
 
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
 _FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})
-_LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项)")  # 选C项
+_LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项|です|である|だ(?!\w)|입니다|이다|번)")  # 选C项
 _MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
 _NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'(\w{1,2})'(?!\w)")

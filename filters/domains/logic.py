@@ -113,13 +113,25 @@ def find(text: str, gold: str | None) -> Conclusion:
     if found := _from_json(text):
         return Conclusion(found, "json", 0)
     if gold is not None and "\n" not in gold.strip():
-        return conclude(text)
+        return Conclusion("", "several_answers") if _contradicts(text, gold) else conclude(text)
     blocks = [(match[0], match.start()) for match in _FENCE.finditer(text)]
     if not blocks:
         return Conclusion("", "no_answer") if gold is not None else conclude(text)
     if len({_squeezed(block) for block, _ in blocks}) > 1:
         return Conclusion("", "several_answers")
     return Conclusion(blocks[-1][0], "code_block", blocks[-1][1])
+
+
+_SAID = re.compile(r"\banswer(?:\sis|\s?:)[\s*:]{0,6}([A-Za-z]{1,20})\b", re.IGNORECASE)
+_VERDICT_WORDS = frozenset({"yes", "no", "true", "false", "valid", "invalid", "on", "off", "undetermined"})
+
+
+def _contradicts(text: str, gold: str) -> bool:
+    """Whether a text answers in one word, then in another, and doesn't correct itself between them."""
+    words = _VERDICT_WORDS | {gold.strip().lower()}
+    said = [match for match in _SAID.finditer(text) if match[1].lower() in words]
+    differing = [match for match in said if match[1].lower() != said[-1][1].lower()]
+    return bool(differing) and _CORRECTION.search(text, differing[-1].end(), said[-1].start()) is None
 
 
 def _from_json(text: str) -> str:
@@ -244,6 +256,7 @@ def _other_number(answer: str, gold: str) -> bool:
 
 
 _POWER_OF_TEN = re.compile(r"(\d)\s?(?:×|x|\*|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?[({]?([+-]?\d{1,3})[)}]?")
+_FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?(\d{1,40})\s?\}\s?\{\s?(\d{1,40})\s?\}")
 _SENTENCE_WORDS = 4  # words that make a gold a sentence
 
 
@@ -255,6 +268,8 @@ def _forms(answer: str, gold: str, task: str) -> list[str]:
     # A dot behind a sentence is one of its characters; behind a word or a number it ends what the model says.
     sentence = len(gold.split()) >= _SENTENCE_WORDS and "," not in gold
     bare = plain if sentence else plain.removesuffix(".")
+    if "/" in gold:
+        bare = _FRACTION.sub(r"\1/\2", bare)
     forms = [answer.strip("\r\n"), inner, inner.strip(), plain, bare]
     forms.append("\n".join(line.rstrip() for line in inner.split("\n")))
     if gold in {"True", "False", "Yes", "No"}:

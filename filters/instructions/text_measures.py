@@ -54,6 +54,7 @@ _SMALL_WORDS = frozenset(
     | {"per", "so", "the", "to", "via", "with", "yet"}
 )
 _ENDINGS = frozenset(".!?。！？:)]}\"'”»`*|$…؟۔।॥%‰」』）】》〉’›;~")
+_NO_NUMBER = re.compile(r"\b[Nn]o\.(?=\s+[A-Z])")  # the word, where the segmenter sees the abbreviation of "number"
 _MAX_CHUNK = 4_000  # characters that the segmenter sees at once
 _SURE_END = re.compile(r"[a-z]{4}[.!?]\s+(?=[A-Z])|[。！？]|\n\n")
 _SPACE = re.compile(r"\s+")
@@ -77,7 +78,7 @@ def library(name: str) -> Any:
 def sentences(text: str) -> list[str]:
     """The sentences of a text that hold a word, Markdown's marks left out."""
     plain = _MARKS.sub("", "\n".join(line for line in text.split("\n") if not _DIVIDER.match(line)))
-    return [part for part in _segments(plain) if WORD.search(part)]
+    return [part for part in _segments(_NO_NUMBER.sub("not.", plain)) if WORD.search(part)]
 
 
 def _segments(text: str) -> list[str]:
