@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -123,15 +124,15 @@ class _Unseen(Progress):
         """Not shown."""
 
 
-_OPEN: list[RunContext] = []
+_OPEN: ContextVar[tuple[RunContext, ...]] = ContextVar("open runs", default=())
 
 
 @contextmanager
 def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[RunContext]:
     """Holds a run's lock until all is done, then ends every process that was started.
 
-    A run that this process has open already is given again, so that an engine can load before Prefect is there: the
-    command opens the run, and the flow finds it.
+    A run that the caller has open already is given again, so that an engine can load before Prefect is there: the
+    command opens the run, and the flow finds it. Another thread of this process is refused like another process.
 
     Args:
         request: what the caller wants.
@@ -141,7 +142,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         UsageError: parts of the request don't go together, or a version that it names is not there.
         StoreError: another process is on this run.
     """
-    if mine := next((run for run in _OPEN if run.request == request), None):
+    if mine := next((run for run in _OPEN.get() if run.request == request), None):
         yield mine
         return
     if request.resample and request.limit is not None:
@@ -166,8 +167,8 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         workers = FilterWorkers(recipe.options(VERDICTS), stack)
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sampler"))
         run = RunContext(request, filters, store, shown, workers, pool, RunState(), prior, thread)
-        _OPEN.append(run)
-        stack.callback(_OPEN.remove, run)
+        _OPEN.set((*_OPEN.get(), run))
+        stack.callback(lambda: _OPEN.set(tuple(other for other in _OPEN.get() if other is not run)))
         yield run
 
 
