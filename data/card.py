@@ -140,6 +140,11 @@ def _models(manifest: Manifest) -> str:
         f"- sampler `{m.sampler}`: {m.model}, revision `{m.revision}`, weights `{m.weights}`" for m in manifest.models
     ]
     lines += [f"- recorded samples by {name}" for name in manifest.recorded_models]
+    if judge := manifest.answer_judge:
+        lines.append(
+            f"- {judge.model}, weights `{judge.weights}`, judged where rules end: {judge.share:.1%} of the verdicts, "
+            "those whose `verdict_detail` is `model_judge`"
+        )
     return "\n".join(lines) or "Recorded samples."
 
 

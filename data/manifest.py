@@ -137,6 +137,18 @@ class ClaimJudge(Record):
     counts: dict[str, int] = Field({}, description="Traces by what came of the question.")
 
 
+class AnswerJudge(Record):
+    """The model that judged answers which rules neither proved equal nor different."""
+
+    model: str = Field(description="Hub id or folder name.")
+    revision: str | None = Field(None, description="Commit of the hub.")
+    weights: str | None = Field(None, description="Digest of the weights.")
+    prompts: str = Field("", description="Digest of the questions' wording.")
+    counts: dict[str, int] = Field({}, description="Verdicts that it gave.")
+    calls: int = Field(0, description="Questions that it answered.")
+    share: float = Field(0.0, description="Its verdicts over all verdicts.")
+
+
 class VoteRates(Record):
     """Means over the problems with gold whose answers were voted on."""
 
@@ -244,6 +256,9 @@ class Manifest(Record):
     duplicates: int = Field(0, description="Traces marked as near-duplicates.")
     claims_by_length: list[ClaimBucket] = Field([], description="What the claims policy costs, by length.")
     clr: ClaimJudge | None = Field(None, description="The model that judged claims; null where none did.")
+    answer_judge: AnswerJudge | None = Field(
+        None, description="The model that judged where rules end; null where none did."
+    )
     at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
     right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")
     benchmarks: Benchmarks | None = Field(None, description="What prompts and traces were compared with.")

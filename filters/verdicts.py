@@ -45,6 +45,7 @@ class Verdict:
         tests_total: tests run, constraints checked.
         final_start: offset in the text given to `verify` at which the final part
             (the statement of the answer) begins; None where no answer was found.
+        undecided: an answer was found, and rules proved it neither equal to gold nor different: a model may judge.
     """
 
     verdict: str
@@ -53,6 +54,7 @@ class Verdict:
     tests_passed: int | None = None
     tests_total: int | None = None
     final_start: int | None = None
+    undecided: bool = False
 
 
 class Canary(NamedTuple):

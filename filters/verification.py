@@ -28,6 +28,7 @@ from proofmill.data.schemas import column
 from proofmill.data.sections import Section, Share
 from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter, Row
 from proofmill.filters.domains import DOMAINS, check_canary, find_domain
+from proofmill.filters.model_judge import JudgeOptions
 from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Domain, Problem, Verdict
 from proofmill.filters.workers import Fault, WorkerPool
@@ -68,6 +69,7 @@ class VerifyOptions(Section):
     max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
     jail: Jail = Jail()
     code: CodeJudging = CodeJudging()
+    judge: JudgeOptions | None = Field(None, description="a model where rules end; {} with the defaults; null: none")
 
 
 def _domain(verifier: str, custom: str | None) -> Domain:
@@ -283,6 +285,7 @@ def columns(verdict: Verdict, seconds: float, start: int = 0) -> Row:
         "tests_total": verdict.tests_total,
         "verify_seconds": round(seconds, 6),
         "final_start": None if verdict.final_start is None else start + verdict.final_start,
+        "undecided": verdict.undecided,
     }
 
 
@@ -360,7 +363,10 @@ VERDICTS = MapFilter(
         ]
     ),
     internal=pa.schema(
-        [column("final_start", pa.int32(), "offset in the response where the statement of the answer begins")]
+        [
+            column("final_start", pa.int32(), "offset in the response where the statement of the answer begins"),
+            column("undecided", pa.bool_(), "whether rules proved neither equality nor difference"),
+        ]
     ),
     command=pa.schema([column("verify_seconds", pa.float32(), "seconds that judging took")]),
     labels=lambda added: (TRUNCATED if added["verdict_detail"] == TRUNCATED else added["verdict"],),

@@ -16,11 +16,20 @@ from proofmill.data.files import write_json
 from proofmill.data.samples import SampleStore
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import Progress
 from proofmill.flows.ingest import ProblemShard
 from proofmill.flows.model_calls import costs
-from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES, open_questions, scored_ids
+from proofmill.flows.model_filters import (
+    CLR_JUDGED,
+    CLR_NAMED,
+    JUDGE_ASKED,
+    SCORES,
+    open_judgements,
+    open_questions,
+    scored_ids,
+)
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered
@@ -111,6 +120,23 @@ def later_samples(rounds: Rounds, rate: float) -> float:
         return sum(chance * after(sampled + more, accepted + k) for k, chance in enumerate(chances))
 
     return drawn(0, 0, rounds.first)
+
+
+def of_answer_judge(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
+    """What a model is to judge where rules end; nothing where it isn't asked, or all is recorded."""
+    plan, options = run.models.answer_judge, run.recipe.options(VERDICTS).judge
+    if plan is None or options is None:
+        return
+    questions = sum(open_judgements(run, plan, options, record) for record in records)
+    unknown = sum(_samples(run, shard, None) for shard in pending)
+    unknown += sum(record.samples.rows for record in records if not record.outputs["verdicts"].file)
+    if not questions and not unknown:
+        return
+    last = costs(run, JUDGE_ASKED)
+    told = "at most " if unknown else ""
+    yield f"judge {plan.model.name}: {told}{questions + 2 * sum(_samples(run, s, None) for s in pending):,} questions"
+    tokens = questions * options.max_tokens
+    yield _estimate([(questions, last)]) if last and questions else f"  at most {tokens:,} tokens written; {_UNKNOWN}"
 
 
 def of_claim_judge(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:

@@ -153,6 +153,7 @@ def report(run: RunContext) -> Iterator[str]:
         yield f"  {recorded:,} recorded samples"
     for plan in run.models.plans:
         yield from cost_estimate.of_sampler(run, plan, ahead.samples[plan.name], problems.shards, ahead.pending)
+    yield from cost_estimate.of_answer_judge(run, ahead.records, ahead.pending)
     yield from cost_estimate.of_claim_judge(run, ahead.records, ahead.pending)
     yield from cost_estimate.of_student(run, ahead.records, ahead.pending)
     yield from changes(run)

@@ -11,6 +11,7 @@ from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
+from proofmill.filters import model_judge
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_ledger import add_buckets
 from proofmill.filters.contamination import CONTAMINATION
@@ -21,6 +22,7 @@ from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
+from proofmill.flows.model_filters import MODEL_JUDGED
 from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
 from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
@@ -89,6 +91,7 @@ def manifest_of(
         "duplicates": sum(shard.stats["duplicates"] for shard in marks),
         "claims_by_length": add_buckets(shard.stats["claims"] for shard in selections),
         "clr": _verifier(run, reliabilities),
+        "answer_judge": _answer_judge(run, records),
         "at_k": at_k(records),
         "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
         "benchmarks": _benchmarks(run),
@@ -161,6 +164,24 @@ def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any]
         "scope": options.scope,
         "prompts": prompts_digest(),
         "counts": _sums(shard.stats["counts"] for shard in reliabilities),
+    }
+
+
+def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
+    """Which model judged where rules end, and how many verdicts are its own; None where none did."""
+    plan = run.models.answer_judge
+    judged = [record.outputs["verdicts"] for record in records if record.outputs["verdicts"].step == MODEL_JUDGED.name]
+    if plan is None:
+        return None
+    counts = _sums(shard.stats["counts"] for shard in judged)
+    return {
+        "model": plan.model.name,
+        "revision": plan.model.revision,
+        "weights": plan.model.digest,
+        "prompts": model_judge.prompts_digest(),
+        "counts": counts,
+        "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
+        "share": round(sum(counts.values()) / max(1, sum(record.samples.rows for record in records)), 6),
     }
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -22,12 +22,14 @@ from proofmill.data.samples import FAILED
 from proofmill.data.schemas import ANSWERS, STRING
 from proofmill.data.sections import ModelSection
 from proofmill.data.tables import from_rows
+from proofmill.filters import model_judge
 from proofmill.filters import reliability as clr
 from proofmill.filters.claim_checks import CLAIM_CHECKS, ClaimOptions, ModelVerifier
 from proofmill.filters.learning_potential import NLL
+from proofmill.filters.model_judge import JudgeOptions
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT
-from proofmill.filters.verification import problem_of
+from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import Answers, RequestBatch, completed, question, run_batches
 from proofmill.flows.shard_records import ShardRecord
@@ -37,6 +39,8 @@ from proofmill.generators.rendering import answer_tokens, score_requests
 from proofmill.generators.sample_plan import SamplePlan, sample_seed
 
 CLR_NAMED, CLR_JUDGED = Step("clr_named", schema=ANSWERS), Step("clr_judged", schema=ANSWERS)
+JUDGE_ASKED = Step("judge_asked", schema=ANSWERS)
+MODEL_JUDGED = Step("model_judged", 1, schema=VERDICTS.schema)
 SCORES_SCHEMA = pa.schema({"id": STRING, "domain": STRING, "tokens": pa.int32(), "nll": pa.float32()})
 SCORES = Step("learning", schema=SCORES_SCHEMA)
 """What a student said of a shard's proven traces, as it is recorded."""
@@ -56,6 +60,21 @@ def add_reliability(run: RunContext, records: Sequence[ShardRecord]) -> list[Sha
     answers = run_batches(run, CLR_JUDGED, plan, batches, "claims judged")
     scored = zip(pairs, answers, strict=True)
     return [shard.record.having(RELIABILITY.name, shard.scored(names, said)) for (shard, names), said in scored]
+
+
+def open_judgements(run: RunContext, plan: SamplePlan, options: JudgeOptions, record: ShardRecord) -> int:
+    """Questions about a shard's undecided answers that are still to be asked; every sample counts where none is judged.
+
+    Args:
+        run: the run.
+        plan: whose model judges.
+        options: how.
+        record: with samples; maybe without a file of verdicts.
+    """
+    if not record.outputs["verdicts"].file:
+        return 2 * record.samples.rows
+    batch = _AnswerQuestions(run, plan, options, record).batch()
+    return 0 if completed(run, JUDGE_ASKED, batch) else batch.open()
 
 
 def open_questions(run: RunContext, plan: SamplePlan, options: ModelVerifier, record: ShardRecord) -> tuple[int, int]:
@@ -80,13 +99,63 @@ def open_questions(run: RunContext, plan: SamplePlan, options: ModelVerifier, re
 
 
 @dataclass
-class _ClaimQuestions:
-    """One shard, and what is asked about its traces."""
+class _ModelQuestions:
+    """One shard, and what a model is asked about its traces."""
 
     run: RunContext
     plan: SamplePlan
-    options: ModelVerifier
+    options: Any
     record: ShardRecord
+
+    prompts: ClassVar[Callable[[], str]]
+    """Digest of the wording of all questions."""
+
+    @property
+    def name(self) -> str:
+        """Of the batch."""
+        return self.record.name
+
+    def _batch(self, step: Step, key: str, stream: _Stream) -> RequestBatch:
+        return RequestBatch(self.name, key, stream.requests, stream.table, lambda: self._before(step))
+
+    def _before(self, step: Step) -> dict[str, Completion]:
+        """What this model was asked about the shard with other options or under other verdicts; by question."""
+        store, found = self.run.store, {}
+        for shard in store.earlier(step):
+            mine = shard.name == self.name and shard.stats.get("by") == self.by
+            for row in store.read(shard).to_pylist() if mine and store.find(step, shard.key) else ():
+                if row["finish_reason"] == FAILED:
+                    continue
+                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
+        return found
+
+    @property
+    def by(self) -> str:
+        """Digest of who answers and how."""
+        return digest("asked", self._identity)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """All that decides an answer besides its question."""
+        return {
+            "weights": self.plan.model.digest,
+            "chat_template": self.plan.renderer.template_digest,
+            "chat_template_args": dict(self.plan.style.chat_template_args),
+            "engine": self.plan.engine_identity(),
+            "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, "scope", "k"}),
+            "prompts": type(self).prompts(),
+            "seed": self.plan.seed,
+        }
+
+    def _problems(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in self.run.store.read(self.record.problems).to_pylist()}
+
+
+@dataclass
+class _ClaimQuestions(_ModelQuestions):
+    """What is asked about the claims of a shard's traces."""
+
+    prompts = staticmethod(clr.prompts_digest)
 
     def naming(self) -> RequestBatch:
         """What are the claims of each trace?"""
@@ -104,41 +173,6 @@ class _ClaimQuestions:
         claims = self.record.outputs["claims"].content
         key = RELIABILITY.key(self.run.recipe.options(RELIABILITY), named.content, said.content, claims, self.options.m)
         return self.run.store.once(RELIABILITY.step, self.record.name, key, lambda: self._score(named, said))
-
-    def _batch(self, step: Step, key: str, stream: _Stream) -> RequestBatch:
-        return RequestBatch(self.record.name, key, stream.requests, stream.table, lambda: self._before(step))
-
-    def _before(self, step: Step) -> dict[str, Completion]:
-        """What this model was asked about the shard with another k or scope, or under other verdicts; by question."""
-        store, found = self.run.store, {}
-        for shard in store.earlier(step):
-            mine = shard.name == self.record.name and shard.stats.get("by") == self.by
-            for row in store.read(shard).to_pylist() if mine and store.find(step, shard.key) else ():
-                if row["finish_reason"] == FAILED:
-                    continue
-                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
-        return found
-
-    @property
-    def by(self) -> str:
-        """Digest of `_identity`."""
-        return digest("asked", self._identity)
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        """All that decides an answer besides its question."""
-        return {
-            "weights": self.plan.model.digest,
-            "chat_template": self.plan.renderer.template_digest,
-            "chat_template_args": dict(self.plan.style.chat_template_args),
-            "engine": self.plan.engine_identity(),
-            "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, "scope", "k"}),
-            "prompts": clr.prompts_digest(),
-            "seed": self.plan.seed,
-        }
-
-    def _problems(self) -> dict[str, dict[str, Any]]:
-        return {row["id"]: row for row in self.run.store.read(self.record.problems).to_pylist()}
 
     def wanted(self) -> list[int]:
         """Rows of the traces that came to an answer; one that has none can neither be kept nor vote."""
@@ -227,7 +261,7 @@ class _ClaimQuestions:
 class _Stream:
     """The questions of one shard as requests, and the answers as a table."""
 
-    asked: _ClaimQuestions
+    asked: _ModelQuestions
     schema: dict[str, Any]
     questions: Callable[[], Questions]
     about: dict[str, tuple[str, int]] = field(default_factory=dict)  # question and tokens of each request
@@ -275,6 +309,96 @@ class _Stream:
             "completion_tokens": sum(item["completion_tokens"] for item in rows),
         }
         return from_rows(rows, ANSWERS), stats
+
+
+# --- a model where rules end ---------------------------------------------------------------------------------
+
+
+def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
+    """The shards with a model's verdicts where rules proved nothing; as they were, where no model judges.
+
+    Raises:
+        VerifierError: the model calls planted wrong answers right.
+    """
+    plan, options = run.models.answer_judge, run.recipe.options(VERDICTS).judge
+    if plan is None or options is None or not records:
+        return list(records)
+    shards = [_AnswerQuestions(run, plan, options, record) for record in records]
+    planted = _CanaryQuestions(run, plan, options, records[0])
+    said = run_batches(run, JUDGE_ASKED, plan, [planted.batch()], "planted answers judged")
+    model_judge.check_canaries(plan.model.name, planted.replies(said[0], len(model_judge.CANARIES)))
+    answers = run_batches(run, JUDGE_ASKED, plan, [shard.batch() for shard in shards], "answers judged")
+    return [shard.record.having("verdicts", shard.judged(said)) for shard, said in zip(shards, answers, strict=True)]
+
+
+@dataclass
+class _AnswerQuestions(_ModelQuestions):
+    """What is asked about a shard's undecided rows: is this answer the gold answer?"""
+
+    prompts = staticmethod(model_judge.prompts_digest)
+
+    def batch(self) -> RequestBatch:
+        """Both questions about each undecided row."""
+        asked = [(row, *pair) for row, pair in self.pairs()]
+        key = JUDGE_ASKED.key(self._identity, self.record.samples.content, asked)
+        return self._batch(JUDGE_ASKED, key, _Stream(self, model_judge.SCHEMA, self._questions))
+
+    def pairs(self) -> list[tuple[int, model_judge.Pair]]:
+        """Row, question, gold and answer of each undecided row that has both answers."""
+        problems = self._problems()
+        owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
+        judged = self.run.store.read(self.record.outputs["verdicts"], ["undecided", "extracted"]).to_pylist()
+        found = []
+        for row, (owner, verdict) in enumerate(zip(owners, judged, strict=True)):
+            problem = problems[owner]
+            if verdict["undecided"] and verdict["extracted"] and problem["answer"]:
+                found.append((row, model_judge.Pair(problem["prompt"], problem["answer"], verdict["extracted"])))
+        return found
+
+    def _questions(self) -> Questions:
+        for row, pair in self.pairs():
+            for number, prompt in enumerate(model_judge.prompts(pair)):
+                yield row, number, prompt
+
+    def replies(self, said: Shard, rows: int) -> list[list[bool | None]]:
+        """What was said of each row, none of those that were not asked about."""
+        found: list[list[bool | None]] = [[] for _ in range(rows)]
+        for reply in self.run.store.read(said).to_pylist():
+            found[reply["row"]].append(model_judge.read(reply["text"], reply["finish_reason"]))
+        return found
+
+    def judged(self, said: Shard) -> Shard:
+        """The verdicts of the shard, those of undecided rows by the model."""
+        before = self.record.outputs["verdicts"]
+
+        def make() -> tuple[pa.Table, ShardStats]:
+            rows = self.run.store.read(before).to_pylist()
+            for row, replies in zip(rows, self.replies(said, len(rows)), strict=True):
+                if replies:
+                    row["verdict"], row["verdict_detail"] = model_judge.verdict_of(replies)
+            counts = dict(Counter(row["verdict"] for row in rows))
+            judged = Counter(row["verdict"] for row in rows if row["verdict_detail"] == model_judge.DETAIL)
+            asked = {"calls": said.stats["calls"], "prompt_tokens": said.stats["prompt_tokens"]}
+            asked["completion_tokens"] = said.stats["completion_tokens"]
+            stats: ShardStats = {"verdicts": counts, "counts": dict(judged), "asked": asked}
+            return from_rows(rows, VERDICTS.schema), stats | {"seconds": before.stats.get("seconds", 0.0)}
+
+        key = MODEL_JUDGED.key(before.content, said.content)
+        return self.run.store.once(MODEL_JUDGED, self.record.name, key, make)
+
+
+@dataclass
+class _CanaryQuestions(_AnswerQuestions):
+    """The planted pairs, asked like rows."""
+
+    def pairs(self) -> list[tuple[int, model_judge.Pair]]:
+        """The planted pairs, numbered."""
+        return [(number, pair) for number, (pair, _) in enumerate(model_judge.CANARIES)]
+
+    @property
+    def name(self) -> str:
+        """Of the batch, beside the shards."""
+        return "planted"
 
 
 # --- the NLL under a student -------------------------------------------------------------------------------

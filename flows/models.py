@@ -104,6 +104,12 @@ class ModelPool:
         return self._filter_plan(section, "claims", None) if section else None
 
     @cached_property
+    def answer_judge(self) -> SamplePlan | None:
+        """The model that judges answers where rules end; None where none does."""
+        section = self._recipe.options(VERDICTS).judge
+        return self._filter_plan(section, "judge", None) if section else None
+
+    @cached_property
     def scorer(self) -> SamplePlan | None:
         """The student that says how likely a trace is; None where none is asked."""
         section = self._recipe.options(NLL)
@@ -154,7 +160,9 @@ class ModelPool:
     @property
     def named(self) -> list[str]:
         """All models that the recipe names."""
-        asked: list[ModelSection | None] = [self._recipe.options(RELIABILITY).model, self._recipe.options(NLL)]
+        recipe = self._recipe
+        asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
+        asked.append(recipe.options(NLL))
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]
 
@@ -171,12 +179,12 @@ class ModelPool:
 
     def _trials(self, plan: SamplePlan) -> list[Request]:
         """Requests like those that model filters will make of a plan."""
-        asked = ((self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL))
+        asked = ((self.answer_judge, JSON_TRIAL), (self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL))
         return [trial for other, trial in asked if other and other.name == plan.name]
 
     def release(self, plan: SamplePlan) -> None:
         """Ends a plan's engine where no model filter goes on with it."""
-        later = {other.name for other in (self.claim_judge, self.scorer) if other}
+        later = {other.name for other in (self.answer_judge, self.claim_judge, self.scorer) if other}
         if plan.name not in later and plan.name in self.engines:
             self.engines.pop(plan.name).close()
 

@@ -26,9 +26,19 @@ from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES,
 from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
-from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES, add_reliability, add_scores
+from proofmill.flows.model_filters import (
+    CLR_JUDGED,
+    CLR_NAMED,
+    JUDGE_ASKED,
+    MODEL_JUDGED,
+    SCORES,
+    add_judgements,
+    add_reliability,
+    add_scores,
+)
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.shard_records import (
     PROBLEM,
@@ -158,6 +168,8 @@ class LaterStep:
 def later_steps(run: RunContext) -> Iterator[LaterStep]:
     """The steps of this recipe over all shards, in order."""
     model, labels = run.recipe.options(RELIABILITY).model, run.recipe.problems.pseudo_labels
+    if run.recipe.options(VERDICTS).judge:
+        yield LaterStep((JUDGE_ASKED.name, MODEL_JUDGED.name), add_judgements)
     if model:
         yield LaterStep((CLR_NAMED.name, CLR_JUDGED.name, RELIABILITY.name), add_reliability)
     if labels or (model and model.scope == "all"):

@@ -22,6 +22,7 @@ from proofmill.data.versions import Version, VersionWriter, next_number, version
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.domains import find_domain
+from proofmill.filters.model_judge import DETAIL as MODEL_JUDGE
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
@@ -287,8 +288,7 @@ class _ShardTables:
             "weight": weight(trace["claim_score"], trace["clr_score"]),
             "model": trace["model"],
             "model_revision": trace["model_revision"],
-            # A verdict by a pseudo-label is not one by gold, wherever the row goes.
-            "verifier": problem["verifier"] + (f":{PSEUDO_LABEL}" if problem.get("pseudo_label") else ""),
+            "verifier": _proven_by(trace, problem),
             "source": problem["source"],
             "license": problem["license"],
         }
@@ -319,6 +319,13 @@ class _ShardTables:
                 "pass_rate": rate,
                 "initial_weight": mgpo_weight(rate, MGPO_GAMMA),
             }
+
+
+def _proven_by(trace: Row, problem: Row) -> str:
+    """The verifier; a verdict by a pseudo-label is not one by gold, nor a model's one a proof, wherever a row goes."""
+    labels = [PSEUDO_LABEL] * bool(problem.get("pseudo_label"))
+    labels += [MODEL_JUDGE] * (trace["verdict_detail"] == MODEL_JUDGE)
+    return ":".join([str(problem["verifier"]), *labels])
 
 
 def completion_text(trace: Row, problem: Row, form: str, custom: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from proofmill.filters.verification import VERDICTS
 from proofmill.flows import pipeline, resampling, run_inputs, voting
 from proofmill.flows.context import RunContext, RunRequest
 from proofmill.flows.ingest import PROBLEMS, RECORDED
-from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, SCORES
+from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
@@ -28,7 +28,7 @@ PUBLISH = Step("publish", 1, ("pyarrow", "polars", "transformers"))
 """Raised when the same columns would give other files."""
 
 _STEPS = (
-    *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, CLR_NAMED, CLR_JUDGED, SCORES),
+    *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
     *(voting.VOTES, voting.LABELS, voting.LABELLED),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),
 )
@@ -58,7 +58,7 @@ def fingerprint(request: RunRequest) -> str:
     named = [sampler.model for sampler in recipe.live]
     sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
     asked = recipe.resolved()
-    named += [section["model"] for section in (asked["claims"]["model"], asked["quality"]["learning"]) if section]
+    named += [section["model"] for section in _model_sections(asked) if section]
     known = {
         "recipe": recipe.published(),
         "inputs": request.inputs,
@@ -71,6 +71,10 @@ def fingerprint(request: RunRequest) -> str:
         "libraries": libraries(),
     }
     return digest(known)
+
+
+def _model_sections(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
+    return recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"]
 
 
 def up_to_date_version(request: RunRequest) -> Version | None:

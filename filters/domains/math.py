@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
@@ -73,6 +73,9 @@ _ASKS_ORDER = re.compile(
 )
 
 
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}\s+[a-zA-Z]{2,}|^[a-zA-Z]{4,}$")
+
+
 @dataclass(frozen=True, slots=True)
 class _Gold:
     """A gold answer, read once a problem.
@@ -122,12 +125,18 @@ class MathVerifier:
         gold = _gold(problem.answer or "")
         try:
             if gold.shape is None or not _readable(gold.text):
-                return Verdict(ERROR, found.text, "bad_gold", final_start=found.start)
-            return _verdict(answers_gold(gold.shape, parse_answer(found.text), _context(problem)), found)
-        except UnreadableError:
-            return _verdict(False, found)
+                return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
+            judged = _verdict(answers_gold(gold.shape, parse_answer(found.text), _context(problem)), found)
+            return replace(judged, undecided=judged.verdict == WRONG and _in_words(gold, found.text))
+        except UnreadableError:  # a form that the grammar doesn't know
+            return replace(_verdict(False, found), undecided=True)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
+
+
+def _in_words(gold: _Gold, answer: str) -> bool:
+    """Whether an answer that is not gold may be its paraphrase: one of the two is prose, and gold is no number."""
+    return not gold.rational and any(_PROSE.search(text) for text in (gold.text, answer))
 
 
 def _is_digits(text: str) -> bool:

@@ -68,6 +68,9 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     if count := manifest.right_answer_refuted_step:
         correct = manifest.stages["verdicts"].kept
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
+    if judge := manifest.answer_judge:
+        told = _listed(judge.counts) or "none"
+        out.print(f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})", markup=False)
     for line in claim_lines(manifest):
         out.print(line, highlight=False, soft_wrap=True)
     for warning in progress.warnings:

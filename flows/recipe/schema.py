@@ -262,7 +262,11 @@ class _Core(Section):
         live = [sampler.name for sampler in self.live]
         if section and section.model is None and not live:
             raise ValueError("claims.model.model: no sampler here has a model to judge with, so name one")
-        for place, asked in (("claims.model", section), ("quality.learning", self.options(NLL))):
+        judge = self.options(VERDICTS).judge
+        if judge and judge.model is None and not live:
+            raise ValueError("verify.judge.model: no sampler here has a model to judge with, so name one")
+        named = (("claims.model", section), ("quality.learning", self.options(NLL)), ("verify.judge", judge))
+        for place, asked in named:
             if asked and asked.sampler is not None and asked.sampler not in live:
                 raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
         return self
@@ -286,7 +290,7 @@ class _Core(Section):
     def published(self) -> dict[str, Any]:
         """The resolved recipe without the addresses of servers, which decide nothing and concern nobody."""
         recipe = self.resolved()
-        asked = filter(None, (recipe["claims"]["model"], recipe["quality"]["learning"]))
+        asked = filter(None, (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"]))
         for section in (*recipe["samplers"], *asked):
             (section["engine"] or {}).pop("endpoints", None)
         return recipe

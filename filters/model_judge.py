@@ -1,0 +1,136 @@
+"""A model where rules end: whether two answers are the same that no rule could prove equal or different.
+
+The VibeThinker-3B report (arXiv 2606.16140) judges mathematics by answer equivalence, "plus a model judge where forms
+are complex". Here a model is asked about those rows alone whose verdict is `undecided`: an answer was found, and it or
+the gold answer has a form that the grammar doesn't know. It sees the question and the two answers, never the trace,
+and is asked twice with the answers in either order. Only where both replies agree they make a verdict, and never
+against what was proven. Planted pairs say first whether the judge is to be trusted at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from proofmill.data.errors import VerifierError
+from proofmill.data.files import digest
+from proofmill.data.sections import ModelSection
+from proofmill.filters.reasoning import split_think
+from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+
+DETAIL = "model_judge"  # of a verdict that a model gave
+DISAGREES = "model_judge_disagrees"  # with itself, or it did not answer
+
+_ASK = """\
+Two people answered the question below. Say whether both answers state the same, as answers to this question. Another \
+wording, notation or order is the same if a teacher who accepts one must accept the other; another value, another \
+set, a missing part or a missing condition is not.
+
+QUESTION
+{question}
+END OF QUESTION
+
+FIRST ANSWER
+{first}
+END OF FIRST ANSWER
+
+SECOND ANSWER
+{second}
+END OF SECOND ANSWER
+
+Answer with a JSON object whose key "same" holds true or false."""
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"same": {"type": "boolean"}},
+    "required": ["same"],
+    "additionalProperties": False,
+}
+_MAX_TEXT = 2000  # characters of a question or an answer
+
+
+class JudgeOptions(ModelSection):
+    """A model that is asked about answers which rules neither prove equal nor different.
+
+    Where neither `sampler` nor `model` is given, the first live sampler's model judges.
+    """
+
+    temperature: float = Field(0.0, ge=0.0, description="of its answers")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="of its answers")
+    max_tokens: int = Field(64, ge=8, description="of one answer")
+    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+
+class Pair(NamedTuple):
+    """A question with two answers to compare."""
+
+    question: str
+    gold: str
+    answer: str
+
+
+CANARIES: Sequence[tuple[Pair, bool]] = (
+    (Pair("Which country won the final?", "the Netherlands", "It was the Dutch team."), True),
+    (Pair("What do the two lines do?", "they are parallel", "They never meet, being parallel."), True),
+    (Pair("Which country won the final?", "the Netherlands", "Belgium"), False),
+    (Pair("For which real x does the series converge?", "all x with |x| < 1", "all x with |x| <= 1"), False),
+    (Pair("What is the shape of the graph?", "an ellipse", "a hyperbola"), False),
+    (Pair("When is f continuous?", "only at rational points", "only at irrational points"), False),
+)
+"""Planted pairs, and whether they are the same."""
+
+
+def prompts(pair: Pair) -> tuple[str, str]:
+    """The two questions about a pair, the answers in either order."""
+    question, gold, answer = (text[:_MAX_TEXT] for text in pair)
+    return (
+        _ASK.format(question=question, first=gold, second=answer),
+        _ASK.format(question=question, first=answer, second=gold),
+    )
+
+
+def prompts_digest() -> str:
+    """What recorded answers depend on, of this module."""
+    return digest(_ASK, SCHEMA, [list(pair) for pair, _ in CANARIES])
+
+
+def read(text: str, finish_reason: str) -> bool | None:
+    """What a reply says; None where it is not the JSON that was asked for."""
+    if finish_reason != "stop":
+        return None
+    try:
+        value = json.loads(split_think(text).rest)
+    except (ValueError, RecursionError):
+        return None
+    same = value.get("same") if isinstance(value, dict) else None
+    return same if isinstance(same, bool) else None
+
+
+def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
+    """(verdict, detail) of the replies about one pair: a verdict only where all of them agree."""
+    said = set(replies)
+    if said == {True}:
+        return CORRECT, DETAIL
+    return (WRONG, DETAIL) if said == {False} else (UNPARSED, DISAGREES)
+
+
+def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None:
+    """Refuses a judge that calls planted wrong answers right.
+
+    Args:
+        model: its name.
+        replies: of each pair of `CANARIES`, both.
+
+    Raises:
+        VerifierError: it did, for one pair in both orders.
+    """
+    for (pair, same), said in zip(CANARIES, replies, strict=True):
+        if not same and verdict_of(said)[0] == CORRECT:
+            raise VerifierError(
+                f"The judge {model} called a planted wrong answer right: {pair.answer!r} for {pair.gold!r}.",
+                where="recipe key verify.judge",
+                remedy="name a stronger model, or leave verify.judge out; no verdict of its was used",
+            )
