@@ -176,7 +176,7 @@ class CodeVerifier:
                 code = _joined(self.jail, problem, found)
             outcome = judge(self.jail, problem, code, self.judging)
         except BadTestError as error:
-            return Verdict(verdicts.ERROR, code, _tests_fault(str(error)), final_start=found.start)
+            return Verdict(verdicts.ERROR, code, _tests_fault(run.shown(error)), final_start=found.start)
         return self._verdict(found, code, outcome)
 
     def _verdict(self, found: extract.Found, code: str, outcome: run.Outcome) -> Verdict:

@@ -101,10 +101,10 @@ def _raised(what: Any) -> str:
     """`NameError: message` of a hostile answer, printable and short."""
     if not isinstance(what, list) or len(what) != 2 or not isinstance(what[0], list) or not what[0]:
         return "no answer"
-    return _shown(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")
+    return shown(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")
 
 
-def _shown(text: object) -> str:
+def shown(text: object) -> str:
     """A hostile text as one printable line of bounded length."""
     return ascii(str(text)[:300])[1:-1]
 
@@ -259,7 +259,7 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
 
 def _difference(source: str, answer: dict[str, Any]) -> str:
     got = comparison.preview(answer["ok"]) if "ok" in answer else _raised(answer.get("raised"))
-    return f"{_shown(source[:80])} gave {got}"
+    return f"{shown(source[:80])} gave {got}"
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def run_beside(
     if "raised" in look:
         return Beside(Outcome(NOT_PYTHON, 0, total, _raised(look["raised"]), end.cpu_s))
     found = look.get("ok") if isinstance(look.get("ok"), list) else ["it was not looked at"]
-    evidence = tuple(_shown(what) for what in found or ())
+    evidence = tuple(shown(what) for what in found or ())
     if report.get("nonce") != nonce:
         forged = ("a forged report",) if report else ()
         return Beside(_verdict(end, 0, total, _ended(end) if report else ""), evidence + forged)
@@ -312,14 +312,14 @@ def run_beside(
 
 def _report_of(report: dict[str, Any], end: Exit, total: int, evidence: tuple[str, ...]) -> Beside:
     if report.get("fault"):
-        return Beside(Outcome(FAULT, 0, total, _shown(report["fault"]), end.cpu_s, True), evidence)
+        return Beside(Outcome(FAULT, 0, total, shown(report["fault"]), end.cpu_s, True), evidence)
     if report.get("raised"):
         return Beside(Outcome(FAILED, 0, total, _raised(report["raised"]), end.cpu_s, True), evidence)
-    evidence = tuple(dict.fromkeys((*evidence, *map(_shown, report.get("evidence") or ()))))
+    evidence = tuple(dict.fromkeys((*evidence, *map(shown, report.get("evidence") or ()))))
     if report.get("refused"):
-        why = f"not_judged: the jail allows no processes and no network ({_shown(report['refused'])})"
+        why = f"not_judged: the jail allows no processes and no network ({shown(report['refused'])})"
         return Beside(Outcome(FAULT, 0, total, why, end.cpu_s, True), evidence)
-    passed, ran, why = int(report["passed"]), int(report["ran"]), _shown(report.get("why") or "")
+    passed, ran, why = int(report["passed"]), int(report["ran"]), shown(report.get("why") or "")
     if ran and passed == ran and not why:
         return Beside(Outcome(PASSED, passed, ran, "", end.cpu_s, True), evidence, bool(report.get("changed")))
     if not ran:
@@ -384,7 +384,7 @@ def _apart_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count
     if report.get("fault") or report.get("inexact"):
         return None
     passed, ran = int(report["passed"]), int(report["ran"])
-    reason = _shown(report.get("why") or "")  # the solution's words: no lone surrogates
+    reason = shown(report.get("why") or "")  # the solution's words: no lone surrogates
     total = ran if ran and passed == ran and not reason and not report["gone"] else max(ran, count)
     if report["gone"]:
         return _verdict(solution, min(passed, total - 1), total, reason)
