@@ -10,7 +10,6 @@ Runs inside the jail, and uses nothing but the standard library.
 
 from __future__ import annotations
 
-import builtins
 import os
 import sys
 import threading
@@ -143,29 +142,49 @@ REFUSED = frozenset(
 """What the jail refuses, as the interpreter calls it."""
 
 
+# what tests call most: looked at after every test, the rest once at the end
+_CORE = frozenset(
+    {"builtins", "collections", "copy", "datetime", "functools", "itertools", "json", "math", "operator", "os"}
+    | {"posixpath", "random", "re", "string", "time", "unittest.case", "unittest.mock", "unittest.result", "numpy"}
+    | {"unittest.suite", "unittest.util", "decimal", "fractions", "statistics", "numpy.testing", "pytest"}
+)
+_Entry = tuple[Any, str, object]  # the names of a module or class, one of them, what it was
+
+
+def _entries(module: types.ModuleType) -> list[_Entry]:
+    """Functions, classes and texts of a module, and the methods of its classes; not caches and counters."""
+    names = vars(module)
+    found: list[_Entry] = []
+    for name, value in list(names.items()):
+        if _tells(name, value, module.__name__):
+            found.append((names, name, value))
+        if type(value) is type and value.__module__ == module.__name__:
+            members = vars(value)
+            found += [(members, key, part) for key, part in list(members.items()) if _tells(key, part, "")]
+    return found
+
+
+_KNOWN: dict[str, tuple[types.ModuleType, list[_Entry]]] = {}
+
+
+def remember_modules() -> None:
+    """Take down the modules loaded so far: once, in the warm interpreter, and again for those that came since."""
+    for name, module in list(sys.modules.items()):
+        if name in _KNOWN or not isinstance(module, types.ModuleType) or module.__name__ in (MODULE, "__main__"):
+            continue
+        _KNOWN[name] = (module, _entries(module))
+
+
 class State:
     """What tests rely on in the interpreter, as it was before the solution was loaded."""
 
     def __init__(self) -> None:
-        self._modules = {
-            name: (module, self._members(module))
-            for name, module in list(sys.modules.items())
-            if isinstance(module, types.ModuleType) and module.__name__ not in (MODULE, "__main__")
-        }
-        self._builtins = dict(vars(builtins))
+        remember_modules()
+        self._modules = dict(_KNOWN)
+        self._core = {name: self._modules[name] for name in _CORE & self._modules.keys()}
         self._hooks = self._hook_values()
         self._classes = set(map(id, _all_classes()))
         self._threads = threading.active_count()
-
-    @staticmethod
-    def _members(module: types.ModuleType) -> dict[str, object]:
-        """Functions, classes and constants of a module, and the methods of its classes."""
-        members: dict[str, object] = {}
-        for name, value in list(vars(module).items()):
-            members[name] = value
-            if type(value) is type and value.__module__ == module.__name__:
-                members.update((f"{name}.{key}", part) for key, part in list(vars(value).items()))
-        return members
 
     @staticmethod
     def _hook_values() -> tuple[object, ...]:
@@ -174,23 +193,17 @@ class State:
             tuple(sys.meta_path), tuple(sys.path_hooks),
         )  # fmt: skip
 
-    def changes(self) -> list[str]:
-        """What is no longer as it was, by name; a module's private counters don't count."""
-        seen: list[str] = []
-        if any(vars(builtins).get(name) is not value for name, value in self._builtins.items() if name != "_"):
-            seen.append("builtins changed")
-        if self._hook_values() != self._hooks:
-            seen.append("a hook of the interpreter changed")
-        for name, (module, members) in self._modules.items():
+    def changes(self, *, core: bool) -> list[str]:
+        """What is no longer as it was, by name.
+
+        Args:
+            core: look only at what tests call most.
+        """
+        seen = [] if self._hook_values() == self._hooks else ["a hook of the interpreter changed"]
+        for name, (module, entries) in (self._core if core else self._modules).items():
             if sys.modules.get(name) is not module:
                 seen.append(f"module {name} was replaced")
-                continue
-            now = self._members(module)
-            seen += [
-                f"{name}.{key} changed"
-                for key, value in members.items()
-                if now.get(key) is not value and _tells(key, value, name)
-            ]
+            seen += [f"{name}.{key} changed" for names, key, value in entries if names.get(key) is not value]
         return seen[:MAX_FINDINGS]
 
     def special_methods(self, asked: frozenset[str]) -> list[str]:
@@ -251,5 +264,7 @@ def _of_library(value: object, kind: type) -> bool:
 def _tells(key: str, value: object, module: str) -> bool:
     """Whether a changed member is evidence: functions and classes are, caches and counters are not."""
     if module == "sys" and key in ("stdout", "stdin", "stderr", "last_value", "last_type", "last_traceback"):
+        return False
+    if module == "builtins" and key == "_":
         return False
     return callable(value) or isinstance(value, str | types.ModuleType | staticmethod | classmethod | property)

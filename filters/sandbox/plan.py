@@ -187,7 +187,7 @@ def _names(
     rest = open_names - library.keys()
     if not asked and not rest:
         return _only_name(open_names, texts, prompt), {}
-    words = _words(prompt)
+    words = _code_words(prompt)
     lower = {name for name in rest if not name[:1].isupper()}
     if not asked and len(lower) <= 1:  # one function, and classes as it takes or gives them
         return frozenset(rest), library
@@ -201,7 +201,7 @@ def _only_name(names: set[str], texts: tuple[str, ...], prompt: str) -> frozense
     """What is under test where all names are those of libraries or builtins: the only one, or the one called first."""
     if len(names) == 1:
         return frozenset(names)
-    named = {name for name in names if name in _words(prompt)}
+    named = names & _code_words(prompt)
     found = named if len(named) == 1 else frozenset().union(*(_tested_builtins(text) for text in texts))
     if not found and texts:
         raise BadTestError("nothing says which name is under test (entry_point)")
@@ -282,6 +282,14 @@ def _all_names(trees: Iterable[ast.Module]) -> frozenset[str]:
 @functools.lru_cache(maxsize=64)
 def _words(prompt: str) -> frozenset[str]:
     return frozenset(re.findall(r"[^\W\d]\w{0,100}", prompt[: 1 << 17]))
+
+
+def _code_words(prompt: str) -> frozenset[str]:
+    """Names that a prompt speaks of as code: called, defined, or in backticks."""
+    text = prompt[: 1 << 17]
+    called = re.findall(r"\b([^\W\d]\w{0,100})\(", text)
+    marked = re.findall(r"(?:`|\bdef |\bclass )([^\W\d]\w{0,100})", text)
+    return frozenset(called) | frozenset(marked)
 
 
 def _looks_at_identity(trees: Iterable[ast.Module]) -> bool:

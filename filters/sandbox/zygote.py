@@ -27,6 +27,7 @@ from typing import Any
 from proofmill.filters.sandbox import (
     block_joiner,
     cpp,
+    evidence,
     in_process,
     isolation,
     kernel,
@@ -265,6 +266,7 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
         with contextlib.suppress(Exception):  # a broken package: who imports it inside is told
             importlib.import_module(name)
     template = _template(failed, readable, second, held.size())
+    evidence.remember_modules()
     random.seed(0)  # a verdict must not depend on luck; children inherit this state
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules

