@@ -33,7 +33,7 @@ from proofmill.filters.rewards import (
 OPTIONS = json.dumps({"options": ["London", "Paris"]})
 SHORT = json.dumps({"constraints": [{"kind": "length", "max": 3}]})
 LOGIC = json.dumps({"task": "syllogism", "entry": {"question": "q", "answer": "Yes", "metadata": {}}})
-FAULTY = json.dumps({"task": "game_of_life_halting", "entry": {"question": "q", "answer": "True", "metadata": {}}})
+FAULTY = json.dumps({"task": "sudoku", "entry": {"question": "q", "answer": "True", "metadata": {}}})  # no grid
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3"]})
 ROWS: list[tuple[str, str | None, str, str, float | None]] = [
     ("math", "4", "{}", "The answer is \\boxed{4}.", 1.0),
