@@ -13,6 +13,7 @@ import pytest
 from proofmill.data.errors import VerifierError
 from proofmill.data.versions import find
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from support import crash
 from support.samples import replay_recipe, table, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -23,8 +24,8 @@ SAME = {"the Dutch team", "It was the Dutch team.", "They never meet, being para
 
 
 @pytest.fixture
-def server(crash: Any) -> Iterator[Any]:
-    """An endpoint that calls the answers of `same` right, and `moody` ones by their place; it keeps what it was asked."""
+def server() -> Iterator[Any]:
+    """An endpoint that calls the answers of `same` right, and `moody` ones by their place; it keeps what it heard."""
     with crash.sum_server() as found:
         found.same, found.moody, found.asked = set(SAME), set(), []
         otherwise = found.answer
