@@ -157,7 +157,9 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     for name in ("data", "filters", "flows", "generators"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     edit(
-        tree / "filters/domains/math.py", "int(found.text) == integer", "int(found.text) - integer in (0, integer < 30)"
+        tree / "filters/domains/math.py",
+        "int(found.text) == int(answer)",
+        "int(found.text) - int(answer) in (0, int(answer) < 30)",
     )
     now = step_versions()
     edit(tree / "filters/verification.py", f"    version={now['verdicts']},", f"    version={now['verdicts'] + 1},")
