@@ -167,7 +167,7 @@ def written(folder: Path, table: pa.Table) -> list[Path]:
     writer = VersionWriter(folder, {"traces/train": trace_schema()})
     for start in range(0, table.num_rows, SHARD_ROWS):
         writer.append("traces/train", table.slice(start, SHARD_ROWS))
-    return [folder / item["path"] for item in writer.close()]
+    return [folder / file.path for file in writer.close()]
 
 
 def plain(path: Path, table: pa.Table) -> list[Path]:

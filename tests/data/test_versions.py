@@ -95,7 +95,7 @@ def test_row_groups_do_not_depend_on_how_rows_arrive(home: Path, monkeypatch: py
         texts = [f"{number} {place} " + "x" * 2000 for place in range(20)]
         writer.append("sft/train", pa.table({"text": texts, "stage": pa.nulls(20, pa.int8())}))
     (file,) = writer.close()
-    metadata = pa.parquet.read_metadata(home / file["path"])
+    metadata = pa.parquet.read_metadata(home / file.path)
     sizes = [metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups)]
     assert metadata.num_rows == 1000
     assert len(sizes) == 2
