@@ -134,17 +134,18 @@ def _parse(raw: bytes, definitions: str | None) -> tuple[Rule, ...]:
 
 
 def _parse_one(item: object, definitions: str | None) -> Rule:
-    from proofmill.filters.instructions import constraint_kinds, ifeval  # noqa: F401 - fills the registry
+    from proofmill.filters.instructions import constraint_kinds, ifbench, ifeval  # noqa: F401 - fills the registry
 
     if not isinstance(item, Mapping) or not isinstance(item.get("kind"), str):
         raise ConstraintError("bad_gold: a constraint must be a mapping with a kind")
     kind: str = item["kind"]
     loose = definitions == "official_loose"
-    if kind in ifeval.CHECKS:
+    checks = {**ifeval.CHECKS, **ifbench.CHECKS}
+    if kind in checks:
         given = {name: value for name, value in item.items() if name != "kind"}
-        return OfficialRule(kind, ifeval.bound_check(kind, ifeval.CHECKS[kind], given), loose)
+        return OfficialRule(kind, ifeval.bound_check(kind, checks[kind], given), loose)
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, [*KINDS, *ifeval.CHECKS], 1)
+        near = difflib.get_close_matches(kind, [*KINDS, *checks], 1)
         raise ConstraintError(f"unknown constraint {kind}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
         rule = KINDS[kind].model_validate(item)

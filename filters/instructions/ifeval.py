@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from itertools import pairwise
 from typing import Any
 
 from proofmill.filters.instructions.constraints import ConstraintError
@@ -26,9 +25,8 @@ Check = Callable[..., bool]
 Call = tuple[Check, Mapping[str, Any]]
 
 _MAX_LANGUAGE_TEXT = 5000  # characters: more tell no more about the language
-_BULLETS = re.compile(r"^\s*(?:\*[^*]|-).*$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\[[^\n\]]*\]")
-_TITLE = re.compile(r"<<([^\n]+)>>")
+_BULLETS = re.compile(r"^[^\S\n]*(?:\*[^*]|-)", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\[[^\n\[\]]*\]")
 _EMPHASISED = re.compile(r"\*[^\n*]*\*")
 _STRONG = re.compile(r"\*\*([^\n*]*)\*\*")
 _PARAGRAPH_MARK = re.compile(r"\s?\*\*\*\s?")
@@ -95,10 +93,17 @@ def number_sentences(text: str, num_sentences: int, relation: str) -> bool:
 
 def count_sentences(text: str) -> int:
     """The sentences of a text by the rules of punkt."""
-    words = text.split()
-    if not words:
-        return 0
-    return 1 + sum(_ends_sentence(word, behind) for word, behind in pairwise(words))
+    return len(split_sentences(text))
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text by the rules of punkt, white space in one piece."""
+    words, found = text.split(), list[list[str]]()
+    for index, word in enumerate(words):
+        if index == 0 or _ends_sentence(words[index - 1], word):
+            found.append([])
+        found[-1].append(word)
+    return [" ".join(sentence) for sentence in found]
 
 
 def _ends_sentence(word: str, behind: str) -> bool:
@@ -193,7 +198,8 @@ def json_format(text: str) -> bool:
 
 def title(text: str) -> bool:
     """A title in double angular brackets."""
-    return any(found.strip("<> ").strip() for found in _TITLE.findall(text))
+    marked = ((line, line.find("<<"), line.rfind(">>")) for line in text.split("\n"))
+    return any(0 <= start < end and line[start:end].strip("<> \t") for line, start, end in marked)
 
 
 def two_responses(text: str) -> bool:
@@ -217,7 +223,7 @@ def end_checker(text: str, end_phrase: str) -> bool:
 
 def capital_word_frequency(text: str, capital_frequency: int, capital_relation: str) -> bool:
     """So many words in capitals, single letters among them."""
-    return _compare(sum(word.isupper() for word in _tokens(text)), capital_relation, capital_frequency)
+    return _compare(sum(word.isupper() for word in tokens(text)), capital_relation, capital_frequency)
 
 
 def english_capital(text: str) -> bool:
@@ -241,7 +247,7 @@ def quotation(text: str) -> bool:
     return len(plain) > 1 and plain[0] == plain[-1] == '"'
 
 
-def _tokens(text: str) -> list[str]:
+def tokens(text: str) -> list[str]:
     """Words as the Penn Treebank parts them: endings such as `n't` are words of their own."""
     found: list[str] = []
     for token in _TOKEN.findall(text):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import time
 from typing import Any
 
 import pytest
 
 from proofmill.filters.domains.instruction import VERIFIER
-from proofmill.filters.instructions.constraints import KINDS, parse_constraints
+from proofmill.filters.instructions import ifbench, ifeval
+from proofmill.filters.instructions.constraints import KINDS, ConstraintError, parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
@@ -151,3 +154,39 @@ def test_remote_schemas_are_not_fetched() -> None:
     constraint = {"kind": "json", "schema": {"$ref": "http://127.0.0.1:9/schema.json"}}
     assert verdict(Problem("instruction", "?", None, {"constraints": [constraint]}), "1") is None
     assert judge("1", constraint).verdict == ERROR
+
+
+BENCHMARKS = {**ifeval.CHECKS, **ifbench.CHECKS}
+_VALUES = {"int": 3, "str": "ab", "Sequence[str]": ["ab", "c"]}
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_a_benchmarks_checks_take_any_text_in_no_time(name: str) -> None:
+    """Every check takes what a model may write, at once, and refuses parameters that aren't its own."""
+    given = {
+        key: _VALUES.get(str(parameter.annotation), ["ab"])
+        for key, parameter in inspect.signature(BENCHMARKS[name]).parameters.items()
+        if key != "text"
+    }
+    given |= {key: "at least" for key in given if "relation" in key}
+    units = ("x", "\n", "?", "[", "<<", "<i>", '"', "* ", "a. ", "Question 1", "(", "é猫🙂", "***", "'", "A, b\n")
+    texts = [*units, *(unit * (15_000 // len(unit)) for unit in units)]
+    started = time.process_time()
+    for text in texts:
+        rules = parse_constraints([{"kind": name, **given}], "official_loose")
+        assert rules[0].holds(text) in (True, False)
+    assert time.process_time() - started < 10
+    with pytest.raises(ConstraintError, match="bad_gold"):
+        parse_constraints([{"kind": name, **given, "another": 1}])
+
+
+def test_definitions_are_named() -> None:
+    ours = {"kind": "format", "format": "title"}
+    text = "see <<A Title>> above"
+    assert not parse_constraints([ours])[0].holds(text)
+    assert parse_constraints([ours], "official")[0].holds(text)
+    starts = {"kind": "starts_with", "text": "Write it"}
+    assert not parse_constraints([starts], "official")[0].holds("Sure!\nWrite it: done")
+    assert parse_constraints([starts], "official_loose")[0].holds("Sure!\nWrite it: done")
+    with pytest.raises(ConstraintError, match="definitions"):
+        parse_constraints([ours], "somebody's")
