@@ -24,6 +24,9 @@ from proofmill.filters.sandbox import evidence, scores, solution_host, test_runn
 _PLAIN_CONTAINERS = (list, dict, set, bytearray, deque)
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 _PATCHED = frozenset({"open", "input", "print", "exit", "quit"})  # what tests mock: looked up every time
+# what text and sets say of themselves and another: a class of the solution's could say it of anything
+_PREDICATES = frozenset({"startswith", "endswith", "issubset", "issuperset", "isdisjoint", "is_integer", "samefile"})
+_PREDICATES |= frozenset(name for name in dir(str) if name.startswith("is"))
 _TRUSTED_ASKERS = ("unittest", "pytest", "_pytest")
 
 
@@ -129,10 +132,11 @@ class _Watch:
             return True
         kind = value if isinstance(value, type) else type(value)
         if evidence.is_own(kind):
-            return any(base.__name__ in self._asked for base in kind.__mro__ if evidence.is_own(base))
+            own = [base.__name__ for base in kind.__mro__ if evidence.is_own(base)]
+            return name not in _PREDICATES and not self._asked.isdisjoint(own)
         if isinstance(value, type) or str(kind.__module__).startswith(_TRUSTED_ASKERS) or _of_tests(kind):
             return True
-        return any(name in vars(base) for base in kind.__mro__) or not _of_solution(getattr(value, name, None))
+        return any(name in vars(base) or "__getattr__" in vars(base) for base in kind.__mro__)
 
     def _shield(self, function: Any) -> Any:
         """A function of the solution for `map` and its like, whose StopIteration would end a loop of the test."""

@@ -224,7 +224,8 @@ def test_a_trick_of_the_interpreter_wins_nothing(verifier: CodeVerifier, code: s
     assert judge(verifier, "def f(n): return 41", tests=[test]).verdict == "correct"
 
 
-ATTACKS: dict[str, str] = json.loads(Path(__file__).with_name("code_attacks.json").read_text())
+GROUPS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("code_attacks.json").read_text())
+ATTACKS = {name: code for group in GROUPS.values() for name, code in group.items()}
 BESIDE: dict[str, dict[str, Any]] = {
     "general": {"tests": ["x = f(1)\nassert x == 41", "x = f(2)\nassert x == 97"]},
     "unittest": {
@@ -244,7 +245,8 @@ BESIDE: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def judged(verifier: CodeVerifier) -> dict[tuple[str, str], Verdict]:
     """Every attack on every form of tests that runs beside the solution, at once on both cores."""
-    pairs = [(attack, form) for attack in ATTACKS for form in BESIDE]
+    pairs = [(attack, form) for attack in GROUPS["every form"] for form in BESIDE]
+    pairs += [(attack, form) for attack in GROUPS["values and methods"] for form in ("general", "method")]
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda pair: judge(verifier, ATTACKS[pair[0]], time_limit_s=0.5, **BESIDE[pair[1]]), pairs)
         return dict(zip(pairs, found, strict=True))
@@ -252,7 +254,7 @@ def judged(verifier: CodeVerifier) -> dict[tuple[str, str], Verdict]:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_beside_the_tests_wins_nothing(judged: dict[tuple[str, str], Verdict], attack: str) -> None:
-    won = [form for form in BESIDE if judged[attack, form].verdict == "correct"]
+    won = [form for name, form in judged if name == attack and judged[name, form].verdict == "correct"]
     assert won == []
 
 
