@@ -50,12 +50,11 @@ class ShardStats(TypedDict, total=False):
         licenses: of all problems.
         problems, recorded: ledgers of what was read.
         examples: rows that were left out, in words.
-        duplicates: rows that repeat another one.
         clusters: groups of near-duplicate problems.
         gold_suspect: problems whose gold is doubtful.
         digest, n, items: of the benchmarks' index.
         asked: calls and tokens that a model's judgements took.
-        counts: claims by what the model said.
+        counts: claims by what the model said; what a filter counts in all shards.
         calls, prompt_tokens, completion_tokens: of a phase.
         by: digest of who answered.
         student: digest of who scored.
@@ -82,7 +81,6 @@ class ShardStats(TypedDict, total=False):
     problems: Any
     recorded: dict[str, Any]
     examples: list[str]
-    duplicates: int
     clusters: int
     gold_suspect: int
     digest: str

@@ -126,6 +126,7 @@ RL = _schema(
     ("info", STRING, "JSON: what the reward function needs besides"),
     ("verifier", STRING, "the reward's verifier"),
     ("pass_rate", F32, "of the problem under the starting model, strictly between 0 and 1"),
+    ("guess_rate", F32, "share of right answers that chance alone gives, 0 to 1"),
     ("initial_weight", F32, "MGPO weight exp(-KL(p || 0.5)) at that pass rate"),
     ("source", STRING, "of the problem"),
     ("license", STRING, "of the problem"),

@@ -204,9 +204,11 @@ class GatherFilter(Filter[O]):
     Attributes:
         gather: from the columns of `reads`, a table a shard, to the added columns of each shard in the same order.
             The parts may be read several times; each is read from its file anew.
+        tally: what the manifest says of it, counted in a shard's added columns.
     """
 
     gather: Callable[[Sequence[Callable[[], pa.Table]], O, GatherContext], Iterable[pa.Table]]
+    tally: Callable[[pa.Table], Mapping[str, int]] = field(default=lambda _: {})
 
 
 @dataclass(frozen=True, kw_only=True)

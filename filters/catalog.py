@@ -15,6 +15,7 @@ from proofmill.filters.audit import AUDIT
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import CLAIM_CHECKS
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
+from proofmill.filters.guessing import GUESS_RATES, LUCK
 from proofmill.filters.learning_potential import LEARNING_POTENTIAL, NLL
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reliability import RELIABILITY
@@ -26,6 +27,8 @@ FILTERS: tuple[Filter[Any], ...] = (
     VERDICTS,
     CLAIM_CHECKS,
     AUDIT,
+    GUESS_RATES,
+    LUCK,
     RELIABILITY,
     QUALITY,
     NLL,

@@ -8,20 +8,19 @@ p = k + (1 - k) g. Of the right answers, k / p were known; the rest, 1 - k / p, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from proofmill.filters.verdicts import Problem
-
-MAX_LUCK = 0.5
-"""Default of the rule `lucky`: a trace goes where more than half of the right answers to its problem are guesses.
-
-That is p < 2g / (1 + g): below 0.67 for yes or no, 0.4 for four options, 0.18 for ten. Measured on answers of 13 models
-to MMLU-Pro (ten options), luck from half of the models and the share known from the others: right answers with luck
-below 0.05 were known by 77 % of the other models, up to 0.15 by 49 %, up to 0.3 by 31 %, above 0.5 by 32 %. The rule
-drops 2 % of the right answers there, and 4 % where there are two to four options (family relations, 14 models).
-"""
+from proofmill.data.schemas import column
+from proofmill.filters.base import DropRule, GatherContext, GatherFilter, ProblemFilter, Row
+from proofmill.filters.repetition import QualityOptions
+from proofmill.filters.selection import pass_rates
+from proofmill.filters.verdicts import CORRECT, Problem
+from proofmill.filters.verification import VerifyOptions, problem_of
 
 _YES_NO = ({"yes", "no"}, {"true", "false"}, {"valid", "invalid"}, {"correct", "incorrect"}, {"是", "否"}, {"对", "错"})
 _ASKS_YES_NO = re.compile(
@@ -58,3 +57,75 @@ def luck(pass_rate: pl.Expr, guess: pl.Expr) -> pl.Expr:
         guess: g in [0, 1).
     """
     return pl.when(pass_rate > 0).then(1 - known_share(pass_rate, guess) / pass_rate).clip(0.0, 1.0)
+
+
+def annotate_problems(
+    problems: Sequence[Row], _: Mapping[str, Sequence[Row]], __: VerifyOptions, ___: Path | None = None
+) -> list[Row]:
+    """`guess_rate` of each row of schema PROBLEMS."""
+    return [{"guess_rate": guess_rate(problem_of(row))} for row in problems]
+
+
+def gather(parts: Sequence[Callable[[], pa.Table]], _: QualityOptions, __: GatherContext) -> Iterator[pa.Table]:
+    """`luck` of each shard's right answers, by the pass rates of their problems under their sampler."""
+    for part in parts:
+        table = part()
+        names = ["domain", "prompt", "answer", "info"]
+        first = pl.DataFrame(table.select(["problem_id", *names])).unique("problem_id", maintain_order=True)
+        guesses = first.select(
+            "problem_id",
+            guess=pl.Series([guess_rate(problem_of(row)) for row in first.iter_rows(named=True)], dtype=pl.Float64),
+        )
+        traces = pl.DataFrame(table.drop_columns(names))
+        rates = pass_rates(traces).select("problem_id", "sampler", pl.col("pass_rate").cast(pl.Float64))
+        known = traces.join(rates, on=["problem_id", "sampler"], how="left", maintain_order="left").join(
+            guesses, on="problem_id", how="left", maintain_order="left"
+        )
+        lucky = pl.when(pl.col("verdict") == CORRECT).then(luck(pl.col("pass_rate"), pl.col("guess")))
+        yield known.select(luck=lucky.cast(pl.Float32)).to_arrow()
+
+
+def tally(table: pa.Table) -> dict[str, int]:
+    """Right answers that chance may give, and how many of them were guesses, as far as pass rates say."""
+    found = table["luck"]
+    return {"guessable": pc.sum(pc.greater(found, 0)).as_py() or 0, "guesses": round(pc.sum(found).as_py() or 0)}
+
+
+GUESS_RATES = ProblemFilter(
+    name="guess_rates",
+    version=1,
+    section="verify",
+    options=VerifyOptions,
+    reads=("problem",),
+    adds=pa.schema([column("guess_rate", pa.float32(), "share of right answers that chance alone gives, 0 to 1")]),
+    annotate=annotate_problems,
+)
+
+LUCK = GatherFilter(
+    name="luck",
+    version=1,
+    section="quality",
+    options=QualityOptions,
+    reads=(
+        *("problem_id", "sampler", "first_round", "verdict", "verdict_detail"),
+        *("domain", "prompt", "answer", "info"),
+    ),
+    adds=pa.schema(
+        [
+            column(
+                "luck", pa.float32(), "share of its problem's right answers that are guesses; null: not a right answer"
+            )
+        ]
+    ),
+    gather=gather,
+    tally=tally,
+    rules=(
+        DropRule(
+            "lucky",
+            lambda options: pl.col("luck") > options.max_luck,
+            "more of the right answers to its problem than `quality.max_luck` are guesses",
+            hangs_on=("max_luck",),
+            evidence=("luck",),
+        ),
+    ),
+)

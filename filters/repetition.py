@@ -121,10 +121,21 @@ def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None 
     return Quality(max(shape.repetition for shape in shapes), **up, reason=reason, evidence=evidence)
 
 
+MAX_LUCK = 0.5
+"""Default of the rule `lucky`: a trace goes where more than half of the right answers to its problem are guesses.
+
+That is p < 2g / (1 + g): below 0.67 for yes or no, 0.4 for four options, 0.18 for ten. Measured on answers of 13 models
+to MMLU-Pro (ten options), luck from half of the models and the share known from the others: right answers with luck
+below 0.05 were known by 77 % of the other models, up to 0.15 by 49 %, up to 0.3 by 31 %, above 0.5 by 32 %. The rule
+drops 2 % of the right answers there, and 4 % where there are two to four options (family relations, 14 models).
+"""
+
+
 class QualityOptions(Section):
     """What counts as degenerate; measured once, decided in the selection."""
 
     max_repetition: Share = Field(0.5, description="repetition above it drops a trace")
+    max_luck: Share = Field(MAX_LUCK, description="luck above it drops a trace; 1: keep all")
     learning: LearningOptions | None = Field(None, description="learning potential under a student; null: not measured")
 
 

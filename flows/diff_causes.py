@@ -265,7 +265,7 @@ _MORE_STEPS: dict[str, tuple[str, ...]] = {
     "nll": ("learning", "potential"),
     "near_duplicates": ("signatures",),
     "selection": ("caps", "balance"),
-    "publish": ("audit", "contaminated_problems", "holdout"),
+    "publish": ("audit", "guess_rates", "contaminated_problems", "holdout"),
 }
 _FILTERS = {one.name: one for one in FILTERS}
 _SELECTION = ("select.", "curriculum.", "quality.", "claims.", "dedup.")
@@ -292,7 +292,8 @@ def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> l
         found = of_step(facts, stage)
         if stage == "near_duplicates" and others:
             found.append(OTHERS)
-        if stage == "verdicts" and facts.voted and group.siblings and not found:
+        hangs_on_siblings = stage == "luck" or (stage == "verdicts" and facts.voted)
+        if hangs_on_siblings and group.siblings and not found:
             found.append(SIBLINGS)
     else:
         found = _of_selection(group, facts, moved=moved)

@@ -15,6 +15,7 @@ from proofmill.filters import model_judge
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_ledger import add_buckets
 from proofmill.filters.contamination import CONTAMINATION
+from proofmill.filters.guessing import LUCK
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.reliability import RELIABILITY, prompts_digest
 from proofmill.filters.selection import add_ledgers
@@ -88,7 +89,8 @@ def manifest_of(
             "verifier": _sums(shard.stats["asked"] for shard in reliabilities),
         },
         "rounds": rounds,
-        "duplicates": sum(shard.stats["duplicates"] for shard in marks),
+        "duplicates": _sums(shard.stats["counts"] for shard in marks).get("duplicates", 0),
+        "luck": _sums(record.outputs[LUCK.name].stats["counts"] for record in records),
         "claims_by_length": add_buckets(shard.stats["claims"] for shard in selections),
         "clr": _verifier(run, reliabilities),
         "answer_judge": _answer_judge(run, records),

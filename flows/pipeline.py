@@ -199,8 +199,7 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
         known = run_inputs.signed_rows(prior, _ids(run, records)) if prior else ()
         for table in one.gather(parts, options, GatherContext(scratch, known)):
             marked = table.select(one.schema.names).cast(one.schema)
-            again = "duplicate_of" in one.schema.names
-            yield marked, {"duplicates": marked.num_rows - marked["duplicate_of"].null_count} if again else {}
+            yield marked, {"counts": dict(one.tally(marked))}
 
     outputs = run.store.once_each(one.step, [record.name for record in records], key, make)
     return [record.having(one.name, output) for record, output in zip(records, outputs, strict=True)]

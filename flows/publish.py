@@ -308,6 +308,7 @@ class _ShardTables:
         low, high = self.run.recipe.select.rl_pass_rate
         doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
         left_out = {*self.judged_problems.filter(doubtful | pl.col("contaminated_by").is_not_null())["id"]}
+        guesses = dict(self.judged_problems.select("id", "guess_rate").iter_rows())
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or name in left_out or not low < rate < high:
@@ -317,6 +318,7 @@ class _ShardTables:
             yield problem | {
                 "prompt": self._prompt(problem),
                 "pass_rate": rate,
+                "guess_rate": guesses[name],
                 "initial_weight": mgpo_weight(rate, MGPO_GAMMA),
             }
 

@@ -243,6 +243,7 @@ NEAR_DUPLICATES = GatherFilter(
     adds=pa.schema([column("duplicate_of", pa.string(), "the better trace that it repeats; null: none")]),
     internal=pa.schema([column("in_previous", pa.bool_(), "whether that one stands in a version of `dedup.against`")]),
     gather=gather,
+    tally=lambda table: {"duplicates": table.num_rows - table["duplicate_of"].null_count},
     keyed_by=("threshold_within", "threshold_across", "permutations", "shingle", "shingle_size"),
     rules=(
         DropRule(

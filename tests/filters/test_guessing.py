@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.filters.guessing import MAX_LUCK, guess_rate, known_share, luck
+from proofmill.filters.base import GatherContext
+from proofmill.filters.guessing import LUCK, guess_rate, known_share, luck
+from proofmill.filters.repetition import MAX_LUCK
 from proofmill.filters.verdicts import Problem
 
 
@@ -69,3 +72,26 @@ def test_the_default_threshold_means_half() -> None:
     guesses = [0.5, 0.25, 0.1]
     limits = [2 * guess / (1 + guess) for guess in guesses]
     assert lucks([*limits], guesses) == pytest.approx([MAX_LUCK] * 3)
+
+
+def test_right_answers_alone_have_luck_by_sampler() -> None:
+    """Four options: one of four right is a guess, four of four are known; a later round and an error don't count."""
+    rows = [
+        ("p", "a", True, "correct"),
+        *[("p", "a", True, "wrong")] * 3,
+        ("p", "a", False, "correct"),
+        ("p", "a", True, "error"),
+        *[("p", "b", True, "correct")] * 2,
+        ("q", "a", None, "correct"),
+    ]
+    names = ["problem_id", "sampler", "first_round", "verdict"]
+    info = {"p": '{"options": ["w", "x", "y", "z"]}', "q": None}
+    said = pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        verdict_detail=pl.lit(None, pl.String), domain=pl.lit("choice"), prompt=pl.lit("Which?"), answer=pl.lit("B")
+    )
+    table = said.with_columns(info=pl.col("problem_id").replace_strict(info)).to_arrow()
+    (found,) = LUCK.gather([lambda: table], LUCK.options(), GatherContext(Path()))
+    assert found["luck"].to_pylist() == [1.0, None, None, None, 1.0, None, 0.0, 0.0, 0.0]
+    assert LUCK.tally(found) == {"guessable": 2, "guesses": 2}
+    kept = pl.DataFrame(found).filter(~LUCK.rules[0].when(LUCK.options()).fill_null(False))
+    assert kept["luck"].max() == 0.0
