@@ -107,12 +107,14 @@ class Outputs:
     def _columns(self, names: Iterable[str]) -> pa.Table:
         columns: dict[str, Any] = {}
         metadata: dict[bytes, bytes] = {}
+        problems = {row["id"]: row for row in self.problems}
+        traces = [problems[trace["problem_id"]] | trace for trace in self.traces]
         for name in names:
             owner = next(
                 (one for one in FILTERS if name in one.schema.names and not isinstance(one, ProblemFilter)), None
             )
             if owner is None:
-                columns[name] = pa.array([trace[name] for trace in self.traces])
+                columns[name] = pa.array([trace.get(name) for trace in traces])
             else:
                 columns[name] = self.of(owner)[name]
                 metadata |= self.of(owner).schema.metadata or {}
