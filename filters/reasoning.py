@@ -147,4 +147,9 @@ def split_final(response: str, final_start: int | None) -> tuple[str, str]:
 
 
 def _is_mention(response: str, match: re.Match[str]) -> bool:
-    return response.startswith("`", match.end()) and response.endswith("`", 0, match.start())
+    """A tag in backticks, or as a string of code (`split("</think>")`), opens and closes nothing."""
+    start, end = match.span()
+    before, quote = response[max(0, start - 2) : max(0, start - 1)], response[max(0, start - 1) : start]
+    if not quote or quote not in "`\"'" or not response.startswith(quote, end):
+        return False
+    return quote == "`" or before in tuple("([{,=+: ")  # else it is the quote of the text before

@@ -23,6 +23,8 @@ CASES = [
     ("stray closing tag", "<think>a</think>b</think>c", "a", "b</think>c", True),
     ("mention in the block", "<think>a `</think>` tag</think>b", "a `</think>` tag", "b", True),
     ("mention in the answer", "<think>a</think>use `<think>`", "a", "use `<think>`", True),
+    ("in a string of code", 's.replace("<think>", "")', "", 's.replace("<think>", "")', True),
+    ("closing in a string of code", "<think>a</think>s.split('</think>')", "a", "s.split('</think>')", True),
     ("quotes that belong to the text", '<think>"a"</think>"b"', '"a"', '"b"', True),
     ("other tags", "[THINK]a[/THINK]b", "a", "b", True),
     ("tags of OpenThoughts", "<|begin_of_thought|>a<|end_of_thought|>b", "a", "b", True),
