@@ -85,7 +85,12 @@ def manifest_diff(before: Version, after: Version) -> ManifestDiff:
         models=_models(a, b),
         code=_code(*codes) if all(codes) else {},
         unrecorded=next((v.label for v, code in zip((before, after), codes, strict=True) if not code), ""),
-        libraries=dict(_differing(a.libraries, b.libraries)),
+        # one that a side does not record decided nothing there, or not by its version
+        libraries={
+            name: (a.libraries[name], b.libraries[name])
+            for name in a.libraries
+            if name in b.libraries and a.libraries[name] != b.libraries[name]
+        },
         inputs=_inputs(a.inputs.to_json(), b.inputs.to_json()) | _benchmarks(a, b),
         voted=any(recipe.get("problems", {}).get("pseudo_labels") for recipe in recipes),
     )

@@ -104,8 +104,8 @@ def _figures(version: Version) -> dict[str, Any]:
     }
     if tokens and kept:
         facts |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
-    if tokens and kept and seconds.get("samples"):
-        facts["sampling seconds per kept trace"] = f"{seconds['samples'] / kept:,.2f}"
+        if (took := seconds.get("samples", 0.0) / kept) >= 0.005:  # less: they had been recorded by an earlier run
+            facts["sampling seconds per kept trace"] = f"{took:,.2f}"
     facts |= _verifier(manifest)
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
