@@ -16,10 +16,11 @@ _BLOCK = re.compile(
     r"|\\end\{(?:align|equation|gather|aligned|cases|array|[bpv]?matrix|split|multline)\*?\}"
 )
 _CLOSERS = {"```": "```", "\\[": "\\]", "$$": "$$"}
+# A line that ends in an operator goes on in the next one, and so does one before a line that opens with a sign.
 # A sentence ends at a stop before a blank and a capital, a figure or an opening sign, but not behind a
 # single letter ("a.m. Then" stays one, "5 m. Then" too) nor behind a number that begins a line ("1. First").
 _BREAK = re.compile(
-    r"\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
+    r"(?<! [-+/])(?<! [-+/] )\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
     r"|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
     r"|(?<=[\s=]\d[.!?])[ \t]{1,8}(?=[A-Z\"“*])"
 )

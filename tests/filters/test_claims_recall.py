@@ -1,4 +1,7 @@
-"""The checks against our own reading of labelled steps, where the data is at hand."""
+"""What must be found: false steps of our own making, and where the data is at hand, those of labelled files.
+
+Each line of `claims_recall.txt` is the index of the first wrong step, the problem, and a solution in steps.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,15 @@ from proofmill.filters.claims.model import REFUTED
 from proofmill.filters.verdicts import Problem
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
+RECALL = (Path(__file__).parent / "claims_recall.txt").read_text(encoding="utf-8").splitlines()
 TABLES = json.loads((Path(__file__).parents[1] / "benchmarks" / "false_equalities.json").read_text())
+
+
+@pytest.mark.parametrize("line", RECALL)
+def test_the_first_false_step_is_found_and_nothing_before_it(line: str) -> None:
+    label, problem, solution = line.split(" || ")
+    row = {"problem": problem, "steps": solution.split(" ;; ")}
+    assert min(refuted_steps(row), default=None) == int(label)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -44,7 +44,7 @@ def test_what_is_right_is_not_refuted(line: str) -> None:
 def test_most_of_it_is_read() -> None:
     """Not refuting is no merit where nothing is read."""
     found = [check(Problem("math", line.split(" || ")[0]), line.split(" || ", 1)[1]) for line in RIGHT]
-    assert sum(claim.status == VERIFIED for claims in found for claim in claims) >= 490
+    assert sum(claim.status == VERIFIED for claims in found for claim in claims) >= 600
 
 
 @pytest.mark.parametrize(("problem", "text"), WRONG)

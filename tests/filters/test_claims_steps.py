@@ -25,3 +25,13 @@ CASES = [
 def test_steps(text: str, expected: list[str] | None) -> None:
     steps = [text[start:end].strip() for start, end in split_steps(text)]
     assert steps == ([text] if expected is None else expected)
+
+
+def test_a_line_that_ends_in_an_operator_goes_on_in_the_next() -> None:
+    text = "The share is 1 - \n300/400 = 0.25.\nNext line.\n---\nLast."
+    assert [text[start:end].strip() for start, end in split_steps(text)] == [
+        "The share is 1 - \n300/400 = 0.25.",
+        "Next line.",
+        "---",
+        "Last.",
+    ]
