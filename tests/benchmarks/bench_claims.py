@@ -1,19 +1,26 @@
-"""Figures of the exact claim checks, beside a bare regular expression: `python bench_claims.py DATA_FOLDER`.
+"""Figures of the exact claim checks, beside a bare regular expression: `bench_claims.py DATA [--every 5] [--show 40]`.
 
 Prints, for what the folder holds: false alarms on solutions labelled right with the upper 95 % bound
 (Clopper-Pearson), the share of labelled wrong steps hit, the recall on those of them that hold a false equality
 (by our own reading and by a detector that is independent of the package, see `false_sums.py`), how often one
 changed result is found, how fast traces are read, and the false alarms and misses themselves. Nothing is asserted.
+
+Files of labelled outputs (`*.jsonl.gz` with `prompt`, `response` and `label`, searched in the folder's folders) give
+the share of right traces that hold a refuted claim, by kind and in the final part, and the refutations themselves
+with their surroundings: whether each is a true error is for a reader to say. Where a response is JSON with a field
+`reasoning`, that field is checked on its own as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +30,7 @@ from false_sums import false_sums, read_tables
 
 from proofmill.filters.claims.check import check
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, RETRACTED, VERIFIED, Claim
+from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import Problem
 
 _MARK = re.compile(r"<<[^<>]*>>")
@@ -225,6 +233,76 @@ def report_solutions(path: Path) -> None:
     say(f"{path.name}: refuted in {alarms} of {len(rows)} ({alarms / len(rows):.2%}), regex {bare}; {counts}")
 
 
+def labelled_rows(path: Path, every: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every n-th right row of a file, and what of it is checked: the response, and its field `reasoning` on its own."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        right = (row for line in lines if (row := json.loads(line)).get("label") == "correct" and "prompt" in row)
+        for index, row in enumerate(right):
+            if index % every == 0 and isinstance(row["response"], str):
+                yield "response", row
+                reasoning = reasoning_of(row["response"])
+                if reasoning is not None:
+                    yield "reasoning", row | {"response": reasoning}
+
+
+def reasoning_of(response: str) -> str | None:
+    """The field `reasoning` of a JSON answer, fenced or bare."""
+    text = response.strip()
+    if text.startswith("```"):
+        text = text.partition("\n")[2].rpartition("```")[0]
+    try:
+        answer = json.loads(text, strict=False)
+    except ValueError:
+        return None
+    reasoning = answer.get("reasoning") if isinstance(answer, dict) else None
+    return reasoning if isinstance(reasoning, str) else None
+
+
+def report_labelled(path: Path, every: int, show: int) -> None:
+    """Right traces with a refuted claim, and the refutations, to be read."""
+    for part in ("response", "reasoning"):
+        traces, held, final, kinds, shown = 0, 0, 0, Counter[str](), list[str]()
+        for name, row in labelled_rows(path, every):
+            if name != part:
+                continue
+            text = row["response"]
+            claims = refuted(
+                check(Problem("math", row["prompt"]), text, final_start=split_think(text).rest_start or None)
+            )
+            traces, held = traces + 1, held + bool(claims)
+            final += any(claim.in_final for claim in claims)
+            kinds.update(claim.kind for claim in claims)
+            shown.extend(f"{row.get('id')} {claim.kind}: {surroundings(text, claim)}" for claim in claims)
+        if traces:
+            say(f"{path.name}, {part}: {held} of {traces} right traces with a refuted claim ({held / traces:.2%}),")
+            say(f"  {final} of them in the final part; refuted claims by kind: {dict(kinds)}")
+            for line in shown[:show]:
+                say(f"    {line}")
+
+
+def surroundings(text: str, claim: Claim) -> str:
+    """A claim as it stands in its trace, marked, and what speaks against it."""
+    end = claim.start + len(claim.text)
+    marked = f"{text[max(0, claim.start - 80) : claim.start]}⟦{claim.text}⟧{text[end : end + 40]}"
+    return f"{' '.join(marked.split())} · {claim.evidence[-100:]}"
+
+
+def report_long_texts(paths: Sequence[Path]) -> None:
+    """Traces of 16 KB a second of CPU, made of neighbouring responses."""
+    inputs: list[tuple[Problem, str]] = []
+    for path in paths:
+        text = ""
+        for _, row in labelled_rows(path, 10):
+            text += row["response"] + "\n\n"
+            if len(text) >= 16_384:
+                inputs.append((Problem("math", row["prompt"]), text[:16_384]))
+                text = ""
+    if inputs:
+        chosen = inputs[:: max(1, len(inputs) // 40)]
+        seconds = best_seconds(chosen, check)
+        say(f"speed: {len(chosen) / seconds:.1f} texts of 16 KB a second and core")
+
+
 def report_hostile() -> None:
     """Seconds of CPU on texts made to be slow."""
     problem = Problem("math", "2 and 3")
@@ -249,7 +327,10 @@ def main() -> None:
     """Report on every known file in the data folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with the data files")
-    folder = parser.parse_args().data
+    parser.add_argument("--every", type=int, default=1, help="of labelled outputs, take every n-th right row")
+    parser.add_argument("--show", type=int, default=30, help="refutations on right rows that are shown of each file")
+    arguments = parser.parse_args()
+    folder = arguments.data
     reports: list[tuple[str, Callable[[Path], None]]] = [
         ("processbench_*.json", report_processbench),
         ("gsm8k_traces_*.jsonl", report_traces),
@@ -261,6 +342,10 @@ def main() -> None:
             report(path)
         if not paths:
             say(f"{pattern}: not in {folder}, skipped")
+    labelled = sorted(folder.rglob("math_*.jsonl.gz"))
+    for path in labelled:
+        report_labelled(path, arguments.every, arguments.show)
+    report_long_texts(labelled)
     report_hostile()
 
 
