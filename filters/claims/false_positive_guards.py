@@ -33,6 +33,7 @@ from proofmill.filters.claims.expressions import (
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.lexicon import (
     CLEAN_WORDS,
+    FRACTION_WORDS,
     LABEL_WORDS,
     NAMED_FUNCTIONS,
     NUMBER_WORDS,
@@ -93,6 +94,11 @@ _PREPOSITIONS = words("of for in to on from than between by at with into under o
 _ARTICLES = frozenset({"the", "their", "these", "a"})
 _TOTALS = words("total sum product average mean")
 _COMPARED = words("more less fewer greater smaller larger higher lower times raised followed percent percentage")
+# Things that hold or consist of others, so that they are no things of one kind with these.
+_HOLD_OTHERS = words(
+    "boxe box bag pack packet package carton case crate jar pair set bundle roll tray basket bucket bottle can dozen "
+    "row shelve shelf page chapter team group clas class year month week day hour minute dollar"
+)
 _BRACKETS = frozenset("()[]{}")
 _NEAR = 5e-4  # of the larger side
 _CLOCK = re.compile(r"[\d\s][ap]\.?m\b|\bo['’]clock|\bnoon|\bmidnight", re.IGNORECASE)
@@ -280,8 +286,6 @@ class FalsePositiveGuards:
         for node in (left.node, right.node):
             if any(_is_bare_angle(part) for part in walk(node)):
                 return "an angle without its unit"
-        if any(map(_is_acronym, _unit_words(left.node) | _unit_words(right.node))):
-            return "a name that was taken for a unit"
         if _mixes_letters(left.node, right.node):
             return "a letter that may be an unknown or a unit"
         return ""
@@ -290,9 +294,8 @@ class FalsePositiveGuards:
         token, following = self.tokens[position], self.tokens[position + 1]
         before = self.tokens[position - 1] if position else None
         if token.text == "-":
-            if token.gap == following.gap == TIGHT and (_is_long_word(following) or _is_long_word(before)):
-                return "a compound word"  # 4-door cars
-            return ""
+            is_tight = token.gap == following.gap == TIGHT and before is not None
+            return "a compound word" if is_tight and before and _is_compound(before, following) else ""
         if not inside:
             return ""
         if token.text == "(" and before is not None and token.gap != TIGHT and before.kind in (NUMBER, WORD):
@@ -444,8 +447,13 @@ def _has_modulus(node: Node) -> bool:
     return any(isinstance(part, Binary) and part.operator == "mod" for part in walk(node))
 
 
-def _is_acronym(word: str) -> bool:
-    return sum(map(str.isupper, word)) > 1 and word not in OTHER_UNITS
+def _is_compound(before: Token, following: Token) -> bool:
+    """`4-door`, `base-10`, `54 year-old`: a number in it, or beside it, counts nothing."""
+    if before.kind == WORD and following.text == "old":
+        return True
+    if before.text.lower() in NUMBER_WORDS:  # one-way, but not twenty-five
+        return following.text.lower() not in NUMBER_WORDS and following.text.lower() not in FRACTION_WORDS
+    return (before.kind == NUMBER and _is_long_word(following)) or (_is_long_word(before) and following.kind == NUMBER)
 
 
 def _is_long_word(token: Token | None) -> bool:
@@ -543,7 +551,7 @@ def _adds_different_things(node: Node) -> bool:
         for _, part in _terms(node)
         if isinstance(part, Quantity) and part.unit
     ]
-    return any(not first & second for first, second in combinations(units, 2))
+    return any(not first & second and (first | second) & _HOLD_OTHERS for first, second in combinations(units, 2))
 
 
 def _is_bare_angle(node: Node) -> bool:
