@@ -28,7 +28,10 @@ _ENDS = " .,:;!?\"'"
 _ARTICLE = re.compile(r"[\s*\"]{0,3}(?:the|an?)\s(?=\w{2})", re.IGNORECASE)
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
-_NOT_BUT = re.compile(r"not\s[^.!?\n]{1,100}?,?\s(?:but|rather)\s(?:rather\s)?", re.IGNORECASE)
+_NOT_BUT = re.compile(r"not\s[^.!?\n]{1,100}?,?\s(?:(?:but|rather)\s(?:rather\s)?|it(?:\sis|['’]s)\s)", re.IGNORECASE)
+_NAMELY = re.compile(r"(?:即|也就是|就是)[是为:,]?\s?")
+_SMALL_LABEL = re.compile(r"[(\[]?[a-z][)\]]\s?(?=\S|$)")
+_CIRCLED = re.compile("[\u2460-\u24ff]")
 _ALTERED = re.compile(  # what makes another statement of an option's text
     r"\s?,?\s?(?:or|nor|but(?!\snot)|then|until|unless|except|if|only|at\sfirst|initially|and\sthen)\b|\snot\b"
 )
@@ -129,7 +132,8 @@ class Choices:
     @functools.cached_property
     def _next_label(self) -> re.Pattern[str]:
         names = "|".join(re.escape(label.lower()) for label in self.labels)
-        joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及|and\b|or\b|but\b|unless\b|plus\b|besides\b|\s)\s?"
+        joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及"
+        joint += r"|(?:and|or|but|unless|through|to|plus|besides)\b|\s)\s?"
         joint += r"(?:(?:and|or|maybe|perhaps|also|plus|as\swell\sas|(?:along|together)\swith|in\saddition\sto)\s){0,2}"
         joint += r"(?:option\s)?[(\[]?"
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
@@ -166,11 +170,12 @@ class Choices:
             return Reading((label,))
         if denied := _NOT_BUT.match(plain):
             return self.read(plain[denied.end() :], whole=whole)
-        match = self._label.match(plain) or self._label.match(plain.upper() if len(plain) <= _SHORT else "")
+        small = _SMALL_LABEL.match(plain)
+        match = self._label.match(plain) or self._label.match(plain.upper() if len(plain) <= _SHORT or small else "")
         if match is None:
             return self._read_value(content) or self._read_text(normalise(plain), whole)
         closed = plain[match.end() - 1] in ").:]" or plain[match.end() : match.end() + 1] in (",", ";")
-        rest = plain[match.end() :].strip(_ENDS)
+        rest = _bared(plain[match.end() :].strip(_ENDS))
         owned = self._prefix(normalise(rest)) == match[1]
         question = plain.startswith("?", match.end())
         if not owned and (question or _DENIED.match(rest.lower()) or retracted(plain, match.end())):
@@ -199,6 +204,8 @@ class Choices:
     def _same_value(self, label: str, said: str) -> bool | None:
         """Whether the value `said` behind a label is the label's own; None where one of them is none."""
         index = self.labels.index(label)
+        if _CIRCLED.search(said) or _CIRCLED.search(self.written[index]):  # ② numbers a statement
+            return None
         own, number = self._numbers[index], _number(said)
         if own is not None and number is not None:
             return own == number
@@ -280,7 +287,17 @@ def _other_number(rest: str, own: str) -> bool:
     return said is not None and meant is not None and float(said[0]) != float(meant[0])
 
 
+def _bared(rest: str) -> str:
+    """What stands behind a label, without the brackets around it or a word that only introduces it."""
+    rest = rest[_NAMELY.match(rest).end() :] if _NAMELY.match(rest) else rest  # type: ignore[union-attr]
+    if rest.startswith("(") and rest.endswith(")") and ")" not in rest[:-1]:
+        return rest[1:-1].strip()
+    return rest
+
+
 def _number(text: str) -> str | None:
+    if _CIRCLED.search(text):
+        return None
     named = named_number(text)
     return None if named is None else named[1]
 

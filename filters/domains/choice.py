@@ -57,38 +57,54 @@ _FOREIGN = (
     r"|(?:答え|正解|解答|正答)(?:は|[:：])、?|(?:정답|답)(?:은|:|：)|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:))"
 )
 _STATED = re.compile(
-    r"(?:\b(?:answer|option|choice|solution|(?:correct|right|best)\sletter|my\s(?:pick|guess|selection))\b"
-    r"(?:\s(?:choice|option|letter|here|to\s(?:the|this)\s\w{1,20}))?[*\s]{0,3}"
+    r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|guess|selection))\b"
+    r"(?:\s(?:choice|option|letter|here|to\s(?:(?:the|this)\s)?\w{1,20}(?:\s\d{1,3})?"
+    r"|(?:that|which|I)\s\w{1,15}(?:\s\w{1,15})?))?[*\s]{0,3}"
     r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
-    r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\bI(?:['’](?:ll|d|m)|\swill|\swould|\sam)?\s(?:choose|pick|select|go(?:ing)?\swith)\b"
+    r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?|let['’]s)\s(?:choose|pick|select|go(?:ing)?\swith)\b"
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
     r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
-    r"|(?:答案|正确的?(?:选项|答案)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])"
+    r"|(?:答案|正确的?(?:选项|答案)?|符合(?:题意|要求)的(?:选项)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])|答\s?[:：]"
     r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择])"
     rf"|{_FOREIGN})"
     r"[*:：\s}]{0,6}(?=([^\n]{1,300}))",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALLED = re.compile(
-    r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:the\s)?(?:only\s)?(?:correct|right|best|answer)\b"
+    r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
     r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
     r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)"
 )
+_FITS = re.compile(
+    r"\b(?:is|matches|corresponds\s(?:to|with)|fits|agrees\swith|points\sto|only)\s(?:option|choice|answer)\s[(\[*]{0,3}([A-Z])\b"
+    r"(?!['’^=+/])",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(r"\b(?:is|are|as|of|be|was|to|would)[\s:*]{1,4}\(?([A-Z])[).:]{1,2}\*{0,2}\s(?=([^\n]{1,300}))")
 _IT_IS = re.compile(
-    r"(?:(?:so|thus|therefore|hence|and)\b,?\s)?(?:it|this|that)(?:['’]s|\sis|\smust\sbe)\s(?:the\s)?", re.IGNORECASE
+    r"(?:(?:so|thus|therefore|hence|and)\b,?\s)?(?:I\s(?:think|believe|guess|say)\s(?:that\s)?)?(?:it|this|that)"
+    r"(?:['’]s|\s(?:is|(?:must|should|would|has\sto|can\sonly)\sbe|describes|means))\s(?:the\s)?",
+    re.IGNORECASE,
 )
+_LEAD = re.compile(
+    r"[*#\s]{0,6}(?:(?:so|therefore|thus|hence|final|result|select(?:ed)?(?:\soption)?|letter|q(?:uestion)?\s?\d{1,3})\b\s?[:,]?"
+    r"|=>|->|→|⇒)[*\s]{0,4}",
+    re.IGNORECASE,
+)
+_SUBJECT_IS = re.compile(r"[^.:;!?\n]{1,80}?\b(?:is|are|was)\s(?:called\s)?(?:the\s|an?\s)?(?=\w{3})", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|no|never|n't|neither|nor|except|if|unless|without)\b|n't", re.IGNORECASE)
 _JOINED = re.compile(
-    r"(?:\b(?:and|or|nor|neither|not|than|both)\s(?:option\s)?|[和与及或、]|\b[A-Z]\s?[,，]\s?)[(\[*]{0,3}\Z",
+    r"(?:\b(?:and|or|nor|neither|not|than|both|except|besides|without|(?:all|any\w{0,5}|every\w{0,5})\s(?:options?\s)?but)\s(?:option\s)?|[和与及或、]|\b[A-Z]\s?[,，]\s?)[(\[*]{0,3}\Z",
     re.IGNORECASE,
 )
 _FAULTY = re.compile(
-    r"\b(?:wrong|incorrect|false|worst|bad|untrue|mistaken|eliminated|excluded|rejected|impossible|unlikely|weakest|not\sa?)"
+    r"\b(?:unless\b[^.\n]{0,60}|wrong|incorrect|false|worst|least|bad|untrue|mistaken|eliminated|excluded|rejected|impossible|unlikely|weakest|not\sa?)"
     r"\s(?:\w{1,12}\s)?\Z|(?:错误|不正确|不对|排除|不选)的?\Z",
     re.IGNORECASE,
 )
+_FAULTY_NOUN = re.compile(r"\b(?:wrong|incorrect|false|not|never|fails?|least)\b", re.IGNORECASE)
 _ASKS_FAULTY = re.compile(
     r"\b(?:wrong|incorrect|false|not|n't|except|least|untrue|worst|never|cannot|impossible|unlikely|inconsistent|invalid)\b"
     r"|错误|不正确|不属于|不符合|不是|不能|不会|不可|有误|不恰当|不合|不对",
@@ -238,7 +254,9 @@ def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
         reading = choices.read(match[1], whole=False)
         if not reading.labels or denied(text, match.start()):
             continue
-        if _FAULTY.search(text, max(0, match.start() - 40), match.start()) and not _ASKS_FAULTY.search(prompt):
+        before = text[max(0, match.start() - 80) : match.start()]
+        faulty = _FAULTY.search(before) or _FAULTY_NOUN.search(match[0])
+        if faulty and not _ASKS_FAULTY.search(prompt):
             continue
         end = _SENTENCE_END.search(match[1])
         content = match[1][: end.start()] if end else match[1]
@@ -256,7 +274,7 @@ def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mar
     if found:
         return found
     if behind is None:
-        return list(_named(choices, text)) or list(_final_line(choices, text, 0))
+        return list(_named(choices, text)) or list(_fits(choices, text)) or list(_final_line(choices, text, 0))
     return list(_final_line(choices, text, behind))
 
 
@@ -269,6 +287,15 @@ def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
         option = re.search(r"(?:\b(?:option|choice|answer)\s|选项\s?)[(\[*]{0,3}\Z", before, re.IGNORECASE)
         if behind is None or option or match[0].startswith("选项") or _CORRECTS.search(text, behind, match.start()):
             yield _Mark("called", label, match.start(), match.end(), Reading((label,)))
+
+
+def _fits(choices: Choices, text: str) -> Iterator[_Mark]:
+    """ "… which is option C", "only option C fits" in the last paragraph."""
+    start = text.rstrip().rfind("\n") + 1
+    for match in _FITS.finditer(text, max(start, len(text) - _TAIL)):
+        negated = _NEGATED.search(text, max(start, match.start() - 30), match.end() + 15)
+        if match[1] in choices.labels and not negated and not denied(text, match.start()):
+            yield _Mark("named", match[1], match.start(), match.end(), Reading((match[1],)))
 
 
 def _named(choices: Choices, text: str) -> Iterator[_Mark]:
@@ -291,7 +318,14 @@ def _final_line(choices: Choices, text: str, behind: int) -> Iterator[_Mark]:
     if start < behind or len(line) > 300 or (listed and listed[1].upper() in choices.labels):
         return  # the last of a list of options is no answer
     reading = choices.read(line, whole=True)
+    if not reading.labels and (lead := _LEAD.match(line)):
+        reading = choices.read(line[lead.end() :], whole=True)
     if not reading.labels and (lead := _IT_IS.match(line)):
+        content = line[lead.end() :]
+        reading = choices.read(
+            content, whole=len(content.split()[0].strip("()[].,:*")) < 2 if content.split() else True
+        )
+    if not reading.labels and (lead := _SUBJECT_IS.match(line)) and not _NEGATED.search(line):
         reading = choices.read(line[lead.end() :], whole=True)
     if reading.labels:
         yield _Mark("final_line", line, start, len(stripped), reading)
