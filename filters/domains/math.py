@@ -126,10 +126,14 @@ class MathVerifier:
         try:
             if gold.shape is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
-            judged = _verdict(answers_gold(gold.shape, parse_answer(found.text), _context(problem)), found)
-            return replace(judged, undecided=judged.verdict == WRONG and _in_words(gold, found.text))
+            stated = parse_answer(found.text)
+            if answers_gold(gold.shape, stated, _context(problem)):
+                return _verdict(True, found)
+            if not readable(stated):
+                return _unreadable(found)
+            return replace(_verdict(False, found), undecided=_in_words(gold, found.text))
         except UnreadableError:  # a form that the grammar doesn't know
-            return replace(_verdict(False, found), undecided=True)
+            return _unreadable(found)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
 
@@ -167,6 +171,11 @@ def _key(text: str) -> Hashable:
 
 def _verdict(equal: bool, found: Conclusion) -> Verdict:
     return Verdict(CORRECT if equal else WRONG, found.text, found.rule, final_start=found.start)
+
+
+def _unreadable(found: Conclusion) -> Verdict:
+    """An answer of which no part is cut out, because the whole of it can't be read."""
+    return Verdict(UNPARSED, found.text[:_MAX_QUICK], "unreadable", final_start=found.start, undecided=True)
 
 
 def _context(problem: Problem) -> Context:
