@@ -27,6 +27,7 @@ from proofmill.filters.answers.marks import (
     boxes_in,
     hashes_in,
     inside,
+    is_part,
     is_placeholder,
     joined,
     json_in,
@@ -139,6 +140,8 @@ def closing_box(text: str) -> Conclusion | None:
         return None
     if denied_mark(text, at - 1):
         return Conclusion("", "taken_back")
+    if is_part(text, (at - 1, box.end())):
+        return Conclusion("", "unreadable")
     return Conclusion(content, "boxed", sentence_start(text, at - 1))
 
 
@@ -293,7 +296,7 @@ def _gives_way(text: str, other: Mark, last: Mark) -> bool:
 def _read(text: str, mark: Mark, reader: Reader) -> str:
     """What a mark names, "" where that can't be read whole."""
     if mark.rule == "boxed":
-        return mark.phrase
+        return "" if is_part(text, (mark.start, mark.end)) else mark.phrase
     phrase = mark.phrase
     if mark.rule in ("tagged", "json") and "boxed" in phrase and (boxes := boxes_in(phrase)) and boxes[-1][1] > 0:
         return inside(phrase, boxes[-1])

@@ -101,7 +101,23 @@ def joined(text: str, left_end: int, right_start: int) -> bool:
     return right_start - left_end <= 60 and _JOINT.match(text[left_end:right_start]) is not None
 
 
-_HASHES = re.compile(r"####[ \t*]*([^\n#][^\n]{0,2000})")
+_PART_BEFORE = re.compile(
+    r"(?:[<>≤≥+]|\\(?:sqrt|[dt]?frac|cdot|times|leq?|geq?|lt|gt|neq?|pm)(?:\[[^\]\n]{0,9}\])?\{?|\^\{?|=\s?-"
+    r"|(?<!-)-(?=\Z)|\d(?=\Z)|[*/](?<![*\s]\*)(?<=\d.))\s?\Z"
+)
+_PART_BEHIND = re.compile(
+    r"\s?(?:\^(?!\{?\s?\\circ)|\\(?:pi|sqrt|cdot|times|frac|ldots)\b|[+*/]\s?[\w\\(]|-\s?\d|\}\s?\{)"
+    r"|[xyznkabcdtrpqiewπ√](?![A-Za-z])"
+)
+
+
+def is_part(text: str, box: tuple[int, int]) -> bool:
+    r"""Whether a box is only a part of an expression: `2\boxed{3}`, `\sqrt{\boxed{3}}`, `x > \boxed{3}`."""
+    before = text[max(0, box[0] - 16) : box[0]]
+    return _PART_BEFORE.search(before) is not None or _PART_BEHIND.match(text[box[1] : box[1] + 16]) is not None
+
+
+_HASHES = re.compile(r"####[ \t*]*([^\n#](?:(?!####)[^\n]){0,2000})")
 
 
 def hashes_in(text: str) -> Iterator[Mark]:

@@ -12,7 +12,11 @@ _DECORATION = re.compile(
     r"[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff\u200d]|\\(?:checkmark|blacksquare|square|qed)(?![A-Za-z])"
 )
 _BOLD = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`{1,3}")
-_ITEM = re.compile(r"(?:[-*•+]\s+|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]|\d[^,;]*=))(?=.*\S)", re.DOTALL)
+_ITEM = re.compile(
+    r"(?:[*•]\s+|[-+]\s+(?=[A-Za-z*$\\(]|\d[^,;]*=)|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]"
+    r"|\d[^,;]*=))(?=.*\S)",
+    re.DOTALL,
+)
 _CURRENCY = r"(?:US\s?)?(?:\\?\$|€|£|¥|₹|\\text\{\s?\\?\$\s?\})"
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!\s?|\\,)\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 NUMBER = rf"[-−–]?\s?(?:{_CURRENCY}\s?)?[-−–]?(?:{_DIGITS})(?:\s?/\s?\d+)?(?:\s?(?:\\?%|°|€|£|¥|元)|\\?\$(?!\w))?"
@@ -30,15 +34,17 @@ CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"|eighths?|ninths?|tenths?"
     r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x])|over|divided|multiplied|mod(?:ulo)?|to the"
     r"|choose|base|pi|root"
-    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|and a half|and a quarter"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|too (?:many|much|few)"
+    r"|and a half|and a quarter"
     r"|or (?:more|less"
     r"|fewer|greater|above|below)"
-    r"|at (?:least|most)|and (?:above|below|up|over))\b|\s*(?:[-+*/^!=<>×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
+    r"|at (?:least|most)|and (?:above|below|up|over))\b|\s*(?:[-+*/^!=<>|&→⇒×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
     r"|quad))(?!\s*(?:\Z|-\s))",
     re.IGNORECASE,
 )
 BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an expression, a name, or denied
-    r"(?:\b(?:minus|negative|plus|times|over|root of|roots? of|log(?:arithm)? of|multiples? of|factors? of"
+    r"(?:\b(?:minus|negative|plus|times|twice|double|triple|thrice|among|over|root of|roots? of"
+    r"|log(?:arithm)? of|multiples? of|factors? of"
     r"|divisors? of|powers? of"
     r"|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
     r"|fewer than|larger than"
@@ -156,7 +162,8 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
 
 
 DENIED_BEHIND = re.compile(
-    r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably)\b|\?",
+    r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably"
+    r"|below zero|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
     re.IGNORECASE,
 )
 CONDITION_FIRST = re.compile(r"\s*(?:[\w'-]+\s+){0,3}(?:if|unless)\b")

@@ -95,7 +95,11 @@ _SUBORDINATE = re.compile(
     r"|out of)\b[^,]*(?:,[^,\s][^,]*)*,\s+(?:then\s+)?",
     re.IGNORECASE,
 )
-_THEN = re.compile(r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then)\b,?\s*", re.IGNORECASE)
+_THEN = re.compile(
+    r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then|ending (?:up )?(?:at|with)|leaving"
+    r"|reaching)\b,?\s*",
+    re.IGNORECASE,
+)
 _HOW_MANY = re.compile(
     r"\bhow (?:many|much)\s+(?:more\s+|total\s+|fewer\s+|less\s+|extra\s+|additional\s+)?((?:[A-Za-z'-]+\s*){1,4})",
     re.IGNORECASE,
@@ -227,6 +231,9 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
     return _lonely_value(text, readable, question, marked=marked)
 
 
+_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z", re.IGNORECASE)
+
+
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """The value behind the last verb of being that has one; "" where it leaves two open, None where none has one."""
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
@@ -236,6 +243,8 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
         if not rest:
             continue
         if value := value_of(rest, readable, question, marked=marked):
+            if _NOT_BEFORE.search(text[: copula.start()]):
+                return ""
             if not marked and _undecided(value):
                 return ""
             return value

@@ -1,10 +1,9 @@
 r"""Mathematics: the answer a trace states, proven equal to the gold answer.
 
-How the answer is found is written in `answers`, what counts as equal in `equivalence`, `structures` and
-`quantities`. A trace is `unparsed` where it states no answer or states several different ones; it is
-`wrong` where it lists candidates of which gold is one. `timeout` is an answer that would cost more to judge
-than an answer may: a power tower, a derivation in a box. `error` with detail `bad_gold` is a gold answer
-that can't be read.
+How the answer is found is written in `answers.conclusion`, what counts as equal in `symbolic.equality`. A trace is
+`unparsed` where it states no answer, several different ones, or one that can't be read whole; it is `wrong` where
+it lists candidates of which gold is one. `timeout` is an answer that would cost more to judge than an answer may: a
+power tower, a derivation in a box. `error` with detail `bad_gold` is a gold answer that can't be read.
 """
 
 from __future__ import annotations
@@ -82,12 +81,12 @@ class _Gold:
 
     Attributes:
         text: the answer without what surrounds it in the data set.
-        shape: its shape; None where it can't be read.
+        form: the answer taken apart; None where it can't be read.
         rational: whether it is one rational number, so that most answers are judged at once.
     """
 
     text: str
-    shape: AnswerKey | None
+    form: AnswerKey | None
     rational: bool
 
 
@@ -107,7 +106,7 @@ class MathVerifier:
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)
-        if gold.shape is None or not gold.rational or len(found.text) > _MAX_QUICK:
+        if gold.form is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
             stated = parse_answer(found.text)
@@ -115,7 +114,7 @@ class MathVerifier:
                 return None
         except (UnreadableError, TooCostlyError):
             return None
-        return _verdict(answers_gold(gold.shape, stated, _context(problem)), found)
+        return _verdict(answers_gold(gold.form, stated, _context(problem)), found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """The verdict on a trace; its cost is for the caller's worker pool to bound."""
@@ -124,10 +123,10 @@ class MathVerifier:
     def _full(self, problem: Problem, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
         try:
-            if gold.shape is None or not _readable(gold.text):
+            if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
             stated = parse_answer(found.text)
-            if answers_gold(gold.shape, stated, _context(problem)):
+            if answers_gold(gold.form, stated, _context(problem)):
                 return _verdict(True, found)
             if not readable(stated):
                 return _unreadable(found)

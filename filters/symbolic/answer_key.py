@@ -1,10 +1,9 @@
-r"""What an answer looks like once it is taken apart, and how a text is cut outside its brackets.
+r"""An answer taken apart: `AnswerKey`, and the forms that are read off its text directly.
 
-What an answer may call its value: the left side of `x = 5`, `P(A) = 5`, `[ABC] = 5`, `\max f = 5`.
-
-Intervals in their other spellings: `1 < x \le 5`, `\le 5`, `]1,5]`, `\{x \mid x > 1\}`.
-
-What LaTeX sets in rows: matrices, with a factor before them or not, and functions or systems by cases."""
+- What an answer may call its value: the left side of `x = 5`, `P(A) = 5`, `[ABC] = 5`, `\max f = 5`.
+- Bounds: `1 < x \le 5`, `\le 5`, `-x > 3`, `|x| < 3`, `]1,5]`, `\{x \mid x > 1\}`.
+- What LaTeX sets in rows: matrices, with a factor before them or not, functions and systems by cases.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The shape of an answer: a value, a list or set, a tuple or interval, a union, a relation, or words.
+r"""The form of an answer: a value, a list or set, a tuple or interval, a union, a relation, or words.
 
 Policy:
 - `{1,2}`, `1, 2` and `1 and 2` are the same unordered collection; `(1,2)` is a tuple or an open interval,
@@ -58,7 +58,7 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 
 @lru_cache(maxsize=16_384)
 def parse_answer(answer: str) -> AnswerKey:
-    """The shape of an answer as it stands in a text or a data set.
+    """The form of an answer as it stands in a text or a data set.
 
     Raises:
         UnreadableError: it is empty, or its brackets do not match.

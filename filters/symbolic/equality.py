@@ -1,8 +1,8 @@
-r"""Whether two answers are the same: exact rules by shape, math-verify's parser and grader for the rest.
+r"""Whether two answers are the same: exact rules by form, math-verify's parser and grader for the rest.
 
 What math-verify's grader takes for equal by rounding (`10^{-20}` and `10^{-21}`), by ignoring brackets, units
 or bases, or by solving equations one letter at a time never reaches it: values are compared exactly or to
-many digits, shapes part by part. Two equations are the same where one is a multiple of the other.
+many digits, other forms part by part. Two equations are the same where one is a multiple of the other.
 
 A decimal is exact. While verifying, one of at least six significant digits may also stand for a value that
 no decimal can state (`0.333333` for `1/3`); `equivalent` has no such rule, so that it can cluster.
@@ -10,12 +10,12 @@ no decimal can state (`0.333333` for `1/3`); `equivalent` has no such rule, so t
 Nothing here evaluates text: what this package's own grammar does not cover goes through math-verify's
 LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the caller's pool kills instead.
 
-
-Forms of an answer that only a known gold answer makes plain.
+Some forms of an answer only a known gold answer makes plain (`gold_relative_form`):
 
 - The gold is a number and the answer an equation whose left side is an expression: `x + y = 12` states 12. With one
   letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression.
-- The gold is a collection and the answer numbers its items: `x_1 = 2, x_2 = 3`.
+- The gold is a collection and the answer numbers its items (`x_1 = 2, x_2 = 3`), or the other way round, in order.
+- The gold states a base that the question asks for, and the answer gives the digits alone.
 - The gold is a list of pairs and the answer joins them by "or", as one joins intervals. Not the other way round:
   "x < 1 and x > 2" is no union.
 """
@@ -90,10 +90,9 @@ _SPAN = re.compile(r"(?:\$\$?[^$]+\$\$?|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)
 _NOT_LABELS = frozenset(
     re.findall(
         r"\w+",
-        "in to that who which for on at by and left more as than with from is are was were be but or not if when "
-        "about it so he "
-        "i am she they we you us me his her its their them has have had do does did can will would each every all "
-        "into the get gets",
+        "too below in to that who which for on at by and left more as than with from is are was were be but or not if "
+        "when about it so he plus minus times over divided twice i am she they we you us me his her its their "
+        "them has have had do does did can will would each every all into the get gets",
     )
 )
 
@@ -133,7 +132,7 @@ def readable(answer: AnswerKey) -> bool:
 
 
 def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
-    """Whether two shapes are the same answer; symmetric.
+    """Whether two forms are the same answer; symmetric.
 
     Raises:
         TooCostlyError: a value is too big to judge.

@@ -1,11 +1,8 @@
-r"""Exact rational values of expressions, at a bounded cost.
+r"""Values of expressions at a bounded cost: exactly where they are rational, else to many digits.
 
-High-precision values of expressions, at a bounded cost.
-
-Two expressions are taken as equal when they agree to far more
-digits than their size could hide a difference in, at every one of several points for their letters. That is
-a probabilistic identity test in the manner of Schwartz and Zippel; no simplification is needed, so its cost
-is bounded.
+Two expressions are taken as equal when they agree to far more digits than their size could hide a difference in,
+at every one of several points for their letters. That is a probabilistic identity test in the manner of Schwartz
+and Zippel; no simplification is needed, so its cost is bounded.
 """
 
 from __future__ import annotations

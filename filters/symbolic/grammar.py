@@ -1,14 +1,9 @@
-r"""Expressions as trees, the names that occur in them, and why a text may be none.
-
-Tokens of an expression and the numerals among them: mixed numbers, stated bases, scientific notation.
-
-A small grammar for the expressions that answers are made of.
+r"""A small grammar for the expressions that answers are made of: text to trees, with nothing evaluated.
 
 Covers numbers (thousands separators, decimals, scientific notation, mixed numbers, a base as subscript),
 `+ - * /`, implicit products, powers, fractions, roots, factorials, binomials, absolute values, logarithms,
-the elementary functions, π, e, i and letters, in LaTeX and in plain text. Nothing is ever evaluated while
-parsing, and both the length and the depth are bounded. What it does not cover (matrices, integrals, sums)
-is left to math-verify's parser.
+the elementary functions, π, e, i and letters, in LaTeX and in plain text. Both the length and the depth are
+bounded. What it does not cover (matrices, integrals, sums) is left to math-verify's parser.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ _REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\(?:overline|bar|dot) ?\{(\d{1,
 _THOUSANDS_BRACE = re.compile(r"(?<=\d)\{\s?,\s?\}(?=\d{3}(?!\d))")
 _SIGN_BRACE = re.compile(r"(?<!\\)\{\s?([,.:;=<>+-])\s?\}")  # spacing alone: 10{:}30
 _ELLIPSIS = re.compile(r"(?<!\d)(\d{0,50})\.(\d{1,50})\s?(?:\.{3,}|\\[lc]?dots)(?=\W*\Z)")
+_OPEN_END = re.compile(r"(?<=\d)\s?\.{3,}(?=\W*\Z)")
 _PERIOD = re.compile(r"(\d*?)(\d{1,12}?)\2{2,}\Z")
 _ROUNDED = 6  # digits; a decimal of as many may stand for what it goes on to
 _COLOUR = re.compile(r"\\(?:color|textcolor|mathcolor) ?\{[A-Za-z\d!#]{1,30}\}")
@@ -95,7 +96,7 @@ def clean(answer: str) -> str:
     if not answer.isascii():
         answer = _ascii(answer)
     if "..." in answer or "dots" in answer:
-        answer = _ELLIPSIS.sub(_going_on, answer)
+        answer = _OPEN_END.sub(r"\\ldots ", _ELLIPSIS.sub(_going_on, answer))
     text = unwrap(answer)
     if "\\" in text or "\n" in text:
         text = _plain_commands(text)

@@ -1,6 +1,6 @@
-r"""Units of measurement: what they measure and how large they are, exactly.
+r"""Units of measurement, exactly, and what else a number may carry: money, percent signs, times of day, ratios, bases.
 
-Numbers that carry something: units, money, percent signs, clock times, ratios, bases.
+One table says what units measure and how large they are; prose reads it by `everyday_units`.
 
 Policy:
 - A unit that only one side states is taken as understood ("5" and "5 cm" agree). Two stated units must

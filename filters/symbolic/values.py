@@ -1,9 +1,8 @@
 r"""Whether two single values are the same: exactly, with their units, or to many digits.
 
-math-verify for what this package's own grammar does not cover: integrals, sums, limits, set-builders.
-
-Only its LaTeX grammar is used, never its plain-expression one, which evaluates text. Its alarms are off:
-they need the main thread and miss what hangs in C; the caller's worker pool kills instead.
+What this package's own grammar does not cover (integrals, sums, limits) is left to math-verify: its LaTeX grammar
+only, never its plain-expression one, which evaluates text. Its alarms are off: they need the main thread and miss
+what hangs in C; the caller's worker pool kills instead.
 """
 
 from __future__ import annotations
