@@ -33,13 +33,12 @@ _TRUSTED_ASKERS = ("unittest", "pytest", "_pytest")
 class _Names(dict[str, Any]):
     """The builtins of the tests' module, and behind them what the tests name without defining it."""
 
-    def __init__(self, job: dict[str, Any], solution: dict[str, Any], guards: evidence.Guards) -> None:
+    def __init__(self, job: dict[str, Any], solution: dict[str, Any]) -> None:
         super().__init__({name: value for name, value in vars(builtins).items() if name not in _PATCHED})
         self._asked = frozenset(job["asked"])
         self._library: dict[str, list[str]] = job["library"]
         self._solution = solution
         self._entry = job["entry_point"]
-        self._guards = guards
 
     def __missing__(self, name: str) -> Any:
         if name in _PATCHED:
@@ -211,7 +210,7 @@ class _Reading:
         self.asked = frozenset(job["asked"])
         self.watch = _Watch(self.asked, self.guards, isolate=job["isolate"])
         self.names: dict[str, Any] = self.tests.__dict__
-        self.names["__builtins__"] = _Names(job, self.solution.__dict__, self.guards)
+        self.names["__builtins__"] = _Names(job, self.solution.__dict__)
         self.state: evidence.State | None = None
         self.refused: str | None = None
         point = job["entry_point"]

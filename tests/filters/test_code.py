@@ -71,6 +71,33 @@ EXTRACTION = {
     "other language": ("```javascript\nfunction f() {}\n```", None, "unsupported_language"),
     "other language and shell": ("```cpp\nint f();\n```\n```bash\ng++ f\n```", None, "unsupported_language"),
     "python among others": ("```cpp\nint f();\n```\n```python\ndef f(): 1\n```", "def f(): 1\n", "block"),
+    "version in the label": ("```python3.11\ndef f(): 1\n```", "def f(): 1\n", "block"),
+    "file in the label": ("```python:answer.py\ndef f(): 1\n```", "def f(): 1\n", "block"),
+    "another interpreter": ("```pypy3\ndef f(): 1\n```", "def f(): 1\n", "block"),
+    "label that says nothing": ("```code\ndef f(): 1\n```", "def f(): 1\n", "block"),
+    "byte order mark": ("```python\n\ufeffdef f(): 1\n```", "def f(): 1\n", "block"),
+    "closed behind the last line": ("```python\ndef f(): 1```\nDone.", "def f(): 1\n", "block"),
+    "fence in a docstring": (
+        '```python\ndef f():\n    """x\n    ```\n    f()\n    ```\n    """\n```',
+        'def f():\n    """x\n    ```\n    f()\n    ```\n    """\n',
+        "block",
+    ),
+    "fence at the margin of a string": (
+        "```python\ns = '''\n```\nx\n```\n'''\ndef f(): 1\n```",
+        "s = '''\n```\nx\n```\n'''\ndef f(): 1\n",
+        "block",
+    ),
+    "a string that never ends": (
+        "```python\ns = '''\n```\nBetter:\n```python\ndef f(): 1\n```",
+        "def f(): 1\n",
+        "block_last",
+    ),
+    "an alternative": (
+        "```python\ndef f(): 1\n```\nAlternatively, slower:\n```python\ndef f(): 2\n```",
+        "def f(): 1\n",
+        "block_last",
+    ),
+    "html": ('<pre><code class="language-python">def f(): 1 &lt; 2\n</code></pre>', "def f(): 1 < 2\n", "block"),
     "empty": ("", None, "no_code"),
     "empty block": ("```python\n```", None, "no_code"),
 }
@@ -147,8 +174,24 @@ def test_stand_ins(verifier: CodeVerifier, code: str, test: str, expected: str) 
     assert verdict_of(verifier, code, test).verdict == expected
 
 
+def test_a_program_is_the_block_that_reads_its_input() -> None:
+    text = "```python\nprint(input())\n```\nExample:\n```python\nrun(3)\n```"
+    assert extract.find_code(text, ()).code == "print(input())\n"
+    mixed = "```cpp\nint main() {}\n```\n```python\nprint(1)\n```"
+    assert extract.find_code(mixed, (), extract.CPP).code == "int main() {}\n"
+    assert extract.find_code("```rust\nfn main() {}\n```", (), extract.CPP).rule == "unsupported_language"
+
+
 def test_extraction_is_linear_in_hostile_text() -> None:
-    for text in ("```" * 200_000, "`" * 500_000, "```python\n" * 50_000, " " * 500_000, "def " * 200_000):
+    for text in (
+        "```" * 200_000,
+        "`" * 500_000,
+        "```python\n" * 50_000,
+        " " * 500_000,
+        "def " * 200_000,
+        "```\n'''\n" * 50_000,
+        "`x``" * 200_000,
+    ):
         extract.find_code(text, ["f", "g" * 1000])
 
 
