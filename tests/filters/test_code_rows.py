@@ -66,7 +66,7 @@ def test_without_the_reading_beside_the_tests_stand_ins_decide_what_they_can(jai
 
 
 def test_a_row_of_sleeping_tests_is_bounded(jail: Jail) -> None:
-    code = "import time\ntime.sleep(1.5)\nprint(7)"
+    code = "import time\ntime.sleep(1.0)\nprint(7)"
     row = {"code": code, "tests": [{"input": "", "output": "7"}] * 100, "time_limit_s": 0.05}
     verdict = verdict_of(jail, row)
     assert verdict.verdict == "timeout"
