@@ -176,11 +176,25 @@ def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
         for table in batches(path, rows=1024):
             for row in table.to_pylist():
                 number += 1
-                yield Located(f"{path}: row {number}", row)
+                yield Located(f"{path}: row {number}", without_absent(row))
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{path.name} is not a readable Parquet file: {error}", where=str(path), remedy="write it again"
         ) from error
+
+
+def without_absent(row: Row) -> Row:
+    """The row of a typed file as it was before it got types.
+
+    There every object of a nested column has the keys of all, null where it had none; such a key is no part of it.
+    """
+    return {key: _held(value) if isinstance(value, dict | list) else value for key, value in row.items()}
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _held(item) for key, item in value.items() if item is not None}
+    return [_held(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_hub(name: str, config: str | None, split: str, revision: str | None) -> Iterator[Located | Unreadable]:
@@ -190,7 +204,7 @@ def _read_hub(name: str, config: str | None, split: str, revision: str | None) -
     try:
         rows = datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
         for number, row in enumerate(rows, 1):
-            yield Located(f"{name} {split} row {number}", dict(row))
+            yield Located(f"{name} {split} row {number}", without_absent(dict(row)))
     except (OSError, ValueError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
         raise InputError(
             f"The data set {name!r} can't be read: {str(error).splitlines()[0]}",

@@ -68,7 +68,8 @@ def test_verify_keeps_order_count_and_columns(tmp_path: Path, suffix: str) -> No
     assert [{key: row[key] for key in rows[0]} for row in found] == rows
     assert [row["verdict"] for row in found] == ["wrong" if i % 3 == 0 else "correct" for i in range(3000)]
     assert set(found[0]) - set(rows[0]) == {
-        "verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "final_start", "verify_seconds",
+        "verdict", "extracted", "verdict_detail", "tests_passed", "tests_total", "final_start", "undecided",
+        "verify_seconds",
     }  # fmt: skip
     assert "correct" in shown
     assert "2,000" in shown
@@ -85,6 +86,23 @@ def test_verify_reads_parquet_and_keeps_its_types(tmp_path: Path) -> None:
     assert {name: str(table.schema.field(name).type) for name in schema.names} == {
         name: str(schema.field(name).type) for name in schema.names
     }
+
+
+def test_verify_reads_what_verify_wrote(tmp_path: Path) -> None:
+    """In Parquet the objects of a column share their keys: each constraint has those of all others, without a value."""
+    rows = [
+        {"constraints": [{"kind": "format", "format": "no_commas"}, {"kind": "ends_with", "text": "it."}]},
+        {"constraints": [{"kind": "ends_with", "text": "that."}]},
+    ]
+    common = {"domain": "instruction", "prompt": "Write of the sea.", "response": "The sea is wide, and I like it."}
+    path = write(tmp_path / "in.jsonl", [common | row for row in rows])
+    run("verify", path, "--out", tmp_path / "once.parquet")
+    run("verify", tmp_path / "once.parquet", "--out", tmp_path / "again.parquet")
+    once, again = (
+        pq.read_table(tmp_path / f"{name}.parquet").drop_columns("verify_seconds") for name in ("once", "again")
+    )
+    assert once["verdict"].to_pylist() == ["wrong", "wrong"]
+    assert once.equals(again)
 
 
 LINES = b"""{"id": 12345678901234567890123, "answer": 123456789012345678901234567890, "x": 1.0e0,\
