@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from proofmill.filters.instructions.constraints import ConstraintError, parse_constraints
+from proofmill.filters.instructions.constraint_base import ConstraintError
+from proofmill.filters.instructions.constraints import parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict
 
 _MAX_TEXT = 1_000_000  # characters; longer ones are no answer to an instruction

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, StringConstraints, model_validator
 
-from proofmill.filters.instructions.constraints import Constraint, ConstraintError, Count, constraint
+from proofmill.filters.instructions.constraint_base import Constraint, ConstraintError, Count, constraint
 from proofmill.filters.instructions.text_measures import (
     FORMATS,
     HEADING,

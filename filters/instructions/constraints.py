@@ -1,4 +1,4 @@
-"""Constraints on a response that a rule can check: the base, the registry, and how a list of them is read.
+"""Constraints on a response that a rule can check, and how a list of them is read.
 
 A new kind is one class in `constraint_kinds`: its fields are the parameters, `holds` is the rule. Constraints named as
 in IFEval or IFBench (`keywords:existence`) have their definitions and parameters from there. Ours are judged by our
@@ -10,70 +10,15 @@ from __future__ import annotations
 
 import difflib
 import functools
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-Kind = TypeVar("Kind", bound="Constraint")
-
-
-class ConstraintError(ValueError):
-    """A constraint that can't be checked: unknown kind, bad parameter, missing library."""
-
-
-class Constraint(BaseModel):
-    """One constraint; a subclass is one kind, registered by `constraint`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    kind: str
-
-    @abstractmethod
-    def holds(self, text: str) -> bool:
-        """Whether the response (NFC, lines parted by \\n, no outer white space) keeps the constraint."""
-
-
-KINDS: dict[str, type[Constraint]] = {}
-
-
-def constraint(kind: str) -> Callable[[type[Kind]], type[Kind]]:
-    """Register a class as the rule of a kind."""
-
-    def register(rule: type[Kind]) -> type[Kind]:
-        KINDS[kind] = rule
-        return rule
-
-    return register
-
-
-class Count(Constraint):
-    """A constraint on a count: `min`, `max`, both, or `exactly`."""
-
-    min: int | None = Field(None, ge=0)
-    max: int | None = Field(None, ge=0)
-    exactly: int | None = Field(None, ge=0)
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Count:
-        if (self.exactly is None) == (self.min is None and self.max is None):
-            raise ValueError("give min, max, both, or exactly")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("min is above max")
-        return self
-
-    @abstractmethod
-    def count(self, text: str) -> int:
-        """What is counted."""
-
-    def holds(self, text: str) -> bool:
-        """Whether the count lies within the bounds."""
-        found = self.count(text)
-        if self.exactly is not None:
-            return found == self.exactly
-        return (self.min is None or found >= self.min) and (self.max is None or found <= self.max)
+from proofmill.filters.instructions import constraint_kinds, ifbench, ifeval  # noqa: F401 (its classes fill the registry)
+from proofmill.filters.instructions.constraint_base import KINDS, ConstraintError
 
 
 class Rule(Protocol):
@@ -97,9 +42,7 @@ class OfficialRule:
 
     def holds(self, text: str) -> bool:
         """Whether the response keeps it; in loose mode, whether one of its variants does."""
-        from proofmill.filters.instructions.ifeval import variants
-
-        return self.check(text) or (self.loose and any(map(self.check, variants(text))))
+        return self.check(text) or (self.loose and any(map(self.check, ifeval.variants(text))))
 
 
 DEFINITIONS = (None, "official", "official_loose")
@@ -134,8 +77,6 @@ def _parse(raw: bytes, definitions: str | None) -> tuple[Rule, ...]:
 
 
 def _parse_one(item: object, definitions: str | None) -> Rule:
-    from proofmill.filters.instructions import constraint_kinds, ifbench, ifeval  # noqa: F401 - fills the registry
-
     if not isinstance(item, Mapping) or not isinstance(item.get("kind"), str):
         raise ConstraintError("bad_gold: a constraint must be a mapping with a kind")
     kind: str = item["kind"]

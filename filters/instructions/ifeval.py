@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
-from proofmill.filters.instructions.constraints import ConstraintError
+from proofmill.filters.instructions.constraint_base import ConstraintError
 from proofmill.filters.instructions.text_measures import library
 
 Check = Callable[..., bool]

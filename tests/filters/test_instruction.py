@@ -10,7 +10,8 @@ import pytest
 
 from proofmill.filters.domains.instruction import VERIFIER
 from proofmill.filters.instructions import ifbench, ifeval
-from proofmill.filters.instructions.constraints import KINDS, ConstraintError, parse_constraints
+from proofmill.filters.instructions.constraint_base import KINDS, ConstraintError
+from proofmill.filters.instructions.constraints import parse_constraints
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Problem, Verdict
 
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
