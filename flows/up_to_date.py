@@ -57,7 +57,7 @@ def fingerprint(request: RunRequest) -> str:
     recipe, dedup = request.recipe, request.recipe.options(NEAR_DUPLICATES)
     named = [sampler.model for sampler in recipe.live]
     sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
-    asked = recipe.resolved()
+    asked, active = recipe.resolved(), recipe.active_filters()
     named += [section["model"] for section in _model_sections(asked) if section]
     known = {
         "recipe": recipe.published(),
@@ -67,8 +67,8 @@ def fingerprint(request: RunRequest) -> str:
         "filters": source_identities({own.use: own.use for own in recipe.filters}),
         "previous": run_inputs.version_digests([find(request.home, label) for label in dedup.against]),
         "benchmarks": BENCHMARKS.identity(sections[1]),
-        "steps": step_versions(),
-        "libraries": libraries(),
+        "steps": step_versions(active),
+        "libraries": libraries(active),
     }
     return digest(known)
 
