@@ -88,6 +88,12 @@ _PURE = frozenset(
 )
 
 
+@functools.lru_cache(maxsize=16)
+def _tree_of(source: str) -> ast.Module:
+    """The tree of a trusted source, parsed once for all who only read it."""
+    return syntax_tree(source)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How the tests of one problem are run.
@@ -140,7 +146,7 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
     given = bound_by(setup)
     asked, library = _names(suite, texts, given, prompt)
     prelude = entry_name(suite) == "Solution" or bool(suite.calls)
-    trees = [syntax_tree(text) for text in (*texts, setup)]
+    trees = [_tree_of(text) for text in (*texts, setup)]
     found = _checks(suite, asked, given, tolerance)
     total = len(suite.sources) + len(suite.calls) + _assertions(suite.text)
     shares = _looks_at_identity(trees[:-1]) or _touches_surroundings(trees)
@@ -212,7 +218,7 @@ def _tested_builtins(source: str) -> set[str]:
     """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
     return {
         root
-        for node in ast.walk(syntax_tree(source))
+        for node in ast.walk(_tree_of(source))
         if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
     }
 
@@ -220,7 +226,7 @@ def _tested_builtins(source: str) -> set[str]:
 def _from_solution(text: str) -> set[str]:
     """Names that a test text takes from the solution's module."""
     found, modules = set[str](), set[str]()
-    nodes = list(ast.walk(syntax_tree(text)))
+    nodes = list(ast.walk(_tree_of(text)))
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module in SOLUTION_MODULES:
             found |= {alias.name for alias in node.names}
@@ -237,7 +243,7 @@ def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
     roots, bare = set[str](), set[str]()
     for text in texts:
         seen = set[int]()
-        for node in ast.walk(syntax_tree(text)):
+        for node in ast.walk(_tree_of(text)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 roots.add(node.value.id)
                 seen.add(id(node.value))
@@ -260,7 +266,7 @@ def _imports(trees: Iterable[ast.Module]) -> tuple[str, ...]:
 def packages_of(source: str) -> frozenset[str]:
     """Top-level packages beyond the standard library that trusted source imports; empty where it can't be read."""
     try:
-        names = _imports([syntax_tree(source)])
+        names = _imports([_tree_of(source)])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     return frozenset(name.split(".")[0] for name in names) - sys.stdlib_module_names
@@ -309,7 +315,7 @@ def _touches_surroundings(trees: Iterable[ast.Module]) -> bool:
 def _assertions(test: str) -> int:
     if not test.strip():
         return 0
-    return max(1, sum(isinstance(node, ast.Assert) for node in ast.walk(syntax_tree(test))))
+    return max(1, sum(isinstance(node, ast.Assert) for node in ast.walk(_tree_of(test))))
 
 
 @functools.lru_cache(maxsize=512)
@@ -331,7 +337,7 @@ def _definitions(code: str, entry_point: str) -> str | None:
     """Definitions, imports and constants of a piece of code without the entry point; None where it is no Python."""
     for text in (code, code.rstrip() + "\n    pass\n"):
         try:
-            body = syntax_tree(text).body
+            body = _tree_of(text).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
@@ -345,7 +351,7 @@ def _definitions(code: str, entry_point: str) -> str | None:
 def bound_by(setup: str) -> frozenset[str]:
     """Names that the statements of `setup` bind; `*` where a star import hides them."""
     bound: set[str] = set()
-    for node in ast.walk(syntax_tree(setup)):
+    for node in ast.walk(_tree_of(setup)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -356,7 +362,7 @@ def bound_by(setup: str) -> frozenset[str]:
 
 
 def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None:
-    body = syntax_tree(source).body
+    body = syntax_tree(source).body  # its own: a name in it may be replaced
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None
     test = checks.renamed(body[0].test, "candidate", entry_point) if entry_point else body[0].test
@@ -366,7 +372,7 @@ def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None
 def _shared(text: str) -> dict[str, tuple[str, str]]:
     """What a test text imports at its top: its harness lets the solution see it too."""
     found: dict[str, tuple[str, str]] = {}
-    for node in syntax_tree(text).body:
+    for node in _tree_of(text).body:
         if isinstance(node, ast.Import):
             found |= {a.asname or a.name: (a.name, "") for a in node.names if a.asname or "." not in a.name}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
