@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from proofmill.filters.contamination import DecontaminateOptions
 from proofmill.flows.commands.decontaminate import would_remove
 from proofmill.flows.commands.diff import difference
 from proofmill.flows.commands.show import show_dropped, show_refuted, show_version
+from proofmill.flows.diff_causes import manifest_diff
 from support.samples import CORRECT, replay_recipe, sums, write_jsonl
 
 Row = dict[str, Any]
@@ -177,6 +179,15 @@ def test_the_same_in_one_part_or_in_many(
         pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_right")) for c in ("stage", "drop_reason"))
     )
     assert sum(g["count"] for g in whole if g["kind"] == "changed" and g["before"] != g["after"]) == changed.height
+
+
+def test_a_library_that_one_version_does_not_record_is_no_cause() -> None:
+    version = find(STORED, "stored")
+    sides = [
+        replace(version, manifest=version.manifest.replaced(libraries=libraries))
+        for libraries in ({"sympy": "1.13"}, {"sympy": "1.14", "mpmath": "1.3"})
+    ]
+    assert manifest_diff(*sides).libraries == {"sympy": ("1.13", "1.14")}
 
 
 def test_an_older_version_beside_a_newer_one(regenerate: Run, home: Path, tmp_path: Path) -> None:
