@@ -81,9 +81,9 @@ def test_every_command_shows_an_example(shown: Callable[..., Shown], name: str) 
     assert f"proofmill {name}" in out
 
 
-def test_the_readme_knows_every_command() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert [name for name in COMMANDS if f"proofmill {name}" not in readme] == []
+def test_the_reference_knows_every_command() -> None:
+    page = (Path(__file__).parents[2] / "flows" / "COMMANDS.md").read_text()
+    assert [name for name in COMMANDS if f"proofmill {name}" not in page] == []
 
 
 # --- exit codes -----------------------------------------------------------------------------------
