@@ -297,7 +297,10 @@ class Parser(ExpressionReader):
         token = self.token
         handler = _PREFIX.get(token.kind)
         node = handler(self, token) if handler else None
-        return None if node is None else self._postfix(node)
+        following = self.tokens[self.position]
+        if node is None or following.kind in NEVER_UNITS or following.text in NOT_BEFORE_UNITS:
+            return node  # most often a number before a sign
+        return self._postfix(node)
 
     def _postfix(self, node: Node) -> Node:
         for _ in range(_MAX_POSTFIXES):

@@ -127,8 +127,10 @@ class StepJudge:
     def _restated(self, chain: Chain) -> list[ClaimCandidate]:
         """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
         before, self.facts.named = self.facts.named, None
+        if not chain.name or chain.trailing or chain.modulus is not None:
+            return []
         values = [member for member in chain.members if is_symbolic(member.node)]
-        if not chain.name or not values or chain.trailing or chain.modulus is not None:
+        if not values:
             return []
         self.facts.named = Named(chain.name, values[-1].node, self.step, simplifies(self.text))
         if before is None or before.name != chain.name or before.step < self.step - 1 or is_leaf(before.node):
@@ -171,7 +173,7 @@ class StepJudge:
     def _link(self, chain: Chain, index: int) -> ClaimCandidate | None:
         left, right = chain.members[index], chain.members[index + 1]
         relation = chain.relations[index]
-        if has_call(left.node) or has_call(right.node):
+        if self.scanner.parser.has_calls and (has_call(left.node) or has_call(right.node)):
             return self._function_value(chain, index)
         if not is_numeric(left.node) or not is_numeric(right.node):
             reads = relation.sign == "=" and (relation.rewrites or not relation.prose)

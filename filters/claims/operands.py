@@ -59,6 +59,7 @@ class ExpressionReader(ABC):
         self.start = 0
         self.depth = 0
         self.in_argument = False
+        self.has_calls = False  # whether a call to a function of the text's own has been read
         self.closing = match_brackets(tokens) if closing is None else closing
 
     @abstractmethod
@@ -180,7 +181,10 @@ def _call(parser: ExpressionReader, name: str, closing: int) -> Node:
     argument = parser.expression(0)
     whole = argument is not None and parser.position == closing
     parser.position = closing + 1
-    return Call(f"{name}()", (argument,)) if whole and argument is not None else Opaque()
+    if not whole or argument is None:
+        return Opaque()
+    parser.has_calls = True
+    return Call(f"{name}()", (argument,))
 
 
 def _logarithm(parser: ExpressionReader) -> Node:
@@ -263,6 +267,7 @@ def root(parser: ExpressionReader) -> Node | None:
 
 
 _MAX_DIGITS = 40
+_ENDS_A_NUMBER = frozenset("=+*,.)")  # by far the most common, so that nothing else is asked
 
 
 def number(parser: ExpressionReader, token: Token) -> Node | None:
@@ -273,6 +278,8 @@ def number(parser: ExpressionReader, token: Token) -> Node | None:
     if token.text[0] == "0" and token.text[1:2].isdecimal():
         return Opaque("a code or a time of day")
     node = literal(token.text)
+    if parser.tokens[parser.position].text in _ENDS_A_NUMBER:
+        return node
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         return _in_base(parser, token.text)
     if parser.token.text[:1] in LOWERED and parser.token.gap == TIGHT:

@@ -177,8 +177,9 @@ def jail_evaluator(verifier: CodeVerifier | None = None) -> Evaluator:
     judge = verifier or CodeVerifier()
 
     def evaluate(code: str, expression: str, literal: str) -> bool | None:
-        # The second test holds whenever the call returns at all: so a crash is not taken for a wrong value.
-        tests = [f"assert {expression} == {literal}", f"assert isinstance([{expression}], list)"]
+        # The first test holds whenever the call returns at all: so a crash is not taken for a wrong value. It stands
+        # first because a failed test ends a row.
+        tests = [f"assert isinstance([{expression}], list)", f"assert {expression} == {literal}"]
         problem = Problem("code", "", info={"tests": tests})
         verdict = judge.verify(problem, f"```python\n{code}\n```")
         if verdict.verdict == verdicts.CORRECT:

@@ -105,7 +105,7 @@ def test_any_text_is_read_without_error_and_covered_by_its_tokens(text: str) -> 
 
 PIECES = (
     r"0 1 7 12 3.5 + - * / ^ ( ) { } = < % ! x y is of the , . \frac \text \sqrt half twice more than sum "
-    "and dozen hours $ << >>"
+    "and dozen hours $ << >> 2Cl⁻ x⁻² °C ^\\circ 5! != | [ ] choose -way \\pmod \\left( \\cos"
 )
 
 
