@@ -57,6 +57,7 @@ _NUMBER = re.compile(
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_AFTER = 240  # characters behind a step in which it may be called impossible
+_MARGIN = 60
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
 
 
@@ -295,6 +296,8 @@ def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> li
     judge = StepJudge(step, tokens, facts, number, after)
     for chain in judge.scanner.scan():
         links.extend(judge.chain(chain))
+    if len(step) == _MAX_STEP:  # what reaches the end may be cut in the middle of a number
+        links = [link for link in links if link.end < _MAX_STEP - _MARGIN]
     return sorted(links, key=lambda link: link.start)
 
 

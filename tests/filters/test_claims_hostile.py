@@ -80,3 +80,11 @@ def test_claims_by_the_thousand_read_their_step_once(name: str) -> None:
     start = time.process_time()
     check(PROBLEM, steps=[HOSTILE[name]])
     assert time.process_time() - start < 2
+
+
+def test_what_is_cut_at_the_end_of_a_long_step_is_no_claim() -> None:
+    step = "x" * 19_980 + " so 40 + 2 = 42000"
+    for cut in range(12):
+        assert [claim.status for claim in check(PROBLEM, steps=["x" * cut + step])] in ([], [REFUTED])
+    long = " and ".join(["400 + 200 = 600"] * 2_000)
+    assert REFUTED not in [claim.status for claim in check(PROBLEM, steps=[long])]
