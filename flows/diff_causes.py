@@ -153,7 +153,8 @@ def _models(a: Manifest, b: Manifest) -> dict[str, str]:
 
 
 def _code(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, str]:
-    return {name: f"code of {name}: version {a[name]} → {b.get(name)}" for name in a if a[name] != b.get(name)}
+    told = {name: tuple(side.get(name, "none") for side in (a, b)) for name in (*a, *b)}
+    return {name: f"code of {name}: version {old} → {new}" for name, (old, new) in told.items() if old != new}
 
 
 def _inputs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -309,7 +310,8 @@ def causes_of_files(facts: ManifestDiff, configs: Iterable[str]) -> list[str]:
     """Why files of these configs differ where no trace does."""
     stages = dict.fromkeys(stage for config in configs for stage in _FILLED.get(config, ("publish",)))
     found = [line for stage in stages for line in of_step(facts, stage)]
-    return _or_unknown([*found, *facts.models.values(), *facts.of_inputs("files", "hubs", "resampled")], facts)
+    found += [*facts.models.values(), *facts.of_inputs("files", "hubs", "resampled")]
+    return _or_unknown(found or [*facts.code.values()], facts)  # such as a filter that one side has not
 
 
 def of_step(facts: ManifestDiff, name: str) -> list[str]:
