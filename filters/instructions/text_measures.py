@@ -33,15 +33,18 @@ _UNSPACED = re.compile(
 _REACH = 4  # characters: Markdown has at most three underscores in a row
 _SAME = str.maketrans(
     dict.fromkeys("\u2018\u2019\u02bc\u2032", "'")
+    | dict.fromkeys("\u2010\u2011", "-")
     | dict.fromkeys("\u201c\u201d", '"')
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0e\ufe0f")
 )
 _MARKS = re.compile(r"[*`~]+|(?<![^\W_])_+|_+(?![^\W_])")  # an underscore inside a word is a character of it
 WORD = re.compile(rf"[{CHINESE_JAPANESE}]|\w[^\s{CHINESE_JAPANESE}]*")
 _DIVIDER = re.compile(r"[ \t]*(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
-_BULLET_MARKS = "-*+•–—◦●○▪■‣·"
-_BULLET = re.compile(rf"[ \t]*[{re.escape(_BULLET_MARKS)}][ \t]+\S")
-_NUMBERED = re.compile(r"[ \t]*(?:\*\*|__)?\(?(\d{1,6})(?:[.)．）]{1,2}(?:[ \t]+|(?=\*\*))|、[ \t]*)\S")
+_BULLET_MARKS = "-*+•–—◦●○▪■‣·✓✔→➤➢★"
+_BULLET = re.compile(rf"[ \t]*(?:[{re.escape(_BULLET_MARKS)}][ \t]+|・[ \t]*)\S")
+_NUMBERED = re.compile(
+    r"[ \t]*(?:\*\*|__)?(?:\(?(\d{1,6})(?:[.)）]{1,2}(?:[ \t]+|(?=\*\*))|[、．][ \t]*)|[①-⑳][ \t]*)\S"
+)
 HEADING = re.compile(r"#{1,6}[ \t]+\S|<<[^<>\n]+>>$|\*\*[^*\n]+\*\*$")
 _CAPITALS = re.compile(r"\b[^\W\d_a-z]{2,}\b")
 _TABLE_RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
@@ -55,8 +58,11 @@ _SMALL_WORDS = frozenset(
 )
 _ENDINGS = frozenset(".!?。！？:)]}\"'”»`*|$…؟۔।॥%‰」』）】》〉’›;~")
 _NO_NUMBER = re.compile(r"\b[Nn]o\.(?=\s+[A-Z])")  # the word, where the segmenter sees the abbreviation of "number"
+_UNKNOWN = re.compile(r"\b(Ms|Ft|Ph\.D|[Aa]pprox|[Vv]ol|eds?|Sra|Srta)\.(?=\s+[A-Z\d])")  # to the segmenter
+_BEHIND_BRACKET = re.compile(r"(?<=[.!?]\))\s+(?=[A-Z])")
 _MAX_CHUNK = 4_000  # characters that the segmenter sees at once
 _SURE_END = re.compile(r"[a-z]{4}[.!?]\s+(?=[A-Z])|[。！？]|\n\n")
+_GOES_ON = frozenset("/\\&#@,،、$")  # punctuation behind which a text goes on
 _SPACE = re.compile(r"\s+")
 
 
@@ -78,7 +84,8 @@ def library(name: str) -> Any:
 def sentences(text: str) -> list[str]:
     """The sentences of a text that hold a word, Markdown's marks left out."""
     plain = _MARKS.sub("", "\n".join(line for line in text.split("\n") if not _DIVIDER.match(line)))
-    return [part for part in _segments(_NO_NUMBER.sub("not.", plain)) if WORD.search(part)]
+    plain = _UNKNOWN.sub(r"\1", _NO_NUMBER.sub("not.", plain))
+    return [part for part in _segments(plain) if WORD.search(part)]
 
 
 def _segments(text: str) -> list[str]:
@@ -88,7 +95,7 @@ def _segments(text: str) -> list[str]:
     for part in (piece.strip() for chunk in _chunks(text) for piece in segment("en", chunk)):
         closing = '"' if part[:1] == '"' else _QUOTES.get(part[:1])
         quoted = closing is not None and len(part) > 1 and part.endswith(closing) and closing not in part[1:-1]
-        found += segment("en", part[1:-1]) if quoted else [part]
+        found += segment("en", part[1:-1]) if quoted else _BEHIND_BRACKET.split(part)
     return found
 
 
@@ -135,7 +142,9 @@ def is_bullet(line: str) -> bool:
 def item_number(line: str) -> int | None:
     """The number of an item of a numbered list."""
     match = _NUMBERED.match(line)
-    return None if match is None else int(match[1])
+    if match is None:
+        return None
+    return int(match[1]) if match[1] else int(unicodedata.numeric(line.strip("* _\t")[0]))
 
 
 def count_items(text: str, style: str) -> int:
@@ -166,6 +175,12 @@ def _has_table(text: str) -> bool:
     return any(rule and above == bars == below > 0 for (above, _), (bars, rule), (below, _) in triples)
 
 
+def _has_title(text: str) -> bool:
+    """A first line that is a heading, or underlined with equals signs."""
+    first, second = [*lines(text)[:2], ""][:2]
+    return HEADING.match(first) is not None or set(second) == {"="}
+
+
 def _is_quotation(text: str) -> bool:
     """One pair of quotation marks around the whole, and not two quotations with something between them."""
     if len(text) <= 2:
@@ -173,7 +188,7 @@ def _is_quotation(text: str) -> bool:
     opening, inner = text[0], text[1:-1]
     if opening == '"':
         return text[-1] == '"' and '"' not in inner.replace('\\"', "")
-    closing = _QUOTES.get(opening)
+    closing = "”" if opening == "„" and text[-1] == "”" else _QUOTES.get(opening)
     if closing is None or text[-1] != closing:
         return False
     depth = 1
@@ -187,11 +202,11 @@ def _is_quotation(text: str) -> bool:
 FORMATS: Mapping[str, Callable[[str], bool]] = {
     "bullet_list": lambda text: all(map(is_bullet, lines(text))),
     "numbered_list": _is_numbered_list,
-    "title": lambda text: HEADING.match(lines(text)[0]) is not None,
+    "title": _has_title,
     "quotation": _is_quotation,
     "no_commas": lambda text: _COMMAS.isdisjoint(text),
     "single_line": lambda text: "\n" not in text,
-    "code_block": lambda text: text.count("```") >= 2 and text.count("```") % 2 == 0,
+    "code_block": lambda text: any(text.count(fence) >= 2 and text.count(fence) % 2 == 0 for fence in ("```", "~~~")),
     "table": _has_table,
 }
 
@@ -205,9 +220,10 @@ def is_title(text: str) -> bool:
 
 def is_finished(text: str) -> bool:
     """Whether every code fence is closed, and the last line ends something: a sentence, an item, a picture."""
-    last = lines(text)[-1]
-    ended = last[-1] in _ENDINGS or is_bullet(last) or item_number(last) is not None
-    return (ended or unicodedata.category(last[-1]) in ("So", "Sk", "Po", "Pf", "Pe")) and text.count("```") % 2 == 0
+    last = lines(text)[-1].rstrip("\ufe0e\ufe0f\u200d")
+    ended = last[-1:] in _ENDINGS or is_bullet(last) or item_number(last) is not None
+    drawn = last[-1:] not in _GOES_ON and unicodedata.category(last[-1:] or "a") in ("So", "Sk", "Sc", "Po", "Pf", "Pe")
+    return (ended or drawn) and text.count("```") % 2 == 0
 
 
 # --- phrases ----------------------------------------------------------------------------------------
