@@ -66,6 +66,7 @@ class VerifyOptions(Section):
     memory_mb: int = Field(1024, ge=128, description="memory that one row may add to its worker")
     workers: int | None = Field(None, ge=1, description="worker processes; None: one a core")
     verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
+    reasoning_tags: tuple[str, ...] = Field((), description="more tags around reasoning: `plan` for `<plan>…</plan>`")
     max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
     jail: Jail = Jail()
     code: CodeJudging = CodeJudging()
@@ -147,7 +148,8 @@ class Judge:
         Raises:
             VerifierError: as `judge`; bad problems are left to `verdicts` to tell.
         """
-        cuts = [cut_reasoning(response, finish) for _, response, finish in asked]
+        tags = self.options.reasoning_tags
+        cuts = [cut_reasoning(response, finish, tags) for _, response, finish in asked]
         jobs = [
             None if cut.verdict else Job(row["verifier"], self._custom.get(row["verifier"]), problem_of(row), cut.text)
             for cut, (row, _, _) in zip(cuts, asked, strict=True)
@@ -223,11 +225,11 @@ def _fault(fault: Fault) -> Verdict:
     return Verdict(ERROR, detail=f"{fault.kind}: {fault.detail}")
 
 
-def cut_reasoning(response: str, finish_reason: str | None) -> Cut:
+def cut_reasoning(response: str, finish_reason: str | None, tags: tuple[str, ...] = ()) -> Cut:
     """Where the answer of a response is looked for, or the verdict of one that never got there."""
     if finish_reason in _UNANSWERED:
         return Cut("", 0, Verdict(ERROR, detail=finish_reason))
-    think = split_think(response)
+    think = split_think(response, tags=tags)
     if finish_reason == "length" or not think.closed:
         return Cut("", len(response), Verdict(UNPARSED, detail=TRUNCATED))
     return Cut(think.rest, think.rest_start, None)
@@ -244,7 +246,7 @@ def annotate(
         trusted: verifiers that have judged their planted answers; the rows of all others are deferred.
     """
     for row in rows:
-        cut = cut_reasoning(row["response"], row["finish_reason"])
+        cut = cut_reasoning(row["response"], row["finish_reason"], options.reasoning_tags)
         if cut.verdict is not None:
             yield columns(cut.verdict, 0.0, cut.start)
             continue
@@ -376,7 +378,7 @@ VERDICTS = MapFilter(
     resolve=resolve,
     check=check_health,
     fault=fault,
-    keyed_by=("cpu_seconds", "memory_mb", "verifiers", "jail", "code"),
+    keyed_by=("cpu_seconds", "memory_mb", "verifiers", "jail", "code", "reasoning_tags"),
     identity=_identity,
     libraries=(
         "math-verify",
