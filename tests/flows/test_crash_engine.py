@@ -88,7 +88,7 @@ def test_three_kills_in_one_run(driver: Any, tmp_path: Path) -> None:
     wait_until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 30)
 
     # The engine, while the resumed run samples; that run then at its first verdicts.
-    run = driver.start(home, call="fsync", path="/manifest-", line='"stage":"verdicts"', after=True)
+    run = driver.start(home, call="fsync", path="/manifest-", line='"step":"verdicts"', after=True)
     wait_until(lambda: len(recorded()) > len(first))
     engine_of(run).kill()
     second = recorded()

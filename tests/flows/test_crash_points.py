@@ -36,7 +36,8 @@ def driver(prefect_server: str, server: Any, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("points")
     sums = [{"prompt": f"How much is {n + 4} + {n % 7 + 2}?", "answer": str(n + n % 7 + 6)} for n in range(12)]
     labelled = [row if number % 4 else {"prompt": row["prompt"]} for number, row in enumerate(sums)]
-    problems = write_jsonl(folder / "problems.jsonl", labelled)
+    in_words = {"prompt": "Ann has 9 apples and Ben has 4. Who has more?", "answer": "the one named first"}
+    problems = write_jsonl(folder / "problems.jsonl", [*labelled, in_words])
     bench = write_jsonl(folder / "bench.jsonl", [{"question": sums[1]["prompt"]}])
     modules = ("transformers.models.auto.tokenization_auto",)
     found = crash.Driver(prefect_server, recipe(problems, bench, server.url), folder, modules=modules)
@@ -54,7 +55,7 @@ def recipe(problems: Path, bench: Path, url: str) -> Row:
             "pseudo_labels": {"by": "clr", "min_votes": 2, "min_share": 0.3},
         },
         "samplers": [{"model": "bundled", "engine": engine, "sampling": sampling}],
-        "verify": {"workers": 1},
+        "verify": {"workers": 1, "judge": {}},
         "claims": {"model": {"k": 3, "m": 2}},
         "quality": {"learning": {"min_tokens": 2}},
         "decontaminate": {"against": [str(bench)], "n": 5},

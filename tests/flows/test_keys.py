@@ -88,7 +88,7 @@ def test_a_key_covers_the_options_that_it_names_and_no_other(one: Filter[Any]) -
             assert (one.key(changed) != key) == (name in one.keyed_by), name
 
 
-OTHER_VALUES: dict[str, Any] = {"drop": "any", "min_reliability": 0.5, "max_repetition": 0.25}
+OTHER_VALUES: dict[str, Any] = {"drop": "any", "min_reliability": 0.5, "max_repetition": 0.25, "max_luck": 0.25}
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the other value is of no type

@@ -120,13 +120,13 @@ def recorded(home: Path) -> list[Row]:
     return rows
 
 
-def forget(home: Path, name: str, stage: str) -> None:
-    """Takes a stage's outputs and their manifest lines away: they did not happen."""
+def forget(home: Path, name: str, step: str) -> None:
+    """Takes a step's outputs and their manifest lines away: they did not happen."""
     run = home / "runs" / name
-    shutil.rmtree(run / stage, ignore_errors=True)
+    shutil.rmtree(run / step, ignore_errors=True)
     for path in run.glob("manifest-*.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
-        path.write_bytes(b"".join(line for line in lines if json.loads(line)["stage"] != stage))
+        path.write_bytes(b"".join(line for line in lines if json.loads(line)["step"] != step))
 
 
 def tear(paths: Sequence[Path], rng: random.Random) -> None:
@@ -164,8 +164,12 @@ class SumServer(Endpoint):
         key = int(hashlib.sha256(f"{said} {body['seed']}".encode()).hexdigest()[:8], 16)
         if "structured_outputs" in body:
             asked = body["structured_outputs"]["json"]["properties"]
-            claims: Row = {"claims": [f"claim {key % 9} – {number}" for number in range(1 + key % 3)]}
-            text = json.dumps(claims if "claims" in asked else {"check": "so", "claim_is_true": key % 4 > 0})
+            says: Row = {
+                "claims": {"claims": [f"claim {key % 9} – {number}" for number in range(1 + key % 3)]},
+                "same": {"same": key % 3 > 0 and re.search(r"ANSWER\n\d+\nEND", said) is not None},  # no planted pair
+            }
+            unless = {"check": "so", "claim_is_true": key % 4 > 0}
+            text = json.dumps(next((says[name] for name in says if name in asked), unless))
         else:
             self._count(body)
             a, b = (int(found) for found in [*re.findall(r"\d+", said), 1, 1][:2])
