@@ -132,10 +132,10 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
 
     Steps overlap, so the sum is more than the time that went by.
     """
+    shards = [shard for record in records for shard in (record.problems, record.samples, *record.outputs.values())]
     found: dict[str, float] = {}
-    for record in records:
-        for shard in (record.problems, record.samples, *record.outputs.values()):
-            found[shard.step] = found.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
+    for shard in {(shard.step, shard.key): shard for shard in shards}.values():  # one may stand under two names
+        found[shard.step] = found.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
     return {name: round(took, 1) for name, took in found.items()}
 
 
@@ -172,7 +172,7 @@ def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any]
 def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
     """Which model judged where rules end, and how many verdicts are its own; None where none did."""
     plan = run.models.answer_judge
-    judged = [record.outputs["verdicts"] for record in records if record.outputs["verdicts"].step == MODEL_JUDGED.name]
+    judged = [record.outputs[MODEL_JUDGED.name] for record in records if MODEL_JUDGED.name in record.outputs]
     if plan is None:
         return None
     counts = _sums(shard.stats["counts"] for shard in judged)

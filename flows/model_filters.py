@@ -328,7 +328,9 @@ def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[Shar
     said = run_batches(run, JUDGE_ASKED, plan, [planted.batch()], "planted answers judged")
     model_judge.check_canaries(plan.model.name, planted.replies(said[0], len(model_judge.CANARIES)))
     answers = run_batches(run, JUDGE_ASKED, plan, [shard.batch() for shard in shards], "answers judged")
-    return [shard.record.having("verdicts", shard.judged(said)) for shard, said in zip(shards, answers, strict=True)]
+    judged = [(shard.record, shard.judged(said)) for shard, said in zip(shards, answers, strict=True)]
+    # Under its own name too, which stays when pseudo-labels are the next to replace verdicts.
+    return [record.having("verdicts", found).having(MODEL_JUDGED.name, found) for record, found in judged]
 
 
 @dataclass

@@ -70,6 +70,7 @@ def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     driver.finished(home)
     manifest = find(home, NAME).manifest.to_json()
     assert manifest["held_out_problems"]
+    assert manifest["answer_judge"]["share"], "rules leave something to the judge"
     assert manifest["rounds"]["self"]["later"], "samples of more than one round"
     assert {path.name for path in (home / "runs" / NAME).iterdir()} >= {*STEPS}, "every step has something to do"
     return home
