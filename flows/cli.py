@@ -58,6 +58,10 @@ Maps = Annotated[
 Domain = Annotated[str | None, typer.Option(help="Domain of the rows that name none.")]
 Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read the first so many rows only.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="option=value", help="An option of the filter, as in a recipe; repeatable."),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default one a core.")]
 
 _STREAMING = ("verify", "claims", "dedup", "decontaminate", "filter")  # their file is whole or not there
@@ -132,7 +136,8 @@ def show(
 @app.command(
     epilog="Examples:\n\n`proofmill verify traces.jsonl --out judged.jsonl`\n\n"
     "`proofmill verify openr1.parquet --map prompt=problem,response=generations[] --domain math --out judged.parquet`"
-    "\n\n`proofmill verify hf://open-r1/OpenR1-Math-220k --limit 1000 --domain math "
+    "\n\n`proofmill verify solutions.jsonl --domain code --set cpu_seconds=10 --set jail.packages=[numpy] "
+    "--out judged.jsonl`\n\n`proofmill verify hf://open-r1/OpenR1-Math-220k --limit 1000 --domain math "
     "--map prompt=problem,response=generations[] --out judged.jsonl.zst`"
 )
 def verify(
@@ -144,20 +149,19 @@ def verify(
         list[str] | None,
         typer.Option("--verifier", metavar="name=package.module:name", help="A custom verifier; repeatable."),
     ] = None,
+    options: Options = None,
     split: Split = "train",
     limit: Limit = None,
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Verdicts for anyone's traces: correct, wrong, unparsed, timeout or error, each with its cause."""
-    from proofmill.filters.verification import VERDICTS, VerifyOptions
-    from proofmill.flows.commands.filters import parse_map, run_filter
-    from proofmill.flows.recipe.schema import ActiveFilter
+    from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
     from proofmill.flows.row_chunks import Source
 
-    options = VerifyOptions(verifiers=parse_map(verifiers or []))
+    active = named_filter("verdicts", options or [], verifiers=parse_map(verifiers or []))
     source = Source(traces, parse_map(maps or []), domain, split, limit)
-    run_filter("verify", ActiveFilter(VERDICTS, options, VERDICTS.name), source, out_file, workers, out)
+    run_filter("verify", active, source, out_file, workers, out)
 
 
 @app.command(
@@ -191,19 +195,18 @@ def claims(
     out_file: Out,
     maps: Maps = None,
     domain: Domain = None,
+    options: Options = None,
     split: Split = "train",
     limit: Limit = None,
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Every checkable intermediate claim with its status and evidence, and each row's claim columns."""
-    from proofmill.filters.claim_checks import CLAIM_CHECKS, ClaimOptions
-    from proofmill.flows.commands.filters import parse_map, run_filter
-    from proofmill.flows.recipe.schema import ActiveFilter
+    from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
     from proofmill.flows.row_chunks import Source
 
     source = Source(traces, parse_map(maps or []), domain, split, limit)
-    run_filter("claims", ActiveFilter(CLAIM_CHECKS, ClaimOptions(), CLAIM_CHECKS.name), source, out_file, workers, out)
+    run_filter("claims", named_filter("claims", options or []), source, out_file, workers, out)
 
 
 @app.command(
@@ -215,9 +218,7 @@ def filter_rows(
     use: Annotated[str, typer.Argument(help="A filter's name, or package.module:NAME of your own.")],
     traces: Traces,
     out_file: Out,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="option=value", help="An option of the filter; repeatable.")
-    ] = None,
+    options: Options = None,
     maps: Maps = None,
     domain: Domain = None,
     split: Split = "train",
@@ -230,7 +231,7 @@ def filter_rows(
     from proofmill.flows.row_chunks import Source
 
     source = Source(traces, parse_map(maps or []), domain, split, limit)
-    run_filter("filter", named_filter(use, overrides or []), source, out_file, workers, out)
+    run_filter("filter", named_filter(use, options or []), source, out_file, workers, out)
 
 
 @app.command(

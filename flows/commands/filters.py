@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -32,6 +31,7 @@ from proofmill.filters.verdicts import VERDICTS as NAMES
 from proofmill.filters.verification import TRUNCATED, VERDICTS, VerifyOptions
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.filter_rows import ChunkResult, RowOptions, RowStream, RowTask, added_columns, check_first
+from proofmill.flows.recipe.load import override
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.row_chunks import Chunk, Source, chunks, columns, first_row
 
@@ -197,16 +197,17 @@ def checked_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
         ) from error
 
 
-def named_filter(use: str, overrides: Sequence[str]) -> ActiveFilter:
+def named_filter(use: str, overrides: Sequence[str] = (), **given: Any) -> ActiveFilter:
     """The filter that a command names, with its options.
 
     Args:
         use: a built-in filter's name, or `package.module:NAME`.
-        overrides: `option=value` each, the value in YAML.
+        overrides: `option=value` each, the value in YAML; dots reach into sections.
+        given: options that the command has by name.
 
     Raises:
         UsageError: there is no such filter, or it looks at more than rows.
-        RecipeError: it can't be imported.
+        RecipeError: it can't be imported, or an override is none.
     """
     rows = {one.name: one for one in FILTERS if isinstance(one, MapFilter) and one.adds.names}
     if ":" not in use and use not in rows:
@@ -222,9 +223,9 @@ def named_filter(use: str, overrides: Sequence[str]) -> ActiveFilter:
             where=use,
             remedy="name it in a recipe's section `filters`; this command takes a MapFilter",
         )
-    given = dict(override.partition("=")[::2] for override in overrides)
-    options = checked_options(one.options, {name: yaml.safe_load(value) for name, value in given.items()})
-    return ActiveFilter(one, options, use)
+    for item in overrides:
+        override(given, item)
+    return ActiveFilter(one, checked_options(one.options, given), use)
 
 
 # --- one filter on all rows ------------------------------------------------------------------------------------------

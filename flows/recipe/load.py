@@ -50,8 +50,8 @@ def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="mend it") from error
     if not isinstance(data, dict):
         raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
-    for override in overrides:
-        _override(data, override)
+    for item in overrides:
+        override(data, item)
     return parse(data, where)
 
 
@@ -84,11 +84,16 @@ def _read(source: str) -> tuple[str, str]:
         ) from error
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+def override(data: dict[str, Any], text: str) -> None:
+    """Sets a key of a recipe, or of a filter's options: `a.b=value`, the value in YAML.
+
+    Raises:
+        RecipeError: the text is no such thing, or the key doesn't fit.
+    """
+    key, equals, value = text.partition("=")
     if not equals or not key:
         raise RecipeError(
-            f"--set takes a.b=value, not {override!r}.", remedy="for example --set select.max_per_problem=2"
+            f"--set takes a.b=value, not {text!r}.", remedy="for example --set select.max_per_problem=2"
         )
     *parents, last = parts = key.split(".")
     place: Any = data
@@ -98,7 +103,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(
-            f"--set {override!r} doesn't fit the recipe.",
+            f"--set {text!r} doesn't fit the recipe.",
             where=key,
             remedy="name list items by number, for example --set samplers.0.sampling.n=4",
         ) from error
