@@ -101,7 +101,7 @@ def labels(added: Row) -> Iterator[str]:
 
 CLAIM_CHECKS = MapFilter(
     name="claims",
-    version=1,
+    version=2,
     section="claims",
     options=ClaimOptions,
     reads=("problem", "response"),
