@@ -92,9 +92,7 @@ def override(data: dict[str, Any], text: str) -> None:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RecipeError(
-            f"--set takes a.b=value, not {text!r}.", remedy="for example --set select.max_per_problem=2"
-        )
+        raise RecipeError(f"--set takes a.b=value, not {text!r}.", remedy="for example --set select.max_per_problem=2")
     *parents, last = parts = key.split(".")
     place: Any = data
     try:
