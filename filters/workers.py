@@ -157,7 +157,7 @@ class WorkerPool:
     def _worker(self) -> _Worker:
         """The calling thread's worker, started or replaced where it is not alive."""
         worker: _Worker | None = getattr(self._own, "worker", None)
-        if worker is not None and worker.alive:
+        if worker is not None and worker.still_runs():
             return worker
         for trial in range(_STARTS):
             with self._lock:
@@ -216,6 +216,12 @@ class _Worker:
                 remedy="Check that the function can be imported by a fresh interpreter.",
             )
         return True
+
+    def still_runs(self) -> bool:
+        """Whether it can take a batch; one that was killed at no item is replaced, and no item is to blame."""
+        if self.alive and self._process.poll() is not None:
+            self.stop()
+        return self.alive
 
     def run(self, batch: Sequence[Any], results: list[Any | Fault], cpu_seconds: float) -> tuple[int, Fault] | None:
         """Append the results of `batch` to `results`, in order.

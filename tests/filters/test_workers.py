@@ -107,6 +107,25 @@ def test_a_worker_killed_from_outside_costs_no_result(target: str) -> None:
     assert first != second
 
 
+def test_the_death_of_an_idle_worker_is_no_items_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item that then brings its worker down once has its second trial all the same."""
+    mark = tmp_path / "mark"
+    (tmp_path / "dies_once.py").write_text(
+        f"import os, pathlib\nmark = pathlib.Path({str(mark)!r})\ndef work(item):\n"
+        "    if item == 'once' and not mark.exists():\n        mark.touch()\n        os.kill(os.getpid(), 9)\n"
+        "    return os.getpid()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with WorkerPool("dies_once:work", workers=1) as pool:
+        [idle] = pool.map([1])
+        os.kill(idle, signal.SIGKILL)
+        while _alive([idle]):
+            time.sleep(0.01)
+        [result] = pool.map(["once"])
+    assert mark.exists()
+    assert isinstance(result, int)
+
+
 def test_output_of_an_item_does_not_reach_the_caller(target: str, capfd: pytest.CaptureFixture[str]) -> None:
     with WorkerPool(target, workers=1) as pool:
         assert pool.map(["noise"]) == ["quiet"]
