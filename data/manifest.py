@@ -254,7 +254,7 @@ class Manifest(Record):
     tokens: Tokens = Field(default_factory=Tokens, description="Token counts.")
     rounds: dict[str, SamplingRounds] = Field({}, description="By sampler with adaptive rounds: how they went.")
     duplicates: int = Field(0, description="Traces marked as near-duplicates.")
-    luck: dict[str, int] = Field(
+    luck: dict[str, float] = Field(
         {}, description="`guessable`: right answers that chance gives too; `guesses`: of them, as many as were luck."
     )
     claims_by_length: list[ClaimBucket] = Field([], description="What the claims policy costs, by length.")

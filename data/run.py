@@ -87,7 +87,7 @@ class ShardStats(TypedDict, total=False):
     n: int
     items: dict[str, int]
     asked: dict[str, int]
-    counts: dict[str, int]
+    counts: dict[str, float]
     calls: int
     prompt_tokens: int
     completion_tokens: int
@@ -237,6 +237,9 @@ class RunStore:
             started = time.monotonic()
         return shards
 
+    def begin(self, step: Step, key: str) -> None:
+        """Said before work whose output is recorded: here nothing speaks against it."""
+
     def record(self, step: Step, name: str, key: str, table: pa.Table, content: str, stats: ShardStats) -> Shard:
         """Commits what its key alone does not decide, such as a model's words: later keys depend on `content`."""
         return self._put(step, name, key, table, {**stats, "content": content}, f"-{content[:8]}")
@@ -293,9 +296,11 @@ class RunStore:
             whole = 0
             with path.open("rb") as file:
                 for line in file:
-                    if (shard := _shard(line)) is None:
+                    if not line.endswith(b"\n") or not _is_json(line):
                         break
                     whole += len(line)
+                    if (shard := _shard(line)) is None:  # of another version of this program
+                        continue
                     self._done[shard.step, shard.key] = shard
                     if path == self._manifest:
                         self._named[shard.step, shard.key] = shard
@@ -337,6 +342,17 @@ class ReadOnlyRun(RunStore):
             return found
         raise NotCommitted(step.name, key)
 
+    def begin(self, step: Step, key: str) -> None:
+        """Said before work whose output is recorded.
+
+        Raises:
+            NotCommitted: always.
+        """
+        raise NotCommitted(step.name, key)
+
+    def _name(self, shard: Shard) -> None:
+        """Names nothing: what is only looked at is not of this recipe yet."""
+
     def path(self, shard: Shard) -> Path:
         """Where a shard's file is.
 
@@ -348,11 +364,19 @@ class ReadOnlyRun(RunStore):
         return super().path(shard)
 
 
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 def _shard(line: bytes) -> Shard | None:
     try:
-        known = orjson.loads(line) if line.endswith(b"\n") else None
-        if known and "stage" in known:  # as it was written before: what a model was asked then is not asked again
+        known = orjson.loads(line)
+        if "stage" in known:  # as it was written before: what a model was asked then is not asked again
             known |= {"step": known.pop("stage"), "stats": known.pop("facts")}
-        return Shard(**known) if known else None
-    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return Shard(**known)
+    except (TypeError, KeyError):
         return None

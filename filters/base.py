@@ -189,12 +189,10 @@ class GatherContext:
     Attributes:
         scratch: a folder for temporary files.
         previous: signed rows of published versions that this run doesn't repeat.
-        workers: number of processes that may be used.
     """
 
     scratch: Path
     previous: Iterable[pa.Table] = ()
-    workers: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +206,7 @@ class GatherFilter(Filter[O]):
     """
 
     gather: Callable[[Sequence[Callable[[], pa.Table]], O, GatherContext], Iterable[pa.Table]]
-    tally: Callable[[pa.Table], Mapping[str, int]] = field(default=lambda _: {})
+    tally: Callable[[pa.Table], Mapping[str, float]] = field(default=lambda _: {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from proofmill.filters.verification import VerifyOptions, problem_of
 _YES_NO = ({"yes", "no"}, {"true", "false"}, {"valid", "invalid"}, {"correct", "incorrect"}, {"是", "否"}, {"对", "错"})
 _ASKS_YES_NO = re.compile(
     r"\b(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false|(?:answer|reply|respond)\b[^.\n]{0,40}\b(?:yes|true)\b[^.\n]{0,12}"
-    r"\b(?:no|false)\b|valid\s?(?:or|/)\s?invalid)\b|是还是否|对还是错|是否正确",
+    r"\b(?:no|false)\b|valid\s?(?:or|/)\s?invalid|correct\s?(?:or|/)\s?incorrect)\b|是还是否|对还是错|是否正确",
     re.IGNORECASE,
 )
 
@@ -33,8 +33,8 @@ _ASKS_YES_NO = re.compile(
 def guess_rate(problem: Problem) -> float:
     """Return the share of right answers that chance alone gives.
 
-    1 / options of a multiple choice, 0.5 where the gold is yes or no (or another pair such as true and false) and, for
-    short gold of other domains than choice, the prompt asks for one of the two; else 0.
+    1 / options of a multiple choice; 0.5 where the gold is yes or no, or one of another pair such as true and false (in
+    mathematics only where the prompt asks for one of the two); else 0.
     """
     options = problem.info.get("options")
     if isinstance(options, Mapping | Sequence) and not isinstance(options, str) and len(options) > 1:
@@ -60,7 +60,7 @@ def luck(pass_rate: pl.Expr, guess: pl.Expr) -> pl.Expr:
 
 
 def annotate_problems(
-    problems: Sequence[Row], _: Mapping[str, Sequence[Row]], __: VerifyOptions, ___: Path | None = None
+    problems: Sequence[Row], _traces: Mapping[str, Sequence[Row]], _options: VerifyOptions, _shared: Path | None = None
 ) -> list[Row]:
     """`guess_rate` of each row of schema PROBLEMS."""
     return [{"guess_rate": guess_rate(problem_of(row))} for row in problems]
@@ -85,10 +85,10 @@ def gather(parts: Sequence[Callable[[], pa.Table]], _: QualityOptions, __: Gathe
         yield known.select(luck=lucky.cast(pl.Float32)).to_arrow()
 
 
-def tally(table: pa.Table) -> dict[str, int]:
+def tally(table: pa.Table) -> dict[str, float]:
     """Right answers that chance may give, and how many of them were guesses, as far as pass rates say."""
     found = table["luck"]
-    return {"guessable": pc.sum(pc.greater(found, 0)).as_py() or 0, "guesses": round(pc.sum(found).as_py() or 0)}
+    return {"guessable": pc.sum(pc.greater(found, 0)).as_py() or 0, "guesses": round(pc.sum(found).as_py() or 0.0, 3)}
 
 
 GUESS_RATES = ProblemFilter(

@@ -9,7 +9,6 @@ against what was proven. Planted pairs say first whether the judge is to be trus
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from pydantic import Field
 from proofmill.data.errors import VerifierError
 from proofmill.data.files import digest
 from proofmill.data.sections import ModelSection
-from proofmill.filters.reasoning import split_think
+from proofmill.filters.model_replies import json_reply, quoted
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 
 DETAIL = "model_judge"  # of a verdict that a model gave
@@ -49,7 +48,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["same"],
     "additionalProperties": False,
 }
-_MAX_TEXT = 2000  # characters of a question or an answer
+_MAX_TEXT = 8000  # characters of a question and its answers; of a longer one nothing is asked
 
 
 class JudgeOptions(ModelSection):
@@ -71,6 +70,11 @@ class Pair(NamedTuple):
     gold: str
     answer: str
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether it is short enough: of a text that is cut, a model would judge a part."""
+        return sum(map(len, self)) <= _MAX_TEXT
+
 
 CANARIES: Sequence[tuple[Pair, bool]] = (
     (Pair("Which country won the final?", "the Netherlands", "It was the Dutch team."), True),
@@ -85,7 +89,8 @@ CANARIES: Sequence[tuple[Pair, bool]] = (
 
 def prompts(pair: Pair) -> tuple[str, str]:
     """The two questions about a pair, the answers in either order."""
-    question, gold, answer = (text[:_MAX_TEXT] for text in pair)
+    question = quoted(pair.question)
+    gold, answer = (quoted(" ".join(text.split())) for text in (pair.gold, pair.answer))  # no line of its own
     return (
         _ASK.format(question=question, first=gold, second=answer),
         _ASK.format(question=question, first=answer, second=gold),
@@ -99,13 +104,8 @@ def prompts_digest() -> str:
 
 def read(text: str, finish_reason: str) -> bool | None:
     """What a reply says; None where it is not the JSON that was asked for."""
-    if finish_reason != "stop":
-        return None
-    try:
-        value = json.loads(split_think(text).rest)
-    except (ValueError, RecursionError):
-        return None
-    same = value.get("same") if isinstance(value, dict) else None
+    value = json_reply(text, finish_reason)
+    same = None if isinstance(value, str) else value.get("same")
     return same if isinstance(same, bool) else None
 
 
@@ -118,19 +118,25 @@ def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
 
 
 def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None:
-    """Refuses a judge that calls planted wrong answers right.
+    """Refuses a judge that calls a planted wrong answer right, or no planted right answer right.
 
     Args:
         model: its name.
         replies: of each pair of `CANARIES`, both.
 
     Raises:
-        VerifierError: it did, for one pair in both orders.
+        VerifierError: it did, in both orders.
     """
+    where, remedy = (
+        "recipe key verify.judge",
+        "name a stronger model, or leave verify.judge out; no verdict of this one was used",
+    )
     for (pair, same), said in zip(CANARIES, replies, strict=True):
         if not same and verdict_of(said)[0] == CORRECT:
             raise VerifierError(
                 f"The judge {model} called a planted wrong answer right: {pair.answer!r} for {pair.gold!r}.",
-                where="recipe key verify.judge",
-                remedy="name a stronger model, or leave verify.judge out; no verdict of its was used",
+                where=where,
+                remedy=remedy,
             )
+    if not any(same and verdict_of(said)[0] == CORRECT for (_, same), said in zip(CANARIES, replies, strict=True)):
+        raise VerifierError(f"The judge {model} called no planted right answer right.", where=where, remedy=remedy)

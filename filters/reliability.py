@@ -8,7 +8,6 @@ the JSON that was asked for judge nothing: a fault is never counted against a tr
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,8 @@ from proofmill.data.schemas import CLAIM, column
 from proofmill.filters.base import DropRule, ModelFilter
 from proofmill.filters.claim_checks import ClaimOptions
 from proofmill.filters.claims.model import REFUTED, VERIFIED
-from proofmill.filters.reasoning import split_think
+from proofmill.filters.model_replies import json_reply, quoted
 
-CLAIMS_A_TRACE = 5  # the report's M
-TRACES_A_PROBLEM = 32  # the report's K
 MAX_CLAIM, MAX_REASON = 300, 400  # characters
 
 UPHELD = "upheld"  # the model looked for an error and found none
@@ -94,17 +91,12 @@ def prompts_digest() -> str:
 
 def claims_prompt(problem: str, response: str, m: int) -> str:
     """Asks for the claims that a trace's answer hangs on."""
-    return _NAME_CLAIMS.format(problem=_quoted(problem), response=_quoted(response), m=m)
+    return _NAME_CLAIMS.format(problem=quoted(problem), response=quoted(response), m=m)
 
 
 def judgement_prompt(problem: str, claim: str) -> str:
     """Asks to falsify one claim; shows neither the trace nor how sure it was."""
-    return _FALSIFY.format(problem=_quoted(problem), claim=_quoted(claim))
-
-
-def _quoted(text: str) -> str:
-    """Text of others inside a prompt: what could pass for a chat template's own marks is broken up."""
-    return re.sub(r"<(?=[|/]|s>)|\[(?=/?INST\])", lambda mark: f"{mark[0]} ", text)
+    return _FALSIFY.format(problem=quoted(problem), claim=quoted(claim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +114,7 @@ class Named:
 
 def read_claims(text: str, finish_reason: str, m: int) -> Named:
     """The claims in an answer to `claims_prompt`; of a list that was cut in the middle none."""
-    value = _object(text, finish_reason)
+    value = json_reply(text, finish_reason)
     if isinstance(value, str):
         return Named((), value)
     listed = value.get("claims")
@@ -156,24 +148,13 @@ class Judged:
 
 def read_judgement(text: str, finish_reason: str) -> Judged:
     """The verdict in an answer to `judgement_prompt`."""
-    value = _object(text, finish_reason)
+    value = json_reply(text, finish_reason)
     if isinstance(value, str):
         return Judged(NOT_JUDGED, value)
     verdict, reason = value.get("claim_is_true"), value.get("check")
     if not isinstance(verdict, bool):
         return Judged(NOT_JUDGED, "malformed")
     return Judged(UPHELD if verdict else DOUBTED, str(reason or "")[:MAX_REASON])
-
-
-def _object(text: str, finish_reason: str) -> dict[str, Any] | str:
-    """The JSON object of an answer, after a reasoning block if there is one, or why there is none."""
-    if finish_reason != "stop":
-        return "cut" if finish_reason == "length" else finish_reason
-    try:
-        value = json.loads(split_think(text).rest)
-    except (ValueError, RecursionError):
-        return "malformed"
-    return value if isinstance(value, dict) else "malformed"
 
 
 def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> Judged | None:

@@ -126,6 +126,9 @@ RULES: tuple[DropRule[SelectOptions], ...] = (
 )
 """What the section `select` drops, behind the rules of all filters; a key of `""` is all of the section."""
 
+RULE_COLUMNS = ("id", "problem_id", "sampler", "first_round", "domain", "finish_reason", "completion_tokens")
+"""Columns of a sample that rules may look at, beside `length` and those of filters that are no lists."""
+
 Rules = Sequence[tuple[str, pl.Expr]]
 """(reason, what drops a row) in order; a null drops nothing."""
 

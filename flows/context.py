@@ -36,7 +36,7 @@ class RunRequest:
         limit: the first so many problems only; None: all.
         resample: set recorded samples aside and draw new ones.
         sample: draw what is missing; False: go on with what is recorded.
-        dry_run: say what would be done and change nothing.
+        dry_run: say what would be done, and do nothing of it.
     """
 
     recipe: Recipe
@@ -68,11 +68,13 @@ class RunState:
 
     Attributes:
         stopping: set where sampling is to end before its time.
+        fingerprint: of the request as it was when the run began; empty: the run does not remember that it is done.
         unanswered: whether some requests have no answer yet and may be asked again, so that the run is never done.
     """
 
     stopping: Event = field(default_factory=Event)
     unanswered: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import orjson
 
 from proofmill.data.files import write_json
 from proofmill.data.samples import SampleStore
+from proofmill.filters.model_judge import CANARIES
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import VERDICTS
@@ -133,8 +134,9 @@ def of_answer_judge(run: RunContext, records: Sequence[ShardRecord], pending: Se
     if not questions and not unknown:
         return
     last = costs(run, JUDGE_ASKED)
+    questions += 2 * sum(_samples(run, shard, None) for shard in pending)
     told = "at most " if unknown else ""
-    yield f"judge {plan.model.name}: {told}{questions + 2 * sum(_samples(run, s, None) for s in pending):,} questions"
+    yield f"judge {plan.model.name}: {told}{questions:,} questions, and {2 * len(CANARIES)} planted ones"
     tokens = questions * options.max_tokens
     yield _estimate([(questions, last)]) if last and questions else f"  at most {tokens:,} tokens written; {_UNKNOWN}"
 

@@ -34,7 +34,7 @@ class Counter:
 
 @dataclass
 class Drawn:
-    """What one sampler draws in this session.
+    """What one sampler draws in this run of the program.
 
     Attributes:
         samples, tokens: so far.
@@ -169,7 +169,7 @@ class Progress:
 
     @property
     def tokens(self) -> int:
-        """Sampled in this session."""
+        """Sampled in this run of the program."""
         return sum(drawn.tokens for drawn in list(self.samplers.values()))
 
     def retried(self, requests: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
@@ -32,6 +32,8 @@ from proofmill.flows.up_to_date import libraries, source_identities, step_versio
 from proofmill.flows.voting import at_k
 from proofmill.generators.rendering import StudentView
 from proofmill.generators.sample_plan import SamplePlan
+
+N = TypeVar("N", int, float)
 
 
 def manifest_of(
@@ -187,10 +189,11 @@ def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, 
     }
 
 
-def _sums(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
+def _sums(parts: Iterable[Mapping[str, N]]) -> dict[str, N]:
+    total: dict[str, N] = {}
     for part in parts:
-        total.update(part)
+        for name, count in part.items():
+            total[name] = total[name] + count if name in total else count
     return dict(sorted(total.items()))
 
 

@@ -86,6 +86,8 @@ def run_batches(
     """
     found = {batch.name: completed(run, step, batch) for batch in batches}
     missing = [batch for batch in batches if found[batch.name] is None]
+    for batch in missing:
+        run.store.begin(step, batch.key)
     for batch in batches:
         if found[batch.name]:  # a run may have been killed between an answer's commit and this
             _journal(run, step, batch).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""The filters that ask a model, after the judges: claim-level reliability, and the NLL under a student.
+"""The filters that ask a model, after the judges: answers where rules end, reliability, and the NLL under a student.
 
-For reliability the model first names the claims of each trace, then judges each of them in a fresh context. Both kinds
-of answer are recorded as they are; reading them, and letting exact checks overrule them, is a step of its own without
-a model. A student's scores are recorded in the same way: what it has said of a trace is not asked again.
+A judge of answers is asked about undecided verdicts, each twice, and about planted pairs before. For reliability the
+model first names the claims of each trace, then judges each of them in a fresh context. What a model says is recorded
+as it is; reading it, and letting exact checks overrule it, is a step of its own without a model. A student's scores are
+recorded in the same way: what it has said of a trace is not asked again.
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ class _ClaimQuestions(_ModelQuestions):
 
     def scored(self, named: Shard, said: Shard) -> Shard:
         """The reliability of each trace."""
-        claims = self.record.outputs["claims"].content
-        key = RELIABILITY.key(self.run.recipe.options(RELIABILITY), named.content, said.content, claims, self.options.m)
+        exact = CLAIM_CHECKS.key(ClaimOptions(), self.record.outputs["claims"].content, self.record.problems.content)
+        key = RELIABILITY.key(self.run.recipe.options(RELIABILITY), named.content, said.content, exact, self.options.m)
         return self.run.store.once(RELIABILITY.step, self.record.name, key, lambda: self._score(named, said))
 
     def wanted(self) -> list[int]:
@@ -354,7 +355,8 @@ class _AnswerQuestions(_ModelQuestions):
         for row, (owner, verdict) in enumerate(zip(owners, judged, strict=True)):
             problem = problems[owner]
             if verdict["undecided"] and verdict["extracted"] and problem["answer"]:
-                found.append((row, model_judge.Pair(problem["prompt"], problem["answer"], verdict["extracted"])))
+                pair = model_judge.Pair(problem["prompt"], problem["answer"], verdict["extracted"])
+                found += [(row, pair)] * pair.can_be_asked
         return found
 
     def _questions(self) -> Questions:
@@ -418,7 +420,7 @@ def add_scores(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRec
     before = cache(lambda: _scored_before(run, student))  # read only where a shard is not scored to its end
     batches = [_Scoring(run, plan, record, student, before).batch() for record in records]
     found = run_batches(run, SCORES, plan, batches, "traces scored")
-    if lost := sum(shard.stats["unscored"] for shard in found):
+    if lost := sum(shard.stats["unscored"] - shard.stats.get("failed", 0) for shard in found):
         run.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
     return [
         record.having(NLL.name, _by_row(run, record, scores)) for record, scores in zip(records, found, strict=True)
@@ -444,7 +446,7 @@ def scored_ids(run: RunContext, plan: SamplePlan) -> set[str]:
 
 
 def _scored_before(run: RunContext, student: str) -> pl.DataFrame:
-    """What this student has said in any run of this name: schema NLL, about 50 bytes a trace."""
+    """What this student has said in any run of this name: schema SCORES_SCHEMA, about 50 bytes a trace."""
     shards = [shard for shard in run.store.earlier(SCORES) if shard.stats.get("student") == student]
     tables = [_answered(run, shard) for shard in shards if run.store.find(SCORES, shard.key)]
     return pl.DataFrame(pa.concat_tables([SCORES_SCHEMA.empty_table(), *tables]))

@@ -188,9 +188,10 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
     one, options = active.filter, active.options
     assert isinstance(one, GatherFilter)  # noqa: S101 (as above)
     prior = run.prior if one is NEAR_DUPLICATES else ()
-    inputs = [contents(run, record, one.reads) for record in records]
+    inputs = [contents(run, record, [*one.reads, *one.optional]) for record in records]
     key = one.key(options, inputs, run_inputs.version_digests(prior))
-    parts = [partial(columns, run, record, one.reads) for record in records]
+    wanted = [*one.reads, *one.optional]
+    parts = [partial(columns, run, record, wanted) for record in records]
 
     def make() -> Iterator[tuple[pa.Table, ShardStats]]:
         run.progress.note(f"looking at all shards: {one.name}")
@@ -225,13 +226,11 @@ def add_selection(run: RunContext, records: Records) -> list[ShardRecord]:
 def _preselected(run: RunContext, record: ShardRecord) -> Shard:
     """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
     rules = [(rule, active) for active in run.filters for rule in active.filter.rules]
-    thresholds = [
-        (rule.reason, active.options.model_dump(mode="json", include=set(rule.hangs_on))) for rule, active in rules
-    ]
+    asked = [(rule.reason, str(rule.when(active.options))) for rule, active in rules]
     select, curriculum = run.recipe.select, run.recipe.curriculum
     outputs = {name: output.content for name, output in record.outputs.items()}
     sections = [select.model_dump(mode="json", exclude={*selection.DECIDED_LATER}), curriculum.model_dump(mode="json")]
-    key = SELECTION.key(record.samples.content, outputs, thresholds, sections)
+    key = SELECTION.key(record.samples.content, outputs, asked, sections)
 
     def make() -> tuple[pa.Table, ShardStats]:
         frame = _small_columns(run, record)
@@ -252,8 +251,7 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     """All columns that rules may look at, for one shard: those of filters, but for lists and signatures."""
     filters = [active.filter for active in run.filters if not isinstance(active.filter, ProblemFilter)]
     added = [field.name for one in filters for field in one.schema if _is_small(field.type)]
-    sampled = ["id", "problem_id", "sampler", "first_round", "domain", "finish_reason", "completion_tokens"]
-    table = columns(run, record, [*sampled, *added, "response"])
+    table = columns(run, record, [*selection.RULE_COLUMNS, *added, "response"])
     length = pc.coalesce(table["completion_tokens"], pc.cast(pc.utf8_length(table["response"]), pa.int32()))
     frame = pl.DataFrame(table.drop_columns("response").replace_schema_metadata(None))
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
@@ -329,5 +327,5 @@ def _signed_prompts(run: RunContext, record: ShardRecord, options: DedupOptions)
         signed = run.workers.annotate(SIGNATURES.name, options, asked).table
         return signed.add_column(0, table.schema.field("id"), table["id"]), {}
 
-    key = PROMPT_SIGNATURES.key(record.problems.content, options.signature_key().decode())
+    key = PROMPT_SIGNATURES.key(record.problems.content, SIGNATURES.key(options))
     return run.store.once(PROMPT_SIGNATURES, record.name, key, make)

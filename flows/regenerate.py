@@ -19,7 +19,7 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.sampling import SamplingStep, stream_with_backpressure, warm_up
 from proofmill.flows.shard_records import ShardRecord
-from proofmill.flows.up_to_date import remember_finished
+from proofmill.flows.up_to_date import fingerprint, remember_finished
 
 
 @task(cache_policy=NO_CACHE, task_run_name="annotate-{samples.name}")
@@ -57,6 +57,7 @@ def regenerate(
     resolved = recipes.of(recipe, overrides or [])
     request = RunRequest(resolved, home_folder(home), limit, resample, sample)
     with open_run(request) as run, artifacts.progress(run.progress, resolved.name):
+        run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
         warm_up(run)
         prepare(run)
         problems = ingest_problems(run)

@@ -25,7 +25,9 @@ from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
 
 PUBLISH = Step("publish", 1, ("pyarrow", "polars", "transformers"))
-"""Raised when the same columns would give other files."""
+"""Its version is raised when publishing the same columns would give other files."""
+
+_FINISHED = "finished.json"
 
 _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
@@ -87,12 +89,9 @@ def up_to_date_version(request: RunRequest) -> Version | None:
     return next(found, None) if said else None
 
 
-_FINISHED = "finished.json"
-
-
 def remember_finished(run: RunContext, version: Mapping[str, Any]) -> None:
     """Remembers that nothing is left to do for this recipe, these inputs and this code."""
-    if not run.request.sample:
+    if not run.request.sample or not run.state.fingerprint:
         return
     resampling.end(run.store.folder)
     if run.state.unanswered:
@@ -100,7 +99,7 @@ def remember_finished(run: RunContext, version: Mapping[str, Any]) -> None:
     path = run.store.folder / _FINISHED
     known = orjson.loads(path.read_bytes()) if path.exists() else {}
     now = _known_by(version["version"], Path(version["folder"]))
-    write_json(path, known | {fingerprint(run.request): now})
+    write_json(path, known | {run.state.fingerprint: now})
 
 
 def _known_by(label: str, folder: Path) -> dict[str, str]:

@@ -70,7 +70,9 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
     if guessable := manifest.luck.get("guessable"):
         guesses, lucky = manifest.luck["guesses"], manifest.stages["selection"].dropped.get("lucky", 0)
-        out.print(f"guessable answers: {guessable:,} right ones, about {guesses:,} by luck; {lucky:,} dropped as lucky")
+        out.print(
+            f"guessable answers: {guessable:,.0f} right ones, about {guesses:,.0f} by luck; {lucky:,} dropped as lucky"
+        )
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
         out.print(f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})", markup=False)

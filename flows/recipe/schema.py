@@ -11,19 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
+from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
 from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Section, Share, VllmEngine
-from proofmill.filters.base import Filter, GatherFilter, MapFilter
-from proofmill.filters.catalog import FILTERS, problem_schema, reasons, trace_schema
+from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
+from proofmill.filters.catalog import FILTERS, reasons, trace_schema
 from proofmill.filters.curriculum import CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.runner import filter_at
-from proofmill.filters.selection import SelectOptions
+from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.verification import VERDICTS
 from proofmill.generators.rounds import Rounds
 
@@ -321,22 +324,47 @@ def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
                 where=where,
                 remedy=f"it has: {', '.join(one.options.model_fields) or 'no options'}",
             ) from error
+        _check_rules(one, options, known, where)
         yield ActiveFilter(one, options, own.use)
 
 
 def _check_own(one: Filter[Any], known: tuple[Filter[Any], ...], where: str) -> None:
     taken = {name for other in known for name in other.schema.names} | {*trace_schema(known).names}
-    readable = taken | {*problem_schema(known).names, "problem", "length"}
+    readable = _readable(one, known)
     clashes = [
         *(f"a filter is called {one.name!r} already" for other in known if other.name == one.name),
         *(f"there is a column {name!r} already" for name in one.schema.names if name in taken),
         *(f"there is a drop reason {rule.reason!r} already" for rule in one.rules if rule.reason in reasons(known)),
-        *(f"it reads {name!r}, which is no column" for name in one.reads if name not in readable),
+        *(f"it reads {name!r}, which is not there yet" for name in (*one.reads, *one.optional) if name not in readable),
     ]
     if clashes:
-        raise RecipeError(
-            f"The filter '{one.name}' can't be used: {'; '.join(clashes)}.", where=where, remedy="choose another name"
-        )
+        remedy = "choose other names; it can read: " + ", ".join(sorted(readable))
+        raise RecipeError(f"The filter '{one.name}' can't be used: {'; '.join(clashes)}.", where=where, remedy=remedy)
+
+
+def _check_rules(one: Filter[Any], options: Section, filters: tuple[Filter[Any], ...], where: str) -> None:
+    """Tries the drop rules on a table without rows: what can't be used is an error now, not after the sampling."""
+    added = [field for other in filters if not isinstance(other, ProblemFilter) for field in other.schema]
+    sampled = [SHARD_TRACES.field(name) for name in RULE_COLUMNS]
+    frame = pl.DataFrame(pa.schema([*sampled, pa.field("length", pa.int32()), *added]).empty_table())
+    for rule in one.rules:
+        try:
+            frame.select(rule.when(options))
+        except pl.exceptions.PolarsError as error:
+            raise RecipeError(
+                f"The rule {rule.reason!r} of the filter '{one.name}' can't be used: {str(error).splitlines()[0]}.",
+                where=where,
+                remedy=f"let it look at columns of filters, or at {', '.join(RULE_COLUMNS)}, length",
+            ) from error
+
+
+def _readable(one: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
+    """The columns that are there when a filter's turn comes."""
+    names = {*SHARD_TRACES.names, *PROBLEMS.names}
+    if isinstance(one, MapFilter):
+        earlier = [other for other in known if isinstance(other, MapFilter)]
+        return names | {"problem", *SPLIT_RESPONSE.names} | {name for other in earlier for name in other.schema.names}
+    return names | {name for other in known if not isinstance(other, ProblemFilter) for name in other.schema.names}
 
 
 def _filter_sections() -> dict[str, Any]:

@@ -92,14 +92,17 @@ def test_rows_without_a_proof_are_judged_in_both_orders(
     assert server.asked == []
 
 
-def test_a_judge_that_calls_planted_wrong_answers_right_is_refused(
+def test_a_judge_that_fails_the_planted_pairs_is_refused(
     regenerate: Callable[..., Row], server: Any, tmp_path: Path
 ) -> None:
     server.same |= {"a hyperbola"}
     with pytest.raises(VerifierError, match="planted wrong answer right: 'a hyperbola'") as refused:
         regenerate(recipe(server, tmp_path), tmp_path / "home")
     assert refused.value.where == "recipe key verify.judge"
-    assert not (tmp_path / "home" / "versions").exists() or not list((tmp_path / "home" / "versions").glob("*/v*"))
+    assert not list((tmp_path / "home" / "datasets").glob("*/v*")), "nothing is published"
+    server.same = set()
+    with pytest.raises(VerifierError, match="called no planted right answer right"):
+        regenerate(recipe(server, tmp_path), tmp_path / "other")
     result = regenerate(recipe(server, tmp_path, judge=False), tmp_path / "home")
     assert result["new"], "without it the run goes on with what was judged"
     assert verdicts(tmp_path / "home")["the Dutch team"][0] == WRONG

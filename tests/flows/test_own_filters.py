@@ -124,8 +124,10 @@ def test_the_command_says_the_same_as_the_run(
 BAD = [
     ("made(lambda row: {'mine': 1}, column='verdict')", "there is a column 'verdict' already"),
     ("made(lambda row: {'mine': 1}, name='quality')", "called 'quality' already"),
-    ("made(lambda row: {'mine': 1}, reads=('colour',))", "reads 'colour', which is no column"),
+    ("made(lambda row: {'mine': 1}, reads=('colour',))", "reads 'colour', which is not there yet"),
     ("made(lambda row: {'mine': 1}, rules=(DropRule('wrong', lambda o: pl.col('mine') > 1, ''),))", "'wrong' already"),
+    ("made(lambda row: {'mine': 1}, reads=('luck',))", "reads 'luck', which is not there yet"),
+    ("made(lambda row: {'mine': 1}, rules=(DropRule('odd', lambda o: pl.col('colour') > 1, ''),))", "rule 'odd' of the"),
     ("42", "is a int, and no filter"),
 ]
 
