@@ -127,7 +127,10 @@ BAD = [
     ("made(lambda row: {'mine': 1}, reads=('colour',))", "reads 'colour', which is not there yet"),
     ("made(lambda row: {'mine': 1}, rules=(DropRule('wrong', lambda o: pl.col('mine') > 1, ''),))", "'wrong' already"),
     ("made(lambda row: {'mine': 1}, reads=('luck',))", "reads 'luck', which is not there yet"),
-    ("made(lambda row: {'mine': 1}, rules=(DropRule('odd', lambda o: pl.col('colour') > 1, ''),))", "rule 'odd' of the"),
+    (
+        "made(lambda row: {'mine': 1}, rules=(DropRule('odd', lambda o: pl.col('colour') > 1, ''),))",
+        "rule 'odd' of the",
+    ),
     ("42", "is a int, and no filter"),
 ]
 
