@@ -1,7 +1,7 @@
 # make quickstart   own environment, install, embedded model, the main job
 # make check        what one runs while working: linters, types, layers, quick tests; two minutes on two cores
 # make test         the same environment, then every check that CI runs
-# make reference    rewrites the reference pages from the code: data/README.md, flows/RECIPE.md, flows/COMMANDS.md
+# make reference    rewrites the reference pages from the code: data/README.md, filters/README.md, flows/RECIPE.md, COMMANDS.md
 # make bench-quick  two benchmarks beside their peers at small size; prints ratios, asserts nothing
 PYTHON ?= python3
 VENV ?= .venv

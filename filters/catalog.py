@@ -1,4 +1,4 @@
-"""Every filter, in order. Adding one is a file of its own and a line here.
+"""Every filter, in order. Adding one is a file of its own and a line here (one that asks a model also has a phase).
 
 The order is that of the drop reasons: of several reasons that a row has, the first is named. Map filters run in this
 order on every shard; model and gather filters follow when all shards are there.

@@ -1,4 +1,4 @@
-"""The steps of a run between sampling and publishing, in order; all of them are read off the list of filters.
+"""The steps of a run between sampling and publishing, in order: filters, read off their list, and what asks a model.
 
 A run walks them, and so does the dry run over a store that makes nothing: what the one says, the other does.
 """
