@@ -181,7 +181,7 @@ def _panel(row: dict[str, Any]) -> Panel:
         text.highlight_words([claim["text"]], style="bold red")
         where = f"step {claim['step'] + 1}" + (", in the final part" if claim["in_final"] else "")
         said.append(Text(f"refuted ({where}): {claim['text']}\n  {claim['evidence']}", style="red"))
-    share = weight(row["claim_score"], row["clr_score"])
+    share = weight(row["claim_score"], row.get("clr_score"))
     fate = f"dropped: {row['drop_reason']}" if row["drop_reason"] else f"kept, weight {share:.2f}"
     problem = Text(f"{row['prompt'].strip()}\ngold: {row['answer']}\n", style="dim")
     return Panel(

@@ -136,6 +136,9 @@ def tear(paths: Sequence[Path], rng: random.Random) -> None:
         os.truncate(path, size - rng.randint(0, min(size, 300)))
 
 
+DIGITS = re.compile(r"ANSWER\n\d+\nEND")
+
+
 class SumServer(Endpoint):
     """A server whose answers are a function of the request alone: a killed run and a whole one get the same.
 
@@ -166,7 +169,10 @@ class SumServer(Endpoint):
             asked = body["structured_outputs"]["json"]["properties"]
             says: Row = {
                 "claims": {"claims": [f"claim {key % 9} – {number}" for number in range(1 + key % 3)]},
-                "same": {"same": key % 3 > 0 and re.search(r"ANSWER\n\d+\nEND", said) is not None},  # no planted pair
+                # of the planted pairs, those of the Dutch and the parallels are the same
+                "same": {
+                    "same": "Dutch" in said or "parallel" in said or (key % 3 > 0 and DIGITS.search(said) is not None)
+                },
             }
             unless = {"check": "so", "claim_is_true": key % 4 > 0}
             text = json.dumps(next((says[name] for name in says if name in asked), unless))
