@@ -164,11 +164,11 @@ def test_the_messages_config_has_the_shape_that_other_trainers_ask_for(version: 
 
 
 def snippets() -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the README shows for LLaMA-Factory and for Axolotl."""
+    """What the guide shows for LLaMA-Factory and for Axolotl."""
     import yaml
 
-    readme = (HERE.parents[1] / "README.md").read_text()
-    part = readme.partition("### Other trainers")[2].partition("\n## ")[0]
+    guide = (HERE.parents[1] / "flows" / "GUIDE.md").read_text()
+    part = guide.partition("\n## Other trainers")[2].partition("\n## ")[0]
     factory = json.loads(part.partition("```json\n")[2].partition("```")[0])["sums"]
     return factory, yaml.safe_load(part.partition("```yaml\n")[2].partition("```")[0])["datasets"][0]
 
@@ -211,7 +211,7 @@ def test_axolotl_and_open_instruct_train_on_the_answer_alone(version: Version, t
         assert whole.removeprefix(prompt).startswith(turns[-1]["content"])
 
 
-def test_the_readmes_snippets_name_what_is_there(version: Version) -> None:
+def test_the_guides_snippets_name_what_is_there(version: Version) -> None:
     factory, axolotl = snippets()
     config = set(version.manifest.published_rows)
     assert {factory["subset"], axolotl["name"]} == {"messages"} <= config
