@@ -60,6 +60,7 @@ SCHEMA = {
     "in_previous": pl.Boolean,
     "claim_score": pl.Float32,
     "clr_score": pl.Float32,
+    "luck": pl.Float32,
     "completion_tokens": pl.Int32,
     "length": pl.Int32,
 }
@@ -82,6 +83,7 @@ GOOD: dict[str, Any] = {
     "in_previous": None,
     "claim_score": None,
     "clr_score": None,
+    "luck": None,
     "completion_tokens": None,
 }
 
@@ -123,6 +125,7 @@ random_row = st.fixed_dictionaries(
         "in_previous": st.sampled_from([None, False, True]),
         "claim_score": st.none() | st.floats(0, 1, width=32),
         "clr_score": st.none() | st.floats(0, 1, width=32),
+        "luck": st.none() | st.floats(0, 1, width=32),
         "completion_tokens": st.none() | st.integers(0, 9000),
         "length": st.integers(0, 9000),
     }
@@ -253,6 +256,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "wrong": {"verdict": "wrong"},
     "truncated": {"verdict": "unparsed", "verdict_detail": "truncated"},
     "refuted_claim": {"refuted_final": True},
+    "lucky": {"luck": 0.9},
     "unreliable": {"clr_score": 0.1},
     "repetition": {"repetition": 0.9},
     "degenerate": {"quality_detail": "loop"},
