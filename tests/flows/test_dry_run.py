@@ -59,8 +59,9 @@ def committed(home: Path) -> dict[str, int]:
 
 # --- which steps ------------------------------------------------------------------------------------
 
-ANNOTATED = ["verdicts", "claims", "audit", "quality", "contaminated_problems", "contamination", "signatures"]
-AFTER_VERDICTS = ["claims", "audit", "quality", "near_duplicates", "selection"]
+BY_SHARD = ["guess_rates", "quality", "contaminated_problems", "contamination", "signatures"]
+ANNOTATED = ["verdicts", "claims", "audit", *BY_SHARD, "luck"]
+AFTER_VERDICTS = ["claims", "audit", "quality", "luck", "near_duplicates", "selection"]
 
 
 @pytest.mark.parametrize(
