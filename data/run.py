@@ -296,10 +296,14 @@ class RunStore:
             whole = 0
             with path.open("rb") as file:
                 for line in file:
-                    if not line.endswith(b"\n") or not _is_json(line):
+                    if not line.endswith(b"\n"):
+                        break
+                    try:
+                        known = orjson.loads(line)
+                    except orjson.JSONDecodeError:
                         break
                     whole += len(line)
-                    if (shard := _shard(line)) is None:  # of another version of this program
+                    if (shard := _shard(known)) is None:  # of another version of this program
                         continue
                     self._done[shard.step, shard.key] = shard
                     if path == self._manifest:
@@ -364,17 +368,9 @@ class ReadOnlyRun(RunStore):
         return super().path(shard)
 
 
-def _is_json(line: bytes) -> bool:
+def _shard(known: Any) -> Shard | None:
+    """The output that a manifest line names; None where another version of this program wrote it."""
     try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _shard(line: bytes) -> Shard | None:
-    try:
-        known = orjson.loads(line)
         if "stage" in known:  # as it was written before: what a model was asked then is not asked again
             known |= {"step": known.pop("stage"), "stats": known.pop("facts")}
         return Shard(**known)
