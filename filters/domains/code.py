@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proofmill.filters import verdicts
-from proofmill.filters.sandbox import cpp, extract, run
+from proofmill.filters.sandbox import extract, run, solution_host
 from proofmill.filters.sandbox.formats import BadTestError, Suite, read_suite
 from proofmill.filters.sandbox.jail import Jail, Limits
 from proofmill.filters.sandbox.plan import Plan, bound_by, entry_name, plan, prompt_setup
@@ -83,7 +83,7 @@ class _Compiler(_DefaultJail):
     def get(self) -> Jail:
         with self._lock:
             if self._jail is None:
-                shown = [path for path in cpp.SHOWN if os.path.isdir(path)]  # noqa: PTH112
+                shown = [path for path in solution_host.COMPILER_FOLDERS if os.path.isdir(path)]  # noqa: PTH112
                 self._jail = Jail(**{**self._options, "allow_subprocess": True, "packages": shown})
             return self._jail
 
@@ -233,8 +233,8 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
 def _judge_compiled(jail: Jail, suite: Suite, code: str, limits: Limits, judging: Judging) -> run.Outcome:
     if suite.calls or suite.sources or suite.text.strip():
         raise BadTestError("C++ is judged by programs on standard input")
-    if not cpp.installed():
-        raise BadTestError(f"needs {cpp.COMPILER}")
+    if not solution_host.compiler_installed():
+        raise BadTestError(f"needs {solution_host.COMPILER}")
     return run.run_compiled(jail, _COMPILER.get(), suite, code, limits, judging)
 
 

@@ -4,6 +4,10 @@ tampering that decides whether a pass may be believed.
 The solution's module and the tests' are two: what tests name and do not define is looked up in setup, in the real
 libraries, and in the solution only where the name belongs to it (`_Names`). Calls of the tests pass a wrapper that
 sees what is asked of whom (`_Watch`).
+
+What a solution's source could hide from the static look (`vetting`) shows at run time: what is unpickled, and modules
+that come from where a solution may write (`Hooks`); functions, classes and hooks of the interpreter, before the
+solution was loaded and after every test, and special methods of classes that were made since (`State`).
 """
 
 from __future__ import annotations
@@ -13,13 +17,198 @@ import copy
 import gc
 import importlib
 import linecache
+import os
 import sys
+import threading
 import types
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from proofmill.filters.sandbox import evidence, scores, solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox import solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox.vetting import (
+    ASKED_METHODS,
+    MAX_FINDINGS,
+    MODULE,
+    OWN_METHODS,
+    SOURCE,
+    is_dunder,
+)
+
+_OWN = "/tmp"  # noqa: S108 - the jail's own, and the only place to write to
+_UNPICKLED = frozenset({"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numpy", "pandas"})
+_UNPICKLED |= frozenset({MODULE, "pathlib", "array", "uuid", "enum"})
+_CONSTRUCTORS = frozenset(
+    {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bytes", "bytearray", "complex", "bool"}
+    | {"range", "slice", "object", "Exception", "ValueError", "KeyError", "TypeError"}
+)
+
+
+class Hooks:
+    """Notes what only shows at run time: what is unpickled, and modules that come from where a solution may write.
+
+    Args:
+        guards: where the evidence goes.
+        refused: called with what the jail refuses, where that is to be known.
+    """
+
+    def __init__(self, guards: vetting.Guards, refused: Callable[[str], None] | None) -> None:
+        self._guards = guards
+        self._refused = refused
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "pickle.find_class":
+            module, name = (str(part) for part in arguments[:2])
+            known = module.split(".")[0] in _UNPICKLED
+            if not known or (module == "builtins" and name not in _CONSTRUCTORS):
+                self._guards.note(f"unpickles {module}.{name}"[:80])
+        elif event == "open" and isinstance(arguments[0], str):
+            self._opened(arguments[0])
+        elif self._refused is not None and event in REFUSED:
+            self._refused(event)
+
+    def _opened(self, path: str) -> None:
+        """The import system opens files of modules; those of a solution's own making nobody has looked at."""
+        reader = sys._getframe(2).f_code.co_filename
+        if reader.startswith(("<frozen importlib", "<frozen zipimport")) and os.path.realpath(path).startswith(_OWN):
+            self._guards.note("imports what it may have written itself")
+
+
+REFUSED = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "socket.connect"}
+    | {"socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname", "socket.bind", "socket.__new__"}
+)
+"""What the jail refuses, as the interpreter calls it."""
+
+
+# what tests call most: looked at after every test, the rest once at the end
+_CORE = frozenset(
+    {"builtins", "collections", "copy", "datetime", "functools", "itertools", "json", "math", "operator", "os"}
+    | {"posixpath", "random", "re", "string", "time", "unittest.case", "unittest.mock", "unittest.result", "numpy"}
+    | {"unittest.suite", "unittest.util", "decimal", "fractions", "statistics", "numpy.testing", "pytest"}
+)
+_Entry = tuple[Any, str, object]  # the names of a module or class, one of them, what it was
+
+
+def _entries(module: types.ModuleType) -> list[_Entry]:
+    """Functions, classes and texts of a module, and the methods of its classes; not caches and counters."""
+    names = vars(module)
+    found: list[_Entry] = []
+    for name, value in list(names.items()):
+        if _tells(name, value, module.__name__):
+            found.append((names, name, value))
+        if type(value) is type and value.__module__ == module.__name__:
+            members = vars(value)
+            found += [(members, key, part) for key, part in list(members.items()) if _tells(key, part, "")]
+    return found
+
+
+_KNOWN: dict[str, tuple[types.ModuleType, list[_Entry]]] = {}
+
+
+def remember_modules() -> None:
+    """Take down the modules loaded so far: once, in the warm interpreter, and again for those that came since."""
+    for name, module in list(sys.modules.items()):
+        if name in _KNOWN or not isinstance(module, types.ModuleType) or module.__name__ in (MODULE, "__main__"):
+            continue
+        _KNOWN[name] = (module, _entries(module))
+
+
+class State:
+    """What tests rely on in the interpreter, as it was before the solution was loaded."""
+
+    def __init__(self) -> None:
+        remember_modules()
+        self._modules = dict(_KNOWN)
+        self._core = {name: self._modules[name] for name in _CORE & self._modules.keys()}
+        self._hooks = self._hook_values()
+        self._classes = set(map(id, _all_classes()))
+        self._threads = threading.active_count()
+
+    @staticmethod
+    def _hook_values() -> tuple[object, ...]:
+        return (
+            sys.gettrace(), sys.getprofile(), sys.excepthook, sys.displayhook, sys.unraisablehook,
+            tuple(sys.meta_path), tuple(sys.path_hooks),
+        )  # fmt: skip
+
+    def changes(self, *, core: bool) -> list[str]:
+        """What is no longer as it was, by name.
+
+        Args:
+            core: look only at what tests call most.
+        """
+        seen = [] if self._hook_values() == self._hooks else ["a hook of the interpreter changed"]
+        for name, (module, entries) in (self._core if core else self._modules).items():
+            if sys.modules.get(name) is not module:
+                seen.append(f"module {name} was replaced")
+            seen += [f"{name}.{key} changed" for names, key, value in entries if names.get(key) is not value]
+        return seen[:MAX_FINDINGS]
+
+    def special_methods(self, asked: frozenset[str]) -> list[str]:
+        """Special methods of classes made since that no library wrote, however those classes were made.
+
+        A source may hide one from the static look: the name computed, the class made by a call. (The garbage
+        collector must be off: a class that is made stays.)
+        """
+        seen: list[str] = []
+        for kind in _all_classes():
+            if id(kind) in self._classes or kind.__module__ == "__main__" or _in_module(kind):
+                continue
+            allowed = ASKED_METHODS if kind.__name__ in asked else OWN_METHODS | ASKED_METHODS
+            for name, value in list(vars(kind).items()):
+                if is_dunder(name) and name not in allowed and _acts(value) and not _of_library(value, kind):
+                    seen.append(f"class {kind.__name__} has {name}"[:80])
+        return seen[:MAX_FINDINGS]
+
+    def threads_left(self) -> bool:
+        """Whether more threads run than before."""
+        return threading.active_count() > self._threads
+
+
+def _in_module(kind: type) -> bool:
+    """Whether a class is what a library's module has under its name: imported since."""
+    module = sys.modules.get(kind.__module__)
+    return module is not None and kind.__module__ != MODULE and vars(module).get(kind.__name__) is kind
+
+
+def _all_classes() -> list[type]:
+    found: dict[int, type] = {id(object): object}
+    todo: list[type] = [object]
+    while todo:
+        below: list[type] = type.__subclasses__(todo.pop())
+        for kind in below:
+            if id(kind) not in found:
+                found[id(kind)] = kind
+                todo.append(kind)
+    return list(found.values())
+
+
+def _acts(value: object) -> bool:
+    """Whether a special attribute of a class does anything, or is data."""
+    return value is not None and (callable(value) or hasattr(type(value), "__get__"))
+
+
+def _of_library(value: object, kind: type) -> bool:
+    """Whether a special method was written by Python or a library; a mock of the tests may have any."""
+    value = getattr(value, "__func__", value)
+    if isinstance(value, types.FunctionType):
+        return value.__code__.co_filename != SOURCE
+    if type(value).__name__ in ("wrapper_descriptor", "member_descriptor", "getset_descriptor", "method_descriptor"):
+        return True
+    mock = sys.modules.get("unittest.mock")
+    return mock is not None and kind.__module__ == "unittest.mock" and issubclass(kind, mock.NonCallableMock)
+
+
+def _tells(key: str, value: object, module: str) -> bool:
+    """Whether a changed member is evidence: functions and classes are, caches and counters are not."""
+    if module == "sys" and key in ("stdout", "stdin", "stderr", "last_value", "last_type", "last_traceback"):
+        return False
+    if module == "builtins" and key == "_":
+        return False
+    return callable(value) or isinstance(value, str | types.ModuleType | staticmethod | classmethod | property)
+
 
 _PLAIN_CONTAINERS = (list, dict, set, bytearray, deque)
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -57,7 +246,7 @@ def from_library(module: str, member: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ImportError:
-        raise scores.TestsFaultError(f"needs {module.split('.')[0]}") from None
+        raise test_runner.TestsFaultError(f"needs {module.split('.')[0]}") from None
     return getattr(found, member) if member else found
 
 
@@ -75,7 +264,7 @@ def entry(expression: str, names: dict[str, Any]) -> Any:
     """What `Solution().f` or `f` is in the solution's module."""
     if expression in names:
         return names[expression]
-    return eval(compile(expression, scores.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
+    return eval(compile(expression, test_runner.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
 
 
 class _Watch:
@@ -86,7 +275,7 @@ class _Watch:
         isolate: hand copies of what tests still hold to the solution.
     """
 
-    def __init__(self, asked: frozenset[str], guards: evidence.Guards, *, isolate: bool) -> None:
+    def __init__(self, asked: frozenset[str], guards: vetting.Guards, *, isolate: bool) -> None:
         self.calls = 0
         self.changed = False
         self._asked = asked
@@ -130,8 +319,8 @@ class _Watch:
         if isinstance(value, types.ModuleType):
             return True
         kind = value if isinstance(value, type) else type(value)
-        if evidence.is_own(kind):
-            own = [base.__name__ for base in kind.__mro__ if evidence.is_own(base)]
+        if vetting.is_own(kind):
+            own = [base.__name__ for base in kind.__mro__ if vetting.is_own(base)]
             return name not in _PREDICATES and not self._asked.isdisjoint(own)
         if isinstance(value, type) or str(kind.__module__).startswith(_TRUSTED_ASKERS) or _of_tests(kind):
             return True
@@ -155,12 +344,12 @@ class _Watch:
 def _of_solution(function: Any) -> bool:
     function = getattr(function, "__func__", function)
     if isinstance(function, type):
-        return evidence.is_own(function)
+        return vetting.is_own(function)
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
     if code is not None:
         return bool(code.co_filename == vetting.SOURCE)
-    return evidence.is_own(type(function)) or getattr(function, "__module__", None) == vetting.MODULE
+    return vetting.is_own(type(function)) or getattr(function, "__module__", None) == vetting.MODULE
 
 
 def _of_tests(kind: type) -> bool:
@@ -201,17 +390,17 @@ _SURROUNDINGS = frozenset(
 class _Reading:
     """One run: solution and tests in this process."""
 
-    def __init__(self, job: dict[str, Any], findings: list[str], score: scores.Score) -> None:
+    def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.Score) -> None:
         score.after_each = self.check_state
         self.job = job
-        self.guards = evidence.Guards(findings)
+        self.guards = vetting.Guards(findings)
         self.solution = types.ModuleType(vetting.MODULE)
         self.tests = types.ModuleType("__main__")
         self.asked = frozenset(job["asked"])
         self.watch = _Watch(self.asked, self.guards, isolate=job["isolate"])
         self.names: dict[str, Any] = self.tests.__dict__
         self.names["__builtins__"] = _Names(job, self.solution.__dict__)
-        self.state: evidence.State | None = None
+        self.state: State | None = None
         self.refused: str | None = None
         point = job["entry_point"]
         self.runner = test_runner.Tests(
@@ -229,7 +418,7 @@ class _Reading:
                 importlib.import_module(name)
             except ImportError as error:
                 if name.split(".")[0] not in sys.modules:
-                    raise scores.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
+                    raise test_runner.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
         self.names |= self.watch.names() | {"__json__": _as_json}
         self.runner.prepare()
         late = solution_host.run_setup(self.job["setup"], self.names, test_runner.watched)
@@ -248,8 +437,8 @@ class _Reading:
         }
         solution_host.provide(program, library, space)
         space |= self.guards.names()
-        evidence.Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
-        self.state = evidence.State()
+        Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
+        self.state = State()
         exec(program, space)  # noqa: S102 - the jail's purpose
         solution_host.bind_method(self.job["entry_point"], space)
         for statement in late:
@@ -290,7 +479,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         return None
     channel.send(wire.ANSWER, {"ok": findings, "imports": sorted(imports)})
     gc.disable()  # every class that is made stays, to be looked at
-    score = scores.Score(job["all_tests"])
+    score = test_runner.Score(job["all_tests"])
     reading = _Reading(job, findings, score)
     report: dict[str, Any] = {"nonce": job["nonce"], "fault": None, "raised": None}
     try:
@@ -305,7 +494,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         return channel.send(wire.DONE, report)
     try:
         reading.run()
-    except scores.TestsFaultError as error:
+    except test_runner.TestsFaultError as error:
         report["fault"] = str(error)
     except BaseException as error:  # noqa: BLE001 - what a test lets through is its failure
         score.record("rest", error)
@@ -323,8 +512,8 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
 
 
 def _setup_fault(error: BaseException) -> str:
-    if isinstance(error, scores.TestsFaultError):
+    if isinstance(error, test_runner.TestsFaultError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"needs {error.name.split('.')[0]}"
-    return f"setup raised {scores.describe(error)}"
+    return f"setup raised {test_runner.describe(error)}"

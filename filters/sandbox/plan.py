@@ -19,10 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofmill.filters.sandbox import block_joiner, checks
-from proofmill.filters.sandbox.checks import Check
-from proofmill.filters.sandbox.formats import BadTestError, Suite
-from proofmill.filters.sandbox.syntax import syntax_tree
+from proofmill.filters.sandbox import extract, formats
+from proofmill.filters.sandbox.formats import BadTestError, Check, Suite, syntax_tree
 
 SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
 _IDENTITY = frozenset(
@@ -164,10 +162,10 @@ def entry_name(suite: Suite) -> str:
 def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], tolerance: float | None) -> tuple[Check, ...]:
     """One check a test, or none at all."""
     own = asked - given if not entry_name(suite) else asked
-    found: list[Check | None] = [checks.of_call(call, suite) for call in suite.calls]
+    found: list[Check | None] = [formats.of_call(call, suite) for call in suite.calls]
     found += [_check(source, own, suite.entry_point) for source in suite.sources]
     if suite.text.strip():
-        found += checks.read_function(suite.text, suite.entry_point) or [None]
+        found += formats.read_function(suite.text, suite.entry_point) or [None]
     whole = [check for check in found if check is not None]
     if len(whole) < len(found) or ("*" in given and not entry_name(suite)):  # a star may define what seems asked
         return ()
@@ -180,13 +178,13 @@ def _names(
     """The names that are the solution's, and those that are the prelude's."""
     free, bound, imported = set[str](), set[str](), set[str]()
     for text in texts:
-        reads, binds = block_joiner.names(text)
+        reads, binds = extract.names(text)
         free |= reads
         bound |= binds
         imported |= _from_solution(text)
     entry = entry_name(suite)
     asked = imported | ({entry} - {""})
-    open_names = free - bound - given - asked - checks.BUILTIN_NAMES - {"candidate"}
+    open_names = free - bound - given - asked - formats.BUILTIN_NAMES - {"candidate"}
     used = _used_as_modules(texts)
     library = {name: PRELUDE[name] for name in open_names if name in PRELUDE}
     library |= {name: (name, "") for name in open_names & used}
@@ -219,7 +217,7 @@ def _tested_builtins(source: str) -> set[str]:
     return {
         root
         for node in ast.walk(_tree_of(source))
-        if isinstance(node, ast.Assert) and (root := checks.root(checks.sides(node.test)[0])) is not None
+        if isinstance(node, ast.Assert) and (root := formats.root(formats.sides(node.test)[0])) is not None
     }
 
 
@@ -365,8 +363,8 @@ def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None
     body = syntax_tree(source).body  # its own: a name in it may be replaced
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None
-    test = checks.renamed(body[0].test, "candidate", entry_point) if entry_point else body[0].test
-    return checks.read(test, asked, entry_point)
+    test = formats.renamed(body[0].test, "candidate", entry_point) if entry_point else body[0].test
+    return formats.read_check(test, asked, entry_point)
 
 
 def _shared(text: str) -> dict[str, tuple[str, str]]:

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proofmill.filters.sandbox import scores, solution_host, test_runner, wire
+from proofmill.filters.sandbox import solution_host, test_runner, wire
 
 
 class SolutionGone(BaseException):
@@ -269,7 +269,7 @@ def _named(line: Wire, name: str) -> Any:
 
 def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
     """Run the job's tests against stand-ins for a solution in another jail, and report how many passed."""
-    space, score = solution_host.Space("tests"), scores.Score(job["all_tests"])
+    space, score = solution_host.Space("tests"), test_runner.Score(job["all_tests"])
     names = space.names
     names["__name__"] = "__main__"  # a guard at the end of a test text holds, as it does beside the solution
     line = Wire(channel, lambda: {n: names[n] for n in space.classes if isinstance(names.get(n), type)})
@@ -288,8 +288,8 @@ def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
         tests.run(job["tests"], job["test"])
     except SolutionGone:
         report["gone"] = True
-    except (scores.TestsFaultError, CannotSend) as error:
-        report["fault"] = scores.describe(error)
+    except (test_runner.TestsFaultError, CannotSend) as error:
+        report["fault"] = test_runner.describe(error)
     except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
         score.record("rest", error)
     report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofmill.filters.sandbox import comparison, wire
+from proofmill.filters.sandbox import wire
 from proofmill.filters.sandbox.formats import BadTestError, Suite
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, SandboxProcess
 from proofmill.filters.sandbox.plan import Plan, job_of
@@ -258,7 +258,7 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
 
 
 def _difference(source: str, answer: dict[str, Any]) -> str:
-    got = comparison.preview(answer["ok"]) if "ok" in answer else _raised(answer.get("raised"))
+    got = wire.preview(answer["ok"]) if "ok" in answer else _raised(answer.get("raised"))
     return f"{shown(source[:80])} gave {got}"
 
 
@@ -525,7 +525,7 @@ def same_output(printed: str, wanted: str, judging: Judging = STANDARD) -> bool:
     left, right = (" ".join(part).split() for part in (ours, theirs))
     if judging.output == TOKENS:
         return left == right
-    tolerance = comparison.FLOAT_TOLERANCE if judging.float_tolerance is None else judging.float_tolerance
+    tolerance = wire.FLOAT_TOLERANCE if judging.float_tolerance is None else judging.float_tolerance
     return len(left) == len(right) and all(_same_number(a, b, tolerance) for a, b in zip(left, right, strict=True))
 
 
@@ -543,6 +543,6 @@ def _same_number(printed: str, wanted: str, tolerance: float) -> bool:
     if "." not in wanted or not (_PRINTED.fullmatch(wanted) and _PRINTED.fullmatch(printed)):
         return False
     try:
-        return comparison.numbers_equal(float(printed), float(wanted), tolerance)
+        return wire.numbers_equal(float(printed), float(wanted), tolerance)
     except ValueError:
         return False

@@ -2,7 +2,7 @@
 
 A look at the source, before any of it runs: what it imports, names and defines (`look_at`). Where the source can't
 tell, stores to attributes and attributes whose name is computed, guards are woven into the compiled program
-(`evidence`).
+(`Guards`).
 
 The look is conservative: what it does not know counts as evidence. Evidence costs a solution this reading, not the
 verdict. Runs inside the jail, and uses nothing but the standard library.
@@ -11,6 +11,8 @@ verdict. Runs inside the jail, and uses nothing but the standard library.
 from __future__ import annotations
 
 import ast
+import types
+from collections.abc import Callable
 from typing import Any
 
 SOURCE = "<solution>"
@@ -424,3 +426,69 @@ def look_at(code: str, asked: frozenset[str], given: frozenset[str]) -> tuple[An
 def harmless(module: str) -> bool:
     """Whether a module gives no handle on the interpreter."""
     return module.split(".")[0] in _HARMLESS - _PARTS.keys()
+
+
+class Guards:
+    """What the woven program calls; keeps the evidence."""
+
+    def __init__(self, findings: list[str]) -> None:
+        self.evidence = list(findings)
+
+    def note(self, what: str) -> None:
+        """Add one piece of evidence."""
+        if len(self.evidence) < MAX_FINDINGS and what not in self.evidence:
+            self.evidence.append(what)
+
+    def names(self) -> dict[str, Callable[..., Any]]:
+        """The globals of a woven program."""
+        return {
+            "__owner__": self.owner,
+            "__getattr_guard__": self._getattr,
+            "__setattr_guard__": self._setattr,
+            "__delattr_guard__": self._delattr,
+        }
+
+    def owner(self, value: Any, name: str) -> Any:
+        """`value`, an attribute of which is about to be set: only a solution's own things may change so."""
+        kind = type(value)
+        if isinstance(value, type):
+            if not is_own(value):
+                self.note(f"sets {name} of the class {value.__name__}")
+        elif isinstance(value, types.FunctionType):
+            if value.__code__.co_filename != SOURCE:
+                self.note(f"sets {name} of a function that is not its own")
+        elif isinstance(value, types.ModuleType) or kind in (types.BuiltinFunctionType, types.MethodType):
+            self.note(f"sets {name} of {getattr(value, '__name__', kind.__name__)}")
+        elif not is_own(kind) and (callable(getattr(kind, name, None)) or _of_mock(kind, name)):
+            self.note(f"hides {kind.__name__}.{name}")
+        return value
+
+    def _named(self, name: object) -> Any:
+        if not isinstance(name, str) or type(name) is not str:
+            self.note("an attribute whose name is no text")
+        elif name in MEMBERS or name == "sys" or (is_dunder(name) and name not in DUNDER_READS):
+            self.note(f"reaches for {name}")
+        return name
+
+    def _getattr(self, value: Any, name: str, *default: Any) -> Any:
+        if isinstance(value, types.ModuleType):
+            self.note("takes a computed name from a module")
+        return getattr(value, self._named(name), *default)
+
+    def _setattr(self, value: Any, name: str, new: Any) -> None:
+        if isinstance(name, str) and is_dunder(name):
+            self.note(f"sets {name}")
+        setattr(self.owner(value, self._named(name)), name, new)
+
+    def _delattr(self, value: Any, name: str) -> None:
+        delattr(self.owner(value, self._named(name)), name)
+
+
+def _of_mock(kind: type, name: str) -> bool:
+    """Whether an attribute is a mock's record of how it was called."""
+    return kind.__module__ == "unittest.mock" and (name.startswith(("call", "assert")) or name.endswith("_calls"))
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class was made by the solution: only there is the module of that name the running one."""
+    return getattr(kind, "__module__", None) == MODULE

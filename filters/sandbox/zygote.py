@@ -25,16 +25,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proofmill.filters.sandbox import (
-    block_joiner,
-    cpp,
-    evidence,
+    extract,
     in_process,
-    isolation,
     kernel,
     proxies,
-    sandbox_process,
-    seccomp,
     solution_host,
+    walls,
     wire,
 )
 
@@ -69,11 +65,11 @@ def run_job(fd: int) -> None:
     roles = {
         "serve": solution_host.serve,
         "program": solution_host.run_program,
-        "compile": cpp.compile_program,
-        "execute": cpp.execute_program,
+        "compile": solution_host.compile_program,
+        "execute": solution_host.execute_program,
         "apart": proxies.run_apart,
         "beside": in_process.read,
-        "join": block_joiner.join,
+        "join": extract.join,
     }
     roles[job["role"]](channel, job)
 
@@ -106,7 +102,7 @@ class _Run:
 class Zygote:
     """Takes jobs, forks, reaps and reports; knows nothing of what the jobs compute."""
 
-    def __init__(self, control: socket.socket, template: sandbox_process.Template) -> None:
+    def __init__(self, control: socket.socket, template: walls.Template) -> None:
         self._control = control
         self._template = template
         self._null = os.open("/dev/null", os.O_RDWR)
@@ -184,11 +180,11 @@ class Zygote:
         try:
             os.dup2(self._null, 2)
             try:
-                sandbox_process.lock_down(self._template, job, channel, *streams)
+                walls.lock_down(self._template, job, channel, *streams)
             except OSError as error:
-                _report_fault(sandbox_process.CHANNEL_FD, {"fault": f"jail: {error}"})
+                _report_fault(walls.CHANNEL_FD, {"fault": f"jail: {error}"})
                 os._exit(1)
-            run_job(sandbox_process.CHANNEL_FD)
+            run_job(walls.CHANNEL_FD)
         finally:
             os._exit(1)
 
@@ -211,13 +207,13 @@ class Zygote:
         os.close(status)
 
 
-def _probe_child(template: sandbox_process.Template, *, subprocesses: bool) -> dict[str, str]:
+def _probe_child(template: walls.Template, *, subprocesses: bool) -> dict[str, str]:
     """Build every wall in a child of its own and try it; layer to reason for what does not hold."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            found = sandbox_process.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
+            found = walls.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
             os.write(writer, json.dumps(found).encode())
         finally:
             os._exit(0)
@@ -230,9 +226,7 @@ def _probe_child(template: sandbox_process.Template, *, subprocesses: bool) -> d
     return dict(json.loads(raw)) if raw else {"jail": "the probing process died"}
 
 
-def _template(
-    failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int
-) -> sandbox_process.Template:
+def _template(failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int) -> walls.Template:
     abi = 0
     filters: dict[str, bytes] = {}
     try:
@@ -241,32 +235,32 @@ def _template(
         failed["landlock"] = str(error)
     try:
         filters = {
-            "": seccomp.program(),
-            "subprocesses": seccomp.program(subprocesses=True),
-            "one_exec": seccomp.program(one_exec=True),
+            "": kernel.filter_program(),
+            "subprocesses": kernel.filter_program(subprocesses=True),
+            "one_exec": kernel.filter_program(one_exec=True),
         }
     except OSError as error:
         failed["seccomp"] = str(error)
-    return sandbox_process.Template(readable, second_user, abi, base_bytes, filters)
+    return walls.Template(readable, second_user, abi, base_bytes, filters)
 
 
 def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    held, paths = isolation.AddressSpace(), list[str]()
+    held, paths = walls.AddressSpace(), list[str]()
     programs = bool(options["subprocesses"])
     if "mount namespace" in failed:  # else it would be the machine's own root that is changed
         failed["root"] = "needs the mount namespace"
-        readable = tuple(isolation.needed_paths())
+        readable = tuple(walls.needed_paths())
     else:
-        isolation.attempt(failed, "root", lambda: paths.extend(isolation.build(options["packages"], programs=programs)))
-        readable = tuple(paths or isolation.needed_paths())
+        walls.attempt(failed, "root", lambda: paths.extend(walls.build(options["packages"], programs=programs)))
+        readable = tuple(paths or walls.needed_paths())
     sys.argv = [""]
     sys.path.extend(options["search"])
     for name in options["warm"]:
         with contextlib.suppress(Exception):  # a broken package: who imports it inside is told
             importlib.import_module(name)
     template = _template(failed, readable, second, held.size())
-    evidence.remember_modules()
+    in_process.remember_modules()
     random.seed(0)  # a verdict must not depend on luck; children inherit this state
     gc.collect()
     gc.freeze()  # else every collection in a child copies the pages of all modules
@@ -290,7 +284,7 @@ def _watch(parent: int, zygote: int) -> None:
 def main(parent_pid: int) -> None:
     """Entry of the process that `Jail` starts; descriptor 0 is the control socket."""
     kernel.wipe_environment()
-    while os.open("/dev/null", os.O_RDWR) <= sandbox_process.PROGRAM_FD:
+    while os.open("/dev/null", os.O_RDWR) <= walls.PROGRAM_FD:
         pass  # taken, so that no descriptor of ours or of a job lands where a child puts its own
     parent = os.pidfd_open(parent_pid)
     if os.getppid() != parent_pid:
@@ -299,7 +293,7 @@ def main(parent_pid: int) -> None:
     options = json.loads(control.recv(MAX_JOB))
     warm_up()
     failed: dict[str, str] = {}
-    second = isolation.enter(failed)
+    second = walls.enter(failed)
     pid = os.fork()
     if pid == 0:
         _zygote(control, failed, options, second)

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
+from proofmill.filters.audit import mutants, weak_tests
 from proofmill.filters.domains.code import CodeVerifier
-from proofmill.filters.sandbox import comparison, extract, wire
-from proofmill.filters.sandbox.checks import Check
-from proofmill.filters.sandbox.formats import BadTestError, read_suite
+from proofmill.filters.sandbox import extract, wire
+from proofmill.filters.sandbox.formats import BadTestError, Check, read_suite
 from proofmill.filters.sandbox.jail import Jail
-from proofmill.filters.sandbox.mutants import mutants, weak_tests
 from proofmill.filters.sandbox.plan import plan
 from proofmill.filters.sandbox.run import Judging
 from proofmill.filters.verdicts import Problem, Verdict
@@ -326,14 +325,14 @@ def test_malformed_answers_match_nothing(expected: Any) -> None:
         assert Check("f()", "f", "near", (1.0, 0.5, False)).holds(node) in (False, None)
         for relation in ("true", "false"):
             assert Check("f()", "f", relation).holds(node) in (False, True, None)
-        assert len(comparison.preview(node)) <= 60
+        assert len(wire.preview(node)) <= 60
 
 
 def test_colliding_numbers_cost_no_more_than_the_expected_set() -> None:
     prime = (1 << 61) - 1
     node = ["s", [["i", hex(prime * k)] for k in range(1, 100_000)]]
-    assert comparison.matches({1, 2}, node) is False
-    assert comparison.matches(set(range(99_999)), node) is False
+    assert wire.matches({1, 2}, node) is False
+    assert wire.matches(set(range(99_999)), node) is False
 
 
 def test_values_survive_the_wire() -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from proofmill.data.errors import VerifierError
 from proofmill.filters.domains.code import CodeVerifier
-from proofmill.filters.sandbox import seccomp, wire
+from proofmill.filters.sandbox import kernel, wire
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, layers_from, missing_error
 from proofmill.filters.verdicts import Problem, Verdict
 
@@ -543,7 +543,7 @@ def test_new_namespaces_by_clone_are_refused(jail: Jail) -> None:
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("subprocesses", [False, True])
 def test_the_filter_is_a_valid_program(machine: str, subprocesses: bool) -> None:
-    program = seccomp.program(subprocesses=subprocesses, machine=machine)
+    program = kernel.filter_program(subprocesses=subprocesses, machine=machine)
     assert len(program) % 8 == 0
     assert len(program) // 8 <= 4096  # BPF_MAXINSNS
     for index in range(0, len(program), 8):
@@ -558,7 +558,7 @@ def test_the_filter_is_a_valid_program(machine: str, subprocesses: bool) -> None
 
 def test_an_unknown_machine_has_no_filter() -> None:
     with pytest.raises(OSError, match="no system call filter for vax"):
-        seccomp.program(machine="vax")
+        kernel.filter_program(machine="vax")
 
 
 def test_the_network_is_not_there(jail: Jail) -> None:
@@ -779,7 +779,7 @@ def test_without_a_layer_code_runs_only_on_request() -> None:
         import sys
         from proofmill.data.errors import VerifierError
         from proofmill.filters.domains.code import CodeVerifier
-        from proofmill.filters.sandbox import kernel, seccomp
+        from proofmill.filters.sandbox import kernel
         from proofmill.filters.sandbox.jail import Jail
         from proofmill.filters.verdicts import Problem
         problem = Problem("code", "", info={"tests": ["assert f(1) == 2"]})

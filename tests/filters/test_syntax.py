@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proofmill.filters.sandbox.syntax import syntax_tree
+from proofmill.filters.sandbox.formats import syntax_tree
 
 SOURCE = "\n".join(
     f"x{n} = [(lambda a: a + {n})(y) for y in range({n}) if y % 3 or (y > 4 and y < 9)]" for n in range(40)
