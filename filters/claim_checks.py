@@ -101,7 +101,7 @@ def labels(added: Row) -> Iterator[str]:
 
 CLAIM_CHECKS = MapFilter(
     name="claims",
-    version=2,
+    version=3,
     section="claims",
     options=ClaimOptions,
     reads=("problem", "response"),

@@ -10,7 +10,8 @@ from string import ascii_uppercase
 
 from proofmill.filters.answers.hedging import retracted
 from proofmill.filters.symbolic.equality import equivalent, named_number
-from proofmill.filters.symbolic.grammar import FUNCTIONS, TooCostlyError
+from proofmill.filters.symbolic.expressions import TooCostlyError
+from proofmill.filters.symbolic.notation import FUNCTIONS
 from proofmill.filters.symbolic.units import known_unit
 
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")

@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 from proofmill.filters.claims.comparison import AGREES, agree, last_place
 from proofmill.filters.claims.discourse_cues import implies, refers_back
-from proofmill.filters.claims.expressions import (
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, Finding
+from proofmill.filters.symbolic.expressions import (
     Call,
     Node,
-    NotNumericError,
+    NoValueError,
     Number,
     Symbol,
+    UndefinedError,
     Value,
     binary,
     evaluate,
@@ -34,7 +36,6 @@ from proofmill.filters.claims.expressions import (
     unknowns_of,
     walk,
 )
-from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, Finding
 
 _POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
 _WHOLE = (2, 3, 5, 8)  # where fractions have no value, as in n!
@@ -77,7 +78,7 @@ def is_nearly_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
         return False
     try:
         sides = [float(evaluate(side, env=_row(unknowns, 2))) for side in (left, right)]
-    except (NotNumericError, OverflowError):
+    except (NoValueError, OverflowError):
         return False
     return abs(sides[0] - sides[1]) <= _ROUNDED * max(map(abs, sides))
 
@@ -86,7 +87,7 @@ def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> b
     """Whether the sides come close to one another, in proportion, where all unknowns are large."""
     try:
         sides = [float(evaluate(side, env=_row(unknowns, _LARGE))) for side in (left, right)]
-    except (NotNumericError, OverflowError):
+    except (NoValueError, OverflowError):
         return False
     return abs(sides[0] - sides[1]) <= _ALIKE * abs(sides[0])
 
@@ -95,7 +96,7 @@ def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | Non
     """Whether two sides agree at a point; None where one of them has no value there."""
     try:
         return same(evaluate(left, env=point), evaluate(right, env=point))
-    except NotNumericError:
+    except NoValueError:
         return None
 
 
@@ -112,11 +113,11 @@ def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Va
     for shift in range(len(_POINTS)):
         try:
             sides = [evaluate(side, env=_point(unknowns, shift)) for side in (left, right)]
-        except NotNumericError:
+        except NoValueError:
             return None
         if any(isinstance(side, float) for side in sides):
             return None
-        found.add(binary("-", *sides))
+        found.add(binary("-", sides[0], sides[1]))
         if len(found) > 1:
             return None
     return found.pop() if found else None
@@ -143,7 +144,7 @@ def counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
         env: dict[str, Value] = {name: whole + index for index, name in enumerate(sorted(unknowns))}
         try:
             first, second = evaluate(left, env=env), evaluate(right, env=env)
-        except NotNumericError:
+        except NoValueError:
             continue
         if not same(first, second):
             return f"for {listed(env)} the sides are {show(first)} and {show(second)}"
@@ -169,7 +170,7 @@ def linear_row(left: Node, right: Node, names: tuple[str, ...]) -> Row | None:
         expected = at_zero + sum(c * point[name] for c, name in zip(coefficients, names, strict=True))
         if _difference(left, right, dict(point)) != expected or not any(coefficients):
             return None
-    except NotNumericError:
+    except NoValueError:
         return None
     return (*coefficients, -at_zero)
 
@@ -177,7 +178,7 @@ def linear_row(left: Node, right: Node, names: tuple[str, ...]) -> Row | None:
 def _difference(left: Node, right: Node, env: dict[str, Value] | dict[str, int]) -> Fraction:
     values = [evaluate(side, env=env) for side in (left, right)]
     if any(isinstance(value, float) for value in values):
-        raise NotNumericError
+        raise UndefinedError
     return Fraction(values[0]) - Fraction(values[1])
 
 
@@ -342,7 +343,7 @@ class Algebra:
         """`x = 3`: a definition, or the solution of the equations before it."""
         try:
             value = evaluate(right)
-        except NotNumericError:
+        except NoValueError:
             return None
         finding = None if context.supposed else self._solution(name, value, right, context)
         self.bound.setdefault(name, []).append((value, context.step))
@@ -365,7 +366,7 @@ class Algebra:
         try:
             sides = [evaluate(side, env={name: value}) for side in (equation.left, equation.right)]
             is_near = abs(float(sides[0]) - float(sides[1])) <= _CLOSE * max(abs(float(side)) for side in sides)
-        except (NotNumericError, OverflowError):
+        except (NoValueError, OverflowError):
             return Finding(NOT_CHECKABLE, f"{equation.text} has no value there")
         shown = f"at {name} = {show(value)} the sides of {equation.text} are {show(sides[0])} and {show(sides[1])}"
         # In an equation of angles the unknown may be meant in degrees.
@@ -436,7 +437,7 @@ class EquationContext:
 def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:
     try:
         return same(evaluate(equation.left, env=env), evaluate(equation.right, env=env))
-    except NotNumericError:
+    except NoValueError:
         return False
 
 
@@ -459,7 +460,7 @@ def _changes_sign(equation: Equation, name: str, low: Value, high: Value) -> boo
             float(evaluate(equation.left, env={name: at})) - float(evaluate(equation.right, env={name: at}))
             for at in (low, high)
         ]
-    except (NotNumericError, OverflowError):
+    except (NoValueError, OverflowError):
         return False
     return ends[0] * ends[1] <= 0
 
@@ -473,7 +474,7 @@ def _no_value(equation: Equation, env: Mapping[str, Value]) -> Finding | None:
     """An expression whose unknowns have just been given values, and that does not come to what is stated."""
     try:
         sides = [show(evaluate(side, env=env)) for side in (equation.left, equation.right)]
-    except NotNumericError:
+    except NoValueError:
         return None
     return Finding(REFUTED, f"{equation.text}: for {listed(env)} the sides are {sides[0]} and {sides[1]}")
 

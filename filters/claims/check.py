@@ -15,7 +15,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from proofmill.filters.claims.discourse_cues import CORRECTION
-from proofmill.filters.claims.expressions import Number, Value, is_leaf, walk
 from proofmill.filters.claims.judging import StepJudge, TraceFacts
 from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS
 from proofmill.filters.claims.model import (
@@ -41,6 +40,7 @@ from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
 from proofmill.filters.claims.relations import SIGN_WORDS
 from proofmill.filters.claims.stated_outputs import Evaluator, StatedOutput, judge_output, stated_outputs, unrun_output
 from proofmill.filters.claims.tokens import split_steps, tokenize, without_json_escapes
+from proofmill.filters.symbolic.expressions import Number, Value, is_leaf, walk
 from proofmill.filters.verdicts import Problem
 
 _WINDOW = 240  # characters behind a claim in which its correction begins

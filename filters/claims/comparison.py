@@ -19,11 +19,15 @@ from collections.abc import Set
 from fractions import Fraction
 from typing import NamedTuple
 
-from proofmill.filters.claims.expressions import (
+from proofmill.filters.claims.grammar import Parser
+from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, Finding
+from proofmill.filters.claims.relations import Member
+from proofmill.filters.claims.tokens import TIGHT
+from proofmill.filters.symbolic.expressions import (
     PLAIN,
     Binary,
     Node,
-    NotNumericError,
+    NoValueError,
     Number,
     Quantity,
     Reading,
@@ -40,11 +44,7 @@ from proofmill.filters.claims.expressions import (
     unit_factor,
     walk,
 )
-from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.lexicon import UNITS
-from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, Finding
-from proofmill.filters.claims.relations import Member
-from proofmill.filters.claims.tokens import TIGHT
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 AGREES, DIFFERS, UNDECIDED = "agrees", "differs", "undecided"
 ABOUT, ROUNDED = "about", "rounded"
@@ -138,7 +138,7 @@ def _trailing_unit(stated: Fraction) -> int:
 
 
 _PERCENT_READINGS = (Reading("unit"), Reading("addon"))
-_SCALED = Reading(units=UNITS)
+_SCALED = Reading(units=EVERYDAY_UNITS)
 _NOTES = {
     "unit": "the percent sign read as a unit: ",
     "addon": "the percentage taken of what stands before it: ",
@@ -153,7 +153,7 @@ def readings(left: Node, right: Node) -> list[Reading]:
     parts = [*walk(left), *walk(right)]
     if any(isinstance(part, Unary) and part.operator == "%" for part in parts):
         found.extend(_PERCENT_READINGS)
-    if any(isinstance(part, Quantity) and any(word in UNITS for word in part.unit) for part in parts):
+    if any(isinstance(part, Quantity) and any(word in EVERYDAY_UNITS for word in part.unit) for part in parts):
         found.append(_SCALED)
     if any(isinstance(part, Unary) and part.operator == "°" for part in parts):
         found.append(Reading(degree="unit"))
@@ -170,7 +170,7 @@ class Comparison(NamedTuple):
 
 
 def equate(left: Node, right: Node, about: str) -> Comparison:
-    """Compare two sides under all readings. Raises NotNumericError where the plain one has no value."""
+    """Compare two sides under all readings. Raises NoValueError where the plain one has no value."""
     plain = _equate_under(left, right, about, PLAIN)
     if plain.outcome == AGREES:
         return plain
@@ -178,7 +178,7 @@ def equate(left: Node, right: Node, about: str) -> Comparison:
     for reading in readings(left, right)[1:]:
         try:
             other = _equate_under(left, right, about, reading)
-        except NotNumericError:
+        except NoValueError:
             continue
         if other.outcome == AGREES:
             return other._replace(note=_NOTES[reading.percent if reading.units is None else "units"])
@@ -191,7 +191,7 @@ def equate(left: Node, right: Node, about: str) -> Comparison:
 
 def _in_cents(left: Node, right: Node, comparison: Comparison) -> bool:
     """`$2.50 - $2.24 = 26 cents`: the sign of the currency is not part of the tree."""
-    if not any(UNITS[word] == ("money", 1) for node in (left, right) for word in known_units(node)):
+    if not any(EVERYDAY_UNITS[word] == ("money", 1) for node in (left, right) for word in known_units(node)):
         return False
     first, second = Fraction(comparison.left), Fraction(comparison.right)
     return first * 100 == second or second * 100 == first
@@ -208,7 +208,7 @@ def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comp
 
 
 def compare(left: Node, sign: str, right: Node) -> Finding:
-    """Judge `<`, `>`, `<=`, `>=`, `!=`. Raises NotNumericError where a side has no value."""
+    """Judge `<`, `>`, `<=`, `>=`, `!=`. Raises NoValueError where a side has no value."""
     outcomes = []  # of the plain reading first
     for reading in readings(left, right):
         first, second = evaluate(left, reading), evaluate(right, reading)
@@ -257,7 +257,7 @@ def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | 
         moved = suspect._replace(value=suspect.value + Fraction(1, 10**suspect.places))
         try:
             slack += abs(float(evaluate(_replace(left, suspect, moved))) - float(comparison.left))
-        except (NotNumericError, OverflowError):
+        except (NoValueError, OverflowError):
             return False
     return bool(suspects) and _distance(comparison) <= slack
 
@@ -273,7 +273,7 @@ def rounds_an_input(left: Node, right: Node, comparison: Comparison) -> bool:
             moved = part._replace(value=part.value + Fraction(1, 2 * 10**part.places))
             try:
                 slack += abs(float(evaluate(_replace(right, part, moved))) - float(comparison.right))
-            except (NotNumericError, OverflowError):
+            except (NoValueError, OverflowError):
                 return False
     return slack > 0 and _distance(comparison) <= slack
 
@@ -329,7 +329,7 @@ class AlternativeParses:
             return None
         try:
             comparison = equate(parsed[0], right.node, about)
-        except NotNumericError:
+        except NoValueError:
             return None
         return comparison if comparison.outcome != DIFFERS else None
 
@@ -356,7 +356,7 @@ class AlternativeParses:
         for pair in ((sides[0], sides[1]), (sides[0], right.node), (left.node, sides[1])):
             try:
                 comparison = equate(*pair, about)
-            except NotNumericError:
+            except NoValueError:
                 continue
             if comparison.outcome in (AGREES, UNDECIDED):
                 return comparison

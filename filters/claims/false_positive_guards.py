@@ -12,14 +12,27 @@ from itertools import combinations
 
 from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole, last_place
 from proofmill.filters.claims.discourse_cues import ABOUT_WORDS, ROUNDING_WORDS
-from proofmill.filters.claims.expressions import (
+from proofmill.filters.claims.grammar import Parser
+from proofmill.filters.claims.lexicon import (
+    CLEAN_WORDS,
+    FRACTION_WORDS,
+    LABEL_WORDS,
+    NAMED_FUNCTIONS,
+    NUMBER_WORDS,
+    OTHER_UNITS,
+    words,
+)
+from proofmill.filters.claims.operands import AGGREGATES, literal
+from proofmill.filters.claims.relations import Chain, Member
+from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
+from proofmill.filters.symbolic.expressions import (
     Binary,
     Call,
+    Constant,
     Node,
-    NotNumericError,
+    NoValueError,
     Number,
     Quantity,
-    Symbol,
     Unary,
     Value,
     evaluate,
@@ -30,20 +43,7 @@ from proofmill.filters.claims.expressions import (
     leading,
     walk,
 )
-from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.lexicon import (
-    CLEAN_WORDS,
-    FRACTION_WORDS,
-    LABEL_WORDS,
-    NAMED_FUNCTIONS,
-    NUMBER_WORDS,
-    OTHER_UNITS,
-    UNITS,
-    words,
-)
-from proofmill.filters.claims.operands import AGGREGATES, literal
-from proofmill.filters.claims.relations import Chain, Member
-from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|(?:not|n['’]t)\s(?:match|equal|satisf|give|yield)\w*|"
@@ -198,13 +198,13 @@ class FalsePositiveGuards:
             and not rates
             and not (_unit_words(left) | _unit_words(right)) & _RAISED_UNITS
             and all(units)
-            and UNITS[units[0][0]][0] == UNITS[units[1][0]][0]
-            and UNITS[units[0][0]] != UNITS[units[1][0]]
+            and EVERYDAY_UNITS[units[0][0]][0] == EVERYDAY_UNITS[units[1][0]][0]
+            and EVERYDAY_UNITS[units[0][0]] != EVERYDAY_UNITS[units[1][0]]
         )
 
     def mixes_units(self, left: Node, right: Node) -> bool:
         """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
-        units = {UNITS[word] for node in (left, right) for word in known_units(node)}
+        units = {EVERYDAY_UNITS[word] for node in (left, right) for word in known_units(node)}
         words = [_unit_words(node) for node in (left, right)]
         if all(words) and not words[0] & words[1] and (words[0] | words[1]) & OTHER_UNITS:
             return True
@@ -330,7 +330,7 @@ class FalsePositiveGuards:
         )
         try:
             return parsed is not None and evaluate(parsed[0]) == literal(self.tokens[position - 1].text).value
-        except NotNumericError:
+        except NoValueError:
             return False
 
     def _is_matched(self, position: int) -> bool:
@@ -426,7 +426,7 @@ def _ends_in(left: Node, right: Node) -> bool:
         try:
             if evaluate(left) == evaluate(right):
                 return leading(left) != leading(right)
-        except NotNumericError:
+        except NoValueError:
             return False
     return False
 
@@ -560,8 +560,7 @@ def _is_bare_angle(node: Node) -> bool:
         return False
     parts = walk(node.arguments[0])
     has_unit_of_angle = any(
-        (isinstance(part, Unary) and part.operator == "°") or (isinstance(part, Symbol) and part.name == "pi")
-        for part in parts
+        (isinstance(part, Unary) and part.operator == "°") or isinstance(part, Constant) for part in parts
     )
     return not has_unit_of_angle and any(isinstance(part, Number) and part.value != 0 for part in parts)
 

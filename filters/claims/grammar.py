@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proofmill.filters.claims.expressions import Binary, Call, Node, Number, Opaque, Quantity, Symbol, Unary
 from proofmill.filters.claims.lexicon import NAMED_FUNCTIONS, OPERATOR_WORDS
 from proofmill.filters.claims.operands import (
     COMPARED,
@@ -44,6 +43,7 @@ from proofmill.filters.claims.tokens import (
     Token,
 )
 from proofmill.filters.claims.units import NEVER_UNITS, NOT_BEFORE_UNITS, read_unit
+from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Opaque, Quantity, Symbol, Unary
 
 _INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": POWER}
 
@@ -318,7 +318,7 @@ class Parser(ExpressionReader):
     def _with_unit(self, node: Node) -> Node:
         """`node` with the unit behind it, if there is one."""
         token = self.tokens[self.position]
-        if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS or isinstance(node, Symbol | Opaque):
+        if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS or isinstance(node, Symbol | Constant | Opaque):
             return node
         unit = read_unit(self.tokens, self.position, self.closing)
         if unit.opaque:

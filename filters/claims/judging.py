@@ -32,12 +32,23 @@ from proofmill.filters.claims.discourse_cues import (
     lists_cases,
     simplifies,
 )
-from proofmill.filters.claims.expressions import (
+from proofmill.filters.claims.false_positive_guards import (
+    SENTENCE_END,
+    FalsePositiveGuards,
+    is_near,
+    is_running_computation,
+)
+from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
+from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
+from proofmill.filters.claims.relations import Chain, Member, Scanner
+from proofmill.filters.claims.tokens import WORD, Token
+from proofmill.filters.symbolic.expressions import (
     Binary,
     Node,
-    NotNumericError,
+    NoValueError,
     Quantity,
     Symbol,
+    UndefinedError,
     Value,
     evaluate,
     has_unit,
@@ -49,16 +60,6 @@ from proofmill.filters.claims.expressions import (
     unknowns_of,
     walk,
 )
-from proofmill.filters.claims.false_positive_guards import (
-    SENTENCE_END,
-    FalsePositiveGuards,
-    is_near,
-    is_running_computation,
-)
-from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
-from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
-from proofmill.filters.claims.relations import Chain, Member, Scanner
-from proofmill.filters.claims.tokens import WORD, Token
 
 
 class Named(NamedTuple):
@@ -144,7 +145,7 @@ class StepJudge:
         try:
             about = self.guards.about(member, member)
             comparison = equate(before.node, member.node, about)
-        except NotNumericError:
+        except NoValueError:
             return []
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
@@ -188,7 +189,7 @@ class StepJudge:
             if relation.sign in ("=", "≈", "≡"):
                 return self._equality(chain, index)
             finding = compare(left.node, relation.sign, right.node)
-        except NotNumericError:
+        except NoValueError:
             return None
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
 
@@ -205,7 +206,7 @@ class StepJudge:
             if not all(map(is_numeric, sides)):
                 return None
             comparison = equate(*sides, self.guards.about(left, right))
-        except NotNumericError:
+        except NoValueError:
             return None
         shown = _sides(*sides, comparison)
         if comparison.outcome == AGREES:
@@ -339,7 +340,7 @@ class StepJudge:
     def _congruence(self, left: Node, right: Node, modulus: Node) -> Finding:
         first, second, base = evaluate(left), evaluate(right), evaluate(modulus)
         if not (isinstance(first, int) and isinstance(second, int) and isinstance(base, int)) or base == 0:
-            raise NotNumericError
+            raise UndefinedError
         holds = (first - second) % base == 0
         shown = f"the sides differ by {show(first - second)}, modulus {show(base)}"
         return Finding(VERIFIED if holds else REFUTED, shown)

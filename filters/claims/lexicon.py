@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from proofmill.filters.symbolic.units import everyday_units
-
 
 def words(text: str) -> frozenset[str]:
     """The words of a text, as a set."""
@@ -50,8 +48,6 @@ FRACTION_WORDS = {"half": Fraction(1, 2), "halves": Fraction(1, 2)} | {
 }
 MULTIPLE_WORDS = {"twice": 2, "double": 2, "thrice": 3, "triple": 3, "quadruple": 4}
 
-UNITS = everyday_units()
-"""Names of units, each with its scale and how many of the scale's smallest unit it is; their ratios are exact."""
 # Units outside the table: a relation between one of them and another unit is a conversion that isn't checked.
 OTHER_UNITS = words("""
     nm μm µm pm Hz kHz MHz GHz W kW MW V kV mV A mA Ω kΩ J kJ MJ cal kcal Cal eV N kN Pa kPa atm bar mol mmol

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from proofmill.filters.claims.expressions import Node, Value
+if TYPE_CHECKING:
+    from proofmill.filters.symbolic.expressions import Node, Value
 
 VERIFIED = "verified"
 REFUTED = "refuted"

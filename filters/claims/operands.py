@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
-from proofmill.filters.claims.expressions import Binary, Call, Node, Number, Opaque, Symbol, Unary, is_leaf
 from proofmill.filters.claims.lexicon import (
     FRACTION_WORDS,
     MULTIPLE_WORDS,
@@ -29,6 +28,7 @@ from proofmill.filters.claims.tokens import (
     Token,
     match_brackets,
 )
+from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Opaque, Symbol, Unary, is_leaf
 
 SUM = 10
 PRODUCT = 20
@@ -232,7 +232,7 @@ def command(parser: ExpressionReader, token: Token) -> Node | None:
         body = parser.group()
         return body if body is None or is_leaf(body) else Opaque("a vector")
     if name == "pi":
-        return Symbol("pi")
+        return Constant("pi")
     if name in GREEK:
         return subscripted(parser, name)
     if name in LATEX_FUNCTIONS:
@@ -261,7 +261,7 @@ def root(parser: ExpressionReader) -> Node | None:
         body = parser.group()
         if index is None or body is None:
             return Opaque()
-        return Binary("^", body, Binary("/", Number(1), index))
+        return Call("root", (body, index))
     body = parser.group()
     return Opaque() if body is None else Call("sqrt", (body,))
 

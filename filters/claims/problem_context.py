@@ -16,16 +16,21 @@ from fractions import Fraction
 from functools import lru_cache, partial
 
 from proofmill.filters.claims.algebra import is_identity
-from proofmill.filters.claims.expressions import (
+from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
+from proofmill.filters.claims.operands import literal
+from proofmill.filters.claims.relations import Scanner
+from proofmill.filters.claims.tokens import tokenize
+from proofmill.filters.symbolic.expressions import (
     Binary,
     Call,
     Node,
-    NotNumericError,
+    NoValueError,
     Number,
     Opaque,
     Quantity,
     Symbol,
     Unary,
+    UndefinedError,
     Value,
     evaluate,
     rebuilt,
@@ -33,10 +38,6 @@ from proofmill.filters.claims.expressions import (
     unknowns_of,
     walk,
 )
-from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
-from proofmill.filters.claims.operands import literal
-from proofmill.filters.claims.relations import Scanner
-from proofmill.filters.claims.tokens import tokenize
 
 _MODULUS = re.compile(
     r"(?:\b(?:mod(?:ulo|ulus|ular)?)|\\[pb]?mod)\b[\s{($=is]{0,6}(\d{1,7})"
@@ -99,7 +100,7 @@ class ProblemContext:
             if moduli and (_has_inverse(left) or _has_inverse(right)):
                 return "an inverse among residues"
             return _in_residues(evaluate(left), evaluate(right), moduli) or _in_base(left, right, bases)
-        except NotNumericError:
+        except NoValueError:
             return ""
 
     def _known(self) -> tuple[frozenset[int], frozenset[int], frozenset[str]]:
@@ -230,10 +231,10 @@ class Functions:
         """The tree with every call replaced by what it stands for.
 
         Raises:
-            NotNumericError: a function is not known, or calls are nested too deep.
+            NoValueError: a function is not known, or calls are nested too deep.
         """
         if depth > _MAX_DEPTH:
-            raise NotNumericError
+            raise UndefinedError
         change = partial(self.resolved, depth=depth + 1)
         match node:
             case Call(name, (argument,)) if name.endswith(CALLED):
@@ -243,7 +244,7 @@ class Functions:
     def _value(self, name: str, argument: Node) -> Node:
         definition = self.known.get(name) if self.trusted else None
         if definition is None:
-            raise NotNumericError
+            raise UndefinedError
         return _substituted(definition[1], definition[0], argument)
 
 

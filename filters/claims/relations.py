@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from proofmill.filters.claims.expressions import Node, Opaque, Symbol, is_leaf, is_percent
 from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.lexicon import (
     APPROXIMATE_WORDS,
@@ -20,7 +19,6 @@ from proofmill.filters.claims.lexicon import (
     FILLERS,
     NAMED_FUNCTIONS,
     NUMBER_WORDS,
-    UNITS,
     words,
 )
 from proofmill.filters.claims.operands import AGGREGATES, GREEK, OPENERS
@@ -40,6 +38,8 @@ from proofmill.filters.claims.tokens import (
     WORD,
     Token,
 )
+from proofmill.filters.symbolic.expressions import Constant, Node, Opaque, Symbol, is_leaf, is_percent
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 _REMAINDERS = frozenset({"remainder", "r"})
 _TRAILING_SIGNS = frozenset({"±", "_", "^", "+", "-", "*", "/", "…", "'"})
@@ -155,7 +155,7 @@ def _is_second_unit(tokens: list[Token], position: int) -> bool:
     """`2 hr 15 min × 4`: the smaller of two units that are one quantity together."""
     if position < 2 or [token.kind for token in tokens[position - 2 : position + 2]] != [NUMBER, WORD, NUMBER, WORD]:
         return False
-    units = [UNITS.get(tokens[place].text) for place in (position - 1, position + 1)]
+    units = [EVERYDAY_UNITS.get(tokens[place].text) for place in (position - 1, position + 1)]
     return units[0] is not None and units[1] is not None and units[0][0] == units[1][0] and units[0][1] > units[1][1]
 
 
@@ -475,4 +475,4 @@ def _computes(left: Node, relation: Relation, right: Node) -> bool:
     """Whether a relation in words joins a calculation to its result: `5, we get x` does not."""
     if not relation.prose or relation.sign in ("<", ">", "<=", ">="):
         return True
-    return not isinstance(right, Symbol | Opaque) and not (is_leaf(left) and is_leaf(right))
+    return not isinstance(right, Symbol | Constant | Opaque) and not (is_leaf(left) and is_leaf(right))

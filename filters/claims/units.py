@@ -11,9 +11,9 @@ from proofmill.filters.claims.lexicon import (
     NUMBER_WORDS,
     OTHER_UNITS,
     STOP_WORDS,
-    UNITS,
 )
 from proofmill.filters.claims.tokens import END, NEWLINE, NUMBER, RELATION, TIGHT, WORD, Token
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 _MAX_WORDS = 5
 _MAX_TOKENS = 20
@@ -99,7 +99,7 @@ class _Reader:
         if len(word) == 1:
             return token.gap != TIGHT and word in _LETTERS and following.text not in ("(", "^", "_")
         if token.gap == TIGHT and self.position == self.begin:
-            return word in ATTACHED_UNITS or (len(word) > 3 and word.lower() in UNITS)
+            return word in ATTACHED_UNITS or (len(word) > 3 and word.lower() in EVERYDAY_UNITS)
         return True
 
     def _group(self, opening: int) -> bool:
@@ -120,7 +120,9 @@ class _Reader:
         following = self.tokens[self.position + 1]
         in_formula = following.text in ("\\text", "\\mathrm")
         is_word = following.kind == WORD and len(following.text) > 1 and following.gap == TIGHT
-        if is_word and not (following.text.islower() or following.text in UNITS or following.text in OTHER_UNITS):
+        if is_word and not (
+            following.text.islower() or following.text in EVERYDAY_UNITS or following.text in OTHER_UNITS
+        ):
             return False  # 1/VSWR
         if not (in_formula or (is_word and token.gap == TIGHT)):
             return False

@@ -26,7 +26,8 @@ from proofmill.filters.symbolic.equality import (
     named_number,
     readable,
 )
-from proofmill.filters.symbolic.grammar import MAX_LENGTH, TooCostlyError
+from proofmill.filters.symbolic.expressions import TooCostlyError
+from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import clean
 from proofmill.filters.symbolic.values import Context
 from proofmill.filters.verdicts import (

@@ -34,9 +34,10 @@ from proofmill.filters.symbolic.answer_key import (
     split,
     usual_brackets,
 )
+from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.forms import complement, lone_points, special_form
-from proofmill.filters.symbolic.grammar import FUNCTIONS, MAX_LENGTH, TooCostlyError
-from proofmill.filters.symbolic.notation import clean
+from proofmill.filters.symbolic.grammar import MAX_LENGTH
+from proofmill.filters.symbolic.notation import FUNCTIONS, clean
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 

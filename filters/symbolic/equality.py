@@ -25,11 +25,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proofmill.filters.symbolic import evaluation
+from proofmill.filters.symbolic import identity
 from proofmill.filters.symbolic.answer_key import TOKEN, AnswerKey, UnreadableError, hedged
 from proofmill.filters.symbolic.answer_parser import parse_answer
-from proofmill.filters.symbolic.evaluation import MAX_BITS
-from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
+from proofmill.filters.symbolic.expressions import MAX_BITS, Binary, Node, TooCostlyError, unknowns_of
+from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.units import plain_text, stated_base
 from proofmill.filters.symbolic.values import Context, is_value, rational_value, same_value, strip_spaces, value_of
 
@@ -208,10 +208,10 @@ def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     try:
         nodes = parse(left.text), parse(right.text)
         letters = [
-            {_letter(answer)} if _letter(answer) else set(evaluation.symbols(node))
+            {_letter(answer)} if _letter(answer) else set(unknowns_of(node))
             for answer, node in zip((a, b), nodes, strict=True)
         ]
-        return all(len(names) == 1 for names in letters) and evaluation.same_progression(
+        return all(len(names) == 1 for names in letters) and identity.same_progression(
             nodes[0], letters[0].pop(), nodes[1], letters[1].pop()
         )
     except NotCoveredError:
@@ -243,7 +243,7 @@ def _same_relation(a: AnswerKey, b: AnswerKey) -> bool:
     if left is None or right is None or left[0].strip("<>") != right[0].strip("<>"):
         return False
     try:
-        factor = evaluation.proportional(left[1], right[1])
+        factor = identity.proportional(left[1], right[1])
     except NotCoveredError:
         return False
     if factor is None or left[0] in ("=", "!="):
@@ -260,7 +260,7 @@ def _difference(relation: AnswerKey) -> tuple[str, Node] | None:
     else:
         return None
     try:
-        return sign, Node("sub", (parse(sides[0]), parse(sides[1])))
+        return sign, Binary("-", parse(sides[0]), parse(sides[1]))
     except NotCoveredError:
         return None
 
@@ -338,7 +338,7 @@ def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
 def _letters(text: str) -> int | None:
     """How many letters stand in an expression; None where it is none."""
     try:
-        return len(evaluation.symbols(parse(_FIGURE.sub("", value_of(text).text).strip())))
+        return len(unknowns_of(parse(_FIGURE.sub("", value_of(text).text).strip())))
     except NotCoveredError:
         return None
 

@@ -9,64 +9,26 @@ bounded. What it does not cover (matrices, integrals, sums) is left to math-veri
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-MAX_LENGTH = 2_000  # characters; longer "answers" are derivations
+from proofmill.filters.symbolic.expressions import (
+    Binary,
+    Call,
+    Constant,
+    Node,
+    Number,
+    Symbol,
+    TooCostlyError,
+    Unary,
+)
+from proofmill.filters.symbolic.notation import CONSTANTS, FUNCTIONS, GREEK, PLAIN_NAMES
 
-FUNCTIONS = frozenset(
-    re.findall(
-        r"\w+",
-        "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth exp ln log lg floor ceil Re Im arg",
-    )
-)
-PLAIN_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "abs": "abs", "sqrt": "sqrt", "pi": "pi"}
-CONSTANTS = {
-    "pi": "pi",
-    "infty": "infty",
-    "e": "e",
-    "i": "i",
-    "infinity": "infty",
-    "inf": "infty",
-    "oo": "infty",
-}
-GREEK = frozenset(
-    re.findall(
-        r"\w+",
-        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu "
-        "nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi "
-        "Sigma Phi Psi Omega ell hbar",
-    )
-)
+MAX_LENGTH = 2_000  # characters; longer "answers" are derivations
 
 
 class NotCoveredError(ValueError):
     """The text is no expression of this grammar."""
-
-
-class TooCostlyError(ValueError):
-    """Judging the text would cost more than an answer may: too long, too deep, too big a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node of an expression.
-
-    Attributes:
-        op: "number", "symbol", "constant", or the operation.
-        args: the operands.
-        value: a number's value, a symbol's, constant's or function's name.
-    """
-
-    op: str
-    args: tuple[Node, ...] = ()
-    value: Fraction | str = ""
-
-
-def number(value: int | Fraction) -> Node:
-    """A number as a node."""
-    return Node("number", (), Fraction(value))
 
 
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
@@ -102,11 +64,11 @@ class Tokens:
         text = self.take()
         value = numeral_value(text)
         if self.peek()[1] == "_":
-            return number(self._in_base(text))
+            return Number(self._in_base(text))
         if not text.isdigit():
-            return number(value)
+            return Number(value)
         fraction = self._mixed_part()
-        return number(value + fraction) if fraction is not None else number(value)
+        return Number(value + fraction) if fraction is not None else Number(value)
 
     def _mixed_part(self) -> Fraction | None:
         r"""The fraction of a mixed number: `1/2` after `1 `, or `\frac{1}{2}` after `1`; else None."""
@@ -194,7 +156,10 @@ class _Parser(Tokens):
         r"""A sum, or two of them one above the other as plain TeX sets a fraction or a binomial."""
         node = self.sum()
         sign = self.take("\\over", "\\choose")
-        return Node("div" if sign == "\\over" else "binomial", (node, self.sum())) if sign else node
+        if not sign:
+            return node
+        lower = self.sum()
+        return Binary("/", node, lower) if sign == "\\over" else Call("binom", (node, lower))
 
     def sum(self) -> Node:
         self._depth += 1
@@ -202,7 +167,7 @@ class _Parser(Tokens):
             raise TooCostlyError("nested too deep")
         node = self._product()
         while sign := self.take("+", "-"):
-            node = Node("add" if sign == "+" else "sub", (node, self._product()))
+            node = Binary(sign, node, self._product())
         self._depth -= 1
         return node
 
@@ -210,11 +175,11 @@ class _Parser(Tokens):
         node = self._signed()
         while True:
             if self.take("*", "\\cdot", "\\times"):
-                node = Node("mul", (node, self._signed()))
+                node = Binary("*", node, self._signed())
             elif self.take("/"):
-                node = Node("div", (node, self._signed()))
+                node = Binary("/", node, self._signed())
             elif self._starts_factor():
-                node = Node("mul", (node, self._power()))
+                node = Binary("*", node, self._power())
             else:
                 return node
 
@@ -223,7 +188,7 @@ class _Parser(Tokens):
         while sign := self.take("+", "-"):
             negative ^= sign == "-"
         node = self._power()
-        return Node("neg", (node,)) if negative else node
+        return Unary("-", node) if negative else node
 
     def _starts_factor(self) -> bool:
         kind, text = self.peek()
@@ -238,13 +203,13 @@ class _Parser(Tokens):
         if not self.take("^"):
             return node
         if self._is_degree():
-            return Node("div", (Node("mul", (node, Node("constant", (), "pi"))), number(180)))
+            return Unary("°", node)
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise TooCostlyError("nested too deep")
         exponent = self._exponent()
         self._depth -= 1
-        return self._postfix(Node("pow", (node, exponent)))
+        return self._postfix(Binary("^", node, exponent))
 
     def _is_degree(self) -> bool:
         if self.take("\\circ"):
@@ -256,18 +221,18 @@ class _Parser(Tokens):
 
     def _exponent(self) -> Node:
         if self.take("-"):
-            return Node("neg", (self._exponent(),))
+            return Unary("-", self._exponent())
         return self._power()
 
     def _postfix(self, node: Node) -> Node:
         while True:
             if self.take("!"):
-                node = Node("factorial", (node,))
+                node = Unary("!", node)
             elif self.take("%", "\\%"):
-                node = Node("div", (node, number(100)))
-            elif self.peek()[1] == "'" and node.op == "symbol":
+                node = Unary("%", node)
+            elif self.peek()[1] == "'" and isinstance(node, Symbol):
                 self.take()
-                node = Node("symbol", (), f"{node.value}'")
+                node = Symbol(f"{node.name}'")
             else:
                 return node
 
@@ -293,7 +258,7 @@ class _Parser(Tokens):
         self._bars = bars
         self.expect(_CLOSERS[opener])
         if opener in ("\\lfloor", "\\lceil"):
-            return Node("function", (node,), opener[2:])
+            return Call(opener[2:], (node,))
         return node
 
     def _absolute(self) -> Node:
@@ -302,7 +267,7 @@ class _Parser(Tokens):
         node = self.sum()
         self._bars -= 1
         self.expect("|")
-        return Node("function", (node,), "abs")
+        return Call("abs", (node,))
 
     def _word(self) -> Node:
         """A plain word: a function or constant by name, else its letters as a product."""
@@ -311,7 +276,7 @@ class _Parser(Tokens):
         if name in ("sqrt", "abs") or name in FUNCTIONS:
             return self._command(name)
         if name in CONSTANTS:
-            return Node("constant", (), CONSTANTS[name])
+            return Constant(CONSTANTS[name])
         if len(word) > 3:
             raise NotCoveredError(word)
         self.tokens[self.at - 1 : self.at] = [("word", letter) for letter in word]
@@ -319,20 +284,20 @@ class _Parser(Tokens):
 
     def _letter(self, name: str) -> Node:
         if name in CONSTANTS:
-            return Node("constant", (), CONSTANTS[name])
+            return Constant(CONSTANTS[name])
         if self.peek()[1] == "_":
             name = f"{name}_{self.subscript()}"
-        return Node("symbol", (), name)
+        return Symbol(name)
 
     def _command(self, name: str) -> Node:
         if name in CONSTANTS:
-            return Node("constant", (), CONSTANTS[name])
+            return Constant(CONSTANTS[name])
         if name in GREEK:
             return self._letter(name)
         if name == "frac":
-            return Node("div", (self._argument(digit=True), self._argument(digit=True)))
+            return Binary("/", self._argument(digit=True), self._argument(digit=True))
         if name == "binom":
-            return Node("binomial", (self._argument(digit=True), self._argument(digit=True)))
+            return Call("binom", (self._argument(digit=True), self._argument(digit=True)))
         if name == "sqrt":
             return self._root()
         if name == "text":
@@ -342,11 +307,12 @@ class _Parser(Tokens):
         raise NotCoveredError(name)
 
     def _root(self) -> Node:
-        degree = number(2)
+        degree = None
         if self.take("["):
             degree = self.sum()
             self.expect("]")
-        return Node("root", (self._argument(), degree))
+        body = self._argument()
+        return Call("sqrt", (body,)) if degree is None else Call("root", (body, degree))
 
     def _named(self) -> Node:
         """A name in upright letters: a function that LaTeX lacks, a constant or one symbol."""
@@ -363,10 +329,10 @@ class _Parser(Tokens):
         base = self._log_base() if name == "log" and self.peek()[1] == "_" else None
         exponent = self._exponent() if self.take("^") else None
         argument = self._function_argument()
-        if exponent == Node("neg", (number(1),)) and name in ("sin", "cos", "tan"):
+        if exponent == Unary("-", Number(1)) and name in ("sin", "cos", "tan"):
             name, exponent = f"arc{name}", None
-        node = Node("function", (argument,), name) if base is None else Node("logarithm", (argument, base))
-        return node if exponent is None else Node("pow", (node, exponent))
+        node = Call(name, (argument,) if base is None else (argument, base))
+        return node if exponent is None else Binary("^", node, exponent)
 
     def _log_base(self) -> Node:
         self.expect("_")
@@ -378,7 +344,7 @@ class _Parser(Tokens):
             return self._power()
         node = self._power()
         while self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1][1:] not in FUNCTIONS:
-            node = Node("mul", (node, self._power()))
+            node = Binary("*", node, self._power())
         return node
 
     def _argument(self, *, digit: bool = False) -> Node:
@@ -386,10 +352,10 @@ class _Parser(Tokens):
         kind, text = self.peek()
         if digit and kind == "number" and text.isdigit() and len(text) > 1:
             self.tokens[self.at] = (kind, text[1:])
-            return number(int(text[0]))
+            return Number(int(text[0]))
         if kind == "number":
             self.at += 1
-            return number(numeral_value(text))
+            return Number(numeral_value(text))
         return self._atom()
 
 

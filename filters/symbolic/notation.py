@@ -9,6 +9,32 @@ from __future__ import annotations
 import re
 import unicodedata
 
+FUNCTIONS = frozenset(
+    re.findall(
+        r"\w+",
+        "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth exp ln log lg floor ceil Re Im arg",
+    )
+)
+PLAIN_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "abs": "abs", "sqrt": "sqrt", "pi": "pi"}
+CONSTANTS = {
+    "pi": "pi",
+    "infty": "infty",
+    "e": "e",
+    "i": "i",
+    "infinity": "infty",
+    "inf": "infty",
+    "oo": "infty",
+}
+GREEK = frozenset(
+    re.findall(
+        r"\w+",
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu "
+        "nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi "
+        "Sigma Phi Psi Omega ell hbar",
+    )
+)
+
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SUPERSCRIPT = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")

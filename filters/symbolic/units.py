@@ -1,6 +1,6 @@
 r"""Units of measurement, exactly, and what else a number may carry: money, percent signs, times of day, ratios, bases.
 
-One table says what units measure and how large they are; prose reads it by `everyday_units`.
+One table says what units measure and how large they are; prose reads it by `EVERYDAY_UNITS`.
 
 Policy:
 - A unit that only one side states is taken as understood ("5" and "5 cm" agree). Two stated units must
@@ -22,7 +22,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from proofmill.filters.symbolic.grammar import FUNCTIONS
+from proofmill.filters.symbolic.notation import FUNCTIONS
 
 UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμ]+|[\u4e00-\u9fff]+|\d+|[^\sA-Za-z\d]|\s+")
 
@@ -153,11 +153,7 @@ _NAMED: dict[str, tuple[Fraction, Dimensions]] = (
 )
 
 
-def everyday_units() -> dict[str, tuple[str, int]]:
-    """Names of units in prose, each with its scale and how many of the scale's smallest unit it is.
-
-    Units of two scales (inches and centimetres) are not converted into each other: in prose that is mostly rounded.
-    """
+def _everyday_units() -> dict[str, tuple[str, int]]:
     scales = [(row.scale, row.names) for row in _SCALES_OF_UNITS if row.scale != "calendar"] + [("count", _COUNTS)]
     units = {name: (scale, size) for scale, rows in scales for size, names in rows.items() for name in names.split()}
     units.update({"ton": ("imperial mass", 32_000), "tons": ("imperial mass", 32_000)})
@@ -166,6 +162,11 @@ def everyday_units() -> dict[str, tuple[str, int]]:
     return units
 
 
+EVERYDAY_UNITS = _everyday_units()
+"""Names of units in prose, each with its scale and how many of the scale's smallest unit it is.
+
+Units of two scales (inches and centimetres) are not converted into each other: in prose that is mostly rounded.
+"""
 _COMPOUND = {
     "mph": "mile/hour", "kmh": "km/hour", "kph": "km/hour", "kmph": "km/hour", "sqft": "square foot",
     "mbps": "Mb/second",

@@ -15,9 +15,18 @@ from functools import lru_cache
 from math import gcd
 from typing import Any
 
-from proofmill.filters.symbolic import evaluation
-from proofmill.filters.symbolic.evaluation import MAX_BITS, decimal_places, is_rounded, rational
-from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError, parse
+from proofmill.filters.symbolic import identity
+from proofmill.filters.symbolic.expressions import (
+    MAX_BITS,
+    Binary,
+    Node,
+    Number,
+    TooCostlyError,
+    rational,
+    unknowns_of,
+)
+from proofmill.filters.symbolic.grammar import NotCoveredError, parse
+from proofmill.filters.symbolic.identity import decimal_places, is_rounded
 from proofmill.filters.symbolic.notation import NEEDLESS_SPACE
 from proofmill.filters.symbolic.units import Unit, based_value, colon_form, scaled, split_percent, split_unit
 
@@ -157,8 +166,8 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
     try:
         left, right = parse(a), parse(b)
         if scale != 1:
-            left = Node("mul", (left, Node("number", (), scale)))
-        return evaluation.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
+            left = Binary("*", left, Number(scale))
+        return identity.identical(left, right) or (context.rounding and _approximates(a, b, left, right))
     except NotCoveredError:
         return scale == 1 and library_equal(_in_lowest_terms(a, x), _in_lowest_terms(b, y))
 
@@ -191,8 +200,8 @@ def _base_value(text: str) -> int | None:
 def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
     for text, decimal, exact in ((a, left, right), (b, right, left)):
         places = decimal_places(text)
-        if places and not evaluation.symbols(exact):
-            return evaluation.distance_below(decimal, exact, Fraction(1, 10**places))
+        if places and not unknowns_of(exact):
+            return identity.distance_below(decimal, exact, Fraction(1, 10**places))
     return False
 
 

@@ -1,7 +1,11 @@
-"""Expressions as trees, and their values: exact rationals wherever that is possible, in bounded size.
+r"""Expressions as trees, and their values: exact wherever that is possible, at a bounded cost.
 
-Ordinary writing is ambiguous ("20%" may be 1/5 or 20 percent points, "50 + 20%" 60 or 50.2). A `Reading`
-fixes one meaning; a caller tries the plain one first and the others where the tree holds what they change.
+One tree serves answers, which are read strictly, and claims, which stand in prose. Ordinary writing is ambiguous
+("20%" may be 1/5 or 20 percent points, "50 + 20%" 60 or 50.2): a `Reading` fixes one meaning; who judges prose tries
+the plain one first and the others where the tree holds what they change.
+
+A value is an int or a Fraction as long as it is rational. A float says that it is not, or that it can't be told:
+whether two such values are the same number is then for `identity` to say, to many digits.
 """
 
 from __future__ import annotations
@@ -11,18 +15,30 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from proofmill.filters.claims.lexicon import UNITS
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 Value = int | Fraction | float
-"""Exact wherever that is possible; a float for roots, logarithms and π."""
+"""Exact wherever that is possible; a float for irrational roots, logarithms and π."""
 
-MAX_BITS = 2048  # of a numerator or denominator
-_MAX_EXPONENT = 1024
-_MAX_FACTORIAL = 170
+MAX_BITS = 400_000  # of a numerator or denominator in an answer
+_PROSE_BITS = 2048  # of those in a claim
+_MAX_EXPONENT = 1024  # of a float
+MAX_FACTORIAL = 3_000
+_MAX_ROOT_BITS = 20_000  # of what a root other than the square one is taken of, which is done by trial
+_MAX_DEGREE = 100  # of a root that is looked for exactly
+_FLOAT_ROOT_BITS = 45  # of a root that floating point finds
 
 
-class NotNumericError(ValueError):
-    """The expression has no value: an unknown, a division by zero, or a number too large to hold."""
+class NoValueError(ValueError):
+    """The expression has no value that could be had; says why."""
+
+
+class UndefinedError(NoValueError):
+    """An unknown, a division by zero, a function outside its domain, words."""
+
+
+class TooCostlyError(NoValueError):
+    """Judging the text would cost more than it may: too long, too deep, too big a number."""
 
 
 class Number(NamedTuple):
@@ -33,7 +49,13 @@ class Number(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """An unknown or named constant."""
+    """An unknown."""
+
+    name: str
+
+
+class Constant(NamedTuple):
+    r"""`pi`, `e`, `i` or `infty`."""
 
     name: str
 
@@ -74,7 +96,7 @@ class Call(NamedTuple):
     arguments: tuple[Node, ...]
 
 
-Node = Number | Symbol | Opaque | Quantity | Unary | Binary | Call
+Node = Number | Symbol | Constant | Opaque | Quantity | Unary | Binary | Call
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
@@ -92,14 +114,16 @@ def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
 
 
 class Reading(NamedTuple):
-    """One way to understand what is ambiguous."""
+    """One way to understand what is ambiguous, and how large a number may get."""
 
     percent: str = "hundredth"  # or "unit" (the sign is a unit), "addon" (50 + 20% = 60)
     units: Mapping[str, tuple[str, int]] | None = None  # scale quantities to their smallest unit
     degree: str = "angle"  # or "unit": 180° - 50 = 130
+    max_bits: int = _PROSE_BITS  # of every numerator and denominator
 
 
 PLAIN = Reading()
+_STRICT = Reading(max_bits=MAX_BITS)
 
 
 def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | None = None) -> Value:
@@ -111,29 +135,49 @@ def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | No
         env: values of the unknowns.
 
     Raises:
-        NotNumericError: the tree has no value in bounded size.
+        UndefinedError: it has none.
+        TooCostlyError: a value in it is too large to go on with.
     """
     if isinstance(node, Number):
-        return node.value
+        return bounded(node.value, reading.max_bits)
     if isinstance(node, Binary):
-        return _binary_node(node, reading, env)
+        operations = [node]  # a long sum is deep on its left
+        while isinstance(left := operations[-1].left, Binary):
+            operations.append(left)
+        value = evaluate(left, reading, env)
+        for operation in reversed(operations):
+            value = _operation(operation, value, evaluate(operation.right, reading, env), reading)
+        return value
     if isinstance(node, Quantity):
-        return bounded(evaluate(node.body, reading, env) * unit_factor(node.unit, reading))
+        return bounded(evaluate(node.body, reading, env) * unit_factor(node.unit, reading), reading.max_bits)
     if isinstance(node, Unary):
         return _unary(node.operator, evaluate(node.body, reading, env), reading)
     if isinstance(node, Call):
-        return call(node.name, [evaluate(argument, reading, env) for argument in node.arguments])
-    if isinstance(node, Symbol):
-        return _lookup(node.name, env or {})
-    raise NotNumericError
+        return call(node.name, [evaluate(argument, reading, env) for argument in node.arguments], reading.max_bits)
+    value_of = (env or {}) if isinstance(node, Symbol) else _CONSTANTS if isinstance(node, Constant) else {}
+    if not isinstance(node, Opaque) and node.name in value_of:
+        return value_of[node.name]
+    raise UndefinedError
 
 
-def _lookup(name: str, env: Mapping[str, Value]) -> Value:
-    if name in env:
-        return env[name]
-    if name == "pi":
-        return math.pi
-    raise NotNumericError
+_CONSTANTS = {"pi": math.pi, "e": math.e}
+
+
+def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
+    """The exact value, or None where it is irrational, infinite, undefined or has letters.
+
+    Args:
+        node: the expression.
+        max_bits: of the numerator and denominator of every value in it.
+
+    Raises:
+        TooCostlyError: the value has too many digits.
+    """
+    try:
+        value = evaluate(node, _STRICT if max_bits == MAX_BITS else Reading(max_bits=max_bits))
+    except UndefinedError:
+        return None
+    return None if isinstance(value, float) else Fraction(value)
 
 
 def unit_factor(unit: tuple[str, ...], reading: Reading) -> int:
@@ -150,24 +194,28 @@ def _unary(operator: str, value: Value, reading: Reading) -> Value:
     if operator == "-":
         return -value
     if operator == "%":
-        return value if reading.percent == "unit" else binary("/", value, 100)
+        return value if reading.percent == "unit" else binary("/", value, 100, reading.max_bits)
     if operator == "°":
         return value if reading.degree == "unit" else value * math.pi / 180
-    if operator == "!" and isinstance(value, int) and 0 <= value <= _MAX_FACTORIAL:
-        return math.factorial(value)
-    raise NotNumericError
+    if operator == "!" and isinstance(value, int) and value >= 0:
+        return _factorial(value, reading.max_bits)
+    raise UndefinedError
 
 
-def _binary_node(node: Binary, reading: Reading, env: Mapping[str, Value] | None) -> Value:
-    left = evaluate(node.left, reading, env)
-    right = evaluate(node.right, reading, env)
+def _factorial(value: int, max_bits: int) -> int:
+    if value > MAX_FACTORIAL or (value > 2 and value * math.log2(value / math.e) > max_bits):
+        raise TooCostlyError("too big a factorial")
+    return math.factorial(value)
+
+
+def _operation(node: Binary, left: Value, right: Value, reading: Reading) -> Value:
     operator = node.operator
     if operator == "/" and reading.units is not None and isinstance(node.right, Quantity) and is_leaf(node.left):
         factor = unit_factor(node.right.unit, reading)
         return binary("*", binary("/", left, right), factor * factor)  # `1/2 hour` is half an hour
     if operator in "+-" and reading.percent == "addon" and is_percent(node.right):
         return binary("*", left, 1 + right if operator == "+" else 1 - right)
-    return binary(operator, left, right)
+    return binary(operator, left, right, reading.max_bits)
 
 
 def is_leaf(node: Node) -> bool:
@@ -186,15 +234,15 @@ def is_percent(node: Node) -> bool:
     return isinstance(node, Unary) and node.operator == "%"
 
 
-def binary(operator: str, left: Value, right: Value) -> Value:
-    """One operation, its result bounded. Raises NotNumericError where it has none."""
+def binary(operator: str, left: Value, right: Value, max_bits: int = _PROSE_BITS) -> Value:
+    """One operation, its result bounded. Raises NoValueError where it has none."""
     try:
-        return bounded(_operate(operator, left, right))
+        return bounded(_operate(operator, left, right, max_bits), max_bits)
     except (OverflowError, ZeroDivisionError) as error:
-        raise NotNumericError from error
+        raise UndefinedError from error
 
 
-def _operate(operator: str, left: Value, right: Value) -> Value:
+def _operate(operator: str, left: Value, right: Value, max_bits: int) -> Value:
     match operator:
         case "+":
             return left + right
@@ -205,32 +253,78 @@ def _operate(operator: str, left: Value, right: Value) -> Value:
         case "/":
             return Fraction(left) / right if isinstance(left, int) else left / right
         case "^":
-            return _power(left, right)
+            return _power(left, right, max_bits)
         case "mod" if isinstance(left, int) and isinstance(right, int) and right > 0:
             return left % right
-    raise NotNumericError
+    raise UndefinedError
 
 
-def _power(base: Value, exponent: Value) -> Value:
-    if isinstance(exponent, Fraction) and exponent.denominator == 2:
-        return _power(_square_root(base), exponent.numerator)
-    if isinstance(exponent, int) and not isinstance(base, float):
-        exact = Fraction(base)
-        bits = max(exact.numerator.bit_length(), exact.denominator.bit_length())
-        if abs(exponent) > _MAX_EXPONENT or bits * abs(exponent) > MAX_BITS or (base == 0 and exponent <= 0):
-            raise NotNumericError
-        return exact**exponent
+def _power(base: Value, exponent: Value, max_bits: int) -> Value:
+    if isinstance(base, float) or isinstance(exponent, float):
+        return _float_power(base, exponent)
+    if base == 0 and exponent <= 0:
+        raise UndefinedError
+    if base in (1, -1):
+        return base ** (exponent % 2) if exponent.denominator == 1 else _root(base, exponent.denominator, real=False)
+    size = abs(exponent.numerator) * max(base.numerator.bit_length(), base.denominator.bit_length())
+    if exponent.denominator != 1:
+        if size > max_bits or exponent.denominator >= _MAX_DEGREE:
+            return _float_power(base, exponent)
+        return _root(Fraction(base) ** exponent.numerator, exponent.denominator, real=False)
+    if size > max_bits:
+        raise TooCostlyError("too big a power")
+    return Fraction(base) ** exponent.numerator if exponent < 0 else base**exponent.numerator
+
+
+def _float_power(base: Value, exponent: Value) -> float:
     if base <= 0 or not -_MAX_EXPONENT <= exponent <= _MAX_EXPONENT:
-        raise NotNumericError
+        raise UndefinedError
     return math.pow(base, exponent)
 
 
-def call(name: str, arguments: list[Value]) -> Value:
-    """The value of a named function. Raises NotNumericError outside its domain."""
+def _root(value: Value, degree: Value, *, real: bool = True) -> Value:
+    """A root, exact where it is rational; of a negative value only odd roots asked for as real ones."""
+    if value < 0:
+        if not (real and isinstance(degree, int) and degree % 2):
+            raise UndefinedError
+        return -_root(-value, degree)
+    if isinstance(value, float) or not isinstance(degree, int) or not 0 < degree < _MAX_DEGREE:
+        if not degree:
+            raise UndefinedError
+        return _float_power(value, 1 / degree) if value else 0
+    upper, lower = (_integer_root(part, degree) for part in (value.numerator, value.denominator))
+    if upper is not None and lower is not None:
+        return Fraction(upper, lower)
+    return math.sqrt(value) if degree == 2 else math.pow(value, 1 / degree)
+
+
+def _integer_root(value: int, degree: int) -> int | None:
+    if degree == 2:
+        root = math.isqrt(value)
+        return root if root * root == value else None
+    bits = value.bit_length()
+    if bits < min(_FLOAT_ROOT_BITS * degree, _MAX_EXPONENT):
+        near = round(value ** (1 / degree))
+        return near if near**degree == value else None
+    if bits > _MAX_ROOT_BITS:
+        raise TooCostlyError("too big a root")
+    low, high = 0, 1 << (bits // degree + 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if middle**degree <= value else (low, middle - 1)
+    return low if low**degree == value else None
+
+
+def call(name: str, arguments: list[Value], max_bits: int = _PROSE_BITS) -> Value:
+    """The value of a named function. Raises NoValueError outside its domain."""
     try:
-        return bounded(_call(name, arguments))
-    except (OverflowError, ValueError) as error:
-        raise NotNumericError from error
+        return bounded(_call(name, arguments), max_bits)
+    except (OverflowError, ZeroDivisionError) as error:
+        raise UndefinedError from error
+    except ValueError as error:
+        if isinstance(error, TooCostlyError):
+            raise
+        raise UndefinedError from error
 
 
 def _call(name: str, arguments: list[Value]) -> Value:
@@ -240,31 +334,16 @@ def _call(name: str, arguments: list[Value]) -> Value:
         return max(arguments) if name == "max" else min(arguments)
     if name == "mean" and arguments:
         return binary("/", sum(arguments), len(arguments))
-    if name == "sqrt":
-        return _square_root(*arguments)
-    if name == "log" and len(arguments) == 2:
-        return _logarithm(*arguments)
-    function = _UNARY_FUNCTIONS.get(name)
-    if function is None or len(arguments) != 1:
-        raise NotNumericError
-    return function(arguments[0])
-
-
-def _square_root(value: Value) -> Value:
-    if value < 0:
-        raise NotNumericError
-    if not isinstance(value, float):
-        exact = Fraction(value)
-        root = Fraction(math.isqrt(exact.numerator), math.isqrt(exact.denominator))
-        if root * root == exact:
-            return bounded(root)
-    return math.sqrt(value)
+    function = _FUNCTIONS.get((name, len(arguments)))
+    if function is None:
+        raise UndefinedError
+    return function(*arguments)
 
 
 def _logarithm(value: Value, base: Value) -> Value:
     """Exact where it is a whole number or half of one."""
     if value <= 0 or base <= 0 or base == 1:
-        raise NotNumericError
+        raise UndefinedError
     found = math.log(value) / math.log(base)
     near = Fraction(round(2 * found), 2)
     exact = not isinstance(value, float) and not isinstance(base, float) and abs(near) <= _MAX_EXPONENT
@@ -275,36 +354,45 @@ def _absolute(value: Value) -> Value:
     return -value if value < 0 else value
 
 
-_UNARY_FUNCTIONS: dict[str, Callable[[Value], Value]] = {
-    "abs": _absolute, "floor": math.floor, "ceil": math.ceil, "ln": math.log, "log": math.log10,
-    "sin": math.sin, "cos": math.cos, "tan": math.tan,
+def _whole(rounded: Callable[[Value], int]) -> Callable[[Value], Value]:
+    """A rounding that tells of a float that it has been one."""
+    return lambda value: float(rounded(value)) if isinstance(value, float) else rounded(value)
+
+
+_FUNCTIONS: dict[tuple[str, int], Callable[..., Value]] = {
+    ("sqrt", 1): lambda value: _root(value, 2), ("root", 2): _root, ("abs", 1): _absolute,
+    ("floor", 1): _whole(math.floor), ("ceil", 1): _whole(math.ceil), ("exp", 1): math.exp, ("ln", 1): math.log,
+    ("log", 1): lambda value: _logarithm(value, 10), ("lg", 1): lambda value: _logarithm(value, 10),
+    ("log", 2): _logarithm, ("sin", 1): math.sin, ("cos", 1): math.cos, ("tan", 1): math.tan,
 }  # fmt: skip
 
 
 def _integer_call(name: str, arguments: list[Value]) -> Value:
     whole = [value for value in arguments if isinstance(value, int)]
     if len(whole) != len(arguments) or not 2 <= len(whole) <= 50:
-        raise NotNumericError
+        raise UndefinedError
     if name in ("gcd", "lcm"):
         return math.gcd(*whole) if name == "gcd" else math.lcm(*whole)
     top, chosen = whole[0], whole[1]
-    if len(whole) > 2 or not 0 <= chosen <= top <= _MAX_EXPONENT:
-        raise NotNumericError
+    if len(whole) > 2 or not 0 <= chosen <= top:
+        raise UndefinedError
+    if top > MAX_FACTORIAL:
+        raise TooCostlyError("too big a binomial")
     return math.comb(top, chosen)
 
 
-def bounded(value: Value) -> Value:
-    """`value`, as an int where it is whole. Raises NotNumericError where it is too large to go on with."""
+def bounded(value: Value, max_bits: int = _PROSE_BITS) -> Value:
+    """`value`, as an int where it is whole. Raises TooCostlyError where it is too large to go on with."""
     if isinstance(value, int):
-        if value.bit_length() > MAX_BITS:
-            raise NotNumericError
+        if value.bit_length() > max_bits:
+            raise TooCostlyError("too many digits")
         return value
     if isinstance(value, Fraction):
-        if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
-            raise NotNumericError
+        if max(value.numerator.bit_length(), value.denominator.bit_length()) > max_bits:
+            raise TooCostlyError("too many digits")
         return value.numerator if value.denominator == 1 else value
     if not math.isfinite(value):
-        raise NotNumericError
+        raise UndefinedError
     return value
 
 
@@ -334,7 +422,7 @@ def known_units(node: Node) -> list[str]:
         for part in walk(node)
         if isinstance(part, Quantity)
         for word in part.unit[:1] + part.unit[1:]
-        if word in UNITS
+        if word in EVERYDAY_UNITS
     ]
 
 
@@ -353,7 +441,7 @@ def is_numeric(node: Node) -> bool:
         return is_numeric(node.body)
     if isinstance(node, Call):
         return all(map(is_numeric, node.arguments))
-    return isinstance(node, Symbol) and node.name == "pi"
+    return isinstance(node, Constant)
 
 
 def leading(node: Node) -> Node:
@@ -391,7 +479,7 @@ def _show_fraction(value: Fraction) -> str:
 
 def unknowns_of(node: Node) -> frozenset[str]:
     """The names of the unknowns in a tree."""
-    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name != "pi")
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol))
 
 
 def is_symbolic(node: Node) -> bool:

@@ -1,14 +1,14 @@
-r"""Values of expressions at a bounded cost: exactly where they are rational, else to many digits.
+r"""Whether two expressions are the same number, or the same for all values of their letters, to many digits.
 
-Two expressions are taken as equal when they agree to far more digits than their size could hide a difference in,
-at every one of several points for their letters. That is a probabilistic identity test in the manner of Schwartz
-and Zippel; no simplification is needed, so its cost is bounded.
+What is rational is compared exactly (`expressions.rational`). Else two expressions are taken as equal when they agree
+to far more digits than their size could hide a difference in, at every one of several points for their letters. That
+is a probabilistic identity test in the manner of Schwartz and Zippel; no simplification is needed, so its cost is
+bounded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -17,121 +17,24 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from proofmill.filters.symbolic.grammar import Node, NotCoveredError, TooCostlyError
+from proofmill.filters.symbolic.expressions import (
+    MAX_FACTORIAL,
+    Binary,
+    Call,
+    Constant,
+    Node,
+    Number,
+    Symbol,
+    TooCostlyError,
+    Unary,
+    UndefinedError,
+    unknowns_of,
+)
+from proofmill.filters.symbolic.grammar import NotCoveredError
 
-MAX_BITS = 400_000  # of a numerator or denominator
-_MAX_ROOT_BITS = 20_000  # of what a root other than the square one is taken of, which is done by trial
-MAX_FACTORIAL = 3_000
 _MAX_FIVES_BITS = 20_000
 _DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 _ROUNDED_DIGITS = 6  # significant digits by which a decimal may stand for what it rounds
-
-
-def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
-    """The exact value, or None where it is irrational, infinite, undefined or has letters.
-
-    Args:
-        node: the expression.
-        max_bits: of the numerator and denominator of every value in it.
-
-    Raises:
-        TooCostlyError: the value has too many digits.
-    """
-    rule = _RATIONAL.get(node.op)
-    if isinstance(node.value, Fraction):
-        return _bounded(node.value, max_bits)
-    if rule is None:
-        return None
-    values: list[Fraction] = []
-    for argument in node.args:
-        value = rational(argument, max_bits)
-        if value is None:
-            return None
-        values.append(value)
-    if node.op == "pow":
-        _check_power(values[0], values[1], max_bits)
-    result = rule(*values)
-    return None if result is None else _bounded(result, max_bits)
-
-
-def _bounded(value: Fraction, max_bits: int) -> Fraction:
-    if max(_bits(value)) > max_bits:
-        raise TooCostlyError("too many digits")
-    return value
-
-
-def _bits(value: Fraction) -> tuple[int, int]:
-    return value.numerator.bit_length(), value.denominator.bit_length()
-
-
-def _divide(upper: Fraction, lower: Fraction) -> Fraction | None:
-    return upper / lower if lower else None
-
-
-def _check_power(base: Fraction, exponent: Fraction, max_bits: int) -> None:
-    if base not in (0, 1, -1) and abs(exponent.numerator) * max(_bits(base)) > max_bits:
-        raise TooCostlyError("too big a power")
-
-
-def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if base == 0 and exponent <= 0:
-        return None
-    if exponent.denominator != 1:
-        return _root(_power(base, Fraction(exponent.numerator)), Fraction(exponent.denominator), real=False)
-    return base ** (exponent.numerator % 2 if base in (1, -1) else exponent.numerator)
-
-
-def _root(value: Fraction | None, degree: Fraction, *, real: bool = True) -> Fraction | None:
-    """The exact root where it is rational; of a negative value only odd roots asked for as real ones."""
-    if value is None or degree.denominator != 1 or not 0 < degree < 100:
-        return None
-    if value < 0:
-        positive = _root(-value, degree) if real and degree.numerator % 2 else None
-        return None if positive is None else -positive
-    upper, lower = (_integer_root(part, degree.numerator) for part in (value.numerator, value.denominator))
-    return None if upper is None or lower is None else Fraction(upper, lower)
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-    if degree == 2:
-        root = math.isqrt(value)
-        return root if root * root == value else None
-    if value.bit_length() > _MAX_ROOT_BITS:
-        raise TooCostlyError("too big a root")
-    low, high = 0, 1 << (value.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if middle**degree <= value else (low, middle - 1)
-    return low if low**degree == value else None
-
-
-def _factorial(value: Fraction) -> Fraction | None:
-    if value.denominator != 1 or value < 0:
-        return None
-    if value > MAX_FACTORIAL:
-        raise TooCostlyError("too big a factorial")
-    return Fraction(math.factorial(value.numerator))
-
-
-def _binomial(upper: Fraction, lower: Fraction) -> Fraction | None:
-    if upper.denominator != 1 or lower.denominator != 1 or not 0 <= lower <= upper:
-        return None
-    if upper > MAX_FACTORIAL:
-        raise TooCostlyError("too big a binomial")
-    return Fraction(math.comb(upper.numerator, lower.numerator))
-
-
-_RATIONAL: Mapping[str, Callable[..., Fraction | None]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "neg": lambda a: -a,
-    "div": _divide,
-    "pow": _power,
-    "root": _root,
-    "factorial": _factorial,
-    "binomial": _binomial,
-}
 
 
 def terminates(value: Fraction) -> bool:
@@ -189,17 +92,6 @@ _DIGITS = 50
 _POINTS = 5
 
 
-class UndefinedError(ArithmeticError):
-    """The expression has no finite value here."""
-
-
-def symbols(node: Node) -> frozenset[str]:
-    """The letters of an expression."""
-    if node.op == "symbol":
-        return frozenset([str(node.value)])
-    return frozenset().union(*map(symbols, node.args))
-
-
 def identical(left: Node, right: Node) -> bool:
     """Whether two expressions have the same value wherever both are defined.
 
@@ -213,7 +105,7 @@ def identical(left: Node, right: Node) -> bool:
         if equal is False:
             return False
         compared += equal is True
-    if compared < min(2, _POINTS if symbols(left) or symbols(right) else 1):
+    if compared < min(2, _POINTS if unknowns_of(left) or unknowns_of(right) else 1):
         raise NotCoveredError("no point at which both are defined")
     return True
 
@@ -238,7 +130,7 @@ def proportional(left: Node, right: Node) -> float | None:
 
 def same_progression(left: Node, left_letter: str, right: Node, right_letter: str) -> bool:
     """Whether two expressions, each linear in its letter, take the same values over all integers."""
-    if symbols(left) != {left_letter} or symbols(right) != {right_letter}:
+    if unknowns_of(left) != {left_letter} or unknowns_of(right) != {right_letter}:
         return False
     with mpmath.workdps(_DIGITS):
         tolerance = mpmath.mpf(10) ** -30
@@ -270,8 +162,8 @@ def _points(left: Node, right: Node) -> Iterator[dict[str, Fraction]]:
 
     `X` counts as `x` unless one side uses both, as in math-verify.
     """
-    names = symbols(left) | symbols(right)
-    fold = all(len({name.lower() for name in side}) == len(side) for side in (symbols(left), symbols(right)))
+    names = unknowns_of(left) | unknowns_of(right)
+    fold = all(len({name.lower() for name in side}) == len(side) for side in (unknowns_of(left), unknowns_of(right)))
     for index in range(_POINTS if names else 1):
         point = {}
         for name in names:
@@ -329,13 +221,21 @@ class _Numeric:
             TooCostlyError: a value is too big to go on.
             NotCoveredError: no rule for the operation.
         """
-        if node.op in ("number", "symbol"):
-            fraction = node.value if isinstance(node.value, Fraction) else self._point[node.value]
-            result = mpmath.mpf(fraction.numerator) / fraction.denominator
-        elif node.op == "constant":
-            result = self._constant(str(node.value))
-        else:
-            result = self._apply(node, [self.value(argument) for argument in node.args])
+        match node:
+            case Number(value=value):
+                result = mpmath.mpf(value.numerator) / value.denominator
+            case Symbol(name):
+                result = mpmath.mpf(self._point[name].numerator) / self._point[name].denominator
+            case Constant(name):
+                result = self._constant(name)
+            case Binary(operator, left, right):
+                result = self._apply(operator, self.value(left), self.value(right))
+            case Unary(operator, body):
+                result = self._apply(_UNARY.get(operator, operator), self.value(body))
+            case Call(name, arguments):
+                result = self._apply(name, *map(self.value, arguments))
+            case _:
+                raise NotCoveredError("words")
         return self._checked(result)
 
     def _checked(self, result: Any) -> Any:
@@ -352,8 +252,7 @@ class _Numeric:
             raise UndefinedError(name)
         return {"pi": +mpmath.pi, "e": +mpmath.e, "i": mpmath.mpc(0, 1)}[name]
 
-    def _apply(self, node: Node, args: list[Any]) -> Any:
-        name = str(node.value) if node.op == "function" else node.op
+    def _apply(self, name: str, *args: Any) -> Any:
         rule = _NUMERIC.get(name)
         if rule is None:
             raise NotCoveredError(name)
@@ -396,21 +295,24 @@ def _small(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return bounded
 
 
+_UNARY = {"-": "negative"}
 _NUMERIC: Mapping[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "pow": _numeric_power,
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "^": _numeric_power,
+    "negative": lambda a: -a,
+    "!": _numeric_factorial,
+    "%": lambda a: a / 100,
+    "°": lambda a: a * +mpmath.pi / 180,
+    "sqrt": lambda a: _numeric_root(a, 2),
     "root": _numeric_root,
-    "factorial": _numeric_factorial,
-    "binomial": lambda a, b: _numeric_factorial(a) / _numeric_factorial(b) / _numeric_factorial(a - b),
-    "logarithm": lambda a, b: mpmath.log(a) / mpmath.log(b),
+    "binom": lambda a, b: _numeric_factorial(a) / _numeric_factorial(b) / _numeric_factorial(a - b),
     "abs": abs,
     "exp": lambda a: _numeric_power(+mpmath.e, a),
     "ln": mpmath.log,
-    "log": mpmath.log10,  # as math-verify reads it
+    "log": lambda a, b=10: mpmath.log(a) / mpmath.log(b),  # to ten, as math-verify reads it
     "lg": mpmath.log10,
     "floor": mpmath.floor,
     "ceil": mpmath.ceil,
