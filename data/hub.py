@@ -26,9 +26,9 @@ import httpx2
 from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
 
+from proofmill.data.card import check_licenses
 from proofmill.data.errors import HubError, StoreError
 from proofmill.data.files import human_size, sha256
-from proofmill.data.licenses import check_licenses
 from proofmill.data.manifest import MANIFEST, REPORT, Manifest
 from proofmill.data.versions import Version, check_files
 

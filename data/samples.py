@@ -18,8 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proofmill.data.files import digest, locked, sweep, write_json
-from proofmill.data.journal import Journal, read_journal
+from proofmill.data.files import Journal, digest, locked, read_journal, sweep, write_json
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.tables import from_rows, read_table, write_table
 

@@ -9,6 +9,8 @@ against what was proven. Planted pairs say first whether the judge is to be trus
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +19,31 @@ from pydantic import Field
 from proofmill.data.errors import VerifierError
 from proofmill.data.files import digest
 from proofmill.data.sections import ModelSection
-from proofmill.filters.model_replies import json_reply, quoted
+from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+
+# --- questions to models and their replies, for every filter that asks one -------------------------------------
+
+MALFORMED, CUT = "malformed", "cut"
+
+
+def quoted(text: str) -> str:
+    """Text of others inside a prompt: what could pass for a chat template's own marks is broken up."""
+    return re.sub(r"<(?=[|/]|s>)|\[(?=/?INST\])", lambda mark: f"{mark[0]} ", text)
+
+
+def json_reply(text: str, finish_reason: str) -> dict[str, Any] | str:
+    """The JSON object of a reply, after a reasoning block if there is one, or why there is none."""
+    if finish_reason != "stop":
+        return CUT if finish_reason == "length" else finish_reason
+    try:
+        value = json.loads(split_think(text).rest)
+    except (ValueError, RecursionError):
+        return MALFORMED
+    return value if isinstance(value, dict) else MALFORMED
+
+
+# --- the judge ----------------------------------------------------------------------------------------------------
 
 DETAIL = "model_judge"  # of a verdict that a model gave
 DISAGREES = "model_judge_disagrees"  # with itself, or it did not answer

@@ -21,7 +21,7 @@ from proofmill.data.schemas import CLAIM, column
 from proofmill.filters.base import DropRule, ModelFilter
 from proofmill.filters.claim_checks import ClaimOptions
 from proofmill.filters.claims.model import REFUTED, VERIFIED
-from proofmill.filters.model_replies import json_reply, quoted
+from proofmill.filters.model_judge import json_reply, quoted
 
 MAX_CLAIM, MAX_REASON = 300, 400  # characters
 

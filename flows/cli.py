@@ -312,8 +312,7 @@ def decontaminate(
 ) -> None:
     """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
     from proofmill.filters.contamination import CONTAMINATION, DecontaminateOptions
-    from proofmill.flows.commands.decontaminate import is_version, would_remove
-    from proofmill.flows.commands.filters import checked_options, parse_map, run_filter
+    from proofmill.flows.commands.filters import checked_options, is_version, parse_map, run_filter, would_remove
     from proofmill.flows.context import home_folder
     from proofmill.flows.recipe.schema import ActiveFilter
     from proofmill.flows.row_chunks import Source
@@ -382,10 +381,10 @@ def report(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """The HTML report of a version, made again from its folder alone; the version itself stays as it is."""
-    from proofmill.flows.commands.report import run
+    from proofmill.flows.commands.show import write_report
     from proofmill.flows.context import home_folder
 
-    run(home_folder(home), version, out_file, out, funnel=funnel)
+    write_report(home_folder(home), version, out_file, out, funnel=funnel)
 
 
 @app.command(

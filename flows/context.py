@@ -7,23 +7,81 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from proofmill.data.errors import UsageError
+import orjson
+
+from proofmill.data.errors import NothingKeptError, UsageError
+from proofmill.data.files import write_json
 from proofmill.data.run import RunStore
 from proofmill.data.versions import Version
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import resampling, run_inputs
+from proofmill.flows import run_inputs
 from proofmill.flows.display import Progress, logged
 from proofmill.flows.models import ModelPool
 from proofmill.flows.recipe.schema import ActiveFilter, Recipe
 from proofmill.flows.run_inputs import inputs_of
+
+_RESAMPLED = "resampled.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How often a run was told to sample anew, kept beside it so that `--resample` survives an interruption.
+
+    Attributes:
+        count: how often.
+        open: whether the last time is not finished yet.
+    """
+
+    count: int = 0
+    open: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> Resampling:
+        """Return what is kept in a run's folder."""
+        path = folder / _RESAMPLED
+        kept = orjson.loads(path.read_bytes()) if path.exists() else 0
+        return cls(**kept) if isinstance(kept, dict) else cls(int(kept))
+
+    @classmethod
+    def begin(cls, folder: Path, *, requested: bool, keep: bool = True) -> Resampling:
+        """Return the resampling under way: an interrupted one goes on, whether or not it is requested again.
+
+        Args:
+            folder: of the run.
+            requested: whether to sample anew.
+            keep: remember it beside the run.
+        """
+        current = cls.read(folder)
+        if requested and not current.open:
+            current = cls(current.count + 1, open=True)
+            if keep:
+                write_json(folder / _RESAMPLED, asdict(current))
+        return current
+
+    @classmethod
+    def end(cls, folder: Path) -> None:
+        """Remember that the new samples are drawn and used."""
+        current = cls.read(folder)
+        if current.open:
+            write_json(folder / _RESAMPLED, asdict(cls(current.count)))
+
+    @classmethod
+    @contextmanager
+    def ended_in_vain(cls, folder: Path) -> Iterator[None]:
+        """Where nothing survives, the new samples are all drawn and only no good: the next `--resample` begins anew."""
+        try:
+            yield
+        except NothingKeptError:
+            cls.end(folder)
+            raise
 
 
 @dataclass(frozen=True)
@@ -54,7 +112,7 @@ class RunRequest:
     @property
     def draws_anew(self) -> bool:
         """Whether recorded samples are not used: by `--resample`, or by an earlier one that was interrupted."""
-        return self.resample or resampling.read(self.folder).open
+        return self.resample or Resampling.read(self.folder).open
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -161,8 +219,8 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         store = RunStore(request.home, recipe.name, recipe.resolved() | {"limit": request.limit})
         stack.enter_context(store.opened())
         stack.enter_context(logged(store.folder / "run.log"))
-        stack.enter_context(resampling.ended_in_vain(store.folder))
-        anew = resampling.begun(store.folder, asked=request.resample, keep=not request.dry_run)
+        stack.enter_context(Resampling.ended_in_vain(store.folder))
+        anew = Resampling.begin(store.folder, requested=request.resample, keep=not request.dry_run)
         pool = ModelPool(
             recipe, request.home, store.folder, shown, generation=anew.count, resampling=anew.open, stack=stack
         )

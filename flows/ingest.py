@@ -12,9 +12,9 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data import rows_io
+from proofmill.data.card import check_licenses
 from proofmill.data.errors import InputError
 from proofmill.data.files import digest
-from proofmill.data.licenses import check_licenses
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
 from proofmill.data.schemas import SHARD_TRACES
@@ -25,7 +25,7 @@ from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import log
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler, Source
-from proofmill.generators.problems import ingest, procedural
+from proofmill.generators.problems import ingest
 from proofmill.generators.problems.problem import IngestStats, SourceDefaults
 from proofmill.generators.sample_plan import SamplePlan
 
@@ -176,7 +176,7 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
     for number, source in enumerate(run.recipe.problems.sources):
         if isinstance(source, ProceduralSource):
             seed = source.seed if source.seed is not None else int(digest(run.recipe.seed, number)[:7], 16)
-            rows: Any = procedural.generate(source.task, source.args, source.count, seed, source.domain)
+            rows: Any = ingest.procedural(source.task, source.args, source.count, seed, source.domain)
             fields, count, name = {}, None, f"reasoning-gym/{source.task}"
         elif isinstance(source, FileSource):
             rows, fields, count, name = rows_io.read(source.path), source.map, source.count, portable_name(source.path)

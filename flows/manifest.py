@@ -30,7 +30,7 @@ from proofmill.flows.sampling import rounds_of
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.flows.up_to_date import libraries, source_identities, step_versions
 from proofmill.flows.voting import at_k
-from proofmill.generators.rendering import StudentView
+from proofmill.generators.prompts import StudentView
 from proofmill.generators.sample_plan import SamplePlan
 
 N = TypeVar("N", int, float)

@@ -18,8 +18,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from proofmill.data.files import digest, write_json
-from proofmill.data.journal import reopened
+from proofmill.data.files import digest, reopened, write_json
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
 from proofmill.flows.context import RunContext

@@ -36,7 +36,7 @@ from proofmill.flows.model_calls import Answers, RequestBatch, completed, questi
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.generators import prompts
 from proofmill.generators.engines.base import Completion, Request
-from proofmill.generators.rendering import answer_tokens, score_requests
+from proofmill.generators.prompts import answer_tokens, score_requests
 from proofmill.generators.sample_plan import SamplePlan, sample_seed
 
 CLR_NAMED, CLR_JUDGED = Step("clr_named", schema=ANSWERS), Step("clr_judged", schema=ANSWERS)

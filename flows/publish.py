@@ -37,7 +37,7 @@ from proofmill.flows.pipeline import SELECTION, reasons_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns
 from proofmill.generators import prompts
-from proofmill.generators.rendering import Rendered, StudentView
+from proofmill.generators.prompts import Rendered, StudentView
 
 TRAIN, VALIDATION = "train", "validation"
 MGPO_GAMMA = 1.0

@@ -16,8 +16,8 @@ from proofmill.filters.contamination import BENCHMARKS, CONTAMINATION
 from proofmill.filters.domains import DOMAINS, find_domain
 from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import pipeline, resampling, run_inputs, voting
-from proofmill.flows.context import RunContext, RunRequest
+from proofmill.flows import pipeline, run_inputs, voting
+from proofmill.flows.context import Resampling, RunContext, RunRequest
 from proofmill.flows.ingest import PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
 from proofmill.flows.recipe.schema import ActiveFilter
@@ -93,7 +93,7 @@ def remember_finished(run: RunContext, version: Mapping[str, Any]) -> None:
     """Remembers that nothing is left to do for this recipe, these inputs and this code."""
     if not run.request.sample or not run.state.fingerprint:
         return
-    resampling.end(run.store.folder)
+    Resampling.end(run.store.folder)
     if run.state.unanswered:
         return
     path = run.store.folder / _FINISHED

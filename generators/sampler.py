@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from proofmill.data.journal import Journal
+from proofmill.data.files import Journal
 from proofmill.data.samples import SampleStore
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning

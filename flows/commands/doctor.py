@@ -12,15 +12,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proofmill.flows.doctor import services
-from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
-from proofmill.flows.doctor.machine import library_checks, machine_checks, sandbox_checks, storage_checks
+from proofmill.flows.doctor.checks import (
+    FAIL,
+    OK,
+    SKIP,
+    WARN,
+    Check,
+    Place,
+    hub_checks,
+    library_checks,
+    machine_checks,
+    prefect_checks,
+    redis_checks,
+    run,
+    sandbox_checks,
+    storage_checks,
+)
 from proofmill.flows.doctor.models import endpoint_checks, model_checks
 from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
     *(library_checks, machine_checks, model_checks, endpoint_checks, sandbox_checks, storage_checks),
-    *(services.prefect, services.hub, services.redis),
+    *(prefect_checks, hub_checks, redis_checks),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}
 

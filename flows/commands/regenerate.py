@@ -14,8 +14,8 @@ from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
 from proofmill.flows.context import RunRequest, home_folder, open_run
-from proofmill.flows.cost_estimate import remember_rate
 from proofmill.flows.display import Progress, shown, typed
+from proofmill.flows.dry_run import remember_rate
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.prefect_server import server

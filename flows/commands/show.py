@@ -1,4 +1,4 @@
-"""`proofmill show`: what is published, from the folder alone."""
+"""`proofmill show` and `report`: what is published, in the terminal and as a page, from the folder alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
-from proofmill.data.report.excerpts import refuted_claims, traces_of
+from proofmill.data.files import atomic
+from proofmill.data.report.page import funnel as picture
+from proofmill.data.report.page import refuted_claims, render, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.claim_ledger import POLICY_REASONS
@@ -187,3 +189,21 @@ def _panel(row: dict[str, Any]) -> Panel:
     return Panel(
         Group(problem, text, Text(), *said), title=Text(row["id"][:12]), subtitle=Text(fate), title_align="left"
     )
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def write_report(home: Path, label: str, out: Path | None, console: Console, *, funnel: bool) -> None:
+    """Writes the report of a version, after its files were compared with its manifest.
+
+    Raises:
+        StoreError: a file of the version is not what was published.
+    """
+    version = find(home, label)
+    check_files(version)
+    path = out or Path(f"{version.name}-v{version.number}.{'svg' if funnel else 'html'}")
+    text = picture(version, alone=True) if funnel else render(version)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.print(f"written: {path}", markup=False, soft_wrap=True)

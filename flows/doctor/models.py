@@ -25,8 +25,7 @@ from proofmill.generators.engines.openai_client import (
     check_supported,
     connections,
 )
-from proofmill.generators.prompts import Message, Renderer
-from proofmill.generators.rendering import StudentView
+from proofmill.generators.prompts import Message, Renderer, StudentView
 
 _ASK: list[Message] = [{"role": "user", "content": "What is 17 + 25? Put the answer in \\boxed{}."}]
 _ANSWER = "The answer is \\boxed{42}."

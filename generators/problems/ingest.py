@@ -7,6 +7,7 @@ sources, and memory holds a few batches, not the set.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from proofmill.data.errors import InputError
+from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.files import digest, writing
 from proofmill.data.rows_io import Located, Unreadable, apply_map, batched
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.tables import from_rows
+from proofmill.filters import scorers
 from proofmill.generators.problems.problem import IngestStats, Row, SourceDefaults, mistyped, problem_row, response_text
 
 MAX_SHARD_ROWS = 4096
@@ -301,3 +303,36 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
 def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:
     """Return the digest of what a trace is: the same text by the same sampler keeps its id in every version."""
     return digest("trace", problem_id, sampler, sample_index, response)
+
+
+# --- problems made by reasoning-gym's procedural tasks ---------------------------------------------------------
+
+
+def procedural(task: str, args: dict[str, Any], count: int, seed: int, domain: str) -> Iterator[Located]:
+    """Yield `count` problems of a task.
+
+    Raises:
+        RecipeError: no such task, or parameters that it doesn't take.
+        InputError: the task can't prove anything: its gold is null, or its scorer accepts garbage.
+    """
+    from reasoning_gym.factory import DATASETS, create_dataset
+
+    where = f"problems.sources, task '{task}'"
+    if task not in DATASETS:
+        near = difflib.get_close_matches(task, DATASETS, 1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(DATASETS))}"
+        raise RecipeError(f"There is no procedural task {task!r}.", where=where, remedy=remedy)
+    if reason := scorers.usable(task):
+        raise InputError(f"The task '{task}' can't prove an answer: {reason}.", where=where, remedy="use another")
+    try:
+        dataset = create_dataset(task, size=count, seed=seed, **args)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RecipeError(
+            f"The parameters don't fit the task: {error}", where=where, remedy="mend `args` of this source"
+        ) from error
+    for index, entry in enumerate(dataset):
+        plain = scorers.entry_json(entry)
+        row = {"prompt": plain["question"], "answer": plain["answer"]}
+        if domain == "logic":
+            row |= {"task": task, "entry": plain}
+        yield Located(f"{task}#{index}", row)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from proofmill.data.card import check_licenses
 from proofmill.data.errors import InputError
-from proofmill.data.licenses import check_licenses
 
 FREE = ["mit", "MIT", "apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "odc-by", "bsd-3-clause", "gpl-3.0"]
 RESTRICTED = [

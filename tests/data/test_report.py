@@ -16,7 +16,7 @@ import pytest
 
 from proofmill.data.files import digest
 from proofmill.data.report import page as report
-from proofmill.data.report.excerpts import sampled_rows
+from proofmill.data.report.page import sampled_rows
 from proofmill.data.versions import Version, check_files, find
 from support.browser import PROGRAM, Browser
 from support.samples import replay_recipe, sums, write_jsonl
@@ -137,7 +137,7 @@ def test_long_rows_are_cut_and_their_number_is_bounded(
     found = sampled_rows(version)
     assert sum("characters …]" in row["response"] for row in found) == 2
     assert max(len(row["response"]) for row in found) < 6000
-    monkeypatch.setattr("proofmill.data.report.excerpts.MAX_BYTES", 8_000)
+    monkeypatch.setattr("proofmill.data.report.page.MAX_BYTES", 8_000)
     assert 1 <= len(sampled_rows(version)) < 12
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import StoreError
-from proofmill.data.journal import read_journal, reopened
+from proofmill.data.files import read_journal, reopened
 from proofmill.data.samples import SampleStore
 from proofmill.data.schemas import SAMPLES
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proofmill.flows.doctor import machine, services
+from proofmill.flows.doctor import checks
 from proofmill.flows.doctor import models as model
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, run
 from proofmill.flows.recipe import load as recipe_file
@@ -78,7 +78,7 @@ def test_a_broken_look_hides_nothing(place: Place) -> None:
     def broken(_: Place) -> list[Check]:
         raise RuntimeError("no such thing")
 
-    found = run([broken, machine.storage_checks], place)
+    found = run([broken, checks.storage_checks], place)
     assert found[0].status == FAIL
     assert "no such thing" in found[0].found
     assert {check.name for check in found[1:]} == {"disk space", "disk"}
@@ -105,7 +105,7 @@ def test_versions_that_do_not_live_together_are_named(
     installed(tmp_path, "fastapi", "0.136.3")
     installed(tmp_path, "polars", "2.1.0")
     monkeypatch.syspath_prepend(str(tmp_path))
-    check = next(machine.library_checks(place))
+    check = next(checks.library_checks(place))
     assert check.status == FAIL
     assert "proofmill needs prefect<3.8,>=3.7.7, here is 3.9.0" in check.found
     assert "proofmill needs absent>=1, which is not installed" in check.found
@@ -115,8 +115,8 @@ def test_versions_that_do_not_live_together_are_named(
 
 
 def test_a_base_install_is_told_how_to_get_the_engine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_ENGINES", ("no-such-engine",))
-    check = list(machine.library_checks(place))[1]
+    monkeypatch.setattr(checks, "_ENGINES", ("no-such-engine",))
+    check = list(checks.library_checks(place))[1]
     assert (check.status, check.name) == (WARN, "engine")
     assert "proofmill[cpu]" in check.remedy
 
@@ -127,7 +127,7 @@ def test_a_torchvision_of_another_torch_is_found(tmp_path: Path, place: Place, m
     (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({error!r})\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    check = list(machine.library_checks(place))[2]
+    check = list(checks.library_checks(place))[2]
     assert (check.status, check.remedy) == (FAIL, "pip uninstall -y torchvision torchaudio torchcodec")
     assert error in check.found
 
@@ -142,7 +142,7 @@ def bundled() -> Path:
 
 def test_memory_is_counted_from_the_models_own_numbers(bundled: Path) -> None:
     """SmolLM2-135M: 30 layers, 3 key-value heads of 64, tied to bfloat16 on disk."""
-    half, full = (machine.needs(bundled, dtype, 1000, 1 << 20) for dtype in ("bfloat16", "float32"))
+    half, full = (checks.needs(bundled, dtype, 1000, 1 << 20) for dtype in ("bfloat16", "float32"))
     assert full.weights == 2 * half.weights
     assert 260e6 < half.weights < 275e6
     assert half.cache == 2 * 30 * 3 * 64 * 2 * 1000
@@ -158,7 +158,7 @@ def test_a_model_is_held_against_the_card(
     program.write_text(f"#!/bin/sh\necho 'A card, of a kind, {mib}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    check = list(machine.machine_checks(place))[-1]
+    check = list(checks.machine_checks(place))[-1]
     assert (check.name, check.status) == ("memory for self", status)
     assert says in check.found
     assert "A card, of a kind" in check.found
@@ -222,7 +222,7 @@ def test_a_model_that_is_not_here(home: Path, name: str, status: str) -> None:
 
 
 def test_nothing_is_left_on_the_disk(home: Path, place: Place) -> None:
-    found = list(machine.storage_checks(place))
+    found = list(checks.storage_checks(place))
     assert [check.status for check in found if check.name == "disk"] == [OK]
     assert list(home.parent.iterdir()) == []
 
@@ -233,7 +233,7 @@ def test_little_room_is_a_warning_and_none_a_failure(place: Place, monkeypatch: 
 
     for free, status in ((5 << 30, WARN), (1 << 20, FAIL), (1 << 39, OK)):
         monkeypatch.setattr(shutil, "disk_usage", disk(free))
-        assert next(iter(machine.storage_checks(place))).status == status
+        assert next(iter(checks.storage_checks(place))).status == status
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_little_room_is_a_warning_and_none_a_failure(place: Place, monkeypatch: 
     ],
 )
 def test_the_tokens_scope(token: Any, status: str) -> None:
-    assert services._scope({"name": "me", "auth": {"accessToken": token}}).status == status
+    assert checks._scope({"name": "me", "auth": {"accessToken": token}}).status == status
 
 
 def test_offline_is_no_fault(home: Path) -> None:
@@ -258,13 +258,13 @@ def test_offline_is_no_fault(home: Path) -> None:
 
 def test_prefect_answers_or_not(place: Place, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
-    assert only(services.prefect(place)).status == OK
+    assert only(checks.prefect_checks(place)).status == OK
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    assert only(services.prefect(place)).status == FAIL
+    assert only(checks.prefect_checks(place)).status == FAIL
 
 
 def test_redis_is_optional(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    assert only(services.redis(place)).status == SKIP
+    assert only(checks.redis_checks(place)).status == SKIP
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
-    assert only(services.redis(place)).status == FAIL
+    assert only(checks.redis_checks(place)).status == FAIL

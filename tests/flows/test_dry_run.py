@@ -15,16 +15,24 @@ import pytest
 from rich.console import Console
 
 from proofmill.data.errors import UsageError
+from proofmill.data.files import Row as Sample
 from proofmill.data.files import write_json
-from proofmill.data.journal import Row as Sample
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import find, versions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.commands import regenerate as commands
 from proofmill.flows.context import RunContext, RunRequest, open_run
-from proofmill.flows.cost_estimate import later_samples, remember_rate
 from proofmill.flows.display import Progress
-from proofmill.flows.dry_run import DryRun, code_changes, differing_fields, dry_run, news, report
+from proofmill.flows.dry_run import (
+    DryRun,
+    code_changes,
+    differing_fields,
+    dry_run,
+    later_samples,
+    news,
+    remember_rate,
+    report,
+)
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipe_file
 from proofmill.flows.up_to_date import up_to_date_version

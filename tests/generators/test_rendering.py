@@ -15,12 +15,12 @@ from proofmill.generators.prompts import (
     Message,
     PromptStyle,
     Renderer,
+    StudentView,
     bare,
     check_templates,
     messages,
     opened_reasoning,
 )
-from proofmill.generators.rendering import StudentView
 
 # Small templates, each with the habit of a family.
 PLAIN = (

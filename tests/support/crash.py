@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from proofmill.data.journal import read_journal
+from proofmill.data.files import read_journal
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import check_files, find, versions
 from support import samples
