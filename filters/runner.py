@@ -138,7 +138,13 @@ class FilterWorkers:
 
     def _pool(self, function: str, cpu_seconds: float, memory_mb: int) -> WorkerPool:
         name = f"{__name__}:{function}"
-        pool = WorkerPool(name, workers=self._limits.workers, cpu_seconds=cpu_seconds, memory_mb=memory_mb)
+        pool = WorkerPool(
+            name,
+            workers=self._limits.workers,
+            cpu_seconds=cpu_seconds,
+            memory_mb=memory_mb,
+            preload=("proofmill.filters.catalog",),
+        )
         return self._stack.enter_context(pool)
 
     def annotate(self, place: str, options: Section, rows: Sequence[Row], shared: Path | None = None) -> Annotated:

@@ -120,6 +120,7 @@ class Judge:
             workers=options.workers,
             cpu_seconds=options.cpu_seconds,
             memory_mb=options.memory_mb,
+            preload=("proofmill.filters.domains.math", "proofmill.filters.domains.choice"),
         )
         from proofmill.filters.domains.code import configure  # a recipe is read without any verifier
 

@@ -1,9 +1,10 @@
 """The one worker pool: processes that run one function on hostile items and can be killed.
 
-Each worker is a fresh interpreter (never a fork of the caller, which may hold threads, locks and a GPU)
-that dies with its parent. What it protects from: items that burn CPU time, eat memory, recurse too deep
-or kill the process. What it does not protect from: code that is *meant* to run arbitrary programs; that
-needs the sandbox.
+Workers are never forks of the caller, which may hold threads, locks and a GPU. They are forks of one fresh interpreter
+that has imported what they need and does nothing else, so that a worker starts in milliseconds and shares its modules'
+memory; all of them die with the caller. What it protects from: items that burn CPU time, eat memory, recurse too deep
+or kill the process. What it does not protect from: code that is *meant* to run arbitrary programs; that needs the
+sandbox.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,9 +48,10 @@ _MAX_BATCH = 256
 _START_SECONDS = 300.0
 _STARTS = 3  # of a worker, where something kills it before it is ready
 _BOOT = (
-    "import json, sys; setup = json.loads(sys.argv[1]); sys.path[:] = setup['path']; "
-    "from proofmill.filters.workers import serve; serve(setup)"
+    "import json, sys; orders, sys.path[:] = json.loads(sys.argv[1]); "
+    "from proofmill.filters.workers import fork_workers; fork_workers(orders)"
 )
+_OWN = "proofmill."
 
 
 class WorkerPool:
@@ -64,20 +67,26 @@ class WorkerPool:
         workers: number of processes, started at first use; default one a core.
         cpu_seconds: CPU time an item may use.
         memory_mb: address space an item may add to that of the fresh worker.
+        preload: further modules of proofmill that the function will need, imported once for all workers.
 
     Raises:
         VerifierError: by `map`, when a worker can't start or import the function, or the pool is closed.
     """
 
     def __init__(
-        self, function: str, *, workers: int | None = None, cpu_seconds: float = 5.0, memory_mb: int = 1024
+        self,
+        function: str,
+        *,
+        workers: int | None = None,
+        cpu_seconds: float = 5.0,
+        memory_mb: int = 1024,
+        preload: Sequence[str] = (),
     ) -> None:
         self.workers = workers or _cores()
-        self._setup: dict[str, Any] = {"function": function, "memory_mb": memory_mb}
+        self._setup: dict[str, Any] = {"function": function, "memory_mb": memory_mb, "preload": [*preload]}
         self._cpu_seconds = cpu_seconds
         self._batch_size = 1
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="proofmill-pool")
-        # A thread owns its worker for life: the kernel's death signal follows the starting *thread*.
         self._own = threading.local()
         self._lock = threading.Lock()
         self._started: set[_Worker] = set()
@@ -173,28 +182,100 @@ class WorkerPool:
         return worker
 
 
+class _ForkServer:
+    """The caller's side of the process whose forks are its workers; one for all pools.
+
+    It ends when the caller's end of the socket is closed, which no death of the caller can prevent.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders, theirs = Pipe()
+        # -P: a file named like a standard module in the working folder must not shadow it.
+        self._process = subprocess.Popen(  # noqa: S603 (own interpreter, own arguments)
+            [sys.executable, "-P", "-c", _BOOT, json.dumps([theirs.fileno(), _search_path()])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def fork(self, setup: dict[str, Any], *fds: int) -> int:
+        """Process id of a new worker, which gets the file descriptors."""
+        with self._lock:
+            self._orders.send(setup)
+            for fd in fds:
+                send_handle(self._orders, fd, self._process.pid)
+            return int(self._orders.recv())
+
+    def wait(self, pid: int) -> int:
+        """The exit status of a worker that is ending; till then its process id is not given to another."""
+        try:
+            with self._lock:
+                self._orders.send(pid)
+                return int(self._orders.recv())
+        except (EOFError, OSError):  # all workers died with the server
+            return -signal.SIGKILL
+
+    def forget(self) -> None:
+        """In a fork of the caller: the server is the caller's alone."""
+        self._orders.close()
+
+
+_servers: list[_ForkServer] = []  # one, or none yet
+_servers_lock = threading.Lock()
+
+
+def _fork(setup: dict[str, Any], *fds: int) -> tuple[_ForkServer, int]:
+    """A worker's server, started or replaced where it is not alive, and the worker's process id.
+
+    Raises:
+        VerifierError: the server ends whenever it starts.
+    """
+    for _ in range(_STARTS):
+        with _servers_lock:
+            if not _servers or not _servers[0].runs():
+                _servers[:] = [_ForkServer()]
+            server = _servers[0]
+        with contextlib.suppress(EOFError, OSError):
+            return server, server.fork(setup, *fds)
+    raise VerifierError(
+        "A worker process can't start: the process that forks it ends at once.",
+        remedy="look for what kills it: the system's log tells of memory that ran out (dmesg)",
+    )
+
+
+def _forget_server() -> None:
+    global _servers_lock
+    _servers_lock = threading.Lock()
+    while _servers:
+        _servers.pop().forget()
+
+
+os.register_at_fork(after_in_child=_forget_server)
+
+
+def _search_path() -> list[str]:
+    return [entry or str(Path.cwd()) for entry in sys.path]
+
+
 class _Worker:
     """The parent's side of one process."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._pipe, child_pipe = Pipe()
-        progress = tempfile.TemporaryFile()  # noqa: SIM115 (shared with the child until both are gone)
-        progress.write(PROGRESS.pack(-1, 0.0))
-        progress.flush()
-        self._progress = mmap.mmap(progress.fileno(), PROGRESS.size)
-        fds = (child_pipe.fileno(), progress.fileno())
-        path = [entry or str(Path.cwd()) for entry in sys.path]
-        setup = setup | {"pipe": fds[0], "progress": fds[1], "parent": os.getpid(), "path": path}
-        # -P: a file named like a standard module in the working folder must not shadow it.
-        self._process = subprocess.Popen(  # noqa: S603 (own interpreter, own arguments)
-            [sys.executable, "-P", "-c", _BOOT, json.dumps(setup)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=fds,
-        )
+        with tempfile.TemporaryFile() as progress:  # shared with the child until both are gone
+            progress.write(PROGRESS.pack(-1, 0.0))
+            progress.flush()
+            self._progress = mmap.mmap(progress.fileno(), PROGRESS.size)
+            self._server, self._pid = _fork(setup | {"path": _search_path()}, child_pipe.fileno(), progress.fileno())
         child_pipe.close()
-        progress.close()
-        self._cpu = psutil.Process(self._process.pid)
+        self._cpu = psutil.Process(self._pid)
+        self._status: int | None = None
+        self._lock = threading.Lock()
         self.alive = True
 
     def ready(self, *, last: bool) -> bool:
@@ -219,7 +300,7 @@ class _Worker:
 
     def still_runs(self) -> bool:
         """Whether it can take a batch; one that was killed at no item is replaced, and no item is to blame."""
-        if self.alive and self._process.poll() is not None:
+        if self.alive and self._pipe.poll():  # it says nothing unasked: this is its end
             self.stop()
         return self.alive
 
@@ -269,13 +350,18 @@ class _Worker:
     def kill(self) -> None:
         """End the process now; the thread that owns it notices and cleans up."""
         self.alive = False
-        self._process.kill()
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if self._status is None:  # else the process id may be another's by now
+                os.kill(self._pid, signal.SIGKILL)
 
     def stop(self) -> int:
         """End the process and release what it held; its exit status (−9: killed here)."""
         self.kill()
         self._pipe.close()
-        return self._process.wait()
+        with self._lock:
+            if self._status is None:
+                self._status = self._server.wait(self._pid)
+            return self._status
 
 
 def _cores() -> int:
@@ -294,7 +380,7 @@ def _closed() -> VerifierError:
     return VerifierError("The worker pool is closed", remedy="Open a new one.")
 
 
-# --- The inside of a pool's worker process: apply one function to the items of each batch ---
+# --- Inside the fork server, and inside a worker: apply one function to the items of each batch ---
 
 FaultKind = Literal["timeout", "memory", "crash", "exception"]
 
@@ -302,7 +388,7 @@ PROGRESS = struct.Struct("<qd")  # item at work in the batch (-1: none), CPU sec
 OUT_OF_MEMORY = 77  # exit status
 _FLUSH_SECONDS = 0.05  # finished results wait at most this long in a process that may be killed
 _MAX_DETAIL = 300
-
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 _NICE = 10  # on a machine without a GPU the engine needs every core; judges take what it leaves
 
@@ -321,15 +407,48 @@ class Fault:
     detail: str
 
 
-def serve(setup: dict[str, Any]) -> None:
+def fork_workers(orders_fd: int) -> None:
+    """The whole life of a fork server: fork a worker for each mapping that comes, and wait for each process id."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    orders, server = Connection(orders_fd), os.getpid()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            order = orders.recv()
+            if isinstance(order, int):
+                orders.send(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]))
+                continue
+            fds = [recv_handle(orders) for _ in range(2)]
+            _preload(order)
+            if (pid := os.fork()) == 0:
+                orders.close()
+                try:
+                    serve(order, server, *fds)
+                finally:
+                    os._exit(0)
+            for fd in fds:
+                os.close(fd)
+            orders.send(pid)
+
+
+def _preload(setup: dict[str, Any]) -> None:
+    """Import what all workers of a kind share; a user's modules are each worker's own, as fresh as their files."""
+    sys.path[:] = setup["path"]
+    with contextlib.suppress(Exception):  # the worker meets it too, and tells the caller
+        for name in (setup["function"].partition(":")[0], *setup["preload"]):
+            if name.startswith(_OWN):
+                importlib.import_module(name)
+    gc.freeze()  # a collection in a worker must not copy these pages
+
+
+def serve(setup: dict[str, Any], server: int, pipe_fd: int, progress_fd: int) -> None:
     """The whole life of a worker process: import the function, then answer batches until the pipe ends."""
-    _die_with_parent(setup["parent"])
+    _die_with_parent(server)
     os.nice(_NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    pipe = Connection(setup["pipe"])
-    progress = mmap.mmap(setup["progress"], PROGRESS.size)
+    pipe = Connection(pipe_fd)
+    progress = mmap.mmap(progress_fd, PROGRESS.size)
+    module, _, name = setup["function"].partition(":")
+    _set_process_name(name)
     try:
-        module, _, name = setup["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
     except Exception as error:  # noqa: BLE001 (whatever the import raises is told to the parent)
         pipe.send(_line(error))
@@ -387,11 +506,16 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+def _set_process_name(name: str) -> None:
+    """What `ps` and `top` call a worker: its function."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
 def _die_with_parent(parent: int) -> None:
     """Ask the kernel for a kill when the parent dies; elsewhere the end of the pipe must do."""
     if sys.platform == "linux":
-        death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the request
         sys.exit(1)
 
