@@ -20,6 +20,14 @@ from pathlib import Path
 from typing import Any
 
 COUNTED = ("fsync", "rename", "unlink", "truncate")
+# What a run imports late, and each fork would import again.
+WARM = (
+    "proofmill.flows.regenerate",
+    "prefect.flow_engine",
+    "prefect.utilities.visualization",
+    "fastapi",
+    *(f"proofmill.filters.domains.{name}" for name in ("math", "code", "logic", "choice", "instruction")),
+)
 
 
 class Fault:
@@ -83,7 +91,7 @@ def child(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serves orders: {"op": "start", …} gives a process id, {"op": "wait", "pid": …} its end."""
-    for module in ("proofmill.flows.regenerate", *sys.argv[1:]):
+    for module in (*WARM, *sys.argv[1:]):
         importlib.import_module(module)
     for line in sys.stdin:
         order = json.loads(line)
