@@ -9,6 +9,7 @@ sandbox.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -224,6 +225,11 @@ class _ForkServer:
         """In a fork of the caller: the server is the caller's alone."""
         self._orders.close()
 
+    def close(self) -> None:
+        """End it, and with it the workers that are left."""
+        self._orders.close()
+        self._process.wait()
+
 
 _servers: list[_ForkServer] = []  # one, or none yet
 _servers_lock = threading.Lock()
@@ -255,7 +261,13 @@ def _forget_server() -> None:
         _servers.pop().forget()
 
 
+def _close_server() -> None:
+    while _servers:
+        _servers.pop().close()
+
+
 os.register_at_fork(after_in_child=_forget_server)
+atexit.register(_close_server)
 
 
 def _search_path() -> list[str]:
