@@ -182,12 +182,14 @@ class FilterRecord(Record):
     reasons: dict[str, list[str]] = Field(
         {}, description="Its drop reasons in the order in which they are tried, each with the columns that show why."
     )
+    shown_as: str = Field("", description="Step of the report's funnel at which its dropped rows fall off.")
 
 
 _ANSWER = ["extracted", "verdict_detail"]
 EARLIER_FILTERS = [
     FilterRecord(
         name="verdicts",
+        shown_as="right answer",
         adds=["verdict", "verdict_detail", "extracted", "tests_passed", "tests_total"],
         reasons=dict.fromkeys(("wrong", "unparsed", "truncated", "timeout", "error"), _ANSWER),
     ),
@@ -204,17 +206,21 @@ EARLIER_FILTERS = [
     ),
     FilterRecord(
         name="contamination",
+        shown_as="new",
         adds=["contaminated_by"],
         reasons={"contaminated": ["contaminated_by", "contaminated_span"]},
     ),
     FilterRecord(
         name="near_duplicates",
+        shown_as="new",
         adds=["duplicate_of"],
         reasons={reason: ["duplicate_of"] for reason in ("in_previous", "near_duplicate")},
     ),
     FilterRecord(name="nll", adds=["nll"]),
     FilterRecord(
-        name="potential", reasons={reason: ["nll"] for reason in ("too_short", "nll_outlier", "low_potential")}
+        name="potential",
+        shown_as="kept",
+        reasons={reason: ["nll"] for reason in ("too_short", "nll_outlier", "low_potential")},
     ),
 ]
 """The filters of versions whose manifest does not name theirs."""

@@ -85,6 +85,7 @@ class Filter(Generic[O]):
         adds: columns of the published `traces`.
         internal: columns that a run keeps beside them, for later filters and for publishing.
         rules: what of its columns drops a row, in order.
+        shown_as: step of the report's funnel at which its dropped rows fall off.
         keyed_by: options that decide its columns; a change of any other one makes nothing run again.
         libraries: distributions whose version decides its columns.
         identity: what else decides them, such as the source of a user's own verifier.
@@ -100,6 +101,7 @@ class Filter(Generic[O]):
     adds: pa.Schema = NO_COLUMNS
     internal: pa.Schema = NO_COLUMNS
     rules: tuple[DropRule[O], ...] = ()
+    shown_as: Literal["right answer", "sound", "new", "kept"] = "sound"
     keyed_by: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     identity: Callable[[O], Any] | None = None

@@ -439,6 +439,7 @@ _ADDS = pa.schema(
 CONTAMINATION = MapFilter(
     name="contamination",
     version=1,
+    shown_as="new",
     section="decontaminate",
     options=DecontaminateOptions,
     reads=("prompt", "response"),

@@ -159,6 +159,7 @@ NLL = ModelFilter(
 LEARNING_POTENTIAL = GatherFilter(
     name="potential",
     version=1,
+    shown_as="kept",
     section="quality.learning",
     options=LearningOptions,
     reads=("domain", "nll_tokens", "nll"),

@@ -352,6 +352,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 VERDICTS = MapFilter(
     name="verdicts",
     version=2,
+    shown_as="right answer",
     section="verify",
     options=VerifyOptions,
     reads=("problem", "verifier", "response"),

@@ -107,7 +107,13 @@ def _filter_record(one: Filter[Any]) -> dict[str, Any]:
     """What a version says of a filter, so that it can be read without this program."""
     published = [] if isinstance(one, ProblemFilter) else one.adds.names
     reasons = {rule.reason: list(rule.evidence) for rule in one.rules}
-    return {"name": one.name, "version": one.version, "adds": published, "reasons": reasons}
+    return {
+        "name": one.name,
+        "version": one.version,
+        "adds": published,
+        "reasons": reasons,
+        "shown_as": one.shown_as,
+    }
 
 
 def _benchmarks(run: RunContext) -> dict[str, Any]:
@@ -134,7 +140,11 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
 
     Steps overlap, so the sum is more than the time that went by.
     """
-    shards = [shard for record in records for shard in (record.problems, record.samples, *record.outputs.values())]
+    shards = [
+        shard
+        for record in records
+        for shard in (record.problems, record.samples, *record.outputs.values(), *record.replaced)
+    ]
     found: dict[str, float] = {}
     for shard in {(shard.step, shard.key): shard for shard in shards}.values():  # one may stand under two names
         found[shard.step] = found.get(shard.step, 0.0) + shard.stats.get("took", 0.0)

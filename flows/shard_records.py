@@ -33,11 +33,13 @@ class ShardRecord:
         problems: its problems.
         samples: its traces as they were sampled.
         outputs: by filter (or step), what it said.
+        replaced: outputs in whose place a later one stands, such as verdicts before a model judged the open ones.
     """
 
     problems: Shard
     samples: Shard
     outputs: Mapping[str, Shard] = field(default_factory=dict)
+    replaced: tuple[Shard, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,8 +47,9 @@ class ShardRecord:
         return self.samples.name
 
     def having(self, name: str, output: Shard) -> ShardRecord:
-        """The same with one more output."""
-        return replace(self, outputs={**self.outputs, name: output})
+        """The same with one more output, or with another in the place of an earlier one."""
+        earlier = (self.outputs[name],) if name in self.outputs else ()
+        return replace(self, outputs={**self.outputs, name: output}, replaced=self.replaced + earlier)
 
 
 def provider(run: RunContext, column: str) -> str | None:

@@ -13,7 +13,6 @@ from proofmill.data.files import digest
 from proofmill.data.samples import QUARANTINE, SampleStore
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.tables import from_rows
-from proofmill.filters.contamination import Index
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import trace_id
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
@@ -108,25 +107,6 @@ class SamplePlan:
     def store(self, home: Path) -> SampleStore:
         """Return its recorded samples, to be opened."""
         return SampleStore(home / "samples" / self.key(), self.identity())
-
-
-def split_overlapping(problems: pa.Table, index: Index) -> tuple[pa.Table, dict[str, str]]:
-    """Return the problems that are worth sampling, and what the others repeat.
-
-    A problem whose prompt overlaps with a benchmark is dropped once it is judged, whatever is written about it, so
-    whoever samples it spends tokens for nothing.
-
-    Args:
-        problems: schema SHARD_PROBLEMS.
-        index: the benchmarks.
-
-    Returns:
-        The other problems in their order; and `benchmark/item` by the id of each that overlaps.
-    """
-    rows = problems.select(["id", "system", "prompt"]).to_pylist()
-    matches = index.find_many(["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows])
-    overlaps = {row["id"]: match.label for row, match in zip(rows, matches, strict=True) if match}
-    return problems.filter(pa.array([row["id"] not in overlaps for row in rows], pa.bool_())), overlaps
 
 
 def missing_samples(plan: SamplePlan, store: SampleStore, problems: pa.Table) -> int:

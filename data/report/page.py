@@ -19,7 +19,7 @@ import polars as pl
 from markupsafe import Markup
 
 from proofmill.data.differences import parts, rows_in
-from proofmill.data.manifest import Benchmarks, Manifest, VoteRates
+from proofmill.data.manifest import EARLIER_FILTERS, Benchmarks, Manifest, VoteRates
 from proofmill.data.report import plots
 from proofmill.data.tables import batches
 from proofmill.data.versions import Version
@@ -28,13 +28,6 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _BINS = 16
 _VERDICTS = ("correct", "wrong", "unparsed", "timeout", "error")
 _STEPS = ("right answer", "sound", "new", "kept")
-_STEP_OF = {
-    "verdicts": "right answer",
-    "contamination": "new",
-    "near_duplicates": "new",
-    "potential": "kept",
-}
-"""The step before which a filter's reasons fall off; those of any other filter, a user's own too: `sound`."""
 _REPEATED = {
     "near_duplicate": "left out for it",
     "in_previous": "in earlier versions",
@@ -76,8 +69,9 @@ def funnel(version: Version, *, alone: bool = False) -> str:
 def _steps(manifest: Manifest) -> plots.Steps:
     """Drop reasons by step of the funnel. What is of no filter, such as a cap, falls off last."""
     steps: dict[str, list[str]] = {name: [] for name in _STEPS}
+    earlier = {record.name: record.shown_as for record in EARLIER_FILTERS}
     for record in manifest.filters:
-        steps[_STEP_OF.get(record.name, "sound")].extend(record.reasons)
+        steps[record.shown_as or earlier.get(record.name) or "sound"].extend(record.reasons)
     return list(steps.items())
 
 

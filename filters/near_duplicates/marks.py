@@ -237,6 +237,7 @@ SIGNATURES = MapFilter(
 NEAR_DUPLICATES = GatherFilter(
     name="near_duplicates",
     version=1,
+    shown_as="new",
     section="dedup",
     options=DedupOptions,
     reads=("id", "problem_id", "signature", "shingles", "verdict", "claim_score", "contaminated_by", "response"),

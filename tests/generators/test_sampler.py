@@ -22,14 +22,13 @@ from hypothesis import strategies as st
 from proofmill.data.files import digest
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.tables import from_rows
-from proofmill.filters.contamination import build_index
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS
 from proofmill.generators.problems.problem import SourceDefaults, problem_row
 from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
-from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, split_overlapping, traces
+from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, traces
 from proofmill.generators.sampler import Observer, Sampler
 
 
@@ -139,18 +138,6 @@ def all_traces(home: Path, of: SamplePlan) -> list[dict[str, Any]]:
 
 def journals(home: Path) -> list[Path]:
     return list(home.rglob("*.journal"))
-
-
-def test_problems_that_stand_in_a_benchmark_can_be_left_out_before_they_are_sampled(tmp_path: Path) -> None:
-    question = "a train leaves the station at nine and drives for three hours at sixty miles"
-    rows = [{"prompt": text, "answer": "1"} for text in ("1 + 1?", f"Listen: {question}, how far?", "2 + 2?")]
-    made = [problem_row(row, SourceDefaults("math", "s", "mit")) for row in rows]
-    problems = from_rows((row for row in made if isinstance(row, dict)), SHARD_PROBLEMS)
-    index = build_index([("bench", "7", question.title())], tmp_path / "index")
-    others, overlaps = split_overlapping(problems, index)
-    assert others["prompt"].to_pylist() == ["1 + 1?", "2 + 2?"]
-    assert overlaps == {problems["id"][1].as_py(): "bench/7"}
-    assert split_overlapping(problems.slice(0, 0), index)[0].num_rows == 0
 
 
 def test_every_problem_gets_n_samples_of_its_own(home: Path) -> None:
