@@ -17,7 +17,7 @@ from proofmill.filters.claim_checks import CLAIM_CHECKS
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
 from proofmill.filters.guessing import GUESS_RATES, LUCK
 from proofmill.filters.learning_potential import LEARNING_POTENTIAL, NLL
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.repetition import QUALITY
 from proofmill.filters.selection import RULES

@@ -111,7 +111,7 @@ class FilterWorkers:
 
     @cached_property
     def _jail(self) -> Callable[[str, str, str], bool | None]:
-        from proofmill.filters.claims.stated_outputs import jail_evaluator
+        from proofmill.filters.claims.whole_trace import jail_evaluator
 
         return jail_evaluator()
 

@@ -19,7 +19,7 @@ from proofmill.data.errors import NothingKeptError, UsageError
 from proofmill.data.files import write_json
 from proofmill.data.run import RunStore
 from proofmill.data.versions import Version
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs

@@ -13,10 +13,10 @@ from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
 from proofmill.filters import model_judge
 from proofmill.filters.base import Filter, ProblemFilter
-from proofmill.filters.claim_ledger import add_buckets
+from proofmill.filters.claim_checks import add_buckets
 from proofmill.filters.contamination import CONTAMINATION
 from proofmill.filters.guessing import LUCK
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.reliability import RELIABILITY, prompts_digest
 from proofmill.filters.selection import add_ledgers
 from proofmill.filters.verification import VERDICTS

@@ -21,8 +21,8 @@ from proofmill.filters import caps, selection
 from proofmill.filters.base import GatherContext, GatherFilter, MapFilter, ProblemFilter, SharedFile
 from proofmill.filters.caps import HELD_OUT, held_out
 from proofmill.filters.catalog import reasons
-from proofmill.filters.claim_ledger import by_length
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES, clusters
+from proofmill.filters.claim_checks import by_length
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES, clusters
 from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG

@@ -23,7 +23,7 @@ from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.domains import find_domain
 from proofmill.filters.model_judge import DETAIL as MODEL_JUDGE
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES, SIGNATURES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight

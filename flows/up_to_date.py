@@ -14,7 +14,7 @@ from proofmill.data.versions import Version, find, versions
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.contamination import BENCHMARKS, CONTAMINATION
 from proofmill.filters.domains import DOMAINS, find_domain
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import pipeline, run_inputs, voting
 from proofmill.flows.context import Resampling, RunContext, RunRequest

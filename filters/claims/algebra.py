@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from proofmill.filters.claims.comparison import AGREES, agree, last_place
-from proofmill.filters.claims.discourse_cues import implies, refers_back
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, Finding
+from proofmill.filters.claims.relations import implies, refers_back
 from proofmill.filters.symbolic.expressions import (
     Call,
     Node,

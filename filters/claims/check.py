@@ -11,12 +11,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
-from proofmill.filters.claims.discourse_cues import CORRECTION
 from proofmill.filters.claims.judging import StepJudge, TraceFacts
-from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS
 from proofmill.filters.claims.model import (
     JUMP,
     REFUTED,
@@ -36,11 +34,18 @@ from proofmill.filters.claims.problem_context import (
     known_values_of,
     tied_unknowns,
 )
-from proofmill.filters.claims.puzzles import puzzle_links, puzzle_of
-from proofmill.filters.claims.relations import SIGN_WORDS
-from proofmill.filters.claims.stated_outputs import Evaluator, StatedOutput, judge_output, stated_outputs, unrun_output
-from proofmill.filters.claims.tokens import split_steps, tokenize, without_json_escapes
+from proofmill.filters.claims.relations import CORRECTION, SIGN_WORDS
+from proofmill.filters.claims.whole_trace import (
+    Evaluator,
+    StatedOutput,
+    judge_output,
+    puzzle_links,
+    puzzle_of,
+    stated_outputs,
+    unrun_output,
+)
 from proofmill.filters.symbolic.expressions import Number, Value, is_leaf, walk
+from proofmill.filters.symbolic.notation import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, VULGAR, tokenize
 from proofmill.filters.verdicts import Problem
 
 _WINDOW = 240  # characters behind a claim in which its correction begins
@@ -51,14 +56,84 @@ _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
 _SIGN = re.compile("[=≈≃≅≐<>≤≥⩽⩾≠≡]")
 _SIGN_COMMAND = re.compile(r"\\(?:approx|simeq|l(?:e|t)|g(?:e|t)|ne|equiv)")
 _REWRITING_WORDS = frozenset({"simplifies", "expands", "factors"})
+_NUMBER_WORDS = "|".join([*NUMBER_WORDS, *FRACTION_WORDS, *MULTIPLE_WORDS])
 _NUMBER = re.compile(
-    rf"\d+|[½⅓⅔¼¾⅕⅛⅜]|\\?π|\\pi|\b(?:{'|'.join([*NUMBER_WORDS, *FRACTION_WORDS, *MULTIPLE_WORDS])})\b", re.IGNORECASE
+    rf"\d+|[{''.join(VULGAR)}]|\\?π|\\pi|\b(?:{_NUMBER_WORDS})\b",
+    re.IGNORECASE,
 )
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_AFTER = 240  # characters behind a step in which it may be called impossible
 _MARGIN = 60
 _MAX_STEP = 20_000  # characters of one step that are read; a longer one is a table or an attack
+
+
+_BLOCK = re.compile(
+    r"```|\\\[|\\\]|\$\$|\\begin\{(?:align|equation|gather|aligned|cases|array|[bpv]?matrix|split|multline)\*?\}"
+    r"|\\end\{(?:align|equation|gather|aligned|cases|array|[bpv]?matrix|split|multline)\*?\}"
+)
+_CLOSERS = {"```": "```", "\\[": "\\]", "$$": "$$"}
+# A line that ends in an operator goes on in the next one, and so does one before a line that opens with a sign.
+# A sentence ends at a stop before a blank and a capital, a figure or an opening sign, but not behind a
+# single letter ("a.m. Then" stays one, "5 m. Then" too) nor behind a number that begins a line ("1. First").
+_BREAK = re.compile(
+    r"(?<! [-+/])(?<! [-+/] )\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
+    r"|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
+    r"|(?<=[\s=]\d[.!?])[ \t]{1,8}(?=[A-Z\"“*])"
+)
+_JSON = re.compile(r"\s{0,9}(?:```(?:json)?\s{0,9})?\{\s{0,9}\"\w{1,40}\"\s{0,3}:")
+# Four backslashes are two, two are one; `\n` is a line break unless it begins a command such as `\neq`.
+_ESCAPE = re.compile(r"\\\\\\\\|\\\\|\\\"|\\n(?!e(?:q|g)?(?![a-z])|u(?![a-z])|ot(?![a-z])|abla|mid)")
+_NUMBERED = re.compile(r"(?:^|\n)\s{0,8}\(?\d{1,3}[.)]\Z")
+
+
+def without_json_escapes(text: str) -> str:
+    """Return a JSON answer with its escapes as what they stand for, every offset kept; other texts as they are.
+
+    Models often leave LaTeX unescaped in JSON, so a lone backslash before a letter stays, but for line breaks.
+    """
+    if _JSON.match(text) is None:
+        return text
+    return _ESCAPE.sub(lambda match: _unescaped(match[0]), text)
+
+
+def _unescaped(escape: str) -> str:
+    if escape == "\\n":
+        return " \n"
+    if escape == '\\"':
+        return ' "'
+    return " \\" if len(escape) == 2 else "  \\\\"
+
+
+def split_steps(text: str) -> list[tuple[int, int]]:
+    """The steps of a trace as (start, end) offsets, in order, blank ones left out."""
+    protected = _blocks(text)
+    cuts = [0]
+    index = 0
+    for match in _BREAK.finditer(text):
+        while index < len(protected) and protected[index][1] <= match.start():
+            index += 1
+        inside = index < len(protected) and protected[index][0] < match.start()
+        if not inside and not _NUMBERED.search(text, max(cuts[-1] - 1, match.start() - 12), match.start()):
+            cuts.append(match.end())
+    cuts.append(len(text))
+    spans = [(start, end) for start, end in pairwise(cuts)]
+    return [(start, end) for start, end in spans if text[start:end].strip()]
+
+
+def _blocks(text: str) -> list[tuple[int, int]]:
+    """Displayed formulas and fenced code, which are never cut inside."""
+    found: list[tuple[int, int]] = []
+    opening: tuple[str, int] | None = None
+    for match in _BLOCK.finditer(text):
+        sign = match.group()
+        if opening is None:
+            if sign in _CLOSERS or sign.startswith("\\begin"):
+                opening = (_CLOSERS.get(sign) or sign.replace("\\begin", "\\end"), match.start())
+        elif sign == opening[0]:
+            found.append((opening[1], match.end()))
+            opening = None
+    return found
 
 
 class OutputToRun(NamedTuple):

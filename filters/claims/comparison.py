@@ -19,10 +19,8 @@ from collections.abc import Set
 from fractions import Fraction
 from typing import NamedTuple
 
-from proofmill.filters.claims.grammar import Parser
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED, Finding
 from proofmill.filters.claims.relations import Member
-from proofmill.filters.claims.tokens import TIGHT
 from proofmill.filters.symbolic.expressions import (
     PLAIN,
     Binary,
@@ -44,6 +42,8 @@ from proofmill.filters.symbolic.expressions import (
     unit_factor,
     walk,
 )
+from proofmill.filters.symbolic.notation import TIGHT
+from proofmill.filters.symbolic.prose_grammar import Parser
 from proofmill.filters.symbolic.units import EVERYDAY_UNITS
 
 AGREES, DIFFERS, UNDECIDED = "agrees", "differs", "undecided"

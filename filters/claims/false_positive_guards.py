@@ -11,20 +11,7 @@ import re
 from itertools import combinations
 
 from proofmill.filters.claims.comparison import ABOUT, ROUNDED, Comparison, is_share_of_whole, last_place
-from proofmill.filters.claims.discourse_cues import ABOUT_WORDS, ROUNDING_WORDS
-from proofmill.filters.claims.grammar import Parser
-from proofmill.filters.claims.lexicon import (
-    CLEAN_WORDS,
-    FRACTION_WORDS,
-    LABEL_WORDS,
-    NAMED_FUNCTIONS,
-    NUMBER_WORDS,
-    OTHER_UNITS,
-    words,
-)
-from proofmill.filters.claims.operands import AGGREGATES, literal
-from proofmill.filters.claims.relations import Chain, Member
-from proofmill.filters.claims.tokens import NUMBER, OPERATOR, RELATION, TIGHT, WORD, Token
+from proofmill.filters.claims.relations import ABOUT_WORDS, ROUNDING_WORDS, Chain, Member
 from proofmill.filters.symbolic.expressions import (
     Binary,
     Call,
@@ -43,7 +30,23 @@ from proofmill.filters.symbolic.expressions import (
     leading,
     walk,
 )
-from proofmill.filters.symbolic.units import EVERYDAY_UNITS
+from proofmill.filters.symbolic.notation import (
+    CLEAN_WORDS,
+    FRACTION_WORDS,
+    LABEL_WORDS,
+    NAMED_FUNCTIONS,
+    NUMBER,
+    NUMBER_WORDS,
+    OPERATOR,
+    RELATION,
+    TIGHT,
+    WORD,
+    Token,
+    words,
+)
+from proofmill.filters.symbolic.prose_grammar import Parser
+from proofmill.filters.symbolic.prose_operands import AGGREGATES, literal
+from proofmill.filters.symbolic.units import EVERYDAY_UNITS, is_other_unit
 
 _DOUBT_BEFORE = re.compile(
     r"(?:\b(?:if|(?:not|n['’]t)\s(?:match|equal|satisf|give|yield)\w*|"
@@ -206,7 +209,7 @@ class FalsePositiveGuards:
         """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
         units = {EVERYDAY_UNITS[word] for node in (left, right) for word in known_units(node)}
         words = [_unit_words(node) for node in (left, right)]
-        if all(words) and not words[0] & words[1] and (words[0] | words[1]) & OTHER_UNITS:
+        if all(words) and not words[0] & words[1] and any(map(is_other_unit, words[0] | words[1])):
             return True
         multiplies = any(isinstance(part, Binary) and part.operator in "*/" for part in walk(left))
         counts = any(dimension == "count" for dimension, _ in units)

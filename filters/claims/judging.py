@@ -25,13 +25,6 @@ from proofmill.filters.claims.comparison import (
     rounds_an_input,
     within_input_rounding,
 )
-from proofmill.filters.claims.discourse_cues import (
-    announces_rewriting,
-    binds_several,
-    is_supposed,
-    lists_cases,
-    simplifies,
-)
 from proofmill.filters.claims.false_positive_guards import (
     SENTENCE_END,
     FalsePositiveGuards,
@@ -40,8 +33,16 @@ from proofmill.filters.claims.false_positive_guards import (
 )
 from proofmill.filters.claims.model import JUMP, NOT_CHECKABLE, REFUTED, VERIFIED, ClaimCandidate, Finding
 from proofmill.filters.claims.problem_context import Functions, ProblemContext, has_call
-from proofmill.filters.claims.relations import Chain, Member, Scanner
-from proofmill.filters.claims.tokens import WORD, Token
+from proofmill.filters.claims.relations import (
+    Chain,
+    Member,
+    Scanner,
+    announces_rewriting,
+    binds_several,
+    is_supposed,
+    lists_cases,
+    simplifies,
+)
 from proofmill.filters.symbolic.expressions import (
     Binary,
     Node,
@@ -60,6 +61,7 @@ from proofmill.filters.symbolic.expressions import (
     unknowns_of,
     walk,
 )
+from proofmill.filters.symbolic.notation import WORD, Token
 
 
 class Named(NamedTuple):

@@ -16,10 +16,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 
 from proofmill.filters.claims.algebra import is_identity
-from proofmill.filters.claims.lexicon import FRACTION_WORDS, MULTIPLE_WORDS, NUMBER_WORDS, SCALE_WORDS, words
-from proofmill.filters.claims.operands import literal
 from proofmill.filters.claims.relations import Scanner
-from proofmill.filters.claims.tokens import tokenize
 from proofmill.filters.symbolic.expressions import (
     Binary,
     Call,
@@ -38,6 +35,15 @@ from proofmill.filters.symbolic.expressions import (
     unknowns_of,
     walk,
 )
+from proofmill.filters.symbolic.notation import (
+    FRACTION_WORDS,
+    MULTIPLE_WORDS,
+    NUMBER_WORDS,
+    SCALE_WORDS,
+    tokenize,
+    words,
+)
+from proofmill.filters.symbolic.prose_operands import literal
 
 _MODULUS = re.compile(
     r"(?:\b(?:mod(?:ulo|ulus|ular)?)|\\[pb]?mod)\b[\s{($=is]{0,6}(\d{1,7})"

@@ -20,7 +20,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from proofmill.filters.symbolic.answer_key import (
+from proofmill.filters.symbolic.answer_forms import (
     CLOSERS,
     OPENERS,
     TOKEN,
@@ -28,14 +28,16 @@ from proofmill.filters.symbolic.answer_key import (
     UnreadableError,
     bounded,
     cases,
+    complement,
     condition,
     is_name,
+    lone_points,
     matrix,
+    special_form,
     split,
     usual_brackets,
 )
 from proofmill.filters.symbolic.expressions import TooCostlyError
-from proofmill.filters.symbolic.forms import complement, lone_points, special_form
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
 from proofmill.filters.symbolic.units import plain_text

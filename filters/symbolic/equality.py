@@ -25,13 +25,21 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proofmill.filters.symbolic import identity
-from proofmill.filters.symbolic.answer_key import TOKEN, AnswerKey, UnreadableError, hedged
+from proofmill.filters.symbolic.answer_forms import TOKEN, AnswerKey, UnreadableError, hedged
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.expressions import MAX_BITS, Binary, Node, TooCostlyError, unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.units import plain_text, stated_base
-from proofmill.filters.symbolic.values import Context, is_value, rational_value, same_value, strip_spaces, value_of
+from proofmill.filters.symbolic.values import (
+    Context,
+    is_value,
+    proportional,
+    rational_value,
+    same_progression,
+    same_value,
+    strip_spaces,
+    value_of,
+)
 
 _DIGIT = re.compile(r"[0-9]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
@@ -211,7 +219,7 @@ def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
             {_letter(answer)} if _letter(answer) else set(unknowns_of(node))
             for answer, node in zip((a, b), nodes, strict=True)
         ]
-        return all(len(names) == 1 for names in letters) and identity.same_progression(
+        return all(len(names) == 1 for names in letters) and same_progression(
             nodes[0], letters[0].pop(), nodes[1], letters[1].pop()
         )
     except NotCoveredError:
@@ -243,7 +251,7 @@ def _same_relation(a: AnswerKey, b: AnswerKey) -> bool:
     if left is None or right is None or left[0].strip("<>") != right[0].strip("<>"):
         return False
     try:
-        factor = identity.proportional(left[1], right[1])
+        factor = proportional(left[1], right[1])
     except NotCoveredError:
         return False
     if factor is None or left[0] in ("=", "!="):

@@ -12,16 +12,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from proofmill.filters.symbolic.expressions import (
-    Binary,
-    Call,
-    Constant,
-    Node,
-    Number,
-    Symbol,
-    TooCostlyError,
-    Unary,
-)
+from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Symbol, TooCostlyError, Unary
 from proofmill.filters.symbolic.notation import CONSTANTS, FUNCTIONS, GREEK, PLAIN_NAMES
 
 MAX_LENGTH = 2_000  # characters; longer "answers" are derivations

@@ -1,13 +1,20 @@
-r"""One spelling for the many ways in which models and data sets write the same mathematics.
+r"""The signs and words of mathematics, and one spelling for the many ways in which models and data sets write them.
 
-Everything here is text to text, linear in the length, and keeps the meaning: what is cut away (sizes of
-brackets, fonts, thin spaces, the dollar signs of LaTeX) never carries any.
+`clean` brings an answer into that spelling: text to text, linear in the length, and the meaning is kept: what is cut
+away (sizes of brackets, fonts, thin spaces, the dollar signs of LaTeX) never carries any.
+
+`tokenize` cuts prose with formulas in it into tokens, in the same spelling, with their places and the gaps between
+them: one linear pass of one regular expression, without backtracking to exploit.
+
+The tables of words hold general English only; a word that is missing makes a claim `not_checkable`, never false.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from fractions import Fraction
+from typing import NamedTuple
 
 FUNCTIONS = frozenset(
     re.findall(
@@ -30,29 +37,31 @@ GREEK = frozenset(
         r"\w+",
         "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu "
         "nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi "
-        "Sigma Phi Psi Omega ell hbar",
+        "Sigma Phi Psi Omega lamda ell hbar",
     )
 )
 
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SUPERSCRIPT = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUBSCRIPT = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞])")
 
-_SIGNS = str.maketrans(
-    {
-        "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "⁄": "/", "÷": "/", "∕": "/",
-        "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
-        "π": r"\pi ", "√": r"\sqrt", "∞": r"\infty ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
-        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
-        "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "θ": r"\theta ",
-        "⟨": r"\langle ", "⟩": r"\rangle ",
-        "、": ",", "或": " or ", "和": " and ", "ℤ": r"\mathbb{Z}", "Ω": r"\Omega ", "∖": r"\setminus ",
-        "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
-    }
-)  # fmt: skip
+VULGAR = {sign: unicodedata.normalize("NFKC", sign).replace("⁄", "/") for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_GREEK_LETTERS = {letter: f"\\{unicodedata.name(letter).split()[-1].lower()}" for letter in "αβγδεζηθικμνξπρστφχψω"}
+_GREEK_LETTERS["Δ"] = r"\Delta"
+_SPELLED = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "⁄": "/", "÷": "/", "∕": "/",
+    "×": r"\times ", "✕": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
+    "√": r"\sqrt", "∞": r"\infty ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
+    "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx ",
+    "≅": r"\approx ", "≐": r"\approx ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ",
+    "、": ",", "或": " or ", "和": " and ", "ℤ": r"\mathbb{Z}", "Ω": r"\Omega ", "∖": r"\setminus ",
+    "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
+} | {letter: f"{name} " for letter, name in _GREEK_LETTERS.items() if letter != "μ"}  # fmt: skip
+_SIGNS = str.maketrans(_SPELLED)  # μ stays: more often micro than an unknown
 
 _ALIASES = {
     "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "leq": r"\le", "leqslant": r"\le",
@@ -198,8 +207,8 @@ def unwrap(text: str) -> str:
 
 def _ascii(text: str) -> str:
     text = _VULGAR.sub(" ", text)
-    text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
-    text = _SUBSCRIPT.sub(lambda match: "_{" + match[0].translate(_SUBSCRIPTS) + "}", text)
+    text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(SUPERSCRIPTS) + "}", text)
+    text = _SUBSCRIPT.sub(lambda match: "_{" + match[0].translate(SUBSCRIPTS) + "}", text)
     return unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS)
 
 
@@ -250,3 +259,248 @@ def _is_power(text: str) -> bool:
     """Whether `**` stands between operands, as in `2**10`, and is no bold mark."""
     before, _, after = text.partition("**")
     return bool(before) and before[-1].isalnum() and bool(after) and (after[0].isalnum() or after[0] in "(-{")
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+
+NUMBER_WORDS = {word: value for value, word in enumerate(_ONES.split())} | {
+    word: 10 * (index + 2) for index, word in enumerate(_TENS.split())
+}
+SCALE_WORDS = {
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+FRACTION_WORDS = {"half": Fraction(1, 2), "halves": Fraction(1, 2)} | {
+    name + ending: Fraction(1, value)
+    for value, names in {
+        3: ("third",),
+        4: ("quarter", "fourth"),
+        5: ("fifth",),
+        6: ("sixth",),
+        7: ("seventh",),
+        8: ("eighth",),
+        9: ("ninth",),
+        10: ("tenth",),
+        100: ("hundredth",),
+    }.items()
+    for name in names
+    for ending in ("", "s")
+}
+MULTIPLE_WORDS = {"twice": 2, "double": 2, "thrice": 3, "triple": 3, "quadruple": 4}
+
+NAMED_FUNCTIONS = words("sqrt gcd lcm max min abs floor ceil log ln sin cos tan")
+OPERATOR_WORDS = {
+    "plus": "+",
+    "minus": "-",
+    "times": "*",
+    "mod": "mod",
+    "modulo": "mod",
+}
+STOP_WORDS = words("""
+    is are was were be been being am equal equals equaling makes make making gives give giving gets get
+    getting yields yield totals means mean becomes become came comes come amounts adds add added results
+    result leaves leave leaving and or but so then thus hence therefore for in on at to from of with by
+    into as than that which who whom this these those there here it its he she they we you his her their
+    our your my if while when where because since although though however until before after during
+    between have has had do does did will would can could should may might must plus minus times
+    multiplied multiply divided divide subtracted subtract more less fewer greater mod modulo remainder
+    simplifies expands factors not no let per about approximately roughly around nearly almost i
+    """)
+FILLERS = words("""
+    a an the total of exactly just only another about approximately approx roughly around nearly almost
+    some additional now simply value sum result
+    """)
+APPROXIMATE_WORDS = words("about approximately approx roughly around nearly almost")
+# A number right after one of these is a name, as in "day 2" or "option 3".
+LABEL_WORDS = words("""
+    day days week month year hour minute step case option question problem part room house number no
+    chapter page figure table equation round game test box bag team group level grade row column item
+    person player section method scenario line age ages approach way stage phase trip quarter season set
+    point class task example exercise rule condition statement lemma claim sample type plan
+    """)
+# Words after which a calculation begins afresh: what stands before them does not change its value.
+CLEAN_WORDS = words("""
+    so thus therefore hence then since because that and but as get have know calculate find compute is
+    are be equals gives now where means just also which we has had was were like using be
+    """)
+
+
+NUMBER, WORD, OPERATOR, RELATION, COMMAND, PUNCTUATION, NEWLINE, END = range(8)
+
+TIGHT, SPACED, FENCED = range(3)  # what stands before a token: nothing, a space, or a line or formula border
+
+
+class Token(NamedTuple):
+    """One token.
+
+    Attributes:
+        kind: one of the constants above.
+        text: normalised text: `*` for every sign of multiplication, `<=` for every ≤.
+        start: offset in the step.
+        end: offset behind it.
+        gap: `TIGHT`, `SPACED` or `FENCED`.
+    """
+
+    kind: int
+    text: str
+    start: int
+    end: int
+    gap: int
+
+
+# What is left of `\\times`, `\\frac`, `\\beta` where a JSON reader took their first two signs for a control character.
+_TAIL = r"(?:imes|ext|heta|an|rac|eta|inom|oxed|egin|ight|ho)(?![a-z])"
+# Commands that stay commands behind two backslashes, where others begin a line.
+_ESCAPED_TWICE = (
+    "(?:cdot|times|[dt]?frac|sqrt|text|left|right|pi|theta|boxed|mathrm|approx|equiv|pmod|[lg]eq?|neq?|div|circ|binom|"
+    "log|ln|sin|cos|tan)(?![a-zA-Z])"
+)
+_TOKEN = re.compile(
+    # The most frequent tokens come first: alternatives are tried in order.
+    r"(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)|(?P<space> +)|(?P<plain>[()\[\]+,/^;|_%}])"
+    rf"|(?P<broken>[\t\f\x08\r]{_TAIL})"
+    rf"|(?P<blank>(?:[^\S\n\t\f\r]|[\t\f\r](?!{_TAIL}))+"
+    r"|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
+    r"|(?P<size>\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![a-zA-Z])"  # `-\left(3` reads as `-(3`
+    rf"|\\(?=\\{_ESCAPED_TWICE}))"
+    r"|(?P<ratio>\d+(?::\d+)+)"  # a ratio or a time of day: not in the grammar
+    r"|(?P<number>(?<=[$€£])\d{1,3}(?:\ \d{3})+(?![\d.])"  # a blank groups digits only behind a currency
+    r"|\d{1,3}(?:(?:,\\!|,|\{,\}|\\,\\!|\\,|\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<fence>\\?\\[()])"
+    r"|(?P<newline>\n|\\?\\[\[\]]|\$\$|\\\\)"
+    r"|(?P<textword>\\(?:text|textrm|mathrm|mbox)\{\s{0,3}(?:of|and|or|is|if|so|times|plus|minus)\s{0,3}\})"
+    r"|(?P<dots>\.{2,}|…+|\\[cld]?dots[bcmio]?(?![a-zA-Z]))"
+    r"|(?P<command>\\[a-zA-Z]+)"
+    r"|(?P<raised>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)|(?P<lowered>[₀₁₂₃₄₅₆₇₈₉]+)"
+    r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
+    re.DOTALL,
+)
+_DASHES = frozenset("—‐‑")  # in prose they join words or parts of a sentence
+
+
+def _in_prose(meanings: dict[str, str]) -> dict[str, str]:
+    """What every spelling of the plain signs means, in Unicode or as a command."""
+    spellings = {sign: plain.strip() for sign, plain in _SPELLED.items() if sign not in _DASHES}
+    spellings |= {f"\\{name}": plain for name, plain in _ALIASES.items()} | {plain: plain for plain in meanings}
+    return {spelling: meanings[plain] for spelling, plain in spellings.items() if plain in meanings}
+
+
+_OPERATORS = _in_prose({sign: sign for sign in "+-*/^%!_√±°"} | {
+    r"\times": "*", r"\cdot": "*", r"\*": "*", r"\pm": "±", r"\%": "%", r"^\circ": "°", r"\bmod": "mod", r"\mod": "mod",
+})  # fmt: skip
+_RELATIONS = _in_prose({sign: sign for sign in ("=", "<", ">", "<=", ">=", "!=")} | {
+    "==": "=", r"\approx": "≈", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\equiv": "≡",
+})  # fmt: skip
+LOWERED = frozenset("₀₁₂₃₄₅₆₇₈₉")
+CLOSING = {"(": ")", "[": "]", "{": "}"}
+_KINDS = {
+    "ratio": (PUNCTUATION, ""), "dots": (PUNCTUATION, "…"), "newline": (NEWLINE, "\n"),
+    "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
+}  # fmt: skip
+_PLAIN = {sign: (OPERATOR if sign in _OPERATORS else PUNCTUATION, sign) for sign in "()[]+,/^;|_%}"}
+_LOOKAHEAD = 8
+_CONTROL_LETTERS = {"\t": "\\t", "\f": "\\f", "\b": "\\b", "\r": "\\r"}
+_CURRENCY = frozenset("$€£¥₹") | {"\\$"}
+_SEPARATORS = re.compile(r"[^\d.]")
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of `text`, with a few `END` tokens behind the last, so that looking ahead needs no check.
+
+    Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
+    """
+    tokens: list[Token] = []
+    add, new, gap = tokens.append, tuple.__new__, FENCED  # a million calls a second: no detour over `Token(…)`
+    for match in _TOKEN.finditer(text):
+        group = match.lastgroup
+        if group == "word":
+            start, end = match.span()
+            add(new(Token, (WORD, match[0], start, end, gap)))
+            gap = TIGHT
+        elif group == "space" or group == "blank":
+            gap = gap or SPACED
+        elif group == "plain":
+            start, end = match.span()
+            add(new(Token, (*_PLAIN[match[0]], start, end, gap)))
+            gap = TIGHT
+        elif group == "fence":
+            gap = FENCED
+        elif group != "size":
+            kind, normal = _classify(group, match[0], match, gap)
+            if kind >= 0:
+                start, end = match.span()
+                add(new(Token, (kind, normal, start, end, gap)))
+                gap = FENCED if kind == NEWLINE else TIGHT
+            else:
+                gap = gap or SPACED
+    tokens.extend([Token(END, "", len(text), len(text), FENCED)] * _LOOKAHEAD)
+    return tokens
+
+
+def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
+    if group == "number":
+        return NUMBER, _SEPARATORS.sub("", surface)
+    if group == "textword":
+        return WORD, surface.partition("{")[2].strip(" }")
+    if group in _KINDS:
+        kind, normal = _KINDS[group]
+        return kind, normal or surface
+    if group == "broken":  # a JSON reader took `\\t` of `\\times` for a tab
+        return _sign(_CONTROL_LETTERS[surface[0]] + surface[1:])
+    if surface in _CURRENCY or surface == "&":  # `&` only marks a column in LaTeX
+        return -1, ""
+    if surface == "**":
+        return (OPERATOR, "^") if _is_power_sign(match, gap) else (-1, "")
+    return _sign(surface)
+
+
+def _sign(surface: str) -> tuple[int, str]:
+    if surface in _OPERATORS:
+        return OPERATOR, _OPERATORS[surface]
+    if surface in _RELATIONS:
+        return RELATION, _RELATIONS[surface]
+    if surface in VULGAR:
+        return NUMBER, VULGAR[surface]
+    if surface in _GREEK_LETTERS:
+        return COMMAND, _GREEK_LETTERS[surface]
+    return (COMMAND if surface[0] == "\\" and surface[1:].isalpha() else PUNCTUATION), surface
+
+
+def _is_power_sign(match: re.Match[str], gap: int) -> bool:
+    """`2**3` is a power; the stars of `**bold**` touch a blank or a border on one side."""
+    before, after = match.start() - 1, match.end()
+    text = match.string
+    return (
+        gap == TIGHT
+        and before >= 0
+        and after < len(text)
+        and (text[before].isalnum() or text[before] == ")")
+        and (text[after].isdecimal() or text[after] in "(-")
+        and text.count("**", max(0, before - 40), before) % 2 == 0
+    )
+
+
+def match_brackets(tokens: list[Token]) -> dict[int, int]:
+    """The position of the closing bracket of every opening one that has it."""
+    closing: dict[int, int] = {}
+    open_positions: list[int] = []
+    for position, token in enumerate(tokens):
+        if token.kind != PUNCTUATION:
+            continue
+        if token.text in CLOSING:
+            open_positions.append(position)
+        elif open_positions and CLOSING[tokens[open_positions[-1]].text] == token.text:
+            closing[open_positions.pop()] = position
+    return closing

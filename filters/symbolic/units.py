@@ -59,6 +59,7 @@ Dimensions = tuple[tuple[str, int], ...]
 _PREFIXES = {
     "": 0,
     "k": 3,
+    "K": 3,
     "c": -2,
     "m": -3,
     "d": -1,
@@ -80,7 +81,10 @@ _BASES: dict[str, tuple[Fraction, Dimensions]] = {
     "L": (Fraction(1, 1000), _CUBIC_METRE), "l": (Fraction(1, 1000), _CUBIC_METRE),
     "Hz": (ONE, (("second", -1),)), "N": (ONE, (("newton", 1),)), "J": (ONE, (("joule", 1),)),
     "W": (ONE, (("watt", 1),)), "V": (ONE, (("volt", 1),)), "A": (ONE, (("ampere", 1),)),
-    "Pa": (ONE, (("pascal", 1),)), "mol": (ONE, (("mole", 1),)), "eV": (ONE, (("electronvolt", 1),)),
+    "Pa": (ONE, (("pascal", 1),)), "bar": (Fraction(100_000), (("pascal", 1),)),
+    "atm": (Fraction(101_325), (("pascal", 1),)), "cal": (ONE, (("calorie", 1),)),
+    "Ω": (ONE, (("ohm", 1),)), "Wh": (Fraction(3600), (("joule", 1),)), "mol": (ONE, (("mole", 1),)),
+    "eV": (ONE, (("electronvolt", 1),)),
     "b": (ONE, (("bit", 1),)), "B": (Fraction(8), (("bit", 1),)),
 }  # fmt: skip
 _NEEDS_PREFIX = frozenset("bB")  # alone they are letters
@@ -137,6 +141,8 @@ _ALONE: dict[str, Dimensions] = {
         "degree": "degree degrees deg", "radian": "radian radians rad", "celsius": "celsius",
         "fahrenheit": "fahrenheit",
         "kelvin": "kelvin", "ohm": "ohm ohms", "calorie": "cal calorie calories", "acre": "acre acres",
+        "hectare": "ha hectare hectares",
+        "revolution": "revolution revolutions", "knot": "knot knots",
     }.items()
     for name in names.split()
 }  # fmt: skip
@@ -169,7 +175,7 @@ Units of two scales (inches and centimetres) are not converted into each other: 
 """
 _COMPOUND = {
     "mph": "mile/hour", "kmh": "km/hour", "kph": "km/hour", "kmph": "km/hour", "sqft": "square foot",
-    "mbps": "Mb/second",
+    "mbps": "Mb/second", "rpm": "revolution/minute",
 }  # fmt: skip
 _IRREGULAR = {
     "feet": "foot", "inches": "inch", "people": "person", "children": "child", "men": "man",
@@ -181,6 +187,18 @@ _FILLERS = frozenset(
         "unit of the a an in total each are is and more left per square sq cubic cu to for all away ago old",
     )
 )
+
+
+ATTACHED_UNITS = frozenset(
+    re.findall(r"\w+", "cm mm km kg mg ml mL ft lb lbs oz hr hrs min mins sec secs mph kWh kph cents am pm")
+)
+"""Units that may follow their number without a blank: `5m` may be a product."""
+
+
+@lru_cache(maxsize=1024)
+def is_other_unit(word: str) -> bool:
+    """Whether a word is a unit that no everyday scale holds, so that converting it in prose is not checked."""
+    return word not in EVERYDAY_UNITS and (word in _COMPOUND or known_unit(word) is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ from rich.console import Console
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.rows_io import HUB, Row, RowWriter, encode, open_rows
 from proofmill.data.rows_io import walked_lists as walked
-from proofmill.filters.near_duplicates.marks import mark
+from proofmill.filters.near_duplicates.duplicates import mark
 from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.near_duplicates.shared_index import SharedIndex
 from proofmill.filters.rolling_hash import U64, strings_to_arrow

@@ -18,7 +18,7 @@ from proofmill.data.report.page import funnel as picture
 from proofmill.data.report.page import refuted_claims, render, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
 from proofmill.filters.catalog import FILTERS
-from proofmill.filters.claim_ledger import POLICY_REASONS
+from proofmill.filters.claim_checks import POLICY_REASONS
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.selection import RULES
 from proofmill.filters.verdicts import CORRECT, VERDICTS

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from proofmill.data.rows_io import Located, Row, read
 from proofmill.filters.contamination import Benchmark, build_index, items
-from proofmill.filters.near_duplicates.marks import mark
+from proofmill.filters.near_duplicates.duplicates import mark
 from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.repetition import measure
 

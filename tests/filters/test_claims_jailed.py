@@ -9,7 +9,7 @@ import pytest
 from proofmill.data.errors import VerifierError
 from proofmill.filters.claims.check import check
 from proofmill.filters.claims.model import NOT_CHECKABLE, REFUTED, VERIFIED
-from proofmill.filters.claims.stated_outputs import Evaluator, jail_evaluator
+from proofmill.filters.claims.whole_trace import Evaluator, jail_evaluator
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verdicts import Problem

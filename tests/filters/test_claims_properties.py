@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proofmill.filters.claims.check import check
 from proofmill.filters.claims.model import REFUTED, VERIFIED
-from proofmill.filters.claims.tokens import tokenize
+from proofmill.filters.symbolic.notation import tokenize
 from proofmill.filters.verdicts import Problem
 
 PROBLEM = Problem("math", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofmill.filters.claims.tokens import split_steps
+from proofmill.filters.claims.check import split_steps
 
 CASES = [
     ("One line.\nAnother line.", ["One line.", "Another line."]),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proofmill.data.errors import InputError
 from proofmill.filters.near_duplicates import signature_join as band_join
 from proofmill.filters.near_duplicates import signature_join as signature_rows
-from proofmill.filters.near_duplicates.marks import clusters, mark
+from proofmill.filters.near_duplicates.duplicates import clusters, mark
 from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, signatures
 from proofmill.filters.near_duplicates.signature_join import KEY_SCHEMA
 
@@ -287,7 +287,7 @@ def test_bands_find_a_pair_at_the_threshold(threshold):
 _MANY = """
 import resource, sys, numpy as np, pyarrow as pa
 from proofmill.filters.near_duplicates.minhash import DedupOptions, METADATA_KEY, signature_fields
-from proofmill.filters.near_duplicates.marks import mark
+from proofmill.filters.near_duplicates.duplicates import mark
 
 options, shingles = DedupOptions(), 2000
 schema = pa.schema(signature_fields(options), metadata={METADATA_KEY: options.signature_key()})

@@ -163,7 +163,7 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     )
     now = step_versions()
     edit(tree / "filters/verification.py", f"    version={now['verdicts']},", f"    version={now['verdicts'] + 1},")
-    edit(tree / "filters/near_duplicates/marks.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
+    edit(tree / "filters/near_duplicates/duplicates.py", 'pl.col("duplicate_of").is_not_null()', "pl.lit(False)")
     for step in ("selection", "balance"):
         edit(tree / "flows/pipeline.py", f'Step("{step}", {now[step]},', f'Step("{step}", {now[step] + 1},')
     recipe = place.folder / "recipe.yaml"

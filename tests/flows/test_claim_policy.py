@@ -13,7 +13,7 @@ from rich.console import Console
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.versions import find, recorded
-from proofmill.filters.claim_ledger import add_buckets, by_length
+from proofmill.filters.claim_checks import add_buckets, by_length
 from proofmill.flows.commands.show import show_refuted
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.voting import _Election

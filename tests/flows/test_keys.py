@@ -23,7 +23,7 @@ from proofmill.filters import verification
 from proofmill.filters.base import Filter, GatherContext, MapFilter
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.domains import find_domain
-from proofmill.filters.near_duplicates.marks import NEAR_DUPLICATES
+from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.repetition import QUALITY
 from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows import up_to_date

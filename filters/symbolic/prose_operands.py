@@ -5,30 +5,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
-from proofmill.filters.claims.lexicon import (
-    FRACTION_WORDS,
-    MULTIPLE_WORDS,
-    NAMED_FUNCTIONS,
-    NUMBER_WORDS,
-    SCALE_WORDS,
-    words,
-)
-from proofmill.filters.claims.tokens import (
+from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Opaque, Symbol, Unary, is_leaf
+from proofmill.filters.symbolic.notation import (
     COMMAND,
     END,
+    FRACTION_WORDS,
+    GREEK,
     LOWERED,
-    LOWERED_DIGITS,
+    MULTIPLE_WORDS,
+    NAMED_FUNCTIONS,
     NUMBER,
+    NUMBER_WORDS,
     OPERATOR,
     PUNCTUATION,
     RELATION,
+    SCALE_WORDS,
     SPACED,
+    SUBSCRIPTS,
     TIGHT,
     WORD,
     Token,
     match_brackets,
+    words,
 )
-from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Opaque, Symbol, Unary, is_leaf
 
 SUM = 10
 PRODUCT = 20
@@ -146,7 +145,7 @@ def subscripted(parser: ExpressionReader, name: str) -> Node:
         name += "_" + "".join(token.text for token in parser.tokens[parser.position : end + 1][:8])
         parser.position = min(end + 1, len(parser.tokens) - 1)
     if parser.token.text[:1] in LOWERED and parser.token.gap == TIGHT:
-        name += "_" + parser.token.text.translate(LOWERED_DIGITS)
+        name += "_" + parser.token.text.translate(SUBSCRIPTS)
         parser.position += 1
     if _takes_prime(parser):
         return Opaque()
@@ -211,10 +210,6 @@ def function(parser: ExpressionReader, name: str) -> Node:
     return Opaque()
 
 
-GREEK = words(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda lamda mu nu xi rho sigma tau phi "
-    "varphi chi psi omega ell Delta"
-)
 LATEX_FUNCTIONS = words("log ln sin cos tan gcd max min")
 
 
@@ -283,7 +278,7 @@ def number(parser: ExpressionReader, token: Token) -> Node | None:
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         return _in_base(parser, token.text)
     if parser.token.text[:1] in LOWERED and parser.token.gap == TIGHT:
-        base = parser.token.text.translate(LOWERED_DIGITS)
+        base = parser.token.text.translate(SUBSCRIPTS)
         parser.position += 1
         return _read_in_base(token.text, base)
     if parser.token.text.lower() in SCALE_WORDS:
@@ -391,7 +386,7 @@ _ROOTS = {"square": ("^", 2), "cube": ("^", 3)}
 
 _CONSTANTS = (Symbol("i"), Symbol("e"))  # more often √-1 and Euler's number than unknowns
 COMPARED = ("more", "less", "fewer")  # as in "5 more than 3"
-OPENERS = frozenset().union(
+OPENING_WORDS = frozenset().union(
     NUMBER_WORDS, FRACTION_WORDS, MULTIPLE_WORDS, NAMED_FUNCTIONS, AGGREGATES, _VERBS, _ROOTS
 )  # every word of more than one letter that may begin an expression
 
