@@ -64,7 +64,7 @@ def suspicion(samples: Sequence[Judged]) -> str | None:
     Either the gold can't be read, or no sample was correct and a confident majority agrees on another answer.
     """
     bad = next((s.detail for s in samples if s.verdict == ERROR and (s.detail or "").startswith(BAD_GOLD)), None)
-    from proofmill.filters.symbolic.equality import canonical
+    from proofmill.filters.symbolic.equality import canonical  # a recipe is read without any verifier
 
     if bad:
         return f"the gold answer can't be read: {bad}"
