@@ -76,10 +76,10 @@ _CLOSERS = {"```": "```", "\\[": "\\]", "$$": "$$"}
 # A line that ends in an operator goes on in the next one, and so does one before a line that opens with a sign.
 # A sentence ends at a stop before a blank and a capital, a figure or an opening sign, but not behind a
 # single letter ("a.m. Then" stays one, "5 m. Then" too) nor behind a number that begins a line ("1. First").
-_BREAK = re.compile(
-    r"(?<! [-+/])(?<! [-+/] )\n+(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
-    r"|(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\][.!?])[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
-    r"|(?<=[\s=]\d[.!?])[ \t]{1,8}(?=[A-Z\"“*])"
+_BREAK = re.compile(  # begins with the few signs that it may, which the search then skips to
+    r"[\n.!?](?:(?<=\n)(?<! [-+/]\n)(?<! [-+/] \n)\n*(?!\s{0,20}&?\s{0,3}(?:=|≈|\\approx))"
+    r"|(?<!\n)(?=[ \t])(?:(?<=[a-z\d)}%\]$\"”*][a-z\d)}%\]$\"”*\\].)[ \t]{1,8}(?=[A-Z\d$\\(\"“*])"
+    r"|(?<=[\s=]\d.)[ \t]{1,8}(?=[A-Z\"“*])))"
 )
 _JSON = re.compile(r"\s{0,9}(?:```(?:json)?\s{0,9})?\{\s{0,9}\"\w{1,40}\"\s{0,3}:")
 # Four backslashes are two, two are one; `\n` is a line break unless it begins a command such as `\neq`.
@@ -111,10 +111,11 @@ def split_steps(text: str) -> list[tuple[int, int]]:
     cuts = [0]
     index = 0
     for match in _BREAK.finditer(text):
-        while index < len(protected) and protected[index][1] <= match.start():
+        at = match.start() + (text[match.start()] != "\n")  # a stop belongs to the sentence that it ends
+        while index < len(protected) and protected[index][1] <= at:
             index += 1
-        inside = index < len(protected) and protected[index][0] < match.start()
-        if not inside and not _NUMBERED.search(text, max(cuts[-1] - 1, match.start() - 12), match.start()):
+        inside = index < len(protected) and protected[index][0] < at
+        if not inside and not _NUMBERED.search(text, max(cuts[-1] - 1, at - 12), at):
             cuts.append(match.end())
     cuts.append(len(text))
     spans = [(start, end) for start, end in pairwise(cuts)]

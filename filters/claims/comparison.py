@@ -199,6 +199,8 @@ def _in_cents(left: Node, right: Node, comparison: Comparison) -> bool:
 
 def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comparison:
     left_value, right_value = evaluate(left, reading), evaluate(right, reading)
+    if left_value == right_value:
+        return Comparison(AGREES, left_value, right_value)
     right_place, left_place = last_place(right, reading), last_place(left, reading)
     if right_place is None and left_place is not None:
         outcome = agree(right_value, left_value, left_place, about)

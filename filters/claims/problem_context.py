@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
+from math import gcd
 
 from proofmill.filters.claims.algebra import is_identity
 from proofmill.filters.claims.relations import Scanner
@@ -318,10 +319,17 @@ class KnownValues:
     Attributes:
         given: values of the problem; grounding is not judged where it has none.
         derived: values that claims have established, in order.
+        denominators: those of all known values, so that most quotients need not be looked up.
     """
 
     given: frozenset[Value]
     derived: dict[Value, None] = field(default_factory=dict)
+    denominators: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Note the denominators of what is given and of common constants."""
+        known = (*self.given, *_COMMON)
+        self.denominators |= {value.denominator for value in known if not isinstance(value, float)}
 
     def learn(self, node: Node) -> None:
         """Take the literals of an established expression as known from now on."""
@@ -332,6 +340,8 @@ class KnownValues:
     def add(self, value: Value) -> None:
         """Take a value as known from now on."""
         self.derived[value] = None
+        if isinstance(value, Fraction):
+            self.denominators.add(value.denominator)
         if len(self.derived) > _MAX_KNOWN:
             del self.derived[next(iter(self.derived))]
 
@@ -350,7 +360,19 @@ class KnownValues:
             return False
         if any(other in self.given or other in self.derived for other in (value - known, known - value)):
             return True
-        return known != 0 != value and (self._is_known(_ratio(value, known)) or self._is_known(_ratio(known, value)))
+        if not known or not value:
+            return False
+        return self._is_known_quotient(value, known) or self._is_known_quotient(known, value)
+
+    def _is_known_quotient(self, top: int | Fraction, bottom: int | Fraction) -> bool:
+        # Most often both are whole, and then their quotient is seldom known.
+        if (
+            isinstance(top, int)
+            and isinstance(bottom, int)
+            and abs(bottom) // gcd(top, bottom) not in self.denominators
+        ):
+            return False
+        return self._is_known(_ratio(top, bottom))
 
     def unsupported(self, node: Node) -> Iterator[Number]:
         """The literals of an expression that come from nowhere."""

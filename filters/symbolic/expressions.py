@@ -139,7 +139,7 @@ def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | No
         TooCostlyError: a value in it is too large to go on with.
     """
     if isinstance(node, Number):
-        return bounded(node.value, reading.max_bits)
+        return node.value
     if isinstance(node, Binary):
         operations = [node]  # a long sum is deep on its left
         while isinstance(left := operations[-1].left, Binary):
@@ -177,7 +177,7 @@ def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
         value = evaluate(node, _STRICT if max_bits == MAX_BITS else Reading(max_bits=max_bits))
     except UndefinedError:
         return None
-    return None if isinstance(value, float) else Fraction(value)
+    return None if isinstance(value, float) else Fraction(bounded(value, max_bits))
 
 
 def unit_factor(unit: tuple[str, ...], reading: Reading) -> int:

@@ -368,8 +368,8 @@ _ESCAPED_TWICE = (
     "log|ln|sin|cos|tan)(?![a-zA-Z])"
 )
 _TOKEN = re.compile(
-    # The most frequent tokens come first: alternatives are tried in order.
-    r"(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)|(?P<space> +)|(?P<plain>[()\[\]+,/^;|_%}])"
+    # Spaces belong to the token behind them. The most frequent tokens come first: alternatives are tried in order.
+    r" *(?:(?P<word>[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?)|(?P<plain>[()\[\]+,/^;|_%}])"
     rf"|(?P<broken>[\t\f\x08\r]{_TAIL})"
     rf"|(?P<blank>(?:[^\S\n\t\f\r]|[\t\f\r](?!{_TAIL}))+"
     r"|\\[,;:! ]|~|\{\}|\\(?:displaystyle|quad|qquad)(?![a-zA-Z]))"
@@ -384,7 +384,7 @@ _TOKEN = re.compile(
     r"|(?P<dots>\.{2,}|…+|\\[cld]?dots[bcmio]?(?![a-zA-Z]))"
     r"|(?P<command>\\[a-zA-Z]+)"
     r"|(?P<raised>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)|(?P<lowered>[₀₁₂₃₄₅₆₇₈₉]+)"
-    r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.)",
+    r"|(?P<sign><=|>=|!=|==?>|<?-+>|==|\*\*|<<|>>|\\.|.))",
     re.DOTALL,
 )
 _DASHES = frozenset("—‐‑")  # in prose they join words or parts of a sentence
@@ -409,8 +409,9 @@ _KINDS = {
     "ratio": (PUNCTUATION, ""), "dots": (PUNCTUATION, "…"), "newline": (NEWLINE, "\n"),
     "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
 }  # fmt: skip
-_PLAIN = {sign: (OPERATOR if sign in _OPERATORS else PUNCTUATION, sign) for sign in "()[]+,/^;|_%}"}
+_PLAIN_SIGNS = {sign: (OPERATOR if sign in _OPERATORS else PUNCTUATION, sign) for sign in "()[]+,/^;|_%}"}
 _LOOKAHEAD = 8
+_WORD, _PLAIN, _BLANK, _FENCE, _SIZE = (_TOKEN.groupindex[name] for name in ("word", "plain", "blank", "fence", "size"))
 _CONTROL_LETTERS = {"\t": "\\t", "\f": "\\f", "\b": "\\b", "\r": "\\r"}
 _CURRENCY = frozenset("$€£¥₹") | {"\\$"}
 _SEPARATORS = re.compile(r"[^\d.]")
@@ -422,25 +423,28 @@ def tokenize(text: str) -> list[Token]:
     Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
     """
     tokens: list[Token] = []
-    add, new, gap = tokens.append, tuple.__new__, FENCED  # a million calls a second: no detour over `Token(…)`
+    add, new = tokens.append, tuple.__new__  # a million calls a second: no detour over `Token(…)`
+    gap, behind = FENCED, 0
     for match in _TOKEN.finditer(text):
-        group = match.lastgroup
-        if group == "word":
-            start, end = match.span()
-            add(new(Token, (WORD, match[0], start, end, gap)))
-            gap = TIGHT
-        elif group == "space" or group == "blank":
+        group = match.lastindex or 0
+        start, end = match.span(group)
+        if start != behind:
             gap = gap or SPACED
-        elif group == "plain":
-            start, end = match.span()
-            add(new(Token, (*_PLAIN[match[0]], start, end, gap)))
+        behind = end
+        if group == _WORD:
+            add(new(Token, (WORD, match[group], start, end, gap)))
             gap = TIGHT
-        elif group == "fence":
+        elif group == _PLAIN:
+            kind, normal = _PLAIN_SIGNS[match[group]]
+            add(new(Token, (kind, normal, start, end, gap)))
+            gap = TIGHT
+        elif group == _BLANK:
+            gap = gap or SPACED
+        elif group == _FENCE:
             gap = FENCED
-        elif group != "size":
-            kind, normal = _classify(group, match[0], match, gap)
+        elif group != _SIZE:
+            kind, normal = _classify(match.lastgroup or "", match[group], match, gap)
             if kind >= 0:
-                start, end = match.span()
                 add(new(Token, (kind, normal, start, end, gap)))
                 gap = FENCED if kind == NEWLINE else TIGHT
             else:
@@ -449,9 +453,9 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
-def _classify(group: str | None, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
+def _classify(group: str, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
     if group == "number":
-        return NUMBER, _SEPARATORS.sub("", surface)
+        return NUMBER, surface if surface.isdecimal() else _SEPARATORS.sub("", surface)
     if group == "textword":
         return WORD, surface.partition("{")[2].strip(" }")
     if group in _KINDS:
@@ -480,7 +484,7 @@ def _sign(surface: str) -> tuple[int, str]:
 
 def _is_power_sign(match: re.Match[str], gap: int) -> bool:
     """`2**3` is a power; the stars of `**bold**` touch a blank or a border on one side."""
-    before, after = match.start() - 1, match.end()
+    before, after = match.start("sign") - 1, match.end()
     text = match.string
     return (
         gap == TIGHT
