@@ -25,7 +25,7 @@ _ABOUT = {
     "pass_rates": "how often each sampler solved each problem",
     "claims": "one row a checked claim",
 }
-_NAMES = {"float": "float32", "double": "float64"}  # of Arrow's types that `datasets` calls otherwise
+_NAMES = {"float": "float32", "double": "float64"}  # Arrow types that `datasets` calls by another name
 
 
 def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
@@ -67,11 +67,11 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         "## Decontamination",
         _decontamination(manifest.benchmarks),
         "## Licences",
-        "Every row says its source and its licence. Rows by both:",
+        "Every row names its source and its licence. Rows by both:",
         _licenses(manifest.terms),
         "## Limits",
-        "A verdict proves the final answer. Steps on the way to it were checked where they can be checked exactly "
-        "(config `claims`); `claim_coverage` says how many could. Problems are those that a program "
+        "A verdict proves the final answer. Intermediate steps were checked where an exact check exists (config "
+        "`claims`); `claim_coverage` says which share of the steps that is. All problems are of kinds that a program "
         "can check; open questions and dialogue are out of scope.",
         "## Load and train",
         _usage(manifest),
@@ -83,7 +83,9 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
 
 
 def _configs(files: Sequence[FileEntry]) -> dict[str, list[tuple[str, str]]]:
-    """By config: (split, glob) of what has rows; an empty config would break the viewer."""
+    """Return the splits of each config that has rows, as (split, glob); an empty config would break the hub's
+    viewer.
+    """
     by_config: dict[str, set[str]] = {}
     for file in files:
         split = file.path.rpartition("/")[2].partition("-")[0]
@@ -93,34 +95,39 @@ def _configs(files: Sequence[FileEntry]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _content(config: str, files: Sequence[FileEntry]) -> str:
-    """Digest of a config's files. `datasets` caches a local folder under its name and its card's `configs` alone,
-    so without it `load_dataset` would answer for one version with the rows of another."""
+    """Return a digest of one config's files.
+
+    `datasets` caches a local folder under its name and its card's `configs` alone, so without this digest
+    `load_dataset` would answer for one version with the rows of another.
+    """
     return digest([file.sha256 for file in files if file.config == config])
 
 
 def _license_head(licenses: Sequence[str | None]) -> dict[str, str]:
-    """`license`: the hub's name for that of all rows; else `other`, and all names joined to an id, as the hub asks."""
+    """Return the card's licence keys: the hub's name if one covers all rows, else `other` and an id made of all
+    names.
+    """
     names = sorted({(name or UNKNOWN).lower() for name in licenses})
-    if len(names) == 1 and (one := hub_license(names[0])):
-        return {"license": one}
+    if len(names) == 1 and (known := hub_license(names[0])):
+        return {"license": known}
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.+]+", "-", "-and-".join(names)).strip("-")}
 
 
 def _licenses(terms: Sequence[tuple[str, str, str | None, int]]) -> str:
-    """How many rows of which config are of which source and licence."""
+    """Return a Markdown table of published rows by licence, source and config."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for config, source, name, count in terms:
         counts.setdefault((name or UNKNOWN, source), {})[config] = count
-    shown = [config for config in _ORDER if any(config in found for found in counts.values())]
+    shown = [config for config in _ORDER if any(config in by_config for by_config in counts.values())]
     rows = [
-        (terms, source, *(f"{found.get(config, 0):,}" for config in shown))
-        for (terms, source), found in sorted(counts.items())
+        (name, source, *(f"{by_config.get(config, 0):,}" for config in shown))
+        for (name, source), by_config in sorted(counts.items())
     ]
     return _table(("licence", "source", *(f"`{config}`" for config in shown)), rows)
 
 
 def _size(rows: int) -> str:
-    """The hub's word for a number of rows."""
+    """Return the hub's size category for a number of rows."""
     limits = ((1_000, "1K"), (10_000, "10K"), (100_000, "100K"), (1_000_000, "1M"), (10_000_000, "10M"))
     below = "n"
     for limit, name in limits:
@@ -142,8 +149,8 @@ def _models(manifest: Manifest) -> str:
     lines += [f"- recorded samples by {name}" for name in manifest.recorded_models]
     if judge := manifest.answer_judge:
         lines.append(
-            f"- {judge.model}, weights `{judge.weights}`, judged where rules end: {judge.share:.1%} of the verdicts, "
-            "those whose `verdict_detail` is `model_judge`"
+            f"- {judge.model}, weights `{judge.weights}`, judged the answers that rules could not decide: "
+            f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
     return "\n".join(lines) or "Recorded samples."
 
@@ -192,7 +199,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def dataset_info(contents: Mapping[str, Contents], files: Sequence[FileEntry]) -> list[dict[str, Any]]:
-    """The block of the card, by config in the order given.
+    """Return the card's `dataset_info` block, one entry a config, in the order given.
 
     Args:
         contents: by config and split (`sft_stage1/train`).
@@ -219,7 +226,7 @@ def _entry(config: str, splits: Mapping[str, Contents], files: Sequence[FileEntr
 
 
 def features(schema: pa.Schema) -> list[dict[str, Any]]:
-    """Columns as the card's YAML has them: the form that `datasets.Features` reads and writes."""
+    """Return the columns as the card's YAML has them, in the form that `datasets.Features` reads and writes."""
     return [{"name": field.name, **_feature(field.type)} for field in schema]
 
 
@@ -232,7 +239,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": _NAMES.get(str(kind), str(kind))}
 
 
-# --- which licences may be published without being asked for by name -------------------------------------------
+# --- licences: which ones may be published without being allowed by name ----------------------------------------
 
 UNKNOWN = "unknown"
 _RESTRICTIVE = re.compile(
@@ -254,18 +261,18 @@ _HUB = frozenset(
 
 
 def hub_license(name: str) -> str | None:
-    """The hub's name of a licence, None where it has none."""
+    """Return the hub's name of a licence, or None where it has none."""
     return name.lower() if name.lower() in _HUB else None
 
 
-def check_licenses(found: Iterable[str | None], allowed: Iterable[str]) -> None:
-    """Refuses licences that are unknown, non-commercial or forbid derivatives, unless they are allowed by name.
+def check_licenses(licenses: Iterable[str | None], allowed: Iterable[str]) -> None:
+    """Refuse licences that are unknown, non-commercial or forbid derivatives, unless they are allowed by name.
 
     Raises:
         InputError: names the licences and how to allow them.
     """
     allowed = {name.lower() for name in allowed}
-    names = {(name or UNKNOWN).lower() for name in found}
+    names = {(name or UNKNOWN).lower() for name in licenses}
     refused = sorted(name for name in names - allowed if name == UNKNOWN or _RESTRICTIVE.search(name))
     if refused:
         raise InputError(

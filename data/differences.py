@@ -1,7 +1,7 @@
-"""Two versions beside each other, row by row, from their folders alone.
+"""Compare two versions row by row, from their folders alone.
 
-Rows are joined by trace id, problems by problem id. A part of the problems at a time, so that memory is bounded by
-`PART_ROWS` rows of the two versions and not by their length.
+Traces are joined by trace id, problems by problem id, one part of the problems at a time: memory is bounded by
+`PART_ROWS` rows of the two versions, not by their length.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 _FATE = ("verdict", "stage", "drop_reason")
 _KEY = ("id", "problem_id", "sampler", "sample_index", "model", "model_revision")
 _WRITER = ("model", "model_revision")
-_PROVEN = "correct"  # the verdict of a trace that may take another one's place
-_TYPES = {"sample_index": pl.Int32, "stage": pl.Int8}  # of what neither version has a column for; else text
+_PROVEN = "correct"  # the verdict of traces that compete for a place in the version
+_TYPES = {"sample_index": pl.Int32, "stage": pl.Int8}  # of columns that neither version has; the others are text
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Group:
         judged: filters whose columns differ, in their order (changed rows only).
         sampler: who wrote the traces.
         problem_known: whether the other version has the problem (added and removed rows).
-        slot_known: whether it has another trace in the same place: problem, sampler and number.
-        sampler_known: whether it has traces of this sampler at all.
-        same_model: whether that trace in the same place is of the same model and revision.
-        siblings: whether other rows of the problem, right ones, were added, removed or judged otherwise.
+        slot_known: whether the other version has a trace in the same slot: problem, sampler and sample index.
+        sampler_known: whether the other version has traces of this sampler at all.
+        same_model: whether the trace in the same slot is by the same model and revision.
+        siblings: whether other traces of the problem with a right answer were added, removed or judged differently.
         count: how many rows.
         rows: some of them: id and problem_id.
     """
@@ -61,7 +61,7 @@ class Group:
 
 
 def judged_columns(before: Version, after: Version) -> dict[str, tuple[str, ...]]:
-    """Columns of a trace by the filter that wrote them, as the manifests of the two versions name them."""
+    """Return the trace columns of each filter, as the manifests of the two versions name them."""
     columns: dict[str, tuple[str, ...]] = {}
     for version in (after, before):
         for record in version.manifest.filters:
@@ -70,18 +70,22 @@ def judged_columns(before: Version, after: Version) -> dict[str, tuple[str, ...]
 
 
 def compare_traces(before: Version, after: Version, examples: int = 0) -> list[Group]:
-    """Return every difference between the traces of two versions, equal ones gathered, the most frequent first."""
+    """Return every difference between the traces of two versions, equal ones as one group, the most frequent first.
+
+    Args:
+        before, after: the versions.
+        examples: how many rows each group names.
+    """
     comparison = _Comparison(before, after, judged_columns(before, after), examples)
     groups: dict[str, Group] = {}
     for part in parts("problem_id", max(rows_in(before, "traces"), rows_in(after, "traces"))):
         for group in comparison.groups(part):
             key = repr(_identity(group))
-            known = groups.get(key)
-            if known is None:
+            if (same := groups.get(key)) is None:
                 groups[key] = group
             else:
-                rows = (known.rows + group.rows)[:examples]
-                groups[key] = Group(**_identity(group), count=known.count + group.count, rows=rows)
+                rows = (same.rows + group.rows)[:examples]
+                groups[key] = Group(**_identity(group), count=same.count + group.count, rows=rows)
     order = {ADDED: 0, REMOVED: 1, CHANGED: 2}
     return sorted(groups.values(), key=lambda group: (order[group.kind], -group.count, repr(_identity(group))))
 
@@ -91,9 +95,11 @@ def compare_problems(before: Version, after: Version) -> dict[str, int]:
     sides = [version.scan("problems") for version in (before, after)]
     if any(side is None for side in sides):
         return {}
-    one, two = ((side.collect_schema().names(), side) for side in sides if side is not None)
-    common = sorted(set(one[0]) & set(two[0]) - {"id"})
-    narrow = [side.select("id", pl.struct(common).hash().alias(name)) for side, name in ((one[1], "a"), (two[1], "b"))]
+    frames = [side for side in sides if side is not None]
+    common = sorted(set.intersection(*(set(frame.collect_schema().names()) for frame in frames)) - {"id"})
+    narrow = [
+        frame.select("id", pl.struct(common).hash().alias(name)) for frame, name in zip(frames, "ab", strict=True)
+    ]
     total = dict.fromkeys((ADDED, REMOVED, CHANGED), 0)
     for part in parts("id", max(rows_in(before, "problems"), rows_in(after, "problems"))):
         a, b = (side.filter(part) for side in narrow)
@@ -125,7 +131,9 @@ def rows_in(version: Version, config: str) -> int:
 
 
 def parts(key: str, rows: int) -> Iterator[pl.Expr]:
-    """Conditions that part so many rows into pieces of about `PART_ROWS`, rows with the same key together."""
+    """Return conditions that split so many rows into parts of about `PART_ROWS`; rows with the same key stay
+    together.
+    """
     count = max(1, -(-rows // PART_ROWS))
     return (pl.col(key).hash(seed=0) % count == part for part in range(count))
 
@@ -140,7 +148,7 @@ class _Comparison:
         self._sides = self._narrow(before, after)
 
     def groups(self, part: pl.Expr) -> Iterator[Group]:
-        """The differences among one part of the problems."""
+        """Yield the differences among one part of the problems."""
         a, b = (side.filter(part) for side in self._sides)
         joined = a.join(b, on="id", how="full", suffix="_b").collect(engine="streaming")
         joined = joined.with_columns(
@@ -151,17 +159,19 @@ class _Comparison:
             .otherwise(pl.lit(CHANGED))
             .alias("kind"),
             *(pl.coalesce(name, f"{name}_b").alias(f"key_{name}") for name in ("id", "problem_id", "sampler")),
-            pl.coalesce("sample_index", "sample_index_b").alias("key_place"),
+            pl.coalesce("sample_index", "sample_index_b").alias("key_sample_index"),
             *(
                 pl.any_horizontal(pl.lit(False), *(_differ(name) for name in columns)).alias(_differs(name))
                 for name, columns in self._judged.items()
             ),
         )
-        for row in self._gathered(self._with_surroundings(joined)).iter_rows(named=True):
+        for row in self._counted(self._with_surroundings(joined)).iter_rows(named=True):
             yield self._group(row)
 
     def _narrow(self, before: Version, after: Version) -> list[pl.LazyFrame]:
-        """Narrow columns of both sides: long ones are hashes, and a column that one side lacks differs nowhere."""
+        """Return the compared columns of both sides: long texts as hashes, and a column that one side lacks as all
+        null.
+        """
         sides = [version.scan("traces") for version in (before, after)]
         schemas = [side.collect_schema() for side in sides if side is not None]
         types = {name: kind for schema in schemas for name, kind in schema.items()}
@@ -181,27 +191,28 @@ class _Comparison:
         return [(empty if side is None else side).select(columns) for side in sides]
 
     def _with_surroundings(self, joined: pl.DataFrame) -> pl.DataFrame:
-        """What else is known of a row's problem and place on the other side."""
+        """Return the joined rows with what the other version has of the same problem and the same slot."""
         in_a, in_b = pl.col("id").is_not_null(), pl.col("id_b").is_not_null()
-        place = ("key_problem_id", "key_sampler", "key_place")
-        proven = (pl.col("verdict") == _PROVEN) | (pl.col("verdict_b") == _PROVEN)  # the others are in nobody's way
+        slot = ("key_problem_id", "key_sampler", "key_sample_index")
+        # Caps, near-duplicates and votes weigh right answers against each other; other traces displace nothing.
+        proven = (pl.col("verdict") == _PROVEN) | (pl.col("verdict_b") == _PROVEN)
         judged = pl.any_horizontal(_differs(name) for name in self._judged)
         moved = ((pl.col("kind") != CHANGED) | judged) & proven.fill_null(False)
         added = pl.col("kind") == ADDED
 
-        def on_the_other_side(of: str | tuple[str, ...]) -> pl.Expr:
-            return pl.when(added).then(in_a.any().over(of)).otherwise(in_b.any().over(of))
+        def on_the_other_side(group: str | tuple[str, ...]) -> pl.Expr:
+            return pl.when(added).then(in_a.any().over(group)).otherwise(in_b.any().over(group))
 
-        same = [_first_of(name, place).eq_missing(_first_of(f"{name}_b", place)) for name in _WRITER]
+        same = [_first_of(name, slot).eq_missing(_first_of(f"{name}_b", slot)) for name in _WRITER]
         return joined.with_columns(
             on_the_other_side("key_problem_id").alias("problem_known"),
-            on_the_other_side(place).alias("slot_known"),
+            on_the_other_side(slot).alias("slot_known"),
             pl.all_horizontal(same).alias("same_model"),
             (moved.sum().over("key_problem_id") > moved.cast(pl.UInt32)).alias("siblings"),
         )
 
-    def _gathered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Equal differences as one row, with their number and some examples."""
+    def _counted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return equal differences as one row, with their count and some examples."""
         differs = [_differs(name) for name in self._judged]
         fate = [name for column in _FATE for name in (column, f"{column}_b")]
         changed = rows.filter(
@@ -243,7 +254,7 @@ def _samplers(version: Version) -> set[str]:
 
 
 def _differs(name: str) -> str:
-    """The column that says whether a filter's columns differ."""
+    """Return the column that says whether a filter's columns differ."""
     return f"differs_{name}"
 
 
@@ -251,8 +262,8 @@ def _differ(column: str) -> pl.Expr:
     return pl.col(column).ne_missing(pl.col(f"{column}_b"))
 
 
-def _first_of(name: str, place: tuple[str, ...]) -> pl.Expr:
-    return pl.col(name).drop_nulls().first().over(place)
+def _first_of(name: str, group: tuple[str, ...]) -> pl.Expr:
+    return pl.col(name).drop_nulls().first().over(group)
 
 
 def _identity(group: Group) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Errors a user may meet: each says what happened, where, and what to do next."""
+"""Errors that a user may meet: each says what happened, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ class ProofmillError(Exception):
 
     Args:
         what: what went wrong, one sentence.
-        where: the file, line, recipe key or row it went wrong at.
+        where: the file, line, recipe key or row where it went wrong.
         remedy: what the reader can do next.
+
+    `exit_code` is the command's exit status: 1 failed, 2 wrong usage, 3 nothing left to publish.
     """
 
     exit_code = 1
@@ -26,7 +28,7 @@ class ProofmillError(Exception):
             lines.append(f"  next:  {self.remedy}")
         return "\n".join(lines)
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self) -> tuple[object, ...]:  # worker processes send errors home; pickle passes no keyword arguments
         return _rebuild, (type(self), self.what, self.where, self.remedy)
 
 
@@ -61,7 +63,7 @@ class StoreError(ProofmillError):
 
 
 class HubError(ProofmillError):
-    """The Hugging Face hub can't be reached, refuses, or holds something else than it should."""
+    """The Hugging Face hub can't be reached, refuses, or holds something other than it should."""
 
 
 class NothingKeptError(ProofmillError):

@@ -1,4 +1,4 @@
-"""Bytes on disk: exact JSON, digests, atomic writes, locks, journals. Every file proofmill keeps goes through here."""
+"""Bytes on disk: exact JSON, digests, atomic writes, locks, journals. All files that proofmill keeps are made here."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ import psutil
 from proofmill.data.errors import StoreError, UsageError
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
-REMEMBERED_BYTES = 16 << 20  # a smaller file is read faster than it is looked up
-_SETTLED_SECONDS = 2.0  # the coarsest clock by which file systems say when a file was written
+REMEMBERED_BYTES = 16 << 20  # reading a smaller file is faster than looking its digest up
+_SETTLED_SECONDS = 2.0  # the coarsest resolution of a file system's time stamps
 _LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def loads_exact(text: bytes | str) -> Any:
-    """Return the value of a JSON text. Integers of more than 64 bits stay integers, where orjson makes floats of them.
+    """Return the value of a JSON text; integers of more than 64 bits stay integers, which orjson turns into floats.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
     """
     value = orjson.loads(text)
     if _may_be_rounded(value) and _LONG_INTEGER.search(text.encode() if isinstance(text, str) else text):
@@ -44,7 +44,7 @@ def dumps_canonical(value: Any) -> bytes:
     """Return a value as JSON in its shortest form, keys in order, the same on every machine.
 
     Raises:
-        TypeError, ValueError: it has no such form; half a surrogate pair has none either.
+        TypeError, ValueError: the value has no such form, nor has text with half a surrogate pair.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
@@ -53,7 +53,7 @@ def dumps_canonical(value: Any) -> bytes:
 
 
 def _may_be_rounded(row: Any) -> bool:
-    """Whether a number of more than 64 bits may stand in a row: as the float that orjson made of it, or deeper in."""
+    """Return whether a row may hold a number of more than 64 bits: as orjson's float, or inside a nested value."""
     return not isinstance(row, dict) or not _PLAIN.issuperset(map(type, row.values()))
 
 
@@ -78,11 +78,11 @@ def cache_folder() -> Path:
 
 
 def cached_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file; that of a large one is remembered until the file is written again.
+    """Return the SHA-256 of a file; that of a large file is cached until the file is written again.
 
-    A file counts as the same while its device, inode, size and both times are the same; a program can set back the
-    one time (`mtime`), but not the other (`ctime`). The digest of a file that was written a moment ago is not kept,
-    since a further write might show the same time. Where the cache can't be written, nothing is remembered.
+    A file counts as unchanged while its device, inode, size and both times are the same: a program can set `mtime`
+    back, but not `ctime`. The digest of a file that was written a moment ago is not cached, since a further write
+    might show the same time. Where the cache can't be written, nothing is cached.
 
     Raises:
         OSError: the file can't be read.
@@ -91,9 +91,9 @@ def cached_sha256(path: Path) -> str:
     if state["bytes"] < REMEMBERED_BYTES:
         return sha256(path)
     entry = cache_folder() / "sha256" / f"{digest(str(path.resolve()))}.json"
-    remembered = _remembered(entry)
-    if remembered.get("state") == state:
-        return str(remembered["sha256"])
+    cached = _cached(entry)
+    if cached.get("state") == state:
+        return str(cached["sha256"])
     result = sha256(path)
     if _file_state(path) == state and time.time() - max(state["mtime_ns"], state["ctime_ns"]) / 1e9 > _SETTLED_SECONDS:
         with suppress(StoreError, OSError):
@@ -112,8 +112,8 @@ def _file_state(path: Path) -> dict[str, int]:
     }
 
 
-def _remembered(entry: Path) -> dict[str, object]:
-    """What was remembered; a torn or foreign file says nothing."""
+def _cached(entry: Path) -> dict[str, object]:
+    """Return a cache entry; a torn or foreign file counts as empty."""
     try:
         value = orjson.loads(entry.read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -122,16 +122,16 @@ def _remembered(entry: Path) -> dict[str, object]:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside `path` that is this thread's own, since two shards may write the same file.
+    """Return a name beside `path` that belongs to this thread, since two threads may write the same file.
 
-    It ends in the process's number, by which `sweep` knows whether its writer is still at work.
+    It ends in the process id, by which `sweep` knows whether the writer is still at work.
     """
     return path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}.tmp")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on leaving it is flushed to disk and renamed, or removed on an error.
+    """Provide a temporary path; on leaving, it is flushed to disk and renamed to `path`, or removed after an error.
 
     Raises:
         StoreError: the disk is full or the place can't be written.
@@ -150,7 +150,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Like `atomic`, for a whole folder that must not exist yet."""
+    """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet."""
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -167,21 +167,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes temporary files and folders under `folder` whose process has ended.
+    """Remove temporary files and folders under `folder` whose process has ended.
 
-    What carries the number of a living process is left alone: it may be at work.
+    Those of a living process are left alone: it may be at work.
     """
     for path in sorted(folder.rglob(".*.tmp")):
-        number = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
-        if number.isdigit() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+        pid = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
+        # Our own id can only stem from an earlier process: a folder is swept before anything is written into it.
+        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path, remedy: str) -> None:
-    """Refuses a folder in which nothing can be written.
+    """Refuse a folder in which nothing can be written.
 
     Raises:
-        UsageError: with the reason of the system.
+        UsageError: with the operating system's reason.
     """
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -193,7 +194,7 @@ def check_writable(folder: Path, remedy: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns a full disk or a forbidden place into an error with a remedy."""
+    """Turn a full disk or a forbidden place into a StoreError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -212,7 +213,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Flushes a file or a folder's entries to disk."""
+    """Flush a file or a folder's entries to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -221,14 +222,14 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically, keys in the order given, indented."""
+    """Write a JSON file atomically, keys in the order given, indented."""
     with atomic(path) as temporary:
         temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 @contextmanager
 def locked(path: Path, *, what: str, remedy: str) -> Iterator[None]:
-    """Holds a lock that dies with its process, so neither a crash nor a copied folder leaves one behind.
+    """Hold a lock that dies with its process, so neither a crash nor a copied folder leaves one behind.
 
     Raises:
         StoreError: another process holds it.
@@ -270,18 +271,18 @@ class Journal:
             self._file = path.open("ab")
 
     def append(self, row: Row) -> None:
-        """Adds a row."""
+        """Add a row."""
         with writing(self.path):
             self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
     def flush(self) -> None:
-        """Forces what was appended to disk."""
+        """Force what was appended to disk."""
         with writing(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Flushes and closes; may be called again."""
+        """Flush and close the file; may be called again."""
         if not self._file.closed:
             try:
                 self.flush()
@@ -292,7 +293,7 @@ class Journal:
 
 
 def read_journal(path: Path, names: Iterable[str]) -> Iterator[Row]:
-    """Yields the complete rows of a journal; what follows the first torn line was never promised to anyone.
+    """Yield the complete rows of a journal up to the first torn line; nobody was promised what follows it.
 
     Args:
         path: the journal.
@@ -313,7 +314,7 @@ def reopened(path: Path, names: Iterable[str]) -> tuple[Journal, list[Row]]:
 
 
 def _complete_rows(path: Path, names: Iterable[str]) -> Iterator[tuple[Row, int]]:
-    """Each complete row, and the byte at which it ends."""
+    """Yield each complete row, and the byte at which it ends."""
     keys, end = set(names), 0
     with path.open("rb") as file:
         for line in file:

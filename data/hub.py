@@ -1,13 +1,11 @@
-"""A version onto the hub: the very files, compared there by hash, and only then tagged `vN`.
+"""Push a version to the hub: the same files, compared there by hash, and only then tagged `vN`.
 
-The hub's `main` holds the newest version and the tag `vN` each one. A push adds what is new and removes what an older
-version had and this one has not. It can be broken off anywhere: the next one looks at what is there and does the
-rest. Where the client sends a very large version in several commits, `main` is in between for that long; the tag
-never is.
+The hub's `main` holds the newest version, and a tag `vN` marks each version. A push adds what is new and removes what
+an older version had and this one lacks. It can be interrupted anywhere: the next push looks at what is there and does
+the rest. While the client sends a very large version in several commits, `main` is incomplete; the tag never is.
 
-The client itself tries again while it uploads; every other request is a single try there. Here each step is made
-so that it can be repeated, and is repeated on a rate limit (after the time that the hub asks for), on a fault of
-the hub's, and on a connection that broke.
+The hub's client retries uploads only. Here every step can be repeated, and is: on a rate limit (after the time that
+the hub asks for), on a fault of the hub, and on a broken connection.
 """
 
 from __future__ import annotations
@@ -35,8 +33,8 @@ from proofmill.data.versions import Version, check_files
 KIND = "dataset"
 MAIN = "main"
 _ATTEMPTS = 6
-_LONGEST_WAIT = 300.0  # seconds; a hub that asks for more is given up on
-_AGAIN = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch has moved since it was looked at
+_LONGEST_WAIT = 300.0  # seconds; if the hub asks for more, the push fails
+_RETRIED = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch has moved since it was read
 _DENIED = (401, 403)
 _CHUNK = 1 << 20
 _FAULTS = (HfHubHTTPError, LocalTokenNotFoundError, httpx2.TransportError, OSError, RuntimeError, ValueError)
@@ -50,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to be there: its place in the repository and on this machine, its size and its SHA-256."""
+    """A file to push: its path in the repository (`name`) and on this machine, its size and its SHA-256."""
 
     name: str
     path: Path
@@ -58,23 +56,23 @@ class LocalFile:
     sha256: str
 
     def git_hash(self) -> str:
-        """The id that git gives to its content: SHA-1 of a header and the bytes."""
+        """Return the id that git gives to the file's content: SHA-1 of a header and the bytes."""
         total = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
         with self.path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 total.update(chunk)
         return total.hexdigest()
 
-    def is_same(self, there: RepoFile | None) -> bool:
-        """Whether the hub's entry has this content, by the hash that the hub itself states."""
-        if there is None or there.size != self.size:
+    def is_same(self, entry: RepoFile | None) -> bool:
+        """Return whether the hub's entry has this content, by the hash that the hub itself states."""
+        if entry is None or entry.size != self.size:
             return False
-        return bool(there.lfs.sha256 == self.sha256 if there.lfs else there.blob_id == self.git_hash())
+        return bool(entry.lfs.sha256 == self.sha256 if entry.lfs else entry.blob_id == self.git_hash())
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A branch as it was when it was looked at: its commit, and its files by path."""
+    """A branch as it was when it was read: its commit, and its files by path."""
 
     name: str
     head: str
@@ -85,24 +83,24 @@ def checked_name(repo: str) -> str:
     """Return the name of a repository.
 
     Raises:
-        HubError: it is none.
+        HubError: the name is not of the form USER/NAME.
     """
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo):
-        raise HubError(f"{repo!r} is no repository.", where="--repo", remedy="write --repo USER/NAME")
+        raise HubError(f"{repo!r} is not the name of a repository.", where="--repo", remedy="write --repo USER/NAME")
     return repo
 
 
 class Hub:
-    """One dataset repository, seen through the real client: asked with patience, errors explained.
+    """One dataset repository on the hub: requests are retried, errors say what to do.
 
     Args:
         repo: `user/name`.
         token: None: that of the environment or of `hf auth login`.
-        say: told in a sentence what is waited for.
+        say: is called with a sentence about what is waited for.
         endpoint: None: `$HF_ENDPOINT`, else the public hub.
 
     Raises:
-        HubError: a name that is none, or no token.
+        HubError: the name is malformed, or there is no token.
     """
 
     def __init__(self, repo: str, *, token: str | None = None, say: Say = lambda _: None, endpoint: str | None = None):
@@ -112,7 +110,7 @@ class Hub:
             raise HubError(
                 "There is no token for the hub.",
                 where="HF_TOKEN, --token, or `hf auth login`",
-                remedy="make one that may write at https://huggingface.co/settings/tokens, then: hf auth login",
+                remedy="make one with write permission at https://huggingface.co/settings/tokens, then: hf auth login",
             )
         self._api = HfApi(endpoint=endpoint, token=self._token, library_name="proofmill")
         self._say = say
@@ -120,7 +118,7 @@ class Hub:
     # --- reading --------------------------------------------------------------------------------
 
     def is_private(self) -> bool | None:
-        """Whether only its owners see it; None where there is no such repository (or this token may not see it)."""
+        """Return whether only its owners see the repository; None where there is none, or this token may not see it."""
 
         def look() -> bool | None:
             try:
@@ -133,24 +131,24 @@ class Hub:
         return self.patiently(look)
 
     def tags(self) -> dict[str, str]:
-        """Commits by tag."""
+        """Return the commit of each tag."""
         refs = self.patiently(lambda: self._api.list_repo_refs(self.repo, repo_type=KIND))
         return {tag.name: tag.target_commit for tag in refs.tags}
 
     def files(self, revision: str) -> dict[str, RepoFile]:
-        """Files by path at a branch, tag or commit."""
+        """Return the files at a branch, tag or commit, by path."""
         listed = self.patiently(
             lambda: list(self._api.list_repo_tree(self.repo, repo_type=KIND, revision=revision, recursive=True))
         )
         return {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
 
     def branch(self, name: str) -> Branch:
-        """A branch now."""
+        """Return the present state of a branch."""
         head = self.patiently(lambda: self._api.dataset_info(self.repo, revision=name).sha)
         return Branch(name, str(head), self.files(str(head)))
 
     def manifest(self, commit: str) -> Manifest | None:
-        """What `manifest.json` says at a commit; None where it is no manifest of a version."""
+        """Return the manifest at a commit; None where `manifest.json` is no manifest of a version."""
         path = self.patiently(lambda: self._api.hf_hub_download(self.repo, MANIFEST, repo_type=KIND, revision=commit))
         try:
             return Manifest.parse(Path(path).read_bytes(), self.repo)
@@ -160,23 +158,23 @@ class Hub:
     # --- writing; every step may be repeated ------------------------------------------------------
 
     def create(self, *, private: bool) -> None:
-        """Creates the repository unless it exists."""
+        """Create the repository unless it exists."""
         self.patiently(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=private, exist_ok=True))
 
     def fork(self, name: str, head: str) -> None:
-        """A branch that starts at a commit, unless it exists."""
+        """Create a branch at a commit, unless it exists."""
         self.patiently(
             lambda: self._api.create_branch(self.repo, branch=name, revision=head, repo_type=KIND, exist_ok=True)
         )
 
     def drop_branch(self, name: str) -> None:
-        """Removes a branch; a tag on its last commit keeps that one."""
+        """Remove a branch; a tag on its last commit keeps that one."""
         self.patiently(lambda: self._api.delete_branch(self.repo, branch=name, repo_type=KIND))
 
     def upload(self, folder: Path, add: Sequence[LocalFile], remove: Sequence[str], onto: Branch, message: str) -> str:
-        """Sends files of a folder and removes others, on a branch that nobody has moved since it was looked at.
+        """Commit files of a folder and remove others, on a branch that nobody has moved since it was read.
 
-        Not repeated here: the answer may be lost after the commit was made, so whoever calls looks again.
+        Not repeated here: the answer may be lost after the commit was made, so the caller must look again first.
 
         Returns:
             The commit that the branch is at afterwards.
@@ -195,16 +193,16 @@ class Hub:
         return str(commit.oid)
 
     def tag(self, name: str, commit: str) -> None:
-        """Sets a tag that is not there yet; one that is there is never moved."""
+        """Set a tag that is not there yet; one that is there is never moved."""
         self.patiently(
             lambda: self._api.create_tag(self.repo, tag=name, revision=commit, repo_type=KIND, exist_ok=True)
         )
 
     def patiently(self, step: Callable[[], T]) -> T:
-        """Runs a step that may be repeated, again and again until it goes through.
+        """Run a step that may be repeated until it succeeds.
 
         Raises:
-            HubError: it will not, or did not in `_ATTEMPTS` tries.
+            HubError: the step can't succeed, or failed `_ATTEMPTS` times.
         """
         for attempt in itertools.count(1):
             try:
@@ -216,49 +214,49 @@ class Hub:
                     raise self._explained(error) from error
                 self._say(f"the hub did not answer as it should ({_short(error)}); trying again in {wait:.0f} s")
                 time.sleep(wait)
-        raise AssertionError("counting never ends")
+        raise AssertionError("unreachable: the count never ends")
 
     def _explained(self, error: BaseException) -> HubError:
-        """The error as one that a user can act on."""
+        """Return the error as one that a user can act on."""
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
-        remedy = "run the same command again: what is uploaded is not uploaded twice"
+        remedy = "run the same command again: uploaded files are not uploaded twice"
         if status in _DENIED:
             remedy = "give a token that may write to this namespace (https://huggingface.co/settings/tokens)"
         elif isinstance(error, ValueError):
             remedy = "the hub refuses this card; report it, with what the hub says"
         elif isinstance(error, RepositoryNotFoundError):
             remedy = "check the name, and that the token may see this repository"
-        return HubError(f"The hub said no: {_short(error)}", where=self.repo, remedy=remedy)
+        return HubError(f"The hub refused: {_short(error)}", where=self.repo, remedy=remedy)
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The client wraps what went wrong in one file's upload."""
+    """Return the error inside the wrapper that the client puts around a failed upload of one file."""
     while isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and error.__cause__:
         error = error.__cause__
     return error
 
 
 def _wait(error: BaseException, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt; None: there is none."""
+    """Return the seconds to wait before the next attempt; None to give up."""
     if attempt == _ATTEMPTS:
         return None
-    soon: float = 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)
+    backoff: float = 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)
     if isinstance(error, httpx2.TransportError):
-        return soon
-    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in _AGAIN:
+        return backoff
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in _RETRIED:
         return None
-    asked = error.response.headers.get("Retry-After", "")
-    if asked.isdigit():
-        return float(asked) + random.random() if float(asked) <= _LONGEST_WAIT else None
-    return soon
+    retry_after = error.response.headers.get("Retry-After", "")
+    if retry_after.isdigit():
+        return float(retry_after) + random.random() if float(retry_after) <= _LONGEST_WAIT else None
+    return backoff
 
 
 def _short(error: BaseException) -> str:
-    """What went wrong in a line, without addresses: those of uploads are signed."""
-    said = getattr(error, "server_message", None) or str(error)
+    """Return what went wrong in one line, without addresses, since those of uploads are signed."""
+    message = getattr(error, "server_message", None) or str(error)
     if isinstance(error, HfHubHTTPError):
-        said = f"{error.response.status_code} {said}"
-    line = " ".join(said.split()) or type(error).__name__
+        message = f"{error.response.status_code} {message}"
+    line = " ".join(message.split()) or type(error).__name__
     return re.sub(r"\(?(for url: )?'?https?://\S+", "", line)[:300].strip()
 
 
@@ -271,10 +269,10 @@ class Plan:
 
     Attributes:
         private: the repository's visibility; None: there is none yet.
-        tagged: whether the tag is there, with this very content.
+        tagged: whether the tag exists, with the same content.
         onto: the branch that the commit goes to; None where there is no repository yet.
         add: files that are not there yet, or differ.
-        remove: files of an older version that this one has not.
+        remove: files of an older version that this one lacks.
     """
 
     private: bool | None
@@ -285,12 +283,12 @@ class Plan:
 
 
 def tag_of(version: Version) -> str:
-    """`vN`."""
+    """Return the tag of a version: `vN`."""
     return f"v{version.number}"
 
 
 def local_files(version: Version) -> list[LocalFile]:
-    """Every file of a version, after its content was compared with the manifest.
+    """Return every file of a version, after comparing its content with the manifest.
 
     Raises:
         StoreError: a file is not what was published.
@@ -308,18 +306,18 @@ def local_files(version: Version) -> list[LocalFile]:
 
 
 def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
-    """Looks at the hub; changes nothing.
+    """Return what a push would do; look at the hub and change nothing.
 
     Raises:
-        HubError: the repository is public and nobody asked for that, it holds something else, or the tag is
-            there with other content.
+        HubError: the repository is public without `public`, it holds something else, or the tag exists with other
+            content.
     """
     private = hub.is_private()
     if private is None:
         return Plan(None, False, None, files, [])
     if private is False and not public:
         raise HubError(
-            f"The repository {hub.repo} is public, and nobody asked for that.",
+            f"The repository {hub.repo} is public, but --public was not given.",
             where="--repo",
             remedy="add --public, or make the repository private in its settings first",
         )
@@ -335,10 +333,10 @@ def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) ->
 
 
 def push(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
-    """Makes the hub hold a version. Returns what had to be done.
+    """Make the hub hold a version; return what had to be done.
 
     Raises:
-        HubError: as `plan`, and where the hub is not to be reached or refuses.
+        HubError: as `plan`, and where the hub can't be reached or refuses.
     """
     first = plan(version, files, hub, public=public)
     if first.tagged:
@@ -348,20 +346,20 @@ def push(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) ->
     wrong = differences(files, hub.files(commit))
     if wrong:
         raise HubError(
-            f"The hub holds something else than what was sent, so {tag_of(version)} was not set: {_named(wrong)}",
+            f"The hub holds other content than what was sent, so {tag_of(version)} was not set: {_named(wrong)}",
             where=f"{hub.repo} at {commit}",
-            remedy="run the same command again; if it says the same again, report it",
+            remedy="run the same command again; if it fails the same way, report it",
         )
     hub.tag(tag_of(version), commit)
-    if (found := hub.tags().get(tag_of(version))) != commit:  # somebody else was faster
-        _compare_tag(version, files, hub.files(str(found)), hub.repo)
+    if (tagged := hub.tags().get(tag_of(version))) != commit:  # another push was faster
+        _compare_tag(version, files, hub.files(str(tagged)), hub.repo)
     if first.onto and first.onto.name != MAIN:
         hub.drop_branch(first.onto.name)
     return first
 
 
 def _commit(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> str:
-    """The commit that holds the version, made now unless it is there."""
+    """Return the commit that holds the version; make it unless it is there."""
     todo = plan(version, files, hub, public=public)
     onto = todo.onto
     if onto is None:  # another push has set the tag meanwhile
@@ -376,30 +374,30 @@ def _commit(version: Version, files: list[LocalFile], hub: Hub, *, public: bool)
     return hub.upload(version.folder, add, remove, onto, version.label)
 
 
-def differences(files: list[LocalFile], there: Mapping[str, RepoFile]) -> list[str]:
-    """Files that the hub lacks or holds otherwise, and Parquet files that it should not have."""
-    wrong = [file.name for file in files if not file.is_same(there.get(file.name))]
+def differences(files: list[LocalFile], entries: Mapping[str, RepoFile]) -> list[str]:
+    """Return the files that the hub lacks or holds with other content, and Parquet files that it should not have."""
+    wrong = [file.name for file in files if not file.is_same(entries.get(file.name))]
     names = {file.name for file in files}
-    return wrong + sorted(name for name in there if name.endswith(".parquet") and name not in names)
+    return wrong + sorted(name for name in entries if name.endswith(".parquet") and name not in names)
 
 
-def _compare_tag(version: Version, files: list[LocalFile], there: Mapping[str, RepoFile], repo: str) -> None:
-    """A tag is never moved: either it holds these rows and this card, or the push is refused.
+def _compare_tag(version: Version, files: list[LocalFile], entries: Mapping[str, RepoFile], repo: str) -> None:
+    """Refuse a tag that exists with other content, since a tag is never moved.
 
-    Manifest and report tell the time, so the same rows made twice differ there.
+    Manifest and report hold times, so they are not compared: equal rows made twice differ there.
     """
     content = [file for file in files if file.name not in _UNLISTED]
-    wrong = differences(content, there)
+    wrong = differences(content, entries)
     if wrong:
         raise HubError(
-            f"The tag {tag_of(version)} is there with other content, and a tag is never moved: {_named(wrong)}",
+            f"The tag {tag_of(version)} exists with other content, and a tag is never moved: {_named(wrong)}",
             where=repo,
             remedy="push to another repository, or publish a new version and push that one",
         )
 
 
 def _left_behind(version: Version, files: list[LocalFile], hub: Hub, main: Branch) -> list[str]:
-    """What an older version has left on `main` and this one has not.
+    """Return the files that an older version left on `main` and this version does not have.
 
     Raises:
         HubError: the repository holds something that proofmill did not put there.
@@ -407,18 +405,18 @@ def _left_behind(version: Version, files: list[LocalFile], hub: Hub, main: Branc
     if MANIFEST not in main.files:
         if foreign := sorted(set(main.files) - _OURS_TO_REPLACE):
             raise HubError(
-                f"The repository {hub.repo} holds something else already: {_named(foreign)}",
+                f"The repository {hub.repo} already holds something else: {_named(foreign)}",
                 where="--repo",
-                remedy="choose a repository of its own for this data set; it is made where it does not exist",
+                remedy="give this data set a repository of its own; it is created if it does not exist",
             )
         return []
     manifest = hub.manifest(main.head)
     if manifest is None or manifest.name != version.name:
         raise HubError(
             f"The repository {hub.repo} holds another data set: "
-            f"{manifest.name if manifest else 'its manifest.json is none of ours'}.",
+            f"{manifest.name if manifest else 'its manifest.json is not from proofmill'}.",
             where="--repo",
-            remedy="choose a repository of its own for this data set; it is made where it does not exist",
+            remedy="give this data set a repository of its own; it is created if it does not exist",
         )
     before = {file.path for file in manifest.files}
     before.update(_UNLISTED)

@@ -1,4 +1,4 @@
-"""What a version says of itself: every field of its `manifest.json`, typed.
+"""The manifest of a version: every field of its `manifest.json`, typed.
 
 `manifest.json` is written last, so a version without one does not exist. A manifest of an older program lacks fields,
 which then have the defaults given here; one of a newer program has more, which are kept as they are.
@@ -20,19 +20,19 @@ REPORT = "report.html"
 
 
 class Record(BaseModel):
-    """A part of a manifest. Unknown fields are kept; what was not stated is not written either."""
+    """A part of a manifest. Unknown fields are kept; fields that were not set are not written."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that were stated, under their names in `manifest.json`."""
+        """Return the fields that were set, under their names in `manifest.json`."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class FileEntry(Record):
     """One file of a version."""
 
-    path: str = Field(description="Place in the version's folder.")
+    path: str = Field(description="Path in the version's folder.")
     rows: int | None = Field(None, description="Rows of a Parquet file; null for the card and the report.")
     bytes: int = Field(description="Size.")
     sha256: str = Field(description="SHA-256 of the content, hexadecimal.")
@@ -44,7 +44,7 @@ class FileEntry(Record):
 
     @classmethod
     def of(cls, folder: Path, path: Path, rows: int | None) -> Self:
-        """The entry of a file that was written under a version's folder."""
+        """Return the entry of a file that was written under a version's folder."""
         return cls(path=path.relative_to(folder).as_posix(), rows=rows, bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -65,7 +65,7 @@ class CodeVersion(Record):
 
 
 class Inputs(Record):
-    """What came from outside, by content and never by place."""
+    """The inputs of the run, identified by content and never by path."""
 
     files: list[tuple[str, str]] = Field([], description="Name and SHA-256 of every file of the sources and replays.")
     hubs: list[dict[str, str]] = Field([], description="SHA-256 by path of each source that is a data-set folder.")
@@ -266,7 +266,7 @@ class Manifest(Record):
     claims_by_length: list[ClaimBucket] = Field([], description="What the claims policy costs, by length.")
     clr: ClaimJudge | None = Field(None, description="The model that judged claims; null where none did.")
     answer_judge: AnswerJudge | None = Field(
-        None, description="The model that judged where rules end; null where none did."
+        None, description="The model that judged answers which rules could not decide; null where none did."
     )
     at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
     right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")
@@ -277,10 +277,10 @@ class Manifest(Record):
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Self:
-        """A manifest from the text of its file.
+        """Return the manifest that a file's text holds.
 
         Raises:
-            StoreError: it is no manifest, with what is wrong.
+            StoreError: the text is not a manifest; the error names the first fault.
         """
         try:
             return cls.model_validate(orjson.loads(data))
@@ -292,15 +292,15 @@ class Manifest(Record):
             ) from error
 
     def replaced(self, **fields: Any) -> Self:
-        """The manifest with other values of some fields."""
+        """Return a copy of the manifest with other values of some fields."""
         return self.model_validate(self.to_json() | fields)
 
     def files_of(self, config: str) -> list[FileEntry]:
-        """The Parquet files of one config."""
+        """Return the Parquet files of one config."""
         return [file for file in self.files if file.config == config]
 
     def rows_of(self, config: str) -> int:
-        """How many rows a config has."""
+        """Return how many rows a config has."""
         return sum(file.rows or 0 for file in self.files_of(config))
 
     @property

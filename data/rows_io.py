@@ -1,7 +1,7 @@
-"""Rows that a user brings or takes away: JSONL (`.gz`, `.zst`), Parquet, or hub data sets, with a field map.
+"""Read and write users' rows: JSONL (`.gz`, `.zst`), Parquet, or hub data sets, with a field map.
 
-Nothing is skipped in silence: a line that can't be read comes back as `Unreadable`, with its place. A file that is
-written appears under its name only when it is whole.
+Nothing is skipped silently: a line that can't be read comes back as `Unreadable`, with its position. A written file
+appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Item = TypeVar("Item")
 HUB = "hf://"
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-"""What a written file may end in."""
-_INFER_ROWS = 4096  # rows whose values decide the types of a Parquet file, and rows of its groups
-_INFER_CHARACTERS = 32 << 20  # the same by their text
-_INFER_CALLS = 64  # calls of `write_rows` after which the rows so far must do
+"""The extensions that a written file may have."""
+_INFER_ROWS = 4096  # this many rows decide the types of a Parquet file; they also bound its row groups
+_INFER_CHARACTERS = 32 << 20  # or rows with this much text
+_INFER_CALLS = 64  # or the rows of this many calls of `write_rows`
 
 # --- reading ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A row and where it stands, for messages: `file.jsonl:12`."""
+    """A row and its position for messages, such as `file.jsonl:12`."""
 
     where: str
     row: Row
@@ -54,7 +54,7 @@ class Unreadable:
 
 
 def read(source: str, *, split: str = "train", config: str | None = None) -> Iterator[Located | Unreadable]:
-    """Streams the rows of a file or of a hub data set (`hf://user/name`).
+    """Stream the rows of a file or of a hub data set (`hf://user/name`).
 
     Raises:
         InputError: the file is not there, or of a kind that can't be read.
@@ -66,7 +66,7 @@ def read(source: str, *, split: str = "train", config: str | None = None) -> Ite
 
 
 def local_file(source: str) -> Path:
-    """The path of a file that can be read.
+    """Return the path of a file that can be read.
 
     Raises:
         InputError: the file is not there, or of a kind that can't be read.
@@ -87,7 +87,7 @@ def local_file(source: str) -> Path:
 def read_hub(
     name: str, *, config: str | None = None, split: str = "train", revision: str | None = None
 ) -> Iterator[Located | Unreadable]:
-    """Streams a data set by hub id, or from a folder that `load_dataset` understands."""
+    """Stream a data set by hub id, or from a folder that `load_dataset` understands."""
     return _read_hub(name, config, split, revision)
 
 
@@ -104,7 +104,7 @@ class Block(NamedTuple):
 
 
 def line_blocks(path: Path, size: int = 1 << 20) -> Iterator[Block]:
-    """A JSONL file in blocks of whole lines of about `size` bytes, decompressed.
+    """Yield a JSONL file, decompressed, in blocks of whole lines of about `size` bytes.
 
     Raises:
         InputError: the file is damaged.
@@ -123,7 +123,7 @@ def _whole_lines(stream: Any, size: int) -> Iterator[Block]:
     number = 1
     parts: list[bytes] = []
     while block := stream.read(size):
-        if number == 1 and not parts:
+        if number == 1 and not parts:  # some editors begin a file with a byte-order mark
             block = block.removeprefix(codecs.BOM_UTF8)
         cut = block.rfind(b"\n") + 1
         if cut:
@@ -146,11 +146,13 @@ def parse_line(line: bytes, where: str) -> Located | Unreadable:
 
 
 class Rewritten(Located):
-    """A row whose line is no JSON as it stands."""
+    """A row whose line is not valid JSON, so that it can't be copied to the output as it is."""
 
 
 def _with_missing(line: bytes, where: str) -> Rewritten | None:
-    """The row of a line that is JSON but for NaN and infinities, as many tools write what is missing."""
+    """Return the row of a line that is JSON except for NaN and infinities, which many tools write for missing
+    values.
+    """
     if b"NaN" not in line and b"Infinity" not in line:
         return None
     try:
@@ -184,17 +186,17 @@ def _read_parquet(path: Path) -> Iterator[Located | Unreadable]:
 
 
 def without_absent(row: Row) -> Row:
-    """The row of a typed file as it was before it got types.
+    """Return the row of a typed file without the null keys that typing added to its nested objects.
 
-    There every object of a nested column has the keys of all, null where it had none; such a key is no part of it.
+    In Parquet every object of a nested column has the keys of all objects, null where it had none itself.
     """
-    return {key: _held(value) if isinstance(value, dict | list) else value for key, value in row.items()}
+    return {key: _without_nulls(value) if isinstance(value, dict | list) else value for key, value in row.items()}
 
 
-def _held(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _held(item) for key, item in value.items() if item is not None}
-    return [_held(item) for item in value] if isinstance(value, list) else value
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_hub(name: str, config: str | None, split: str, revision: str | None) -> Iterator[Located | Unreadable]:
@@ -214,11 +216,11 @@ def _read_hub(name: str, config: str | None, split: str, revision: str | None) -
 
 
 def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
-    """Renames a row's fields: `{"prompt": "question", "response": "solutions[]"}`.
+    """Yield the rows that a field map makes of one row: `{"prompt": "question", "response": "solutions[]"}`.
 
-    Fields without a mapping keep their name. A field that ends in `[]` is a list: the row becomes one row an
-    item, and other fields mapped with `[]` are walked alongside; the lists themselves don't stay in the rows.
-    Dots reach into objects: `meta.answer`.
+    Fields without a mapping keep their name. A field that ends in `[]` is a list: each item becomes a row of its own,
+    other lists mapped with `[]` are unrolled alongside, and the lists themselves are left out of the rows. Dots reach
+    into objects: `meta.answer`.
 
     Raises:
         InputError: a mapped field is not in the row.
@@ -240,7 +242,7 @@ def apply_map(located: Located, fields: Mapping[str, str]) -> Iterator[Row]:
 
 
 def walked_lists(fields: Mapping[str, str]) -> set[str]:
-    """Return the list columns that a map unrolls; one inside an object is named by its path, and the object stays."""
+    """Return the list columns that a map unrolls; a list in an object is named by its path, and the object stays."""
     return {theirs.removesuffix("[]") for theirs in fields.values() if theirs.endswith("[]")}
 
 
@@ -250,11 +252,11 @@ def _reach(located: Located, path: str) -> Any:
         return located.row[path]
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
-            have = ", ".join(sorted(map(str, located.row))) or "no fields"
+            present = ", ".join(sorted(map(str, located.row))) or "no fields"
             raise InputError(
                 f"The field '{path}' is missing.",
                 where=located.where,
-                remedy=f"this row has: {have}; mend the map",
+                remedy=f"this row has: {present}; correct the field map",
             )
         value = value[part]
     return value
@@ -264,7 +266,7 @@ def _reach(located: Located, path: str) -> Any:
 
 
 def characters(value: Any) -> int:
-    """Return the characters of all text inside a JSON value: about its bytes in memory, where they matter."""
+    """Return the number of characters of all text inside a JSON value, roughly its size in memory."""
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, Mapping):
@@ -275,7 +277,7 @@ def characters(value: Any) -> int:
 
 
 def batched(items: Iterable[Item], most: int, most_characters: int) -> Iterator[list[Item]]:
-    """Yields items in their order, in lists that end once they hold `most` items or `most_characters` of text.
+    """Yield items in their order, in lists that end once they hold `most` items or `most_characters` of text.
 
     Cut by size too, since a trace may have 200 characters or 200,000.
     """
@@ -301,10 +303,10 @@ class RowWriter(Protocol):
     """Whether `write_lines` works; then it is the fast way."""
 
     def write_lines(self, lines: bytes) -> None:
-        """Appends rows that are JSON objects already, each with its newline."""
+        """Append rows that are JSON objects already, each with its newline."""
 
     def write_rows(self, rows: Sequence[Row]) -> None:
-        """Appends rows.
+        """Append rows.
 
         Raises:
             InputError: a row doesn't fit the columns of a Parquet file.
@@ -312,14 +314,14 @@ class RowWriter(Protocol):
 
 
 def check_out(path: Path) -> None:
-    """Refuses a file that could not be written, before any work is done.
+    """Refuse an output file that could not be written, before any work is done.
 
     Raises:
-        UsageError: its extension is of no known kind, or its folder is not there or can't be written.
+        UsageError: its extension is unknown, or its folder does not exist or can't be written.
     """
     if not path.name.endswith(KINDS):
         raise UsageError(
-            f"{path.name!r} doesn't say in which format to write.",
+            f"The extension of {path.name!r} doesn't name a format to write.",
             where="--out",
             remedy=f"end it in {', '.join(KINDS)}",
         )
@@ -334,7 +336,7 @@ def check_out(path: Path) -> None:
 
 @contextmanager
 def open_rows(path: Path, added: pa.Schema, known: pa.Schema | None = None) -> Iterator[RowWriter]:
-    """Opens a writer for `path`; the file appears at the end, or not at all on an error.
+    """Open a writer for `path`; the file appears at the end, or not at all after an error.
 
     Args:
         path: the file; its extension chooses the format.
@@ -385,13 +387,13 @@ class _LineWriter:
 
 
 class _TableWriter:
-    """Rows gathered into row groups; the first ones decide the types that nobody has stated."""
+    """Writes rows to Parquet in row groups; the first rows decide the types that no schema states."""
 
     takes_lines = False
 
     def __init__(self, path: Path, added: pa.Schema, known: pa.Schema | None) -> None:
         self._path, self._added = path, added
-        self._schema = None if known is None else _with(known, added)
+        self._schema = None if known is None else _combined(known, added)
         self._file: pq.ParquetWriter | None = None
         self._waiting: list[Row] = []
         self._calls = self._size = 0
@@ -416,7 +418,7 @@ class _TableWriter:
         from proofmill.data.tables import write_groups, writer  # imports pyarrow.parquet, which lines don't need
 
         if self._schema is None:
-            self._schema = _with(_inferred(self._waiting, self._added), self._added)
+            self._schema = _combined(_inferred(self._waiting, self._added), self._added)
         if self._file is None:
             self._file = writer(self._path, self._schema)
         write_groups(self._file, self._table(self._schema))
@@ -424,9 +426,9 @@ class _TableWriter:
         self._waiting, self._calls, self._size = [], 0, 0
 
     def _table(self, schema: pa.Schema) -> pa.Table:
-        strange = {name for row in self._waiting for name in row} - set(schema.names)
-        if strange:
-            raise self._misfit(f"the columns {', '.join(sorted(map(str, strange)))} were not there before")
+        unknown = {name for row in self._waiting for name in row} - set(schema.names)
+        if unknown:
+            raise self._misfit(f"earlier rows don't have the columns {', '.join(sorted(map(str, unknown)))}")
         columns = [self._column(field) for field in schema]
         return pa.Table.from_arrays(columns, schema=schema)
 
@@ -450,13 +452,13 @@ class _TableWriter:
         )
 
 
-def _with(known: pa.Schema, added: pa.Schema) -> pa.Schema:
-    """The known columns that are not written anew, then the added ones."""
+def _combined(known: pa.Schema, added: pa.Schema) -> pa.Schema:
+    """Return the known columns that are not written anew, then the added ones."""
     return pa.schema([*(field for field in known if field.name not in added.names), *added])
 
 
 def _inferred(rows: Iterable[Row], added: pa.Schema) -> pa.Schema:
-    """Types by the values; a column without any becomes text."""
+    """Return a schema inferred from the values; a column without values becomes text."""
     columns: dict[str, list[Any]] = {}
     rows = list(rows)
     for row in rows:
@@ -474,23 +476,23 @@ def _inferred(rows: Iterable[Row], added: pa.Schema) -> pa.Schema:
                 where=f"the first {len(rows)} rows",
                 remedy="write .jsonl (or .jsonl.zst), which takes rows of any shape",
             ) from error
-        fields.append(pa.field(name, _stated(kind)))
+        fields.append(pa.field(name, _storable(kind)))
     return pa.schema(fields)
 
 
-def _stated(kind: pa.DataType) -> pa.DataType:
-    """A type that a file can hold: a column of nulls alone becomes text."""
+def _storable(kind: pa.DataType) -> pa.DataType:
+    """Return a type that a file can hold: a column of nulls alone becomes text."""
     if pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_list(kind):
-        return pa.list_(_stated(kind.value_type))
+        return pa.list_(_storable(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _stated(field.type)) for field in kind]) if kind.num_fields else pa.string()
+        return pa.struct([(field.name, _storable(field.type)) for field in kind]) if kind.num_fields else pa.string()
     return kind
 
 
 def _covers(wide: pa.DataType, narrow: pa.DataType) -> bool:
-    """Whether `wide` takes all that `narrow` holds. Arrow itself leaves out unknown fields and cuts fractions off."""
+    """Return whether `wide` holds every value of `narrow`; Arrow itself drops unknown fields and cuts off fractions."""
     if pa.types.is_struct(wide) and pa.types.is_struct(narrow):
         names = {field.name for field in wide}
         return all(field.name in names and _covers(wide.field(field.name).type, field.type) for field in narrow)

@@ -1,9 +1,9 @@
-"""HOME/runs/NAME: what is judged, resumable. A folder a step, a file a shard under its key, and the manifest.
+"""HOME/runs/NAME: the resumable state of a run. One folder a step, one file a shard under its key, and the manifest.
 
-A file that no manifest line names did not happen. A key is the digest of everything that decides an output: the
-step's version, its options, the versions of libraries, and the *content* of its inputs. So a changed threshold finds
-all earlier steps done, a finished run finds all of them, and a verifier that changes nothing in a shard's verdicts
-makes nothing after it run again.
+A file that no manifest line names does not count. A key is the digest of everything that decides an output: the
+step's version, its options, the versions of libraries, and the *content* of its inputs. So after a changed threshold
+all earlier steps are done already, in a finished run all steps are, and a verifier that changes none of a shard's
+verdicts makes no later step run again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from proofmill.data.tables import read_table, write_table
 
 
 class ShardStats(TypedDict, total=False):
-    """Small numbers beside a shard's table, to show and to balance.
+    """Small numbers kept with a shard's table, for display and for the ledgers. Each step sets some of them.
 
     Attributes:
-        content: digest of the output where it is not that of the file, such as of a model's words.
-        took: seconds that making it took.
+        content: digest of the output; where a model wrote it, of its words alone.
+        took: seconds that the step took.
         verdicts: rows by verdict.
         seconds: seconds that verifiers took.
-        faults: rows that brought a worker down, by what happened.
-        ledger: in, kept, and dropped by reason.
-        claims: accepted traces by length, with a refuted claim, dropped for it.
+        faults: rows that brought a worker down, by kind of fault.
+        ledger: rows in, kept, and dropped by reason.
+        claims: right answers by length: how many, with a refuted claim, and dropped for it.
         tokens: completion tokens.
         rounds: by sampler, how its problems ended.
         unanswered: by sampler, traces that may be asked again, by reason.
@@ -49,18 +49,18 @@ class ShardStats(TypedDict, total=False):
         recorded_models: who wrote the recorded samples.
         licenses: of all problems.
         problems, recorded: ledgers of what was read.
-        examples: rows that were left out, in words.
+        examples: messages about rows that were left out.
         clusters: groups of near-duplicate problems.
         gold_suspect: problems whose gold is doubtful.
         digest, n, items: of the benchmarks' index.
         asked: calls and tokens that a model's judgements took.
         counts: claims by what the model said; what a filter counts in all shards.
-        calls, prompt_tokens, completion_tokens: of a phase.
-        by: digest of who answered.
-        student: digest of who scored.
-        unscored: traces that the student can't hold.
+        calls, prompt_tokens, completion_tokens: of one phase of questions to a model.
+        by: digest of the model that answered.
+        student: digest of the model that scored.
+        unscored: traces longer than the student's context.
         failed: questions that failed.
-        by_k, pass_1, maj_k, clr_k: of votes.
+        by_k, pass_1, maj_k, clr_k: results of the votes.
     """
 
     content: str
@@ -103,7 +103,7 @@ class ShardStats(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A reference to one committed table: all that a task hands on.
+    """A reference to one committed table; tasks pass references, never tables.
 
     Attributes:
         step: the step that made it.
@@ -112,7 +112,7 @@ class Shard:
         file: path relative to the run's folder.
         rows: number of rows.
         size: bytes of the file.
-        stats: small numbers to show and to balance.
+        stats: small numbers for display and for the ledgers.
     """
 
     step: str
@@ -125,7 +125,7 @@ class Shard:
 
     @property
     def content(self) -> str:
-        """What a later key depends on; a shard that is not made yet stands under its own key."""
+        """What later keys depend on: the content's digest, or the key of a shard that is not made yet."""
         return self.stats.get("content", self.key)
 
 
@@ -136,8 +136,8 @@ class Step:
     Attributes:
         name: also the name of its folder.
         version: raised when the same inputs may give another output.
-        libraries: distributions whose version decides its outputs; `python` is this interpreter's.
-        schema: of the tables that it makes; their columns belong to its keys.
+        libraries: distributions whose version decides its outputs; `python` is the interpreter's version.
+        schema: of its tables; names and types of the columns are part of its keys.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Step:
     schema: pa.Schema | None = None
 
     def key(self, *inputs: Any) -> str:
-        """Key of one output of this step, made from `inputs`."""
+        """Return the key of one output of this step, made from `inputs`."""
         libraries = {name: library_version(name) for name in self.libraries}
         columns = [(field.name, str(field.type)) for field in self.schema or ()]
         return digest(self.name, self.version, libraries, columns, inputs)
@@ -154,7 +154,7 @@ class Step:
 
 @cache
 def library_version(name: str) -> str:
-    """Version of an installed distribution, or `absent`; of `python` what decides how a program runs."""
+    """Return the version of an installed distribution, or `absent`; for `python`, that of the language."""
     if name == "python":
         return f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
@@ -165,7 +165,10 @@ def library_version(name: str) -> str:
 
 @cache
 def source_digest(module: str) -> str:
-    """Digest of the source of a user's module, or of all modules of a package: nobody raises a version there."""
+    """Return the digest of a user's module, or of all modules of a package.
+
+    It stands for the version number that nobody raises there.
+    """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return "absent"
@@ -190,12 +193,12 @@ class RunStore:
         self.recipe = recipe
         self._manifest = self.folder / f"manifest-{digest(recipe)}.jsonl"
         self._done: dict[tuple[str, str], Shard] = {}
-        self._named: dict[tuple[str, str], Shard] = {}  # as this recipe's manifest has them
+        self._named: dict[tuple[str, str], Shard] = {}  # the part of `_done` that this recipe's manifest names
         self._guard = Lock()
 
     @contextmanager
     def opened(self) -> Iterator[RunStore]:
-        """Holds the run's lock and reads what is already committed.
+        """Hold the run's lock and load what is already committed.
 
         Raises:
             StoreError: another process is on this run.
@@ -203,10 +206,10 @@ class RunStore:
         lock = locked(
             self.folder / "lock",
             what=f"The run '{self.name}' is already going on in another process.",
-            remedy="wait for it or stop it; to run another recipe beside it, give that one another name",
+            remedy="wait for it or stop it; to run another recipe at the same time, give it another name",
         )
         with lock:
-            shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # who holds the lock has just begun
+            shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # we hold the lock, so nobody uses it
             sweep(self.folder)
             sweep(self.home / "datasets" / self.name)
             self._load()
@@ -215,9 +218,9 @@ class RunStore:
             yield self
 
     def once(self, step: Step, name: str, key: str, make: Callable[[], tuple[pa.Table, ShardStats]]) -> Shard:
-        """The committed output under `key`: found, or made now, written atomically and then named."""
-        if found := self.find(step, key):
-            return found
+        """Return the committed output under `key`; make and commit it if there is none."""
+        if shard := self.find(step, key):
+            return shard
         started = time.monotonic()
         table, stats = make()
         return self._put(step, name, key, table, {**stats, "took": round(time.monotonic() - started, 3)})
@@ -225,39 +228,41 @@ class RunStore:
     def once_each(
         self, step: Step, names: Sequence[str], key: str, make: Callable[[], Iterable[tuple[pa.Table, ShardStats]]]
     ) -> list[Shard]:
-        """The committed outputs of a step that looks at all shards at once: one a name, made together."""
+        """Return the committed outputs of a step that looks at all shards at once, one a name, made together."""
         keys = [digest(key, name) for name in names]
-        found = [shard for item in keys if (shard := self.find(step, item))]
-        if len(found) == len(names):
-            return found
+        shards = [shard for shard_key in keys if (shard := self.find(step, shard_key))]
+        if len(shards) == len(names):
+            return shards
         shards, started = [], time.monotonic()
-        for name, item, (table, stats) in zip(names, keys, make(), strict=True):
-            took: ShardStats = {**stats, "took": round(time.monotonic() - started, 3)}
-            shards.append(self.find(step, item) or self._put(step, name, item, table, took))
+        for name, shard_key, (table, stats) in zip(names, keys, make(), strict=True):
+            timed: ShardStats = {**stats, "took": round(time.monotonic() - started, 3)}
+            shards.append(self.find(step, shard_key) or self._put(step, name, shard_key, table, timed))
             started = time.monotonic()
         return shards
 
     def begin(self, step: Step, key: str) -> None:
-        """Said before work whose output is recorded: here nothing speaks against it."""
+        """Announce work whose output will be recorded; only `ReadOnlyRun` objects."""
 
     def record(self, step: Step, name: str, key: str, table: pa.Table, content: str, stats: ShardStats) -> Shard:
-        """Commits what its key alone does not decide, such as a model's words: later keys depend on `content`."""
+        """Commit an output that its key alone does not decide, such as a model's words; later keys depend on
+        `content`.
+        """
         return self._put(step, name, key, table, {**stats, "content": content}, f"-{content[:8]}")
 
-    def _put(self, step: Step, name: str, key: str, table: pa.Table, stats: ShardStats, mark: str = "") -> Shard:
-        path = self.folder / step.name / f"{key}{mark}.parquet"
+    def _put(self, step: Step, name: str, key: str, table: pa.Table, stats: ShardStats, suffix: str = "") -> Shard:
+        path = self.folder / step.name / f"{key}{suffix}.parquet"
         write_table(path, table)
         return self.commit(step, name, key, path, table.num_rows, {"content": sha256(path), **stats})
 
     def commit(self, step: Step, name: str, key: str, path: Path, rows: int, stats: ShardStats) -> Shard:
-        """Names a finished file in the manifest: from here on it happened."""
+        """Name a finished file in the manifest; from then on the output exists."""
         file = path.relative_to(self.folder).as_posix()
         shard = Shard(step.name, name, key, file, rows, path.stat().st_size, stats)
         self._name(shard)
         return shard
 
     def find(self, step: Step, key: str) -> Shard | None:
-        """What is committed under a key, if its file is still whole; the manifest then names it for this recipe."""
+        """Return what is committed under a key, if its file is complete; the manifest then names it for this recipe."""
         shard = self._done.get((step.name, key))
         if shard is None:
             return None
@@ -268,16 +273,16 @@ class RunStore:
         return shard
 
     def earlier(self, step: Step) -> list[Shard]:
-        """All that any recipe of this run has committed in a step, under whatever key; files may be gone."""
+        """Return all outputs of a step that any recipe of this run has committed; their files may be gone."""
         with self._guard:
             return [shard for (name, _), shard in self._done.items() if name == step.name]
 
     def path(self, shard: Shard) -> Path:
-        """Where a shard's file is."""
+        """Return the path of a shard's file."""
         return self.folder / shard.file
 
     def read(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
-        """A shard's table."""
+        """Return a shard's table."""
         return read_table(self.path(shard), columns)
 
     def _name(self, shard: Shard) -> None:
@@ -293,28 +298,28 @@ class RunStore:
 
     def _load(self) -> None:
         for path in sorted(self.folder.glob("manifest-*.jsonl")):
-            whole = 0
+            complete = 0  # bytes of complete lines
             with path.open("rb") as file:
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
                     try:
-                        known = orjson.loads(line)
+                        entry = orjson.loads(line)
                     except orjson.JSONDecodeError:
                         break
-                    whole += len(line)
-                    if (shard := _shard(known)) is None:  # of another version of this program
+                    complete += len(line)
+                    if (shard := _shard(entry)) is None:  # written by another version of this program
                         continue
                     self._done[shard.step, shard.key] = shard
                     if path == self._manifest:
                         self._named[shard.step, shard.key] = shard
-            if path == self._manifest and path.stat().st_size > whole:
-                os.truncate(path, whole)  # a torn tail: what it named is redone
+            if path == self._manifest and path.stat().st_size > complete:
+                os.truncate(path, complete)  # a torn tail: what it named is made again
         sync(self.folder)
 
 
-class NotCommitted(Exception):  # noqa: N818 (an answer, and no error: this would be made)
-    """What is looked for is not there: `step` and `key` say what would be made."""
+class NotCommitted(Exception):  # noqa: N818 (an answer, not an error: a run would make this output)
+    """An output does not exist yet: `step` and `key` say which one a run would make."""
 
     def __init__(self, step: str, key: str) -> None:
         super().__init__(f"{step}/{key}")
@@ -322,22 +327,22 @@ class NotCommitted(Exception):  # noqa: N818 (an answer, and no error: this woul
         self.key = key
 
     def placeholder(self) -> Shard:
-        """Stands for the missing output where only its key is needed."""
+        """Return a shard that stands for the missing output where only its key is needed."""
         return Shard(self.step, "", self.key, "", 0, 0)
 
 
 class ReadOnlyRun(RunStore):
-    """An opened run that is only looked at: NotCommitted is raised where a run would make something.
+    """An opened run that is only read: it raises NotCommitted where a run would make something.
 
     Args:
-        run: the run; what it has found by now and finds later is the same for both.
+        run: the run; both share what it has committed.
     """
 
     def __init__(self, run: RunStore) -> None:
         vars(self).update(vars(run))
 
     def find(self, step: Step, key: str) -> Shard:
-        """What is committed under a key.
+        """Return what is committed under a key.
 
         Raises:
             NotCommitted: nothing is.
@@ -347,7 +352,7 @@ class ReadOnlyRun(RunStore):
         raise NotCommitted(step.name, key)
 
     def begin(self, step: Step, key: str) -> None:
-        """Said before work whose output is recorded.
+        """Refuse work whose output would be recorded.
 
         Raises:
             NotCommitted: always.
@@ -355,24 +360,24 @@ class ReadOnlyRun(RunStore):
         raise NotCommitted(step.name, key)
 
     def _name(self, shard: Shard) -> None:
-        """Names nothing: what is only looked at is not of this recipe yet."""
+        """Write nothing: an output that was only looked at does not belong to this recipe yet."""
 
     def path(self, shard: Shard) -> Path:
-        """Where a shard's file is.
+        """Return the path of a shard's file.
 
         Raises:
-            NotCommitted: the shard stands for one that would be made.
+            NotCommitted: the shard is a placeholder for one that would be made.
         """
         if not shard.file:
             raise NotCommitted(shard.step, shard.key)
         return super().path(shard)
 
 
-def _shard(known: Any) -> Shard | None:
-    """The output that a manifest line names; None where another version of this program wrote it."""
+def _shard(entry: Any) -> Shard | None:
+    """Return the output that a manifest line names; None where another version of this program wrote the line."""
     try:
-        if "stage" in known:  # as it was written before: what a model was asked then is not asked again
-            known |= {"step": known.pop("stage"), "stats": known.pop("facts")}
-        return Shard(**known)
+        if "stage" in entry:  # the older format; read, so that a model's recorded answers stay valid
+            entry |= {"step": entry.pop("stage"), "stats": entry.pop("facts")}
+        return Shard(**entry)
     except (TypeError, KeyError):
         return None

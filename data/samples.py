@@ -1,8 +1,8 @@
 """Recorded samples: HOME/samples/KEY, shared by all runs, never written twice.
 
-A sample is known by the digest of its rendered prompt and its index. While a shard is being sampled, every
-finished sample is a line of the shard's journal; the complete shard becomes one Parquet file and the journal
-goes. After a crash, the journals left behind are cut at their torn tail and sealed the same way.
+A sample is identified by the digest of its rendered prompt and its index. While a shard is being sampled, every
+finished sample is a line of the shard's journal; the complete shard becomes one Parquet file, and the journal is
+deleted. After a crash, the journals left behind lose their torn tail and become Parquet files the same way.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from proofmill.data.tables import from_rows, read_table, write_table
 
 QUARANTINE = "quarantine.json"
 FAILED = "failed"
-"""Finish reason of a sample that no try has answered; the next run asks for it again."""
+"""Finish reason of a sample whose every request failed; the next run asks for it again."""
 QUARANTINED = "quarantined"
 """Finish reason of a sample whose prompt kills the engine; not asked again while the quarantine names it."""
 FILTERED = "content_filter"
-"""Finish reason of a sample that its server cut off by a filter of content; it would do so again."""
+"""Finish reason of a sample that the server's content filter cut off; not asked again, since it would do so again."""
 REFUSED = "refused_by_server"
-"""Finish reason of a sample whose request every server calls bad, while they answer others; not asked again."""
+"""Finish reason of a sample whose request all servers reject, while they answer others; not asked again."""
 _RANKS = {QUARANTINED: 1, FAILED: 2}
 
 
 class SampleStore:
-    """The samples of one KEY. Use as a context manager: it holds the KEY's lock while open.
+    """The samples of one KEY. Use it as a context manager: it holds the KEY's lock while open.
 
     Args:
         folder: HOME/samples/KEY.
-        identity: what the KEY is the digest of; written beside the samples for the reader.
+        identity: what the KEY is the digest of; written beside the samples for human readers.
 
     Raises:
         StoreError: another run is sampling with the same model and decoding parameters.
@@ -58,7 +58,7 @@ class SampleStore:
         self._files: list[Path] = []
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # whatever fails here must not keep the lock
+        with ExitStack() as stack:  # releases the lock if anything here fails
             stack.enter_context(self._lock)
             sweep(self.folder)
             write_json(self.folder / "identity.json", self._identity)
@@ -75,16 +75,16 @@ class SampleStore:
         self._lock.__exit__(kind, error, trace)
 
     def have(self, prompt_digests: Iterable[str]) -> set[tuple[str, int]]:
-        """Which samples of these prompts are recorded for good, as (prompt digest, sample index).
+        """Return the samples of these prompts that are recorded for good, as (prompt digest, sample index).
 
-        One that failed is asked again, one of a quarantined prompt once the quarantine's file is deleted.
+        A failed one is not: it is asked again. One of a quarantined prompt is until the quarantine's file is deleted.
         """
-        last = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
-        recorded = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= last))
+        highest = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
+        recorded = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= highest))
         return set(recorded.select("prompt_digest", "sample_index").iter_rows())
 
     def read(self, prompt_digests: Iterable[str], n: int) -> pa.Table:
-        """The first `n` samples of each prompt (schema SAMPLES), sorted, each once: as answered, if it ever was."""
+        """Return the first `n` samples of each prompt (schema SAMPLES), sorted, each once; an answered one wins."""
         digests = list(prompt_digests)
         numbers = self._index.filter(pl.col("prompt_digest").is_in(digests))["file"].unique().sort()
         tables = [_first(read_table(self._files[number]), digests, n) for number in numbers]
@@ -96,19 +96,19 @@ class SampleStore:
         return frame.to_arrow().cast(SAMPLES)
 
     def journal(self, name: str) -> Journal:
-        """Opens the journal of a shard."""
+        """Open the journal of a shard."""
         return Journal(self.folder / f"{name}.journal")
 
     def seal(self, journal: Journal) -> None:
-        """Turns a finished journal into a Parquet file, which then counts as recorded."""
+        """Turn a finished journal into a Parquet file; its rows then count as recorded."""
         journal.close()
         if path := self._seal(journal.path):
             self._add(path)
 
     def set_aside(self, label: str) -> None:
-        """Hides all samples recorded so far in a subfolder, so that sampling starts anew; nothing is deleted.
+        """Move all samples recorded so far into a subfolder, so that sampling starts anew; nothing is deleted.
 
-        Under the same label it may be called again: it ends what was interrupted, and hides no later sample.
+        May be called again with the same label: it completes an interrupted move and moves no later sample.
         """
         files = [*sorted(self.folder.glob("*.parquet")), *self.folder.glob(self.quarantine.name)]
         aside = self.folder / f"set-aside-{label}"
@@ -149,7 +149,7 @@ _INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32
 
 
 def _rank() -> pl.Expr:
-    """How little a row says of its sample: 0 an answer, more the reasons why there is none."""
+    """Return 0 for an answered sample, more for reasons why there is no answer; the lowest rank is read."""
     return pl.col("finish_reason").replace_strict(_RANKS, default=0, return_dtype=pl.Int8)
 
 

@@ -1,6 +1,6 @@
 """The tables that proofmill writes, as explicit Arrow schemas whose fields carry their descriptions.
 
-What a filter adds to traces and problems is declared by the filter itself (`filters/catalog.py` puts them together).
+Each filter declares the columns that it adds to traces and problems (`filters/catalog.py` puts them together).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _DESCRIPTION = b"description"
 
 
 def column(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """A field that says what it holds, for the reference pages; files hold no descriptions."""
+    """Return a field with its description, which the reference pages show; files hold no descriptions."""
     return pa.field(name, kind, metadata={_DESCRIPTION: description.encode()})
 
 
 def description(field: pa.Field) -> str:
-    """What a field holds, in words; empty where nobody said."""
-    known: Mapping[bytes, bytes] = field.metadata or {}
-    return known.get(_DESCRIPTION, b"").decode()
+    """Return the description of a field; empty where there is none."""
+    metadata: Mapping[bytes, bytes] = field.metadata or {}
+    return metadata.get(_DESCRIPTION, b"").decode()
 
 
 def _schema(*fields: tuple[str, pa.DataType, str]) -> pa.Schema:
@@ -83,7 +83,7 @@ FATE = _schema(
 
 
 def sft(render: str) -> pa.Schema:
-    """Schema of `sft_stage1` and `sft_stage2`; prompt and completion are messages or rendered text."""
+    """Return the schema of `sft_stage1` and `sft_stage2`; prompt and completion are messages or rendered text."""
     text = MESSAGES_TYPE if render == "messages" else STRING
     return _schema(
         ("id", STRING, "of the trace; with the form behind it where that is not `sample`"),
@@ -172,7 +172,7 @@ SAMPLES = pa.schema(
     }
 )
 
-# --- what a model was asked about a shard -----------------------------------------------------------------
+# --- answers of a model to questions about a shard ----------------------------------------------------------
 
 ANSWERS = pa.schema(
     {

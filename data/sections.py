@@ -1,7 +1,7 @@
-"""What a recipe's sections are made of: the base class, shared types, and the engines that a section may name.
+"""Building blocks of recipe sections: the base class, shared types, and the engines that a section may name.
 
-They stand in the lowest layer because filters declare their own sections, generators run the engines, and flows put
-all of them together into the recipe.
+They are in the lowest layer because filters declare their own sections, generators run the engines, and flows combine
+all of them into the recipe.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class OpenAIEngine(Section):
     @field_validator("endpoints")
     @classmethod
     def _addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
-        found = []
+        addresses = []
         for endpoint in endpoints:
             parts = urlsplit(endpoint)
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
-                raise ValueError(f"'{endpoint}' is no address like http://host:8000/v1")
+                raise ValueError(f"'{endpoint}' is not an address like http://host:8000/v1")
             if "@" in parts.netloc:
                 raise ValueError("an address must not hold a password; name a variable with api_key_env")
-            found.append(endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1")
-        if len(set(found)) < len(found):
-            raise ValueError("the same endpoint stands there twice")
-        return tuple(found)
+            addresses.append(endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1")
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("the same endpoint is listed twice")
+        return tuple(addresses)
 
 
 class ReplayEngine(Section):
@@ -91,11 +91,11 @@ Engine = Annotated[
     Annotated[VllmEngine | OpenAIEngine | ReplayEngine, Field(discriminator="kind")], BeforeValidator(_engine)
 ]
 LiveEngine = Annotated[Annotated[VllmEngine | OpenAIEngine, Field(discriminator="kind")], BeforeValidator(_engine)]
-"""One that has a model."""
+"""An engine that runs a model, so not `replay`."""
 
 
 class ModelSection(Section):
-    """Which model a filter asks: a sampler of the run with that model, so that its engine goes on, or another one."""
+    """The model that a filter asks: that of one of the run's samplers, whose engine stays loaded, or another one."""
 
     sampler: Name | None = Field(None, description="whose model and engine are asked; instead of `model`")
     model: str | None = Field(None, description="hub id, local folder, or `bundled`")
@@ -111,12 +111,12 @@ class ModelSection(Section):
 
 
 def portable_name(source: str) -> str:
-    """How a source is named in rows and keys: of a path the last part, since the rest is this machine's own."""
+    """Return the name of a source in rows and keys: the last part of a path, since the rest belongs to this machine."""
     return Path(source).name if Path(source).expanduser().exists() else source
 
 
 def portable(value: Any) -> Any:
-    """A part of a recipe with its paths shortened as in `portable_name`."""
+    """Return a part of a recipe with its paths shortened as in `portable_name`."""
     if isinstance(value, dict):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list):

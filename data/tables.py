@@ -1,4 +1,4 @@
-"""Tables as Parquet files: one way to write them, one way to read them."""
+"""Read and write tables as Parquet files."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ BATCH_ROWS, BATCH_BYTES = 4096, 16 << 20
 _OPTIONS: dict[str, Any] = {
     "compression": "zstd",
     "write_page_index": True,
-    # A new version repeats the pages that did not change. Half of Arrow's default sizes: files grow by 4 %, and what
-    # is sent again for a few changed rows shrinks by a third (tests/benchmarks/bench_pages.py).
+    # Pages whose rows did not change have the same bytes in the next version, so the hub stores them once. With half of
+    # Arrow's default sizes files grow by 4 %, and a push after a few changed rows sends a third less
+    # (tests/benchmarks/bench_pages.py).
     "use_content_defined_chunking": {"min_chunk_size": 128 << 10, "max_chunk_size": 512 << 10},
-    # A dictionary changes as a whole: it is for columns of a few values, not for ids and texts.
+    # One new value changes a whole dictionary page, so only columns of few values get one, not ids and texts.
     "dictionary_pagesize_limit": 64 << 10,
     "store_schema": True,
 }
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Writes one table atomically, in row groups of bounded size."""
+    """Write one table atomically, in row groups of bounded size."""
     with atomic(path) as temporary, writer(temporary, table.schema) as file:
         write_groups(file, table)
 
 
 def write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
-    """Appends a table, cut so that no row group passes `ROW_GROUP_BYTES`."""
+    """Append a table in row groups of at most `ROW_GROUP_BYTES`."""
     if not table.num_rows:
         return
     rows = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, 1)))
@@ -42,7 +43,7 @@ def write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
 
 
 class _Sink(io.RawIOBase):
-    """A file whose failure waits: under content-defined chunking Arrow aborts the process when a write fails."""
+    """A file that raises write errors late, since with content-defined chunking Arrow aborts the process on them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,10 +62,10 @@ class _Sink(io.RawIOBase):
         return memoryview(data).nbytes
 
     def flush(self) -> None:
-        """Nothing: `close` flushes, and may say what went wrong."""
+        """Do nothing: `close` flushes, and may raise."""
 
     def check(self) -> None:
-        """Raises what went wrong."""
+        """Raise the error of an earlier write, if there was one."""
         if self._error is not None:
             with writing(self._path):
                 raise self._error
@@ -81,7 +82,7 @@ class _Writer(pq.ParquetWriter):  # type: ignore[misc]
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         with writing(path):
             self._sink = _Sink(path)
-        # Descriptions of columns stay out of the files: a reworded one must not change the bytes of equal rows.
+        # Column descriptions stay out of the files: rewording one must not change the bytes of equal rows.
         plain = pa.schema([field.remove_metadata() for field in schema], metadata=schema.metadata)
         super().__init__(self._sink, plain, **_OPTIONS)
 
@@ -95,16 +96,16 @@ class _Writer(pq.ParquetWriter):  # type: ignore[misc]
 
 
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """An open Parquet writer with the project's options; the caller renames the file.
+    """Return an open Parquet writer with the project's options; the caller renames the file.
 
     Raises:
-        StoreError: by `write_table` and `close`, when the disk is full or the place can't be written.
+        StoreError: by `write_table` and `close`, when the disk is full or the folder can't be written.
     """
     return _Writer(path, schema)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Reads one file.
+    """Return the table of one file.
 
     Raises:
         StoreError: the file is missing or damaged.
@@ -115,12 +116,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise StoreError(
             "A stored file can't be read.",
             where=f"{path}: {error}",
-            remedy="delete this file and run the same command again: it is made anew",
+            remedy="delete this file and run the same command again, which makes a new one",
         ) from error
 
 
 def batches(path: Path, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
-    """Streams a file in tables of at most `rows` rows and about `BATCH_BYTES`."""
+    """Yield a file in tables of at most `rows` rows and about `BATCH_BYTES`."""
     with pq.ParquetFile(path) as file:
         names = None if columns is None else list(columns)
         for batch in file.iter_batches(min(rows, _fitting(file.metadata, names)), columns=names):
@@ -128,7 +129,7 @@ def batches(path: Path, columns: Sequence[str] | None = None, rows: int = BATCH_
 
 
 def _fitting(file: pq.FileMetaData, names: list[str] | None) -> int:
-    """Rows of these columns that take about `BATCH_BYTES`, by their mean size in the file."""
+    """Return how many rows of these columns take about `BATCH_BYTES`, by their mean size in the file."""
     groups = [file.row_group(number) for number in range(file.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     selected = [chunk for chunk in chunks if names is None or chunk.path_in_schema.partition(".")[0] in names]

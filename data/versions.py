@@ -24,7 +24,7 @@ from proofmill.data.rows_io import Located
 from proofmill.data.tables import batches, write_groups, writer
 
 MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
-GROUP_BYTES = 16 << 20  # rows wait for so many before they are written: in small groups one new row moves every page
+GROUP_BYTES = 16 << 20  # rows are written in groups of this size: in small groups, one new row shifts every page
 _CHECK_ROWS = 1024
 _NAMED = 5
 _PROBLEM = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
@@ -56,32 +56,32 @@ class Version:
         return f"{self.name}@v{self.number}"
 
     def files(self, config: str) -> list[Path]:
-        """Parquet files of one config, in order."""
+        """Return the Parquet files of one config, in order."""
         return sorted(self.folder.glob(f"{config}/*.parquet"))
 
     def scan(self, config: str) -> pl.LazyFrame | None:
-        """The rows of one config, read as a stream; None where the version has no such config."""
+        """Return the rows of one config as a lazy frame; None where the version has no such config."""
         files = self.files(config)
         return pl.scan_parquet(files) if files else None
 
     def data_digests(self) -> dict[str, str]:
-        """SHA-256 of every Parquet file and the card, by path; the report, which shows dates, is left out."""
+        """Return the SHA-256 of every Parquet file and the card, by path; the report shows dates, so it is left out."""
         return {file.path: file.sha256 for file in self.manifest.files if file.path != REPORT}
 
 
 def versions(home: Path, name: str) -> list[Version]:
-    """Return the versions of a data set, oldest first; a folder without a manifest is none.
+    """Return the versions of a data set, oldest first; a folder without a manifest does not count.
 
     Raises:
         StoreError: a manifest can't be read.
     """
-    known = []
+    result = []
     for folder in _folders(home, name):
         manifest = folder / MANIFEST
         if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
             parsed = Manifest.parse(manifest.read_bytes(), str(manifest))
-            known.append(Version(name, int(folder.name[1:]), folder, parsed))
-    return sorted(known, key=lambda version: version.number)
+            result.append(Version(name, int(folder.name[1:]), folder, parsed))
+    return sorted(result, key=lambda version: version.number)
 
 
 def _folders(home: Path, name: str) -> list[Path]:
@@ -89,37 +89,39 @@ def _folders(home: Path, name: str) -> list[Path]:
 
 
 def next_number(home: Path, name: str) -> int:
-    """Number of the next version: past every folder that is there, whole or not, so that none is ever written over."""
+    """Return the number of the next version, past every folder that is there, so that none is ever written over."""
     numbers = [int(match[1]) for path in _folders(home, name) if (match := re.fullmatch(r"v(\d+)", path.name))]
     return max(numbers, default=0) + 1
 
 
 def names(home: Path) -> list[str]:
-    """Names of the data sets under HOME that have a version."""
+    """Return the names of the data sets under HOME that have a version."""
     folders = sorted(path for path in (home / "datasets").glob("*") if path.is_dir())
     return [folder.name for folder in folders if versions(home, folder.name)]
 
 
 def find(home: Path, label: str) -> Version:
-    """The version `NAME@vN`, or the newest of `NAME`.
+    """Return the version `NAME@vN`, or the newest of `NAME`.
 
     Raises:
         UsageError: there is no such version; the error lists those there are.
     """
     name, _, number = label.partition("@v")
-    known = versions(home, name)
-    chosen = [v for v in known if not number or str(v.number) == number.lstrip("0")]
-    if not chosen:
-        have = ", ".join(v.label for v in known) or ", ".join(names(home)) or "none yet"
-        raise UsageError(f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {have}")
-    return chosen[-1]
+    published = versions(home, name)
+    matches = [v for v in published if not number or str(v.number) == number.lstrip("0")]
+    if not matches:
+        present = ", ".join(v.label for v in published) or ", ".join(names(home)) or "none yet"
+        raise UsageError(
+            f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {present}"
+        )
+    return matches[-1]
 
 
 def check_files(version: Version) -> None:
-    """Compares every file with the manifest, and looks for Parquet files that it doesn't list.
+    """Compare every file with the manifest, and refuse Parquet files that it doesn't list.
 
     Raises:
-        StoreError: a file is missing, damaged, was edited, or nobody published it; each is named.
+        StoreError: a file is missing, damaged or edited, or was not published; each is named.
     """
     faults = list(_faults(version))
     if faults:
@@ -142,11 +144,11 @@ def _faults(version: Version) -> Iterator[str]:
             yield f"{file.path} is damaged or was edited"
     for path in sorted(version.folder.rglob("*.parquet")):
         if (name := path.relative_to(version.folder).as_posix()) not in listed:
-            yield f"{name} is none of its files"
+            yield f"{name} is not in its manifest"
 
 
 def recorded(version: Version) -> Iterator[Located]:
-    """Every trace of a version beside the problem it answers: recorded samples, to be judged anew.
+    """Yield every trace of a version with the problem it answers, as recorded samples to be judged anew.
 
     Raises:
         StoreError: a trace's problem is not there.
@@ -167,9 +169,9 @@ _ProblemsById: TypeAlias = dict[str, dict[str, Any]]
 def _batch_with(
     problem: str, version: Version, ahead: Iterator[_ProblemsById]
 ) -> tuple[_ProblemsById, Iterator[_ProblemsById]]:
-    """The next batch of problems that holds this one, and those after it.
+    """Return the next batch that holds this problem, and the batches after it.
 
-    Traces stand in the order of their problems, so looking ahead nearly always finds it; else all are read anew.
+    Traces stand in the order of their problems, so looking ahead nearly always finds it; else all are read again.
     """
     for following in (ahead, _problem_batches(version)):
         for problems in following:
@@ -183,7 +185,7 @@ def _batch_with(
 
 
 def _problem_batches(version: Version) -> Iterator[_ProblemsById]:
-    """Problems as they were ingested: a pseudo-label is no gold, so it is not an answer when judged anew."""
+    """Yield problems as they were ingested: a pseudo-label is not gold, so it is no answer when judged anew."""
     for path in version.files("problems"):
         present = set(pq.read_schema(path).names)
         for batch in batches(path, [name for name in (*_PROBLEM, "pseudo_label") if name in present]):
@@ -208,7 +210,7 @@ class Contents:
 
 @dataclass
 class VersionWriter:
-    """Writes the configs of a version as they come, in files of bounded size.
+    """Writes the configs of a version as their rows come, in files of bounded size.
 
     Attributes:
         folder: the temporary folder.
@@ -222,19 +224,19 @@ class VersionWriter:
     rows: dict[str, int] = field(default_factory=dict)
     terms: Counter[tuple[str, str, str | None]] = field(default_factory=Counter)
     _memory: Counter[str] = field(default_factory=Counter)
-    _held: dict[str, list[pa.Table]] = field(default_factory=dict)
+    _waiting: dict[str, list[pa.Table]] = field(default_factory=dict)
     _open: dict[str, pq.ParquetWriter] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
 
     def append(self, config: str, table: pa.Table) -> None:
-        """Adds rows to a config; a table without rows opens no file."""
+        """Add rows to a config; a table without rows opens no file."""
         if not table.num_rows:
             return
         table = table.select(self.schemas[config].names).cast(self.schemas[config])
-        held = self._held.setdefault(config, [])
+        waiting = self._waiting.setdefault(config, [])
         for piece in _pieces(table):
-            held.append(piece)
-            if sum(waiting.nbytes for waiting in held) >= GROUP_BYTES:
+            waiting.append(piece)
+            if sum(item.nbytes for item in waiting) >= GROUP_BYTES:
                 self._write(config)
         self.rows[config] = self.rows.get(config, 0) + table.num_rows
         if "license" in table.column_names:
@@ -243,13 +245,13 @@ class VersionWriter:
                 self.terms[config.partition("/")[0], source, name] += count
 
     def contents(self) -> dict[str, Contents]:
-        """What each config and split holds, once the files are closed."""
+        """Return what each config and split holds, once the files are closed."""
         return {name: Contents(self.schemas[name], rows, self._memory[name]) for name, rows in self.rows.items()}
 
     def close(self) -> list[FileEntry]:
-        """Ends all files and gives them their final names. Returns the manifest's entry of each."""
-        for config, held in self._held.items():
-            if held:
+        """End all files, give them their final names, and return the manifest's entry of each."""
+        for config, waiting in self._waiting.items():
+            if waiting:
                 self._write(config)
         for file in self._open.values():
             file.close()
@@ -263,14 +265,14 @@ class VersionWriter:
         return listed
 
     def _write(self, config: str) -> None:
-        """Writes the rows that wait; ends the file where it is full."""
-        held = self._held[config]
+        """Write the waiting rows, and end the file when it is full."""
+        waiting = self._waiting[config]
         if config not in self._open:
             self._next_file(config)
-        table = pa.concat_tables(held).combine_chunks()
+        table = pa.concat_tables(waiting).combine_chunks()
         self._memory[config] += table.nbytes
         write_groups(self._open[config], table)
-        held.clear()
+        waiting.clear()
         if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
             self._open.pop(config).close()
 

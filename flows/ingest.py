@@ -98,7 +98,7 @@ def ingest_problems(run: RunContext) -> RunProblems:
         raise InputError(
             "There is not one problem that can be checked.",
             where=f"{index.stats['problems']['in']} rows were read; {index.stats['problems']['dropped']}",
-            remedy="see the reasons above and mend the map or the source",
+            remedy="see the reasons above, and correct the field map or the source",
         )
     check_licenses(index.stats["licenses"], run.recipe.publish.allow_licenses)
     return RunProblems(tuple(shards), index.stats)

@@ -1,7 +1,8 @@
-"""report.html: one file about one version, made from its folder alone, that asks nobody for anything.
+"""report.html: one self-contained file about one version, made from its folder alone.
 
-Rows are read as streams; of the traces a bounded number of each fate is shown. Everything that a model wrote is data
-inside a JSON block and reaches the page as text only; the page's policy forbids every request and every other script.
+Rows are read as streams; a bounded number of traces of each fate (verdict and drop reason) is shown. Everything that a
+model wrote is data inside a JSON block and reaches the page as text only; the page's content security policy forbids
+every request and every other script.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u
 
 
 def render(version: Version) -> str:
-    """The page of a version."""
+    """Return the report page of a version as HTML."""
     style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)  # no loader: one template
@@ -60,7 +61,7 @@ def render(version: Version) -> str:
 
 
 def funnel(version: Version, *, alone: bool = False) -> str:
-    """The picture of where every trace went; `alone` as a file of its own."""
+    """Return the picture of where every trace went, as SVG; `alone` makes it a file of its own."""
     manifest = version.manifest
     ends = {name: manifest.published_rows.get(name, 0) for name in ("sft_stage1", "sft_stage2", "rl")}
     return plots.funnel(manifest.selection, ends, _steps(manifest), alone=alone)
@@ -92,42 +93,42 @@ def _figures(version: Version) -> dict[str, Any]:
         "tokens": plots.bars(written) if (written := _tokens(version)) else "",
         "seconds": plots.bars(seconds, "s") if seconds else "",
     }
-    facts = {
+    numbers = {
         "traces": f"{manifest.selection.entered:,}",
         "proven and kept": f"{kept:,}",
         "right answer, refuted step": f"{manifest.right_answer_refuted_step:,}",
     }
     if tokens and kept:
-        facts |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
-        if (took := seconds.get("samples", 0.0) / kept) >= 0.005:  # less: they had been recorded by an earlier run
-            facts["sampling seconds per kept trace"] = f"{took:,.2f}"
-    facts |= _verifier(manifest)
+        numbers |= {"tokens sampled": f"{tokens:,}", "tokens per kept trace": f"{tokens / kept:,.0f}"}
+        if (took := seconds.get("samples", 0.0) / kept) >= 0.005:  # less: an earlier run had recorded them
+            numbers["sampling seconds per kept trace"] = f"{took:,.2f}"
+    numbers |= _verifier(manifest)
     return {
         "pictures": {name: _markup(value) for name, value in pictures.items()},
-        "facts": facts,
+        "numbers": numbers,
         "benchmarks": _benchmarks(manifest.benchmarks),
         "recipe": orjson.dumps(manifest.shown_recipe, option=orjson.OPT_INDENT_2).decode(),
     }
 
 
 def _verifier(manifest: Manifest) -> dict[str, str]:
-    """What the model says as its own verifier, and what it costs; nothing where it was not asked."""
-    facts = {}
+    """Return what the claim judge did and what it cost, in words; empty where no model was asked."""
+    numbers = {}
     if manifest.clr:
         tokens = manifest.tokens.verifier
-        facts["traces judged by the model"] = f"{manifest.clr.counts.get('scored', 0):,}"
-        facts["verifier tokens"] = f"{tokens.prompt_tokens + tokens.completion_tokens:,}"
+        numbers["traces judged by the model"] = f"{manifest.clr.counts.get('scored', 0):,}"
+        numbers["verifier tokens"] = f"{tokens.prompt_tokens + tokens.completion_tokens:,}"
     rates = _rates(manifest.at_k)
-    return facts | {told: f"{rates[name]:.1%}" for name, told in _AT_K.items() if name in rates}
+    return numbers | {label: f"{rates[name]:.1%}" for name, label in _AT_K.items() if name in rates}
 
 
 def _rates(votes: VoteRates | None) -> dict[str, float]:
-    """The rates that were measured, by name."""
+    """Return the measured rates by name."""
     return {name: rate for name in _AT_K if (rate := getattr(votes, name, None)) is not None}
 
 
 def _votes(manifest: Manifest) -> str:
-    """How often the vote of k samples is right, by k; nothing where there is one k alone."""
+    """Return a plot of how often the vote of k samples is right, by k; empty where there is only one k."""
     if manifest.at_k is None or len(manifest.at_k.by_k) < 2:
         return ""
     rates, curve = _rates(manifest.at_k), {k: _rates(point) for k, point in manifest.at_k.by_k.items()}
@@ -151,7 +152,7 @@ def _counts(frame: pl.LazyFrame | None, *columns: str | pl.Expr) -> list[tuple[A
 
 
 def _verdicts(version: Version) -> dict[str, dict[str, int]]:
-    """By domain: traces of each verdict."""
+    """Return the traces of each verdict, by domain."""
     by_domain: dict[str, dict[str, int]] = {}
     for domain, verdict, count in _counts(version.scan("traces"), "domain", "verdict"):
         by_domain.setdefault(domain or "?", dict.fromkeys(_VERDICTS, 0))[verdict] = count
@@ -159,7 +160,7 @@ def _verdicts(version: Version) -> dict[str, dict[str, int]]:
 
 
 def _pass_rates(version: Version) -> dict[str, list[int]]:
-    """By domain: problems whose samples were right never, …, always: eleven steps."""
+    """Return histograms of the problems' pass rates by domain, in eleven bins from never to always."""
     rates, problems = version.scan("pass_rates"), version.scan("problems")
     if rates is None or problems is None:
         return {}
@@ -175,7 +176,7 @@ def _pass_rates(version: Version) -> dict[str, list[int]]:
 
 
 def _lengths(version: Version) -> dict[str, Any]:
-    """Lengths of both stages' completions on one scale: tokens, or characters where no tokenizer counted."""
+    """Return the completion lengths of both stages on one scale: tokens, or characters where no tokenizer counted."""
     stages = {f"stage {n}": version.scan(f"sft_stage{n}") for n in (1, 2)}
     frames = {name: frame for name, frame in stages.items() if frame is not None}
     for unit, length in (("tokens", _tokens_of), ("characters", _characters_of)):
@@ -216,7 +217,9 @@ def _claims(version: Version) -> dict[str, float]:
 
 
 def _repeats(version: Version) -> dict[str, float]:
-    """What repeats another trace, an earlier version or a benchmark, and what was left out for it."""
+    """Return how many traces repeat another trace, an earlier version or a benchmark, and how many were dropped for
+    it.
+    """
     dropped = version.manifest.selection.dropped
     counts: dict[str, float] = {"near-duplicates": version.manifest.duplicates}
     counts |= {name: dropped[reason] for reason, name in _REPEATED.items() if reason in dropped}
@@ -224,7 +227,7 @@ def _repeats(version: Version) -> dict[str, float]:
 
 
 def _benchmarks(benchmarks: Benchmarks | None) -> str:
-    """What prompts and traces were compared with, in words."""
+    """Return in words which benchmarks prompts and traces were compared with."""
     if not benchmarks or not benchmarks.items:
         return "Not compared with any benchmark."
     names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks.items.items())
@@ -232,7 +235,7 @@ def _benchmarks(benchmarks: Benchmarks | None) -> str:
 
 
 def _contamination(version: Version) -> dict[str, float]:
-    """Overlapping traces by benchmark, the ten most frequent."""
+    """Return the overlapping traces by benchmark, the ten most frequent."""
     traces = version.scan("traces")
     if traces is None or "contaminated_by" not in traces.collect_schema().names():
         return {}
@@ -242,7 +245,7 @@ def _contamination(version: Version) -> dict[str, float]:
 
 
 def _tokens(version: Version) -> dict[str, float]:
-    """Completion tokens by who wrote them, and those of the model that verified claims."""
+    """Return completion tokens by sampler, and those of the model that judged claims."""
     traces = version.scan("traces")
     if traces is None:
         return {}
@@ -253,14 +256,14 @@ def _tokens(version: Version) -> dict[str, float]:
 
 
 def _visible(value: Any) -> Any:
-    """Characters that show nothing, or turn the text around them, as their number."""
+    """Return the value with invisible and direction-changing characters written as their code points."""
     if not isinstance(value, str):
         return value
     return _HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
 
 
 def _embedded(rows: list[dict[str, Any]]) -> str:
-    """JSON in which nothing can end the block that it stands in."""
+    """Return the rows as JSON in which nothing can end the script block around it."""
     text = orjson.dumps(rows).decode()
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -271,7 +274,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-# --- traces to read: some of every fate, the same ones each time, found in one stream ---------------------------------
+# --- traces to read: some of every fate, the same ones each time, in one pass -----------------------------------------
 
 ROWS_A_FATE = 40
 MAX_ROWS = 300
@@ -289,10 +292,10 @@ def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, 
     A hash of the id decides which ones, so that a version always shows the same. Long texts keep their beginning and
     end; at most `MAX_ROWS` rows and about `MAX_BYTES` bytes, taken in turn from every fate.
     """
-    chosen = _chosen(version, a_fate)
-    if chosen.is_empty():
+    candidates = _candidates(version, a_fate)
+    if candidates.is_empty():
         return []
-    ids = chosen["id"].to_list()[:MAX_ROWS]
+    ids = candidates["id"].to_list()[:MAX_ROWS]
     refuted = refuted_claims(version, ids)
     rows, size = [], 0
     for row in traces_of(version, ids):
@@ -306,8 +309,8 @@ def sampled_rows(version: Version, a_fate: int = ROWS_A_FATE) -> list[dict[str, 
     return rows
 
 
-def _chosen(version: Version, a_fate: int) -> pl.DataFrame:
-    """Ids, every fate's first row before any fate's second one."""
+def _candidates(version: Version, a_fate: int) -> pl.DataFrame:
+    """Return trace ids, the first of every fate before the second of any."""
     best = pl.DataFrame(schema={"id": pl.String, "verdict": pl.String, "drop_reason": pl.String, "rank": pl.UInt64})
     for path in version.files("traces"):
         for table in batches(path, ["id", *_FATE], rows=65_536):
@@ -335,7 +338,7 @@ def traces_of(version: Version, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _columns(version: Version) -> list[str]:
-    """What is shown of a trace: who wrote it, and what each filter found."""
+    """Return the columns to show of a trace: who wrote it, and what each filter found."""
     judged = [
         name
         for record in version.manifest.filters

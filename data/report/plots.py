@@ -1,4 +1,4 @@
-"""Small pictures as SVG text: no library, no script, colours by class so that light and dark pages can choose."""
+"""Plots as SVG text: no library, no script; colours are CSS classes, so that they follow light and dark pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME = 20  # letters of a name that fit beside its bar on a phone
 
 
 def funnel(ledger: Ledger, ends: Mapping[str, int], steps: Steps, *, alone: bool = False) -> str:
-    """Where every sampled trace went: bands as wide as their share, what is lost falls off below.
+    """Return a picture of where every sampled trace went: bands as wide as their share, losses falling off below.
 
     Args:
         ledger: of the selection.
@@ -71,7 +71,7 @@ def funnel(ledger: Ledger, ends: Mapping[str, int], steps: Steps, *, alone: bool
 
 
 def waterfall(ledger: Ledger, steps: Steps) -> str:
-    """The same for narrow pages: a line a reason, from all that was sampled down to what is kept."""
+    """Return the funnel for narrow pages: one line a drop reason, from all sampled traces down to the kept ones."""
     total = left = ledger.entered
     rows: list[tuple[str, int, int, str]] = [("sampled", 0, total, "kept")]
     for reason, count in sorted(ledger.dropped.items(), key=lambda item: _step_of(item[0], steps)):
@@ -82,12 +82,12 @@ def waterfall(ledger: Ledger, steps: Steps) -> str:
 
 
 def _step_of(reason: str, steps: Steps) -> int:
-    """The number of the step before which a reason falls off."""
+    """Return the number of the step before which a reason falls off."""
     return next((number for number, (_, reasons) in enumerate(steps) if reason in reasons), len(steps))
 
 
 def histogram(series: Mapping[str, Sequence[int]], names: Sequence[str], ticks: int, height: int = 150) -> str:
-    """Bars side by side, as wide as the page lets them be; one colour a series.
+    """Return bars side by side that fill the page's width, one colour a series.
 
     Args:
         series: counts by bin, at most two series.
@@ -116,7 +116,7 @@ def histogram(series: Mapping[str, Sequence[int]], names: Sequence[str], ticks: 
 
 
 def mix(rows: Mapping[str, Mapping[str, int]]) -> str:
-    """A line a name, cut into shares whose classes are the parts' names."""
+    """Return one line a name, cut into shares; the part's name is its CSS class."""
     parts, y = [], 0
     for name, counts in rows.items():
         total, x = sum(counts.values()) or 1, 0.0
@@ -130,14 +130,14 @@ def mix(rows: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def bars(rows: Mapping[str, float], unit: str = "") -> str:
-    """A line a name, as long as its amount."""
+    """Return one bar a name, as long as its amount."""
     highest = max(rows.values(), default=0) or 1
     amounts = {name: f"{n:,.1f}" if isinstance(n, float) else f"{n:,}" for name, n in rows.items()}
     return _lines([(name, 0, n, f"{amounts[name]} {unit}".strip(), "second") for name, n in rows.items()], highest)
 
 
 def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -> str:
-    """Name, bar (from, length, colour) and amount in words, a line each, as wide as the page lets them be."""
+    """Return one line a row with name, bar (start, length, colour) and amount in words, filling the page's width."""
     parts = []
     for index, (name, start, amount, words, kind) in enumerate(rows):
         y = index * 26
@@ -150,7 +150,9 @@ def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -
 
 
 def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: int = 620, height: int = 230) -> str:
-    """A line a name, over points at equal distances; the first two in colours, others dashed, named where they end.
+    """Return a line plot over points at equal distances; each line is named where it ends.
+
+    The first two lines have colours, the others are dashed.
 
     Args:
         series: shares, 0 to 1, one for each label.
@@ -180,15 +182,15 @@ def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: i
         for (x, y), label, value in zip(positions, labels, points, strict=True):
             parts.append(_rect(x - 3.5, y - 3.5, 7, 7, kind, f"{name}, {label}: {value:.1%}"))
         ends.append((positions[-1][1], f"{name} {points[-1]:.1%}"))
-    taken = 0.0
-    for y, name in sorted(ends):  # so that names don't stand on each other
-        taken = max(y + 4, taken + 16)
-        parts.append(_text(right + 10, taken, name, ""))
+    label_y = 0.0
+    for y, name in sorted(ends):  # from the top down, so that no two labels overlap
+        label_y = max(y + 4, label_y + 16)
+        parts.append(_text(right + 10, label_y, name, ""))
     return _svg(width, height, parts, ", ".join(series))
 
 
 def _svg(width: float | None, height: float, parts: Sequence[str], title: str, *, alone: bool = False) -> str:
-    """A picture of a fixed width, or one that takes the width there is (its x in per cent)."""
+    """Return a picture of a fixed width, or of the page's width where `width` is None (x is then in per cent)."""
     style = f"<style>{STYLE}</style>" if alone else ""
     size = 'width="100%"' if width is None else f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
     return (
@@ -215,17 +217,17 @@ def _text(x: float | str, y: float, text: str, kind: str, anchor: str = "start",
 
 
 def _coordinate(value: float | str) -> str:
-    """Pixels, or per cent as they stand."""
+    """Return a coordinate as SVG writes it: pixels, or per cent as given."""
     return value if isinstance(value, str) else f"{value:.1f}"
 
 
 def _tooltip(title: str) -> str:
-    """What a browser shows where the pointer rests."""
+    """Return the element that a browser shows where the pointer rests."""
     return f"<title>{escape(title)}</title>" if title else ""
 
 
 def _ribbon(x1: float, y1: float, x2: float, y2: float, height: float, kind: str) -> str:
-    """A band from one bar's edge to another's, both of the same height."""
+    """Return a band from one bar's edge to another's, both of the same height."""
     middle, tall = (x1 + x2) / 2, max(height, 0.8)
     return (
         f'<path class="{kind}" d="M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}'

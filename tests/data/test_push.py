@@ -236,7 +236,7 @@ def test_only_the_times_differ_is_already_there(pusher: Pusher, tmp_path: Path) 
 def test_a_public_repository_needs_to_be_asked_for(pusher: Pusher) -> None:
     pusher.push(1, public=True)
     assert not pusher.hub.repos[REPO].private
-    with pytest.raises(HubError, match="is public, and nobody asked"):
+    with pytest.raises(HubError, match="--public was not given"):
         pusher.push(2)
     pusher.push(2, public=True)
     assert pusher.held("v2") == pusher.own(2)
@@ -246,7 +246,7 @@ def test_what_is_not_ours_is_left_alone(pusher: Pusher) -> None:
     pusher.client().create(private=True)
     repo = pusher.hub.repos[REPO]
     repo.commit({"train.csv": Blob(b"a,b\n", False)}, "main")
-    with pytest.raises(HubError, match=r"something else already: train\.csv"):
+    with pytest.raises(HubError, match=r"already holds something else: train\.csv"):
         pusher.push(1)
     repo.commit({"manifest.json": Blob(b'{"name": "theirs", "files": []}', False)}, "main")
     with pytest.raises(HubError, match="another data set: theirs"):

@@ -108,7 +108,7 @@ def test_row_groups_do_not_depend_on_how_rows_arrive(home: Path, monkeypatch: py
         ("edited", "train-00000-of-00001.parquet is damaged or was edited"),
         ("cut", "train-00000-of-00001.parquet is damaged or was edited"),
         ("gone", "train-00000-of-00001.parquet is missing"),
-        ("added", "train-00001-of-00002.parquet is none of its files"),
+        ("added", "train-00001-of-00002.parquet is not in its manifest"),
     ],
 )
 def test_a_changed_file_is_named(home: Path, harm: str, told: str) -> None:
@@ -133,7 +133,7 @@ def test_every_changed_file_is_counted_and_a_broken_manifest_is_named(home: Path
     folder = publish(home, "set", 1, ["a"])
     for number in range(7):
         (folder / f"extra{number}.parquet").touch()
-    with pytest.raises(StoreError, match=r"extra4\.parquet is none of its files, and 2 more"):
+    with pytest.raises(StoreError, match=r"extra4\.parquet is not in its manifest, and 2 more"):
         check_files(find(home, "set"))
     (folder / "manifest.json").write_text("{")
     with pytest.raises(StoreError) as caught:
