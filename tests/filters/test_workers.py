@@ -107,6 +107,24 @@ def test_a_worker_killed_from_outside_costs_no_result(target: str) -> None:
     assert first != second
 
 
+def test_when_the_process_that_forks_workers_is_killed_another_takes_its_place(target: str) -> None:
+    with WorkerPool(target, workers=2) as pool:
+        pids = [int(pid) for pid in pool.map(["pid"] * 8)]
+        os.kill(psutil.Process(pids[0]).ppid(), signal.SIGKILL)
+        assert pool.map(list(range(100))) == [2 * item for item in range(100)]
+        assert _alive(pids) == []
+
+
+def test_a_fork_of_the_caller_has_workers_of_its_own(target: str) -> None:
+    with WorkerPool(target, workers=1) as pool:
+        [ours] = pool.map(["pid"])
+        if (child := os.fork()) == 0:
+            with WorkerPool(target, workers=1) as other:
+                os._exit(0 if psutil.Process(other.map(["pid"])[0]).ppid() != psutil.Process(ours).ppid() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert pool.map([21]) == [42]
+
+
 def test_the_death_of_an_idle_worker_is_no_items_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An item that then brings its worker down once has its second trial all the same."""
     mark = tmp_path / "mark"
