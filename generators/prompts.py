@@ -1,4 +1,4 @@
-"""How a problem becomes the tokens that the model sees, and the messages that training sees."""
+"""Render a problem into the tokens that the model sees, and a trace into the messages that training sees."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PromptStyle:
     verifiers: Mapping[str, str]
 
     def identity(self) -> dict[str, Any]:
-        """Return what of it decides the rendered prompts."""
+        """Return the parts that decide the rendered prompts."""
         return {
             "system": self.system,
             "templates": dict(self.templates),
@@ -82,7 +82,7 @@ class Renderer:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        """Loaded at first use: importing transformers takes seconds, in which the engine can load already."""
+        """The tokenizer, loaded at first use: importing transformers takes seconds, in which the engine can load."""
         return load_tokenizer(self.model)
 
     @property
@@ -91,7 +91,7 @@ class Renderer:
         return digest(str(self._tokenizer.chat_template))
 
     def text(self, prompt: list[Message], arguments: Mapping[str, Any]) -> str:
-        """Return the prompt as text, ready for the model to go on."""
+        """Return the prompt as text, with the generation prompt that the model continues."""
         rendered: str = self._tokenizer.apply_chat_template(
             prompt, tokenize=False, add_generation_prompt=True, **arguments
         )
@@ -127,7 +127,7 @@ def load_tokenizer(model: Path) -> Any:
     """Return the tokenizer in a model folder.
 
     Raises:
-        InputError: there is none, or it brings no chat template.
+        InputError: there is none, or it has no chat template.
     """
     from transformers import AutoTokenizer
 
@@ -152,28 +152,28 @@ def check_templates(templates: Mapping[str, str]) -> None:
     """Refuse a template that would lose the problem.
 
     Raises:
-        RecipeError: a template without `{problem}`.
+        RecipeError: a template lacks `{problem}`.
     """
     for domain, template in templates.items():
         if "{problem}" not in template:
             raise RecipeError(
                 f"The template for '{domain}' has no {{problem}} in it.",
                 where=f"recipe key prompt.templates.{domain}",
-                remedy="put {problem} where the problem's text should stand",
+                remedy="write {problem} where the problem's text should go",
             )
 
 
 def opened_reasoning(rendered: str) -> str:
-    """Return the reasoning tag that a template has already opened for the model, to be kept with the response."""
+    """Return the reasoning tag that the template opens at the end of a prompt, to be kept with the response."""
     tail = rendered.rstrip()
     return "<think>\n" if tail.endswith("<think>") else ""
 
 
 # --- how the student will see a training row, counted and checked with its own tokenizer and chat template -------
 #
-# Many chat templates drop or rewrite the reasoning of an assistant message. A row that would lose it, or whose prompt
-# would not be a prefix of the whole, would train the student on something that was never proven; so publishing renders
-# every row and stops at the first such one.
+# Many chat templates drop or rewrite the reasoning of an assistant message. A row that loses it, or whose prompt is not
+# a prefix of the rendered exchange, would train the student on text that was never proven. So publishing renders every
+# row and stops at the first such one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +187,10 @@ class Rendered:
 
 
 class StudentView:
-    """How one student sees rows.
+    """Renders rows as one student sees them, and counts their tokens.
 
     Args:
-        student: its tokenizer and template; None: rows are not counted, and only `messages` can be written.
+        student: its tokenizer and template; None: tokens are not counted, and only `messages` can be written.
         render: `messages`, or `text` already rendered with the student's template.
         arguments: of the chat template.
 
@@ -221,29 +221,29 @@ class StudentView:
         # A tokenizer may join spaces that begin a response with the end of the prompt.
         rows = [(prompt, text.lstrip(), trace) for prompt, text, trace in rows]
         pairs = [self._pair(prompt, text, trace) for prompt, text, trace in rows]
-        heads = self._student.tokens_of([head for head, _ in pairs])
-        wholes = self._student.tokens_of([head + tail for head, tail in pairs])
+        prompt_ids = self._student.tokens_of([head for head, _ in pairs])
+        row_ids = self._student.tokens_of([head + tail for head, tail in pairs])
         rendered = []
-        for (prompt, text, trace), pair, head, whole in zip(rows, pairs, heads, wholes, strict=True):
-            if whole[: len(head)] != head:
-                raise self._lost("the prompt's tokens are not a prefix of the whole", trace)
-            self.longest = max(self.longest, len(whole))
+        for (prompt, text, trace), pair, head, ids in zip(rows, pairs, prompt_ids, row_ids, strict=True):
+            if ids[: len(head)] != head:
+                raise self._lost("the prompt's tokens are not a prefix of the whole row", trace)
+            self.longest = max(self.longest, len(ids))
             shown: tuple[Any, Any] = pair if self._text else (prompt, _assistant(text))
-            rendered.append(Rendered(*shown, len(whole) - len(head), len(whole)))
+            rendered.append(Rendered(*shown, len(ids) - len(head), len(ids)))
         return rendered
 
     def _pair(self, prompt: list[Message], text: str, trace: str) -> tuple[str, str]:
-        """Prompt and completion as the student's text."""
+        """Return prompt and completion as the student's text."""
         student = self._student
         if student is None:
             raise TypeError("rendering needs a student")
         head = student.text(prompt, self._arguments)
         if self._text:
             return head, _after(head, text) + student.end
-        whole = student.exchange([*prompt, *_assistant(text)], self._arguments)
-        if not whole.startswith(head):
+        exchange = student.exchange([*prompt, *_assistant(text)], self._arguments)
+        if not exchange.startswith(head):
             raise self._lost("the template writes the prompt differently once it is answered", trace)
-        tail = whole[len(head) :]
+        tail = exchange[len(head) :]
         if _after(head, text).strip() not in tail:
             raise self._lost("the template drops a part of the response, most likely its reasoning", trace)
         return head, tail
@@ -259,9 +259,9 @@ class StudentView:
 
 
 def _after(head: str, text: str) -> str:
-    """What of a response the prompt has not said already, where its end opens the reasoning block.
+    """Return the part of a response that follows the rendered prompt, whose end may already open the reasoning block.
 
-    A response without reasoning closes the block at once, so that it isn't read as reasoning.
+    If the prompt opens the block, a response without reasoning closes it at once, so that it isn't read as reasoning.
     """
     if not opened_reasoning(head):
         return text
@@ -275,11 +275,11 @@ def _assistant(text: str) -> list[Message]:
 def score_requests(
     rows: Iterable[tuple[str, list[Message], str]], renderer: Renderer, arguments: Mapping[str, Any]
 ) -> Iterator[Request]:
-    """Yield a request for each response that has a token.
+    """Yield a scoring request for each response that has at least one token.
 
-    The prompt is rendered with the student's template, up to where its answer begins; the response's tokens
-    follow as they are, without the token that would end the turn. A reasoning tag that the template opens by
-    itself is the prompt's, not the response's.
+    The prompt is rendered with the student's template, up to where the answer begins; the response's tokens follow as
+    they are, without the token that ends the turn. A reasoning tag that the template opens itself belongs to the
+    prompt, not to the response.
 
     Args:
         rows: id, prompt and response of each trace.
@@ -288,10 +288,10 @@ def score_requests(
     """
     for name, prompt, response in rows:
         text = renderer.text(prompt, arguments)
-        begun = renderer.tokens(text)
-        answer = renderer.tokens(response.removeprefix(opened_reasoning(text)))
-        if answer:
-            yield Request(name, (*begun, *answer), seed=0, score_from=len(begun))
+        prompt_ids = renderer.tokens(text)
+        answer_ids = renderer.tokens(response.removeprefix(opened_reasoning(text)))
+        if answer_ids:
+            yield Request(name, (*prompt_ids, *answer_ids), seed=0, score_from=len(prompt_ids))
 
 
 def answer_tokens(request: Request) -> int:

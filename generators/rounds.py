@@ -1,8 +1,8 @@
 """How many samples a problem gets: a fixed first round, then more while they are worth their tokens.
 
-What a problem gets depends on the verdicts on its own samples alone, never on time or on other problems; so a
-run that is resumed from recorded samples decides as the first one did. The token budget is the one thing that
-problems share, and it is granted in the order of the problems.
+The number depends only on the verdicts on the problem's own samples, never on time or on other problems, so a run that
+is resumed from recorded samples decides as the first one did. Problems share nothing but the token budget, which is
+granted in the order of the problems.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class Rounds:
         allowance = first + 4 p (1 - p) (most - first)
 
     samples: the whole budget at p = 1/2, where a verdict tells most (its variance is p (1 - p)), and next to
-    nothing beyond the first round where nearly all or nearly none succeed. It stops
+    nothing beyond the first round where nearly all or nearly none succeed. Sampling stops with
 
     - `enough`: a >= target;
-    - `spent`, or `hopeless` where none was accepted: (allowance - s) p < 1, so what is left isn't expected to bring
-      one more accepted trace;
+    - `spent`, or `hopeless` where none was accepted: (allowance - s) p < 1, so the samples left are not expected to
+      bring one more accepted trace;
 
-    and else draws min(size, ceil((target - a) / p), allowance - s) more. A target of None is a fixed number of
+    otherwise min(size, ceil((target - a) / p), allowance - s) more are drawn. A target of None means a fixed number of
     samples: the first round and no other.
 
     Attributes:
         first: samples of the first round.
-        target: accepted traces wanted of each problem; None: one round.
+        target: accepted traces to reach for each problem; None: one round.
         most: samples a problem, at most.
         size: samples of one later round, at most.
     """
@@ -45,16 +45,16 @@ class Rounds:
 
     @property
     def ceiling(self) -> int:
-        """Samples that a problem may come to."""
+        """The most samples that a problem may get."""
         return self.first if self.target is None else max(self.first, self.most)
 
     def allowance(self, sampled: int, accepted: int) -> int:
-        """Return the samples that a problem may have as things stand (see the class)."""
+        """Return how many samples a problem may have in total, given its verdicts so far (see the class)."""
         rate = _rate(sampled, accepted)
         return self.first + int(4 * rate * (1 - rate) * (self.ceiling - self.first) + 1e-9)
 
     def more(self, sampled: int, accepted: int) -> tuple[int, str | None]:
-        """Return the samples of the next round, or 0 and why there is none.
+        """Return the number of samples of the next round, or 0 and why there is none.
 
         Args:
             sampled: samples drawn so far, whole rounds.
@@ -67,8 +67,8 @@ class Rounds:
         rate, left = _rate(sampled, accepted), self.allowance(sampled, accepted) - sampled
         if left * rate < 1:
             return 0, SPENT if accepted else HOPELESS
-        wanted = -int(-(self.target - accepted) / rate // 1)
-        return min(self.size, wanted, left), None
+        expected = -int(-(self.target - accepted) / rate // 1)  # the quotient, rounded up
+        return min(self.size, expected, left), None
 
 
 def _rate(sampled: int, accepted: int) -> float:
@@ -79,9 +79,9 @@ def _rate(sampled: int, accepted: int) -> float:
 class TokenBudget:
     """Completion tokens that may be spent on a sampler's problems, recorded samples counted like new ones.
 
-    A problem is admitted with the most it can cost reserved, and gives back what it did not use as its samples
-    end. Admission goes in the order of the problems and stops at the first that doesn't fit once all before it
-    are done; as reservations only shrink, which problems are admitted depends on the order and on the samples'
+    A problem is admitted by reserving the most that it can cost, and gives back what it did not use as its samples
+    end. Admission goes in the order of the problems, and ends at the first that does not fit after all earlier ones
+    are done. Reservations only shrink, so which problems are admitted depends on their order and on the samples'
     lengths, and not on time.
 
     Attributes:
@@ -102,7 +102,7 @@ class TokenBudget:
         return True
 
     def settle(self, reserved: int, spent: int) -> None:
-        """Turn a part of a reservation into what was spent of it."""
+        """Replace a part of a reservation by what was spent of it."""
         self.reserved -= reserved
         self.spent += spent
 

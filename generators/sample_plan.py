@@ -1,4 +1,4 @@
-"""What a sampler of the recipe is to draw, and what it has drawn: plans, prompts, seeds, recorded samples as traces."""
+"""What a sampler of the recipe must draw, and what it has drawn: plans, prompts, seeds, recorded samples as traces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proofmill.generators.problems.ingest import trace_id
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
 from proofmill.generators.rounds import Rounds
 
-# Engine options that change how a run goes and not what is written. What a server serves is in the model's digest.
+# Engine options that change how a run proceeds but no sample. What a server serves is part of the model's digest.
 _RUNS_ONLY = {"kind", "window", "restarts", "endpoints", "served", "api_key_env", "timeout_s", "retries", "wait_s"}
 RESOURCE_ARGS = frozenset(
     {
@@ -28,7 +28,7 @@ RESOURCE_ARGS = frozenset(
         *("enforce_eager", "compilation_config", "download_dir", "disable_log_stats", "max_parallel_loading_workers"),
     }
 )
-"""vLLM's EngineArgs that say what of the machine is used: like another machine, they make no other samples."""
+"""vLLM's EngineArgs that say which resources are used: like moving to another machine, they don't change the key."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SamplePlan:
         return int(self.sampling.get("max_tokens") or 0)
 
     def identity(self) -> dict[str, Any]:
-        """Return all that decides what a recorded sample is, besides its prompt and index."""
+        """Return all that decides a recorded sample, besides its prompt and index."""
         return {
             "weights": self.model.digest,
             "model": self.model.name,
@@ -93,11 +93,11 @@ class SamplePlan:
     def key(self) -> str:
         """Return the name of the folder of recorded samples."""
         identity = self.identity()
-        identity.pop("model")  # for the reader: a folder's name doesn't change what its weights write
+        identity.pop("model")  # the name is for human readers only: the weights decide what is written
         return digest("samples", identity)
 
     def takes(self, domain: str) -> bool:
-        """Whether this sampler samples a domain."""
+        """Return whether this sampler samples a domain."""
         return self.domains is None or domain in self.domains
 
     def quarantine(self, home: Path) -> Path:
@@ -105,7 +105,7 @@ class SamplePlan:
         return home / "samples" / self.key() / QUARANTINE
 
     def store(self, home: Path) -> SampleStore:
-        """Return its recorded samples, to be opened."""
+        """Return the store of its recorded samples, not opened."""
         return SampleStore(home / "samples" / self.key(), self.identity())
 
 
@@ -124,7 +124,7 @@ def traces(
         plan: whose samples.
         store: where they are recorded.
         problems: schema SHARD_PROBLEMS.
-        counts: by problem, how many samples belong to the run; None: all that it may come to.
+        counts: samples of each problem that belong to the run; None: as many as the rounds allow.
     """
     prompts = rendered(plan, problems)
     counts = dict.fromkeys(prompts, plan.rule.ceiling) if counts is None else counts

@@ -1,12 +1,12 @@
-"""Self-distillation: draws what a stream of shards wants with one engine, round by round.
+"""Draw the samples of a stream of shards with one engine, round by round.
 
-Requests of the next shards are admitted while stragglers of earlier ones finish and while verdicts on a round are
+Requests of the next shards are sent while stragglers of earlier shards finish and while verdicts on a round are
 awaited, so the engine's window stays full from the first shard to the last. A finished sample is in its shard's
-journal before anyone counts it.
+journal before anything counts it.
 
-How it hangs together: a shard is opened, its prompts wait; a prompt is begun when window and token budget have room
-for it; its first round goes to the engine; the last sample of a round sends the round to the judge; the verdicts
-decide on another round or close the prompt; a shard with no prompt left is sealed and yielded.
+The steps: a shard is opened, and its prompts wait; a prompt is begun when window and token budget have room for it; its
+first round goes to the engine; the last sample of a round sends the round to the judge; the verdicts start another
+round or close the prompt; a shard with no prompt left is sealed and yielded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
 _FLUSH_SECONDS = 1.0
 _POLL_SECONDS = 0.5
-_BUSY_SECONDS = 0.05  # while verdicts may come that let the engine go on
+_BUSY_SECONDS = 0.05  # while verdicts are due, which may give the engine more work
 
 Row = dict[str, Any]
 
@@ -44,30 +44,32 @@ class Attempt(NamedTuple):
 
 
 Accepts = Callable[[Sequence[Attempt]], list[bool]]
-"""Says of each attempt whether it is accepted: verdict `correct`."""
+"""Returns for each attempt whether it is accepted: verdict `correct`."""
 
 
 class Observer:
-    """Told what happens while samples are drawn; this one does nothing."""
+    """Is notified of what happens while samples are drawn; this one does nothing."""
 
     def loading(self) -> None:
-        """The engine is needed from here on."""
+        """Note that the engine is needed from now on."""
 
     def loaded(self, facts: EngineFacts) -> None:
-        """The engine is there."""
+        """Note that the engine is loaded."""
 
     def sampled(self, tokens: int) -> None:
-        """A sample is recorded."""
+        """Note that a sample is recorded."""
 
     def wanted(self, samples: int) -> None:
-        """So many more samples are to be drawn than the first rounds'."""
+        """Note that a later round will draw this many more samples."""
 
     def stopping(self) -> bool:
-        """Whether to end now; what has been recorded stays so."""
+        """Return whether to end now; what has been recorded is kept."""
         return False
 
     def queues(self, in_flight: int, waiting: int, rounds: int) -> None:
-        """How many requests the engine has, how many wait for a place there, how many rounds for their verdicts."""
+        """Note how many requests are in flight, wait for a place in the engine, and how many rounds wait for
+        verdicts.
+        """
 
 
 class Sampled(NamedTuple):
@@ -79,13 +81,13 @@ class Sampled(NamedTuple):
 
 @dataclass
 class _Prompt:
-    """A prompt whose samples are being drawn; mostly of one problem."""
+    """A prompt whose samples are being drawn; usually of one problem, but several may render to the same text."""
 
     tokens: tuple[int, ...]
-    opened: str  # the reasoning tag that its template has already opened
+    opened: str  # the reasoning tag that the template opens at the prompt's end
     tallies: dict[str, Tally]  # by problem
     goal: int = 0  # samples up to the end of this round
-    left: int = 0  # of them still to come
+    left: int = 0  # samples of this round still to come
     round: dict[int, tuple[str, str]] = field(default_factory=dict)  # response and finish reason by sample index
 
     @property
@@ -115,8 +117,8 @@ class Sampler:
     Args:
         plan: what to sample.
         store: where recorded samples are; open.
-        make_engine: returns the engine, started or not; called at the first missing sample, never where none is.
-        observer: told what happens.
+        make_engine: returns the engine, started or not; called at the first missing sample, never if none is missing.
+        observer: is notified of what happens.
         accepts: judges the rounds of a plan that has more than one; called in a thread of its own.
     """
 
@@ -167,8 +169,8 @@ class Sampler:
                 self._collect()
                 self._take_verdicts()
                 self._observer.queues(self._in_flight, len(self._requests), self._judge.backlog)
-                yield from self._finished()  # only now: who reads them may stop here, and all that came is recorded
-        finally:  # also when the run is stopped between two samples: what had finished is kept
+                yield from self._finished()  # last: the consumer may stop here, and all completions are recorded by now
+        finally:  # also when the run is stopped between two samples, so that all finished ones are kept
             self._judge.close()
             self._seal(self._open.values())
             self._open.clear()
@@ -176,11 +178,13 @@ class Sampler:
     # Shards and prompts: opened, begun, closed.
 
     def _free_places(self) -> int:
-        """Free places in the engine's window; none while prompts of open shards wait, or judges are behind."""
+        """Return the free places in the engine's window; none while prompts of open shards wait, or judges are
+        behind.
+        """
         if any(shard.waiting for shard in self._open.values()):
             return 0
         if self._facts is None and not self._requests:
-            return 0 if self._open else 1  # so far all is recorded, and no engine needed
+            return 0 if self._open else 1  # all samples so far are recorded: go shard by shard, without the engine
         window = self._window()
         return 0 if self._judge.backlog > window else window - self._in_flight - len(self._requests)
 
@@ -197,7 +201,9 @@ class Sampler:
         self._open[name] = _Shard(name, rows, owners, texts, deque(sorted(texts)), self._recorded(texts))
 
     def _recorded(self, prompts: Mapping[str, str]) -> dict[tuple[str, int], Row]:
-        """Samples of a shard that are already there; their content only where it decides something."""
+        """Return the samples of a shard that are already recorded; with their content only where it decides
+        something.
+        """
         present = self.store.have(prompts)
         if self.plan.rounds is None and self.plan.max_total_tokens is None:
             return {key: {} for key in present}
@@ -205,14 +211,14 @@ class Sampler:
         return {key: row for row in rows if (key := (row["prompt_digest"], row["sample_index"])) in present}
 
     def _begin_prompts(self) -> None:
-        """Begin prompts in their order, as far as window and token budget go."""
+        """Begin prompts in their order, as far as window and token budget allow."""
         for shard in self._open.values():
             while shard.waiting:
                 if self._facts is not None and self._facts.window <= self._in_flight + len(self._requests):
                     return
                 if not self.budget.admit(self.plan.rule.ceiling * self.plan.most_tokens):
                     if any(other.open for other in self._open.values()):
-                        return  # they will give back what they don't use
+                        return  # open prompts will give back what they don't use
                     self._leave_unfunded(shard)
                     break
                 self._begin(shard, shard.waiting.popleft())
@@ -236,7 +242,7 @@ class Sampler:
         indices = range(state.goal, state.goal + size)
         rows = {index: shard.recorded.pop((prompt, index)) for index in indices if (prompt, index) in shard.recorded}
         missing = [(shard.name, prompt, index) for index in indices if index not in rows]
-        if state.goal:  # a problem that has begun is finished first
+        if state.goal:  # finish problems that have begun before beginning others
             self._requests.extendleft(reversed(missing))
             self._observer.wanted(len(missing))
         else:
@@ -265,7 +271,7 @@ class Sampler:
     # Samples: sent, recorded, counted, judged.
 
     def _window(self) -> int:
-        """Requests that may be in flight; waits for the engine."""
+        """Return how many requests may be in flight; load the engine if it is not loaded."""
         if self._facts is None:
             self._observer.loading()
             self._engine = self._make_engine()
@@ -322,7 +328,7 @@ class Sampler:
         self._count(shard, prompt, index, row)
 
     def _count(self, shard: _Shard, prompt: str, index: int, row: Row) -> None:
-        """Count a sample that is recorded, new or not; the last one of a round calls the judge."""
+        """Count a recorded sample, new or old; the last one of a round sends the round to the judge."""
         state = shard.open[prompt]
         state.left -= 1
         self.budget.settle(self.plan.most_tokens, row.get("completion_tokens") or 0)
@@ -342,16 +348,16 @@ class Sampler:
         self._judge.put((shard.name, prompt), attempts)
 
     def _take_verdicts(self) -> None:
-        """Decide on further rounds as verdicts come."""
+        """Decide on further rounds with the verdicts that have come."""
         for (name, prompt), verdicts in self._judge.results(0.0 if self._in_flight else _POLL_SECONDS):
             shard = self._open[name]
             state = shard.open[prompt]
             problems = state.undecided
             each = len(verdicts) // len(problems)
             more = 0
-            for place, problem in enumerate(problems):
+            for index, problem in enumerate(problems):
                 tally = state.tallies[problem]
-                more = max(more, tally.count(self.plan.rule, verdicts[place * each : (place + 1) * each]))
+                more = max(more, tally.count(self.plan.rule, verdicts[index * each : (index + 1) * each]))
                 if tally.outcome is not None:
                     shard.outcome.add(problem, tally.sampled, self.plan.n, tally.outcome)
             if more:
@@ -364,7 +370,7 @@ _RoundKey = tuple[str, str]  # shard and prompt
 
 
 class _RoundJudge:
-    """Verdicts on rounds while the engine goes on: one thread that judges whatever has come together meanwhile.
+    """Judges rounds in a thread while the engine goes on; all rounds that came meanwhile are judged together.
 
     Args:
         accepts: the judge; None where there is nothing to judge.
@@ -406,7 +412,7 @@ class _RoundJudge:
             yield key, list(islice(verdicts, len(attempts)))
 
     def close(self) -> None:
-        """Give up what was not judged yet."""
+        """Drop what was not judged yet."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:

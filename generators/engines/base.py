@@ -1,4 +1,4 @@
-"""What an engine is to whoever samples or scores: requests in, completions out, any number in flight."""
+"""The interface of engines that sample or score: requests in, completions out, any number in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOST = "lost"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample to stream_completions, or one text to score.
+    """One sample to draw, or one text to score.
 
     Attributes:
         id: chosen by the caller, unique among the requests in flight.
@@ -25,8 +25,8 @@ class Request:
         seed: of this sample alone.
         params: decoding parameters of this request. Besides vLLM's own, `json_schema`: the answer is JSON of this
             schema.
-        score_from: None, or: draw nothing, and say how likely the tokens from this position on are.
-        messages: the prompt before it was rendered, for servers that take no tokens.
+        score_from: None to draw a sample; else score the tokens from this position on, and draw nothing.
+        messages: the prompt before it was rendered, for servers that don't take tokens.
     """
 
     id: str
@@ -39,16 +39,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came of a request.
+    """The result of a request.
 
     Attributes:
         id: the request's.
         text: what the model wrote, special tokens left out.
         finish_reason: `stop`, `length`, or why there is no answer: `prompt_too_long`, `quarantined` (the prompt kills
-            the engine), `failed` (the engine refused the request, or no try worked; the next run may ask again),
-            `content_filter` (the server cut it off), `refused_by_server` (it calls the request bad, and would again).
+            the engine), `failed` (the engine refused the request, or every attempt failed; the next run may ask again),
+            `content_filter` (the server cut it off), `refused_by_server` (it rejects the request, and would again).
         completion_tokens: how many tokens the model wrote.
-        logprob: of a text that was scored: the sum of ln p(token | all before it) from `score_from` on; else None.
+        logprob: of a scored text, the sum of ln p(token | all before it) from `score_from` on; else None.
     """
 
     id: str
@@ -60,7 +60,16 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What the engine says of itself once it is loaded."""
+    """Properties of a loaded engine.
+
+    Attributes:
+        name, version: of the engine's software.
+        dtype: number format of the weights.
+        max_model_len: tokens of prompt and completion.
+        window: requests to keep in flight.
+        load_seconds: how long loading took.
+        details: everything else that is worth recording in the manifest.
+    """
 
     name: str
     version: str
@@ -72,7 +81,7 @@ class EngineFacts:
 
 
 class Engine(Protocol):
-    """Draws samples. `start` may be called early and in another thread; `poll` waits for it."""
+    """Draws samples and scores texts. `start` may be called early and in another thread; `poll` waits for it."""
 
     def start(self) -> None:
         """Begin loading; return at once."""
@@ -103,26 +112,26 @@ class EngineDiedError(EngineError):
 
 
 class Watcher(Protocol):
-    """Who is told what happens to an engine; a run's progress is one."""
+    """Is notified of what happens to an engine; a run's progress display is one."""
 
     def warn(self, message: str) -> None:
-        """Something deserves a look."""
+        """Show a message that deserves a look."""
 
     def retried(self, requests: int) -> None:
-        """So many requests are sent again."""
+        """Note how many requests are sent again."""
 
     def restarted(self) -> None:
-        """The engine was started anew."""
+        """Note that the engine was started again."""
 
 
 def stream_completions(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:
-    """Send any number of requests through one engine, its window always full.
+    """Yield the completions of any number of requests from one engine, keeping its window full.
 
-    Completions come in no order; requests are taken from the iterator as places become free.
+    Completions come in any order; requests are taken from the iterator as places become free.
 
     Args:
         engine: started at the first request; stays open.
-        requests: ids unique among them.
+        requests: with unique ids.
 
     Raises:
         EngineError: the engine died.

@@ -1,8 +1,8 @@
-"""Servers as an engine: one or many endpoints that speak the OpenAI protocol, as one window of requests.
+"""An engine made of servers: one or many endpoints that speak the OpenAI protocol share one window of requests.
 
-A thread of its own spreads the requests: each goes to the endpoint with the fewest; one that fails is sent again after
-a pause with jitter; an endpoint that dies gives back what was under way there, as `LOST`, and is asked until it answers
-again. While no endpoint can be used everything waits, up to a stated time.
+A thread distributes the requests. Each goes to the endpoint with the fewest in flight; a failed one is sent again after
+a pause with jitter. If an endpoint dies, the requests under way there come back as `LOST`, and it is checked until it
+answers again. While no endpoint can be used everything waits, for `wait_s` at most.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from proofmill.generators.engines.openai_client import (
 _CLOSE_SECONDS = 10.0
 _MISSES = 3  # health checks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
-_MOST_REFUSED = 16  # prompts with no answer between them; more of them accuse the server
+_MOST_REFUSED = 16  # prompts refused with no answer in between; with more, the server must be at fault
 _SEEDLESS = (
     "{url} takes no seed: what it writes is recorded and kept, but the same samples can't be drawn from it again"
 )
@@ -45,7 +45,7 @@ class OpenAIEngine:
     Args:
         options: how to reach them.
         sampling: decoding parameters of the run, tried once before anything is drawn.
-        watcher: told of retries and of endpoints that go and come.
+        watcher: is notified of retries and of endpoints that go and come.
     """
 
     def __init__(self, options: ServerOptions, sampling: Mapping[str, Any], watcher: Watcher) -> None:
@@ -53,7 +53,7 @@ class OpenAIEngine:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look for endpoints."""
+        """Start connecting to the endpoints."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._pool.serve, name="openai", daemon=True)
             self._thread.start()
@@ -84,7 +84,7 @@ class OpenAIEngine:
             done += item
 
     def close(self) -> None:
-        """Break off what is under way."""
+        """Cancel what is under way and end the thread."""
         if self._thread is not None:
             self._pool.call(self._pool.stop)
             self._thread.join(_CLOSE_SECONDS)
@@ -97,14 +97,14 @@ class _Job:
 
     request: Request
     faults: int = 0
-    answers_before: int = 0  # of the engine, when its first fault came
-    refused_by: set[str] = field(default_factory=set)  # endpoints that call the request itself bad
+    answers_before: int = 0  # answers of the engine up to this request's first fault
+    refused_by: set[str] = field(default_factory=set)  # endpoints that reject the request itself
     refusal: str = ""
 
 
 @dataclass(eq=False)
 class _Endpoint:
-    """An endpoint as it stands now."""
+    """The present state of an endpoint."""
 
     client: OpenAIClient
     server: ServerInfo | None = None  # None: not usable
@@ -120,7 +120,7 @@ class _Endpoint:
         return self.client.url
 
     def pause(self, failure: RequestFailure) -> None:
-        """Leave it alone: as long as it asks, or longer each time."""
+        """Send it nothing for a while: as long as it asks, or longer each time."""
         now = time.monotonic()
         if self.rest_until <= now or failure.after:
             self.rest_until = max(self.rest_until, now + _pause(self.faults, failure.after))
@@ -145,12 +145,12 @@ class _Pool:
         self._running = threading.Event()
 
     def serve(self) -> None:
-        """The thread's work."""
+        """Run the event loop until `stop`; this is the thread's target."""
         try:
             asyncio.run(self._run())
         except asyncio.CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 (the boundary of a thread: whoever waits must hear of it)
+        except Exception as error:  # noqa: BLE001 (the thread's boundary: whoever waits for it must get the error)
             self._fail(EngineError(f"The engine's thread failed: {type(error).__name__}: {error}"))
         finally:
             self._running.set()
@@ -169,7 +169,7 @@ class _Pool:
             self._main.cancel()
 
     def add(self, requests: list[Request]) -> None:
-        """Take requests on."""
+        """Queue requests."""
         try:
             for server in {endpoint.server for endpoint in self._endpoints if endpoint.server}:
                 for request in requests:
@@ -195,15 +195,15 @@ class _Pool:
                     self._announce(time.monotonic() - started)
                     await asyncio.sleep(0.1)
                 while True:
-                    self._dispatch()  # a rest may have ended
+                    self._dispatch()  # an endpoint's pause may have ended
                     await self._settle_refused()
                     self._check_stuck()
                     await asyncio.sleep(0.2)
 
-    # Endpoints: taken on, watched, dropped.
+    # Endpoints: connected, watched, dropped.
 
     async def _connect(self, endpoint: _Endpoint) -> None:
-        """Take an endpoint on if it can be used."""
+        """Connect to an endpoint, and keep why it can't be used."""
         try:
             server = await endpoint.client.handshake(self._sampling)
         except EngineError as error:
@@ -220,7 +220,7 @@ class _Pool:
         self._alive(endpoint)
 
     def _announce(self, waited: float) -> None:
-        """Tell the facts once an endpoint answers, or that none does."""
+        """Publish the facts once an endpoint answers, or the error if none does."""
         servers = [endpoint.server for endpoint in self._endpoints if endpoint.server]
         if len({server.name for server in servers}) > 1:
             self._fail(self._unusable("The endpoints serve different models."))
@@ -237,7 +237,7 @@ class _Pool:
             self._fail(self._unusable(f"No endpoint has answered in {self._options.wait_s:g} s."))
 
     async def _watch(self, endpoint: _Endpoint) -> None:
-        """Ask after an endpoint as long as the engine lives: a dead one comes back, a silent one is noticed."""
+        """Check an endpoint as long as the engine lives, so that a dead one comes back and a silent one is noticed."""
         while True:
             await asyncio.sleep(self._options.probe_s * random.uniform(0.8, 1.2))
             if endpoint.server is None:
@@ -332,12 +332,15 @@ class _Pool:
         self._alive(endpoint)
 
     def _alive(self, endpoint: _Endpoint) -> None:
-        """Note that an endpoint has written something: what it refused before is bad by itself."""
+        """Note that an endpoint has written something; the requests that it refused before must then be bad
+        themselves.
+        """
         endpoint.faults = endpoint.misses = 0
         self._answers += 1
         self._stuck_since = None
         bad = [job for job in self._refused if endpoint.url in job.refused_by]
-        self._queue.extend(job for job in self._refused if endpoint.url not in job.refused_by)  # it was away
+        # An endpoint that was away when the others refused has not been asked yet.
+        self._queue.extend(job for job in self._refused if endpoint.url not in job.refused_by)
         self._refused.clear()
         if bad:
             self._watcher.warn(
@@ -348,7 +351,7 @@ class _Pool:
             self._give(Completion(job.request.id, "", REFUSED, 0))
 
     async def _settle_refused(self) -> None:
-        """Where only refused requests are left, let a server show that it answers others."""
+        """Let a server show that it answers other requests, where only refused ones are left."""
         endpoint = next((endpoint for endpoint in self._endpoints if endpoint.server), None)
         if endpoint and self._refused and len(self._refused) == self._unfinished:
             await self._connect(endpoint)
@@ -358,7 +361,7 @@ class _Pool:
         self.outbox.put([completion])
 
     def _failed(self, endpoint: _Endpoint, job: _Job, failure: RequestFailure) -> None:
-        """Decide what a failure is a fault of: this request, its endpoint, or what the recipe asks."""
+        """Decide whether a failure is due to the request, to its endpoint, or to what the recipe asks for."""
         if failure.kind == "refused":
             endpoint.faults = 0
             job.refused_by.add(endpoint.url)
@@ -380,7 +383,7 @@ class _Pool:
         if failure.kind == "busy":
             endpoint.pause(failure)
         elif failure.kind == "denied" or max(endpoint.faults, job.faults) > self._options.retries:
-            # Nothing else was answered meanwhile either, so the fault may be the server's: it must show itself first.
+            # Nothing else was answered meanwhile either, so the server may be at fault: it must answer a check first.
             self._drop(endpoint, failure)
         self._watcher.retried(1)
         pause = _pause(job.faults, failure.after) if failure.kind == "fault" else 0.0
@@ -410,35 +413,37 @@ class _Pool:
         self.outbox.put(error)
 
     def _unusable(self, what: str) -> EngineError:
-        """The error of a pool that can't go on, with what each endpoint said last."""
+        """Return the error of a pool that can't go on, with the last state of each endpoint."""
         states = [(end.url, end.why if end.server is None else end.server.model) for end in self._endpoints]
         return EngineError(
             what,
             where="; ".join(f"{url}: {state}" for url, state in states),
-            remedy="start or mend the servers named in engine.endpoints (`vllm serve MODEL`), "
+            remedy="start or repair the servers named in engine.endpoints (`vllm serve MODEL`), "
             "then run the same command again: it goes on where it stopped",
         )
 
 
 def _pause(faults: int, after: float | None) -> float:
-    """Seconds to wait: exponential, anywhere up to its bound, so that requests don't come back all at once."""
+    """Return the seconds to wait: a random part of an exponential bound, so that requests don't come back all at
+    once.
+    """
     return (after or 0.0) + random.uniform(0.0, min(_MOST_PAUSE, 0.5 * 2.0**faults))
 
 
 def _unable(endpoint: _Endpoint, failure: RequestFailure) -> EngineError:
-    """The error of a server that lacks what every request needs."""
+    """Return the error of a server that lacks what every request needs."""
     return EngineError(
         f"The server can't do what the recipe asks of it: {failure.why}.",
         where=endpoint.url,
-        remedy="name the `vllm serve` itself and no gateway before it, or give quality.learning another engine",
+        remedy="give the address of `vllm serve` itself, not of a gateway, or give quality.learning another engine",
     )
 
 
 def _refusing(prompts: int, job: _Job) -> EngineError:
-    """The error of servers that have come to refuse whatever they are asked."""
+    """Return the error of servers that have come to refuse every request."""
     return EngineError(
-        f"The server has refused {prompts} prompts in a row, which accuses the server itself: {job.refusal}.",
+        f"The server has refused {prompts} prompts in a row, so the server itself must be at fault: {job.refusal}.",
         where=", ".join(sorted(job.refused_by)),
-        remedy="mend what it complains of, then run the same command again: it goes on where it stopped, "
-        "and asks again for what was refused",
+        remedy="correct what it complains of, then run the same command again: it goes on where it stopped, "
+        "and sends the refused requests again",
     )

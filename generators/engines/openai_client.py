@@ -1,8 +1,8 @@
-"""One server that speaks the OpenAI protocol: how it is asked, and what its answer means.
+"""A client of one server that speaks the OpenAI protocol: requests over plain HTTP, and what its answers mean.
 
-The `openai` package would do for these few calls, and was tried: its typed answers take nearly three times the CPU of
-a plain request (`tests/benchmarks/bench_servers.py`), and it sends what it finds in OPENAI_API_KEY or
-OPENAI_CUSTOM_HEADERS to whatever server a recipe names. So requests go out over plain HTTP.
+The `openai` package was tried: its typed answers take nearly three times the CPU of a plain request
+(`tests/benchmarks/bench_servers.py`), and it sends what it finds in OPENAI_API_KEY or OPENAI_CUSTOM_HEADERS to any
+server that a recipe names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _BUSY = (429, 503)
 _TRANSIENT = (408, 409, 425)
 _TOO_LONG = ("context length", "max_model_len", "context_length_exceeded", "context window", "too long")
 _DISPENSABLE = ("seed", "max_tokens")  # some servers don't know the first, some have another name for the second
-# vLLM fills what a request leaves out from the model's generation_config; the engine in process does not.
+# `vllm serve` takes what a request leaves out from the model's generation_config, engine `vllm` does not. So that both
+# draw the same samples, requests state the neutral values.
 _NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 _JSON = {"content-type": "application/json"}
 _CONNECT_SECONDS = 10.0
@@ -39,21 +40,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Engine `openai` of a recipe.
+    """The options of a recipe's engine `openai`.
 
     Attributes:
         endpoints: base addresses.
-        served: the name under which requests ask for the model; None: the only one that is served.
+        served: the model's name on the servers; None: the only one that they serve.
         api: `completions` sends the prompt's tokens, `chat` its messages.
         key: of the API; None: none. Never shown.
         window: requests in flight at one endpoint.
-        timeout_s: of one request.
+        timeout_s: of one request, seconds.
         retries: faults of one request before it counts as failed.
-        wait_s: how long to wait while no endpoint can be used.
-        max_model_len: tokens of prompt and answer, for servers that don't say.
+        wait_s: seconds to wait while no endpoint can be used.
+        max_model_len: tokens of prompt and answer, for servers that don't state it.
         chat_template_args: for `chat`, where the server renders the prompt.
-        probe_s: time between two health checks of an endpoint.
-        trials: requests of every kind that will come; a server that can't do one is refused before anything is drawn.
+        probe_s: seconds between two health checks of an endpoint.
+        trials: one request of each kind that will come; a server that can't do one is refused before anything is drawn.
     """
 
     endpoints: tuple[str, ...]
@@ -70,18 +71,18 @@ class ServerOptions:
     trials: tuple[Request, ...] = ()
 
     def chats(self, request: Request) -> bool:
-        """Whether a request goes out as messages, which the server renders."""
+        """Return whether a request is sent as messages, which the server renders."""
         return self.api == "chat" and request.messages is not None and request.score_from is None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself.
+    """What a server states about itself.
 
     Attributes:
         model: the name under which it serves the model.
-        kind: who wrote the server: `vllm`, …
-        max_model_len: tokens of prompt and answer; None: it doesn't say.
+        kind: the server's software: `vllm`, …
+        max_model_len: tokens of prompt and answer; None: not stated.
         lacks: parameters that it refuses by name.
     """
 
@@ -92,7 +93,7 @@ class ServerInfo:
 
     @property
     def name(self) -> str:
-        """The model's name without the place where it lies on that machine."""
+        """The model's name without its path on that machine."""
         return self.model.rstrip("/").rpartition("/")[2]
 
     @property
@@ -107,8 +108,8 @@ class RequestFailure:
 
     Attributes:
         kind: `busy` (ask later), `fault` (ask again), `cut` (the connection broke), `refused` (this request is bad),
-            `denied` (this endpoint does not let us in, or hasn't the model), `unable` (it can't do what is asked).
-        why: for the reader.
+            `denied` (this endpoint refuses access, or lacks the model), `unable` (it can't do what is asked).
+        why: for human readers.
         after: seconds that the server asks to wait.
     """
 
@@ -118,7 +119,7 @@ class RequestFailure:
 
 
 def connections(options: ServerOptions) -> httpx2.AsyncClient:
-    """Return the connections to all endpoints, as many as there are requests in flight; the caller closes them."""
+    """Return an HTTP client for all endpoints, with one connection a request in flight; the caller closes it."""
     return httpx2.AsyncClient(
         headers={"authorization": f"Bearer {options.key}"} if options.key else {},
         timeout=httpx2.Timeout(options.timeout_s, connect=_CONNECT_SECONDS, pool=None),
@@ -140,7 +141,7 @@ class OpenAIClient:
         self._options, self._http = options, http
 
     async def server_info(self) -> ServerInfo | RequestFailure:
-        """Ask what it serves."""
+        """Return what the server says of the model that it serves."""
         body = await self._send("GET", "models")
         if isinstance(body, RequestFailure):
             return body
@@ -153,11 +154,11 @@ class OpenAIClient:
         return ServerInfo(served, str(cards[served].get("owned_by", "unknown")), length)
 
     async def health_check(self) -> ServerInfo | RequestFailure:
-        """Ask what it serves, and wait no longer than a healthy server takes to say it."""
+        """Return the same as `server_info`, but wait no longer than a healthy server needs."""
         return await _in_time(self.server_info())
 
     async def complete(self, server: ServerInfo, request: Request) -> Completion | RequestFailure:
-        """Draw or score one request."""
+        """Return the completion of one request, or the score of its text."""
         room = server.max_model_len - len(request.tokens) if server.max_model_len else None
         if room is not None and room < 1:
             return Completion(request.id, "", "prompt_too_long", 0)
@@ -183,14 +184,14 @@ class OpenAIClient:
         while True:
             answer = await self.complete(server, request)
             refusal = answer.why if isinstance(answer, RequestFailure) and answer.kind == "refused" else ""
-            named = (name for name in _DISPENSABLE if re.search(rf"\b{name}\b", refusal))
-            refused = next((name for name in named if name not in server.lacks), None)
-            if refused is None:
+            mentioned = (name for name in _DISPENSABLE if re.search(rf"\b{name}\b", refusal))
+            lacking = next((name for name in mentioned if name not in server.lacks), None)
+            if lacking is None:
                 return server, answer
-            server = replace(server, lacks=server.lacks | {refused})
+            server = replace(server, lacks=server.lacks | {lacking})
 
     async def handshake(self, sampling: Mapping[str, Any]) -> ServerInfo | RequestFailure:
-        """Return the server once it has written a token, with how it must be asked; a failure `denied` is for good.
+        """Return the server once it has written a token, with how it must be asked; a failure `denied` is final.
 
         Args:
             sampling: the run's decoding parameters.
@@ -203,8 +204,8 @@ class OpenAIClient:
             return server
         for request in self._options.trials:
             check_supported(server, self._options, request)
-        own = {name: value for name, value in sampling.items() if name != "min_tokens"}
-        canary = replace(_CANARY, params={**own, **_CANARY.params})
+        params = {name: value for name, value in sampling.items() if name != "min_tokens"}  # more than its max_tokens
+        canary = replace(_CANARY, params={**params, **_CANARY.params})
         result = await _in_time(self.negotiate_params(server, canary))
         if isinstance(result, RequestFailure):
             return result
@@ -246,7 +247,7 @@ def check_supported(server: ServerInfo, options: ServerOptions, request: Request
     """Refuse what this kind of server can't do.
 
     Raises:
-        EngineError: scoring, tokens or structured output are asked of a server that hasn't them.
+        EngineError: the request needs scoring, tokens or structured output, which the server lacks.
     """
     if server.vllm:
         return
@@ -285,7 +286,7 @@ def _payload(server: ServerInfo, options: ServerOptions, request: Request, room:
 
 
 def _vllm_params(request: Request) -> dict[str, Any]:
-    """A request's decoding parameters as `vllm serve` takes them: all of them stated."""
+    """Return a request's decoding parameters for `vllm serve`, all of them explicit."""
     params = _NEUTRAL | dict(request.params)
     if schema := params.pop("json_schema", None):
         params["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
@@ -293,7 +294,7 @@ def _vllm_params(request: Request) -> dict[str, Any]:
 
 
 def _plain_params(request: Request) -> dict[str, Any]:
-    """A request's decoding parameters for a server that knows OpenAI's alone: what is off is left out."""
+    """Return a request's decoding parameters for a server that knows OpenAI's only; disabled ones are left out."""
     params = {name: value for name, value in request.params.items() if value not in ([], None)}
     schema = params.pop("json_schema", None)
     if params.get("top_k", 1) < 1:
@@ -315,13 +316,14 @@ def _completion(body: Mapping[str, Any], request: Request) -> Completion | Reque
         return RequestFailure("cut", f"it gave up with '{reason}'")
     text = choice["text"] if "text" in choice else _message_text(choice["message"])
     tokens = int((body.get("usage") or {}).get("completion_tokens") or 0)
-    known = {"length": "length", FILTERED: FILTERED}
-    whole = str(text).encode("utf-8", "replace").decode()  # half an emoji, cut by the limit, has no form on disk
-    return Completion(request.id, whole, known.get(reason, "stop"), tokens)
+    reasons = {"length": "length", FILTERED: FILTERED}
+    # The token limit may cut an emoji in half, and half a surrogate pair can't be written to disk.
+    storable = str(text).encode("utf-8", "replace").decode()
+    return Completion(request.id, storable, reasons.get(reason, "stop"), tokens)
 
 
 def _message_text(message: Mapping[str, Any]) -> str:
-    """A message as the model wrote it: servers with a reasoning parser cut the reasoning off.
+    """Return a message as the model wrote it: servers with a reasoning parser split the reasoning off.
 
     One that was cut in the middle of its reasoning has no content, and its block stays open.
     """
@@ -333,14 +335,14 @@ def _message_text(message: Mapping[str, Any]) -> str:
 
 
 def _logprob(choice: Mapping[str, Any], request: Request) -> float:
-    """Sum of the log-probabilities of the prompt's tokens from `score_from` on; the first token of all has none."""
+    """Return the sum of the prompt's log-probabilities from `score_from` on; the very first token has none."""
     start = max(request.score_from or 0, 1)
     pairs = zip(choice["prompt_logprobs"][start:], request.tokens[start:], strict=True)
     return float(sum(known[str(token)]["logprob"] for known, token in pairs))
 
 
 def _failure(response: httpx2.Response, key: str | None) -> RequestFailure:
-    """What a status other than 200 means; a key that the server repeats is never shown."""
+    """Return what a status other than 200 means; a key that the server repeats is masked."""
     status, message = response.status_code, _error_message(response)
     why = f"HTTP {status}: {message.replace(key, '***') if key else message}"
     after = _retry_after(response.headers.get("retry-after"))
@@ -352,7 +354,7 @@ def _failure(response: httpx2.Response, key: str | None) -> RequestFailure:
 
 
 def _error_message(response: httpx2.Response) -> str:
-    """At most 500 characters of what the server says is wrong, in whatever shape it says so."""
+    """Return at most 500 characters of the server's error message, whatever its shape."""
     try:
         body = response.json()
         error = body.get("error", body)
@@ -363,7 +365,7 @@ def _error_message(response: httpx2.Response) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from now, of a header that holds seconds or a date."""
+    """Return the seconds to wait, from a header that holds seconds or a date."""
     if value is None:
         return None
     try:

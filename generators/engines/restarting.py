@@ -1,9 +1,8 @@
-"""An engine that survives its own death: started again, and only what was unfinished is sent again.
+"""An engine wrapper that restarts a dead engine and sends only unfinished requests again.
 
-It wraps any engine, so that whoever draws samples or scores texts gets this without a word of it. An engine that
-has died raises `EngineDiedError`, one that lost a part of itself (an endpoint) gives back what was under way there
-as `LOST`. A prompt that kills it again and again is quarantined: its requests come back as `quarantined`, now
-and in later runs, and everything else goes on.
+Callers use it like any other engine. A wrapped engine that has died raises `EngineDiedError`; one that lost a part of
+itself (an endpoint) returns the requests under way there as `LOST`. A prompt that kills the engine again and again is
+quarantined: its requests come back as `quarantined`, now and in later runs, and all others go on.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ from proofmill.generators.engines.base import (
     Watcher,
 )
 
-_DEATHS_IN_COMPANY = 2  # of a prompt together with others, before it is tried alone
-_DEATHS_ALONE = 3  # of a prompt by itself, before it is quarantined
+_DEATHS_IN_COMPANY = 2  # deaths with a prompt and others under way, before it is tried alone
+_DEATHS_ALONE = 3  # deaths with a prompt under way alone, before it is quarantined
 _FORGIVEN_AFTER = 1000  # finished requests after which earlier deaths no longer count
-_MOST_QUARANTINED = 16  # prompts in one run; more of them accuse the engine
+_MOST_QUARANTINED = 16  # prompts in one run; with more, the engine itself must be at fault
 _POLL_SECONDS = 0.5
 _GREETING = ({"role": "user", "content": "1"},)
-_CANARY = "\0canary"  # no caller's id
+_CANARY = "\0canary"  # a request id that no caller uses
 
 
 class PoisonPromptFinder:
-    """Finds the prompt that kills the engine, by who was under way when it died, then by trial.
+    """Finds the prompt that kills the engine, by what was under way when it died, then by trial.
 
-    A death alone accuses nobody: engines also die of full memory, of drivers and of `kill`. So after a first death
+    One death accuses no prompt: engines also die of full memory, of drivers and of `kill`. So after a first death
     everything unfinished is simply sent again. A prompt that was under way at two deaths is a suspect. Suspects are
-    tried with nothing else under way: a group that kills the engine is halved, one that ends is cleared, and a prompt
-    that has killed it three times while it was alone is the poison. Among w suspects that takes about log2(w) deaths.
+    tried with nothing else under way: a group that kills the engine is halved, a group that finishes is cleared, and a
+    prompt that has killed the engine three times alone is the poison. Among w suspects that takes about log2(w) deaths.
 
-    Prompts may have any name.
+    A prompt is any string that identifies it.
     """
 
     def __init__(self) -> None:
-        self._deaths: Counter[str] = Counter()  # in company
+        self._deaths: Counter[str] = Counter()  # with others under way
         self._deaths_alone: Counter[str] = Counter()
         self._groups: list[list[str]] = []
 
@@ -104,7 +103,7 @@ class RestartingEngine:
 
     Args:
         make: returns a fresh engine, not started.
-        watcher: told of deaths, of what is sent again, and of prompts in quarantine.
+        watcher: is notified of deaths, of requests sent again, and of quarantined prompts.
         restarts: how often in a row the engine may die with no prompt to blame.
         quarantine: file of the prompts that kill the engine, for later runs; None: known to this process alone.
     """
@@ -126,7 +125,7 @@ class RestartingEngine:
         self._deaths = self._finished = self._new_in_quarantine = 0
 
     def start(self) -> None:
-        """Begin loading."""
+        """Start loading the engine."""
         self._inner.start()
 
     def ready(self) -> EngineFacts:
@@ -252,7 +251,7 @@ class RestartingEngine:
         return self._finder.died(self._prompts[request.id] for request in lost)
 
     def _writes_a_token(self) -> bool:
-        """Whether the engine still answers something else: if not, no prompt is to blame."""
+        """Return whether the engine still answers another prompt; if not, no single prompt is to blame."""
         canary = Request(_CANARY, self._queue[0].tokens[:1], 0, {"max_tokens": 1}, None, _GREETING)
         self._under_way[canary.id], self._prompts[canary.id] = canary, canary.id
         try:
@@ -277,7 +276,7 @@ class RestartingEngine:
         return self._error is None and not self._closed
 
     def _quarantine(self, prompt: str, why: str) -> None:
-        """Quarantine a prompt: its requests come to nothing, now and later."""
+        """Quarantine a prompt: its requests come back without an answer, now and in later runs."""
         requests = [request for request in self._queue if self._prompts[request.id] == prompt]
         self._queue = deque(request for request in self._queue if self._prompts[request.id] != prompt)
         first = requests[0]

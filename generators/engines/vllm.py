@@ -1,4 +1,4 @@
-"""vLLM as a child process: its memory, its threads and its crashes are its own.
+"""vLLM as a child process, so that its memory, threads and crashes don't touch the run.
 
 The child (`vllm_worker`) speaks length-prefixed JSON over a socket. It leads a process group that is killed as
 a whole on `close`, and it dies with its parent, so nothing is left running.
@@ -39,7 +39,7 @@ class Channel:
         self._buffer = bytearray()
 
     def fileno(self) -> int:
-        """For `select`."""
+        """Return the socket's descriptor, for `select`."""
         return self._socket.fileno()
 
     def send(self, message: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Channel:
             raise ChannelClosed from error
 
     def pending(self) -> bool:
-        """Whether a whole message is already here."""
+        """Return whether a complete message has arrived."""
         return len(self._buffer) >= 4 and len(self._buffer) >= 4 + _HEADER.unpack_from(self._buffer)[0]
 
     def receive(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class VllmEngine:
                 message = self._open_channel().receive()
             except ChannelClosed as error:
                 raise self._stopped(self._exit_reason()) from error
-            if message["op"] != "ready":  # it can't load this model, and would not the next time
+            if message["op"] != "ready":  # it can't load this model, so a restart would not help
                 raise self._stopped(message.get("message", "it said something unexpected"), EngineError)
             self._facts = EngineFacts(**message["facts"])
         return self._facts
@@ -133,7 +133,7 @@ class VllmEngine:
             raise self._stopped(self._exit_reason()) from error
 
     def poll(self, timeout: float) -> list[Completion]:
-        """Return what the child has finished; where it died after that, the next call says so."""
+        """Return what the child has finished; if it died after that, the next call raises."""
         channel = self._open_channel()
         done: list[Completion] = []
         while not self._fatal and (channel.pending() or select.select([channel], [], [], 0.0 if done else timeout)[0]):
@@ -141,11 +141,11 @@ class VllmEngine:
                 message = channel.receive()
             except ChannelClosed:
                 message = {"op": "fatal", "message": self._exit_reason()}
-            if message["op"] == "refused":  # as it would be by a new one
+            if message["op"] == "refused":  # a restarted child would refuse it too
                 raise EngineError(
                     f"The vLLM engine refuses the decoding parameters: {message['message']}",
                     where="recipe key samplers[].sampling",
-                    remedy="mend the value, or what stands under `extra`, and run again",
+                    remedy="correct the value, or what `extra` holds, and run again",
                 )
             if message["op"] == "fatal":
                 self._fatal = message["message"]
@@ -164,7 +164,7 @@ class VllmEngine:
         try:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_CLOSE_SECONDS)
-        finally:  # also where Ctrl-C breaks off the waiting
+        finally:  # also when Ctrl-C interrupts the wait
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -176,7 +176,7 @@ class VllmEngine:
         return self._channel
 
     def _exit_reason(self) -> str:
-        """How the child ended."""
+        """Return how the child ended, in words."""
         try:
             code = self._process.wait(_CLOSE_SECONDS) if self._process else 0
         except subprocess.TimeoutExpired:
@@ -195,7 +195,7 @@ class VllmEngine:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of a log that names an exception."""
+    """Return the last line of a log that names an exception."""
     if not log.exists():
         return ""
     with log.open("rb") as file:

@@ -42,12 +42,12 @@ def main(descriptor: int) -> None:
 
 
 def _serve(channel: Channel) -> None:
-    hello = channel.receive()
-    engine, facts = _load(hello["model"], hello["options"])
+    order = channel.receive()
+    engine, facts = _load(order["model"], order["options"])
     channel.send({"op": "ready", "facts": facts})
     inbox: Queue[Any] = Queue()
     Thread(target=_read, args=(channel, inbox), daemon=True).start()
-    scored: dict[str, int] = {}  # by request: where the text begins that is to be scored
+    scored: dict[str, int] = {}  # by request to score: the position where the scored text begins
     while True:
         for requests in _arrived(inbox, wait=not engine.has_unfinished_requests()):
             scored.update({name: start for name, *_, start in requests if start is not None})
@@ -103,14 +103,15 @@ def _load(model: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
-    """EngineArgs for this machine; what the recipe passes through wins."""
+    """Return the EngineArgs for this machine; those that the recipe passes through win."""
     import torch
 
     gpu = torch.cuda.is_available()
     arguments: dict[str, Any] = {
         "model": model,
         "disable_log_stats": True,
-        # Free white space in JSON is a loop that a small model never leaves; vLLM heeds this for the engine only.
+        # Small models may write white space in JSON forever, if it is allowed. vLLM takes this option for the whole
+        # engine only, not for one request.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if options.get("max_model_len"):
@@ -122,13 +123,13 @@ def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
 def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    # One process and eager mode: compiling takes minutes and gains a few percent. Memory for the cache is what
-    # the machine can spare, where vLLM's own default is nearly all of it.
+    # One process and eager mode: compiling takes minutes and gains a few percent. The cache gets a quarter of the free
+    # memory; vLLM's own default is nearly all of it.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     spare = psutil.virtual_memory().available / _GIB
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, min(8, int(spare / 4)))))
-    native = bool(torch.cpu._is_avx512_bf16_supported())  # as vLLM asks it
+    native = bool(torch.cpu._is_avx512_bf16_supported())  # the same check as vLLM's
     length = options.get("max_model_len") or 4096
     return {
         "dtype": options.get("dtype") or ("bfloat16" if native else "float32"),
@@ -142,7 +143,7 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class _BadParametersError(Exception):
-    """The recipe's decoding parameters are none of vLLM's."""
+    """vLLM refuses the recipe's decoding parameters."""
 
 
 def _add(engine: Any, requests: list[Any]) -> list[Any]:
@@ -173,7 +174,7 @@ def _sampling_params(sampling: dict[str, Any], seed: int) -> Any:
 
 
 def _scoring_params() -> Any:
-    """vLLM can't draw nothing: one token is drawn and ignored."""
+    """Return parameters for scoring: vLLM must draw at least one token, which is ignored."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -190,7 +191,7 @@ def _completion(output: Any, score_from: int | None) -> tuple[str, str, str, int
 
 
 def _logprob(output: Any, start: int) -> float:
-    """Sum of the log-probabilities of the prompt's tokens from `start` on; the first token of all has none."""
+    """Return the sum of the prompt's log-probabilities from `start` on; the very first token has none."""
     pairs = zip(output.prompt_logprobs[max(start, 1) :], output.prompt_token_ids[max(start, 1) :], strict=True)
     return float(sum(known[token].logprob for known, token in pairs))
 

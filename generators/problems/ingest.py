@@ -1,8 +1,8 @@
-"""From sources to shards: every problem, with its recorded samples if it came with any, in one shard.
+"""Cut the rows of all sources into shards: every problem, with any recorded samples that it came with, in one shard.
 
 Rows are spooled to disk as they are read, then cut by the digest of their problem: a shard is a range of ids.
 So all samples of a problem meet in one shard whatever the order of the input, shards hold a random mix of
-sources, and memory holds a few batches, not the set.
+sources, and memory holds a few batches, not the whole set.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def problems_of(
     fields: Mapping[str, str],
     count: int | None = None,
 ) -> Iterator[Row]:
-    """Yield rows of schema SPOOL for a source of problems; what can't be used is counted in `stats`.
+    """Yield rows of schema SPOOL for a source of problems; unusable rows are counted in `stats`.
 
     Args:
         rows: as the source has them.
         stats: the ledger.
-        defaults: for what a row doesn't say.
-        fields: the map from the source's columns to ours.
+        defaults: for what a row doesn't state.
+        fields: the map from our columns to the source's.
         count: problems to take, at most.
 
     Raises:
@@ -101,12 +101,12 @@ def samples_of(
     Args:
         rows: as the source has them.
         stats: the ledger.
-        defaults: for what a row doesn't say.
-        fields: the map from the source's columns to ours.
-        sampler: name of samples that bring none. A row's own one is kept unless it is `taken`.
-        model: of samples that name none.
+        defaults: for what a row doesn't state.
+        fields: the map from our columns to the source's.
+        sampler: for rows that name no sampler, or one that is `taken`.
+        model: for rows that name none.
         limit: rows to read, at most.
-        taken: names of samplers that draw in this run: their samples and recorded ones are told apart.
+        taken: names of samplers that draw in this run; recorded samples must not pass for theirs.
 
     Raises:
         InputError: the map names a column that the first row lacks.
@@ -136,13 +136,13 @@ def samples_of(
 
 
 def _named(reason: str, row: Row) -> str:
-    """The name that nobody knows, for who looks for the typing error."""
+    """Return the unknown name that a row gives, to help find a typing error."""
     field = {"unknown_domain": "domain", "unknown_verifier": "verifier"}.get(reason)
     return repr(row.get(field)) if field else ""
 
 
 def _integer(value: Any, bits: int) -> int | None:
-    """A whole number that has room in its column; anything else says nothing."""
+    """Return a whole number that fits its column; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value) if abs(value) < 1 << bits else None
@@ -151,7 +151,10 @@ def _integer(value: Any, bits: int) -> int | None:
 def _mapped(
     rows: Iterable[Located | Unreadable], fields: Mapping[str, str], stats: IngestStats
 ) -> Iterator[tuple[str, Row]]:
-    """Mapped rows with their place. A field missing in the first row is a wrong map, later on a bad row."""
+    """Yield mapped rows with their position.
+
+    A field that is missing in the first row means a wrong map, in a later row a bad row.
+    """
     seen = False
     for item in rows:
         if isinstance(item, Unreadable):
@@ -179,8 +182,8 @@ def round_robin(
 ) -> Iterator[Row]:
     """Yield one row of each source in turn.
 
-    With a limit, a source ends at its first row that would bring one problem too many: samples of a problem
-    are expected to stand together. `over_limit` is told each such row.
+    With a limit, a source ends at its first row that would add one problem too many: samples of a problem are expected
+    to be adjacent. `over_limit` is called with each such row.
     """
     admitted: set[str] = set()
     while sources:
@@ -199,10 +202,10 @@ def round_robin(
 
 
 def spool(rows: Iterable[Row], path: Path) -> tuple[int, int]:
-    """Write rows to one file as they come; return how many, and their bytes in memory.
+    """Write rows to one file as they come; return their number and their bytes in memory.
 
     Raises:
-        StoreError: the disk is full or the place can't be written.
+        StoreError: the disk is full or the folder can't be written.
     """
     count = size = 0
     with writing(path), _stream(path, "wb") as stream:
@@ -224,10 +227,10 @@ def shard_bits(rows: int, size: int, samples_each: int = 1, drawn: int = 0) -> i
     """Return log2 of the number of shards.
 
     Args:
-        rows: how many there are.
+        rows: spooled rows.
         size: their bytes.
-        samples_each: traces that each of them becomes.
-        drawn: bytes that the samples of one row are expected to have.
+        samples_each: traces that each row becomes.
+        drawn: expected bytes of the samples of one row.
     """
     traces = rows * samples_each
     by_rows = traces / MAX_SHARD_ROWS
@@ -240,24 +243,24 @@ def partition(source: Path, folder: Path, bits: int) -> list[Path]:
     """Cut a spooled file by the leading bits of `problem_id`; rows keep their order inside a shard.
 
     Returns:
-        A file a shard that has rows, for `read_part`.
+        One file for each shard that has rows, for `read_part`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}.arrows" for number in range(1 << bits)]
-    held: list[pa.Table] = []
+    waiting: list[pa.Table] = []
     with pa.OSFile(str(source)) as file, pa.ipc.open_stream(file) as stream:
         for batch in stream:
-            held.append(pa.Table.from_batches([batch]))
-            if sum(waiting.nbytes for waiting in held) > MAX_SHARD_BYTES:
-                _append(held, bits, paths)
-                held = []
-    _append(held, bits, paths)
+            waiting.append(pa.Table.from_batches([batch]))
+            if sum(table.nbytes for table in waiting) > MAX_SHARD_BYTES:
+                _append(waiting, bits, paths)
+                waiting = []
+    _append(waiting, bits, paths)
     return [path for path in paths if path.exists()]
 
 
-def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
-    """Add rows to the files of their shards. None stays open, however many shards there are."""
-    table = pa.concat_tables([SPOOL.empty_table(), *held])
+def _append(tables: list[pa.Table], bits: int, paths: list[Path]) -> None:
+    """Append rows to the files of their shards. No file stays open, so the number of shards is not limited by it."""
+    table = pa.concat_tables([SPOOL.empty_table(), *tables])
     numbers = np.array([int(value[:8], 16) >> (32 - bits) for value in table["problem_id"].to_pylist()], np.int64)
     order = np.argsort(numbers, kind="stable")
     table = table.take(pa.array(order))
@@ -268,7 +271,7 @@ def _append(held: list[pa.Table], bits: int, paths: list[Path]) -> None:
 
 
 def read_part(path: Path) -> pa.Table:
-    """Return the rows of one shard as `partition` has left them."""
+    """Return the rows of one shard that `partition` wrote."""
     tables = []
     with pa.OSFile(str(path)) as file:
         while file.tell() < file.size():
@@ -280,12 +283,12 @@ def read_part(path: Path) -> pa.Table:
 def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
     """Return one shard of the spool as (problems, recorded samples, how many of the problems came from a source).
 
-    Problems come sorted by id, each once. Samples come sorted by problem, sampler and index; the index is the
-    order of a sample among those of its problem and sampler.
+    Problems are sorted by id, each once. Samples are sorted by problem, sampler and index; the index numbers the
+    samples of one problem and sampler in the order of the input.
     """
     frame = pl.DataFrame(part)
     problems = frame.filter(pl.col("prompt").is_not_null()).unique("problem_id", keep="first").sort("problem_id")
-    alone = frame.filter(pl.col("response").is_null())
+    without_sample = frame.filter(pl.col("response").is_null())
     samples = (
         frame.filter(pl.col("response").is_not_null())
         .with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over("problem_id", "sampler").alias("sample_index"))
@@ -295,13 +298,13 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
     samples = samples.with_columns(
         pl.Series("id", ids, dtype=pl.String), pl.lit(None, pl.String).alias("prompt_digest")
     )
-    from_sources = alone["problem_id"].n_unique()
+    from_sources = without_sample["problem_id"].n_unique()
     problem_table = problems.rename({"problem_id": "id"}).select(SHARD_PROBLEMS.names).to_arrow().cast(SHARD_PROBLEMS)
     return problem_table, samples.select(SHARD_TRACES.names).to_arrow().cast(SHARD_TRACES), from_sources
 
 
 def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:
-    """Return the digest of what a trace is: the same text by the same sampler keeps its id in every version."""
+    """Return the id of a trace; the same text by the same sampler has the same id in every version."""
     return digest("trace", problem_id, sampler, sample_index, response)
 
 
@@ -328,7 +331,7 @@ def procedural(task: str, args: dict[str, Any], count: int, seed: int, domain: s
         dataset = create_dataset(task, size=count, seed=seed, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(
-            f"The parameters don't fit the task: {error}", where=where, remedy="mend `args` of this source"
+            f"The parameters don't fit the task: {error}", where=where, remedy="correct `args` of this source"
         ) from error
     for index, entry in enumerate(dataset):
         plain = scorers.entry_json(entry)

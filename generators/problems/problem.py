@@ -1,4 +1,4 @@
-"""What one row of a source says: a problem, checked and named by the digest of its content, or why it is none."""
+"""Turn one row of a source into a problem, whose id is the digest of its content, or say why it can't be used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TEXT_FIELDS = ("domain", "system", "verifier", "source", "license")
 
 @dataclass
 class IngestStats:
-    """The ledger of reading: every row in is a problem (or sample) or dropped for a named reason.
+    """The ledger of reading: every row that was read became a problem (or sample), or was dropped for a named reason.
 
     Attributes:
         read: rows that came in.
         dropped: how many could not be used, by reason.
-        examples: the first few of them, each with its place.
+        examples: the first few of them, each with its position.
     """
 
     read: int = 0
@@ -30,7 +30,7 @@ class IngestStats:
     examples: list[str] = field(default_factory=list)
 
     def drop(self, reason: str, where: str, why: str = "") -> None:
-        """Count a row that can't be used, and remember the first few by place."""
+        """Count a row that can't be used, and remember the first few with their position."""
         self.dropped[reason] += 1
         if len(self.examples) < 20:
             self.examples.append(f"{where}: {reason}" + (f" ({why})" if why else ""))
@@ -43,13 +43,13 @@ class IngestStats:
 
 @dataclass(frozen=True, slots=True)
 class SourceDefaults:
-    """What holds for the rows of a source that don't say it themselves.
+    """The values for rows of a source that don't state their own.
 
     Attributes:
         domain: of its problems.
         source: its name in published rows.
         license: of its rows; None: not stated.
-        unlabelled: whether problems may come without an answer, where answers can agree.
+        unlabelled: whether problems may come without an answer, where a vote of the samples can give one.
         verifiers: custom verifiers by name, besides the built-in domains.
     """
 
@@ -61,7 +61,7 @@ class SourceDefaults:
 
 
 def problem_row(row: Row, defaults: SourceDefaults) -> Row | str:
-    """Return a row of schema PROBLEMS, or the reason why the problem can't be used."""
+    """Return a row of schema PROBLEMS, or the reason why the row is not a usable problem."""
     if bad := mistyped(row, _TEXT_FIELDS):
         return bad
     domain = row.get("domain") or defaults.domain
@@ -94,7 +94,7 @@ def problem_row(row: Row, defaults: SourceDefaults) -> Row | str:
 
 
 def mistyped(row: Row, names: Iterable[str]) -> str | None:
-    """Return `bad_NAME` of the first field that should be a text and is none."""
+    """Return `bad_NAME` for the first field that should be text and is not."""
     return next((f"bad_{name}" for name in names if not isinstance(row.get(name), str | None)), None)
 
 
