@@ -38,6 +38,7 @@ from proofmill.filters.symbolic.expressions import (
 )
 
 _POINTS = ((17, 7), (29, 11), (53, 13), (89, 19))
+_FIRST = 7  # whole numbers are quick, and most equations that are no identities differ here
 _WHOLE = (2, 3, 5, 8)  # where fractions have no value, as in n!
 _LARGE, _ALIKE = 10**6, 1e-3
 _TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on signs or on whole numbers shows here
@@ -45,9 +46,11 @@ _TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on sig
 
 def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     """Whether both sides agree at every point tried, and have a value at two of them at least."""
-    agreeing = _agreements(left, right, [_point(unknowns, shift) for shift in range(len(_POINTS))])
+    if _agree_at(left, right, _row(unknowns, _FIRST)) is False:
+        return False
+    agreeing = _agreements(left, right, (_point(unknowns, shift) for shift in range(len(_POINTS))))
     if agreeing == 0:
-        agreeing = _agreements(left, right, [_row(unknowns, start) for start in _WHOLE])
+        agreeing = _agreements(left, right, (_row(unknowns, start) for start in _WHOLE))
     return agreeing is not None and agreeing >= 2
 
 

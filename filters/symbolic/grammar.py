@@ -13,16 +13,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 from proofmill.filters.symbolic.expressions import Binary, Call, Constant, Node, Number, Symbol, TooCostlyError, Unary
-from proofmill.filters.symbolic.notation import CONSTANTS, FUNCTIONS, GREEK, PLAIN_NAMES
+from proofmill.filters.symbolic.notation import CONSTANTS, FUNCTIONS, GREEK, PLAIN_NAMES, in_base
 
 MAX_LENGTH = 2_000  # characters; longer "answers" are derivations
 
 
 class NotCoveredError(ValueError):
     """The text is no expression of this grammar."""
-
-
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
 
 class Tokens:
@@ -77,14 +74,10 @@ class Tokens:
 
     def _in_base(self, digits: str) -> int:
         """The value of decimal-looking digits whose subscript states their base."""
-        name = self.subscript()
-        base = _BASES.get(name) or (int(name) if name.isdecimal() and len(name) < 3 else 0)
-        if not 2 <= base <= 36 or not digits.isdigit():
+        value = in_base(digits, self.subscript()) if digits.isdigit() else None
+        if value is None:
             raise NotCoveredError("base")
-        try:
-            return int(digits, base)
-        except ValueError as error:
-            raise NotCoveredError("digit beyond the base") from error
+        return value
 
     def subscript(self) -> str:
         """The text of a subscript, braces and fonts removed."""
@@ -99,13 +92,16 @@ class Tokens:
         return "".join(part for part in parts if part not in ("\\text", "{", "(", ")", "base"))
 
 
-def numeral_value(text: str) -> Fraction:
+def numeral_value(text: str) -> int | Fraction:
     """The exact value of a number token."""
     digits = text.replace(",", "").replace(" ", "")
+    if digits.isdecimal():
+        return int(digits)
     mantissa, _, exponent = digits.lower().partition("e")
     if len(exponent.lstrip("+-")) > 4:
         raise TooCostlyError("exponent")
-    return Fraction(mantissa + ("0" if mantissa.endswith(".") else "")) * Fraction(10) ** int(exponent or 0)
+    value = Fraction(mantissa + ("0" if mantissa.endswith(".") else "")) * Fraction(10) ** int(exponent or 0)
+    return value.numerator if value.denominator == 1 else value
 
 
 _MAX_DEPTH = 60

@@ -282,6 +282,17 @@ SCALE_WORDS = {
     "billion": 10**9,
     "trillion": 10**12,
 }
+
+
+def in_base(digits: str, base: str) -> int | None:
+    """The value of a numeral in the base that a number or a word names; None where it is none."""
+    size = NUMBER_WORDS.get(base.lower()) or (int(base) if base.isdecimal() and len(base) < 3 else 0)
+    try:
+        return int(digits, size) if 2 <= size <= 36 else None
+    except ValueError:  # a digit that the base does not have
+        return None
+
+
 FRACTION_WORDS = {"half": Fraction(1, 2), "halves": Fraction(1, 2)} | {
     name + ending: Fraction(1, value)
     for value, names in {

@@ -25,6 +25,7 @@ from proofmill.filters.symbolic.notation import (
     TIGHT,
     WORD,
     Token,
+    in_base,
     match_brackets,
     words,
 )
@@ -304,11 +305,8 @@ def _in_base(parser: ExpressionReader, digits: str) -> Node:
 
 
 def _read_in_base(digits: str, base: str) -> Node:
-    if not base.isdecimal() or len(base) > 2 or not 2 <= int(base) <= 36 or not digits.isdecimal():
-        return Opaque()
-    if any(int(digit) >= int(base) for digit in digits):
-        return Opaque()
-    return Number(int(digits, int(base)))
+    value = in_base(digits, base) if digits.isdecimal() and base.isdecimal() else None
+    return Opaque() if value is None else Number(value)
 
 
 def _mixed(parser: ExpressionReader, node: Number) -> Node:

@@ -22,7 +22,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from proofmill.filters.symbolic.notation import FUNCTIONS
+from proofmill.filters.symbolic.notation import FUNCTIONS, SCALE_WORDS, in_base
 
 UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμ]+|[\u4e00-\u9fff]+|\d+|[^\sA-Za-z\d]|\s+")
 
@@ -320,8 +320,6 @@ _COLON = re.compile(r"^(\d{1,9})(?::| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(
 _BASE = re.compile(
     r"^(-?)(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
 )
-_BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-               "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
 _CURRENCY = {
     "USD": "dollar",
     "EUR": "euro",
@@ -349,7 +347,7 @@ _NOT_UNITS = (
         )
     )
 ) - {"sec"}
-_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12} | SCALE_WORDS
 _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 
 
@@ -461,19 +459,15 @@ def colon_form(text: str) -> tuple[str, tuple[int, ...]] | None:
 
 def based_value(text: str) -> int | None:
     """The value of a numeral whose base is stated: `1A_{16}`, `101_{\\text{two}}`, `101 base 2`."""
-    match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))
-    if match is None:
-        return None
-    base = _BASE_NAMES.get(match[3].lower()) or (int(match[3]) if match[3].isdecimal() else 0)
-    try:
-        return int(match[1] + match[2], base) if 2 <= base <= 36 else None
-    except ValueError:  # a digit that the base does not have
-        return None
+    match = _based(text)
+    return in_base(match[1] + match[2], match[3]) if match is not None else None
 
 
 def stated_base(text: str) -> int:
     """The base that a numeral states, 0 if none."""
-    match = _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))
-    if match is None:
-        return 0
-    return _BASE_NAMES.get(match[3].lower()) or (int(match[3]) if match[3].isdecimal() else 0)
+    match = _based(text)
+    return (in_base("10", match[3]) or 0) if match is not None else 0
+
+
+def _based(text: str) -> re.Match[str] | None:
+    return _BASE.match(plain_text(text).replace("{ ", "{").replace(" }", "}").replace("_ ", "_").replace(" _", "_"))

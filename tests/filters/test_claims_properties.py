@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from proofmill.filters.claims.check import check
 from proofmill.filters.claims.model import REFUTED, VERIFIED
-from proofmill.filters.symbolic.notation import tokenize
+from proofmill.filters.symbolic.expressions import NoValueError, Value, evaluate
+from proofmill.filters.symbolic.grammar import parse
+from proofmill.filters.symbolic.notation import clean, tokenize
+from proofmill.filters.symbolic.prose_grammar import Parser
 from proofmill.filters.verdicts import Problem
 
 PROBLEM = Problem("math", "")
@@ -92,6 +95,41 @@ def test_a_correctly_rounded_quotient_is_never_refuted(top: int, bottom: int, pl
     digits = str(abs(scaled)).rjust(places + 1, "0")
     text = f"{'-' if scaled < 0 else ''}{digits[:-places]}.{digits[-places:]}" if places else str(scaled)
     assert REFUTED not in [claim.status for claim in check(PROBLEM, f"{top} / {bottom} = {text}")]
+
+
+OPERATIONS = (
+    "{} + {}", "{} - {}", "{} * {}", r"{} \times {}", "({}) / ({})", r"{} \cdot {}", "2({}){}", r"\frac{{{}}}{{{}}}",
+    "({} + {})", r"\sqrt{{{} + {}}}", r"\left({} - {}\right)^2", "({0})^{{2}}",
+)  # fmt: skip
+NUMERALS = ("1", "12", "3.5", "0.25", r"2\frac{1}{2}", "5!", r"\binom{5}{2}", "1,200", "½", "3²", r"\sqrt[3]{27}")
+
+
+def expressions(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Larger expressions of smaller ones, in plain signs and in LaTeX."""
+    return st.builds(str.format, st.sampled_from(OPERATIONS), inner, inner.map("({})".format))
+
+
+def value_or_none(text: str, *, strict: bool) -> Value | None:
+    """What a text is worth as an answer or in prose, None where it has no value."""
+    if strict:
+        node = parse(clean(text))
+    else:
+        tokens = tokenize(text)
+        read = Parser(tokens).parse(0)
+        assert read is not None
+        assert tokens[read[1]].start == len(text)
+        node = read[0]
+    try:
+        return evaluate(node)
+    except NoValueError:
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(st.sampled_from(NUMERALS), expressions, max_leaves=6))
+def test_answers_and_prose_give_an_expression_one_value(text: str) -> None:
+    strict, prose = (value_or_none(text, strict=strict) for strict in (True, False))
+    assert strict == prose
 
 
 @settings(max_examples=300, deadline=None)
