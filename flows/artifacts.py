@@ -29,7 +29,7 @@ _SECONDS = 15.0  # between two updates; an update is one request
 
 @contextmanager
 def progress(shown: Progress, name: str) -> Iterator[None]:
-    """Keeps a progress artifact up to date while it is open. What the server refuses never stops a run."""
+    """Keep a progress artifact up to date while the block runs; errors of the server never stop a run."""
     artifact = _tried(lambda: create_progress_artifact(0.0, key=_key("progress", name), description=shown.message))
     done = threading.Event()
 
@@ -50,7 +50,7 @@ def progress(shown: Progress, name: str) -> Iterator[None]:
 
 
 def result(name: str, version: Mapping[str, Any]) -> None:
-    """The funnel as a table, and where the version and its report are."""
+    """Publish the funnel as a table, and where the version and its report are."""
     manifest: Manifest = version["manifest"]
     table = [
         {

@@ -88,7 +88,7 @@ def regenerate(
     ] = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """The main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
+    """Run the main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows.commands.regenerate import dry, probe, run
     from proofmill.flows.recipe import load as recipe_file
 
@@ -119,7 +119,9 @@ def show(
     check: Annotated[bool, typer.Option("--check", help="Compare every file with its published hash first.")] = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Versions, counts, the funnel, and sample rows by verdict, by reason, or right answers by a wrong path."""
+    """Show versions, counts, the funnel, and sample rows by verdict or drop reason, or right answers by a wrong
+    path.
+    """
     from proofmill.flows.commands.show import show_all, show_dropped, show_refuted, show_version
     from proofmill.flows.context import home_folder
 
@@ -155,7 +157,7 @@ def verify(
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Verdicts for anyone's traces: correct, wrong, unparsed, timeout or error, each with its cause."""
+    """Give a verdict on each trace of a file: correct, wrong, unparsed, timeout or error, each with its cause."""
     from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
     from proofmill.flows.row_chunks import Source
 
@@ -178,7 +180,7 @@ def inspect(
     limit: Limit = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """What a judged file says: rows by verdict and detail, what unparsed ones end with, and examples."""
+    """Summarise a judged file: rows by verdict and detail, how unparsed ones end, and examples."""
     from proofmill.flows.commands.filters import parse_map
     from proofmill.flows.commands.inspect import run
     from proofmill.flows.row_chunks import Source
@@ -201,7 +203,7 @@ def claims(
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Every checkable intermediate claim with its status and evidence, and each row's claim columns."""
+    """Check every checkable intermediate claim; write its status and evidence, and each row's claim columns."""
     from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
     from proofmill.flows.row_chunks import Source
 
@@ -226,7 +228,7 @@ def filter_rows(
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """One filter on anyone's traces: its columns, the same as in a run."""
+    """Run one filter on the traces of a file; it adds the same columns as in a run."""
     from proofmill.flows.commands.filters import named_filter, parse_map, run_filter
     from proofmill.flows.row_chunks import Source
 
@@ -266,7 +268,7 @@ def dedup(
     workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Near-duplicates marked: `duplicate_of` names the row that is kept. Verified, then shorter rows are kept first."""
+    """Mark near-duplicates: `duplicate_of` names the row that is kept, a verified one first, then the shortest."""
     from proofmill.filters.near_duplicates.minhash import DedupOptions
     from proofmill.filters.near_duplicates.shared_index import SharedIndex
     from proofmill.flows.commands.dedup import run
@@ -310,7 +312,7 @@ def decontaminate(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Overlap with benchmarks marked: `contaminated_by` and the matched span, in prompts and responses."""
+    """Mark overlap with benchmarks in prompts and responses: `contaminated_by` and the matched span."""
     from proofmill.filters.contamination import CONTAMINATION, DecontaminateOptions
     from proofmill.flows.commands.filters import checked_options, is_version, parse_map, run_filter, would_remove
     from proofmill.flows.context import home_folder
@@ -346,7 +348,7 @@ def push(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """A version to the Hugging Face hub: the very files, hashes compared there, then tagged `vN`."""
+    """Push a version to the Hugging Face hub: upload its files, compare hashes there, then set the tag `vN`."""
     from proofmill.flows.commands.push import run
     from proofmill.flows.context import home_folder
 
@@ -360,7 +362,7 @@ def doctor(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """What would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
+    """Check what would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
     from proofmill.flows.commands.doctor import examine
     from proofmill.flows.context import home_folder
     from proofmill.flows.recipe import load as recipe_file
@@ -380,7 +382,7 @@ def report(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """The HTML report of a version, made again from its folder alone; the version itself stays as it is."""
+    """Make the HTML report of a version again, from its folder alone; the version itself is not changed."""
     from proofmill.flows.commands.show import write_report
     from proofmill.flows.context import home_folder
 
@@ -399,7 +401,7 @@ def diff(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Rows added, removed, or with another verdict or stage, each with its cause."""
+    """List rows that were added, removed, or have another verdict or stage, each with its cause."""
     from proofmill.flows.commands.diff import run
     from proofmill.flows.context import home_folder
 
@@ -407,7 +409,7 @@ def diff(
 
 
 def main() -> None:
-    """Entry point: errors as what, where and what to do next; tracebacks only with `--debug`."""
+    """Run the command line: errors say what, where and what to do next; tracebacks only with `--debug`."""
     debug = "--debug" in sys.argv
     # Custom verifiers stand beside the recipe; last, so that no file of the user's shadows a library.
     sys.path.append(str(Path.cwd()))

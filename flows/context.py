@@ -1,4 +1,4 @@
-"""What every step of a run is given: a frozen context, the pool of models, and the run's state."""
+"""The context of a run, which every step gets: the request, the store, the models, and the run's state."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _RESAMPLED = "resampled.json"
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How often a run was told to sample anew, kept beside it so that `--resample` survives an interruption.
+    """How often a run was told to sample anew; kept in its folder, so that `--resample` survives an interruption.
 
     Attributes:
         count: how often.
-        open: whether the last time is not finished yet.
+        open: whether the last resampling is unfinished.
     """
 
     count: int = 0
@@ -75,8 +75,10 @@ class Resampling:
 
     @classmethod
     @contextmanager
-    def ended_in_vain(cls, folder: Path) -> Iterator[None]:
-        """Where nothing survives, the new samples are all drawn and only no good: the next `--resample` begins anew."""
+    def end_if_nothing_kept(cls, folder: Path) -> Iterator[None]:
+        """End the resampling also where nothing survives: the samples were all drawn, so the next `--resample` draws
+        anew.
+        """
         try:
             yield
         except NothingKeptError:
@@ -91,10 +93,10 @@ class RunRequest:
     Attributes:
         recipe: the resolved recipe.
         home: HOME.
-        limit: the first so many problems only; None: all.
+        limit: how many problems to take, from the first; None: all.
         resample: set recorded samples aside and draw new ones.
-        sample: draw what is missing; False: go on with what is recorded.
-        dry_run: say what would be done, and do nothing of it.
+        sample: draw missing samples; False: go on with the recorded ones.
+        dry_run: say what would be done, and do none of it.
     """
 
     recipe: Recipe
@@ -122,12 +124,12 @@ class RunRequest:
 
 @dataclass
 class RunState:
-    """What becomes known while a run goes on, and is read by other threads.
+    """What becomes known while a run goes on; threads share it.
 
     Attributes:
-        stopping: set where sampling is to end before its time.
-        fingerprint: of the request as it was when the run began; empty: the run does not remember that it is done.
-        unanswered: whether some requests have no answer yet and may be asked again, so that the run is never done.
+        stopping: set to end sampling early.
+        fingerprint: of the request when the run began; empty: the run is not recorded as finished.
+        unanswered: whether some requests have no answer and may be asked again, so that the run is not finished.
     """
 
     stopping: Event = field(default_factory=Event)
@@ -143,7 +145,7 @@ class RunContext:
         request: what the caller wants.
         filters: the filters that the recipe asks for, in order.
         store: the run's folder, where the outputs of steps are committed.
-        progress: told what happens.
+        progress: is notified of what happens.
         workers: processes that annotate rows.
         models: plans, engines and recorded samples.
         state: the run's state.
@@ -171,17 +173,17 @@ class RunContext:
         """HOME."""
         return self.request.home
 
-    def looked_at(self, store: RunStore) -> RunContext:
-        """The same over a store that makes nothing, and says nothing: what is only looked at did not happen."""
-        return replace(self, store=store, progress=_Unseen())
+    def read_only(self, store: RunStore) -> RunContext:
+        """Return the same context over a store that makes nothing, with a progress display that shows nothing."""
+        return replace(self, store=store, progress=_SilentProgress())
 
 
-class _Unseen(Progress):
+class _SilentProgress(Progress):
     def note(self, message: str) -> None:
-        """Not shown."""
+        """Show nothing."""
 
     def warn(self, message: str) -> None:
-        """Not shown."""
+        """Show nothing."""
 
 
 _OPEN: ContextVar[tuple[RunContext, ...]] = ContextVar("open runs", default=())
@@ -189,25 +191,26 @@ _OPEN: ContextVar[tuple[RunContext, ...]] = ContextVar("open runs", default=())
 
 @contextmanager
 def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[RunContext]:
-    """Holds a run's lock until all is done, then ends every process that was started.
+    """Hold a run's lock until all is done, then end every process that was started.
 
-    A run that the caller has open already is given again, so that an engine can load before Prefect is there: the
-    command opens the run, and the flow finds it. Another thread of this process is refused like another process.
+    A run that the caller has already opened is returned again, so that an engine can load while Prefect is imported:
+    the command opens the run, and the flow finds it open. Another thread of this process is refused like another
+    process.
 
     Args:
         request: what the caller wants.
-        progress: the caller's display; else one that nobody sees.
+        progress: the caller's display; None: nothing is shown.
 
     Raises:
-        UsageError: parts of the request don't go together, or a version that it names is not there.
-        StoreError: another process is on this run.
+        UsageError: parts of the request contradict each other, or a version that it names does not exist.
+        StoreError: another process is working on this run.
     """
-    if mine := next((run for run in _OPEN.get() if run.request == request), None):
-        yield mine
+    if opened := next((run for run in _OPEN.get() if run.request == request), None):
+        yield opened
         return
     if request.resample and request.limit is not None:
         raise UsageError(
-            "A part of the problems can't be sampled anew: recorded samples are set aside all together.",
+            "A part of the problems can't be sampled anew: --resample sets all recorded samples aside.",
             where="--resample with --limit",
             remedy="leave one of them out; another seed draws other samples and keeps the recorded ones",
         )
@@ -219,10 +222,16 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         store = RunStore(request.home, recipe.name, recipe.resolved() | {"limit": request.limit})
         stack.enter_context(store.opened())
         stack.enter_context(logged(store.folder / "run.log"))
-        stack.enter_context(Resampling.ended_in_vain(store.folder))
-        anew = Resampling.begin(store.folder, requested=request.resample, keep=not request.dry_run)
+        stack.enter_context(Resampling.end_if_nothing_kept(store.folder))
+        resampling = Resampling.begin(store.folder, requested=request.resample, keep=not request.dry_run)
         pool = ModelPool(
-            recipe, request.home, store.folder, shown, generation=anew.count, resampling=anew.open, stack=stack
+            recipe,
+            request.home,
+            store.folder,
+            shown,
+            generation=resampling.count,
+            resampling=resampling.open,
+            stack=stack,
         )
         workers = FilterWorkers(recipe.options(VERDICTS), stack)
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sampler"))
@@ -233,7 +242,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
 
 
 def home_folder(given: str | None) -> Path:
-    """HOME: `--home`, else `$PROOFMILL_HOME`, else `./proofmill-home`.
+    """Return HOME: `--home`, else `$PROOFMILL_HOME`, else `./proofmill-home`.
 
     Raises:
         UsageError: the place exists and is a file.

@@ -57,26 +57,28 @@ class ManifestDiff:
     voted: bool = False
 
     def lines(self) -> list[str]:
-        """Every fact that differs."""
+        """Return every fact that differs."""
         inputs = [line for lines in self.inputs.values() for line in lines]
         return [*self.fields(("",)), *self.models.values(), *self.code.values(), *self.versions(), *inputs]
 
     def fields(self, prefixes: Iterable[str]) -> list[str]:
-        """Recipe fields under these prefixes; `*` stands for a number."""
+        """Return the recipe fields under these prefixes; `*` stands for a number."""
         wanted = [prefix.split(".") for prefix in prefixes]
-        return list(_told("recipe ", {key: pair for key, pair in self.recipe.items() if _under(key, wanted)}))
+        return list(_described("recipe ", {key: pair for key, pair in self.recipe.items() if _under(key, wanted)}))
 
     def versions(self, names: Iterable[str] | None = None) -> list[str]:
-        """Libraries of other versions: all, or some."""
-        return list(_told("library ", {n: pair for n, pair in self.libraries.items() if names is None or n in names}))
+        """Return the libraries of other versions: all, or some."""
+        return list(
+            _described("library ", {n: pair for n, pair in self.libraries.items() if names is None or n in names})
+        )
 
-    def of_inputs(self, *kinds: str) -> list[str]:
-        """Inputs of these kinds."""
+    def changed_inputs(self, *kinds: str) -> list[str]:
+        """Return the changed inputs of these kinds."""
         return [line for kind in kinds for line in self.inputs.get(kind, ())]
 
 
 def manifest_diff(before: Version, after: Version) -> ManifestDiff:
-    """Compares two manifests. Keys that an older recipe had not yet count as their default."""
+    """Compare two manifests; keys that an older recipe did not have yet count as their default."""
     a, b = before.manifest, after.manifest
     recipes = [portable(_resolved(manifest)) for manifest in (a, b)]
     codes = [manifest.code_version.steps for manifest in (a, b)]
@@ -105,7 +107,7 @@ def _resolved(manifest: Manifest) -> dict[str, Any]:
 
 
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Pair]]:
-    """Dotted keys with what stands there on either side. None and what is not there are the same."""
+    """Yield the dotted keys that differ, with both values; None and a missing key are the same."""
     if a == b:
         return
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -124,7 +126,7 @@ def _of_sections(value: Any) -> bool:
 
 
 def _differing_items(a: list[Any], b: list[Any], key: str) -> Iterator[tuple[str, Pair]]:
-    """Items of two lists: those called the same beside each other, the others in their order."""
+    """Yield what differs between two lists: items with the same label are compared, the others in their order."""
     labels = [[_label(item) for item in side] for side in (a, b)]
     pairs = [(labels[0].index(label), place) for place, label in enumerate(labels[1]) if label in labels[0]]
     left = [place for place in range(len(a)) if place not in dict(pairs)]
@@ -153,29 +155,24 @@ def _models(a: Manifest, b: Manifest) -> dict[str, str]:
 
 
 def _code(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, str]:
-    told = {name: tuple(side.get(name, "none") for side in (a, b)) for name in (*a, *b)}
-    return {name: f"code of {name}: version {old} → {new}" for name, (old, new) in told.items() if old != new}
+    versions = {name: tuple(side.get(name, "none") for side in (a, b)) for name in (*a, *b)}
+    return {name: f"code of {name}: version {old} → {new}" for name, (old, new) in versions.items() if old != new}
 
 
 def _inputs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What came from outside, of the kinds that both manifests record."""
-    found = {}
-    for kind, told in (
-        ("files", "input file"),
-        ("hubs", "data set file"),
-        ("verifiers", "custom verifier of"),
-        ("filters", "your filter"),
-    ):
+    """Return what came from outside, of the kinds that both manifests record."""
+    changed = {}
+    for kind, label in _INPUT_KINDS:
         if kind in a and kind in b and a[kind] != b[kind]:
             sides = [_digests(kind, side[kind]) for side in (a, b)]
-            found[kind] = list(_edits(told, *sides)) or [f"{told}s: in another order"]
+            changed[kind] = list(_edits(label, *sides)) or [f"{label}s: in another order"]
     if a.get("resampled", 0) != b.get("resampled", 0):
-        found["resampled"] = ["drawn anew with --resample"]
-    return found
+        changed["resampled"] = ["drawn anew with --resample"]
+    return changed
 
 
 def _digests(kind: str, known: Any) -> dict[str, str]:
-    """Digests by name; files that are called the same stand together."""
+    """Return digests by name; those of files with the same name are joined."""
     pairs = known.items() if kind in ("verifiers", "filters") else known
     if kind == "hubs":  # one mapping a data set
         pairs = [pair for files in known for pair in files.items()]
@@ -185,16 +182,16 @@ def _digests(kind: str, known: Any) -> dict[str, str]:
     return found
 
 
-def _edits(told: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+def _edits(label: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
     for name in dict.fromkeys([*b, *a]):
         if name not in a or name not in b:
-            yield f"{told} {name}: {'new' if name in b else 'gone'}"
+            yield f"{label} {name}: {'new' if name in b else 'gone'}"
         elif a[name] != b[name]:
-            yield f"{told} {name}: {_short(a[name])} → {_short(b[name])}"
+            yield f"{label} {name}: {_short(a[name])} → {_short(b[name])}"
 
 
 def _benchmarks(a: Manifest, b: Manifest) -> dict[str, list[str]]:
-    """Benchmarks whose items are others; one that was added or left out is told by the recipe."""
+    """Return the benchmarks whose content changed; the recipe's own difference shows added and removed ones."""
     indexes = [manifest.benchmarks or Benchmarks() for manifest in (a, b)]
     digests = [index.digest for index in indexes]
     if not all(digests) or digests[0] == digests[1]:
@@ -208,12 +205,12 @@ def _benchmarks(a: Manifest, b: Manifest) -> dict[str, list[str]]:
     return {"benchmarks": edited} if edited else {}
 
 
-def _told(kind: str, pairs: Mapping[str, Pair]) -> Iterator[str]:
+def _described(kind: str, pairs: Mapping[str, Pair]) -> Iterator[str]:
     return (f"{kind}{name}: {_brief(before)} → {_brief(after)}" for name, (before, after) in pairs.items())
 
 
 def _brief(value: Any) -> str:
-    """A value in one short line; of a section what it sets."""
+    """Return a value in one short line; of a section what it sets."""
     text = _plain(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
@@ -231,7 +228,7 @@ def _short(value: str | None) -> str:
 
 
 def _under(key: str, prefixes: Sequence[Sequence[str]]) -> bool:
-    """Whether a dotted key begins with one of the prefixes, part by part; an empty last part takes anything."""
+    """Return whether a dotted key begins with one of the prefixes, part by part; an empty last part takes anything."""
     parts = key.split(".")
     for prefix in prefixes:
         whole = [part for part in prefix if part]
@@ -284,7 +281,7 @@ _FILLED = {
 
 
 def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> list[str]:
-    """The facts that differ and could have made this difference, in words.
+    """Return the facts that differ and could have made this difference, in words.
 
     Args:
         group: rows with the same difference.
@@ -295,7 +292,7 @@ def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> l
     if group.kind != CHANGED:
         found = _of_presence(group, facts)
     elif (stage := _decisive(group)) is not None:
-        found = of_step(facts, stage)
+        found = facts_of_step(facts, stage)
         if stage == "near_duplicates" and others:
             found.append(OTHERS)
         hangs_on_siblings = stage == "luck" or (stage == "verdicts" and facts.voted)
@@ -307,15 +304,15 @@ def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> l
 
 
 def causes_of_files(facts: ManifestDiff, configs: Iterable[str]) -> list[str]:
-    """Why files of these configs differ where no trace does."""
+    """Return why files of these configs differ where no trace does."""
     stages = dict.fromkeys(stage for config in configs for stage in _FILLED.get(config, ("publish",)))
-    found = [line for stage in stages for line in of_step(facts, stage)]
-    found += [*facts.models.values(), *facts.of_inputs("files", "hubs", "resampled")]
+    found = [line for stage in stages for line in facts_of_step(facts, stage)]
+    found += [*facts.models.values(), *facts.changed_inputs("files", "hubs", "resampled")]
     return _or_unknown(found or [*facts.code.values()], facts)  # such as a filter that one side has not
 
 
-def of_step(facts: ManifestDiff, name: str) -> list[str]:
-    """Facts that the columns of a filter, or of another step, depend on."""
+def facts_of_step(facts: ManifestDiff, name: str) -> list[str]:
+    """Return the facts that the columns of a filter, or of another step, depend on."""
     one = _FILTERS.get(name)
     own = tuple(f"{one.section}.{key}" for key in one.keyed_by) if one else ()
     steps = (name, *_MORE_STEPS.get(name, ()))
@@ -323,14 +320,14 @@ def of_step(facts: ManifestDiff, name: str) -> list[str]:
     libraries |= {"pyarrow", "polars", "transformers"} if name == "publish" else set()
     return [
         *facts.fields((*own, *_MORE_FIELDS.get(name, () if one else (f"{name}.", "filters.")))),
-        *facts.of_inputs(*_INPUTS.get(name, ("filters",))),
+        *facts.changed_inputs(*_INPUTS.get(name, ("filters",))),
         *(facts.code[step] for step in steps if step in facts.code),
         *facts.versions(libraries),
     ]
 
 
 def _judges_of(reason: str | None) -> tuple[str, ...]:
-    """The filters whose published columns decide a drop reason; all of them where the cap of a problem decides."""
+    """Return the filters whose published columns decide a drop reason; all that rank traces, for a cap."""
     if reason in _CAPS:
         return _RANKED_BY
     one = next((one for one in FILTERS for rule in one.rules if rule.reason == reason), None)
@@ -342,7 +339,7 @@ def _judges_of(reason: str | None) -> tuple[str, ...]:
 
 
 def _thresholds_of(reason: str | None) -> tuple[str, ...]:
-    """The recipe fields that are the threshold of a drop reason."""
+    """Return the recipe fields that are the threshold of a drop reason."""
     if reason is None:
         return ("curriculum.",)
     if reason in _CAPS:
@@ -361,9 +358,9 @@ def _or_unknown(found: list[str], facts: ManifestDiff) -> list[str]:
 
 
 def _of_presence(group: Group, facts: ManifestDiff) -> list[str]:
-    """Why a row is there on one side alone."""
+    """Return why a row exists on one side alone."""
     if not group.problem_known:
-        return of_step(facts, "problems") or _of_samples(group, facts)
+        return facts_of_step(facts, "problems") or _of_samples(group, facts)
     if not group.sampler_known:
         return [f"recipe samplers: {group.sampler!r} is {'new' if group.kind == ADDED else 'gone'}"]
     if not group.slot_known:
@@ -373,18 +370,18 @@ def _of_presence(group: Group, facts: ManifestDiff) -> list[str]:
         models = [text for name, text in facts.models.items() if name == group.sampler]
         return models or [
             *facts.fields(("samplers.*.model", "samplers.*.engine.model")),
-            *facts.of_inputs("files", "hubs"),
+            *facts.changed_inputs("files", "hubs"),
         ]
     return _of_samples(group, facts)
 
 
 def _of_samples(group: Group, facts: ManifestDiff) -> list[str]:
     models = [text for name, text in facts.models.items() if name == group.sampler]
-    return [*models, *of_step(facts, "samples"), *facts.of_inputs("files", "hubs", "resampled")]
+    return [*models, *facts_of_step(facts, "samples"), *facts.changed_inputs("files", "hubs", "resampled")]
 
 
 def _decisive(group: Group) -> str | None:
-    """The first stage that measured otherwise and decides this change; None: the selection decided otherwise."""
+    """Return the first stage that measured differently and decides this change; None if the selection did."""
     if not group.fate_changed or group.before["verdict"] != group.after["verdict"]:
         return group.judged[0] if group.judged else None
     reasons = (group.before["drop_reason"], group.after["drop_reason"])
@@ -395,7 +392,7 @@ def _decisive(group: Group) -> str | None:
 def _of_selection(group: Group, facts: ManifestDiff, *, moved: bool) -> list[str]:
     reasons = (group.before["drop_reason"], group.after["drop_reason"])
     narrow = facts.fields(prefix for reason in reasons for prefix in _thresholds_of(reason))
-    found = [*(narrow or facts.fields(_SELECTION)), *of_step(facts, "selection")]
+    found = [*(narrow or facts.fields(_SELECTION)), *facts_of_step(facts, "selection")]
     if moved and {*reasons} & {*_OF_THE_RUN, TOO_SHORT, NLL_OUTLIER, LOW_POTENTIAL}:
         found.append(OTHERS)
     elif group.siblings:

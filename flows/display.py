@@ -52,24 +52,24 @@ class Drawn:
     earlier: float = 0.0
 
     def ready(self) -> None:
-        """Its engine is there, perhaps once more."""
+        """Note that its engine is loaded, perhaps once more."""
         self.earlier = self.seconds()
         self.since, self.until = time.monotonic(), None
 
     def count(self, tokens: int) -> None:
-        """Counts a finished sample."""
+        """Count a finished sample."""
         self.samples, self.tokens, self.until = self.samples + 1, self.tokens + tokens, time.monotonic()
 
     def seconds(self) -> float:
-        """From the engine being ready to its last token."""
+        """Return the seconds from the engine being ready to the last token."""
         return self.earlier + (self.until - self.since if self.since and self.until else 0.0)
 
     def tokens_per_second(self) -> float:
-        """0 before the first token."""
+        """Return the rate so far; 0 before the first token."""
         return self.tokens / max(self.seconds(), 1e-9) if self.tokens else 0.0
 
     def seconds_left(self) -> float | None:
-        """Time until it ends at the rate so far; None while nothing can be said."""
+        """Return the seconds until it ends at the rate so far; None before the first token."""
         if not self.since or not self.tokens:
             return None
         took = self.earlier + time.monotonic() - self.since
@@ -107,38 +107,38 @@ class Progress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, message: str) -> None:
-        """Says what is going on, for the display and the log."""
+        """Show what is going on, on the display and in the log."""
         self.message = message
         log.info(message)
 
     def warn(self, message: str) -> None:
-        """Says what deserves a look, in the display's last line, in the log, and again at the end."""
+        """Show what deserves a look: in the display's last line, in the log, and again at the end."""
         self.warnings.append(message)
         log.warning(message)
 
     def expect(self, name: str, total: int) -> None:
-        """Opens a counter."""
+        """Create a counter with its total."""
         with self._lock:
             self.counters.setdefault(name, Counter()).total = total
 
     def expect_more(self, name: str, by: int) -> None:
-        """Raises what a counter is to come to."""
+        """Raise the total of a counter."""
         with self._lock:
             counter = self.counters.setdefault(name, Counter())
             counter.total = (counter.total or 0) + by
 
     def advance(self, name: str, by: int = 1) -> None:
-        """Raises a counter."""
+        """Raise a counter."""
         with self._lock:
             self.counters.setdefault(name, Counter()).done += by
 
     def expect_samplers(self, names: Iterable[str]) -> None:
-        """Who draws, one after the other."""
+        """Set which samplers will draw, one after the other."""
         with self._lock:
             self.samplers = {name: self.samplers.get(name, Drawn()) for name in names}
 
     def sampling(self, sampler: str, missing: int) -> None:
-        """From here on this sampler draws."""
+        """Note which sampler draws from now on."""
         with self._lock:
             self._drawing = sampler
             drawn = self.samplers.setdefault(sampler, Drawn())
@@ -147,18 +147,18 @@ class Progress:
             self.more_samples(missing)
 
     def more_samples(self, count: int) -> None:
-        """So many more are to be drawn."""
+        """Note that this many more samples are to be drawn."""
         self.expect_more("samples", count)
         self.drawn.expected += count
 
     def sampled(self, tokens: int) -> None:
-        """Counts a finished sample."""
+        """Count a finished sample."""
         with self._lock:
             self.drawn.count(tokens)
             self.counters.setdefault("samples", Counter()).done += 1
 
     def engine_ready(self, message: str) -> None:
-        """From here on tokens are expected."""
+        """Note that the engine is loaded, so that tokens are expected from now on."""
         self.drawn.ready()
         self.note(message)
 
@@ -173,47 +173,47 @@ class Progress:
         return sum(drawn.tokens for drawn in list(self.samplers.values()))
 
     def retried(self, requests: int) -> None:
-        """Counts requests that are sent to an engine again."""
+        """Count requests that are sent to an engine again."""
         with self._lock:
             self.retries += requests
 
     def restarted(self) -> None:
-        """Counts an engine that is started again."""
+        """Count an engine that is started again."""
         with self._lock:
             self.restarts += 1
         self.note("The engine is started again")
 
     def queue(self, name: str, depth: int) -> None:
-        """Says how much waits somewhere."""
+        """Set how much waits in a queue."""
         with self._lock:
             self.queues[name] = depth
 
     def verdicts(self, correct: int, total: int) -> None:
-        """Counts judged traces."""
+        """Count judged traces."""
         with self._lock:
             self.accepted += correct
             self.judged += total
 
     def percent(self) -> float:
-        """Share of what is expected that is done, in percent; 0 while nothing is expected."""
+        """Return how much of all counters is done, in percent; 0 while nothing is expected."""
         with self._lock:
             known = [counter for counter in self.counters.values() if counter.total]
         total = sum(counter.total or 0 for counter in known)
         return min(100.0, 100.0 * sum(counter.done for counter in known) / total) if total else 0.0
 
     def ends(self) -> tuple[str, float] | None:
-        """What ends next and in how many seconds, at the rate so far; None while nothing can be said."""
+        """Return what ends next and in how many seconds, at the rate so far; None before there is a rate."""
         left = self.drawn.seconds_left()
         if left is None or left <= 1:
             return None
         return f"sampler {self._drawing}" if len(self.samplers) > 1 else "sampling", left
 
     def waiting(self) -> str:
-        """What waits where, in words; empty where nothing does."""
+        """Return what waits in which queue, in words; empty where nothing does."""
         return ", ".join(f"{depth:,} {name}" for name, depth in list(self.queues.items()) if depth)
 
     def line(self) -> str:
-        """The state in one line."""
+        """Return the state in one line."""
         parts = []
         for name, counter in self.counters.items():
             parts.append(f"{name} {counter.done}" + (f"/{counter.total}" if counter.total is not None else ""))
@@ -272,7 +272,7 @@ def _facts(progress: Progress) -> Iterator[str]:
 
 @contextmanager
 def shown(progress: Progress, title: str, console: Console) -> Iterator[None]:
-    """Shows a run's progress: live on a terminal, a plain line now and then elsewhere."""
+    """Show a run's progress while the block runs: live on a terminal, else a plain line now and then."""
     if console.is_terminal:
         with Live(_Display(progress, title, console), console=console, refresh_per_second=4, transient=True):
             yield
@@ -301,7 +301,7 @@ def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Appends what is said meanwhile to a file."""
+    """Append all log messages to a file while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [log, logging.getLogger("prefect")]
@@ -322,7 +322,7 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def program() -> str:
-    """`proofmill`, or the path that this one was started by where the shell would not find that name."""
+    """Return `proofmill`, or the path that this process was started by where the shell would not find that name."""
     started = sys.argv[0]
     if os.path.basename(started) != "proofmill" or shutil.which("proofmill"):  # noqa: PTH119 (a word, not a place)
         return "proofmill"
@@ -331,6 +331,6 @@ def program() -> str:
 
 
 def typed(*words: str, home: str | None = None) -> str:
-    """A proofmill command line, with `--home` where this command was given one."""
+    """Return a proofmill command line, with `--home` where this command was given one."""
     place: Sequence[str] = ("--home", home) if home else ()
     return shlex.join([program(), *words, *place])

@@ -76,7 +76,7 @@ class DryRun:
     first: bool = False
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return everything in one line."""
         parts = [f"{'runs' if self.first else 'runs again'}: {', '.join(self.again)}"]
         if self.at_most:
             parts.append(f"at most also: {', '.join(self.at_most)}")
@@ -85,7 +85,7 @@ class DryRun:
 
 
 def dry_run(run: RunContext) -> DryRun:
-    """What an opened run would do. Reads the problems where that was not done before, and samples nothing."""
+    """Return what an opened run would do; read the problems if needed, and sample nothing."""
     walk = _Walk(run)
     if not run.store.find(PROBLEMS, problems_key(run)):
         walk.again[PROBLEMS.name] = None
@@ -106,10 +106,10 @@ class _Walk:
     def __init__(self, run: RunContext) -> None:
         self.again: dict[str, None] = {}
         self.at_most: dict[str, None] = {}
-        self.run = run.looked_at(ReadOnlyRun(run.store))
+        self.run = run.read_only(ReadOnlyRun(run.store))
 
     def records(self, shards: Sequence[ProblemShard], sampling: SamplingStep) -> Iterator[ShardRecord]:
-        """The references of each sampled shard; some stand for what would be made."""
+        """Yield the references of each sampled shard; some are placeholders for what would be made."""
         filters = [active.filter for active in self.run.filters]
         each = [one.name for one in filters if isinstance(one, MapFilter | ProblemFilter)]
         for shard in shards:
@@ -121,7 +121,9 @@ class _Walk:
             yield annotate_shard(self.run, shard.problems, samples, self._output)
 
     def _output(self, run: RunContext, record: ShardRecord, active: ActiveFilter) -> Shard:
-        """A filter's output, or what stands for it; what depends on a missing one may prove equal to what was there."""
+        """Return a filter's output, or a placeholder; what depends on a missing output may prove equal to the
+        earlier one.
+        """
         one = active.filter
         known = contents(run, record, [*one.reads, *one.optional])
         uncertain = any(name in record.outputs and not record.outputs[name].file for name in known)
@@ -134,7 +136,7 @@ class _Walk:
             return gap.placeholder()
 
     def over_all(self, records: list[ShardRecord], *, complete: bool) -> None:
-        """The steps that look at all shards, up to the first that is not done: what follows it is uncertain."""
+        """Walk the steps over all shards up to the first that is not done; what follows it is uncertain."""
         steps = list(later_steps(self.run))
         names = [name for step in steps for name in step.names]
         self._holdout(records, complete=complete)
@@ -150,7 +152,7 @@ class _Walk:
             self.at_most |= dict.fromkeys(names[names.index(gap.step) + 1 :] if known else names)
 
     def _holdout(self, records: list[ShardRecord], *, complete: bool) -> None:
-        """The validation split, which depends on nothing but the problems."""
+        """Note whether the validation split is made again; it depends on nothing but the problems."""
         recipe = self.run.recipe
         if recipe.select.holdout and (recipe.problems.pseudo_labels or not complete):
             self.at_most |= dict.fromkeys((PROMPT_SIGNATURES.name, HOLDOUT.name))
@@ -164,7 +166,7 @@ class _Walk:
 
 
 def report(run: RunContext) -> Iterator[str]:
-    """Lines that say what the run would do. Reads the problems and samples nothing."""
+    """Yield lines that say what the run would do; read the problems and sample nothing."""
     ahead = dry_run(run)
     problems = ingest_problems(run)
     ledger = problems.stats["problems"]
@@ -182,8 +184,8 @@ def report(run: RunContext) -> Iterator[str]:
     yield ahead.line()
 
 
-def news(run: RunContext) -> Iterator[str]:
-    """What an opened run does again, in a line; none for a first run."""
+def summary_line(run: RunContext) -> Iterator[str]:
+    """Yield in one line what an opened run does again; nothing for a first run."""
     if known := versions(run.home, run.recipe.name):
         fields = differing_fields(run.recipe, known[-1])
         rest = len(fields) - _NAMED
@@ -193,14 +195,14 @@ def news(run: RunContext) -> Iterator[str]:
 
 
 def changes(run: RunContext) -> Iterator[str]:
-    """Recipe keys and steps that differ from the newest published version's."""
+    """Yield the recipe keys and steps that differ from the newest published version's."""
     for known in versions(run.home, run.recipe.name)[-1:]:
         for item in (*differing_fields(run.recipe, known), *code_changes(known)):
             yield f"changed since {known.label}: {item}"
 
 
 def code_changes(known: Version) -> Iterator[str]:
-    """The steps that another version of proofmill's code made a version by."""
+    """Yield the steps whose version in proofmill's code has changed since a version was made."""
     before = known.manifest.code_version.steps
     now = step_versions()
     if changed := [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]:
@@ -208,19 +210,19 @@ def code_changes(known: Version) -> Iterator[str]:
 
 
 def differing_fields(recipe: Recipe, known: Version) -> list[str]:
-    """Recipe keys that differ from a version's, with both values."""
+    """Return the recipe keys that differ from a version's, with both values."""
     before, now = flat(known.manifest.recipe), flat(recipe.published())
     keys = sorted(key for key in before.keys() | now.keys() if _filled(before.get(key)) != _filled(now.get(key)))
     return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
 
 
 def _filled(value: Any) -> Any:
-    """None for an empty list or mapping: what it is filled with stands under keys of its own."""
+    """Return None for an empty list or mapping, whose items have keys of their own."""
     return None if value in ([], {}) else value
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one mapping with dotted keys."""
+    """Return nested mappings and lists as one mapping with dotted keys."""
     if isinstance(value, Mapping) and value:
         items = value.items()
     elif isinstance(value, list) and value:
@@ -244,7 +246,7 @@ _UNKNOWN = "no earlier run to estimate from"
 def sampler_cost(
     run: RunContext, plan: SamplePlan, first: int, shards: Sequence[ProblemShard], pending: Sequence[ProblemShard]
 ) -> Iterator[str]:
-    """What a sampler is still to draw, and what that costs."""
+    """Yield what a sampler still has to draw, and what that costs."""
     of = sum(shard.first_round_samples(plan) for shard in shards)
     yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {of:,} samples are still to be drawn"
     known = _last(run)
@@ -275,7 +277,7 @@ def _at_last_rate(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> It
 
 
 def open_samples(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
-    """Samples of the first rounds that a run has to draw for shards that are not finished."""
+    """Return how many first-round samples a run has to draw for unfinished shards."""
     if not pending:  # nothing to look up, and another run may be holding the store
         return 0
     if run.request.draws_anew:
@@ -285,7 +287,7 @@ def open_samples(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemSha
 
 
 def _later(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard], rate: float | None) -> int:
-    """Samples of later rounds, less the recorded ones: expected at an acceptance, without one at most."""
+    """Return the samples of later rounds that are not recorded: expected at an acceptance rate, else at most."""
     if plan.rounds is None or not pending:
         return 0
     each = plan.rounds.ceiling - plan.n if rate is None else later_samples(plan.rounds, rate)
@@ -302,7 +304,7 @@ def _recorded_later(run: RunContext, plan: SamplePlan, store: SampleStore, shard
 
 
 def later_samples(rounds: Rounds, rate: float) -> float:
-    """Samples that a problem is expected to get after its first round, if each one is accepted with the same chance.
+    """Return the expected number of samples after the first round, if each is accepted with the same chance.
 
     The expectation of the rule in `Rounds`: with m more samples after s of which a were accepted,
     E(s, a) = m + sum over k of C(m, k) rate^k (1 - rate)^(m - k) E(s + m, a + k), and E = 0 where m = 0. Problems
@@ -328,7 +330,7 @@ def later_samples(rounds: Rounds, rate: float) -> float:
 def answer_judge_cost(
     run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]
 ) -> Iterator[str]:
-    """What a model is to judge where rules end; nothing where it isn't asked, or all is recorded."""
+    """Yield what the answer judge has to judge; nothing where none is asked, or all is recorded."""
     plan, options = run.models.answer_judge, run.recipe.options(VERDICTS).judge
     if plan is None or options is None:
         return
@@ -346,7 +348,7 @@ def answer_judge_cost(
 
 
 def claim_judge_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
-    """What the model is to judge as its own verifier; nothing where it isn't asked, or all is recorded."""
+    """Yield what the claim judge has to judge; nothing where none is asked, or all is recorded."""
     plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
     if plan is None or options is None:
         return
@@ -370,7 +372,7 @@ def claim_judge_cost(run: RunContext, records: Sequence[ShardRecord], pending: S
 
 
 def student_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
-    """What the student is to score; nothing where it isn't asked, or all is recorded.
+    """Yield what the student has to score; nothing where none is asked, or all is recorded.
 
     Args:
         run: the run.
@@ -400,7 +402,7 @@ def _proven(run: RunContext, record: ShardRecord) -> set[str]:
 
 
 def _estimate(parts: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
-    """What so many questions of each kind cost, if each costs what it did in the last run."""
+    """Return the cost of these questions of each kind at the cost per question of the last run."""
     total = {
         name: sum(count * last[name] / last["answers"] for count, last in parts)
         for name in ("prompt_tokens", "completion_tokens", "seconds")
@@ -412,14 +414,14 @@ def _estimate(parts: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
 
 
 def _samples(run: RunContext, shard: ProblemShard, k: int | None) -> int:
-    """Traces that a shard may come to; of each problem and sampler k at most."""
+    """Return how many traces a shard may have at most; of each problem and sampler k at most."""
     return shard.recorded.rows + sum(
         shard.problems_sampled_by(plan) * min(plan.rule.ceiling, k or plan.rule.ceiling) for plan in run.models.plans
     )
 
 
 def remember_rate(run: RunContext, progress: Progress) -> None:
-    """Keeps what this run cost, for the next estimate; of a sampler that drew nothing, what it cost last."""
+    """Keep what this run cost for the next estimate; for a sampler that drew nothing, its last cost."""
     drawn = {
         name: {"samples": done.samples, "tokens": done.tokens, "tokens_per_second": done.tokens_per_second()}
         for name, done in progress.samplers.items()
@@ -432,7 +434,7 @@ def remember_rate(run: RunContext, progress: Progress) -> None:
 
 
 def _rate(last: Mapping[str, Any] | None) -> float | None:
-    """Share of samples that the last run accepted."""
+    """Return the share of samples that the last run accepted."""
     return last["accepted"] / last["judged"] if last and last["judged"] else None
 
 

@@ -43,7 +43,7 @@ class RowOptions:
 
 
 def prepared(row: Row, one: MapFilter[Any], options: RowOptions) -> Row | str:
-    """The columns that a filter reads of anyone's row, or why it can't be read."""
+    """Return the columns that a filter reads of a user's row, or why it can't be read."""
     found: Row = {}
     for name in (*one.reads, *one.optional):
         value = _READERS[name](row, one, options) if name in _READERS else row.get(name, _NO_COLUMN)
@@ -109,7 +109,7 @@ def _part(place: int) -> Callable[[Row, MapFilter[Any], RowOptions], str]:
 
 
 def _problem(row: Row, one: MapFilter[Any], options: RowOptions) -> Problem | _Fault:
-    """The problem of a row, or the reason why it can't be judged. A missing prompt is none."""
+    """Return the problem of a row, or the reason why it can't be judged; a missing prompt is no reason."""
     judged = "verifier" in one.reads
     domain = row.get("domain") or options.domain or row.get("verifier") or (None if judged else "math")
     prompt: tuple[str | None, str] | str = (None, "")
@@ -151,7 +151,7 @@ _READERS: Mapping[str, Callable[[Row, MapFilter[Any], RowOptions], Any]] = {
 
 
 def check_first(where: str, row: Row, one: MapFilter[Any], options: RowOptions) -> None:
-    """Refuses a file whose first row lacks what a filter needs: the map is wrong.
+    """Refuse a file whose first row lacks what a filter needs: the field map must be wrong.
 
     Raises:
         InputError: names the fields that are missing and those that are there.
@@ -186,7 +186,7 @@ def _missing(row: Row, one: MapFilter[Any], options: RowOptions, where: str, hav
 
 
 def _has(row: Row, need: str | tuple[str, ...]) -> bool:
-    """Whether a row has a field that is needed, or one that stands in for it: `info` may hold all but the answer."""
+    """Return whether a row has a needed field, or `info`, which may hold all but the answer."""
     names = (need,) if isinstance(need, str) else need
     return any(name in row for name in names) or ("info" in row and not {"response", "answer"} & set(names))
 
@@ -250,7 +250,7 @@ class ChunkResult:
     shown: list[str] = field(default_factory=list)
 
     def add(self, view: View, found: Row | Deferred) -> None:
-        """Appends one row."""
+        """Append one row."""
         self.rows.append(None)
         if isinstance(found, Deferred):
             self.deferred.append(DeferredRow(len(self.rows) - 1, view, found.job))
@@ -258,7 +258,7 @@ class ChunkResult:
             self.resolve(len(self.rows) - 1, view, found)
 
     def resolve(self, place: int, view: View, found: Row, why: str | None = None) -> None:
-        """Fills in one row; `why` says what is wrong with it."""
+        """Fill in one row; `why` says what is wrong with it."""
         one = filter_at(self.place)
         added = {name: found.get(name) for name in added_columns(one).names}
         self.rows[place] = joined(view, added) if self.as_lines else view.kept | added
@@ -273,12 +273,12 @@ class ChunkResult:
 
 @cache
 def added_columns(one: Any) -> pa.Schema:
-    """The columns that a filter's command adds: the filter's, then those of the command alone."""
+    """Return the columns that a filter's command adds: the filter's, then those of the command alone."""
     return pa.schema([*one.adds, *one.internal, *one.command])
 
 
 def work(task: RowTask) -> ChunkResult:
-    """Inside a worker: a chunk with the columns that its filter adds."""
+    """Return a chunk with the columns that its filter adds; runs inside a worker."""
     one = filter_at(task.place)
     assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
     added = frozenset(added_columns(one).names)
@@ -298,7 +298,7 @@ def work(task: RowTask) -> ChunkResult:
 
 
 def failed_chunk(task: RowTask, kind: str, detail: str) -> ChunkResult:
-    """The rows of a chunk that can't be worked on within the limits."""
+    """Return the rows of a chunk that can't be worked on within the limits."""
     one = filter_at(task.place)
     assert isinstance(one, MapFilter)  # noqa: S101 (as above)
     result = ChunkResult(task.place, task.as_lines)
@@ -344,7 +344,7 @@ class RowStream:
         self._pool.close()
 
     def run(self, writer: RowWriter) -> None:
-        """Writes all rows, in order."""
+        """Write all rows, in order."""
         as_lines = writer.takes_lines
         for parts in in_order(lambda chunk: self._chunk(chunk, as_lines), chunks(self._source), self._pool.workers):
             for result in parts:
@@ -357,7 +357,7 @@ class RowStream:
                 self._counted(result)
 
     def _chunk(self, chunk: Chunk, as_lines: bool) -> list[ChunkResult]:
-        """One chunk; where it takes a worker down, row by row."""
+        """Annotate one chunk, or its rows one by one if it brings a worker down."""
         task = replace(self._task(chunk), as_lines=as_lines)
         (result,) = self._pool.map([task])
         if not isinstance(result, Fault):

@@ -44,11 +44,11 @@ class ProblemShard:
     recorded: Shard
 
     def problems_sampled_by(self, plan: SamplePlan) -> int:
-        """How many of its problems a plan samples."""
+        """Return how many of its problems a plan samples."""
         return sum(count for name, count in self.problems.stats["domains"].items() if plan.takes(name))
 
     def first_round_samples(self, plan: SamplePlan) -> int:
-        """How many samples a plan's first rounds have."""
+        """Return how many samples a plan's first rounds have."""
         return plan.n * self.problems_sampled_by(plan)
 
 
@@ -65,24 +65,24 @@ class RunProblems:
     stats: ShardStats
 
     def first_round_samples(self, plans: Iterable[SamplePlan]) -> int:
-        """How many samples the first rounds of these plans have."""
+        """Return how many samples the first rounds of these plans have."""
         return sum(shard.first_round_samples(plan) for shard in self.shards for plan in plans)
 
 
 def problems_key(run: RunContext) -> str:
-    """Key of this step."""
+    """Return the key of this step's output."""
     return PROBLEMS.key(run.request.inputs, samples_per_problem(run.recipe))
 
 
 def samples_per_problem(recipe: Recipe) -> tuple[int, int]:
-    """Live samples a problem and their bytes, half of what they may have: how many problems make a shard."""
+    """Return the live samples a problem and half of their greatest size in bytes, which set the size of shards."""
     asked = [sampler.sampling for sampler in recipe.live]
     tokens = sum(sampling.most * sampling.max_tokens for sampling in asked)
     return max(1, sum(sampling.most for sampling in asked)), tokens * _TOKEN_BYTES // 2
 
 
 def ingest_problems(run: RunContext) -> RunProblems:
-    """All problems of the run, read from their sources unless that was done before.
+    """Return all problems of the run; read their sources unless an earlier run did.
 
     Raises:
         InputError: nothing to work on, a licence that must be allowed first, a file that can't be read.
@@ -111,7 +111,7 @@ def _shard(run: RunContext, key: str, name: str) -> ProblemShard | None:
 
 
 def _ingest(run: RunContext, key: str) -> Shard:
-    """Reads all sources once, and commits the shards, their index last."""
+    """Read all sources once, and commit the shards, their index last."""
     run.progress.note("reading problems")
     scratch = run.store.folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)

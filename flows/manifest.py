@@ -39,7 +39,7 @@ N = TypeVar("N", int, float)
 def manifest_of(
     run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], out: VersionWriter, view: StudentView
 ) -> dict[str, Any]:
-    """What the manifest says of a version, but for its number, its parent and its files."""
+    """Return the manifest of a version as JSON-like data, without its number, its parent and its files."""
     traces = sum(record.samples.rows for record in records)
     selections = [record.outputs[SELECTION.name] for record in records]
     funnel = add_ledgers([shard.stats["ledger"] for shard in selections], reasons_of(run))
@@ -104,7 +104,7 @@ def manifest_of(
 
 
 def _filter_record(one: Filter[Any]) -> dict[str, Any]:
-    """What a version says of a filter, so that it can be read without this program."""
+    """Return what a version records of a filter, so that it can be read without this program."""
     published = [] if isinstance(one, ProblemFilter) else one.adds.names
     reasons = {rule.reason: list(rule.evidence) for rule in one.rules}
     return {
@@ -117,14 +117,14 @@ def _filter_record(one: Filter[Any]) -> dict[str, Any]:
 
 
 def _benchmarks(run: RunContext) -> dict[str, Any]:
-    """The index that prompts and traces were compared with."""
+    """Return the index that prompts and traces were compared with."""
     assert CONTAMINATION.shared is not None  # noqa: S101 (narrowing for the type checker)
     stats = dict(shared_file(run, CONTAMINATION.shared, run.recipe.options(CONTAMINATION)).stats)
     return {"digest": stats.pop("content"), **stats}
 
 
 def _inputs(run: RunContext) -> dict[str, Any]:
-    """What came from outside: files by name and digest, hub folders, custom verifiers and filters by their source."""
+    """Return the run's inputs: files by name and digest, hub folders, the source of custom verifiers and filters."""
     named = [portable_name(str(path)) for path in run_inputs.files(run.recipe, run.home)]
     return {
         "files": list(zip(named, run.request.inputs["files"], strict=True)),
@@ -136,7 +136,7 @@ def _inputs(run: RunContext) -> dict[str, Any]:
 
 
 def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
-    """Seconds that each step's shards took when they were made, in this run or in an earlier one.
+    """Return the seconds that each step's shards took when they were made, in this run or an earlier one.
 
     Steps overlap, so the sum is more than the time that went by.
     """
@@ -152,7 +152,7 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
 
 
 def model_facts(plan: SamplePlan) -> dict[str, Any]:
-    """What the manifest says of a model."""
+    """Return what the manifest records of a model."""
     model = plan.model
     return {
         "sampler": plan.name,
@@ -165,7 +165,7 @@ def model_facts(plan: SamplePlan) -> dict[str, Any]:
 
 
 def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any] | None:
-    """Who judged the claims, how, and how often it answered what; None where no model did."""
+    """Return the model that judged the claims, how, and the counts of its answers; None where none did."""
     plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
     if plan is None or options is None:
         return None
@@ -182,7 +182,7 @@ def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any]
 
 
 def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
-    """Which model judged where rules end, and how many verdicts are its own; None where none did."""
+    """Return the model that judged undecided answers, and the counts of its verdicts; None where none did."""
     plan = run.models.answer_judge
     judged = [record.outputs[MODEL_JUDGED.name] for record in records if MODEL_JUDGED.name in record.outputs]
     if plan is None:
@@ -208,7 +208,7 @@ def _sums(parts: Iterable[Mapping[str, N]]) -> dict[str, N]:
 
 
 def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
-    """Recorded rows that could not be used by reason; whatever else is missing was never sampled."""
+    """Return the dropped recorded rows by reason; all other missing samples were never drawn."""
     dropped = dict(ledger["dropped"])
     rest = missing - sum(dropped.values())
     return dropped | ({"not_sampled": rest} if rest else {})

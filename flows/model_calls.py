@@ -29,7 +29,7 @@ Answers = Mapping[str, Completion]
 
 
 def costs(run: RunContext, step: Step) -> dict[str, Any] | None:
-    """What a phase took when it last ran to its end: `answers`, `prompt_tokens`, `completion_tokens`, `seconds`."""
+    """Return the cost of a phase's last complete run: answers, prompt and completion tokens, seconds."""
     path = _costs(run, step)
     return dict(orjson.loads(path.read_bytes())) if path.exists() else None
 
@@ -58,20 +58,20 @@ class RequestBatch:
     before: Callable[[], Answers] = dict
 
     def open(self) -> int:
-        """How many of its questions are still to be asked."""
+        """Return how many of its questions still have to be asked."""
         known = self.before()
         return sum(not known or question(request) not in known for request in self.requests())
 
 
 def question(request: Request) -> str:
-    """Digest of all that is asked, by which its answer is known again in another shard or run."""
+    """Return the digest of a question, which identifies its answer in another shard or run."""
     return digest(request.tokens, request.seed, request.params, request.score_from)
 
 
 def run_batches(
     run: RunContext, step: Step, plan: SamplePlan, batches: Sequence[RequestBatch], counter: str
 ) -> list[Shard]:
-    """The committed answers of each batch, in order; the engine is loaded only where one is missing.
+    """Return the committed answers of each batch, in order; the engine is loaded only where one is missing.
 
     Args:
         run: the run.
@@ -96,7 +96,7 @@ def run_batches(
 
 
 def completed(run: RunContext, step: Step, batch: RequestBatch) -> Shard | None:
-    """A batch's committed answers, unless some request failed: then the batch is asked again, as far as it is open."""
+    """Return a batch's committed answers; None if some request failed, so that its open questions are asked again."""
     found = run.store.find(step, batch.key)
     return None if found and found.stats.get("failed") else found
 
@@ -111,7 +111,7 @@ def _commit(run: RunContext, step: Step, batch: RequestBatch, answers: Answers) 
 
 
 def _journal(run: RunContext, step: Step, batch: RequestBatch) -> Path:
-    """Where the answers of a batch are until it is whole."""
+    """Return where the answers of a batch are until it is complete."""
     return run.store.folder / step.name / f"{batch.key}.journal"
 
 
@@ -145,7 +145,7 @@ class _Phase:
         self.asked = {"answers": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
     def answers(self, batches: Sequence[RequestBatch]) -> Iterator[tuple[RequestBatch, Answers]]:
-        """Each batch with its completions, as soon as all of them are there; who reads them commits them."""
+        """Yield each batch with its completions as soon as all are there; the caller commits them."""
         try:
             requests = self._requests(batches)
             first = next(requests, None)

@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 
 def add_reliability(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
-    """Each shard with the reliability of its traces; as they were, where no model judges claims."""
+    """Return the records with the reliability of their traces; unchanged where no model judges claims."""
     plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
     if plan is None or options is None:
         return list(records)
@@ -60,11 +60,12 @@ def add_reliability(run: RunContext, records: Sequence[ShardRecord]) -> list[Sha
     batches = [shard.judging(names) for shard, names in pairs]
     answers = run_batches(run, CLR_JUDGED, plan, batches, "claims judged")
     scored = zip(pairs, answers, strict=True)
-    return [shard.record.having(RELIABILITY.name, shard.scored(names, said)) for (shard, names), said in scored]
+    return [shard.record.with_output(RELIABILITY.name, shard.scored(names, said)) for (shard, names), said in scored]
 
 
 def open_judgements(run: RunContext, plan: SamplePlan, options: JudgeOptions, record: ShardRecord) -> int:
-    """Questions about a shard's undecided answers that are still to be asked; every sample counts where none is judged.
+    """Return how many questions about a shard's undecided answers are still open; all samples count before the
+    verdicts.
 
     Args:
         run: the run.
@@ -79,7 +80,7 @@ def open_judgements(run: RunContext, plan: SamplePlan, options: JudgeOptions, re
 
 
 def open_questions(run: RunContext, plan: SamplePlan, options: ModelVerifier, record: ShardRecord) -> tuple[int, int]:
-    """Traces of a shard whose claims are not named yet, and claims that are named and not judged; at most.
+    """Return the numbers of traces with claims still to name, and of named claims still to judge; at most.
 
     Args:
         run: the run.
@@ -120,7 +121,7 @@ class _ModelQuestions:
         return RequestBatch(self.name, key, stream.requests, stream.table, lambda: self._before(step))
 
     def _before(self, step: Step) -> dict[str, Completion]:
-        """What this model was asked about the shard with other options or under other verdicts; by question."""
+        """Return this model's answers about the shard under other options or verdicts, by question."""
         store, found = self.run.store, {}
         for shard in store.earlier(step):
             mine = shard.name == self.name and shard.stats.get("by") == self.by
@@ -159,24 +160,24 @@ class _ClaimQuestions(_ModelQuestions):
     prompts = staticmethod(clr.prompts_digest)
 
     def naming(self) -> RequestBatch:
-        """What are the claims of each trace?"""
+        """Return the questions that name the claims of each trace."""
         key = CLR_NAMED.key(self._identity, self.record.samples.content, self.wanted())
         return self._batch(CLR_NAMED, key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
 
     def judging(self, named: Shard) -> RequestBatch:
-        """Is this claim false?"""
+        """Return the questions whether each named claim is false."""
         claims = [(row, found.claims) for row, found in self.named(named).items()]
         key = CLR_JUDGED.key(self._identity, self.record.samples.content, claims)
         return self._batch(CLR_JUDGED, key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
 
     def scored(self, named: Shard, said: Shard) -> Shard:
-        """The reliability of each trace."""
+        """Return the reliability of each trace."""
         exact = CLAIM_CHECKS.key(ClaimOptions(), self.record.outputs["claims"].content, self.record.problems.content)
         key = RELIABILITY.key(self.run.recipe.options(RELIABILITY), named.content, said.content, exact, self.options.m)
         return self.run.store.once(RELIABILITY.step, self.record.name, key, lambda: self._score(named, said))
 
     def wanted(self) -> list[int]:
-        """Rows of the traces that came to an answer; one that has none can neither be kept nor vote."""
+        """Return the rows of traces with an answer; one without can neither be kept nor vote."""
         read = self.run.store.read
         indices = read(self.record.samples, ["sample_index"])["sample_index"].to_pylist()
         verdicts = read(self.record.outputs["verdicts"], ["verdict", "extracted"]).to_pylist()
@@ -241,7 +242,7 @@ class _ClaimQuestions(_ModelQuestions):
         return from_rows(rows, RELIABILITY.schema), {"counts": dict(sorted(counts.items())), "asked": asked}
 
     def _exact(self, claims: Mapping[int, clr.Named]) -> dict[tuple[int, int], list[dict[str, Any]]]:
-        """What exact checks say of each claim that the model named: in its trace, and by itself."""
+        """Return what exact checks say of each claim that the model named: in its trace, and by itself."""
         problems = self._problems()
         owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
         in_trace = self.run.store.read(self.record.outputs["claims"], ["claims"])["claims"].to_pylist()
@@ -316,7 +317,7 @@ class _Stream:
 
 
 def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
-    """The shards with a model's verdicts where rules proved nothing; as they were, where no model judges.
+    """Return the records with a model's verdicts on undecided answers; unchanged where no model judges.
 
     Raises:
         VerifierError: the model calls planted wrong answers right.
@@ -331,7 +332,7 @@ def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[Shar
     answers = run_batches(run, JUDGE_ASKED, plan, [shard.batch() for shard in shards], "answers judged")
     judged = [(shard.record, shard.judged(said)) for shard, said in zip(shards, answers, strict=True)]
     # Under its own name too, which stays when pseudo-labels are the next to replace verdicts.
-    return [record.having("verdicts", found).having(MODEL_JUDGED.name, found) for record, found in judged]
+    return [record.with_output("verdicts", found).with_output(MODEL_JUDGED.name, found) for record, found in judged]
 
 
 @dataclass
@@ -341,13 +342,13 @@ class _AnswerQuestions(_ModelQuestions):
     prompts = staticmethod(model_judge.prompts_digest)
 
     def batch(self) -> RequestBatch:
-        """Both questions about each undecided row."""
+        """Return both questions about each undecided row."""
         asked = [(row, *pair) for row, pair in self.pairs()]
         key = JUDGE_ASKED.key(self._identity, self.record.samples.content, asked)
         return self._batch(JUDGE_ASKED, key, _Stream(self, model_judge.SCHEMA, self._questions))
 
     def pairs(self) -> list[tuple[int, model_judge.Pair]]:
-        """Row, question, gold and answer of each undecided row that has both answers."""
+        """Return row, question, gold and answer of each undecided row that has both answers."""
         problems = self._problems()
         owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
         judged = self.run.store.read(self.record.outputs["verdicts"], ["undecided", "extracted"]).to_pylist()
@@ -365,14 +366,14 @@ class _AnswerQuestions(_ModelQuestions):
                 yield row, number, prompt
 
     def replies(self, said: Shard, rows: int) -> list[list[bool | None]]:
-        """What was said of each row, none of those that were not asked about."""
+        """Return the model's replies about each row; empty for rows that were not asked about."""
         found: list[list[bool | None]] = [[] for _ in range(rows)]
         for reply in self.run.store.read(said).to_pylist():
             found[reply["row"]].append(model_judge.read(reply["text"], reply["finish_reason"]))
         return found
 
     def judged(self, said: Shard) -> Shard:
-        """The verdicts of the shard, those of undecided rows by the model."""
+        """Return the shard's verdicts, with the model's on undecided rows."""
         before = self.record.outputs["verdicts"]
 
         def make() -> tuple[pa.Table, ShardStats]:
@@ -396,7 +397,7 @@ class _CanaryQuestions(_AnswerQuestions):
     """The planted pairs, asked like rows."""
 
     def pairs(self) -> list[tuple[int, model_judge.Pair]]:
-        """The planted pairs, numbered."""
+        """Return the planted pairs, numbered."""
         return [(number, pair) for number, (pair, _) in enumerate(model_judge.CANARIES)]
 
     @property
@@ -409,7 +410,7 @@ class _CanaryQuestions(_AnswerQuestions):
 
 
 def add_scores(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
-    """The shards with the student's NLL of each proven trace, where the recipe asks for it.
+    """Return the records with the student's NLL of each proven trace, where the recipe asks for it.
 
     A trace that the student scored before is not scored again, whatever else has changed in the run.
     """
@@ -423,12 +424,13 @@ def add_scores(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRec
     if lost := sum(shard.stats["unscored"] - shard.stats.get("failed", 0) for shard in found):
         run.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
     return [
-        record.having(NLL.name, _by_row(run, record, scores)) for record, scores in zip(records, found, strict=True)
+        record.with_output(NLL.name, _by_row(run, record, scores))
+        for record, scores in zip(records, found, strict=True)
     ]
 
 
 def _by_row(run: RunContext, record: ShardRecord, scores: Shard) -> Shard:
-    """The scores beside the traces of their shard."""
+    """Return the scores in the order of their shard's traces."""
 
     def make() -> tuple[pa.Table, ShardStats]:
         ids = pl.DataFrame(run.store.read(record.samples, ["id"]))
@@ -441,12 +443,12 @@ def _by_row(run: RunContext, record: ShardRecord, scores: Shard) -> Shard:
 
 
 def scored_ids(run: RunContext, plan: SamplePlan) -> set[str]:
-    """Ids of the traces that a student has scored in any run of this name."""
+    """Return the ids of the traces that a student has scored in any run of this name."""
     return set(_scored_before(run, _student(run, plan))["id"])
 
 
 def _scored_before(run: RunContext, student: str) -> pl.DataFrame:
-    """What this student has said in any run of this name: schema SCORES_SCHEMA, about 50 bytes a trace."""
+    """Return this student's scores of any run of this name (SCORES_SCHEMA), about 50 bytes a trace."""
     shards = [shard for shard in run.store.earlier(SCORES) if shard.stats.get("student") == student]
     tables = [_answered(run, shard) for shard in shards if run.store.find(SCORES, shard.key)]
     return pl.DataFrame(pa.concat_tables([SCORES_SCHEMA.empty_table(), *tables]))
@@ -458,7 +460,7 @@ def _answered(run: RunContext, shard: Shard) -> pa.Table:
 
 
 def _student(run: RunContext, plan: SamplePlan) -> str:
-    """Digest of all that decides a score, besides problem and trace."""
+    """Return the digest of all that decides a score, besides problem and trace."""
     engine = plan.engine_identity()
     asked = [run.models.style.identity(), run.recipe.prompt.train_as]
     return digest("student", plan.model.digest, plan.renderer.template_digest, engine, asked)
@@ -488,13 +490,13 @@ class _Scoring:
         return RequestBatch(self.record.name, key, self.requests, self.table)
 
     def traces(self, columns: list[str]) -> pa.Table:
-        """The proven traces of the shard."""
+        """Return the proven traces of the shard."""
         verdicts = self.run.store.read(self.record.outputs["verdicts"], ["verdict"])["verdict"]
         proven = pl.Series(verdicts).eq_missing(CORRECT).to_arrow()
         return self.run.store.read(self.record.samples, columns).filter(proven)
 
     def before(self) -> dict[str, Row]:
-        """By trace id: what is known of this shard's traces."""
+        """Return the earlier scores of this shard's traces, by trace id."""
         mine = pl.Series(self.traces(["id"])["id"])
         found = self.known().filter(pl.col("id").is_in(mine.implode()))
         return {row["id"]: row for row in found.iter_rows(named=True)}

@@ -1,4 +1,4 @@
-"""The models of a run: which one each sampler and each model filter asks, and the engine that is loaded now."""
+"""The models of a run: the one that each sampler and each model filter asks, and the engine that is loaded."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ModelPool:
     Args:
         recipe: names the models.
         home: HOME.
-        folder: of the run, for logs and what engines said of themselves.
-        progress: told of deaths and retries.
-        generation: how often this run was told to sample anew; raised, recorded samples are set aside.
+        folder: of the run, for logs and the engines' facts.
+        progress: is notified of deaths and retries.
+        generation: how often this run was told to sample anew; part of the keys of its samples.
         resampling: whether recorded samples are being replaced.
-        stack: what ends the engines.
+        stack: closes the engines when it ends.
     """
 
     def __init__(
@@ -105,33 +105,33 @@ class ModelPool:
 
     @cached_property
     def answer_judge(self) -> SamplePlan | None:
-        """The model that judges answers where rules end; None where none does."""
+        """The model that judges answers which rules could not decide; None where none does."""
         section = self._recipe.options(VERDICTS).judge
         return self._filter_plan(section, "judge", None) if section else None
 
     @cached_property
     def scorer(self) -> SamplePlan | None:
-        """The student that says how likely a trace is; None where none is asked."""
+        """The student that scores how likely a trace is; None where none is asked for."""
         section = self._recipe.options(NLL)
         if section is None:
             return None
-        known = None if self._recipe.live else models.BUNDLED
-        return self._filter_plan(section, "learning", self._recipe.publish.student or known)
+        default = None if self._recipe.live else models.BUNDLED
+        return self._filter_plan(section, "learning", self._recipe.publish.student or default)
 
     @cached_property
     def _own_plans(self) -> dict[tuple[str, str], SamplePlan]:
         return {}
 
     def _filter_plan(self, section: ModelSection, purpose: str, model: str | None) -> SamplePlan:
-        """The plan that a model filter's section names.
+        """Return the plan that a model filter's section names.
 
-        Two sections that name the same model and engine get the same plan. Of several samplers with the model it is
-        the last, whose engine may still be loaded.
+        Two sections that name the same model and engine get the same plan. Of several samplers with the model the
+        last one is taken, since its engine may still be loaded.
 
         Args:
             section: of the recipe.
-            purpose: names a plan that is no sampler's; no sampler can be called `PURPOSE:model`.
-            model: whom a section means that names none; None: the first live sampler's.
+            purpose: names a plan that belongs to no sampler: `PURPOSE:model`, which no sampler can be called.
+            model: for a section that names none; None: the first live sampler's.
         """
         if section.sampler is not None:
             return next(plan for plan in self.plans if plan.name == section.sampler)
@@ -169,7 +169,7 @@ class ModelPool:
     # --- engines ---------------------------------------------------------------------------------------
 
     def engine(self, plan: SamplePlan) -> Engine:
-        """The engine of a plan; another plan's ends first, the last one with the run."""
+        """Return the engine of a plan; another plan's engine is ended first, the last one with the run."""
         if plan.name not in self.engines:
             self.end_engines()
             log_file = self._folder / "engine.log"
@@ -178,29 +178,29 @@ class ModelPool:
         return self.engines[plan.name]
 
     def _trials(self, plan: SamplePlan) -> list[Request]:
-        """Requests like those that model filters will make of a plan."""
+        """Return requests like those that model filters will send to a plan's engine."""
         asked = ((self.answer_judge, JSON_TRIAL), (self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL))
         return [trial for other, trial in asked if other and other.name == plan.name]
 
     def release(self, plan: SamplePlan) -> None:
-        """Ends a plan's engine where no model filter goes on with it."""
+        """End a plan's engine unless a model filter still needs it."""
         later = {other.name for other in (self.answer_judge, self.claim_judge, self.scorer) if other}
         if plan.name not in later and plan.name in self.engines:
             self.engines.pop(plan.name).close()
 
     def end_engines(self) -> None:
-        """Ends every engine."""
+        """End every engine."""
         for name in list(self.engines):
             self.engines.pop(name).close()
 
     def loaded(self, plan: SamplePlan, engine: Engine) -> EngineFacts:
-        """Waits for a plan's engine and records what it says of itself."""
+        """Wait for a plan's engine and record its facts."""
         facts = engine.ready()
         write_json(self._folder / f"engine-{plan.name}.json", asdict(facts))
         return facts
 
     def engine_facts(self) -> dict[str, Any]:
-        """What each sampler's engine said of itself when it last ran for this run."""
+        """Return the recorded facts of each sampler's engine, as of when it last ran for this run."""
         found = {}
         for plan in self.plans:
             path = self._folder / f"engine-{plan.name}.json"
@@ -211,7 +211,7 @@ class ModelPool:
 
     @contextmanager
     def store(self, plan: SamplePlan) -> Iterator[SampleStore]:
-        """A plan's recorded samples, locked while it samples and readable afterwards."""
+        """Open a plan's recorded samples: locked while the block runs, readable afterwards."""
         with plan.store(self._home) as store:
             if self._resampling and plan.name not in self.stores:
                 store.set_aside(f"{self._recipe.name}-{self.generation}")
@@ -220,7 +220,7 @@ class ModelPool:
 
 
 def model_of(sampler: Sampler, notice: Notice) -> Model:
-    """The model of a sampler. Of one that others serve, the tokenizer is here and the weights are what is stated.
+    """Return the model of a sampler; for a served one, the local tokenizer and the stated weights.
 
     Raises:
         InputError, EngineError: it can't be found or fetched.
@@ -236,14 +236,14 @@ def model_of(sampler: Sampler, notice: Notice) -> Model:
 
 
 def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, trials: Sequence[Request] = ()) -> Engine:
-    """The engine of a plan, not started.
+    """Return the engine of a plan, not started.
 
     Args:
         plan: the sampler.
         home: HOME; prompts in quarantine are kept beside the plan's samples.
         log_file: receives what an engine on this machine prints.
-        watcher: told of deaths and retries.
-        trials: requests like those that will come besides samples; servers that can't do them are refused at once.
+        watcher: is notified of deaths and retries.
+        trials: examples of the requests that will come besides samples; a server that can't do them is refused at once.
 
     Raises:
         EngineError: the environment variable with the API key is not set.
@@ -258,7 +258,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, tr
 
 
 def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:
-    """How to reach the servers of an engine `openai`.
+    """Return the options of the servers of an engine `openai`.
 
     Raises:
         EngineError: the environment variable with the API key is not set.
@@ -286,6 +286,6 @@ def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mappin
 
 
 def _spelled(model: str) -> str:
-    """The same for two ways to write one folder."""
+    """Return the same text for two spellings of one folder."""
     folder = Path(model).expanduser()
     return str(folder.resolve()) if folder.is_dir() else model

@@ -27,7 +27,7 @@ _BODY = (
 
 
 def notify(url: str) -> None:
-    """Makes the automation, or points the existing one to another address.
+    """Make the automation, or point the existing one to another address.
 
     Args:
         url: takes a POST with a JSON object whose `text` says what failed, as chat services do.

@@ -65,65 +65,65 @@ Output = Callable[[RunContext, ShardRecord, ActiveFilter], Shard]
 
 
 def annotate_shard(run: RunContext, problems: Shard, samples: Shard, output: Output | None = None) -> ShardRecord:
-    """A shard with what each map and problem filter says of it, in order.
+    """Return a shard's record with the output of each map and problem filter, in order.
 
     Args:
         run: the run.
         problems, samples: the shard.
-        output: how the output of one filter is come by; None: it is found, or made.
+        output: returns the output of one filter; None: `filter_output`.
     """
     record = ShardRecord(problems, samples)
     for active in run.filters:
         if isinstance(active.filter, MapFilter | ProblemFilter):
-            record = record.having(active.filter.name, (output or filter_output)(run, record, active))
+            record = record.with_output(active.filter.name, (output or filter_output)(run, record, active))
     return record
 
 
 def filter_output(run: RunContext, record: ShardRecord, active: ActiveFilter) -> Shard:
-    """What a map or problem filter says of a shard: found under its key, or made now."""
+    """Return a map or problem filter's output for a shard; make it unless it is committed."""
     one, options = active.filter, active.options
     assert isinstance(one, MapFilter | ProblemFilter)  # noqa: S101 (narrowing for the type checker)
     shared = shared_file(run, one.shared, options) if one.shared else None
     columns_read = [*one.reads, *one.optional] if isinstance(one, MapFilter) else [PROBLEM, *one.reads]
     key = one.key(options, contents(run, record, columns_read), shared and shared.content)
-    make = partial(_annotated if isinstance(one, MapFilter) else _of_problems, run, record, active, shared)
+    make = partial(_annotate_rows if isinstance(one, MapFilter) else _annotate_problems, run, record, active, shared)
     shard = run.store.once(one.step, record.name, key, make)
     if "verdicts" in shard.stats:
-        _tell_verdicts(run, shard)
+        _report_verdicts(run, shard)
     return shard
 
 
-def _annotated(
+def _annotate_rows(
     run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
 ) -> tuple[pa.Table, ShardStats]:
     one, path = active.filter, run.store.path(shared) if shared else None
-    found = run.workers.annotate(active.place, active.options, rows(run, record, one), path)
+    result = run.workers.annotate(active.place, active.options, rows(run, record, one), path)
     if isinstance(one, MapFilter) and one.check is not None:
-        one.check(found.table, active.options)
+        one.check(result.table, active.options)
     stats: ShardStats = {}
-    if found.faults:
-        stats["faults"] = found.faults
-        count = sum(found.faults.values())
-        run.progress.warn(f"{one.name}, shard {record.name}: {count} rows could not be judged; {found.shown}")
-    if "verdict" in found.table.column_names:
-        stats["verdicts"] = dict(Counter(found.table["verdict"].to_pylist()))
-        stats["seconds"] = found.seconds
-    return found.table, stats
+    if result.faults:
+        stats["faults"] = result.faults
+        count = sum(result.faults.values())
+        run.progress.warn(f"{one.name}, shard {record.name}: {count} rows could not be judged; {result.shown}")
+    if "verdict" in result.table.column_names:
+        stats["verdicts"] = dict(Counter(result.table["verdict"].to_pylist()))
+        stats["seconds"] = result.seconds
+    return result.table, stats
 
 
-def _of_problems(
+def _annotate_problems(
     run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
 ) -> tuple[pa.Table, ShardStats]:
     one, path = active.filter, run.store.path(shared) if shared else None
     assert isinstance(one, ProblemFilter)  # noqa: S101 (as above)
     problems = problem_rows(run, record)
-    found = one.annotate(problems, rows_by_problem(run, record, one), active.options, path)
-    table = from_rows(list(found), one.schema)
+    annotated = one.annotate(problems, rows_by_problem(run, record, one), active.options, path)
+    table = from_rows(list(annotated), one.schema)
     suspect = table["gold_suspect"] if "gold_suspect" in table.column_names else None
     return table, {} if suspect is None else {"gold_suspect": pc.sum(suspect).as_py() or 0}
 
 
-def _tell_verdicts(run: RunContext, shard: Shard) -> None:
+def _report_verdicts(run: RunContext, shard: Shard) -> None:
     counts = shard.stats["verdicts"]
     run.progress.verdicts(counts.get(CORRECT, 0), shard.rows)
     if shard.rows and max(counts.get(WRONG, 0), counts.get(UNPARSED, 0)) == shard.rows:
@@ -132,7 +132,7 @@ def _tell_verdicts(run: RunContext, shard: Shard) -> None:
 
 
 def shared_file(run: RunContext, shared: SharedFile[Any], options: Any) -> Shard:
-    """The file that a filter's workers read, made once."""
+    """Return the file that a filter's workers read; make it unless it is committed."""
     key = shared.step.key(shared.identity(options))
     if found := run.store.find(shared.step, key):
         return found
@@ -143,7 +143,7 @@ def shared_file(run: RunContext, shared: SharedFile[Any], options: Any) -> Shard
 
 
 def prepare(run: RunContext) -> None:
-    """Makes what filters share, so that a benchmark that is not there costs no sampling."""
+    """Make the files that filters share, so that a missing benchmark fails the run before anything is sampled."""
     for active in run.filters:
         if isinstance(active.filter, MapFilter | ProblemFilter) and active.filter.shared:
             shared_file(run, active.filter.shared, active.options)
@@ -157,8 +157,8 @@ class LaterStep:
     """A step that begins when all shards are annotated.
 
     Attributes:
-        names: under which its outputs are kept, in order.
-        add: the records with what it says.
+        names: of its outputs in the records, in order.
+        add: returns the records with its outputs.
     """
 
     names: tuple[str, ...]
@@ -166,7 +166,7 @@ class LaterStep:
 
 
 def later_steps(run: RunContext) -> Iterator[LaterStep]:
-    """The steps of this recipe over all shards, in order."""
+    """Yield the steps of this recipe over all shards, in order."""
     model, labels = run.recipe.options(RELIABILITY).model, run.recipe.problems.pseudo_labels
     if run.recipe.options(VERDICTS).judge:
         yield LaterStep((JUDGE_ASKED.name, MODEL_JUDGED.name), add_judgements)
@@ -184,7 +184,7 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
 
 
 def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[ShardRecord]:
-    """The records with what a gather filter says of all of them."""
+    """Return the records with the output of a gather filter, which looks at all of them."""
     one, options = active.filter, active.options
     assert isinstance(one, GatherFilter)  # noqa: S101 (as above)
     prior = run.prior if one is NEAR_DUPLICATES else ()
@@ -203,11 +203,11 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
             yield marked, {"counts": dict(one.tally(marked))}
 
     outputs = run.store.once_each(one.step, [record.name for record in records], key, make)
-    return [record.having(one.name, output) for record, output in zip(records, outputs, strict=True)]
+    return [record.with_output(one.name, output) for record, output in zip(records, outputs, strict=True)]
 
 
 def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
-    """Ids of all traces of the run."""
+    """Return the ids of all traces of the run."""
     found = [run.store.read(record.samples, ["id"])["id"] for record in records]
     return pa.chunked_array([chunk for column in found for chunk in column.chunks], "string")
 
@@ -216,15 +216,15 @@ def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
 
 
 def add_selection(run: RunContext, records: Records) -> list[ShardRecord]:
-    """The records with what is kept of each shard: the rules of all filters, then the caps of the whole run."""
+    """Return the records with the selection: the rules of all filters, then the caps of the whole run."""
     offers = [_preselected(run, record) for record in records]
     limits = _run_caps(run, offers)
     chosen = [_capped(run, offer, limits) for offer in offers] if limits else offers
-    return [record.having(SELECTION.name, choice) for record, choice in zip(records, chosen, strict=True)]
+    return [record.with_output(SELECTION.name, choice) for record, choice in zip(records, chosen, strict=True)]
 
 
 def _preselected(run: RunContext, record: ShardRecord) -> Shard:
-    """Which traces of a shard are kept, for which stage, and why the others are not, but for caps of the whole run."""
+    """Return a shard's selection by the rules alone: what is kept for which stage, and why the rest is dropped."""
     rules = [(rule, active) for active in run.filters for rule in active.filter.rules]
     asked = [(rule.reason, str(rule.when(active.options))) for rule, active in rules]
     select, curriculum = run.recipe.select, run.recipe.curriculum
@@ -243,12 +243,12 @@ def _preselected(run: RunContext, record: ShardRecord) -> Shard:
 
 
 def reasons_of(run: RunContext) -> tuple[str, ...]:
-    """Every drop reason of this run, in the order in which they are tried."""
+    """Return every drop reason of this run, in the order in which they are tried."""
     return reasons(tuple(active.filter for active in run.filters))
 
 
 def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
-    """All columns that rules may look at, for one shard: those of filters, but for lists and signatures."""
+    """Return all columns of a shard that rules may use: those of the filters, without lists and signatures."""
     filters = [active.filter for active in run.filters if not isinstance(active.filter, ProblemFilter)]
     added = [field.name for one in filters for field in one.schema if _is_small(field.type)]
     table = columns(run, record, [*selection.RULE_COLUMNS, *added, "response"])
@@ -264,7 +264,7 @@ def _is_small(kind: pa.DataType) -> bool:
 
 
 def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
-    """Where the caps of the whole run cut: a line a domain. None where there is no such cap."""
+    """Return the cuts of the caps of the whole run, one row a domain; None where there are no such caps."""
     options = run.recipe.select.run_caps
     if not options.any:
         return None
@@ -274,20 +274,20 @@ def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
         return found.to_arrow().cast(caps.CAPS), {}
 
     shard = run.store.once(CAPS, "all", CAPS.key([offer.content for offer in offers], repr(options)), make)
-    there = set(run.store.read(shard, ["domain"])["domain"].to_pylist())
-    if absent := sorted(name for name, share in options.mix if share and name not in there):
+    present = set(run.store.read(shard, ["domain"])["domain"].to_pylist())
+    if absent := sorted(name for name, share in options.mix if share and name not in present):
         run.progress.warn(f"select.mix names domains without a kept trace: {', '.join(absent)}")
     return shard
 
 
 def _kept(run: RunContext, offer: Shard) -> pl.DataFrame:
-    """The small columns of a shard's kept traces."""
+    """Return the small columns of a shard's kept traces."""
     frame = pl.DataFrame(run.store.read(offer, [*caps.CANDIDATES.names, "drop_reason"]))
     return frame.filter(pl.col("drop_reason").is_null()).select(caps.CANDIDATES.names)
 
 
 def _capped(run: RunContext, offer: Shard, limits: Shard) -> Shard:
-    """A shard's selection under the caps of the whole run."""
+    """Return a shard's selection under the caps of the whole run."""
 
     def make() -> tuple[pa.Table, ShardStats]:
         offered, cuts = (pl.DataFrame(run.store.read(shard)) for shard in (offer, limits))
@@ -301,7 +301,7 @@ def _capped(run: RunContext, offer: Shard, limits: Shard) -> Shard:
 
 
 def held_out_problems(run: RunContext, records: Records) -> Shard | None:
-    """The problems of the validation split; None where none is asked for."""
+    """Return the problems of the validation split; None where none is asked for."""
     section = run.recipe.select
     if not section.holdout:
         return None

@@ -26,7 +26,7 @@ _LAUNCH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.
 
 
 def configure(home: Path, *, debug: bool) -> None:
-    """Settings that must stand before Prefect is imported: quiet, nothing written outside HOME."""
+    """Set what Prefect reads when it is imported: quiet, and nothing written outside HOME."""
     settings = {
         "PREFECT_HOME": str(home.absolute() / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,7 +43,7 @@ def configure(home: Path, *, debug: bool) -> None:
 
 @contextmanager
 def server(home: Path) -> Iterator[None]:
-    """Sees to it that `PREFECT_API_URL` names a server that answers, for what Prefect has read already too.
+    """Provide a server at `PREFECT_API_URL`, also for settings that Prefect has read already.
 
     Raises:
         ProofmillError: the temporary server didn't start.

@@ -47,7 +47,7 @@ Row = dict[str, Any]
 def publish(
     run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], held_out: Shard | None
 ) -> dict[str, Any]:
-    """Writes the next version unless the last one has the same bytes.
+    """Write the next version unless the last one has the same bytes.
 
     Returns:
         `version` (its label), `folder`, `new` (whether it was written now) and the manifest.
@@ -60,45 +60,45 @@ def publish(
         raise NothingKeptError(
             "Not one trace survived, so there is no version to publish.",
             where=f"{ledger['in']} traces; dropped: {ledger['dropped']}",
-            remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt help",
+            remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt may help",
         )
     run.progress.note("publishing")
-    known = versions(run.home, run.recipe.name)
-    parent = known[-1] if known else None
+    published = versions(run.home, run.recipe.name)
+    parent = published[-1] if published else None
     number = next_number(run.home, run.recipe.name)
     folder = run.home / "datasets" / run.recipe.name / f"v{number:04d}"
-    with _Unless() as unless, atomic_folder(folder) as temporary:
+    with _Attempt() as attempt, atomic_folder(folder) as temporary:
         manifest = _write(run, temporary, problems, records, held_out)
         manifest = manifest.replaced(version=number, parent=parent.number if parent else None)
         if parent and {file.path: file.sha256 for file in manifest.files} == parent.data_digests():
-            unless.same(parent)
+            attempt.discard(parent)
         page = temporary / REPORT
         page.write_text(report.render(Version(run.recipe.name, number, temporary, manifest)), encoding="utf-8")
         manifest = manifest.replaced(files=[*manifest.files, FileEntry.of(temporary, page, None)])
         write_json(temporary / MANIFEST, manifest.to_json())
-    if unless.parent:
-        return _result(unless.parent, new=False)
+    if attempt.parent:
+        return _result(attempt.parent, new=False)
     return _result(Version(run.recipe.name, number, folder, manifest), new=True)
 
 
-class _Same(Exception):  # noqa: N818 (an event: the folder being written is given up)
+class _EqualsParent(Exception):  # noqa: N818 (an event: `atomic_folder` then removes the folder being written)
     """The version being written equals the last one."""
 
 
-class _Unless:
-    """Swallows the event that gives up a version equal to its parent."""
+class _Attempt:
+    """Swallows the event that discards a version equal to its parent."""
 
     parent: Version | None = None
 
-    def same(self, parent: Version) -> None:
+    def discard(self, parent: Version) -> None:
         self.parent = parent
-        raise _Same
+        raise _EqualsParent
 
-    def __enter__(self) -> _Unless:
+    def __enter__(self) -> _Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is _Same
+        return kind is _EqualsParent
 
 
 def _result(version: Version, *, new: bool) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _write(
 
 
 def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
-    """A table's rows by split: every config holds the problem of a row, and where it stands decides."""
+    """Yield a table's rows by split; the problem of a row decides."""
     if held_out is None:
         yield TRAIN, table
         return
@@ -175,7 +175,7 @@ class _ShardTables:
         self.judged_problems = self._judged_problems()
 
     def _all_columns(self) -> pl.DataFrame:
-        """The samples with the columns of all filters but signatures, and with their fate."""
+        """Return the samples with the columns of all filters except signatures, and with the selection."""
         run, record = self.run, self.record
         wanted = ("claims", "clr_claims", "final_start")
         filters = [item.filter for item in run.filters if not isinstance(item.filter, ProblemFilter)]
@@ -189,7 +189,7 @@ class _ShardTables:
         return frame.with_columns(pl.lit(None).alias(name) for name in absent)
 
     def _judged_problems(self) -> pl.DataFrame:
-        """The problems with what problem filters say of them."""
+        """Return the problems with the columns of the problem filters."""
         frame = pl.DataFrame(self.problem_table).with_columns(pl.lit(TRAIN).alias("split"))
         for active in self.run.filters:
             if isinstance(active.filter, ProblemFilter):
@@ -203,7 +203,7 @@ class _ShardTables:
         return options is not None and options.rl
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """(config, table) of each config, some without rows."""
+        """Yield (config, table) for each config; some tables have no rows."""
         yield "traces", self._traces()
         yield "problems", self._problems()
         yield "pass_rates", self._pass_rates()
@@ -227,7 +227,7 @@ class _ShardTables:
         return conform(self.traces.hstack(parts_table).to_arrow(), self.schemas["traces"])
 
     def _signatures(self) -> pa.Table:
-        """What later runs need to find a repeat of the kept traces."""
+        """Return what later runs need to find a repeat of the kept traces."""
         named = self.run.store.read(self.record.samples, ["id", "problem_id"])
         signed = self.run.store.read(self.record.outputs[SIGNATURES.name])
         for place, name in enumerate(named.column_names):
@@ -235,7 +235,7 @@ class _ShardTables:
         return signed.filter(self.traces["drop_reason"].is_null().to_arrow())
 
     def _claims(self) -> pa.Table:
-        """Claims that exact checks found in a trace, then those that the model named, whose step is null."""
+        """Return the claims that exact checks found, then those that the model named, whose step is null."""
         named = pl.lit(KIND).alias("kind"), pl.lit(None, pl.Int32).alias("step"), pl.lit(None).alias("in_final")
         checked, by_model = self._listed("claims"), self._listed("clr_claims").with_columns(*named)
         return pa.concat_tables([table.to_arrow().select(CLAIMS.names).cast(CLAIMS) for table in (checked, by_model)])
@@ -324,14 +324,14 @@ class _ShardTables:
 
 
 def _proven_by(trace: Row, problem: Row) -> str:
-    """The verifier; a verdict by a pseudo-label is not one by gold, nor a model's one a proof, wherever a row goes."""
+    """Return the row's `verifier`: it says where a pseudo-label or a model's verdict stands in for gold or proof."""
     labels = [PSEUDO_LABEL] * bool(problem.get("pseudo_label"))
     labels += [MODEL_JUDGE] * (trace["verdict_detail"] == MODEL_JUDGE)
     return ":".join([str(problem["verifier"]), *labels])
 
 
 def completion_text(trace: Row, problem: Row, form: str, custom: Mapping[str, str]) -> str:
-    """What the student learns to write: the response, its final part, or the answer line."""
+    """Return what the student learns to write: the response, its final part, or the answer line."""
     if form == "sample":
         return str(trace["response"])
     line = find_domain(problem["verifier"], custom).short_answer(problem["answer"], trace["extracted"])

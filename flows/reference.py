@@ -40,7 +40,7 @@ _LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 
 def configs() -> dict[str, pa.Schema]:
-    """Columns of every config of a version, in the order in which the card lists them."""
+    """Return the columns of every config of a version, in the order in which the card lists them."""
     return {
         "sft_stage1 and sft_stage2": schemas.sft("messages"),
         "rl": schemas.RL,
@@ -53,7 +53,7 @@ def configs() -> dict[str, pa.Schema]:
 
 
 def columns() -> str:
-    """A table a config: column, type, what it holds."""
+    """Return one Markdown table for each config: column, type, meaning."""
     return "\n\n".join(
         f"### {name}\n\n{_table(('column', 'type', 'what it holds'), _columns_of(schema))}"
         for name, schema in configs().items()
@@ -76,7 +76,7 @@ def _arrow_type(kind: pa.DataType) -> str:
 
 
 def drop_reasons() -> str:
-    """A table of the drop reasons, in the order in which they are tried."""
+    """Return a table of the drop reasons, in the order in which they are tried."""
     rules = [(one.name, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
     rows = [
         (f"`{rule.reason}`", f"`{name}`", rule.means, _names(rule.hangs_on), _names(rule.evidence))
@@ -86,7 +86,7 @@ def drop_reasons() -> str:
 
 
 def filter_table() -> str:
-    """A table of the filters in their order: what each reads and adds, and its section of the recipe."""
+    """Return a table of the filters in their order: what each reads and adds, and its section of the recipe."""
     rows = [
         (
             f"`{one.name}`",
@@ -108,7 +108,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def manifest_fields() -> str:
-    """A table of the manifest's fields, then one of each part."""
+    """Return a table of the manifest's fields, then one of each part."""
     return "\n\n".join(
         f"### {_anchor(model)}\n\n{_table(('field', 'type', 'what it says'), _fields_of(model))}"
         for model in _parts(Manifest)
@@ -116,7 +116,7 @@ def manifest_fields() -> str:
 
 
 def _parts(model: type[Record]) -> Iterator[type[Record]]:
-    """A record and those inside it, each once, as a reader meets them."""
+    """Yield a record and those inside it, each once, as a reader meets them."""
     pending, seen = [model], set()
     while pending:
         one = pending.pop(0)
@@ -134,7 +134,7 @@ def _fields_of(model: type[Record]) -> list[tuple[str, str, str]]:
 
 
 def _anchor(model: type[BaseModel]) -> str:
-    """The heading of a part: its class's name as words."""
+    """Return the heading of a part: its class's name as words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
 
 
@@ -142,7 +142,7 @@ def _anchor(model: type[BaseModel]) -> str:
 
 
 def recipe() -> str:
-    """The page of the recipe: a section a table of keys, with type, default and meaning."""
+    """Return the page of the recipe: one table for each section, with the type, default and meaning of its keys."""
     head = (
         "# The recipe\n\n"
         "One YAML file says what a run does. Every key has a default unless it is marked *required*; an unknown key "
@@ -154,7 +154,7 @@ def recipe() -> str:
 
 
 def _section(path: str, model: type[BaseModel], described: dict[type[BaseModel], str]) -> Iterator[str]:
-    """The table of a section's keys, and the sections inside it after it; one that was described before is named."""
+    """Yield the table of a section's keys, then its inner sections; one described before is only named."""
     if model in described:
         yield f"## {path}\n\nThe same keys as `{described[model]}`."
         return
@@ -174,14 +174,14 @@ def _section(path: str, model: type[BaseModel], described: dict[type[BaseModel],
 
 
 def _titled(path: str, field: FieldInfo, model: type[BaseModel]) -> str:
-    """Where a section stands, and for which `kind` (or `strategy`) it is one of several."""
+    """Return where a section stands, and for which `kind` (or `strategy`) it is one of several."""
     listed = "[]" if get_origin(_stripped(field.annotation)) in (tuple, list) else ""
     chosen = [(name, get_args(model.model_fields[name].annotation)) for name in CHOICES if name in model.model_fields]
     return f"{path}{listed}" + "".join(f", {name}: {values[0]}" for name, values in chosen)
 
 
 def _summary(model: type[BaseModel]) -> str:
-    """The first paragraph of a section's docstring."""
+    """Return the first paragraph of a section's docstring."""
     return " ".join((model.__doc__ or "").split("\n\n")[0].split())
 
 
@@ -212,7 +212,7 @@ def _shown(value: Any) -> str:
 
 
 def commands() -> str:
-    """The page of the commands: what each does, its arguments and options, and examples."""
+    """Return the page of the commands: what each does, its arguments and options, and examples."""
     head = (
         "# The commands\n\n"
         "What `--help` says, in one page. TRACES is a `.jsonl` (`.gz`, `.zst`) or `.parquet` file, or "
@@ -224,7 +224,7 @@ def commands() -> str:
 
 
 def _command(name: str, command: Any) -> str:
-    """One command; its help text is its docstring, its examples stand under it there too."""
+    """Return the page of one command: its docstring, options and examples."""
     rows = [
         (_parameter(one), "*required*" if one.required else _parameter_default(one), one.help or "")
         for one in command.params
@@ -251,7 +251,7 @@ def _parameter_default(one: Any) -> str:
 
 
 def type_in_words(kind: Any) -> str:
-    """A type as a reader of YAML or JSON says it, with the limits that are checked."""
+    """Return a type in words for readers of YAML or JSON, with its checked limits."""
     if isinstance(kind, FieldInfo):
         words, limits = type_in_words(kind.annotation), _limits(kind.metadata)
         if limits and words.endswith(" or null"):
@@ -278,7 +278,7 @@ def type_in_words(kind: Any) -> str:
 
 
 def _limits(metadata: Sequence[Any]) -> str:
-    """`, ≥ 0, ≤ 1`: what pydantic checks of a number."""
+    """Return the limits that pydantic checks of a number: `, ≥ 0, ≤ 1`."""
     items = [item for entry in metadata for item in (entry.metadata if isinstance(entry, FieldInfo) else (entry,))]
     limits = [
         f"{sign} {limit:g}"
@@ -290,7 +290,7 @@ def _limits(metadata: Sequence[Any]) -> str:
 
 
 def _stripped(kind: Any) -> Any:
-    """A type without `Annotated` and without `None` beside it."""
+    """Return a type without `Annotated` and without `None` beside it."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, UnionType):
@@ -300,7 +300,7 @@ def _stripped(kind: Any) -> Any:
 
 
 def models_in(kind: Any, base: type[BaseModel]) -> list[Any]:
-    """The models of a kind that stand inside a type, in their order."""
+    """Return the models of a kind inside a type, in their order."""
     if isinstance(kind, type) and issubclass(kind, base):
         return [kind]
     return [model for inner in get_args(kind) if inner is not Ellipsis for model in models_in(inner, base)]
@@ -318,7 +318,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every reference page as it should be, by path."""
+    """Return every reference page as it should be, by path."""
     result = {ROOT / "flows" / "RECIPE.md": recipe(), ROOT / "flows" / "COMMANDS.md": commands()}
     for page in (ROOT / "data" / "README.md", ROOT / "filters" / "README.md"):
         if page.exists():
@@ -327,7 +327,7 @@ def pages() -> dict[Path, str]:
 
 
 def stale() -> list[str]:
-    """Names of the pages that the code has left behind."""
+    """Return the names of the pages that differ from the code."""
     return [
         path.relative_to(ROOT).as_posix()
         for path, text in pages().items()
@@ -336,7 +336,7 @@ def stale() -> list[str]:
 
 
 def filled(page: str) -> str:
-    """A page with what its marks name written between them."""
+    """Return a page with what its marks name written between them."""
     return _BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match[2]]()}\n\n{match[3]}", page)
 
 
@@ -346,7 +346,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Writes the pages that are stale, and names them."""
+    """Write the stale pages and print their names."""
     for name in stale():
         sys.stdout.write(f"{name}\n")
     for path, text in pages().items():

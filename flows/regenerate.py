@@ -24,7 +24,7 @@ from proofmill.flows.up_to_date import fingerprint, remember_finished
 
 @task(cache_policy=NO_CACHE, task_run_name="annotate-{samples.name}")
 def annotated(run: RunContext, problems: Shard, samples: Shard) -> ShardRecord:
-    """A shard with what every map filter says of it; the store decides what is done already."""
+    """Return a shard's record with the output of every map filter, as a Prefect task."""
     return annotate_shard(run, problems, samples)
 
 
@@ -37,16 +37,16 @@ def regenerate(
     resample: bool = False,
     sample: bool = True,
 ) -> dict[str, Any]:
-    """Regenerates a data set: all steps, only what is missing or out of date.
+    """Regenerate a data set: all steps, but only what is missing or out of date.
 
     Args:
         recipe: a bundled name, the path of a YAML file, or the recipe itself (its mapping, as a recipe file has it;
             Prefect's form is made from its schema, and it is checked here, where errors name the nearest key).
         home: HOME; `$PROOFMILL_HOME` or `./proofmill-home` without it.
         overrides: `a.b=value` each, as `--set`.
-        limit: the first so many problems only.
+        limit: how many problems to take, from the first.
         resample: draw new samples instead of recorded ones.
-        sample: draw what is missing; False: publish what is recorded.
+        sample: draw missing samples; False: publish the recorded ones.
 
     Returns:
         `version`, `folder`, `new` and the published manifest.
@@ -54,7 +54,7 @@ def regenerate(
     Raises:
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
-    resolved = recipes.of(recipe, overrides or [])
+    resolved = recipes.resolve(recipe, overrides or [])
     request = RunRequest(resolved, home_folder(home), limit, resample, sample)
     with open_run(request) as run, artifacts.progress(run.progress, resolved.name):
         run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
@@ -63,10 +63,8 @@ def regenerate(
         problems = ingest_problems(run)
         run.progress.expect("shards judged", len(problems.shards))
         sampled = SamplingStep(run, problems.shards).finished_shards()
-        found = stream_with_backpressure(
-            run, sampled, partial(annotated.submit, run)
-        )  # as their last sample is recorded
-        records = sorted(found, key=lambda record: record.name)
+        annotations = stream_with_backpressure(run, sampled, partial(annotated.submit, run))
+        records = sorted(annotations, key=lambda record: record.name)
         for step in later_steps(run):  # models that judge or score, then what looks at all shards, then the selection
             records = step.add(run, records)
         run.models.end_engines()

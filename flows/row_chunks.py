@@ -75,7 +75,7 @@ class Chunk(NamedTuple):
     data: bytes | list[Located | Unreadable]
 
     def read(self) -> Iterator[tuple[bytes | None, Located | Unreadable]]:
-        """The rows, each with the line that it came from, if any."""
+        """Yield the rows, each with the line that it came from, if any."""
         if isinstance(self.data, list):
             yield from ((None, item) for item in self.data)
             return
@@ -86,7 +86,7 @@ class Chunk(NamedTuple):
                 yield (None if isinstance(item, Rewritten) else line), item
 
     def parts(self) -> Iterator[Chunk]:
-        """The same rows, one a chunk."""
+        """Yield the same rows, one a chunk."""
         if isinstance(self.data, list):
             for number, item in enumerate(self.data, self.first):
                 yield Chunk(self.number, self.place, number, [item])
@@ -97,7 +97,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
-    """The rows of a source in order, in chunks of about `size` bytes where they are lines.
+    """Yield the rows of a source in order, in chunks of about `size` bytes where they are lines.
 
     Raises:
         InputError: it is not there, of an unknown kind, or damaged.
@@ -116,7 +116,7 @@ def chunks(source: Source, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
 
 
 def _limited(blocks: Iterator[tuple[int, bytes]], limit: int | None) -> Iterator[tuple[int, bytes]]:
-    """The blocks up to the limit of lines that hold something."""
+    """Yield the blocks up to the limit of non-empty lines."""
     if limit is None:
         yield from blocks
         return
@@ -131,7 +131,7 @@ def _limited(blocks: Iterator[tuple[int, bytes]], limit: int | None) -> Iterator
 
 
 def columns(source: Source) -> pa.Schema | None:
-    """The columns of a Parquet source as rows of its chunks have them; None for other kinds."""
+    """Return the columns of a Parquet source as rows of its chunks have them; None for other kinds."""
     if source.name.startswith(HUB) or local_file(source.name).suffix != ".parquet":
         return None
     import pyarrow.parquet as pq  # slow to import, and workers don't need it
@@ -179,7 +179,7 @@ class View(NamedTuple):
 
 
 def views(chunk: Chunk, fields: Mapping[str, str], added: frozenset[str], *, as_lines: bool) -> Iterator[View]:
-    """The rows of a chunk under our names; what can't be read or mapped is a row with a fault.
+    """Yield the rows of a chunk under our names; one that can't be read or mapped is a row with a fault.
 
     Args:
         chunk: the rows.
@@ -223,7 +223,7 @@ def _unrolled(mapped: list[Row], view: View, fields: Mapping[str, str]) -> Itera
 
 
 def joined(view: View, added: Row) -> bytes:
-    """The row with its added columns as one line of JSON."""
+    """Return the row with its added columns as one line of JSON."""
     if view.line is None:
         return encode(view.kept | added) + b"\n"
     head = view.line[:-1].rstrip()
@@ -245,7 +245,7 @@ def first_row(chunk: Chunk, fields: Mapping[str, str]) -> tuple[str, Row] | None
 
 
 def in_order(function: Callable[[In], Out], items: Iterable[In], workers: int) -> Iterator[Out]:
-    """Results of a function that mostly waits for worker processes, in the order of the items.
+    """Yield the results of a function that mostly waits for worker processes, in the order of the items.
 
     Items are read ahead by twice the number of workers, so that these never wait and memory stays bounded.
     """

@@ -22,7 +22,7 @@ from proofmill.flows.recipe.schema import FileSource, HuggingFaceSource, Recipe
 
 
 def inputs_of(recipe: Recipe, home: Path, limit: int | None) -> dict[str, Any]:
-    """The recipe's sources and replays, files by their digest and never by their place."""
+    """Return the recipe's sources and replays; files by their digest, never by their path."""
     sources = recipe.problems.sources
     verifiers = recipe.options(VERDICTS).verifiers
     replays = [sampler for sampler in recipe.samplers if isinstance(sampler.engine, ReplayEngine)]
@@ -39,7 +39,7 @@ def inputs_of(recipe: Recipe, home: Path, limit: int | None) -> dict[str, Any]:
 
 
 def files(recipe: Recipe, home: Path) -> list[Path]:
-    """The files among the recipe's sources and replays, in the recipe's order."""
+    """Return the files among the recipe's sources and replays, in the recipe's order."""
     named = [source.path for source in recipe.problems.sources if isinstance(source, FileSource)]
     for sampler in recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
@@ -49,13 +49,13 @@ def files(recipe: Recipe, home: Path) -> list[Path]:
 
 
 def expand(home: Path, item: str) -> list[str]:
-    """Files that one entry of a replay stands for: itself, or those of a published version."""
+    """Return the files that one entry of a replay means: itself, or those of a published version."""
     version = replayed(home, item)
     return [str(path) for config in ("traces", "problems") for path in version.files(config)] if version else [item]
 
 
 def replayed(home: Path, item: str) -> Version | None:
-    """The published version (NAME@vN) that an entry of a replay names, if it is none of a file.
+    """Return the published version (NAME@vN) that an entry of a replay names; None if it is a file.
 
     Raises:
         UsageError: there is no such version.
@@ -64,7 +64,7 @@ def replayed(home: Path, item: str) -> Version | None:
 
 
 def _folder_digest(name: str) -> dict[str, str]:
-    """Files of a data set that is a local folder, by digest; a hub id is known by its name and revision."""
+    """Return the digests of a local data-set folder's files; a hub id is identified by name and revision."""
     folder = Path(name)
     if not folder.is_dir():
         return {}
@@ -82,13 +82,13 @@ _WHERE = "dedup.against"
 
 
 def index_schema(options: DedupOptions) -> pa.Schema:
-    """Schema of the index files; its metadata says how the rows were signed."""
+    """Return the schema of the index files; its metadata says how the rows were signed."""
     named = [pa.field("id", pa.string()), pa.field("problem_id", pa.string())]
     return pa.schema([*named, *signature_fields(options)], metadata={METADATA_KEY: options.signature_key()})
 
 
 def prior_versions(home: Path, labels: Sequence[str], options: DedupOptions) -> list[Version]:
-    """The versions that a run is compared with.
+    """Return the versions that a run is compared with.
 
     Args:
         home: HOME.
@@ -123,7 +123,7 @@ def _check(version: Version, options: DedupOptions) -> None:
 
 
 def version_digests(versions: Sequence[Version]) -> list[dict[str, str]]:
-    """SHA-256 of the index files of each version, by path: what a run's marks depend on."""
+    """Return the SHA-256 of each version's index files, by path: a run's duplicates depend on them."""
     return [
         {path: digest for path, digest in sorted(version.data_digests().items()) if path.startswith(f"{INDEX}/")}
         for version in versions
@@ -131,7 +131,7 @@ def version_digests(versions: Sequence[Version]) -> list[dict[str, str]]:
 
 
 def signed_rows(versions: Sequence[Version], ids: pa.ChunkedArray) -> Iterator[pa.Table]:
-    """The versions' signed rows in batches, without those whose id is among `ids`.
+    """Yield the versions' signed rows in batches, without those whose id is among `ids`.
 
     A trace with the same id is the same trace: a run that grows a data set keeps it, and doesn't take it for a
     repeat of itself.

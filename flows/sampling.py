@@ -52,7 +52,7 @@ _UNANSWERED = {
 
 
 def warm_up(run: RunContext) -> None:
-    """Starts to load the first engine that has something to sample, while all else is being prepared."""
+    """Start to load the first engine that has something to sample, while the run prepares everything else."""
     if run.models.engines or not run.models.plans or not run.request.sample:
         return
     plan: SamplePlan | None = run.models.plans[0]
@@ -69,7 +69,7 @@ class SamplingStep:
         self.run = run
         self.shards = {shard.problems.name: shard for shard in shards}
         self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
-        self.done = {name: self._found(key) for name, key in self.keys.items()}
+        self.done = {name: self._finished(key) for name, key in self.keys.items()}
         if not run.request.sample:  # what is made of an unfinished shard must not pass for the whole one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
         self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
@@ -81,8 +81,8 @@ class SamplingStep:
         ]
         return SAMPLES.key(shard.problems.content, shard.recorded.content, plans, self.run.models.generation)
 
-    def _found(self, key: str) -> Shard | None:
-        """A committed shard, unless some of its samples are to be asked again."""
+    def _finished(self, key: str) -> Shard | None:
+        """Return a committed shard, or None if some of its samples are to be asked again."""
         found = self.run.store.find(SAMPLES, key)
         again = (
             found and self.run.request.sample and any(self._asks_again(plan, found) for plan in self.run.models.plans)
@@ -94,13 +94,13 @@ class SamplingStep:
         return FAILED in lacks or (QUARANTINED in lacks and not plan.quarantine(self.run.home).exists())
 
     def _amounts(self, plan: SamplePlan) -> Any:
-        """What decides how many samples belong to the run: with rounds, also who judges them."""
+        """Return what decides how many samples belong to the run; with rounds, also the judge's key."""
         if plan.rounds is None:
             return plan.max_total_tokens
         return repr(plan.rounds), plan.max_total_tokens, VERDICTS.key(self.run.recipe.options(VERDICTS))
 
     def finished_shards(self) -> Iterator[Pair]:
-        """Yields (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
+        """Yield (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
         for name, found in self.done.items():
             if found:
                 self.run.state.unanswered |= bool(found.stats.get("unanswered"))
@@ -109,7 +109,7 @@ class SamplingStep:
             yield from self._draw()
 
     def first_to_draw(self) -> SamplePlan | None:
-        """The first plan whose engine is needed, as far as recorded samples say; None: all shards are there."""
+        """Return the first plan whose engine is needed, judging by recorded samples; None if all shards are there."""
         plans = self.run.models.plans
         if all(self.done.values()):
             return None
@@ -126,14 +126,14 @@ class SamplingStep:
         plans = self.run.models.plans
         self.run.progress.expect_samplers(plan.name for plan in plans)
         for plan in plans[:-1]:
-            for _ in self._with(plan):
+            for _ in self._sampled_by(plan):
                 pass
-        finished = self._with(plans[-1]) if plans else (name for name, found in self.done.items() if not found)
+        finished = self._sampled_by(plans[-1]) if plans else self._todo()
         for name in finished:
             yield self.shards[name].problems, self._committed(name)
 
-    def _with(self, plan: SamplePlan) -> Iterator[str]:
-        """Names of shards as one plan finishes them."""
+    def _sampled_by(self, plan: SamplePlan) -> Iterator[str]:
+        """Yield the names of shards as one plan finishes them."""
         run = self.run
         if not run.request.sample:
             with run.models.store(plan):
@@ -143,7 +143,7 @@ class SamplingStep:
             missing = (sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo())
             run.progress.sampling(plan.name, sum(missing))
             sampler = Sampler(
-                plan, store, lambda: run.models.engine(plan), _Watch(run, plan), run.workers.judge.accepts
+                plan, store, lambda: run.models.engine(plan), _SamplingProgress(run, plan), run.workers.judge.accepts
             )
             unfunded = 0
             try:
@@ -164,7 +164,7 @@ class SamplingStep:
         return self.run.store.read(self.shards[name].problems)
 
     def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | int]]:
-        """All shards in order; of finished ones only what they took of the token budget."""
+        """Yield all shards in order; of finished ones only the tokens that they took of the budget."""
         for name, found in self.done.items():
             if not found:
                 yield name, self._problems(name)
@@ -172,7 +172,7 @@ class SamplingStep:
                 yield name, found.stats["rounds"][plan.name]["tokens"]
 
     def _committed(self, name: str) -> Shard:
-        """The traces of a shard by all samplers, as one committed table."""
+        """Return the traces of a shard by all samplers, as one committed table."""
         run, shard = self.run, self.shards[name]
         problems = run.store.read(shard.problems)
         tables, rounds = [run.store.read(shard.recorded)], {}
@@ -196,34 +196,36 @@ class SamplingStep:
         return run.store.record(SAMPLES, name, self.keys[name], table, known, stats)
 
     def _since_last(self) -> float:
-        """Seconds since the last shard was whole (the first: since drawing began), so that they sum to the phase."""
+        """Return the seconds since the last shard was complete, or since drawing began, so that they sum to the
+        phase.
+        """
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
 
 
 def _spent_tokens(traces: pa.Table) -> int:
-    """Completion tokens of one sampler's traces; a sample of several problems with one prompt is drawn once."""
+    """Return the completion tokens of one sampler's traces; a sample that several problems share counts once."""
     once = traces.group_by(["prompt_digest", "sample_index"]).aggregate([("completion_tokens", "max")])
     return pc.sum(once["completion_tokens_max"]).as_py() or 0
 
 
 def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
-    """How many of a sampler's traces may be asked again one day, by reason."""
+    """Return how many of a sampler's traces may be asked again later, by reason."""
     own = traces.filter(pc.equal(traces["sampler"], plan.name))["finish_reason"].to_pylist()
     return {reason: count for reason in (FAILED, QUARANTINED) if (count := own.count(reason))}
 
 
 def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:
-    """Names the problems that an engine could not answer; their samples are recorded with the reason."""
+    """Yield warnings that name the problems which an engine could not answer."""
     names, reasons = (traces[column].to_pylist() for column in ("problem_id", "finish_reason"))
     for reason, means in _UNANSWERED.items():
-        samples = [name for name, found in zip(names, reasons, strict=True) if found == reason]
+        samples = [name for name, actual in zip(names, reasons, strict=True) if actual == reason]
         if problems := sorted(set(samples)):
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             yield f"shard {shard}: {len(samples)} samples {means}; problem {', '.join(problems[:3])}{more}"
 
 
-class _Watch(Observer):
+class _SamplingProgress(Observer):
     """Shows what a sampler does."""
 
     def __init__(self, run: RunContext, plan: SamplePlan) -> None:
@@ -261,16 +263,16 @@ def _spent(plan: SamplePlan, unfunded: int) -> str:
 
 
 def rounds_of(samples: Sequence[Shard]) -> dict[str, dict[str, Any]]:
-    """By sampler with rounds or a token budget: how its problems ended, samples of later rounds, and tokens."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return, by sampler with rounds or a token budget: its outcomes, samples of later rounds, and tokens."""
+    totals: dict[str, dict[str, Any]] = {}
     for shard in samples:
         for name, counts in shard.stats.get("rounds", {}).items():
-            mine = found.setdefault(name, {"outcomes": {}, "later": 0, "tokens": 0})
+            total = totals.setdefault(name, {"outcomes": {}, "later": 0, "tokens": 0})
             for reason, count in counts["outcomes"].items():
-                mine["outcomes"][reason] = mine["outcomes"].get(reason, 0) + count
-            mine["later"] += counts["later"]
-            mine["tokens"] += counts["tokens"]
-    return found
+                total["outcomes"][reason] = total["outcomes"].get(reason, 0) + count
+            total["later"] += counts["later"]
+            total["tokens"] += counts["tokens"]
+    return totals
 
 
 class _Future(Protocol[Result_co]):
@@ -280,7 +282,7 @@ class _Future(Protocol[Result_co]):
 def stream_with_backpressure(
     run: RunContext, sampled: Iterator[Pair], submit: Callable[[Shard, Shard], _Future[Result]]
 ) -> list[Result]:
-    """What comes of each shard, which is handed on as the filters can take it, while a thread of its own samples.
+    """Return the result for each shard; a thread samples, and shards are submitted as the filters keep up.
 
     Where the engine has no device of its own, filters would take the cores that it computes on, so they begin
     when it has ended; the shards wait on disk.
@@ -309,7 +311,7 @@ def stream_with_backpressure(
 
 
 def shares_cores(run: RunContext) -> bool:
-    """Whether an engine of this run computes on the cores that judges would use."""
+    """Return whether an engine of this run computes on the cores that the filters would use."""
     local = any(isinstance(sampler.engine, VllmEngine) for sampler in run.recipe.samplers)
     return local and not any(Path(device).exists() for device in _ACCELERATORS)
 
@@ -332,12 +334,12 @@ class _Feed:
             self._done.put(None)
 
     def wait(self) -> None:
-        """Waits for the sampler to end."""
+        """Wait for the sampler to end."""
         while wait([self._future], _TICK_SECONDS).not_done:
             pass
 
     def pairs(self) -> Iterator[Pair]:
-        """What the sampler has finished, until it ends."""
+        """Yield what the sampler has finished, until it ends."""
         while (pair := self._next()) is not None:
             self._context.progress.queue("shards to judge", max(0, self._done.qsize() - 1))
             yield pair
@@ -351,7 +353,7 @@ class _Feed:
                 continue
 
     def stop(self) -> None:
-        """Ends the sampler if it still goes on."""
+        """End the sampler if it still goes on."""
         self._context.state.stopping.set()
         if wait([self._future], _STOP_SECONDS).not_done:
             self._context.models.end_engines()  # it waits for one that is loading

@@ -1,6 +1,6 @@
-"""What a run knows of one shard: references to its problems, its samples and the outputs of filters, and their columns.
+"""The references of one shard: its problems, its samples and the outputs of filters, and how to read their columns.
 
-Nothing but references travels between steps. A column is read from whichever output has it.
+Steps pass references only, never tables. A column is read from whichever output has it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ShardRecord:
     Attributes:
         problems: its problems.
         samples: its traces as they were sampled.
-        outputs: by filter (or step), what it said.
-        replaced: outputs in whose place a later one stands, such as verdicts before a model judged the open ones.
+        outputs: by filter (or step).
+        replaced: outputs that a later one replaced, such as the verdicts before a model judged the undecided ones.
     """
 
     problems: Shard
@@ -46,14 +46,14 @@ class ShardRecord:
         """The shard's name."""
         return self.samples.name
 
-    def having(self, name: str, output: Shard) -> ShardRecord:
-        """The same with one more output, or with another in the place of an earlier one."""
+    def with_output(self, name: str, output: Shard) -> ShardRecord:
+        """Return the record with one more output, or with one replaced."""
         earlier = (self.outputs[name],) if name in self.outputs else ()
         return replace(self, outputs={**self.outputs, name: output}, replaced=self.replaced + earlier)
 
 
 def provider(run: RunContext, column: str) -> str | None:
-    """Which output has a column: `samples`, `problems`, or a filter's name; None where none has."""
+    """Return which output has a column: `samples`, `problems`, or a filter's name; None where none has it."""
     if column in SHARD_TRACES.names:
         return "samples"
     if column in _OF_PROBLEM:
@@ -63,7 +63,7 @@ def provider(run: RunContext, column: str) -> str | None:
 
 
 def contents(run: RunContext, record: ShardRecord, columns: Sequence[str]) -> dict[str, str]:
-    """Content digests of the outputs that have these columns, by name: what a key depends on."""
+    """Return the content digests of the outputs that have these columns, by name, for a key."""
     names = dict.fromkeys(filter(None, (provider(run, column) for column in columns)))
     if not _SPLIT.isdisjoint(columns):
         names |= dict.fromkeys(("samples", "verdicts"))
@@ -72,20 +72,20 @@ def contents(run: RunContext, record: ShardRecord, columns: Sequence[str]) -> di
 
 
 def columns(run: RunContext, record: ShardRecord, names: Sequence[str]) -> pa.Table:
-    """Columns of a shard's traces, in this order; null where their filter has no output.
+    """Return these columns of a shard's traces, in order; null where their filter has no output.
 
     The metadata of all tables that they come from is kept: it says how signatures were made.
     """
     by_output: dict[str, list[str]] = {}
     for name in names:
         by_output.setdefault(provider(run, name) or "", []).append(name)
-    found: dict[str, pa.ChunkedArray] = {}
+    arrays: dict[str, pa.ChunkedArray] = {}
     metadata: dict[bytes, bytes] = {}
     for output, wanted in by_output.items():
         table = _of_output(run, record, output, wanted)
-        found |= {name: table[name] for name in wanted}
+        arrays |= {name: table[name] for name in wanted}
         metadata |= table.schema.metadata or {}
-    table = pa.table([found[name] for name in names], names=list(names))
+    table = pa.table([arrays[name] for name in names], names=list(names))
     return table.replace_schema_metadata(metadata or None)
 
 
@@ -102,40 +102,40 @@ def _of_output(run: RunContext, record: ShardRecord, output: str, wanted: list[s
 
 
 def _by_problem(run: RunContext, record: ShardRecord, wanted: list[str]) -> pa.Table:
-    """Columns of each trace's problem."""
+    """Return columns of each trace's problem."""
     problems = run.store.read(record.problems, ["id", *wanted])
     owners = run.store.read(record.samples, ["problem_id"])["problem_id"]
     return problems.take(pc.index_in(owners, value_set=problems["id"].combine_chunks())).select(wanted)
 
 
 def rows(run: RunContext, record: ShardRecord, one: Filter[Any]) -> list[Row]:
-    """A shard's traces with the columns that a filter reads; rows of one problem share one object of it."""
+    """Return a shard's traces with the columns that a filter reads; rows of one problem share one object of it."""
     wanted = [*one.reads, *one.optional]
     split = not _SPLIT.isdisjoint(wanted)
     names = [name for name in wanted if name != PROBLEM and name not in _SPLIT]
     names += [name for name in ("response", "final_start") if split and name not in names]
-    found = columns(run, record, names).to_pylist() if names else [{} for _ in range(record.samples.rows)]
-    for row in found if split else ():
+    traces = columns(run, record, names).to_pylist() if names else [{} for _ in range(record.samples.rows)]
+    for row in traces if split else ():
         row["reasoning"], row["final"] = split_final(row["response"], row["final_start"])
     if PROBLEM in wanted:
-        known = {row["id"]: problem_of(row) for row in problem_rows(run, record)}
-        for row, name in zip(found, _owners(run, record), strict=True):
-            row[PROBLEM] = known[name]
-    return found
+        problems = {row["id"]: problem_of(row) for row in problem_rows(run, record)}
+        for row, name in zip(traces, _owners(run, record), strict=True):
+            row[PROBLEM] = problems[name]
+    return traces
 
 
 def problem_rows(run: RunContext, record: ShardRecord) -> list[Row]:
-    """A shard's problems."""
+    """Return a shard's problems."""
     return list(run.store.read(record.problems).to_pylist())
 
 
 def rows_by_problem(run: RunContext, record: ShardRecord, one: Filter[Any]) -> dict[str, list[Row]]:
-    """By problem id: its traces with the columns that a filter reads; none where it reads none of traces."""
+    """Return traces by problem id, with the columns that a filter reads; empty where it reads none of traces."""
     names = [name for name in one.reads if name != PROBLEM]
-    found: dict[str, list[Row]] = {}
+    traces: dict[str, list[Row]] = {}
     for name, row in zip(_owners(run, record), columns(run, record, names).to_pylist(), strict=True) if names else ():
-        found.setdefault(name, []).append(row)
-    return found
+        traces.setdefault(name, []).append(row)
+    return traces
 
 
 def _owners(run: RunContext, record: ShardRecord) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Signed(NamedTuple):
 
 
 def sign_chunk(task: SignTask) -> Signed:
-    """Signs a chunk."""
+    """Sign the texts of a chunk into a file of their own."""
     found = _plain(task) or _checked(task)
     ids = [_id(row.get("id")) for row in found.rows]
     table = _table(task, found.texts, found.rows, [name or "" for name in ids])
@@ -83,7 +83,7 @@ class _Texts(NamedTuple):
 
 
 def _plain(task: SignTask) -> _Texts | None:
-    """The chunk's rows where all are lines with a text, under names that need no map; else None."""
+    """Return the chunk's rows if all are lines with a text under names that need no map; else None."""
     data = task.chunk.data
     if task.fields or isinstance(data, list):
         return None
@@ -100,7 +100,7 @@ def _plain(task: SignTask) -> _Texts | None:
 
 
 def _checked(task: SignTask) -> _Texts:
-    """The chunk's rows one by one, those with a fault told from the others."""
+    """Return the chunk's rows, read one by one, so that those with a fault are left out and named."""
     found = _Texts([], [], [], {}, 0)
     places: list[int] = []
     stop = task.start
@@ -117,14 +117,14 @@ def _checked(task: SignTask) -> _Texts:
 
 
 def failed_chunk(task: SignTask, detail: str) -> Signed:
-    """A chunk whose rows can't be signed within the limits."""
+    """Return a chunk whose rows can't be signed within the limits."""
     rows = list(views(task.chunk, task.fields, frozenset(), as_lines=True))
     unsigned = {task.start + place: f"{view.where}: {detail}" for place, view in enumerate(rows)}
     return Signed([], len(rows), unsigned, np.empty(0, np.uint64))
 
 
 def merged(parts: Sequence[Signed]) -> Signed:
-    """The parts of a chunk as one."""
+    """Return the parts of a chunk as one."""
     ids = [part.ids for part in parts]
     return Signed(
         [path for part in parts for path in part.paths],
@@ -135,7 +135,7 @@ def merged(parts: Sequence[Signed]) -> Signed:
 
 
 def _table(task: SignTask, texts: list[str], rows: list[Row], ids: list[str]) -> pa.Table:
-    """Signatures with what ranks a row and what problem it belongs to."""
+    """Return signatures with what ranks a row and what problem it belongs to."""
     columns: dict[str, pa.Array] = {
         "id": strings_to_arrow(ids),
         "length": to_arrow(np.fromiter(map(len, texts), np.int64, len(texts))),
@@ -159,7 +159,7 @@ def _id(value: Any) -> str | None:
 
 
 def _problem(row: Row, text: str) -> str | None:
-    """The problem's id, or a digest of its prompt; None where the prompt itself is compared."""
+    """Return the problem's id, or a digest of its prompt; None where the prompt itself is compared."""
     if row.get("problem_id") is not None:
         return str(row["problem_id"])
     if text == "prompt" or not row.get("prompt"):
@@ -176,13 +176,13 @@ def _number(value: Any) -> float | None:
 
 
 def text_field(source: Source, row: Row, wanted: str | None) -> str | None:
-    """The field whose texts are compared: the one asked for, or the first that the row has; None if it has none."""
+    """Return the field whose texts are compared: the requested one, else the first that the row has, or None."""
     known = [wanted] if wanted else TEXT_FIELDS
     return next((name for name in known if name in row or name in source.fields), None)
 
 
 def _text_of(value: Any) -> str | None:
-    """A trace or prompt as text: itself, or the last message of a list."""
+    """Return a trace or prompt as text: itself, or the last message of a list."""
     if value is None or isinstance(value, str):
         return value
     if (text := response_text(value)) is not None or not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Whether anything is left to do: all that decides what a run publishes, and what a finished run remembers of it."""
+"""Tell whether anything is left to do: the digest of all that decides what a run publishes, kept by finished runs."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ _STEPS = (
 
 
 def step_versions(filters: Iterable[ActiveFilter] = ()) -> dict[str, int]:
-    """Version of every step, filter and domain, those of the user too; another one means other columns, maybe."""
+    """Return the version of every step, filter and domain, the user's own included."""
     own = {active.filter.name: active.filter.version for active in filters}
     judges = {f"verdicts of {name}": int(find_domain(name).version) for name in DOMAINS}
     return {step.name: step.version for step in _STEPS} | {one.name: one.version for one in FILTERS} | judges | own
 
 
 def libraries(filters: Iterable[ActiveFilter] = ()) -> dict[str, str]:
-    """Version of every library that decides a step's outputs."""
+    """Return the version of every library that decides a step's outputs."""
     steps = [*_STEPS, *(one.step for one in FILTERS), *(active.filter.step for active in filters)]
     return {name: library_version(name) for step in steps for name in step.libraries}
 
 
 def source_identities(places: Mapping[str, str]) -> dict[str, str]:
-    """By name, the source of a user's own code at `package.module:NAME`."""
+    """Return the source digest of user code at each `package.module:NAME`, by name."""
     return {name: source_digest(place.partition(":")[0]) for name, place in places.items()}
 
 
 def fingerprint(request: RunRequest) -> str:
-    """Digest of all that decides what a run publishes: if nothing of it changed, there is nothing to do."""
+    """Return the digest of all that decides what a run publishes; if it is unchanged, there is nothing to do."""
     recipe, dedup = request.recipe, request.recipe.options(NEAR_DUPLICATES)
     named = [sampler.model for sampler in recipe.live]
     sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
@@ -80,28 +80,28 @@ def _model_sections(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def up_to_date_version(request: RunRequest) -> Version | None:
-    """The version that a finished run with the same recipe, inputs and code has published."""
+    """Return the version that a finished run with the same recipe, inputs and code has published."""
     path = request.folder / _FINISHED
     if request.draws_anew or not path.exists():
         return None
-    said = orjson.loads(path.read_bytes()).get(fingerprint(request))
-    found = (v for v in versions(request.home, request.recipe.name) if _known_by(v.label, v.folder) == said)
-    return next(found, None) if said else None
+    published = orjson.loads(path.read_bytes()).get(fingerprint(request))
+    matches = (v for v in versions(request.home, request.recipe.name) if _identity(v.label, v.folder) == published)
+    return next(matches, None) if published else None
 
 
 def remember_finished(run: RunContext, version: Mapping[str, Any]) -> None:
-    """Remembers that nothing is left to do for this recipe, these inputs and this code."""
+    """Record that nothing is left to do for this recipe, these inputs and this code."""
     if not run.request.sample or not run.state.fingerprint:
         return
     Resampling.end(run.store.folder)
     if run.state.unanswered:
         return
     path = run.store.folder / _FINISHED
-    known = orjson.loads(path.read_bytes()) if path.exists() else {}
-    now = _known_by(version["version"], Path(version["folder"]))
-    write_json(path, known | {run.state.fingerprint: now})
+    finished = orjson.loads(path.read_bytes()) if path.exists() else {}
+    identity = _identity(version["version"], Path(version["folder"]))
+    write_json(path, finished | {run.state.fingerprint: identity})
 
 
-def _known_by(label: str, folder: Path) -> dict[str, str]:
-    """What a version is known by again: a label alone may be given anew, after its folder was removed."""
+def _identity(label: str, folder: Path) -> dict[str, str]:
+    """Return what identifies a version: not its label alone, which is given again if its folder is removed."""
     return {"version": label, "manifest": sha256(folder / "manifest.json")}

@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 def add_votes(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
-    """Each shard with the votes on its problems, and with pseudo-labels where the recipe allows them.
+    """Return the records with the votes on their problems, and with pseudo-labels where the recipe allows them.
 
     Where neither is asked for, the shards are as they were.
     """
@@ -59,12 +59,12 @@ def add_votes(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardReco
     if labels is None and (options is None or options.scope != "all"):
         return list(records)
     k = options.k if options else None
-    counted = [record.having(VOTES.name, _votes(run, record, k)) for record in records]
+    counted = [record.with_output(VOTES.name, _votes(run, record, k)) for record in records]
     return [_labelled(run, record, labels) for record in counted] if labels else counted
 
 
 def at_k(records: Sequence[ShardRecord]) -> dict[str, Any] | None:
-    """Mean pass@1, maj@k and clr@k over the problems with gold; None where nobody voted. For the manifest.
+    """Return mean pass@1, maj@k and clr@k over the problems with gold, for the manifest; None without votes.
 
     `by_k` has maj@k and clr@k for each k, powers of 2 and the recipe's own, that all these problems have samples for.
     """
@@ -83,7 +83,7 @@ def at_k(records: Sequence[ShardRecord]) -> dict[str, Any] | None:
 
 
 def _means(sums: Counter[str]) -> dict[str, float]:
-    """A number of problems, and the means over them."""
+    """Return a number of problems, and the means over them."""
     rates = {name: round(sums[name] / sums["problems"], 4) for name in _RATES if name in sums}
     return {"problems": sums["problems"]} | rates
 
@@ -122,7 +122,7 @@ def _count(run: RunContext, record: ShardRecord, k: int | None) -> tuple[pa.Tabl
 
 
 def _samples(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tuple[str, list[Row]]]:
-    """By problem: its first k samples of each sampler, those left out that the verifier could not judge."""
+    """Yield each problem with the first k samples of each sampler, without those that the verifier could not judge."""
     names = ["problem_id", "sample_index", "verdict", "verdict_detail", "extracted", "clr_score"]
     rows = [row | {"row": place} for place, row in enumerate(columns(run, record, names).to_pylist())]
     for name, group in groupby(rows, key=lambda row: str(row["problem_id"])):
@@ -140,7 +140,7 @@ class _Election:
     model: bool
 
     def row(self, problem: Mapping[str, Any]) -> Row:
-        """A row of the table of votes."""
+        """Return a row of the table of votes."""
         n, plain, weighed = len(self.rows), self._plain, self._weighed
         row: Row = {"problem_id": problem["id"], "n": n} | self._outcome("majority", plain, n)
         if weighed is not None:
@@ -151,7 +151,7 @@ class _Election:
         return row
 
     def by_k(self) -> dict[int, dict[str, float]]:
-        """By size of the vote, powers of 2 and the largest: how often a plain one is right, and one by reliability."""
+        """Return the rates of plain and reliability-weighted votes by size of the vote: powers of 2 and the largest."""
         sizes = sorted({2**power for power in range(self._most.bit_length())} | {self._most})
         votes = {"maj_k": votes_by_k(self._plain, sizes)}
         if self._weighed is not None:
@@ -171,7 +171,9 @@ class _Election:
         return self._ballots(self._weights()) if self.model else None
 
     def _weights(self) -> list[float]:
-        """Reliabilities; a trace that could not be judged counts as the mean of the others, never as doubted."""
+        """Return the reliabilities; a trace that could not be judged counts as the mean of the others, never as
+        doubted.
+        """
         known = [row["clr_score"] for row in self.rows if row["clr_score"] is not None]
         neutral = sum(sorted(known)) / len(known) if known else 1.0
         return [neutral if row["clr_score"] is None else row["clr_score"] for row in self.rows]
@@ -184,7 +186,7 @@ class _Election:
         ]
 
     def _outcome(self, name: str, ballots: Sequence[Ballot], whole: float) -> Row:
-        """The one winner, with the shortest of its forms; nothing at a tie or where all weights are 0."""
+        """Return the only winner, with the shortest of its forms; empty at a tie or where all weights are 0."""
         best = winners(ballots)
         if len(best) != 1 or not whole:
             return {}
@@ -207,11 +209,11 @@ def _labelled(run: RunContext, record: ShardRecord, options: PseudoLabels) -> Sh
     labels = _labels(run, record, options)
     problems = run.store.once(LABELLED, record.name, key, lambda: (_with_labels(run, record, labels), {}))
     verdicts = run.store.once(LABELS, record.name, key, lambda: _verdicts(run, record, labels))
-    return replace(record.having("verdicts", verdicts), problems=problems)
+    return replace(record.with_output("verdicts", verdicts), problems=problems)
 
 
 def _labels(run: RunContext, record: ShardRecord, options: PseudoLabels) -> dict[str, Row]:
-    """Problem id to label, how it came about, and the rows that agree."""
+    """Return by problem id its label, how it came about, and the rows that agree."""
     answers = run.store.read(record.problems, ["id", "answer"]).to_pylist()
     without = {row["id"] for row in answers if row["answer"] is None}
     found = {}
@@ -237,7 +239,7 @@ def _with_labels(run: RunContext, record: ShardRecord, labels: Mapping[str, Row]
 
 
 def _verdicts(run: RunContext, record: ShardRecord, labels: Mapping[str, Row]) -> tuple[pa.Table, ShardStats]:
-    """The verdicts, those on answers without gold by whether they agree with the label."""
+    """Return the verdicts; answers without gold are judged by whether they agree with the label."""
     judged = record.outputs["verdicts"]
     owners = run.store.read(record.samples, ["problem_id"])["problem_id"].to_pylist()
     rows = run.store.read(judged).to_pylist()

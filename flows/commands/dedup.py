@@ -47,7 +47,7 @@ def run(
     console: Console,
     index: SharedIndex | None = None,
 ) -> None:
-    """Signs, joins and writes; then says how many rows repeat another one.
+    """Sign, join and write the rows, then print how many repeat another one.
 
     With `index`, the rows kept are also compared with those of other machines, which read and write the same index.
 
@@ -73,7 +73,7 @@ def run(
 
 
 def _spooled(source: Source, folder: Path) -> Source:
-    """A hub data set as a file, since it is read twice."""
+    """Return a hub data set as a file, since it is read twice."""
     path = folder / "rows.jsonl"
     with path.open("wb") as file:
         for chunk in chunks(source):
@@ -83,7 +83,7 @@ def _spooled(source: Source, folder: Path) -> Source:
 
 
 def _text_field(command: FilterCommand, wanted: str | None) -> str:
-    """The field to compare.
+    """Return the field to compare.
 
     Raises:
         InputError: the first row doesn't have it.
@@ -117,7 +117,7 @@ class _Dedup:
         self.numbered = bool(walked(command.source.fields)) or first is None or first[1].get("id") is None
 
     def marks(self, pool: WorkerPool) -> pa.ChunkedArray:
-        """`duplicate_of` of every row that has a text, in order."""
+        """Yield `duplicate_of` of every row that has a text, in order."""
         sources = self._numbers(self._sign(pool)) if self.numbered else self._own_ids(pool)
         try:
             table = mark(sources, self._options, scratch=self._folder)
@@ -127,7 +127,7 @@ class _Dedup:
         return table.column("duplicate_of")
 
     def claimed(self, marks: pa.ChunkedArray, index: SharedIndex) -> pa.ChunkedArray:
-        """The marks, with those of rows that repeat one which another machine has kept."""
+        """Return the marks, with those of rows that repeat one which another machine has kept."""
         if self.numbered:
             raise UsageError(
                 "Rows that several machines share need an `id` of their own, each its own.",
@@ -145,7 +145,7 @@ class _Dedup:
         return pa.chunked_array([found], pa.string())
 
     def _own_ids(self, pool: WorkerPool) -> Iterator[Path]:
-        """Signature files as they come, for as long as all rows have ids; these must differ."""
+        """Yield signature files as they come while all rows have ids, which must differ."""
         hashes: list[U64] = []
         usable = True
         for signed in self._sign(pool):
@@ -158,7 +158,7 @@ class _Dedup:
             raise _RepeatedIdsError
 
     def _numbers(self, parts: Iterator[Signed]) -> Iterator[pa.Table]:
-        """Signatures under the numbers of their rows, written so that their order is that of the rows."""
+        """Yield signatures under the numbers of their rows, padded so that they sort like the rows."""
         start = 0
         for signed in parts:
             for path in signed.paths:
@@ -169,7 +169,7 @@ class _Dedup:
             start += signed.rows
 
     def _sign(self, pool: WorkerPool) -> Iterator[Signed]:
-        """Signs all chunks, several at a time."""
+        """Sign all chunks, several at a time."""
         fields = self._command.source.fields
 
         def sign(chunk: Chunk) -> Signed:
@@ -185,7 +185,7 @@ class _Dedup:
             yield signed
 
     def write(self, marks: pa.ChunkedArray, writer: RowWriter) -> int:
-        """The second pass: all rows with their marks. Returns how many are repeats."""
+        """Return the second pass: all rows with their marks. Returns how many are repeats."""
         start = repeats = 0
         for chunk, signed in zip(chunks(self._command.source, _CHUNK_BYTES), self._signed, strict=True):
             count = signed.rows - len(signed.unsigned)
@@ -203,7 +203,7 @@ class _Dedup:
         return repeats
 
     def _plain_lines(self, chunk: Chunk, signed: Signed) -> list[bytes] | None:
-        """The lines of a chunk without their last brace, where every one is a row that can be written as it stands."""
+        """Return the lines of a chunk without their last brace, if every row can be written as it stands; else None."""
         data = chunk.data
         if isinstance(data, list) or signed.unsigned or walked(self._command.source.fields):
             return None
@@ -228,7 +228,7 @@ class _Dedup:
 
 
 def _one_by_one(task: SignTask, pool: WorkerPool) -> Signed:
-    """A chunk that took its worker down, row by row."""
+    """Return a chunk that took its worker down, row by row."""
     parts: list[Signed] = []
     start = 0
     for number, chunk in enumerate(task.chunk.parts()):
@@ -241,7 +241,7 @@ def _one_by_one(task: SignTask, pool: WorkerPool) -> Signed:
 
 
 def _spliced(lines: list[bytes], marks: list[str | None]) -> bytes:
-    """Rows without their last brace, each with its mark."""
+    """Return rows without their last brace, each with its mark."""
     parts = [_KEPT] * (2 * len(lines))
     parts[::2] = lines
     parts[1::2] = [

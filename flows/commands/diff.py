@@ -21,7 +21,7 @@ _STATES = ("verdict", "stage", "drop_reason")
 
 
 def run(home: Path, before: str, after: str, rows: int, as_json: bool, out: Console) -> None:
-    """Compares two versions, of one data set or of two, and tells every difference with its cause.
+    """Compare two versions, of one data set or of two, and print every difference with its cause.
 
     Raises:
         StoreError: a file of either is not what was published; a difference would have a false cause.
@@ -34,7 +34,7 @@ def run(home: Path, before: str, after: str, rows: int, as_json: bool, out: Cons
 
 
 def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]:
-    """The differences as JSON-like data: `equal`, `rows`, `problems`, `configs`, and the `facts` that differ.
+    """Return the differences as JSON-like data: `equal`, `rows`, `problems`, `configs`, and the `facts` that differ.
 
     `causes` are those of files that differ where no trace and no problem does; `unused` are facts that explain nothing
     of the rest.
@@ -81,7 +81,7 @@ def _told(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> di
 
 
 def _state(fate: Mapping[str, Any]) -> str | None:
-    """A row's fate in words."""
+    """Return a row's fate in words."""
     if not fate:
         return None
     if fate["drop_reason"] is None:
@@ -90,7 +90,7 @@ def _state(fate: Mapping[str, Any]) -> str | None:
 
 
 def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Differences that read the same become one."""
+    """Merge differences that read the same."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         columns = row["columns_of"] if row["kind"] == REMEASURED else []

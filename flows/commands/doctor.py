@@ -39,7 +39,7 @@ _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKI
 
 
 def examine(recipe: Recipe, home: Path, console: Console, *, as_json: bool) -> bool:
-    """Runs every check and shows what it found. Returns whether a run would go through."""
+    """Run every check and print its finding; return whether a run would go through."""
     if as_json:
         checks = run(GROUPS, Place(recipe, home))
         ok = not _count(checks)[FAIL]

@@ -56,7 +56,7 @@ _FOLLOWING = {"verify": "claims", "claims": "dedup", "decontaminate": "dedup"}
 
 
 def parse_map(maps: Sequence[str]) -> dict[str, str]:
-    """`["prompt=question,response=r[]", "answer=a"]` as a mapping of our names to theirs.
+    """Return `["prompt=question,response=r[]", "answer=a"]` as a mapping of our names to theirs.
 
     Raises:
         UsageError: a part is not of the form ours=theirs, or a name of ours is given twice.
@@ -84,7 +84,7 @@ class Faults:
     shown: list[str] = field(default_factory=list)
 
     def add(self, count: int, shown: Sequence[str]) -> None:
-        """Counts some faults."""
+        """Count some faults."""
         self.count += count
         self.shown.extend(shown[: _SHOWN_FAULTS - len(self.shown)])
 
@@ -116,7 +116,7 @@ class FilterCommand:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Shows the progress while it is open."""
+        """Show the progress while the block runs."""
         if (rows := _row_count(self.source)) is not None:
             self.progress.expect("rows", rows)
         with shown(self.progress, f"proofmill {self.name}", self.console):
@@ -134,14 +134,14 @@ class FilterCommand:
         return None
 
     def count(self, result: ChunkResult) -> None:
-        """Counts a finished chunk."""
+        """Count a finished chunk."""
         self.faults.add(result.faults, result.shown)
         self.progress.advance("rows", len(result.rows))
         for name, count in result.counts.items():
             self.progress.advance(name, count)
 
     def finish(self, table: Table, following: str | None, *options: str) -> None:
-        """Says what came of it, and what to type next.
+        """Print the result, and what to type next.
 
         Args:
             table: the counts.
@@ -161,13 +161,13 @@ class FilterCommand:
         self.console.print(f"next: [bold]{escape(typing)}[/]", soft_wrap=True)
 
     def _map(self) -> list[str]:
-        """The map that the written file asks for, as an option; lists have become plain fields there."""
+        """Return the map that the written file asks for, as an option; lists have become plain fields there."""
         kept = [f"{ours}={theirs}" for ours, theirs in self.source.fields.items() if not theirs.endswith("[]")]
         return ["--map", ",".join(kept)] if kept else []
 
 
 def _row_count(source: Source) -> int | None:
-    """Rows that will be read, where the file says so."""
+    """Return rows that will be read, where the file says so."""
     if (
         source.name.startswith(HUB)
         or not source.name.endswith(".parquet")
@@ -184,7 +184,7 @@ def _row_count(source: Source) -> int | None:
 
 
 def tally_table(title: str, unit: str, counts: Iterable[tuple[str, int]], total: int, seconds: float) -> Table:
-    """Counts and shares of all rows, with the time they took."""
+    """Return a table of counts and shares of all rows, with the time they took."""
     table = Table(title=title, title_justify="left")
     table.add_column(unit, no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
@@ -196,7 +196,7 @@ def tally_table(title: str, unit: str, counts: Iterable[tuple[str, int]], total:
 
 
 def checked_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
-    """A filter's options from a command line.
+    """Return a filter's options from a command line.
 
     Raises:
         UsageError: one is unknown or doesn't fit; the error says which values do.
@@ -212,7 +212,7 @@ def checked_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
 
 
 def named_filter(use: str, overrides: Sequence[str] = (), **given: Any) -> ActiveFilter:
-    """The filter that a command names, with its options.
+    """Return the filter that a command names, with its options.
 
     Args:
         use: a built-in filter's name, or `package.module:NAME`.
@@ -258,14 +258,14 @@ class _Work:
         self.extra: Any = frozenset() if self.one is VERDICTS else None
 
     def task(self, chunk: Chunk) -> RowTask:
-        """What is done with a chunk."""
+        """Return what is done with a chunk."""
         active = self._active
         return RowTask(
             active.place, active.options, self._rows, chunk, self._source.fields, as_lines=True, extra=self.extra
         )
 
     def resolve(self, result: ChunkResult) -> None:
-        """Finishes what a worker had to defer, in workers that can be killed and in the jail."""
+        """Finish the deferred rows of a chunk, in workers that can be killed and in the jail."""
         one = self.one
         assert isinstance(one, MapFilter) and one.resolve is not None  # noqa: S101 (only such a filter defers)
         jobs = [row.job for row in result.deferred]
@@ -278,7 +278,7 @@ class _Work:
 def run_filter(
     name: str, active: ActiveFilter, source: Source, out: Path, workers: int | None, console: Console
 ) -> None:
-    """Reads, annotates and writes all rows; then says what came of them, and what to type next.
+    """Read, annotate and write all rows; then print the result, and what to type next.
 
     Args:
         name: of the command.
@@ -330,7 +330,7 @@ def _table(one: MapFilter[Any], stream: RowStream, items: int, seconds: float) -
 
 
 def _claims_table(stream: RowStream, seconds: float) -> Table:
-    """Claims by status, and rows by what they hold."""
+    """Return a table of claims by status, and of rows by what they hold."""
     table = Table(title="claims", title_justify="left")
     table.add_column("status", no_wrap=True)
     table.add_column("claims", justify="right", no_wrap=True)
@@ -357,12 +357,12 @@ _SHOWN_CHARACTERS = 200
 
 
 def is_version(traces: str) -> bool:
-    """Whether `NAME@vN` is meant, not a file."""
+    """Return whether a text means a version, `NAME@vN`, and not a file."""
     return bool(_LABEL.match(traces)) and not Path(traces).exists()
 
 
 def would_remove(home: Path, label: str, out: Path | None, options: DecontaminateOptions, console: Console) -> None:
-    """Lists the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
+    """List the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
     version = find(home, label)
     with tempfile.TemporaryDirectory(prefix="proofmill-") as folder:
         found = list(_overlaps(version, build_index(items(options.benchmarks), Path(folder) / "index", options.n)))
@@ -390,7 +390,7 @@ def would_remove(home: Path, label: str, out: Path | None, options: Decontaminat
 
 
 def _overlaps(version: Version, index: Index) -> Iterator[Row]:
-    """Published traces and reinforcement-learning prompts that overlap, each with the evidence."""
+    """Yield published traces and reinforcement-learning prompts that overlap, each with the evidence."""
     prompts = dict(_found(version, "problems", "prompt", index))
     traces = dict(_found(version, "traces", "response", index))
     for config, key in (("rl", "id"), ("sft_stage1", "problem_id"), ("sft_stage2", "problem_id")):

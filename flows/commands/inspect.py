@@ -46,7 +46,7 @@ class Group:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: Row, where: str, examples: int) -> None:
-        """Counts a row."""
+        """Count a row."""
         self.rows += 1
         self.domains[str(row.get("domain") or "-")] += 1
         text = response_text(row.get("response")) or ""
@@ -61,7 +61,7 @@ class Group:
 
 
 def run(source: Source, examples: int, verdict: str | None, console: Console, *, as_json: bool) -> None:
-    """Reads a judged file and says what it says.
+    """Read a judged file and print its summary.
 
     Raises:
         InputError: it has no column `verdict`.
@@ -86,7 +86,7 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
 
 
 def grouped(source: Source, examples: int, verdict: str | None) -> tuple[dict[tuple[str, str], Group], int]:
-    """Rows by verdict and detail, and how many there are."""
+    """Return rows by verdict and detail, and how many there are."""
     groups: dict[tuple[str, str], Group] = {}
     total = 0
     for chunk in chunks(source):
@@ -110,12 +110,12 @@ def _rows(chunk: Chunk, fields: Mapping[str, str]) -> list[tuple[Row, str]]:
 
 
 def kind_of(detail: Any) -> str:
-    """A verdict's detail without what is of one row alone: what stands before its first colon."""
+    """Return the general part of a verdict's detail: what stands before its first colon."""
     return str(detail or "").partition(":")[0].strip()
 
 
 def shape_of(line: str) -> str:
-    """What a line looks like: words, numbers and other scripts by kind, signs as they are."""
+    """Return the form of a line: words, numbers and other scripts by kind, signs as they are."""
 
     def kind(match: re.Match[str]) -> str:
         first = match[0][0]
@@ -125,7 +125,7 @@ def shape_of(line: str) -> str:
 
 
 def inert(text: str) -> str:
-    """Text of a row as a terminal may show it: control characters by their names."""
+    """Return text that is safe to show on a terminal: control characters by their names."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 

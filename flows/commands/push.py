@@ -21,7 +21,7 @@ _CLIENT = "huggingface_hub"
 
 
 def run(home: Path, label: str, repo: str, token: str | None, *, public: bool, dry_run: bool, console: Console) -> None:
-    """Pushes a version, or says what a push would do."""
+    """Push a version, or print what a push would do."""
     say: Say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     version = find(home, label)
     repo = checked_name(repo)
@@ -76,7 +76,7 @@ def _finished(version: Version, done: Plan, repo: str, console: Console, *, publ
 
 @contextmanager
 def _client_speaks(say: Say) -> Iterator[None]:
-    """Passes on that the client waits and tries again; its other lines name signed addresses."""
+    """Pass on the client's messages about waiting and retries; its other lines contain signed addresses."""
     logger = logging.getLogger(f"{_CLIENT}.utils._http")
     handler = _Waits(say)
     before = logger.propagate

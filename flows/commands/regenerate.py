@@ -25,7 +25,7 @@ from proofmill.flows.up_to_date import up_to_date_version
 
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
-    """Runs the flow, unless a finished run has already published this; then says what came of it."""
+    """Run the flow, unless a finished run has already published this; then print the result."""
     request = RunRequest(recipe, home_folder(home), limit, resample)
     if version := up_to_date_version(request):
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
@@ -39,14 +39,14 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
 
 
 def _flow(request: RunRequest, progress: Progress, home: str | None, out: Console) -> dict[str, Any]:
-    """The flow in a run that is open already, so that its engine begins to load before Prefect does."""
+    """Return the flow in a run that is open already, so that its engine begins to load before Prefect does."""
     with open_run(request, progress) as opened:
         warm_up(opened)
         progress.note("starting Prefect")
         with server(request.home):
             from proofmill.flows.regenerate import regenerate
 
-            for line in dry_run.news(opened):
+            for line in dry_run.summary_line(opened):
                 out.print(line, highlight=False, markup=False, soft_wrap=True)
             result: dict[str, Any] = regenerate(
                 recipe=request.recipe, home=home, limit=request.limit, resample=request.resample
@@ -56,7 +56,7 @@ def _flow(request: RunRequest, progress: Progress, home: str | None, out: Consol
 
 
 def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home: str | None, out: Console) -> None:
-    """The funnel, and what to type next."""
+    """Print the funnel, and what to type next."""
     manifest: Manifest = result["manifest"]
     out.print(funnel(manifest))
     state = "published" if result["new"] else "unchanged, so not written again:"
@@ -84,7 +84,7 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
 
 
 def claim_lines(manifest: Manifest) -> Iterator[str]:
-    """What the claims policy dropped by length, and what the model said as its own verifier, at what cost."""
+    """Yield lines about what the claims policy dropped by length, and what the claim judge said, at what cost."""
     for bucket in manifest.claims_by_length:
         if bucket.refuted or bucket.dropped:
             yield (
@@ -119,7 +119,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def funnel(manifest: Manifest) -> Table:
-    """Where every row went."""
+    """Return a table of where every row went."""
     table = Table(title=f"{manifest.name}: where every row went", title_justify="left")
     for name, justify in (("step", "left"), ("in", "right"), ("kept", "right"), ("dropped", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def funnel(manifest: Manifest) -> Table:
 
 
 def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
-    """Says what a run would do, and samples nothing."""
+    """Print what a run would do; sample nothing."""
     request = RunRequest(recipe, home_folder(home), limit, resample, dry_run=True)
     if version := up_to_date_version(request):
         out.print(f"Nothing would be done: {version.label} already holds this recipe's result.")
@@ -143,7 +143,7 @@ def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
 
 
 def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console) -> None:
-    """Samples and judges a few problems, then says what the whole run would cost; the run uses their samples."""
+    """Sample and judge a few problems, then print what the whole run would cost; the run uses their samples."""
     progress = Progress()
     request = RunRequest(recipe, home_folder(home), problems)
     with shown(progress, f"probe of {problems} problems", out), open_run(request, progress) as opened:

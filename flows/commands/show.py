@@ -30,7 +30,7 @@ _SHOWN_REFUTED = 1500
 
 
 def show_all(home: Path, out: Console) -> None:
-    """Every data set and version under HOME."""
+    """Print every data set and version under HOME."""
     table = Table("version", "created", "traces", "stage 1", "stage 2", "rl")
     for name in names(home):
         for version in versions(home, name):
@@ -44,7 +44,7 @@ def show_all(home: Path, out: Console) -> None:
 
 
 def show_version(home: Path, label: str, samples: int, out: Console, *, check: bool = False) -> None:
-    """The funnel of one version and some rows of each verdict.
+    """Print the funnel of one version and some rows of each verdict.
 
     Raises:
         StoreError: with `check`, a file is not what was published.
@@ -63,7 +63,7 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
 
 
 def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console) -> None:
-    """Rows that were dropped for a reason (or `all`), spread over the data set, each with the evidence.
+    """Print rows that were dropped for a reason (or `all`), spread over the data set, each with the evidence.
 
     Raises:
         UsageError: nothing was dropped for it; the error says what was.
@@ -83,7 +83,7 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
 
 
 def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:
-    """What a person must see to agree that a row goes, or not.
+    """Return what a person must see to agree, or not, that a row is dropped.
 
     Args:
         row: a trace that was dropped.
@@ -99,7 +99,7 @@ def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:
 
 
 def _evidence_columns(version: Version) -> dict[str, Sequence[str]]:
-    """Columns by drop reason: of this program's filters, and of those that the version names."""
+    """Return columns by drop reason: of this program's filters, and of those that the version names."""
     known: dict[str, Sequence[str]] = {rule.reason: rule.evidence for one in FILTERS for rule in one.rules}
     known |= {rule.reason: rule.evidence for rule in RULES}
     for record in version.manifest.filters:
@@ -108,13 +108,13 @@ def _evidence_columns(version: Version) -> dict[str, Sequence[str]]:
 
 
 def _answered(row: Mapping[str, Any]) -> Text:
-    """A problem, and what was said to it."""
+    """Return a problem, and what was said to it."""
     asked = _shortened(row.get("prompt") or "", _SHOWN_VALUE)
     return Text.assemble((f"{asked}\n\n" if asked else "", "dim"), _shortened(row["response"]))
 
 
 def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
-    """Traces of a reason, every so many, with gold, the first refuted claim, and what they repeat."""
+    """Yield traces dropped for a reason, evenly spaced, with gold, the first refuted claim, and what they repeat."""
     total = version.manifest.selection.dropped[reason]
     wanted = _ids(version, pl.col("drop_reason") == reason, count, max(1, total // max(count, 1)))
     rows, refuted = traces_of(version, wanted), refuted_claims(version, wanted)
@@ -127,7 +127,7 @@ def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
 
 
 def _ids(version: Version, among: pl.Expr, count: int, step: int = 1) -> list[str]:
-    """Ids of the first `count` traces among these, every `step`th; reads narrow columns, and texts never."""
+    """Return the ids of the first `count` traces among these, every `step`th; only narrow columns are read."""
     traces = version.scan("traces")
     if traces is None or not count:
         return []
@@ -143,7 +143,7 @@ def _shortened(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
 
 
 def show_refuted(home: Path, label: str, count: int, out: Console) -> None:
-    """How many accepted traces hold a refuted step, what became of them, and the first `count` of them."""
+    """Print how many accepted traces hold a refuted step, where they went, and the first `count` of them."""
     version = find(home, label)
     accepted = pl.scan_parquet(version.files("traces")).filter(pl.col("verdict") == CORRECT)
     refuted = accepted.filter(pl.col("claims_refuted") > 0)
@@ -167,7 +167,7 @@ def _count(frame: pl.LazyFrame) -> int:
 
 
 def _rows(version: Version, refuted: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
-    """Traces with their problem and the claims that exact checks refuted."""
+    """Yield traces with their problem and the claims that exact checks refuted."""
     if not version.files("claims") or not count:
         return []
     wanted = refuted.select("id").head(count).collect(engine="streaming")["id"].to_list()
@@ -195,7 +195,7 @@ def _panel(row: dict[str, Any]) -> Panel:
 
 
 def write_report(home: Path, label: str, out: Path | None, console: Console, *, funnel: bool) -> None:
-    """Writes the report of a version, after its files were compared with its manifest.
+    """Write the report of a version, after its files were compared with its manifest.
 
     Raises:
         StoreError: a file of the version is not what was published.

@@ -87,7 +87,7 @@ Group = Callable[[Place], Iterable[Check]]
 
 
 def run(groups: Iterable[Group], place: Place) -> list[Check]:
-    """All findings, in the order of the groups, which look at the same time."""
+    """Return all findings, in the order of the groups, which run at the same time."""
     with ThreadPoolExecutor() as pool:
         return [check for found in pool.map(lambda group: _looked(group, place), groups) for check in found]
 
@@ -112,7 +112,7 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 
 
 def machine_checks(place: Place) -> Iterator[Check]:
-    """The processor, then each live sampler's model against the memory that it would run in."""
+    """Yield the processor, then each live sampler's model with the memory that it needs."""
     cards = graphics_cards()
     yield _processor(place, cards)
     if not cards:
@@ -130,7 +130,7 @@ class Card:
 
 
 def graphics_cards() -> list[Card]:
-    """What nvidia-smi lists; empty where there is no such program or it fails."""
+    """Return what nvidia-smi lists; empty where there is no such program or it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -141,7 +141,7 @@ def graphics_cards() -> list[Card]:
 
 
 def processor_flags() -> set[str]:
-    """What the processor can do, as the kernel lists it."""
+    """Return what the processor can do, as the kernel lists it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     return set(next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []))
@@ -170,7 +170,7 @@ def _dtype(sampler: Sampler) -> str | None:
 
 
 def _fits(sampler: Sampler, cards: list[Card]) -> Check:
-    """Whether weights and at least a few full-length requests fit."""
+    """Return whether weights and at least a few full-length requests fit."""
     name = f"memory for {sampler.name}"
     folder = present(sampler.model)
     if folder is None:
@@ -222,7 +222,7 @@ class Need:
 
 
 def needs(folder: Path, dtype: str, max_model_len: int | None, longest: int) -> Need:
-    """What a model needs in memory; `longest` bounds a length that only its configuration states.
+    """Return what a model needs in memory; `longest` bounds a length that only its configuration states.
 
     A token's cache is keys and values, in every layer, of every key-value head: 2 · layers · heads · width · bytes.
     """
@@ -254,14 +254,14 @@ _INSTALL = "pip install 'proofmill[cpu]' (or [gpu])"
 
 
 def library_checks(place: Place) -> Iterator[Check]:
-    """Versions, the engine, and torchvision."""
+    """Yield findings on versions, the engine, and torchvision."""
     yield _together()
     yield _engine(place)
     yield _torchvision()
 
 
 def installed(name: str) -> str | None:
-    """A distribution's version; None where it isn't installed."""
+    """Return a distribution's version; None where it isn't installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -269,7 +269,7 @@ def installed(name: str) -> str | None:
 
 
 def conflicts(name: str, extras: tuple[str, ...] = ("",)) -> list[str]:
-    """What a distribution asks for and doesn't get, of other versions than the installed ones or, for us, at all."""
+    """Return a distribution's requirements that are not met: other versions or, for our own, missing ones too."""
     found = []
     for line in distribution(name).requires or []:
         need = Requirement(line)
@@ -306,7 +306,7 @@ def _engine(place: Place) -> Check:
 
 
 def _torchvision() -> Check:
-    """Text models never need it, and a build that doesn't match torch breaks every model class of transformers."""
+    """Yield a warning on a torchvision that doesn't match torch: it breaks all model classes of transformers."""
     if importlib.util.find_spec("torchvision") is None:
         return Check("torchvision", OK, "not installed, and not needed")
     done = subprocess.run(
@@ -380,7 +380,7 @@ def _locks(path: Path) -> bool:
 
 
 def sandbox_checks(place: Place) -> Iterator[Check]:
-    """One finding for the whole jail, or one for each layer that is missing."""
+    """Yield one finding for the whole jail, or one for each layer that is missing."""
     section = place.recipe.options(VERDICTS).jail
     with Jail(1, allow_subprocess=section.allow_subprocess) as jail:
         layers = jail.probe()
@@ -407,7 +407,7 @@ _TOKENS = "make one that may write at https://huggingface.co/settings/tokens, th
 
 
 def prefect_checks(_: Place) -> Iterator[Check]:
-    """The server that is named, or that a temporary one can be started."""
+    """Yield the server that is named, or that a temporary one can be started."""
     url = os.environ.get("PREFECT_API_URL")
     if importlib.util.find_spec("prefect") is None:
         yield Check("Prefect", FAIL, "not installed", "pip install proofmill")
@@ -427,7 +427,7 @@ def _answers(url: str) -> Check:
 
 
 def hub_checks(_: Place) -> Iterator[Check]:
-    """Whether there is a token, and whether it may write."""
+    """Yield whether there is a token, and whether it may write."""
     token = get_token()
     if token is None:
         yield Check("hub token", SKIP, "none; only `push`, and gated models and data sets, need one", _TOKENS)
@@ -459,7 +459,7 @@ def _permissions(token: Mapping[str, Any]) -> set[str]:
 
 
 def redis_checks(_: Place) -> Iterator[Check]:
-    """The near-duplicate index shared between machines; optional."""
+    """Yield the near-duplicate index shared between machines; optional."""
     url = os.environ.get("REDIS_URL")
     if importlib.util.find_spec("redis") is None:
         yield Check(

@@ -39,7 +39,7 @@ _TEXTS = (
 
 
 def model_checks(place: Place) -> Iterator[Check]:
-    """Every model of the recipe, then the student's tokenizer and template."""
+    """Yield every model of the recipe, then the student's tokenizer and template."""
     for name in dict.fromkeys(filter(None, [*(sampler.model for sampler in place.live), place.student, *place.asked])):
         yield _present(name)
     if place.student is None:
@@ -70,7 +70,7 @@ def _present(name: str) -> Check:
 
 
 def tokenizer_check(student: Renderer) -> Check:
-    """Whether texts come back from their tokens unchanged."""
+    """Return whether texts come back from their tokens unchanged."""
     lost = [
         text
         for text, tokens in zip(_TEXTS, student.tokens_of([*_TEXTS]), strict=True)
@@ -85,7 +85,7 @@ def tokenizer_check(student: Renderer) -> Check:
 
 
 def template_check(student: Renderer, render: str, arguments: Mapping[str, Any]) -> Check:
-    """Whether a row with reasoning survives as the recipe publishes it, and else what would do.
+    """Return whether a row with reasoning survives as the recipe publishes it, and if not, what would work.
 
     The same question as TRL's: is the rendered prompt the start of the rendered whole, in text and in tokens, and
     does all that the model wrote stand in the rest?
@@ -103,7 +103,7 @@ def template_check(student: Renderer, render: str, arguments: Mapping[str, Any])
 
 
 def lost(student: Renderer, render: str, arguments: Mapping[str, Any]) -> str:
-    """Why a row can't be published in this form; empty where it can."""
+    """Return why a row can't be published in this form; empty where it can."""
     try:
         StudentView(student, render, arguments).render([(_ASK, REASONED, "made up"), (_ASK, _ANSWER, "made up")])
     except InputError as error:
@@ -132,7 +132,7 @@ class _Use:
 
 
 def endpoint_checks(place: Place) -> Iterator[Check]:
-    """Every endpoint of every engine `openai`, asked for a token and for whatever else the recipe needs."""
+    """Yield every endpoint of every engine `openai`, asked for a token and for whatever else the recipe needs."""
     for use in _uses(place):
         yield from _used(use, place.recipe.prompt.chat_template_args)
 
@@ -151,7 +151,7 @@ def _uses(place: Place) -> Iterator[_Use]:
 
 
 def _goes_on(section: ModelSection | None, sampler: Sampler, model: str | None) -> bool:
-    """Whether a later phase may ask this sampler's server."""
+    """Return whether a later phase may ask this sampler's server."""
     if section is None or section.engine is not None:
         return False
     return section.sampler == sampler.name if section.sampler else (section.model or model) in (None, sampler.model)
@@ -245,7 +245,7 @@ class _Look:
 
 
 def _shaped(name: str, answer: Completion) -> Check:
-    """Whether an answer has the shape of `_SHAPE`; vLLM ignores a request's wish for no free white space."""
+    """Return whether an answer fits `_SHAPE`; vLLM ignores a request's ban on free white space."""
     dense = "".join(answer.text.split())
     if dense == _SHAPED:
         return Check(name, OK, "works")

@@ -17,13 +17,13 @@ from proofmill.flows.recipe.schema import Recipe
 
 
 def bundled() -> list[str]:
-    """Names of the recipes that ship."""
+    """Return the names of the recipes that ship with the package."""
     folder = files("proofmill.flows") / "recipes"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def of(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that a caller means: by name or path, as a mapping, or whole.
+def resolve(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe that a caller gives: a name, a path, a mapping, or the recipe itself.
 
     Raises:
         RecipeError: as `load`.
@@ -34,7 +34,7 @@ def of(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) 
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads and checks a recipe.
+    """Return the recipe of a file, checked.
 
     Args:
         source: a bundled name or the path of a YAML file.
@@ -56,7 +56,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Checks a recipe that is already a mapping."""
+    """Return a recipe from a mapping, checked."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -85,7 +85,7 @@ def _read(source: str) -> tuple[str, str]:
 
 
 def override(data: dict[str, Any], text: str) -> None:
-    """Sets a key of a recipe, or of a filter's options: `a.b=value`, the value in YAML.
+    """Set a key of a recipe, or of a filter's options: `a.b=value`, the value in YAML.
 
     Raises:
         RecipeError: the text is no such thing, or the key doesn't fit.
@@ -108,7 +108,7 @@ def override(data: dict[str, Any], text: str) -> None:
 
 
 def _opened(place: dict[str, Any], part: str, below: str) -> Any:
-    """What stands under a key, written out where the recipe leaves it to a default or to a name alone."""
+    """Return what stands under a key; a default or a bare name is written out first."""
     found = place.setdefault(part, [{}] if below == "0" else {})
     if part == "engine" and isinstance(found, str):
         found = place[part] = {"kind": found}
@@ -127,7 +127,7 @@ _TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    """Names of the fields at a place in the recipe."""
+    """Return the names of the fields at a place in the recipe."""
     model: Any = Recipe
     for part in location:
         if isinstance(part, str) and part not in _TAGS:
@@ -141,7 +141,7 @@ def _is_section(model: Any) -> bool:
 
 
 def _unwrap(model: Any, tag: Any) -> Any:
-    """Steps through tuples, unions and annotations to the section that `tag` names, where there is one."""
+    """Return the section inside tuples, unions and annotations, the one that `tag` names where there are several."""
     origin = get_origin(model)
     if origin is Annotated:
         return _unwrap(get_args(model)[0], tag)

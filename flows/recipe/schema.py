@@ -150,7 +150,7 @@ class Sampling(Section):
         return Rounds(self.n, self.accept_target, self.most, self.round or self.n)
 
     def decoding(self) -> dict[str, Any]:
-        """What decides a sample, as the engine takes it."""
+        """Return the decoding parameters that decide a sample, as the engine takes them."""
         return self.model_dump(mode="json", exclude={"extra", *AMOUNTS}) | self.extra
 
 
@@ -221,7 +221,7 @@ class _Core(Section):
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
 
     def options(self, one: Filter[Options]) -> Options:
-        """A filter's options: its section, null where the section is."""
+        """Return a filter's options; None where its section is null."""
         found: Any = self
         for part in one.section.split(".") if one.section else ():
             found = getattr(found, part)
@@ -233,7 +233,7 @@ class _Core(Section):
         return tuple(sampler for sampler in self.samplers if not isinstance(sampler.engine, ReplayEngine))
 
     def active_filters(self) -> tuple[ActiveFilter, ...]:
-        """The filters that this recipe asks for, in order, with their options.
+        """Return the filters that this recipe asks for, in order, with their options.
 
         Raises:
             RecipeError: a filter of the user's own can't be used.
@@ -283,15 +283,15 @@ class _Core(Section):
         yield from self.select.mix
 
     def resolved(self) -> dict[str, Any]:
-        """Every value spelled out, as JSON-like data."""
+        """Return the recipe with every value written out, as JSON-like data."""
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Digest of the resolved recipe, wherever its engines are."""
+        """Return the digest of the resolved recipe, independent of where its engines are."""
         return digest(self.published())
 
     def published(self) -> dict[str, Any]:
-        """The resolved recipe without the addresses of servers, which decide nothing and concern nobody."""
+        """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""
         recipe = self.resolved()
         asked = filter(None, (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"]))
         for section in (*recipe["samplers"], *asked):
@@ -300,7 +300,7 @@ class _Core(Section):
 
 
 def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
-    """A user's own filters, checked against all others.
+    """Yield the user's own filters, checked against all others.
 
     Raises:
         RecipeError: one can't be imported, says what another says, or has other options.
@@ -343,7 +343,7 @@ def _check_own(one: Filter[Any], known: tuple[Filter[Any], ...], where: str) -> 
 
 
 def _check_rules(one: Filter[Any], options: Section, filters: tuple[Filter[Any], ...], where: str) -> None:
-    """Tries the drop rules on a table without rows: what can't be used is an error now, not after the sampling."""
+    """Try the drop rules on an empty table, so that a bad rule is an error now and not after sampling."""
     added = [field for other in filters if not isinstance(other, ProblemFilter) for field in other.schema]
     sampled = [SHARD_TRACES.field(name) for name in RULE_COLUMNS]
     frame = pl.DataFrame(pa.schema([*sampled, pa.field("length", pa.int32()), *added]).empty_table())
@@ -359,7 +359,7 @@ def _check_rules(one: Filter[Any], options: Section, filters: tuple[Filter[Any],
 
 
 def _readable(one: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
-    """The columns that are there when a filter's turn comes."""
+    """Return the columns that exist when a filter's turn comes."""
     names = {*SHARD_TRACES.names, *PROBLEMS.names}
     if isinstance(one, MapFilter):
         earlier = [other for other in known if isinstance(other, MapFilter)]
@@ -368,7 +368,7 @@ def _readable(one: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
 
 
 def _filter_sections() -> dict[str, Any]:
-    """The sections of all filters, each with its defaults."""
+    """Return the sections of all filters, each with its defaults."""
     tops = {one.section: one.options for one in FILTERS if one.section and "." not in one.section}
     return {name: (options, options()) for name, options in tops.items()}
 

@@ -29,9 +29,9 @@ from proofmill.flows.dry_run import (
     differing_fields,
     dry_run,
     later_samples,
-    news,
     remember_rate,
     report,
+    summary_line,
 )
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipe_file
@@ -111,7 +111,7 @@ def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path,
     assert up_to_date_version(same), "nothing changed, nothing done"
     changed = recipe_file.parse(published[1] | {"select": {"max_per_problem": 2}})
     with open_run(RunRequest(changed, published[0])) as run:
-        assert list(news(run)) == [
+        assert list(summary_line(run)) == [
             "changed since replayed@v1: select.max_per_problem: 4 -> 2; "
             "runs again: selection, publish; nothing is sampled"
         ]
@@ -128,7 +128,7 @@ def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path,
     other = replace(other, manifest=other.manifest.replaced(code_version=code))
     assert list(code_changes(other)) == [f"proofmill's code of verdicts 0 -> {VERDICTS.version}"]
     with open_run(RunRequest(changed, tmp_path / "elsewhere")) as run:
-        assert list(news(run)) == [], "nothing to compare a first run with"
+        assert list(summary_line(run)) == [], "nothing to compare a first run with"
 
 
 # --- what it costs ----------------------------------------------------------------------------------

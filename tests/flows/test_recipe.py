@@ -234,7 +234,7 @@ def test_a_digest_follows_values_and_not_their_spelling() -> None:
     ("endpoints", "said"),
     [
         ([], "at least 1"),
-        (["gpu1:8000"], "no address"),
+        (["gpu1:8000"], "not an address"),
         (["http://me:secret@gpu1"], "must not hold a password"),
         (["http://gpu1:8000", "http://gpu1:8000/v1/"], "twice"),
     ],

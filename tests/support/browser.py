@@ -57,7 +57,7 @@ class Browser:
         raise TimeoutError("the browser did not start")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One call of the protocol."""
+        """Send one call of the protocol and return its result."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -69,19 +69,19 @@ class Browser:
             self.events.append(told)
 
     def open(self, path: Path) -> None:
-        """Opens a file and waits until it is loaded."""
+        """Open a file and wait until it is loaded."""
         self.call("Page.navigate", url=path.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(json.loads(self._socket.recv(timeout=60)))
 
     def value(self, script: str) -> Any:
-        """What an expression in the page is."""
+        """Return the value of an expression in the page."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def wait(self, script: str, seconds: float = 30) -> None:
-        """Waits until an expression in the page is true: events and drawing come after the call that caused them."""
+        """Wait until an expression in the page is true: events and drawing come after the call that caused them."""
         deadline = time.monotonic() + seconds
         while self.value(script) is not True:
             if time.monotonic() > deadline:
@@ -89,17 +89,17 @@ class Browser:
             time.sleep(0.02)
 
     def type(self, text: str) -> None:
-        """Types into what has the focus."""
+        """Type into what has the focus."""
         self.call("Input.insertText", text=text)
 
     def press(self, key: str, code: int, text: str = "") -> None:
-        """Presses a key."""
+        """Press a key."""
         for kind in ("keyDown", "keyUp"):
             extra = {"text": text} if text and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **extra)
 
     def picture(self, path: Path, width: int, height: int, *, dark: bool = False) -> None:
-        """A screenshot."""
+        """Return a screenshot."""
         scheme = "dark" if dark else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -62,38 +62,38 @@ class Driver:
         return int(self.process.stdout.readline())
 
     def start(self, home: Path, *, to: str = "said", **fault: Any) -> int:
-        """Begins a run; returns its process id."""
+        """Begin a run; return its process id."""
         said = self.folder / f"{to}.json"
         said.unlink(missing_ok=True)
         return self._ask(op="start", recipe=self.recipe, home=str(home), said=str(said), **fault)
 
     def wait(self, pid: int) -> int:
-        """The exit status of a run, negative where a signal ended it."""
+        """Return the exit status of a run, negative where a signal ended it."""
         return self._ask(op="wait", pid=pid)
 
     def run(self, home: Path, **fault: Any) -> int:
-        """Runs to the end, or to the fault."""
+        """Run to the end, or to the fault."""
         return self.wait(self.start(home, **fault))
 
     def finished(self, home: Path) -> Row:
-        """Runs undisturbed to the end; what the run said."""
+        """Run undisturbed to the end; return what the run printed."""
         status = self.run(home)
         assert status == 0, self.said()
         return self.said()
 
     def said(self, to: str = "said") -> Row:
-        """What the last run said: its version or its error, and how many calls it made."""
+        """Return the last run's result: its version or its error, and how many calls it made."""
         return dict(json.loads((self.folder / f"{to}.json").read_text()))
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(30)
 
 
 def same_as(home: Path, whole: Path, name: str) -> None:
-    """One version, of the bytes that an undisturbed run in the HOME `whole` has written, and nothing left over."""
+    """Assert that there is one version with the same bytes as in the undisturbed HOME, and nothing left over."""
     assert [version.number for version in versions(home, name)] == [1]
     found, wanted = find(home, name), find(whole, name)
     check_files(found)
@@ -104,14 +104,14 @@ def same_as(home: Path, whole: Path, name: str) -> None:
 
 
 def committed(home: Path, name: str) -> list[Path]:
-    """Files that a whole manifest line names; one that is only there did not happen, and is made again."""
+    """Return the files that a complete manifest line names; any other file is made again."""
     run = home / "runs" / name
     lines = [line for path in run.glob("manifest-*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
     return [run / json.loads(line)["file"] for line in lines if line.endswith(b"\n")]
 
 
 def recorded(home: Path) -> list[Row]:
-    """Samples that are safe: rows of sealed files, and whole lines of journals."""
+    """Return the samples that are safe: rows of sealed files, and complete lines of journals."""
     rows: list[Row] = []
     for path in sorted(home.glob("samples/*/*.parquet")):
         rows += pq.read_table(path).to_pylist()
@@ -121,7 +121,7 @@ def recorded(home: Path) -> list[Row]:
 
 
 def forget(home: Path, name: str, step: str) -> None:
-    """Takes a step's outputs and their manifest lines away: they did not happen."""
+    """Remove a step's outputs and their manifest lines, as if it had not run."""
     run = home / "runs" / name
     shutil.rmtree(run / step, ignore_errors=True)
     for path in run.glob("manifest-*.jsonl"):
@@ -130,7 +130,7 @@ def forget(home: Path, name: str, step: str) -> None:
 
 
 def tear(paths: Sequence[Path], rng: random.Random) -> None:
-    """What a power cut leaves of files that grow: the end is missing, in the middle of a line or of a letter."""
+    """Cut the end off files that grow, as a power cut does, in the middle of a line or of a letter."""
     for path in paths:
         size = path.stat().st_size
         os.truncate(path, size - rng.randint(0, min(size, 300)))
@@ -155,11 +155,11 @@ class SumServer(Endpoint):
         self._guard = threading.Lock()
 
     def reply(self, body: Row) -> Reply:
-        """What `answer` says, which a test may replace."""
+        """Return the reply of `answer`, which a test may replace."""
         return 200, {}, self.answer(body)
 
     def answer(self, body: Row) -> Row:
-        """The content of the answer to one request."""
+        """Return the content of the answer to one request."""
         if "prompt_logprobs" in body:
             scores = [{str(token): {"logprob": -(token % 97) / 30}} for token in body["prompt"]]
             return {"choices": [{"text": "", "prompt_logprobs": [None, *scores[1:]], "finish_reason": "stop"}]}
@@ -195,6 +195,6 @@ class SumServer(Endpoint):
 
 @contextmanager
 def sum_server(forms: Sequence[str] = samples.SAMPLES) -> Iterator[SumServer]:
-    """Such a server, while it is needed."""
+    """Serve such answers while the block runs."""
     with serving(SumServer(forms)) as (server,):
         yield server

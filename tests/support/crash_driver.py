@@ -69,7 +69,7 @@ class Fault:
 
 
 def child(order: dict[str, Any]) -> None:
-    """One run; its end is its exit status, what it says goes to the file `said`."""
+    """Run one run; its exit status tells how it ended, and its result is in the file `said`."""
     from proofmill.data.errors import ProofmillError
     from proofmill.flows.regenerate import regenerate
 
@@ -90,7 +90,7 @@ def child(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serves orders: {"op": "start", …} gives a process id, {"op": "wait", "pid": …} its end."""
+    """Serve orders: {"op": "start", …} returns a process id, {"op": "wait", "pid": …} how it ended."""
     for module in (*WARM, *sys.argv[1:]):
         importlib.import_module(module)
     for line in sys.stdin:

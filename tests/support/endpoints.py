@@ -39,16 +39,16 @@ class Endpoint(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that is killed cuts its connections."""
+        """Print nothing: a client that is killed cuts its connections."""
 
     def models(self, authorization: str | None) -> Reply:
-        """What it says of itself."""
+        """Return what it says of itself."""
         self.keys.add(authorization)
         card = {"id": self.served, "owned_by": self.kind, "max_model_len": self.max_model_len}
         return 200, {}, {"data": [card]}
 
     def reply(self, body: Body) -> Reply:
-        """The answer to one request."""
+        """Return the answer to one request."""
         raise NotImplementedError
 
 
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(*servers: Served) -> Iterator[tuple[Served, ...]]:
-    """Servers that answer while the block lasts."""
+    """Serve answers while the block runs."""
     for server in servers:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:

@@ -96,7 +96,7 @@ class Hub(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Print nothing: a client that went away is no news."""
 
     def close(self) -> None:
         self.shutdown()

@@ -11,13 +11,13 @@ _MARKS = ("model", "slow")
 
 
 def marks_of(file: Path) -> set[str]:
-    """The marks `model` and `slow` that a file of tests sets somewhere."""
+    """Return the marks `model` and `slow` that a file of tests sets somewhere."""
     text = file.read_text(encoding="utf-8")
     return {mark for mark in _MARKS if f"pytest.mark.{mark}" in text}
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Sorts tests: files that load the model, then slow ones, then the others. What takes longest mustn't come last."""
+    """Sort tests: files that load the model, then slow ones, then the others, since the longest must not come last."""
     marks = {file: marks_of(file) for file in {item.path for item in items}}
     items.sort(key=lambda item: [mark not in marks[item.path] for mark in _MARKS])
 
@@ -29,6 +29,6 @@ class WholeFiles(LoadScopeScheduling):  # type: ignore[misc]  # the package ship
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """The unit of work that a test belongs to."""
+        """Return the unit of work that a test belongs to."""
         file = nodeid.partition("::")[0]
         return "model" if "model" in marks_of(Path(self.config.rootpath, file)) else file
