@@ -20,7 +20,15 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from proofmill.filters.answers.hedging import confirmed, corrects, denied, denied_mark, hypothetical, retracted
+from proofmill.filters.answers.hedging import (
+    conditional,
+    confirmed,
+    corrects,
+    denied,
+    denied_mark,
+    hypothetical,
+    retracted,
+)
 from proofmill.filters.answers.marks import (
     MAX_PHRASE,
     Mark,
@@ -66,6 +74,8 @@ class Reader:
     readable: Callable[[str], bool]
     key: Callable[[str], Hashable]
     question: str = ""
+    form: str = ""
+    """The mark in which the prompt asks for the answer, `tagged` or `json`; nothing in words counts then."""
     closing: Callable[[str], bool] | None = None
     """The same for a text without any mark, where it is stricter."""
 
@@ -116,7 +126,7 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
         text: a response behind its reasoning block, template tails cut off.
         reader: what its domain knows of answers.
     """
-    return closing_box(text) or _conclude(text, reader)
+    return (None if reader.form else closing_box(text)) or _conclude(text, reader)
 
 
 def _conclude(text: str, reader: Reader) -> Conclusion:
@@ -142,7 +152,8 @@ def closing_box(text: str) -> Conclusion | None:
         return Conclusion("", "taken_back")
     if is_part(text, (at - 1, box.end())):
         return Conclusion("", "unreadable")
-    return Conclusion(content, "boxed", sentence_start(text, at - 1))
+    start = sentence_start(text, at - 1)
+    return None if conditional(text[start : at - 1], "") else Conclusion(content, "boxed", start)
 
 
 def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
@@ -153,9 +164,9 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     boxed = list(_box_marks(text, boxes, reader))
     marks: list[Mark] = []
     denials: list[int] = []
-    for mark in (*hashes_in(text), *tags_in(text), *json_in(text), *sentences_in(text)):
+    for mark in (*hashes_in(text), *tags_in(text), *json_in(text, asked=reader.form == "json"), *sentences_in(text)):
         if mark.rule == "answer_is":
-            if denied(text, mark.start):
+            if denied(text, mark.start) or conditional(text[: mark.start][-300:], reader.question):
                 denials.append(mark.start)
                 continue
             mark = _phrased(text, mark)
@@ -164,6 +175,10 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     if marks and not filled and not boxed:
         return Conclusion("", "no_answer")  # a form that was left empty
     marks = _outermost(filled, boxed)
+    if reader.form:
+        marks = _as_asked(marks, reader.form)
+        if not marks:
+            return Conclusion("", f"not_{reader.form}")
     if not marks and denials and "\n" not in text[max(denials) :].strip():
         return Conclusion("", "taken_back")  # the last line holds nothing but a denied answer
     if not marks and boxes:
@@ -173,10 +188,22 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     return marks
 
 
+def _as_asked(marks: list[Mark], form: str) -> list[Mark]:
+    """The marks of the form that was asked for; for JSON, models often give a box, which is as exact."""
+    asked = [mark for mark in marks if mark.rule == form]
+    return asked or ([mark for mark in marks if mark.rule == "boxed"] if form == "json" else [])
+
+
 def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Iterator[Mark]:
     """Boxes that stand, those joined by "and" as one."""
     group: list[tuple[int, int]] = []
-    boxes = [box for box in boxes if not is_placeholder(inside(text, box)) and not denied_mark(text, box[0])]
+    boxes = [
+        box
+        for box in boxes
+        if not is_placeholder(inside(text, box))
+        and not denied_mark(text, box[0])
+        and not conditional(text[: box[0]][-300:], reader.question)
+    ]
     for box in boxes:
         if group and not joined(text, group[-1][1], box[0]):
             yield _box_group(text, group, reader)
@@ -241,7 +268,9 @@ def _covers(other: Mark, mark: Mark) -> bool:
     if other is mark:
         return False
     if other.rule in ("tagged", "json") and mark.rule in ("answer_is", "hashes"):
-        return other.start <= mark.start and mark.end <= other.end
+        return (
+            other.start <= mark.start and mark.end <= other.end
+        ) or mark.start <= other.start < other.end <= mark.end
     if other.rule == mark.rule == "answer_is":
         return mark.start <= other.start < mark.end and other.end >= mark.end and other.start > mark.start
     return False
@@ -266,13 +295,26 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
         if other.rule == "hashes" and other.phrase[:1].isalpha():
             continue  # a heading
         said = _read(text, other, reader)
-        if not said or (other.rule != "boxed" and not _MATHEMATICAL.search(said)):
+        if not said or (other.rule != "boxed" and not _MATHEMATICAL.search(said) and not _both_words(said, answer)):
             continue
         if not _agree(reader.key(said), key):
             return Conclusion("", "several_boxes" if last.rule == "boxed" else "several_answers")
     start = sentence_start(text, last.start) if last.rule == "boxed" else last.start
     found = Conclusion(answer, last.rule, start)
     return _unless_taken_back(text, last, found, key, reader)
+
+
+_VERDICT_WORDS = frozenset(
+    {"yes", "no", "true", "false", "valid", "invalid", "correct", "incorrect", "possible", "impossible", "even", "odd"}
+)
+
+
+def _both_words(said: str, answer: str) -> bool:
+    """Whether two phrases are answers in one word each: yes and no, two names."""
+    one, other = (text.strip(" .*_\"'") for text in (said, answer))
+    if one.lower() in _VERDICT_WORDS:
+        return other.lower() in _VERDICT_WORDS
+    return one.isalpha() and other.isalpha() and one.istitle() and other.istitle()
 
 
 def _agree(one: Hashable, other: Hashable) -> bool:

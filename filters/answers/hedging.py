@@ -94,6 +94,32 @@ def _cued(window: str, cues: frozenset[str]) -> bool:
     return not cues.isdisjoint(_WORD.findall(lower)) or "n't" in lower
 
 
+_CONDITION = re.compile(
+    r"(?:\A|[.!?;:\n—])\W{0,6}(?:(?:and|but|so|then|now|or)\s)?(?:if|unless|provided(?:\sthat)?|only\s(?:if|when))\s"
+    r"(?P<what>[^.!?;\n]{1,200}?)(?:,|\bthen\b) ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
+    re.IGNORECASE,
+)
+_DOING = re.compile(  # conditions that state no other case: "if we add them", "if I am not mistaken"
+    r"(?:we|you|i|one)\b(?!\s(?:were|had|assume|ignore|suppose|neglect|take|pretend|allow))"
+    r"|(?:so|needed|necessary|correct|right|all|both|this|that|it)\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
+    r"(?:calculation|reasoning|computation|analysis|interpretation|memory)",
+    re.IGNORECASE,
+)
+_CONTENT = re.compile(r"[a-z]{4,}|\d+", re.IGNORECASE)
+_STEM = 5  # characters in which two forms of a word agree: ignored, ignoring
+
+
+def conditional(before: str, question: str) -> bool:
+    """Whether what stands before a statement makes it hold in a case only that the question doesn't speak of."""
+    if "f " not in before and "nless" not in before and "rovided" not in before:
+        return False
+    match = _CONDITION.search(before[-2 * _FAR :])
+    if match is None or _DOING.match(match["what"]):
+        return False
+    asked = {word.lower()[:_STEM] for word in _CONTENT.findall(question)}
+    return any(word.lower()[:_STEM] not in asked for word in _CONTENT.findall(match["what"]))
+
+
 def denied(text: str, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or put into somebody's mouth right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
@@ -148,7 +174,7 @@ _HYPOTHETICAL = re.compile(
     r"|true\sthat|sure)\b"
     r"|\b(?:false|untrue|incorrect|impossible|unlikely|doubtful)\sthat|\b(?:doubts?|den(?:y|ies)|wonders?)\b"
     rf"|(?<!who\s)\b{_WHO}\s(?:might|may|could)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)\b"
-    r"|\b(?:some|many|most|others)\s(?:people\s|students\s|of\sthem\s)?(?:say|think|believe|claim|guess|argue"
+    r"|(?<!how\s)\b(?:some|many|most|others)\s(?:people\s|students\s|of\sthem\s)?(?:say|think|believe|claim|guess|argue"
     r"|answer)\b",
     re.IGNORECASE,
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_MARKS = 32  # of a kind, from the end of the text
@@ -31,6 +32,18 @@ class Mark(NamedTuple):
     end: int
     final: bool = False
     open: bool = False
+
+
+_TAGS_ASKED = re.compile(r"<(?:final[_ ]?)?answer>", re.IGNORECASE)
+_KEY_ASKED = re.compile(r"[\"'`](?:final_?)?answer[\"'`]", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def asked_form(prompt: str) -> str:
+    """The mark in which a prompt asks for the answer: `tagged`, `json`, or "" where it asks for neither."""
+    if _TAGS_ASKED.search(prompt):
+        return "tagged"
+    return "json" if "json" in prompt.lower() and _KEY_ASKED.search(prompt) else ""
 
 
 _BOX = re.compile(r"(?:\\boxed|\\fbox|\x08oxed|(?<![A-Za-z\\])boxed)\s*(?=\{)|\\boxed\s+(?=[\d-])")
@@ -87,13 +100,32 @@ def _closings(text: str, start: int) -> dict[int, int]:
     return closings
 
 
+_NAMED_IN_BOX = re.compile(r'(?:\\text\{)?\s*"?answer"?\s*:\s*"?([^"{}]+)"?\s*\}?\Z', re.IGNORECASE)
+
+
 def inside(text: str, box: tuple[int, int]) -> str:
-    """What a box holds."""
+    """What a box holds, without "answer:" before it."""
     content = text[slice(*box)].strip()
     while match := _BOX.match(content):  # a box may hold nothing but another one
         content = content[match.end() :].strip()
         content = content[1:-1].strip() if content.startswith("{") else content
-    return content
+    named = _NAMED_IN_BOX.match(content) if "nswer" in content else None
+    return (named[1].strip() if named else content) + (behind_box(text, box[1]))
+
+
+_BEHIND_BOX = re.compile(
+    r"[\s$)\]\\*]{0,6}?(\\?%|(?:\\text\{)?\s?(?:per\s?cent|dozen|hundred|thousand|million|billion|trillion)\b)",
+    re.IGNORECASE,
+)
+
+
+def behind_box(text: str, end: int) -> str:
+    r"""What stands behind a box and makes another value of it: `\boxed{12}\%`, `\boxed{5}` million."""
+    after = text[end : end + 24]
+    if not after or after[0] in ".\n}":
+        return ""
+    match = _BEHIND_BOX.match(after)
+    return "" if match is None else " " + match[1].replace("\\text{", "").strip()
 
 
 def joined(text: str, left_end: int, right_start: int) -> bool:
@@ -158,7 +190,7 @@ _KEY = re.compile(
     r"""["']?(?:the[ _])?(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value)["']?\s{0,4}:\s{0,20}""",
     re.IGNORECASE,
 )
-_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}\]`\n]|\Z))', re.DOTALL)
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}\]`\n]|\\[)\]]|\Z))', re.DOTALL)
 _JSON_BARE = re.compile(r"(?:-?[\d.][\d.,eE+/-]*\d|-?\d|true|false)(?=\s*(?:[,}\n]|\Z))")
 _JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
 _JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
@@ -166,8 +198,13 @@ _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\
 _BROKEN_COMMAND = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 
 
-def json_in(text: str) -> Iterator[Mark]:
-    """The value of an answer key of a JSON object, fenced or bare, whatever else the object holds."""
+def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
+    """The value of an answer key of a JSON object, fenced or bare, whatever else the object holds.
+
+    Args:
+        text: a response.
+        asked: the prompt asks for the key, so that it need not stand in an object.
+    """
     at = len(text)
     for _ in range(MAX_MARKS):
         at = max(text.rfind('"', 0, at), -1)
@@ -178,16 +215,17 @@ def json_in(text: str) -> Iterator[Mark]:
         if opening < 0:
             return
         if key_end - opening <= 24 and (key := _KEY.match(text, opening)) and key.end() > key_end:
-            mark = _json_value(text, opening, key.end())
+            mark = _json_value(text, opening, key.end(), asked=asked)
             if mark is not None:
                 yield mark
                 if not is_placeholder(mark.phrase):  # else it is the form that was to be filled in
                     return
 
 
-def _json_value(text: str, start: int, at: int) -> Mark | None:
+def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
     before = text[max(0, start - 40) : start]
     opened = not before.strip() or before.rstrip().endswith(("{", ",", '"', "```", "json"))
+    opened = opened or (asked and before.rstrip().endswith((":", "\\text{")))
     if not opened and not before.rstrip(" ").endswith("\n"):  # an object without its opening brace, or no object
         return None
     if string := _JSON_STRING.match(text, at):

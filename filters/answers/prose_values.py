@@ -25,20 +25,20 @@ _MATH = r"\$\$[^$]{1,600}\$\$|\$[^$\n]{1,600}\$|\\\([^\n]{1,600}?\\\)|\\\[.{1,60
 MATH_SPAN = re.compile(_MATH, re.DOTALL)
 _UNIT = r"(?:[A-Za-zµμΩ²³]{1,12}(?:/[A-Za-z]{1,8}|\^\{?[23]\}?)?)"
 _VALUE_FIRST = re.compile(rf"(?P<value>{_MATH}|{NUMBER})(?P<unit>(?:/|per )?{_UNIT})?(?P<rest>.*)\Z", re.DOTALL)
-_BOUNDARY = re.compile(r"[\s,.;:!?)\]\"'”*。，；！—–]|-(?=\s)|\Z")
+_BOUNDARY = re.compile(r":(?!\d)|[\s,.;!?)\]\"'”*。，；！—–]|-(?=\s)|\Z")
 _SCALE = re.compile(
     r"\s?-?\b(?:dozens?|hundred|thousand|million|billion|trillion|[kKMB](?=\b|[€$£])|万|亿|千)(?![A-Za-z])"
 )
 CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"\s*(?:-\s?)?(?:squared|cubed|factorial|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?"
     r"|eighths?|ninths?|tenths?"
-    r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x])|over|divided|multiplied|mod(?:ulo)?|to the"
+    r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x]|\s(?:this|that|the|as|his|her|its|their|what|more|of)\b)|over|divided|multiplied|mod(?:ulo)?|to the"
     r"|choose|base|pi|root"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|too (?:many|much|few)"
     r"|and a half|and a quarter"
     r"|or (?:more|less"
     r"|fewer|greater|above|below)"
-    r"|at (?:least|most)|and (?:above|below|up|over))\b|\s*(?:[-+*/^!=<>|&→⇒×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
+    r"|at (?:least|most)|and (?:above|below|up|over))\b(?!-[a-z])|\s*(?:[-+*/^!=<>|&→⇒×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
     r"|quad))(?!\s*(?:\Z|-\s))",
     re.IGNORECASE,
 )
@@ -54,7 +54,9 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|multiplied by|by|than|mod(?:ulo)?"
     r"|base|step|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
     r"|no\.|first|last|next"
-    r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )of)\s+(?:the\s+)?"
+    r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )(?<!amount )(?<!cost )(?<!price )(?<!profit )"
+    r"(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )(?<!length )(?<!balance )(?<!value )"
+    r"(?<!weight )(?<!height )(?<!age )(?<!rate )(?<!loss )(?<!sum )of)\s+(?:the\s+)?"
     r"|[-+*/^=<>×·÷√π≤≥≠~≈#_(]\s?|\d\s?)\Z",
     re.IGNORECASE,
 )
@@ -77,7 +79,7 @@ STOP_WORDS = frozenset(
         "of in to that who which for on at by per each and left more as than with from is are was were be "
         "will would can could if when so but or because since after before until during total altogether "
         "remaining a an the this these those it she he they we you not no only also just now then over under "
-        "between among into about some such he her his its their our your my per",
+        "between among into about some such he her his its their our your my per up out down off back away",
     )
 )
 GLOSS = re.compile(
@@ -132,12 +134,15 @@ def glued_unit(text: str, question: str) -> str:
     return f"{match[1]} {match[2]}" if known else ""
 
 
+_IN_WORD = re.compile(r"(?<=[A-Za-z])'(?=[A-Za-z])")
 _OF_AMOUNT = re.compile(r"\s*of\b[^.,;]*\d")  # 50% of the $800
 
 
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """The value with which a text begins, if all that follows leaves it as it is."""
     whole = plain(rest)
+    if "'" in whole and whole[0].isdigit():
+        whole = _IN_WORD.sub("", whole)  # 7 S'mores
     if glued := glued_unit(whole, question):
         return glued
     if whole and not PLAIN_WORDS.match(whole) and len(whole) <= 300 and (NUMERAL.match(whole) or readable(whole)):
@@ -179,9 +184,14 @@ _EXPLAINS = re.compile(
 )
 
 
+_OPERATED = re.compile(r"[A-Za-z]\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")  # 6 days + 3 days, 21 points/game * 160 games
+
+_OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")
+
+
 def harmless(tail: str, *, marked: bool) -> bool:
     """Whether the words behind a value leave it as it is; a closing sentence may repeat the question's condition."""
-    if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)):
+    if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)) or _OPERATED.search(GLOSS.sub(" ", tail)):
         return False
     while gloss := GLOSS.match(tail):
         tail = tail[gloss.end() :]
@@ -206,9 +216,12 @@ def _labelled(value: str, tail: str) -> str:
     return value if value[-1] in "%$€£°" or value[0] in "$€£" else f"{value} {_label(tail)}".strip()
 
 
+_MORE = re.compile(r"\A\s*(?:more|additional|extra|full|whole|other)\s+(?!than\b)")
+
+
 def _label(tail: str) -> str:
     words: list[str] = []
-    for word in tail.split()[:3]:
+    for word in _MORE.sub("", tail).split()[:3]:
         bare = word.strip(".,;:!?()*\"'").lower()
         if not bare.isalpha() or bare in STOP_WORDS or not word[0].isalpha():
             break
@@ -224,8 +237,10 @@ def number_of(rest: str) -> str:
     if match is None:
         return ""
     value, unit, tail = match["value"], match["unit"] or "", match["rest"]
+    if unit in ("st", "nd", "rd", "th") or value.startswith("000"):
+        return ""
     if scale := _SCALE.match(unit + tail):
         value, unit, tail = f"{value} {scale[0].strip(' -')}", "", (unit + tail)[scale.end() :]
-    if not _BOUNDARY.match(tail) or CHANGERS.match(tail) or tail.startswith("-"):
+    if not _BOUNDARY.match(tail) or CHANGERS.match(tail) or tail.startswith("-") or _OPERATED_NEXT.match(tail):
         return ""
     return f"{value} {unit}" if unit else _labelled(value, tail)

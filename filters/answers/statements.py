@@ -46,7 +46,11 @@ _PLEASANTRY = re.compile(
     r"|good luck"
     r"|this (?:is|was) (?:the|our|my) (?:final |correct |required |desired )?(?:answer|result|solution)"
     r"|q\.?e\.?d|done\b|great|hooray"
-    r"|i am (?:sure|confident)|which is (?:the|our) (?:final )?answer)\b[^\n]*\Z",
+    r"|i am (?:sure|confident)|which is (?:the|our) (?:final )?answer|by following these steps"
+    r"|(?:this|these|that)(?: \w+){0,2} (?:is|are|was|were|represents?|ensures? that) (?:the|her|his|their|our|each|[A-Z]\w+'s)"
+    r"(?![^.]*\b(?:not|no|wrong|incorrect|if|but|before|without|per|twice|half|doubled?|tripled?|multipl\w+|divid\w+|add\w*"
+    r"|subtract\w*|minus|plus|first|next)\b)"
+    r"|since (?:this|these|that)\b[^.\d]*\bwe have (?:our|the))\b[^\n\d]*\Z",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -54,7 +58,7 @@ _LEAD = re.compile(
     r"|roughly|nearly|almost"
     r"|given by|equal to|found to be|going to be|clearly|actually|obviously|precisely|only|also|still|again"
     r"|finally|indeed"
-    r"|an?\s(?:[a-z]+\s){0,3}of|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|:"
+    r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
@@ -64,7 +68,7 @@ _COPULA = re.compile(
     r"|(?<!\bthat )(?<!\bwho )\b(?:is|are|was|were|be|been|equals?|equal to|equalled|equaled|gives?|gave|gets?"
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
-    r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
+    r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
     r"|为|等于|得到?|(?<![不就还只])是|共(?:有)?|需要?"
 )
 _UNREAD = re.compile(
@@ -83,7 +87,9 @@ _UNSURE = re.compile(
     r"|not clear)\b|\b(?:cannot|can't|can not) (?:be )?(?:say|tell|know|determine)",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n")
+_SENTENCE = re.compile(
+    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
+)
 _GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might be|could be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
     r"(?P<value>.{1,200}?)\s+(?:is|are|must be|would be)\s+(?:the|our|my)\s+(?:(?:final|correct|right"
@@ -95,6 +101,7 @@ _SUBORDINATE = re.compile(
     r"|out of)\b[^,]*(?:,[^,\s][^,]*)*,\s+(?:then\s+)?",
     re.IGNORECASE,
 )
+_PARTICIPLE = re.compile(r"\A[a-z]{3,}ing\b[^,]*(?:,[^,\s][^,]*)*,\s+", re.IGNORECASE)
 _THEN = re.compile(
     r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then|ending (?:up )?(?:at|with)|leaving"
     r"|reaching)\b,?\s*",
@@ -143,6 +150,8 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return _sentence_value(content, readable, question, marked=True) if "=" in content else "", start
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
+    if (line.count("$") % 2 and _CUT.search(line)) or line.startswith("000"):  # cut, or a loop of digits
+        return "", line_start
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
     whole = opened(plain(line))
@@ -173,11 +182,17 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     return "", line_start
 
 
-_COMPUTED = re.compile(rf"(?P<left>[^=]*\d[^=]*)=\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z")
+_CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
+_COMPUTED = re.compile(rf"(?P<left>[^=]*\d.*)=\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z", re.DOTALL)
+_COUNTED = re.compile(rf"{NUMBER}(?:\s[A-Za-z'-]{{2,}}){{1,3}}\Z")
 
 
 def _computed(whole: str, question: str) -> str:
     """The result of a computation with units: `2mm + 3mm = 5mm`."""
+    left, _, right = whole.rpartition("=")
+    counted = len(whole) <= MAX_SENTENCE and re.search(r"\d", left) and not re.search(r"[\\$]", left)
+    if counted and _COUNTED.match(right.strip()) and not is_unit(right.split()[-1]):
+        return number_of(right.strip())
     match = _COMPUTED.match(whole)
     if match is None or not all(is_unit(word) for word in re.findall(r"[A-Za-zµ]+", match["left"])):
         return ""
@@ -223,9 +238,13 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
         value = plain(_THEN.sub(" ", " " + itself["value"]))
         if readable(value):
             return value
+    if not marked and (compared := _compared_value(text, question)):
+        return compared
     if not marked and "=" not in text and (asked := _asked_value(text, question)):
         return asked
-    behind = _value_behind_copula(text, readable, question, marked=marked)
+    led = None if marked else _SUBORDINATE.match(text) or _PARTICIPLE.match(text)
+    main = text[led.end() :] if led else text
+    behind = _value_behind_copula(main, readable, question, marked=marked)
     if behind is not None:
         return behind
     return _lonely_value(text, readable, question, marked=marked)
@@ -257,14 +276,16 @@ def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: b
     """The one number of a sentence without a verb of being, or the one whose noun the question asks for."""
     if _UNSURE.search(sentence):
         return ""
-    clause = _SUBORDINATE.sub("", GLOSS.sub(" ", sentence), count=1)
+    clause = GLOSS.sub(" ", sentence)
+    led = _PARTICIPLE.match(clause)
+    clause = clause[led.end() :] if led else _SUBORDINATE.sub("", clause, count=1)
     clause = _THEN.split(clause)[-1] or clause
     spans = MATH_SPAN.findall(clause)
     if spans:
         return _lonely_span(clause, spans, readable)
     if _METHOD.search(clause) or _UNREAD.search(ANY_NUMBER.sub(" ", clause)):
         return ""
-    numbers = _numbers_in(clause, marked=marked)
+    numbers = _numbers_in(clause, question, marked=marked)
     if len(numbers) > 1 and question:  # what the question gives is no answer to it
         given = set(re.findall(r"\d[\d,]*(?:\.\d+)?", question))
         new = [number for number in numbers if given.isdisjoint(re.findall(r"\d[\d,]*(?:\.\d+)?", number[0]))]
@@ -275,19 +296,55 @@ def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: b
     return stated[0]
 
 
-def _numbers_in(clause: str, *, marked: bool) -> list[tuple[str, bool]]:
+_BOUNDS = (  # what makes a bound of a number, and the question whose answer is that bound
+    (
+        re.compile(r"\bat least\s\Z", re.IGNORECASE),
+        re.compile(r"\b(?:minimum|least|fewest|smallest|lowest)\b", re.IGNORECASE),
+    ),
+    (
+        re.compile(r"\b(?:at most|up to)\s\Z", re.IGNORECASE),
+        re.compile(r"\b(?:maximum|most|largest|greatest|highest)\b|\bhow (?:many|much)\b[^.?]*\bcan\b", re.IGNORECASE),
+    ),
+    (re.compile(r"\bby\s\Z", re.IGNORECASE), re.compile(r"\bby how (?:many|much)\b", re.IGNORECASE)),
+)
+
+
+def _asked_bound(before: str, question: str) -> bool:
+    """Whether the words before a number make a bound of it, and that bound is what the question asks for."""
+    return any(words.search(before) and asks.search(question) for words, asks in _BOUNDS)
+
+
+def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, bool]]:
     """The numbers of a clause that are neither bounds nor names nor denied, and whether each only stands aside
     ("for 3 months")."""
     numbers = []
     for match in ANY_NUMBER.finditer(clause):
         before = clause[: match.start()]
-        if BEFORE_CHANGES.search(before) or DENIES.search(before):
+        if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
             continue
         if DENIED_BEHIND.search(clause[match.end() :]) or (marked and CONDITION_FIRST.match(clause[match.end() :])):
             continue
         if value := number_of(clause[match.start() :]):
             numbers.append((value, _ASIDE.search(before) is not None))
     return numbers
+
+
+_ASKS_DIFFERENCE = re.compile(
+    r"\bhow (?:many|much)\s(?:\w+\s)?(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b",
+    re.IGNORECASE,
+)
+_DIFFERENCE = re.compile(
+    rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\s(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier"
+    r"|faster|cheaper)\b(?:\s\w+){0,3}?\sthan\b"
+)
+
+
+def _compared_value(sentence: str, question: str) -> str:
+    """The difference that a question asks for: "3 loaves cost $4 more than 2 bagels"."""
+    if "than" not in sentence or not _ASKS_DIFFERENCE.search(question) or _UNSURE.search(sentence):
+        return ""
+    found = [match for match in _DIFFERENCE.finditer(sentence) if not BEFORE_CHANGES.search(sentence[: match.start()])]
+    return found[0]["value"].strip() if len(found) == 1 and not DENIES.search(sentence[: found[0].start()]) else ""
 
 
 def _asked_value(sentence: str, question: str) -> str:
@@ -298,7 +355,7 @@ def _asked_value(sentence: str, question: str) -> str:
     clause = _SUBORDINATE.sub("", GLOSS.sub(" ", sentence), count=1)
     if _UNREAD.search(ANY_NUMBER.sub(" ", clause)):
         return ""
-    found = _most_named([value for value, _ in _numbers_in(clause, marked=False)], noun)
+    found = _most_named([value for value, _ in _numbers_in(clause, question, marked=False)], noun)
     return found[0] if len(found) == 1 else ""
 
 
@@ -351,11 +408,17 @@ def _lonely_span(clause: str, spans: list[str], readable: Readable) -> str:
     return span if readable(span) and not _METHOD.search(before) else ""
 
 
+_TIMES = frozenset({"second", "minute", "hour", "day", "week", "month", "year"})
+_HOW_LONG = re.compile(r"\bhow long\b[^.?]*\?", re.IGNORECASE)
+_ASKED_UNIT = re.compile(r"\bin (?:whole |total )?([a-z]{4,})\)?\s*\?", re.IGNORECASE)
+
+
 @lru_cache(maxsize=1024)
 def _asked_noun(question: str) -> frozenset[str]:
     """The words behind the last "how many" of a question, without their plural's s."""
     found = _HOW_MANY.findall(question)
     if not found:
-        return frozenset()
+        unit = _ASKED_UNIT.findall(question)
+        return _TIMES if _HOW_LONG.search(question) else frozenset(word.lower().rstrip("s") for word in unit[-1:])
     words = [word.strip("'-").lower().rstrip("s") for word in found[-1].split()]
     return frozenset(word for word in words[:3] if len(word) > 1 and word not in STOP_WORDS)

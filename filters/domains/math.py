@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
+from proofmill.filters.answers.marks import asked_form
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -96,7 +97,9 @@ class MathVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
-        found = closing_box(text) or conclude(text, _reader(problem.prompt))
+        prompt = problem.prompt
+        form = ("nswer" in prompt or "NSWER" in prompt) and asked_form(prompt)  # few prompts ask for tags or JSON
+        found = (None if form else closing_box(text)) or conclude(text, _reader(prompt))
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
@@ -127,7 +130,7 @@ class MathVerifier:
             if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
             stated = parse_answer(found.text)
-            if answers_gold(gold.form, stated, _context(problem)):
+            if answers_gold(gold.form, stated, _context(problem)) or _same_time(found.text, gold.text, problem.prompt):
                 return _verdict(True, found)
             if not readable(stated):
                 return _unreadable(found)
@@ -136,6 +139,25 @@ class MathVerifier:
             return _unreadable(found)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
+
+
+_CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
+_MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
+
+
+def _same_time(answer: str, gold: str, prompt: str) -> bool:
+    """Whether a time of day is a gold that leaves out morning or afternoon, and 00 minutes: 2:00 pm for 2.
+
+    The question must speak of times, and of none in the other half of the day only.
+    """
+    match = _CLOCK.fullmatch(answer.strip(" $.")) if ":" in answer else None
+    if match is None:
+        return False
+    named = {half.lower() for half in _MERIDIEM.findall(prompt)}
+    hour, minutes = match[1], match[2]
+    if named and match[3].lower() not in named:
+        return False
+    return gold.strip() in ([f"{hour}:{minutes}", hour] if minutes == "00" and named else [f"{hour}:{minutes}"])
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:
@@ -149,7 +171,7 @@ def _is_digits(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _reader(prompt: str) -> Reader:
-    return Reader(_is_answer, _key, prompt[-1000:])
+    return Reader(_is_answer, _key, prompt[-1000:], asked_form(prompt))
 
 
 def _is_answer(text: str) -> bool:

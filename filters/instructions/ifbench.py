@@ -1,7 +1,7 @@
 """Instructions of IFBench (Pyatkin et al. 2025, arXiv 2507.02833) that a program can check, by its own definitions.
 
-Named as there, with the same parameters. Left out are those that need a tagger, a stop-word list or a dictionary of
-syllables (`words:start_verb`, `ratio:stop_words`, `words:odd_even_syllables`). Sentences are split as in `ifeval`.
+Named as there, with the same parameters: all 58 but `words:start_verb`, which is defined by a trained tagger's guess.
+Sentences are split as in `ifeval`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import date
 from itertools import pairwise
 
 from proofmill.filters.instructions.ifeval import Check, split_sentences, tokens
+from proofmill.filters.instructions.text_measures import library
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _EDGE = string.punctuation + " "
@@ -32,6 +33,16 @@ _PRONOUNS = (
     " yourself yourselves himself herself itself themselves this that these those who whom whose which what whoever"
     " whomever whatever whichever anybody anyone anything everybody everyone everything nobody nothing somebody someone"
     " something each either neither both all some any none"
+)
+# NLTK's English list, as far as a word of it can be one token: its tokens hold no apostrophe.
+_STOP_WORDS = (
+    "i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself"
+    " it its itself they them their theirs themselves what which who whom this that these those am is are was were be"
+    " been being have has had having do does did doing a an the and but if or because as until while of at by for with"
+    " about against between into through during before after above below to from up down in out on off over under"
+    " again further then once here there when where why how all any both each few more most other some such no nor not"
+    " only own same so than too very s t can will just don should now d ll m o re ve y ain aren couldn didn doesn hadn"
+    " hasn haven isn ma mightn mustn needn shan shouldn wasn weren won wouldn"
 )
 _PRIMES = frozenset(n for n in range(2, 100) if all(n % k for k in range(2, int(n**0.5) + 1)))
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
@@ -69,6 +80,18 @@ def word_count_range(text: str, min_words: int, max_words: int) -> bool:
 def unique_word_count(text: str, N: int) -> bool:  # noqa: N803 - the data set's name
     """At least so many different words."""
     return len({word.strip(_EDGE) for word in text.lower().split()}) >= N
+
+
+def stop_words(text: str, percentage: int) -> bool:
+    """Stop words are no more than so many hundredths of all words."""
+    found, known = re.findall(r"\w+", text), set(_STOP_WORDS.split())
+    return bool(found) and 100 * sum(word.lower() in known for word in found) / len(found) <= percentage
+
+
+def odd_even_syllables(text: str) -> bool:
+    """Words of an odd and of an even number of syllables in turn."""
+    count = library("syllapy").count
+    return all((count(a) - count(b)) % 2 for a, b in pairwise(_bare(text)))
 
 
 def sentence_type(text: str) -> bool:
@@ -384,13 +407,17 @@ def csv_city(text: str) -> bool:
 
 
 def csv_special_character(text: str) -> bool:
-    """Fourteen rows, one with a special character between quotation marks."""
+    """Fourteen rows, one with a special character between quotation marks; rows behind it are not looked at."""
     names = [name.strip().strip('"') for name in text.split("\n")[0].split(",")]
     rows = _table(text.replace('"', '"""'))
     if names != ["ProductID", "Category", "Brand", "Price", "Stock"] or len(rows) != 15:
         return False
-    whole = all(len(row) == len(names) for row in rows[1:])
-    return whole and any(_is_special(field) for row in rows[1:] for field in row)
+    for row in rows[1:]:
+        if len(row) != len(names):
+            return False
+        if any(_is_special(field) for field in row):
+            return True
+    return False
 
 
 def _is_special(field: str) -> bool:
@@ -491,6 +518,7 @@ CHECKS: Mapping[str, Check] = {
     "count:words_japanese": words_japanese,
     "count:pronouns": pronouns,
     "count:keywords_multiple": keywords_multiple,
+    "ratio:stop_words": stop_words,
     "ratio:sentence_type": sentence_type,
     "ratio:sentence_balance": sentence_balance,
     "ratio:overlap": overlap,
@@ -500,6 +528,7 @@ CHECKS: Mapping[str, Check] = {
     "words:consonants": consonants,
     "words:palindrome": palindrome,
     "words:prime_lengths": prime_lengths,
+    "words:odd_even_syllables": odd_even_syllables,
     "words:repeats": repeats,
     "words:last_first": last_first,
     "words:paragraph_last_first": paragraph_last_first,

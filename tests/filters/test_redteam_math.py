@@ -194,12 +194,13 @@ def test_entries_of_a_matrix_have_their_places_and_not_negates(gold: str, answer
 
 
 TAKEN_BACK = [
+    "If n is even, the answer is 42.", "Unless drag is ignored, the answer is 42.",
     "I don't think the answer is 42.", "It is not true that the answer is 42.", "We doubt that the answer is 42.",
     "A naive student would say the answer is 42.", "One may guess the answer is 42. That is incorrect.",
     "Suppose the answer is 42.\nWe get a contradiction.", "Let us check whether the answer is 42.",
 ]  # fmt: skip
 STATED = [
-    "It is not prime, so the answer is 42.", "If n is even, the answer is 42.", "Not 41: the answer is 42.",
+    "It is not prime, so the answer is 42.", "Not 41: the answer is 42.",
     "Suppose the answer is 41. That fails. So the answer is 42.", "Hence $n = 42$.", "Thus $n=42$", "She pays 42$.",
 ]  # fmt: skip
 
