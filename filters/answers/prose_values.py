@@ -32,13 +32,15 @@ _SCALE = re.compile(
 CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"\s*(?:-\s?)?(?:squared|cubed|factorial|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?"
     r"|eighths?|ninths?|tenths?"
-    r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x]|\s(?:this|that|the|as|his|her|its|their|what|more|of)\b)|over|divided|multiplied|mod(?:ulo)?|to the"
+    r"|hundredths?|thousandths?|plus|minus|times(?=\W{0,3}[\d$x]|\s(?:this|that|the|as|his|her|its|their|what|more|of)\b)"
+    r"|over|divided|multiplied|mod(?:ulo)?|to the"
     r"|choose|base|pi|root"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|too (?:many|much|few)"
     r"|and a half|and a quarter"
     r"|or (?:more|less"
     r"|fewer|greater|above|below)"
-    r"|at (?:least|most)|and (?:above|below|up|over))\b(?!-[a-z])|\s*(?:[-+*/^!=<>|&→⇒×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
+    r"|at (?:least|most)|and (?:above|below|up|over))\b(?!-[a-z])"
+    r"|\s*(?:[-+*/^!=<>|&→⇒×·÷√π≤≥≠∞²³⁴⁵⁶⁷⁸⁹½¼¾⅓⅔]|\\(?!text|,|;|\s"
     r"|quad))(?!\s*(?:\Z|-\s))",
     re.IGNORECASE,
 )
@@ -54,8 +56,9 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|multiplied by|by|than|mod(?:ulo)?"
     r"|base|step|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
     r"|no\.|first|last|next"
-    r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )(?<!amount )(?<!cost )(?<!price )(?<!profit )"
-    r"(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )(?<!length )(?<!balance )(?<!value )"
+    r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )(?<!amount )(?<!cost )"
+    r"(?<!price )(?<!profit )(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )"
+    r"(?<!length )(?<!balance )(?<!value )"
     r"(?<!weight )(?<!height )(?<!age )(?<!rate )(?<!loss )(?<!sum )of)\s+(?:the\s+)?"
     r"|[-+*/^=<>×·÷√π≤≥≠~≈#_(]\s?|\d\s?)\Z",
     re.IGNORECASE,

@@ -47,9 +47,10 @@ _PLEASANTRY = re.compile(
     r"|this (?:is|was) (?:the|our|my) (?:final |correct |required |desired )?(?:answer|result|solution)"
     r"|q\.?e\.?d|done\b|great|hooray"
     r"|i am (?:sure|confident)|which is (?:the|our) (?:final )?answer|by following these steps"
-    r"|(?:this|these|that)(?: \w+){0,2} (?:is|are|was|were|represents?|ensures? that) (?:the|her|his|their|our|each|[A-Z]\w+'s)"
-    r"(?![^.]*\b(?:not|no|wrong|incorrect|if|but|before|without|per|twice|half|doubled?|tripled?|multipl\w+|divid\w+|add\w*"
-    r"|subtract\w*|minus|plus|first|next)\b)"
+    r"|(?:this|these|that)(?: \w+){0,2} (?:is|are|was|were|represents?|ensures? that)"
+    r" (?:the|her|his|their|our|each|[A-Z]\w+'s)"
+    r"(?![^.]*\b(?:not|no|wrong|incorrect|if|but|before|without|per|twice|half|doubled?|tripled?|multipl\w+"
+    r"|divid\w+|add\w*|subtract\w*|minus|plus|first|next)\b)"
     r"|since (?:this|these|that)\b[^.\d]*\bwe have (?:our|the))\b[^\n\d]*\Z",
     re.IGNORECASE,
 )
@@ -58,7 +59,8 @@ _LEAD = re.compile(
     r"|roughly|nearly|almost"
     r"|given by|equal to|found to be|going to be|clearly|actually|obviously|precisely|only|also|still|again"
     r"|finally|indeed"
-    r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|:"
+    r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
+    r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
@@ -68,7 +70,8 @@ _COPULA = re.compile(
     r"|(?<!\bthat )(?<!\bwho )\b(?:is|are|was|were|be|been|equals?|equal to|equalled|equaled|gives?|gave|gets?"
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
-    r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
+    r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
+    r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
     r"|为|等于|得到?|(?<![不就还只])是|共(?:有)?|需要?"
 )
 _UNREAD = re.compile(
@@ -150,7 +153,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return _sentence_value(content, readable, question, marked=True) if "=" in content else "", start
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
-    if (line.count("$") % 2 and _CUT.search(line)) or line.startswith("000"):  # cut, or a loop of digits
+    if _broken(line):
         return "", line_start
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
@@ -166,7 +169,12 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         name, equals, value = whole.partition("=")
         named = equals and len(name.strip()) == 1 and not re.search(r"[=,;<>]", value)  # "x = 3" states 3
         return (value.strip() if named and readable(value) else whole), line_start
-    for cut in reversed(cuts[-3:]):
+    return _last_sentence(line, line_start, cuts[-3:], readable, question)
+
+
+def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
+    """What the last sentence of a line states that is no pleasantry, and where it begins."""
+    for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
         if _PLEASANTRY.match(sentence):
@@ -197,6 +205,11 @@ def _computed(whole: str, question: str) -> str:
     if match is None or not all(is_unit(word) for word in re.findall(r"[A-Za-zµ]+", match["left"])):
         return ""
     return glued_unit(match["right"], question) or match["right"]
+
+
+def _broken(line: str) -> bool:
+    """Whether a last line was cut inside mathematics, or is a loop of digits."""
+    return (line.count("$") % 2 == 1 and _CUT.search(line) is not None) or line.startswith("000")
 
 
 def opened(sentence: str) -> str:
@@ -329,14 +342,9 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
     return numbers
 
 
-_ASKS_DIFFERENCE = re.compile(
-    r"\bhow (?:many|much)\s(?:\w+\s)?(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b",
-    re.IGNORECASE,
-)
-_DIFFERENCE = re.compile(
-    rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\s(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier"
-    r"|faster|cheaper)\b(?:\s\w+){0,3}?\sthan\b"
-)
+_MORE_THAN = r"(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b"
+_ASKS_DIFFERENCE = re.compile(rf"\bhow (?:many|much)\s(?:\w+\s)?{_MORE_THAN}", re.IGNORECASE)
+_DIFFERENCE = re.compile(rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\s{_MORE_THAN}(?:\s\w+){{0,3}}?\sthan\b")
 
 
 def _compared_value(sentence: str, question: str) -> str:
