@@ -28,8 +28,10 @@ _ENDS = " .,:;!?\"'"
 
 _ARTICLE = re.compile(r"[\s*\"]{0,3}(?:the|an?)\s(?=\w{2})", re.IGNORECASE)
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
+_EXPLAINED = re.compile(r"(?:because|since)\b")
 _DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
 _NOT_BUT = re.compile(r"not\s[^.!?\n]{1,100}?,?\s(?:(?:but|rather)\s(?:rather\s)?|it(?:\sis|['’]s)\s)", re.IGNORECASE)
+_DASH = re.compile(r"\A[-–—]\s(?=[A-Za-z]{2})")  # C - argon
 _NAMELY = re.compile(r"(?:即|也就是|就是)[是为:,]?\s?")
 _SMALL_LABEL = re.compile(r"[(\[]?[a-z][)\]]\s?(?=\S|$)")
 _CIRCLED = re.compile("[\u2460-\u24ff]")
@@ -128,7 +130,7 @@ class Choices:
     @functools.cached_property
     def _label(self) -> re.Pattern[str]:
         names = "|".join(map(re.escape, self.labels))
-        return re.compile(rf"[(\[]?({names})(?![\w'^=+/\\<>])[)\]]?[).:]?")
+        return re.compile(rf"[(\[]?({names})(?![\w'^=+/\\<>−]|-\d)[)\]]?[).:]?")
 
     @functools.cached_property
     def _next_label(self) -> re.Pattern[str]:
@@ -230,6 +232,8 @@ class Choices:
         if _LABEL_ALTERED.match(tail):
             return Reading(())
         is_word = label in {"A", "I"} and not closed and not _BECAUSE.match(rest)
+        if whole and not is_word and _EXPLAINED.match(rest):
+            return Reading((label,))
         return Reading(() if whole or is_word or rest[0] in _OPERATORS else (label,))
 
     def _read_text(self, text: str, whole: bool) -> Reading:
@@ -290,6 +294,7 @@ def _other_number(rest: str, own: str) -> bool:
 
 def _bared(rest: str) -> str:
     """What stands behind a label, without the brackets around it or a word that only introduces it."""
+    rest = _DASH.sub("", rest)
     rest = rest[_NAMELY.match(rest).end() :] if _NAMELY.match(rest) else rest  # type: ignore[union-attr]
     if rest.startswith("(") and rest.endswith(")") and ")" not in rest[:-1]:
         return rest[1:-1].strip()

@@ -351,7 +351,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 
 VERDICTS = MapFilter(
     name="verdicts",
-    version=2,
+    version=3,
     shown_as="right answer",
     section="verify",
     options=VerifyOptions,

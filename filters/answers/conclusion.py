@@ -189,9 +189,12 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
 
 
 def _as_asked(marks: list[Mark], form: str) -> list[Mark]:
-    """The marks of the form that was asked for; for JSON, models often give a box, which is as exact."""
-    asked = [mark for mark in marks if mark.rule == form]
-    return asked or ([mark for mark in marks if mark.rule == "boxed"] if form == "json" else [])
+    """The marks of the form that was asked for, and boxes beside them; none where words alone answer.
+
+    For JSON, models often give a box in its stead, which is as exact.
+    """
+    boxed = [mark for mark in marks if mark.rule in (form, "boxed")]
+    return boxed if form == "json" or any(mark.rule == form for mark in boxed) else []
 
 
 def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Iterator[Mark]:
@@ -239,9 +242,17 @@ def _phrased(text: str, mark: Mark) -> Mark:
     if end_match and end_match[0] == "?":
         return mark._replace(phrase="", end=start + end_match.end(), open=False)
     phrase = rest[: end_match.start()] if end_match else rest
+    if not phrase.isascii():
+        phrase = "" if _JAPANESE_DENIAL.search(phrase) else phrase
+        return mark._replace(
+            phrase=_JAPANESE_END.sub("", phrase.translate(_WIDE_DIGITS)).strip(), end=start + len(phrase)
+        )
     return mark._replace(phrase=phrase.strip(" \t"), end=start + len(phrase))
 
 
+_JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
+_JAPANESE_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない")
+_WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
@@ -276,11 +287,17 @@ def _covers(other: Mark, mark: Mark) -> bool:
     return False
 
 
+_NO_VALUE = re.compile(
+    r"\b(?:undefined|unknown|none|no|not|impossible|cannot|doesn't|nothing|infinite\w*)\b", re.IGNORECASE
+)
+
+
 def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
     """The last mark's answer, unless other marks or what follows contradict it."""
     while len(marks) > 1 and marks[-1].rule == "hashes" and not _read(text, marks[-1], reader):
         marks = marks[:-1]  # a heading
-    if marks[-1].rule == "answer_is" and not _MATHEMATICAL.search(marks[-1].phrase) and marks[-1].phrase.strip():
+    words = marks[-1].phrase.strip() if marks[-1].rule == "answer_is" else ""
+    if words and not _MATHEMATICAL.search(words) and not _NO_VALUE.search(words):
         later = _unmarked(text, reader)  # "the answer is required in feet" announces one
         if later.start is not None and later.start > marks[-1].end and _MATHEMATICAL.search(later.text):
             return later
@@ -384,6 +401,8 @@ def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, 
 
 
 def _unmarked(text: str, reader: Reader) -> Conclusion:
+    if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
+        return Conclusion(text.strip(" .*\n"), "final_line", 0)
     bold = _bold(text, reader)
     if bold is not None:
         return bold

@@ -36,7 +36,11 @@ _CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z"
 _WRONG_ANSWER = re.compile(
     r"\b(?:wrong|incorrect|mistaken|tempting|naive|common|popular|typical)\s(?:final\s)?answer", re.IGNORECASE
 )
-_CALLED_WRONG = re.compile(r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false)\b", re.IGNORECASE)
+_CALLED_WRONG = re.compile(
+    r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false|excluded|ruled\sout|eliminated|rejected|impossible|a\strap)\b"
+    r"|\b(?:no\ses|n'est\spas|ist\snicht|não\sé|non\sè)\b|ではな|ではあり|아니|(?<!\w)не\s",
+    re.IGNORECASE,
+)
 _RETRACTION = re.compile(
     r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}(?:(?:but|however|yet|oh|unfortunately|though),?\s)?(?:"
     r"no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b"
@@ -95,13 +99,15 @@ def _cued(window: str, cues: frozenset[str]) -> bool:
 
 
 _CONDITION = re.compile(
-    r"(?:\A|[.!?;:\n—])\W{0,6}(?:(?:and|but|so|then|now|or)\s)?(?:if|unless|provided(?:\sthat)?|only\s(?:if|when))\s"
+    r"(?:\A|[.!?;:\n—])\W{0,6}(?:(?:and|but|so|then|now|or)\s)?"
+    r"(?:if|unless|provided(?:\sthat)?|only\s(?:if|when)|assuming|supposing|had(?=\s(?:the|it|he|she|they|we|this|there)\b))\s"
     r"(?P<what>[^.!?;\n]{1,200}?)(?:,|\bthen\b) ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
     re.IGNORECASE,
 )
+_CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had ")
 _DOING = re.compile(  # conditions that state no other case: "if we add them", "if I am not mistaken"
     r"(?:we|you|i|one)\b(?!\s(?:were|had|assume|ignore|suppose|neglect|take|pretend|allow))"
-    r"|(?:so|needed|necessary|correct|right|all|both|this|that|it)\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
+    r"|(?:so|needed|necessary|correct|right|(?:this|that|it)\sis\s(?:so|right|correct|true))\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
     r"(?:calculation|reasoning|computation|analysis|interpretation|memory)",
     re.IGNORECASE,
 )
@@ -111,7 +117,7 @@ _STEM = 5  # characters in which two forms of a word agree: ignored, ignoring
 
 def conditional(before: str, question: str) -> bool:
     """Whether what stands before a statement makes it hold in a case only that the question doesn't speak of."""
-    if "f " not in before and "nless" not in before and "rovided" not in before:
+    if not _CONDITION_WORD.search(before):
         return False
     match = _CONDITION.search(before[-2 * _FAR :])
     if match is None or _DOING.match(match["what"]):

@@ -89,7 +89,7 @@ GLOSS = re.compile(
     r"\s*(?:\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
 )
 PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' \-]*\Z")
-ANY_NUMBER = re.compile(rf"(?<![\w.,$€£])(?:{NUMBER})")
+ANY_NUMBER = re.compile(rf"(?<![\w.,$€£])(?<!\d:)(?:{NUMBER})")
 
 
 def is_unit(word: str) -> bool:
@@ -171,7 +171,8 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
 
 DENIED_BEHIND = re.compile(
     r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably"
-    r"|below zero|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
+    r"|below zero"
+    r"|(?<=,\s)(?:no|sorry|rather|i mean|or rather|make that),?\s|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
     re.IGNORECASE,
 )
 CONDITION_FIRST = re.compile(r"\s*(?:[\w'-]+\s+){0,3}(?:if|unless)\b")

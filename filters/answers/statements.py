@@ -90,6 +90,7 @@ _UNSURE = re.compile(
     r"|not clear)\b|\b(?:cannot|can't|can not) (?:be )?(?:say|tell|know|determine)",
     re.IGNORECASE,
 )
+_OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
 )
@@ -275,7 +276,8 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
         if not rest:
             continue
         if value := value_of(rest, readable, question, marked=marked):
-            if _NOT_BEFORE.search(text[: copula.start()]):
+            before = text[: copula.start()]
+            if _NOT_BEFORE.search(before) or _OPEN.search(before):
                 return ""
             if not marked and _undecided(value):
                 return ""

@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from proofmill.filters.answers.hedging import denied, denied_mark, retracted
+from proofmill.filters.answers.hedging import conditional, denied, denied_mark, retracted
+from proofmill.filters.answers.marks import asked_form
 from proofmill.filters.multiple_choice import Choices, Reading, parse_options
 from proofmill.filters.verdicts import (
     CORRECT,
@@ -42,7 +43,7 @@ from proofmill.filters.verdicts import (
 _TAGGED = re.compile(
     r"<(?:final_?)?answer>([^<]{1,500})(?:</(?:final_?)?answer>|\Z)|\[ANSWER\]([^\[]{1,500})\[/ANSWER\]", re.IGNORECASE
 )
-_BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
 _KEYED = re.compile(
     r"""["'](?:final|correct)?[_ ]?(?:answer|option|choice)(?:_letter)?["']\s{0,3}:\s{0,3}"""
     r"""(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Z]|\d{1,4}(?:\.\d{1,9})?)(?=\s{0,3}[,}\n]))""",
@@ -50,11 +51,11 @@ _KEYED = re.compile(
 )
 _BRACKETED = re.compile(r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}([^\n【]{1,300})")
 _FOREIGN = (
-    r"(?:(?:respuesta|réponse|antwort|lösung|risposta|resposta|odpowiedź|odpowiedz|cevap|yanıt|đáp\sán|jawaban|antwoord"
+    r"(?:(?:respuesta|réponse|antwort|lösung|risposta|resposta|odpowiedź|odpowiedz|opción|opção|opzione|alternativa|cevap|yanıt|đáp\sán|jawaban|antwoord"
     r"|svaret|svar|vastaus|răspunsul|ответ|відповідь|απάντηση)(?:[\s*]{1,3}(?!es\b|est\b|ist\b)[^\W\d]{3,12}){0,2}[\s*]{0,3}"
-    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)\s(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
     r"(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?|[:：=]|[—–-]\s)"
-    r"|(?:答え|正解|解答|正答)(?:は|[:：])、?|(?:정답|답)(?:은|:|：)|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:))"
+    r"|(?:答え|正解|解答|正答)(?:は|[:：])、?|(?:정답|답)(?:은|:|：)|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:))"
 )
 _STATED = re.compile(
     r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|guess|selection))\b"
@@ -67,6 +68,7 @@ _STATED = re.compile(
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
     r"|(?:答案|正确的?(?:选项|答案)?|符合(?:题意|要求)的(?:选项)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])|答\s?[:：]"
     r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择])"
+    r"|(?:^|\bQ:[^\n]{0,300}\s)A:(?=\s?[(*]{0,3}[A-Z][)*]{0,3}\.?\s{0,3}$)"
     rf"|{_FOREIGN})"
     r"[*:：\s}]{0,6}(?=([^\n]{1,300}))",
     re.IGNORECASE | re.MULTILINE,
@@ -74,11 +76,14 @@ _STATED = re.compile(
 _CALLED = re.compile(
     r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
+    r"|(?<![A-Za-z])([A-Z])\s(?:est\sla\s(?:bonne\s)?réponse|es\sla\s(?:respuesta|opción)|ist\s(?:richtig|die\srichtige)"
+    r"|è\sla\srisposta|é\sa\sresposta)\b"
     r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
     r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)"
 )
 _FITS = re.compile(
-    r"\b(?:is|matches|corresponds\s(?:to|with)|fits|agrees\swith|points\sto|only)\s(?:option|choice|answer)\s[(\[*]{0,3}([A-Z])\b"
+    r"\b(?:(?:is|matches|corresponds\s(?:to|with)|fits|agrees\swith|points\sto|only)\s(?:option|choice|answer)"
+    r"|(?:leaves|left\swith)(?:\s(?:us\swith|only|option|choice)){0,2})\s[(\[*]{0,3}([A-Z])\b"
     r"(?!['’^=+/])",
     re.IGNORECASE,
 )
@@ -185,12 +190,17 @@ def _without_gold(found: Verdict) -> Verdict:
 
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
-    marks = sorted((*_strong(choices, text), *_stated(choices, text, prompt)), key=lambda mark: mark.start)
+    marks = sorted((*_strong(choices, text, prompt), *_stated(choices, text, prompt)), key=lambda mark: mark.start)
+    if form := asked_form(prompt):
+        asked = [mark for mark in marks if mark.rule in (form, "boxed")]
+        marks = asked if form == "json" or any(mark.rule == form for mark in asked) else []
+        if not marks:
+            return Verdict(UNPARSED, detail=f"not_{form}")
     if len(marks) > 1 and any(mark.reading.labels for mark in marks[:-1]):
         marks = [mark for mark in marks[:-1] if mark.reading.labels] + marks[-1:]
     elif len(marks) > 1 and marks[-1].reading.labels:
         marks = marks[-1:]  # boxes before it hold what was calculated
-    marks += _afterthoughts(choices, text, marks[-1].end if marks else None)
+    marks += [] if form else _afterthoughts(choices, text, marks[-1].end if marks else None)
     if not marks:
         return Verdict(UNPARSED, detail="no_answer")
     last = marks[-1]
@@ -239,12 +249,14 @@ def _goes_on_to_another(choices: Choices, last: _Mark, text: str) -> bool:
     return other is not None and other[1] in choices.labels and (other[1],) != last.reading.labels
 
 
-def _strong(choices: Choices, text: str) -> Iterator[_Mark]:
+def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
     """Tags, boxes, keys and brackets, whose content is nothing but an answer."""
     for rule, pattern in (("tagged", _TAGGED), ("boxed", _BOXED), ("json", _KEYED), ("bracketed", _BRACKETED)):
         for match in pattern.finditer(text):
             content = next((group for group in match.groups() if group is not None), "")
             if _PLACEHOLDER.fullmatch(content.strip()) or denied_mark(text, match.start()):
+                continue
+            if rule == "boxed" and conditional(text[max(0, match.start() - 300) : match.start()], prompt):
                 continue
             yield _Mark(rule, content, match.start(), match.end(), choices.read(content, whole=False))
 
@@ -255,6 +267,8 @@ def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
         if not reading.labels or denied(text, match.start()):
             continue
         before = text[max(0, match.start() - 80) : match.start()]
+        if conditional(_until_mark(text, match.start()), prompt):
+            continue
         faulty = _FAULTY.search(before) or _FAULTY_NOUN.search(match[0])
         if faulty and not _ASKS_FAULTY.search(prompt):
             continue
@@ -262,6 +276,14 @@ def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
         content = match[1][: end.start()] if end else match[1]
         if not match[1][len(content) :].startswith("?"):
             yield _Mark("stated", content, match.start(), match.start(1) + len(content), reading)
+
+
+def _until_mark(text: str, start: int) -> str:
+    """The text before a statement, without the words that belong to it: "the correct" of "the correct answer is"."""
+    return _OWN_WORDS.sub("", text[max(0, start - 300) : start])
+
+
+_OWN_WORDS = re.compile(r"(?:(?:the|my|our|final|correct|right|best)\s){1,3}\Z", re.IGNORECASE)
 
 
 def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mark]:
@@ -274,13 +296,14 @@ def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mar
     if found:
         return found
     if behind is None:
-        return list(_named(choices, text)) or list(_fits(choices, text)) or list(_final_line(choices, text, 0))
+        rules = (_named, _fits, lambda *given: _final_line(*given, 0), _opening_line)
+        return next((marks for rule in rules if (marks := list(rule(choices, text)))), [])
     return list(_final_line(choices, text, behind))
 
 
 def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
     for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
-        label = match[1] or match[2]
+        label = match[1] or match[2] or match[3]
         before = text[max(0, match.start() - 30) : match.start()]
         if label not in choices.labels or _JOINED.search(before) or denied(text, match.start()):  # "neither C is"
             continue
@@ -317,6 +340,7 @@ def _final_line(choices: Choices, text: str, behind: int) -> Iterator[_Mark]:
     listed = _LISTED.match(before, before.rfind("\n") + 1)
     if start < behind or len(line) > 300 or (listed and listed[1].upper() in choices.labels):
         return  # the last of a list of options is no answer
+    line = _bare_line(choices, line)
     reading = choices.read(line, whole=True)
     if not reading.labels and (lead := _LEAD.match(line)):
         reading = choices.read(line[lead.end() :], whole=True)
@@ -329,6 +353,24 @@ def _final_line(choices: Choices, text: str, behind: int) -> Iterator[_Mark]:
         reading = choices.read(line[lead.end() :], whole=True)
     if reading.labels:
         yield _Mark("final_line", line, start, len(stripped), reading)
+
+
+def _bare_line(choices: Choices, line: str) -> str:
+    """A line without marks and numbers before an answer: "#### C", "3. C"."""
+    line = _DECORATION.sub("", line)
+    numbered = _NUMBERED.match(line)
+    return line[numbered.end() :] if numbered and numbered[1] not in choices.labels else line
+
+
+_DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒•]+")
+_NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
+
+
+def _opening_line(choices: Choices, text: str) -> Iterator[_Mark]:
+    """A first line that is nothing but a label, with the explanation behind it."""
+    line, _, rest = text.strip().partition("\n")
+    if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
+        yield _Mark("opening_line", line, 0, len(line), choices.read(line, whole=True))
 
 
 def _vote_key(problem: Problem, answer: str) -> str | None:
@@ -344,7 +386,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=2,
+    version=3,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

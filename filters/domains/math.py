@@ -107,6 +107,8 @@ class MathVerifier:
             return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         if _is_digits(found.text) and _is_digits(answer):
             return _verdict(int(found.text) == int(answer), found)
+        if _DATE.fullmatch(found.text) or _DATE.fullmatch(answer):
+            return _verdict(found.text == answer.strip(), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)
@@ -130,6 +132,8 @@ class MathVerifier:
             if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
             stated = parse_answer(found.text)
+            if _over_naturals(found.text, gold.text):
+                return _verdict(False, found)
             if answers_gold(gold.form, stated, _context(problem)) or _same_time(found.text, gold.text, problem.prompt):
                 return _verdict(True, found)
             if not readable(stated):
@@ -142,7 +146,13 @@ class MathVerifier:
 
 
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
+_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")  # no difference of numbers
 _MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
+
+
+def _over_naturals(answer: str, gold: str) -> bool:
+    """Whether an answer gives for natural numbers what gold gives for all integers."""
+    return "mathbb{N}" in answer and "mathbb{Z}" in gold and "mathbb{N}" not in gold
 
 
 def _same_time(answer: str, gold: str, prompt: str) -> bool:
@@ -294,7 +304,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=2,
+    version=3,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",
