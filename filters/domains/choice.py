@@ -296,7 +296,7 @@ def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mar
     if found:
         return found
     if behind is None:
-        rules = (_named, _fits, lambda *given: _final_line(*given, 0), _opening_line)
+        rules = (_named, _fits, _final_line, _opening_line)
         return next((marks for rule in rules if (marks := list(rule(choices, text)))), [])
     return list(_final_line(choices, text, behind))
 
@@ -332,7 +332,7 @@ def _named(choices: Choices, text: str) -> Iterator[_Mark]:
     yield from marks if len({mark.reading for mark in marks}) == 1 else ()
 
 
-def _final_line(choices: Choices, text: str, behind: int) -> Iterator[_Mark]:
+def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_Mark]:
     stripped = text.rstrip()
     start = stripped.rfind("\n") + 1
     line = stripped[start:]
