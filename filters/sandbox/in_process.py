@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from proofmill.filters.sandbox import solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox import instrument, solution_host, test_runner, vetting, wire
 from proofmill.filters.sandbox.vetting import (
     ASKED_METHODS,
     MAX_FINDINGS,
@@ -246,7 +246,7 @@ def from_library(module: str, member: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ImportError:
-        raise test_runner.TestsFaultError(f"needs {module.split('.')[0]}") from None
+        raise instrument.TestsFaultError(f"needs {module.split('.')[0]}") from None
     return getattr(found, member) if member else found
 
 
@@ -264,7 +264,7 @@ def entry(expression: str, names: dict[str, Any]) -> Any:
     """What `Solution().f` or `f` is in the solution's module."""
     if expression in names:
         return names[expression]
-    return eval(compile(expression, test_runner.SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
+    return eval(compile(expression, vetting.TESTS_SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
 
 
 class _Watch:
@@ -405,7 +405,7 @@ class _Reading:
         point = job["entry_point"]
         self.runner = test_runner.Tests(
             self.names, score, lambda: self._entry(point), point, watch=True,
-            calls=lambda: self.watch.calls, asked=self.asked, tolerance=job["tolerance"],
+            calls=lambda: self.watch.calls, asked=self.asked, tolerance=job["tolerance"], isolate=job["isolate"],
         )  # fmt: skip
 
     def set_up(self) -> list[types.CodeType]:
@@ -418,10 +418,10 @@ class _Reading:
                 importlib.import_module(name)
             except ImportError as error:
                 if name.split(".")[0] not in sys.modules:
-                    raise test_runner.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
+                    raise instrument.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
         self.names |= self.watch.names() | {"__json__": _as_json}
         self.runner.prepare()
-        late = solution_host.run_setup(self.job["setup"], self.names, test_runner.watched)
+        late = solution_host.run_setup(self.job["setup"], self.names, instrument.watched)
         for name, value in list(self.names.items()):
             if not name.startswith("__"):  # data by copy: to change a constant of the setup must change no test
                 self.solution.__dict__[name] = copy.deepcopy(value) if type(value) in _PLAIN_CONTAINERS else value
@@ -473,7 +473,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
     """
     asked, given = frozenset(job["asked"]), frozenset(job["given"])
     try:
-        program, findings, imports = vetting.look_at(job["code"], asked | frozenset(job["named"]), given)
+        program, findings, imports = vetting.look_at(job["code"], asked | frozenset(job["named"]), given, asked)
     except _UNREADABLE as error:
         channel.send(wire.ANSWER, {"raised": solution_host.describe(error)})
         return None
@@ -494,13 +494,15 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         return channel.send(wire.DONE, report)
     try:
         reading.run()
-    except test_runner.TestsFaultError as error:
+    except instrument.TestsFaultError as error:
         report["fault"] = str(error)
     except BaseException as error:  # noqa: BLE001 - what a test lets through is its failure
         score.record("rest", error)
     reading.check_state(core=False)
     for what in reading.state.special_methods(asked) if reading.state is not None else ():
         reading.guards.note(what)
+    if score.failed and all(score.outcome.values()):
+        reading.guards.note("an assertion failed, and that was hidden")
     if reading.state is not None and reading.state.threads_left():
         reading.guards.note("threads were left behind")
     report |= {
@@ -512,8 +514,8 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
 
 
 def _setup_fault(error: BaseException) -> str:
-    if isinstance(error, test_runner.TestsFaultError):
+    if isinstance(error, instrument.TestsFaultError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"needs {error.name.split('.')[0]}"
-    return f"setup raised {test_runner.describe(error)}"
+    return f"setup raised {instrument.describe(error)}"

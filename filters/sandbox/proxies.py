@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proofmill.filters.sandbox import solution_host, test_runner, wire
+from proofmill.filters.sandbox import instrument, solution_host, test_runner, wire
 
 
 class SolutionGone(BaseException):
@@ -288,8 +288,8 @@ def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
         tests.run(job["tests"], job["test"])
     except SolutionGone:
         report["gone"] = True
-    except (test_runner.TestsFaultError, CannotSend) as error:
-        report["fault"] = test_runner.describe(error)
+    except (instrument.TestsFaultError, CannotSend) as error:
+        report["fault"] = instrument.describe(error)
     except Exception as error:  # noqa: BLE001 - what a test lets through is its failure
         score.record("rest", error)
     report |= {"passed": sum(score.outcome.values()), "ran": len(score.outcome), "why": score.first_failure}

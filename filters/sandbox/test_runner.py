@@ -20,13 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from proofmill.filters.sandbox import wire
-
-SOURCE = "<tests>"
-MESSAGE_CHARS = 200
-
-
-class TestsFaultError(Exception):
-    """The tests themselves can't be run: never the solution's fault."""
+from proofmill.filters.sandbox.instrument import Blame, TestsFaultError, describe, open_names, woven
+from proofmill.filters.sandbox.vetting import TESTS_SOURCE
 
 
 class Failed(BaseException):
@@ -41,6 +36,7 @@ class Score:
         outcome: by test, whether every run of it held.
         first_failure: one line.
         asserted: assertions that were evaluated.
+        failed: assertions among them that failed, whoever caught that.
         go_on: count on after a failure.
         after_each: called when a test was left.
         blame: why an exception is the tests' own fault, or None.
@@ -52,6 +48,7 @@ class Score:
     outcome: dict[object, bool] = field(default_factory=dict)
     first_failure: str | None = None
     asserted: int = 0
+    failed: int = 0
 
     def record(self, test: object, error: BaseException | None) -> None:
         """Count one run of `test`; one failure outweighs any number of passes."""
@@ -73,129 +70,6 @@ class Score:
                 raise Failed from None
         else:
             self.record(test, None)
-
-
-def describe(error: BaseException) -> str:
-    """`NameError: message`, whatever the exception's own methods do."""
-    try:
-        message = str(error)[:MESSAGE_CHARS]
-    except BaseException as broken:  # noqa: BLE001 - foreign code: its __str__ may do anything
-        message = type(broken).__name__
-    return f"{type(error).__name__}: {message}"
-
-
-# what Python says where a test wants of a class, a coroutine or an exception of the solution's what no stand-in has
-_LIMITS = (
-    "a coroutine was expected, got <coroutine ",
-    "catching classes that do not inherit from BaseException",
-    "issubclass() arg 1 must be a class",
-    "object Remote can't be used in 'await' expression",
-    "'async for' requires an object with __aiter__ method, got Remote",
-    "'Remote' object does not support the",
-)
-_SOLUTION = "<solution>"
-
-
-class Blame:
-    """Tells the tests' own faults from the solution's: a test that can't be compiled, lacks a module or a name, wants
-    what no stand-in has, or fails in an expression that nothing of the solution's has touched.
-
-    Args:
-        text: the source of the tests.
-        asked: names that belong to the solution.
-    """
-
-    def __init__(self, text: str, asked: frozenset[str]) -> None:
-        self._text = text
-        self._asked = asked
-
-    def fault(self, error: BaseException, calls: int) -> str | None:
-        """Why `error` is the tests' own fault; None where the solution may have caused it.
-
-        Args:
-            error: what a test let through.
-            calls: how often tests have called the solution so far; files it should have written count as its own.
-        """
-        if isinstance(error, TestsFaultError):
-            return str(error)
-        if hasattr(error, "of_solution") or isinstance(error, AssertionError):
-            return None
-        if isinstance(error, TypeError | ValueError) and str(error).startswith(_LIMITS):
-            return describe(error)
-        if isinstance(error, SyntaxError):
-            return describe(error) if error.filename == SOURCE else None
-        frames = _frames(error)
-        if any(frame.f_code.co_filename == _SOLUTION for frame, _ in frames):
-            return None
-        return self._of_expression(error, frames, calls)
-
-    def _of_expression(self, error: BaseException, frames: list[tuple[Any, int]], calls: int) -> str | None:
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            return f"needs {error.name.split('.')[0]}"
-        if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
-            return None if error.name in self._asked else f"nobody defines {error.name}"
-        if isinstance(error, ImportError):
-            return None if "solution" in str(error) else describe(error)
-        own = [(frame, at) for frame, at in frames if frame.f_code.co_filename == SOURCE]
-        if not own or (isinstance(error, OSError) and calls):
-            return None
-        try:
-            names = self._names_at(*own[-1])
-        except (SyntaxError, ValueError):
-            return None
-        return None if names is None or names & self._touched() else describe(error)
-
-    def _names_at(self, frame: Any, at: int) -> set[str] | None:
-        """The names in the expression that failed; None where it can't be told."""
-        first, last, start, end = list(frame.f_code.co_positions())[at // 2]
-        if None in (first, last, start, end):
-            return None
-        lines = self._text.encode().split(b"\n")[first - 1 : last]
-        lines[-1] = lines[-1][:end]
-        lines[0] = lines[0][start:]
-        tree = ast.parse(b"(" + b"\n".join(lines) + b"\n)")
-        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-    def _touched(self) -> set[str]:
-        """Names that may hold something of the solution's, or that a call to it was given."""
-        tree = ast.parse(self._text)
-        touched = set(self._asked) | {"self", "candidate", "solution"}
-        touched |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-        for _ in range(20):
-            before = len(touched)
-            for node in ast.walk(tree):
-                touched |= _spread(node, touched)
-            if len(touched) == before:
-                break
-        return touched
-
-
-def _frames(error: BaseException) -> list[tuple[Any, int]]:
-    found, trace = [], error.__traceback__
-    while trace is not None:
-        found.append((trace.tb_frame, trace.tb_lasti))
-        trace = trace.tb_next
-    return found
-
-
-def _spread(node: ast.AST, touched: set[str]) -> set[str]:
-    """The names that one node of the tests makes touched."""
-    if isinstance(node, ast.With | ast.AsyncWith):
-        return {n.id for item in node.items if item.optional_vars for n in _names(item.optional_vars)}
-    reads = any(n.id in touched for n in _names(node))
-    if not reads:
-        return set()
-    if isinstance(node, ast.Call):
-        return {n.id for n in _names(node)} if any(n.id in touched for n in _names(node.func)) else set()
-    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.For | ast.comprehension):
-        return {n.id for n in _names(node) if isinstance(n.ctx, ast.Store)}
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        return {node.name}
-    return set()
-
-
-def _names(node: ast.AST) -> list[ast.Name]:
-    return [part for part in ast.walk(node) if isinstance(part, ast.Name)]
 
 
 _QUIET = ("-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:warnings")
@@ -241,6 +115,7 @@ class _Result(unittest.TestResult):
         return
 
     def addExpectedFailure(self, test: Any, _err: Any) -> None:  # noqa: N802
+        self._score.failed = 0
         self._done(test, None)
 
     def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
@@ -299,7 +174,17 @@ class _Plugin:
 
         return InMemory.from_parent(parent, path=module_path)
 
+    def pytest_pyfunc_call(self, pyfuncitem: Any) -> bool | None:
+        """Run async tests: the plugins that data sets use for them do no more."""
+        if not _is_async(pyfuncitem.obj):
+            return None
+        arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        run_async(pyfuncitem.obj(**arguments))
+        return True
+
     def pytest_runtest_logreport(self, report: Any) -> None:
+        if getattr(report, "wasxfail", None) is not None:
+            self._score.failed = 0  # as its mark says
         if report.when == "call" and report.passed:
             self._score.asserted += 1
             self._score.record(report.nodeid, None)
@@ -331,100 +216,7 @@ def run_pytest(score: Score, new: dict[str, Any]) -> None:
         raise TestsFaultError(plugin.fault or "pytest ran no test")
 
 
-_NOT_WRAPPED = frozenset({"super", "locals", "globals", "vars", "dir", "eval", "exec", "__counted__"})
-_LAZY_CALLS = frozenset({"map", "filter", "starmap", "takewhile", "dropwhile", "accumulate", "iter", "filterfalse"})
 _FIXTURES = ("setup_function", "teardown_function", "setup_module", "teardown_module")
-
-
-class _Equalities(ast.NodeTransformer):
-    """Gives `a == b` the tolerance for floats; applied to what assertions assert."""
-
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        self.generic_visit(node)
-        if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq):
-            function = ast.Name("__same__", ast.Load())
-            return ast.copy_location(ast.Call(function, [node.left, node.comparators[0]], []), node)
-        return node
-
-
-class _Instrument(ast.NodeTransformer):
-    """Counts assertions, goes on after one that fails where that is asked for, and watches calls.
-
-    Args:
-        count: whether every assertion that nothing catches is a test of its own.
-        watch: whether calls go through `__call_of_test__`.
-    """
-
-    def __init__(self, *, count: bool, watch: bool) -> None:
-        self._count = count
-        self._watch = watch
-        self._at = 0
-        self.total = 0
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        self.generic_visit(node)
-        node.test = _Equalities().visit(node.test)
-        constant = isinstance(node.test, ast.Constant)
-        held = ast.Call(ast.Name("__asserted__", ast.Load()), [node.test], [])
-        node.test = ast.copy_location(held, node.test)
-        self.total += not constant  # `assert False` is where a test must not get to
-        self._at += 1
-        if not self._count:
-            return node
-        block = ast.parse(f"with __counted__({self._at}): pass").body[0]
-        block.body = [node]  # type: ignore[attr-defined]
-        return ast.fix_missing_locations(ast.copy_location(block, node))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        before = self._count
-        self._count = before and not node.name.startswith("test")  # such a function is one test
-        self.generic_visit(node)
-        self._count = before
-        return node
-
-    def visit_Try(self, node: ast.Try) -> ast.AST:
-        before, self._count = self._count, False
-        self.generic_visit(node)
-        self._count = before
-        return node
-
-    def visit_With(self, node: ast.With) -> ast.AST:
-        """A `with` may stand for an expected exception: nothing in it is counted on its own."""
-        before, self._count = self._count, False
-        self.generic_visit(node)
-        self._count = before
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return self.visit_With(node)  # type: ignore[arg-type] # its methods are the tests
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if not self._watch or name in _NOT_WRAPPED or isinstance(node.func, ast.Call):
-            return node
-        if name in _LAZY_CALLS or getattr(node.func, "attr", "") in _LAZY_CALLS:
-            shield = ast.Name("__shield__", ast.Load())
-            node.args = [ast.Call(shield, [a], []) if isinstance(a, ast.Name) else a for a in node.args]
-        if isinstance(node.func, ast.Attribute):
-            callee: list[ast.expr] = [node.func.value, ast.Constant(node.func.attr)]
-            wrapper = "__method_of_test__"
-        else:
-            callee = [node.func]
-            wrapper = "__call_of_test__"
-        # what is written out in the call can't be looked at again by the test
-        kept = any(not _written_out(a) for a in (*node.args, *(k.value for k in node.keywords)))
-        arguments = [*callee, ast.Constant(kept), *node.args]
-        return ast.copy_location(ast.Call(ast.Name(wrapper, ast.Load()), arguments, node.keywords), node)
-
-
-def watched(tree: Any) -> Any:
-    """A statement of setup with its calls and assertions watched, like those of the tests that call it."""
-    return _Instrument(count=False, watch=True).visit(tree)
-
-
-def _written_out(node: ast.expr) -> bool:
-    return not any(isinstance(part, ast.Name | ast.Attribute | ast.Starred) for part in ast.walk(node))
 
 
 @dataclass
@@ -440,6 +232,7 @@ class Tests:
         calls: how often the solution was called so far.
         asked: names that belong to the solution.
         tolerance: relative, of floats in assertions; None leaves the usual one.
+        isolate: the solution gets copies of what tests still hold, and only what its changes can reach is judged.
     """
 
     names: dict[str, Any]
@@ -450,17 +243,27 @@ class Tests:
     calls: Callable[[], int] = lambda: 0
     asked: frozenset[str] = frozenset()
     tolerance: float | None = None
+    isolate: bool = False
 
     def prepare(self) -> None:
         """Bind what the instrumented tests call."""
         self.names["__counted__"] = self.score.counted
-        self.names["__asserted__"] = self._asserted
+        self.names |= {"__asserted__": self._asserted, "__settled__": self._settled, "__failed__": self._failed}
         tolerance = wire.FLOAT_TOLERANCE if self.tolerance is None else self.tolerance
         self.names["__same__"] = lambda actual, expected: wire.same(actual, expected, tolerance)
 
-    def _asserted(self, value: Any) -> Any:
+    def _asserted(self, value: Any) -> bool:
         self.score.asserted += 1
-        return value
+        held = bool(value)
+        self.score.failed += not held
+        return held
+
+    def _settled(self, _value: Any) -> bool:
+        self.score.asserted += 1
+        return True
+
+    def _failed(self) -> None:
+        self.score.failed += 1
 
     def run(self, sources: list[str], text: str) -> None:
         """Run assert-style `sources` one after another, then the data set's own `text`.
@@ -495,17 +298,18 @@ class Tests:
         before = dict(self.names)
         blame = Blame(text, self.asked)
         self.score.blame = lambda error: blame.fault(error, self.calls())
-        instrument = _Instrument(count=count, watch=self.watch)
-        tree = ast.fix_missing_locations(instrument.visit(ast.parse(text, SOURCE)))
+        parsed = ast.parse(text, TESTS_SOURCE)
+        reachable = open_names(parsed, self.asked) if self.isolate else None
+        tree, total = woven(parsed, count=count, watch=self.watch, reachable=reachable)
         with _quiet_mains():
-            exec(compile(tree, SOURCE, "exec", dont_inherit=True), self.names)  # noqa: S102 - in a jail
+            exec(compile(tree, TESTS_SOURCE, "exec", dont_inherit=True), self.names)  # noqa: S102 - in a jail
         new = {name: value for name, value in self.names.items() if before.get(name) is not value}
         if callable(new.get("check")) and "check(" not in _called_at_top(text):
             if not self.entry_point:
                 raise TestsFaultError(f"{label} has check(candidate), and no entry_point says what that is")
             new["check"](self.entry())
         self._collected(new, text)
-        return instrument.total
+        return total
 
     def _collected(self, new: dict[str, Any], text: str) -> None:
         """Run the test functions and classes that a text has defined."""
@@ -534,9 +338,7 @@ class Tests:
         asserted = self.score.asserted
         result = function()
         if isinstance(result, types.CoroutineType):
-            import asyncio  # few tests need it, and every fork would pay for it
-
-            asyncio.run(result)
+            run_async(result)
         elif isinstance(result, types.GeneratorType):
             list(result)
         if self.score.asserted == asserted and _asserts(function):
@@ -552,6 +354,18 @@ class Tests:
                 for after in ("teardown_method", "teardown", "teardown_class"):
                     getattr(instance, after, lambda: None)()
             self.score.after_each()
+
+
+def _is_async(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & 0x80)  # inspect.CO_COROUTINE
+
+
+def run_async(coroutine: Any) -> None:
+    """Run an async test to its end."""
+    import asyncio  # few tests need it, and every fork would pay for it
+
+    asyncio.run(coroutine)
 
 
 def _asserts(function: Any) -> bool:

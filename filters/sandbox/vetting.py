@@ -11,6 +11,8 @@ verdict. Runs inside the jail, and uses nothing but the standard library.
 from __future__ import annotations
 
 import ast
+import functools
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -19,56 +21,24 @@ SOURCE = "<solution>"
 MODULE = "solution"
 MAX_FINDINGS = 5
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # modules that give no handle on the interpreter, on frames, or on what other modules do
-_HARMLESS = frozenset(
-    {"__future__", "abc", "argparse", "array", "ast", "asyncio", "base64", "binascii", "bisect", "bz2", "calendar"}
-    | {"cgi", "cmath", "codecs", "collections", "colorsys", "concurrent", "configparser", "contextlib", "copy", "csv"}
-    | {"dataclasses", "datetime", "decimal", "difflib", "email", "enum", "errno", "fnmatch", "fractions", "ftplib"}
-    | {
-        "functools",
-        "getpass",
-        "glob",
-        "graphlib",
-        "gzip",
-        "hashlib",
-        "heapq",
-        "hmac",
-        "html",
-        "http",
-        "imaplib",
-        "inspect",
-    }
-    | {"io", "ipaddress", "itertools", "json", "keyword", "locale", "logging", "lzma", "math", "mimetypes"}
-    | {
-        "numbers",
-        "operator",
-        "os",
-        "pathlib",
-        "pickle",
-        "platform",
-        "poplib",
-        "posixpath",
-        "pprint",
-        "queue",
-        "random",
-        "re",
-    }
-    | {"reprlib", "secrets", "select", "selectors", "shlex", "shutil", "smtplib", "socket", "socketserver", "sqlite3"}
-    | {"ssl", "stat", "statistics", "string", "stringprep", "struct", "subprocess", "sys", "tarfile", "telnetlib"}
-    | {"tempfile", "textwrap", "threading", "time", "timeit", "traceback", "turtle", "types", "typing", "unicodedata"}
-    | {"urllib", "uu", "uuid", "warnings", "wave", "weakref", "xml", "zipfile", "zlib", "zoneinfo"}
-    | {"numpy", "pandas", "scipy", "sympy", "mpmath", "matplotlib", "seaborn", "networkx", "sklearn", "statsmodels"}
-    | {
-        "sortedcontainers",
-        "dateutil",
-        "pytz",
-        "regex",
-        "more_itertools",
-        "nltk",
-        "tqdm",
-        "tabulate",
-        "typing_extensions",
-    }
+_HARMLESS = _names(
+    """
+    __future__ abc argparse array ast asyncio base64 binascii bisect bz2 calendar cgi cmath codecs collections
+    colorsys concurrent configparser contextlib copy csv dataclasses datetime dateutil decimal difflib email enum
+    errno fnmatch fractions ftplib functools getpass glob graphlib gzip hashlib heapq hmac html http imaplib inspect
+    io ipaddress itertools json keyword locale logging lzma math matplotlib mimetypes more_itertools mpmath networkx
+    nltk numbers numpy operator os pandas pathlib pickle platform poplib posixpath pprint pytz queue random re regex
+    reprlib scipy seaborn secrets select selectors shlex shutil sklearn smtplib socket socketserver sortedcontainers
+    sqlite3 ssl stat statistics statsmodels string stringprep struct subprocess sympy sys tabulate tarfile telnetlib
+    tempfile textwrap threading time timeit tqdm traceback turtle types typing typing_extensions unicodedata urllib
+    uu uuid warnings wave weakref xml zipfile zlib zoneinfo
+    """
 )
 _SYS = frozenset(
     {"argv", "stdin", "stdout", "stderr", "maxsize", "setrecursionlimit", "getrecursionlimit", "version", "platform"}
@@ -92,32 +62,26 @@ _MODULES = frozenset(
     | {"multiprocessing", "symtable", "opcode", "site", "zipimport", "_imp", "_io", "_sys", "_os", "_abc", "_warnings"}
     | {"_weakref", "_operator", "_functools", "_collections", "_builtins", "nose", "hypothesis", "proofmill"}
 )
-MEMBERS = _MODULES - {"code", "trace", "signal", "site", "mock", "profile"} | frozenset(
-    {
-        "inspect",
-        "gi_frame",
-        "gi_code",
-        "cr_frame",
-        "cr_code",
-        "ag_frame",
-        "ag_code",
-        "tb_frame",
-        "tb_next",
-        "f_back",
-        "f_code",
-    }
-    | {"f_globals", "f_locals", "f_builtins", "f_trace", "co_code", "co_consts", "mro", "modules", "meta_path"}
-    | {"path_hooks", "settrace", "setprofile", "addaudithook", "_getframe", "_current_frames", "get_objects"}
-    | {"get_referrers", "get_referents", "walk_stack", "walk_tb", "extract_stack", "extract_tb", "format_stack"}
-    | {"print_stack", "StackSummary", "TracebackException", "FrameSummary", "currentframe", "getsource", "excepthook"}
-    | {"unraisablehook", "displayhook", "get_type_hints", "ForwardRef", "make_dataclass", "Formatter", "methodcaller"}
-    | {"new_class", "CodeType", "CellType", "ModuleType", "MethodType", "resolve_bases", "SkipTest"}
-    | {"as_strided", "ctypeslib", "sympify", "parse_expr", "lambdify", "literal", "finalize", "update_wrapper"}
-    | {"register", "get_stack", "print_exc_info", "exc_info", "stdlib", "f2py", "testing", "register_at_fork"}
-    | {"resolve_name", "locate", "get_field", "vformat", "exec_module", "load_module", "import_module", "runctx"}
-    | {"runcode", "call_tracing", "monitoring", "_exit", "captured_stdout"}
-    | {"configure_mock", "mock_add_spec", "attach_mock", "return_value", "side_effect", "mock_calls"}
-    | {"ma", "masked", "masked_array", "masked_all", "MaskedArray"}  # what is masked equals anything to numpy.testing
+MEMBERS = _MODULES - {
+    "code",
+    "trace",
+    "signal",
+    "site",
+    "mock",
+    "profile",
+} | _names(  # `ma`: what is masked equals anything to numpy.testing
+    """
+    CellType CodeType Formatter ForwardRef FrameSummary MaskedArray MethodType ModuleType SkipTest StackSummary
+    TracebackException _current_frames _exit _getframe addaudithook ag_code ag_frame as_strided attach_mock
+    call_tracing captured_stdout co_code co_consts configure_mock cr_code cr_frame ctypeslib currentframe
+    displayhook exc_info excepthook exec_module extract_stack extract_tb f2py f_back f_builtins f_code f_globals
+    f_locals f_trace finalize format_stack get_field get_objects get_referents get_referrers get_stack
+    get_type_hints getsource gi_code gi_frame import_module inspect lambdify literal load_module locate ma
+    make_dataclass masked masked_all masked_array meta_path methodcaller mock_add_spec mock_calls modules monitoring
+    mro new_class parse_expr path_hooks print_exc_info print_stack register register_at_fork resolve_bases
+    resolve_name return_value runcode runctx setprofile settrace side_effect stdlib sympify tb_frame tb_next testing
+    unraisablehook update_wrapper vformat walk_stack walk_tb
+    """
 )
 DUNDER_READS = frozenset(
     {"__name__", "__doc__", "__init__", "__class__", "__len__", "__getitem__", "__setitem__", "__iter__", "__next__"}
@@ -135,6 +99,19 @@ ASKED_METHODS = OWN_METHODS | frozenset(
     | {"__bool__", "__hash__", "__reversed__", "__missing__", "__aiter__"}
     | {"__class_getitem__", "__anext__", "__await__", "__format__"}
 )
+# special methods that may be any class's, with a guard around them: they are noted where tests, and not the solution
+# itself, come to ask them (`Guards.special`)
+_ORDERINGS = frozenset({"__lt__", "__le__", "__gt__", "__ge__"})
+_UNSHOWN = frozenset({"__iter__", "__next__", "__len__", "__bool__", "__hash__", "__reversed__", "__call__"})
+_UNSHOWN |= frozenset({"__getitem__", "__aiter__", "__anext__"})  # they learn no more than a function that is returned
+_CONVERSIONS = frozenset({"__neg__", "__pos__", "__abs__", "__invert__", "__int__", "__float__", "__round__"})
+_BINARY = frozenset({"add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"})
+_SCALINGS = frozenset(f"__{before}{name}__" for before in ("", "r", "i") for name in _BINARY - {"add", "sub"})
+_ARITHMETIC = _SCALINGS | frozenset(f"__{before}{name}__" for before in ("", "r", "i") for name in ("add", "sub"))
+_GUARDED = _ORDERINGS | _UNSHOWN | _CONVERSIONS | _ARITHMETIC
+_GUARDED |= frozenset({"__eq__", "__ne__", "__contains__", "__setitem__", "__delitem__"})
+_DATA_TYPES = (int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict)
+TESTS_SOURCE = "<tests>"
 # keywords by which library functions set attributes, choose what equality looks at, or say whose a class is
 _KEYWORDS = frozenset({"compare", "capture_locals", "namespace", "module"})
 # kinds of data: what extends one could lie about what it holds
@@ -324,7 +301,7 @@ class _Look(ast.NodeVisitor):
         allowed = ASKED_METHODS if asked else OWN_METHODS
         for part in node.body:
             for name in _defined(part):
-                if is_dunder(name) and name not in allowed:
+                if is_dunder(name) and name not in allowed and not _guarded(part):
                     self.note(f"class {node.name} defines {name}")
         for base in node.bases:
             self._base(node.name, base, asked)
@@ -339,7 +316,7 @@ class _Look(ast.NodeVisitor):
     def _part(self, owner: str, part: ast.AST) -> None:
         if any(isinstance(inner, ast.Name) and inner.id == "InitVar" for inner in ast.walk(part)):
             self.note(f"class {owner} has an InitVar")
-        if not (isinstance(part, ast.Assign) and _defined(part) == ["__slots__"]):
+        if not (isinstance(part, ast.Assign) and (_defined(part) == ["__slots__"] or _guarded(part))):
             self.visit(part)
 
     def _base(self, owner: str, base: ast.expr, asked: bool) -> None:
@@ -384,12 +361,41 @@ def _defined(statement: ast.stmt) -> list[str]:
     elif isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
     if not isinstance(statement, ast.Assign | ast.AnnAssign):
-        return [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        functions = [n.name for n in ast.walk(statement) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        stored = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        return functions + stored
     return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
 
 
+def _guarded(part: ast.stmt) -> bool:
+    """Whether a statement of a class defines a special method in a way that a guard can be put around.
+
+    `__radd__ = __add__` counts too: what is named twice has its guard already.
+    """
+    if isinstance(part, ast.Assign) and len(part.targets) == 1 and isinstance(part.targets[0], ast.Name):
+        value = part.value.id if isinstance(part.value, ast.Name) else ""
+        return part.targets[0].id == f"__r{value[2:]}" and value in _ARITHMETIC
+    if not isinstance(part, ast.FunctionDef) or part.name not in _GUARDED:
+        return False
+    return all(getattr(d, "id", getattr(d, "attr", "")) == "abstractmethod" for d in part.decorator_list)
+
+
 class _Weave(ast.NodeTransformer):
-    """Puts the guards into a solution: every store to an attribute, every attribute of a computed name."""
+    """Puts the guards into a solution: every store to an attribute, every attribute of a computed name, and special
+    methods of its classes."""
+
+    def __init__(self, asked: frozenset[str]) -> None:
+        self._asked = asked
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        asked = node.name in self._asked
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef) and _guarded(part) and not (asked and part.name in ASKED_METHODS):
+                arguments: list[ast.expr] = [ast.Constant(part.name), ast.Constant(asked)]
+                guard = ast.Call(ast.Name("__special__", ast.Load()), arguments, [])
+                part.decorator_list.insert(0, ast.copy_location(guard, part))
+        return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
@@ -405,13 +411,16 @@ class _Weave(ast.NodeTransformer):
         return node
 
 
-def look_at(code: str, asked: frozenset[str], given: frozenset[str]) -> tuple[Any, list[str], set[str]]:
+def look_at(
+    code: str, asked: frozenset[str], given: frozenset[str], tested: frozenset[str] = frozenset()
+) -> tuple[Any, list[str], set[str]]:
     """The solution compiled with guards, the findings of the static look, and the packages that it imports.
 
     Args:
         code: the solution's source.
         asked: names that tests, setup or prompt use: classes among them are what is under test.
         given: names that setup defines; a class of the solution that extends one is doubted.
+        tested: names that tests take from the solution: what a class of these says of itself is what they ask for.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: it is no Python that can be read.
@@ -419,7 +428,7 @@ def look_at(code: str, asked: frozenset[str], given: frozenset[str]) -> tuple[An
     tree = ast.parse(code, SOURCE)
     look = _Look(asked, given)
     look.run(tree)
-    woven = ast.fix_missing_locations(_Weave().visit(tree))
+    woven = ast.fix_missing_locations(_Weave(tested).visit(tree))
     return compile(woven, SOURCE, "exec", dont_inherit=True), list(look.findings), look.imports
 
 
@@ -446,7 +455,29 @@ class Guards:
             "__getattr_guard__": self._getattr,
             "__setattr_guard__": self._setattr,
             "__delattr_guard__": self._delattr,
+            "__special__": self._special,
         }
+
+    def _special(self, name: str, asked: bool) -> Callable[[Any], Any]:
+        """The guard around a special method: what is said to the solution itself is its own affair.
+
+        Args:
+            name: of the method.
+            asked: whether tests name its class.
+        """
+
+        def decorate(method: Any) -> Any:
+            @functools.wraps(method)
+            def guarded(value: Any, *others: Any, **keywords: Any) -> Any:
+                result = method(value, *others, **keywords)
+                silent = result is NotImplemented or name in _UNSHOWN or _asked_by_solution()
+                if not silent and not (asked and _credible(name, value, others, result)):
+                    self.note(f"tests meet {type(value).__name__}.{name}")
+                return result
+
+            return guarded
+
+        return decorate
 
     def owner(self, value: Any, name: str) -> Any:
         """`value`, an attribute of which is about to be set: only a solution's own things may change so."""
@@ -482,6 +513,53 @@ class Guards:
 
     def _delattr(self, value: Any, name: str) -> None:
         delattr(self.owner(value, self._named(name)), name)
+
+
+def _asked_by_solution() -> bool:
+    """Whether the solution stands nearer to a special method that is called than the tests do."""
+    frame: types.FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename in (SOURCE, TESTS_SOURCE):
+            return frame.f_code.co_filename == SOURCE
+        frame = frame.f_back
+    return False
+
+
+def _credible(name: str, value: Any, others: tuple[Any, ...], result: Any) -> bool:
+    """Whether tests may believe what a class that they name says of two of its objects.
+
+    Equal objects must be of one state; an order is the class's own affair, and so are sums and products of its objects
+    and conversions to numbers. About anything that is not its own it is not asked, but for products.
+    """
+    own = bool(others) and is_own(type(others[0]))
+    if name in ("__eq__", "__ne__"):
+        if type(result) is not bool:
+            return False
+        equal = result is (name == "__eq__")
+        return equal is _same_state(value, others[0]) if own else not equal
+    if name in _ORDERINGS:
+        return own and type(result) is bool
+    return name in _CONVERSIONS or name in _SCALINGS or (name in _ARITHMETIC and own)
+
+
+def _same_state(one: Any, other: Any) -> bool:
+    """Whether two objects are of one class and hold the same; what holds nothing has no state to compare."""
+    if type(one) is not type(other) or isinstance(one, _DATA_TYPES):
+        return False
+    mine, theirs = _state(one), _state(other)
+    try:
+        return bool(mine) and bool(mine == theirs)
+    except Exception:  # noqa: BLE001 - foreign comparison: what can't be compared is not equal
+        return False
+
+
+def _state(value: Any) -> dict[str, Any]:
+    slots = [s for kind in type(value).__mro__ for s in _texts(vars(kind).get("__slots__", ())) if hasattr(value, s)]
+    return {name: getattr(value, name) for name in slots} | dict(getattr(value, "__dict__", {}))
+
+
+def _texts(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else [s for s in slots if isinstance(s, str) and not is_dunder(s)]
 
 
 def _of_mock(kind: type, name: str) -> bool:
