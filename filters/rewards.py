@@ -6,7 +6,8 @@ Each takes `prompts` and `completions` (texts or message lists) and the columns 
 lists, of which `answer`, `info` (JSON text), `domain` and `verifier` are read, and returns one reward a row:
 
 - 1.0 for a `correct` completion; 0.0 for `wrong`, `unparsed`, `timeout`, and a reasoning block left open;
-- None where the verifier is at fault (`error`) or the row is of another domain: TRL leaves such a row out.
+- 0.0 for `error: not_judged` too: a program did what keeps it from being judged, and must not gain by that;
+- None where the verifier is at fault (any other `error`) or the row is of another domain: TRL leaves such a row out.
 
 The verifiers are those of the pipeline, so a reward and a verdict never disagree. Hostile completions are
 judged in worker processes that can be killed; they start at the first row that needs one and end with the

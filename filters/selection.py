@@ -23,8 +23,8 @@ from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS, CapOptions
 from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, Place, place
 from proofmill.filters.repetition import is_bare
-from proofmill.filters.verdicts import CORRECT, ERROR
-from proofmill.filters.verification import is_truncated
+from proofmill.filters.verdicts import CORRECT
+from proofmill.filters.verification import counts_for_passes, is_truncated
 
 SELECTION = pa.schema(
     {
@@ -134,7 +134,7 @@ Rules = Sequence[tuple[str, pl.Expr]]
 
 
 def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
-    """Pass rate of each problem under each sampler: correct over all samples but those judged `error`.
+    """Pass rate of each problem under each sampler: correct over all samples but `error` ones that say nothing of them.
 
     Only the first round counts: it is fixed, where later rounds go on or stop by what they found.
 
@@ -158,7 +158,7 @@ def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
 
 def _counts(among: pl.Expr, prefix: str) -> list[pl.Expr]:
     counted = {
-        "n": pl.col("verdict") != ERROR,
+        "n": counts_for_passes(),
         "correct": pl.col("verdict") == CORRECT,
         "truncated": is_truncated(),
     }

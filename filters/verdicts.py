@@ -11,6 +11,7 @@ WRONG = "wrong"
 UNPARSED = "unparsed"  # no answer found, or the sample was cut before it closed
 TIMEOUT = "timeout"
 ERROR = "error"  # the verifier's fault, bad gold, unsupported language: never the trace's
+NOT_JUDGED = "not_judged"  # detail of an `error` that the sample itself has brought about: it counts as not passed
 NO_GOLD = "no_gold"  # detail of an `error`: an answer was found, and there is nothing to compare it with
 PSEUDO_LABEL = "pseudo_label"  # detail of a verdict by the answer that most samples agree on
 VERDICTS = (CORRECT, WRONG, UNPARSED, TIMEOUT, ERROR)
@@ -91,9 +92,14 @@ def _as_it_stands(answer: str) -> str:
     return answer
 
 
+def is_counted(verdict: str, detail: str | None) -> bool:
+    """Whether a sample counts where passes are counted: every one but an `error` that says nothing of it."""
+    return verdict != ERROR or f"{NOT_JUDGED}: " in (detail or "")
+
+
 def reward_of(verdict: Verdict) -> float | None:
-    """1.0 for `correct`; None for `error`, which says nothing of the trace; 0.0 for everything else."""
-    return None if verdict.verdict == ERROR else float(verdict.verdict == CORRECT)
+    """1.0 for `correct`; None for an `error` that says nothing of the trace; 0.0 for everything else."""
+    return float(verdict.verdict == CORRECT) if is_counted(verdict.verdict, verdict.detail) else None
 
 
 def answer_line(gold: str | None, extracted: str | None) -> str | None:

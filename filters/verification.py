@@ -30,7 +30,19 @@ from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter
 from proofmill.filters.domains import DOMAINS, check_canary, find_domain
 from proofmill.filters.model_judge import JudgeOptions
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, TIMEOUT, UNPARSED, WRONG, Domain, Problem, Verdict
+from proofmill.filters.verdicts import (
+    CORRECT,
+    ERROR,
+    NO_GOLD,
+    NOT_JUDGED,
+    TIMEOUT,
+    UNPARSED,
+    WRONG,
+    Domain,
+    Problem,
+    Verdict,
+    is_counted,
+)
 from proofmill.filters.workers import Fault, WorkerPool
 
 TRUNCATED = "truncated"
@@ -273,7 +285,7 @@ def resolve(deferred: Sequence[tuple[Job, int]], services: CallerServices) -> li
     judged = services.judge.judge([job for job, _ in deferred])
     found = zip(deferred, judged, strict=True)
     return [
-        columns(verdict or Verdict(ERROR, detail="not_judged"), seconds, start)
+        columns(verdict or Verdict(ERROR, detail="no verifier"), seconds, start)
         for (_, start), (verdict, seconds) in found
     ]
 
@@ -306,7 +318,7 @@ def check_health(table: pa.Table, options: VerifyOptions) -> None:
         VerifierError: too many verdicts are `error`.
     """
     found = zip(table["verdict"].to_pylist(), table["verdict_detail"].to_pylist(), strict=True)
-    causes = Counter(detail for verdict, detail in found if verdict == ERROR)
+    causes = Counter(detail for verdict, detail in found if verdict == ERROR and not is_counted(verdict, detail))
     for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
         causes.pop(reason, None)
     for reason in [reason for reason in causes if reason and _NEEDS.search(reason)]:
@@ -330,6 +342,12 @@ def _name_need(reason: str) -> None:
 def _storable(text: str | None) -> str | None:
     """Text that a table can hold: half of a surrogate pair is shown as its escape."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def counts_for_passes() -> pl.Expr:
+    """Whether a sample counts where passes are counted: `verdicts.is_counted` as an expression."""
+    own_doing = pl.col("verdict_detail").fill_null("").str.contains(f"{NOT_JUDGED}: ", literal=True)
+    return (pl.col("verdict") != ERROR) | own_doing
 
 
 def is_truncated() -> pl.Expr:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError, UsageError
-from proofmill.flows.display import typed
+from proofmill.flows.display import InertConsole, InertFormatter, typed
 from proofmill.flows.prefect_server import configure
 
 app = typer.Typer(
@@ -23,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = InertConsole(highlight=False)
+err = InertConsole(stderr=True, highlight=False)
 
 
 def _version(wanted: bool) -> None:
@@ -413,6 +413,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     # Custom verifiers stand beside the recipe; last, so that no file of the user's shadows a library.
     sys.path.append(str(Path.cwd()))
+    if logging.lastResort is not None:  # warnings that no file takes go to the terminal
+        logging.lastResort.setFormatter(InertFormatter())
     home = _option(sys.argv, "--home") or os.environ.get("PROOFMILL_HOME") or "proofmill-home"
     configure(Path(home).expanduser(), debug=debug)
     try:

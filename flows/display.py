@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -14,14 +16,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 from rich.text import Text
 
 log = logging.getLogger("proofmill")
 _PLAIN_SECONDS = 10.0
+# what makes a terminal act, or shows text in another order than it is written
+_ACTING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def inert(text: str) -> str:
+    """Text as a terminal or a log may show it, and as JSON may hold it: control characters by their names."""
+    return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+class InertConsole(Console):
+    """A console to which no text of a row can do anything, whoever prints it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of a renderable, as rich asks for them."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=inert(segment.text))
+
+
+class InertFormatter(logging.Formatter):
+    """Lines of a log in which no control character is left."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return inert(super().format(record))
 
 
 @dataclass
@@ -303,7 +332,7 @@ def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
 def logged(path: Path) -> Iterator[None]:
     """Append all log messages to a file while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(InertFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [log, logging.getLogger("prefect")]
     for logger in loggers:
         logger.addHandler(handler)

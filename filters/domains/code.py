@@ -12,7 +12,7 @@ import atexit
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import verdicts
@@ -172,33 +172,34 @@ class CodeVerifier:
         found = _find(problem, text)
         code = found.code or ""
         try:
+            judging = _judging(problem.info, self.judging)
             if found.earlier:
                 code = _joined(self.jail, problem, found)
-            outcome = judge(self.jail, problem, code, self.judging)
+            outcome = judge(self.jail, problem, code, judging)
         except BadTestError as error:
             return Verdict(verdicts.ERROR, code, _tests_fault(run.shown(error)), final_start=found.start)
-        return self._verdict(found, code, outcome)
+        return self._verdict(found, code, outcome, judging)
 
-    def _verdict(self, found: extract.Found, code: str, outcome: run.Outcome) -> Verdict:
+    def _verdict(self, found: extract.Found, code: str, outcome: run.Outcome, judging: Judging) -> Verdict:
         verdict, why = _VERDICTS[outcome.status], outcome.why
         package = run.missing_package(why, code) if outcome.status == run.FAILED else None
         if package:
             verdict, why = verdicts.ERROR, f"needs {package}"
-        if why.startswith("needs "):
+        if why.startswith("needs ") and not why.startswith(run.NEEDS_OUTWARD):
             why += f": add {why.split()[1]} to verify.jail.packages"
         if outcome.status == run.FAILED and run.FORBIDDEN in why:
-            verdict, why = verdicts.ERROR, f"not_judged: the jail allows no processes and no network ({why})"
+            verdict, why = verdicts.ERROR, f"{run.NOT_ALLOWED} ({why})"
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
             verdict = verdicts.UNPARSED
         if outcome.status == run.FAULT and outcome.in_process:
             why = _tests_fault(why)
         reading = IN_PROCESS if outcome.in_process and verdict != verdicts.ERROR else ""
-        detail = "; ".join(part for part in (found.rule, reading, why, self.jail.stamp) if part)
+        detail = "; ".join(part for part in (found.rule, reading, *_looser(judging), why, self.jail.stamp) if part)
         return Verdict(verdict, code, detail, outcome.passed, outcome.total, found.start)
 
 
 def _tests_fault(why: str) -> str:
-    return why if why.startswith(("needs ", "bad_tests", "not_judged")) else f"bad_tests: {why}"
+    return why if why.startswith(("needs ", "bad_tests", "not_judged", "not_decided")) else f"bad_tests: {why}"
 
 
 def _language(problem: Problem) -> str:
@@ -288,6 +289,14 @@ def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
         judging.float_tolerance if tolerance is None else _number(info, "float_tolerance", 0.0, 1.0),
         output or judging.output, judging.all_tests, judging.in_process,
     )  # fmt: skip
+
+
+def _looser(judging: Judging) -> Iterator[str]:
+    """How a verdict was reached by other rules of comparison than the usual ones, for its detail."""
+    if judging.float_tolerance is not None:
+        yield f"float_tolerance {judging.float_tolerance:g}"
+    if judging.output != run.LINES:
+        yield f"output_comparison {judging.output}"
 
 
 def _plan(problem: Problem, suite: Suite, judging: Judging = STANDARD) -> Plan:

@@ -309,10 +309,12 @@ class _Watch:
 
     def _method(self, value: Any, name: str, kept: bool, /, *arguments: Any, **keywords: Any) -> Any:
         function = getattr(value, name)
-        if not self._may_be_asked(value, name):
+        result = self._call(function, kept, *arguments, **keywords)
+        shown = arguments or keywords or name in _PREDICATES or isinstance(result, bool)
+        if shown and not self._may_be_asked(value, name):  # what is shown nothing gives an answer like any other
             kind = value if isinstance(value, type) else type(value)
             self._guards.note(f"tests ask {kind.__name__}.{name}, which is the solution's own making")
-        return self._call(function, kept, *arguments, **keywords)
+        return result
 
     def _may_be_asked(self, value: Any, name: str) -> bool:
         """Whether a method is a library's or the tests' own, or that of a class which tests name."""
@@ -381,12 +383,6 @@ def _differs(now: Any, before: Any) -> bool:
         return True
 
 
-_SURROUNDINGS = frozenset(
-    {"subprocess", "socket", "multiprocessing", "urllib", "requests", "http", "ssl", "smtplib", "ftplib", "process"}
-    | {"processes", "network", "server", "command", "shell", "url", "URL", "IP", "hostname"}
-)
-
-
 class _Reading:
     """One run: solution and tests in this process."""
 
@@ -437,7 +433,7 @@ class _Reading:
         }
         solution_host.provide(program, library, space)
         space |= self.guards.names()
-        Hooks(self.guards, self._note_refusal if _SURROUNDINGS & set(self.job["named"]) else None)
+        Hooks(self.guards, self._note_refusal if self.job["outward"] else None)
         self.state = State()
         exec(program, space)  # noqa: S102 - the jail's purpose
         solution_host.bind_method(self.job["entry_point"], space)

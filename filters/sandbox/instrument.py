@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import errno
 from typing import Any
 
 from proofmill.filters.sandbox.vetting import TESTS_SOURCE
@@ -74,6 +75,8 @@ class Blame:
         return self._of_expression(error, frames, calls)
 
     def _of_expression(self, error: BaseException, frames: list[tuple[Any, int]], calls: int) -> str | None:
+        if isinstance(error, PermissionError) and error.errno == errno.EPERM:
+            return describe(error)  # what the jail allows nobody, the tests neither
         if isinstance(error, ModuleNotFoundError) and error.name:
             return f"needs {error.name.split('.')[0]}"
         if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):

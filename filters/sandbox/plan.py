@@ -85,6 +85,12 @@ _PURE = frozenset(
     | {"random", "re", "statistics", "string", "typing", "unittest"}
 )
 
+# of tasks about other processes or the network, which the jail allows nobody
+_OUTWARD = frozenset(
+    {"subprocess", "socket", "multiprocessing", "urllib", "requests", "http", "ssl", "smtplib", "ftplib", "process"}
+    | {"processes", "network", "server", "command", "shell", "url", "URL", "IP", "hostname"}
+)
+
 
 @functools.lru_cache(maxsize=16)
 def _tree_of(source: str) -> ast.Module:
@@ -121,6 +127,11 @@ class Plan:
     total: int = 0
     shares_process: bool = False
     prelude: bool = False
+
+    @property
+    def outward(self) -> bool:
+        """Whether the task is about processes or the network, by the words of its tests and its prompt."""
+        return not _OUTWARD.isdisjoint(self.named)
 
 
 @functools.lru_cache(maxsize=64)
@@ -384,7 +395,7 @@ def job_of(planned: Plan) -> dict[str, Any]:
         "setup": planned.setup, "tests": list(planned.suite.sources), "test": planned.suite.text,
         "entry_point": planned.suite.entry_point, "asked": sorted(planned.asked), "given": sorted(planned.given),
         "named": sorted(planned.named), "library": {k: list(v) for k, v in planned.library.items()},
-        "imports": list(planned.imports),
+        "imports": list(planned.imports), "outward": planned.outward,
         "shared": {k: list(v) for k, v in _shared(planned.suite.text).items()},
         "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
     }  # fmt: skip

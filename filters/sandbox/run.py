@@ -29,6 +29,8 @@ APART_CPU_S = 5.0  # the same in a process of their own
 _NO_MODULE = re.compile(r"(?:test \d{1,9}: |.{1,80} gave )?ModuleNotFoundError: No module named '(\w{1,60})", re.DOTALL)
 _NEEDS = re.compile(r"needs \w{1,60}")
 FORBIDDEN = "PermissionError: [Errno 1] "  # the answer of the jail's system-call filter; files say 13
+NOT_ALLOWED = "not_judged: the jail allows no processes and no network"
+NEEDS_OUTWARD = "needs processes or network, which the jail allows nobody"
 MAX_ANSWERS = 16 << 20  # bytes of all answers of a solution: reading them is the parent's own time
 MAX_PRINTED = 64 << 20  # bytes of one output, however much is expected
 STACKS_MB = 640.0
@@ -191,10 +193,11 @@ def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
     if planned.checks:
         outcome = run_checks(jail, planned, code, limits, all_tests=judging.all_tests)
         if outcome is not None:
-            return outcome
+            return _refused(outcome, planned)
     planned = _calls_as_sources(planned)
     if not judging.in_process:
-        return _apart_or_not_judged(jail, planned, code, limits, judging, "the guarded reading can't tell")
+        apart = run_apart(jail, planned, code, limits, judging)
+        return apart or Outcome(FAULT, 0, planned.total, "not_decided: the guarded reading can't tell")
     beside = run_beside(jail, planned, code, limits, judging)
     if beside.outcome.status == PASSED and not beside.evidence and beside.changed:
         again = run_beside(jail, planned, code, limits, judging, isolate=True)
@@ -203,8 +206,16 @@ def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
             return replace(beside.outcome, status=FAULT, why=why)
     believed = beside.outcome.status not in (PASSED, FAULT) or not beside.evidence
     if believed:
-        return beside.outcome
+        return _refused(beside.outcome, planned)
     return _apart_or_not_judged(jail, planned, code, limits, judging, "; ".join(beside.evidence[:3]))
+
+
+def _refused(outcome: Outcome, planned: Plan) -> Outcome:
+    """A failure by what the jail allows nobody is no failure; whether it is the task's or the solution's own doing."""
+    if outcome.status != FAILED or FORBIDDEN not in outcome.why:
+        return outcome
+    what = NEEDS_OUTWARD if planned.outward else NOT_ALLOWED
+    return replace(outcome, status=FAULT, why=f"{what} ({outcome.why})")
 
 
 def _apart_or_not_judged(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging, seen: str) -> Outcome:
@@ -312,12 +323,14 @@ def run_beside(
 
 def _report_of(report: dict[str, Any], end: Exit, total: int, evidence: tuple[str, ...]) -> Beside:
     if report.get("fault"):
-        return Beside(Outcome(FAULT, 0, total, shown(report["fault"]), end.cpu_s, True), evidence)
+        why = shown(report["fault"])
+        why = f"{NEEDS_OUTWARD} ({why})" if FORBIDDEN in why else why
+        return Beside(Outcome(FAULT, 0, total, why, end.cpu_s, True), evidence)
     if report.get("raised"):
         return Beside(Outcome(FAILED, 0, total, _raised(report["raised"]), end.cpu_s, True), evidence)
     evidence = tuple(dict.fromkeys((*evidence, *map(shown, report.get("evidence") or ()))))
     if report.get("refused"):
-        why = f"not_judged: the jail allows no processes and no network ({shown(report['refused'])})"
+        why = f"{NEEDS_OUTWARD} ({shown(report['refused'])})"
         return Beside(Outcome(FAULT, 0, total, why, end.cpu_s, True), evidence)
     passed, ran, why = int(report["passed"]), int(report["ran"]), shown(report.get("why") or "")
     if ran and passed == ran and not why:

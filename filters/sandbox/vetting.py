@@ -34,10 +34,10 @@ _HARMLESS = _names(
     errno fnmatch fractions ftplib functools getpass glob graphlib gzip hashlib heapq hmac html http imaplib inspect
     io ipaddress itertools json keyword locale logging lzma math matplotlib mimetypes more_itertools mpmath networkx
     nltk numbers numpy operator os pandas pathlib pickle platform poplib posixpath pprint pytz queue random re regex
-    reprlib scipy seaborn secrets select selectors shlex shutil sklearn smtplib socket socketserver sortedcontainers
-    sqlite3 ssl stat statistics statsmodels string stringprep struct subprocess sympy sys tabulate tarfile telnetlib
-    tempfile textwrap threading time timeit tqdm traceback turtle types typing typing_extensions unicodedata urllib
-    uu uuid warnings wave weakref xml zipfile zlib zoneinfo
+    reprlib scipy seaborn secrets select selectors shlex shutil signal sklearn smtplib socket socketserver
+    sortedcontainers sqlite3 ssl stat statistics statsmodels string stringprep struct subprocess sympy sys tabulate
+    tarfile telnetlib tempfile textwrap threading time timeit tqdm traceback turtle types typing typing_extensions
+    unicodedata urllib uu uuid warnings wave weakref xml zipfile zlib zoneinfo
     """
 )
 _SYS = frozenset(
@@ -51,13 +51,14 @@ _INSPECT = frozenset(
     {"signature", "isfunction", "isclass", "ismethod", "isbuiltin", "isgenerator", "isgeneratorfunction", "getdoc"}
     | {"iscoroutinefunction", "iscoroutine", "Parameter", "getfullargspec", "isawaitable", "ismodule", "isabstract"}
 )
-_PARTS = {"sys": _SYS, "traceback": _TRACEBACK, "types": _TYPES, "inspect": _INSPECT}
+_SIGNAL = frozenset({"Signals", "SIGTERM", "SIGINT", "SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT"})
+_PARTS = {"signal": _SIGNAL, "sys": _SYS, "traceback": _TRACEBACK, "types": _TYPES, "inspect": _INSPECT}
 """Modules of which a part is harmless."""
 # modules and members through which one reaches the tests, however one got there
 _BUILTINS = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "breakpoint", "help"})
 _MODULES = frozenset(
     {"builtins", "gc", "ctypes", "_ctypes", "importlib", "imp", "pkgutil", "runpy", "code", "codeop"}
-    | {"_thread", "atexit", "signal", "faulthandler", "trace", "tracemalloc", "pdb", "bdb", "dis", "marshal"}
+    | {"_thread", "atexit", "faulthandler", "trace", "tracemalloc", "pdb", "bdb", "dis", "marshal"}
     | {"shelve", "copyreg", "unittest", "pytest", "doctest", "mock", "linecache", "pydoc", "cProfile", "profile"}
     | {"multiprocessing", "symtable", "opcode", "site", "zipimport", "_imp", "_io", "_sys", "_os", "_abc", "_warnings"}
     | {"_weakref", "_operator", "_functools", "_collections", "_builtins", "nose", "hypothesis", "proofmill"}
@@ -65,7 +66,6 @@ _MODULES = frozenset(
 MEMBERS = _MODULES - {
     "code",
     "trace",
-    "signal",
     "site",
     "mock",
     "profile",
@@ -330,7 +330,9 @@ class _Look(ast.NodeVisitor):
         elif isinstance(plain, ast.Name):
             known = self._known_base(plain.id, asked)
         else:
-            root = plain.value if isinstance(plain, ast.Attribute) else plain
+            root = plain
+            while isinstance(root, ast.Attribute):
+                root = root.value
             imported = isinstance(root, ast.Name) and root.id in self._aliases
             known = imported and isinstance(plain, ast.Attribute) and (asked or plain.attr not in _DATA)
         if not known:

@@ -1,7 +1,7 @@
 """`proofmill inspect`: what a judged file says, so that one sees in a minute why rows are not `correct`.
 
 Rows are grouped by verdict and detail; those that are `unparsed` also by the shape of their last line, since what a
-model ends with is what the answer was looked for in. What is shown is inert: no escape sequence reaches the terminal.
+model ends with is what the answer was looked for in.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
     for (name, detail), group in sorted(groups.items(), key=_order):
         if name == CORRECT and verdict is None:
             continue
-        console.print(Text(f"\n{name} · {inert(detail) or '-'} · {group.rows:,} rows", style="bold"))
+        console.print(Text(f"\n{name} · {detail or '-'} · {group.rows:,} rows", style="bold"))
         if name == UNPARSED and len(group.endings) > 1:
             for shape, count in group.endings.most_common(_SHAPES):
-                console.print(Text(f"  {count:>7,} end like: {inert(group.lines[shape])}"), soft_wrap=True)
+                console.print(Text(f"  {count:>7,} end like: {group.lines[shape]}"), soft_wrap=True)
         for example in group.examples:
             found = f"answer {example['answer']!r}, gold {example['gold']!r}"
-            console.print(Text(inert(f"  {example['where']}: {found}")), soft_wrap=True)
-            console.print(Text("    " + inert(example["end"]).strip().replace("\n", "\n    "), style="dim"))
+            console.print(Text(f"  {example['where']}: {found}"), soft_wrap=True)
+            console.print(Text("    " + example["end"].strip().replace("\n", "\n    "), style="dim"))
 
 
 def grouped(source: Source, examples: int, verdict: str | None) -> tuple[dict[tuple[str, str], Group], int]:
@@ -124,11 +124,6 @@ def shape_of(line: str) -> str:
     return re.sub(r"(?:w +)+w\b", "w", _KINDS.sub(kind, line.strip()))[:_LINE]
 
 
-def inert(text: str) -> str:
-    """Return text that is safe to show on a terminal: control characters by their names."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
-
-
 def _order(item: tuple[tuple[str, str], Group]) -> tuple[int, int]:
     (name, _), group = item
     return (VERDICTS.index(name) if name in VERDICTS else len(VERDICTS)), -group.rows
@@ -140,8 +135,8 @@ def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column("domains")
     for (name, detail), group in sorted(groups.items(), key=_order)[:_GROUPS]:
-        domains = ", ".join(f"{inert(domain)} {count:,}" for domain, count in group.domains.most_common(4))
-        cells = (name, inert(detail) or "-", f"{group.rows:,}", f"{group.rows / max(total, 1):.1%}", domains)
+        domains = ", ".join(f"{domain} {count:,}" for domain, count in group.domains.most_common(4))
+        cells = (name, detail or "-", f"{group.rows:,}", f"{group.rows / max(total, 1):.1%}", domains)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

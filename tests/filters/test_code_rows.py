@@ -62,7 +62,7 @@ def test_without_the_reading_beside_the_tests_stand_ins_decide_what_they_can(jai
     objects = {"code": "class P: pass\ndef f(): return P()", "tests": ["x = f()\nassert isinstance(x, P)"]}
     assert verdict_of(jail, values, guarded).verdict == "correct"
     verdict = verdict_of(jail, objects, guarded)
-    assert (verdict.verdict, "not_judged" in (verdict.detail or "")) == ("error", True)
+    assert (verdict.verdict, "not_decided" in (verdict.detail or "")) == ("error", True)
 
 
 def test_a_row_of_sleeping_tests_is_bounded(jail: Jail) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from pathlib import Path
 
 import orjson
 import pytest
+from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
 from proofmill.flows.cli import app
-from proofmill.flows.commands.inspect import inert, kind_of, shape_of
+from proofmill.flows.commands.inspect import kind_of, shape_of
+from proofmill.flows.display import InertConsole, InertFormatter, inert
 from support.samples import sums, write_jsonl
 
 
@@ -42,7 +47,20 @@ def test_shapes_and_kinds_gather_what_looks_alike() -> None:
     assert shape_of("答案是 4") != shape_of("answer is 4")
     assert kind_of("TypeError: bad thing") == "TypeError"
     assert kind_of(None) == ""
-    assert inert("a\x1b[2J\nb") == "a\\x1b[2J\nb"
+    assert inert("a\x1b[2J\nb\x9b") == "a\\u001b[2J\nb\\u009b"
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "\x9b2J", "\u202egnp.exe", "\r\x08"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_that_a_row_says_acts_on_a_terminal_or_a_log(text: str, terminal: bool) -> None:
+    stream = io.StringIO()
+    console = InertConsole(file=stream, force_terminal=terminal, color_system=None)
+    table = Table(title=text)
+    table.add_row(Text(text), text)
+    for what in (text, Text(text), table):
+        console.print(what, markup=False)
+    line = InertFormatter().format(logging.LogRecord("a", 30, "b", 1, "%s", (text,), None))
+    assert set(stream.getvalue() + line).isdisjoint("\x1b\x07\x9b\u202e\r\x08")
 
 
 def test_a_file_without_verdicts_is_told(tmp_path: Path) -> None:
