@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from proofmill.data.files import write_json
+from proofmill.data.files import loads_exact, write_json
 from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
@@ -52,6 +52,7 @@ from proofmill.flows.up_to_date import PUBLISH, step_versions
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered
 
+_CENSUS = 20_000  # problems whose tests are read
 _NAMED = 3  # changed fields that a run names in its first line
 
 
@@ -175,6 +176,7 @@ def report(run: RunContext) -> Iterator[str]:
         yield f"  left out: {ledger['dropped']}"
     if recorded := problems.stats["recorded"]["kept"]:
         yield f"  {recorded:,} recorded samples"
+    yield from test_census(run, problems.shards)
     for plan in run.models.plans:
         yield from sampler_cost(run, plan, ahead.samples[plan.name], problems.shards, ahead.pending)
     yield from answer_judge_cost(run, ahead.records, ahead.pending)
@@ -182,6 +184,20 @@ def report(run: RunContext) -> Iterator[str]:
     yield from student_cost(run, ahead.records, ahead.pending)
     yield from changes(run)
     yield ahead.line()
+
+
+def test_census(run: RunContext, shards: Sequence[ProblemShard]) -> Iterator[str]:
+    """The formats of the tests of programs, and the packages that they import and the jail does not show."""
+    from proofmill.filters.sandbox.formats import TestCensus  # no other recipe needs it
+
+    census, left = TestCensus(), _CENSUS
+    for shard in shards:
+        table = run.store.read(shard.problems, ["verifier", "info"]).slice(0, left)
+        left -= table.num_rows
+        for row in table.to_pylist():
+            if row["verifier"] == "code":
+                census.add(loads_exact(row["info"]) if row["info"] else {})
+    yield from census.lines(run.recipe.options(VERDICTS).jail.packages)
 
 
 def summary_line(run: RunContext) -> Iterator[str]:

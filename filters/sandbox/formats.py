@@ -24,7 +24,10 @@ import ast
 import builtins
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
@@ -32,9 +35,15 @@ from typing import Any
 from proofmill.filters.sandbox import wire
 
 MAX_TEST_CHARS = (2 << 20) - 1  # of one text of Python: as a tree it takes hundreds of times as much
+SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
 _INPUT, _OUTPUT = "input", "output"
 _KNOWN_KEYS = frozenset({_INPUT, _OUTPUT, "testtype", "type", "fn_name", "func_name", "explanation", "name", "weight"})
 _SUITE_KEYS = frozenset({"inputs", "outputs", "fn_name", "func_name"})
+
+
+_IMPORT = re.compile(r"^[ \t]{0,40}(?:import|from)[ \t]{1,9}([A-Za-z]\w{0,60})", re.MULTILINE)
+_NO_PACKAGES = sys.stdlib_module_names | SOLUTION_MODULES
+_LISTED = 8  # formats or packages by name
 
 
 class BadTestError(ValueError):
@@ -233,6 +242,47 @@ def read_suite(info: Mapping[str, Any]) -> Suite:
     return suite
 
 
+@dataclass
+class TestCensus:
+    """The tests of many problems, counted.
+
+    Attributes:
+        formats: rows by format of their tests; `bad_tests` where these can't be read.
+        packages: rows by package beyond the standard library that tests, setup or the program at hand import.
+    """
+
+    formats: Counter[str] = field(default_factory=Counter)
+    packages: Counter[str] = field(default_factory=Counter)
+
+    def add(self, info: Mapping[str, Any], program: str = "") -> None:
+        """Count one row: a problem's own fields, and a program where there is one."""
+        texts = [str(info.get("setup") or ""), program]
+        try:
+            suite = read_suite(info)
+            self.formats[suite.format] += 1
+            texts += [*suite.sources, suite.text]
+        except BadTestError:
+            self.formats["bad_tests"] += 1
+        self.packages.update({name for text in texts for name in _IMPORT.findall(text)} - _NO_PACKAGES)
+
+    def lines(self, shown: Iterable[str]) -> Iterator[str]:
+        """What there is to say, in plain lines.
+
+        Args:
+            shown: packages that the jail shows.
+        """
+        if self.formats:
+            yield "code tests by format: " + _listed(self.formats)
+        if absent := Counter({name: rows for name, rows in self.packages.items() if name not in set(shown)}):
+            names = ", ".join(name for name, _ in absent.most_common(_LISTED))
+            yield f"code rows import {_listed(absent)}: add to verify.jail.packages: [{names}]"
+
+
+def _listed(counts: Counter[str]) -> str:
+    more = [f"{len(counts) - _LISTED} more"] if len(counts) > _LISTED else []
+    return ", ".join([*(f"{name} {rows:,}" for name, rows in counts.most_common(_LISTED)), *more])
+
+
 def _function(info: Mapping[str, Any]) -> str:
     metadata = info.get("metadata")
     named = _json(metadata) if isinstance(metadata, str) else metadata
@@ -250,7 +300,7 @@ def asserts_something(source: str) -> bool:
     if len(source) > MAX_TEST_CHARS:
         raise BadTestError("the tests are larger than 2 MiB")
     try:
-        nodes = list(ast.walk(syntax_tree(source)))
+        nodes = ast.walk(syntax_tree(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
     return any(isinstance(node, ast.Assert | ast.Raise) or _asserting_call(node) for node in nodes)

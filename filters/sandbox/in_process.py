@@ -12,6 +12,7 @@ solution was loaded and after every test, and special methods of classes that we
 
 from __future__ import annotations
 
+import ast
 import builtins
 import copy
 import gc
@@ -88,6 +89,14 @@ _CORE = frozenset(
     | {"posixpath", "random", "re", "string", "time", "unittest.case", "unittest.mock", "unittest.result", "numpy"}
     | {"unittest.suite", "unittest.util", "decimal", "fractions", "statistics", "numpy.testing", "pytest"}
 )
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: nothing in Python can change such a class
+# what the warm interpreter holds and neither the runner nor a test meets, unless the test names it
+_IDLE = frozenset(
+    {"typing", "argparse", "ipaddress", "urllib", "_ast", "inspect", "pathlib", "gettext", "shutil", "tempfile"}
+    | {"difflib", "pprint", "textwrap", "locale", "selectors", "_socket", "socket", "signal", "subprocess", "struct"}
+    | {"fnmatch", "tokenize", "token", "dis", "opcode", "linecache", "array", "_signal", "_locale", "_posixsubprocess"}
+    | {"sortedcontainers", "sitebuiltins", "_sitebuiltins", "site", "ctypes", "_ctypes", "platform", "errno"}
+)
 _Entry = tuple[Any, str, object]  # the names of a module or class, one of them, what it was
 
 
@@ -98,7 +107,8 @@ def _entries(module: types.ModuleType) -> list[_Entry]:
     for name, value in list(names.items()):
         if _tells(name, value, module.__name__):
             found.append((names, name, value))
-        if type(value) is type and value.__module__ == module.__name__:
+        changeable = type(value) is type and not value.__flags__ & _IMMUTABLE and not issubclass(value, ast.AST)
+        if changeable and value.__module__ == module.__name__:
             members = vars(value)
             found += [(members, key, part) for key, part in list(members.items()) if _tells(key, part, "")]
     return found
@@ -116,14 +126,19 @@ def remember_modules() -> None:
 
 
 class State:
-    """What tests rely on in the interpreter, as it was before the solution was loaded."""
+    """What tests rely on in the interpreter, as it was before the solution was loaded.
 
-    def __init__(self) -> None:
+    Args:
+        named: names in tests, setup and prompt.
+    """
+
+    def __init__(self, named: frozenset[str]) -> None:
         remember_modules()
-        self._modules = dict(_KNOWN)
+        idle = _IDLE - named
+        self._modules = {name: held for name, held in _KNOWN.items() if name.split(".")[0] not in idle}
         self._core = {name: self._modules[name] for name in _CORE & self._modules.keys()}
         self._hooks = self._hook_values()
-        self._classes = set(map(id, _all_classes()))
+        self._classes = set(map(id, _young_classes()))
         self._threads = threading.active_count()
 
     @staticmethod
@@ -153,7 +168,7 @@ class State:
         collector must be off: a class that is made stays.)
         """
         seen: list[str] = []
-        for kind in _all_classes():
+        for kind in _young_classes():
             if id(kind) in self._classes or kind.__module__ == "__main__" or _in_module(kind):
                 continue
             allowed = ASKED_METHODS if kind.__name__ in asked else OWN_METHODS | ASKED_METHODS
@@ -173,16 +188,9 @@ def _in_module(kind: type) -> bool:
     return module is not None and kind.__module__ != MODULE and vars(module).get(kind.__name__) is kind
 
 
-def _all_classes() -> list[type]:
-    found: dict[int, type] = {id(object): object}
-    todo: list[type] = [object]
-    while todo:
-        below: list[type] = type.__subclasses__(todo.pop())
-        for kind in below:
-            if id(kind) not in found:
-                found[id(kind)] = kind
-                todo.append(kind)
-    return list(found.values())
+def _young_classes() -> list[type]:
+    """Classes made since the warm interpreter froze what it had; the collector must be off, so that none is lost."""
+    return [value for value in gc.get_objects() if isinstance(value, type)]
 
 
 def _acts(value: object) -> bool:
@@ -434,7 +442,7 @@ class _Reading:
         solution_host.provide(program, library, space)
         space |= self.guards.names()
         Hooks(self.guards, self._note_refusal if self.job["outward"] else None)
-        self.state = State()
+        self.state = State(frozenset(self.job["named"]) | {name.split(".")[0] for name in self.job["imports"]})
         exec(program, space)  # noqa: S102 - the jail's purpose
         solution_host.bind_method(self.job["entry_point"], space)
         for statement in late:

@@ -14,15 +14,13 @@ from __future__ import annotations
 import ast
 import functools
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.filters.sandbox import extract, formats
-from proofmill.filters.sandbox.formats import BadTestError, Check, Suite, syntax_tree
+from proofmill.filters.sandbox.formats import SOLUTION_MODULES, BadTestError, Check, Suite, syntax_tree
 
-SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
 _IDENTITY = frozenset(
     {"id", "type", "isinstance", "issubclass", "callable", "hasattr", "getattr", "repr", "str", "dir"}
 )
@@ -108,11 +106,9 @@ class Plan:
         checks: one for every test, where all of them can be compared outside; else empty.
         asked: names of the solution that tests may ask.
         library: names that tests leave to the standard prelude: (module, member).
-        imports: modules that tests and setup import.
         given: names that setup binds.
-        named: every name in tests, setup and prompt: classes among them are what is under test.
-        total: tests counted where they can't all be reached.
-        shares_process: tests ask for identity or types, or touch files, streams or mocks: two jails can't show it.
+        texts: the sources of the tests.
+        prompt: of the problem.
         prelude: the solution may use the prelude too, as the judges of such sets let it.
     """
 
@@ -121,12 +117,35 @@ class Plan:
     checks: tuple[Check, ...] = ()
     asked: frozenset[str] = frozenset()
     library: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    imports: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
-    named: frozenset[str] = frozenset()
-    total: int = 0
-    shares_process: bool = False
+    texts: tuple[str, ...] = ()
+    prompt: str = ""
     prelude: bool = False
+
+    @functools.cached_property
+    def _nodes(self) -> list[list[ast.AST]]:
+        """All nodes of the tests' texts and of setup, by text; walked where a test has to be run."""
+        return [list(ast.walk(_tree_of(text))) for text in (*self.texts, self.setup)]
+
+    @functools.cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Modules that tests and setup import."""
+        return _imports(self._nodes)
+
+    @functools.cached_property
+    def named(self) -> frozenset[str]:
+        """Every name in tests, setup and prompt: classes among them are what is under test."""
+        return _all_names(self._nodes) | _words(self.prompt)
+
+    @functools.cached_property
+    def total(self) -> int:
+        """Tests, counted where they can't all be reached."""
+        return len(self.suite.sources) + len(self.suite.calls) + _assertions(self.suite.text)
+
+    @functools.cached_property
+    def shares_process(self) -> bool:
+        """Whether tests ask for identity or types, or touch files, streams or mocks: two jails can't show it."""
+        return _looks_at_identity(self._nodes[:-1]) or _touches_surroundings(self.imports)
 
     @property
     def outward(self) -> bool:
@@ -155,12 +174,8 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
     given = bound_by(setup)
     asked, library = _names(suite, texts, given, prompt)
     prelude = entry_name(suite) == "Solution" or bool(suite.calls)
-    trees = [_tree_of(text) for text in (*texts, setup)]
     found = _checks(suite, asked, given, tolerance)
-    total = len(suite.sources) + len(suite.calls) + _assertions(suite.text)
-    shares = _looks_at_identity(trees[:-1]) or _touches_surroundings(trees)
-    named = _all_names(trees) | _words(prompt)
-    return Plan(suite, setup, found, asked, library, _imports(trees), given, named, total, shares, prelude)
+    return Plan(suite, setup, found, asked, library, given, texts, prompt, prelude)
 
 
 def entry_name(suite: Suite) -> str:
@@ -235,6 +250,8 @@ def _tested_builtins(source: str) -> set[str]:
 def _from_solution(text: str) -> set[str]:
     """Names that a test text takes from the solution's module."""
     found, modules = set[str](), set[str]()
+    if not any(name in text for name in SOLUTION_MODULES):
+        return found
     nodes = list(ast.walk(_tree_of(text)))
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module in SOLUTION_MODULES:
@@ -252,6 +269,8 @@ def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
     roots, bare = set[str](), set[str]()
     for text in texts:
         seen = set[int]()
+        if not any(f"{name}." in text for name in _MODULES):
+            continue
         for node in ast.walk(_tree_of(text)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 roots.add(node.value.id)
@@ -261,10 +280,10 @@ def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
     return (roots & _MODULES) - bare
 
 
-def _imports(trees: Iterable[ast.Module]) -> tuple[str, ...]:
+def _imports(texts: Iterable[list[ast.AST]]) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for tree in trees:
-        for node in ast.walk(tree):
+    for nodes in texts:
+        for node in nodes:
             if isinstance(node, ast.Import):
                 found |= {alias.name: None for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -272,19 +291,10 @@ def _imports(trees: Iterable[ast.Module]) -> tuple[str, ...]:
     return tuple(name for name in found if name.split(".")[0] not in SOLUTION_MODULES | {"__future__", "__main__"})
 
 
-def packages_of(source: str) -> frozenset[str]:
-    """Top-level packages beyond the standard library that trusted source imports; empty where it can't be read."""
-    try:
-        names = _imports([_tree_of(source)])
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
-    return frozenset(name.split(".")[0] for name in names) - sys.stdlib_module_names
-
-
-def _all_names(trees: Iterable[ast.Module]) -> frozenset[str]:
+def _all_names(texts: Iterable[list[ast.AST]]) -> frozenset[str]:
     found: set[str] = set()
-    for tree in trees:
-        for node in ast.walk(tree):
+    for nodes in texts:
+        for node in nodes:
             if isinstance(node, ast.Name):
                 found.add(node.id)
             elif isinstance(node, ast.Attribute):
@@ -307,9 +317,9 @@ def _code_words(prompt: str) -> frozenset[str]:
     return frozenset(called) | frozenset(marked)
 
 
-def _looks_at_identity(trees: Iterable[ast.Module]) -> bool:
-    for tree in trees:
-        for node in ast.walk(tree):
+def _looks_at_identity(texts: Iterable[list[ast.AST]]) -> bool:
+    for nodes in texts:
+        for node in nodes:
             if isinstance(node, ast.Is | ast.IsNot) or (isinstance(node, ast.Name) and node.id in _IDENTITY):
                 return True
             if isinstance(node, ast.Attribute) and node.attr in ("assertIs", "assertIsNot", "assertIsInstance"):
@@ -317,8 +327,8 @@ def _looks_at_identity(trees: Iterable[ast.Module]) -> bool:
     return False
 
 
-def _touches_surroundings(trees: Iterable[ast.Module]) -> bool:
-    return any(name.split(".")[0] not in _PURE or name == "unittest.mock" for name in _imports(trees))
+def _touches_surroundings(imports: Iterable[str]) -> bool:
+    return any(name.split(".")[0] not in _PURE or name == "unittest.mock" for name in imports)
 
 
 def _assertions(test: str) -> int:
@@ -389,13 +399,20 @@ def _shared(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def job_of(planned: Plan) -> dict[str, Any]:
-    """What a jail has to know of a plan."""
+def load_job_of(planned: Plan) -> dict[str, Any]:
+    """What a jail has to know to load a solution, and nothing of its tests."""
     return {
-        "setup": planned.setup, "tests": list(planned.suite.sources), "test": planned.suite.text,
-        "entry_point": planned.suite.entry_point, "asked": sorted(planned.asked), "given": sorted(planned.given),
+        "setup": planned.setup, "entry_point": planned.suite.entry_point,
+        "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
+    }  # fmt: skip
+
+
+def job_of(planned: Plan) -> dict[str, Any]:
+    """What a jail has to know to run the tests of a plan."""
+    return load_job_of(planned) | {
+        "tests": list(planned.suite.sources), "test": planned.suite.text,
+        "asked": sorted(planned.asked), "given": sorted(planned.given),
         "named": sorted(planned.named), "library": {k: list(v) for k, v in planned.library.items()},
         "imports": list(planned.imports), "outward": planned.outward,
         "shared": {k: list(v) for k, v in _shared(planned.suite.text).items()},
-        "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
     }  # fmt: skip

@@ -20,7 +20,7 @@ from typing import Any
 from proofmill.filters.sandbox import wire
 from proofmill.filters.sandbox.formats import BadTestError, Suite
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, SandboxProcess
-from proofmill.filters.sandbox.plan import Plan, job_of
+from proofmill.filters.sandbox.plan import Plan, job_of, load_job_of
 
 PASSED, FAILED, TIMED_OUT, FAULT, NOT_PYTHON = "passed", "failed", "timed_out", "fault", "not_python"
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
@@ -123,15 +123,14 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
     if passed == total and not why:
         return Outcome(PASSED, passed, total, "", end.cpu_s)
     if end.timed_out and not why:
-        return Outcome(TIMED_OUT, passed, total, f"used {end.cpu_s:.1f} s of CPU", end.cpu_s)
+        how = f"used {end.cpu_s:.1f} s of CPU" if end.cpu_s >= _IDLE_S else "waited, and did not end"
+        return Outcome(TIMED_OUT, passed, total, how, end.cpu_s)
     return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
 def _load(process: SandboxProcess, planned: Plan, code: str) -> str | None:
     """Load a solution in a fresh process; how it failed, or None."""
-    asked = job_of(planned)
-    told = {name: asked[name] for name in ("setup", "prelude", "entry_point")}  # and nothing of the tests
-    job = {"role": "serve", "code": code} | told
+    job = {"role": "serve", "code": code} | load_job_of(planned)
     process.send(wire.JOB, wire.dumps(job))
     _set_up(process)
     answer = _decode(process.receive()[1])

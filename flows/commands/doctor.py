@@ -22,6 +22,7 @@ from proofmill.flows.doctor.checks import (
     hub_checks,
     library_checks,
     machine_checks,
+    package_checks,
     prefect_checks,
     redis_checks,
     run,
@@ -32,7 +33,7 @@ from proofmill.flows.doctor.models import endpoint_checks, model_checks
 from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
-    *(library_checks, machine_checks, model_checks, endpoint_checks, sandbox_checks, storage_checks),
+    *(library_checks, machine_checks, model_checks, endpoint_checks, sandbox_checks, package_checks, storage_checks),
     *(prefect_checks, hub_checks, redis_checks),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}

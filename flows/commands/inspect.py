@@ -19,9 +19,10 @@ from rich.text import Text
 
 from proofmill.data.errors import InputError
 from proofmill.data.rows_io import Row, Unreadable
+from proofmill.filters.sandbox.formats import TestCensus
 from proofmill.filters.verdicts import CORRECT, UNPARSED, VERDICTS
 from proofmill.flows.row_chunks import Chunk, Source, chunks, views
-from proofmill.generators.problems.problem import response_text
+from proofmill.generators.problems.problem import info_of, response_text
 
 _GROUPS, _SHAPES = 40, 8  # shown at most
 _LINE, _TAIL = 120, 400  # characters
@@ -66,12 +67,15 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
     Raises:
         InputError: it has no column `verdict`.
     """
-    groups, total = grouped(source, examples, verdict)
+    census = TestCensus()
+    groups, total = grouped(source, examples, verdict, census)
     if as_json:
-        told = orjson.dumps(_plain(groups, total), option=orjson.OPT_INDENT_2).decode()
+        told = orjson.dumps(_plain(groups, total, census), option=orjson.OPT_INDENT_2).decode()
         console.print(told, markup=False, soft_wrap=True)
         return
     console.print(_table(groups, total))
+    for line in census.lines(()):
+        console.print(Text(line), soft_wrap=True)
     for (name, detail), group in sorted(groups.items(), key=_order):
         if name == CORRECT and verdict is None:
             continue
@@ -85,8 +89,10 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
             console.print(Text("    " + example["end"].strip().replace("\n", "\n    "), style="dim"))
 
 
-def grouped(source: Source, examples: int, verdict: str | None) -> tuple[dict[tuple[str, str], Group], int]:
-    """Return rows by verdict and detail, and how many there are."""
+def grouped(
+    source: Source, examples: int, verdict: str | None, census: TestCensus
+) -> tuple[dict[tuple[str, str], Group], int]:
+    """Rows by verdict and detail, and how many there are; the tests of programs go into `census`."""
     groups: dict[tuple[str, str], Group] = {}
     total = 0
     for chunk in chunks(source):
@@ -98,6 +104,8 @@ def grouped(source: Source, examples: int, verdict: str | None) -> tuple[dict[tu
                     remedy=f"judge them first: proofmill verify {source.name} --out judged.jsonl",
                 )
             total += 1
+            if row.get("domain") == "code":
+                census.add(info_of(row), str(row.get("extracted") or ""))
             name = str(row["verdict"])
             if verdict in (None, name):
                 groups.setdefault((name, kind_of(row.get("verdict_detail"))), Group()).add(row, where, examples)
@@ -141,7 +149,7 @@ def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
     return table
 
 
-def _plain(groups: Mapping[tuple[str, str], Group], total: int) -> dict[str, Any]:
+def _plain(groups: Mapping[tuple[str, str], Group], total: int, census: TestCensus) -> dict[str, Any]:
     listed = [
         {
             "verdict": name,
@@ -153,4 +161,5 @@ def _plain(groups: Mapping[tuple[str, str], Group], total: int) -> dict[str, Any
         }
         for (name, detail), group in sorted(groups.items(), key=_order)
     ]
-    return {"rows": total, "groups": listed}
+    tests = {"formats": dict(census.formats), "packages": dict(census.packages)}
+    return {"rows": total, "groups": listed, "tests": tests}

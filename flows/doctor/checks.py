@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,21 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from proofmill.data import rows_io
+from proofmill.data.errors import ProofmillError
 from proofmill.data.files import human_size, sync
 from proofmill.data.sections import ReplayEngine, VllmEngine
 from proofmill.filters.domains import find_domain, is_known
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.sandbox.formats import TestCensus
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows.recipe.schema import Recipe, Sampler
+from proofmill.flows.recipe.schema import FileSource, Recipe, Sampler
 from proofmill.generators.models import present
+from proofmill.generators.problems.problem import info_of
 
+_ROWS_READ = 1000  # of a file, for the formats of its tests
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 
 
@@ -390,6 +397,33 @@ def sandbox_checks(place: Place) -> Iterator[Check]:
     for layer in missing:
         status = WARN if section.weaker or not _runs_code(place) else FAIL
         yield Check(f"sandbox: {layer.name}", status, layer.why, layer.remedy)
+
+
+def package_checks(place: Place) -> Iterator[Check]:
+    """Formats of the tests in the first rows of local files, and packages of theirs that the jail does not show."""
+    census = TestCensus()
+    for path, fields, domain in _local_files(place.recipe):
+        with contextlib.suppress(ProofmillError, OSError):  # a run says what is wrong with a file
+            read = (item for item in rows_io.read(path) if isinstance(item, rows_io.Located))
+            for item in islice(read, _ROWS_READ):
+                for row in rows_io.apply_map(item, fields):
+                    if (row.get("verifier") or row.get("domain") or domain) == "code":
+                        census.add(info_of(row))
+    for line in census.lines(place.recipe.options(VERDICTS).jail.packages):
+        found, _, remedy = line.partition(": add ")
+        yield Check("packages" if remedy else "tests", WARN if remedy else OK, found, f"add {remedy}" if remedy else "")
+
+
+def _local_files(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, str], str]]:
+    """Local files of problems and of recorded samples: path, map, domain."""
+    for source in recipe.problems.sources:
+        if isinstance(source, FileSource):
+            yield source.path, source.map, source.domain
+    for sampler in recipe.samplers:
+        if isinstance(sampler.engine, ReplayEngine):
+            for name in sampler.engine.files:
+                if Path(name).is_file():
+                    yield name, sampler.engine.map, sampler.engine.domain
 
 
 def _runs_code(place: Place) -> bool:
