@@ -188,9 +188,9 @@ def report(run: RunContext) -> Iterator[str]:
 
 def test_census(run: RunContext, shards: Sequence[ProblemShard]) -> Iterator[str]:
     """The formats of the tests of programs, and the packages that they import and the jail does not show."""
-    from proofmill.filters.sandbox.formats import TestCensus  # no other recipe needs it
+    from proofmill.filters.sandbox.formats import SuiteCensus  # no other recipe needs it
 
-    census, left = TestCensus(), _CENSUS
+    census, left = SuiteCensus(), _CENSUS
     for shard in shards:
         table = run.store.read(shard.problems, ["verifier", "info"]).slice(0, left)
         left -= table.num_rows

@@ -243,7 +243,7 @@ def read_suite(info: Mapping[str, Any]) -> Suite:
 
 
 @dataclass
-class TestCensus:
+class SuiteCensus:
     """The tests of many problems, counted.
 
     Attributes:

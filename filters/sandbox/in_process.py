@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import functools
 import gc
 import importlib
 import linecache
@@ -341,10 +342,10 @@ class _Watch:
         if not isinstance(function, types.FunctionType) or not _of_solution(function):
             return function
 
-        def shielded(*arguments: Any) -> Any:
-            self.calls += 1
+        @functools.wraps(function)
+        def shielded(*arguments: Any, **keywords: Any) -> Any:
             try:
-                return function(*arguments)
+                return self._call(function, True, *arguments, **keywords)
             except StopIteration as error:
                 raise RuntimeError("StopIteration") from error
 

@@ -146,7 +146,9 @@ def _names(node: ast.AST) -> list[ast.Name]:
 
 
 _NOT_WRAPPED = frozenset({"super", "locals", "globals", "vars", "dir", "eval", "exec", "__counted__"})
+# what calls a function that it is handed
 _LAZY_CALLS = frozenset({"map", "filter", "starmap", "takewhile", "dropwhile", "accumulate", "iter", "filterfalse"})
+_LAZY_CALLS |= frozenset({"partial", "reduce", "submit", "Thread", "Timer", "to_thread", "run_in_executor", "imap"})
 
 
 class _Equalities(ast.NodeTransformer):
@@ -244,8 +246,9 @@ class _Instrument(ast.NodeTransformer):
         if not self._watch or name in _NOT_WRAPPED or isinstance(node.func, ast.Call):
             return node
         if name in _LAZY_CALLS or getattr(node.func, "attr", "") in _LAZY_CALLS:
-            shield = ast.Name("__shield__", ast.Load())
-            node.args = [ast.Call(shield, [a], []) if isinstance(a, ast.Name) else a for a in node.args]
+            node.args = [_shielded(a) for a in node.args]
+            for keyword in node.keywords:
+                keyword.value = _shielded(keyword.value)
         if isinstance(node.func, ast.Attribute):
             callee: list[ast.expr] = [node.func.value, ast.Constant(node.func.attr)]
             wrapper = "__method_of_test__"
@@ -256,6 +259,10 @@ class _Instrument(ast.NodeTransformer):
         kept = any(not _written_out(a) for a in (*node.args, *(k.value for k in node.keywords)))
         arguments = [*callee, ast.Constant(kept), *node.args]
         return ast.copy_location(ast.Call(ast.Name(wrapper, ast.Load()), arguments, node.keywords), node)
+
+
+def _shielded(node: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name("__shield__", ast.Load()), [node], []) if isinstance(node, ast.Name) else node
 
 
 def _expects_failure(node: ast.expr) -> bool:
@@ -280,12 +287,24 @@ def open_names(tree: ast.Module, asked: frozenset[str]) -> frozenset[str]:
             arguments = {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)}
             open_ = open_ - arguments if _parametrized(node, written) else open_ | arguments
     open_ |= asked
+    parts: set[str] = set()  # containers of which some parts are open, and others can't be
     before = -1
     while before != len(open_):
         before = len(open_)
         for node in nodes:
-            open_ |= _opened(node, frozenset(open_), asked, written)
-    return frozenset(open_)
+            found = _opened(node, frozenset(open_), asked)
+            if _takes_apart(node, written):
+                right = {n.id for n in _names(node.iter)}  # type: ignore[attr-defined]
+                parts |= found & right
+                found -= right
+            open_ |= found
+    return frozenset(open_ | parts)
+
+
+def _takes_apart(node: ast.AST, written: frozenset[str]) -> bool:
+    """Whether a loop takes written out data apart: what one of its names holds is no part of what another does."""
+    loop = isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Tuple)
+    return loop and isinstance(node.iter, ast.Name) and node.iter.id in written  # type: ignore[attr-defined]
 
 
 def _written_out_names(nodes: list[ast.AST]) -> frozenset[str]:
@@ -301,12 +320,11 @@ def _parametrized(node: ast.AST, written: frozenset[str]) -> bool:
     if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test") or not node.decorator_list:
         return False
     calls = [d for d in node.decorator_list if isinstance(d, ast.Call) and getattr(d.func, "attr", "") == "parametrize"]
-    return bool(calls) and all(
-        n.id in written or n.id == "pytest" for call in calls for a in call.args for n in _names(a)
-    )
+    values = [a for call in calls for a in call.args]
+    return bool(calls) and all((isinstance(a, ast.Name) and a.id in written) or not _names(a) for a in values)
 
 
-def _opened(node: ast.AST, open_: frozenset[str], asked: frozenset[str], written: frozenset[str]) -> set[str]:
+def _opened(node: ast.AST, open_: frozenset[str], asked: frozenset[str]) -> set[str]:
     """The names that one node of the tests makes open."""
     if isinstance(node, ast.Call):
         direct = {a.id for a in node.args if isinstance(a, ast.Name)} & asked
@@ -319,10 +337,10 @@ def _opened(node: ast.AST, open_: frozenset[str], asked: frozenset[str], written
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         left = {n.id for target in targets for n in _names(target)}
         right = {n.id for n in _names(node.value)} if node.value is not None else set()
-        return left | (right - written) if (left | right) & open_ else set()
+        return left | right if (left | right) & open_ else set()
     elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
         left, right = {n.id for n in _names(node.target)}, {n.id for n in _names(node.iter)}
-        return left | right if right & open_ else right - written if left & open_ else set()
+        return left | right if right & open_ else right if left & open_ else set()
     elif isinstance(node, ast.With | ast.AsyncWith):
         return {n.id for item in node.items if item.optional_vars for n in _names(item.optional_vars)}
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -97,6 +97,7 @@ from proofmill.filters.sandbox import zygote
 zygote.main(int(sys.argv[2]))
 """
 _START_SECONDS = 60.0
+WAIT_S = 5.0  # what a run may sleep, or wait for a busy machine, whatever its CPU time
 MAX_ANSWER = 4 << 20  # bytes of one message from a process; as parsed it takes up to 25 times as much
 _KILL_SECONDS = 30.0  # a killed process group that is not gone by then means a broken machine
 _RECORD_BYTES = 4096
@@ -127,7 +128,7 @@ class Limits:
     @property
     def wall_s(self) -> float:
         """The backstop: far more than `cpu_s`, for sleepers and stalled machines."""
-        return 5.0 + 3.0 * self.cpu_s
+        return WAIT_S + 3.0 * self.cpu_s
 
 
 @dataclass(frozen=True, slots=True)

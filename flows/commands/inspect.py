@@ -19,7 +19,7 @@ from rich.text import Text
 
 from proofmill.data.errors import InputError
 from proofmill.data.rows_io import Row, Unreadable
-from proofmill.filters.sandbox.formats import TestCensus
+from proofmill.filters.sandbox.formats import SuiteCensus
 from proofmill.filters.verdicts import CORRECT, UNPARSED, VERDICTS
 from proofmill.flows.row_chunks import Chunk, Source, chunks, views
 from proofmill.generators.problems.problem import info_of, response_text
@@ -67,7 +67,7 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
     Raises:
         InputError: it has no column `verdict`.
     """
-    census = TestCensus()
+    census = SuiteCensus()
     groups, total = grouped(source, examples, verdict, census)
     if as_json:
         told = orjson.dumps(_plain(groups, total, census), option=orjson.OPT_INDENT_2).decode()
@@ -90,7 +90,7 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
 
 
 def grouped(
-    source: Source, examples: int, verdict: str | None, census: TestCensus
+    source: Source, examples: int, verdict: str | None, census: SuiteCensus
 ) -> tuple[dict[tuple[str, str], Group], int]:
     """Rows by verdict and detail, and how many there are; the tests of programs go into `census`."""
     groups: dict[tuple[str, str], Group] = {}
@@ -149,7 +149,7 @@ def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
     return table
 
 
-def _plain(groups: Mapping[tuple[str, str], Group], total: int, census: TestCensus) -> dict[str, Any]:
+def _plain(groups: Mapping[tuple[str, str], Group], total: int, census: SuiteCensus) -> dict[str, Any]:
     listed = [
         {
             "verdict": name,

@@ -37,7 +37,7 @@ from proofmill.data.sections import ReplayEngine, VllmEngine
 from proofmill.filters.domains import find_domain, is_known
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
-from proofmill.filters.sandbox.formats import TestCensus
+from proofmill.filters.sandbox.formats import SuiteCensus
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.recipe.schema import FileSource, Recipe, Sampler
@@ -401,7 +401,7 @@ def sandbox_checks(place: Place) -> Iterator[Check]:
 
 def package_checks(place: Place) -> Iterator[Check]:
     """Formats of the tests in the first rows of local files, and packages of theirs that the jail does not show."""
-    census = TestCensus()
+    census = SuiteCensus()
     for path, fields, domain in _local_files(place.recipe):
         with contextlib.suppress(ProofmillError, OSError):  # a run says what is wrong with a file
             read = (item for item in rows_io.read(path) if isinstance(item, rows_io.Located))

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from proofmill.filters.domains.code import FIELDS, IN_PROCESS, CodeVerifier
-from proofmill.filters.sandbox.formats import BadTestError, read_suite
+from proofmill.filters.sandbox.formats import BadTestError, SuiteCensus, read_suite
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.sandbox.run import Judging
-from proofmill.filters.verdicts import Problem, Verdict
+from proofmill.filters.verdicts import Problem, Verdict, reward_of
 
 ROWS = [json.loads(line) for line in Path(__file__).with_name("code_rows.jsonl").read_text().splitlines()]
 
@@ -65,12 +65,46 @@ def test_without_the_reading_beside_the_tests_stand_ins_decide_what_they_can(jai
     assert (verdict.verdict, "not_decided" in (verdict.detail or "")) == ("error", True)
 
 
-def test_a_row_of_sleeping_tests_is_bounded(jail: Jail) -> None:
-    code = "import time\ntime.sleep(1.0)\nprint(7)"
+def test_a_row_of_sleeping_tests_is_bounded(jail: Jail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proofmill.filters.sandbox.jail.WAIT_S", 1.0)
+    code = "import time\ntime.sleep(0.4)\nprint(7)"
     row = {"code": code, "tests": [{"input": "", "output": "7"}] * 100, "time_limit_s": 0.05}
     verdict = verdict_of(jail, row)
     assert verdict.verdict == "timeout"
     assert (verdict.tests_passed or 0) < 20
+
+
+NEEDS = [
+    ("a task about a shell", "Run a shell command.", "needs processes", None),
+    ("a task about nothing of the kind", "Write f().", "not_judged", 0.0),
+]
+
+
+@pytest.mark.parametrize(("prompt", "detail", "reward"), [row[1:] for row in NEEDS], ids=[row[0] for row in NEEDS])
+def test_what_the_jail_refuses_counts_where_the_task_did_not_ask_for_it(
+    jail: Jail, prompt: str, detail: str, reward: float | None
+) -> None:
+    code = "import os\ndef f(): return os.fork()"
+    verdict = verdict_of(jail, {"code": code, "tests": ["x = f()\nassert x"], "prompt": prompt})
+    assert (verdict.verdict, detail in (verdict.detail or "")) == ("error", True), verdict
+    assert reward_of(verdict) == reward
+
+
+def test_tests_are_counted_by_format_and_packages_by_name() -> None:
+    census = SuiteCensus()
+    for info, _ in FORMATS:
+        census.add(info, "import numpy as np\nimport json")
+    census.add({"tests": [7]}, "from pandas import DataFrame")
+    formats, packages = census.lines(["numpy"])
+    assert "asserts 1" in formats
+    assert "bad_tests 1" in formats
+    assert packages == "code rows import pandas 1: add to verify.jail.packages: [pandas]"
+
+
+def test_a_looser_comparison_stands_in_the_detail(jail: Jail) -> None:
+    row = {"code": "def f(): return 1.0000001", "tests": ["assert f() == 1.0"], "float_tolerance": 1e-6}
+    verdict = verdict_of(jail, row)
+    assert (verdict.verdict, verdict.detail) == ("correct", "block; float_tolerance 1e-06")
 
 
 FORMATS = [
@@ -106,12 +140,22 @@ def wider() -> Iterator[Jail]:
 EACH = "@pytest.mark.parametrize('a,b', [(1, 2), (2, 3)])\ndef test_a(a, b): assert f(a) == b"
 FIXTURE = "@pytest.fixture\ndef n(): return 3\ndef test_a(n, tmp_path): assert f(n) == 3"
 RAISES = "def test_a():\n    with pytest.raises(ValueError, match='odd'): f(1)"
+ALIASED = "X = [1]\n@pytest.mark.parametrize('a,b', [(X, X)])\ndef test_a(a, b): assert f(a) == b"
 PYTEST = [
     ("def f(n): return n + 1", EACH, "correct"),
     ("def f(n): return 2", EACH, "wrong"),
     ("def f(n): return n", FIXTURE, "correct"),
     ("def f(n): raise ValueError('odd')", RAISES, "correct"),
     ("def f(n): return n", RAISES, "wrong"),
+    ("async def f(n): return n", "@pytest.mark.asyncio\nasync def test_a(tmp_path): assert await f(2) == 2", "correct"),
+    ("async def f(n): return 0", "@pytest.mark.asyncio\nasync def test_a(): assert await f(2) == 2", "wrong"),
+    (
+        "def f(n): return n",
+        "@pytest.mark.xfail\ndef test_a(): assert f(1) == 2\ndef test_b(): assert f(1) == 1",
+        "correct",
+    ),
+    ("def f(n): print(n)", "def test_a(capsys):\n    f(1)\n    assert capsys.readouterr().out == '1\\n'", "correct"),
+    ("def f(xs):\n    xs.clear()\n    return []", ALIASED, "error"),
     ("import pytest\ndef f(n): pytest.skip('x')", "def test_a(): assert f(1) == 2", "error"),
 ]
 

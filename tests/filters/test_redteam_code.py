@@ -152,7 +152,8 @@ def test_text_that_a_test_compiles_is_the_solutions_fault(verifier: CodeVerifier
     assert judge(verifier, "def f(n): return '1 + 2'", test=test, entry_point="f").verdict == "correct"
 
 
-def test_a_sleeper_is_a_timeout(verifier: CodeVerifier) -> None:
+def test_a_sleeper_is_a_timeout(verifier: CodeVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proofmill.filters.sandbox.jail.WAIT_S", 0.5)
     code = "import time\ntime.sleep(1000)\ndef f(n): return 1"
     assert judge(verifier, code, tests=["assert f(1) == 1"], time_limit_s=0.05).verdict == "timeout"
 
