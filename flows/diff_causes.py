@@ -133,10 +133,10 @@ def _differing_items(a: list[Any], b: list[Any], key: str) -> Iterator[tuple[str
     right = [place for place in range(len(b)) if place not in dict(pairs).values()]
     together = min(len(left), len(right))
     pairs += zip(left, right, strict=False)
-    found = [pair for i, j in sorted(pairs, key=lambda p: p[1]) for pair in _differing(a[i], b[j], f"{key}.{j}")]
-    found += [(f"{key}.{i}", (a[i], None)) for i in left[together:]]
-    found += [(f"{key}.{j}", (None, b[j])) for j in right[together:]]
-    yield from found or [(key, (labels[0], labels[1]))]  # the same items in another order
+    edits = [pair for i, j in sorted(pairs, key=lambda p: p[1]) for pair in _differing(a[i], b[j], f"{key}.{j}")]
+    edits += [(f"{key}.{i}", (a[i], None)) for i in left[together:]]
+    edits += [(f"{key}.{j}", (None, b[j])) for j in right[together:]]
+    yield from edits or [(key, (labels[0], labels[1]))]  # the same items in another order
 
 
 def _label(item: Mapping[str, Any]) -> str:
@@ -145,13 +145,13 @@ def _label(item: Mapping[str, Any]) -> str:
 
 def _models(a: Manifest, b: Manifest) -> dict[str, str]:
     sides = [{model.sampler: model.to_json() for model in manifest.models} for manifest in (a, b)]
-    found = {}
+    changed = {}
     for name in sides[0].keys() & sides[1].keys():
         one, two = sides[0][name], sides[1][name]
         parts = [f"{key} {one[key]} → {two[key]}" for key in ("model", "revision", "weights") if one[key] != two[key]]
         if parts:
-            found[name] = f"model of sampler {name}: {', '.join(parts)}"
-    return found
+            changed[name] = f"model of sampler {name}: {', '.join(parts)}"
+    return changed
 
 
 def _code(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, str]:
@@ -176,10 +176,10 @@ def _digests(kind: str, known: Any) -> dict[str, str]:
     pairs = known.items() if kind in ("verifiers", "filters") else known
     if kind == "hubs":  # one mapping a data set
         pairs = [pair for files in known for pair in files.items()]
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for name, value in pairs:
-        found[name] = found.get(name, "") + value
-    return found
+        digests[name] = digests.get(name, "") + value
+    return digests
 
 
 def _edits(label: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
@@ -290,25 +290,25 @@ def causes(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> l
         moved: whether any row was, or has another fate for what a stage measured, which decides the caps of the run.
     """
     if group.kind != CHANGED:
-        found = _of_presence(group, facts)
+        lines = _of_presence(group, facts)
     elif (stage := _decisive(group)) is not None:
-        found = facts_of_step(facts, stage)
+        lines = facts_of_step(facts, stage)
         if stage == "near_duplicates" and others:
-            found.append(OTHERS)
+            lines.append(OTHERS)
         hangs_on_siblings = stage == "luck" or (stage == "verdicts" and facts.voted)
-        if hangs_on_siblings and group.siblings and not found:
-            found.append(SIBLINGS)
+        if hangs_on_siblings and group.siblings and not lines:
+            lines.append(SIBLINGS)
     else:
-        found = _of_selection(group, facts, moved=moved)
-    return _or_unknown(found, facts)
+        lines = _of_selection(group, facts, moved=moved)
+    return _or_unknown(lines, facts)
 
 
 def causes_of_files(facts: ManifestDiff, configs: Iterable[str]) -> list[str]:
     """Return why files of these configs differ where no trace does."""
     stages = dict.fromkeys(stage for config in configs for stage in _FILLED.get(config, ("publish",)))
-    found = [line for stage in stages for line in facts_of_step(facts, stage)]
-    found += [*facts.models.values(), *facts.changed_inputs("files", "hubs", "resampled")]
-    return _or_unknown(found or [*facts.code.values()], facts)  # such as a filter that one side has not
+    lines = [line for stage in stages for line in facts_of_step(facts, stage)]
+    lines += [*facts.models.values(), *facts.changed_inputs("files", "hubs", "resampled")]
+    return _or_unknown(lines or [*facts.code.values()], facts)  # such as a filter that one side has not
 
 
 def facts_of_step(facts: ManifestDiff, name: str) -> list[str]:
@@ -347,8 +347,8 @@ def _thresholds_of(reason: str | None) -> tuple[str, ...]:
     named = [(one.section, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
     if reason not in {rule.reason for _, rule in named}:
         return ("filters.",)  # of a user's own filter
-    found = tuple(f"{place}.{key}" for place, rule in named if rule.reason == reason for key in rule.hangs_on)
-    return (*found, "curriculum.") if reason == "degenerate" else found
+    keys = tuple(f"{place}.{key}" for place, rule in named if rule.reason == reason for key in rule.hangs_on)
+    return (*keys, "curriculum.") if reason == "degenerate" else keys
 
 
 def _or_unknown(found: list[str], facts: ManifestDiff) -> list[str]:
@@ -392,9 +392,9 @@ def _decisive(group: Group) -> str | None:
 def _of_selection(group: Group, facts: ManifestDiff, *, moved: bool) -> list[str]:
     reasons = (group.before["drop_reason"], group.after["drop_reason"])
     narrow = facts.fields(prefix for reason in reasons for prefix in _thresholds_of(reason))
-    found = [*(narrow or facts.fields(_SELECTION)), *facts_of_step(facts, "selection")]
+    lines = [*(narrow or facts.fields(_SELECTION)), *facts_of_step(facts, "selection")]
     if moved and {*reasons} & {*_OF_THE_RUN, TOO_SHORT, NLL_OUTLIER, LOW_POTENTIAL}:
-        found.append(OTHERS)
+        lines.append(OTHERS)
     elif group.siblings:
-        found.append(SIBLINGS)
-    return found
+        lines.append(SIBLINGS)
+    return lines

@@ -317,12 +317,12 @@ def shown(progress: Progress, title: str, console: Console) -> Iterator[None]:
 
 
 def _plain(progress: Progress, console: Console, stop: threading.Event) -> None:
-    said = ""
-    while not stop.wait(_PLAIN_SECONDS if said else 1.0):
+    last_line = ""
+    while not stop.wait(_PLAIN_SECONDS if last_line else 1.0):
         line = progress.line() or progress.message
-        if line != said:
+        if line != last_line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-            said = line
+            last_line = line
 
 
 # --- The log of a run: all that proofmill and Prefect say, in one file ---

@@ -245,10 +245,10 @@ def flat(value: Any, place: str = "") -> dict[str, Any]:
         items = {str(number): item for number, item in enumerate(value)}.items()
     else:
         return {place: value}
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     for key, item in items:
-        found |= flat(item, f"{place}.{key}" if place else str(key))
-    return found
+        keys |= flat(item, f"{place}.{key}" if place else str(key))
+    return keys
 
 
 # --- what it would cost: samples, questions to models, tokens and minutes, estimated from the last run, or bounded
@@ -357,8 +357,8 @@ def answer_judge_cost(
         return
     last = costs(run, JUDGE_ASKED)
     questions += 2 * sum(_samples(run, shard, None) for shard in pending)
-    told = "at most " if unknown else ""
-    yield f"judge {plan.model.name}: {told}{questions:,} questions, and {2 * len(CANARIES)} planted ones"
+    bound = "at most " if unknown else ""
+    yield f"judge {plan.model.name}: {bound}{questions:,} questions, and {2 * len(CANARIES)} planted ones"
     tokens = questions * options.max_tokens
     yield _estimate([(questions, last)]) if last and questions else f"  at most {tokens:,} tokens written; {_UNKNOWN}"
 
@@ -376,15 +376,15 @@ def claim_judge_cost(run: RunContext, records: Sequence[ShardRecord], pending: S
     if not traces and not claims:
         return
     head = f"verifier {plan.model.name}: " + ("at most " if pending else "")
-    named, said = (costs(run, step) for step in (CLR_NAMED, CLR_JUDGED))
-    if not named or not said:
+    named, judged = (costs(run, step) for step in (CLR_NAMED, CLR_JUDGED))
+    if not named or not judged:
         tokens = (traces * (1 + options.m) + claims) * options.max_tokens
         yield f"{head}{traces:,} traces to judge by at most {options.m} claims each, {claims:,} claims named already"
         yield f"  at most {tokens:,} tokens written, besides those read; {_UNKNOWN}"
         return
-    claims += round(traces * said["answers"] / named["answers"])
+    claims += round(traces * judged["answers"] / named["answers"])
     yield f"{head}{traces:,} traces and about {claims:,} claims to judge"
-    yield _estimate([(traces, named), (claims, said)])
+    yield _estimate([(traces, named), (claims, judged)])
 
 
 def student_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
@@ -406,8 +406,8 @@ def student_cost(run: RunContext, records: Sequence[ShardRecord], pending: Seque
     if not traces:
         return
     last = costs(run, SCORES)
-    told = "at most" if rate is None and unsampled + unjudged else "about" if unsampled + unjudged else "the"
-    yield f"student {plan.model.name}: {told} {traces:,} proven traces to score"
+    bound = "at most" if rate is None and unsampled + unjudged else "about" if unsampled + unjudged else "the"
+    yield f"student {plan.model.name}: {bound} {traces:,} proven traces to score"
     yield _estimate([(traces, last)]) if last else f"  each is read once, after its prompt; {_UNKNOWN}"
 
 

@@ -44,15 +44,15 @@ class RowOptions:
 
 def prepared(row: Row, one: MapFilter[Any], options: RowOptions) -> Row | str:
     """Return the columns that a filter reads of a user's row, or why it can't be read."""
-    found: Row = {}
+    values: Row = {}
     for name in (*one.reads, *one.optional):
         value = _READERS[name](row, one, options) if name in _READERS else row.get(name, _NO_COLUMN)
         if isinstance(value, _Fault):
             return value.why
         if value is _NO_COLUMN and name in one.reads:
             return f"no column {name!r}"
-        found[name] = None if value is _NO_COLUMN else value
-    return found
+        values[name] = None if value is _NO_COLUMN else value
+    return values
 
 
 class _Fault(NamedTuple):
@@ -285,15 +285,15 @@ def work(task: RowTask) -> ChunkResult:
     seen = list(views(task.chunk, task.fields, added, as_lines=task.as_lines))
     rows = [view.fault if view.fault is not None else prepared(view.row, one, task.rows) for view in seen]
     usable = [row for row in rows if not isinstance(row, str)]
-    found = one.annotate(usable, task.options, *(() if task.extra is None else (task.extra,)))
-    said = iter(found.to_pylist() if isinstance(found, pa.Table) else found)
+    annotated = one.annotate(usable, task.options, *(() if task.extra is None else (task.extra,)))
+    answers = iter(annotated.to_pylist() if isinstance(annotated, pa.Table) else annotated)
     result = ChunkResult(task.place, task.as_lines)
     for view, row in zip(seen, rows, strict=True):
         if isinstance(row, str):
             result.rows.append(None)
             result.resolve(len(result.rows) - 1, view, one.fault("row", row), row)
         else:
-            result.add(view, next(said))
+            result.add(view, next(answers))
     return result
 
 

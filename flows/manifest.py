@@ -145,10 +145,10 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
         for record in records
         for shard in (record.problems, record.samples, *record.outputs.values(), *record.replaced)
     ]
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for shard in {(shard.step, shard.key): shard for shard in shards}.values():  # one may stand under two names
-        found[shard.step] = found.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
-    return {name: round(took, 1) for name, took in found.items()}
+        seconds[shard.step] = seconds.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
+    return {name: round(took, 1) for name, took in seconds.items()}
 
 
 def model_facts(plan: SamplePlan) -> dict[str, Any]:

@@ -83,22 +83,22 @@ def run_batches(
     Raises:
         EngineError: the engine died; what it has answered stays so.
     """
-    found = {batch.name: completed(run, step, batch) for batch in batches}
-    missing = [batch for batch in batches if found[batch.name] is None]
+    answered = {batch.name: completed(run, step, batch) for batch in batches}
+    missing = [batch for batch in batches if answered[batch.name] is None]
     for batch in missing:
         run.store.begin(step, batch.key)
     for batch in batches:
-        if found[batch.name]:  # a run may have been killed between an answer's commit and this
+        if answered[batch.name]:  # a run may have been killed between an answer's commit and this
             _journal(run, step, batch).unlink(missing_ok=True)
     for batch, answers in _Phase(run, step, plan, counter).answers(missing):
-        found[batch.name] = _commit(run, step, batch, answers)
-    return [shard for batch in batches if (shard := found[batch.name])]
+        answered[batch.name] = _commit(run, step, batch, answers)
+    return [shard for batch in batches if (shard := answered[batch.name])]
 
 
 def completed(run: RunContext, step: Step, batch: RequestBatch) -> Shard | None:
     """Return a batch's committed answers; None if some request failed, so that its open questions are asked again."""
-    found = run.store.find(step, batch.key)
-    return None if found and found.stats.get("failed") else found
+    shard = run.store.find(step, batch.key)
+    return None if shard and shard.stats.get("failed") else shard
 
 
 def _commit(run: RunContext, step: Step, batch: RequestBatch, answers: Answers) -> Shard:

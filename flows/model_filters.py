@@ -352,13 +352,13 @@ class _AnswerQuestions(_ModelQuestions):
         problems = self._problems()
         owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()
         judged = self.run.store.read(self.record.outputs["verdicts"], ["undecided", "extracted"]).to_pylist()
-        found = []
+        undecided = []
         for row, (owner, verdict) in enumerate(zip(owners, judged, strict=True)):
             problem = problems[owner]
             if verdict["undecided"] and verdict["extracted"] and problem["answer"]:
                 pair = model_judge.Pair(problem["prompt"], problem["answer"], verdict["extracted"])
-                found += [(row, pair)] * pair.can_be_asked
-        return found
+                undecided += [(row, pair)] * pair.can_be_asked
+        return undecided
 
     def _questions(self) -> Questions:
         for row, pair in self.pairs():
@@ -367,10 +367,10 @@ class _AnswerQuestions(_ModelQuestions):
 
     def replies(self, said: Shard, rows: int) -> list[list[bool | None]]:
         """Return the model's replies about each row; empty for rows that were not asked about."""
-        found: list[list[bool | None]] = [[] for _ in range(rows)]
+        by_row: list[list[bool | None]] = [[] for _ in range(rows)]
         for reply in self.run.store.read(said).to_pylist():
-            found[reply["row"]].append(model_judge.read(reply["text"], reply["finish_reason"]))
-        return found
+            by_row[reply["row"]].append(model_judge.read(reply["text"], reply["finish_reason"]))
+        return by_row
 
     def judged(self, said: Shard) -> Shard:
         """Return the shard's verdicts, with the model's on undecided rows."""
@@ -420,12 +420,12 @@ def add_scores(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRec
     student = _student(run, plan)
     before = cache(lambda: _scored_before(run, student))  # read only where a shard is not scored to its end
     batches = [_Scoring(run, plan, record, student, before).batch() for record in records]
-    found = run_batches(run, SCORES, plan, batches, "traces scored")
-    if lost := sum(shard.stats["unscored"] - shard.stats.get("failed", 0) for shard in found):
+    scored = run_batches(run, SCORES, plan, batches, "traces scored")
+    if lost := sum(shard.stats["unscored"] - shard.stats.get("failed", 0) for shard in scored):
         run.progress.warn(f"{lost:,} proven traces are too long for the student and have no NLL")
     return [
         record.with_output(NLL.name, _by_row(run, record, scores))
-        for record, scores in zip(records, found, strict=True)
+        for record, scores in zip(records, scored, strict=True)
     ]
 
 
@@ -434,8 +434,8 @@ def _by_row(run: RunContext, record: ShardRecord, scores: Shard) -> Shard:
 
     def make() -> tuple[pa.Table, ShardStats]:
         ids = pl.DataFrame(run.store.read(record.samples, ["id"]))
-        said = pl.DataFrame(run.store.read(scores, ["id", "tokens", "nll"])).rename({"tokens": "nll_tokens"})
-        joined = ids.join(said, on="id", how="left", maintain_order="left")
+        nlls = pl.DataFrame(run.store.read(scores, ["id", "tokens", "nll"])).rename({"tokens": "nll_tokens"})
+        joined = ids.join(nlls, on="id", how="left", maintain_order="left")
         return joined.select(NLL.schema.names).to_arrow().cast(NLL.schema), {}
 
     key = NLL.key(run.recipe.options(NLL), record.samples.content, scores.content)
@@ -497,9 +497,9 @@ class _Scoring:
 
     def before(self) -> dict[str, Row]:
         """Return the earlier scores of this shard's traces, by trace id."""
-        mine = pl.Series(self.traces(["id"])["id"])
-        found = self.known().filter(pl.col("id").is_in(mine.implode()))
-        return {row["id"]: row for row in found.iter_rows(named=True)}
+        ids = pl.Series(self.traces(["id"])["id"])
+        rows = self.known().filter(pl.col("id").is_in(ids.implode()))
+        return {row["id"]: row for row in rows.iter_rows(named=True)}
 
     def requests(self) -> Iterator[Request]:
         run, known = self.run, self.before()

@@ -201,11 +201,11 @@ class ModelPool:
 
     def engine_facts(self) -> dict[str, Any]:
         """Return the recorded facts of each sampler's engine, as of when it last ran for this run."""
-        found = {}
+        facts = {}
         for plan in self.plans:
             path = self._folder / f"engine-{plan.name}.json"
-            found[plan.name] = orjson.loads(path.read_bytes()) if path.exists() else None
-        return found
+            facts[plan.name] = orjson.loads(path.read_bytes()) if path.exists() else None
+        return facts
 
     # --- recorded samples --------------------------------------------------------------------------------
 

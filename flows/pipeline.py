@@ -208,8 +208,8 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
 
 def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
     """Return the ids of all traces of the run."""
-    found = [run.store.read(record.samples, ["id"])["id"] for record in records]
-    return pa.chunked_array([chunk for column in found for chunk in column.chunks], "string")
+    id_columns = [run.store.read(record.samples, ["id"])["id"] for record in records]
+    return pa.chunked_array([chunk for column in id_columns for chunk in column.chunks], "string")
 
 
 # --- selection -----------------------------------------------------------------------------------------------
@@ -270,8 +270,8 @@ def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
         return None
 
     def make() -> tuple[pa.Table, ShardStats]:
-        found = caps.caps(pl.concat(_kept(run, shard) for shard in offers), options)
-        return found.to_arrow().cast(caps.CAPS), {}
+        cuts = caps.caps(pl.concat(_kept(run, shard) for shard in offers), options)
+        return cuts.to_arrow().cast(caps.CAPS), {}
 
     shard = run.store.once(CAPS, "all", CAPS.key([offer.content for offer in offers], repr(options)), make)
     present = set(run.store.read(shard, ["domain"])["domain"].to_pylist())
@@ -309,9 +309,9 @@ def held_out_problems(run: RunContext, records: Records) -> Shard | None:
     prompts = [_signed_prompts(run, record, options) for record in records]
 
     def make() -> tuple[pa.Table, ShardStats]:
-        found = clusters((run.store.read(shard) for shard in prompts), options)
-        out = held_out(pl.DataFrame(found), section.holdout, run.recipe.seed)
-        return out.to_arrow().cast(HELD_OUT), {"clusters": len(found["cluster_id"].unique())}
+        clustered = clusters((run.store.read(shard) for shard in prompts), options)
+        out = held_out(pl.DataFrame(clustered), section.holdout, run.recipe.seed)
+        return out.to_arrow().cast(HELD_OUT), {"clusters": len(clustered["cluster_id"].unique())}
 
     decided = (section.holdout, section.holdout_threshold, run.recipe.seed)
     shard = run.store.once(HOLDOUT, "all", HOLDOUT.key([shard.content for shard in prompts], decided), make)

@@ -99,10 +99,10 @@ def prior_versions(home: Path, labels: Sequence[str], options: DedupOptions) -> 
         UsageError: there is no such version.
         RecipeError: a version keeps no index, or one made with other shingles or permutations.
     """
-    found = [find(home, label) for label in labels]
-    for version in found:
+    prior = [find(home, label) for label in labels]
+    for version in prior:
         _check(version, options)
-    return found
+    return prior
 
 
 def _check(version: Version, options: DedupOptions) -> None:

@@ -83,11 +83,10 @@ class SamplingStep:
 
     def _finished(self, key: str) -> Shard | None:
         """Return a committed shard, or None if some of its samples are to be asked again."""
-        found = self.run.store.find(SAMPLES, key)
-        again = (
-            found and self.run.request.sample and any(self._asks_again(plan, found) for plan in self.run.models.plans)
-        )
-        return None if again else found
+        shard = self.run.store.find(SAMPLES, key)
+        if shard and self.run.request.sample and any(self._asks_again(plan, shard) for plan in self.run.models.plans):
+            return None
+        return shard
 
     def _asks_again(self, plan: SamplePlan, shard: Shard) -> bool:
         lacks = shard.stats.get("unanswered", {}).get(plan.name, {})

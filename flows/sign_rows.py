@@ -60,16 +60,16 @@ class Signed(NamedTuple):
 
 def sign_chunk(task: SignTask) -> Signed:
     """Sign the texts of a chunk into a file of their own."""
-    found = _plain(task) or _checked(task)
-    ids = [_id(row.get("id")) for row in found.rows]
-    table = _table(task, found.texts, found.rows, [name or "" for name in ids])
-    table = table.append_column("place", to_arrow(np.array(found.places, np.int64)))
+    usable = _plain(task) or _checked(task)
+    ids = [_id(row.get("id")) for row in usable.rows]
+    table = _table(task, usable.texts, usable.rows, [name or "" for name in ids])
+    table = table.append_column("place", to_arrow(np.array(usable.places, np.int64)))
     with pa.OSFile(str(task.path), "wb") as raw, pa.ipc.new_file(raw, table.schema) as file:
         file.write_table(table.combine_chunks())
     hashes = (
         None if None in ids else np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids if name], np.uint64)
     )
-    return Signed([task.path], found.total, found.unsigned, hashes)
+    return Signed([task.path], usable.total, usable.unsigned, hashes)
 
 
 class _Texts(NamedTuple):

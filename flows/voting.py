@@ -190,12 +190,12 @@ class _Election:
         best = winners(ballots)
         if len(best) != 1 or not whole:
             return {}
-        mine = [row for row, ballot in zip(self.rows, ballots, strict=True) if ballot.cluster == best[0]]
+        agreeing = [row for row, ballot in zip(self.rows, ballots, strict=True) if ballot.cluster == best[0]]
         return {
-            name: min((row["extracted"] for row in mine), key=lambda text: (len(text), text)),
-            f"{name}_votes": len(mine),
+            name: min((row["extracted"] for row in agreeing), key=lambda text: (len(text), text)),
+            f"{name}_votes": len(agreeing),
             f"{name}_share": totals(ballots)[best[0]] / whole,
-            f"{name}_rows": [row["row"] for row in mine],
+            f"{name}_rows": [row["row"] for row in agreeing],
         }
 
 
@@ -216,15 +216,15 @@ def _labels(run: RunContext, record: ShardRecord, options: PseudoLabels) -> dict
     """Return by problem id its label, how it came about, and the rows that agree."""
     answers = run.store.read(record.problems, ["id", "answer"]).to_pylist()
     without = {row["id"] for row in answers if row["answer"] is None}
-    found = {}
+    labels = {}
     for row in run.store.read(record.outputs[VOTES.name]).to_pylist():
         share, votes = row[f"{options.by}_share"], row[f"{options.by}_votes"]
         if row["problem_id"] in without and share is not None and share >= options.min_share:
             if votes < options.min_votes:
                 continue
             how = f"{options.by}: {votes} of {row['n']} samples, share {share:.2f}"
-            found[row["problem_id"]] = {"answer": row[options.by], "how": how, "rows": set(row[f"{options.by}_rows"])}
-    return found
+            labels[row["problem_id"]] = {"answer": row[options.by], "how": how, "rows": set(row[f"{options.by}_rows"])}
+    return labels
 
 
 def _with_labels(run: RunContext, record: ShardRecord, labels: Mapping[str, Row]) -> pa.Table:

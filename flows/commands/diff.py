@@ -26,11 +26,11 @@ def run(home: Path, before: str, after: str, rows: int, as_json: bool, out: Cons
     Raises:
         StoreError: a file of either is not what was published; a difference would have a false cause.
     """
-    found = difference(find(home, before), find(home, after), rows)
+    result = difference(find(home, before), find(home, after), rows)
     if as_json:
-        out.print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), markup=False, soft_wrap=True)
+        out.print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode(), markup=False, soft_wrap=True)
     else:
-        _show(found, out)
+        _show(result, out)
 
 
 def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
     check_files(before)
     check_files(after)
     facts, configs = manifest_diff(before, after), changed_configs(before, after)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "before": before.label,
         "after": after.label,
         "equal": not configs,
@@ -52,20 +52,20 @@ def difference(before: Version, after: Version, rows: int = 0) -> dict[str, Any]
         "facts": facts.lines(),
     }
     if not configs:
-        return found
+        return result
     groups = compare_traces(before, after, rows)
     others = any(group.kind != CHANGED or "verdicts" in group.judged for group in groups)
     moved = others or any(group.judged and group.fate_changed for group in groups)
-    found["rows"] = _merged([_told(group, facts, others=others, moved=moved) for group in groups])
-    found["problems"] = compare_problems(before, after)
-    if any(found["problems"].values()):
-        found["problem_causes"] = causes_of_files(facts, ["problems"])
-    if not found["rows"]:
-        found["causes"] = causes_of_files(facts, configs)
-    told = {cause for row in found["rows"] for cause in row["causes"]}
-    told |= {*found.get("causes", ()), *found.get("problem_causes", ())}
-    found["unused"] = [fact for fact in found["facts"] if fact not in told]
-    return found
+    result["rows"] = _merged([_told(group, facts, others=others, moved=moved) for group in groups])
+    result["problems"] = compare_problems(before, after)
+    if any(result["problems"].values()):
+        result["problem_causes"] = causes_of_files(facts, ["problems"])
+    if not result["rows"]:
+        result["causes"] = causes_of_files(facts, configs)
+    told = {cause for row in result["rows"] for cause in row["causes"]}
+    told |= {*result.get("causes", ()), *result.get("problem_causes", ())}
+    result["unused"] = [fact for fact in result["facts"] if fact not in told]
+    return result
 
 
 def _told(group: Group, facts: ManifestDiff, *, others: bool, moved: bool) -> dict[str, Any]:
@@ -91,15 +91,15 @@ def _state(fate: Mapping[str, Any]) -> str | None:
 
 def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Merge differences that read the same."""
-    found: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for row in rows:
         columns = row["columns_of"] if row["kind"] == REMEASURED else []
         key = repr((row["kind"], row["before"], row["after"], columns, row["causes"]))
-        known = found.setdefault(key, row | {"columns_of": [], "count": 0, "examples": []})
+        known = groups.setdefault(key, row | {"columns_of": [], "count": 0, "examples": []})
         known["columns_of"] = sorted({*known["columns_of"], *row["columns_of"]})
         known["count"] += row["count"]
         known["examples"] = (known["examples"] + row["examples"])[: max(len(row["examples"]), len(known["examples"]))]
-    return list(found.values())
+    return list(groups.values())
 
 
 def _show(found: Mapping[str, Any], out: Console) -> None:

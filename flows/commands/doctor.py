@@ -44,8 +44,8 @@ def examine(recipe: Recipe, home: Path, console: Console, *, as_json: bool) -> b
     if as_json:
         checks = run(GROUPS, Place(recipe, home))
         ok = not _count(checks)[FAIL]
-        found = {"ok": ok, "recipe": recipe.name, "checks": [asdict(check) for check in checks]}
-        console.print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), markup=False, soft_wrap=True)
+        report = {"ok": ok, "recipe": recipe.name, "checks": [asdict(check) for check in checks]}
+        console.print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode(), markup=False, soft_wrap=True)
         return ok
     with console.status(f"looking at this machine for '{recipe.name}'"):
         checks = run(GROUPS, Place(recipe, home))

@@ -365,24 +365,24 @@ def would_remove(home: Path, label: str, out: Path | None, options: Decontaminat
     """List the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
     version = find(home, label)
     with tempfile.TemporaryDirectory(prefix="proofmill-") as folder:
-        found = list(_overlaps(version, build_index(items(options.benchmarks), Path(folder) / "index", options.n)))
-    counts = Counter((row["contaminated_by"].partition("/")[0], row["config"]) for row in found)
+        overlaps = list(_overlaps(version, build_index(items(options.benchmarks), Path(folder) / "index", options.n)))
+    counts = Counter((row["contaminated_by"].partition("/")[0], row["config"]) for row in overlaps)
     table = Table("benchmark", "config", "rows", title=f"{version.label}: what would go", title_justify="left")
     for (benchmark, config), count in sorted(counts.items()):
         table.add_row(benchmark, config, f"{count:,}")
-    console.print(table if found else f"Nothing of {version.label} overlaps with these benchmarks.")
-    for row in found[:_SHOWN]:
+    console.print(table if overlaps else f"Nothing of {version.label} overlaps with these benchmarks.")
+    for row in overlaps[:_SHOWN]:
         span = row["contaminated_span"][:_SHOWN_CHARACTERS]
         told = f"{row['config']} {row['id']}  {row['contaminated_by']}  {row['found_in']}: {span}"
         console.print(Text(told), soft_wrap=True)
-    if len(found) > _SHOWN:
-        console.print(f"and {len(found) - _SHOWN:,} more" + ("" if out else "; --out FILE writes all of them"))
+    if len(overlaps) > _SHOWN:
+        console.print(f"and {len(overlaps) - _SHOWN:,} more" + ("" if out else "; --out FILE writes all of them"))
     if out is not None:
         check_out(out)
         with open_rows(out, _LISTED) as writer:
-            writer.write_rows(found)
+            writer.write_rows(overlaps)
         console.print(f"written: {out}", markup=False, soft_wrap=True)
-    if found:
+    if overlaps:
         console.print(
             "next: name the benchmarks in the recipe's decontaminate section, then [bold]proofmill regenerate[/]",
             soft_wrap=True,

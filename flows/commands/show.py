@@ -78,8 +78,10 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
     for name in wanted:
         out.print(Text(f"{version.label}: {counts[name]:,} dropped as {name}"), style="bold")
         for row in _dropped(version, name, samples):
-            found = Text(evidence(row, shown))
-            out.print(Panel(_answered(row), title=row["id"], title_align="left", subtitle=found, subtitle_align="left"))
+            detail = Text(evidence(row, shown))
+            out.print(
+                Panel(_answered(row), title=row["id"], title_align="left", subtitle=detail, subtitle_align="left")
+            )
 
 
 def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:

@@ -277,17 +277,17 @@ def installed(name: str) -> str | None:
 
 def conflicts(name: str, extras: tuple[str, ...] = ("",)) -> list[str]:
     """Return a distribution's requirements that are not met: other versions or, for our own, missing ones too."""
-    found = []
+    unmet = []
     for line in distribution(name).requires or []:
         need = Requirement(line)
         if need.marker and not any(need.marker.evaluate({"extra": extra}) for extra in extras):
             continue
         have = installed(need.name)
         if have is None and canonicalize_name(name) == _OWN:
-            found.append(f"{name} needs {need.name}{need.specifier}, which is not installed")
+            unmet.append(f"{name} needs {need.name}{need.specifier}, which is not installed")
         elif have is not None and not need.specifier.contains(have, prereleases=True):
-            found.append(f"{name} needs {need.name}{need.specifier}, here is {have}")
-    return found
+            unmet.append(f"{name} needs {need.name}{need.specifier}, here is {have}")
+    return unmet
 
 
 def _together() -> Check:
