@@ -420,11 +420,18 @@ _KINDS = {
     "ratio": (PUNCTUATION, ""), "dots": (PUNCTUATION, "…"), "newline": (NEWLINE, "\n"),
     "raised": (OPERATOR, ""), "lowered": (PUNCTUATION, ""),
 }  # fmt: skip
-_PLAIN_SIGNS = {sign: (OPERATOR if sign in _OPERATORS else PUNCTUATION, sign) for sign in "()[]+,/^;|_%}"}
 _LOOKAHEAD = 8
-_WORD, _PLAIN, _BLANK, _FENCE, _SIZE = (_TOKEN.groupindex[name] for name in ("word", "plain", "blank", "fence", "size"))
+_WORD, _NUMBER, _FENCE, _SIZE = (_TOKEN.groupindex[name] for name in ("word", "number", "fence", "size"))
 _CONTROL_LETTERS = {"\t": "\\t", "\f": "\\f", "\b": "\\b", "\r": "\\r"}
-_CURRENCY = frozenset("$€£¥₹") | {"\\$"}
+_NOTHING = (-1, "")
+_KNOWN = (
+    {sign: (PUNCTUATION, sign) for sign in "()[],;|}"}
+    | {sign: (COMMAND, name) for sign, name in _GREEK_LETTERS.items()}
+    | {sign: (NUMBER, fraction) for sign, fraction in VULGAR.items()}
+    | {sign: (RELATION, normal) for sign, normal in _RELATIONS.items()}
+    | {sign: (OPERATOR, normal) for sign, normal in _OPERATORS.items()}
+    | dict.fromkeys(("$", "€", "£", "¥", "₹", "\\$", "&"), _NOTHING)  # `&` only marks a column in LaTeX
+)
 _SEPARATORS = re.compile(r"[^\d.]")
 
 
@@ -439,58 +446,46 @@ def tokenize(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         group = match.lastindex or 0
         start, end = match.span(group)
+        surface = match[group]
         if start != behind:
             gap = gap or SPACED
         behind = end
         if group == _WORD:
-            add(new(Token, (WORD, match[group], start, end, gap)))
-            gap = TIGHT
-        elif group == _PLAIN:
-            kind, normal = _PLAIN_SIGNS[match[group]]
-            add(new(Token, (kind, normal, start, end, gap)))
-            gap = TIGHT
-        elif group == _BLANK:
-            gap = gap or SPACED
+            kind, normal = WORD, surface
+        elif group == _NUMBER:
+            kind, normal = NUMBER, surface if surface.isdecimal() else _SEPARATORS.sub("", surface)
+        elif surface in _KNOWN:
+            kind, normal = _KNOWN[surface]
         elif group == _FENCE:
             gap = FENCED
-        elif group != _SIZE:
-            kind, normal = _classify(match.lastgroup or "", match[group], match, gap)
-            if kind >= 0:
-                add(new(Token, (kind, normal, start, end, gap)))
-                gap = FENCED if kind == NEWLINE else TIGHT
-            else:
-                gap = gap or SPACED
+            continue
+        elif group == _SIZE:
+            continue
+        else:
+            kind, normal = _classify(match.lastgroup or "", surface, match, gap)
+        if kind < 0:
+            gap = gap or SPACED
+        else:
+            add(new(Token, (kind, normal, start, end, gap)))
+            gap = FENCED if kind == NEWLINE else TIGHT
     tokens.extend([Token(END, "", len(text), len(text), FENCED)] * _LOOKAHEAD)
     return tokens
 
 
 def _classify(group: str, surface: str, match: re.Match[str], gap: int) -> tuple[int, str]:
-    if group == "number":
-        return NUMBER, surface if surface.isdecimal() else _SEPARATORS.sub("", surface)
+    if group == "blank":
+        return _NOTHING
     if group == "textword":
         return WORD, surface.partition("{")[2].strip(" }")
     if group in _KINDS:
         kind, normal = _KINDS[group]
         return kind, normal or surface
     if group == "broken":  # a JSON reader took `\\t` of `\\times` for a tab
-        return _sign(_CONTROL_LETTERS[surface[0]] + surface[1:])
-    if surface in _CURRENCY or surface == "&":  # `&` only marks a column in LaTeX
-        return -1, ""
+        surface = _CONTROL_LETTERS[surface[0]] + surface[1:]
     if surface == "**":
-        return (OPERATOR, "^") if _is_power_sign(match, gap) else (-1, "")
-    return _sign(surface)
-
-
-def _sign(surface: str) -> tuple[int, str]:
-    if surface in _OPERATORS:
-        return OPERATOR, _OPERATORS[surface]
-    if surface in _RELATIONS:
-        return RELATION, _RELATIONS[surface]
-    if surface in VULGAR:
-        return NUMBER, VULGAR[surface]
-    if surface in _GREEK_LETTERS:
-        return COMMAND, _GREEK_LETTERS[surface]
-    return (COMMAND if surface[0] == "\\" and surface[1:].isalpha() else PUNCTUATION), surface
+        return (OPERATOR, "^") if _is_power_sign(match, gap) else _NOTHING
+    is_command = surface[0] == "\\" and surface[1:].isalpha()
+    return _KNOWN.get(surface) or ((COMMAND if is_command else PUNCTUATION), surface)
 
 
 def _is_power_sign(match: re.Match[str], gap: int) -> bool:
