@@ -38,7 +38,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _all(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which proofmill this is.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of proofmill.")
     ] = False,
 ) -> None: ...
 
@@ -57,7 +57,7 @@ Maps = Annotated[
 ]
 Domain = Annotated[str | None, typer.Option(help="Domain of the rows that name none.")]
 Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Read the first so many rows only.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many rows, from the first.")]
 Options = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="option=value", help="An option of the filter, as in a recipe; repeatable."),
@@ -78,13 +78,14 @@ def regenerate(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many problems only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only this many problems, from the first.")] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, check and say what would be done.")] = False,
     probed: Annotated[
-        int | None, typer.Option("--probe", min=1, help="Sample so many problems, and estimate the whole run by them.")
+        int | None,
+        typer.Option("--probe", min=1, help="Sample this many problems, and estimate the whole run."),
     ] = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
@@ -111,7 +112,7 @@ def show(
     home: Home = None,
     samples: Annotated[int, typer.Option(min=0, help="Sample rows of each verdict, or of the reason.")] = 1,
     refuted: Annotated[
-        int | None, typer.Option(min=0, help="Instead: so many accepted traces with a refuted step.")
+        int | None, typer.Option(min=0, help="Instead: this many accepted traces with a refuted step.")
     ] = None,
     dropped: Annotated[
         str | None, typer.Option(help="Instead: rows dropped for this reason, with the evidence; or `all` reasons.")
@@ -149,7 +150,11 @@ def verify(
     domain: Domain = None,
     verifiers: Annotated[
         list[str] | None,
-        typer.Option("--verifier", metavar="name=package.module:name", help="A custom verifier; repeatable."),
+        typer.Option(
+            "--verifier",
+            metavar="name=package.module:name",
+            help="A custom verifier; repeatable.",
+        ),
     ] = None,
     options: Options = None,
     split: Split = "train",
@@ -174,7 +179,7 @@ def inspect(
     judged: Annotated[str, typer.Argument(help="A file with verdicts, as `proofmill verify` writes it.")],
     examples: Annotated[int, typer.Option(min=0, help="Example rows of each group.")] = 1,
     verdict: Annotated[str | None, typer.Option(help="Only rows of this verdict.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     maps: Maps = None,
     split: Split = "train",
     limit: Limit = None,
@@ -249,20 +254,20 @@ def dedup(
         str | None, typer.Option(help="Field to compare; default response, else prompt, else text.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Least Jaccard similarity of a near-duplicate; default 0.9.")
+        float | None, typer.Option(help="Smallest Jaccard similarity of near-duplicates; default 0.9.")
     ] = None,
     within: Annotated[
         float | None,
-        typer.Option("--threshold-within", help="The same inside one problem; default 0.8."),
+        typer.Option("--threshold-within", help="The same, within one problem; default 0.8."),
     ] = None,
     permutations: Annotated[int | None, typer.Option(help="Values in a MinHash signature; default 128.")] = None,
     shingle: Annotated[str | None, typer.Option(help="words, chars or tokens; default words.")] = None,
     shingle_size: Annotated[int | None, typer.Option(help="Units in a shingle; default 5.")] = None,
     index: Annotated[
         str | None,
-        typer.Option(help="Redis that several machines share: redis://HOST:PORT/0. What one keeps, no other does."),
+        typer.Option(help="Redis that machines share: redis://HOST:PORT/0. What one keeps, no other keeps."),
     ] = None,
-    index_name: Annotated[str, typer.Option(help="Name of the index in there; others are never seen.")] = "proofmill",
+    index_name: Annotated[str, typer.Option(help="Name of the index on that Redis.")] = "proofmill",
     split: Split = "train",
     limit: Limit = None,
     workers: Workers = None,
@@ -339,10 +344,15 @@ def decontaminate(
 )
 def push(
     version: Annotated[str, typer.Argument(help="NAME@vN, or NAME: its newest version.")],
-    repo: Annotated[str, typer.Option("--repo", metavar="USER/NAME", help="Made where it does not exist.")],
-    public: Annotated[bool, typer.Option("--public", help="For everyone to see; else private.")] = False,
+    repo: Annotated[str, typer.Option("--repo", metavar="USER/NAME", help="Created if it does not exist.")],
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public; else it is private.")] = False,
     token: Annotated[
-        str | None, typer.Option("--token", help="Else $HF_TOKEN, or that of `hf auth login`.", show_default=False)
+        str | None,
+        typer.Option(
+            "--token",
+            help="Else $HF_TOKEN, or that of `hf auth login`.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
     home: Home = None,
@@ -378,7 +388,7 @@ def doctor(
 def report(
     version: Annotated[str, typer.Argument(help="NAME@vN, or NAME: its newest version.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="The file to write; else NAME-vN.html here.")] = None,
-    funnel: Annotated[bool, typer.Option("--funnel", help="Only the picture of the funnel, as SVG.")] = False,
+    funnel: Annotated[bool, typer.Option("--funnel", help="Write only the picture of the funnel, as SVG.")] = False,
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
@@ -397,7 +407,7 @@ def diff(
     before: Annotated[str, typer.Argument(help="NAME@vA, or NAME: its newest version.")],
     after: Annotated[str, typer.Argument(help="NAME@vB, of the same data set or of another.")],
     rows: Annotated[int, typer.Option(min=0, help="Example rows of each difference.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:

@@ -1,4 +1,4 @@
-"""What differs in how two versions were made, as their manifests record it, and which of it made a row differ."""
+"""Find the recorded facts that differ between two versions, and which of them made a row differ."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def manifest_diff(before: Version, after: Version) -> ManifestDiff:
         models=_models(a, b),
         code=_code(*codes) if all(codes) else {},
         unrecorded=next((v.label for v, code in zip((before, after), codes, strict=True) if not code), ""),
-        # one that a side does not record decided nothing there, or not by its version
+        # A library that one side does not record decided nothing there, or not by its version.
         libraries={
             name: (a.libraries[name], b.libraries[name])
             for name in a.libraries

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: counters that stages raise, and two ways to show them."""
+"""The progress of a run: counters that the steps raise, and two ways to show them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`--dry-run`: which steps a run will do again, what that costs, and what has changed since the last version.
 
-The steps themselves are walked, over a store that finds and makes nothing: what is said here can't differ from what
-they do. Imports Prefect, so import it late.
+It walks the steps themselves over a read-only store, so it can't differ from what they do. Importing it imports
+Prefect, so import it late.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class DryRun:
 
     Attributes:
         again: names of steps with something to make, in the order of the run.
-        at_most: steps whose keys depend on what those make: again, unless that proves equal to what was there.
-        samples: to be drawn, by sampler; of the first rounds.
-        pending: the shards that are not sampled to their end.
-        records: the references of the others; one without a file stands for what would be made.
-        first: whether no run of this name has come to its end yet.
+        at_most: steps that depend on the content of those: they run too, unless it proves equal to the earlier one.
+        samples: first-round samples to draw, by sampler.
+        pending: the shards that are not completely sampled.
+        records: the references of the others; one without a file is a placeholder.
+        first: whether no run of this name has finished yet.
     """
 
     again: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The first step of a run: sources and replays of the recipe in, shards of problems and recorded samples out."""
+"""The first step of a run: read the recipe's sources and replays into shards of problems and recorded samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a version's manifest says: recipe, models, libraries, and a ledger of every step that balances."""
+"""Collect the manifest of a version: recipe, models, libraries, and a balanced ledger of every step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def manifest_of(
     verdicts = _sums(record.outputs["verdicts"].stats["verdicts"] for record in records)
     rows: Counter[str] = Counter()
     for config, count in sorted(out.rows.items()):
-        if (name := config.partition("/")[0]) != INDEX:  # files beside the configs
+        if (name := config.partition("/")[0]) != INDEX:  # the index of signatures is no config of the data set
             rows[name] += count
     rounds = rounds_of([record.samples for record in records])
     recorded = problems.stats["recorded"]
@@ -146,7 +146,8 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
         for shard in (record.problems, record.samples, *record.outputs.values(), *record.replaced)
     ]
     seconds: dict[str, float] = {}
-    for shard in {(shard.step, shard.key): shard for shard in shards}.values():  # one may stand under two names
+    # One output may have two names in the records (a model's verdicts do), so count each key once.
+    for shard in {(shard.step, shard.key): shard for shard in shards}.values():
         seconds[shard.step] = seconds.get(shard.step, 0.0) + shard.stats.get("took", 0.0)
     return {name: round(took, 1) for name, took in seconds.items()}
 

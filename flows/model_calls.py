@@ -1,9 +1,8 @@
-"""Questions to a model about every shard, its window full across shards.
+"""Ask a model questions about all shards, keeping the engine's window full.
 
-A phase asks each shard's questions in one stream, so no shard waits for another one's stragglers. What a model said
-is recorded like a sample: each answer is a line of its shard's journal as it comes, the answers of a shard are
-committed when its last one has come, and later keys depend on the answers themselves. An interrupted phase asks
-nothing again that was answered.
+A phase asks the questions of all shards in one stream, so no shard waits for another one's stragglers. Answers are
+recorded like samples: each is a line of its shard's journal as it comes, the answers of a shard are committed when the
+last one has come, and later keys depend on the answers themselves. An interrupted phase goes on.
 """
 
 from __future__ import annotations
@@ -183,6 +182,7 @@ class _Phase:
                 if before and (known := before.get(question(request))):
                     state.answers[request.id] = replace(known, id=request.id)
                     continue
+                # One request is held back, so that the last one of a shard is sent only after `asked_all` is set.
                 if last is not None:
                     yield last
                 state.waiting += 1

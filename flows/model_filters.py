@@ -1,9 +1,9 @@
-"""The filters that ask a model, after the judges: answers where rules end, reliability, and the NLL under a student.
+"""The filters that ask a model: verdicts on undecided answers, reliability, and the NLL under a student.
 
-A judge of answers is asked about undecided verdicts, each twice, and about planted pairs before. For reliability the
-model first names the claims of each trace, then judges each of them in a fresh context. What a model says is recorded
-as it is; reading it, and letting exact checks overrule it, is a step of its own without a model. A student's scores are
-recorded in the same way: what it has said of a trace is not asked again.
+The answer judge is first tested on planted pairs, then asked twice about each undecided answer. For reliability the
+model first names the claims of each trace, then judges each of them in a fresh context. Its words are recorded as they
+are; parsing them, and letting exact checks overrule them, is a step of its own without a model. A student's scores are
+recorded in the same way: a trace that it has scored is not scored again.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ class _Stream:
         return from_rows(rows, ANSWERS), stats
 
 
-# --- a model where rules end ---------------------------------------------------------------------------------
+# --- a model's verdicts on undecided answers -------------------------------------------------------------------
 
 
 def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:

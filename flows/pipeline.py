@@ -1,6 +1,6 @@
-"""The steps of a run between sampling and publishing, in order: filters, read off their list, and what asks a model.
+"""The steps of a run between sampling and publishing, in order: the filters of the recipe, and what asks a model.
 
-A run walks them, and so does the dry run over a store that makes nothing: what the one says, the other does.
+The dry run walks the same steps over a read-only store, so it can't differ from what the run does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run is made from: its sources and replays, and the published versions that it must not repeat."""
+"""The inputs of a run: its sources and replays, and the published versions that it must not repeat."""
 
 from __future__ import annotations
 

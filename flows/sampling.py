@@ -70,7 +70,7 @@ class SamplingStep:
         self.shards = {shard.problems.name: shard for shard in shards}
         self.keys = {name: self._key(shard) for name, shard in self.shards.items()}
         self.done = {name: self._finished(key) for name, key in self.keys.items()}
-        if not run.request.sample:  # what is made of an unfinished shard must not pass for the whole one later
+        if not run.request.sample:  # an unfinished shard gets another key: it must not pass for the complete one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
         self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
 

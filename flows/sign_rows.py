@@ -1,4 +1,4 @@
-"""What a worker process does with a chunk of rows for `proofmill dedup`: sign the texts, into a file of their own."""
+"""The work of a worker process for `proofmill dedup`: sign the texts of a chunk of rows into a file of their own."""
 
 from __future__ import annotations
 

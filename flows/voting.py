@@ -1,7 +1,7 @@
-"""What the samples of a problem agree on: `maj@k` and `clr@k` where there is gold, a pseudo-label where there is none.
+"""Votes of a problem's samples: `maj@k` and `clr@k` where there is gold, a pseudo-label where there is none.
 
-A pseudo-label is an answer that enough samples agree on, never called gold: the problem says how it came by it, and
-the verdicts that rest on it say `pseudo_label`.
+A pseudo-label is an answer that enough samples agree on. It is never called gold: the problem's `pseudo_label` says how
+the label came about, and verdicts that depend on it have the detail `pseudo_label`.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def at_k(records: Sequence[ShardRecord]) -> dict[str, Any] | None:
                 curves.setdefault(k, Counter()).update(rates)
     if not sums["problems"]:
         return None
-    whole = {k: curves[k] for k in sorted(curves, key=int) if curves[k]["problems"] == sums["problems"]}
-    return _means(sums) | {"by_k": {k: _means(rates) for k, rates in whole.items()}}
+    # A k that some problems have too few samples for would compare means over different problems.
+    comparable = {k: curves[k] for k in sorted(curves, key=int) if curves[k]["problems"] == sums["problems"]}
+    return _means(sums) | {"by_k": {k: _means(rates) for k, rates in comparable.items()}}
 
 
 def _means(sums: Counter[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`proofmill dedup`: near-duplicates of anyone's traces marked, in two passes over the input.
+"""`proofmill dedup`: mark near-duplicates in any file of traces, in two passes over the input.
 
 The first pass signs the texts into scratch files beside the output, the join reads these as they come, the
 second pass writes the rows with their marks. Memory: about 190 bytes a row beside its id (see

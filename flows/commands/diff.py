@@ -1,4 +1,4 @@
-"""`proofmill diff`: what one version has otherwise than another, and why, from their folders alone."""
+"""`proofmill diff`: how two versions differ, and why, from their folders alone."""
 
 from __future__ import annotations
 

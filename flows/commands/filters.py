@@ -1,4 +1,4 @@
-"""`proofmill verify`, `claims`, `decontaminate` and `filter`: one map filter on anyone's rows, streamed.
+"""`proofmill verify`, `claims`, `decontaminate` and `filter`: one map filter on a user's rows, streamed.
 
 A command and a run call the same `annotate`, so they can't differ.
 """
@@ -167,7 +167,7 @@ class FilterCommand:
 
 
 def _row_count(source: Source) -> int | None:
-    """Return rows that will be read, where the file says so."""
+    """Return how many rows will be read, where the file states it; else None."""
     if (
         source.name.startswith(HUB)
         or not source.name.endswith(".parquet")

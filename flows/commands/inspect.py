@@ -1,4 +1,4 @@
-"""`proofmill inspect`: what a judged file says, so that one sees in a minute why rows are not `correct`.
+"""`proofmill inspect`: a summary of a judged file, which shows in a minute why rows are not `correct`.
 
 Rows are grouped by verdict and detail; those that are `unparsed` also by the shape of their last line, since what a
 model ends with is what the answer was looked for in.

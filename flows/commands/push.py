@@ -1,4 +1,4 @@
-"""`proofmill push`: a version onto the Hugging Face hub."""
+"""`proofmill push`: push a version to the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`proofmill show` and `report`: what is published, in the terminal and as a page, from the folder alone."""
+"""`proofmill show` and `report`: published versions in the terminal and as a page, from the folder alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would break a run: libraries, processor and memory, disk, the jail, and what is reached over the network."""
+"""Doctor checks of the machine: libraries, processor and memory, disk, the jail, and services on the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model's presence, and whether what it wrote survives its own tokenizer and chat template."""
+"""Doctor checks of models: are they present, do texts survive tokenizer and chat template, do servers answer."""
 
 from __future__ import annotations
 
@@ -267,4 +267,4 @@ def _mend(trouble: RequestFailure) -> str:
         return "name one of them in engine.served"
     if trouble.kind == "denied":
         return "check engine.api_key_env, the address and engine.served"
-    return "mend the decoding parameters (sampling, sampling.extra) that it refuses, or the server"
+    return "correct the decoding parameters (sampling, sampling.extra) that it refuses, or the server"

@@ -47,7 +47,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="mend it") from error
+        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="correct it") from error
     if not isinstance(data, dict):
         raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
     for item in overrides:
@@ -64,7 +64,7 @@ def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
         raise RecipeError(
             "The recipe doesn't fit: " + "; ".join(problems),
             where=where,
-            remedy="mend these keys and run again",
+            remedy="correct these keys and run again",
         ) from error
 
 

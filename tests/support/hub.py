@@ -29,6 +29,8 @@ _FILE = re.compile(r"^/(?:datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+
 
 @dataclass
 class Blob:
+    """A file's content; `lfs`: whether it is in the large-file store."""
+
     data: bytes
     lfs: bool
 
@@ -39,8 +41,8 @@ class Blob:
     @property
     def oid(self) -> str:
         """The git id of what is committed: of the pointer where the content is in the large-file store."""
-        kept = self.data if not self.lfs else f"pointer {self.sha256}".encode()
-        return hashlib.sha1(b"blob %d\0" % len(kept) + kept, usedforsecurity=False).hexdigest()
+        content = self.data if not self.lfs else f"pointer {self.sha256}".encode()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 Tree = dict[str, Blob]
@@ -48,6 +50,8 @@ Tree = dict[str, Blob]
 
 @dataclass
 class Repo:
+    """A repository: its commits by id, branches and tags."""
+
     private: bool
     commits: dict[str, Tree] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -56,6 +60,7 @@ class Repo:
     messages: list[str] = field(default_factory=list)
 
     def commit(self, tree: Tree, branch: str, message: str = "initial commit") -> str:
+        """Make a commit the head of a branch; return its id."""
         oid = hashlib.sha1(f"{len(self.commits)} {message}".encode(), usedforsecurity=False).hexdigest()
         self.commits[oid] = tree
         self.branches[branch] = oid
@@ -63,6 +68,7 @@ class Repo:
         return oid
 
     def at(self, revision: str) -> str | None:
+        """Return the commit of a tag, branch or commit id; None where there is none."""
         oid = self.tags.get(revision) or self.branches.get(revision) or revision
         return oid if oid in self.commits else None
 
@@ -99,14 +105,16 @@ class Hub(ThreadingHTTPServer):
         """Print nothing: a client that went away is no news."""
 
     def close(self) -> None:
+        """Stop serving."""
         self.shutdown()
         self.server_close()
 
     def tree(self, repo: str, revision: str = "main") -> Tree:
-        held = self.repos[repo]
-        return held.commits[str(held.at(revision))]
+        """Return the files of a repository at a revision."""
+        return self.repos[repo].commits[str(self.repos[repo].at(revision))]
 
     def fault(self, line: str) -> Fault | None:
+        """Return the planted fault that a request meets, and count it down."""
         with self.lock:
             for fault in self.faults:
                 if fault.times and re.search(fault.pattern, line):
