@@ -134,10 +134,10 @@ def turn_end(response: str, start: int = 0) -> int:
     return end
 
 
-def split_final(response: str, final_start: int | None) -> tuple[str, str]:
+def split_final(response: str, final_start: int | None, tags: Sequence[str] = ()) -> tuple[str, str]:
     """(reasoning, final part) of a response: its think block and what follows it, else (an empty block says
     nothing) the text before and from the statement of the answer, at `final_start` in the response."""
-    think = split_think(response)
+    think = split_think(response, tags=tags)
     if think.reasoning.strip():
         return think.reasoning.strip(), think.rest.strip()
     if final_start is None:

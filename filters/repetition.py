@@ -124,10 +124,18 @@ def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None 
 MAX_LUCK = 0.5
 """Default of the rule `lucky`: a trace goes where more than half of the right answers to its problem are guesses.
 
-That is p < 2g / (1 + g): below 0.67 for yes or no, 0.4 for four options, 0.18 for ten. Measured on answers of 13 models
-to MMLU-Pro (ten options), luck from half of the models and the share known from the others: right answers with luck
-below 0.05 were known by 77 % of the other models, up to 0.15 by 49 %, up to 0.3 by 31 %, above 0.5 by 32 %. The rule
-drops 2 % of the right answers there, and 4 % where there are two to four options (family relations, 14 models).
+That is p < 2g / (1 + g): below 0.67 for yes or no, 0.4 for four options, 0.18 for ten. Measured on real answers, luck
+from half of the models and the share known from the others:
+
+| right answers with luck | < 0.05 | to 0.1 | to 0.2 | to 0.3 | to 0.5 | above |
+| --- | --- | --- | --- | --- | --- | --- |
+| MMLU-Pro, ten options, 13 models: known | 76 % | 48 % | 44 % | 26 % | 20 % | 23 % |
+| share of all right answers | 48 % | 25 % | 6 % | 17 % | 2 % | 2 % |
+| family relations, two to four options, 14 models: known | 78 % | 71 % | 76 % | 72 % | 57 % | 62 % |
+| share of all right answers | 46 % | 14 % | 25 % | 8 % | 5 % | 3 % |
+
+So 0.3 would drop another 2 to 5 % of the right answers, known no less than those above 0.5: a lower threshold
+buys no better data, and above it the rule goes by what luck means.
 """
 
 

@@ -29,7 +29,7 @@ from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
 from proofmill.filters.verdicts import PSEUDO_LABEL
-from proofmill.filters.verification import VERDICTS
+from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
@@ -219,7 +219,8 @@ class _ShardTables:
 
     def _traces(self) -> pa.Table:
         columns = self.traces.select("response", "final_start").iter_rows()
-        parts = [split_final(response, start) for response, start in columns]
+        tags = self.run.recipe.options(VERDICTS).reasoning_tags
+        parts = [split_final(response, start, tags) for response, start in columns]
         parts_table = pl.DataFrame(
             {"reasoning": [p[0] for p in parts], "final": [p[1] for p in parts]},
             schema={"reasoning": pl.String, "final": pl.String},
@@ -277,7 +278,7 @@ class _ShardTables:
             "trace": trace["id"],
             "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
             "problem": problem,
-            "text": completion_text(trace, problem, form, self.run.recipe.options(VERDICTS).verifiers),
+            "text": completion_text(trace, problem, form, self.run.recipe.options(VERDICTS)),
             "problem_id": problem["id"],
             "domain": problem["domain"],
             "stage": stage,
@@ -330,13 +331,13 @@ def _proven_by(trace: Row, problem: Row) -> str:
     return ":".join([str(problem["verifier"]), *labels])
 
 
-def completion_text(trace: Row, problem: Row, form: str, custom: Mapping[str, str]) -> str:
+def completion_text(trace: Row, problem: Row, form: str, judged: VerifyOptions) -> str:
     """Return what the student learns to write: the response, its final part, or the answer line."""
     if form == "sample":
         return str(trace["response"])
-    line = find_domain(problem["verifier"], custom).short_answer(problem["answer"], trace["extracted"])
+    line = find_domain(problem["verifier"], judged.verifiers).short_answer(problem["answer"], trace["extracted"])
     if form == "final" or line is None:
-        return split_final(trace["response"], trace["final_start"])[1]
+        return split_final(trace["response"], trace["final_start"], judged.reasoning_tags)[1]
     return line
 
 

@@ -17,7 +17,7 @@ from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
 from proofmill.data.tables import conform
 from proofmill.filters.base import Filter, ProblemFilter, Row
 from proofmill.filters.reasoning import split_final
-from proofmill.filters.verification import problem_of
+from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
 
 PROBLEM = "problem"  # all of a trace's problem, as its verifier wants it
@@ -115,8 +115,9 @@ def rows(run: RunContext, record: ShardRecord, one: Filter[Any]) -> list[Row]:
     names = [name for name in wanted if name != PROBLEM and name not in _SPLIT]
     names += [name for name in ("response", "final_start") if split and name not in names]
     traces = columns(run, record, names).to_pylist() if names else [{} for _ in range(record.samples.rows)]
+    tags = run.recipe.options(VERDICTS).reasoning_tags
     for row in traces if split else ():
-        row["reasoning"], row["final"] = split_final(row["response"], row["final_start"])
+        row["reasoning"], row["final"] = split_final(row["response"], row["final_start"], tags)
     if PROBLEM in wanted:
         problems = {row["id"]: problem_of(row) for row in problem_rows(run, record)}
         for row, name in zip(traces, _owners(run, record), strict=True):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.filters.reasoning import split_think
+from proofmill.filters.reasoning import split_final, split_think
 
 CASES = [
     ("no block", "The answer is 5.", "", "The answer is 5.", True),
@@ -106,6 +106,7 @@ def test_tags_of_ones_own() -> None:
     assert split_think("<plan>6</plan>5") == ("", "<plan>6</plan>5", 0, True)
     assert split_think("<plan>6</plan>5", tags=["plan"]) == ("6", "5", 14, True)
     assert split_think("<plan>6", tags=["<plan>"]).closed is False
+    assert split_final("<plan>6</plan>5", 14, ["plan"]) == ("6", "5")
 
 
 @given(
