@@ -264,7 +264,7 @@ def _short(error: BaseException) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PushPlan:
     """What a push will do.
 
     Attributes:
@@ -305,7 +305,7 @@ def local_files(version: Version) -> list[LocalFile]:
     return [*listed, *(LocalFile(path.name, path, path.stat().st_size, sha256(path)) for path in extra)]
 
 
-def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
+def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> PushPlan:
     """Return what a push would do; look at the hub and change nothing.
 
     Raises:
@@ -314,7 +314,7 @@ def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) ->
     """
     private = hub.is_private()
     if private is None:
-        return Plan(None, False, None, files, [])
+        return PushPlan(None, False, None, files, [])
     if private is False and not public:
         raise HubError(
             f"The repository {hub.repo} is public, but --public was not given.",
@@ -324,15 +324,15 @@ def plan(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) ->
     tags = hub.tags()
     if tag_of(version) in tags:
         _compare_tag(version, files, hub.files(tags[tag_of(version)]), hub.repo)
-        return Plan(private, True, None, [], [])
+        return PushPlan(private, True, None, [], [])
     main = hub.branch(MAIN)
     remove = _left_behind(version, files, hub, main)
     if any(_number(tag) > version.number for tag in tags):  # `main` stays with the newest version
         main = Branch(f"proofmill-{tag_of(version)}", main.head, main.files)
-    return Plan(private, False, main, [f for f in files if not f.is_same(main.files.get(f.name))], remove)
+    return PushPlan(private, False, main, [f for f in files if not f.is_same(main.files.get(f.name))], remove)
 
 
-def push(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> Plan:
+def push(version: Version, files: list[LocalFile], hub: Hub, *, public: bool) -> PushPlan:
     """Make the hub hold a version; return what had to be done.
 
     Raises:

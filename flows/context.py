@@ -186,6 +186,7 @@ class _SilentProgress(Progress):
         """Show nothing."""
 
 
+# The runs that this thread has open. Prefect calls the flow with plain parameters, so it finds its run here.
 _OPEN: ContextVar[tuple[RunContext, ...]] = ContextVar("open runs", default=())
 
 

@@ -141,6 +141,7 @@ class _Walk:
         steps = list(later_steps(self.run))
         names = [name for step in steps for name in step.names]
         self._holdout(records, complete=complete)
+        # If a filter's output is only a placeholder, later steps may still prove done once it is made.
         gaps = any(not output.file for record in records for output in record.outputs.values())
         try:
             if not complete:

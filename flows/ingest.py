@@ -31,7 +31,7 @@ from proofmill.generators.sample_plan import SamplePlan
 
 PROBLEMS = Step("problems", 2, ("reasoning-gym",), PROBLEM_COLUMNS)
 RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
-_TOKEN_BYTES = 4  # of English, about
+_TOKEN_BYTES = 4  # bytes of an English token, about
 
 Rows = Iterator[dict[str, Any]]
 
@@ -122,6 +122,7 @@ def _ingest(run: RunContext, key: str) -> Shard:
     def over_limit(row: dict[str, Any]) -> None:
         (samples if "response" in row else sources).drop_many("over_limit", 1)
 
+    # All rows are read before the first shard is cut, since a shard is a range of problem ids.
     rows, size = ingest.spool(ingest.round_robin(streams, run.request.limit, over_limit), scratch / "spool.arrows")
     bits = ingest.shard_bits(rows, size, *samples_per_problem(run.recipe))
     parts = ingest.partition(scratch / "spool.arrows", scratch / "parts", bits)
@@ -137,6 +138,7 @@ def _ingest(run: RunContext, key: str) -> Shard:
         from_sources += shard.stats["from_sources"]
     shutil.rmtree(scratch)
     accepted = sources.read - sum(sources.dropped.values())
+    # Equal problems have the same id, so accepted rows that are missing from the shards were repeats.
     sources.drop_many("repeated", accepted - from_sources)
     ledger = {
         "in": sources.read + total - from_sources,

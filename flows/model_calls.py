@@ -84,7 +84,7 @@ def run_batches(
     """
     answered = {batch.name: completed(run, step, batch) for batch in batches}
     missing = [batch for batch in batches if answered[batch.name] is None]
-    for batch in missing:
+    for batch in missing:  # a dry run ends here, before an engine is loaded
         run.store.begin(step, batch.key)
     for batch in batches:
         if answered[batch.name]:  # a run may have been killed between an answer's commit and this

@@ -23,10 +23,10 @@ from proofmill.flows.display import Progress
 from proofmill.flows.recipe.schema import Recipe, Sampler
 from proofmill.generators import models
 from proofmill.generators.engines.base import Engine, EngineFacts, Request, Watcher
-from proofmill.generators.engines.openai import OpenAIEngine as Servers
+from proofmill.generators.engines.openai import ServerEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
-from proofmill.generators.engines.vllm import VllmEngine as VllmProcess
+from proofmill.generators.engines.vllm import VllmProcess
 from proofmill.generators.models import Model, Notice
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
 from proofmill.generators.sample_plan import SamplePlan
@@ -252,7 +252,7 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, tr
     make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
     if options["kind"] == "openai":
         servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
-        make = lambda: Servers(servers, plan.sampling, watcher)  # noqa: E731
+        make = lambda: ServerEngine(servers, plan.sampling, watcher)  # noqa: E731
     quarantine = plan.quarantine(home)
     return RestartingEngine(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
 

@@ -88,7 +88,7 @@ def filter_output(run: RunContext, record: ShardRecord, active: ActiveFilter) ->
     key = one.key(options, contents(run, record, columns_read), shared and shared.content)
     make = partial(_annotate_rows if isinstance(one, MapFilter) else _annotate_problems, run, record, active, shared)
     shard = run.store.once(one.step, record.name, key, make)
-    if "verdicts" in shard.stats:
+    if "verdicts" in shard.stats:  # whether made now or by an earlier run, the display counts them
         _report_verdicts(run, shard)
     return shard
 

@@ -26,7 +26,7 @@ from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
 from proofmill.generators import sample_plan
 from proofmill.generators.engines.base import EngineFacts
-from proofmill.generators.rounds import UNFUNDED, Outcome
+from proofmill.generators.rounds import UNFUNDED, ShardOutcome
 from proofmill.generators.sample_plan import SamplePlan
 from proofmill.generators.sampler import Observer, Sampler
 
@@ -72,7 +72,7 @@ class SamplingStep:
         self.done = {name: self._finished(key) for name, key in self.keys.items()}
         if not run.request.sample:  # an unfinished shard gets another key: it must not pass for the complete one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
-        self._outcomes: dict[tuple[str, str], Outcome] = {}  # by shard and plan, where n samples aren't the rule
+        self._outcomes: dict[tuple[str, str], ShardOutcome] = {}  # by shard and plan, where n samples aren't the rule
 
     def _key(self, shard: ProblemShard) -> str:
         plans = [
@@ -124,6 +124,7 @@ class SamplingStep:
         self._last = time.monotonic()
         plans = self.run.models.plans
         self.run.progress.expect_samplers(plan.name for plan in plans)
+        # Earlier plans only record their samples; a shard is finished when the last plan has sampled it.
         for plan in plans[:-1]:
             for _ in self._sampled_by(plan):
                 pass

@@ -130,7 +130,7 @@ class Tally:
 
 
 @dataclass
-class Outcome:
+class ShardOutcome:
     """What became of a shard's problems.
 
     Attributes:

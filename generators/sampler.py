@@ -25,7 +25,7 @@ from proofmill.data.files import Journal
 from proofmill.data.samples import SampleStore
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning
-from proofmill.generators.rounds import SPENT, UNFUNDED, Outcome, Tally, TokenBudget
+from proofmill.generators.rounds import SPENT, UNFUNDED, ShardOutcome, Tally, TokenBudget
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
 _FLUSH_SECONDS = 1.0
@@ -76,7 +76,7 @@ class Sampled(NamedTuple):
     """A shard whose samples are all recorded."""
 
     name: str
-    outcome: Outcome
+    outcome: ShardOutcome
 
 
 @dataclass
@@ -107,7 +107,7 @@ class _Shard:
     waiting: deque[str]  # prompts not begun yet
     recorded: dict[tuple[str, int], Row]
     open: dict[str, _Prompt] = field(default_factory=dict)
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: ShardOutcome = field(default_factory=ShardOutcome)
     journal: Journal | None = None
 
 

@@ -30,7 +30,7 @@ _KINDS = re.compile(r"[A-Za-z]+|\d[\d.,]*|[^\x00-\x7f]+")
 
 
 @dataclass
-class Group:
+class DetailGroup:
     """Rows with the same verdict and detail.
 
     Attributes:
@@ -91,9 +91,9 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
 
 def grouped(
     source: Source, examples: int, verdict: str | None, census: SuiteCensus
-) -> tuple[dict[tuple[str, str], Group], int]:
+) -> tuple[dict[tuple[str, str], DetailGroup], int]:
     """Rows by verdict and detail, and how many there are; the tests of programs go into `census`."""
-    groups: dict[tuple[str, str], Group] = {}
+    groups: dict[tuple[str, str], DetailGroup] = {}
     total = 0
     for chunk in chunks(source):
         for row, where in _rows(chunk, source.fields):
@@ -108,7 +108,7 @@ def grouped(
                 census.add(info_of(row), str(row.get("extracted") or ""))
             name = str(row["verdict"])
             if verdict in (None, name):
-                groups.setdefault((name, kind_of(row.get("verdict_detail"))), Group()).add(row, where, examples)
+                groups.setdefault((name, kind_of(row.get("verdict_detail"))), DetailGroup()).add(row, where, examples)
     return groups, total
 
 
@@ -132,12 +132,12 @@ def shape_of(line: str) -> str:
     return re.sub(r"(?:w +)+w\b", "w", _KINDS.sub(kind, line.strip()))[:_LINE]
 
 
-def _order(item: tuple[tuple[str, str], Group]) -> tuple[int, int]:
+def _order(item: tuple[tuple[str, str], DetailGroup]) -> tuple[int, int]:
     (name, _), group = item
     return (VERDICTS.index(name) if name in VERDICTS else len(VERDICTS)), -group.rows
 
 
-def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
+def _table(groups: Mapping[tuple[str, str], DetailGroup], total: int) -> Table:
     table = Table(title=f"{total:,} rows by verdict and detail", title_justify="left")
     for name, justify in (("verdict", "left"), ("detail", "left"), ("rows", "right"), ("share", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def _table(groups: Mapping[tuple[str, str], Group], total: int) -> Table:
     return table
 
 
-def _plain(groups: Mapping[tuple[str, str], Group], total: int, census: SuiteCensus) -> dict[str, Any]:
+def _plain(groups: Mapping[tuple[str, str], DetailGroup], total: int, census: SuiteCensus) -> dict[str, Any]:
     listed = [
         {
             "verdict": name,

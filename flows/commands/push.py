@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proofmill.data.files import human_size
-from proofmill.data.hub import Hub, Plan, Say, checked_name, local_files, plan, push, tag_of
+from proofmill.data.hub import Hub, PushPlan, Say, checked_name, local_files, plan, push, tag_of
 from proofmill.data.versions import Version, find
 
 _SHOWN = 10
@@ -30,7 +30,7 @@ def run(home: Path, label: str, repo: str, token: str | None, *, public: bool, d
     files = local_files(version)
     if hub is None:
         say("There is no token for the hub, so this is what a repository that has nothing yet would get.")
-        _told(version, Plan(None, False, None, files, []), repo, console, public=public)
+        _told(version, PushPlan(None, False, None, files, []), repo, console, public=public)
         return
     if not console.is_terminal:
         disable_progress_bars()
@@ -42,7 +42,7 @@ def run(home: Path, label: str, repo: str, token: str | None, *, public: bool, d
     _finished(version, done, repo, console, public=public)
 
 
-def _told(version: Version, todo: Plan, repo: str, console: Console, *, public: bool) -> None:
+def _told(version: Version, todo: PushPlan, repo: str, console: Console, *, public: bool) -> None:
     if todo.tagged:
         console.print(f"{version.label} is on {repo} already: nothing would be done.", soft_wrap=True)
         return
@@ -58,7 +58,7 @@ def _told(version: Version, todo: Plan, repo: str, console: Console, *, public: 
     console.print(f"then the tag {tag_of(version)}. Nothing was sent.", soft_wrap=True)
 
 
-def _finished(version: Version, done: Plan, repo: str, console: Console, *, public: bool) -> None:
+def _finished(version: Version, done: PushPlan, repo: str, console: Console, *, public: bool) -> None:
     tag = tag_of(version)
     if done.tagged:
         console.print(f"{version.label} is on {repo} already, tag {tag}: nothing to do.", soft_wrap=True)

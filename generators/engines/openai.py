@@ -39,7 +39,7 @@ _SEEDLESS = (
 )
 
 
-class OpenAIEngine:
+class ServerEngine:
     """An `Engine` on servers.
 
     Args:

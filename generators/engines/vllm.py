@@ -75,7 +75,7 @@ class Channel:
         self._socket.close()
 
 
-class VllmEngine:
+class VllmProcess:
     """An `Engine` on this machine.
 
     Args:

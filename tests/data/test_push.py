@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from proofmill.data.errors import HubError, InputError, StoreError
-from proofmill.data.hub import Hub, Plan, local_files, plan, push
+from proofmill.data.hub import Hub, PushPlan, local_files, plan, push
 from proofmill.data.versions import Version, find
 from support.hub import TOKEN, Blob, Fault
 from support.samples import replay_recipe, sums, write_jsonl
@@ -49,11 +49,11 @@ class Pusher:
     def version(self, number: int) -> Version:
         return find(self.home, f"replayed@v{number}")
 
-    def push(self, number: int, *, public: bool = False) -> Plan:
+    def push(self, number: int, *, public: bool = False) -> PushPlan:
         version = self.version(number)
         return push(version, local_files(version), self.client(), public=public)
 
-    def plan(self, number: int, *, public: bool = False) -> Plan:
+    def plan(self, number: int, *, public: bool = False) -> PushPlan:
         version = self.version(number)
         return plan(version, local_files(version), self.client(), public=public)
 

@@ -16,7 +16,7 @@ from proofmill.data.sections import OpenAIEngine as EngineSection
 from proofmill.flows.display import Progress
 from proofmill.flows.models import JSON_TRIAL, SCORE_TRIAL, servers_of
 from proofmill.generators.engines.base import Completion, Request, stream_completions
-from proofmill.generators.engines.openai import OpenAIEngine
+from proofmill.generators.engines.openai import ServerEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
 from support.endpoints import Body, Endpoint, Reply
@@ -97,7 +97,7 @@ def run(
 ) -> tuple[dict[str, Completion], Progress]:
     watch = Progress()
     chosen = ServerOptions(tuple(urls), **{"window": 4, "probe_s": 0.1, "wait_s": 5.0, **options})
-    engine = RestartingEngine(lambda: OpenAIEngine(chosen, sampling or {}, watch), watch)
+    engine = RestartingEngine(lambda: ServerEngine(chosen, sampling or {}, watch), watch)
     try:
         done = list(stream_completions(engine, wanted))
     finally:
@@ -228,7 +228,7 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
         port = goes.server_address[1]
         watch = Progress()
         chosen = ServerOptions((stays.url, goes.url), window=2, probe_s=0.1)
-        engine = RestartingEngine(lambda: OpenAIEngine(chosen, {}, watch), watch)
+        engine = RestartingEngine(lambda: ServerEngine(chosen, {}, watch), watch)
         stays.rule = lambda body, _: time.sleep(0.02) or answer(body)
         goes.rule = lambda body, _: time.sleep(0.05) or (_CUT if len(goes.drawn) > 4 else answer(body))
         done = []
@@ -507,7 +507,7 @@ def test_a_server_that_wants_to_be_paid_stops_the_run_and_writes_nothing_off() -
     with serving() as (server,):
         server.rule = lambda body, _: refuse(402, "no credits") if len(server.drawn) > 3 else answer(body)
         watch = Progress()
-        engine = RestartingEngine(lambda: OpenAIEngine(ServerOptions((server.url,), window=1), {}, watch), watch)
+        engine = RestartingEngine(lambda: ServerEngine(ServerOptions((server.url,), window=1), {}, watch), watch)
         done: list[Completion] = []
         with pytest.raises(EngineError, match="lets the run in any more") as error:
             done.extend(stream_completions(engine, requests(8)))

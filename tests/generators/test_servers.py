@@ -26,7 +26,7 @@ from proofmill.flows.doctor.checks import FAIL, OK, WARN, Check, Place
 from proofmill.flows.recipe.load import parse
 from proofmill.generators import models
 from proofmill.generators.engines.base import Completion, Request, stream_completions
-from proofmill.generators.engines.openai import OpenAIEngine
+from proofmill.generators.engines.openai import ServerEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
 from proofmill.generators.prompts import Renderer
@@ -109,7 +109,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
 
 def engine(servers: list[Server], watch: Progress, **options: Any) -> RestartingEngine:
     chosen = ServerOptions(tuple(server.url for server in servers), **{"window": 6, "probe_s": 1.0, **options})
-    return RestartingEngine(lambda: OpenAIEngine(chosen, SAMPLING, watch), watch)
+    return RestartingEngine(lambda: ServerEngine(chosen, SAMPLING, watch), watch)
 
 
 def requests(count: int, name: str, **params: Any) -> list[Request]:
@@ -123,7 +123,7 @@ def requests(count: int, name: str, **params: Any) -> list[Request]:
 
 
 def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp_path: Path) -> None:
-    from proofmill.generators.engines.vllm import VllmEngine
+    from proofmill.generators.engines.vllm import VllmProcess
 
     greedy = requests(4, "greedy", temperature=0.0, max_tokens=12)
     score = Request("score", greedy[0].tokens, 0, {}, score_from=len(greedy[0].tokens) - 6)
@@ -138,7 +138,7 @@ def test_servers_answer_as_the_engine_in_process_does(servers: list[Server], tmp
 
     with closing(engine(servers, Progress())) as asked:
         remote = drawn(asked)
-    with closing(VllmEngine(models.resolve("bundled").path, {"max_model_len": LENGTH}, tmp_path / "log")) as here:
+    with closing(VllmProcess(models.resolve("bundled").path, {"max_model_len": LENGTH}, tmp_path / "log")) as here:
         local = drawn(here)
         with pytest.raises(EngineError, match="refuses the decoding parameters"):
             list(stream_completions(here, requests(1, "bad", temperature=-1.0)))
