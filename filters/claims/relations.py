@@ -404,7 +404,7 @@ class Scanner:
         token = self.tokens[position]
         if token.kind == RELATION:
             return self._with_fillers(token.text, False, position + 1)
-        if position > begin:
+        if position > begin or not (token.kind == WORD or token.text == ","):
             return None
         return self._prose(position)
 

@@ -251,7 +251,9 @@ def _operate(operator: str, left: Value, right: Value, max_bits: int) -> Value:
         case "*":
             return left * right
         case "/":
-            return Fraction(left) / right if isinstance(left, int) else left / right
+            if isinstance(left, int) and isinstance(right, int):
+                return left // right if not left % right else Fraction(left, right)
+            return left / right
         case "^":
             return _power(left, right, max_bits)
         case "mod" if isinstance(left, int) and isinstance(right, int) and right > 0:

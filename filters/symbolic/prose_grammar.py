@@ -219,6 +219,7 @@ def _is_degree(parser: Parser) -> bool:
     return False
 
 
+_NEVER_INFIX = frozenset("=,.)}:;<>≈\n") | {"<=", ">="}  # most often what ends an expression
 _MAX_DEPTH = 24
 _MAX_OPERANDS = 150
 _MAX_POSTFIXES = 3
@@ -249,7 +250,7 @@ class Parser(ExpressionReader):
             return None
         self.depth += 1
         left = self._prefix()
-        while left is not None:
+        while left is not None and self.tokens[self.position].text not in _NEVER_INFIX:
             grown = self._extend(left, minimum)
             if grown is None:
                 break
