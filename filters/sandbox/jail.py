@@ -101,6 +101,7 @@ WAIT_S = 5.0  # what a run may sleep, or wait for a busy machine, whatever its C
 MAX_ANSWER = 4 << 20  # bytes of one message from a process; as parsed it takes up to 25 times as much
 _KILL_SECONDS = 30.0  # a killed process group that is not gone by then means a broken machine
 _RECORD_BYTES = 4096
+_READ_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class SandboxProcess:
         self._exit: Exit | None = None
         self._fault: str | None = None
         self._ready = False
+        self._received = bytearray()  # read ahead: a run's answers are small, and come in a burst
 
     def send(self, kind: bytes, body: bytes) -> None:
         """Send one message; raises `ProcessEnded`."""
@@ -198,18 +200,19 @@ class SandboxProcess:
         return raw[:1], raw[1:]
 
     def _exactly(self, size: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
+        while len(self._received) < size:
             try:
                 self._channel.settimeout(self._remaining())
-                part = self._channel.recv(min(size - len(parts), 1 << 20))
+                part = self._channel.recv(_READ_BYTES)
             except OSError as error:
                 self._wall_out |= isinstance(error, TimeoutError)
                 raise ProcessEnded from None
             if not part:
                 raise ProcessEnded
-            parts += part
-        return bytes(parts)
+            self._received += part
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
 
     def _remaining(self) -> float:
         left = self._deadline - time.monotonic()
