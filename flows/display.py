@@ -32,7 +32,7 @@ _ACTING = re.compile(
 
 
 def inert(text: str) -> str:
-    """Text as a terminal or a log may show it, and as JSON may hold it: control characters by their names."""
+    """Return text that a terminal, a log and JSON may hold: control characters by their names."""
     return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
@@ -40,7 +40,7 @@ class InertConsole(Console):
     """A console to which no text of a row can do anything, whoever prints it."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """The segments of a renderable, as rich asks for them."""
+        """Yield the segments of a renderable, as rich asks for them."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=inert(segment.text))
 
@@ -49,7 +49,7 @@ class InertFormatter(logging.Formatter):
     """Lines of a log in which no control character is left."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a log record."""
         return inert(super().format(record))
 
 

@@ -92,7 +92,7 @@ def run(source: Source, examples: int, verdict: str | None, console: Console, *,
 def grouped(
     source: Source, examples: int, verdict: str | None, census: SuiteCensus
 ) -> tuple[dict[tuple[str, str], DetailGroup], int]:
-    """Rows by verdict and detail, and how many there are; the tests of programs go into `census`."""
+    """Return rows by verdict and detail, and their number; formats of program tests are counted in `census`."""
     groups: dict[tuple[str, str], DetailGroup] = {}
     total = 0
     for chunk in chunks(source):

@@ -400,7 +400,7 @@ def sandbox_checks(place: Place) -> Iterator[Check]:
 
 
 def package_checks(place: Place) -> Iterator[Check]:
-    """Formats of the tests in the first rows of local files, and packages of theirs that the jail does not show."""
+    """Yield the test formats in the first rows of local files, and packages that they need and the jail lacks."""
     census = SuiteCensus()
     for path, fields, domain in _local_files(place.recipe):
         with contextlib.suppress(ProofmillError, OSError):  # a run says what is wrong with a file
@@ -415,7 +415,7 @@ def package_checks(place: Place) -> Iterator[Check]:
 
 
 def _local_files(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, str], str]]:
-    """Local files of problems and of recorded samples: path, map, domain."""
+    """Yield path, map and domain of the local files of problems and of recorded samples."""
     for source in recipe.problems.sources:
         if isinstance(source, FileSource):
             yield source.path, source.map, source.domain
