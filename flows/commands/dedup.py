@@ -117,7 +117,7 @@ class _Dedup:
         self.numbered = bool(walked(command.source.fields)) or first is None or first[1].get("id") is None
 
     def marks(self, pool: WorkerPool) -> pa.ChunkedArray:
-        """Yield `duplicate_of` of every row that has a text, in order."""
+        """Return `duplicate_of` of every row that has a text, in order."""
         sources = self._numbers(self._sign(pool)) if self.numbered else self._own_ids(pool)
         try:
             table = mark(sources, self._options, scratch=self._folder)

@@ -116,7 +116,7 @@ def _answered(row: Mapping[str, Any]) -> Text:
 
 
 def _dropped(version: Version, reason: str, count: int) -> list[dict[str, Any]]:
-    """Yield traces dropped for a reason, evenly spaced, with gold, the first refuted claim, and what they repeat."""
+    """Return traces dropped for a reason, evenly spaced, with gold, the first refuted claim, and what they repeat."""
     total = version.manifest.selection.dropped[reason]
     wanted = _ids(version, pl.col("drop_reason") == reason, count, max(1, total // max(count, 1)))
     rows, refuted = traces_of(version, wanted), refuted_claims(version, wanted)
@@ -169,7 +169,7 @@ def _count(frame: pl.LazyFrame) -> int:
 
 
 def _rows(version: Version, refuted: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
-    """Yield traces with their problem and the claims that exact checks refuted."""
+    """Return traces with their problem and the claims that exact checks refuted."""
     if not version.files("claims") or not count:
         return []
     wanted = refuted.select("id").head(count).collect(engine="streaming")["id"].to_list()

@@ -313,7 +313,7 @@ def _engine(place: Place) -> Check:
 
 
 def _torchvision() -> Check:
-    """Yield a warning on a torchvision that doesn't match torch: it breaks all model classes of transformers."""
+    """Return a warning on a torchvision that doesn't match torch: it breaks all model classes of transformers."""
     if importlib.util.find_spec("torchvision") is None:
         return Check("torchvision", OK, "not installed, and not needed")
     done = subprocess.run(
