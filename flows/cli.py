@@ -339,6 +339,44 @@ def decontaminate(
 
 
 @app.command(
+    name="eval",
+    epilog="Examples:\n\n`proofmill eval bundled`\n\n`proofmill eval bundled student@v1 --suite held-out`\n\n"
+    "`proofmill eval org/model --suite my-suite.yaml --set repeats=8 --json`\n\n"
+    "`proofmill eval http://gpu1:8000/v1#org/model --suite knowledge --dry-run`",
+)
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="`bundled`, a folder, a hub id, a trained model NAME@vN, a server ADDRESS#MODEL, or a file of "
+            "recorded answers. Several are compared in pairs."
+        ),
+    ],
+    suite: Annotated[
+        str, typer.Option(help="A bundled suite, a YAML file, or untidy: with one of these.")
+    ] = "held-out",
+    home: Home = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a key of the suite; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many problems only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be drawn; draw nothing.")] = False,
+    out_file: Annotated[Path | None, typer.Option("--out", help="The page; else under HOME/evaluations.")] = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """What a model can do: pass@1 with its interval, pass@k, maj@k, tokens; several models on the same problems."""
+    from proofmill.flows.commands.evaluate import run
+    from proofmill.flows.context import home_folder
+    from proofmill.flows.recipe.suite import load_suite
+
+    run(
+        models, load_suite(suite, overrides or []), home_folder(home), out,
+        limit=limit, as_json=as_json, dry_run=dry_run, out_file=out_file,
+    )  # fmt: skip
+
+
+@app.command(
     epilog="Examples:\n\n`proofmill push quickstart --repo me/sums`\n\n"
     "`proofmill push quickstart@v2 --repo me/sums --public --dry-run`"
 )

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,11 +26,12 @@ from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import log
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler, Source
-from proofmill.generators.problems import ingest
+from proofmill.generators.problems import ingest, procedural
 from proofmill.generators.problems.problem import IngestStats, SourceDefaults
+from proofmill.generators.problems.untidy import untidied
 from proofmill.generators.sample_plan import SamplePlan
 
-PROBLEMS = Step("problems", 2, ("reasoning-gym",), PROBLEM_COLUMNS)
+PROBLEMS = Step("problems", 3, ("reasoning-gym",), PROBLEM_COLUMNS)
 RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
 _TOKEN_BYTES = 4  # bytes of an English token, about
 
@@ -81,8 +83,12 @@ def samples_per_problem(recipe: Recipe) -> tuple[int, int]:
     return max(1, sum(sampling.most for sampling in asked)), tokens * _TOKEN_BYTES // 2
 
 
-def ingest_problems(run: RunContext) -> RunProblems:
+def ingest_problems(run: RunContext, *, published: bool = True) -> RunProblems:
     """Return all problems of the run; read their sources unless an earlier run did.
+
+    Args:
+        run: the run.
+        published: whether they will be, so that their licences must allow it.
 
     Raises:
         InputError: nothing to work on, a licence that must be allowed first, a file that can't be read.
@@ -100,7 +106,8 @@ def ingest_problems(run: RunContext) -> RunProblems:
             where=f"{index.stats['problems']['in']} rows were read; {index.stats['problems']['dropped']}",
             remedy="see the reasons above, and correct the field map or the source",
         )
-    check_licenses(index.stats["licenses"], run.recipe.publish.allow_licenses)
+    if published:
+        check_licenses(index.stats["licenses"], run.recipe.publish.allow_licenses)
     return RunProblems(tuple(shards), index.stats)
 
 
@@ -178,7 +185,9 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
     for number, source in enumerate(run.recipe.problems.sources):
         if isinstance(source, ProceduralSource):
             seed = source.seed if source.seed is not None else int(digest(run.recipe.seed, number)[:7], 16)
-            rows: Any = ingest.procedural(source.task, source.args, source.count, seed, source.domain)
+            rows: Any = procedural.generate(
+                source.task, source.args, source.count, seed, source.domain, held_out=source.held_out
+            )
             fields, count, name = {}, None, f"reasoning-gym/{source.task}"
         elif isinstance(source, FileSource):
             rows, fields, count, name = rows_io.read(source.path), source.map, source.count, portable_name(source.path)
@@ -191,10 +200,18 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
             _defaults(run, source, name),
             fields=fields,
             count=count,
+            prepare=partial(_prepared, source) if source.label or source.untidy else None,
         )
     for sampler in run.recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
             yield from _replays(run, sampler, sampler.engine, samples)
+
+
+def _prepared(source: Source, row: dict[str, Any]) -> dict[str, Any]:
+    """A mapped row under the source's label, its prompt as people type it where that is asked for."""
+    if source.untidy and isinstance(prompt := row.get("prompt"), str):
+        row = row | {"prompt": untidied(prompt, source.untidy)}
+    return row | {"source": source.label} if source.label else row
 
 
 def _replays(run: RunContext, sampler: Sampler, engine: ReplayEngine, samples: IngestStats) -> Iterator[Rows]:

@@ -96,16 +96,10 @@ def _votes(run: RunContext, record: ShardRecord, k: int | None) -> Shard:
 
 
 def _count(run: RunContext, record: ShardRecord, k: int | None) -> tuple[pa.Table, ShardStats]:
-    problems = {row["id"]: row for row in problem_rows(run, record)}
-    groups = [(problems[name], rows) for name, rows in _samples(run, record, k) if rows]
-    custom = run.recipe.options(VERDICTS).verifiers
-    groups = [(problem, rows) for problem, rows in groups if can_vote(problem["domain"], custom)]
-    asked = [(problem_of(problem), [row["extracted"] for row in rows if row["extracted"]]) for problem, rows in groups]
     judged_by_model = RELIABILITY.name in record.outputs
     table = []
     curves: dict[str, Counter[str]] = {}
-    for (problem, rows), numbers in zip(groups, run.workers.clusters(asked), strict=True):
-        election = _Election(rows, numbers, k, model=judged_by_model)
+    for problem, election in elections(run, record, k):
         table.append(election.row(problem))
         if problem["answer"] is not None:
             for size, rates in election.by_k().items():
@@ -122,6 +116,17 @@ def _count(run: RunContext, record: ShardRecord, k: int | None) -> tuple[pa.Tabl
     return from_rows(table, _VOTES), stats
 
 
+def elections(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tuple[Row, Election]]:
+    """Each problem of a shard whose answers can vote, with the votes of its first k samples; None: of all."""
+    problems = {row["id"]: row for row in problem_rows(run, record)}
+    groups = [(problems[name], rows) for name, rows in _samples(run, record, k) if rows]
+    custom = run.recipe.options(VERDICTS).verifiers
+    groups = [(problem, rows) for problem, rows in groups if can_vote(problem["domain"], custom)]
+    asked = [(problem_of(problem), [row["extracted"] for row in rows if row["extracted"]]) for problem, rows in groups]
+    for (problem, rows), numbers in zip(groups, run.workers.clusters(asked), strict=True):
+        yield problem, Election(rows, numbers, k, model=RELIABILITY.name in record.outputs)
+
+
 def _samples(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tuple[str, list[Row]]]:
     """Yield each problem with the first k samples of each sampler, without those that the verifier could not judge."""
     names = ["problem_id", "sample_index", "verdict", "verdict_detail", "extracted", "clr_score"]
@@ -132,7 +137,7 @@ def _samples(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tu
 
 
 @dataclass
-class _Election:
+class Election:
     """The votes of one problem's samples, plain and weighed by reliability."""
 
     rows: Sequence[Row]

@@ -45,15 +45,15 @@ def render(version: Version) -> str:
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)  # no loader: one template
     template = environment.from_string((_TEMPLATES / "report.html").read_text(encoding="utf-8"))
-    rows = [{name: _visible(value) for name, value in row.items()} for row in sampled_rows(version)]
+    rows = [{name: visible(value) for name, value in row.items()} for row in sampled_rows(version)]
     return template.render(
         label=version.label,
         created=version.manifest.created.replace("T", " ").removesuffix("+00:00") + " UTC",
         manifest=version.manifest,
         style=Markup(style),  # noqa: S704 (our own file)
         script=Markup(script),  # noqa: S704 (our own file)
-        style_digest=_digest(style),
-        script_digest=_digest(script),
+        style_digest=style_digest(style),
+        script_digest=style_digest(script),
         rows=Markup(_embedded(rows)),  # noqa: S704 (no markup left in it)
         shown=len(rows),
         **_figures(version),
@@ -255,7 +255,7 @@ def _tokens(version: Version) -> dict[str, float]:
     return written | ({"claims by the model": judged} if judged else {})
 
 
-def _visible(value: Any) -> Any:
+def visible(value: Any) -> Any:
     """Return the value with invisible and direction-changing characters written as their code points."""
     if not isinstance(value, str):
         return value
@@ -270,7 +270,8 @@ def _embedded(rows: list[dict[str, Any]]) -> str:
     return text
 
 
-def _digest(text: str) -> str:
+def style_digest(text: str) -> str:
+    """Return what a page's policy calls a style or script that it may use."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

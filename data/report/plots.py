@@ -136,6 +136,46 @@ def bars(rows: Mapping[str, float], unit: str = "") -> str:
     return _lines([(name, 0, n, f"{amounts[name]} {unit}".strip(), "second") for name, n in rows.items()], highest)
 
 
+def intervals(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
+    """By name and series: a share as a dot on the line of its interval, from 0 to 1; named where it stands.
+
+    Args:
+        rows: by name, by series, (value, low, high).
+    """
+    kinds = ("kept", "second", "lost")
+    marks = (0, 25, 50, 75, 100)
+    parts = [_text(f"{_along(mark / 100):.2f}%", 11, f"{mark} %", "soft", "middle") for mark in marks]
+    y = 18.0
+    for name, series in rows.items():
+        shown = name.replace("_", " ")
+        parts.append(_text(0, y + 15, shown if len(shown) <= _NAME else shown[: _NAME - 1] + "…", "", title=shown))
+        for number, (label, (value, low, high)) in enumerate(series.items()):
+            told = f"{label}: {value:.1%} [{low:.1%}, {high:.1%}]"
+            kind = kinds[number] if number < len(kinds) else "soft"
+            left, wide = _along(low), max(_along(high) - _along(low), 0.2)
+            parts.append(
+                _rect(f"{left:.2f}%", y + 9, f"{wide:.2f}%", 3, f"{kind}-flow" if kind in _FLOWS else kind, told)
+            )
+            parts.append(_rect(f"{_along(value) - 0.4:.2f}%", y + 5, "0.8%", 11, kind, told))
+            parts.append(_text("100%", y + 15, f"{value:.1%}", "soft", "end", title=told))
+            y += 20
+        y += 8
+    series_names = dict.fromkeys(label for series in rows.values() for label in series)
+    for number, label in enumerate(series_names):
+        parts.append(_rect(0, y + 4, 11, 11, kinds[number] if number < len(kinds) else "soft"))
+        parts.append(_text(18, y + 14, label, "soft"))
+        y += 20
+    return _svg(None, y + 4, parts, "shares with their intervals")
+
+
+_FLOWS = ("kept", "lost")
+
+
+def _along(share: float) -> float:
+    """Where a share stands between the names and the numbers, in per cent of the width."""
+    return 28 + 60 * share
+
+
 def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -> str:
     """Return one line a row with name, bar (start, length, colour) and amount in words, filling the page's width."""
     parts = []

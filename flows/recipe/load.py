@@ -60,7 +60,7 @@ def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [_explain(item) for item in error.errors()]
+        problems = [explain(item) for item in error.errors()]
         raise RecipeError(
             "The recipe doesn't fit: " + "; ".join(problems),
             where=where,
@@ -115,20 +115,20 @@ def _opened(place: dict[str, Any], part: str, below: str) -> Any:
     return found
 
 
-def _explain(item: Any) -> str:
+def explain(item: Any, model: type[Section] = Recipe) -> str:
+    """A fault of a recipe, or of another section, in words that name the key and the nearest known one."""
     path = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
     if item["type"] != "extra_forbidden":
         return f"{path}: {item['msg'].removeprefix('Value error, ')}" if path else str(item["msg"])
-    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1]), 1)
+    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1], model), 1)
     return f"{path}: unknown key" + (f", did you mean '{near[0]}'?" if near else "")
 
 
 _TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_to_short", "broad_to_hard"}
 
 
-def _known_keys(location: Sequence[Any]) -> list[str]:
+def _known_keys(location: Sequence[Any], model: Any) -> list[str]:
     """Return the names of the fields at a place in the recipe."""
-    model: Any = Recipe
     for part in location:
         if isinstance(part, str) and part not in _TAGS:
             model = model.model_fields[part].annotation if _is_section(model) else model

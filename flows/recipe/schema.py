@@ -28,12 +28,20 @@ from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.verification import VERDICTS
+from proofmill.generators.problems.untidy import Untidiness
 from proofmill.generators.rounds import Rounds
 
 Options = TypeVar("Options", bound=Section)
 
 
-class ProceduralSource(Section):
+class _Source(Section):
+    """What all sources have."""
+
+    label: str | None = Field(None, description="what rows call the source; None: its own name")
+    untidy: Untidiness | None = Field(None, description="ask every problem in this untidy way; its answer stays")
+
+
+class ProceduralSource(_Source):
     """Problems made by a reasoning-gym task, each with a scorer."""
 
     kind: Literal["procedural"]
@@ -41,11 +49,14 @@ class ProceduralSource(Section):
     args: dict[str, Any] = Field({}, description="parameters of the task")
     count: int = Field(100, ge=1, description="problems to make")
     seed: int | None = Field(None, description="None: derived from the recipe's seed")
+    held_out: bool = Field(
+        False, description="for evaluation: only questions that no source gives without this key, one of eight"
+    )
     domain: str = Field("logic", description="`math` judges numeric answers by value, `logic` by the scorer")
     license: str = Field("apache-2.0", description="licence of the problems")
 
 
-class FileSource(Section):
+class FileSource(_Source):
     """Problems from a JSONL (`.gz`, `.zst`) or Parquet file."""
 
     kind: Literal["file"]
@@ -56,7 +67,7 @@ class FileSource(Section):
     license: str | None = Field(None, description="of rows that name none; unknown ones are not published")
 
 
-class HuggingFaceSource(Section):
+class HuggingFaceSource(_Source):
     """Problems from a data set on the hub (or a folder that `load_dataset` reads), streamed."""
 
     kind: Literal["huggingface"]

@@ -7,7 +7,6 @@ sources, and memory holds a few batches, not the whole set.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from proofmill.data.errors import InputError, RecipeError
+from proofmill.data.errors import InputError
 from proofmill.data.files import digest, writing
 from proofmill.data.rows_io import Located, Unreadable, apply_map, batched
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES
 from proofmill.data.tables import from_rows
-from proofmill.filters import scorers
 from proofmill.generators.problems.problem import IngestStats, Row, SourceDefaults, mistyped, problem_row, response_text
 
 MAX_SHARD_ROWS = 4096
@@ -58,6 +56,7 @@ def problems_of(
     *,
     fields: Mapping[str, str],
     count: int | None = None,
+    prepare: Callable[[Row], Row] | None = None,
 ) -> Iterator[Row]:
     """Yield rows of schema SPOOL for a source of problems; unusable rows are counted in `stats`.
 
@@ -67,6 +66,7 @@ def problems_of(
         defaults: for what a row doesn't state.
         fields: the map from our columns to the source's.
         count: problems to take, at most.
+        prepare: what is made of a row once its columns have our names.
 
     Raises:
         InputError: the map names a column that the first row lacks.
@@ -76,7 +76,7 @@ def problems_of(
         if count is not None and kept >= count:
             return
         stats.read += 1
-        problem = problem_row(row, defaults)
+        problem = problem_row(prepare(row) if prepare else row, defaults)
         if isinstance(problem, str):
             stats.drop(problem, where, _named(problem, row))
             continue
@@ -306,36 +306,3 @@ def shard_tables(part: pa.Table) -> tuple[pa.Table, pa.Table, int]:
 def trace_id(problem_id: str, sampler: str, sample_index: int, response: str) -> str:
     """Return the id of a trace; the same text by the same sampler has the same id in every version."""
     return digest("trace", problem_id, sampler, sample_index, response)
-
-
-# --- problems made by reasoning-gym's procedural tasks ---------------------------------------------------------
-
-
-def procedural(task: str, args: dict[str, Any], count: int, seed: int, domain: str) -> Iterator[Located]:
-    """Yield `count` problems of a task.
-
-    Raises:
-        RecipeError: no such task, or parameters that it doesn't take.
-        InputError: the task can't prove anything: its gold is null, or its scorer accepts garbage.
-    """
-    from reasoning_gym.factory import DATASETS, create_dataset
-
-    where = f"problems.sources, task '{task}'"
-    if task not in DATASETS:
-        near = difflib.get_close_matches(task, DATASETS, 1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(DATASETS))}"
-        raise RecipeError(f"There is no procedural task {task!r}.", where=where, remedy=remedy)
-    if reason := scorers.usable(task):
-        raise InputError(f"The task '{task}' can't prove an answer: {reason}.", where=where, remedy="use another")
-    try:
-        dataset = create_dataset(task, size=count, seed=seed, **args)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise RecipeError(
-            f"The parameters don't fit the task: {error}", where=where, remedy="correct `args` of this source"
-        ) from error
-    for index, entry in enumerate(dataset):
-        plain = scorers.entry_json(entry)
-        row = {"prompt": plain["question"], "answer": plain["answer"]}
-        if domain == "logic":
-            row |= {"task": task, "entry": plain}
-        yield Located(f"{task}#{index}", row)

@@ -1,0 +1,82 @@
+"""The page of an evaluation: one file, made from its JSON alone, that asks nobody for anything and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from proofmill.data.report import plots
+from proofmill.data.report.page import style_digest, visible
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_RESPONSE = 1200  # characters of an example
+Json = Mapping[str, Any]
+
+
+def render(results: Json) -> str:
+    """Return the page of `Results.to_json()`.
+
+    Everything that a model wrote reaches the page as escaped text.
+    """
+    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"percent": _percent, "points": _points, "estimate": _estimate}
+    template = environment.from_string((_TEMPLATES / "evaluation.html").read_text(encoding="utf-8"))
+    return template.render(
+        suite=results["suite"],
+        models=results["models"],
+        comparisons=[pair | {"flipped": [_shown(item) for item in pair["flipped"]]} for pair in results["comparisons"]],
+        absent=results["absent"],
+        pictures={name: Markup(picture) for name, picture in _pictures(results["models"]).items()},  # noqa: S704
+        style=Markup(style),  # noqa: S704 (our own file)
+        style_digest=style_digest(style),
+    )
+
+
+def _pictures(models: Sequence[Json]) -> dict[str, str]:
+    """Pictures as SVG; their texts are escaped there."""
+    groups = list(models[0]["scores"])
+    found = {
+        "pass_1": plots.intervals(
+            {
+                _group(name): {
+                    model["model"]: tuple(model["scores"][name]["pass_1"].values())
+                    for model in models
+                    if name in model["scores"]
+                }
+                for name in groups
+            }
+        ),
+        "tokens": plots.bars({model["model"]: model["scores"]["overall"]["tokens"]["value"] for model in models}),
+    }
+    curves = {model["model"]: model["scores"]["overall"]["pass_k"] for model in models}
+    common = [k for k in next(iter(curves.values())) if all(k in curve for curve in curves.values())]
+    if len(common) > 1:
+        series = {name: [curve[k] for k in common] for name, curve in curves.items()}
+        found["pass_k"] = plots.lines(series, [f"k = {k}" for k in common], width=760)
+    return found
+
+
+def _group(name: str) -> str:
+    return name.removeprefix("set ")
+
+
+def _shown(item: Json) -> dict[str, Any]:
+    cut = [text if len(text) <= _RESPONSE else f"{text[:_RESPONSE]} …" for text in item["responses"]]
+    return {**item, "prompt": visible(item["prompt"]), "responses": [visible(text) for text in cut]}
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _estimate(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]"
