@@ -58,6 +58,10 @@ class VerifierError(ProofmillError):
     """A verifier can't be trusted or can't run here; no verdict was written."""
 
 
+class TrainingError(ProofmillError):
+    """A training can't go on: the loss is no number, memory ran out, the process died."""
+
+
 class StoreError(ProofmillError):
     """Something under HOME is locked, damaged, or can't be written."""
 

@@ -377,6 +377,58 @@ def evaluate(
 
 
 @app.command(
+    epilog="Examples:\n\n`proofmill train quickstart`\n\n"
+    "`proofmill train quickstart@v2 --domain math --out arithmetic --set batch=8 --set stage1.learning_rate=2e-4`\n\n"
+    "`proofmill train hf://me/sums@v1 --base org/model --set stages=[sft_stage1,sft_stage2,rl]`",
+)
+def train(
+    data: Annotated[str, typer.Argument(help="NAME@vN, NAME (its newest version), or hf://user/name[@revision].")],
+    base: Annotated[
+        str | None, typer.Option(help="The model to begin from; else the data's student, else its first sampler.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--out", help="Name of the trained model; else that of the data.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Whose section `train` holds; else that of the data's own recipe.")
+    ] = None,
+    domains: Annotated[
+        list[str] | None, typer.Option("--domain", help="Train a specialist on this domain; repeatable.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a key of `train`; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; train nothing.")] = False,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """A model trained on a version: stage 1, stage 2, and RL where asked; recorded with its lineage. Resumes."""
+    from proofmill.flows.commands.train import run
+    from proofmill.flows.context import home_folder
+
+    run(
+        home_folder(home), data, out, base=base, name=name, recipe=recipe, domains=domains or [],
+        overrides=overrides or [], dry_run=dry_run, home_given=home,
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Examples:\n\n`proofmill merge arithmetic@v1 logic@v1 --out both`\n\n"
+    "`proofmill merge arithmetic@v1 logic@v1 --weights 0.7,0.3 --out both`",
+)
+def merge(
+    names: Annotated[list[str], typer.Argument(metavar="MODELS...", help="Two models or more, all of one base.")],
+    name: Annotated[str, typer.Option("--out", help="Name of the merged model.")],
+    weights: Annotated[str | None, typer.Option(help="A weight of each, with commas; else all alike.")] = None,
+    home: Home = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """The weighted average of models, of specialists for example, recorded as a model of its own."""
+    from proofmill.flows.commands.train import run_merge
+    from proofmill.flows.context import home_folder
+
+    run_merge(home_folder(home), names, name, weights, out, home_given=home)
+
+
+@app.command(
     epilog="Examples:\n\n`proofmill push quickstart --repo me/sums`\n\n"
     "`proofmill push quickstart@v2 --repo me/sums --public --dry-run`"
 )

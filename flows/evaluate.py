@@ -189,7 +189,7 @@ def evaluate(
     return Evaluation(model, tuple(results), questions, tuple(files), seconds)
 
 
-def missing(suite: Suite, model: EvaluatedModel, home: Path, *, limit: int | None = None) -> Iterator[str]:
+def undrawn(suite: Suite, model: EvaluatedModel, home: Path, *, limit: int | None = None) -> Iterator[str]:
     """What an evaluation would draw, in lines; nothing is sampled."""
     for recipe in suite.recipes(model.engine, model.model):
         with open_run(RunRequest(recipe, home, limit, dry_run=True)) as run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import isfinite
 
 from proofmill.data.manifest import Ledger
 
@@ -166,6 +167,37 @@ def intervals(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> s
         parts.append(_text(18, y + 14, label, "soft"))
         y += 20
     return _svg(None, y + 4, parts, "shares with their intervals")
+
+
+def curves(series: Mapping[str, Sequence[float]], title: str, width: int = 760, height: int = 240) -> str:
+    """A file of its own: a line a name, one after the other, over the steps of all; the scale beside it.
+
+    Args:
+        series: amounts by step; what is no number leaves a gap.
+        title: what is shown.
+        width, height: of the picture, pixels.
+    """
+    values = [value for points in series.values() for value in points if isfinite(value)]
+    low, high, total = min(values, default=0.0), max(values, default=1.0), sum(map(len, series.values()))
+    left, floor, top, wide = 56.0, height - 34.0, 20.0, width - 76.0
+    parts = [f'<line class="axis" x1="{left:.1f}" x2="{left + wide:.1f}" y1="{floor:.1f}" y2="{floor:.1f}"/>']
+    parts += [_text(0, top + 4, f"{high:.3g}", "soft"), _text(0, floor, f"{low:.3g}", "soft")]
+    at = 0
+    for number, (name, points) in enumerate(series.items()):
+        kind = ("kept", "second")[number] if number < 2 else "soft"
+        line = [
+            (
+                left + wide * (at + step) / max(total - 1, 1),
+                floor - (floor - top) * (value - low) / ((high - low) or 1.0),
+            )
+            for step, value in enumerate(points)
+            if isfinite(value)
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
+        parts.append(f'<polyline class="{kind}-line" points="{path}"/>')
+        parts.append(_text(left + wide * at / max(total, 1), height - 10, f"{name}, {len(points)} steps", "soft"))
+        at += len(points)
+    return _svg(width, height, parts, title, alone=True)
 
 
 _FLOWS = ("kept", "lost")

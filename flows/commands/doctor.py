@@ -29,11 +29,12 @@ from proofmill.flows.doctor.checks import (
     sandbox_checks,
     storage_checks,
 )
-from proofmill.flows.doctor.models import endpoint_checks, model_checks
+from proofmill.flows.doctor.models import endpoint_checks, model_checks, training_checks
 from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
-    *(library_checks, machine_checks, model_checks, endpoint_checks, sandbox_checks, package_checks, storage_checks),
+    *(library_checks, machine_checks, model_checks, endpoint_checks, training_checks),
+    *(sandbox_checks, package_checks, storage_checks),
     *(prefect_checks, hub_checks, redis_checks),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}

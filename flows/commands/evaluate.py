@@ -18,7 +18,7 @@ from proofmill.data.files import atomic, check_writable, write_json
 from proofmill.data.report import evaluation as page
 from proofmill.filters.evaluation import Difference, Score
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.evaluate import Comparison, EvaluatedModel, Results, evaluate, missing, model_named, results_of
+from proofmill.flows.evaluate import Comparison, EvaluatedModel, Results, evaluate, model_named, results_of, undrawn
 from proofmill.flows.recipe.suite import Suite
 
 _SET, _DOMAIN = "set ", "domain "
@@ -49,7 +49,7 @@ def run(
     _check_problems(suite, absent, named)
     if dry_run:
         for model in named:
-            for line in missing(suite, model, home, limit=limit):
+            for line in undrawn(suite, model, home, limit=limit):
                 out.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     target = out_file or _place(home, suite, named)

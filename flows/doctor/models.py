@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from proofmill.data.errors import EngineError, InputError
+from proofmill.data.files import human_size
 from proofmill.data.sections import ModelSection, OpenAIEngine
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
-from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place
+from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, graphics_cards, installed
 from proofmill.flows.models import servers_of
 from proofmill.flows.recipe.schema import Sampler
 from proofmill.generators import models
@@ -55,6 +58,40 @@ def model_checks(place: Place) -> Iterator[Check]:
         return
     yield tokenizer_check(student)
     yield template_check(student, place.recipe.publish.render, place.recipe.prompt.chat_template_args)
+
+
+_BYTES_OF_A_WEIGHT = 16  # in training: itself, its gradient and AdamW's two moments, in float32
+
+
+def training_checks(place: Place) -> Iterator[Check]:
+    """What `proofmill train` needs: its libraries, and memory for the model that would be trained."""
+    options = place.recipe.train
+    missing = [name for name in ("torch", "trl", "accelerate", "peft") if installed(name) is None]
+    if "trl" in missing:
+        yield Check(
+            "training", SKIP, "trl is not installed, so nothing is trained here: pip install 'proofmill[train]'"
+        )
+        return
+    wanted = [name for name in missing if name != "peft" or options.lora]
+    if wanted:
+        yield Check("training", FAIL, f"not installed: {', '.join(wanted)}", "pip install 'proofmill[train]'")
+        return
+    yield Check("training", OK, ", ".join(f"{name} {installed(name)}" for name in ("trl", "torch", "accelerate")))
+    name = options.base or place.student or next((sampler.model for sampler in place.live), None)
+    folder = models.present(name) if name else None
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) // 2 if folder else 0
+    if weights and not options.lora:
+        yield _room_to_train(weights * _BYTES_OF_A_WEIGHT)
+
+
+def _room_to_train(need: int) -> Check:
+    """Whether weights, gradients and moments fit; what a batch takes comes on top."""
+    cards = graphics_cards()
+    room = max(card.total for card in cards) if cards else psutil.virtual_memory().total
+    told = f"about {human_size(need)} for weights and optimizer, and the batch; there are {human_size(room)}"
+    if need < 0.8 * room:
+        return Check("training memory", OK, told)
+    return Check("training memory", WARN, told, "set train.lora={}, or train.base to a smaller model")
 
 
 def _present(name: str) -> Check:

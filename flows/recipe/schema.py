@@ -28,6 +28,7 @@ from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.recipe.training import TrainOptions
 from proofmill.generators.problems.untidy import Untidiness
 from proofmill.generators.rounds import Rounds
 
@@ -229,6 +230,7 @@ class _Core(Section):
     curriculum: CurriculumOptions = Field(LongToShort(), description="what stands in stage 1 and in stage 2")
     select: SelectOptions = SelectOptions()
     publish: Publish = Publish()
+    train: TrainOptions = Field(TrainOptions(), description="how `proofmill train` trains on the version")
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
 
     def options(self, one: Filter[Options]) -> Options:
@@ -298,8 +300,8 @@ class _Core(Section):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Return the digest of the resolved recipe, independent of where its engines are."""
-        return digest(self.published())
+        """Return the digest of the resolved recipe, without addresses and without what trains on its result."""
+        return digest({name: section for name, section in self.published().items() if name != "train"})
 
     def published(self) -> dict[str, Any]:
         """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""

@@ -16,7 +16,7 @@ from proofmill.data.versions import find, recorded
 from proofmill.filters.claim_checks import add_buckets, by_length
 from proofmill.flows.commands.show import show_refuted
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.voting import _Election
+from proofmill.flows.voting import Election
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
@@ -90,7 +90,7 @@ def samples(*answers: tuple[str | None, float | None, str]) -> list[Row]:
 
 def test_a_trace_that_could_not_be_judged_counts_as_the_mean() -> None:
     rows = samples(("1", 0.2, "wrong"), ("1", None, "wrong"), ("2", 0.9, "correct"), (None, None, "unparsed"))
-    row = _Election(rows, [0, 0, 1], 4, model=True).row({"id": "p", "answer": "2"})
+    row = Election(rows, [0, 0, 1], 4, model=True).row({"id": "p", "answer": "2"})
     assert row["majority"] == "1"
     assert row["majority_share"] == 0.5
     assert (row["pass_1"], row["maj_k"], row["clr_k"]) == (0.25, 0.0, 1.0)
@@ -99,7 +99,7 @@ def test_a_trace_that_could_not_be_judged_counts_as_the_mean() -> None:
 
 def test_a_problem_without_gold_has_no_rates_and_a_tie_no_winner() -> None:
     rows = samples(("1", None, "error"), ("2", None, "error"))
-    row = _Election(rows, [0, 1], None, model=False).row({"id": "p", "answer": None})
+    row = Election(rows, [0, 1], None, model=False).row({"id": "p", "answer": None})
     assert row == {"problem_id": "p", "n": 2}
 
 

@@ -1,0 +1,181 @@
+"""`proofmill train` and `proofmill merge`: a model version from a data version, or from other models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from proofmill.data.errors import RecipeError, UsageError
+from proofmill.data.model_versions import ModelVersion, model_versions
+from proofmill.data.versions import Version
+from proofmill.filters.agreement import pass_at_k
+from proofmill.flows.display import Progress, shown, typed
+from proofmill.flows.evaluate import EvaluatedModel, evaluate
+from proofmill.flows.recipe.load import explain, load, override
+from proofmill.flows.recipe.suite import load_suite
+from proofmill.flows.recipe.training import ChooseCheckpoint, TrainOptions
+from proofmill.flows.train import Choose, base_model, base_name, merge, plan_stages, stage_options, train, training_data
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+def run(
+    home: Path,
+    label: str,
+    out: Console,
+    *,
+    base: str | None,
+    name: str | None,
+    recipe: str | None,
+    domains: Sequence[str],
+    overrides: Sequence[str],
+    dry_run: bool,
+    home_given: str | None,
+) -> None:
+    """Trains, unless that was done, and says what came of it."""
+    progress = Progress()
+    data = training_data(home, label, progress)
+    options = train_options(data, recipe, overrides, base=base, domains=domains)
+    model_name = checked_name(name or data.name)
+    began = base_model(home, base_name(options, data), progress)
+    if dry_run:
+        for line in planned(home, model_name, label, options, data, progress):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        return
+    started = time.monotonic()
+    with shown(progress, f"proofmill train {data.label}: {model_name} from {began.label}", out):
+        chooser = checkpoint_chooser(home, options.choose, progress)
+        version, new = train(home, model_name, began, data, options, progress, chooser)
+    for warning in progress.warnings:
+        out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if not new:
+        out.print(f"Nothing to do: [bold]{version.label}[/] is this training's result.")
+    else:
+        _tell(version, time.monotonic() - started, out)
+    out.print(f"  {version.folder}", soft_wrap=True)
+    following = typed("eval", began.label, version.label, home=home_given)
+    out.print(f"next: [bold]{escape(following)}[/]", soft_wrap=True)
+
+
+def train_options(
+    data: Version, recipe: str | None, overrides: Sequence[str], *, base: str | None, domains: Sequence[str]
+) -> TrainOptions:
+    """Return the section `train` of a recipe, or of the data's own, with what the command line changes.
+
+    Raises:
+        RecipeError: a key or value doesn't fit.
+    """
+    given: dict[str, Any] = dict(data.manifest.recipe.get("train") or {})
+    if recipe is not None:
+        given = load(recipe).train.model_dump(mode="json")
+    given = {name: value for name, value in given.items() if value is not None}  # so that a key below can be set
+    for item in overrides:
+        override(given, item)
+    given |= ({"base": base} if base else {}) | ({"domains": list(domains)} if domains else {})
+    try:
+        return TrainOptions.model_validate(given)
+    except ValidationError as error:
+        told = "; ".join(explain(item, TrainOptions) for item in error.errors())
+        raise RecipeError(f"The section train doesn't fit: {told}", where="--set", remedy="mend these keys") from error
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a model.
+
+    Raises:
+        UsageError: it is none.
+    """
+    import re
+
+    if re.match(_NAME, name):
+        return name
+    raise UsageError(
+        f"{name!r} is no name of a model.", where="--out", remedy="use letters, digits, dots and dashes, at most 64"
+    )
+
+
+def planned(
+    home: Path, name: str, label: str, options: TrainOptions, data: Version, progress: Progress
+) -> Sequence[str]:
+    """What would be trained, in lines."""
+    base = base_model(home, base_name(options, data), progress)
+    plans = plan_stages(home, name, base, data, options, progress)
+    lines = [f"{name}: {base.label} trained on {label}"]
+    for plan in plans:
+        own = stage_options(options, plan.rows.stage).model_dump(exclude_none=True)
+        told = ", ".join(f"{key} {value}" for key, value in own.items())
+        size = f"longest {plan.rows.longest} tokens, " if plan.rows.longest else ""
+        done = "done already" if (plan.folder / "done.json").exists() else "to be trained"
+        lines.append(f"  {plan.rows.stage}: {plan.rows.train.num_rows:,} rows, {size}{told}; {done}")
+    known = [version.label for version in model_versions(home, name) if version.manifest.key == plans[-1].key]
+    return [*lines, f"  {known[0]} is this training's result already" if known else "  a new version would be written"]
+
+
+def checkpoint_chooser(home: Path, options: ChooseCheckpoint | None, progress: Progress) -> Choose:
+    """Return what picks the checkpoint with the highest pass@k on a probing suite."""
+
+    def choose(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
+        if options is None:
+            return folders[-1], {}
+        suite, _ = load_suite(options.suite).present()
+        suite = suite.model_copy(update={"repeats": max(options.k, suite.repeats)})
+        rates: dict[str, float] = {}
+        for folder in folders:
+            progress.note(f"probing {folder.name} by pass@{options.k}")
+            found = evaluate(
+                suite, EvaluatedModel(folder.name, suite.engine, str(folder)), home, progress, limit=options.limit
+            )
+            judged = [result for result in found.results if result.n >= options.k]
+            rates[folder.name] = sum(pass_at_k(r.n, r.correct, options.k) for r in judged) / max(1, len(judged))
+        best = max(rates, key=lambda name: rates[name])
+        said = {"suite": suite.name, "k": options.k, "chosen": best, "candidates": list(rates), "pass_k": rates}
+        return next(folder for folder in folders if folder.name == best), said
+
+    return choose
+
+
+def _tell(version: ModelVersion, seconds: float, out: Console) -> None:
+    table = Table(title=f"{version.label}: how it was trained", title_justify="left")
+    table.add_column("stage")
+    for name in ("rows", "steps", "tokens", "s", "loss", "validation"):
+        table.add_column(name, justify="right")
+    for stage in version.manifest.stages:
+        losses = "-" if stage.first_loss is None else f"{stage.first_loss:.3f} → {stage.last_loss:.3f}"
+        validation = "-" if stage.validation_loss is None else f"{stage.validation_loss:.3f}"
+        counts = (f"{stage.rows:,}", f"{stage.steps:,}", f"{stage.tokens:,}", f"{stage.seconds:,.0f}")
+        table.add_row(stage.name, *counts, losses, validation)
+    out.print(table)
+    if chosen := version.manifest.chosen:
+        out.print(f"checkpoint {chosen['chosen']} by pass@{chosen['k']} on {chosen['suite']}", markup=False)
+    out.print(f"written: [bold]{version.label}[/] in {seconds:.0f} s")
+
+
+def run_merge(
+    home: Path, names: Sequence[str], name: str, weights: str | None, out: Console, *, home_given: str | None
+) -> None:
+    """Averages models and says what came of it.
+
+    Raises:
+        UsageError: weights that are no numbers.
+    """
+    progress = Progress()
+    try:
+        shares = [float(part) for part in weights.split(",")] if weights else [1.0] * len(names)
+    except ValueError as error:
+        raise UsageError(
+            f"{weights!r} is no list of numbers.", where="--weights", remedy="for example 0.7,0.3"
+        ) from error
+    bases = [base_model(home, one, progress) for one in names]
+    with shown(progress, f"proofmill merge {' '.join(names)}", out):
+        version, new = merge(home, checked_name(name), bases, shares, progress)
+    told = "written" if new else "nothing to do"
+    out.print(f"{told}: [bold]{version.label}[/]  {version.folder}", soft_wrap=True)
+    following = typed("eval", *(base.label for base in bases), version.label, home=home_given)
+    out.print(f"next: [bold]{escape(following)}[/]", soft_wrap=True)

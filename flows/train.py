@@ -1,0 +1,542 @@
+"""Training a model on a version: the curriculum's stages in turn, each in a process of its own, then a model version.
+
+A stage's folder is named by the digest of all that decides it: the model that it begins from, its rows, its options.
+So a killed training goes on from the last checkpoint of the stage it was in, a finished stage is not trained again when
+a later one changes, and a training that was done before says so. Rows are tokenised here, with the student's own
+template and nothing lost; the process that trains sees tokens alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+
+from proofmill.data.errors import InputError, UsageError
+from proofmill.data.files import atomic_folder, cached_sha256, digest, locked, sweep, write_json
+from proofmill.data.manifest import MANIFEST, FileEntry, Manifest
+from proofmill.data.model_card import model_card
+from proofmill.data.model_versions import (
+    BaseRecord,
+    DataRecord,
+    ModelManifest,
+    ModelVersion,
+    StageRecord,
+    find_model,
+    model_versions,
+    next_model_number,
+    question_digest,
+    write_questions,
+)
+from proofmill.data.report import plots
+from proofmill.data.rows_io import HUB
+from proofmill.data.run import library_version
+from proofmill.data.sections import portable_name
+from proofmill.data.tables import write_table
+from proofmill.data.versions import Version, find
+from proofmill.flows.display import Progress
+from proofmill.flows.recipe.training import RlStage, SftStage, Stage, TrainOptions
+from proofmill.flows.trainer_process import run_trainer
+from proofmill.generators import models, trainer
+from proofmill.generators.prompts import Renderer, StudentView
+
+_ROWS = pa.schema(
+    {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32()), "loss_weights": pa.list_(pa.float32())}
+)
+_RL_COLUMNS = ("prompt", "answer", "info", "domain", "verifier", "pass_rate")
+_ENOUGH = 2  # rows: a step on one row alone is no training
+_DECIDE_NOTHING = frozenset({"threads", "micro_batch", "processes", "checkpoint_steps", "gradient_checkpointing"})
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
+Choose = Callable[[Sequence[Path]], tuple[Path, dict[str, Any]]]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that a training begins from.
+
+    Attributes:
+        label: as it is called: NAME@vN, `bundled`, a hub id.
+        model: where it is.
+        trained: the model version that it is; None where it is none of ours.
+    """
+
+    label: str
+    model: models.Model
+    trained: ModelVersion | None
+
+    @property
+    def record(self) -> BaseRecord:
+        """For the manifest."""
+        return BaseRecord(
+            name=portable_name(self.label),
+            revision=self.model.revision,
+            weights=self.model.digest,
+            license=self.model.license,
+        )
+
+
+def base_model(home: Path, name: str, progress: Progress) -> Base:
+    """Return a model to begin from, by any name that `proofmill eval` takes but a server's or a file's."""
+    trained = None if Path(name).expanduser().is_dir() else find_model(home, name)
+    place = str(trained.folder) if trained else name
+    return Base(trained.label if trained else name, models.resolve(place, notice=progress.note), trained)
+
+
+def training_data(home: Path, label: str, progress: Progress) -> Version:
+    """Return the version that a label means: NAME[@vN] under HOME, or `hf://user/name[@revision]` as it was pushed.
+
+    Raises:
+        UsageError: there is no such version.
+        InputError: the data set on the hub is none that proofmill has pushed.
+    """
+    if not label.startswith(HUB):
+        return find(home, label)
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = label.removeprefix(HUB).partition("@")
+    progress.note(f"fetching {repo} from the hub")
+    folder = Path(snapshot_download(repo, repo_type="dataset", revision=revision or None))
+    if not (manifest := folder / MANIFEST).exists():
+        raise InputError(
+            f"{repo} has no {MANIFEST}, so it is no data set that proofmill has pushed.",
+            where=label,
+            remedy="name one that was pushed with `proofmill push`, or a version under HOME",
+        )
+    parsed = Manifest.parse(manifest.read_bytes(), str(manifest))
+    return Version(repo.rpartition("/")[2], parsed.version or 1, folder, parsed)
+
+
+def base_name(options: TrainOptions, data: Version) -> str:
+    """Return the model that a training begins from where nobody names one.
+
+    Raises:
+        UsageError: the data name none: recorded samples of many models, and no student.
+    """
+    recipe = data.manifest.recipe
+    samplers = [s for s in recipe.get("samplers", ()) if s.get("engine", {}).get("kind") != "replay"]
+    named = (options.base, recipe.get("publish", {}).get("student"), *(sampler.get("model") for sampler in samplers))
+    if found := next(filter(None, named), None):
+        return str(found)
+    raise UsageError(
+        f"{data.label} doesn't say which model to train.", where="--base", remedy="name it: --base org/model"
+    )
+
+
+# --- rows --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageRows:
+    """What one stage trains on.
+
+    Attributes:
+        stage: which one.
+        train, validation: tables as the process that trains reads them.
+        weighted: whether a row has another weight than 1.
+        longest: tokens of the longest row.
+        learned: completion tokens.
+    """
+
+    stage: Stage
+    train: pa.Table
+    validation: pa.Table
+    weighted: bool = False
+    longest: int = 0
+    learned: int = 0
+
+
+def stage_rows(data: Version, stage: Stage, base: Base, options: TrainOptions, progress: Progress) -> StageRows:
+    """Return the rows of a stage as tokens of the student.
+
+    Raises:
+        InputError: too few rows for one batch; a student without a chat template.
+    """
+    wanted = pl.lit(True) if options.domains is None else pl.col("domain").is_in(list(options.domains))
+    parts = {split: _split(data, stage, split).filter(wanted) for split in ("train", "validation")}
+    if stage == "rl":
+        rows = _rl_rows(parts["train"], options.rl)
+        _check_count(data, stage, rows.num_rows, options.rl.prompts, options, "train.rl.prompts")
+        return StageRows(stage, rows, rows.slice(0, 0))
+    arguments = data.manifest.recipe.get("prompt", {}).get("chat_template_args", {})
+    renderer = Renderer(base.model.path)
+    tables = {split: _tokens(frame, renderer, arguments, options) for split, frame in parts.items()}
+    left_out = parts["train"].height - tables["train"].num_rows
+    if left_out:
+        progress.warn(f"{stage}: {left_out} rows are longer than {options.max_length} tokens and left out")
+    _check_count(data, stage, tables["train"].num_rows, options.batch, options, "train.batch")
+    lengths = [len(ids) for ids in tables["train"]["input_ids"].to_pylist()]
+    learned = sum(token != trainer.IGNORED for row in tables["train"]["labels"].to_pylist() for token in row)
+    weights = {weight for row in tables["train"]["loss_weights"].to_pylist() for weight in row}
+    weighted = options.weighted and bool(weights - {1.0})
+    return StageRows(stage, tables["train"], tables["validation"], weighted, max(lengths), learned)
+
+
+def _split(data: Version, config: str, split: str) -> pl.DataFrame:
+    files = [path for path in data.files(config) if path.name.startswith(f"{split}-")]
+    return pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame(schema={"domain": pl.String})
+
+
+def _check_count(data: Version, stage: str, count: int, batch: int, options: TrainOptions, key: str) -> None:
+    if count >= max(batch, _ENOUGH):
+        return
+    of = f" of {', '.join(options.domains)}" if options.domains else ""
+    raise InputError(
+        f"{stage} of {data.label} has {count} rows{of}, fewer than one batch of {batch}.",
+        where=str(data.folder),
+        remedy=f"set {key} to {count} or less, leave the stage out (train.stages), or grow the data set"
+        if count >= _ENOUGH
+        else "leave the stage out (train.stages), or grow the data set",
+    )
+
+
+def _tokens(frame: pl.DataFrame, renderer: Renderer, arguments: Mapping[str, Any], options: TrainOptions) -> pa.Table:
+    """Rows as tokens: the prompt's ignored, the completion's to be learned, each with its row's weight."""
+    if not frame.height:
+        return _ROWS.empty_table()
+    view = StudentView(renderer, "text", arguments)
+    rows = list(frame.select("id", "prompt", "completion", "weight").iter_rows(named=True))
+    if isinstance(rows[0]["prompt"], str):
+        pairs = [(str(row["prompt"]), str(row["completion"])) for row in rows]
+    else:
+        rendered = view.render([(row["prompt"], row["completion"][-1]["content"], row["id"]) for row in rows])
+        pairs = [(str(one.prompt), str(one.completion)) for one in rendered]
+    heads = renderer.tokens_of([head for head, _ in pairs])
+    wholes = renderer.tokens_of([head + tail for head, tail in pairs])
+    found = []
+    for row, head, whole in zip(rows, heads, wholes, strict=True):
+        if options.max_length is None or len(whole) <= options.max_length:
+            labels = [trainer.IGNORED] * len(head) + whole[len(head) :]
+            weight = 1.0 if row["weight"] is None else float(row["weight"])
+            found.append({"input_ids": whole, "labels": labels, "loss_weights": [weight] * len(whole)})
+    return pa.Table.from_pylist(found, _ROWS)
+
+
+def _rl_rows(frame: pl.DataFrame, options: RlStage) -> pa.Table:
+    """Prompts with a pass rate in the band; of each domain as many, by repeating those of the smaller ones."""
+    low, high = options.pass_rate
+    if not frame.height:
+        return pa.table({"prompt": pa.array([], pa.string())})
+    kept = frame.filter(pl.col("pass_rate").is_between(low, high)).select(_RL_COLUMNS)
+    parts = kept.partition_by("domain", maintain_order=True)
+    most = max((part.height for part in parts), default=0)
+    if options.balance:
+        parts = [pl.concat([part] * math.ceil(most / part.height)).head(most) for part in parts]
+    return pl.concat(parts).to_arrow() if parts else pa.table({"prompt": pa.array([], pa.string())})
+
+
+# --- stages ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage, ready to run.
+
+    Attributes:
+        rows: what it trains on.
+        key: digest of all that decides the model that comes out, the stages before it among them.
+        folder: where it is worked on.
+        last: whether no stage follows.
+    """
+
+    rows: StageRows
+    key: str
+    folder: Path
+    last: bool
+
+
+def plan_stages(
+    home: Path, name: str, base: Base, data: Version, options: TrainOptions, progress: Progress
+) -> list[StagePlan]:
+    """Return the stages of a training; the last one's key is the model's."""
+    check_installed(options)
+    work = home / "runs" / f"train-{name}"
+    decides = options.model_dump(mode="json", exclude={"stages", "stage1", "stage2", "rl", *_DECIDE_NOTHING})
+    key = digest("training", base.model.digest, decides)
+    plans = []
+    for stage in options.stages:
+        rows = stage_rows(data, stage, base, options, progress)
+        content = digest([rows.train.to_pylist(), rows.validation.to_pylist()])
+        last = stage == options.stages[-1]
+        key = digest(key, stage, stage_options(options, stage).model_dump(mode="json"), content, last)
+        plans.append(StagePlan(rows, key, work / key, last))
+    return plans
+
+
+def stage_options(options: TrainOptions, stage: Stage) -> SftStage | RlStage:
+    """Return the part of the section that is one stage's."""
+    if stage == "rl":
+        return options.rl
+    return options.stage1 if stage == "sft_stage1" else options.stage2
+
+
+def check_installed(options: TrainOptions) -> None:
+    """Refuses to begin without the libraries that train.
+
+    Raises:
+        UsageError: one is not installed.
+    """
+    wanted = ("torch", "trl", "accelerate", *(("peft",) if options.lora else ()))
+    if missing := [name for name in wanted if find_spec(name) is None]:
+        raise UsageError(f"Training needs {', '.join(missing)}.", remedy="install them: pip install 'proofmill[train]'")
+
+
+def train(
+    home: Path, name: str, base: Base, data: Version, options: TrainOptions, progress: Progress, choose: Choose
+) -> tuple[ModelVersion, bool]:
+    """Trains what is not trained yet, and publishes the model.
+
+    Args:
+        home: HOME.
+        name: of the model.
+        base: what it begins from.
+        data: what it is trained on.
+        options: how.
+        progress: told of steps.
+        choose: the best of several checkpoints, with what is to be said of the choice.
+
+    Returns:
+        The version, and whether it was written now.
+
+    Raises:
+        StoreError: another process trains a model of this name.
+        TrainingError: the loss is no number any more, memory ran out, or the process died; whole checkpoints stay.
+    """
+    with _work(home, name):
+        plans = plan_stages(home, name, base, data, options, progress)
+        if found := _known(home, name, plans[-1].key):
+            return found, False
+        folder, chosen, done = base.model.path, None, []
+        for plan in plans:
+            _run_stage(plan, folder, base, options, data, progress)
+            folder = plan.folder / trainer.MODEL
+            if options.choose and plan.rows.stage != "rl":
+                folder, chosen = choose([*_candidates(plan.folder), folder])
+            done.append((plan, orjson.loads((plan.folder / trainer.DONE).read_bytes())))
+        version = _publish(home, name, base, data, options, done, folder, chosen)
+        for plan in plans:
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        return version, True
+
+
+@contextmanager
+def _work(home: Path, name: str) -> Iterator[None]:
+    lock = locked(
+        home / "runs" / f"train-{name}" / "lock",
+        what=f"A training of the model '{name}' is already going on in another process.",
+        remedy="wait for it or stop it; to train beside it, give this model another name with --out",
+    )
+    with lock:
+        sweep(home / "models" / name)
+        yield
+
+
+def _known(home: Path, name: str, key: str) -> ModelVersion | None:
+    return next((version for version in model_versions(home, name) if version.manifest.key == key), None)
+
+
+def _candidates(folder: Path) -> list[Path]:
+    return sorted(folder.glob("candidate-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _run_stage(
+    plan: StagePlan, model: Path, base: Base, options: TrainOptions, data: Version, progress: Progress
+) -> None:
+    """Trains one stage unless it is done."""
+    if (plan.folder / trainer.DONE).exists():
+        return
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    rows, stage = plan.rows, plan.rows.stage
+    write_table(plan.folder / "rows.parquet", rows.train)
+    write_table(plan.folder / "validation.parquet", rows.validation)
+    own = stage_options(options, stage)
+    is_rl = isinstance(own, RlStage)
+    batch = own.prompts * own.generations if isinstance(own, RlStage) else options.batch
+    at_once = min(batch, options.at_once) if not is_rl else batch
+    epochs = 1.0 if isinstance(own, RlStage) else own.epochs
+    known_steps = own.steps or math.ceil(rows.train.num_rows / batch) * math.ceil(epochs)
+    spec = {
+        "kind": "rl" if is_rl else "sft",
+        "folder": str(plan.folder),
+        "model": str(model),
+        "base": str(base.model.path),
+        "rows": str(plan.folder / "rows.parquet"),
+        "validation": str(plan.folder / "validation.parquet"),
+        "options": options.model_dump(mode="json"),
+        "learning_rate": own.learning_rate,
+        "steps": own.steps or -1,
+        "epochs": epochs,
+        "micro_batch": at_once,
+        "accumulate": max(1, batch // (at_once * options.processes)),
+        "max_length": options.max_length or rows.longest,
+        "weighted": rows.weighted,
+        "verifiers": dict(data.manifest.recipe.get("verify", {}).get("verifiers", {})),
+        "candidates": options.choose is not None and not is_rl,
+        "save_dtype": _number_format(base.model.path) if plan.last else None,
+        "threads": options.threads,
+        "precision": options.precision,
+        "seed": options.seed,
+    }
+    write_json(plan.folder / "spec.json", spec)
+    progress.expect(f"steps of {stage}", known_steps)
+    run_trainer(plan.folder, options, progress, f"steps of {stage}")
+
+
+def _number_format(folder: Path) -> str | None:
+    """The number format of a model's weights, as its configuration says; None: float32."""
+    config = folder / "config.json"
+    said = orjson.loads(config.read_bytes()) if config.exists() else {}
+    name = str(said.get("dtype") or said.get("torch_dtype") or "float32").removeprefix("torch.")
+    return None if name == "float32" else name
+
+
+# --- the model ---------------------------------------------------------------------------------------------
+
+
+def _publish(
+    home: Path,
+    name: str,
+    base: Base,
+    data: Version,
+    options: TrainOptions,
+    done: Sequence[tuple[StagePlan, Row]],
+    folder: Path,
+    chosen: dict[str, Any] | None,
+) -> ModelVersion:
+    earlier = base.trained.manifest.data if base.trained else []
+    label = DataRecord(label=data.label, manifest=cached_sha256(data.folder / MANIFEST))
+    manifest = _manifest(name, done[-1][0].key, [base], [*earlier, label], options) | {
+        "stages": [_stage_record(plan, said, options) for plan, said in done],
+        "chosen": chosen,
+    }
+    losses = [{"stage": plan.rows.stage, **entry} for plan, said in done for entry in said["losses"]]
+    problems = data.scan("problems")
+    prompts = problems.select("prompt").collect()["prompt"].to_list() if problems is not None else []
+    questions = {question_digest(prompt) for prompt in prompts} | (base.trained.questions() if base.trained else set())
+    return write_model(home, name, folder, manifest, losses, questions)
+
+
+def _manifest(
+    name: str, key: str, bases: Sequence[Base], data: Sequence[DataRecord], options: TrainOptions
+) -> dict[str, Any]:
+    once = {record.label: record for record in data}
+    return {
+        "name": name,
+        "version": 0,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "key": key,
+        "bases": [base.record for base in bases],
+        "data": list(once.values()),
+        "options": options.model_dump(mode="json"),
+        "code_version": library_version("proofmill"),
+        "libraries": {one: library_version(one) for one in _LIBRARIES if library_version(one) != "absent"},
+    }
+
+
+def _stage_record(plan: StagePlan, said: Row, options: TrainOptions) -> StageRecord:
+    losses = [entry["loss"] for entry in said["losses"]]
+    own = stage_options(options, plan.rows.stage)
+    epochs = own.epochs if isinstance(own, SftStage) else 0
+    steps = own.steps if isinstance(own, SftStage) else None
+    passes = steps * options.batch / plan.rows.train.num_rows if steps else epochs
+    return StageRecord(
+        name=plan.rows.stage,
+        rows=plan.rows.train.num_rows,
+        steps=len(losses),
+        tokens=round(plan.rows.learned * passes),
+        seconds=said.get("seconds", 0.0),
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        validation_loss=said.get("validation_loss"),
+    )
+
+
+def write_model(
+    home: Path,
+    name: str,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    losses: Sequence[Row],
+    questions: set[str],
+) -> ModelVersion:
+    """Write a model version: weights, tokenizer, questions, losses, card, the manifest last."""
+    number = next_model_number(home, name)
+    target = home / "models" / name / f"v{number:04d}"
+    with atomic_folder(target) as temporary:
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.name not in ("README.md", "training_args.bin"):
+                shutil.copyfile(path, temporary / path.name)
+        write_questions(temporary, questions)
+        (temporary / "losses.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in losses))
+        (temporary / "losses.svg").write_text(_picture(losses), encoding="utf-8")
+        parsed = ModelManifest.model_validate({**manifest, "version": number})
+        (temporary / "README.md").write_text(model_card(parsed), encoding="utf-8")
+        files = [FileEntry.of(temporary, path, None) for path in sorted(temporary.iterdir())]
+        parsed = parsed.model_copy(update={"files": files})
+        write_json(temporary / MANIFEST, parsed.model_dump(mode="json"))
+    return ModelVersion(name, number, target, parsed)
+
+
+def _picture(losses: Sequence[Row]) -> str:
+    by_stage: dict[str, list[float]] = {}
+    for entry in losses:
+        by_stage.setdefault(entry["stage"], []).append(entry["loss"])
+    return plots.curves(by_stage, "loss by step")
+
+
+# --- averages ------------------------------------------------------------------------------------------------
+
+
+def merge(
+    home: Path, name: str, bases: Sequence[Base], shares: Sequence[float], progress: Progress
+) -> tuple[ModelVersion, bool]:
+    """Publishes the weighted average of models, of specialists of one base for example.
+
+    Raises:
+        UsageError: fewer than two models, or other shares than models.
+        InputError: the models have other tensors or tokenizers.
+    """
+    if len(bases) < 2 or len(shares) != len(bases) or sum(shares) <= 0 or min(shares) < 0:
+        raise UsageError(
+            f"{len(bases)} models and {len(shares)} weights make no average.",
+            where="--weights",
+            remedy="name two models or more, and one weight of at least 0 for each",
+        )
+    renderers = [Renderer(base.model.path) for base in bases]
+    first = renderers[0]
+    if any(one.tokens("1 + 1 = 2, über 漢字") != first.tokens("1 + 1 = 2, über 漢字") for one in renderers):
+        what = "The models have other tokenizers, so their weights can't be averaged."
+        raise InputError(what, remedy="merge models of one base")
+    check_installed(TrainOptions())
+    key = digest("merge", [(base.model.digest, share / sum(shares)) for base, share in zip(bases, shares, strict=True)])
+    with _work(home, name):
+        if found := _known(home, name, key):
+            return found, False
+        folder = home / "runs" / f"train-{name}" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        spec = {
+            "kind": "merge", "folder": str(folder), "models": [str(base.model.path) for base in bases],
+            "shares": list(shares), "base": str(bases[0].model.path), "options": {"lora": None}, "threads": 0,
+            "save_dtype": _number_format(bases[0].model.path), "precision": "float32",
+        }  # fmt: skip
+        write_json(folder / "spec.json", spec)
+        run_trainer(folder, TrainOptions(), progress, "models merged")
+        data = [record for base in bases if base.trained for record in base.trained.manifest.data]
+        manifest = _manifest(name, key, bases, data, TrainOptions()) | {
+            "options": {},
+            "weights": [share / sum(shares) for share in shares],
+        }
+        questions = set().union(*(base.trained.questions() for base in bases if base.trained))
+        version = write_model(home, name, folder / trainer.MODEL, manifest, [], questions)
+        shutil.rmtree(folder, ignore_errors=True)
+        return version, True

@@ -1,0 +1,98 @@
+"""The process that trains one stage: started, listened to, and its end told in words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from proofmill.data.errors import TrainingError
+from proofmill.flows.display import Progress
+from proofmill.flows.recipe.training import TrainOptions
+from proofmill.generators import trainer
+
+Row = dict[str, Any]
+
+
+def run_trainer(folder: Path, options: TrainOptions, progress: Progress, counter: str) -> None:
+    """Starts the process that trains, and tells what it says.
+
+    Raises:
+        TrainingError: it said why it ended, or died.
+    """
+    module = ["-m", "proofmill.generators.trainer", str(folder / "spec.json")]
+    launch = [sys.executable]
+    if options.processes > 1:
+        launch += ["-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
+    log = folder / "trainer.log"
+    error: Row | None = None
+    progress.note("loading the trainer (half a minute)")
+    with log.open("ab") as file:
+        process = subprocess.Popen([*launch, *module], stdout=subprocess.PIPE, stderr=file)  # noqa: S603 (our own words)
+        try:
+            for line in process.stdout or ():
+                told = _told(line)
+                if told.get("event") == "error":
+                    error = told
+                else:
+                    _show(told, progress, counter)
+            code = process.wait()
+        finally:
+            if process.poll() is None:  # Ctrl-C, or an error of ours: the checkpoints stay
+                process.terminate()
+                process.wait()
+    if code or error:
+        raise _failure(error, code, folder, log)
+
+
+def _told(line: bytes) -> Row:
+    """What a line of the trainer's output says; libraries may print there too."""
+    if not line.startswith(b'{"event"'):
+        return {}
+    try:
+        found: Row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return found
+
+
+def _show(told: Row, progress: Progress, counter: str) -> None:
+    if told.get("event") == "resumed":
+        progress.note(f"going on from step {told['step']}")
+        progress.advance(counter, told["step"])
+    elif told.get("event") == "step":
+        progress.expect(counter, told["of"])
+        progress.advance(counter)
+        reward = f", reward {told['reward']:.3f}" if told.get("reward") is not None else ""
+        loss = "no number" if told.get("loss") is None else f"{told['loss']:.4f}"
+        progress.note(f"step {told['step']}: loss {loss}{reward}")
+
+
+def _failure(error: Row | None, code: int, folder: Path, log: Path) -> TrainingError:
+    checkpoint = trainer.last_checkpoint(folder)
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was written yet"
+    kind = error["kind"] if error else "memory" if code == -9 else "died"
+    what = error["what"] if error else f"the process ended with code {code}"
+    if kind == "diverged":
+        return TrainingError(
+            f"The training diverged: {what}.",
+            where=f"{log}; {kept}",
+            remedy="lower the learning rate (stage1.learning_rate, …) or max_grad_norm; a checkpoint is a model, "
+            "which --base takes",
+        )
+    if kind == "memory":
+        return TrainingError(
+            f"Memory ran out: {what}.",
+            where=f"{log}; {kept}",
+            remedy="lower micro_batch (the batch stays), or set gradient_checkpointing=true, lora={} or a smaller "
+            "max_length; with the first two the same command goes on from the checkpoint",
+        )
+    tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-2:])
+    return TrainingError(
+        f"The training stopped: {what}.",
+        where=f"{log}: {tail}",
+        remedy=f"{kept}; the same command goes on from there",
+    )

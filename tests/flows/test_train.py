@@ -1,0 +1,250 @@
+"""`proofmill train` and `merge` with TRL itself, on a model of a few thousand weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from proofmill.data.errors import InputError, ProofmillError, StoreError, TrainingError, UsageError
+from proofmill.data.model_versions import ModelVersion, find_model, question_digest
+from proofmill.data.versions import Version, find
+from proofmill.flows.cli import app
+from proofmill.flows.display import Progress
+from proofmill.flows.recipe.training import RlStage, TrainOptions
+from proofmill.flows.train import base_model, merge, stage_rows, train
+from support import tiny_model
+from support.samples import replay_recipe, sums, write_jsonl
+
+LONG = (
+    "<think>\nI take {a} and count {b} further, one at a time, and each step goes one up; nothing is skipped on the "
+    "way. The last number that I touch is {sum}.\n</think>\n\nThe answer is \\boxed{{{sum}}}."
+)
+SHORT = "<think>\n{a} + {b} = {sum}\n</think>\n\nThe answer is \\boxed{{{sum}}}."
+REFUTED = "<think>\n7 * 6 = 41, so much is sure.\n</think>\n\n{a} + {b} = {sum}, so the answer is \\boxed{{{sum}}}."
+WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
+SMALL: dict[str, Any] = {
+    "batch": 4, "micro_batch": 2, "stage1": {"steps": 6, "learning_rate": 1e-2}, "stage2": {"steps": 2},
+    "checkpoint_steps": 2, "threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(regenerate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HOME with a version `replayed` that has a holdout split, and the folder `tiny` of a model beside it."""
+    folder = tmp_path_factory.mktemp("train")
+    samples = write_jsonl(folder / "samples.jsonl", sums(12, (LONG, SHORT, REFUTED, WRONG)))
+    student = tiny_model.save(folder / "tiny")
+    regenerate(replay_recipe(samples, publish={"student": str(student)}, select={"holdout": 0.2}), folder / "home")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(place: Path) -> Version:
+    return find(place / "home", "replayed")
+
+
+def never(_: Any) -> Any:
+    raise AssertionError("no checkpoint was to be chosen")
+
+
+def trained(place: Path, name: str, **changes: Any) -> ModelVersion:
+    home, options = place / "home", TrainOptions.model_validate(SMALL | changes)
+    base = base_model(home, str(place / "tiny"), Progress())
+    version, new = train(home, name, base, find(home, "replayed"), options, Progress(), never)
+    assert new
+    return version
+
+
+def losses(version: ModelVersion) -> list[float]:
+    return [orjson.loads(line)["loss"] for line in (version.folder / "losses.jsonl").read_bytes().splitlines()]
+
+
+def weights(version: ModelVersion) -> bytes:
+    return (version.folder / "model.safetensors").read_bytes()
+
+
+# --- rows --------------------------------------------------------------------------------------------------
+
+
+def test_the_completion_is_learned_with_its_reasoning_and_weight_and_the_prompt_is_not(
+    place: Path, data: Version
+) -> None:
+    base = base_model(place / "home", str(place / "tiny"), Progress())
+    rows = stage_rows(data, "sft_stage1", base, TrainOptions(batch=2), Progress())
+    tokenizer = __import__("transformers").AutoTokenizer.from_pretrained(place / "tiny")
+    assert rows.weighted, "a row with a refuted claim weighs less"
+    assert rows.validation.num_rows > 0
+    for row in rows.train.to_pylist():
+        learned = tokenizer.decode([token for token in row["labels"] if token >= 0])
+        assert learned.startswith("<think>\n")
+        assert learned.endswith("}.<|im_end|>")
+        assert "How much is" not in learned
+        assert "How much is" in tokenizer.decode(row["input_ids"])
+        assert len(set(row["loss_weights"])) == 1
+    assert {row["loss_weights"][0] for row in rows.train.to_pylist()} > {1.0}
+
+
+def test_rows_that_are_too_long_are_left_out_whole_and_told(place: Path, data: Version) -> None:
+    progress, base = Progress(), base_model(place / "home", str(place / "tiny"), Progress())
+    rows = stage_rows(data, "sft_stage1", base, TrainOptions(batch=2, max_length=200), progress)
+    assert 0 < rows.longest <= 200
+    assert "longer than 200 tokens" in progress.warnings[0]
+
+
+def test_rl_prompts_have_a_pass_rate_in_the_band(place: Path, data: Version) -> None:
+    base = base_model(place / "home", str(place / "tiny"), Progress())
+    options = TrainOptions(rl=RlStage(pass_rate=(0.7, 0.8), prompts=2))
+    assert stage_rows(data, "rl", base, options, Progress()).train.num_rows > 0
+    with pytest.raises(InputError, match="0 rows"):
+        stage_rows(data, "rl", base, TrainOptions(rl=RlStage(pass_rate=(0.1, 0.2))), Progress())
+
+
+# --- training ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_both_stages_train_and_the_model_says_where_it_comes_from(place: Path, data: Version) -> None:
+    version = trained(place, "student")
+    assert version.label == "student@v1"
+    found = losses(version)
+    assert len(found) == 8
+    assert found[5] < found[0]
+    stages = version.manifest.stages
+    assert [(stage.name, stage.steps) for stage in stages] == [("sft_stage1", 6), ("sft_stage2", 2)]
+    assert all(stage.validation_loss is not None for stage in stages)
+    assert [record.label for record in version.manifest.data] == ["replayed@v1"]
+    assert question_digest("How much is 11 + 5?") in version.questions()
+    names = {path.name for path in version.folder.iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "losses.svg", "README.md"} <= names
+    assert {file.path for file in version.manifest.files} == names - {"manifest.json"}
+    assert not list((place / "home" / "runs" / "train-student").glob("*/checkpoint-*"))
+    options = TrainOptions.model_validate(SMALL | {"micro_batch": 4})  # decides nothing but memory
+    base = base_model(place / "home", str(place / "tiny"), Progress())
+    again = train(place / "home", "student", base, data, options, Progress(), never)
+    assert (again[0].label, again[1]) == ("student@v1", False)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_and_ends_with_the_same_model(place: Path) -> None:
+    whole = trained(place, "whole", stages=["sft_stage1"])
+    given = [f"--set={name}" for name in ("batch=4", "micro_batch=2", "stage1.steps=6", "stage1.learning_rate=1e-2")]
+    given += ["--set=checkpoint_steps=2", "--set=threads=1", "--set=stages=[sft_stage1]"]
+    command = [sys.executable, "-m", "proofmill.flows.cli", "train", "replayed", "--out", "killed"]
+    command += ["--base", str(place / "tiny"), "--home", str(place / "home"), *given]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    work = place / "home" / "runs" / "train-killed"
+    deadline = time.monotonic() + 120
+    while not list(work.glob("*/checkpoint-*/trainer_state.json")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (found := find_model(place / "home", "killed")) is not None
+    assert losses(found) == losses(whole)
+    assert weights(found) == weights(whole)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(place: Path) -> None:
+    wild = {"stage1": {"steps": 40, "learning_rate": 1e18}, "max_grad_norm": 1e30, "stages": ["sft_stage1"]}
+    with pytest.raises(TrainingError, match="diverged") as caught:
+        trained(place, "wild", checkpoint_steps=1, warmup=0.9, **wild)
+    assert "lower the learning rate" in caught.value.remedy
+    assert find_model(place / "home", "wild") is None
+    checkpoint = caught.value.where.rpartition("checkpoint is ")[2]
+    assert (Path(checkpoint) / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_packing_adapters_and_reinforcement_learning(place: Path) -> None:
+    """Low-rank adapters on packed rows, then GRPO with MGPO weights from the model that came out."""
+    rl = {"steps": 2, "generations": 2, "prompts": 2, "max_tokens": 12, "learning_rate": 1e-4}
+    options = {"packing": True, "lora": {"rank": 4}, "batch": 2, "stages": ["sft_stage1", "rl"], "rl": rl}
+    version = trained(place, "adapted", **options)
+    assert [stage.name for stage in version.manifest.stages] == ["sft_stage1", "rl"]
+    assert all("lora" not in name.decode(errors="replace") for name in [weights(version)[:4000]])
+
+
+@pytest.mark.slow
+def test_models_are_averaged_by_weight(place: Path) -> None:
+    from safetensors.numpy import load
+
+    home = place / "home"
+    other = tiny_model.save(place / "other", seed=1)
+    bases = [base_model(home, str(place / "tiny"), Progress()), base_model(home, str(other), Progress())]
+    version, new = merge(home, "both", bases, (3.0, 1.0), Progress())
+    assert new
+    parts = [load((Path(base.model.path) / "model.safetensors").read_bytes()) for base in bases]
+    for name, tensor in load(weights(version)).items():
+        assert abs(tensor - (0.75 * parts[0][name] + 0.25 * parts[1][name])).max() < 1e-6
+    assert merge(home, "both", bases, (0.75, 0.25), Progress())[1] is False
+    wider = base_model(home, str(tiny_model.save(place / "wider", width=64)), Progress())
+    with pytest.raises(TrainingError, match="other tensors"):
+        merge(home, "unlike", [bases[0], wider], (1, 1), Progress())
+
+
+# --- what can't be trained ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "batch=128"], "fewer than one batch of 128"),
+        (["--set", "batches=8"], "did you mean 'batch'"),
+        (["--set", "batch=8", "--set", "micro_batch=3"], "no multiple"),
+        (["--set", "stages=[]"], "name at least one"),
+        (["--domain", "code", "--set", "batch=4"], "0 rows of code"),
+        (["--base", "no/such/folder/here"], "no model folder"),
+        (["--base", "ghost@v2"], "no trained model 'ghost@v2'"),
+        (["--out", "../up"], "no name of a model"),
+    ],
+)
+def test_wrong_usage_says_what_and_what_next(place: Path, words: list[str], told: str) -> None:
+    given = words if "--base" in words else [*words, "--base", str(place / "tiny")]
+    said = CliRunner().invoke(app, ["train", "replayed", "--home", str(place / "home"), *given])
+    assert isinstance(said.exception, ProofmillError), said.output
+    assert told in str(said.exception)
+    assert said.exception.remedy
+
+
+def test_a_model_without_a_chat_template_is_refused(place: Path, data: Version) -> None:
+    bare = base_model(place / "home", str(tiny_model.save(place / "bare", template=None)), Progress())
+    with pytest.raises(InputError, match="no chat template"):
+        stage_rows(data, "sft_stage1", bare, TrainOptions(batch=2), Progress())
+
+
+def test_two_trainings_of_one_name_are_kept_apart(place: Path, data: Version) -> None:
+    from proofmill.data.files import locked
+
+    base = base_model(place / "home", str(place / "tiny"), Progress())
+    options = TrainOptions.model_validate(SMALL)
+    with locked(place / "home" / "runs" / "train-twice" / "lock", what="", remedy=""), pytest.raises(StoreError):
+        train(place / "home", "twice", base, data, options, Progress(), never)
+
+
+def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(place: Path) -> None:
+    words = ["train", "replayed", "--home", str(place / "home"), "--base", str(place / "tiny"), "--set", "batch=4"]
+    said = CliRunner().invoke(app, [*words, "--out", "planned", "--dry-run"], catch_exceptions=False)
+    assert "sft_stage1" in said.output
+    assert "a new version would be written" in said.output
+    assert find_model(place / "home", "planned") is None
+
+
+def test_weights_that_make_no_average_are_refused(place: Path) -> None:
+    base = base_model(place / "home", str(place / "tiny"), Progress())
+    for bases, shares in (([base], [1.0]), ([base, base], [1.0]), ([base, base], [1.0, -1.0]), ([base, base], [0, 0])):
+        with pytest.raises(UsageError, match="no average"):
+            merge(place / "home", "none", bases, shares, Progress())
