@@ -48,6 +48,11 @@ _GOES_ON = re.compile(r"[ \t]*(?:\n|<|\[|\Z)")  # what may follow a token that e
 _HTML = ("<s>", "</s>")  # strike-through too, so these count at the very end only
 
 
+def _has_no_tag(response: str) -> bool:
+    """Whether no tag of a family that is known can stand in a response."""
+    return "<" not in response and "[" not in response and "◁" not in response and "{think}" not in response
+
+
 class Think(NamedTuple):
     """A response cut at its reasoning block.
 
@@ -77,6 +82,8 @@ def split_think(response: str, *, opened: bool = False, tags: Sequence[str] = ()
             without a closing tag is unclosed.
         tags: names of further tags: `plan` for `<plan>…</plan>`.
     """
+    if not opened and not tags and _has_no_tag(response) and "analysis" not in response[:10]:
+        return Think("", response, 0, True)
     if not opened and response[:10].lstrip().startswith("analysis") and _BARE_CHANNEL.match(response):
         final = _BARE_FINAL.search(response)
         if final:

@@ -341,7 +341,7 @@ def _name_need(reason: str) -> None:
 
 def _storable(text: str | None) -> str | None:
     """Text that a table can hold: half of a surrogate pair is shown as its escape."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def counts_for_passes() -> pl.Expr:

@@ -103,6 +103,18 @@ ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
 """Every phrase is an answer as it stands; two are the same where their words are."""
 
 _SIMPLE_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")  # the common case
+_PLAIN_LEADS = frozenset(
+    f"{lead}{colon}{dollar}"
+    for lead in (
+        "The answer is",
+        "The final answer is",
+        "The correct answer is",
+        "So, the answer is",
+        "Thus, the answer is",
+    )
+    for colon in (" ", ": ")
+    for dollar in ("", "$", "\\(")
+)
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
 _STATEMENT_END = re.compile(
     r"\n|\?|(?<=[\w)}%$*\]!✅])(?:\.|(?<!\d)!)(?=\s|\Z|[\u4e00-\u9fff])|。"
@@ -148,11 +160,13 @@ def closing_box(text: str) -> Conclusion | None:
     content = box[1].strip()
     if not content[-1:].isdigit() and (is_placeholder(content) or content.count("\\{") != content.count("\\}")):
         return None
+    start = sentence_start(text, at - 1)
+    if text[start : at - 1] in _PLAIN_LEADS:  # as most are; nothing before such a sentence denies it
+        return Conclusion(content, "boxed", start)
     if denied_mark(text, at - 1):
         return Conclusion("", "taken_back")
     if is_part(text, (at - 1, box.end())):
         return Conclusion("", "unreadable")
-    start = sentence_start(text, at - 1)
     return None if conditional(text[start : at - 1], "") else Conclusion(content, "boxed", start)
 
 
