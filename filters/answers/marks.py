@@ -225,7 +225,7 @@ def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
 def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
     before = text[max(0, start - 40) : start]
     opened = not before.strip() or before.rstrip().endswith(("{", ",", '"', "```", "json"))
-    opened = opened or (asked and before.rstrip().endswith((":", "\\text{")))
+    opened = opened or (asked and before.rstrip(" `\n").endswith((":", "\\text{")))
     if not opened and not before.rstrip(" ").endswith("\n"):  # an object without its opening brace, or no object
         return None
     if string := _JSON_STRING.match(text, at):
