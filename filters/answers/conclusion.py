@@ -5,7 +5,9 @@ counts. An earlier one of another kind gives way to it (a first try in a box, th
 that says something else makes it no answer (`several_answers`, `several_boxes`), unless the text corrects itself
 between them. Boxes joined by "and", "or" or a comma are one list. A mark that is denied, supposed or put into
 somebody's mouth is none; one that the text takes back right behind it, or that a later conclusion contradicts, is no
-answer either.
+answer either, nor is one that holds under a condition only of which the question doesn't speak.
+
+Where the prompt asks for tags or JSON (`Reader.form`), the answer is looked for there, and no words count.
 
 A text without any mark states what its last sentence states, if that can be read whole (`statements`).
 
@@ -52,7 +54,7 @@ class Conclusion(NamedTuple):
     Attributes:
         text: the answer as it stands there; empty where the text concludes nothing.
         rule: the rule that found it, or why there is none: `no_answer`, `several_answers`, `several_boxes`,
-            `taken_back`, `unreadable`, `unclosed_box`, `empty_box`.
+            `taken_back`, `unreadable`, `unclosed_box`, `empty_box`, `not_tagged`, `not_json`.
         start: offset of the sentence or line that states it; None where there is none.
     """
 

@@ -14,6 +14,8 @@ text, or a 0-based index, tried in this order. Without options the gold must be 
 - A last box or tag that names no option is `wrong`, detail `no_option`.
 - A statement that is taken back right behind it ("no, wait") is `unparsed`, detail `taken_back`.
 - "The wrong option is A" names A only where the question asks for what is wrong.
+- Where the prompt asks for tags or JSON, nothing said in words counts: `unparsed`, detail `not_tagged` or `not_json`.
+- What holds under a condition only of which the question doesn't speak is no statement.
 - A value written in another way than the option's text is compared as mathematics: `0.5` names `\\frac12`.
 """
 
