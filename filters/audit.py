@@ -156,13 +156,14 @@ def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
     """Versions of `code` with one place changed each: another return value, constant, comparison, operator.
 
     Args:
-        code: a canonical solution; what is no Python gives none.
+        code: a canonical solution; what is no Python, or nested too deeply to be copied, gives none.
         limit: the most to make, taken from all kinds of change in turn.
     """
     from proofmill.filters.sandbox.formats import syntax_tree  # a recipe is read without any verifier
 
     try:
         tree = syntax_tree(code)
+        ast.unparse(copy.deepcopy(tree))  # deeper than these can follow: nothing can be changed
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     nodes = list(ast.walk(tree))

@@ -583,3 +583,7 @@ def test_wrong_returns_are_wrong(verifier: CodeVerifier, name: str, convert: Any
     found = _verdicts(verifier, mutated)
     wrong = [v for v in found if v.verdict != "wrong"]
     assert Counter(verdict.verdict for verdict in found) == {"wrong": rows}, wrong
+
+
+def test_a_program_too_deep_to_change_has_no_mutants() -> None:
+    assert list(mutants("def f(n):\n    return " + "+".join(["n"] * 900), limit=2)) == []
