@@ -101,7 +101,8 @@ def _cued(window: str, cues: frozenset[str]) -> bool:
 _CONDITION = re.compile(
     r"(?:\A|[.!?;:\n—])\W{0,6}(?:(?:and|but|so|then|now|or)\s)?"
     r"(?:if|unless|provided(?:\sthat)?|only\s(?:if|when)|assuming|supposing|had(?=\s(?:the|it|he|she|they|we|this|there)\b))\s"
-    r"(?P<what>[^.!?;\n]{1,200}?)(?:,|\bthen\b)(?! ?(?:so|thus|therefore|hence)\b) ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
+    r"(?P<what>[^.!?;\n]{1,200}?)(?:,|\bthen\b)(?! ?(?:so|thus|therefore|hence)\b)"
+    r" ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
     re.IGNORECASE,
 )
 _CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had ")
