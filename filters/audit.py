@@ -50,7 +50,7 @@ _OTHER_OPERATOR: dict[type[ast.operator], type[ast.operator]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedSample:
     """What the audit needs of one sample."""
 
     verdict: str
@@ -58,7 +58,7 @@ class Judged:
     extracted: str | None
 
 
-def suspicion(samples: Sequence[Judged]) -> str | None:
+def suspicion(samples: Sequence[JudgedSample]) -> str | None:
     """Why a problem's gold answer is doubtful, in words; None where nothing speaks against it.
 
     Either the gold can't be read, or no sample was correct and a confident majority agrees on another answer.
@@ -91,7 +91,7 @@ def annotate(
         traces: by problem id: `verdict`, `verdict_detail` and `extracted` of its samples.
     """
     judged = {
-        name: [Judged(row["verdict"], row["verdict_detail"], row["extracted"]) for row in rows]
+        name: [JudgedSample(row["verdict"], row["verdict_detail"], row["extracted"]) for row in rows]
         for name, rows in traces.items()
     }
     weak = weak_problems(problems, judged)
@@ -103,7 +103,9 @@ def annotate(
     return rows
 
 
-def weak_problems(problems: Iterable[Mapping[str, Any]], samples: Mapping[str, Sequence[Judged]]) -> dict[str, bool]:
+def weak_problems(
+    problems: Iterable[Mapping[str, Any]], samples: Mapping[str, Sequence[JudgedSample]]
+) -> dict[str, bool]:
     """By id of the problems that have tests: whether these tests reject no sample and no mutant of a solution.
 
     Runs mutants of a solution in the jail; the solution is one that came with the problem, or a correct sample.

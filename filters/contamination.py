@@ -95,7 +95,7 @@ def _items(benchmark: Benchmark) -> Iterator[Item]:
     for number, found in enumerate(_rows(benchmark)):
         if isinstance(found, Unreadable):
             raise InputError(
-                f"An item can't be read: {found.why}.", where=found.where, remedy="mend or remove the line"
+                f"An item can't be read: {found.why}.", where=found.where, remedy="correct or remove the line"
             )
         row = found.row
         wanted = wanted or [field for field in QUESTION_FIELDS if field in row][:1]

@@ -100,7 +100,7 @@ def judgement_prompt(problem: str, claim: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedClaims:
     """The claims of a trace.
 
     Attributes:
@@ -112,24 +112,24 @@ class Named:
     fault: str | None = None
 
 
-def read_claims(text: str, finish_reason: str, m: int) -> Named:
+def read_claims(text: str, finish_reason: str, m: int) -> NamedClaims:
     """The claims in an answer to `claims_prompt`; of a list that was cut in the middle none."""
     value = json_reply(text, finish_reason)
     if isinstance(value, str):
-        return Named((), value)
+        return NamedClaims((), value)
     listed = value.get("claims")
     if not isinstance(listed, list):
-        return Named((), "malformed")
+        return NamedClaims((), "malformed")
     claims = dict.fromkeys(" ".join(claim.split())[:MAX_CLAIM] for claim in listed if isinstance(claim, str))
     stated = tuple(claim for claim in claims if _STATES.search(claim))[:m]
-    return Named(stated) if stated else Named((), "no_claims")
+    return NamedClaims(stated) if stated else NamedClaims((), "no_claims")
 
 
 _STATES = re.compile(r"\w.*(?:\s|[=<>≤≥≈≠]).*\w")  # a lone word or number, or dots, claim nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ClaimJudgement:
     """What is held of one claim.
 
     Attributes:
@@ -146,18 +146,18 @@ class Judged:
         return {VERIFIED: 1, UPHELD: 1, REFUTED: 0, DOUBTED: 0}.get(self.status)
 
 
-def read_judgement(text: str, finish_reason: str) -> Judged:
+def read_judgement(text: str, finish_reason: str) -> ClaimJudgement:
     """The verdict in an answer to `judgement_prompt`."""
     value = json_reply(text, finish_reason)
     if isinstance(value, str):
-        return Judged(NOT_JUDGED, value)
+        return ClaimJudgement(NOT_JUDGED, value)
     verdict, reason = value.get("claim_is_true"), value.get("check")
     if not isinstance(verdict, bool):
-        return Judged(NOT_JUDGED, "malformed")
-    return Judged(UPHELD if verdict else DOUBTED, str(reason or "")[:MAX_REASON])
+        return ClaimJudgement(NOT_JUDGED, "malformed")
+    return ClaimJudgement(UPHELD if verdict else DOUBTED, str(reason or "")[:MAX_REASON])
 
 
-def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> Judged | None:
+def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> ClaimJudgement | None:
     """What exact checks say of a claim that the model named, or None where they don't decide it.
 
     A refuted statement inside the claim refutes it; a verified one proves it only where it is all of the claim.
@@ -175,9 +175,9 @@ def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> Judged | None:
     decided = {text: dict(says) for text, says in found.items() if len(says) == 1 and _stands_in(text, plain)}
     for says in decided.values():
         if REFUTED in says:
-            return Judged(REFUTED, says[REFUTED])
+            return ClaimJudgement(REFUTED, says[REFUTED])
     if VERIFIED in decided.get(plain, {}):
-        return Judged(VERIFIED, decided[plain][VERIFIED])
+        return ClaimJudgement(VERIFIED, decided[plain][VERIFIED])
     return None
 
 
@@ -204,7 +204,7 @@ def _stands_in(text: str, claim: str) -> bool:
     return False
 
 
-def reliability(judged: Sequence[Judged], m: int) -> float | None:
+def reliability(judged: Sequence[ClaimJudgement], m: int) -> float | None:
     """r = (mean v)^M over the claims that were judged; None where none was (arXiv 2606.16140)."""
     values = [v for item in judged if (v := item.v) is not None]
     return float((sum(values) / len(values)) ** m) if values else None

@@ -42,7 +42,7 @@ def filter_at(place: str) -> Filter[Any]:
     from proofmill.filters.catalog import FILTERS  # workers import it at their first row
 
     if ":" not in place:
-        return next(one for one in FILTERS if one.name == place)
+        return next(filter_ for filter_ in FILTERS if filter_.name == place)
     module, _, name = place.partition(":")
     try:
         found = getattr(import_module(module), name)
@@ -160,35 +160,35 @@ class FilterWorkers:
             RecipeError: a user's filter says what does not fit its columns.
             VerifierError: workers or the jail can't start, or the verdicts are not to be trusted.
         """
-        one = filter_at(place)
-        if not isinstance(one, MapFilter):
-            raise TypeError(f"{one.name} is no map filter")
-        if one.runs == "chunks":
-            return self._in_chunks(one, place, options, rows, shared)
-        if one.runs == "here":
-            found: list[Any] = list(_call(one, rows, options, shared))
+        filter_ = filter_at(place)
+        if not isinstance(filter_, MapFilter):
+            raise TypeError(f"{filter_.name} is no map filter")
+        if filter_.runs == "chunks":
+            return self._in_chunks(filter_, place, options, rows, shared)
+        if filter_.runs == "here":
+            found: list[Any] = list(_call(filter_, rows, options, shared))
         else:
             with self._lock:  # two threads must not start the pool twice
                 pool = self._rows
             found = pool.map([(place, options, row, shared) for row in rows])
-        return self._settled(one, place, found)
+        return self._resolved(filter_, place, found)
 
-    def _settled(self, one: MapFilter[Any], place: str, found: list[Any]) -> Annotated:
+    def _resolved(self, filter_: MapFilter[Any], place: str, found: list[Any]) -> Annotated:
         """Rows with what was deferred done, and with the columns of faults."""
         faults = {index: item for index, item in enumerate(found) if isinstance(item, Fault)}
         waiting = {index: item.job for index, item in enumerate(found) if isinstance(item, Deferred)}
         for index, fault in faults.items():
-            found[index] = one.fault(fault.kind, fault.detail)
-        if waiting and one.resolve is not None:
-            for index, row in zip(waiting, one.resolve(list(waiting.values()), self), strict=True):
+            found[index] = filter_.fault(fault.kind, fault.detail)
+        if waiting and filter_.resolve is not None:
+            for index, row in zip(waiting, filter_.resolve(list(waiting.values()), self), strict=True):
                 found[index] = row
         shown = next((f"{fault.kind}: {fault.detail}" for fault in faults.values()), None)
-        table = as_table(one, place, found)
+        table = as_table(filter_, place, found)
         seconds = sum(row.get("verify_seconds", 0.0) for row in found)
         return Annotated(table, dict(Counter(fault.kind for fault in faults.values())), shown, seconds)
 
     def _in_chunks(
-        self, one: MapFilter[Any], place: str, options: Section, rows: Sequence[Row], shared: Path | None
+        self, filter_: MapFilter[Any], place: str, options: Section, rows: Sequence[Row], shared: Path | None
     ) -> Annotated:
         """Chunk by chunk; of a chunk that brings its worker down row by row."""
         with self._lock:
@@ -205,21 +205,21 @@ class FilterWorkers:
                 if isinstance(alone, Fault):
                     faults[alone.kind] += 1
                     shown = shown or f"{alone.kind}: {alone.detail}"
-                    alone = _fallen(one, place, row, alone)
+                    alone = _fault_columns(filter_, place, row, alone)
                 tables.append(alone)
         return Annotated(pa.concat_tables(tables), dict(faults), shown)
 
 
-def _fallen(one: MapFilter[Any], place: str, row: Row, fault: Fault) -> pa.Table:
+def _fault_columns(filter_: MapFilter[Any], place: str, row: Row, fault: Fault) -> pa.Table:
     """The columns of a row that no worker can do.
 
     Raises:
         VerifierError: they can't be null, so that the shard can't be written.
     """
-    if all(field.nullable for field in one.schema):
-        return as_table(one, place, [one.fault(fault.kind, fault.detail)])
+    if all(field.nullable for field in filter_.schema):
+        return as_table(filter_, place, [filter_.fault(fault.kind, fault.detail)])
     raise VerifierError(
-        f"The filter '{one.name}' failed: {fault.kind}: {fault.detail}",
+        f"The filter '{filter_.name}' failed: {fault.kind}: {fault.detail}",
         where=str(row.get("id") or row)[:_SHOWN],
         remedy="run the same command again; if it fails again, report this with the run's log",
     )
@@ -228,18 +228,18 @@ def _fallen(one: MapFilter[Any], place: str, row: Row, fault: Fault) -> pa.Table
 def annotate_row(item: tuple[str, Section, Row, Path | None]) -> Row | Deferred:
     """Inside a worker: what a filter adds to one row."""
     place, options, row, shared = item
-    one = filter_at(place)
-    assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
-    found: list[Row | Deferred] = list(_call(one, [row], options, shared))
+    filter_ = filter_at(place)
+    assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
+    found: list[Row | Deferred] = list(_call(filter_, [row], options, shared))
     return found[0]
 
 
 def annotate_chunk(item: tuple[str, Section, Sequence[Row], Path | None]) -> pa.Table:
     """Inside a worker: what a filter adds to some hundred rows."""
     place, options, rows, shared = item
-    one = filter_at(place)
-    assert isinstance(one, MapFilter)  # noqa: S101 (as above)
-    return as_table(one, place, _call(one, rows, options, shared))
+    filter_ = filter_at(place)
+    assert isinstance(filter_, MapFilter)  # noqa: S101 (as above)
+    return as_table(filter_, place, _call(filter_, rows, options, shared))
 
 
 def cluster_answers(item: tuple[Problem, Sequence[str], Mapping[str, str]]) -> list[int]:
@@ -247,11 +247,11 @@ def cluster_answers(item: tuple[Problem, Sequence[str], Mapping[str, str]]) -> l
     return clusters(*item)
 
 
-def _call(one: MapFilter[Any], rows: Sequence[Row], options: Section, shared: Path | None) -> Any:
-    return one.annotate(rows, options, shared) if one.shared is not None else one.annotate(rows, options)
+def _call(filter_: MapFilter[Any], rows: Sequence[Row], options: Section, shared: Path | None) -> Any:
+    return filter_.annotate(rows, options, shared) if filter_.shared is not None else filter_.annotate(rows, options)
 
 
-def as_table(one: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> pa.Table:
+def as_table(filter_: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> pa.Table:
     """A filter's rows as a table of its columns; a table is taken as it is.
 
     Raises:
@@ -261,35 +261,37 @@ def as_table(one: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> p
         return found
     rows = list(found)
     try:
-        table = from_rows(rows, one.schema)
+        table = from_rows(rows, filter_.schema)
     except (pa.ArrowException, TypeError, AttributeError, OverflowError) as error:
-        raise _misfit(one, place, rows, error) from error
-    if ":" in place and (unknown := {name for row in rows for name in row} - {*one.schema.names}):
+        raise _misfit(filter_, place, rows, error) from error
+    if ":" in place and (unknown := {name for row in rows for name in row} - {*filter_.schema.names}):
         raise RecipeError(
-            f"The filter '{one.name}' says something of {min(unknown)!r}, which it does not declare.",
+            f"The filter '{filter_.name}' says something of {min(unknown)!r}, which it does not declare.",
             where=place,
-            remedy=f"add the column to its `adds`; it has: {', '.join(one.schema.names) or 'none'}",
+            remedy=f"add the column to its `adds`; it has: {', '.join(filter_.schema.names) or 'none'}",
         )
     return table
 
 
-def _misfit(one: Filter[Any], place: str, rows: Sequence[Any], error: Exception) -> RecipeError:
+def _misfit(filter_: Filter[Any], place: str, rows: Sequence[Any], error: Exception) -> RecipeError:
     """Which column of which row does not fit."""
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             return RecipeError(
-                f"The filter '{one.name}' gave {row!r} for a row, not a mapping of its columns."[:_SHOWN],
+                f"The filter '{filter_.name}' gave {row!r} for a row, not a mapping of its columns."[:_SHOWN],
                 where=f"{place}, row {number}",
                 remedy="yield one mapping a row, {column: value}",
             )
-        for field in one.schema:
+        for field in filter_.schema:
             try:
                 pa.array([row.get(field.name)], field.type)
             except (pa.ArrowException, TypeError, OverflowError):
                 said = repr(row[field.name])[:_SHOWN]
                 return RecipeError(
-                    f"The filter '{one.name}' says {said} for {field.name}, which is of type {field.type}.",
+                    f"The filter '{filter_.name}' says {said} for {field.name}, which is of type {field.type}.",
                     where=f"{place}, row {number}",
-                    remedy="mend its annotate, or the type in its `adds`",
+                    remedy="correct its `annotate`, or the type in its `adds`",
                 )
-    return RecipeError(f"The filter '{one.name}' made no table: {error}", where=place, remedy="mend its annotate")
+    return RecipeError(
+        f"The filter '{filter_.name}' made no table: {error}", where=place, remedy="correct its `annotate`"
+    )

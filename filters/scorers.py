@@ -1,4 +1,4 @@
-"""The scorers of reasoning-gym as proofs: with a task's own parameters, and mended where they accept wrong answers.
+"""The scorers of reasoning-gym as proofs: with a task's own parameters, and corrected where they accept wrong answers.
 
 The scorers were written to give rewards, not proof. Some evaluate the answer as Python, some give full marks to
 anything, some are more lenient than the question. So

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 MIN_ERRORS = 5  # fewer say nothing about the verifier
 
 
-class Jail(Section):
+class JailOptions(Section):
     """What model-written code may do. The defaults are the strongest."""
 
     allow_subprocess: bool = Field(False, description="a solution may start processes")
@@ -80,7 +80,7 @@ class VerifyOptions(Section):
     verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
     reasoning_tags: tuple[str, ...] = Field((), description="more tags around reasoning: `plan` for `<plan>…</plan>`")
     max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
-    jail: Jail = Jail()
+    jail: JailOptions = JailOptions()
     code: CodeJudging = CodeJudging()
     judge: JudgeOptions | None = Field(None, description="a model where rules end; {} with the defaults; null: none")
 
@@ -210,7 +210,7 @@ def work(job: Job) -> tuple[Verdict, float]:
     try:
         verdict = domain.verify(job.problem, job.text)
     except (MemoryError, RecursionError, VerifierError):
-        raise  # faults of resource are the pool's to tell, a jail that is not whole is the user's to mend
+        raise  # the pool reports exhausted resources, a missing layer of the jail is the user's to fix
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
         verdict = Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
     return verdict, time.monotonic() - started
@@ -329,7 +329,7 @@ def check_health(table: pa.Table, options: VerifyOptions) -> None:
         raise VerifierError(
             f"{errors} of {table.num_rows} verdicts of a shard are `error`, so none of them was written.",
             where="; ".join(f"{count}x {cause}" for cause, count in causes.most_common(3)),
-            remedy="mend the cause; if these problems are simply bad, raise verify.max_error_rate",
+            remedy="fix the cause; if these problems are simply bad, raise verify.max_error_rate",
         )
 
 

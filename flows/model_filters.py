@@ -205,7 +205,7 @@ class _ClaimQuestions(_ModelQuestions):
             for number, claim in enumerate(found.claims):
                 yield row, number, clr.judgement_prompt(prompt, claim)
 
-    def named(self, named: Shard) -> dict[int, clr.Named]:
+    def named(self, named: Shard) -> dict[int, clr.NamedClaims]:
         return {
             row["row"]: clr.read_claims(row["text"], row["finish_reason"], self.options.m)
             for row in self.run.store.read(named).to_pylist()
@@ -241,7 +241,7 @@ class _ClaimQuestions(_ModelQuestions):
         }
         return from_rows(rows, RELIABILITY.schema), {"counts": dict(sorted(counts.items())), "asked": asked}
 
-    def _exact(self, claims: Mapping[int, clr.Named]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    def _exact(self, claims: Mapping[int, clr.NamedClaims]) -> dict[tuple[int, int], list[dict[str, Any]]]:
         """Return what exact checks say of each claim that the model named: in its trace, and by itself."""
         problems = self._problems()
         owners = self.run.store.read(self.record.samples, ["problem_id"])["problem_id"].to_pylist()

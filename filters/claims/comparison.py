@@ -24,11 +24,11 @@ from proofmill.filters.claims.relations import Member
 from proofmill.filters.symbolic.expressions import (
     PLAIN,
     Binary,
+    Interpretation,
     Node,
     NoValueError,
     Number,
     Quantity,
-    Reading,
     Unary,
     Value,
     evaluate,
@@ -52,7 +52,7 @@ _IRRATIONAL_TOLERANCE = 1e-9
 _FLOAT_PLACES = Fraction(1, 10**9)  # finer than this, a decimal was printed by a machine in binary floating point
 
 
-def last_place(node: Node, reading: Reading = PLAIN) -> Fraction | None:
+def last_place(node: Node, reading: Interpretation = PLAIN) -> Fraction | None:
     """The unit of the last digit that a literal shows, None for anything but a literal."""
     match node:
         case Number(places=places, value=value):
@@ -137,8 +137,8 @@ def _trailing_unit(stated: Fraction) -> int:
     return unit if unit > 1 else 0
 
 
-_PERCENT_READINGS = (Reading("unit"), Reading("addon"))
-_SCALED = Reading(units=EVERYDAY_UNITS)
+_PERCENT_READINGS = (Interpretation("unit"), Interpretation("addon"))
+_SCALED = Interpretation(units=EVERYDAY_UNITS)
 _NOTES = {
     "unit": "the percent sign read as a unit: ",
     "addon": "the percentage taken of what stands before it: ",
@@ -147,7 +147,7 @@ _NOTES = {
 }
 
 
-def readings(left: Node, right: Node) -> list[Reading]:
+def readings(left: Node, right: Node) -> list[Interpretation]:
     """The readings under which two sides may be compared, the plain one first."""
     found = [PLAIN]
     parts = [*walk(left), *walk(right)]
@@ -156,7 +156,7 @@ def readings(left: Node, right: Node) -> list[Reading]:
     if any(isinstance(part, Quantity) and any(word in EVERYDAY_UNITS for word in part.unit) for part in parts):
         found.append(_SCALED)
     if any(isinstance(part, Unary) and part.operator == "°" for part in parts):
-        found.append(Reading(degree="unit"))
+        found.append(Interpretation(degree="unit"))
     return found
 
 
@@ -197,7 +197,7 @@ def _in_cents(left: Node, right: Node, comparison: Comparison) -> bool:
     return first * 100 == second or second * 100 == first
 
 
-def _equate_under(left: Node, right: Node, about: str, reading: Reading) -> Comparison:
+def _equate_under(left: Node, right: Node, about: str, reading: Interpretation) -> Comparison:
     left_value, right_value = evaluate(left, reading), evaluate(right, reading)
     if left_value == right_value:
         return Comparison(AGREES, left_value, right_value)

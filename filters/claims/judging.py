@@ -64,7 +64,7 @@ from proofmill.filters.symbolic.expressions import (
 from proofmill.filters.symbolic.notation import WORD, Token
 
 
-class Named(NamedTuple):
+class NamedValue(NamedTuple):
     """A calculation that was given a name in words."""
 
     name: str
@@ -87,7 +87,7 @@ class TraceFacts:
 
     rounded: set[Value] = field(default_factory=set)
     algebra: Algebra = field(default_factory=Algebra)
-    named: Named | None = None
+    named: NamedValue | None = None
     functions: Functions = field(default_factory=Functions)
     setting: ProblemContext = field(default_factory=lambda: ProblemContext("", ""))
 
@@ -135,12 +135,12 @@ class StepJudge:
         values = [member for member in chain.members if is_symbolic(member.node)]
         if not values:
             return []
-        self.facts.named = Named(chain.name, values[-1].node, self.step, simplifies(self.text))
+        self.facts.named = NamedValue(chain.name, values[-1].node, self.step, simplifies(self.text))
         if before is None or before.name != chain.name or before.step < self.step - 1 or is_leaf(before.node):
             return []
         return self._restatement(before, values[0])
 
-    def _restatement(self, before: Named, member: Member) -> list[ClaimCandidate]:
+    def _restatement(self, before: NamedValue, member: Member) -> list[ClaimCandidate]:
         unknowns = unknowns_of(before.node)
         if unknowns or unknowns_of(member.node):
             return self._rewriting(before, member, unknowns)
@@ -164,7 +164,7 @@ class StepJudge:
         link.stated, link.sides = comparison.right, (member.node,)
         return [link]
 
-    def _rewriting(self, before: Named, member: Member, unknowns: frozenset[str]) -> list[ClaimCandidate]:
+    def _rewriting(self, before: NamedValue, member: Member, unknowns: frozenset[str]) -> list[ClaimCandidate]:
         """`Total = 3x + x + 5` and next `Total = 4x + 5`: the same expression written anew."""
         if unknowns != unknowns_of(member.node) or self.readings.is_ambiguous(member):
             return []

@@ -35,13 +35,13 @@ from proofmill.data.schemas import column
 from proofmill.filters.base import DropRule, GatherContext, GatherFilter, MapFilter, Row
 from proofmill.filters.near_duplicates.minhash import DEFAULTS, DedupOptions, signature_fields, signatures
 from proofmill.filters.near_duplicates.signature_join import (
-    Relation,
+    PairRule,
     SignatureRows,
     Source,
     confirmed,
     join,
     pack,
-    relations,
+    pair_rules,
     unpack,
 )
 from proofmill.filters.rolling_hash import I64, U64, to_arrow
@@ -76,10 +76,10 @@ def mark(
     Raises:
         InputError: ids repeat, a column is missing, or rows were signed with other options.
     """
-    wanted = relations(options)
+    rules = pair_rules(options)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
-        with closing(SignatureRows(sources, options, wanted, Path(folder), previous)) as rows:
-            kept_for = _kept_for(rows, wanted)
+        with closing(SignatureRows(sources, options, rules, Path(folder), previous)) as rows:
+            kept_for = _kept_for(rows, rules)
         current = rows.rank[rows.previous :]
         repeats = kept_for[current] >= 0
         original = rows.by_rank[kept_for[current]]
@@ -106,33 +106,33 @@ def clusters(
     Returns:
         `CLUSTER_SCHEMA`, the rows of `sources` in their order; a cluster is named by its best row's id.
     """
-    wanted = [Relation(options.threshold_across, None)]
+    rules = [PairRule(options.threshold_across, None)]
     with tempfile.TemporaryDirectory(dir=scratch, prefix="near-duplicates-") as folder:
-        with closing(SignatureRows(sources, options, wanted, Path(folder))) as rows:
-            twin_of = _twins(rows, wanted)
-            links = np.concatenate([_all_pairs(rows, wanted, twin_of), _twin_pairs(twin_of)])
+        with closing(SignatureRows(sources, options, rules, Path(folder))) as rows:
+            twin_of = _twins(rows, rules)
+            links = np.concatenate([_all_pairs(rows, rules, twin_of), _twin_pairs(twin_of)])
         root = _components(links, len(rows))
         named = rows.by_rank[root[rows.rank]]
         return pa.table({"id": rows.ids, "cluster_id": rows.ids.take(to_arrow(named))}).cast(CLUSTER_SCHEMA)
 
 
-def _kept_for(rows: SignatureRows, wanted: list[Relation]) -> I64:
+def _kept_for(rows: SignatureRows, rules: list[PairRule]) -> I64:
     """By rank: the rank of the kept row that this one repeats, or -1."""
-    twin_of = _twins(rows, wanted)
-    kept_for = _keep_best(_all_pairs(rows, wanted, twin_of), len(rows))
+    twin_of = _twins(rows, rules)
+    kept_for = _keep_best(_all_pairs(rows, rules, twin_of), len(rows))
     twins = np.flatnonzero(twin_of != np.arange(len(rows)))
     best = twin_of[twins]
     kept_for[twins] = np.where(kept_for[best] < 0, best, kept_for[best])
     return kept_for
 
 
-def _twins(rows: SignatureRows, wanted: list[Relation]) -> I64:
+def _twins(rows: SignatureRows, rules: list[PairRule]) -> I64:
     """By rank: the best row with the same shingles; only that one takes part in the join.
 
     With two thresholds a row's twin must be of the same problem, since the twin's neighbours are
     then its own as well.
     """
-    key = rows.digest if len(wanted) == 1 else rows.digest ^ rows.problem
+    key = rows.digest if len(rules) == 1 else rows.digest ^ rows.problem
     _, first, group = np.unique(key[rows.by_rank], return_index=True, return_inverse=True)
     twin_of = first[group].astype(np.int64)
     guess = _twin_pairs(twin_of)
@@ -147,13 +147,13 @@ def _twin_pairs(twin_of: I64) -> U64:
     return pack(twin_of[twins], twins)
 
 
-def _all_pairs(rows: SignatureRows, wanted: list[Relation], twin_of: I64) -> U64:
+def _all_pairs(rows: SignatureRows, rules: list[PairRule], twin_of: I64) -> U64:
     """Confirmed pairs; what large buckets may hide is joined again among their rows still kept."""
-    pairs, crowded = join(rows, wanted, twin_of == np.arange(len(rows)))
+    pairs, crowded = join(rows, rules, twin_of == np.arange(len(rows)))
     known = 0
     while crowded.any() and len(pairs) > known:
         known = len(pairs)
-        more, crowded = join(rows, wanted, crowded & (_keep_best(pairs, len(rows)) < 0))
+        more, crowded = join(rows, rules, crowded & (_keep_best(pairs, len(rows)) < 0))
         pairs = np.union1d(pairs, more)
     return pairs
 

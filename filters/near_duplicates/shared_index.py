@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.near_duplicates.minhash import SEED, DedupOptions
-from proofmill.filters.near_duplicates.signature_join import Relation
+from proofmill.filters.near_duplicates.signature_join import PairRule
 from proofmill.filters.rolling_hash import U32, to_numpy
 
 # A row's place in the order of arrival, given once: KEYS turn numbers and counter, ARGV the row's id.
@@ -211,7 +211,7 @@ def _redis_client(server: dict[str, Any]) -> Any:
 def _lsh(options: DedupOptions, prefix: bytes, server: dict[str, Any]) -> Any:
     from datasketch import MinHashLSH
 
-    bands, width = Relation(options.threshold_across, None).bands(options.permutations)
+    bands, width = PairRule(options.threshold_across, None).bands(options.permutations)
     if bands < 2:  # datasketch wants two bands at least
         bands, width = 2, options.permutations // 2
     storage = {"type": "redis", "basename": prefix + b"lsh", "redis": server}

@@ -36,7 +36,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmi
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class PairRule:
     """One kind of pair to look for.
 
     Attributes:
@@ -59,11 +59,11 @@ class Relation:
         return permutations, 1
 
 
-def relations(options: DedupOptions) -> list[Relation]:
+def pair_rules(options: DedupOptions) -> list[PairRule]:
     """The joins that the two thresholds ask for; a single one where they are equal."""
     if options.threshold_within == options.threshold_across:
-        return [Relation(options.threshold_within, None)]
-    return [Relation(options.threshold_within, True), Relation(options.threshold_across, False)]
+        return [PairRule(options.threshold_within, None)]
+    return [PairRule(options.threshold_within, True), PairRule(options.threshold_across, False)]
 
 
 class SignatureRows:
@@ -83,12 +83,12 @@ class SignatureRows:
         self,
         sources: Iterable[Source],
         options: DedupOptions,
-        wanted: list[Relation],
+        rules: list[PairRule],
         scratch: Path,
         previous: Iterable[Source] = (),
     ) -> None:
-        self._wanted = wanted
-        self._writer = _BandWriter(options, wanted, scratch)
+        self._rules = rules
+        self._writer = _BandWriter(options, rules, scratch)
         self._columns: list[pa.RecordBatch] = []
         self._sizes: list[U32] = []
         self._digests: list[U64] = []
@@ -116,17 +116,17 @@ class SignatureRows:
         """The distinct shingle hashes of the given rows, one row after the other."""
         return self._shingles.read(self.offsets[rows], self.set_sizes(rows))
 
-    def band_count(self, relation: int) -> int:
-        """Number of bands of one of the wanted relations."""
-        return self._writer.band_counts[relation]
+    def band_count(self, rule: int) -> int:
+        """Number of bands of one of the rules."""
+        return self._writer.band_counts[rule]
 
-    def band_keys(self, relation: int, band: int) -> U64:
-        """Keys of all rows in one band of one of the wanted relations, uint64 (rows,).
+    def band_keys(self, rule: int, band: int) -> U64:
+        """Keys of all rows in one band of one of the rules, uint64 (rows,).
 
-        Rows of different problems never share a key of a relation within problems.
+        Rows of different problems never share a key of a rule within problems.
         """
-        keys: U64 = np.fromfile(self._writer.band_path(relation, band), np.uint64)
-        return _mixed(keys ^ _mixed(self.problem)) if self._wanted[relation].same_problem else keys
+        keys: U64 = np.fromfile(self._writer.band_path(rule, band), np.uint64)
+        return _mixed(keys ^ _mixed(self.problem)) if self._rules[rule].same_problem else keys
 
     def _read(self, sources: Iterable[Source], options: DedupOptions, start: int) -> int:
         for batch in _batches(sources, options):
@@ -235,8 +235,8 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
 
             schema = pq.read_schema(source)
             _check_source(schema, options, str(source))
-            wanted = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
-            for table in batches(Path(source), wanted, BATCH_ROWS):
+            columns = [name for name in (*KEY_SCHEMA.names, "signature", "shingles") if name in schema.names]
+            for table in batches(Path(source), columns, BATCH_ROWS):
                 yield from table.to_batches()
 
 
@@ -295,14 +295,14 @@ class _Stretches:
 class _BandWriter:
     """Appends band keys, band by band, and shingles to files of the scratch folder."""
 
-    def __init__(self, options: DedupOptions, wanted: list[Relation], scratch: Path) -> None:
-        self._scratch, self._wanted = scratch, wanted
+    def __init__(self, options: DedupOptions, rules: list[PairRule], scratch: Path) -> None:
+        self._scratch, self._rules = scratch, rules
         self._permutations = options.permutations
-        self.band_counts = [relation.bands(options.permutations)[0] for relation in wanted]
+        self.band_counts = [rule.bands(options.permutations)[0] for rule in rules]
         self._files: dict[tuple[int, int], BinaryIO] = {}
 
-    def band_path(self, relation: int, band: int) -> Path:
-        return self._scratch / f"{relation}-{band}.u64"
+    def band_path(self, rule: int, band: int) -> Path:
+        return self._scratch / f"{rule}-{band}.u64"
 
     def __enter__(self) -> _BandWriter:
         for number, count in enumerate(self.band_counts):
@@ -321,7 +321,7 @@ class _BandWriter:
         matrix = _matrix(signature, self._permutations)
         digest = np.zeros(len(signature), np.uint64)
         for (number, band), file in self._files.items():
-            width = self._wanted[number].bands(self._permutations)[1]
+            width = self._rules[number].bands(self._permutations)[1]
             key = _band_key(matrix[band * width : (band + 1) * width])
             key.tofile(file)
             digest = digest * _MIX[0] + key
@@ -362,12 +362,12 @@ Bools = NDArray[np.bool_]
 _HALF = np.uint64(32)
 
 
-def join(rows: SignatureRows, wanted: list[Relation], active: Bools) -> tuple[U64, Bools]:
+def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64, Bools]:
     """All confirmed pairs among the active rows.
 
     Args:
-        rows: the rows, with the band keys of `wanted`.
-        wanted: the relations, as given to `rows`.
+        rows: the rows, with the band keys of `rules`.
+        rules: the rules, as given to `rows`.
         active: bool (rows,) by rank.
 
     Returns:
@@ -377,18 +377,18 @@ def join(rows: SignatureRows, wanted: list[Relation], active: Bools) -> tuple[U6
     ranks = np.flatnonzero(active)
     found: list[U64] = []
     crowded = np.zeros(len(rows), np.bool_)
-    for number, relation in enumerate(wanted):
+    for number, rule in enumerate(rules):
         pending: list[U64] = []
         for band in range(rows.band_count(number)):
             keys = rows.band_keys(number, band)[rows.by_rank[ranks]]
             for buckets in _bucket_parts(keys, ranks):
                 crowded[buckets.crowd()] = True
                 for pairs in buckets.pairs():
-                    pending.append(_eligible(rows, relation, pairs))
+                    pending.append(_eligible(rows, rule, pairs))
                     if sum(map(len, pending)) > PENDING_PAIRS:
-                        found.append(confirmed(rows, relation.threshold, pending))
+                        found.append(confirmed(rows, rule.threshold, pending))
                         pending = []
-        found.append(confirmed(rows, relation.threshold, pending))
+        found.append(confirmed(rows, rule.threshold, pending))
     return np.unique(np.concatenate(found)), crowded
 
 
@@ -473,14 +473,14 @@ def _bucket_parts(keys: U64, ranks: I64) -> Iterator[_Buckets]:
         yield _Buckets(keys[here], ranks[here])
 
 
-def _eligible(rows: SignatureRows, relation: Relation, pairs: U64) -> U64:
-    """Leaves out pairs within the previous version, and pairs that the relation doesn't mean."""
+def _eligible(rows: SignatureRows, rule: PairRule, pairs: U64) -> U64:
+    """Leaves out pairs within the previous version, and pairs that the rule doesn't mean."""
     better, worse = unpack(pairs)
-    wanted = worse >= rows.previous
-    if relation.same_problem is not None:
+    eligible = worse >= rows.previous
+    if rule.same_problem is not None:
         same = rows.problem[rows.by_rank[better]] == rows.problem[rows.by_rank[worse]]
-        wanted &= same == relation.same_problem
-    return pairs[wanted]
+        eligible &= same == rule.same_problem
+    return pairs[eligible]
 
 
 def _parts_of(weights: I64, budget: int) -> Iterator[slice]:

@@ -3,7 +3,7 @@ tampering that decides whether a pass may be believed.
 
 The solution's module and the tests' are two: what tests name and do not define is looked up in setup, in the real
 libraries, and in the solution only where the name belongs to it (`_Names`). Calls of the tests pass a wrapper that
-sees what is asked of whom (`_Watch`).
+sees what is asked of whom (`_CallWatcher`).
 
 What a solution's source could hide from the static look (`vetting`) shows at run time: what is unpickled, and modules
 that come from where a solution may write (`Hooks`); functions, classes and hooks of the interpreter, before the
@@ -276,7 +276,7 @@ def entry(expression: str, names: dict[str, Any]) -> Any:
     return eval(compile(expression, vetting.TESTS_SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
 
 
-class _Watch:
+class _CallWatcher:
     """Sees every call of the tests: who is asked, and whether what is handed over is changed.
 
     Args:
@@ -392,17 +392,17 @@ def _differs(now: Any, before: Any) -> bool:
         return True
 
 
-class _Reading:
+class _InProcessRun:
     """One run: solution and tests in this process."""
 
-    def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.Score) -> None:
+    def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.TestCounts) -> None:
         score.after_each = self.check_state
         self.job = job
         self.guards = vetting.Guards(findings)
         self.solution = types.ModuleType(vetting.MODULE)
         self.tests = types.ModuleType("__main__")
         self.asked = frozenset(job["asked"])
-        self.watch = _Watch(self.asked, self.guards, isolate=job["isolate"])
+        self.watch = _CallWatcher(self.asked, self.guards, isolate=job["isolate"])
         self.names: dict[str, Any] = self.tests.__dict__
         self.names["__builtins__"] = _Names(job, self.solution.__dict__)
         self.state: State | None = None
@@ -484,8 +484,8 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
         return None
     channel.send(wire.ANSWER, {"ok": findings, "imports": sorted(imports)})
     gc.disable()  # every class that is made stays, to be looked at
-    score = test_runner.Score(job["all_tests"])
-    reading = _Reading(job, findings, score)
+    score = test_runner.TestCounts(job["all_tests"])
+    reading = _InProcessRun(job, findings, score)
     report: dict[str, Any] = {"nonce": job["nonce"], "fault": None, "raised": None}
     try:
         late = reading.set_up()

@@ -269,7 +269,7 @@ def _named(line: Wire, name: str) -> Any:
 
 def run_apart(channel: wire.Link, job: dict[str, Any]) -> None:
     """Run the job's tests against stand-ins for a solution in another jail, and report how many passed."""
-    space, score = solution_host.Space("tests"), test_runner.Score(job["all_tests"])
+    space, score = solution_host.Space("tests"), test_runner.TestCounts(job["all_tests"])
     names = space.names
     names["__name__"] = "__main__"  # a guard at the end of a test text holds, as it does beside the solution
     line = Wire(channel, lambda: {n: names[n] for n in space.classes if isinstance(names.get(n), type)})

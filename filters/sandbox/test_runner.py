@@ -29,7 +29,7 @@ class Failed(BaseException):
 
 
 @dataclass
-class Score:
+class TestCounts:
     """Which of the counted tests passed, failed or never ran.
 
     Attributes:
@@ -80,7 +80,7 @@ _PYTEST = (*_QUIET, *_HOOKS, "--rootdir=/tmp", "-c", "/dev/null", "--import-mode
 class _Result(unittest.TestResult):
     """Counts what was entered and left; a test that ends the process, or is skipped by the solution, counts nothing."""
 
-    def __init__(self, score: Score, kind: str) -> None:
+    def __init__(self, score: TestCounts, kind: str) -> None:
         super().__init__()
         self._score = score
         self._kind = kind
@@ -126,7 +126,7 @@ class _Result(unittest.TestResult):
         self._score.after_each()
 
 
-def run_cases(score: Score, kind: Any) -> None:
+def run_cases(score: TestCounts, kind: Any) -> None:
     """Run every test of a `unittest` class, with its fixtures.
 
     Raises:
@@ -159,7 +159,7 @@ def wants_pytest(text: str, new: dict[str, Any]) -> bool:
 class _Plugin:
     """Gives pytest a module from memory, and counts its reports."""
 
-    def __init__(self, pytest: Any, module: types.ModuleType, score: Score) -> None:
+    def __init__(self, pytest: Any, module: types.ModuleType, score: TestCounts) -> None:
         self._pytest = pytest
         self._module = module
         self._score = score
@@ -194,7 +194,7 @@ class _Plugin:
         self._score.record(getattr(node, "nodeid", "tests"), call.excinfo.value)
 
 
-def run_pytest(score: Score, new: dict[str, Any]) -> None:
+def run_pytest(score: TestCounts, new: dict[str, Any]) -> None:
     """Let pytest collect and run what the text has defined.
 
     Raises:
@@ -236,7 +236,7 @@ class Tests:
     """
 
     names: dict[str, Any]
-    score: Score
+    score: TestCounts
     entry: Callable[[], Any]
     entry_point: str
     watch: bool = False

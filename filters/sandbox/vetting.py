@@ -131,7 +131,7 @@ def is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 
-class _Look(ast.NodeVisitor):
+class _SourceVetter(ast.NodeVisitor):
     """Collects what a solution's source gives reason to doubt."""
 
     def __init__(self, asked: frozenset[str], given: frozenset[str]) -> None:
@@ -428,7 +428,7 @@ def look_at(
         SyntaxError, ValueError, RecursionError, MemoryError: it is no Python that can be read.
     """
     tree = ast.parse(code, SOURCE)
-    look = _Look(asked, given)
+    look = _SourceVetter(asked, given)
     look.run(tree)
     woven = ast.fix_missing_locations(_Weave(tested).visit(tree))
     return compile(woven, SOURCE, "exec", dont_inherit=True), list(look.findings), look.imports

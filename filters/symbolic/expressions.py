@@ -1,8 +1,8 @@
 r"""Expressions as trees, and their values: exact wherever that is possible, at a bounded cost.
 
 One tree serves answers, which are read strictly, and claims, which stand in prose. Ordinary writing is ambiguous
-("20%" may be 1/5 or 20 percent points, "50 + 20%" 60 or 50.2): a `Reading` fixes one meaning; who judges prose tries
-the plain one first and the others where the tree holds what they change.
+("20%" may be 1/5 or 20 percent points, "50 + 20%" 60 or 50.2): an `Interpretation` fixes one meaning. The judge
+of prose tries the plain one first, and the others where the tree holds what they change.
 
 A value is an int or a Fraction as long as it is rational. A float says that it is not, or that it can't be told:
 whether two such values are the same number is then for `identity` to say, to many digits.
@@ -113,7 +113,7 @@ def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
     return node
 
 
-class Reading(NamedTuple):
+class Interpretation(NamedTuple):
     """One way to understand what is ambiguous, and how large a number may get."""
 
     percent: str = "hundredth"  # or "unit" (the sign is a unit), "addon" (50 + 20% = 60)
@@ -122,11 +122,11 @@ class Reading(NamedTuple):
     max_bits: int = _PROSE_BITS  # of every numerator and denominator
 
 
-PLAIN = Reading()
-_STRICT = Reading(max_bits=MAX_BITS)
+PLAIN = Interpretation()
+_STRICT = Interpretation(max_bits=MAX_BITS)
 
 
-def evaluate(node: Node, reading: Reading = PLAIN, env: Mapping[str, Value] | None = None) -> Value:
+def evaluate(node: Node, reading: Interpretation = PLAIN, env: Mapping[str, Value] | None = None) -> Value:
     """The value of a tree.
 
     Args:
@@ -174,13 +174,13 @@ def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
         TooCostlyError: the value has too many digits.
     """
     try:
-        value = evaluate(node, _STRICT if max_bits == MAX_BITS else Reading(max_bits=max_bits))
+        value = evaluate(node, _STRICT if max_bits == MAX_BITS else Interpretation(max_bits=max_bits))
     except UndefinedError:
         return None
     return None if isinstance(value, float) else Fraction(bounded(value, max_bits))
 
 
-def unit_factor(unit: tuple[str, ...], reading: Reading) -> int:
+def unit_factor(unit: tuple[str, ...], reading: Interpretation) -> int:
     """How many of the smallest unit of its kind one `unit` is, 1 unless the reading scales units."""
     if reading.units is None:
         return 1
@@ -190,7 +190,7 @@ def unit_factor(unit: tuple[str, ...], reading: Reading) -> int:
     return known[0][1] if known else 1
 
 
-def _unary(operator: str, value: Value, reading: Reading) -> Value:
+def _unary(operator: str, value: Value, reading: Interpretation) -> Value:
     if operator == "-":
         return -value
     if operator == "%":
@@ -208,7 +208,7 @@ def _factorial(value: int, max_bits: int) -> int:
     return math.factorial(value)
 
 
-def _operation(node: Binary, left: Value, right: Value, reading: Reading) -> Value:
+def _operation(node: Binary, left: Value, right: Value, reading: Interpretation) -> Value:
     operator = node.operator
     if operator == "/" and reading.units is not None and isinstance(node.right, Quantity) and is_leaf(node.left):
         factor = unit_factor(node.right.unit, reading)

@@ -124,14 +124,14 @@ def parse(text: str) -> Node:
     """
     if len(text) > MAX_LENGTH:
         raise TooCostlyError("too long")
-    parser = _Parser([(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text)])
+    parser = _AnswerExpressionParser([(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text)])
     node = parser.stacked()
     if parser.peek() != ("", ""):
         raise NotCoveredError(text)
     return node
 
 
-class _Parser(Tokens):
+class _AnswerExpressionParser(Tokens):
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:

@@ -432,10 +432,10 @@ def unit_behind(tokens: list[Token], position: int, closing: dict[int, int]) -> 
         return ProseUnit(position)
     if token.kind == WORD and token.gap == TIGHT and _ORDINAL.match(token.text):
         return ProseUnit(position + 1, opaque=True)
-    return _UnitReader(tokens, position, closing).read()
+    return _ProseUnitReader(tokens, position, closing).read()
 
 
-class _UnitReader:
+class _ProseUnitReader:
     def __init__(self, tokens: list[Token], position: int, closing: dict[int, int]) -> None:
         self.tokens, self.position, self.closing = tokens, position, closing
         self.begin = position

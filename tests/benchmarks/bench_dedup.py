@@ -98,10 +98,10 @@ def side_text_dedup(source: Path, out: Path) -> None:
 
 def side_datatrove(source: Path, out: Path) -> None:
     """datatrove's pipeline, cut into our bands; it confirms no candidate."""
-    from proofmill.filters.near_duplicates.signature_join import Relation
+    from proofmill.filters.near_duplicates.signature_join import PairRule
 
     script = str(Path(__file__).with_name("datatrove_minhash.py"))
-    numbers = [str(number) for number in (*Relation(THRESHOLD, None).bands(PERMUTATIONS), SHINGLE)]
+    numbers = [str(number) for number in (*PairRule(THRESHOLD, None).bands(PERMUTATIONS), SHINGLE)]
     command = [os.environ["DATATROVE_PYTHON"], script, str(source), str(out), *numbers]
     subprocess.run(command, check=True, capture_output=True)
 

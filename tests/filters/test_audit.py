@@ -14,7 +14,7 @@ from proofmill.data.errors import VerifierError
 from proofmill.data.schemas import PROBLEMS
 from proofmill.data.tables import from_rows
 from proofmill.filters import verification
-from proofmill.filters.audit import AUDIT, Judged, annotate, suspicion, weak_problems
+from proofmill.filters.audit import AUDIT, JudgedSample, annotate, suspicion, weak_problems
 from proofmill.filters.domains import check_canary, find_domain
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.verdicts import Canary, Verdict
@@ -73,19 +73,19 @@ def test_a_shard_with_too_many_errors_is_not_written() -> None:
     ],
 )
 def test_a_confident_majority_against_the_gold_is_suspicious(answers: list[str], suspect: bool) -> None:
-    evidence = suspicion([Judged("wrong", "boxed", answer) for answer in answers])
+    evidence = suspicion([JudgedSample("wrong", "boxed", answer) for answer in answers])
     assert (evidence is not None) == suspect
     if evidence:
         assert "4 of 4" in evidence and "'5'" in evidence
 
 
 def test_one_correct_sample_clears_the_gold() -> None:
-    samples = [Judged("wrong", "boxed", "5")] * 9 + [Judged("correct", "boxed", "6")]
+    samples = [JudgedSample("wrong", "boxed", "5")] * 9 + [JudgedSample("correct", "boxed", "6")]
     assert suspicion(samples) is None
 
 
 def test_a_gold_that_can_not_be_read_is_suspicious() -> None:
-    assert "can't be read" in str(suspicion([Judged("error", "bad_gold", None)]))
+    assert "can't be read" in str(suspicion([JudgedSample("error", "bad_gold", None)]))
 
 
 def test_tests_that_reject_nothing_are_weak() -> None:
@@ -95,10 +95,10 @@ def test_tests_that_reject_nothing_are_weak() -> None:
 
     solution = "def double(n):\n    return n + n"
     problems = [problem("strong", ["assert double(3) == 6"]), problem("weak", ["assert double(3) == double(3)"])]
-    right = {name: [Judged("correct", "block", solution)] for name in ("strong", "weak")}
+    right = {name: [JudgedSample("correct", "block", solution)] for name in ("strong", "weak")}
     weak = weak_problems(problems, right)
     assert weak == {"strong": False, "weak": True}
-    rejected = {"weak": [Judged("wrong", "block", "def double(n): return n")]}
+    rejected = {"weak": [JudgedSample("wrong", "block", "def double(n): return n")]}
     assert weak_problems(problems[1:], rejected) == {"weak": False}
     traces = {
         name: [{"verdict": one.verdict, "verdict_detail": one.detail, "extracted": one.extracted} for one in samples]

@@ -279,7 +279,7 @@ def test_sources_that_cannot_be_compared_are_refused(table, message):
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.99, 1.0])
 def test_bands_find_a_pair_at_the_threshold(threshold):
     for permutations in (64, 128, 256):
-        bands, width = signature_rows.Relation(threshold, None).bands(permutations)
+        bands, width = signature_rows.PairRule(threshold, None).bands(permutations)
         assert bands * width <= permutations
         assert 1 - (1 - threshold**width) ** bands >= signature_rows.MIN_RECALL
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from proofmill.filters import reliability as clr
 from proofmill.filters.claims.check import check
 from proofmill.filters.claims.model import REFUTED, RETRACTED, VERIFIED
-from proofmill.filters.reliability import DOUBTED, NOT_JUDGED, UPHELD, Judged
+from proofmill.filters.reliability import DOUBTED, NOT_JUDGED, UPHELD, ClaimJudgement
 from proofmill.filters.verdicts import Problem
 
 STATUSES = st.sampled_from([UPHELD, DOUBTED, NOT_JUDGED, VERIFIED, REFUTED])
 
 
-def judged(*statuses: str) -> list[Judged]:
-    return [Judged(status, "") for status in statuses]
+def judged(*statuses: str) -> list[ClaimJudgement]:
+    return [ClaimJudgement(status, "") for status in statuses]
 
 
 def exact(text: str, status: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_weight_falls_with_both_scores(claim_score: float | None, clr_score: flo
 
 def test_claims_are_read_once_each_and_at_most_m() -> None:
     text = json.dumps({"claims": ["a  b", "a b", "", "c=1", "12", "...", "d e"]})
-    assert clr.read_claims(text, "stop", 2) == clr.Named(("a b", "c=1"))
+    assert clr.read_claims(text, "stop", 2) == clr.NamedClaims(("a b", "c=1"))
     assert clr.read_claims(f"<think>let me see</think>{text}", "stop", 5).claims == ("a b", "c=1", "d e")
 
 
@@ -87,12 +87,14 @@ def test_claims_are_read_once_each_and_at_most_m() -> None:
     ],
 )
 def test_what_is_not_a_list_of_claims_is_a_fault(text: str, finish: str, fault: str) -> None:
-    assert clr.read_claims(text, finish, 5) == clr.Named((), fault)
+    assert clr.read_claims(text, finish, 5) == clr.NamedClaims((), fault)
     assert clr.read_judgement(text, finish).v is None
 
 
 def test_a_judgement_keeps_its_reason() -> None:
-    assert clr.read_judgement('{"check": "7 is odd", "claim_is_true": false}', "stop") == Judged(DOUBTED, "7 is odd")
+    assert clr.read_judgement('{"check": "7 is odd", "claim_is_true": false}', "stop") == ClaimJudgement(
+        DOUBTED, "7 is odd"
+    )
     assert clr.read_judgement('{"check": "", "claim_is_true": true}', "stop").v == 1
     assert clr.read_judgement('{"check": "", "claim_is_true": "true"}', "stop").status == NOT_JUDGED
 

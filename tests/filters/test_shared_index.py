@@ -14,7 +14,7 @@ from datasketch import MinHash, MinHashLSH
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
 from proofmill.filters.near_duplicates.shared_index import SharedIndex
-from proofmill.filters.near_duplicates.signature_join import Relation
+from proofmill.filters.near_duplicates.signature_join import PairRule
 
 WORDS = [f"word{number}" for number in range(120)]
 FIRST, NEAR, FAR = " ".join(WORDS[:100]), " ".join(WORDS[3:103]), " ".join(WORDS[60:])
@@ -125,7 +125,7 @@ def test_datasketch_itself_reads_the_index(server):
     SharedIndex(OPTIONS, server, "plain").add(["a"], signatures([FIRST], OPTIONS))
     address = {"host": "127.0.0.1", "port": int(server.split(":")[2].split("/")[0])}
     storage = {"type": "redis", "basename": b"plain:lsh", "redis": address}
-    bands = Relation(0.8, None).bands(128)
+    bands = PairRule(0.8, None).bands(128)
     index = MinHashLSH(num_perm=128, params=bands, storage_config=storage, prepickle=False)
     query = MinHash(num_perm=128, seed=1, hashfunc=shingle_hash)
     query.update_batch(list(shingle_bytes(NEAR)))
