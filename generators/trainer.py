@@ -279,6 +279,8 @@ def _weighted_collator(plain: Any) -> Any:
     import torch
 
     def collate(examples: list[dict[str, Any]]) -> Any:
+        if "loss_weights" not in examples[0]:  # of the validation split, which is measured without
+            return plain(examples)
         weights = [torch.tensor(example["loss_weights"], dtype=torch.float32) for example in examples]
         batch = plain([{name: row[name] for name in row if name != "loss_weights"} for row in examples])
         if batch["labels"].shape[0] != len(examples):  # padding-free: all sequences in one
