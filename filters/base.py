@@ -71,7 +71,7 @@ class DropRule(Generic[O]):
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # each is one object: compared and hashed as such
 class Filter(Generic[O]):
     """What all kinds of filters say of themselves.
 
@@ -138,7 +138,7 @@ class SharedFile(Generic[O]):
     build: Callable[[O, Path], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MapFilter(Filter[O]):
     """Looks at one row at a time, or at some hundred: on any shard, in any order, on any machine.
 
@@ -169,7 +169,7 @@ class MapFilter(Filter[O]):
     why: Callable[[Row], str | None] = field(default=lambda _: None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ProblemFilter(Filter[O]):
     """Looks at the problems of a shard, with their traces where `reads` names columns of these.
 
@@ -197,7 +197,7 @@ class GatherContext:
     previous: Iterable[pa.Table] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GatherFilter(Filter[O]):
     """Looks at small columns of all shards at once.
 
@@ -211,6 +211,6 @@ class GatherFilter(Filter[O]):
     tally: Callable[[pa.Table], Mapping[str, float]] = field(default=lambda _: {})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFilter(Filter[O]):
     """Asks a model, after the judges: `flows.model_filters` has the phase that puts its questions and reads answers."""

@@ -159,12 +159,15 @@ class Domain:
 
     def lacks(self, answer: str | None, info: Mapping[str, Any]) -> tuple[str, ...]:
         """What a problem lacks to be judged; of alternatives, the first."""
-        alternatives = ((need,) if isinstance(need, str) else need for need in self.needs)
-        return tuple(
-            names[0]
-            for names in alternatives
-            if all(_empty(answer if name == "answer" else info.get(name)) for name in names)
-        )
+        missing = []
+        for need in self.needs:
+            names = (need,) if isinstance(need, str) else need
+            for name in names:
+                if not _empty(answer if name == "answer" else info.get(name)):
+                    break
+            else:
+                missing.append(names[0])
+        return tuple(missing)
 
     def can_label(self, answer: str | None, info: Mapping[str, Any]) -> bool:
         """Whether all that a problem lacks is a gold answer, which samples that agree can stand in for."""

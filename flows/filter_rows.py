@@ -260,10 +260,11 @@ class ChunkResult:
     def resolve(self, place: int, view: View, found: Row, why: str | None = None) -> None:
         """Fill in one row; `why` says what is wrong with it."""
         one = filter_at(self.place)
-        added = {name: found.get(name) for name in added_columns(one).names}
+        added = {name: found.get(name) for name in added_names(one)}
         self.rows[place] = joined(view, added) if self.as_lines else view.kept | added
         assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
-        self.counts.update(one.labels(added))
+        for label in one.labels(added):
+            self.counts[label] += 1
         why = why or one.why(added)
         if why is not None:
             self.faults += 1
@@ -275,6 +276,12 @@ class ChunkResult:
 def added_columns(one: Any) -> pa.Schema:
     """Return the columns that a filter's command adds: the filter's, then those of the command alone."""
     return pa.schema([*one.adds, *one.internal, *one.command])
+
+
+@cache
+def added_names(one: Any) -> tuple[str, ...]:
+    """Return the names of these columns; asking an Arrow schema for them costs more than judging a simple row."""
+    return tuple(added_columns(one).names)
 
 
 def work(task: RowTask) -> ChunkResult:
