@@ -32,6 +32,7 @@ from proofmill.generators.problems.untidy import untidied
 from proofmill.generators.sample_plan import SamplePlan
 
 PROBLEMS = Step("problems", 3, ("reasoning-gym",), PROBLEM_COLUMNS)
+HELD_OUT_QUESTION = "held_out"  # why a question that is kept for evaluation is no problem of a run
 RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
 _TOKEN_BYTES = 4  # bytes of an English token, about
 
@@ -200,15 +201,20 @@ def _streams(run: RunContext, sources: IngestStats, samples: IngestStats) -> Ite
             _defaults(run, source, name),
             fields=fields,
             count=count,
-            prepare=partial(_prepared, source) if source.label or source.untidy else None,
+            prepare=partial(prepared_row, source),
         )
     for sampler in run.recipe.samplers:
         if isinstance(sampler.engine, ReplayEngine):
             yield from _replays(run, sampler, sampler.engine, samples)
 
 
-def _prepared(source: Source, row: dict[str, Any]) -> dict[str, Any]:
-    """A mapped row under the source's label, its prompt as people type it where that is asked for."""
+def prepared_row(source: Source, row: dict[str, Any]) -> dict[str, Any] | str:
+    """Return a mapped row under the source's label, its prompt as people type it where that is asked for.
+
+    A question that is kept for evaluation is left out: then it is the reason.
+    """
+    if isinstance(source, ProceduralSource) and not source.held_out and procedural.is_held_out(row["prompt"]):
+        return HELD_OUT_QUESTION
     if source.untidy and isinstance(prompt := row.get("prompt"), str):
         row = row | {"prompt": untidied(prompt, source.untidy)}
     return row | {"source": source.label} if source.label else row

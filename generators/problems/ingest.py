@@ -56,7 +56,7 @@ def problems_of(
     *,
     fields: Mapping[str, str],
     count: int | None = None,
-    prepare: Callable[[Row], Row] | None = None,
+    prepare: Callable[[Row], Row | str] | None = None,
 ) -> Iterator[Row]:
     """Yield rows of schema SPOOL for a source of problems; unusable rows are counted in `stats`.
 
@@ -66,7 +66,7 @@ def problems_of(
         defaults: for what a row doesn't state.
         fields: the map from our columns to the source's.
         count: problems to take, at most.
-        prepare: what is made of a row once its columns have our names.
+        prepare: what is made of a row once its columns have our names, or the reason why it is left out.
 
     Raises:
         InputError: the map names a column that the first row lacks.
@@ -76,7 +76,8 @@ def problems_of(
         if count is not None and kept >= count:
             return
         stats.read += 1
-        problem = problem_row(prepare(row) if prepare else row, defaults)
+        prepared = prepare(row) if prepare else row
+        problem = prepared if isinstance(prepared, str) else problem_row(prepared, defaults)
         if isinstance(problem, str):
             stats.drop(problem, where, _named(problem, row))
             continue

@@ -1,7 +1,7 @@
 """Problems made by reasoning-gym's procedural tasks, each with its scorer.
 
-Every eighth question of every task, by its digest, is *held out*: a source of problems never gives it, and an
-evaluation suite gives nothing else. So what a model is trained on and what it is measured on can't share a question,
+Every eighth question of every task, by its digest, is *held out*: a run leaves it out and says so in its ledger, and an
+evaluation suite asks nothing else. So what a model is trained on and what it is measured on can't share a question,
 whatever the seeds are, and even where a task has few questions. (Other seeds alone would not do: of the 121 sums of two
 one-digit numbers that `basic_arithmetic` makes, 64 draws of any seed repeat half.)
 """
@@ -18,22 +18,24 @@ from proofmill.data.rows_io import Located
 from proofmill.filters import scorers
 
 _HELD_OUT = "01"  # first digits, of sixteen, of the digests of questions that are held out
-_DRAWS, _HELD_OUT_DRAWS = 2, 16  # at most so many draws a problem, and _MORE_DRAWS: a task may have few questions
-_MORE_DRAWS = 256
+_DRAWS, _MORE_DRAWS = (
+    16,
+    256,
+)  # at most so many draws a held-out problem, and so many more: a task may have few questions
 
 
 def generate(
     task: str, args: dict[str, Any], count: int, seed: int, domain: str, *, held_out: bool = False
 ) -> Iterator[Located]:
-    """Yield up to `count` problems of a task: fewer where it has no more questions of this kind.
+    """Yield `count` problems of a task; of held-out ones fewer where it has no more.
 
     Args:
         task: its name in reasoning-gym.
         args: its parameters.
-        count: problems; without `held_out` questions may repeat, as the task draws them.
+        count: problems. Without `held_out` they are the task's own draws: questions may repeat, and may be held out.
         seed: of the task.
         domain: `logic` also gets what the scorer needs.
-        held_out: only the held-out questions, each once; else only the others.
+        held_out: only held-out questions, each once.
 
     Raises:
         RecipeError: no such task, or parameters that it doesn't take.
@@ -49,7 +51,7 @@ def generate(
     if reason := scorers.usable(task):
         raise InputError(f"The task '{task}' can't prove an answer: {reason}.", where=where, remedy="use another")
     try:
-        draws = (_HELD_OUT_DRAWS if held_out else _DRAWS) * count + _MORE_DRAWS
+        draws = _DRAWS * count + _MORE_DRAWS if held_out else count
         dataset = create_dataset(task, size=draws, seed=seed, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(
@@ -60,7 +62,7 @@ def generate(
         plain = scorers.entry_json(entry)
         if given == count:
             return
-        if is_held_out(plain["question"]) is not held_out or (held_out and plain["question"] in seen):
+        if held_out and (plain["question"] in seen or not is_held_out(plain["question"])):
             continue
         given += 1
         seen.add(plain["question"])
