@@ -25,7 +25,7 @@ Key = tuple[str, str]
 
 
 def can_vote(domain: str, custom: Mapping[str, str] | None = None) -> bool:
-    """Whether the answers of a domain are short statements that can agree; of an unknown domain nothing is known."""
+    """Return whether a domain's answers are short statements that can agree; False for a domain that is not known."""
     return is_known(domain, custom) and find_domain(domain, custom).voting is not None
 
 
@@ -57,7 +57,7 @@ def _key(voting: Voting, problem: Problem, answer: str) -> Key:
 
 
 def _joined(keys: Mapping[str, Key], equal: Callable[[str, str], bool]) -> dict[str, Key]:
-    """Keys of answers, where those without an exact one take the key of an equal answer."""
+    """Return the keys of answers, where one without an exact key takes that of an equal answer."""
     chosen = {key: answer for answer, key in sorted(keys.items(), reverse=True)}  # one answer for each key
     leader = {key: key for key in chosen}
 
@@ -90,7 +90,7 @@ class Ballot:
 
 
 def totals(ballots: Iterable[Ballot]) -> dict[int, float]:
-    """The sum of weights of each answer; the same whatever the order of the ballots."""
+    """Return the sum of weights of each answer; the same whatever the order of the ballots."""
     weights: dict[int, list[float]] = {}
     for ballot in ballots:
         if ballot.cluster is not None:
@@ -99,19 +99,19 @@ def totals(ballots: Iterable[Ballot]) -> dict[int, float]:
 
 
 def winners(ballots: Iterable[Ballot]) -> list[int]:
-    """The answers with the largest sum of weights: one, several at a tie, none where nobody voted."""
+    """Return the answers with the largest sum of weights: one, several at a tie, none where nobody voted."""
     sums = totals(ballots)
     best = max(sums.values(), default=0.0)
     return sorted(cluster for cluster, value in sums.items() if value == best)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Probability that one of k samples is right, unbiased from n ≥ k: 1 − C(n−c, k) / C(n, k) (arXiv 2107.03374)."""
+    """Return the chance that one of k samples is right, unbiased: 1 − C(n−c, k) / C(n, k), n ≥ k (arXiv 2107.03374)."""
     return 1.0 - comb(n - correct, k) / comb(n, k)
 
 
 def vote_at_k(ballots: Sequence[Ballot], k: int) -> float:
-    """Probability that the vote of k of these samples is right; a tie counts by its share of right answers.
+    """Return the probability that the vote of k of these samples is right; a tie counts by its share of right answers.
 
     The mean over all subsets of k, which is unbiased; over 2,000 drawn ones where there are more. Equal ballots in
     another order give the same value.
@@ -132,7 +132,7 @@ def vote_at_k(ballots: Sequence[Ballot], k: int) -> float:
 
 
 def votes_by_k(ballots: Sequence[Ballot], sizes: Iterable[int]) -> dict[int, float]:
-    """For each k how often the vote of k samples is right: the mean over the disjoint runs of k, which is unbiased.
+    """Return for each k how often the vote of k samples is right: the unbiased mean over the disjoint runs of k.
 
     Cheaper than `vote_at_k` and coarser: meant for means over many problems. At k = 1 it is the share of right samples.
 

@@ -59,7 +59,7 @@ class JudgedSample:
 
 
 def suspicion(samples: Sequence[JudgedSample]) -> str | None:
-    """Why a problem's gold answer is doubtful, in words; None where nothing speaks against it.
+    """Return why a problem's gold answer is doubtful, in words; None where nothing speaks against it.
 
     Either the gold can't be read, or no sample was correct and a confident majority agrees on another answer.
     """
@@ -84,7 +84,7 @@ def suspicion(samples: Sequence[JudgedSample]) -> str | None:
 def annotate(
     problems: Sequence[Row], traces: Mapping[str, Sequence[Row]], _: VerifyOptions, __: Path | None = None
 ) -> list[Row]:
-    """What the samples of each problem say about it.
+    """Return what the samples of each problem say about it.
 
     Args:
         problems: rows of schema PROBLEMS.
@@ -106,7 +106,7 @@ def annotate(
 def weak_problems(
     problems: Iterable[Mapping[str, Any]], samples: Mapping[str, Sequence[JudgedSample]]
 ) -> dict[str, bool]:
-    """By id of the problems that have tests: whether these tests reject no sample and no mutant of a solution.
+    """Return for each problem with tests, by id, whether these reject no sample and no mutant of a solution.
 
     Runs mutants of a solution in the jail; the solution is one that came with the problem, or a correct sample.
     """
@@ -155,7 +155,7 @@ _CHANGES = (_wrong_return, _flipped_comparison, _other_constant, _other_operator
 
 
 def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
-    """Versions of `code` with one place changed each: another return value, constant, comparison, operator.
+    """Yield versions of `code` with one place changed each: another return value, constant, comparison, operator.
 
     Args:
         code: a canonical solution; what is no Python, or nested too deeply to be copied, gives none.
@@ -185,7 +185,7 @@ def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
 
 
 def weak_tests(domain: Domain, problem: Problem, canonical: str | None, rejected_samples: int | None = None) -> bool:
-    """Whether the tests of a problem tell right from wrong at all.
+    """Return whether the tests of a problem tell right from wrong at all.
 
     Args:
         domain: the judge of programs.

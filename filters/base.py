@@ -118,7 +118,7 @@ class Filter(Generic[O]):
         return Step(self.name, self.version, self.libraries, self.schema)
 
     def key(self, options: O, *inputs: Any) -> str:
-        """Key of an output: name, version, libraries, columns, the options that decide it, and its inputs' contents."""
+        """Return an output's key: name, version, libraries, columns, the options that decide it, its inputs."""
         decided = {name: value for name, value in options.model_dump(mode="json").items() if name in self.keyed_by}
         return self.step.key(decided, self.identity and self.identity(options), inputs)
 

@@ -58,7 +58,7 @@ class CapOptions:
 
 
 def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
-    """Where each domain is cut.
+    """Return where each domain is cut.
 
     The largest number of traces is kept that gives the domains their shares. A domain of the mix without a
     single candidate is left out of account: the others keep their proportions. The tokens are counted down to the
@@ -82,7 +82,7 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
 
 
 def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
-    """Why each row goes, null where it stays; the mix is asked before the tokens.
+    """Return why each row goes, null where it stays; the mix is asked before the tokens.
 
     Args:
         candidates: schema CANDIDATES, any part of what `caps` was given.
@@ -102,7 +102,7 @@ def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
 
 
 def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int]:
-    """How many traces of each domain are kept.
+    """Return how many traces of each domain are kept.
 
     Args:
         counts: candidates by domain.
@@ -122,7 +122,7 @@ def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int
 
 
 def _within(ranked: pl.DataFrame, wanted: Mapping[str, int], limit: int) -> dict[str, int]:
-    """How many of each domain's first rows fit into the limit, when all domains are walked at the same pace."""
+    """Return how many of each domain's first rows fit into the limit if all domains are walked at the same pace."""
     size = pl.col("domain").replace_strict(wanted, default=0, return_dtype=pl.Int64)
     inside = ranked.with_columns(size.alias("size")).filter(pl.col("rank") < pl.col("size"))
     walked = inside.sort((pl.col("rank") + 0.5) / pl.col("size"), "domain", "id")
@@ -145,7 +145,7 @@ _DIGITS = 13  # hexadecimal ones; as many as a float holds exactly
 
 
 def held_out(clusters: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """The problems of the validation split.
+    """Return the problems of the validation split.
 
     A cluster is drawn by the digest of its smallest id, so its side depends neither on the order of problems nor
     on the other clusters: problems that come with a later version move none that was there. The share is met on
@@ -168,5 +168,5 @@ def held_out(clusters: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
 
 
 def _drawn(*parts: object) -> float:
-    """A number in [0, 1) from a digest."""
+    """Return a number in [0, 1) that a digest decides."""
     return float(int(digest(*parts)[:_DIGITS], 16) / 16**_DIGITS)

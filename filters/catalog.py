@@ -43,19 +43,19 @@ _BEHIND = SHARD_TRACES.names[SHARD_TRACES.get_field_index("completion_tokens") :
 
 
 def trace_schema(filters: tuple[Filter[Any], ...] = FILTERS) -> pa.Schema:
-    """Columns of the config `traces`: the sample, what each filter adds, and the trace's fate."""
+    """Return the columns of the config `traces`: the sample, what each filter adds, and the trace's fate."""
     sampled = [field for field in SHARD_TRACES if field.name not in _BEHIND]
     added = [field for filter_ in filters if not isinstance(filter_, ProblemFilter) for field in filter_.adds]
     return pa.schema([*sampled, *SPLIT_RESPONSE, *added, *(SHARD_TRACES.field(name) for name in _BEHIND), *FATE])
 
 
 def problem_schema(filters: tuple[Filter[Any], ...] = FILTERS) -> pa.Schema:
-    """Columns of the config `problems`."""
+    """Return the columns of the config `problems`."""
     return pa.schema(
         [*PROBLEMS, *(field for filter_ in filters if isinstance(filter_, ProblemFilter) for field in filter_.adds)]
     )
 
 
 def reasons(filters: tuple[Filter[Any], ...] = FILTERS) -> tuple[str, ...]:
-    """Every drop reason in the order in which they are tried: of the filters, then of the section `select`."""
+    """Return every drop reason in the order in which they are tried: of the filters, then of the section `select`."""
     return (*(rule.reason for filter_ in filters for rule in filter_.rules), *(rule.reason for rule in RULES))

@@ -51,7 +51,7 @@ class ClaimOptions(Section):
 
 
 def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Deferred]:
-    """The claim columns of each row; traces that state outputs of code are deferred.
+    """Yield the claim columns of each row; traces that state outputs of code are deferred.
 
     Args:
         rows: `problem`, `response`, and where known `steps`, `final_start`, `verdict`, `verdict_detail`.
@@ -70,7 +70,7 @@ def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Defer
 
 
 def resolve(deferred: Sequence[TraceCheck], services: CallerServices) -> list[Row]:
-    """The claim columns of traces that state outputs of code; without a jail the outputs stay unchecked."""
+    """Return the claim columns of traces that state outputs of code; without a jail the outputs stay unchecked."""
     return [_columns(found.with_outputs(services.evaluate) if services.evaluate else found) for found in deferred]
 
 
@@ -83,7 +83,7 @@ def _columns(found: TraceCheck) -> Row:
 
 
 def _refuted(options: ClaimOptions) -> pl.Expr:
-    """Whether a claim that the policy minds was refuted; traces whose claims were not checked pass."""
+    """Return an expression: whether a claim that the policy counts was refuted; false where none was checked."""
     if options.drop == "any":
         return pl.col("claims_refuted") > 0
     return pl.col("refuted_final") if options.drop == "final" else pl.lit(False)
@@ -93,7 +93,7 @@ ROW_LABELS = ("rows with a refuted claim", "rows without one", "rows not checked
 
 
 def labels(added: Row) -> Iterator[str]:
-    """How a row is counted: by whether it holds a refuted claim, and its claims by their status."""
+    """Yield the labels by which a row is counted: whether it holds a refuted claim, and its claims by their status."""
     if added["claims"] is None:
         yield ROW_LABELS[2]
         return
@@ -149,7 +149,7 @@ Bucket = dict[str, Any]
 
 
 def by_length(traces: pl.DataFrame, drop_reasons: Sequence[str | None]) -> list[Bucket]:
-    """Counts of accepted traces, a bucket a range of lengths; empty ranges are left out.
+    """Return counts of accepted traces by range of lengths; empty ranges are left out.
 
     Args:
         traces: columns verdict, length, claims_refuted, claim_coverage.
@@ -176,7 +176,7 @@ def by_length(traces: pl.DataFrame, drop_reasons: Sequence[str | None]) -> list[
 
 
 def add_buckets(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[Bucket]:
-    """The sum over shards, with `drop_rate` and the mean `coverage` of each range."""
+    """Return the sum over shards, with `drop_rate` and the mean `coverage` of each range."""
     total: dict[int, Bucket] = {}
     for part in parts:
         for bucket in part:

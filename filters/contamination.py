@@ -62,7 +62,7 @@ class Benchmark:
         return self.name or (self.source.removeprefix(HUB) if on_hub else Path(self.source).name.partition(".")[0])
 
     def identity(self) -> dict[str, Any]:
-        """What it is known by again: a file by its digest and not by its place, a hub set by name and revision."""
+        """Return what identifies it: the digest of a file's content, or the name and revision of a hub set."""
         path = Path(self.source).expanduser()
         return {
             "source": portable_name(self.source),
@@ -73,7 +73,7 @@ class Benchmark:
 
 
 def items(benchmarks: Iterable[Benchmark]) -> Iterator[Item]:
-    """Benchmark, item's id and text of every item.
+    """Yield every item as (benchmark, item's id, text).
 
     Raises:
         InputError: a source can't be read, has no items, or lacks a field. A benchmark is never taken in part.
@@ -119,7 +119,7 @@ def _item_id(row: Row, number: int) -> str:
 
 
 def whole_text(value: Any) -> str | None:
-    """All text of a string, a message list or a list of strings."""
+    """Return all text of a string, a message list or a list of strings."""
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -225,7 +225,7 @@ class Index:
 
     @classmethod
     def open(cls, path: Path) -> Index:
-        """Opens what `build_index` saved.
+        """Return the index that `build_index` saved.
 
         Raises:
             InputError: the file is no index, or one of other rules.
@@ -234,7 +234,7 @@ class Index:
         return cls(path)
 
     def __reduce__(self) -> tuple[type[Index], tuple[Path]]:
-        """Sent to another process, it is opened there again."""
+        """Pickle as a call of `open`, so that another process maps the same file."""
         return Index, (self.path,)
 
     def __len__(self) -> int:
@@ -246,11 +246,11 @@ class Index:
         return Counter(self._index.name(number)[0] for number in range(len(self)))
 
     def find(self, text: str) -> Match | None:
-        """The longest overlap of one text, or None."""
+        """Return the longest overlap of one text, or None."""
         return self.find_many([text])[0]
 
     def find_many(self, texts: Sequence[str]) -> list[Match | None]:
-        """The longest overlap of each text; of equally long ones the first item's."""
+        """Return the longest overlap of each text; of equally long ones the first item's."""
         found: list[Match | None] = []
         for part in blocks(texts):
             lines = word_lines(part)
@@ -264,7 +264,7 @@ class Index:
         return found
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
-        """Runs of the lines whose hash stands in the index."""
+        """Return the runs of the lines whose hash stands in the index."""
         runs, wholes = self._index.runs, self._index.wholes
         for size in self._index.sizes:
             head, tail, counts = lines.windows(size)
@@ -276,7 +276,7 @@ class Index:
             yield from _hits_of(at, np.zeros_like(at), wholes[entry], whole=True)
 
     def _look_up(self, hashes: U64) -> tuple[I64, I64]:
-        """Which of `hashes` are indexed, and as which entry."""
+        """Return which of `hashes` are indexed, and as which entry."""
         shift, sieve = self._sieve
         possible = np.flatnonzero(sieve[hashes >> shift])
         at, entry = _equal(self._hashes, hashes[possible])
@@ -296,7 +296,7 @@ class Index:
         return shift, sieve
 
     def _longest(self, text: str, words: list[str], hits: list[_Hit]) -> Match | None:
-        """The longest run that the words themselves confirm."""
+        """Return the longest run that the words themselves confirm."""
         best: tuple[int, int, int] | None = None  # begin, end, item
         covered: dict[tuple[int, int], int] = {}
         items = {hit.item: self._index.words[hit.item].split(" ") for hit in hits}
@@ -320,12 +320,12 @@ class Index:
 
 @lru_cache(maxsize=2)
 def opened(path: Path) -> Index:
-    """`Index.open`, once in a process: its pages are mapped, so all processes on a machine share them."""
+    """Return `Index.open`, once in a process: its pages are mapped, so all processes on a machine share them."""
     return Index.open(path)
 
 
 def build_index(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> Index:
-    """Indexes benchmark items, saves the index and opens it.
+    """Return the index of benchmark items, saved at `path` and opened.
 
     Args:
         items: benchmark, item's id and text; an item may come several times with other texts.
@@ -357,7 +357,7 @@ def _hits_of(line: I64, position: I64, entries: NDArray[Any], *, whole: bool = F
 
 
 def _equal(table: U64, hashes: U64) -> tuple[I64, I64]:
-    """Places of the hashes that stand in the sorted table, and their places there."""
+    """Return the positions of the hashes that stand in the sorted table, and their positions there."""
     if not len(table):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     place = np.searchsorted(table, hashes).clip(max=len(table) - 1)
@@ -381,7 +381,7 @@ def _common_run(words: list[str], item: list[str], hit: _Hit) -> tuple[int, int]
 
 
 def annotate(rows: Sequence[Row], _: DecontaminateOptions, path: Path) -> list[Row]:
-    """The overlap of each row with a benchmark: that of its prompt, else that of its trace.
+    """Return the overlap of each row with a benchmark: that of its prompt, else that of its trace.
 
     Args:
         rows: `prompt`, `response`, and where known `system`.
@@ -397,7 +397,7 @@ def annotate(rows: Sequence[Row], _: DecontaminateOptions, path: Path) -> list[R
 def annotate_problems(
     problems: Sequence[Row], _: Mapping[str, Sequence[Row]], __: DecontaminateOptions, path: Path | None = None
 ) -> list[Row]:
-    """The overlap of each problem with a benchmark."""
+    """Return the overlap of each problem with a benchmark."""
     if path is None:
         return [{} for _ in problems]
     texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]

@@ -104,7 +104,7 @@ def place(
     max_per_problem: int,
     error_rate: float | None,
 ) -> list[Place]:
-    """Where the kept traces of one problem go; a trace in no place is over the problem's cap.
+    """Return where the kept traces of one problem go; a trace in no place is over the problem's cap.
 
     Args:
         candidates: the problem's kept traces, in any order.
@@ -145,7 +145,7 @@ def _long_to_short(
 def _shortest(
     candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
 ) -> int | None:
-    """The shortest trace, if it is short enough beside every trace that would be stage 1 without it.
+    """Return the shortest trace, if it is short enough beside every trace that would be stage 1 without it.
 
     Where all are bare answers there is no stage 1 to compare with, and the shortest one is taken.
     """

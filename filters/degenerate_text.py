@@ -65,13 +65,13 @@ class Loop(NamedTuple):
 
 
 def is_prose(line: str) -> bool:
-    """Whether words make up at least half of the visible characters of a line."""
+    """Return whether words make up at least half of the visible characters of a line."""
     visible = len(line) - line.count(" ")
     return sum(map(len, _LETTERS.findall(line))) >= _MIN_LETTERS * visible
 
 
 def find_loop(text: str) -> Loop | None:
-    """The loop that a text ends in, whatever the point at which it was cut, or else holds; None if there is none.
+    """Return the loop that a text ends in, wherever it was cut, or else holds; None if there is none.
 
     Takes time linear in the last 20,000 characters. Code blocks and table rows count at the end of a text only.
     """
@@ -88,7 +88,7 @@ def find_loop(text: str) -> Loop | None:
 
 
 def _loop_at_end(tail: str, turns: Turns) -> Loop | None:
-    """The last characters of a periodic text recur one period earlier: only these distances are tried."""
+    """Return the loop at the end. Its last characters recur one period earlier, so only such periods are tried."""
     probe = tail[-_PROBE:]
     start = len(tail) - len(probe)
     for _ in range(_CANDIDATES):
@@ -104,7 +104,7 @@ def _loop_at_end(tail: str, turns: Turns) -> Loop | None:
 
 
 def _inner_loop(text: str) -> Loop | None:
-    """The first loop in a text, found by probes at regular places."""
+    """Return the first loop in a text, found by probes at regular places."""
     at = 0
     while at + _PROBE < len(text):
         probe, start = text[at : at + _PROBE], at
@@ -134,7 +134,7 @@ def _is_loop(unit: str, chars: int, turns: Turns) -> bool:
 
 
 def _common(text: str, first: int, second: int, *, backwards: bool = False) -> int:
-    """How many characters behind (or before) the place `first` equal those behind (or before) `second`."""
+    """Return how many characters behind (or before) the place `first` equal those behind (or before) `second`."""
     low, high = 0, first if backwards else len(text) - second
     while low < high:
         middle = (low + high + 1) // 2
@@ -147,7 +147,7 @@ def _common(text: str, first: int, second: int, *, backwards: bool = False) -> i
 
 
 def _prose(text: str) -> str:
-    """A text with a sign of its own in the place of each code block and table row, so that none repeats another."""
+    """Return the text with a sign of its own for each code block and table row, so that none repeats another."""
     signs = count(_PRIVATE_USE)
     lines = FENCE.sub(lambda _: chr(next(signs)), text).split("\n")
     return "\n".join(chr(next(signs)) if line.count("|") > 1 or "&" in line else line for line in lines)
@@ -201,7 +201,7 @@ _MIN_COMMON = 4  # common words of the other language in it
 
 
 def switches(text: str, prompt: str = "") -> str | None:
-    """The words at which a text changes its alphabet or language, or None.
+    """Return the words at which a text changes its alphabet or language, or None.
 
     Quoted words, and alphabets and languages of the prompt, are no switch: a text may speak about them.
     Languages are told by their commonest words, for a handful of European ones.
@@ -247,7 +247,7 @@ def _language_switch(text: str, prompt: str) -> str | None:
 
 
 def _languages(text: str) -> Counter[str]:
-    """Common words of each language in a paragraph; empty where it is too short to tell."""
+    """Return common words of each language in a paragraph; empty where it is too short to tell."""
     words = _WORD.findall(text.lower())
     if len(words) < _MIN_LANGUAGE_WORDS:
         return Counter()

@@ -101,7 +101,7 @@ class Score:
     errors: float
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON-like data; every k is a text, as JSON has it."""
+        """Return the measures as JSON-like data; every k is a text, as keys in JSON are."""
         plain = asdict(self)
         for name in ("pass_k", "maj_k", "clr_k"):
             plain[name] = {str(k): rate for k, rate in plain[name].items()}
@@ -137,12 +137,12 @@ def score(results: Sequence[ProblemResult]) -> Score | None:
 
 
 def _sizes(most: int) -> list[int]:
-    """Powers of 2 up to a number, and the number."""
+    """Return the powers of 2 up to a number, and the number itself."""
     return sorted({2**power for power in range(most.bit_length())} | {most})
 
 
 def _votes(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean curve over the sizes that all problems have."""
+    """Return the mean curve over the sizes that all problems have."""
     common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     return {k: fmean(curve[k] for curve in curves) for k in sorted(common)}
 
@@ -161,7 +161,7 @@ def share(rates: Values) -> Estimate:
 
 
 def _mean(values: Values) -> Estimate:
-    """The mean with Student's interval; of one problem nothing but the value is known."""
+    """Return the mean with Student's interval; of one problem nothing but the value is known."""
     mean = float(values.mean())
     half = _quantile(len(values) - 1) * _standard_error(values) if len(values) > 1 else 0.0
     return Estimate(mean, mean - half, mean + half)
@@ -173,7 +173,7 @@ def _standard_error(values: Values) -> float:
 
 @cache
 def _quantile(freedom: int | None) -> float:
-    """How many standard errors the interval reaches to each side: Student's t, None: the normal distribution."""
+    """Return how many standard errors the interval reaches to each side: Student's t; None: the normal distribution."""
     from scipy import stats  # takes half a second
 
     level = (1 + CONFIDENCE) / 2

@@ -45,12 +45,12 @@ def guess_rate(problem: Problem) -> float:
 
 
 def known_share(pass_rate: pl.Expr, guess: pl.Expr) -> pl.Expr:
-    """The share of answers that were known, (p - g) / (1 - g), no less than 0; null where the pass rate is."""
+    """Return the share of answers that were known, max(0, (p - g) / (1 - g)); null where the pass rate is."""
     return ((pass_rate - guess) / (1 - guess)).clip(lower_bound=0.0)
 
 
 def luck(pass_rate: pl.Expr, guess: pl.Expr) -> pl.Expr:
-    """The share of right answers that were guesses, 1 - known / p, in [0, 1].
+    """Return the share of right answers that were guesses, 1 - known / p, in [0, 1].
 
     Args:
         pass_rate: p in [0, 1]; null gives null, and so does 0, where no answer was right.
@@ -62,12 +62,12 @@ def luck(pass_rate: pl.Expr, guess: pl.Expr) -> pl.Expr:
 def annotate_problems(
     problems: Sequence[Row], _traces: Mapping[str, Sequence[Row]], _options: VerifyOptions, _shared: Path | None = None
 ) -> list[Row]:
-    """`guess_rate` of each row of schema PROBLEMS."""
+    """Return the `guess_rate` of each row of schema PROBLEMS."""
     return [{"guess_rate": guess_rate(problem_of(row))} for row in problems]
 
 
 def gather(parts: Sequence[Callable[[], pa.Table]], _: QualityOptions, __: GatherContext) -> Iterator[pa.Table]:
-    """`luck` of each shard's right answers, by the pass rates of their problems under their sampler."""
+    """Return the `luck` of each shard's right answers, by the pass rates of their problems under their sampler."""
     for part in parts:
         table = part()
         names = ["domain", "prompt", "answer", "info"]
@@ -86,7 +86,7 @@ def gather(parts: Sequence[Callable[[], pa.Table]], _: QualityOptions, __: Gathe
 
 
 def tally(table: pa.Table) -> dict[str, float]:
-    """Right answers that chance may give, and how many of them were guesses, as far as pass rates say."""
+    """Return how many right answers chance may have given, and how many were guesses, where pass rates are known."""
     found = table["luck"]
     return {"guessable": pc.sum(pc.greater(found, 0)).as_py() or 0, "guesses": round(pc.sum(found).as_py() or 0.0, 3)}
 

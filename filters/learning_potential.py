@@ -62,7 +62,7 @@ class LearningOptions(ModelSection):
 
 
 def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
-    """The buckets of all scored traces.
+    """Return the buckets of all scored traces.
 
     Bounds are values that occur, the outer ones where a quantile falls between two: a bucket of few rows has no
     outlier.
@@ -96,7 +96,7 @@ def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
 
 
 def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
-    """What follows for each trace.
+    """Return for each trace whether and why it goes, and whether it is preferred.
 
     Args:
         scored: schema SCORED, any part of what `buckets` was given; nll is null where nothing was scored.
@@ -130,7 +130,7 @@ def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -
 def gather(
     parts: Sequence[Callable[[], pa.Table]], options: LearningOptions | None, _: GatherContext
 ) -> Iterator[pa.Table]:
-    """`potential_reason` and `preferred` of each shard's traces, by the buckets of all shards."""
+    """Return `potential_reason` and `preferred` of each shard's traces, by the buckets of all shards."""
     if options is None:
         return
     scored = (pl.DataFrame(part()).filter(pl.col("nll_tokens").is_not_null()) for part in parts)

@@ -28,12 +28,12 @@ MALFORMED, CUT = "malformed", "cut"
 
 
 def quoted(text: str) -> str:
-    """Text of others inside a prompt: what could pass for a chat template's own marks is broken up."""
+    """Return foreign text as it may stand in a prompt: what could pass for a chat template's own marks is broken up."""
     return re.sub(r"<(?=[|/]|s>)|\[(?=/?INST\])", lambda mark: f"{mark[0]} ", text)
 
 
 def json_reply(text: str, finish_reason: str) -> dict[str, Any] | str:
-    """The JSON object of a reply, after a reasoning block if there is one, or why there is none."""
+    """Return the JSON object of a reply, after a reasoning block if there is one, or why there is none."""
     if finish_reason != "stop":
         return CUT if finish_reason == "length" else finish_reason
     try:
@@ -113,7 +113,7 @@ CANARIES: Sequence[tuple[Pair, bool]] = (
 
 
 def prompts(pair: Pair) -> tuple[str, str]:
-    """The two questions about a pair, the answers in either order."""
+    """Return the two questions about a pair: the answers in either order."""
     question = quoted(pair.question)
     gold, answer = (quoted(" ".join(text.split())) for text in (pair.gold, pair.answer))  # no line of its own
     return (
@@ -123,19 +123,19 @@ def prompts(pair: Pair) -> tuple[str, str]:
 
 
 def prompts_digest() -> str:
-    """What recorded answers depend on, of this module."""
+    """Return a digest of what recorded answers depend on in this module."""
     return digest(_ASK, SCHEMA, [list(pair) for pair, _ in CANARIES])
 
 
 def read(text: str, finish_reason: str) -> bool | None:
-    """What a reply says; None where it is not the JSON that was asked for."""
+    """Return what a reply says; None where it is not the JSON that was asked for."""
     value = json_reply(text, finish_reason)
     same = None if isinstance(value, str) else value.get("same")
     return same if isinstance(same, bool) else None
 
 
 def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
-    """(verdict, detail) of the replies about one pair: a verdict only where all of them agree."""
+    """Return (verdict, detail) of the replies about one pair: a verdict only where all of them agree."""
     said = set(replies)
     if said == {True}:
         return CORRECT, DETAIL
@@ -143,7 +143,7 @@ def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
 
 
 def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None:
-    """Refuses a judge that calls a planted wrong answer right, or no planted right answer right.
+    """Raise if a judge called a planted wrong answer right, or no planted right answer right.
 
     Args:
         model: its name.

@@ -91,13 +91,13 @@ class OverlapIndex:
         return [int(size) for size in np.unique(self.runs["size"])]
 
     def name(self, item: int) -> tuple[str, str]:
-        """Benchmark and id of an item."""
+        """Return the benchmark and id of an item."""
         benchmark, item_id = json.loads(self.names[item])
         return benchmark, item_id
 
 
 def build(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> None:
-    """Indexes benchmark items and saves the index.
+    """Index benchmark items and save the index.
 
     Args:
         items: benchmark, item's id and text; all held in memory.
@@ -135,7 +135,7 @@ def build(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> None:
 
 
 def load(path: Path) -> OverlapIndex:
-    """Opens a saved index; its arrays are mapped, not read.
+    """Return a saved index; its arrays are mapped, not read.
 
     Raises:
         InputError: the file is no index, or one of other rules.
@@ -162,7 +162,7 @@ def load(path: Path) -> OverlapIndex:
 
 
 def _runs_of(lines: Lines, n: int, first_item: int) -> NDArray[Any]:
-    """All runs of n words, shorter lines as a whole, with what decides whether they are evidence."""
+    """Return all runs of n words (a shorter line is one run), with what decides whether they are evidence."""
     head, tail, counts = lines.windows(n)
     hashes = word_hashes(lines)
     line = np.repeat(np.arange(len(counts)), counts)
@@ -181,7 +181,7 @@ def _runs_of(lines: Lines, n: int, first_item: int) -> NDArray[Any]:
 
 
 def _telling(lines: Lines, hashes: U64, head: I64, tail: I64, n: int) -> NDArray[np.bool_]:
-    """Which runs are more than counting or repetition; a line shorter than n needs informative words."""
+    """Return which runs are more than counting or repetition; a line shorter than n needs informative words."""
     size = tail - head + 1
     telling: NDArray[np.bool_] = (size == n) & (different_words(hashes, head, tail, n) >= MIN_DIFFERENT)
     for at in np.flatnonzero(telling & ~letters_inside(lines, head, tail)).tolist():
@@ -192,7 +192,7 @@ def _telling(lines: Lines, hashes: U64, head: I64, tail: I64, n: int) -> NDArray
 
 
 def _evidence(found: NDArray[Any], whole: U64, benchmarks: list[str], n: int) -> NDArray[Any]:
-    """The runs that say where they come from; see the module's text for the rules."""
+    """Return the runs that say where they come from; see the module's docstring for the rules."""
     found = found[found["telling"]]
     full = found[found["size"] == n]
     _, number, items = np.unique(benchmarks, return_inverse=True, return_counts=True)
@@ -206,7 +206,7 @@ def _evidence(found: NDArray[Any], whole: U64, benchmarks: list[str], n: int) ->
 
 
 def _different(group: U64, member: U64) -> I64:
-    """For every element: how many different members its group has."""
+    """Return for every element how many different members its group has."""
     order = np.lexsort((member, group))
     group, member = group[order], member[order]
     opens = np.ones(len(group), bool)
@@ -220,7 +220,7 @@ def _different(group: U64, member: U64) -> I64:
 
 
 def _left_over(evidence: NDArray[Any], whole: U64, words: list[bytes]) -> NDArray[Any]:
-    """The items without evidence, as whole texts."""
+    """Return the items without evidence, as whole texts."""
     has_words = np.array([bool(line) for line in words], bool)
     has_words[evidence["item"]] = False
     items = np.flatnonzero(has_words)
@@ -231,7 +231,7 @@ def _left_over(evidence: NDArray[Any], whole: U64, words: list[bytes]) -> NDArra
 
 
 def _by_hash(runs: NDArray[Any]) -> NDArray[Any]:
-    """Sorted by hash; of equal ones the first item's first."""
+    """Return the runs sorted by hash; of equal hashes the first item's comes first."""
     order = np.lexsort((runs["position"], runs["item"], runs["hash"]))
     ordered = runs[order]
     keep = np.ones(len(ordered), bool)
@@ -248,7 +248,7 @@ def _string_arrays(name: str, values: list[bytes]) -> dict[str, NDArray[Any]]:
 
 
 def _rules() -> list[Any]:
-    """All that decides what an index of given items holds; written into its header."""
+    """Return everything that decides the index of given items; it is written into the header."""
     common = (BOILERPLATE_SURROUNDINGS, BOILERPLATE_ITEMS, BOILERPLATE_SHARE)
     return [VERSION, MIN_DIFFERENT, MIN_INFORMATIVE, MIN_SHORT, *common]
 
@@ -276,7 +276,7 @@ def _padded(array: NDArray[Any]) -> bytes:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header and the place of the first array."""
+    """Return the header and the place of the first array."""
     with path.open("rb") as file:
         if file.read(8) != _MAGIC:
             raise InputError("this is no overlap index", where=str(path), remedy="build it with `build_index`")
@@ -324,17 +324,17 @@ _COMMON_WORDS = frozenset(_COMMON.split())
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text: compatibility forms unified (NFKC), case folded; signs and LaTeX's layout left out."""
+    """Return the words of a text: NFKC, case folded; signs and LaTeX's layout left out."""
     return _words(_plain(text))
 
 
 def word_lines(texts: Sequence[str]) -> Lines:
-    """`words_of` many texts at once, one line a text."""
+    """Return `words_of` many texts at once, one line for each text."""
     return Lines.of_words(fold_words(list(map(_plain, texts)), _TABLE, lambda text: " ".join(_words(text))))
 
 
 def _plain(text: str) -> str:
-    """The text without commands of layout, and with numbers in one piece."""
+    """Return the text without commands of layout, and with numbers in one piece."""
     text = _GROUPED.sub("", text) if "," in text else text
     return _LAYOUT.sub(" ", text) if "\\" in text else text
 
@@ -371,7 +371,7 @@ def informative(words: Iterable[str]) -> int:
 
 
 def is_counting(words: Sequence[str]) -> bool:
-    """Whether numbers follow each other by at most two different steps, as in 1 2 3 4 1 2 3 4."""
+    """Return whether numbers follow each other by at most two different steps, as in 1 2 3 4 1 2 3 4."""
     if not all(word.isdecimal() and len(word) < _LONG_NUMBER for word in words):
         return False
     numbers = [int(word) for word in words]
@@ -387,7 +387,7 @@ def different_words(hashes: U64, head: I64, tail: I64, size: int) -> I64:
 
 
 def letters_inside(lines: Lines, head: I64, tail: I64) -> NDArray[np.bool_]:
-    """Whether a run has a letter in it (or any character beyond ASCII)."""
+    """Return whether a run has a letter in it (or any character beyond ASCII)."""
     total = np.concatenate(([0], (lines.text >= 0x61).cumsum()))
     found: NDArray[np.bool_] = total[lines.ends[tail]] > total[lines.begins[head]]
     return found

@@ -49,7 +49,7 @@ _HTML = ("<s>", "</s>")  # strike-through too, so these count at the very end on
 
 
 def _has_no_tag(response: str) -> bool:
-    """Whether no tag of a family that is known can stand in a response."""
+    """Return whether no tag of a family that is known can stand in a response."""
     return "<" not in response and "[" not in response and "◁" not in response and "{think}" not in response
 
 
@@ -118,7 +118,7 @@ def _cut(response: str, start: int, end: int, rest_start: int) -> Think:
 
 
 def turn_end(response: str, start: int = 0) -> int:
-    """The offset at which the model's own turn ends: before the first token that ends one, or at the response's end."""
+    """Return where the model's own turn ends: before the first token that ends one, or at the response's end."""
     if response.find("<", start) < 0:
         return len(response)
     tokens = list(_END_TOKEN.finditer(response, start))
@@ -142,8 +142,9 @@ def turn_end(response: str, start: int = 0) -> int:
 
 
 def split_final(response: str, final_start: int | None, tags: Sequence[str] = ()) -> tuple[str, str]:
-    """(reasoning, final part) of a response: its think block and what follows it, else (an empty block says
-    nothing) the text before and from the statement of the answer, at `final_start` in the response."""
+    """Return (reasoning, final part) of a response: its think block and what follows it, else (an empty block says
+    nothing) the text before and from the statement of the answer, at `final_start` in the response.
+    """
     think = split_think(response, tags=tags)
     if think.reasoning.strip():
         return think.reasoning.strip(), think.rest.strip()
@@ -154,7 +155,7 @@ def split_final(response: str, final_start: int | None, tags: Sequence[str] = ()
 
 
 def _is_mention(response: str, match: re.Match[str]) -> bool:
-    """A tag in backticks, or as a string of code (`split("</think>")`), opens and closes nothing."""
+    """Return whether a tag is only mentioned: in backticks, or as a string of code (`split("</think>")`)."""
     start, end = match.span()
     before, quote = response[max(0, start - 2) : max(0, start - 1)], response[max(0, start - 1) : start]
     if not quote or quote not in "`\"'" or not response.startswith(quote, end):

@@ -73,7 +73,7 @@ JUDGEMENT_SCHEMA: dict[str, Any] = {
 
 
 def claims_schema(m: int) -> dict[str, Any]:
-    """JSON schema of the answer to `claims_prompt`."""
+    """Return the JSON schema of the answer to `claims_prompt`."""
     claim = {"type": "string", "minLength": 1, "maxLength": MAX_CLAIM}
     claims = {"type": "array", "items": claim, "minItems": 1, "maxItems": m}
     return {
@@ -85,17 +85,17 @@ def claims_schema(m: int) -> dict[str, Any]:
 
 
 def prompts_digest() -> str:
-    """What the recorded judgements depend on, of this module."""
+    """Return a digest of what the recorded judgements depend on in this module."""
     return digest(_NAME_CLAIMS, _FALSIFY, claims_schema(1), JUDGEMENT_SCHEMA)
 
 
 def claims_prompt(problem: str, response: str, m: int) -> str:
-    """Asks for the claims that a trace's answer hangs on."""
+    """Return the prompt that asks for the claims on which a trace's answer depends."""
     return _NAME_CLAIMS.format(problem=quoted(problem), response=quoted(response), m=m)
 
 
 def judgement_prompt(problem: str, claim: str) -> str:
-    """Asks to falsify one claim; shows neither the trace nor how sure it was."""
+    """Return the prompt that asks to falsify one claim; it shows neither the trace nor how sure it was."""
     return _FALSIFY.format(problem=quoted(problem), claim=quoted(claim))
 
 
@@ -113,7 +113,7 @@ class NamedClaims:
 
 
 def read_claims(text: str, finish_reason: str, m: int) -> NamedClaims:
-    """The claims in an answer to `claims_prompt`; of a list that was cut in the middle none."""
+    """Return the claims in an answer to `claims_prompt`; none where the list was cut in the middle."""
     value = json_reply(text, finish_reason)
     if isinstance(value, str):
         return NamedClaims((), value)
@@ -147,7 +147,7 @@ class ClaimJudgement:
 
 
 def read_judgement(text: str, finish_reason: str) -> ClaimJudgement:
-    """The verdict in an answer to `judgement_prompt`."""
+    """Return the verdict in an answer to `judgement_prompt`."""
     value = json_reply(text, finish_reason)
     if isinstance(value, str):
         return ClaimJudgement(NOT_JUDGED, value)
@@ -158,7 +158,7 @@ def read_judgement(text: str, finish_reason: str) -> ClaimJudgement:
 
 
 def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> ClaimJudgement | None:
-    """What exact checks say of a claim that the model named, or None where they don't decide it.
+    """Return what exact checks say of a claim that the model named, or None where they don't decide it.
 
     A refuted statement inside the claim refutes it; a verified one proves it only where it is all of the claim.
 
@@ -182,7 +182,7 @@ def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> ClaimJudgement 
 
 
 def _plain(text: str) -> str:
-    """A claim without the marks around it, so that it is found again where the model wrote it down."""
+    """Return a claim without the marks around it, so that it is found again where the model wrote it down."""
     plain = " ".join(re.sub(r"\\[()\[\]]|[$`]", " ", text).split()).strip(" .,;:*")
     return plain[opening.end() :] if (opening := _OPENING.match(plain)) else plain
 
@@ -192,7 +192,7 @@ _JOINS = "+-−–*/×÷·^=<>≤≥≠%"
 
 
 def _stands_in(text: str, claim: str) -> bool:
-    """Whether a checked statement is a whole one inside a claim: `3 + 4 = 7` is not in `2 * 3 + 4 = 75`."""
+    """Return whether a checked statement is a whole one inside a claim: `3 + 4 = 7` is not in `2 * 3 + 4 = 75`."""
     start = claim.find(text)
     while start >= 0:
         before, after = claim[:start].rstrip(), claim[start + len(text) :]
@@ -205,13 +205,13 @@ def _stands_in(text: str, claim: str) -> bool:
 
 
 def reliability(judged: Sequence[ClaimJudgement], m: int) -> float | None:
-    """r = (mean v)^M over the claims that were judged; None where none was (arXiv 2606.16140)."""
+    """Return r = (mean v)^M over the claims that were judged; None where none was (arXiv 2606.16140)."""
     values = [v for item in judged if (v := item.v) is not None]
     return float((sum(values) / len(values)) ** m) if values else None
 
 
 def weight(claim_score: float | None, clr_score: float | None) -> float:
-    """The training weight of a trace: lower with every refuted claim, and with every one that the model doubts."""
+    """Return the training weight of a trace: each refuted claim, and each that the model doubts, lowers it."""
     return (1.0 if claim_score is None else claim_score) * (1.0 if clr_score is None else clr_score)
 
 

@@ -148,7 +148,7 @@ class QualityOptions(Section):
 
 
 def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
-    """`repetition` in [0, 1] and `quality_detail` of each row.
+    """Return `repetition` in [0, 1] and `quality_detail` of each row.
 
     Args:
         rows: `prompt`, `response`, and where known `finish_reason`, `final_start`.
@@ -162,7 +162,7 @@ def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
 
 
 def is_bare() -> pl.Expr:
-    """Whether a trace is an answer with next to no reasoning: unfit for long chains of thought, apt for short ones."""
+    """Return an expression: whether a trace has next to no reasoning, so that it suits short answers alone."""
     return pl.col("quality_detail").str.starts_with(_BARE).fill_null(False)
 
 
@@ -224,7 +224,7 @@ class _Shape:
 def _flags(
     text: str, reasoning: str, finish_reason: str | None, prompt: str, shapes: Sequence[_Shape]
 ) -> dict[str, tuple[bool, str | None]]:
-    """Whether each flag of `Quality` is up, and what to look at; in the order of the fields."""
+    """Return each flag of `Quality`, in the order of the fields: whether it is set, and what shows it."""
     prose = FENCE.sub("", _bounded(text))
     loop = next((shape.loop.unit for shape in shapes if shape.loop), None)
     template = _TEMPLATE.search(prose)
@@ -241,7 +241,7 @@ def _flags(
 
 
 def _empty_reasoning(text: str, reasoning: str) -> tuple[bool, str | None]:
-    """Whether the answer comes first, and what comes before and behind it."""
+    """Return whether the answer comes first, with the text before and behind it."""
     before = len(_WORD.findall(reasoning[:1000]))
     behind = max(0, len(_WORD.findall(split_think(text).rest)) - before)
     seen = f"{before} words before the answer, {behind} in it and behind it: {reasoning.strip()}"
@@ -253,7 +253,7 @@ def _shown(text: str | None) -> str | None:
 
 
 def _broken_limit(shares: Mapping[str, float]) -> tuple[str, str] | None:
-    """The first measure above its limit, and by how much."""
+    """Return the first measure above its limit, and by how much."""
     for name, share in shares.items():
         if share > LIMITS[name]:
             return name, f"{share:.2f} > {LIMITS[name]:.2f}"
@@ -261,7 +261,7 @@ def _broken_limit(shares: Mapping[str, float]) -> tuple[str, str] | None:
 
 
 def duplication(text: str) -> dict[str, float]:
-    """The measures of `LIMITS` of a text's prose; empty where there is too little of it.
+    """Return the measures of `LIMITS` of a text's prose; empty where there is too little of it.
 
     `duplicate_n_gram_chars` is the share of word characters inside n-grams that occurred before;
     `top_n_gram_chars` that of all occurrences of the commonest one; `duplicate_lines` and
@@ -287,14 +287,14 @@ def duplication(text: str) -> dict[str, float]:
 
 
 def _varied(lines: Iterable[str]) -> list[str]:
-    """The words of all sentences; of those that differ in their numbers alone, as cases do, the first one's."""
+    """Return the words of all sentences; of those that differ in their numbers alone, as cases do, the first one's."""
     sentences = (sentence for line in lines for sentence in _SENTENCE_END.split(line))
     different = {_DIGITS.sub("#", sentence): sentence for sentence in reversed(list(sentences))}
     return [word for sentence in reversed(different.values()) for word in _WORD.findall(sentence)]
 
 
 def _without_cases(lines: Iterable[str]) -> list[str]:
-    """The words of all sentences, but of a few that differ in their numbers alone, as cases do, the first one's."""
+    """Return the words of all sentences; of a few that differ in their numbers alone, as cases do, only the first's."""
     sentences = [sentence for line in lines for sentence in _SENTENCE_END.split(line)]
     keys = [_DIGITS.sub("#", sentence) for sentence in sentences]
     times = Counter(keys)
@@ -331,14 +331,14 @@ class _Grams:
         self._by_size = {1: np.array([number.setdefault(word, len(number)) for word in words], np.int64)}
 
     def top(self, size: int) -> int:
-        """Characters in all occurrences of the commonest n-gram that occurs at least three times."""
+        """Return the characters in all occurrences of the commonest n-gram that occurs at least three times."""
         grams = self._of(size)
         times = np.bincount(grams)[grams]
         place = int(times.argmax())  # of several, the first in the text
         return int(self._lengths[place : place + size].sum() * times[place]) if times[place] > 2 else 0
 
     def repeated(self, size: int) -> int:
-        """Characters of the words inside n-grams that occurred before, each word once."""
+        """Return the characters of the words inside n-grams that occurred before, each word once."""
         grams = self._of(size)
         again = np.ones(len(grams), np.int64)
         again[np.unique(grams, return_index=True)[1]] = 0
@@ -346,7 +346,7 @@ class _Grams:
         return int(self._lengths[inside].sum())
 
     def _of(self, size: int) -> NDArray[np.int64]:
-        """Numbers of all n-grams in order, from those of their two halves."""
+        """Return the numbers of all n-grams in order, from those of their two halves."""
         if size not in self._by_size:
             half = 1 << (size - 1).bit_length() - 1
             first, second = self._of(half), self._of(size - half)[half:]
@@ -356,7 +356,7 @@ class _Grams:
 
 
 def _prose_lines(text: str) -> Iterator[str]:
-    """The lines of prose, in small letters."""
+    """Yield the lines of prose, in small letters."""
     for line in FENCE.sub("", text).split("\n"):
         if not line or line.isspace() or line.count("|") > 1 or "&" in line:
             continue
@@ -366,7 +366,7 @@ def _prose_lines(text: str) -> Iterator[str]:
 
 
 def _bounded(text: str) -> str:
-    """A text, or its two ends."""
+    """Return a text, or its two ends."""
     if len(text) <= _MAX_CHARS:
         return text
     return text[: _MAX_CHARS // 2] + "\n" + text[-_MAX_CHARS // 2 :]

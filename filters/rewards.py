@@ -47,13 +47,13 @@ class RewardFunction(Protocol):
     """What TRL calls: prompts, completions and the data set's columns in, one reward a row out."""
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """One reward a row, None where there is none."""
+        """Return one reward a row, None where there is none."""
 
 
 def domain_reward(
     domain: str, *, verifiers: Mapping[str, str] | None = None, in_process: bool = True
 ) -> RewardFunction:
-    """The reward function of one domain; rows of other domains get None.
+    """Return the reward function of one domain; rows of other domains get None.
 
     Args:
         domain: a built-in domain, or the name of a custom verifier.
@@ -97,7 +97,7 @@ def make_combined_reward(
     long2short_strength: float = 0.0,
     think_prefilled: bool = False,
 ) -> RewardFunction:
-    """One reward function for a data set of several domains.
+    """Return one reward function for a data set of several domains.
 
     Args:
         programming, mathematics, logic, choice, instruction: what a correct completion is worth.
@@ -174,7 +174,7 @@ def long2short(
 
 
 def mgpo_weight(accuracy: float, gamma: float = 1.0) -> float:
-    """The weight of a prompt in MGPO (VibeThinker-1.5B, arXiv 2511.06221), largest where half are right.
+    """Return the weight of a prompt in MGPO (VibeThinker-1.5B, arXiv 2511.06221), largest where half are right.
 
     w = exp(-γ KL(p ‖ 0.5)), KL = p ln(p / 0.5) + (1 - p) ln((1 - p) / 0.5), natural logarithms.
 
@@ -192,7 +192,7 @@ def mgpo_weight(accuracy: float, gamma: float = 1.0) -> float:
 
 
 def in_thread(reward: RewardFunction) -> Callable[..., Awaitable[list[float | None]]]:
-    """The reward as a coroutine function, which does not block the event loop; TRL takes these too."""
+    """Return the reward as a coroutine function, which does not block the event loop; TRL takes these too."""
 
     async def call(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         return await asyncio.to_thread(reward, prompts, completions, **columns)
@@ -211,7 +211,7 @@ def _scores(
     think_prefilled: bool = False,
     in_process: bool = True,
 ) -> list[float | None]:
-    """What each domain's verdict is worth, None where there is none; rows without a domain have none."""
+    """Return what each domain's verdict is worth, None where there is none; rows without a domain have none."""
     custom = verifiers or {}
     rows = len(prompts)
     scores: list[float | None] = [None] * rows
@@ -238,12 +238,12 @@ def _scores(
 
 
 def _beside_its_tests(verdict: Verdict) -> bool:
-    """Whether a program is called `correct` by the reading of its tests that shares a process with it."""
+    """Return whether a program is called `correct` by the reading of its tests that shares a process with it."""
     return verdict.verdict == CORRECT and "in_process" in (verdict.detail or "").split("; ")
 
 
 def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem | None:
-    """The row's problem; None where it has no domain or its info can't be read."""
+    """Return the row's problem; None where it has no domain or its info can't be read."""
     if domain is None:
         return None
     try:
@@ -264,7 +264,7 @@ def _domain(verifier: str, place: str | None) -> Domain | None:
 
 
 def _text(message: Any) -> str:
-    """The text of a prompt or completion: itself, or the content of the last message with one."""
+    """Return the text of a prompt or completion: itself, or the content of the last message with one."""
     if isinstance(message, str):
         return message
     contents = [item.get("content") for item in message or [] if isinstance(item, Mapping)]
@@ -283,7 +283,7 @@ def _key(prompt: Any) -> Hashable:
 
 
 def _judge() -> Judge:
-    """This process's judge, started at first use and closed at exit."""
+    """Return this process's judge, started at first use and closed at exit."""
     with _lock:
         judge = _judges.get(os.getpid())
         if judge is None:

@@ -31,7 +31,7 @@ _END = "\x1e"  # ASCII's record separator
 
 
 def bytes_hash(data: bytes) -> int:
-    """The hash of one run: `(byte_i + 1) * 0x9E3779B97F4A7C15^i` summed mod 2^64, then finalised."""
+    """Return the hash of one run: `(byte_i + 1) * 0x9E3779B97F4A7C15^i` summed mod 2^64, then finalised."""
     value = 0
     for byte in reversed(data):
         value = (value * _BASE + byte + 1) & _MASK
@@ -42,7 +42,7 @@ def bytes_hash(data: bytes) -> int:
 
 
 def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Consecutive parts of `texts` of about `BLOCK_BYTES` each, or one longer text."""
+    """Yield consecutive parts of `texts` of about `BLOCK_BYTES` each, or one longer text."""
     start = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
@@ -52,7 +52,7 @@ def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], str]) -> bytes:
-    """One line a text, words parted by single spaces.
+    """Return the texts with one line for each, words parted by single spaces.
 
     Args:
         texts: any strings.
@@ -70,7 +70,7 @@ def fold_words(texts: Sequence[str], table: bytes, normalise: Callable[[str], st
 
 
 def _single_spaces(lines: bytes) -> bytes:
-    """Lines without spaces at their ends, and single ones inside; bytes' own search is slow where spaces are many."""
+    """Return lines without spaces at their ends, and single ones inside; faster than bytes' own search."""
     text = np.frombuffer(b"\n" + lines, np.uint8)
     surplus = text == _SPACE
     surplus[:-1] &= (surplus | (text == _NEWLINE))[1:]  # so that of a run the last one stays
@@ -99,7 +99,7 @@ class Lines:
 
     @classmethod
     def of_words(cls, lines: bytes) -> Lines:
-        """Units are what single spaces part."""
+        """Return lines whose units are words, parted by single spaces."""
         text = np.frombuffer(lines, np.uint8)
         newline = text == _NEWLINE
         ends = np.flatnonzero(newline | (text == _SPACE))
@@ -109,7 +109,7 @@ class Lines:
 
     @classmethod
     def of_characters(cls, lines: bytes) -> Lines:
-        """Units are characters of UTF-8."""
+        """Return lines whose units are characters of UTF-8."""
         text = np.frombuffer(lines, np.uint8)
         leads = (text & 0xC0) != 0x80
         newline = text == _NEWLINE
@@ -128,20 +128,20 @@ class Lines:
         return first
 
     def words(self, head: int, tail: int) -> list[str]:
-        """The words from unit `head` to unit `tail` of a line, for lines of words."""
+        """Return the words from unit `head` to unit `tail` of a line, for lines of words."""
         return bytes(self.text[self.begins[head] : self.ends[tail]]).decode().split(" ")
 
     def line(self, number: int) -> list[str]:
-        """All words of one line, for lines of words."""
+        """Return all words of one line, for lines of words."""
         first = int(self.first_units[number])
         return self.words(first, first + int(self.units[number]) - 1)
 
     def whole_hashes(self) -> U64:
-        """`bytes_hash` of every line, uint64 (lines,)."""
+        """Return `bytes_hash` of every line, uint64 (lines,)."""
         return self.hashes(self.first_units, self.first_units + self.units - 1)
 
     def windows(self, size: int) -> tuple[I64, I64, I64]:
-        """First unit and last unit of every run of `size` units, and the number of runs of each line.
+        """Return the first and last unit of every run of `size` units, and the number of runs of each line.
 
         A line of fewer units is a single run.
         """
@@ -151,7 +151,7 @@ class Lines:
         return head, tail, counts
 
     def hashes(self, head: I64, tail: I64) -> U64:
-        """`bytes_hash` of the stretch from unit `head[i]` to the end of unit `tail[i]`, for all i."""
+        """Return `bytes_hash` of the stretch from unit `head[i]` to the end of unit `tail[i]`, for all i."""
         begins, ends = self.begins[head], self.ends[tail]
         value = (self._prefix[ends] - self._prefix[begins]) * _powers(len(self.text))[1][begins]
         shift1, factor1, shift2, factor2, shift3 = (np.uint64(constant) for constant in _FMIX64)
@@ -169,7 +169,7 @@ class Lines:
 
 
 def _powers(count: int) -> tuple[U64, U64]:
-    """`_BASE`^i and its inverse mod 2^64, for at least all i <= count."""
+    """Return `_BASE`^i and its inverse mod 2^64, for at least all i <= count."""
     return _power_tables(max(count.bit_length(), 16))
 
 
@@ -190,7 +190,7 @@ def _power_tables(bits: int) -> tuple[U64, U64]:
 
 
 def to_numpy(array: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
-    """The values of a fixed-width array, without a copy where it is one chunk; booleans as uint8.
+    """Return the values of a fixed-width array, without a copy where it is one chunk; booleans as uint8.
 
     What stands at a null is undefined.
     """
@@ -205,7 +205,7 @@ def to_numpy(array: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
 
 
 def to_arrow(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> pa.Array:
-    """An array over the memory of `values` (booleans are copied); null where `missing` is true."""
+    """Return an array over the memory of `values` (booleans are copied); null where `missing` is true."""
     if values.dtype == np.bool_:
         return to_arrow(values.view(np.uint8), missing).cast(pa.bool_())
     values = np.ascontiguousarray(values)
@@ -215,7 +215,7 @@ def to_arrow(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> 
 
 
 def strings_to_arrow(values: Sequence[str]) -> pa.Array:
-    """Strings as a `large_string` array."""
+    """Return strings as a `large_string` array."""
     encoded = [value.encode("utf-8", "replace") for value in values]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])

@@ -34,7 +34,7 @@ _SHOWN = 200  # characters of a value in an error
 
 @cache
 def filter_at(place: str) -> Filter[Any]:
-    """The filter of this name, or a user's own at `package.module:NAME`.
+    """Return the filter of this name, or a user's own at `package.module:NAME`.
 
     Raises:
         RecipeError: it can't be imported, or is no filter.
@@ -128,7 +128,7 @@ class FilterWorkers:
         return self._pool("cluster_answers", 10 * self._limits.cpu_seconds, self._limits.memory_mb)
 
     def clusters(self, items: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[int]]:
-        """Which answers to each problem are the same; those too costly to compare are compared as they stand."""
+        """Return which answers to each problem are the same; those too costly to compare are compared as they stand."""
         custom = self._limits.verifiers
         found = self._votes.map([(problem, answers, custom) for problem, answers in items])
         return [
@@ -148,7 +148,7 @@ class FilterWorkers:
         return self._stack.enter_context(pool)
 
     def annotate(self, place: str, options: Section, rows: Sequence[Row], shared: Path | None = None) -> Annotated:
-        """The columns that a map filter adds to some rows.
+        """Return the columns that a map filter adds to some rows.
 
         Args:
             place: the filter's name, or `package.module:NAME`.
@@ -174,7 +174,7 @@ class FilterWorkers:
         return self._resolved(filter_, place, found)
 
     def _resolved(self, filter_: MapFilter[Any], place: str, found: list[Any]) -> Annotated:
-        """Rows with what was deferred done, and with the columns of faults."""
+        """Return the table of all rows: what was deferred is resolved, and faults get their filter's columns."""
         faults = {index: item for index, item in enumerate(found) if isinstance(item, Fault)}
         waiting = {index: item.job for index, item in enumerate(found) if isinstance(item, Deferred)}
         for index, fault in faults.items():
@@ -190,7 +190,7 @@ class FilterWorkers:
     def _in_chunks(
         self, filter_: MapFilter[Any], place: str, options: Section, rows: Sequence[Row], shared: Path | None
     ) -> Annotated:
-        """Chunk by chunk; of a chunk that brings its worker down row by row."""
+        """Return the table of all rows, chunk by chunk. A chunk that kills its worker is done again row by row."""
         with self._lock:
             pool = self._chunks
         chunks = list(batched(rows, CHUNK_ROWS, CHUNK_CHARACTERS)) or [[]]
@@ -211,7 +211,7 @@ class FilterWorkers:
 
 
 def _fault_columns(filter_: MapFilter[Any], place: str, row: Row, fault: Fault) -> pa.Table:
-    """The columns of a row that no worker can do.
+    """Return the columns of a row that brought its worker down.
 
     Raises:
         VerifierError: they can't be null, so that the shard can't be written.
@@ -226,7 +226,7 @@ def _fault_columns(filter_: MapFilter[Any], place: str, row: Row, fault: Fault) 
 
 
 def annotate_row(item: tuple[str, Section, Row, Path | None]) -> Row | Deferred:
-    """Inside a worker: what a filter adds to one row."""
+    """Return what a filter adds to one row. Runs inside a worker."""
     place, options, row, shared = item
     filter_ = filter_at(place)
     assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
@@ -235,7 +235,7 @@ def annotate_row(item: tuple[str, Section, Row, Path | None]) -> Row | Deferred:
 
 
 def annotate_chunk(item: tuple[str, Section, Sequence[Row], Path | None]) -> pa.Table:
-    """Inside a worker: what a filter adds to some hundred rows."""
+    """Return what a filter adds to some hundred rows. Runs inside a worker."""
     place, options, rows, shared = item
     filter_ = filter_at(place)
     assert isinstance(filter_, MapFilter)  # noqa: S101 (as above)
@@ -243,7 +243,7 @@ def annotate_chunk(item: tuple[str, Section, Sequence[Row], Path | None]) -> pa.
 
 
 def cluster_answers(item: tuple[Problem, Sequence[str], Mapping[str, str]]) -> list[int]:
-    """Inside a worker: which answers to a problem are the same."""
+    """Return which answers to a problem are the same. Runs inside a worker."""
     return clusters(*item)
 
 
@@ -252,7 +252,7 @@ def _call(filter_: MapFilter[Any], rows: Sequence[Row], options: Section, shared
 
 
 def as_table(filter_: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> pa.Table:
-    """A filter's rows as a table of its columns; a table is taken as it is.
+    """Return a filter's rows as a table of its columns; a table is taken as it is.
 
     Raises:
         RecipeError: a user's filter says what is no value of its column, or names a column that it does not declare.
@@ -274,7 +274,7 @@ def as_table(filter_: Filter[Any], place: str, found: Iterable[Row] | pa.Table) 
 
 
 def _misfit(filter_: Filter[Any], place: str, rows: Sequence[Any], error: Exception) -> RecipeError:
-    """Which column of which row does not fit."""
+    """Return the error that names the column and row that do not fit."""
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             return RecipeError(

@@ -44,7 +44,7 @@ Form = Callable[[str], bool]
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """A generated entry as it comes back from a JSON column: tuples are lists, keys are strings."""
+    """Return a generated entry as it comes back from a JSON column: tuples are lists, keys are strings."""
     plain: dict[str, Any] = json.loads(json.dumps(entry, default=str))
     return plain
 
@@ -53,7 +53,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _expression(text: str) -> bool:
-    """Arithmetic over numbers, one-letter symbols and elementary functions: no attributes, no strings."""
+    """Return whether a text is arithmetic over numbers, letters and elementary functions: no attributes, no strings."""
     if len(text) > _MAX_EXPRESSION or not re.fullmatch(r"[\w.*/+\-()\s]+", text, re.ASCII) or _ATTRIBUTE.search(text):
         return False
     return all(len(name) == 1 or name in _FUNCTIONS for name in _NAME.findall(text))
@@ -70,7 +70,7 @@ _LONG_NUMBER = re.compile(r"\d{3}")
 
 
 def _cube_moves(text: str) -> bool:
-    """Turns of a cube; a turn repeated hundreds of times is none that a solution needs."""
+    """Return whether a text is turns of a cube; no solution needs a turn repeated hundreds of times."""
     return _CUBE.fullmatch(text) is not None and not _LONG_NUMBER.search(text)
 
 
@@ -119,7 +119,7 @@ _DATA_FORMS: Mapping[str, Mapping[str, Form]] = {
 
 
 def safe_entry(task: str, entry: Entry) -> bool:
-    """Whether the scorer may be given this entry: it must not hold code that the scorer would evaluate."""
+    """Return whether the scorer may be given this entry: it must not hold code that the scorer would evaluate."""
     gold, metadata = entry.get("answer"), entry.get("metadata") or {}
     form = _GOLD_FORMS.get(task)
     if form is not None and isinstance(gold, str) and not form(gold):
@@ -128,7 +128,7 @@ def safe_entry(task: str, entry: Entry) -> bool:
 
 
 def safe_form(task: str, answer: str) -> bool:
-    """Whether the scorer may see this answer."""
+    """Return whether the scorer may see this answer."""
     form = FORMS.get(task)
     return form is None or form(answer)
 
@@ -137,7 +137,7 @@ def safe_form(task: str, answer: str) -> bool:
 
 
 def _value(text: str) -> Fraction | None:
-    """The exact value of an expression of +, -, *, / over integers; None where it is something else."""
+    """Return the exact value of an expression of +, -, *, / over integers; None where it is something else."""
     try:
         return _node_value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError, KeyError):
@@ -359,7 +359,7 @@ _PARAMETERS: Mapping[str, Callable[[Entry], dict[str, Any]]] = {
 
 
 def scorer(task: str, parameters: Mapping[str, Any] | None = None) -> Scorer:
-    """The scorer of a reasoning-gym task, made with a problem's own parameters.
+    """Return the scorer of a reasoning-gym task, made with a problem's own parameters.
 
     Raises:
         ValueError, AssertionError: there is no such task, or the parameters don't fit it.
@@ -379,7 +379,7 @@ def _scorer(task: str, parameters: tuple[tuple[str, Any], ...]) -> Scorer:
 
 
 def passes(task: str, entry: Entry, answer: str) -> bool:
-    """Whether an answer of a safe form gets full marks.
+    """Return whether an answer of a safe form gets full marks.
 
     Raises:
         Exception: whatever the scorer raises.
@@ -395,7 +395,7 @@ def passes(task: str, entry: Entry, answer: str) -> bool:
 
 @functools.cache
 def usable(task: str) -> str | None:
-    """Why a task can't be used, or None if it can.
+    """Return why a task can't be used, or None if it can.
 
     Generates a few entries and probes what judges them: the gold, where there is one, must pass after a round trip
     through JSON, and garbage must neither pass nor raise. Takes up to two seconds a task; cached.
@@ -438,7 +438,7 @@ def _probe(task: str, entry: Entry, answer: str) -> bool | None:
 
 
 def _evaluates(score: Scorer) -> bool:
-    """Whether the scorer's source, or that of a method it calls, evaluates text."""
+    """Return whether the scorer's source, or that of a method it calls, evaluates text."""
     source = inspect.getsource(score)
     owner = getattr(score, "__self__", None)
     for name in set(re.findall(r"self\.(\w+)\(", source)):

@@ -168,7 +168,7 @@ def _counts(among: pl.Expr, prefix: str) -> list[pl.Expr]:
 def preselect(
     traces: pl.DataFrame, rules: Rules, options: SelectOptions, curriculum: LongToShort | BroadToHard
 ) -> pl.DataFrame:
-    """Decides on each trace of a table that holds all samples of its problems, but for the caps of the whole run.
+    """Return the decision on each trace before the run's caps; the table holds all samples of its problems.
 
     Args:
         traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
@@ -209,7 +209,7 @@ def preselect(
 
 
 def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
-    """The selection of a shard once the caps of the whole run are known.
+    """Return the selection of a shard once the caps of the whole run are known.
 
     Args:
         preselected: schema SELECTION, as `preselect` made it.
@@ -223,7 +223,7 @@ def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFr
 
 
 def _first(rules: Rules) -> pl.Expr:
-    """The reason of the first rule that a row breaks."""
+    """Return the reason of the first rule that a row breaks."""
     reason = pl.lit(None, pl.String)
     for name, broken in reversed(rules):
         reason = pl.when(broken.fill_null(False)).then(pl.lit(name)).otherwise(reason)
@@ -231,7 +231,7 @@ def _first(rules: Rules) -> pl.Expr:
 
 
 def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | BroadToHard) -> pl.DataFrame:
-    """Of every trace that has a place in a stage: stage, short_form, in_stage1, and its place in the problem."""
+    """Return stage, short_form, in_stage1 and place in its problem of every trace that has a place in a stage."""
     found: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
     columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
@@ -260,7 +260,7 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
 def _merged(
     candidates: Sequence[Candidate], spots: Sequence[Place]
 ) -> Iterator[tuple[str, int, str | None, bool, int]]:
-    """One row a trace, though it may stand in both stages."""
+    """Yield one row for each trace, though it may stand in both stages."""
     long = {spot.trace for spot in spots if spot.stage == 1}
     short = {spot.trace: spot.form for spot in spots if spot.stage == 2}
     for number, trace in enumerate(sorted(long | short.keys(), key=lambda i: candidates[i].rank)):
@@ -268,7 +268,7 @@ def _merged(
 
 
 def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple[float, int]]:
-    """(pass rate, samples) of each problem: of the reference sampler, else of all samplers together.
+    """Return (pass rate, samples) of each problem: of the reference sampler, else of all samplers together.
 
     Problems without a judged sample are left out.
     """
@@ -278,7 +278,7 @@ def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple
 
 
 def ledger(reasons: Iterable[str | None], order: Sequence[str]) -> dict[str, Any]:
-    """`in`, `kept` and `dropped` by reason, reasons in their order."""
+    """Return `in`, `kept` and `dropped` by reason, reasons in their order."""
     counts: dict[str, int] = {}
     total = kept = 0
     for reason in reasons:
@@ -291,7 +291,7 @@ def ledger(reasons: Iterable[str | None], order: Sequence[str]) -> dict[str, Any
 
 
 def add_ledgers(ledgers: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
-    """The sum of ledgers, reasons in their order, unknown ones after them."""
+    """Return the sum of ledgers, reasons in their order, unknown ones after them."""
     dropped: dict[str, int] = {}
     for item in ledgers:
         for reason, count in item["dropped"].items():

@@ -93,17 +93,17 @@ def _as_it_stands(answer: str) -> str:
 
 
 def is_counted(verdict: str, detail: str | None) -> bool:
-    """Whether a sample counts where passes are counted: every one but an `error` that says nothing of it."""
+    """Return whether a sample counts where passes are counted: every one but an `error` that says nothing of it."""
     return verdict != ERROR or f"{NOT_JUDGED}: " in (detail or "")
 
 
 def reward_of(verdict: Verdict) -> float | None:
-    """1.0 for `correct`; None for an `error` that says nothing of the trace; 0.0 for everything else."""
+    """Return 1.0 for `correct`; None for an `error` that says nothing of the trace; 0.0 for everything else."""
     return float(verdict.verdict == CORRECT) if is_counted(verdict.verdict, verdict.detail) else None
 
 
 def answer_line(gold: str | None, extracted: str | None) -> str | None:
-    """`The answer is X.` with the gold answer, or the one found where there is no gold."""
+    """Return `The answer is X.` with the gold answer, or the one found where there is no gold."""
     answer = gold or extracted
     return None if answer is None else f"The answer is {answer}."
 
@@ -158,7 +158,7 @@ class Domain:
     canaries: tuple[Canary, ...] = ()
 
     def lacks(self, answer: str | None, info: Mapping[str, Any]) -> tuple[str, ...]:
-        """What a problem lacks to be judged; of alternatives, the first."""
+        """Return what a problem lacks to be judged; of alternatives, the first."""
         missing = []
         for need in self.needs:
             names = (need,) if isinstance(need, str) else need
@@ -170,7 +170,7 @@ class Domain:
         return tuple(missing)
 
     def can_label(self, answer: str | None, info: Mapping[str, Any]) -> bool:
-        """Whether all that a problem lacks is a gold answer, which samples that agree can stand in for."""
+        """Return whether all that a problem lacks is a gold answer, which samples that agree can stand in for."""
         return self.voting is not None and answer is None and self.lacks(answer, info) == ("answer",)
 
 

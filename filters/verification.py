@@ -112,7 +112,7 @@ class Cut(NamedTuple):
 
 
 def problem_of(row: Mapping[str, Any]) -> Problem:
-    """A row of schema PROBLEMS as its verifier wants it."""
+    """Return a row of schema PROBLEMS as its verifier wants it."""
     info = loads_exact(row["info"]) if row["info"] else {}
     return Problem(row["domain"], row["prompt"], row["answer"], info)
 
@@ -148,12 +148,12 @@ class Judge:
         self.close()
 
     def close(self) -> None:
-        """Ends the worker processes."""
+        """End the worker processes."""
         self._jailed.shutdown(cancel_futures=True)
         self._pool.close()
 
     def accepts(self, asked: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[bool]:
-        """Whether each response is judged `correct`, for a sampler that goes on until enough are.
+        """Return whether each response is judged `correct`, for a sampler that goes on until enough are.
 
         Args:
             asked: problem (row of schema PROBLEMS), response and finish reason of each.
@@ -170,7 +170,7 @@ class Judge:
         return [verdict is not None and verdict.verdict == CORRECT for verdict, _ in self.judge(jobs)]
 
     def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
-        """Verdicts and seconds of jobs, in order; None stays None.
+        """Return (verdict, seconds) of each job, in order; None stays None.
 
         Raises:
             VerifierError: a verifier misjudged a planted answer, or the jail for code is not whole.
@@ -204,7 +204,7 @@ class Judge:
 
 
 def work(job: Job) -> tuple[Verdict, float]:
-    """Judges one row inside a worker; whatever the verifier raises is its own fault."""
+    """Judge one row inside a worker; whatever the verifier raises is its own fault."""
     started = time.monotonic()
     domain = job.domain
     try:
@@ -217,7 +217,7 @@ def work(job: Job) -> tuple[Verdict, float]:
 
 
 def _work_here(job: Job) -> tuple[Verdict, float]:
-    """`work` in a thread of this process, where a fault of resource must not end the others."""
+    """Run `work` in a thread of this process, where a lack of memory or stack must not end the others."""
     started = time.monotonic()
     try:
         return work(job)
@@ -239,7 +239,7 @@ def _fault(fault: Fault) -> Verdict:
 
 
 def cut_reasoning(response: str, finish_reason: str | None, tags: tuple[str, ...] = ()) -> Cut:
-    """Where the answer of a response is looked for, or the verdict of one that never got there."""
+    """Return the part of a response in which the answer is looked for, or the verdict of one that never got there."""
     if finish_reason in _UNANSWERED:
         return Cut("", 0, Verdict(ERROR, detail=finish_reason))
     think = split_think(response, tags=tags)
@@ -251,7 +251,7 @@ def cut_reasoning(response: str, finish_reason: str | None, tags: tuple[str, ...
 def annotate(
     rows: Iterable[Row], options: VerifyOptions, trusted: frozenset[str] = frozenset()
 ) -> Iterator[Row | Deferred]:
-    """The verdicts that cost bounded microseconds; the others are deferred to the judge.
+    """Yield the verdicts that cost bounded microseconds; the others are deferred to the judge.
 
     Args:
         rows: `problem`, `verifier`, `response`, and where known `finish_reason`.
@@ -277,7 +277,7 @@ def _trusted_quick(job: Job) -> Verdict | None:
 
 
 def resolve(deferred: Sequence[tuple[Job, int]], services: CallerServices) -> list[Row]:
-    """The verdicts on deferred rows.
+    """Return the verdicts on deferred rows.
 
     Raises:
         VerifierError: as `Judge.judge`.
@@ -291,7 +291,7 @@ def resolve(deferred: Sequence[tuple[Job, int]], services: CallerServices) -> li
 
 
 def columns(verdict: Verdict, seconds: float, start: int = 0) -> Row:
-    """A verdict as columns; `start` is where the judged text begins in the response."""
+    """Return a verdict as columns; `start` is where the judged text begins in the response."""
     return {
         "verdict": verdict.verdict,
         "extracted": _storable(verdict.extracted),
@@ -305,14 +305,14 @@ def columns(verdict: Verdict, seconds: float, start: int = 0) -> Row:
 
 
 def fault(kind: str, detail: str) -> Row:
-    """The verdict on a row that can't be read (`row`) or brought its worker down: never `wrong`."""
+    """Return the verdict on a row that can't be read (`row`) or that brought its worker down: never `wrong`."""
     if kind == "row":
         return columns(Verdict(ERROR, detail=detail), 0.0)
     return columns(Verdict(TIMEOUT if kind in ("timeout", "memory") else ERROR, detail=f"{kind}: {detail}"), 0.0)
 
 
 def check_health(table: pa.Table, options: VerifyOptions) -> None:
-    """Refuses a shard whose verifier fails often: it must not write zeros; a few bad problems are their own fault.
+    """Raise if a shard's verifier fails so often that it must not write zeros; a few bad problems are no reason.
 
     Raises:
         VerifierError: too many verdicts are `error`.
@@ -340,18 +340,18 @@ def _name_need(reason: str) -> None:
 
 
 def _storable(text: str | None) -> str | None:
-    """Text that a table can hold: half of a surrogate pair is shown as its escape."""
+    """Return text that a table can hold: half of a surrogate pair is shown as its escape."""
     return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def counts_for_passes() -> pl.Expr:
-    """Whether a sample counts where passes are counted: `verdicts.is_counted` as an expression."""
+    """Return `verdicts.is_counted` as an expression: whether a sample counts where passes are counted."""
     own_doing = pl.col("verdict_detail").fill_null("").str.contains(f"{NOT_JUDGED}: ", literal=True)
     return (pl.col("verdict") != ERROR) | own_doing
 
 
 def is_truncated() -> pl.Expr:
-    """Whether a sample was cut by length or never closed its reasoning."""
+    """Return an expression: whether a sample was cut by length or never closed its reasoning."""
     return (pl.col("verdict") == UNPARSED) & (pl.col("verdict_detail") == TRUNCATED)
 
 
@@ -362,7 +362,7 @@ def _judged(verdict: str, means: str) -> DropRule[VerifyOptions]:
 
 
 def _identity(options: VerifyOptions) -> dict[str, str]:
-    """The versions of the domains, and the sources of custom verifiers, whose versions nobody raises."""
+    """Return the versions of the domains, and the sources of custom verifiers, whose versions nobody raises."""
     versions = {name: str(find_domain(name).version) for name in DOMAINS if name not in options.verifiers}
     return versions | {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
 

@@ -94,7 +94,7 @@ class WorkerPool:
         self._closed = False
 
     def map(self, items: Sequence[Any]) -> list[Any | Fault]:
-        """Results in the order of `items`; safe to call from many threads at once."""
+        """Return the results in the order of `items`; safe to call from many threads at once."""
         results: list[Any | Fault] = []
         window: deque[Future[list[Any | Fault]]] = deque()
         start = 0
@@ -134,7 +134,7 @@ class WorkerPool:
             raise _closed() from error
 
     def _run(self, batch: Sequence[Any]) -> list[Any | Fault]:
-        """The results of one batch, whatever its items do to the workers."""
+        """Return the results of one batch, whatever its items do to the workers."""
         began = time.monotonic()
         results: list[Any | Fault] = []
         suspects: dict[int, Fault] = {}
@@ -165,7 +165,7 @@ class WorkerPool:
             self._batch_size = min(_MAX_BATCH, 2 * size)
 
     def _worker(self) -> _Worker:
-        """The calling thread's worker, started or replaced where it is not alive."""
+        """Return the calling thread's worker, started or replaced where it is not alive."""
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is not None and worker.still_runs():
             return worker
@@ -205,7 +205,7 @@ class _ForkServer:
         return self._process.poll() is None
 
     def fork(self, setup: dict[str, Any], *fds: int) -> int:
-        """Process id of a new worker, which gets the file descriptors."""
+        """Return the process id of a new worker, which gets the file descriptors."""
         with self._lock:
             self._orders.send(setup)
             for fd in fds:
@@ -213,7 +213,7 @@ class _ForkServer:
             return int(self._orders.recv())
 
     def wait(self, pid: int) -> int:
-        """The exit status of a worker that is ending; till then its process id is not given to another."""
+        """Return the exit status of a worker that is ending; till then its process id is not given to another."""
         try:
             with self._lock:
                 self._orders.send(pid)
@@ -222,7 +222,7 @@ class _ForkServer:
             return -signal.SIGKILL
 
     def forget(self) -> None:
-        """In a fork of the caller: the server is the caller's alone."""
+        """Forget the server in a fork of the caller: it is the caller's alone."""
         self._orders.close()
 
     def close(self) -> None:
@@ -236,7 +236,7 @@ _servers_lock = threading.Lock()
 
 
 def _fork(setup: dict[str, Any], *fds: int) -> tuple[_ForkServer, int]:
-    """A worker's server, started or replaced where it is not alive, and the worker's process id.
+    """Return a worker's server, started or replaced where it is not alive, and the worker's process id.
 
     Raises:
         VerifierError: the server ends whenever it starts.
@@ -291,7 +291,7 @@ class _Worker:
         self.alive = True
 
     def ready(self, *, last: bool) -> bool:
-        """Waits until the function is imported; False where a signal has ended the process before, but for the last.
+        """Wait until the function is imported; False where a signal ended the process first and tries are left.
 
         Raises:
             VerifierError: the worker died, can't import the function, or is not ready in time.
@@ -311,7 +311,7 @@ class _Worker:
         return True
 
     def still_runs(self) -> bool:
-        """Whether it can take a batch; one that was killed at no item is replaced, and no item is to blame."""
+        """Return whether it can take a batch; one that was killed at no item is replaced, and no item is to blame."""
         if self.alive and self._pipe.poll():  # it says nothing unasked: this is its end
             self.stop()
         return self.alive
@@ -339,7 +339,7 @@ class _Worker:
         return max(0, PROGRESS.unpack(self._progress[:])[0]), fault
 
     def _wait(self, cpu_seconds: float) -> Fault | None:
-        """None as soon as there is something to receive; a fault where an item goes over its limit."""
+        """Return None as soon as there is something to receive; a fault where an item goes over its limit."""
         wall_seconds = 60 + 20 * cpu_seconds  # for an item that sleeps: far beyond any stall of the machine
         watched, since = -1, time.monotonic()
         while not self._pipe.poll(_POLL_SECONDS):
@@ -420,7 +420,7 @@ class Fault:
 
 
 def fork_workers(orders_fd: int) -> None:
-    """The whole life of a fork server: fork a worker for each mapping that comes, and wait for each process id."""
+    """Run a fork server to its end: fork a worker for each mapping that comes, and wait for each process id."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     orders, server = Connection(orders_fd), os.getpid()
     with contextlib.suppress(EOFError, OSError):
@@ -453,7 +453,7 @@ def _preload(setup: dict[str, Any]) -> None:
 
 
 def serve(setup: dict[str, Any], server: int, pipe_fd: int, progress_fd: int) -> None:
-    """The whole life of a worker process: import the function, then answer batches until the pipe ends."""
+    """Run a worker process to its end: import the function, then answer batches until the pipe closes."""
     _die_with_parent(server)
     os.nice(_NICE)
     pipe = Connection(pipe_fd)
@@ -510,7 +510,7 @@ def _picklable(result: Any) -> Any | Fault:
 
 
 def _line(error: Exception) -> str:
-    """An exception as one short line, even where its own text fails."""
+    """Return an exception as one short line, even where its own text fails."""
     try:
         text = " ".join(str(error)[:_MAX_DETAIL].split())
     except Exception:  # noqa: BLE001 (hostile values make hostile messages)
@@ -519,7 +519,7 @@ def _line(error: Exception) -> str:
 
 
 def _set_process_name(name: str) -> None:
-    """What `ps` and `top` call a worker: its function."""
+    """Set what `ps` and `top` call a worker: its function."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 

@@ -45,7 +45,7 @@ _TRIALS = (2, 5, -4, -9, Fraction(1, 3), Fraction(-2, 7))  # what depends on sig
 
 
 def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
-    """Whether both sides agree at every point tried, and have a value at two of them at least."""
+    """Return whether both sides agree at every point tried, and have a value at two of them at least."""
     if _agree_at(left, right, _row(unknowns, _FIRST)) is False:
         return False
     agreeing = _agreements(left, right, (_point(unknowns, shift) for shift in range(len(_POINTS))))
@@ -55,7 +55,7 @@ def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
 
 
 def _agreements(left: Node, right: Node, points: Iterable[Mapping[str, Value]]) -> int | None:
-    """At how many points the sides have a value and agree; None as soon as they differ at one."""
+    """Return at how many points the sides have a value and agree; None as soon as they differ at one."""
     count = 0
     for point in points:
         agrees = _agree_at(left, right, point)
@@ -66,7 +66,7 @@ def _agreements(left: Node, right: Node, points: Iterable[Mapping[str, Value]]) 
 
 
 def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
-    """Whether both sides differ wherever they were tried, at whole, negative and small values too.
+    """Return whether both sides differ wherever they were tried, at whole, negative and small values too.
 
     Sides that agree for some of these, such as |x| and −x, may be meant for those only.
     """
@@ -76,7 +76,7 @@ def is_never_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
 
 
 def is_nearly_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
-    """Whether sides with decimals in them agree but for rounding: `0.10c / 0.28 = 0.36c`."""
+    """Return whether sides with decimals in them agree but for rounding: `0.10c / 0.28 = 0.36c`."""
     if not any(isinstance(part, Number) and part.places for part in (*walk(left), *walk(right))):
         return False
     try:
@@ -87,7 +87,7 @@ def is_nearly_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
 
 
 def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
-    """Whether the sides come close to one another, in proportion, where all unknowns are large."""
+    """Return whether the sides come close to one another, in proportion, where all unknowns are large."""
     try:
         sides = [float(evaluate(side, env=_row(unknowns, _LARGE))) for side in (left, right)]
     except (NoValueError, OverflowError):
@@ -96,7 +96,7 @@ def is_alike_at_infinity(left: Node, right: Node, unknowns: frozenset[str]) -> b
 
 
 def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | None:
-    """Whether two sides agree at a point; None where one of them has no value there."""
+    """Return whether two sides agree at a point; None where one of them has no value there."""
     try:
         return same(evaluate(left, env=point), evaluate(right, env=point))
     except NoValueError:
@@ -104,12 +104,12 @@ def _agree_at(left: Node, right: Node, point: Mapping[str, Value]) -> bool | Non
 
 
 def _row(unknowns: frozenset[str], start: int | Fraction) -> dict[str, Value]:
-    """Neighbouring values from `start` on."""
+    """Return neighbouring values from `start` on."""
     return {name: start + index * (1 if start > 0 else -1) for index, name in enumerate(sorted(unknowns))}
 
 
 def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Value | None:
-    """What the left side has more than the right for all values tried, None where that varies."""
+    """Return by how much the left side exceeds the right at every point tried, None where that varies."""
     if unknowns_of(left) != unknowns_of(right):
         return None
     found: set[Value] = set()
@@ -134,7 +134,7 @@ def _point(unknowns: frozenset[str], shift: int) -> dict[str, Value]:
 
 
 def same(first: Value, second: Value) -> bool:
-    """Whether two values are equal, floats to nine digits."""
+    """Return whether two values are equal, floats to nine digits."""
     if isinstance(first, float) or isinstance(second, float):
         first, second = float(first), float(second)
         return abs(first - second) <= 1e-9 * max(1.0, abs(first))
@@ -142,7 +142,7 @@ def same(first: Value, second: Value) -> bool:
 
 
 def counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
-    """Values at which two sides differ, for a reader."""
+    """Return values at which two sides differ, for a reader."""
     for whole in (2, 3, 5):
         env: dict[str, Value] = {name: whole + index for index, name in enumerate(sorted(unknowns))}
         try:
@@ -155,7 +155,7 @@ def counterexample(left: Node, right: Node, unknowns: frozenset[str]) -> str:
 
 
 def listed(env: Mapping[str, Value]) -> str:
-    """`x = 3, y = 4`."""
+    """Return the values as text: `x = 3, y = 4`."""
     return ", ".join(f"{name} = {show(value)}" for name, value in sorted(env.items()))
 
 
@@ -164,7 +164,7 @@ Row = tuple[Fraction, ...]
 
 
 def linear_row(left: Node, right: Node, names: tuple[str, ...]) -> Row | None:
-    """The row of `left = right`, None if it isn't linear in `names` with rational coefficients."""
+    """Return the row of `left = right`, None if it isn't linear in `names` with rational coefficients."""
     try:
         at_zero = _difference(left, right, dict.fromkeys(names, 0))
         units = [_difference(left, right, {n: int(n == name) for n in names}) for name in names]
@@ -186,7 +186,7 @@ def _difference(left: Node, right: Node, env: dict[str, Value] | dict[str, int])
 
 
 def solve_for(name: str, rows: list[Row], names: tuple[str, ...]) -> Value | None:
-    """The value that the rows force on `name`, None if they leave it open or contradict each other."""
+    """Return the value that the rows force on `name`, None if they leave it open or contradict each other."""
     column = names.index(name)
     order = [index for index in range(len(names)) if index != column]
     remaining = list(rows)
@@ -250,7 +250,7 @@ class Algebra:
             self.equations.clear()
 
     def judge(self, left: Node, right: Node, context: EquationContext) -> tuple[str, Finding] | None:
-        """The kind and finding of `left = right`, None where it says nothing."""
+        """Return the kind and finding of `left = right`, None where it says nothing."""
         unknowns = unknowns_of(left) | unknowns_of(right)
         if len(unknowns) > _MAX_SYMBOLS:
             return None
@@ -269,7 +269,7 @@ class Algebra:
         )
 
     def _is_rewriting(self, context: EquationContext) -> bool:
-        """Whether the link says that one expression equals another, by its words or by its place in a chain."""
+        """Return whether the link says that one expression equals another, by its words or by its place in a chain."""
         if context.rewrites and not (context.supposed or context.cases or context.ambiguous):
             return True
         return context.transforms and not context.ambiguous
@@ -277,7 +277,7 @@ class Algebra:
     def _broken(
         self, left: Node, right: Node, unknowns: frozenset[str], context: EquationContext
     ) -> tuple[str, Finding] | None:
-        """A false link in a chain of rewritings, unless an equation between its unknowns may have been used."""
+        """Return the finding on a false link in a chain of rewritings; None where an equation may have been used."""
         shown = counterexample(left, right, unknowns)
         is_tied = any(names <= unknowns for names in self.constrained)
         is_unsure = is_tied or is_nearly_equal(left, right, unknowns) or bool(unknowns & _SPECIAL)
@@ -286,7 +286,7 @@ class Algebra:
         return "identity", Finding(REFUTED, f"{context.text}: {shown}")
 
     def _contradiction(self, apart: Value, context: EquationContext) -> tuple[str, Finding]:
-        """Both sides hold the same unknowns and differ by a constant: `x + 84 - 25 = x + 44`."""
+        """Return the finding where both sides differ by a constant in the same unknowns: `x + 84 - 25 = x + 44`."""
         shown = f"the left side is larger by {show(apart)} for every value of the unknowns"
         if context.supposed or context.doubted or context.ambiguous or context.cases:
             return "equation", Finding(NOT_CHECKABLE, shown)
@@ -303,7 +303,7 @@ class Algebra:
         return "equation", finding or Finding(NOT_CHECKABLE, "an equation with unknowns")
 
     def _substituted(self, equation: Equation, context: EquationContext) -> Finding | None:
-        """An equation whose unknowns have all been given a value in its own step, or the last."""
+        """Return the finding on an equation whose unknowns have all been given a value in its own step or the last."""
         env: dict[str, Value] = {}
         for name in equation.unknowns:
             known = self.bound.get(name, [])
@@ -321,7 +321,7 @@ class Algebra:
         return None
 
     def _follows(self, equation: Equation, context: EquationContext) -> Finding | None:
-        """Whether an equation in one unknown has the root of the one before it."""
+        """Return the finding on an equation in one unknown that should have the root of the one before it."""
         before = next((e for e in reversed(self.equations) if e.unknowns == equation.unknowns), None)
         if before is None or len(equation.unknowns) != 1 or before.step < equation.step - _NEAR:
             return None
@@ -343,7 +343,7 @@ class Algebra:
         return Finding(JUMP, shown)
 
     def _value_of(self, name: str, right: Node, context: EquationContext) -> tuple[str, Finding] | None:
-        """`x = 3`: a definition, or the solution of the equations before it."""
+        """Return the kind and finding of `x = 3`: a definition, or the solution of the equations before it."""
         try:
             value = evaluate(right)
         except NoValueError:
@@ -445,7 +445,7 @@ def _holds(equation: Equation, env: Mapping[str, Value]) -> bool:
 
 
 def _solves(equation: Equation, name: str, value: Value, stated: Node) -> bool:
-    """Whether a value solves an equation, exactly or as the rounding of a root."""
+    """Return whether a value solves an equation, exactly or as the rounding of a root."""
     if _holds(equation, {name: value}):
         return True
     root = _linear_root(equation, name)
@@ -474,7 +474,7 @@ def _linear_root(equation: Equation, name: str) -> Value | None:
 
 
 def _no_value(equation: Equation, env: Mapping[str, Value]) -> Finding | None:
-    """An expression whose unknowns have just been given values, and that does not come to what is stated."""
+    """Return the finding on an expression that comes to another value for the values just given."""
     try:
         sides = [show(evaluate(side, env=env)) for side in (equation.left, equation.right)]
     except NoValueError:

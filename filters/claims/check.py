@@ -106,7 +106,7 @@ def _unescaped(escape: str) -> str:
 
 
 def split_steps(text: str) -> list[tuple[int, int]]:
-    """The steps of a trace as (start, end) offsets, in order, blank ones left out."""
+    """Return the steps of a trace as (start, end) offsets, in order, blank ones left out."""
     protected = _blocks(text)
     cuts = [0]
     index = 0
@@ -123,7 +123,7 @@ def split_steps(text: str) -> list[tuple[int, int]]:
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:
-    """Displayed formulas and fenced code, which are never cut inside."""
+    """Return displayed formulas and fenced code, which are never cut in the middle."""
     found: list[tuple[int, int]] = []
     opening: tuple[str, int] | None = None
     for match in _BLOCK.finditer(text):
@@ -192,7 +192,7 @@ class TraceCheck:
 
 
 def retract(text: str, placed: Sequence[tuple[int, ClaimCandidate]]) -> list[ClaimCandidate]:
-    """The links, the false ones that are corrected later marked as retracted.
+    """Return the links, with those marked as retracted that are false and corrected later.
 
     A claim is taken back where the same left side is computed again with a true result and nothing goes on
     from the false one, where words that
@@ -214,7 +214,7 @@ def retract(text: str, placed: Sequence[tuple[int, ClaimCandidate]]) -> list[Cla
 
 
 def _uses(link: ClaimCandidate, value: Value | None) -> bool:
-    """Whether a later calculation goes on from a value."""
+    """Return whether a later calculation uses a value."""
     inputs = walk(link.inputs) if link.inputs is not None else ()
     return any(isinstance(part, Number) and part.value == value for part in inputs)
 
@@ -222,7 +222,7 @@ def _uses(link: ClaimCandidate, value: Value | None) -> bool:
 def _reason(
     text: str, start: int, link: ClaimCandidate, later: Iterable[tuple[int, ClaimCandidate]], is_again: bool
 ) -> str:
-    """Why a false link counts as taken back; empty where it stands. `is_again`: computed rightly later."""
+    """Return why a false link counts as taken back; empty where it stands. `is_again`: computed rightly later."""
     if is_again:
         later = list(later)
         if not any(_uses(other, link.stated) for _, other in later):
@@ -235,13 +235,13 @@ def _reason(
 
 
 def taken_back(text: str, start: int, link: ClaimCandidate) -> str:
-    """The words behind a claim that call it wrong outright, empty where there are none."""
+    """Return the words behind a claim that call it plainly wrong, empty where there are none."""
     cue = _correction(text, start, link)
     return f"taken back: “{cue}”" if _PLAIN.search(cue) else ""
 
 
 def _correction(text: str, start: int, link: ClaimCandidate) -> str:
-    """The first words of correction behind a claim, near enough to speak of it."""
+    """Return the first words of correction behind a claim, near enough to speak of it."""
     end = start + link.end - link.start
     cue = CORRECTION.search(text, end, min(len(text), end + _WINDOW))
     return cue.group().strip() if cue else ""
@@ -332,7 +332,7 @@ def check(
 def _of_the_whole(
     problem: Problem, whole: str, parts: Sequence[tuple[int, str]], final_start: int | None
 ) -> Iterator[_Placed]:
-    """Claims that may span steps: those about a puzzle, and stated outputs of code."""
+    """Yield claims that may span steps: those about a puzzle, and stated outputs of code."""
     offsets = [offset for offset, _ in parts]
 
     def step_at(start: int) -> int:
@@ -359,7 +359,7 @@ def _steps(text: str | None, steps: Sequence[str] | None) -> Iterator[tuple[int,
 
 
 def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> list[ClaimCandidate]:
-    """The judged links of one step; `after` is the beginning of what follows it."""
+    """Return the judged links of one step; `after` is the beginning of what follows it."""
     step = step[:_MAX_STEP]
     if not _may_hold_a_claim(step):
         facts.algebra.begin_step(step)
@@ -390,7 +390,7 @@ def _may_hold_a_claim(step: str) -> bool:
 
 
 def _calculator_marks(step: str, facts: TraceFacts, number: int) -> tuple[list[ClaimCandidate], str]:
-    """The claims of `<<16-3=13>>` marks, and the step with the marks blanked."""
+    """Return the claims of `<<16-3=13>>` marks, and the step with the marks blanked out."""
     links: list[ClaimCandidate] = []
     for mark in _MARK.finditer(step):
         inside = mark.group(1)
@@ -405,7 +405,7 @@ def _calculator_marks(step: str, facts: TraceFacts, number: int) -> tuple[list[C
 
 
 def _ungrounded(step: str, links: list[ClaimCandidate], sources: KnownValues) -> list[ClaimCandidate]:
-    """Values of the step's calculations that come from nowhere, and answers that follow from nothing."""
+    """Return values of the step's calculations that come from nowhere, and answers that follow from nothing."""
     found: list[ClaimCandidate] = []
     for link in links:
         if link.inputs is not None and not is_leaf(link.inputs):

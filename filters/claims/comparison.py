@@ -53,7 +53,7 @@ _FLOAT_PLACES = Fraction(1, 10**9)  # finer than this, a decimal was printed by 
 
 
 def last_place(node: Node, reading: Interpretation = PLAIN) -> Fraction | None:
-    """The unit of the last digit that a literal shows, None for anything but a literal."""
+    """Return the unit of the last digit that a literal shows, None for anything but a literal."""
     match node:
         case Number(places=places, value=value):
             written_out = isinstance(value, Fraction) and places == 0
@@ -70,7 +70,7 @@ def last_place(node: Node, reading: Interpretation = PLAIN) -> Fraction | None:
 
 
 def agree(value: Value, stated: Value, place: Fraction | None, about: str) -> str:
-    """Whether `stated` is a correct way to write `value`.
+    """Return how well `stated` writes `value`: `AGREES`, `DIFFERS` or `UNDECIDED`.
 
     Args:
         value: the computed value.
@@ -99,7 +99,7 @@ def _is_rounding(value: Fraction, stated: Fraction, place: Fraction) -> bool:
 
 
 def _may_be_rounding(value: Fraction, stated: Fraction, place: Fraction) -> bool:
-    """A decimal cut short, or a whole number beside a value that isn't whole."""
+    """Return whether a stated value may be a rounding: a decimal cut short, a whole number beside a fraction."""
     difference = abs(value - stated)
     if place < 1:
         return not _terminates_at(value, place) and difference < place and abs(stated) < abs(value)
@@ -129,7 +129,7 @@ def _agree_about(value: Fraction, stated: Fraction) -> str:
 
 
 def _trailing_unit(stated: Fraction) -> int:
-    """The size of the last digit that isn't a trailing zero: 100 for 1,300; 0 without trailing zeros."""
+    """Return the size of the last digit that isn't a trailing zero: 100 for 1,300; 0 without trailing zeros."""
     unit = 1
     if stated:
         while unit < 10**9 and stated % (unit * 10) == 0:
@@ -148,7 +148,7 @@ _NOTES = {
 
 
 def readings(left: Node, right: Node) -> list[Interpretation]:
-    """The readings under which two sides may be compared, the plain one first."""
+    """Return the interpretations under which two sides may be compared, the plain one first."""
     found = [PLAIN]
     parts = [*walk(left), *walk(right)]
     if any(isinstance(part, Unary) and part.operator == "%" for part in parts):
@@ -190,7 +190,7 @@ def equate(left: Node, right: Node, about: str) -> Comparison:
 
 
 def _in_cents(left: Node, right: Node, comparison: Comparison) -> bool:
-    """`$2.50 - $2.24 = 26 cents`: the sign of the currency is not part of the tree."""
+    """Return whether one side is in cents: `$2.50 - $2.24 = 26 cents` (the tree holds no sign of a currency)."""
     if not any(EVERYDAY_UNITS[word] == ("money", 1) for node in (left, right) for word in known_units(node)):
         return False
     first, second = Fraction(comparison.left), Fraction(comparison.right)
@@ -238,13 +238,13 @@ def _holds(first: Value, sign: str, second: Value) -> bool:
 
 
 def is_run_on(value: Value, right: Node) -> bool:
-    """Whether a side goes on from the last result, as in `3 + 4 = 7 * 2 = 14`."""
+    """Return whether a side goes on from the last result, as in `3 + 4 = 7 * 2 = 14`."""
     first = leading(right)
     return not is_leaf(right) and isinstance(first, Number) and first.value == value
 
 
 def is_share_of_whole(left: Node, right_value: Value) -> bool:
-    """`1/3 = 6`, meaning that a third of the whole is 6."""
+    """Return whether the right side is the share rather than its value: `1/3 = 6`, a third of the whole is 6."""
     match left:
         case Binary("/", Number(value=top), Number(value=bottom)):
             return 0 < top < bottom and right_value >= 1
@@ -252,7 +252,7 @@ def is_share_of_whole(left: Node, right_value: Value) -> bool:
 
 
 def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | None, rounded: Set[Value]) -> bool:
-    """Whether the difference comes from rounded inputs: 33.33 × 3 = 100."""
+    """Return whether the difference comes from rounded inputs: 33.33 × 3 = 100."""
     suspects = [part for part in walk(left) if isinstance(part, Number) and _is_rounded(part, rounded)][:6]
     slack = float(place or 0) / 2
     for suspect in suspects:
@@ -265,7 +265,7 @@ def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | 
 
 
 def rounds_an_input(left: Node, right: Node, comparison: Comparison) -> bool:
-    """Whether the right side holds a part of the left one rounded: `2.25 + 1/5.0625 = 2.25 + 0.1975`."""
+    """Return whether the right side holds a part of the left one rounded: `2.25 + 1/5.0625 = 2.25 + 0.1975`."""
     if is_leaf(right):
         return False
     given = {part.value for part in walk(left) if isinstance(part, Number)}
@@ -281,7 +281,7 @@ def rounds_an_input(left: Node, right: Node, comparison: Comparison) -> bool:
 
 
 def _distance(comparison: Comparison) -> float:
-    """How far the sides are apart; infinite where that is beyond floating point."""
+    """Return how far the sides are apart; infinite where that is beyond floating point."""
     try:
         return abs(float(comparison.left) - float(comparison.right))
     except OverflowError:
@@ -319,7 +319,7 @@ class AlternativeParses:
         self._loose: Parser | None = None
 
     def negative(self, left: Member, right: Member, about: str) -> Comparison | None:
-        """`- 3 + 5 = 2` at the start of a line, where the dash was taken for a bullet."""
+        """Return `- 3 + 5 = 2` at the start of a line read with a minus, where the dash was taken for a bullet."""
         if self.tokens[left.first].text == "-" and self.tokens[left.first + 1].gap != TIGHT:
             begin = left.first + 1  # and the other way: an item in the middle of a line
         elif left.first and self.tokens[left.first - 1].text == "-":
@@ -341,14 +341,14 @@ class AlternativeParses:
         return self._loose
 
     def is_ambiguous(self, member: Member) -> bool:
-        """Whether the loose reading differs, or a percentage stands where it may mean more than its value."""
+        """Return whether the loose reading differs, or a percentage stands where it may mean more than its value."""
         if any(is_percent(part) for part in walk(member.node)):
             return True
         parsed = self._loose_parser().parse(member.first)
         return parsed is not None and parsed[0] != member.node
 
     def loose(self, left: Member, right: Member, about: str) -> Comparison | None:
-        """Both sides, or one of them, as the loose parser reads them; None where that helps nothing."""
+        """Return one side or both as the loose parser reads them; None where that helps nothing."""
         sides = []
         for member in (left, right):
             parsed = self._loose_parser().parse(member.first)

@@ -115,7 +115,7 @@ _CARRIES = re.compile(
 
 
 def is_called_impossible(after: str) -> bool:
-    """Whether what follows a link calls it impossible."""
+    """Return whether what follows a link calls it impossible."""
     lowered = after.lower()  # the stems first: few texts hold one, and the expression is slow
     return any(stem in lowered for stem in _ABSURD_STEMS) and _ABSURD.search(after) is not None
 
@@ -135,7 +135,7 @@ class FalsePositiveGuards:
         self._closers = frozenset(parser.closing.values())
 
     def other_meaning(self, chain: Chain, index: int, comparison: Comparison) -> str:
-        """Why a link that does not hold may still not be an error; empty where nothing speaks for it."""
+        """Return why a link that does not hold may still not be an error; empty where nothing speaks for it."""
         left, right = chain.members[index].node, chain.members[index + 1].node
         if is_leaf(left):
             reason = self._leaf_doubt(chain, index)
@@ -163,7 +163,7 @@ class FalsePositiveGuards:
         return "a unit of another size" if _changes_scale(left, right, comparison) else ""
 
     def carries(self, member: Member) -> bool:
-        """Whether the sentence speaks of carried digits: `7 + 8 = 5, carry 1`."""
+        """Return whether the sentence speaks of carried digits: `7 + 8 = 5, carry 1`."""
         start = self.tokens[member.first].start
         return _CARRIES.search(self._sentence_from(max(0, start - 60), start)) is not None
 
@@ -183,7 +183,7 @@ class FalsePositiveGuards:
         return "a number and a quantity" if is_leaf(right.node) and has_unit(right.node) else ""
 
     def _ends_a_list(self, member: Member) -> bool:
-        """`2, 6, 12 = 1·2, 2·3, 3·4`: the sides are lists."""
+        """Return whether the sides are lists: `2, 6, 12 = 1·2, 2·3, 3·4`."""
         before = self.tokens[max(0, member.first - 3) : member.first]
         kinds = [token.kind for token in before]
         if kinds[-2:] == [NUMBER, WORD] and before[-1].text in ("and", "or", "to"):
@@ -193,7 +193,7 @@ class FalsePositiveGuards:
         )
 
     def _converts(self, left: Node, right: Node) -> bool:
-        """`2 hours = 110 minutes`: both sides are one quantity in units of the same exact kind."""
+        """Return whether both sides are one quantity in units of the same exact kind: `2 hours = 110 minutes`."""
         units = [known_units(node)[:1] for node in (left, right)]
         rates = [part for node in (left, right) for part in walk(node) if isinstance(part, Quantity) and part.per]
         return (
@@ -206,7 +206,7 @@ class FalsePositiveGuards:
         )
 
     def mixes_units(self, left: Node, right: Node) -> bool:
-        """Units of one kind added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
+        """Return whether units of one kind are added up or counted: 3 dozen + 2, 3 feet + 4 inches."""
         units = {EVERYDAY_UNITS[word] for node in (left, right) for word in known_units(node)}
         words = [_unit_words(node) for node in (left, right)]
         if all(words) and not words[0] & words[1] and any(map(is_other_unit, words[0] | words[1])):
@@ -218,7 +218,7 @@ class FalsePositiveGuards:
         return (counts or same_kind) and not multiplies and not is_conversion
 
     def unclear(self, chain: Chain, index: int) -> str:
-        """The link may be part of something larger."""
+        """Return why the link may be part of something larger; empty where nothing speaks for it."""
         if index == 0 and (chain.joined or self._is_label(chain.members[0].first)):
             return "part of a larger side"
         if index == 0 and not chain.clean and chain.relations[0].prose:
@@ -232,7 +232,7 @@ class FalsePositiveGuards:
         return self.notation(chain, index)
 
     def _prose(self, chain: Chain, index: int) -> str:
-        """What words make of a relation that a sign would state: most often they speak of something else."""
+        """Return why a relation in words may not mean what a sign would: most often it speaks of something else."""
         left, right = chain.members[index], chain.members[index + 1]
         if index == 0 and not self._is_introduced(left.first):
             return "the words before it may change its value"  # the inverse of \\(7\\) is \\(8\\)
@@ -253,7 +253,7 @@ class FalsePositiveGuards:
         return ""
 
     def _is_introduced(self, position: int) -> bool:
-        """Whether the words before an expression let it stand for itself, formula border or not."""
+        """Return whether the words before an expression let it stand for itself, formula border or not."""
         before = self.tokens[position - 1] if position else None
         if before is None or before.kind != WORD:
             return True
@@ -270,12 +270,12 @@ class FalsePositiveGuards:
         return any(token.kind == NUMBER for token in self.tokens[member.first : member.last])
 
     def _explains_its_end(self, left: Member, right: Member) -> bool:
-        """`the gcd of 24 and 11^2 = 121`: the sign speaks of the last part of the words alone."""
+        """Return whether the sign explains the last part of the words alone: `the gcd of 24 and 11^2 = 121`."""
         in_words = self.tokens[left.first].kind == WORD and self.tokens[left.first].text.lower() in AGGREGATES
         return in_words and _ends_in(left.node, right.node)
 
     def notation(self, chain: Chain, index: int) -> str:
-        """Why the sides may not be what the grammar read: compound words, notes in brackets, bare angles."""
+        """Return why the sides may not be what the grammar read: compound words, notes in brackets, bare angles."""
         left, right = chain.members[index], chain.members[index + 1]
         for position in range(left.first, right.last + 1):
             token = self.tokens[position]
@@ -312,7 +312,7 @@ class FalsePositiveGuards:
         return ""
 
     def _is_note(self, position: int) -> bool:
-        """`5 (0 hurricanes)`, `2 weeks (6 hours)`, `2010 (7)`: a bracket that only explains what it follows."""
+        """Return whether a bracket only explains what precedes it: `5 (0 hurricanes)`, `2010 (7)`."""
         end = self._closing.get(position)
         inside = self.tokens[position + 1 : end] if end is not None else []
         if self.tokens[position - 1].kind == NUMBER and len(inside) == 1 and inside[0].kind == NUMBER:
@@ -325,7 +325,7 @@ class FalsePositiveGuards:
         return self._repeats_its_number(position)
 
     def _repeats_its_number(self, position: int) -> bool:
-        """`8 (2^3)`: the bracket says the number before it once more."""
+        """Return whether a bracket only repeats the number before it: `8 (2^3)`."""
         parsed = (
             Parser(self.tokens, closing=self._closing).parse(position)
             if self.tokens[position - 1].kind == NUMBER
@@ -340,7 +340,7 @@ class FalsePositiveGuards:
         return position in self._closing or position in self._closers
 
     def _names_quantity(self, chain: Chain, index: int) -> bool:
-        """`20% is $14 + $42`, `20 is 2 * 20`: in words, a number may name what is computed from it."""
+        """Return whether a number in words names what is computed from it: `20% is $14 + $42`, `20 is 2 * 20`."""
         left, right = chain.members[index], chain.members[index + 1]
         if not chain.relations[index].prose:
             return False
@@ -355,7 +355,7 @@ class FalsePositiveGuards:
         return not lead or any(part.value in used for part in walk(left.node) if isinstance(part, Number))
 
     def _preceded_by_quantity(self, chain: Chain, index: int) -> bool:
-        """`5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
+        """Return whether a quantity in words precedes the sum: `5 bags of 3 + 2 = 17`, `more than 3 + 2 = 10`."""
         first = chain.members[0].first
         word = self.tokens[first - 1].text.lower() if first else ""
         inside = self.tokens[chain.members[index].first : chain.members[index].last]
@@ -369,7 +369,7 @@ class FalsePositiveGuards:
         )
 
     def _is_part_of_a_name(self, chain: Chain) -> bool:
-        """`the cost of 2 monitors ÷ 2 = $600 ÷ 2`, `the inverse of 7 modulo 13 = 2`: the noun before has the value."""
+        """Return whether the noun before has the value: `the cost of 2 monitors ÷ 2`, `the inverse of 7 modulo 13`."""
         if _has_modulus(chain.members[0].node):
             return True
         noun = self.tokens[chain.members[0].first - 2].text.lower() if chain.members[0].first > 1 else ""
@@ -377,7 +377,7 @@ class FalsePositiveGuards:
         return noun not in _TOTALS and bool(units[0]) and not units[0] & units[1]
 
     def doubted(self, chain: Chain, index: int) -> str:
-        """The words around the link suppose or deny it."""
+        """Return how the words around the link suppose or deny it; empty where they do not."""
         start = self.tokens[chain.members[index].first].start
         end = self.tokens[chain.members[index + 1].last - 1].end
         before = self.text[max(0, start - 40) : start]
@@ -396,7 +396,7 @@ class FalsePositiveGuards:
         return ""
 
     def _sentence_from(self, start: int, end: int) -> str:
-        """The text from `start` to the end of the sentence that holds `end`."""
+        """Return the text from `start` to the end of the sentence that holds `end`."""
         after = self.text[end : end + 120]
         stop = SENTENCE_END.search(after)
         return self.text[start:end] + (after[: stop.end()] if stop else after)
@@ -406,7 +406,7 @@ class FalsePositiveGuards:
         return _DOUBT_SENTENCE.search(lead) is not None
 
     def about(self, left: Member, right: Member) -> str:
-        """Whether the words around a link call it approximate or rounded."""
+        """Return `ABOUT` or `ROUNDED` where the words around a link call it so, else an empty text."""
         start = max(0, self.tokens[left.first].start - 60)
         end = min(len(self.text), self.tokens[right.last - 1].end + 80)
         if ABOUT_WORDS.search(self.text, start, end):
@@ -414,12 +414,12 @@ class FalsePositiveGuards:
         return ROUNDED if ROUNDING_WORDS.search(self.text, start, end) else ""
 
     def _is_label(self, position: int) -> bool:
-        """Whether the number at `position` is a name: `day 2`, `step 4`."""
+        """Return whether the number at `position` is a name: `day 2`, `step 4`."""
         return position > 0 and self.tokens[position - 1].text.lower() in LABEL_WORDS
 
 
 def _ends_in(left: Node, right: Node) -> bool:
-    """`the gcd of 3 and 4^2, which is 16`: the words speak of the last part alone, unless that is `16` as it stands."""
+    """Return whether the words speak of the last part alone: `the gcd of 3 and 4^2, which is 16`."""
     while not is_leaf(left):
         match left:
             case Binary(right=part) | Call(arguments=(*_, part)) | Quantity(body=part) | Unary(body=part):
@@ -435,7 +435,7 @@ def _ends_in(left: Node, right: Node) -> bool:
 
 
 def _is_share(node: Node) -> bool:
-    """`3/4` with or without a unit."""
+    """Return whether a tree is a share: `3/4` with or without a unit."""
     if not (isinstance(node, Binary) and node.operator == "/" and is_leaf(node.left) and is_leaf(node.right)):
         return False
     return is_share_of_whole(Binary("/", leading(node.left), leading(node.right)), 1)
@@ -446,12 +446,12 @@ def _unit_words(node: Node) -> set[str]:
 
 
 def _has_modulus(node: Node) -> bool:
-    """`the inverse of 7 modulo 13`."""
+    """Return whether a side names its modulus: `the inverse of 7 modulo 13`."""
     return any(isinstance(part, Binary) and part.operator == "mod" for part in walk(node))
 
 
 def _is_compound(before: Token, following: Token) -> bool:
-    """`4-door`, `base-10`, `54 year-old`: a number in it, or beside it, counts nothing."""
+    """Return whether a number is part of a compound word, or beside one: `4-door`, `base-10`, `54 year-old`."""
     if before.kind == WORD and following.text == "old":
         return True
     if before.text.lower() in NUMBER_WORDS:  # one-way, but not twenty-five
@@ -464,12 +464,12 @@ def _is_long_word(token: Token | None) -> bool:
 
 
 def _is_share_of_something(left: Node, stated: Value) -> bool:
-    """`1/2 inch = 20 miles`: a share with or without what it is a share of."""
+    """Return whether a side is a share with or without what it is a share of: `1/2 inch = 20 miles`."""
     return is_share_of_whole(left.body if isinstance(left, Quantity) else left, stated)
 
 
 def _is_fraction_of_another_unit(left: Node, right: Node) -> bool:
-    """`100/3 revolutions per minute = (100/3) / 60`: a quantity, not a calculation of one."""
+    """Return whether a fraction is a quantity, not a calculation: `100/3 revolutions per minute = (100/3) / 60`."""
     if not isinstance(left, Quantity) or (_unit_words(left) & _unit_words(right) and _rates(left) == _rates(right)):
         return False
     body = left.body
@@ -481,7 +481,7 @@ def _rates(node: Node) -> set[tuple[str, ...]]:
 
 
 def _terms(node: Node) -> list[tuple[str, Node]]:
-    """The signed terms of a sum, or the factors of a product."""
+    """Return the signed terms of a sum, or the factors of a product."""
     found: list[tuple[str, Node]] = []
     signs = "+-" if isinstance(node, Binary) and node.operator in "+-" else "*"
     while isinstance(node, Binary) and node.operator in signs:
@@ -492,13 +492,13 @@ def _terms(node: Node) -> list[tuple[str, Node]]:
 
 
 def is_running_computation(left: Node, right: Node) -> bool:
-    """`3200 + 560 + 64 = 3200 + 560 = 3760`: the right side takes the first terms of the left one only, to go on."""
+    """Return whether the right side repeats only the first terms: `3200 + 560 + 64 = 3200 + 560 = 3760`."""
     terms = [_terms(node) for node in (left, right)]
     return 1 < len(terms[1]) < len(terms[0]) and terms[0][: len(terms[1])] == terms[1]
 
 
 def sums_whole_parts(left: Node, comparison: Comparison) -> bool:
-    """`942/5 + 942/25 = 188 + 37`: of each quotient its whole part."""
+    """Return whether only the whole part of each quotient is added: `942/5 + 942/25 = 188 + 37`."""
     if not isinstance(comparison.right, int) or isinstance(comparison.left, float):
         return False
     quotients = [term for _, term in _terms(left) if isinstance(term, Binary) and term.operator == "/"]
@@ -506,7 +506,7 @@ def sums_whole_parts(left: Node, comparison: Comparison) -> bool:
 
 
 def is_near(left: Node, right: Node, comparison: Comparison) -> bool:
-    """Sides that differ by less than inputs rounded to what they show would make them: `24.4949^2 = 599.999`."""
+    """Return whether the sides differ by less than rounded inputs would make them: `24.4949^2 = 599.999`."""
     parts = walk(left) if is_leaf(right) else [*walk(left), *walk(right)]
     has_decimals = any(isinstance(part, Number) and part.places > 2 for part in parts)
     if is_leaf(left) or not (has_decimals or _is_off_by_a_digit(left, right, comparison)):
@@ -519,7 +519,7 @@ def is_near(left: Node, right: Node, comparison: Comparison) -> bool:
 
 
 def _is_off_by_a_digit(left: Node, right: Node, comparison: Comparison) -> bool:
-    """`3,000 / 1.06^5 = 2,241.78` for 2,241.774…: a division or power that was worked out with rounded steps."""
+    """Return whether a quotient or power came from rounded steps: `3,000 / 1.06^5 = 2,241.78` for 2,241.774…."""
     place = last_place(right)
     if place is None or place >= 1 or isinstance(comparison.left, int):
         return False
@@ -528,7 +528,7 @@ def _is_off_by_a_digit(left: Node, right: Node, comparison: Comparison) -> bool:
 
 
 def _changes_scale(left: Node, right: Node, comparison: Comparison) -> bool:
-    """`2 * 10^-4 s = 0.2 msec`, `19.2 × 10^-18 = 19.2 Debyes`: a power of ten apart, in other units."""
+    """Return whether the sides are a power of ten apart, in other units: `2 * 10^-4 s = 0.2 msec`."""
     units = _unit_words(left), _unit_words(right)
     if not units[1] or units[0] & units[1] or not (units[0] or _is_power_of_ten_times(left)):
         return False
@@ -546,7 +546,7 @@ def _is_power_of_ten_times(node: Node) -> bool:
 
 
 def _adds_different_things(node: Node) -> bool:
-    """`3 boxes + 2 loose pencils`: the sum of the numbers is none of the things."""
+    """Return whether a sum adds different things: `3 boxes + 2 loose pencils`."""
     if not isinstance(node, Binary) or node.operator not in "+-":
         return False
     units = [
@@ -558,7 +558,7 @@ def _adds_different_things(node: Node) -> bool:
 
 
 def _is_bare_angle(node: Node) -> bool:
-    """`\\sin 30`: of a whole number, more likely degrees than radians."""
+    """Return whether an angle is a bare whole number, more likely degrees than radians: `\\sin 30`."""
     if not (isinstance(node, Call) and node.name in ("sin", "cos", "tan") and node.arguments):
         return False
     parts = walk(node.arguments[0])
@@ -569,7 +569,7 @@ def _is_bare_angle(node: Node) -> bool:
 
 
 def _mixes_letters(left: Node, right: Node) -> bool:
-    """`2 m + 5 = 1`: beside numbers without a unit, a letter that stands apart is an unknown."""
+    """Return whether a letter taken for a unit stands beside bare numbers, so that it is an unknown: `2 m + 5 = 1`."""
     quantities = [part for node in (left, right) for part in walk(node) if isinstance(part, Quantity) and part.unit]
     if not any(len(part.unit) == 1 and len(part.unit[0]) == 1 for part in quantities):
         return False

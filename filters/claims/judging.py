@@ -118,7 +118,7 @@ class StepJudge:
         self._transforms = False  # an earlier link of the chain at hand is an identity
 
     def chain(self, chain: Chain) -> list[ClaimCandidate]:
-        """The claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
+        """Return the claims of a chain, in order; links with an unknown or a name in them are left to algebra."""
         links = self._restated(chain)
         self._transforms = False
         for index in range(len(chain.relations)):
@@ -128,7 +128,7 @@ class StepJudge:
         return links
 
     def _restated(self, chain: Chain) -> list[ClaimCandidate]:
-        """`Total = 3 + 4` and next `Total = 7`: the second is held against the first."""
+        """Return the claims on `Total = 3 + 4` followed by `Total = 7`: the second is compared with the first."""
         before, self.facts.named = self.facts.named, None
         if not chain.name or chain.trailing or chain.modulus is not None:
             return []
@@ -165,7 +165,7 @@ class StepJudge:
         return [link]
 
     def _rewriting(self, before: NamedValue, member: Member, unknowns: frozenset[str]) -> list[ClaimCandidate]:
-        """`Total = 3x + x + 5` and next `Total = 4x + 5`: the same expression written anew."""
+        """Return the claims on `Total = 3x + x + 5` followed by `Total = 4x + 5`: the same expression written anew."""
         if unknowns != unknowns_of(member.node) or self.readings.is_ambiguous(member):
             return []
         same = is_identity(before.node, member.node, unknowns)
@@ -196,7 +196,7 @@ class StepJudge:
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
 
     def _function_value(self, chain: Chain, index: int) -> ClaimCandidate | None:
-        """`f(4) = 16 - 12`: the value of a function that the text has defined."""
+        """Return the finding on a value of a function that the text has defined: `f(4) = 16 - 12`."""
         left, right = chain.members[index], chain.members[index + 1]
         if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
             return None
@@ -221,7 +221,7 @@ class StepJudge:
         return self._finish(left, right, "function", self._soften(finding, chain, index))
 
     def _symbolic(self, chain: Chain, index: int) -> ClaimCandidate | None:
-        """A link with unknowns; one with words in it says nothing that can be checked."""
+        """Return the claim of a link with unknowns; one with words in it says nothing that can be checked."""
         left, right = chain.members[index], chain.members[index + 1]
         if not is_symbolic(left.node) or not is_symbolic(right.node) or chain.modulus is not None:
             return None
@@ -264,12 +264,12 @@ class StepJudge:
         return self._finish(left, right, kind, finding)
 
     def _is_ambiguous(self, member: Member) -> bool:
-        """Whether a side may mean something else; letters that were taken for a unit may be unknowns."""
+        """Return whether a side may mean something else; letters that were taken for a unit may be unknowns."""
         is_unit = has_unit(member.node) and not known_units(member.node)
         return is_unit or self.readings.is_ambiguous(member)
 
     def _is_in_tuple(self, left: Member, right: Member) -> bool:
-        """`(x = 1, 97 - x = 96)`: one of the pairs that are tried or listed."""
+        """Return whether the link is one of several pairs that are tried or listed: `(x = 1, 97 - x = 96)`."""
         for opening in range(left.first - 1, max(-1, left.first - _MAX_TUPLE), -1):
             if self.tokens[opening].text == "(":
                 end = self.scanner.parser.closing.get(opening, 0)
@@ -300,7 +300,7 @@ class StepJudge:
     def _second_thoughts(
         self, left: Member, right: Member, about: str, first: Comparison, *, goes_on: bool
     ) -> Comparison:
-        """Other ways to read a link that doesn't hold: run-on, loose precedence, rounded inputs."""
+        """Return the finding under other readings of a false link: run-on, loose precedence, rounded inputs."""
         if is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
         other = self.readings.loose(left, right, about) or self.readings.negative(left, right, about)
@@ -329,7 +329,7 @@ class StepJudge:
         return self._soften(Finding(REFUTED, f"{self._span(chain, index)}: {shown}"), chain, index)
 
     def _soften(self, finding: Finding, chain: Chain, index: int) -> Finding:
-        """`finding`, unless the words around a false link take it back or make it unclear."""
+        """Return `finding`, unless the words around a false link take it back or make it unclear."""
         if finding.status != REFUTED:
             return finding
         reason = self.guards.unclear(chain, index) or self.guards.doubted(chain, index) or self._elsewhere(chain, index)
@@ -375,7 +375,7 @@ def _sides(left: Node, right: Node, comparison: Comparison) -> str:
 
 
 def _announces(before: str, after: str, left: Node, right: Node) -> bool:
-    """Whether `left = right`, between the texts given, is announced as one expression written anew.
+    """Return whether `left = right`, between the texts given, is announced as one expression written anew.
 
     An equation may be announced in the same words, so the answer is yes only where no solution and no further
     equation follows and both sides go together where the unknowns are large, as two forms of an expression do.
@@ -391,5 +391,5 @@ def _announces(before: str, after: str, left: Node, right: Node) -> bool:
 
 
 def _has_strange_unit(node: Node) -> bool:
-    """`1/2 BC`: what was read as a unit is a name."""
+    """Return whether what was read as a unit is a name: `1/2 BC`."""
     return any(not word.islower() for part in walk(node) if isinstance(part, Quantity) for word in part.unit)

@@ -64,7 +64,7 @@ class ClaimSummary:
     coverage: float
 
     def columns(self) -> dict[str, int | float | None]:
-        """By the names that they have in a table."""
+        """Return the summary as a mapping by column name."""
         return {
             "claims_checked": self.claims_checked,
             "claims_refuted": self.claims_refuted,
@@ -75,7 +75,7 @@ class ClaimSummary:
 
 
 def summarise(claims: Sequence[Claim], steps: int | None = None) -> ClaimSummary:
-    """The columns of one trace.
+    """Return the columns of one trace.
 
     Args:
         claims: what `check` returned.

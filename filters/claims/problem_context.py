@@ -94,7 +94,7 @@ class ProblemContext:
         self._read: tuple[frozenset[int], frozenset[int], frozenset[str]] | None = None
 
     def other_meaning(self, step: str, left: Node, right: Node) -> str:
-        """Why a false relation between two sides may be meant otherwise; empty where nothing speaks for it."""
+        """Return why a false relation between two sides may be meant otherwise; empty where nothing speaks for it."""
         moduli, bases, own = self._known()
         if step != self._step[0]:  # once a step: a long one may hold thousands of false links
             text = f"{self._problem}\n{step.lower()}"
@@ -136,7 +136,7 @@ def _bases(text: str) -> Iterator[int]:
 
 
 def _own_operations(problem: str) -> Iterator[str]:
-    """`a * b = a^2 + b`: a sign between two letters whose meaning is spelled out with these letters."""
+    """Return the signs that a text defines for itself, between two letters: `a * b = a^2 + b`."""
     if not _DEFINES.search(problem) and "if " not in problem:
         return
     for first, sign, second, meaning in _OWN_OPERATION.findall(problem):
@@ -145,7 +145,7 @@ def _own_operations(problem: str) -> Iterator[str]:
 
 
 def _has_inverse(node: Node) -> bool:
-    """`3^{-1}`, which is 11 modulo 16."""
+    """Return whether a tree holds an inverse: `3^{-1}`, which is 11 modulo 16."""
     return any(
         isinstance(part, Binary) and part.operator == "^" and isinstance(part.right, Unary) for part in walk(node)
     )
@@ -169,7 +169,7 @@ def _in_base(left: Node, right: Node, bases: frozenset[int]) -> str:
 
 
 def _readable(node: Node, base: int) -> Node | None:
-    """The tree with its literals read in another base; None where it holds anything else, or too large a digit."""
+    """Return the tree with its literals read in another base; None where that can't be done."""
     try:
         return _read_in(node, base)
     except ValueError:
@@ -208,7 +208,7 @@ class Functions:
     undefined: frozenset[str] = frozenset()
 
     def read(self, prompt: str) -> None:
-        """Learns what a problem's statement defines."""
+        """Learn what a problem's statement defines."""
         called = {f"{name}{CALLED}" for name in _CALL.findall(prompt, 0, _MAX_PROMPT)}
         if not called:
             return
@@ -218,12 +218,12 @@ class Functions:
         self.undefined = frozenset(called - self.known.keys())
 
     def learn_from(self, text: str, left: Node, right: Node) -> None:
-        """Takes a definition from a step of the trace, unless that is for a case only."""
+        """Take a definition from a step of the trace, unless that is for a case only."""
         if not _is_piecewise(text):
             self.learn(left, right)
 
     def learn(self, left: Node, right: Node) -> None:
-        """Takes `f(x) = …` as the definition of f, unless the right side doesn't depend on x alone."""
+        """Take `f(x) = …` as the definition of f, unless the right side doesn't depend on x alone."""
         match left:
             case Call(name, (Symbol(name=variable),)) if name.endswith(CALLED) and unknowns_of(right) == {variable}:
                 if name in self.undefined or any(isinstance(part, Opaque) or is_call(part) for part in walk(right)):
@@ -235,7 +235,7 @@ class Functions:
                 self.known[name] = before if same else None
 
     def resolved(self, node: Node, depth: int = 0) -> Node:
-        """The tree with every call replaced by what it stands for.
+        """Return the tree with every call replaced by what it stands for.
 
         Raises:
             NoValueError: a function is not known, or calls are nested too deep.
@@ -257,7 +257,7 @@ class Functions:
 
 @lru_cache(maxsize=256)  # the samples of one problem come one after the other
 def equalities(prompt: str) -> tuple[tuple[Node, Node], ...]:
-    """The two sides of every equality that a problem states and that the grammar reads whole."""
+    """Return the two sides of every equality that a problem states and that the grammar reads whole."""
     return tuple(
         (chain.members[index].node, chain.members[index + 1].node)
         for chain in Scanner(tokenize(prompt[:_MAX_PROMPT])).scan()
@@ -268,7 +268,7 @@ def equalities(prompt: str) -> tuple[tuple[Node, Node], ...]:
 
 
 def tied_unknowns(prompt: str) -> set[frozenset[str]]:
-    """The sets of unknowns that an equation of the problem ties, definitions of functions left out."""
+    """Return the sets of unknowns that an equation of the problem ties, definitions of functions left out."""
     pairs = ((left, right) for left, right in equalities(prompt) if not (has_call(left) or has_call(right)))
     return {names for left, right in pairs if (names := unknowns_of(left) | unknowns_of(right))}
 
@@ -279,12 +279,12 @@ def _is_piecewise(text: str) -> bool:
 
 
 def is_call(node: Node) -> bool:
-    """Whether a tree is a call to a function of the text's own."""
+    """Return whether a tree is a call to a function of the text's own."""
     return isinstance(node, Call) and node.name.endswith(CALLED)
 
 
 def has_call(node: Node) -> bool:
-    """Whether a tree holds such a call."""
+    """Return whether a tree holds such a call."""
     return any(map(is_call, walk(node)))
 
 
@@ -346,7 +346,7 @@ class KnownValues:
             del self.derived[next(iter(self.derived))]
 
     def is_supported(self, value: Value) -> bool:
-        """Whether a value is known, or one operation away from two known values."""
+        """Return whether a value is known, or one operation away from two known values."""
         if not self.given or isinstance(value, float) or self._is_known(value):
             return True
         return any(self._one_step(value, known) for known in (*self.given, *self.derived))
@@ -355,7 +355,7 @@ class KnownValues:
         return value in self.given or value in self.derived or value in _COMMON
 
     def _one_step(self, value: int | Fraction, known: Value) -> bool:
-        """Whether two known values add, subtract, multiply or divide to `value`."""
+        """Return whether two known values add, subtract, multiply or divide to `value`."""
         if isinstance(known, float):
             return False
         if any(other in self.given or other in self.derived for other in (value - known, known - value)):
@@ -375,20 +375,20 @@ class KnownValues:
         return self._is_known(_ratio(top, bottom))
 
     def unsupported(self, node: Node) -> Iterator[Number]:
-        """The literals of an expression that come from nowhere."""
+        """Yield the literals of an expression that come from nowhere."""
         for part in walk(node):
             if isinstance(part, Number) and not self.is_supported(part.value):
                 yield part
 
 
 def known_values_of(prompt: str) -> KnownValues:
-    """The sources that a trace begins with: the values that its problem states."""
+    """Return the sources that a trace begins with: the values that its problem states."""
     return KnownValues(_given(prompt[:20_000]))
 
 
 @lru_cache(maxsize=256)  # the samples of one problem come one after the other
 def _given(prompt: str) -> frozenset[Value]:
-    """The values in a prompt, in digits or words, and what percentages of them mean."""
+    """Return the values in a prompt, in digits or words, and what percentages of them mean."""
     given: set[Value] = set()
     for match in _VALUE.finditer(prompt):
         number, percent, word = match.groups()
@@ -404,7 +404,7 @@ def _given(prompt: str) -> frozenset[Value]:
 
 
 def _meanings(percent: int | Fraction) -> tuple[Value, ...]:
-    """What 20 % may be written as: 0.2, 0.8, 1.2, 80, 120."""
+    """Return what 20 % may be written as: 0.2, 0.8, 1.2, 80, 120."""
     share = Fraction(percent) / 100
     return _ratio(percent, 100), _ratio(1 - share, 1), _ratio(1 + share, 1), 100 - percent, 100 + percent
 
@@ -418,7 +418,7 @@ def _ratio(top: int | Fraction, bottom: int | Fraction) -> Value:
 
 
 def conclusions(text: str) -> Iterator[tuple[int, int, Value]]:
-    """The answers that a text states: start, end and value."""
+    """Yield the answers that a text states: start, end and value."""
     if not ("nswer" in text or "boxed" in text or "####" in text or "NSWER" in text or "A:" in text):
         return
     for match in _CONCLUSION.finditer(text):
@@ -428,5 +428,5 @@ def conclusions(text: str) -> Iterator[tuple[int, int, Value]]:
 
 
 def explain(value: Value) -> str:
-    """Evidence for a value that comes from nowhere."""
+    """Return evidence for a value that comes from nowhere."""
     return f"{show(value)} is neither in the problem, nor derived before, nor a common constant"

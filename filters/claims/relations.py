@@ -75,7 +75,7 @@ _STARTS = words(
 
 
 def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
-    """Whether what stands behind an expression may belong to it: `4ab`, `2 \\sin x`, `3 + …`, `5 remainder 2`."""
+    """Return whether what follows an expression may belong to it: `4ab`, `2 \\sin x`, `3 + …`, `5 remainder 2`."""
     token, following = tokens[position], tokens[position + 1]
     if token.kind == WORD:
         return _word_goes_on(token, following, after_percent)
@@ -95,7 +95,7 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
 
 
 def _bracket_goes_on(tokens: list[Token], position: int) -> bool:
-    """Whether an unread bracket is a factor, as in `\\pi (r_{new})^2`; a remark in words is none."""
+    """Return whether an unread bracket is a factor, as in `\\pi (r_{new})^2`; a remark in words is none."""
     token, inside = tokens[position], tokens[position + 1]
     if inside.kind == WORD and len(inside.text) > 1 and inside.text not in NAMED_FUNCTIONS:
         return False
@@ -116,7 +116,7 @@ def _word_goes_on(token: Token, following: Token, after_percent: bool) -> bool:
 
 
 def is_joined(tokens: list[Token], position: int) -> bool:
-    """Whether the expression is the right part of a larger one that the grammar can't read."""
+    """Return whether the expression is the right part of a larger one that the grammar can't read."""
     if position == 0:
         return False
     token, before = tokens[position], tokens[position - 1]
@@ -141,13 +141,13 @@ def is_joined(tokens: list[Token], position: int) -> bool:
 
 
 def _goes_on_from_the_last_line(tokens: list[Token], position: int) -> bool:
-    """Whether an operator that ends a line asks for what the next one begins with."""
+    """Return whether an operator that ends a line asks for what the next one begins with."""
     ended = tokens[position - 2] if position > 1 and tokens[position - 1].kind == NEWLINE else None
     return ended is not None and ended.kind == OPERATOR and ended.text in _INFIX_SIGNS
 
 
 def _closes_an_index(tokens: list[Token], position: int) -> bool:
-    """Whether the bracket closes what stands above or below a sign, as in `\\sum_{k=1}^{5} k`."""
+    """Return whether the bracket closes what stands above or below a sign, as in `\\sum_{k=1}^{5} k`."""
     for opening in range(position, max(0, position - _MAX_INDEX), -1):
         if tokens[opening].text == "{":
             return tokens[opening - 1].text in ("^", "_")
@@ -155,7 +155,7 @@ def _closes_an_index(tokens: list[Token], position: int) -> bool:
 
 
 def _is_second_unit(tokens: list[Token], position: int) -> bool:
-    """`2 hr 15 min × 4`: the smaller of two units that are one quantity together."""
+    """Return whether a unit is the smaller of two that are one quantity together: `2 hr 15 min × 4`."""
     if position < 2 or [token.kind for token in tokens[position - 2 : position + 2]] != [NUMBER, WORD, NUMBER, WORD]:
         return False
     units = [EVERYDAY_UNITS.get(tokens[place].text) for place in (position - 1, position + 1)]
@@ -163,7 +163,7 @@ def _is_second_unit(tokens: list[Token], position: int) -> bool:
 
 
 def _is_joined_to_word(token: Token, before: Token) -> bool:
-    """`boxes + 3 = 5`, `x2 = 4`, `area(3) = 9`, `n mod 5 = 2`."""
+    """Return whether a word is joined to the expression: `boxes + 3 = 5`, `x2 = 4`, `area(3) = 9`, `n mod 5 = 2`."""
     if token.gap == FENCED:
         return False
     if token.text in ("+", "-"):
@@ -174,7 +174,7 @@ def _is_joined_to_word(token: Token, before: Token) -> bool:
 
 
 def is_clean(tokens: list[Token], position: int) -> bool:
-    """Whether the words in front of an expression leave its value alone."""
+    """Return whether the words in front of an expression leave its value alone."""
     token = tokens[position]
     if position == 0 or token.gap == FENCED:
         return True
@@ -186,14 +186,14 @@ def is_clean(tokens: list[Token], position: int) -> bool:
 
 
 def is_bullet(tokens: list[Token], position: int) -> bool:
-    """A dash that opens a line of text and stands apart marks an item; it is no minus."""
+    """Return whether a dash marks an item: it opens a line of text and stands apart, so it is no minus."""
     token, following, before = tokens[position], tokens[position + 1], tokens[position - 1]
     opens = position == 0 or (before.kind == NEWLINE and before.end - before.start == 1)
     return token.text in ("-", "*", "+") and opens and following.gap != TIGHT
 
 
 def _is_unread_sign(token: Token) -> bool:
-    """A letter or mathematical sign outside ASCII that no token stands for, such as ∑ or an Ω on a number."""
+    """Return whether no token stands for a letter or sign outside ASCII, such as ∑ or an Ω on a number."""
     sign = token.text[:1]
     if token.kind != PUNCTUATION or sign < "\x80" or sign in _STARTS:
         return False
@@ -216,7 +216,7 @@ _PHRASES = (
 
 
 def _as_written(words: Iterable[str]) -> frozenset[str]:
-    """The words in small letters, capitalised and in capitals, so that looking one up needs no call."""
+    """Return the words in small letters, capitalised and in capitals, so that looking one up needs no call."""
     return frozenset(form for word in words for form in (word, word.capitalize(), word.upper()))
 
 
@@ -282,7 +282,7 @@ class Scanner:
         self.parser = Parser(tokens)
 
     def scan(self) -> list[Chain]:
-        """All chains of the step, in order, and single expressions that are given a name."""
+        """Return all chains of the step, in order, and single expressions that are given a name."""
         found: list[Chain] = []
         position, expression_end, next_sign = 0, -1, -2
         while self.tokens[position].kind != END:
@@ -319,7 +319,7 @@ class Scanner:
         return found
 
     def _next_sign(self, position: int) -> int:
-        """Where the next token stands that may be, or end, the words of a relation; -1 if there is none."""
+        """Return the position of the next token that may be, or end, the words of a relation; -1 if there is none."""
         for index in range(position, len(self.tokens)):
             token = self.tokens[index]
             if token.kind == RELATION or (token.kind == WORD and token.text in _SIGN_WORDS_AS_WRITTEN):
@@ -327,7 +327,7 @@ class Scanner:
         return -1
 
     def _line_start(self, sign: int, lowest: int) -> int:
-        """The first token of the line that a relation's left side stands in; a sign may open the next one."""
+        """Return the first token of the line that a relation's left side stands in; a sign may open the next one."""
         index = sign
         while index > lowest and self.tokens[index - 1].kind == NEWLINE:
             index -= 1
@@ -349,7 +349,7 @@ class Scanner:
         return chain
 
     def _speaks_of_more(self, chain: Chain, relation: Relation, right: Node) -> bool:
-        """Whether the words name the value of something else than the last side.
+        """Return whether the words name the value of something else than the last side.
 
         So in `x = 5^2, we get …`, `the maximum for 0 < x < 2 is 4` and `factor out 2^8 to get 2^8(5 + 4)`.
         """
@@ -367,7 +367,7 @@ class Scanner:
         chain.trailing = goes_on(self.tokens, chain.members[-1].last, after_percent=is_percent(chain.members[-1].node))
 
     def _name(self, chain: Chain) -> str:
-        """`total cost` of `Total cost = 3 + 4`: the words before the sign, back to the last border."""
+        """Return the words before the sign, back to the last border: `total cost` of `Total cost = 3 + 4`."""
         in_words = isinstance(chain.members[0].node, Opaque) and chain.relations
         position = chain.members[0].last if in_words else chain.members[0].first - 1
         if position < 1 or self.tokens[position].text != "=":
@@ -385,7 +385,7 @@ class Scanner:
         return " ".join(reversed(words)) if max(map(len, words), default=0) > 2 else ""  # `ab` is a product
 
     def _modulus(self, position: int) -> Node | None:
-        """`(mod 5)` or `\\pmod{5}` behind a chain."""
+        """Return the modulus behind a chain: `(mod 5)` or `\\pmod{5}`."""
         texts = [token.text for token in self.tokens[position : position + 3]]
         if texts[:2] in (["(", "mod"], ["(", "modulo"], ["(", "\\bmod"], ["(", "\\mod"]):
             position += 2
@@ -397,7 +397,7 @@ class Scanner:
         return None if parsed is None else parsed[0]
 
     def relation(self, position: int) -> Relation | None:
-        """The relation that starts at `position`."""
+        """Return the relation that starts at `position`."""
         begin = position
         while self.tokens[position].kind == NEWLINE and position < begin + 3:
             position += 1
@@ -458,7 +458,7 @@ class Scanner:
         return self._be(position + 1) if words[0] in _BE else None
 
     def _be(self, position: int) -> Relation | None:
-        """What follows "is": a value, "equal to", "not", or a comparison."""
+        """Return what follows "is": a value, "equal to", "not", or a comparison."""
         negated = self.tokens[position].text.lower() == "not"
         position += negated
         words = self._words(position, 2)
@@ -475,7 +475,7 @@ class Scanner:
 
 
 def _computes(left: Node, relation: Relation, right: Node) -> bool:
-    """Whether a relation in words joins a calculation to its result: `5, we get x` does not."""
+    """Return whether a relation in words joins a calculation to its result: `5, we get x` does not."""
     if not relation.prose or relation.sign in ("<", ">", "<=", ">="):
         return True
     return not isinstance(right, Symbol | Constant | Opaque) and not (is_leaf(left) and is_leaf(right))
@@ -530,35 +530,35 @@ _SOLVES = re.compile(r"\b(?:solv\w+|equations?|both sides|roots?|solutions?)\b",
 
 
 def is_supposed(before: str, *, value: bool) -> bool:
-    """Whether the words before a link, in its sentence, make it a supposition or, a `value`, a definition."""
+    """Return whether the words before a link, in its sentence, make it a supposition or, for `value`, a definition."""
     return bool((_DEFINES if value else _SUPPOSES).search(before))
 
 
 def simplifies(before: str) -> bool:
-    """Whether the words before a link announce a rewriting of the same expression."""
+    """Return whether the words before a link announce a rewriting of the same expression."""
     return bool(_SIMPLIFIES.search(before))
 
 
 def lists_cases(sentence: str) -> bool:
-    """Whether a sentence names alternatives."""
+    """Return whether a sentence names alternatives."""
     return bool(_CASES.search(sentence))
 
 
 def binds_several(sentence: str) -> bool:
-    """Whether a sentence gives values to several names: `here a = 2, b = -1` may speak of other letters than before."""
+    """Return whether a sentence gives values to several names: `here a = 2, b = -1` may mean other letters."""
     return len(set(_BINDS_A_NAME.findall(sentence))) > 1
 
 
 def implies(between: str) -> bool:
-    """Whether the words between two equations say that the second follows from the first."""
+    """Return whether the words between two equations say that the second follows from the first."""
     return _IMPLIES.fullmatch(between) is not None
 
 
 def refers_back(before: str) -> bool:
-    """Whether a step opens with words that take up the equation before it."""
+    """Return whether a step opens with words that take up the equation before it."""
     return _OPENS_WITH_THAT.fullmatch(before) is not None
 
 
 def announces_rewriting(before: str, after: str) -> bool:
-    """Whether the words before an equality say that one expression is written anew, and those behind it agree."""
+    """Return whether the words around an equality announce that one expression is written anew."""
     return bool(_ANNOUNCES.search(before) and _ENDS.match(after)) and not _SOLVES.search(before + after)

@@ -56,7 +56,7 @@ class Truthtellers:
     models: tuple[tuple[bool, ...], ...]
 
     def links(self, step: str, supposed: bool, final: bool) -> Iterator[ClaimCandidate]:
-        """The claims of a step about who is what."""
+        """Yield the claims of a step about who is what."""
         people = "|".join(re.escape(name) for name in self.names)
         kinds = f"{re.escape(self.knight)}|{re.escape(self.knave)}"
         pattern = rf"\b({people}) (?:is|must be|has to be) (not )?(?:an? |the )?({kinds})\b"
@@ -96,7 +96,7 @@ class Grid:
     order: tuple[tuple[int, int, int, int, str], ...]
 
     def links(self, text: str, final_start: int | None) -> Iterator[ClaimCandidate]:
-        """The filled grids of a trace. Before the final part a false one may be an attempt."""
+        """Yield the claims on the filled grids of a trace. Before the final part a false one may be an attempt."""
         rows = [(m.start(), m.end(), tuple(map(int, re.findall(r"\d+", m.group())))) for m in _ROW.finditer(text)]
         rows = [row for row in rows if len(row[2]) == len(self.cells)]
         for first in range(0, len(rows) - len(self.cells) + 1, len(self.cells)):
@@ -136,7 +136,7 @@ Puzzle = Truthtellers | Grid
 
 
 def puzzle_of(problem: Problem) -> Puzzle | None:
-    """The puzzle in a problem's `info`, None if there is none of a known shape."""
+    """Return the puzzle in a problem's `info`, None if there is none of a known shape."""
     entry = problem.info.get("entry")
     metadata = (entry if isinstance(entry, Mapping) else problem.info).get("metadata")
     if not isinstance(metadata, Mapping):
@@ -150,7 +150,7 @@ def puzzle_of(problem: Problem) -> Puzzle | None:
 def puzzle_links(
     puzzle: Puzzle, whole: str, steps: Sequence[tuple[int, str]], final_start: int | None
 ) -> Iterator[tuple[int, ClaimCandidate]]:
-    """The claims of a trace about the puzzle, each with its offset.
+    """Yield each claim of a trace about the puzzle, with its offset.
 
     A claim counts as said for good in the final part, in the last step, or where a conclusion is drawn;
     elsewhere it may belong to a case that is dismissed later.
@@ -254,7 +254,7 @@ class StatedOutput(NamedTuple):
 
 
 def stated_outputs(text: str) -> Iterator[StatedOutput]:
-    """The stated outputs in a trace's fenced code, at most 50."""
+    """Yield the outputs stated in a trace's fenced code, 50 at most."""
     code = ""
     count = 0
     for fence in _FENCE.finditer(text):
@@ -273,12 +273,12 @@ def stated_outputs(text: str) -> Iterator[StatedOutput]:
 
 
 def unrun_output(stated: StatedOutput) -> ClaimCandidate:
-    """The claim of a stated output as long as nothing has run it."""
+    """Return the claim of a stated output as long as nothing has run it."""
     return ClaimCandidate("output", NOT_CHECKABLE, "not run", stated.start, stated.end)
 
 
 def judge_output(stated: StatedOutput, evaluate: Evaluator) -> ClaimCandidate:
-    """The claim of a stated output, run by `evaluate`."""
+    """Return the claim of a stated output, run by `evaluate`."""
     holds = evaluate(stated.code, stated.expression, stated.literal)
     if holds is None:
         return unrun_output(stated)
@@ -291,7 +291,7 @@ def judge_output(stated: StatedOutput, evaluate: Evaluator) -> ClaimCandidate:
 
 
 def _without_calls(source: str, tree: ast.AST | None) -> str:
-    """A block without the statements that only call something: one that fails would hide the others' values."""
+    """Return a block without the statements that only call something: one that fails would hide the others' values."""
     if not isinstance(tree, ast.Module):
         return ""
     lines: list[str | None] = [*source.split("\n")]
@@ -303,7 +303,7 @@ def _without_calls(source: str, tree: ast.AST | None) -> str:
 
 
 def _comments(block: str, tree: ast.AST | None, code: str) -> Iterator[StatedOutput]:
-    """`f(3)  # 15` and `print(f(3))  # 15`, as statements of the module."""
+    """Yield the outputs stated by statements of the module: `f(3)  # 15` and `print(f(3))  # 15`."""
     lines = block.split("\n")
     starts = [0]
     for line in lines:
@@ -327,7 +327,7 @@ def _prompts(block: str, code: str) -> Iterator[StatedOutput]:
 
 
 def _printed(node: ast.expr) -> ast.Call | None:
-    """The call whose value is shown: of `print(f(3))` the inner one."""
+    """Return the call whose value is shown: of `print(f(3))` the inner call."""
     if not isinstance(node, ast.Call):
         return None
     if isinstance(node.func, ast.Name) and node.func.id == "print":
@@ -363,7 +363,7 @@ def _defined(code: str) -> frozenset[str]:
 
 
 def jail_evaluator(verifier: CodeVerifier | None = None) -> Evaluator:
-    """An evaluator for `check(..., evaluate=…)`; blocks while the jail works.
+    """Return an evaluator for `check(..., evaluate=…)`; blocks while the jail works.
 
     Args:
         verifier: the judge of code whose jail is used; default one on the process-wide jail.

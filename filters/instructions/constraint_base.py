@@ -23,7 +23,7 @@ class Constraint(BaseModel):
 
     @abstractmethod
     def holds(self, text: str) -> bool:
-        """Whether the response (NFC, lines parted by \\n, no outer white space) keeps the constraint."""
+        """Return whether the response (NFC, lines parted by \\n, no outer white space) keeps the constraint."""
 
 
 KINDS: dict[str, type[Constraint]] = {}
@@ -56,10 +56,10 @@ class Count(Constraint):
 
     @abstractmethod
     def count(self, text: str) -> int:
-        """What is counted."""
+        """Return what is counted."""
 
     def holds(self, text: str) -> bool:
-        """Whether the count lies within the bounds."""
+        """Return whether the count lies within the bounds."""
         found = self.count(text)
         if self.exactly is not None:
             return found == self.exactly

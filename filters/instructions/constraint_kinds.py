@@ -46,7 +46,7 @@ class Length(Count):
     unit: Literal["characters", "words", "sentences", "paragraphs", "lines"] = "words"
 
     def count(self, text: str) -> int:
-        """The length in the unit."""
+        """Return the length in the unit."""
         return UNITS[self.unit](text)
 
 
@@ -57,7 +57,7 @@ class Items(Count):
     style: Literal["bullet", "numbered", "any"] = "any"
 
     def count(self, text: str) -> int:
-        """The list items of the style."""
+        """Return the list items of the style."""
         return count_items(text, self.style)
 
 
@@ -77,7 +77,7 @@ class Format(Constraint):
     ]
 
     def holds(self, text: str) -> bool:
-        """Whether the response has the shape."""
+        """Return whether the response has the shape."""
         return FORMATS[self.format](text)
 
 
@@ -88,7 +88,7 @@ class Json(Constraint):
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
 
     def holds(self, text: str) -> bool:
-        """Whether the response parses, and fits the schema."""
+        """Return whether the response parses, and fits the schema."""
         fence = _FENCE.fullmatch(text)
         try:
             value = orjson.loads(fence[2] if fence else text)
@@ -106,7 +106,7 @@ def _fits(value: object, schema: bytes) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _validator(schema: bytes) -> Any:
-    """A JSON schema validator that fetches nothing from the network."""
+    """Return a JSON schema validator that fetches nothing from the network."""
     jsonschema, referencing = library("jsonschema"), library("referencing")
     kind = jsonschema.validators.validator_for(orjson.loads(schema), jsonschema.Draft202012Validator)
     try:
@@ -123,7 +123,7 @@ class _Matching(Constraint):
     case_sensitive: bool = False
 
     def spans(self, keyword: str, text: str) -> Iterator[int]:
-        """Where `keyword` begins in `text`, as both are seen.
+        """Return where `keyword` begins in `text`, as both are seen.
 
         Raises:
             ConstraintError: nothing of the keyword can be seen.
@@ -135,7 +135,7 @@ class _Matching(Constraint):
         return spans(keyword, text, whole_words=self.whole_words)
 
     def occurs(self, keyword: str, text: str) -> bool:
-        """Whether `keyword` stands in `text`."""
+        """Return whether `keyword` stands in `text`."""
         return next(self.spans(keyword, text), None) is not None
 
 
@@ -153,7 +153,7 @@ class Keywords(_Matching):
         raise ValueError("give include, exclude, or both")
 
     def holds(self, text: str) -> bool:
-        """Whether the words are there, or not there."""
+        """Return whether the words are there, or not there."""
         found = all(self.occurs(keyword, text) for keyword in self.include)
         return found and not any(self.occurs(keyword, text) for keyword in self.exclude)
 
@@ -165,7 +165,7 @@ class Frequency(Count, _Matching):
     keyword: Text
 
     def count(self, text: str) -> int:
-        """The occurrences of the keyword."""
+        """Return the occurrences of the keyword."""
         return sum(1 for _ in self.spans(self.keyword, text))
 
 
@@ -176,7 +176,7 @@ class Order(_Matching):
     keywords: Texts
 
     def holds(self, text: str) -> bool:
-        """Whether each keyword has a place behind the one before it."""
+        """Return whether each keyword has a place behind the one before it."""
         place = -1
         for keyword in self.keywords:
             place = next((start for start in self.spans(keyword, text) if start > place), -1)
@@ -192,7 +192,7 @@ class Sections(Constraint):
     names: Texts
 
     def holds(self, text: str) -> bool:
-        """Whether the lines that are headings, or equal a name, are the names in order."""
+        """Return whether the lines that are headings, or equal a name, are the names in order."""
         wanted = [fold(name).strip("#*: ") for name in self.names]
         bare = [(line, fold(line).strip("#*:<> \t")) for line in lines(text)]
         return [name for line, name in bare if name in wanted or HEADING.match(line)] == wanted
@@ -205,7 +205,7 @@ class Casing(Constraint):
     casing: Literal["lower", "upper", "title"]
 
     def holds(self, text: str) -> bool:
-        """Whether the letters have the case; a response without letters has none."""
+        """Return whether the letters have the case; a response without letters has none."""
         if self.casing == "lower":
             return text.islower()
         return text.isupper() if self.casing == "upper" else is_title(text)
@@ -216,7 +216,7 @@ class CapitalWords(Count):
     """So many words of capitals only, of two letters or more."""
 
     def count(self, text: str) -> int:
-        """The words of capitals only."""
+        """Return the words of capitals only."""
         return capital_words(text)
 
 
@@ -228,7 +228,7 @@ class StartsWith(Constraint):
     case_sensitive: bool = False
 
     def holds(self, text: str) -> bool:
-        """Whether it begins so."""
+        """Return whether it begins so."""
         whole, part = (fold(side, case=self.case_sensitive) for side in (text, self.text))
         return whole.startswith(part)
 
@@ -238,7 +238,7 @@ class EndsWith(StartsWith):
     """The response ends with a text, case aside unless told otherwise."""
 
     def holds(self, text: str) -> bool:
-        """Whether it ends so."""
+        """Return whether it ends so."""
         whole, part = (fold(side, case=self.case_sensitive) for side in (text, self.text))
         return whole.endswith(part)
 
@@ -250,7 +250,7 @@ class OneOf(Constraint):
     choices: Texts
 
     def holds(self, text: str) -> bool:
-        """Whether it is one of them."""
+        """Return whether it is one of them."""
         return _bare(text) in {_bare(choice) for choice in self.choices}
 
 
@@ -263,7 +263,7 @@ class Complete(Constraint):
     """The response was finished: every code fence closed, the last line ends something."""
 
     def holds(self, text: str) -> bool:
-        """Whether it looks finished."""
+        """Return whether it looks finished."""
         return is_finished(text)
 
 
@@ -274,7 +274,7 @@ class Language(Constraint):
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
     def holds(self, text: str) -> bool:
-        """Whether the language is the most likely one of those the library knows.
+        """Return whether the language is the most likely one of those the library knows.
 
         Raises:
             ConstraintError: the library is not installed, or does not know the language.

@@ -29,7 +29,7 @@ class Rule(Protocol):
         """Its name."""
 
     def holds(self, text: str) -> bool:
-        """Whether a response keeps it."""
+        """Return whether a response keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class OfficialRule:
     loose: bool = False
 
     def holds(self, text: str) -> bool:
-        """Whether the response keeps it; in loose mode, whether one of its variants does."""
+        """Return whether the response keeps it; in loose mode, whether one of its variants does."""
         return self.check(text) or (self.loose and any(map(self.check, ifeval.variants(text))))
 
 
@@ -49,7 +49,7 @@ DEFINITIONS = (None, "official", "official_loose")
 
 
 def parse_constraints(raw: object, definitions: object = None) -> tuple[Rule, ...]:
-    """The constraints of `Problem.info["constraints"]`, a list of `{"kind": …, parameters}`.
+    """Return the constraints of `Problem.info["constraints"]`, a list of `{"kind": …, parameters}`.
 
     Args:
         raw: the list.

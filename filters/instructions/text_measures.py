@@ -82,14 +82,14 @@ def library(name: str) -> Any:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text that hold a word, Markdown's marks left out."""
+    """Return the sentences of a text that hold a word, Markdown's marks left out."""
     plain = _MARKS.sub("", "\n".join(line for line in text.split("\n") if not _DIVIDER.match(line)))
     plain = _UNKNOWN.sub(r"\1", _NO_NUMBER.sub("not.", plain))
     return [part for part in _segments(plain) if WORD.search(part)]
 
 
 def _segments(text: str) -> list[str]:
-    """What the segmenter takes for sentences; it leaves a quotation whole, which may be the response."""
+    """Return what the segmenter takes for sentences; it leaves a quotation whole, which may be the response."""
     segment = library("sentencex").segment
     found: list[str] = []
     for part in (piece.strip() for chunk in _chunks(text) for piece in segment("en", chunk)):
@@ -100,7 +100,7 @@ def _segments(text: str) -> list[str]:
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """Pieces that end where a sentence surely does, for the segmenter takes quadratic time on runs of marks."""
+    """Yield pieces that end where a sentence surely does, for the segmenter takes quadratic time on runs of marks."""
     while len(text) > _MAX_CHUNK:
         ends = [match.end() for match in _SURE_END.finditer(text, 0, _MAX_CHUNK)]
         end = ends[-1] if ends else _MAX_CHUNK
@@ -110,7 +110,7 @@ def _chunks(text: str) -> Iterator[str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """What blank lines and dividers part."""
+    """Return what blank lines and dividers part."""
     parts: list[list[str]] = [[]]
     for line in text.split("\n"):
         if not line.strip() or _DIVIDER.match(line):
@@ -121,7 +121,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def lines(text: str) -> list[str]:
-    """The non-empty lines, stripped."""
+    """Return the non-empty lines, stripped."""
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
@@ -135,12 +135,12 @@ UNITS: Mapping[str, Callable[[str], int]] = {
 
 
 def is_bullet(line: str) -> bool:
-    """Whether a line is an item of a bullet list."""
+    """Return whether a line is an item of a bullet list."""
     return _BULLET.match(line) is not None and not _DIVIDER.match(line)
 
 
 def item_number(line: str) -> int | None:
-    """The number of an item of a numbered list."""
+    """Return the number of an item of a numbered list."""
     match = _NUMBERED.match(line)
     if match is None:
         return None
@@ -148,14 +148,14 @@ def item_number(line: str) -> int | None:
 
 
 def count_items(text: str, style: str) -> int:
-    """The list items of a style: `bullet`, `numbered`, or `any`."""
+    """Return the list items of a style: `bullet`, `numbered`, or `any`."""
     rows = text.split("\n")
     bullets = 0 if style == "numbered" else sum(map(is_bullet, rows))
     return bullets + (0 if style == "bullet" else sum(item_number(row) is not None for row in rows))
 
 
 def capital_words(text: str) -> int:
-    """The words of capitals only, of two letters or more."""
+    """Return the words of capitals only, of two letters or more."""
     return sum(word.isupper() for word in _CAPITALS.findall(_MARKS.sub("", text)))
 
 
@@ -212,14 +212,14 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
 
 
 def is_title(text: str) -> bool:
-    """Whether every word but small ones after the first is capitalised."""
+    """Return whether every word but small ones after the first is capitalised."""
     words = [word for word in WORD.findall(text) if word[0].isalpha()]
     small = (n > 0 and word.strip(".,:;!?").lower() in _SMALL_WORDS for n, word in enumerate(words))
     return bool(words) and all(fine or word[0].isupper() for word, fine in zip(words, small, strict=True))
 
 
 def is_finished(text: str) -> bool:
-    """Whether every code fence is closed, and the last line ends something: a sentence, an item, a picture."""
+    """Return whether every code fence is closed, and the last line ends something: a sentence, an item, a picture."""
     last = lines(text)[-1].rstrip("\ufe0e\ufe0f\u200d")
     ended = last[-1:] in _ENDINGS or is_bullet(last) or item_number(last) is not None
     drawn = last[-1:] not in _GOES_ON and unicodedata.category(last[-1:] or "a") in ("So", "Sk", "Sc", "Po", "Pf", "Pe")
@@ -231,25 +231,25 @@ def is_finished(text: str) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def fold(text: str, *, case: bool = False) -> str:
-    """The text in the form in which two that read the same are equal; `case` keeps upper and lower case apart."""
+    """Return a form that is equal for texts that read the same; `case` keeps upper and lower case apart."""
     seen = unicodedata.normalize("NFC", text).translate(_SAME)
     return seen if case else unicodedata.normalize("NFC", seen.casefold())
 
 
 @functools.lru_cache(maxsize=8)
 def seen(text: str, *, case: bool = False, marks: bool = False) -> str:
-    """A text as a reader sees it: folded, white space in one piece, and Markdown's marks gone unless asked for."""
+    """Return a text as a reader sees it: folded, single spaces, and without Markdown's marks unless asked for."""
     folded = fold(text, case=case)
     return _SPACE.sub(" ", folded if marks else _MARKS.sub("", folded))
 
 
 def has_marks(text: str) -> bool:
-    """Whether a keyword is itself written with characters that Markdown uses as marks."""
+    """Return whether a keyword is itself written with characters that Markdown uses as marks."""
     return _MARKS.search(text) is not None
 
 
 def spans(keyword: str, text: str, *, whole_words: bool) -> Iterator[int]:
-    """Where `keyword` begins in `text`, both as they are seen."""
+    """Yield where `keyword` begins in `text`, both as they are seen."""
     start = text.find(keyword)
     while start >= 0:
         end = start + len(keyword)
@@ -260,18 +260,18 @@ def spans(keyword: str, text: str, *, whole_words: bool) -> Iterator[int]:
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
-    """Whether `text[start:end]` is no mere part of a word."""
+    """Return whether `text[start:end]` is no mere part of a word."""
     before = _beyond(text[max(0, start - _REACH) : start][::-1])
     return not (_joins(text[start], before) or _joins(text[end - 1], _beyond(text[end : end + _REACH])))
 
 
 def _beyond(rest: str) -> str:
-    """The next character of a word, underscores aside; empty where none follows."""
+    """Return the next character of a word, underscores aside; empty where none follows."""
     return rest.lstrip("_")[:1]
 
 
 def _joins(edge: str, beyond: str) -> bool:
-    """Whether a keyword's first or last character makes one word with what is beyond."""
+    """Return whether a keyword's first or last character makes one word with what is beyond."""
     if not _is_word(edge) or not _is_word(beyond):
         return False
     return not (_UNSPACED.match(edge) or _UNSPACED.match(beyond))

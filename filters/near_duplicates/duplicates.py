@@ -60,7 +60,7 @@ def mark(
     previous: Iterable[Source] = (),
     scratch: Path | None = None,
 ) -> pa.Table:
-    """Marks every row that repeats a better one.
+    """Return for every row the better row that it repeats, if there is one.
 
     Args:
         sources: Parquet files or tables with `id`, the columns of `minhash.signature_fields` and, as far
@@ -98,7 +98,7 @@ def clusters(
     *,
     scratch: Path | None = None,
 ) -> pa.Table:
-    """Groups rows that are linked by a chain of near-duplicates at `threshold_across`.
+    """Return the clusters of rows that are linked by a chain of near-duplicates at `threshold_across`.
 
     For a split that must not leak: rows of one cluster go to one side. Arguments and errors as for
     `mark`; problems play no part.
@@ -117,7 +117,7 @@ def clusters(
 
 
 def _kept_for(rows: SignatureRows, rules: list[PairRule]) -> I64:
-    """By rank: the rank of the kept row that this one repeats, or -1."""
+    """Return, by rank, the rank of the kept row that this one repeats, or -1."""
     twin_of = _twins(rows, rules)
     kept_for = _keep_best(_all_pairs(rows, rules, twin_of), len(rows))
     twins = np.flatnonzero(twin_of != np.arange(len(rows)))
@@ -127,7 +127,7 @@ def _kept_for(rows: SignatureRows, rules: list[PairRule]) -> I64:
 
 
 def _twins(rows: SignatureRows, rules: list[PairRule]) -> I64:
-    """By rank: the best row with the same shingles; only that one takes part in the join.
+    """Return, by rank, the best row with the same shingles; only that one takes part in the join.
 
     With two thresholds a row's twin must be of the same problem, since the twin's neighbours are
     then its own as well.
@@ -148,7 +148,7 @@ def _twin_pairs(twin_of: I64) -> U64:
 
 
 def _all_pairs(rows: SignatureRows, rules: list[PairRule], twin_of: I64) -> U64:
-    """Confirmed pairs; what large buckets may hide is joined again among their rows still kept."""
+    """Return confirmed pairs; what large buckets may hide is joined again among their rows still kept."""
     pairs, crowded = join(rows, rules, twin_of == np.arange(len(rows)))
     known = 0
     while crowded.any() and len(pairs) > known:
@@ -159,7 +159,7 @@ def _all_pairs(rows: SignatureRows, rules: list[PairRule], twin_of: I64) -> U64:
 
 
 def _keep_best(pairs: U64, count: int) -> I64:
-    """By rank: the best kept row among a row's better neighbours, or -1 where none of them is kept.
+    """Return, by rank, the best kept row among a row's better neighbours, or -1 where none of them is kept.
 
     Pairs are sorted by the worse row, so that every better row is decided when it is looked at.
     """
@@ -173,7 +173,7 @@ def _keep_best(pairs: U64, count: int) -> I64:
 
 
 def _components(pairs: U64, count: int) -> I64:
-    """By rank: the best rank that is linked to it (union-find with path halving)."""
+    """Return, by rank, the best rank that is linked to it (union-find with path halving)."""
     root = list(range(count))
 
     def find(i: int) -> int:
@@ -190,14 +190,14 @@ def _components(pairs: U64, count: int) -> I64:
 
 
 def annotate(rows: Sequence[Row], options: DedupOptions) -> pa.Table:
-    """Signature and hashed shingles of each response."""
+    """Return the signature and the hashed shingles of each response."""
     return signatures([row["response"] for row in rows], options)
 
 
 def gather(
     parts: Sequence[Callable[[], pa.Table]], options: DedupOptions, context: GatherContext
 ) -> Iterator[pa.Table]:
-    """For each trace the better one that it repeats, found by looking at all shards."""
+    """Yield for each trace the better one that it repeats, found by looking at all shards."""
     counts: list[int] = []
 
     def signed() -> Iterator[pa.Table]:
@@ -214,7 +214,7 @@ def gather(
 
 
 def _ranked(rows: pa.Table) -> pa.Table:
-    """A shard's signatures with the columns that decide which row of a cluster is kept."""
+    """Return a shard's signatures with the columns that decide which row of a cluster is kept."""
     clean = rows["contaminated_by"].is_null()  # what is dropped must not take a clean row with it
     verified = pc.and_(pc.fill_null(pc.equal(rows["verdict"], CORRECT), False), clean)
     length = pc.utf8_length(rows["response"])

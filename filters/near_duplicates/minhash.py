@@ -68,7 +68,7 @@ class DedupOptions(Section):
     )
 
     def signature_key(self) -> bytes:
-        """The part of the options that decides a signature, as canonical JSON."""
+        """Return the part of the options that decides a signature, as canonical JSON."""
         part = self.model_dump(include={"permutations", "shingle", "shingle_size"})
         return json.dumps({**part, "seed": SEED, "version": VERSION}, sort_keys=True).encode()
 
@@ -77,7 +77,7 @@ DEFAULTS = DedupOptions()
 
 
 def signature_fields(options: DedupOptions) -> list[pa.Field]:
-    """Fields of the columns `signatures` makes: `signature` (little-endian uint32 values), `shingles`."""
+    """Return the fields of what `signatures` makes: `signature` (little-endian uint32 values), `shingles`."""
     return [
         pa.field("signature", pa.binary(4 * options.permutations), nullable=False),
         pa.field("shingles", pa.list_(pa.uint32()), nullable=False),
@@ -85,7 +85,7 @@ def signature_fields(options: DedupOptions) -> list[pa.Field]:
 
 
 def signatures(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> pa.Table:
-    """The signature and the hashed shingle set of every text.
+    """Return the signature and the hashed shingle set of every text.
 
     Args:
         texts: any strings; an empty one has the empty shingle.
@@ -102,19 +102,19 @@ def signatures(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> pa.Tab
 
 
 def signature_matrix(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> U32:
-    """Signatures alone, shape (texts, permutations), dtype uint32."""
+    """Return the signatures alone, shape (texts, permutations), dtype uint32."""
     parts = [_minimums(_hash_block(block, options), options) for block in blocks(texts)]
     return np.concatenate(parts) if parts else np.empty((0, options.permutations), np.uint32)
 
 
 def normalise(text: str, shingle: str) -> str:
-    """The text in which shingles are counted: case folded, units parted by single spaces."""
+    """Return the text in which shingles are counted: case folded, units parted by single spaces."""
     folded = text.lower() if text.isascii() else text.casefold()
     return " ".join(_TOKEN.findall(folded) if shingle == "tokens" else folded.split())
 
 
 def shingle_bytes(text: str, options: DedupOptions = DEFAULTS) -> set[bytes]:
-    """The distinct shingles of a text as UTF-8; for use with datasketch itself, slower than `signatures`."""
+    """Return the distinct shingles of a text as UTF-8; for use with datasketch itself, slower than `signatures`."""
     clean, size = normalise(text, options.shingle), options.shingle_size
     units, glue = (list(clean), "") if options.shingle == "chars" else (clean.split(" "), " ")
     count = max(len(units) - size + 1, 1)
@@ -122,7 +122,7 @@ def shingle_bytes(text: str, options: DedupOptions = DEFAULTS) -> set[bytes]:
 
 
 def shingle_hash(shingle: bytes) -> int:
-    """32-bit hash of one shingle, datasketch's `hashfunc` for our signatures.
+    """Return the 32-bit hash of one shingle, datasketch's `hashfunc` for our signatures.
 
     The upper half of `windows.bytes_hash`.
     """
@@ -160,7 +160,7 @@ def _lines(texts: Sequence[str], shingle: str) -> Lines:
 
 
 def _part_tokens(lines: bytes) -> bytes:
-    """Puts a space between tokens that stand side by side, as `normalise` does."""
+    """Put a space between tokens that stand side by side, as `normalise` does."""
     text = np.frombuffer(lines, np.uint8)
     kind = _KINDS[text]
     before = np.concatenate(([_BLANK], kind[:-1]))
@@ -169,7 +169,7 @@ def _part_tokens(lines: bytes) -> bytes:
 
 
 def _distinct(hashes: U64, counts: I64) -> _Hashed:
-    """Sorts each text's hashes and drops repeats; the text's number in the upper half keeps them apart."""
+    """Sort each text's hashes and drop repeats; the text's number in the upper half keeps the texts apart."""
     owner = np.arange(len(counts) + 1, dtype=np.uint64) << np.uint64(32)
     keys = hashes | np.repeat(owner[:-1], counts)
     keys.sort()
@@ -181,14 +181,14 @@ def _distinct(hashes: U64, counts: I64) -> _Hashed:
 
 @lru_cache(maxsize=8)
 def _permutations(count: int, seed: int) -> U32:
-    """datasketch's multipliers (odd) and increments of scheme `affine32`, shape (2, count)."""
+    """Return datasketch's multipliers (odd) and increments of scheme `affine32`, shape (2, count)."""
     generator = np.random.RandomState(seed)
     factors = generator.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return np.stack([factors, generator.randint(0, 1 << 32, count, dtype=np.uint32)])
 
 
 def _minimums(hashed: _Hashed, options: DedupOptions) -> U32:
-    """Signatures of a block, shape (texts, permutations)."""
+    """Return the signatures of a block, shape (texts, permutations)."""
     shift1, factor1, shift2, factor2, shift3 = (np.uint32(c) for c in _FMIX32)
     mixed = (hashed.values ^ hashed.values >> shift1) * factor1
     mixed = (mixed ^ mixed >> shift2) * factor2

@@ -76,7 +76,7 @@ class SharedIndex:
             ) from error
 
     def add(self, ids: list[str], signed: pa.Table) -> None:
-        """Adds rows; a row whose id is there already is left as it is.
+        """Add rows; a row whose id is there already is left as it is.
 
         Args:
             ids: the rows' ids, unique over all machines.
@@ -90,7 +90,7 @@ class SharedIndex:
                     session.insert(row_id.encode(), self._minhash(signature), check_duplication=False)
 
     def claim(self, ids: list[str], signed: pa.Table) -> list[str | None]:
-        """Adds rows and says which repeat one that came before; those are taken out again.
+        """Add rows and return which repeat an earlier one; those are taken out again.
 
         So what the index holds is what all machines together keep, first come, first kept. The answer for a row
         whose id is in the index already is that of the first time.
@@ -114,7 +114,7 @@ class SharedIndex:
         return earlier
 
     def _earlier(self, turn: int, near: list[tuple[str, float]]) -> str | None:
-        """The most similar row that had its turn before."""
+        """Return the most similar row that had its turn before."""
         known = self._redis.hmget(self._prefix + b"turns", [other for other, _ in near]) if near else []
         found = (other for (other, _), at in zip(near, known, strict=True) if at is not None and int(at) < turn)
         return next(found, None)
@@ -123,13 +123,13 @@ class SharedIndex:
         return int(self._turns(keys=[self._prefix + b"turns", self._prefix + b"turn"], args=[row_id.encode()]))
 
     def _remove(self, row_id: str) -> None:
-        """Takes a row out; its turn is forgotten, so that it never comes before a row that is kept."""
+        """Take a row out; its turn is forgotten, so that it never comes before a row that is kept."""
         self._lsh.remove(row_id.encode())
         self._redis.hdel(self._prefix + b"turns", row_id.encode())
         self._redis.delete(self._set_key(row_id))
 
     def near(self, ids: list[str], signed: pa.Table) -> list[list[tuple[str, float]]]:
-        """For each row the other rows of the index that are near-duplicates of it.
+        """Return for each row the other rows of the index that are near-duplicates of it.
 
         Returns:
             (id, Jaccard similarity) of each, most similar first, then by id.
@@ -166,7 +166,7 @@ class SharedIndex:
         return np.frombuffer(raw, "<u4").reshape(-1, self._options.permutations)
 
     def _claim_options(self) -> None:
-        """Records the options with the first user, and compares them with everyone else's."""
+        """Record the first user's options, or compare ours with them."""
         key, mine = self._prefix + b"options", self._options.signature_key()
         mine += f" threshold {self._options.threshold_across}".encode()
         self._redis.set(key, mine, nx=True)
@@ -184,7 +184,7 @@ def _sets(signed: pa.Table) -> list[U32]:
 
 
 def _server(url: str) -> dict[str, Any]:
-    """Connection arguments, the same for datasketch's connections and ours."""
+    """Return connection arguments, the same for datasketch's connections and ours."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
         raise UsageError(f"{url!r} is no Redis URL", where="shared index", remedy="write redis://HOST:PORT/0")

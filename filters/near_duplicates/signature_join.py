@@ -48,7 +48,7 @@ class PairRule:
     same_problem: bool | None
 
     def bands(self, permutations: int) -> tuple[int, int]:
-        """(bands, values a band): the most selective banding that still finds nearly every pair.
+        """Return (bands, values in a band): the most selective banding that still finds nearly every pair.
 
         A pair of similarity s agrees in one of b bands of r values with probability
         1 - (1 - s^r)^b (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4.2).
@@ -60,7 +60,7 @@ class PairRule:
 
 
 def pair_rules(options: DedupOptions) -> list[PairRule]:
-    """The joins that the two thresholds ask for; a single one where they are equal."""
+    """Return the pair rules that the two thresholds ask for; a single one where they are equal."""
     if options.threshold_within == options.threshold_across:
         return [PairRule(options.threshold_within, None)]
     return [PairRule(options.threshold_within, True), PairRule(options.threshold_across, False)]
@@ -101,7 +101,7 @@ class SignatureRows:
         self._shingles = _Stretches(scratch / "shingles.u32")
 
     def close(self) -> None:
-        """Ends the reading of shingles."""
+        """Close the file of shingles."""
         self._shingles.close()
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class SignatureRows:
         return sizes
 
     def shingles(self, rows: I64) -> U32:
-        """The distinct shingle hashes of the given rows, one row after the other."""
+        """Return the distinct shingle hashes of the given rows, one row after the other."""
         return self._shingles.read(self.offsets[rows], self.set_sizes(rows))
 
     def band_count(self, rule: int) -> int:
@@ -121,7 +121,7 @@ class SignatureRows:
         return self._writer.band_counts[rule]
 
     def band_keys(self, rule: int, band: int) -> U64:
-        """Keys of all rows in one band of one of the rules, uint64 (rows,).
+        """Return the keys of all rows in one band of one rule, uint64 (rows,).
 
         Rows of different problems never share a key of a rule within problems.
         """
@@ -140,7 +140,7 @@ class SignatureRows:
         return start
 
     def _arrange(self, total: int) -> None:
-        """Joins the batches' columns and ranks the rows by the stated order."""
+        """Join the batches' columns and rank the rows by the stated order."""
         keys = pa.Table.from_batches(self._columns, schema=_RANK_SCHEMA)
         self.ids: pa.ChunkedArray = keys.column("id")
         self.offsets: I64 = np.concatenate([np.zeros(1, np.uint32), *self._sizes]).cumsum(dtype=np.int64)
@@ -168,7 +168,7 @@ _RANK_SCHEMA = KEY_SCHEMA.remove(KEY_SCHEMA.get_field_index("problem_id"))
 
 
 def _ranked(keys: pa.Table, previous: int) -> I64:
-    """Rows in the order in which they are preferred; a missing value comes last.
+    """Return rows in the order in which they are preferred; a missing value comes last.
 
     The previous version's first, then verified, claim score, shorter, id.
     """
@@ -182,7 +182,7 @@ def _ranked(keys: pa.Table, previous: int) -> I64:
 
 
 def _problem_numbers(problems: pa.Array, first: int) -> U64:
-    """A number for each problem id, equal for equal ids alone; a missing one gets a number of its own.
+    """Return a number for each problem id, equal for equal ids alone; a missing one gets a number of its own.
 
     Args:
         problems: the ids of some rows.
@@ -195,13 +195,13 @@ def _problem_numbers(problems: pa.Array, first: int) -> U64:
 
 
 def _hashes(values: pa.Array) -> U64:
-    """A 64-bit hash of each string; a missing one counts as empty."""
+    """Return a 64-bit hash of each string; a missing one counts as empty."""
     names = values.cast(pa.large_binary()).to_pylist()
     return np.fromiter((xxhash.xxh3_64_intdigest(name or b"") for name in names), np.uint64, len(names))
 
 
 def _refuse_repeats(ids: pa.ChunkedArray) -> None:
-    """Raises where two rows have one id; their hashes are looked at first, which takes 8 bytes a row."""
+    """Raise if two rows have one id; their hashes are compared first, which takes 8 bytes a row."""
     hashes = np.concatenate([np.empty(0, np.uint64), *map(_hashes, ids.chunks)])
     hashes.sort()
     if not (hashes[1:] == hashes[:-1]).any():
@@ -218,7 +218,7 @@ def _refuse_repeats(ids: pa.ChunkedArray) -> None:
 
 
 def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.RecordBatch]:
-    """Batches of all sources; refuses signatures made with other options."""
+    """Yield batches of all sources; raises where signatures were made with other options."""
     for source in sources:
         if isinstance(source, pa.Table):
             _check_source(source.schema, options, "a table")
@@ -254,7 +254,7 @@ def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:
 
 
 def _key_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The columns that rank a row, in fixed types; a column that isn't there is all missing."""
+    """Return the columns that rank a row, in fixed types; a column that isn't there is all missing."""
     columns = [
         batch.column(field.name).cast(field.type)
         if field.name in batch.schema.names
@@ -265,7 +265,7 @@ def _key_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _mixed(values: U64) -> U64:
-    """splitmix64's finaliser: spreads every bit over all of them."""
+    """Return the values after splitmix64's finaliser, which spreads every bit over all of them."""
     values = (values ^ values >> np.uint64(30)) * _MIX[0]
     values = (values ^ values >> np.uint64(27)) * _MIX[1]
     return values ^ values >> np.uint64(31)
@@ -282,13 +282,13 @@ class _Stretches:
         self._file = path.open("rb", buffering=0)
 
     def read(self, starts: I64, sizes: I64) -> U32:
-        """The values of some stretches, one after the other."""
+        """Return the values of some stretches, one after the other."""
         file = repeat(self._file.fileno())
         stretches = map(os.pread, file, (sizes * _BYTES).tolist(), (starts * _BYTES).tolist())
         return np.frombuffer(b"".join(stretches), np.uint32)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -316,7 +316,7 @@ class _BandWriter:
             file.close()
 
     def write(self, signature: pa.Array, shingles: U32) -> U64:
-        """Appends some rows; gives a digest of each row's keys."""
+        """Append some rows and return a digest of each row's keys."""
         shingles.tofile(self._shingles)
         matrix = _matrix(signature, self._permutations)
         digest = np.zeros(len(signature), np.uint64)
@@ -329,7 +329,7 @@ class _BandWriter:
 
 
 def _band_key(values: U64) -> U64:
-    """One key a column of `values`: a multilinear hash, mixed."""
+    """Return one key for each column of `values`: a multilinear hash, mixed."""
     key = np.zeros(values.shape[1], np.uint64)
     for number, value in enumerate(values):
         key += value * np.uint64(pow(int(_MIX[0]), number + 1, 1 << 64))
@@ -337,7 +337,7 @@ def _band_key(values: U64) -> U64:
 
 
 def _matrix(signature: pa.Array, permutations: int) -> U64:
-    """Signature values as uint64, one contiguous row a permutation."""
+    """Return the signatures' values as uint64, one contiguous row for each permutation."""
     raw = np.frombuffer(signature.buffers()[1], "<u4")
     start = signature.offset * permutations
     rows = raw[start : start + len(signature) * permutations].reshape(-1, permutations)
@@ -363,7 +363,7 @@ _HALF = np.uint64(32)
 
 
 def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64, Bools]:
-    """All confirmed pairs among the active rows.
+    """Return all confirmed pairs among the active rows.
 
     Args:
         rows: the rows, with the band keys of `rules`.
@@ -393,17 +393,17 @@ def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64
 
 
 def unpack(pairs: U64) -> tuple[I64, I64]:
-    """Ranks of the better and of the worse row of each pair."""
+    """Return the ranks of the better and of the worse row of each pair."""
     return (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64), (pairs >> _HALF).astype(np.int64)
 
 
 def pack(better: I64, worse: I64) -> U64:
-    """The inverse of `unpack`."""
+    """Return packed pairs; the inverse of `unpack`."""
     return worse.astype(np.uint64) << _HALF | better.astype(np.uint64)
 
 
 def confirmed(rows: SignatureRows, threshold: float, candidates: list[U64]) -> U64:
-    """The candidates whose shingle sets have a Jaccard similarity of at least `threshold`."""
+    """Return the candidates whose shingle sets have a Jaccard similarity of at least `threshold`."""
     pairs = np.unique(np.concatenate([np.empty(0, np.uint64), *candidates]))
     left, right = (rows.by_rank[rank] for rank in unpack(pairs))
     sizes = np.stack([rows.set_sizes(left), rows.set_sizes(right)])
@@ -429,13 +429,13 @@ class _Buckets:
         self.starts, self.sizes = begins[sizes > 1], sizes[sizes > 1]
 
     def crowd(self) -> I64:
-        """Members of the buckets that are too large to pair in full."""
+        """Return the members of the buckets that are too large to pair in full."""
         large = self.sizes > MAX_ALL_PAIRS
         spans = zip(self.starts[large].tolist(), self.sizes[large].tolist(), strict=True)
         return np.concatenate([np.empty(0, np.int64), *(self.ranks[start : start + size] for start, size in spans)])
 
     def pairs(self) -> Iterator[U64]:
-        """Packed candidate pairs, some million at a time."""
+        """Yield packed candidate pairs, some million at a time."""
         for size in np.unique(self.sizes).tolist():
             starts = self.starts[self.sizes == size]
             better, worse = _pair_positions(size)
@@ -447,7 +447,7 @@ class _Buckets:
 
 
 def _pair_positions(size: int) -> tuple[I64, I64]:
-    """Positions of the rows to pair in a bucket of `size` rows in order of rank."""
+    """Return the positions of the rows to pair in a bucket of `size` rows in order of rank."""
     if size <= MAX_ALL_PAIRS:
         better, worse = np.triu_indices(size, 1)
         return better, worse
@@ -462,7 +462,7 @@ def _pair_positions(size: int) -> tuple[I64, I64]:
 
 
 def _bucket_parts(keys: U64, ranks: I64) -> Iterator[_Buckets]:
-    """Buckets by ranges of keys, so that the sort's memory doesn't grow with the rows."""
+    """Yield the buckets by ranges of keys, so that the sort's memory doesn't grow with the rows."""
     parts = -(-len(keys) // PART_ROWS)
     if parts <= 1:
         yield _Buckets(keys, ranks)
@@ -474,7 +474,7 @@ def _bucket_parts(keys: U64, ranks: I64) -> Iterator[_Buckets]:
 
 
 def _eligible(rows: SignatureRows, rule: PairRule, pairs: U64) -> U64:
-    """Leaves out pairs within the previous version, and pairs that the rule doesn't mean."""
+    """Return the pairs without those inside the previous version and those that the rule is not about."""
     better, worse = unpack(pairs)
     eligible = worse >= rows.previous
     if rule.same_problem is not None:
@@ -484,7 +484,7 @@ def _eligible(rows: SignatureRows, rule: PairRule, pairs: U64) -> U64:
 
 
 def _parts_of(weights: I64, budget: int) -> Iterator[slice]:
-    """Slices over `weights` that sum to about `budget` each."""
+    """Yield slices over `weights` that sum to about `budget` each."""
     ends = np.cumsum(weights)
     start = 0
     while start < len(weights):
@@ -503,6 +503,6 @@ def _shared(rows: SignatureRows, left: I64, right: I64) -> I64:
 
 
 def _owned_shingles(rows: SignatureRows, members: I64) -> U64:
-    """The shingle hashes of the rows, each with the position of its row in the upper half."""
+    """Return the shingle hashes of the rows, each with the position of its row in the upper half."""
     position = np.arange(len(members), dtype=np.uint64) << _HALF
     return np.repeat(position, rows.set_sizes(members)) | rows.shingles(members)

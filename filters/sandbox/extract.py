@@ -77,7 +77,7 @@ class Found:
 
 
 def language_of(label: str) -> str:
-    """`python`, `cpp`, empty for an unmarked block, or the label itself: `Python3.11`, `python:a.py`, `{.py}`."""
+    """Return the language of a label: `python`, `cpp`, empty for an unmarked block, or the label itself (`{.py}`)."""
     word = (label.split() or [""])[0].strip("{}.:").lower()
     if word.endswith(".py") or word == "py3":
         return PYTHON
@@ -87,7 +87,7 @@ def language_of(label: str) -> str:
 
 
 def blocks(text: str) -> list[Block]:
-    """All fenced blocks in order; one that is still open at the end is not `closed`.
+    """Return all fenced blocks in order; one that is still open at the end is not `closed`.
 
     A fence inside a string of three quotes belongs to the string, where the text comes out even that way; else only
     one that is indented further than its block does.
@@ -97,7 +97,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def _scan(text: str, *, strings_hold: bool) -> tuple[list[Block], bool]:
-    """The blocks, and whether none of them ended inside a string."""
+    """Return the blocks, and whether none of them ended inside a string."""
     found: list[Block] = []
     fence, language, quotes, start, lines, offset = "", "", 0, 0, list[str](), 0
     indent, string = 0, ""
@@ -125,7 +125,7 @@ def _scan(text: str, *, strings_hold: bool) -> tuple[list[Block], bool]:
 
 
 def _open_string(line: str, string: str) -> str:
-    """The three quotes of the string that is open at the end of `line`; empty for none."""
+    """Return the three quotes of the string that is open at the end of `line`; empty for none."""
     quote = ""  # of a string on this line
     for part in _STRING.finditer(line):
         mark = part[0]
@@ -148,7 +148,7 @@ def _closes(mark: re.Match[str], fence: str) -> bool:
 
 
 def _code(lines: list[str], quotes: int) -> str:
-    """The lines without `quotes` quote marks, and without what the first line of code is indented by."""
+    """Return the lines without `quotes` quote marks, and without what the first line of code is indented by."""
     for _ in range(quotes):
         lines = [_QUOTE.sub("", line, count=1) for line in lines]
     first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
@@ -158,7 +158,7 @@ def _code(lines: list[str], quotes: int) -> str:
 
 
 def defines(code: str, names: Iterable[str]) -> bool:
-    """Whether the text has, at the start of a line, a definition of one of `names`."""
+    """Return whether the text has, at the start of a line, a definition of one of `names`."""
     for name in names:
         pattern = rf"^(?:(?:async )?def|class) {{1,4}}{re.escape(name)}\b|^{re.escape(name)} ?[:=]"
         if re.search(pattern, code, re.MULTILINE):
@@ -167,7 +167,7 @@ def defines(code: str, names: Iterable[str]) -> bool:
 
 
 def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> Found:
-    """The code that an answer stands by.
+    """Return the code that an answer stands by.
 
     Policy: of the closed blocks in `language` (or unmarked ones), the last that defines a name under test; where none
     is known, the last that reads input; else the last one. A block that the text calls an alternative is passed over
@@ -205,13 +205,13 @@ def _chosen(candidates: list[Block], wanted: list[str], text: str) -> Block | No
 
 
 def _introduction(text: str, start: int) -> str:
-    """The last line of prose before a block."""
+    """Return the last line of prose before a block."""
     before = text[max(0, start - 400) : start].rstrip()
     return before[before.rfind("\n") + 1 :]
 
 
 def _html_blocks(text: str) -> list[Block]:
-    """`<pre><code class="language-python">…</code></pre>`, as some models write."""
+    """Return the blocks in HTML, as some models write them: `<pre><code class="language-python">…</code></pre>`."""
     start = text.find("<pre><code")
     opened = text.find(">", start + 6) if start >= 0 else -1
     end = text.find("</code>", opened) if opened >= 0 else -1
@@ -226,7 +226,7 @@ _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def names(source: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The global names that `source` reads and doesn't bind itself, and those that it binds.
+    """Return the global names that `source` reads and doesn't bind itself, and those that it binds.
 
     Raises:
         SyntaxError: it is no Python.
@@ -242,7 +242,7 @@ def names(source: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def joined(code: str, earlier: list[str], needed: frozenset[str], known: frozenset[str]) -> str:
-    """The program.
+    """Return the program that the blocks of an answer make together.
 
     Args:
         code: the chosen block.
@@ -260,7 +260,7 @@ def joined(code: str, earlier: list[str], needed: frozenset[str], known: frozens
 
 
 def _definitions(blocks: list[str]) -> list[tuple[str, frozenset[str], frozenset[str]]]:
-    """Functions, classes, imports and assignments of the blocks: source, names read, names bound."""
+    """Return the functions, classes, imports and assignments of the blocks: source, names read, names bound."""
     import ast
 
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
@@ -290,7 +290,7 @@ def _taken(
 
 
 def _behind_future(before: str, code: str) -> str:
-    """`before`, then `code`; imports from `__future__` stay first, as Python wants them."""
+    """Return `before`, then `code`; imports from `__future__` stay first, as Python wants them."""
     import ast
 
     ends = [

@@ -193,7 +193,7 @@ class _Reader:
 
 
 def _all_json(text: str) -> bool:
-    """Whether every line is a value in JSON that is no bare word: arguments as LiveCodeBench writes them."""
+    """Return whether every line is a value in JSON that is no bare word: arguments as LiveCodeBench writes them."""
     try:
         return all(json.loads(line) is not None for line in text.split("\n") if line.strip())
     except (ValueError, RecursionError):
@@ -208,14 +208,14 @@ def _json(text: str) -> Any:
 
 
 def lines(value: object) -> str:
-    """An input or output as text; a list of lines is joined."""
+    """Return an input or output as text; a list of lines is joined."""
     if isinstance(value, list | tuple):
         return "\n".join(map(str, value))
     return str(value)
 
 
 def read_suite(info: Mapping[str, Any]) -> Suite:
-    """The tests of a problem.
+    """Return the tests of a problem.
 
     Args:
         info: a row's own fields: `tests`, `input_output`, `test`, `entry_point`, `fn_name`.
@@ -266,7 +266,7 @@ class SuiteCensus:
         self.packages.update({name for text in texts for name in _IMPORT.findall(text)} - _NO_PACKAGES)
 
     def lines(self, shown: Iterable[str]) -> Iterator[str]:
-        """What there is to say, in plain lines.
+        """Yield the counts in plain lines.
 
         Args:
             shown: packages that the jail shows.
@@ -292,7 +292,7 @@ def _function(info: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=512)
 def asserts_something(source: str) -> bool:
-    """Whether a text of tests can fail at all: it has an assertion, or calls what asserts.
+    """Return whether a text of tests can fail at all: it has an assertion, or calls what asserts.
 
     Raises:
         BadTestError: it is no Python, or too large.
@@ -352,11 +352,11 @@ class Check:
     tolerance: float = wire.FLOAT_TOLERANCE
 
     def with_tolerance(self, tolerance: float | None) -> Check:
-        """The same check with another tolerance for floats; None leaves it."""
+        """Return the same check with another tolerance for floats; None leaves it."""
         return self if tolerance is None else replace(self, tolerance=tolerance)
 
     def holds(self, node: wire.Node) -> bool | None:
-        """Whether the encoded answer satisfies the assertion; a malformed one satisfies none.
+        """Return whether the encoded answer satisfies the assertion; a malformed one satisfies none.
 
         Returns:
             None where the answer is no plain data: only in its own process Python could say.
@@ -383,35 +383,35 @@ class Check:
 
 
 def of_call(call: CallTest, suite: Suite) -> Check:
-    """The check of a call with plain data, as the judges of APPS and LiveCodeBench make it."""
+    """Return the check of a call with plain data, as the judges of APPS and LiveCodeBench make it."""
     arguments = ", ".join(map(repr, call.arguments))
     function = suite.entry_point or suite.function
     return Check(f"{callee(function)}({arguments})", function, "json", call.expected, call.wrapped)
 
 
 def callee(function: str) -> str:
-    """What a function under test is called by: a bare name may also be a method of `Solution`."""
+    """Return what a function under test is called by: a bare name may also be a method of `Solution`."""
     if not function.isidentifier():
         return function
     return f"(Solution().{function} if 'Solution' in globals() and {function!r} not in globals() else {function})"
 
 
 def root(node: ast.expr) -> str | None:
-    """The name that a chain of calls, attributes and indices starts from."""
+    """Return the name that a chain of calls, attributes and indices starts from."""
     while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
 
 
 def sides(node: ast.expr) -> tuple[ast.expr, ast.expr | None]:
-    """Left and right of a comparison of two; right is None where it is none."""
+    """Return the two sides of a comparison; right is None where it is none."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         return node.left, node.comparators[0]
     return node, None
 
 
 def read_check(test: ast.expr, asked: frozenset[str], entry_point: str = "") -> Check | None:
-    """The single-jail form of what is asserted, or None where it has none.
+    """Return the single-jail form of what is asserted, or None where it has none.
 
     Args:
         test: the asserted expression.
@@ -452,7 +452,7 @@ class _CheckReader:
         return self.ask(asked, "==", expected) if known else None
 
     def distance(self, left: ast.expr, bound: ast.expr, *, closed: bool) -> Check | None:
-        """`abs(CALL - LITERAL) < LITERAL`."""
+        """Return the check of `abs(CALL - LITERAL) < LITERAL`, or None."""
         match left:
             case ast.Call(func=ast.Name(id="abs"), args=[ast.BinOp(left=asked, op=ast.Sub(), right=literal)]):
                 (known, value), (bounded, distance) = _literal(literal), _literal(bound)
@@ -461,7 +461,7 @@ class _CheckReader:
         return None
 
     def ask(self, node: ast.expr, relation: str, expected: Any = None) -> Check | None:
-        """None too where a method of an answer is called: it would be asked about itself, or shown what is expected."""
+        """Return the check, or None; None too for a method of an answer, which would be shown what is expected."""
         start = root(node)
         if start is None or start not in self._asked or isinstance(node, ast.Name):
             return None
@@ -486,12 +486,12 @@ class _Rename(ast.NodeTransformer):
 
 
 def renamed(node: ast.expr, old: str, expression: str) -> Any:
-    """The expression with another for every `old`."""
+    """Return the expression with `new` in the place of every `old`."""
     return _Rename(old, expression).visit(node)
 
 
 def read_function(text: str, entry_point: str) -> list[Check] | None:
-    """The checks of a test text that is no more than `def check(candidate)` with simple assertions.
+    """Return the checks of a test text that is no more than `def check(candidate)` with simple assertions.
 
     Returns:
         None where the text does anything else: then it has to be run.
@@ -528,7 +528,7 @@ def _always_true(node: ast.expr) -> bool:
 
 
 def _harmless(node: ast.stmt) -> bool:
-    """Docstrings, `pass`, and literals given a name that nothing else reads."""
+    """Return whether a statement does nothing: a docstring, `pass`, or a literal whose name nothing else reads."""
     if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
         return True
     return isinstance(node, ast.Assign) and _literal(node.value)[0]

@@ -71,7 +71,7 @@ class Hooks:
             self._refused(event)
 
     def _opened(self, path: str) -> None:
-        """The import system opens files of modules; those of a solution's own making nobody has looked at."""
+        """Note a module opened from where the solution may write: nobody has looked at it."""
         reader = sys._getframe(2).f_code.co_filename
         if reader.startswith(("<frozen importlib", "<frozen zipimport")) and os.path.realpath(path).startswith(_OWN):
             self._guards.note("imports what it may have written itself")
@@ -102,7 +102,7 @@ _Entry = tuple[Any, str, object]  # the names of a module or class, one of them,
 
 
 def _entries(module: types.ModuleType) -> list[_Entry]:
-    """Functions, classes and texts of a module, and the methods of its classes; not caches and counters."""
+    """Return the functions, classes and texts of a module, and the methods of its classes; not caches and counters."""
     names = vars(module)
     found: list[_Entry] = []
     for name, value in list(names.items()):
@@ -150,7 +150,7 @@ class State:
         )  # fmt: skip
 
     def changes(self, *, core: bool) -> list[str]:
-        """What is no longer as it was, by name.
+        """Return the names of what has changed.
 
         Args:
             core: look only at what tests call most.
@@ -163,7 +163,7 @@ class State:
         return seen[:MAX_FINDINGS]
 
     def special_methods(self, asked: frozenset[str]) -> list[str]:
-        """Special methods of classes made since that no library wrote, however those classes were made.
+        """Return the special methods of classes made since then that no library wrote, however those classes were made.
 
         A source may hide one from the static look: the name computed, the class made by a call. (The garbage
         collector must be off: a class that is made stays.)
@@ -179,28 +179,28 @@ class State:
         return seen[:MAX_FINDINGS]
 
     def threads_left(self) -> bool:
-        """Whether more threads run than before."""
+        """Return whether more threads run than before."""
         return threading.active_count() > self._threads
 
 
 def _in_module(kind: type) -> bool:
-    """Whether a class is what a library's module has under its name: imported since."""
+    """Return whether a class is what a library's module has under its name, because it was imported since."""
     module = sys.modules.get(kind.__module__)
     return module is not None and kind.__module__ != MODULE and vars(module).get(kind.__name__) is kind
 
 
 def _young_classes() -> list[type]:
-    """Classes made since the warm interpreter froze what it had; the collector must be off, so that none is lost."""
+    """Return the classes made since the warm interpreter froze what it had. The collector must be off."""
     return [value for value in gc.get_objects() if isinstance(value, type)]
 
 
 def _acts(value: object) -> bool:
-    """Whether a special attribute of a class does anything, or is data."""
+    """Return whether a special attribute of a class does anything, or is data."""
     return value is not None and (callable(value) or hasattr(type(value), "__get__"))
 
 
 def _of_library(value: object, kind: type) -> bool:
-    """Whether a special method was written by Python or a library; a mock of the tests may have any."""
+    """Return whether a special method was written by Python or a library; a mock of the tests may have any."""
     value = getattr(value, "__func__", value)
     if isinstance(value, types.FunctionType):
         return value.__code__.co_filename != SOURCE
@@ -211,7 +211,7 @@ def _of_library(value: object, kind: type) -> bool:
 
 
 def _tells(key: str, value: object, module: str) -> bool:
-    """Whether a changed member is evidence: functions and classes are, caches and counters are not."""
+    """Return whether a changed member is evidence: functions and classes are, caches and counters are not."""
     if module == "sys" and key in ("stdout", "stdin", "stderr", "last_value", "last_type", "last_traceback"):
         return False
     if module == "builtins" and key == "_":
@@ -251,7 +251,7 @@ class _Names(dict[str, Any]):
 
 
 def from_library(module: str, member: str) -> Any:
-    """A name of the standard prelude; an absent package is the environment's fault."""
+    """Return what a name of the standard prelude stands for; an absent package is the environment's fault."""
     try:
         found = importlib.import_module(module)
     except ImportError:
@@ -260,7 +260,7 @@ def from_library(module: str, member: str) -> Any:
 
 
 def _is_library(value: Any) -> bool:
-    """Whether a value that the solution's module binds is a library's own, under whatever name."""
+    """Return whether a value that the solution's module binds is a library's own, under whatever name."""
     if isinstance(value, types.ModuleType):
         return sys.modules.get(value.__name__) is value and value.__name__ != vetting.MODULE
     module = sys.modules.get(getattr(value, "__module__", None) or "")
@@ -270,7 +270,7 @@ def _is_library(value: Any) -> bool:
 
 
 def entry(expression: str, names: dict[str, Any]) -> Any:
-    """What `Solution().f` or `f` is in the solution's module."""
+    """Return what `Solution().f` or `f` is in the solution's module."""
     if expression in names:
         return names[expression]
     return eval(compile(expression, vetting.TESTS_SOURCE, "eval"), names)  # noqa: S307 - the data set's own text
@@ -292,7 +292,7 @@ class _CallWatcher:
         self._isolate = isolate
 
     def names(self) -> dict[str, Callable[..., Any]]:
-        """What instrumented tests call."""
+        """Return what instrumented tests call."""
         return {
             "__call_of_test__": self._call,
             "__method_of_test__": self._method,
@@ -326,7 +326,7 @@ class _CallWatcher:
         return result
 
     def _may_be_asked(self, value: Any, name: str) -> bool:
-        """Whether a method is a library's or the tests' own, or that of a class which tests name."""
+        """Return whether a method is a library's or the tests' own, or that of a class which tests name."""
         if isinstance(value, types.ModuleType):
             return True
         kind = value if isinstance(value, type) else type(value)
@@ -338,7 +338,7 @@ class _CallWatcher:
         return any(name in vars(base) or "__getattr__" in vars(base) for base in kind.__mro__)
 
     def _shield(self, function: Any) -> Any:
-        """A function of the solution for `map` and its like, whose StopIteration would end a loop of the test."""
+        """Return a solution's function for `map` and its like, wrapped: its StopIteration would end a test's loop."""
         if not isinstance(function, types.FunctionType) or not _of_solution(function):
             return function
 
@@ -377,7 +377,7 @@ def _copied(value: Any) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """The value as JSON would give it back: a tuple is a list."""
+    """Return the value as JSON would give it back: a tuple is a list."""
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if type(value) is dict:
@@ -450,7 +450,7 @@ class _InProcessRun:
             exec(statement, self.names)  # noqa: S102 - the data set's own
 
     def _note_refusal(self, event: str) -> None:
-        """What the jail refuses to a solution whose task is about processes or the network: it may swallow that."""
+        """Note what the jail refused, if the task is about processes or the network: the solution may hide it."""
         self.refused = self.refused or event
 
     def run(self) -> None:
@@ -458,7 +458,7 @@ class _InProcessRun:
         self.runner.run(self.job["tests"], self.job["test"])
 
     def _entry(self, point: str) -> Any:
-        """What `candidate` is: for `Solution().f`, a new object for every call, as the harness of that set has it."""
+        """Return what `candidate` is: for `Solution().f`, a new object for every call, as in that set's harness."""
         if "(" not in point:
             return entry(point, self.solution.__dict__)
         return lambda *a, **k: self.watch._call(entry(point, self.solution.__dict__), True, *a, **k)

@@ -21,7 +21,7 @@ class TestsFaultError(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """`NameError: message`, whatever the exception's own methods do."""
+    """Return `NameError: message`, whatever the exception's own methods do."""
     try:
         message = str(error)[:MESSAGE_CHARS]
     except BaseException as broken:  # noqa: BLE001 - foreign code: its __str__ may do anything
@@ -55,7 +55,7 @@ class Blame:
         self._asked = asked
 
     def fault(self, error: BaseException, calls: int) -> str | None:
-        """Why `error` is the tests' own fault; None where the solution may have caused it.
+        """Return why `error` is the tests' own fault; None where the solution may have caused it.
 
         Args:
             error: what a test let through.
@@ -93,7 +93,7 @@ class Blame:
         return None if names is None or names & self._touched() else describe(error)
 
     def _names_at(self, frame: Any, at: int) -> set[str] | None:
-        """The names in the expression that failed; None where it can't be told."""
+        """Return the names in the expression that failed; None where it can't be told."""
         first, last, start, end = list(frame.f_code.co_positions())[at // 2]
         if None in (first, last, start, end):
             return None
@@ -104,7 +104,7 @@ class Blame:
         return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
     def _touched(self) -> set[str]:
-        """Names that may hold something of the solution's, or that a call to it was given."""
+        """Return the names that may hold something of the solution's, or that a call to it was given."""
         tree = ast.parse(self._text)
         touched = set(self._asked) | {"self", "candidate", "solution"}
         touched |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -126,7 +126,7 @@ def _frames(error: BaseException) -> list[tuple[Any, int]]:
 
 
 def _spread(node: ast.AST, touched: set[str]) -> set[str]:
-    """The names that one node of the tests makes touched."""
+    """Return the names that one node of the tests makes touched."""
     if isinstance(node, ast.With | ast.AsyncWith):
         return {n.id for item in node.items if item.optional_vars for n in _names(item.optional_vars)}
     reads = any(n.id in touched for n in _names(node))
@@ -208,13 +208,13 @@ class _Instrument(ast.NodeTransformer):
         return node
 
     def _settled(self, sides: list[ast.expr]) -> bool:
-        """Whether one side of a comparison is out of reach of what the solution may have changed."""
+        """Return whether one side of a comparison is out of reach of what the solution may have changed."""
         if self._open is None or len(sides) != 2:
             return False
         return any(self._open.isdisjoint(name.id for name in _names(side)) for side in sides)
 
     def visit_With(self, node: ast.With) -> ast.AST:
-        """A `with` may stand for an expected exception: nothing in it is counted on its own.
+        """Count nothing inside a `with` on its own: it may stand for an expected exception.
 
         What it stands for may also be a context of the solution's that hides a failure.
         """
@@ -271,7 +271,7 @@ def _expects_failure(node: ast.expr) -> bool:
 
 
 def open_names(tree: ast.Module, asked: frozenset[str]) -> frozenset[str]:
-    """The names in a text of tests whose values a solution can reach: it was handed them, or they came out of it.
+    """Return the names whose values a solution can reach: it was handed them, or they came out of it.
 
     By names alone, without regard to order, and always on the side of too many: what the text does not bind itself is
     open, and so are the arguments of its helpers, and what is taken from one container with something open.
@@ -302,13 +302,13 @@ def open_names(tree: ast.Module, asked: frozenset[str]) -> frozenset[str]:
 
 
 def _takes_apart(node: ast.AST, written: frozenset[str]) -> bool:
-    """Whether a loop takes written out data apart: what one of its names holds is no part of what another does."""
+    """Return whether a loop takes written-out data apart, so that the parts have nothing in common."""
     loop = isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Tuple)
     return loop and isinstance(node.iter, ast.Name) and node.iter.id in written  # type: ignore[attr-defined]
 
 
 def _written_out_names(nodes: list[ast.AST]) -> frozenset[str]:
-    """Names bound once, to data that is written out: nothing else can be part of it."""
+    """Return the names bound once, to data that is written out: nothing else can be part of it."""
     bound = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     assigned = [n for n in nodes if isinstance(n, ast.Assign) and _written_out(n.value)]
     names = {t.id for n in assigned for t in n.targets if isinstance(t, ast.Name)}
@@ -316,7 +316,7 @@ def _written_out_names(nodes: list[ast.AST]) -> frozenset[str]:
 
 
 def _parametrized(node: ast.AST, written: frozenset[str]) -> bool:
-    """Whether the arguments of a test function are data that is written out."""
+    """Return whether the arguments of a test function are data that is written out."""
     if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test") or not node.decorator_list:
         return False
     calls = [d for d in node.decorator_list if isinstance(d, ast.Call) and getattr(d.func, "attr", "") == "parametrize"]
@@ -325,7 +325,7 @@ def _parametrized(node: ast.AST, written: frozenset[str]) -> bool:
 
 
 def _opened(node: ast.AST, open_: frozenset[str], asked: frozenset[str]) -> set[str]:
-    """The names that one node of the tests makes open."""
+    """Return the names that one node of the tests makes open."""
     if isinstance(node, ast.Call):
         direct = {a.id for a in node.args if isinstance(a, ast.Name)} & asked
         called = any(n.id in open_ for n in _names(node.func)) and not _asserting(node.func)
@@ -349,14 +349,14 @@ def _opened(node: ast.AST, open_: frozenset[str], asked: frozenset[str]) -> set[
 
 
 def _asserting(function: ast.expr) -> bool:
-    """Whether a call is one of unittest's assertions, which change nothing."""
+    """Return whether a call is one of unittest's assertions, which change nothing."""
     return isinstance(function, ast.Attribute) and function.attr.startswith("assert")
 
 
 def woven(
     tree: ast.Module, *, count: bool, watch: bool, reachable: frozenset[str] | None = None
 ) -> tuple[ast.Module, int]:
-    """A text of tests as it is run, and how many assertions it has that may fail or hold.
+    """Return a text of tests as it is run, and how many assertions it has that may fail or hold.
 
     Args:
         tree: changed in place.
@@ -368,7 +368,7 @@ def woven(
 
 
 def watched(tree: Any) -> Any:
-    """A statement of setup with its calls and assertions watched, like those of the tests that call it."""
+    """Return a statement of setup with its calls and assertions watched, like those of the tests that call it."""
     return _Instrument(count=False, watch=True).visit(tree)
 
 

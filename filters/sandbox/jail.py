@@ -71,7 +71,7 @@ class Layer:
 
 
 def layers_from(failed: Mapping[str, str]) -> list[Layer]:
-    """All layers; those in `failed` (name to reason) are not ok."""
+    """Return all layers; those in `failed` (name to reason) are not ok."""
     names = [*REMEDIES, *(name for name in failed if name not in REMEDIES)]
     return [
         Layer(name, name not in failed, failed.get(name, ""), REMEDIES.get(name, "") if name in failed else "")
@@ -80,7 +80,7 @@ def layers_from(failed: Mapping[str, str]) -> list[Layer]:
 
 
 def missing_error(missing: Sequence[Layer]) -> VerifierError:
-    """The error that names every missing layer."""
+    """Return the error that names every missing layer."""
     return VerifierError(
         "model-written code can't be run safely here: the jail lacks " + ", ".join(m.name for m in missing),
         where="; ".join(f"{layer.name}: {layer.why}" for layer in missing),
@@ -183,7 +183,7 @@ class SandboxProcess:
             raise ProcessEnded from None
 
     def receive(self) -> tuple[bytes, bytes]:
-        """The next message as kind and hostile body, at most `wire.MAX_FRAME`; raises `ProcessEnded`."""
+        """Return the next message as kind and hostile body, at most `wire.MAX_FRAME`; raises `ProcessEnded`."""
         if not self._ready:
             self._ready = True
             kind, body = self._frame()
@@ -289,7 +289,7 @@ class Worker:
         return dict(json.loads(raw)["failed"])
 
     def alive(self) -> bool:
-        """Whether jobs can be sent."""
+        """Return whether jobs can be sent."""
         return self._process.poll() is None
 
     def open(self, limits: Limits, streams: Sequence[int]) -> SandboxProcess:
@@ -370,7 +370,7 @@ class Jail:
         self.close()
 
     def probe(self) -> list[Layer]:
-        """Every layer of the jail, and whether it stands on this machine."""
+        """Return every layer of the jail, and whether it stands on this machine."""
         return layers_from(self._worker().failed)
 
     @property
@@ -403,7 +403,7 @@ class Jail:
             process.close()
 
     def _worker(self) -> Worker:
-        """The least busy living worker; started on first need."""
+        """Return the least busy living worker; it is started when first needed."""
         with self._lock:
             if self._closed:
                 raise VerifierError("the jail has been closed", remedy="open a new one")
@@ -447,7 +447,7 @@ class Shown:
 
 
 def find(packages: Sequence[str]) -> Shown:
-    """What has to be shown for `packages`: names of modules or distributions, or folders of modules.
+    """Return what has to be shown for `packages`: names of modules or distributions, or folders of modules.
 
     Raises:
         VerifierError: one is not installed.
@@ -467,7 +467,7 @@ def find(packages: Sequence[str]) -> Shown:
 
 
 def standard() -> list[str]:
-    """Those of `STANDARD` that are installed."""
+    """Return those of `STANDARD` that are installed."""
     return [name for name in STANDARD if _found(name) is not None]
 
 
@@ -496,7 +496,7 @@ def _distributions_of(name: str) -> list[importlib.metadata.Distribution]:
 
 
 def _closure(roots: Iterable[importlib.metadata.Distribution]) -> list[importlib.metadata.Distribution]:
-    """Distributions with what they require and is installed; requirements of extras don't count."""
+    """Return the distributions with all they require that is installed; requirements of extras don't count."""
     seen: dict[str, importlib.metadata.Distribution] = {}
     todo = list(roots)
     while todo:
@@ -513,6 +513,6 @@ def _closure(roots: Iterable[importlib.metadata.Distribution]) -> list[importlib
 
 
 def _tops(distribution: importlib.metadata.Distribution) -> set[str]:
-    """Top-level files and folders that a distribution has installed."""
+    """Return the top-level files and folders that a distribution has installed."""
     tops = {str(file).split("/")[0] for file in distribution.files or ()}
     return {top for top in tops if top not in ("..", "__pycache__", "bin") and not top.endswith(".pth")}

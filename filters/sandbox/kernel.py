@@ -74,7 +74,7 @@ def setns(fd: int, flags: int) -> None:
 
 
 def fork() -> int:
-    """fork(2) without Python's own after-fork work, which a process of one thread does not need.
+    """Call fork(2) without Python's own after-fork work, which a process of one thread does not need.
 
     It would touch hundreds of pages, each of which the kernel then has to copy.
     """
@@ -82,7 +82,7 @@ def fork() -> int:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    """mount(2)."""
+    """Call mount(2)."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
     _check(_libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
 
@@ -109,7 +109,7 @@ def pivot_root_here() -> None:
 
 
 def prctl(option: int, value: int = 0, third: int = 0) -> None:
-    """prctl(2)."""
+    """Call prctl(2)."""
     _check(
         _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)),
         f"prctl {option}",
@@ -137,7 +137,7 @@ _LANDLOCK_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
 
 
 def landlock_abi() -> int:
-    """The kernel's Landlock version; raises OSError where there is none."""
+    """Return the kernel's Landlock version; raises OSError where there is none."""
     return _syscall("landlock_create_ruleset", NR_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
 
 
@@ -265,7 +265,7 @@ def _argument(index: int, high: bool = False) -> bytes:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """The numbers as runs without gaps, first and last; a short program is compiled faster at every run."""
+    """Return the numbers as runs without gaps, (first, last); a short program is compiled faster at every run."""
     runs: list[tuple[int, int]] = []
     for number in sorted(number for number in numbers if number >= 0):
         if runs and number == runs[-1][1] + 1:
@@ -276,7 +276,7 @@ def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _clone_rule(subprocesses: bool) -> list[bytes]:
-    """Threads always; other processes only where asked for; namespaces never."""
+    """Return the rule for clone(2): threads always, other processes only where asked for, namespaces never."""
     rule = [_argument(0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _op(_RETURN, DENY)]
     if subprocesses:
         return [*rule, _op(_RETURN, ALLOW)]
@@ -292,7 +292,7 @@ def _one_of(argument: int, allowed: tuple[int, ...]) -> list[bytes]:
 
 
 def filter_program(*, subprocesses: bool = False, one_exec: bool = False, machine: str = MACHINE) -> bytes:
-    """The filter as bytes for `seccomp`.
+    """Return the filter as bytes for `seccomp`.
 
     Args:
         subprocesses: allow fork, exec and waiting for children.
@@ -327,13 +327,13 @@ def filter_program(*, subprocesses: bool = False, one_exec: bool = False, machin
 
 
 def _merge(leaves: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
-    """Sorted, one leaf a number: where a refusal and another leaf start at one number, the other counts."""
+    """Return the leaves sorted, one for each number; a refusal gives way to any other leaf at its number."""
     refusal = [_op(_RETURN, DENY)]
     return list(dict(sorted(leaves, key=lambda leaf: (leaf[0], leaf[1] != refusal))).items())
 
 
 def _tree(leaves: list[tuple[int, list[bytes]]]) -> list[bytes]:
-    """A binary search for the leaf of a call's number.
+    """Return a binary search for the leaf of a call's number.
 
     A plain list would do, but the kernel tries a new filter on every number there is, at every run.
     """

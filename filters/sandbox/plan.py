@@ -92,7 +92,7 @@ _OUTWARD = frozenset(
 
 @functools.lru_cache(maxsize=16)
 def _tree_of(source: str) -> ast.Module:
-    """The tree of a trusted source, parsed once for all who only read it."""
+    """Return the tree of a trusted source, parsed once for all who only read it."""
     return syntax_tree(source)
 
 
@@ -155,7 +155,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=64)
 def plan(suite: Suite, setup: str = "", prompt: str = "", *, tolerance: float | None = None) -> Plan:
-    """The plan for the tests that are not programs.
+    """Return the plan for the tests that are not programs.
 
     Raises:
         BadTestError: setup or a test is no Python, or nothing says what is under test.
@@ -179,14 +179,14 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
 
 
 def entry_name(suite: Suite) -> str:
-    """The solution's name that the problem says is under test; empty where it says none."""
+    """Return the solution's name that the problem says is under test; empty where it says none."""
     expression = suite.entry_point or suite.function
     match = re.match(r"[^\W\d]\w{0,200}", expression)
     return match[0] if match else ""
 
 
 def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], tolerance: float | None) -> tuple[Check, ...]:
-    """One check a test, or none at all."""
+    """Return one check for each test, or none at all."""
     own = asked - given if not entry_name(suite) else asked
     found: list[Check | None] = [formats.of_call(call, suite) for call in suite.calls]
     found += [_check(source, own, suite.entry_point) for source in suite.sources]
@@ -201,7 +201,7 @@ def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], toleranc
 def _names(
     suite: Suite, texts: tuple[str, ...], given: frozenset[str], prompt: str
 ) -> tuple[frozenset[str], dict[str, tuple[str, str]]]:
-    """The names that are the solution's, and those that are the prelude's."""
+    """Return the names that are the solution's, and those that are the prelude's."""
     free, bound, imported = set[str](), set[str](), set[str]()
     for text in texts:
         reads, binds = extract.names(text)
@@ -228,7 +228,7 @@ def _names(
 
 
 def _only_name(names: set[str], texts: tuple[str, ...], prompt: str) -> frozenset[str]:
-    """What is under test where all names are those of libraries or builtins: the only one, or the one called first."""
+    """Return the name under test where all are names of libraries or builtins: the only one, or the first called."""
     if len(names) == 1:
         return frozenset(names)
     named = names & _code_words(prompt)
@@ -239,7 +239,7 @@ def _only_name(names: set[str], texts: tuple[str, ...], prompt: str) -> frozense
 
 
 def _tested_builtins(source: str) -> set[str]:
-    """In tests that name nothing but builtins (`assert sum(1, 2) == 3`), the one called is the solution's."""
+    """Return the builtins under test where tests name nothing else: in `assert sum(1, 2) == 3` the solution's `sum`."""
     return {
         root
         for node in ast.walk(_tree_of(source))
@@ -248,7 +248,7 @@ def _tested_builtins(source: str) -> set[str]:
 
 
 def _from_solution(text: str) -> set[str]:
-    """Names that a test text takes from the solution's module."""
+    """Return the names that a test text takes from the solution's module."""
     found, modules = set[str](), set[str]()
     if not any(name in text for name in SOLUTION_MODULES):
         return found
@@ -265,7 +265,7 @@ def _from_solution(text: str) -> set[str]:
 
 
 def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
-    """Modules that the texts use without importing them, for nothing but their attributes."""
+    """Return the modules that the texts use without importing them, for nothing but their attributes."""
     roots, bare = set[str](), set[str]()
     for text in texts:
         seen = set[int]()
@@ -310,7 +310,7 @@ def _words(prompt: str) -> frozenset[str]:
 
 
 def _code_words(prompt: str) -> frozenset[str]:
-    """Names that a prompt speaks of as code: called, defined, or in backticks."""
+    """Return the names that a prompt speaks of as code: called, defined, or in backticks."""
     text = prompt[: 1 << 17]
     called = re.findall(r"\b([^\W\d]\w{0,100})\(", text)
     marked = re.findall(r"(?:`|\bdef |\bclass )([^\W\d]\w{0,100})", text)
@@ -339,7 +339,7 @@ def _assertions(test: str) -> int:
 
 @functools.lru_cache(maxsize=512)
 def prompt_setup(prompt: str, entry_point: str) -> str:
-    """What the code of a prompt defines beside the stub of `entry_point`; empty for a prompt in prose.
+    """Return what the code of a prompt defines beside the stub of `entry_point`; empty for a prompt in prose.
 
     Helpers that the prompt hands out belong to the problem: tests must not call the solution's version.
     """
@@ -353,7 +353,7 @@ def prompt_setup(prompt: str, entry_point: str) -> str:
 
 
 def _definitions(code: str, entry_point: str) -> str | None:
-    """Definitions, imports and constants of a piece of code without the entry point; None where it is no Python."""
+    """Return the definitions, imports and constants of some code without the entry point; None if it is no Python."""
     for text in (code, code.rstrip() + "\n    pass\n"):
         try:
             body = _tree_of(text).body
@@ -368,7 +368,7 @@ def _definitions(code: str, entry_point: str) -> str | None:
 
 
 def bound_by(setup: str) -> frozenset[str]:
-    """Names that the statements of `setup` bind; `*` where a star import hides them."""
+    """Return the names that the statements of `setup` bind; `*` where a star import hides them."""
     bound: set[str] = set()
     for node in ast.walk(_tree_of(setup)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -389,7 +389,7 @@ def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None
 
 
 def _shared(text: str) -> dict[str, tuple[str, str]]:
-    """What a test text imports at its top: its harness lets the solution see it too."""
+    """Return what a test text imports at its top: its harness lets the solution see it too."""
     found: dict[str, tuple[str, str]] = {}
     for node in _tree_of(text).body:
         if isinstance(node, ast.Import):
@@ -400,7 +400,7 @@ def _shared(text: str) -> dict[str, tuple[str, str]]:
 
 
 def load_job_of(planned: Plan) -> dict[str, Any]:
-    """What a jail has to know to load a solution, and nothing of its tests."""
+    """Return what a jail has to know to load a solution, and nothing of its tests."""
     return {
         "setup": planned.setup, "entry_point": planned.suite.entry_point,
         "prelude": {k: list(v) for k, v in PRELUDE.items()} if planned.prelude else {},
@@ -408,7 +408,7 @@ def load_job_of(planned: Plan) -> dict[str, Any]:
 
 
 def job_of(planned: Plan) -> dict[str, Any]:
-    """What a jail has to know to run the tests of a plan."""
+    """Return what a jail has to know to run the tests of a plan."""
     return load_job_of(planned) | {
         "tests": list(planned.suite.sources), "test": planned.suite.text,
         "asked": sorted(planned.asked), "given": sorted(planned.given),

@@ -121,7 +121,7 @@ class Wire:
 
 
 def _holds_object(node: wire.Node) -> bool:
-    """Whether an answer is or holds an object that stayed in the solution's jail."""
+    """Return whether an answer is or holds an object that stayed in the solution's jail."""
     if not isinstance(node, list) or len(node) < 2:
         return False
     if node[0] in ("h", "o"):
@@ -151,7 +151,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 
 
 def _both_remote(operation: str) -> Callable[..., Any]:
-    """Between two objects of the solution only: a value of the test must not be shown to either."""
+    """Return a method for two objects of the solution only: a value of the test must not be shown to either."""
 
     def method(self: Remote, other: object) -> Any:
         if not isinstance(other, Remote):
@@ -188,7 +188,7 @@ class Remote:
         _line(self).call("setattr", self, name, value)
 
     def __eq__(self, other: object) -> bool:
-        """Two objects of the solution are equal when class and state are; a value of the test never is."""
+        """Return whether two objects of the solution have one class and state; a value of the test never equals one."""
         if self is other:
             return True
         if not isinstance(other, Remote):
@@ -205,7 +205,7 @@ class Remote:
         return hash(str(object.__getattribute__(self, "_node")))
 
     def __instancecheck__(self, value: object) -> bool:
-        """Whether a value of the solution is of this class of the solution's; nothing of the test is shown.
+        """Return whether a value of the solution is of this class of the solution's; nothing of the test is shown.
 
         Raises:
             CannotSend: the class extends a builtin, and its objects arrive as that builtin.
@@ -263,7 +263,7 @@ class _SolutionModule(types.ModuleType):
 
 
 def _named(line: Wire, name: str) -> Any:
-    """The solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
+    """Return the solution's global `name`: data, or a stand-in; raises what the solution's side raises."""
     return line.call("value", Remote(line, ["n", name], "name"))
 
 

@@ -89,7 +89,7 @@ class SetupFailedError(BadTestError):
 
 
 def _decode(body: bytes) -> dict[str, Any]:
-    """A hostile answer as a mapping; anything else counts as hanging up."""
+    """Return a hostile answer as a mapping; anything else counts as hanging up."""
     try:
         answer = wire.loads(body)
     except wire.WireError:
@@ -100,24 +100,24 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _raised(what: Any) -> str:
-    """`NameError: message` of a hostile answer, printable and short."""
+    """Return `NameError: message` of a hostile answer, printable and short."""
     if not isinstance(what, list) or len(what) != 2 or not isinstance(what[0], list) or not what[0]:
         return "no answer"
     return shown(f"{str(what[0][0])[:60]}: {str(what[1])[:120]}")
 
 
 def shown(text: object) -> str:
-    """A hostile text as one printable line of bounded length."""
+    """Return a hostile text as one printable line of bounded length."""
     return ascii(str(text)[:300])[1:-1]
 
 
 def _roomy(code: str, limits: Limits) -> Limits:
-    """More address space where a program asks for deep stacks: they are reserved, and hardly used."""
+    """Return more address space where a program asks for deep stacks: they are reserved, and hardly used."""
     return replace(limits, memory_mb=limits.memory_mb + STACKS_MB) if "stack_size" in code else limits
 
 
 def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
-    """The outcome of a run; `why` is a failure that was seen, which outweighs how the run ended."""
+    """Return the outcome of a run; `why` is a failure that was seen, which outweighs how the run ended."""
     if end.fault is not None:
         return Outcome(FAULT, passed, total, end.fault, end.cpu_s)
     if passed == total and not why:
@@ -152,7 +152,7 @@ def _ended(end: Exit) -> str:
 
 
 def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], known: frozenset[str]) -> str:
-    """`code` with what it and the tests (`needed`) lack from `earlier` blocks; `code` itself where none can be made."""
+    """Return `code` with what it and the tests (`needed`) lack from `earlier` blocks; `code` itself if that fails."""
     job = {"role": "join", "code": code, "earlier": list(earlier), "needed": list(needed), "known": sorted(known)}
     program: object = None
     with jail.slot(), jail.process(Limits()) as process:
@@ -165,7 +165,7 @@ def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], k
 
 
 def missing_package(why: str, code: str | None = None) -> str | None:
-    """The package that a failure says is absent; None for any other failure.
+    """Return the package that a failure says is absent; None for any other failure.
 
     Args:
         why: the failure.
@@ -180,7 +180,7 @@ def missing_package(why: str, code: str | None = None) -> str | None:
 
 
 def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Judging) -> Outcome:
-    """The verdict of both readings on tests that are not programs.
+    """Return the verdict of both readings on tests that are not programs.
 
     Plain data that is compared outside decides at once. Else the tests run beside the solution: a failure there is
     one, and so is a pass where nothing speaks for tampering. A pass that can't be believed is tried again with
@@ -210,7 +210,7 @@ def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
 
 
 def _refused(outcome: Outcome, planned: Plan) -> Outcome:
-    """A failure by what the jail allows nobody is no failure; whether it is the task's or the solution's own doing."""
+    """Return the outcome; a failure by what the jail refuses becomes a fault that names whose doing it was."""
     if outcome.status != FAILED or FORBIDDEN not in outcome.why:
         return outcome
     what = NEEDS_OUTWARD if planned.outward else NOT_ALLOWED
@@ -225,7 +225,7 @@ def _apart_or_not_judged(jail: Jail, planned: Plan, code: str, limits: Limits, j
 
 
 def _calls_as_sources(planned: Plan) -> Plan:
-    """Calls with plain data as assertions, for answers that are none."""
+    """Return calls with plain data as assertions, for answers that are no plain data."""
     suite = planned.suite
     if not suite.calls:
         return planned
@@ -483,7 +483,7 @@ def run_programs(
 
 
 def each_program(tests: Sequence[tuple[str, str]], limits: Limits, judging: Judging, run_one: Any) -> Outcome:
-    """`run_one` for every pair, until one fails or the row has used up what it may."""
+    """Return the outcome of `run_one` for every pair, until one fails or the row has used up what it may."""
     passed, first, cpu, longest, began = 0, "", 0.0, 0.0, time.monotonic()
     for index, (given, wanted) in enumerate(tests):
         printed_bytes = min(max(limits.output_bytes, 2 * len(wanted) + (1 << 16)), MAX_PRINTED)
@@ -518,7 +518,7 @@ def _one_program(jail: Jail, job: bytes, given: str, wanted: str, limits: Limits
 
 
 def printed_verdict(end: Exit, printed: str, wanted: str, why: str, judging: Judging) -> Outcome:
-    """The outcome of one program by how it ended and what it printed."""
+    """Return the outcome of one program by how it ended and what it printed."""
     if not why and (end.code != 0 or end.timed_out):
         return _verdict(end, 0, 1, "")
     if not why and not same_output(printed, wanted, judging):
@@ -527,7 +527,7 @@ def printed_verdict(end: Exit, printed: str, wanted: str, why: str, judging: Jud
 
 
 def same_output(printed: str, wanted: str, judging: Judging = STANDARD) -> bool:
-    """Whether two outputs agree: line by line, blanks at line ends and empty lines at the end don't count.
+    """Return whether two outputs agree: line by line, blanks at line ends and empty lines at the end don't count.
 
     As options, token by token, and decimals within the tolerance.
     """
@@ -542,7 +542,7 @@ def same_output(printed: str, wanted: str, judging: Judging = STANDARD) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines as a terminal has them; `splitlines` would also cut at separators that no line ends with."""
+    """Return lines as a terminal has them; `splitlines` would also cut at separators that no line ends with."""
     return [line.rstrip(" \t") for line in re.split(r"\r\n|\n|\r", text.rstrip(" \t\r\n"))]
 
 

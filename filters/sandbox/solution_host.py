@@ -33,7 +33,7 @@ _MESSAGE_CHARS = 300
 
 
 def describe(error: BaseException) -> list[Any]:
-    """Class names from the raised one up to BaseException, and the start of the message."""
+    """Return the class names from the raised one up to BaseException, and the start of the message."""
     try:
         message = str(error)[:_MESSAGE_CHARS]
     except Exception as broken:  # noqa: BLE001 - foreign code: its __str__ may do anything
@@ -56,11 +56,11 @@ class Space:
         exec(compile(source, f"<{label}>", "exec", dont_inherit=True), self.names)  # noqa: S102 - the jail's purpose
 
     def encode(self, value: object) -> wire.Node:
-        """The value as data, or as a handle where it has no plain form."""
+        """Return the value as data, or as a handle where it has no plain form."""
         return wire.Encoder(self._other).encode(value)
 
     def decode(self, node: wire.Node) -> Any:
-        """The value that the other side sent."""
+        """Return the value that the other side sent."""
         return wire.Decoder(self._own).decode(node)
 
     def _other(self, value: Any) -> wire.Node:
@@ -124,7 +124,7 @@ def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[
 
 
 def bind_method(entry_point: str, names: dict[str, Any]) -> None:
-    """Where the name under test is a method of a class `Solution`, as on LeetCode: bind it, a new object a call."""
+    """Bind a name under test that is a method of a class `Solution`, as on LeetCode: a new object for each call."""
     if not entry_point.isidentifier() or entry_point in names or not hasattr(names.get("Solution"), entry_point):
         return
     kind = names["Solution"]
@@ -169,7 +169,7 @@ def _call(space: Space, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(space: Space, values: list[Any], nodes: list[wire.Node]) -> list[list[Any]]:
-    """Arguments that the call changed in place, as [position, new value]."""
+    """Return the arguments that the call changed in place, as [position, new value]."""
     changed = []
     for index, (value, node) in enumerate(zip(values, nodes, strict=True)):
         if isinstance(node, list) and node[0] in ("l", "d", "s", "B", "Q", "o"):
@@ -273,12 +273,12 @@ _MESSAGE_CHARS = 300
 
 
 def compiler_installed() -> bool:
-    """Whether this machine has the compiler."""
+    """Return whether this machine has the compiler."""
     return shutil.which(COMPILER) is not None
 
 
 def compile_program(channel: wire.Link, _job: dict[str, Any]) -> None:
-    """In a jail: compile standard input, and write the binary to standard output."""
+    """Compile standard input, and write the binary to standard output. Runs in a jail."""
     target = "/tmp/program"  # noqa: S108 - the jail's own
     command = [COMPILER, *_OPTIONS, "-o", target, "-"]
     done = subprocess.run(command, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)  # noqa: S603
@@ -293,7 +293,7 @@ def compile_program(channel: wire.Link, _job: dict[str, Any]) -> None:
 
 
 def execute_program(channel: wire.Link, _job: dict[str, Any]) -> None:
-    """In a jail: become the program that was handed in. Nothing else can be executed there."""
+    """Become the program that was handed in. Runs in a jail, where nothing else can be executed."""
     channel.send(wire.ANSWER, {"ok": None})
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     with contextlib.suppress(ValueError, OSError):

@@ -149,7 +149,7 @@ def run_cases(score: TestCounts, kind: Any) -> None:
 
 
 def wants_pytest(text: str, new: dict[str, Any]) -> bool:
-    """Whether only pytest can run what a text has defined: it imports pytest, or its functions take fixtures."""
+    """Return whether only pytest can run what a text has defined: it imports pytest, or its functions take fixtures."""
     if "pytest" in new or "import pytest" in text or "from pytest" in text:
         return True
     functions = [v for n, v in new.items() if n.startswith("test") and isinstance(v, types.FunctionType)]
@@ -289,7 +289,7 @@ class Tests:
         self.score.after_each()
 
     def _settle(self) -> None:
-        """The whole text is a test only where nothing in it was counted on its own."""
+        """Count the whole text as a test only where nothing in it was counted on its own."""
         if len(self.score.outcome) > 1 and self.score.outcome.get("rest"):
             del self.score.outcome["rest"]
 
@@ -374,7 +374,7 @@ def _asserts(function: Any) -> bool:
 
 
 def _called_at_top(text: str) -> str:
-    """The statements of a text that are calls, as one string: whether it runs `check` itself."""
+    """Return the statements of a text that are calls, as one string: whether it runs `check` itself."""
     return "\n".join(ast.unparse(node) for node in ast.parse(text).body if isinstance(node, ast.Expr | ast.If))
 
 

@@ -127,7 +127,7 @@ _DATA = frozenset(
 
 
 def is_dunder(name: str) -> bool:
-    """Whether a name is one that Python gives a meaning to."""
+    """Return whether a name is one that Python gives a meaning to."""
     return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 
@@ -320,7 +320,7 @@ class _SourceVetter(ast.NodeVisitor):
             self.visit(part)
 
     def _base(self, owner: str, base: ast.expr, asked: bool) -> None:
-        """What a class extends must be known: its own classes, exceptions, or a library's that is no kind of data.
+        """Note a base class unless it is known: the solution's own, an exception, a library's that is no kind of data.
 
         A kind of data may be extended by a class that tests name; in another it could lie about what it holds.
         """
@@ -370,7 +370,7 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _guarded(part: ast.stmt) -> bool:
-    """Whether a statement of a class defines a special method in a way that a guard can be put around.
+    """Return whether a statement of a class defines a special method in a way that a guard can be put around.
 
     `__radd__ = __add__` counts too: what is named twice has its guard already.
     """
@@ -416,7 +416,7 @@ class _Weave(ast.NodeTransformer):
 def look_at(
     code: str, asked: frozenset[str], given: frozenset[str], tested: frozenset[str] = frozenset()
 ) -> tuple[Any, list[str], set[str]]:
-    """The solution compiled with guards, the findings of the static look, and the packages that it imports.
+    """Return the solution compiled with guards, the findings of the static look, and the packages that it imports.
 
     Args:
         code: the solution's source.
@@ -435,7 +435,7 @@ def look_at(
 
 
 def harmless(module: str) -> bool:
-    """Whether a module gives no handle on the interpreter."""
+    """Return whether a module gives no handle on the interpreter."""
     return module.split(".")[0] in _HARMLESS - _PARTS.keys()
 
 
@@ -451,7 +451,7 @@ class Guards:
             self.evidence.append(what)
 
     def names(self) -> dict[str, Callable[..., Any]]:
-        """The globals of a woven program."""
+        """Return the globals of a woven program."""
         return {
             "__owner__": self.owner,
             "__getattr_guard__": self._getattr,
@@ -461,7 +461,7 @@ class Guards:
         }
 
     def _special(self, name: str, asked: bool) -> Callable[[Any], Any]:
-        """The guard around a special method: what is said to the solution itself is its own affair.
+        """Return the guard around a special method: what is said to the solution itself is its own affair.
 
         Args:
             name: of the method.
@@ -482,7 +482,7 @@ class Guards:
         return decorate
 
     def owner(self, value: Any, name: str) -> Any:
-        """`value`, an attribute of which is about to be set: only a solution's own things may change so."""
+        """Return `value`, an attribute of which is about to be set: only a solution's own things may change so."""
         kind = type(value)
         if isinstance(value, type):
             if not is_own(value):
@@ -518,7 +518,7 @@ class Guards:
 
 
 def _asked_by_solution() -> bool:
-    """Whether the solution stands nearer to a special method that is called than the tests do."""
+    """Return whether the solution stands nearer to a special method that is called than the tests do."""
     frame: types.FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename in (SOURCE, TESTS_SOURCE):
@@ -528,7 +528,7 @@ def _asked_by_solution() -> bool:
 
 
 def _credible(name: str, value: Any, others: tuple[Any, ...], result: Any) -> bool:
-    """Whether tests may believe what a class that they name says of two of its objects.
+    """Return whether tests may believe what a class that they name says of two of its objects.
 
     Equal objects must be of one state; an order is the class's own affair, and so are sums and products of its objects
     and conversions to numbers. About anything that is not its own it is not asked, but for products.
@@ -545,7 +545,7 @@ def _credible(name: str, value: Any, others: tuple[Any, ...], result: Any) -> bo
 
 
 def _same_state(one: Any, other: Any) -> bool:
-    """Whether two objects are of one class and hold the same; what holds nothing has no state to compare."""
+    """Return whether two objects are of one class and hold the same; what holds nothing has no state to compare."""
     if type(one) is not type(other) or isinstance(one, _DATA_TYPES):
         return False
     mine, theirs = _state(one), _state(other)
@@ -565,10 +565,10 @@ def _texts(slots: Any) -> list[str]:
 
 
 def _of_mock(kind: type, name: str) -> bool:
-    """Whether an attribute is a mock's record of how it was called."""
+    """Return whether an attribute is a mock's record of how it was called."""
     return kind.__module__ == "unittest.mock" and (name.startswith(("call", "assert")) or name.endswith("_calls"))
 
 
 def is_own(kind: type) -> bool:
-    """Whether a class was made by the solution: only there is the module of that name the running one."""
+    """Return whether a class was made by the solution: only then is the module of that name the running one."""
     return getattr(kind, "__module__", None) == MODULE

@@ -53,7 +53,7 @@ class Template:
 
 
 def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
-    """Its own mounts, ipc objects and names. The net namespace is the zygote's, empty and cut off.
+    """Take mounts, ipc objects and names of its own. The net namespace is the zygote's, empty and cut off.
 
     A fresh one costs more than all else together, and without `socket` nothing can be left in it; where
     that does not hold, the child gets its own.
@@ -65,7 +65,7 @@ def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
 
 
 def _scratch(template: Template, job: Mapping[str, Any]) -> None:
-    """A private, empty /tmp of bounded size; programs may be started from it only with subprocesses."""
+    """Mount a private, empty /tmp of bounded size; programs may be started from it only with subprocesses."""
     if "root" in template.missing:  # it would cover the machine's own folder
         raise OSError("needs the jail's own root")
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | (0 if job["subprocesses"] else kernel.MS_NOEXEC)
@@ -92,7 +92,7 @@ def _limits(template: Template, job: Mapping[str, Any]) -> None:
 
 
 def _user(template: Template, _job: Mapping[str, Any]) -> None:
-    """Another user than the zygote's where one is mapped, then a user namespace with no mapping at all."""
+    """Become another user than the zygote's where one is mapped, then enter a user namespace with no mapping at all."""
     if template.switch_user:
         os.setresgid(SANDBOX_ID, SANDBOX_ID, SANDBOX_ID)
         os.setresuid(SANDBOX_ID, SANDBOX_ID, SANDBOX_ID)
@@ -253,7 +253,7 @@ class AddressSpace:
         self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def size(self) -> int:
-        """Bytes; can be asked once."""
+        """Return the size in bytes; can be asked once."""
         try:
             return int(os.pread(self._fd, 200, 0).split()[0]) * os.sysconf("SC_PAGE_SIZE")
         finally:
@@ -261,7 +261,7 @@ class AddressSpace:
 
 
 def needed_paths() -> list[str]:
-    """Folders and files of this interpreter: standard library, shared libraries, time zones."""
+    """Return the folders and files of this interpreter: standard library, shared libraries, time zones."""
     paths = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), _ZONES}
     paths |= {str(Path(os.__file__).parent), *(p for p in sys.path if p.endswith("lib-dynload"))}
     for line in Path("/proc/self/maps").read_text().splitlines():
@@ -340,7 +340,7 @@ def _bind(fd: int, path: str, root: str) -> None:
 
 
 def _links(root: str) -> None:
-    """The links that file names go through: /lib, /bin/sh and their like; and /dev/shm, for semaphores."""
+    """Make the links that file names go through: /lib, /bin/sh and their like; and /dev/shm, for semaphores."""
     for path in (*_LIBRARY_ROOTS, "/bin", "/bin/sh", "/usr/bin/sh", sys.executable):
         inside = root + path
         if os.path.islink(path) and not os.path.lexists(inside) and os.path.exists(root + os.path.realpath(path)):
@@ -355,7 +355,7 @@ def _links(root: str) -> None:
 
 
 def _private_folders() -> list[str]:
-    """Folders of installed packages inside the standard library's: what is there is none of the jail's business."""
+    """Return the folders of installed packages inside the standard library's, which the jail must not show."""
     stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
     return [f"{stdlib}/{name}" for name in _PRIVATE if os.path.isdir(f"{stdlib}/{name}")]
 
@@ -391,7 +391,7 @@ def _map_ids(pid: int, uid: int, gid: int, *, both: bool) -> None:
 
 
 def _mapped_from_outside(pid: int) -> Callable[[], bool]:
-    """A helper process that stays outside and maps two users for us, which only root may do.
+    """Start a helper process that stays outside and maps two users for us, which only root may do.
 
     Returns:
         To be called inside the new namespace: whether the map was written.

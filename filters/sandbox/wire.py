@@ -59,7 +59,7 @@ class Encoder:
         self._nodes = 0
 
     def encode(self, value: object, depth: int = 0) -> Node:
-        """The node of `value`. What only extends a builtin is none: it may compare and print as it likes.
+        """Return the node of `value`. What only extends a builtin is none: it may compare and print as it likes.
 
         Raises:
             WireError: too deep, too many parts, or not encodable.
@@ -155,7 +155,7 @@ class Decoder:
         self._left = max_nodes
 
     def decode(self, node: Node, depth: int = 0) -> Any:
-        """The value of `node`.
+        """Return the value of `node`.
 
         Raises:
             WireError: not a node this side knows, or over a cap.
@@ -190,7 +190,7 @@ class Decoder:
 
 
 def _spread(keys: list[Any]) -> list[Any]:
-    """The keys, unless many share one hash: a table of such keys takes quadratic time to build."""
+    """Return the keys, unless many share one hash: a table of such keys takes quadratic time to build."""
     if len(keys) > MAX_COLLISIONS and max(Counter(map(hash, keys)).values()) > MAX_COLLISIONS:
         raise WireError("keys made to collide")
     return keys
@@ -224,7 +224,7 @@ _SCALARS: dict[str, Callable[..., Any]] = {
 
 
 def dumps(message: object) -> bytes:
-    """One message as bytes without its header.
+    """Return one message as bytes without its header.
 
     Raises:
         WireError: larger than `MAX_FRAME`.
@@ -242,7 +242,7 @@ def _short_int(text: str) -> int:
 
 
 def loads(raw: bytes) -> Any:
-    """The message in `raw`.
+    """Return the message in `raw`.
 
     Raises:
         WireError: not JSON, or nested too deeply.
@@ -257,7 +257,7 @@ READY, FAULT, JOB, EVALUATE, CALL, ANSWER, DONE = b"R", b"F", b"J", b"E", b"C", 
 
 
 def frame(kind: bytes, body: bytes) -> bytes:
-    """One message with its header."""
+    """Return one message with its header."""
     return HEADER.pack(len(body) + 1) + kind + body
 
 
@@ -274,7 +274,7 @@ class Link:
             rest = rest[os.write(self._fd, rest) :]
 
     def receive(self) -> tuple[bytes, Any]:
-        """The next message; raises EOFError when the parent has hung up."""
+        """Return the next message; raises EOFError when the parent has hung up."""
         size = HEADER.unpack(self._exactly(HEADER.size))[0]
         raw = self._exactly(size)
         return raw[:1], loads(raw[1:])
@@ -305,7 +305,7 @@ class NotPlainError(Exception):
 
 
 def numbers_equal(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE) -> bool:
-    """Whether two numbers are equal, with tolerance where a float is expected."""
+    """Return whether two numbers are equal, with tolerance where a float is expected."""
     if actual == expected:
         return True
     if not isinstance(expected, float | complex) or isinstance(actual, bool):
@@ -318,7 +318,7 @@ def numbers_equal(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE
 
 
 def same(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE) -> Any:
-    """`actual == expected`, floats in plain data with tolerance; what else `==` gives where it gives no truth."""
+    """Return `actual == expected`, floats in plain data with tolerance; whatever `==` gives if that is no truth."""
     equal = actual == expected
     if equal is not False:
         return equal
@@ -337,7 +337,7 @@ def same(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE) -> Any:
 
 
 def matches(expected: Any, node: Node, tolerance: float = FLOAT_TOLERANCE) -> bool:
-    """Whether the encoded value `node`, which came out of a jail, equals the literal `expected`.
+    """Return whether the encoded value `node`, which came out of a jail, equals the literal `expected`.
 
     Walks along `expected`, so that the work is bounded by the test and not by the answer.
 
@@ -382,7 +382,7 @@ def _number_matches(expected: Any, node: Node, tolerance: float) -> bool:
 
 
 def is_near(node: Node, value: float, distance: float, closed: bool) -> bool:
-    """Whether the encoded number is less than `distance` (at most, if `closed`) away from `value`.
+    """Return whether the encoded number is less than `distance` (at most, if `closed`) away from `value`.
 
     Raises:
         NotPlainError: it is another kind of number, or none.
@@ -403,7 +403,7 @@ def is_near(node: Node, value: float, distance: float, closed: bool) -> bool:
 
 
 def as_json(node: Node) -> Node:
-    """The node with every tuple as the list that JSON would make of it; keys of mappings as texts."""
+    """Return the node with every tuple as the list that JSON would make of it; keys of mappings as texts."""
     if not isinstance(node, list) or len(node) < 2 or not isinstance(node[1], list):
         return node
     if node[0] in ("l", "t"):
@@ -431,7 +431,7 @@ def _unordered_matches(expected: Any, tag: str, items: list[Node], tolerance: fl
 
 
 def preview(node: Node, limit: int = 60) -> str:
-    """The start of an encoded value as one printable line."""
+    """Return the start of an encoded value as one printable line."""
     text = ascii(_plain(node, 3))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -452,7 +452,7 @@ def _plain(node: Node, depth: int) -> Any:
 
 
 def truth(node: Node) -> bool:
-    """Python's truth of an encoded value.
+    """Return whether an encoded value is true in Python.
 
     Raises:
         NotPlainError: it is an object that stayed inside, which may say of itself whether it is true.

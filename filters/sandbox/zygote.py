@@ -92,7 +92,7 @@ class _Run:
     out_of_time: bool = False
 
     def left(self) -> float:
-        """CPU seconds it may still use."""
+        """Return the CPU seconds that it may still use."""
         try:  # the CPU clock of a process: bits as in CPUCLOCK_SCHED of the kernel's posix-timers.h
             return self.cpu_s - time.clock_gettime((~self.pid << 3) | 2)
         except OSError:  # it has ended, and is about to be reaped
@@ -127,7 +127,7 @@ class Zygote:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def _next_check(self) -> float | None:
-        """Milliseconds in which the first run could use up its CPU time, were all cores its own."""
+        """Return the milliseconds in which the first run could use up its CPU time, were all cores its own."""
         left = [run.left() for run in self._runs.values() if not run.out_of_time]
         return max(10.0, 1000 * min(left) / _CORES + 1) if left else None
 
@@ -176,7 +176,7 @@ class Zygote:
             kernel.unshare(kernel.CLONE_NEWPID)
 
     def _child(self, job: dict[str, Any], channel: int, streams: list[int]) -> None:
-        """Never returns. The first message says whether the walls stand; no foreign code has run yet."""
+        """Run the job and never return. The first message says whether the walls stand; no foreign code has run yet."""
         try:
             os.dup2(self._null, 2)
             try:
@@ -282,7 +282,7 @@ def _watch(parent: int, zygote: int) -> None:
 
 
 def main(parent_pid: int) -> None:
-    """Entry of the process that `Jail` starts; descriptor 0 is the control socket."""
+    """Run as the process that `Jail` starts; descriptor 0 is the control socket."""
     kernel.wipe_environment()
     while os.open("/dev/null", os.O_RDWR) <= walls.PROGRAM_FD:
         pass  # taken, so that no descriptor of ours or of a job lands where a child puts its own

@@ -53,7 +53,7 @@ CLOSERS = frozenset([")", "]", "}", "\\}", "\\rangle"])
 
 
 def split(pieces: list[str], signs: frozenset[str]) -> tuple[list[str], list[str]]:
-    """The texts between the given pieces outside all brackets and environments, and those pieces."""
+    """Return the texts between the given pieces outside all brackets and environments, and those pieces."""
     depth, parts, found = 0, [[]], []  # type: tuple[int, list[list[str]], list[str]]
     for piece in pieces:
         if piece in OPENERS or piece == "\\begin":
@@ -95,7 +95,7 @@ _QUOTIENT = re.compile(  # of lengths or areas; `x/y` is an expression that an e
 
 
 def hedged(text: str) -> bool:
-    """Whether the left side of an equation holds a word that denies or conditions it: "not x = 5", "if x = 5"."""
+    """Return whether a word denies or conditions the left side of an equation: "not x = 5", "if x = 5"."""
     return _DENIED.search(text) is not None
 
 
@@ -106,7 +106,7 @@ _ROUNDED = re.compile(
 
 
 def is_name(text: str) -> bool:
-    """Whether a text names a value, and is no expression whose value an equation would restrict."""
+    """Return whether a text names a value, and is no expression whose value an equation would restrict."""
     if len(text) > _MAX_NAME or hedged(text):
         return False
     if _NAME.match(text) is not None or _QUOTIENT.match(text) is not None or _ROUNDED.match(text) is not None:
@@ -128,7 +128,7 @@ _SUBJECT = re.compile(
 
 
 def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
-    """The set of numbers that bounds on a letter, its negative, its size or a function's values state, else None."""
+    """Return the set that bounds on a letter, its negative, its size or a function's values state, else None."""
     if len(texts) > 3 or len(texts) != len(kinds) + 1:
         return None
     if len(texts) == 2 and kinds[0] in _FLIPPED and _SUBJECT.match(texts[0]) is None:
@@ -150,7 +150,7 @@ def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
 
 
 def _ends(texts: list[str], kinds: list[str]) -> tuple[str, str, str, str] | None:
-    """Lower and upper end and the two brackets that bounds on the middle of the texts, or the first of two, state."""
+    """Return the ends and brackets of the set that bounds on the middle text, or the first of two, state."""
     if len(texts) == 2:
         if kinds[0][0] not in "<>":
             return None
@@ -176,7 +176,7 @@ def _negative(text: str) -> str:
 
 
 def _sizes(low: str, high: str, left: str, right: str) -> AnswerKey:
-    """The numbers whose size lies between two bounds."""
+    """Return the numbers whose size lies between two bounds."""
     mirrored = "[" if right == "]" else "(", "]" if left == "[" else ")"
     if low == "-\\infty":
         return _interval(_negative(high), high, mirrored[0], right)
@@ -185,7 +185,7 @@ def _sizes(low: str, high: str, left: str, right: str) -> AnswerKey:
 
 
 def usual_brackets(text: str) -> str:
-    """`]0,1]` and `[0,1[` with the brackets `(0,1]` and `[0,1)`; any other text as it is."""
+    """Return `]0,1]` and `[0,1[` with the brackets `(0,1]` and `[0,1)`; any other text as it is."""
     marks = list(_SQUARE.finditer(text))
     pairs = list(zip(marks[::2], marks[1::2], strict=False))
     usual = all(left[0] == "[" and right[0] == "]" for left, right in pairs)
@@ -202,7 +202,7 @@ def usual_brackets(text: str) -> str:
 
 
 def condition(inner: list[str]) -> str | None:
-    r"""The condition on real numbers by which the pieces between `\{` and `\}` build a set; None if by none."""
+    r"""Return the condition on real numbers by which the pieces between `\{` and `\}` build a set; None if by none."""
     at = next((index for index, piece in enumerate(inner) if piece in ("|", ":")), len(inner))
     builder = _BUILDER.match("".join(inner[:at]).strip())
     stated = "".join(inner[at + 1 :]).strip()
@@ -226,7 +226,7 @@ _IF = re.compile(r"(?:[\s,]|\b(?:if|for|when|where)\b)+")
 
 
 def matrix(text: str, read: Read) -> AnswerKey | None:
-    """A matrix, a column as a tuple; None where the text is none.
+    """Return a matrix, a column as a tuple; None where the text is none.
 
     Raises:
         UnreadableError: its rows differ in length.
@@ -249,7 +249,7 @@ def matrix(text: str, read: Read) -> AnswerKey | None:
 
 
 def _multiplied(factor: str, entries: list[AnswerKey]) -> list[AnswerKey] | None:
-    """The entries times a number or a small letter; None where the factor is something else, as another matrix is."""
+    """Return the entries times a number or a small letter; None where the factor is something else."""
     factor = re.sub(r" ?(?:\\cdot|\\times|\*)\Z", "", factor)
     if any(entry.kind != "value" for entry in entries) or any(sign.isupper() for sign in factor):
         return None
@@ -262,7 +262,7 @@ def _multiplied(factor: str, entries: list[AnswerKey]) -> list[AnswerKey] | None
 
 
 def cases(text: str, read: Read) -> AnswerKey | None:
-    """A function by cases, or the equations of a system; None where the text is neither."""
+    """Return a function by cases, or the equations of a system; None where the text is neither."""
     match = _CASES.match(text)
     if match is None or text.count("\\begin") > 1:
         return None
@@ -317,7 +317,7 @@ _EXCEPT = re.compile(
 
 
 def special_form(text: str, read: Read) -> AnswerKey | None:
-    """The answer that a whole text spells in one of these forms."""
+    """Return the answer that a whole text spells in one of these forms."""
     for form in (_residue, _over_integers, _everywhere, _vector, _without_points):
         if (answer := form(text, read)) is not None:
             return answer
@@ -325,7 +325,7 @@ def special_form(text: str, read: Read) -> AnswerKey | None:
 
 
 def _over_integers(text: str, read: Read) -> AnswerKey | None:
-    r"""`x = 2k\pi, k \in \mathbb{Z}`: values for every integer k."""
+    r"""Return the values for every integer k: `x = 2k\pi, k \in \mathbb{Z}`."""
     if "mathbb" not in text and "integer" not in text:
         return None
     match = _INTEGERS.match(text) or _ANY_INTEGER.match(text)
@@ -336,7 +336,7 @@ def _over_integers(text: str, read: Read) -> AnswerKey | None:
 
 
 def _residue(text: str, read: Read) -> AnswerKey | None:
-    r"""`n \equiv 3 \pmod 7` is 7k + 3 for every integer k."""
+    r"""Return a residue as values for every integer k: `n \equiv 3 \pmod 7` is 7k + 3."""
     match = _RESIDUE.match(text) if "equiv" in text else None
     if match is None:
         return None
@@ -349,7 +349,7 @@ def _residue(text: str, read: Read) -> AnswerKey | None:
 
 
 def _everywhere(text: str, read: Read) -> AnswerKey | None:
-    r"""`f(x) = x + 1 for all x \in \mathbb{R}` restricts nothing."""
+    r"""Return the equation without a condition that restricts nothing: `f(x) = x + 1 for all x \in \mathbb{R}`."""
     if "for " not in text and "forall" not in text:
         return None
     match = _EVERYWHERE.match(_FOR_ALL.sub(r" \1 ", text))
@@ -357,7 +357,7 @@ def _everywhere(text: str, read: Read) -> AnswerKey | None:
 
 
 def _vector(text: str, read: Read) -> AnswerKey | None:
-    r"""`[1,-2,3]^T` and `\hat i - 2\hat j + 3\hat k` are the vector (1, −2, 3)."""
+    r"""Return a vector: `[1,-2,3]^T` and `\hat i - 2\hat j + 3\hat k` are (1, −2, 3)."""
     if match := _TRANSPOSED.match(text):
         inner = read(match["rest"])
         return AnswerKey("group", "()", inner.items) if inner.kind == "group" else None
@@ -375,7 +375,7 @@ def _vector(text: str, read: Read) -> AnswerKey | None:
 
 
 def _without_points(text: str, read: Read) -> AnswerKey | None:
-    r"""`\mathbb{R} \setminus \{0\}` and "all real numbers except 0" as the union of the intervals between."""
+    r"""Return ℝ without points as a union of intervals: `\mathbb{R} \setminus \{0\}`, or the same in words."""
     match = _WITHOUT.match(text) or _EXCEPT.match(plain_text(text))
     if match is None:
         return None
@@ -385,7 +385,7 @@ def _without_points(text: str, read: Read) -> AnswerKey | None:
 
 
 def complement(points: tuple[AnswerKey, ...]) -> AnswerKey | None:
-    """The real line without some points; of several, all must be rational so that they can be put in order."""
+    """Return the real line without some points; of several, all must be rational so that they can be put in order."""
     if len(points) > 1:
         values: list[Fraction | None] = [rational_value(point.text) for point in points]
         known = [value for value in values if value is not None]
@@ -398,7 +398,7 @@ def complement(points: tuple[AnswerKey, ...]) -> AnswerKey | None:
 
 
 def lone_points(answers: list[AnswerKey]) -> tuple[AnswerKey, ...] | None:
-    r"""The points that `x \ne 0, x \ne 1` leave out; None where an answer leaves out more than one."""
+    r"""Return the points that `x \ne 0, x \ne 1` leave out; None where an answer leaves out more than one."""
     points = []
     for answer in answers:
         if answer.kind != "union" or len(answer.items) != 2:

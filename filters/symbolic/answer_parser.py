@@ -61,7 +61,7 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 
 @lru_cache(maxsize=16_384)
 def parse_answer(answer: str) -> AnswerKey:
-    """The form of an answer as it stands in a text or a data set.
+    """Return the form of an answer as it stands in a text or a data set.
 
     Raises:
         UnreadableError: it is empty, or its brackets do not match.
@@ -114,7 +114,7 @@ def _special(name: str) -> AnswerKey:
 
 
 def _joined(text: str) -> str:
-    """Thousands separators cut out, where no bracket makes the comma one of a list."""
+    """Return the text without thousands separators, where no bracket makes the comma one of a list."""
     if "," not in text or any(bracket in plain_text(text) for bracket in "([{"):
         return text
     return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
@@ -153,7 +153,7 @@ def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
 
 
 def _is_pair(group: AnswerKey) -> bool:
-    """Whether two numbers in brackets are no interval, as (5, 2) is none."""
+    """Return whether two numbers in brackets are no interval, as (5, 2) is none."""
     if group.text != "()" or len(group.items) != 2:
         return True
     try:
@@ -164,7 +164,7 @@ def _is_pair(group: AnswerKey) -> bool:
 
 
 def _or_and(pieces: list[str]) -> list[str]:
-    r"""`\text{ or }`, `\text{ apples and }` with the words that join two answers outside of them."""
+    r"""Return `\text{ or }`, `\text{ apples and }` with the words that join two answers outside of them."""
     text = "".join(pieces)
     if "\\text" not in text or not ("or" in text or "and" in text):
         return pieces
@@ -214,7 +214,7 @@ def _relation(pieces: list[str], depth: int) -> AnswerKey | None:
 
 
 def _equation(texts: list[str], depth: int) -> AnswerKey | None:
-    """A name with its value, or the two sides; a chain after a name gives its last value."""
+    """Return a name with its value, or the two sides; a chain after a name gives its last value."""
     if is_name(texts[0]) and not _contradictory(texts[1:]):
         value = _read(texts[-1], depth + 1)
         return AnswerKey(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
@@ -222,7 +222,7 @@ def _equation(texts: list[str], depth: int) -> AnswerKey | None:
 
 
 def _contradictory(chain: list[str]) -> bool:
-    """Whether numbers in a chain of equations are not the last one, nor rounded to it."""
+    """Return whether numbers in a chain of equations are not the last one, nor rounded to it."""
     if len(chain) < 2:
         return False
     try:
@@ -240,7 +240,7 @@ def _plain_relation(texts: list[str], kinds: list[str], depth: int) -> AnswerKey
 
 
 def _bracketed(pieces: list[str], depth: int) -> AnswerKey | None:
-    """A tuple, interval or set where one pair of brackets holds the whole."""
+    """Return a tuple, interval or set where one pair of brackets holds the whole."""
     opener, closer = pieces[0], pieces[-1]
     if opener not in OPENERS or closer not in CLOSERS or opener == "{" or not _one_pair(pieces):
         return None
@@ -292,7 +292,7 @@ def _table(pieces: list[str], depth: int) -> AnswerKey | None:
 
 
 def _both_signs(text: str, depth: int) -> AnswerKey:
-    r"""Both readings of `±`: all `\pm` of a text take one sign, all `\mp` the other."""
+    r"""Return both readings of `±`: all `\pm` of a text take one sign, all `\mp` the other."""
     upper = text.replace("\\pm", "+").replace("\\mp", "-")
     lower = text.replace("\\pm", "-").replace("\\mp", "+")
     return _collection([_read(upper.lstrip("+ "), depth + 1), _read(lower, depth + 1)])
@@ -334,12 +334,12 @@ _SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts.sp
 
 
 def synonym(text: str) -> str:
-    """Which of "empty", "reals", "undefined", "infinity" the text says; "" if none."""
+    """Return which of "empty", "reals", "undefined", "infinity" the text says; "" if none."""
     return _SYNONYM.get(plain_text(text).lower(), "")
 
 
 def bare(text: str) -> str:
-    """Without leading adverbs and without braces round the whole."""
+    """Return the text without leading adverbs and without braces round the whole."""
     while True:
         before = text
         text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")
@@ -352,7 +352,7 @@ def bare(text: str) -> str:
 
 
 def unlabelled(text: str) -> str:
-    """An option's value without the letter before it."""
+    """Return an option's value without the letter before it."""
     return _LABELLED.sub("", text, count=1) if _LABELLED.match(text) else text
 
 
@@ -366,7 +366,7 @@ def _closing(text: str) -> int:
 
 
 def word_key(text: str) -> str:
-    """An answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
+    """Return an answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
     plain = plain_text(text)
     if _SHORT_WORD.match(plain):
         return plain.lower()

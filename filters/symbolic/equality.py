@@ -49,7 +49,7 @@ _MAX_KEY_BITS = 10_000  # Python writes no more than 4300 decimal digits, and sl
 
 
 def equivalent(a: str, b: str) -> bool:
-    """Whether two answers to one question are the same, exactly.
+    """Return whether two answers to one question are the same, exactly.
 
     Raises:
         TooCostlyError: an answer is too long, too deep or too big to judge.
@@ -61,7 +61,7 @@ def equivalent(a: str, b: str) -> bool:
 
 
 def canonical(answer: str) -> str | None:
-    """A key that equal answers share, where one can be had exactly and cheaply; else None.
+    """Return a key that equal answers share, where one can be had exactly and cheaply; else None.
 
     Rational values, words and the collections, tuples and intervals of these have one.
     """
@@ -73,7 +73,7 @@ def canonical(answer: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def named_number(answer: str) -> tuple[str, str] | None:
-    """The name that a short answer gives one rational number (or ""), and the number's key; costs microseconds."""
+    """Return the name that a short answer gives one rational number (or ""), and its key; costs microseconds."""
     if len(answer) > _MAX_QUICK or _DIGIT.search(answer) is None:
         return None
     try:
@@ -85,7 +85,7 @@ def named_number(answer: str) -> tuple[str, str] | None:
 
 
 def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
-    """Whether the answer is one number with an exact rational value, with or without a unit.
+    """Return whether the answer is one number with an exact rational value, with or without a unit.
 
     Raises:
         TooCostlyError: the number is too big to judge.
@@ -106,7 +106,7 @@ _NOT_LABELS = frozenset(
 
 
 def is_answer(text: str) -> bool:
-    """Whether a text is an answer as it stands: every value in it is one of this grammar's, or all is one formula.
+    """Return whether a text is an answer as it stands: all its values can be read, or it is one formula.
 
     Raises:
         UnreadableError: its brackets do not match.
@@ -133,14 +133,14 @@ def _whole(answer: AnswerKey) -> bool:
 
 
 def readable(answer: AnswerKey) -> bool:
-    """Whether every value in the answer can be parsed by some grammar here (a gold answer must)."""
+    """Return whether every value in the answer can be parsed by some grammar here (a gold answer must)."""
     if answer.kind == "value":
         return is_value(answer.text)
     return all(readable(item) for item in answer.items)
 
 
 def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
-    """Whether two forms are the same answer; symmetric.
+    """Return whether two forms are the same answer; symmetric.
 
     Raises:
         TooCostlyError: a value is too big to judge.
@@ -171,7 +171,7 @@ def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
 
 
 def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
-    """Whether an answer is the gold one, as it stands or in a form that only a known gold answer makes plain.
+    """Return whether an answer is the gold one, as it stands or in a form that only a known gold answer makes plain.
 
     Raises:
         TooCostlyError: a value is too big to judge.
@@ -181,7 +181,7 @@ def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
 
 
 def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
-    """A true chain of numbers (`2 + 3 = 5`) stands for its value."""
+    """Return the value of a true chain of numbers (`2 + 3 = 5`); any other answer as it is."""
     if answer.kind != "relation" or set(answer.text.split()) != {"="}:
         return answer
     last = answer.items[-1]
@@ -193,12 +193,12 @@ def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
 
 
 def _letter(answer: AnswerKey) -> str:
-    """The letter that stands for every integer, "" where none is said to."""
+    """Return the letter that stands for every integer, "" where none is said to."""
     return answer.text if answer.kind == "progression" else ""
 
 
 def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
-    """Whether both state the same values for every integer; one of them may leave out that its letter is one."""
+    """Return whether both state the same values for every integer; one may leave out that its letter is an integer."""
     left, right = (answer.items[0] if answer.kind == "progression" else answer for answer in (a, b))
     if left.kind == right.kind == "collection":
         if len(left.items) != len(right.items):
@@ -227,7 +227,7 @@ def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
 
 
 def _run_together(one: str, other: str) -> bool:
-    """Whether one of two texts is the other as a data set writes it that has lost its spaces."""
+    """Return whether one of two texts is the other as a data set writes it that has lost its spaces."""
     if " " in one:
         one, other = other, one
     return " " not in one and len(one) > 3 and one.replace("the", "") == re.sub(r"[ '-]", "", other).replace("the", "")
@@ -246,7 +246,7 @@ def _same_unordered(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...], context:
 
 
 def _same_relation(a: AnswerKey, b: AnswerKey) -> bool:
-    """Equations and inequalities in several letters: one side's difference is a multiple of the other's."""
+    """Return whether two relations in several letters agree: one side's difference is a multiple of the other's."""
     left, right = _difference(a), _difference(b)
     if left is None or right is None or left[0].strip("<>") != right[0].strip("<>"):
         return False
@@ -260,7 +260,7 @@ def _same_relation(a: AnswerKey, b: AnswerKey) -> bool:
 
 
 def _difference(relation: AnswerKey) -> tuple[str, Node] | None:
-    r"""The sign and left − right; `y = 2x + 1` counts as a relation too."""
+    r"""Return the sign and left − right; `y = 2x + 1` counts as a relation too."""
     if relation.kind == "relation" and len(relation.items) == 2:
         sign, sides = relation.text, [item.text if item.kind == "value" else "" for item in relation.items]
     elif relation.kind == "value" and relation.name:
@@ -309,7 +309,7 @@ _MAX_ASKED = 100  # characters of an expression that a question asks for
 
 
 def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    """What the answer states in the gold's form; None where it has no such form."""
+    """Return what the answer states in the gold's form; None where it has no such form."""
     if answer.kind == "relation" and gold.kind == "value":
         return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
     if gold.kind == answer.kind == "value" and (base := stated_base(gold.text)) and _BARE_DIGITS.match(answer.text):
@@ -331,7 +331,7 @@ def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> 
 
 
 def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
-    """The number that an equation states an expression to be; None where it might be one to solve."""
+    """Return the number that an equation states an expression to be; None where it might be one to solve."""
     left, *others = equation.items
     if set(equation.text.split()) != {"="} or any(item.kind != "value" for item in equation.items):
         return None
@@ -344,7 +344,7 @@ def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
 
 
 def _letters(text: str) -> int | None:
-    """How many letters stand in an expression; None where it is none."""
+    """Return how many letters stand in an expression; None where it is none."""
     try:
         return len(unknowns_of(parse(_FIGURE.sub("", value_of(text).text).strip())))
     except NotCoveredError:

@@ -100,7 +100,7 @@ Node = Number | Symbol | Constant | Opaque | Quantity | Unary | Binary | Call
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The node with `change` made to each of its direct parts; a leaf as it is."""
+    """Return the node with `change` made to each of its direct parts; a leaf as it is."""
     match node:
         case Binary(operator, left, right):
             return Binary(operator, change(left), change(right))
@@ -127,7 +127,7 @@ _STRICT = Interpretation(max_bits=MAX_BITS)
 
 
 def evaluate(node: Node, reading: Interpretation = PLAIN, env: Mapping[str, Value] | None = None) -> Value:
-    """The value of a tree.
+    """Return the value of a tree.
 
     Args:
         node: the expression.
@@ -164,7 +164,7 @@ _CONSTANTS = {"pi": math.pi, "e": math.e}
 
 
 def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
-    """The exact value, or None where it is irrational, infinite, undefined or has letters.
+    """Return the exact value, or None where it is irrational, infinite, undefined or has letters.
 
     Args:
         node: the expression.
@@ -181,7 +181,7 @@ def rational(node: Node, max_bits: int = MAX_BITS) -> Fraction | None:
 
 
 def unit_factor(unit: tuple[str, ...], reading: Interpretation) -> int:
-    """How many of the smallest unit of its kind one `unit` is, 1 unless the reading scales units."""
+    """Return how many of the smallest unit of its kind one `unit` is, 1 unless the reading scales units."""
     if reading.units is None:
         return 1
     known = [reading.units[word] for word in unit if word in reading.units]
@@ -219,7 +219,7 @@ def _operation(node: Binary, left: Value, right: Value, reading: Interpretation)
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether a tree is one literal, with or without sign, percent sign and unit."""
+    """Return whether a tree is one literal, with or without sign, percent sign and unit."""
     while isinstance(node, Quantity | Unary):
         if isinstance(node, Unary) and node.operator not in "-%":
             return False
@@ -228,14 +228,14 @@ def is_leaf(node: Node) -> bool:
 
 
 def is_percent(node: Node) -> bool:
-    """Whether the tree is a percentage as written, `20%` with or without a unit."""
+    """Return whether the tree is a percentage as written, `20%` with or without a unit."""
     while isinstance(node, Quantity):
         node = node.body
     return isinstance(node, Unary) and node.operator == "%"
 
 
 def binary(operator: str, left: Value, right: Value, max_bits: int = _PROSE_BITS) -> Value:
-    """One operation, its result bounded. Raises NoValueError where it has none."""
+    """Return the value of one operation, bounded. Raises NoValueError where it has none."""
     try:
         return bounded(_operate(operator, left, right, max_bits), max_bits)
     except (OverflowError, ZeroDivisionError) as error:
@@ -285,7 +285,7 @@ def _float_power(base: Value, exponent: Value) -> float:
 
 
 def _root(value: Value, degree: Value, *, real: bool = True) -> Value:
-    """A root, exact where it is rational; of a negative value only odd roots asked for as real ones."""
+    """Return a root, exact where it is rational; of a negative value only odd roots asked for as real ones."""
     if value < 0:
         if not (real and isinstance(degree, int) and degree % 2):
             raise UndefinedError
@@ -318,7 +318,7 @@ def _integer_root(value: int, degree: int) -> int | None:
 
 
 def call(name: str, arguments: list[Value], max_bits: int = _PROSE_BITS) -> Value:
-    """The value of a named function. Raises NoValueError outside its domain."""
+    """Return the value of a named function. Raises NoValueError outside its domain."""
     try:
         return bounded(_call(name, arguments), max_bits)
     except (OverflowError, ZeroDivisionError) as error:
@@ -343,7 +343,7 @@ def _call(name: str, arguments: list[Value]) -> Value:
 
 
 def _logarithm(value: Value, base: Value) -> Value:
-    """Exact where it is a whole number or half of one."""
+    """Return a logarithm, exact where it is a whole number or half of one."""
     if value <= 0 or base <= 0 or base == 1:
         raise UndefinedError
     found = math.log(value) / math.log(base)
@@ -357,7 +357,7 @@ def _absolute(value: Value) -> Value:
 
 
 def _whole(rounded: Callable[[Value], int]) -> Callable[[Value], Value]:
-    """A rounding that tells of a float that it has been one."""
+    """Return the rounding as a function that leaves a float a float, so that its value still counts as inexact."""
     return lambda value: float(rounded(value)) if isinstance(value, float) else rounded(value)
 
 
@@ -384,7 +384,7 @@ def _integer_call(name: str, arguments: list[Value]) -> Value:
 
 
 def bounded(value: Value, max_bits: int = _PROSE_BITS) -> Value:
-    """`value`, as an int where it is whole. Raises TooCostlyError where it is too large to go on with."""
+    """Return `value`, as an int where it is whole. Raises TooCostlyError where it is too large to go on with."""
     if isinstance(value, int):
         if value.bit_length() > max_bits:
             raise TooCostlyError("too many digits")
@@ -399,7 +399,7 @@ def bounded(value: Value, max_bits: int = _PROSE_BITS) -> Value:
 
 
 def walk(node: Node) -> list[Node]:
-    """Every node of a tree, each before its parts."""
+    """Return every node of a tree, each before its parts."""
     if type(node) is Number or type(node) is Symbol:  # most trees are leaves, and this is asked of each several times
         return [node]
     found: list[Node] = []
@@ -418,7 +418,7 @@ def walk(node: Node) -> list[Node]:
 
 
 def known_units(node: Node) -> list[str]:
-    """The units of the table that the tree's quantities carry."""
+    """Return the units of the table that the tree's quantities carry."""
     return [
         word
         for part in walk(node)
@@ -429,12 +429,12 @@ def known_units(node: Node) -> list[str]:
 
 
 def has_unit(node: Node) -> bool:
-    """Whether any quantity in the tree has a unit."""
+    """Return whether any quantity in the tree has a unit."""
     return any(isinstance(part, Quantity) and (part.unit or part.per) for part in walk(node))
 
 
 def is_numeric(node: Node) -> bool:
-    """Whether the tree holds neither unknowns nor words."""
+    """Return whether the tree holds neither unknowns nor words."""
     if isinstance(node, Number):
         return True
     if isinstance(node, Binary):
@@ -447,7 +447,7 @@ def is_numeric(node: Node) -> bool:
 
 
 def leading(node: Node) -> Node:
-    """The operand that a side begins with, `13` of `13 * 2`."""
+    """Return the operand that a side begins with, `13` of `13 * 2`."""
     while True:
         match node:
             case Binary(left=left):
@@ -459,7 +459,7 @@ def leading(node: Node) -> Node:
 
 
 def show(value: Value) -> str:
-    """A value as a reader writes it: 12, 0.25, 1/3, 1.4142135624."""
+    """Return a value as a reader writes it: 12, 0.25, 1/3, 1.4142135624."""
     if isinstance(value, int):
         text = str(value)
         return text if len(text) <= 40 else f"a number of {len(text)} digits"
@@ -480,10 +480,10 @@ def _show_fraction(value: Fraction) -> str:
 
 
 def unknowns_of(node: Node) -> frozenset[str]:
-    """The names of the unknowns in a tree."""
+    """Return the names of the unknowns in a tree."""
     return frozenset(part.name for part in walk(node) if isinstance(part, Symbol))
 
 
 def is_symbolic(node: Node) -> bool:
-    """Whether a tree is fully inside the grammar, unknowns allowed."""
+    """Return whether a tree is fully inside the grammar, unknowns allowed."""
     return not any(isinstance(part, Opaque) for part in walk(node))

@@ -30,12 +30,12 @@ class Tokens:
         self.at = 0
 
     def peek(self, ahead: int = 0) -> tuple[str, str]:
-        """The token that many places ahead; two empty strings past the end."""
+        """Return the token that many places ahead; two empty strings past the end."""
         position = self.at + ahead
         return self.tokens[position] if position < len(self.tokens) else ("", "")
 
     def take(self, *texts: str) -> str:
-        """The next token's text if it is one of `texts` (any if none is given), which is then consumed."""
+        """Consume the next token if it is one of `texts` (any if none is given) and return its text."""
         kind, text = self.peek()
         if not kind or (texts and text not in texts):
             return ""
@@ -48,7 +48,7 @@ class Tokens:
             raise NotCoveredError(f"expected {text}")
 
     def numeral(self) -> Node:
-        """A number with what belongs to it: its base, or the fraction that makes it a mixed one."""
+        """Return a number with what belongs to it: its base, or the fraction that makes it a mixed one."""
         text = self.take()
         value = numeral_value(text)
         if self.peek()[1] == "_":
@@ -59,7 +59,7 @@ class Tokens:
         return Number(value + fraction) if fraction is not None else Number(value)
 
     def _mixed_part(self) -> Fraction | None:
-        r"""The fraction of a mixed number: `1/2` after `1 `, or `\frac{1}{2}` after `1`; else None."""
+        r"""Return the fraction of a mixed number: `1/2` after `1 `, or `\frac{1}{2}` after `1`; else None."""
         texts = [self.peek(ahead) for ahead in range(7)]
         if texts[0][0] == texts[2][0] == "number" and texts[1][1] == "/":
             upper, lower, length = texts[0][1], texts[2][1], 3
@@ -73,14 +73,14 @@ class Tokens:
         return Fraction(int(upper), int(lower))
 
     def _in_base(self, digits: str) -> int:
-        """The value of decimal-looking digits whose subscript states their base."""
+        """Return the value of decimal-looking digits whose subscript states their base."""
         value = in_base(digits, self.subscript()) if digits.isdigit() else None
         if value is None:
             raise NotCoveredError("base")
         return value
 
     def subscript(self) -> str:
-        """The text of a subscript, braces and fonts removed."""
+        """Return the text of a subscript, braces and fonts removed."""
         self.expect("_")
         if not self.take("{"):
             return self.take()
@@ -93,7 +93,7 @@ class Tokens:
 
 
 def numeral_value(text: str) -> int | Fraction:
-    """The exact value of a number token."""
+    """Return the exact value of a number token."""
     digits = text.replace(",", "").replace(" ", "")
     if digits.isdecimal():
         return int(digits)
@@ -116,7 +116,7 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", 
 
 @lru_cache(maxsize=8192)
 def parse(text: str) -> Node:
-    """The expression that `text`, already cleaned, spells.
+    """Return the expression that `text`, already cleaned, spells.
 
     Raises:
         NotCoveredError: it is none of this grammar's.
@@ -140,7 +140,7 @@ class _AnswerExpressionParser(Tokens):
         self._bars = 0
 
     def stacked(self) -> Node:
-        r"""A sum, or two of them one above the other as plain TeX sets a fraction or a binomial."""
+        r"""Return a sum, or two of them one above the other as plain TeX sets a fraction or a binomial."""
         node = self.sum()
         sign = self.take("\\over", "\\choose")
         if not sign:
@@ -257,7 +257,7 @@ class _AnswerExpressionParser(Tokens):
         return Call("abs", (node,))
 
     def _word(self) -> Node:
-        """A plain word: a function or constant by name, else its letters as a product."""
+        """Return a plain word: a function or constant by name, else its letters as a product."""
         word = self.take()
         name = PLAIN_NAMES.get(word.lower(), word)
         if name in ("sqrt", "abs") or name in FUNCTIONS:
@@ -302,7 +302,7 @@ class _AnswerExpressionParser(Tokens):
         return Call("sqrt", (body,)) if degree is None else Call("root", (body, degree))
 
     def _named(self) -> Node:
-        """A name in upright letters: a function that LaTeX lacks, a constant or one symbol."""
+        """Return a name in upright letters: a function that LaTeX lacks, a constant or one symbol."""
         self.expect("{")
         word = self.take()
         self.expect("}")
@@ -326,7 +326,7 @@ class _AnswerExpressionParser(Tokens):
         return self._argument(digit=True)
 
     def _function_argument(self) -> Node:
-        r"""A group, or as in `\sin 2x` the factors up to the next sign."""
+        r"""Return a group, or as in `\sin 2x` the factors up to the next sign."""
         if self.peek()[1] in ("(", "{", "["):
             return self._power()
         node = self._power()
@@ -335,7 +335,7 @@ class _AnswerExpressionParser(Tokens):
         return node
 
     def _argument(self, *, digit: bool = False) -> Node:
-        r"""A command's argument: a group, or one token (of `\frac12` one digit)."""
+        r"""Return a command's argument: a group, or one token (of `\frac12` one digit)."""
         kind, text = self.peek()
         if digit and kind == "number" and text.isdigit() and len(text) > 1:
             self.tokens[self.at] = (kind, text[1:])

@@ -123,7 +123,7 @@ _EDGE = " \t\r\n.,;:"
 
 
 def clean(answer: str) -> str:
-    """The answer in one spelling: ASCII digits and signs, LaTeX for what ASCII lacks, no wrappers.
+    """Return the answer in one spelling: ASCII digits and signs, LaTeX for what ASCII lacks, no wrappers.
 
     `\\,` and the other thin spaces become one space, `\\!` nothing; `\\mathrm`, `\\textbf` and their like
     become `\\text`; a closing full stop goes.
@@ -168,7 +168,7 @@ _SUM_INDEX = re.compile(r"_\{([a-zA-Z\d]{1,6}(?: ?[+-] ?[a-zA-Z\d]{1,6}){1,4})\}
 
 
 def _sorted_index(match: re.Match[str]) -> str:
-    """`a_{n-1-k}` with the terms of its index in one order."""
+    """Return `a_{n-1-k}` with the terms of its index in one order."""
     terms = re.findall(r"[+-]?[a-zA-Z\d]+", match[1].replace(" ", ""))
     signed = sorted((term.lstrip("+-"), term[0] == "-") for term in terms)
     signed.sort(key=lambda term: (term[0].isdigit(), term))
@@ -180,7 +180,7 @@ _CHOOSE = re.compile(rf"(?<![A-Za-z\\])C ?_{_INDEX} ?\^{_INDEX}|\{{?\}}?\^{_INDE
 
 
 def _chosen(match: re.Match[str]) -> str:
-    r"""`C_n^k` and `{}^nC_k` as a binomial; `C_1^2` is a constant squared."""
+    r"""Return `C_n^k` and `{}^nC_k` as a binomial; `C_1^2` is a constant squared."""
     upper, lower = [part for part in match.groups() if part is not None]
     if upper.isdigit() and lower.isdigit() and int(upper) < int(lower):
         return match[0]
@@ -213,7 +213,7 @@ def _ascii(text: str) -> str:
 
 
 def _repeating(match: re.Match[str]) -> str:
-    """A repeating decimal as the fraction that it is."""
+    """Return a repeating decimal as the fraction that it is."""
     whole, fixed, period = match.groups()
     lower = (10 ** len(period) - 1) * 10 ** len(fixed)
     upper = int(f"0{whole}{fixed}{period}") - int(f"0{whole}{fixed}")
@@ -221,7 +221,7 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def _going_on(match: re.Match[str]) -> str:
-    """A decimal with dots behind it: a fraction where a period shows three times, else not the decimal itself."""
+    """Return a decimal with dots behind it as a fraction if a period shows three times, else as no exact decimal."""
     whole, digits = match[1], match[2]
     if period := _PERIOD.match(digits):
         return f"{whole}.{period[1]}\\overline{{{period[2]}}}"
@@ -256,13 +256,13 @@ def _without_math_shift(text: str) -> str:
 
 
 def _is_power(text: str) -> bool:
-    """Whether `**` stands between operands, as in `2**10`, and is no bold mark."""
+    """Return whether `**` stands between operands, as in `2**10`, and is no bold mark."""
     before, _, after = text.partition("**")
     return bool(before) and before[-1].isalnum() and bool(after) and (after[0].isalnum() or after[0] in "(-{")
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text, as a set."""
+    """Return the words of a text, as a set."""
     return frozenset(text.split())
 
 
@@ -285,7 +285,7 @@ SCALE_WORDS = {
 
 
 def in_base(digits: str, base: str) -> int | None:
-    """The value of a numeral in the base that a number or a word names; None where it is none."""
+    """Return the value of a numeral in the base that a number or a word names; None where it is none."""
     size = NUMBER_WORDS.get(base.lower()) or (int(base) if base.isdecimal() and len(base) < 3 else 0)
     try:
         return int(digits, size) if 2 <= size <= 36 else None
@@ -402,7 +402,7 @@ _DASHES = frozenset("—‐‑")  # in prose they join words or parts of a sente
 
 
 def _in_prose(meanings: dict[str, str]) -> dict[str, str]:
-    """What every spelling of the plain signs means, in Unicode or as a command."""
+    """Return what every spelling of the plain signs means, in Unicode or as a command."""
     spellings = {sign: plain.strip() for sign, plain in _SPELLED.items() if sign not in _DASHES}
     spellings |= {f"\\{name}": plain for name, plain in _ALIASES.items()} | {plain: plain for plain in meanings}
     return {spelling: meanings[plain] for spelling, plain in spellings.items() if plain in meanings}
@@ -436,7 +436,7 @@ _SEPARATORS = re.compile(r"[^\d.]")
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of `text`, with a few `END` tokens behind the last, so that looking ahead needs no check.
+    """Return the tokens of `text`, with a few `END` tokens behind the last, so that looking ahead needs no check.
 
     Signs of currency and borders of formulas are dropped; they only show in the next token's `gap`.
     """
@@ -489,7 +489,7 @@ def _classify(group: str, surface: str, match: re.Match[str], gap: int) -> tuple
 
 
 def _is_power_sign(match: re.Match[str], gap: int) -> bool:
-    """`2**3` is a power; the stars of `**bold**` touch a blank or a border on one side."""
+    """Return whether two stars are a power, as in `2**3`; those of `**bold**` touch a blank or a border on one side."""
     before, after = match.start("sign") - 1, match.end()
     text = match.string
     return (
@@ -503,7 +503,7 @@ def _is_power_sign(match: re.Match[str], gap: int) -> bool:
 
 
 def match_brackets(tokens: list[Token]) -> dict[int, int]:
-    """The position of the closing bracket of every opening one that has it."""
+    """Return the position of the closing bracket of every opening one that has it."""
     closing: dict[int, int] = {}
     open_positions: list[int] = []
     for position, token in enumerate(tokens):

@@ -56,7 +56,7 @@ _INFIX = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "mod": PRODUCT, "^": P
 
 
 def infix(parser: Parser, left: Node) -> tuple[str | None, int]:
-    """The operator at this position, stepped over, and its binding power."""
+    """Return the operator at this position, stepped over, and its binding power."""
     token = parser.token
     if token.kind == OPERATOR:
         return _sign_infix(parser, token)
@@ -121,7 +121,7 @@ def _word_infix(parser: Parser, token: Token, left: Node) -> tuple[str | None, i
 
 
 def _letter_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
-    """`x` between numbers is a sign of multiplication; any letter on a number is a factor."""
+    """Return the operator of a letter: `x` between numbers is a multiplication, any letter on a number is a factor."""
     following = parser.peek()
     if token.text in ("x", "X"):
         spaced = token.gap != TIGHT and following.gap != TIGHT
@@ -141,7 +141,7 @@ def _starts_factor(parser: Parser, token: Token) -> bool:
 
 
 def _multiplies_bracket(parser: Parser, left: Node) -> bool:
-    """Whether the bracket here is a factor rather than a remark on the number before it."""
+    """Return whether the bracket here is a factor rather than a remark on the number before it."""
     if isinstance(left, Opaque | Quantity):
         return False
     if parser.token.gap == TIGHT:
@@ -156,7 +156,7 @@ _RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def postfix(parser: Parser, node: Node) -> Node | None:
-    """`node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
+    """Return `node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
     token = parser.token
     if token.text == "!" and token.gap == parser.peek().gap == TIGHT and parser.peek().text == "!":
         parser.position += 2
@@ -183,7 +183,7 @@ def postfix(parser: Parser, node: Node) -> Node | None:
 
 
 def _degrees(parser: Parser, node: Node) -> Node:
-    """An angle, or a temperature where the letter of its scale follows: `30 °C`, `86^\\circ \\text{F}`."""
+    """Return an angle, or a temperature where the letter of its scale follows: `30 °C`, `86^\\circ \\text{F}`."""
     token, following = parser.token, parser.peek()
     if token.kind == WORD and token.text in _SCALES and following.text not in ("(", "_", "^"):
         parser.position += 1
@@ -195,7 +195,7 @@ def _degrees(parser: Parser, node: Node) -> Node:
 
 
 def _is_exclamation(parser: Parser) -> bool:
-    """`= 7! Then` ends a sentence, `= 3! ways` and `= 3!` are factorials; loosely it is the other way round."""
+    """Return whether `!` is a factorial: in `= 3! ways` and `= 3!`, not in `= 7! Then`. Loosely it is reversed."""
     following = parser.peek()
     if following.kind == WORD:
         return following.gap == TIGHT or (following.text[0].isupper() and not parser.loose)
@@ -236,7 +236,7 @@ class Parser(ExpressionReader):
         self._in_exponent = False
 
     def parse(self, position: int) -> tuple[Node, int] | None:
-        """The longest expression that starts at `position`, and the position behind it."""
+        """Return the longest expression that starts at `position`, and the position behind it."""
         self.position = self.start = position
         self.depth = self._operands = 0
         self.in_argument = self._in_exponent = False
@@ -244,7 +244,7 @@ class Parser(ExpressionReader):
         return None if node is None else (node, self.position)
 
     def expression(self, minimum: int) -> Node | None:
-        """The longest expression here whose operations bind at least as tightly as `minimum`."""
+        """Return the longest expression here whose operations bind at least as tightly as `minimum`."""
         self._fuel -= 1
         if self.depth >= _MAX_DEPTH or self._fuel < 0:
             return None
@@ -259,7 +259,7 @@ class Parser(ExpressionReader):
         return left
 
     def _extend(self, left: Node, minimum: int) -> Node | None:
-        """`left` with the next operation on it, None where the expression ends."""
+        """Return `left` with the next operation on it, None where the expression ends."""
         begin = self.position
         operator, power = infix(self, left)
         stops = self.in_argument and not self.loose and operator == "*" and self.tokens[begin].kind == OPERATOR
@@ -279,7 +279,7 @@ class Parser(ExpressionReader):
         return self._with_unit(node) if operator == "^" and not self._in_exponent else node
 
     def _exponent(self) -> Node | None:
-        """What stands behind `^`; read loosely, `a^2m` is a^(2m) and `10^4^2` is (10^4)^2."""
+        """Return what stands behind `^`; read loosely, `a^2m` is a^(2m) and `10^4^2` is (10^4)^2."""
         outside, self._in_exponent = self._in_exponent, True  # the unit of `10^-5 cm` is not the exponent's
         exponent = self.expression(POWER + 1 if self.loose else POWER)
         self._in_exponent = outside
@@ -292,7 +292,7 @@ class Parser(ExpressionReader):
         return exponent
 
     def _words_as_operand(self) -> Opaque | None:
-        """A quantity named in words, as in `5 * number of boxes`."""
+        """Return a quantity named in words, as in `5 * number of boxes`."""
         begin = self.position
         while self.token.kind == WORD and self.position - begin < 6:
             self.position += 1
@@ -323,7 +323,7 @@ class Parser(ExpressionReader):
         return node if self._in_exponent else self._with_unit(node)
 
     def _with_unit(self, node: Node) -> Node:
-        """`node` with the unit behind it, if there is one."""
+        """Return `node` with the unit behind it, if there is one."""
         token = self.tokens[self.position]
         if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS or isinstance(node, Symbol | Constant | Opaque):
             return node
@@ -368,7 +368,7 @@ class Parser(ExpressionReader):
         return Unary("-", body) if token.text == "-" else body
 
     def bracket(self, token: Token) -> Node | None:
-        """A bracketed expression; one that isn't an expression is opaque inside another, else no match."""
+        """Return a bracketed expression; one that isn't an expression is opaque inside another, else no match."""
         if token.text == "|":
             return self._absolute()
         if token.text not in CLOSING:
@@ -387,7 +387,7 @@ class Parser(ExpressionReader):
         return Opaque()
 
     def _absolute(self) -> Node | None:
-        """`|2 - 7|`; bars around a name count a set, and those of a table stand apart from what they hold."""
+        """Return the absolute value `|2 - 7|`; bars around a name count a set, and those of a table stand apart."""
         begin = self.position
         self.position += 1
         if self.token.gap == TIGHT and self.token.kind in (NUMBER, OPERATOR, COMMAND):
@@ -426,7 +426,7 @@ class ProseUnit(NamedTuple):
 
 
 def unit_behind(tokens: list[Token], position: int, closing: dict[int, int]) -> ProseUnit:
-    """The unit at `position`, at most five words; the same position where there is none."""
+    """Return the unit at `position`, at most five words; the same position where there is none."""
     token = tokens[position]
     if token.kind in NEVER_UNITS or token.text in NOT_BEFORE_UNITS:
         return ProseUnit(position)
@@ -495,7 +495,7 @@ class _ProseUnitReader:
         return True
 
     def _group(self, opening: int) -> bool:
-        """`\\text{ cookies per day}`."""
+        """Read a unit in a group: `\\text{ cookies per day}`."""
         end = self.closing.get(opening)
         if end is None or self.tokens[opening].text != "{" or end - opening > 9:
             return False
@@ -531,7 +531,7 @@ class _ProseUnitReader:
         return True
 
     def _remark(self) -> bool:
-        """A bracket in words behind a number, as in `70 (70%)` or `20 (the price)`."""
+        """Step over a bracket in words behind a number, as in `70 (70%)` or `20 (the price)`."""
         end = self.closing.get(self.position)
         if end is None or end - self.position > _MAX_TOKENS or self.tokens[self.position].gap == TIGHT:
             return False
@@ -545,7 +545,7 @@ class _ProseUnitReader:
         return True
 
     def _power(self, token: Token) -> bool:
-        """The power of a unit: `m²`, `\\text{cm}^2`, `\\text{m}^{-1}`, `s^-1`."""
+        """Step over the power of a unit: `m²`, `\\text{cm}^2`, `\\text{m}^{-1}`, `s^-1`."""
         if token.text.lstrip("⁻") in ("¹", "²", "³"):
             self.position += 1
             return True

@@ -64,11 +64,11 @@ class ExpressionReader(ABC):
 
     @abstractmethod
     def expression(self, minimum: int) -> Node | None:
-        """The longest expression here whose operations bind at least as tightly as `minimum`."""
+        """Return the longest expression here whose operations bind at least as tightly as `minimum`."""
 
     @abstractmethod
     def bracket(self, token: Token) -> Node | None:
-        """A bracketed expression; one that isn't an expression is opaque inside another, else no match."""
+        """Return a bracketed expression; one that isn't an expression is opaque inside another, else no match."""
 
     @property
     def token(self) -> Token:
@@ -76,7 +76,7 @@ class ExpressionReader(ABC):
         return self.tokens[self.position]
 
     def peek(self, ahead: int = 1) -> Token:
-        """The token `ahead` places further."""
+        """Return the token `ahead` places further."""
         return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
 
     def take(self, *texts: str) -> bool:
@@ -87,22 +87,22 @@ class ExpressionReader(ABC):
         return False
 
     def is_first(self) -> bool:
-        """Whether one token of the expression has been read."""
+        """Return whether one token of the expression has been read."""
         return self.position == self.start + 1
 
     def is_result(self) -> bool:
-        """Whether the expression at hand stands behind a relation sign."""
+        """Return whether the expression at hand stands behind a relation sign."""
         return self.start > 0 and self.tokens[self.start - 1].kind == RELATION
 
     def argument(self) -> Node | None:
-        """What a function without brackets is taken of; a sign of multiplication ends it: `\\ln 2 \\cdot 3`."""
+        """Return what a function without brackets is taken of; a sign of multiplication ends it: `\\ln 2 \\cdot 3`."""
         outside, self.in_argument = self.in_argument, True
         body = self.expression(IMPLIED)
         self.in_argument = outside
         return body
 
     def operand(self) -> Node | None:
-        """A single number or letter, as the base of a logarithm."""
+        """Return a single number or letter, as the base of a logarithm."""
         token = self.token
         if token.kind not in (NUMBER, WORD) or (token.kind == WORD and len(token.text) > 1):
             return None
@@ -110,7 +110,7 @@ class ExpressionReader(ABC):
         return literal(token.text) if token.kind == NUMBER else Symbol(token.text)
 
     def group(self) -> Node | None:
-        """One argument of a LaTeX command: `{…}` or a single digit or letter."""
+        """Return one argument of a LaTeX command: `{…}` or a single digit or letter."""
         token = self.token
         if token.text == "{":
             return self.bracket(token)
@@ -120,7 +120,7 @@ class ExpressionReader(ABC):
         return None
 
     def list_of(self, separators: tuple[str, ...]) -> tuple[Node, ...]:
-        """Expressions with separators between them; the one behind `and` is the last."""
+        """Return expressions with separators between them; the one behind `and` is the last."""
         arguments: list[Node] = []
         while len(arguments) < 30 and (node := self.expression(SUM)) is not None:
             arguments.append(node)
@@ -139,7 +139,7 @@ _CALLED = frozenset("fghFGHPQRST")  # letters that name functions rather than un
 
 
 def subscripted(parser: ExpressionReader, name: str) -> Node:
-    """An unknown with its index, as in `x_1` or `x_{12}`; one that is called, `f(3)`, is opaque."""
+    """Return an unknown with its index, as in `x_1` or `x_{12}`; one that is called, `f(3)`, is opaque."""
     if parser.token.text == "_" and parser.token.gap == TIGHT:
         parser.position += 1
         end = parser.closing.get(parser.position, parser.position)
@@ -176,7 +176,7 @@ def _takes_prime(parser: ExpressionReader) -> bool:
 
 
 def _call(parser: ExpressionReader, name: str, closing: int) -> Node:
-    """`f(3)`: a call to a function of the text's own, its name marked; opaque with more than one argument."""
+    """Return a call to a function of the text's own, `f(3)`, its name marked; opaque with more than one argument."""
     parser.position += 1
     argument = parser.expression(0)
     whole = argument is not None and parser.position == closing
@@ -188,7 +188,7 @@ def _call(parser: ExpressionReader, name: str, closing: int) -> Node:
 
 
 def _logarithm(parser: ExpressionReader) -> Node:
-    """`\\log_2 8`, `log_{10}(x)`: the base, then the argument."""
+    """Return a logarithm, `\\log_2 8` or `log_{10}(x)`: the base, then the argument."""
     parser.position += 1
     base = parser.group() or parser.operand()
     argument = parser.argument()
@@ -196,7 +196,7 @@ def _logarithm(parser: ExpressionReader) -> Node:
 
 
 def function(parser: ExpressionReader, name: str) -> Node:
-    """A named function with bracketed arguments; powers of functions and the like are opaque."""
+    """Return a named function with bracketed arguments; powers of functions and the like are opaque."""
     if name == "log" and parser.token.text == "_":
         return _logarithm(parser)
     if parser.token.text != "(":
@@ -215,7 +215,7 @@ LATEX_FUNCTIONS = words("log ln sin cos tan gcd max min")
 
 
 def command(parser: ExpressionReader, token: Token) -> Node | None:
-    """The value that a command and its arguments stand for, None where it is no operand."""
+    """Return the value that a command and its arguments stand for, None where it is no operand."""
     name = token.text[1:]
     parser.position += 1
     if name in ("frac", "dfrac", "tfrac", "cfrac", "binom", "dbinom", "tbinom"):
@@ -238,7 +238,7 @@ def command(parser: ExpressionReader, token: Token) -> Node | None:
 
 
 def two_groups(parser: ExpressionReader, name: str) -> Node | None:
-    """A fraction or binomial coefficient from its two arguments."""
+    """Return a fraction or binomial coefficient from its two arguments."""
     if parser.token.kind == NUMBER and len(parser.token.text) == 2 and parser.token.text.isdecimal():
         digits = parser.token.text  # \frac12
         parser.position += 1
@@ -251,7 +251,7 @@ def two_groups(parser: ExpressionReader, name: str) -> Node | None:
 
 
 def root(parser: ExpressionReader) -> Node | None:
-    """A square root, or the root whose index stands in square brackets."""
+    """Return a square root, or the root whose index stands in square brackets."""
     if parser.token.text == "[":
         index = parser.bracket(parser.token)
         body = parser.group()
@@ -267,7 +267,7 @@ _ENDS_A_NUMBER = frozenset("=+*,.)")  # by far the most common, so that nothing 
 
 
 def number(parser: ExpressionReader, token: Token) -> Node | None:
-    """A literal with what belongs to it: a base, a word such as `million`, a fraction behind it."""
+    """Return a literal with what belongs to it: a base, a word such as `million`, a fraction behind it."""
     parser.position += 1
     if len(token.text) > _MAX_DIGITS:
         return Opaque("too long")
@@ -288,7 +288,7 @@ def number(parser: ExpressionReader, token: Token) -> Node | None:
 
 
 def scaled(parser: ExpressionReader, node: Number) -> Node:
-    """`node` times the scale word at this position."""
+    """Return `node` times the scale word at this position."""
     factor = 1 if parser.loose else SCALE_WORDS[parser.token.text.lower()]
     parser.position += 1
     return Number(node.value * factor, max(0, node.places - len(str(factor)) + 1))
@@ -310,7 +310,7 @@ def _read_in_base(digits: str, base: str) -> Node:
 
 
 def _mixed(parser: ExpressionReader, node: Number) -> Node:
-    """`2 1/2`, `2½` and `2\\frac{1}{2}`: a whole number and its fraction."""
+    """Return a mixed number, a whole number and its fraction: `2 1/2`, `2½` and `2\\frac{1}{2}`."""
     following = parser.token
     if following.kind not in (NUMBER, COMMAND) or not isinstance(node.value, int) or node.value == 0:
         return node
@@ -324,7 +324,7 @@ def _mixed(parser: ExpressionReader, node: Number) -> Node:
 
 
 def _divisor(parser: ExpressionReader, node: Number) -> Node:
-    """The loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
+    """Return the loose reading of `2000 / 2/3`: a fraction without blanks is one divisor."""
     before = parser.tokens[parser.position - 2].text if parser.position > 1 else ""
     if before == "by" and parser.tokens[parser.position - 3].text == "divided":
         before = "/"
@@ -360,7 +360,7 @@ def _proper_fraction(parser: ExpressionReader) -> Fraction | None:
 
 
 def literal(text: str) -> Number:
-    """The number that digits stand for: `12`, `.5`, `3/4`."""
+    """Return the number that digits stand for: `12`, `.5`, `3/4`."""
     if "/" in text:
         return Number(Fraction(text))
     if text.isdecimal():
@@ -390,7 +390,7 @@ OPENING_WORDS = frozenset().union(
 
 
 def word_operand(parser: ExpressionReader, token: Token) -> Node | None:
-    """The operand that begins with a word, None where the word begins none."""
+    """Return the operand that begins with a word, None where the word begins none."""
     word = token.text.lower()
     if len(word) == 1:
         return _letter(parser, token)
@@ -409,7 +409,7 @@ def word_operand(parser: ExpressionReader, token: Token) -> Node | None:
 
 
 def _letter(parser: ExpressionReader, token: Token) -> Node | None:
-    """A single letter is an unknown where it stands in a formula, an article or initial elsewhere."""
+    """Return a single letter as an unknown where it stands in a formula; elsewhere it is an article or an initial."""
     following = parser.peek()
     if token.text in ("a", "A", "I", "s") and following.kind == WORD and token.gap != TIGHT:
         return None
@@ -443,7 +443,7 @@ def _number_words(parser: ExpressionReader) -> Node | None:
 
 
 def _share(parser: ExpressionReader, share: Fraction) -> Node | None:
-    """`half of 48`, `a third of 18`, `half 48`."""
+    """Return a share: `half of 48`, `a third of 18`, `half 48`."""
     begin = parser.position
     parser.position += 1
     parser.take("of")
@@ -473,7 +473,7 @@ def _phrase(parser: ExpressionReader, word: str) -> Node | None:
 
 
 def _verb(parser: ExpressionReader, operator: str, prepositions: tuple[str, ...]) -> Node | None:
-    """`subtract 3 from 10`, `adding 3 and 4`."""
+    """Return an operation named by a verb: `subtract 3 from 10`, `adding 3 and 4`."""
     parser.position += 1
     first = parser.expression(SUM)
     if first is None or not parser.take(*prepositions):
@@ -523,7 +523,7 @@ def _aggregate(word: str, arguments: tuple[Node, ...]) -> Node | None:
 
 
 def is_share(node: Node) -> bool:
-    """Whether `of` behind it multiplies: a percentage or a fraction, not `5 of them`."""
+    """Return whether `of` behind it multiplies: a percentage or a fraction, not `5 of them`."""
     match node:
         case Unary("%", _) | Binary("/", Number(), Number()) | Number(value=Fraction()):
             return True
@@ -531,7 +531,7 @@ def is_share(node: Node) -> bool:
 
 
 def combine(operator: str, left: Node, right: Node) -> Node:
-    """An operation as a tree; `5 more than 3` is 3 + 5, `20% less than 50` is 50 · (1 − 20%)."""
+    """Return an operation as a tree; `5 more than 3` is 3 + 5, `20% less than 50` is 50 · (1 − 20%)."""
     if operator not in COMPARED:
         return Binary(operator, left, right)
     sign = "+" if operator == "more" else "-"

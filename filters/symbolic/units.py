@@ -47,7 +47,7 @@ class Unit:
         return bool(self.dimensions) and self.dimensions[0][0] not in ("numeral", "count")
 
     def agrees(self, other: Unit) -> bool:
-        """Whether both measure the same thing."""
+        """Return whether both measure the same thing."""
         if self.dimensions or other.dimensions:
             return self.dimensions == other.dimensions
         return bool(self.labels & other.labels)
@@ -197,13 +197,13 @@ ATTACHED_UNITS = frozenset(
 
 @lru_cache(maxsize=1024)
 def is_other_unit(word: str) -> bool:
-    """Whether a word is a unit that no everyday scale holds, so that converting it in prose is not checked."""
+    """Return whether a word is a unit that no everyday scale holds, so that converting it in prose is not checked."""
     return word not in EVERYDAY_UNITS and (word in _COMPOUND or known_unit(word) is not None)
 
 
 @lru_cache(maxsize=1024)
 def known_unit(word: str) -> tuple[Fraction, tuple[tuple[str, int], ...]] | None:
-    """Factor and dimensions of a unit's name or symbol, singular or plural."""
+    """Return the factor and dimensions of a unit's name or symbol, singular or plural."""
     if (named := _NAMED.get(word)) is not None:
         return named
     for prefix, size in _PREFIXES.items():
@@ -220,7 +220,7 @@ def known_unit(word: str) -> tuple[Fraction, tuple[tuple[str, int], ...]] | None
 
 
 def singular(word: str) -> str:
-    """A rough singular, good enough to match a word with its own plural."""
+    """Return a rough singular, good enough to match a word with its own plural."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
@@ -228,7 +228,7 @@ def singular(word: str) -> str:
 
 @lru_cache(maxsize=1024)
 def read_unit(tokens: tuple[str, ...]) -> Unit:
-    """The unit that tokens spell: products, quotients and powers of known units, other words as labels."""
+    """Return the unit that tokens spell: products, quotients and powers of known units, other words as labels."""
     words = [part for token in tokens for part in UNIT_TOKEN.findall(_COMPOUND.get(token.lower(), token))]
     cut = next((index for index in range(1, len(words)) if _counts_in(words, index)), len(words))
     reader = _UnitReader(words[:cut])
@@ -241,7 +241,7 @@ def read_unit(tokens: tuple[str, ...]) -> Unit:
 
 
 def _counts_in(words: list[str], index: int) -> bool:
-    """Whether "in" parts what is counted from when: "loads in a year" are loads."""
+    """Return whether "in" separates what is counted from when: "loads in a year" are loads."""
     return words[index] == "in" and words[index - 1][0].isalpha() and words[index - 1] not in ("square", "sq", "cubic")
 
 
@@ -288,7 +288,7 @@ class _UnitReader:
 
 
 def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
-    """The exponent that follows a unit, 1 if none does, and the index behind it."""
+    """Return the exponent that follows a unit, 1 if none does, and the index behind it."""
     if words[index : index + 1] != ["^"]:
         return 1, index
     text = ""
@@ -352,12 +352,12 @@ _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 
 
 def plain_text(text: str) -> str:
-    r"""The text with every `\text{…}` replaced by what it says, set off by spaces."""
+    r"""Return the text with every `\text{…}` replaced by what it says, set off by spaces."""
     return " ".join(_TEXT.sub(r" \1 ", text).split()) if "\\text" in text else text
 
 
 def split_percent(text: str) -> tuple[str, bool]:
-    """The text before a closing percent sign or word, and whether there was one."""
+    """Return the text before a closing percent sign or word, and whether there was one."""
     match = _PERCENT.search(plain_text(text)[-40:])
     if match is None:
         return text, False
@@ -366,7 +366,7 @@ def split_percent(text: str) -> tuple[str, bool]:
 
 
 def scaled(text: str) -> str:
-    """The text with a number and its scale (`5 million`, `2 dozen`) as one product, so that it is no unit."""
+    """Return the text with a number and its scale (`5 million`, `2 dozen`) as one product, so that it is no unit."""
     plain = plain_text(text)
     return _SCALED.sub(_product, plain) if _SCALED.search(plain) else text
 
@@ -377,7 +377,7 @@ def _product(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=8192)
 def split_unit(text: str) -> tuple[str, Unit | None]:
-    """The value's text and its unit; the unit is None where none is stated."""
+    """Return the value's text and its unit; the unit is None where none is stated."""
     if text.startswith("\\text") and _MONEY.match(plain_text(text)):
         text = plain_text(text)
     if money := _MONEY.match(text):
@@ -445,7 +445,7 @@ def _is_unit_word(piece: str, before: str) -> bool:
 
 
 def colon_form(text: str) -> tuple[str, tuple[int, ...]] | None:
-    """("clock", minutes or parts) or ("ratio", parts) for `12:30`, `12:05 pm`, `3:4:5`; else None."""
+    """Return ("clock", minutes or parts) or ("ratio", parts) for `12:30`, `12:05 pm`, `3:4:5`; else None."""
     match = _COLON.match(plain_text(text))
     if match is None or bool(match[4]) != bool(match[5]):
         return None
@@ -458,13 +458,13 @@ def colon_form(text: str) -> tuple[str, tuple[int, ...]] | None:
 
 
 def based_value(text: str) -> int | None:
-    """The value of a numeral whose base is stated: `1A_{16}`, `101_{\\text{two}}`, `101 base 2`."""
+    """Return the value of a numeral whose base is stated: `1A_{16}`, `101_{\\text{two}}`, `101 base 2`."""
     match = _based(text)
     return in_base(match[1] + match[2], match[3]) if match is not None else None
 
 
 def stated_base(text: str) -> int:
-    """The base that a numeral states, 0 if none."""
+    """Return the base that a numeral states, 0 if none."""
     match = _based(text)
     return (in_base("10", match[3]) or 0) if match is not None else 0
 

@@ -82,7 +82,7 @@ _COUNT = Unit(Fraction(1), (("count", 1),), frozenset())  # a dozen is no measur
 
 @lru_cache(maxsize=16_384)
 def value_of(text: str, *, scale_is_unit: bool = False) -> Value:
-    """The value that a text states, taken apart."""
+    """Return the value that a text states, taken apart."""
     if _base_value(text) is not None:
         return Value(text, _NUMERAL, False)
     bare, percent = split_percent(text if scale_is_unit else scaled(text))
@@ -93,7 +93,7 @@ def value_of(text: str, *, scale_is_unit: bool = False) -> Value:
 
 
 def same_value(a: str, b: str, context: Context) -> bool:
-    """Whether two texts, cleaned, state the same value.
+    """Return whether two texts, cleaned, state the same value.
 
     Raises:
         TooCostlyError: a value is too big to judge.
@@ -125,7 +125,7 @@ _MONEY = (("dollar", 1),)
 
 
 def _same_amount(left: Value, right: Value, context: Context) -> bool:
-    """Whether 46 cents are the 0.46 of a question that counts in dollars."""
+    """Return whether 46 cents are the 0.46 of a question that counts in dollars."""
     if (left.unit is None) == (right.unit is None) or not context.dollars:
         return False
     unit = left.unit or right.unit
@@ -136,14 +136,14 @@ def _same_amount(left: Value, right: Value, context: Context) -> bool:
 
 
 def _in_radians(value: Value, other: str) -> Value:
-    """An angle in degrees as a multiple of π, where the other side is one (30° and π/6)."""
+    """Return an angle in degrees as a multiple of π, where the other side is one (30° and π/6)."""
     if value.unit is None or value.unit.dimensions != (("degree", 1),) or "\\pi" not in other:
         return value
     return Value(f"({value.text})\\pi/180", None, value.percent)
 
 
 def strip_spaces(text: str) -> str:
-    """The text without the spaces that no meaning hangs on."""
+    """Return the text without the spaces that no meaning hangs on."""
     return NEEDLESS_SPACE.sub("", text)
 
 
@@ -164,13 +164,13 @@ def _same_colon(a: str, b: str) -> bool:
 
 
 def _may_be_clock(text: str) -> bool:
-    """Whether it is written like a time of day, and not like a ratio in its lowest terms: `10:30`."""
+    """Return whether it is written like a time of day, and not like a ratio in its lowest terms: `10:30`."""
     found = _CLOCK.fullmatch(strip_spaces(text))
     return found is not None and int(found[1]) <= 24 and gcd(int(found[1]), int(found[2])) > 1
 
 
 def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
-    """Whether a · scale = b."""
+    """Return whether a · scale = b."""
     x, y = rational_value(a), rational_value(b)
     if x is not None and y is not None:
         return x * scale == y or (context.rounding and scale == 1 and is_rounded(a, x, b, y))
@@ -186,14 +186,14 @@ def _same_number(a: str, b: str, scale: Fraction, context: Context) -> bool:
 
 
 def _in_lowest_terms(text: str, value: Fraction | None) -> str:
-    """A rational number as no other grammar can misread it (`1 1/2`); any other text as it is."""
+    """Return a rational number as no other grammar can misread it (`1 1/2`); any other text as it is."""
     if value is None or max(value.numerator.bit_length(), value.denominator.bit_length()) > 1000:
         return text
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}" if value.denominator > 1 else str(value.numerator)
 
 
 def rational_value(text: str, max_bits: int = MAX_BITS) -> Fraction | None:
-    """The exact value of a cleaned text; None where it is no rational number.
+    """Return the exact value of a cleaned text; None where it is no rational number.
 
     Raises:
         TooCostlyError: the value has too many digits.
@@ -219,7 +219,7 @@ def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
 
 
 def is_value(text: str, *, library: bool = True) -> bool:
-    """Whether a cleaned text can be read as a value by this package's grammar or, if asked, by math-verify's."""
+    """Return whether a cleaned text can be read as a value by this package's grammar or, if asked, by math-verify's."""
     if colon_form(text) is not None or "\\infty" in text:
         return True
     bare = value_of(text).text
@@ -240,7 +240,7 @@ _LEFT_OUT = re.compile(
 
 
 def library_equal(a: str, b: str) -> bool:
-    """math-verify's verdict on what only its grammar covers, unless the numbers differ plainly."""
+    """Return math-verify's verdict on what only its grammar covers, unless the numbers differ plainly."""
     if _LEFT_OUT.search(a) or _LEFT_OUT.search(b):
         return False
     gold, answer = library_parse(a), library_parse(b)
@@ -250,7 +250,7 @@ def library_equal(a: str, b: str) -> bool:
 
 
 def _library_differ(gold: Any, answer: Any) -> bool:
-    """Whether two closed forms differ beyond rounding, which math-verify's six places would hide."""
+    """Return whether two closed forms differ beyond rounding, which math-verify's six places would hide."""
     try:
         x, y = complex(gold.evalf(30)), complex(answer.evalf(30))
     except (TypeError, ValueError, AttributeError, ArithmeticError):
@@ -260,7 +260,7 @@ def _library_differ(gold: Any, answer: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def library_parse(text: str) -> Any | None:
-    """What math-verify reads in LaTeX, a sympy object; None where it reads nothing."""
+    """Return what math-verify reads in LaTeX, a sympy object; None where it reads nothing."""
     library = _library()
     config = [library.LatexExtractionConfig(boxed_match_priority=-1)]
     found = library.parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
@@ -269,7 +269,7 @@ def library_parse(text: str) -> Any | None:
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    """math-verify, loaded late: most answers never need it, and it brings sympy."""
+    """Return math-verify, imported late: most answers never need it, and it brings sympy."""
     import math_verify  # type: ignore[import-untyped]
 
     for name in ("math_verify.parser", "math_verify.grader"):
@@ -283,7 +283,7 @@ _ROUNDED_DIGITS = 6  # significant digits by which a decimal may stand for what 
 
 
 def terminates(value: Fraction) -> bool:
-    """Whether a finite decimal states the value exactly."""
+    """Return whether a finite decimal states the value exactly."""
     denominator = value.denominator
     denominator >>= (denominator & -denominator).bit_length() - 1
     if denominator.bit_length() > _MAX_FIVES_BITS:
@@ -294,14 +294,14 @@ def terminates(value: Fraction) -> bool:
 
 
 def decimal_places(text: str) -> int:
-    """Places of a plain decimal that states enough digits, else 0."""
+    """Return places of a plain decimal that states enough digits, else 0."""
     match = _DECIMAL.match(text)
     digits = text.lstrip("-0.").replace(".", "") if match else ""
     return len(match[1]) if match and len(digits) >= _ROUNDED_DIGITS else 0
 
 
 def is_rounded(a: str, x: Fraction, b: str, y: Fraction) -> bool:
-    """Whether one is a decimal of enough digits and the other a fraction that no decimal states."""
+    """Return whether one is a decimal of enough digits and the other a fraction that no decimal states."""
     for text, decimal, exact in ((a, x, y), (b, y, x)):
         places = decimal_places(text)
         if (
@@ -318,12 +318,12 @@ _LONG_DIGITS = 9
 
 
 def _float_error(decimal: Fraction) -> Fraction:
-    """How far a decimal of as many digits as a float has may be from what it stands for."""
+    """Return how far a decimal of as many digits as a float has may be from what it stands for."""
     return abs(decimal) * Fraction(1, 10**_FLOAT_DIGITS)
 
 
 def _truncated(a: str, x: Fraction, b: str, y: Fraction) -> bool:
-    """Whether the longer of two long decimals is the shorter one gone on: 0.3333333333 and 0.3333333333333333."""
+    """Return whether the longer of two long decimals continues the shorter: 0.3333333333, 0.3333333333333333."""
     digits = [sum(sign.isdigit() for sign in text.lstrip("-0.")) if _DECIMAL.match(text) else 0 for text in (a, b)]
     if min(digits) < _LONG_DIGITS or max(digits) < _FLOAT_DIGITS:
         return False
@@ -338,7 +338,7 @@ _POINTS = 5
 
 
 def identical(left: Node, right: Node) -> bool:
-    """Whether two expressions have the same value wherever both are defined.
+    """Return whether two expressions have the same value wherever both are defined.
 
     Raises:
         NotCoveredError: they can't be evaluated at enough points.
@@ -356,7 +356,7 @@ def identical(left: Node, right: Node) -> bool:
 
 
 def proportional(left: Node, right: Node) -> float | None:
-    """The constant c with left = c · right, where there is a real one that is not 0."""
+    """Return the constant c with left = c · right, where there is a real one that is not 0."""
     ratio = None
     for point in _points(left, right):
         with mpmath.workdps(_DIGITS):
@@ -374,7 +374,7 @@ def proportional(left: Node, right: Node) -> float | None:
 
 
 def same_progression(left: Node, left_letter: str, right: Node, right_letter: str) -> bool:
-    """Whether two expressions, each linear in its letter, take the same values over all integers."""
+    """Return whether two expressions, each linear in its letter, take the same values over all integers."""
     if unknowns_of(left) != {left_letter} or unknowns_of(right) != {right_letter}:
         return False
     with mpmath.workdps(_DIGITS):
@@ -395,7 +395,7 @@ def same_progression(left: Node, left_letter: str, right: Node, right_letter: st
 
 
 def distance_below(left: Node, right: Node, bound: Fraction) -> bool:
-    """Whether two closed forms lie less than `bound` apart."""
+    """Return whether two closed forms lie less than `bound` apart."""
     values = _values(left, right, {}, _DIGITS)
     if values is None:
         return False
@@ -403,7 +403,7 @@ def distance_below(left: Node, right: Node, bound: Fraction) -> bool:
 
 
 def _points(left: Node, right: Node) -> Iterator[dict[str, Fraction]]:
-    """Fixed points that no answer singles out: the sign of a letter differs between them.
+    """Yield fixed points that no answer singles out: the sign of a letter differs between them.
 
     `X` counts as `x` unless one side uses both, as in math-verify.
     """
@@ -421,7 +421,7 @@ def _points(left: Node, right: Node) -> Iterator[dict[str, Fraction]]:
 
 
 def _agree(left: Node, right: Node, point: Mapping[str, Fraction]) -> bool | None:
-    """Whether the values agree at a point; None where they can't be told apart for lack of a value."""
+    """Return whether the values agree at a point; None where they can't be told apart for lack of a value."""
     coarse = _values(left, right, point, 15)
     if coarse is None:
         return None
@@ -447,7 +447,7 @@ def _values(left: Node, right: Node, point: Mapping[str, Fraction], digits: int)
 
 
 def _close(a: Any, b: Any, digits: int, magnitude: int) -> bool:
-    """Whether two values, right to `digits` of their largest intermediate value, may be the same."""
+    """Return whether two values, right to `digits` of their largest intermediate value, may be the same."""
     return bool(abs(a - b) <= mpmath.mpf(10) ** -digits * mpmath.mpf(2) ** magnitude)
 
 
@@ -459,7 +459,7 @@ class _Numeric:
         self.magnitude = 0  # of the largest intermediate value, in bits
 
     def value(self, node: Node) -> Any:
-        """The value, an mpf or mpc.
+        """Return the value, an mpf or mpc.
 
         Raises:
             UndefinedError: a pole, an infinity, or not a number.
@@ -530,7 +530,7 @@ def _numeric_factorial(value: Any) -> Any:
 
 
 def _small(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Hyperbolic functions grow as powers do, and circular ones lose their argument's digits."""
+    """Return the function for small arguments only: hyperbolic ones grow as powers do, circular ones lose digits."""
 
     def bounded(value: Any) -> Any:
         if abs(value) > _MAX_MAGNITUDE:
