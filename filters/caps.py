@@ -73,6 +73,7 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     """
     ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
     counts = dict(ranked.group_by("domain").len().iter_rows())
+    # The mix first: the limit of tokens then takes from every domain in proportion.
     wanted = quotas(counts, dict(options.mix)) if options.mix else counts
     found = [_cuts(ranked, wanted, CAPPED_MIX)] if options.mix else []
     if options.max_total_tokens is not None:
@@ -96,6 +97,7 @@ def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
         )
         frame = frame.join(mine, on="domain", how="left", maintain_order="left")
         last, name = pl.col(f"{reason}_place"), pl.col(f"{reason}_id")
+        # The order of `_ORDER`, by comparison: a shard needs no rank in the whole run.
         behind = (pl.col("place") > last) | ((pl.col("place") == last) & (pl.col("id") > name))
         reasons = pl.when(behind.fill_null(False)).then(pl.lit(reason)).otherwise(reasons)
     return frame.select(reasons.alias("reason"))["reason"]
@@ -108,6 +110,7 @@ def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int
         counts: candidates by domain.
         mix: shares by domain, together at most 1.
     """
+    # A domain without candidates would make the total 0, since every other one is kept in proportion to it.
     named = {domain: share for domain, share in mix.items() if counts.get(domain)}
     rest = {domain: count for domain, count in counts.items() if domain not in mix}
     left = max(0.0, 1.0 - sum(mix.values()))
@@ -115,6 +118,7 @@ def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int
         named |= {domain: left * count / sum(rest.values()) for domain, count in rest.items()}
     shares = {domain: share for domain, share in named.items() if share > 0}
     whole = sum(shares.values())
+    # The total that exhausts one domain first: any larger one would need more of its traces than there are.
     total = min((counts[domain] * whole / share for domain, share in shares.items()), default=0.0)
     # The domain that limits the total keeps all it has, whatever the rounding says.
     kept = {domain: min(counts[domain], math.floor(total * share / whole + 1e-9)) for domain, share in shares.items()}
@@ -125,6 +129,7 @@ def _within(ranked: pl.DataFrame, wanted: Mapping[str, int], limit: int) -> dict
     """Return how many of each domain's first rows fit into the limit if all domains are walked at the same pace."""
     size = pl.col("domain").replace_strict(wanted, default=0, return_dtype=pl.Int64)
     inside = ranked.with_columns(size.alias("size")).filter(pl.col("rank") < pl.col("size"))
+    # The middle of each row's share of its domain: half of one domain is walked when half of every other is.
     walked = inside.sort((pl.col("rank") + 0.5) / pl.col("size"), "domain", "id")
     fits = walked.filter(pl.col("tokens").cast(pl.Int64).cum_sum() <= limit)
     return dict.fromkeys(wanted, 0) | dict(fits.group_by("domain").len().iter_rows())
@@ -134,6 +139,7 @@ def _cuts(ranked: pl.DataFrame, kept: Mapping[str, int], reason: str) -> pl.Data
     size = pl.col("domain").replace_strict(dict(kept), default=0, return_dtype=pl.Int64)
     last = ranked.filter(pl.col("rank") == size - 1).select("domain", pl.lit(reason).alias("reason"), *_ORDER)
     none = [domain for domain, count in kept.items() if not count]
+    # No last row to let through: place -1 lies before every row, so all of the domain is cut.
     cut_all = {"domain": none, "reason": [reason] * len(none), "place": [-1] * len(none), "id": [""] * len(none)}
     return pl.concat([last, pl.DataFrame(cut_all, schema=last.schema)])
 
@@ -159,7 +165,9 @@ def held_out(clusters: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     Returns:
         Schema HELD_OUT, sorted.
     """
+    # Named by its smallest id: `cluster_id` is that of the best row, which may change with a later version.
     named = clusters.group_by("cluster_id").agg(pl.col("id").min().alias("name"), pl.len().alias("size"))
+    # One large cluster would make the split many times larger than was asked for.
     limit = max(1.0, share * clusters.height)
     drawn = [
         cluster for cluster, name, size in named.iter_rows() if size <= limit and _drawn("holdout", seed, name) < share

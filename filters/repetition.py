@@ -3,7 +3,7 @@
 The measures of duplication are those of Gopher (Rae et al. 2021, arXiv 2112.11446, table A1). They were made
 for web pages, so here they see prose only: code blocks, table rows, formulas and LaTeX commands are left out,
 reasoning and final part are measured apart (a final part restates its reasoning), and short texts, where one
-noun phrase fills a fifth, have none. A loop is told by its period (`loops`).
+noun phrase fills a fifth, have none. A loop is told by its period (`degenerate_text`).
 Boilerplate is what a template leaves behind in a trace: its tokens, another speaker's turn, unfilled placeholders.
 That many traces begin in the same words is the style of one model, for which no single trace is to blame; where
 nothing but such words is left, they are near-duplicates.

@@ -53,6 +53,7 @@ PASS = pa.schema(
     }
 )
 
+# A usual average for English text under subword tokenizers; only for traces whose tokens nobody counted.
 _CHARACTERS_A_TOKEN = 4
 DECIDED_LATER = frozenset({"mix", "max_total_tokens", "holdout", "holdout_threshold", "rl_pass_rate"})
 """Keys of `select` that decide nothing about a shard by itself: caps of the run, the validation split, and `rl`."""
@@ -85,6 +86,7 @@ class SelectOptions(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # Shares such as 0.1 + 0.2 + 0.7 add up to a little more than 1 in binary.
         if sum(self.mix.values()) > 1.0 + 1e-9:
             raise ValueError("mix: the shares are more than 1 together")
         if self.pass_rate[0] > self.pass_rate[1]:
@@ -134,7 +136,9 @@ Rules = Sequence[tuple[str, pl.Expr]]
 
 
 def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
-    """Pass rate of each problem under each sampler: correct over all samples but `error` ones that say nothing of them.
+    """Return the pass rate of each problem under each sampler: correct samples over those that count.
+
+    An `error` that says nothing of the sample does not count (`verdicts.is_counted`).
 
     Only the first round counts: it is fixed, where later rounds go on or stop by what they found.
 
@@ -144,6 +148,7 @@ def pass_rates(traces: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Schema PASS, sorted; `pass_rate` is null where every sample of the first round is an `error`.
     """
+    # Later rounds sample problems that were chosen by their results, which would bias the rate.
     first = pl.col("first_round").fill_null(True)
     return (
         traces.group_by("problem_id", "sampler")
@@ -180,6 +185,7 @@ def preselect(
     Returns:
         Schema SELECTION, row by row beside `traces`.
     """
+    # A long-to-short curriculum has no reference sampler; then all samplers count.
     known = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None))
     rate = pl.DataFrame(
         {"problem_id": list(known), "rate": [share for share, _ in known.values()]},
@@ -195,6 +201,8 @@ def preselect(
         judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), is_bare().alias("bare"))
         .join(spots, on="id", how="left", maintain_order="left")
         .with_columns(
+            # A row without a reason and without a place is over its problem's cap. A bare answer is not: it could only
+            # have been a short form, and another trace is.
             pl.when(pl.col("drop_reason").is_not_null() | pl.col("place").is_not_null())
             .then(pl.col("drop_reason"))
             .when("bare")
@@ -217,6 +225,7 @@ def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFr
     """
     over = caps.apply(preselected, limits)
     reason = pl.coalesce("drop_reason", over.alias("over"))
+    # A row that is dropped for another reason keeps that reason, so that every row has exactly one.
     goes = preselected["drop_reason"].is_null() & over.is_not_null()
     nothing = [pl.when(goes).then(None).otherwise(name).alias(name) for name in ("stage", "short_form", "place")]
     return preselected.with_columns(reason.alias("drop_reason"), *nothing, pl.col("in_stage1") & ~goes)
@@ -225,6 +234,7 @@ def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFr
 def _first(rules: Rules) -> pl.Expr:
     """Return the reason of the first rule that a row breaks."""
     reason = pl.lit(None, pl.String)
+    # Each `when` goes around those before it, so the first rule must be added last.
     for name, broken in reversed(rules):
         reason = pl.when(broken.fill_null(False)).then(pl.lit(name)).otherwise(reason)
     return reason
@@ -235,6 +245,7 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
     found: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
     columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
+    # By problem and id: the order of the input must not decide which of two equal traces is kept.
     rows = sorted(kept.select(*columns, is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_problem = list(group)
@@ -272,6 +283,7 @@ def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple
 
     Problems without a judged sample are left out.
     """
+    # The sums of samples, not the mean of rates: a sampler with few samples must not weigh as much as one with many.
     wanted = rates if reference is None else rates.filter(pl.col("sampler") == reference)
     sums = wanted.group_by("problem_id").agg(pl.col("correct").sum(), pl.col("n").sum()).filter(pl.col("n") > 0)
     return {problem: (correct / n, n) for problem, correct, n in sums.iter_rows()}

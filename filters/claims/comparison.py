@@ -319,7 +319,7 @@ class AlternativeParses:
         self._loose: Parser | None = None
 
     def negative(self, left: Member, right: Member, about: str) -> Comparison | None:
-        """Return `- 3 + 5 = 2` at the start of a line read with a minus, where the dash was taken for a bullet."""
+        """Return the comparison with a minus: `- 3 + 5 = 2`, where the dash that opens a line was taken for a bullet."""
         if self.tokens[left.first].text == "-" and self.tokens[left.first + 1].gap != TIGHT:
             begin = left.first + 1  # and the other way: an item in the middle of a line
         elif left.first and self.tokens[left.first - 1].text == "-":
@@ -348,7 +348,7 @@ class AlternativeParses:
         return parsed is not None and parsed[0] != member.node
 
     def loose(self, left: Member, right: Member, about: str) -> Comparison | None:
-        """Return one side or both as the loose parser reads them; None where that helps nothing."""
+        """Return the comparison with one side or both as the loose parser reads them; None where that helps nothing."""
         sides = []
         for member in (left, right):
             parsed = self._loose_parser().parse(member.first)

@@ -196,7 +196,7 @@ class StepJudge:
         return self._finish(left, right, "comparison", self._soften(finding, chain, index))
 
     def _function_value(self, chain: Chain, index: int) -> ClaimCandidate | None:
-        """Return the finding on a value of a function that the text has defined: `f(4) = 16 - 12`."""
+        """Return the claim of a value of a function that the text has defined: `f(4) = 16 - 12`."""
         left, right = chain.members[index], chain.members[index + 1]
         if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
             return None
@@ -300,7 +300,7 @@ class StepJudge:
     def _second_thoughts(
         self, left: Member, right: Member, about: str, first: Comparison, *, goes_on: bool
     ) -> Comparison:
-        """Return the finding under other readings of a false link: run-on, loose precedence, rounded inputs."""
+        """Return the comparison under other readings of a false link: run-on, loose precedence, rounded inputs."""
         if is_run_on(first.left, right.node) and (goes_on or not is_leaf(left.node)):
             return first._replace(outcome=AGREES, note="run-on chain, the last result is carried over: ")
         other = self.readings.loose(left, right, about) or self.readings.negative(left, right, about)

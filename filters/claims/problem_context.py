@@ -136,7 +136,7 @@ def _bases(text: str) -> Iterator[int]:
 
 
 def _own_operations(problem: str) -> Iterator[str]:
-    """Return the signs that a text defines for itself, between two letters: `a * b = a^2 + b`."""
+    """Yield the signs that a text defines for itself, between two letters: `a * b = a^2 + b`."""
     if not _DEFINES.search(problem) and "if " not in problem:
         return
     for first, sign, second, meaning in _OWN_OPERATION.findall(problem):

@@ -81,6 +81,7 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
         return _word_goes_on(token, following, after_percent)
     if token.kind == COMMAND:
         return token.text in _UNREAD or token.text in _STRANGE_SIGNS or token.text == "\\begin"
+    # A bracket behind the border of a formula begins something new.
     if token.text in _OPENING and token.gap != FENCED:
         return _bracket_goes_on(tokens, position)
     if token.text == "|":
@@ -89,6 +90,7 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
         return token.gap != FENCED
     if token.text == ":" and token.gap == following.gap == SPACED:
         return following.kind == NUMBER  # 96/48 : 216/48 = 2 : 4.5
+    # `3:4` and `3.4`, without blanks, are one number or ratio.
     if token.text in (":", "."):
         return token.gap == TIGHT == following.gap and following.kind == NUMBER
     return token.text in _TRAILING_SIGNS or token.text in _STRANGE_SIGNS or _is_unread_sign(token)
@@ -108,6 +110,7 @@ def _word_goes_on(token: Token, following: Token, after_percent: bool) -> bool:
         token.gap == TIGHT
         or word in _REMAINDERS
         or word == "choose"
+        # `3 to 5`, `3 or 5`: a range or a choice, so the number alone is not the side.
         or (word in _RANGES and following.kind == NUMBER)
         or (word == "of" and after_percent)
         or (word == "and" and following.text in ("a", "half", "one"))
@@ -128,6 +131,7 @@ def is_joined(tokens: list[Token], position: int) -> bool:
         return _goes_on_from_the_last_line(tokens, position) or (
             before.text in _SIGNS_OF_ONE and not is_bullet(tokens, position - 1)
         )
+    # A side does not begin with a plus; something unread stands before it.
     if token.text == "+" or before.text in _PARTS or before.kind == NUMBER or before.text[:1].isdecimal():
         return True
     if before.text == "," and token.gap == TIGHT == before.gap and tokens[position - 2].kind == NUMBER:
@@ -148,6 +152,7 @@ def _goes_on_from_the_last_line(tokens: list[Token], position: int) -> bool:
 
 def _closes_an_index(tokens: list[Token], position: int) -> bool:
     """Return whether the bracket closes what stands above or below a sign, as in `\\sum_{k=1}^{5} k`."""
+    # Looked back a few tokens only, so that a long step takes linear time.
     for opening in range(position, max(0, position - _MAX_INDEX), -1):
         if tokens[opening].text == "{":
             return tokens[opening - 1].text in ("^", "_")
@@ -188,15 +193,17 @@ def is_clean(tokens: list[Token], position: int) -> bool:
 def is_bullet(tokens: list[Token], position: int) -> bool:
     """Return whether a dash marks an item: it opens a line of text and stands apart, so it is no minus."""
     token, following, before = tokens[position], tokens[position + 1], tokens[position - 1]
+    # A real line break; the border of a formula is a NEWLINE token too, of more characters.
     opens = position == 0 or (before.kind == NEWLINE and before.end - before.start == 1)
     return token.text in ("-", "*", "+") and opens and following.gap != TIGHT
 
 
 def _is_unread_sign(token: Token) -> bool:
-    """Return whether no token stands for a letter or sign outside ASCII, such as ∑ or an Ω on a number."""
+    """Return whether a token is a letter or sign outside ASCII that nothing here reads: ∑, or an Ω on a number."""
     sign = token.text[:1]
     if token.kind != PUNCTUATION or sign < "\x80" or sign in _STARTS:
         return False
+    # Sm: mathematical signs; Lm, No: raised letters and digits; Ll, Lu: letters, which count only on a number.
     category = unicodedata.category(sign)
     return category in ("Sm", "Lm", "No") or (category in ("Ll", "Lu") and token.gap == TIGHT)
 
@@ -301,16 +308,19 @@ class Scanner:
             if not opens:
                 position += 1
                 continue
+            # The most expensive call of a step, so everything cheap is asked first.
             parsed = None if is_bullet(self.tokens, position) else self.parser.parse(position)
             if parsed is None:
                 position += 1
                 continue
             member = Member(parsed[0], position, parsed[1])
             named = position > 0 and self.tokens[position - 1].text == "="
+            # No relation behind it: the expression is passed over whole, and no part of it is read again.
             if not named and self.relation(member.last) is None:
                 position = expression_end = max(member.last, position + 1)
                 continue
             chain = self._chain(member)
+            # The last expression ends one word before this one.
             chain.behind = 0 < expression_end == position - 1 and self.tokens[position - 1].kind == WORD
             chain.name = self._name(chain)
             if len(chain.members) > 1 or chain.name:
@@ -329,6 +339,7 @@ class Scanner:
     def _line_start(self, sign: int, lowest: int) -> int:
         """Return the first token of the line that a relation's left side stands in; a sign may open the next one."""
         index = sign
+        # First over the line breaks right before the sign, then over the line before them.
         while index > lowest and self.tokens[index - 1].kind == NEWLINE:
             index -= 1
         while index > lowest and self.tokens[index - 1].kind != NEWLINE:
@@ -358,6 +369,7 @@ class Scanner:
             return True  # an equation that simplifies to another
         if chain.relations and isinstance(chain.members[-2].node, Symbol) and "we" in said:
             return True
+        # `0 < x < 2 is 4`: words behind an inequality give the value of what the sentence is about.
         if chain.relations and chain.relations[-1].sign not in ("=", "≈") and relation.sign == "=":
             return True
         return said[:2] == ["to", "get"] and not is_leaf(right)
@@ -404,6 +416,7 @@ class Scanner:
         token = self.tokens[position]
         if token.kind == RELATION:
             return self._with_fillers(token.text, False, position + 1)
+        # Only a sign may stand on the next line; words there begin a new sentence.
         if position > begin or not (token.kind == WORD or token.text == ","):
             return None
         return self._prose(position)
@@ -440,6 +453,7 @@ class Scanner:
             position += 1
             if self.tokens[position].text.lower() in _BE:
                 return None  # "the maximum, given that a + b = 1, is 4"
+        # `which gives`, `this will give`: up to two words lead to the verb.
         for _ in range(2):
             if self.tokens[position].kind == WORD and self.tokens[position].text.lower() in _LEADS:
                 position += 1
@@ -478,6 +492,7 @@ def _computes(left: Node, relation: Relation, right: Node) -> bool:
     """Return whether a relation in words joins a calculation to its result: `5, we get x` does not."""
     if not relation.prose or relation.sign in ("<", ">", "<=", ">="):
         return True
+    # `5 is 6` between two plain numbers most often names or lists; it computes nothing.
     return not isinstance(right, Symbol | Constant | Opaque) and not (is_leaf(left) and is_leaf(right))
 
 

@@ -15,8 +15,8 @@ Memory of `mark`: about 200 bytes a row with its id, and 8 bytes a confirmed pai
 options), of which the system's file cache keeps what it has room for.
 
 Limits: a pair exactly at the threshold is missed with a probability of at most 1 %
-(`signature_rows.MIN_RECALL`), a more similar one less often. Buckets of more than
-`band_join.MAX_ALL_PAIRS` different texts are paired in part, then again among the rows still kept.
+(`signature_join.MIN_RECALL`), a more similar one less often. Buckets of more than
+`signature_join.MAX_ALL_PAIRS` different texts are paired in part, then again among the rows still kept.
 """
 
 from __future__ import annotations

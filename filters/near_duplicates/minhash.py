@@ -38,10 +38,12 @@ SEED = 1
 
 METADATA_KEY = b"proofmill.minhash"
 
+# Shifts and factors of MurmurHash3's 32-bit finaliser, which the scheme `affine32` begins with.
 _FMIX32 = (16, 0x85EBCA6B, 13, 0xC2B2AE35, 16)
 _FOLD = bytes(0x20 if chr(i).isspace() and i < 0x80 else i for i in range(256)).lower()
 _TOKEN = re.compile(r"[^\W0-9_]+|[0-9]+|\S")
 _BLANK, _LETTER, _DIGIT, _SIGN = range(4)
+# What each byte of a folded text is, for `_part_tokens`; capitals don't occur there.
 _KINDS = np.full(256, _SIGN, np.uint8)
 _KINDS[[0x0A, 0x20]] = _BLANK
 _KINDS[0x30:0x3A] = _DIGIT
@@ -69,6 +71,7 @@ class DedupOptions(Section):
 
     def signature_key(self) -> bytes:
         """Return the part of the options that decides a signature, as canonical JSON."""
+        # The thresholds are left out: they choose pairs, and signatures stay comparable when they change.
         part = self.model_dump(include={"permutations", "shingle", "shingle_size"})
         return json.dumps({**part, "seed": SEED, "version": VERSION}, sort_keys=True).encode()
 
@@ -92,7 +95,7 @@ def signatures(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> pa.Tab
         options: kind and size of shingles, permutations.
 
     Returns:
-        One row a text in the same order, columns as in `signature_fields`; `shingles` is sorted and
+        One row for each text in the same order, columns as in `signature_fields`; `shingles` is sorted and
         without repeats. The schema's metadata records the options, so that signatures made with
         others are refused instead of compared.
     """
@@ -109,6 +112,7 @@ def signature_matrix(texts: Sequence[str], options: DedupOptions = DEFAULTS) -> 
 
 def normalise(text: str, shingle: str) -> str:
     """Return the text in which shingles are counted: case folded, units parted by single spaces."""
+    # The two agree on ASCII, and `lower` is much faster.
     folded = text.lower() if text.isascii() else text.casefold()
     return " ".join(_TOKEN.findall(folded) if shingle == "tokens" else folded.split())
 
@@ -117,6 +121,7 @@ def shingle_bytes(text: str, options: DedupOptions = DEFAULTS) -> set[bytes]:
     """Return the distinct shingles of a text as UTF-8; for use with datasketch itself, slower than `signatures`."""
     clean, size = normalise(text, options.shingle), options.shingle_size
     units, glue = (list(clean), "") if options.shingle == "chars" else (clean.split(" "), " ")
+    # A text of fewer units is one shingle, so that short texts are compared too.
     count = max(len(units) - size + 1, 1)
     return {glue.join(units[i : i + size]).encode("utf-8", "replace") for i in range(count)}
 
@@ -124,7 +129,7 @@ def shingle_bytes(text: str, options: DedupOptions = DEFAULTS) -> set[bytes]:
 def shingle_hash(shingle: bytes) -> int:
     """Return the 32-bit hash of one shingle, datasketch's `hashfunc` for our signatures.
 
-    The upper half of `windows.bytes_hash`.
+    The upper half of `rolling_hash.bytes_hash`.
     """
     return bytes_hash(shingle) >> 32
 
@@ -139,6 +144,7 @@ class _Hashed(NamedTuple):
 def _block_batch(texts: Sequence[str], options: DedupOptions, schema: pa.Schema) -> pa.RecordBatch:
     hashed = _hash_block(texts, options)
     matrix = _minimums(hashed, options).astype("<u4", copy=False)
+    # Arrays over the memory of numpy's: no value is copied into a Python object.
     signature = pa.FixedSizeBinaryArray.from_buffers(
         schema.field("signature").type, len(texts), [None, pa.py_buffer(matrix)]
     )
@@ -149,6 +155,7 @@ def _block_batch(texts: Sequence[str], options: DedupOptions, schema: pa.Schema)
 def _hash_block(texts: Sequence[str], options: DedupOptions) -> _Hashed:
     lines = _lines(texts, options.shingle)
     head, tail, counts = lines.windows(options.shingle_size)
+    # As `shingle_hash`, for all shingles of the block at once.
     return _distinct(lines.hashes(head, tail) >> np.uint64(32), counts)
 
 
@@ -164,6 +171,7 @@ def _part_tokens(lines: bytes) -> bytes:
     text = np.frombuffer(lines, np.uint8)
     kind = _KINDS[text]
     before = np.concatenate(([_BLANK], kind[:-1]))
+    # A token begins where the kind changes; every sign is a token of its own.
     begins = (kind != before) | (kind == _SIGN)
     return bytes(np.insert(text, np.flatnonzero(begins & (kind != _BLANK) & (before != _BLANK)), 0x20))
 
@@ -171,6 +179,7 @@ def _part_tokens(lines: bytes) -> bytes:
 def _distinct(hashes: U64, counts: I64) -> _Hashed:
     """Sort each text's hashes and drop repeats; the text's number in the upper half keeps the texts apart."""
     owner = np.arange(len(counts) + 1, dtype=np.uint64) << np.uint64(32)
+    # One sort of all texts' hashes takes the place of a sort for each text.
     keys = hashes | np.repeat(owner[:-1], counts)
     keys.sort()
     fresh = np.ones(len(keys), bool)
@@ -182,6 +191,7 @@ def _distinct(hashes: U64, counts: I64) -> _Hashed:
 @lru_cache(maxsize=8)
 def _permutations(count: int, seed: int) -> U32:
     """Return datasketch's multipliers (odd) and increments of scheme `affine32`, shape (2, count)."""
+    # datasketch draws from this generator in this order; another one would give other signatures.
     generator = np.random.RandomState(seed)
     factors = generator.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return np.stack([factors, generator.randint(0, 1 << 32, count, dtype=np.uint32)])
@@ -196,6 +206,7 @@ def _minimums(hashed: _Hashed, options: DedupOptions) -> U32:
     starts = hashed.offsets[:-1]
     result = np.empty((options.permutations, len(starts)), np.uint32)
     permuted = np.empty_like(mixed)
+    # A permutation at a time over all shingles of the block, in buffers that are used again.
     for row, a, b in zip(result, *_permutations(options.permutations, SEED), strict=True):
         np.multiply(mixed, a, out=permuted)
         np.add(permuted, b, out=permuted)

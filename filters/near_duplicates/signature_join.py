@@ -1,8 +1,8 @@
-"""Rows of signature files laid out for the near-duplicate join: band keys and shingles on disk.
+"""The near-duplicate join: rows of signature files laid out on disk, and the pairs that agree in a band.
 
 A gather over a million rows can't hold their signatures and shingle sets in memory. `SignatureRows`
 reads each source once, in batches, and writes what the join needs into flat files of a scratch
-folder: one file of 8-byte keys a band, one file of all shingle hashes. In memory stay, per row,
+folder: one file of 8-byte keys for each band, one file of all shingle hashes. In memory stay, per row,
 its id, its rank, the row of the rank, the problem's number, the end of its shingles and their digest:
 40 bytes beside the id. On disk: 8 bytes a band and 4 bytes a shingle, read as they are compared.
 """
@@ -53,6 +53,7 @@ class PairRule:
         A pair of similarity s agrees in one of b bands of r values with probability
         1 - (1 - s^r)^b (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4.2).
         """
+        # Longer bands let fewer dissimilar pairs through, so the first length with enough recall is the cheapest.
         for r in range(permutations, 1, -1):
             if 1 - (1 - self.threshold**r) ** (permutations // r) >= MIN_RECALL:
                 return permutations // r, r
@@ -61,6 +62,7 @@ class PairRule:
 
 def pair_rules(options: DedupOptions) -> list[PairRule]:
     """Return the pair rules that the two thresholds ask for; a single one where they are equal."""
+    # One rule for both finds each pair once; two rules would look at all rows twice.
     if options.threshold_within == options.threshold_across:
         return [PairRule(options.threshold_within, None)]
     return [PairRule(options.threshold_within, True), PairRule(options.threshold_across, False)]
@@ -94,6 +96,7 @@ class SignatureRows:
         self._digests: list[U64] = []
         self._problems: list[U64] = []
         with self._writer:
+            # The previous version comes first, so that `row < previous` says which rows are its own.
             self.previous = self._read(previous, options, 0)
             total = self._read(sources, options, self.previous)
         self._arrange(total)
@@ -108,7 +111,7 @@ class SignatureRows:
         return len(self.rank)
 
     def set_sizes(self, rows: I64) -> I64:
-        """Number of distinct shingles of the given rows."""
+        """Return the number of distinct shingles of each of the given rows."""
         sizes: I64 = self.offsets[rows + 1] - self.offsets[rows]
         return sizes
 
@@ -117,7 +120,7 @@ class SignatureRows:
         return self._shingles.read(self.offsets[rows], self.set_sizes(rows))
 
     def band_count(self, rule: int) -> int:
-        """Number of bands of one of the rules."""
+        """Return the number of bands of one of the rules."""
         return self._writer.band_counts[rule]
 
     def band_keys(self, rule: int, band: int) -> U64:
@@ -126,6 +129,7 @@ class SignatureRows:
         Rows of different problems never share a key of a rule within problems.
         """
         keys: U64 = np.fromfile(self._writer.band_path(rule, band), np.uint64)
+        # With the problem mixed into the key, a bucket holds rows of one problem; hardly a pair is thrown away later.
         return _mixed(keys ^ _mixed(self.problem)) if self._rules[rule].same_problem else keys
 
     def _read(self, sources: Iterable[Source], options: DedupOptions, start: int) -> int:
@@ -146,6 +150,7 @@ class SignatureRows:
         self.offsets: I64 = np.concatenate([np.zeros(1, np.uint32), *self._sizes]).cumsum(dtype=np.int64)
         self.digest = np.concatenate([np.empty(0, np.uint64), *self._digests])
         self.problem = np.concatenate([np.empty(0, np.uint64), *self._problems])
+        # The parts would double the memory of the sort that follows.
         del self._columns, self._sizes, self._digests, self._problems
         self.by_rank = _ranked(keys, self.previous)
         _refuse_repeats(self.ids.slice(self.previous))
@@ -202,6 +207,7 @@ def _hashes(values: pa.Array) -> U64:
 
 def _refuse_repeats(ids: pa.ChunkedArray) -> None:
     """Raise if two rows have one id; their hashes are compared first, which takes 8 bytes a row."""
+    # Counting the ids themselves builds a table of strings, so it is done only where two hashes meet.
     hashes = np.concatenate([np.empty(0, np.uint64), *map(_hashes, ids.chunks)])
     hashes.sort()
     if not (hashes[1:] == hashes[:-1]).any():
@@ -224,6 +230,7 @@ def _batches(sources: Iterable[Source], options: DedupOptions) -> Iterator[pa.Re
             _check_source(source.schema, options, "a table")
             yield from source.to_batches(BATCH_ROWS)
         elif Path(source).suffix == ".arrow":
+            # Mapped, the system may drop the pages again: a file may be larger than memory.
             with pa.memory_map(str(source)) as file:
                 table = pa.ipc.open_file(file).read_all()
                 _check_source(table.schema, options, str(source))
@@ -244,6 +251,7 @@ def _check_source(schema: pa.Schema, options: DedupOptions, where: str) -> None:
     missing = {"id", "signature", "shingles"} - set(schema.names)
     if missing:
         raise InputError(f"no column {', '.join(sorted(missing))}", where=where, remedy="write it with `signatures`")
+    # Signatures with other options can be compared without an error, but their similarities mean nothing.
     made_with = (schema.metadata or {}).get(METADATA_KEY, b"other options")
     if made_with != options.signature_key():
         raise InputError(
@@ -272,10 +280,10 @@ def _mixed(values: U64) -> U64:
 
 
 class _Stretches:
-    """A file of uint32 values, read here and there.
+    """A file of uint32 values, of which single stretches are read.
 
-    Read and not mapped: stretches lie far apart, so that every one would cost a page fault, and what is mapped
-    counts as memory of the process.
+    It is read and not mapped: stretches lie far apart, so each would cost a page fault, and what is mapped counts
+    as memory of the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -324,6 +332,7 @@ class _BandWriter:
             width = self._rules[number].bands(self._permutations)[1]
             key = _band_key(matrix[band * width : (band + 1) * width])
             key.tofile(file)
+            # Equal shingles give equal keys in every band, so rows with one digest may be twins (`duplicates._twins`).
             digest = digest * _MIX[0] + key
         return digest
 
@@ -332,12 +341,14 @@ def _band_key(values: U64) -> U64:
     """Return one key for each column of `values`: a multilinear hash, mixed."""
     key = np.zeros(values.shape[1], np.uint64)
     for number, value in enumerate(values):
+        # Powers of an odd number differ mod 2^64, so the order of the values counts.
         key += value * np.uint64(pow(int(_MIX[0]), number + 1, 1 << 64))
     return _mixed(key)
 
 
 def _matrix(signature: pa.Array, permutations: int) -> U64:
     """Return the signatures' values as uint64, one contiguous row for each permutation."""
+    # A slice of an Arrow array shares the buffer of the whole; `offset` says where the slice begins.
     raw = np.frombuffer(signature.buffers()[1], "<u4")
     start = signature.offset * permutations
     rows = raw[start : start + len(signature) * permutations].reshape(-1, permutations)
@@ -380,11 +391,13 @@ def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64
     for number, rule in enumerate(rules):
         pending: list[U64] = []
         for band in range(rows.band_count(number)):
+            # One band at a time is in memory: 8 bytes a row, whatever the number of bands.
             keys = rows.band_keys(number, band)[rows.by_rank[ranks]]
             for buckets in _bucket_parts(keys, ranks):
                 crowded[buckets.crowd()] = True
                 for pairs in buckets.pairs():
                     pending.append(_eligible(rows, rule, pairs))
+                    # A pair that agrees in several bands comes several times; `confirmed` looks at it once in a batch.
                     if sum(map(len, pending)) > PENDING_PAIRS:
                         found.append(confirmed(rows, rule.threshold, pending))
                         pending = []
@@ -407,6 +420,7 @@ def confirmed(rows: SignatureRows, threshold: float, candidates: list[U64]) -> U
     pairs = np.unique(np.concatenate([np.empty(0, np.uint64), *candidates]))
     left, right = (rows.by_rank[rank] for rank in unpack(pairs))
     sizes = np.stack([rows.set_sizes(left), rows.set_sizes(right)])
+    # The sizes alone rule out most candidates, before any shingle is read from the disk.
     near = sizes.min(axis=0) >= threshold * sizes.max(axis=0)  # the most that two such sets can share
     pairs, left, right, total = pairs[near], left[near], right[near], sizes.sum(axis=0)[near]
     shared = np.empty(len(pairs), np.int64)
@@ -436,6 +450,7 @@ class _Buckets:
 
     def pairs(self) -> Iterator[U64]:
         """Yield packed candidate pairs, some million at a time."""
+        # Buckets of one size have the same pairs of positions, so one fancy index pairs all of them at once.
         for size in np.unique(self.sizes).tolist():
             starts = self.starts[self.sizes == size]
             better, worse = _pair_positions(size)
@@ -451,6 +466,8 @@ def _pair_positions(size: int) -> tuple[I64, I64]:
     if size <= MAX_ALL_PAIRS:
         better, worse = np.triu_indices(size, 1)
         return better, worse
+    # All pairs of a large bucket would take quadratic time. A near-duplicate of many rows most often repeats the
+    # best of them, or a neighbour in rank; what this misses is joined again among the rows still kept.
     every = np.arange(size)
     partners = np.arange(BIG_BUCKET_PARTNERS)
     best = np.broadcast_to(partners, (size, BIG_BUCKET_PARTNERS))
@@ -467,6 +484,7 @@ def _bucket_parts(keys: U64, ranks: I64) -> Iterator[_Buckets]:
     if parts <= 1:
         yield _Buckets(keys, ranks)
         return
+    # The keys are spread evenly (`_mixed`), so equal ranges of keys hold about equally many rows.
     part_of = (keys >> _HALF) * np.uint64(parts) >> _HALF
     for part in range(parts):
         here = np.flatnonzero(part_of == part)
@@ -476,6 +494,7 @@ def _bucket_parts(keys: U64, ranks: I64) -> Iterator[_Buckets]:
 def _eligible(rows: SignatureRows, rule: PairRule, pairs: U64) -> U64:
     """Return the pairs without those inside the previous version and those that the rule is not about."""
     better, worse = unpack(pairs)
+    # The worse row of a pair has the higher rank; if even that is of the previous version, both are.
     eligible = worse >= rows.previous
     if rule.same_problem is not None:
         same = rows.problem[rows.by_rank[better]] == rows.problem[rows.by_rank[worse]]
@@ -489,13 +508,14 @@ def _parts_of(weights: I64, budget: int) -> Iterator[slice]:
     start = 0
     while start < len(weights):
         base = ends[start - 1] if start else 0
+        # At least one row a slice: one that is heavier than the budget must still be done.
         end = max(int(np.searchsorted(ends, base + budget, side="right")), start + 1)
         yield slice(start, end)
         start = end
 
 
 def _shared(rows: SignatureRows, left: I64, right: I64) -> I64:
-    """Number of shingles that each pair of rows has in common."""
+    """Return the number of shingles that each pair of rows has in common."""
     keys = np.concatenate([_owned_shingles(rows, left), _owned_shingles(rows, right)])
     keys.sort()
     twice = keys[1:][keys[1:] == keys[:-1]]  # a set holds a hash once, so equal keys are the two rows'

@@ -40,6 +40,7 @@ from proofmill.filters.sandbox.vetting import (
 _OWN = "/tmp"  # noqa: S108 - the jail's own, and the only place to write to
 _UNPICKLED = frozenset({"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numpy", "pandas"})
 _UNPICKLED |= frozenset({MODULE, "pathlib", "array", "uuid", "enum"})
+# Of builtins, what data is made of. `eval`, `getattr` and their like would run code on unpickling.
 _CONSTRUCTORS = frozenset(
     {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bytes", "bytearray", "complex", "bool"}
     | {"range", "slice", "object", "Exception", "ValueError", "KeyError", "TypeError"}
@@ -57,6 +58,7 @@ class Hooks:
     def __init__(self, guards: vetting.Guards, refused: Callable[[str], None] | None) -> None:
         self._guards = guards
         self._refused = refused
+        # An audit hook can't be removed again, not even by the solution.
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -72,6 +74,7 @@ class Hooks:
 
     def _opened(self, path: str) -> None:
         """Note a module opened from where the solution may write: nobody has looked at it."""
+        # Frame 0 is this method, 1 is `_audit`, 2 is what opened the file.
         reader = sys._getframe(2).f_code.co_filename
         if reader.startswith(("<frozen importlib", "<frozen zipimport")) and os.path.realpath(path).startswith(_OWN):
             self._guards.note("imports what it may have written itself")
@@ -108,7 +111,9 @@ def _entries(module: types.ModuleType) -> list[_Entry]:
     for name, value in list(names.items()):
         if _tells(name, value, module.__name__):
             found.append((names, name, value))
+        # The hundreds of node classes of `ast` are left out: to look at them would cost more than a test.
         changeable = type(value) is type and not value.__flags__ & _IMMUTABLE and not issubclass(value, ast.AST)
+        # Each class once, where it was defined, not in every module that imports it.
         if changeable and value.__module__ == module.__name__:
             members = vars(value)
             found += [(members, key, part) for key, part in list(members.items()) if _tells(key, part, "")]
@@ -139,6 +144,7 @@ class State:
         self._modules = {name: held for name, held in _KNOWN.items() if name.split(".")[0] not in idle}
         self._core = {name: self._modules[name] for name in _CORE & self._modules.keys()}
         self._hooks = self._hook_values()
+        # Ids are enough and keep nothing alive; with the collector off, none is given twice.
         self._classes = set(map(id, _young_classes()))
         self._threads = threading.active_count()
 
@@ -159,6 +165,7 @@ class State:
         for name, (module, entries) in (self._core if core else self._modules).items():
             if sys.modules.get(name) is not module:
                 seen.append(f"module {name} was replaced")
+            # Identity, not equality: `==` could call what the solution has put there.
             seen += [f"{name}.{key} changed" for names, key, value in entries if names.get(key) is not value]
         return seen[:MAX_FINDINGS]
 
@@ -170,6 +177,7 @@ class State:
         """
         seen: list[str] = []
         for kind in _young_classes():
+            # `__main__` is the tests' own module here.
             if id(kind) in self._classes or kind.__module__ == "__main__" or _in_module(kind):
                 continue
             allowed = ASKED_METHODS if kind.__name__ in asked else OWN_METHODS | ASKED_METHODS
@@ -232,6 +240,7 @@ class _Names(dict[str, Any]):
     """The builtins of the tests' module, and behind them what the tests name without defining it."""
 
     def __init__(self, job: dict[str, Any], solution: dict[str, Any]) -> None:
+        # A name that is missing here is looked up anew each time, so that a mock of `open` or `input` is seen.
         super().__init__({name: value for name, value in vars(builtins).items() if name not in _PATCHED})
         self._asked = frozenset(job["asked"])
         self._library: dict[str, list[str]] = job["library"]
@@ -243,6 +252,7 @@ class _Names(dict[str, Any]):
             return vars(builtins)[name]
         if name in self._library:
             return from_library(*self._library[name])
+        # Not every global of the solution: one that happens to bear a name of the tests must not stand in for it.
         if name in self._solution and (name in self._asked or _is_library(self._solution[name])):
             return self._solution[name]
         if name == "candidate" and self._entry:
@@ -309,9 +319,11 @@ class _CallWatcher:
             arguments = tuple(_copied(value) for value in arguments)
             keywords = {name: _copied(value) for name, value in keywords.items()}
             return function(*arguments, **keywords)
+        # Only what can be changed in place can be changed behind the test's back.
         held = [value for value in (*arguments, *keywords.values()) if isinstance(value, _PLAIN_CONTAINERS)]
         before = [_copied(value) for value in held]
         result = function(*arguments, **keywords)
+        # A function that returns nothing is meant to change its arguments, as `sort` is.
         if result is not None and not self.changed:
             self.changed = any(map(_differs, held, before))
         return result
@@ -331,6 +343,7 @@ class _CallWatcher:
             return True
         kind = value if isinstance(value, type) else type(value)
         if vetting.is_own(kind):
+            # A method may be inherited: tests may ask any class that they name, and those that extend it.
             own = [base.__name__ for base in kind.__mro__ if vetting.is_own(base)]
             return name not in _PREDICATES and not self._asked.isdisjoint(own)
         if isinstance(value, type) or str(kind.__module__).startswith(_TRUSTED_ASKERS) or _of_tests(kind):
@@ -347,6 +360,7 @@ class _CallWatcher:
             try:
                 return self._call(function, True, *arguments, **keywords)
             except StopIteration as error:
+                # As Python itself does for generators (PEP 479).
                 raise RuntimeError("StopIteration") from error
 
         return shielded
@@ -393,7 +407,7 @@ def _differs(now: Any, before: Any) -> bool:
 
 
 class _InProcessRun:
-    """One run: solution and tests in this process."""
+    """One run of a solution and its tests in this process, and the evidence that it leaves."""
 
     def __init__(self, job: dict[str, Any], findings: list[str], score: test_runner.TestCounts) -> None:
         score.after_each = self.check_state
@@ -415,6 +429,7 @@ class _InProcessRun:
 
     def set_up(self) -> list[types.CodeType]:
         """Import what the tests import, run setup, remember the interpreter as it is; setup's late statements."""
+        # The names under which tests of data sets import the solution.
         for name in ("solution", "main", "your_module"):
             sys.modules[name] = self.solution
         sys.modules["__main__"] = self.tests
@@ -422,6 +437,7 @@ class _InProcessRun:
             try:
                 importlib.import_module(name)
             except ImportError as error:
+                # A package that is there but lacks a part fails at the test that uses it, not here.
                 if name.split(".")[0] not in sys.modules:
                     raise instrument.TestsFaultError(f"needs {(error.name or name).split('.')[0]}") from None
         self.names |= self.watch.names() | {"__json__": _as_json}
@@ -435,6 +451,7 @@ class _InProcessRun:
     def load(self, program: types.CodeType, late: list[types.CodeType]) -> None:
         """Run the solution's module, then what of setup had to wait for it."""
         code = self.job["code"]
+        # `inspect.getsource` and tracebacks find the source here, since there is no file.
         linecache.cache[vetting.SOURCE] = (len(code), None, code.splitlines(keepends=True), vetting.SOURCE)
         space = self.solution.__dict__
         library = self.job["prelude"] | {
@@ -442,6 +459,7 @@ class _InProcessRun:
         }
         solution_host.provide(program, library, space)
         space |= self.guards.names()
+        # As late as possible: what setup opens and unpickles is the data set's own affair.
         Hooks(self.guards, self._note_refusal if self.job["outward"] else None)
         self.state = State(frozenset(self.job["named"]) | {name.split(".")[0] for name in self.job["imports"]})
         exec(program, space)  # noqa: S102 - the jail's purpose
@@ -465,6 +483,7 @@ class _InProcessRun:
 
     def check_state(self, *, core: bool = True) -> None:
         """Compare the interpreter with what it was; after every test no more than what tests call most."""
+        # Two findings decide as well as twenty; the looks after every further test are saved.
         if self.state is not None and len(self.guards.evidence) < 2:
             for change in self.state.changes(core=core):
                 self.guards.note(change)
@@ -482,6 +501,7 @@ def read(channel: wire.Link, job: dict[str, Any]) -> None:
     except _UNREADABLE as error:
         channel.send(wire.ANSWER, {"raised": solution_host.describe(error)})
         return None
+    # Sent first, so that no line of the solution can have touched it.
     channel.send(wire.ANSWER, {"ok": findings, "imports": sorted(imports)})
     gc.disable()  # every class that is made stays, to be looked at
     score = test_runner.TestCounts(job["all_tests"])

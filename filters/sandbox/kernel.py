@@ -58,6 +58,7 @@ def _check(result: int, call: str) -> int:
 
 
 def _syscall(call: str, number: int, *arguments: object) -> int:
+    # The kernel would answer ENOSYS too, but nothing would say why.
     if number < 0:
         raise OSError(errno.ENOSYS, f"{call}: no system call number known for {MACHINE}")
     return _check(_libc.syscall(ctypes.c_long(number), *arguments), call)
@@ -104,6 +105,7 @@ def lock_mount(target: str, flags: int, *, recursive: bool = True) -> None:
 def pivot_root_here() -> None:
     """Make the current folder the root and let go of the old root."""
     _syscall("pivot_root", NR_PIVOT_ROOT, b".", b".")
+    # pivot_root(".", ".") stacks the old root on the new one, so that no folder for it is needed; see pivot_root(2).
     _check(_libc.umount2(b".", MNT_DETACH), "umount2")
     os.chdir("/")
 
@@ -118,6 +120,7 @@ def prctl(option: int, value: int = 0, third: int = 0) -> None:
 
 def drop_capabilities(*, bounding: bool) -> None:
     """Empty every capability set; the bounding set too, which only matters to what is exec'ed later."""
+    # The numbers of capabilities grow with the kernel: all are tried up to the first that it does not know.
     for capability in range(64 if bounding else 0):
         try:
             prctl(PR_CAPBSET_DROP, capability)
@@ -148,6 +151,7 @@ def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
         abi: from `landlock_abi`.
         rules: path and the rights granted below it. Needs no_new_privs set before.
     """
+    # A kernel refuses rights that it does not know, so each version gets those it has, and the shorter struct.
     handled = (1 << _LANDLOCK_BITS.get(abi, 16)) - 1
     network = 3 if abi >= 4 else 0
     scope = 3 if abi >= 6 else 0
@@ -155,6 +159,7 @@ def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
     ruleset = _syscall("landlock_create_ruleset", NR_LANDLOCK_CREATE, raw, ctypes.c_size_t(len(raw)), ctypes.c_uint(0))
     for path, rights in rules:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        # Rights that only a folder can have are an error on a file.
         meant = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & _LANDLOCK_OF_FILES
         rule = struct.pack("=Qi", meant & handled, place)
         _syscall("landlock_add_rule", NR_LANDLOCK_ADD, ruleset, 1, rule, ctypes.c_uint(0))
@@ -166,6 +171,7 @@ def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
 def seccomp(program: bytes) -> None:
     """Install the BPF `program` (8 bytes an instruction) for this process, for good."""
     code = ctypes.create_string_buffer(program, len(program))
+    # struct sock_fprog: a count, the padding of a 64-bit machine, a pointer. `code` must live until the call.
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     _syscall("seccomp", NR_SECCOMP, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(0), head)
 
@@ -261,6 +267,7 @@ def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
 
 
 def _argument(index: int, high: bool = False) -> bytes:
+    # Arguments are 64 bits wide and lie behind number, architecture and instruction pointer in struct seccomp_data.
     return _op(_LOAD, 16 + 8 * index + (4 if high else 0))
 
 
@@ -277,6 +284,7 @@ def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 def _clone_rule(subprocesses: bool) -> list[bytes]:
     """Return the rule for clone(2): threads always, other processes only where asked for, namespaces never."""
+    # Jumps count the instructions to pass over: `yes` where the test holds, `no` where it doesn't.
     rule = [_argument(0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _op(_RETURN, DENY)]
     if subprocesses:
         return [*rule, _op(_RETURN, ALLOW)]
@@ -305,8 +313,11 @@ def filter_program(*, subprocesses: bool = False, one_exec: bool = False, machin
     if machine not in _AUDIT_ARCH:
         raise OSError(errno.ENOSYS, f"no system call filter for {machine}")
     column = 0 if machine == X86_64 else 1
+    # Numbers mean other calls under another architecture (32-bit code on x86_64), so that is checked first. Calls of
+    # the x32 ABI have the architecture of x86_64 and numbers above 2^30: they end at `_NEWEST`.
     code = [_op(_LOAD, 4), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RETURN, KILL), _op(_LOAD, 0)]
     names = _ALWAYS | (_SUBPROCESS if subprocesses else {}) | (_ONE_EXEC if one_exec else {})
+    # A leaf holds from its number up to that of the next leaf, so every gap is refused.
     leaves: list[tuple[int, list[bytes]]] = [(0, [_op(_RETURN, DENY)])]
     for first, last in _ranges(numbers[column] for numbers in names.values()):
         leaves += [(first, [_op(_RETURN, ALLOW)]), (last + 1, [_op(_RETURN, DENY)])]
@@ -341,6 +352,7 @@ def _tree(leaves: list[tuple[int, list[bytes]]]) -> list[bytes]:
         return leaves[0][1]
     middle = len(leaves) // 2
     left, right = _tree(leaves[:middle]), _tree(leaves[middle:])
+    # A conditional jump has one byte for its distance; a longer way needs an unconditional one.
     if len(left) <= _LONGEST_JUMP:
         return [_op(_JGE, leaves[middle][0], len(left), 0), *left, *right]
     return [_op(_JGE, leaves[middle][0], 0, 1), _op(_JUMP, len(left)), *left, *right]

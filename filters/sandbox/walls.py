@@ -58,6 +58,7 @@ def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
     A fresh one costs more than all else together, and without `socket` nothing can be left in it; where
     that does not hold, the child gets its own.
     """
+    # The pid namespace is not here: it takes effect for children alone, so the zygote enters it before the fork.
     flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     if job["subprocesses"] or "seccomp" in template.missing:
         flags |= kernel.CLONE_NEWNET
@@ -75,6 +76,7 @@ def _scratch(template: Template, job: Mapping[str, Any]) -> None:
 
 
 def _limits(template: Template, job: Mapping[str, Any]) -> None:
+    # RLIMIT_AS counts the warm interpreter too, whose size differs from machine to machine.
     memory = template.base_bytes + int(job["memory_mb"] * (1 << 20))
     seconds = int(-(-job["cpu_s"] // 1)) + 1  # in whole seconds; the zygote, which is exact, kills before
     bounds = {
@@ -96,6 +98,7 @@ def _user(template: Template, _job: Mapping[str, Any]) -> None:
     if template.switch_user:
         os.setresgid(SANDBOX_ID, SANDBOX_ID, SANDBOX_ID)
         os.setresuid(SANDBOX_ID, SANDBOX_ID, SANDBOX_ID)
+    # In a namespace without a mapping no user id can be changed to, and files belong to nobody.
     kernel.unshare(kernel.CLONE_NEWUSER)
 
 
@@ -104,7 +107,9 @@ def _capabilities(template: Template, job: Mapping[str, Any]) -> None:
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.drop_capabilities(bounding=bool(job["subprocesses"]))
+    # Not dumpable: no process of the same user may trace it or read its memory.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    # Without it, Landlock and seccomp refuse a process that has no capabilities.
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -121,6 +126,8 @@ def _seccomp(template: Template, job: Mapping[str, Any]) -> None:
     kernel.seccomp(template.filters[allowed])
 
 
+# The order is forced: mounting needs capabilities, Landlock and seccomp need no_new_privs, and seccomp forbids all
+# of these calls.
 WALLS: tuple[tuple[str, Callable[[Template, Mapping[str, Any]], None]], ...] = (
     ("namespaces", _namespaces),
     ("scratch", _scratch),
@@ -152,6 +159,7 @@ def lock_down(
     os.dup2(stdout, 1)
     if program is not None:
         os.dup2(program, PROGRAM_FD, inheritable=False)
+    # Every other descriptor is the zygote's: through its control socket a solution could start jobs.
     os.closerange(CHANNEL_FD + 1 + (program is not None), 1 << 16)
     for name, build in WALLS:
         if name not in template.missing:
@@ -162,6 +170,7 @@ def probe_walls(template: Template, job: Mapping[str, Any]) -> dict[str, str]:
     """Build the walls one by one around the calling process; what failed, by name, with the reason."""
     failed: dict[str, str] = {}
     os.setsid()
+    # Unlike `lock_down` it goes on after a failure, so that all missing layers are named at once.
     for name, build in WALLS:
         try:
             build(template, job)
@@ -226,6 +235,7 @@ def _can_see_passwd() -> bool:
 
 
 def _can_unshare() -> bool:
+    # A new user namespace would give back every capability inside of it.
     return bool(ctypes.CDLL(None).unshare(kernel.CLONE_NEWUSER) == 0)
 
 
@@ -264,6 +274,7 @@ def needed_paths() -> list[str]:
     """Return the folders and files of this interpreter: standard library, shared libraries, time zones."""
     paths = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), _ZONES}
     paths |= {str(Path(os.__file__).parent), *(p for p in sys.path if p.endswith("lib-dynload"))}
+    # What is mapped now is what the interpreter really loads, wherever the distribution keeps it.
     for line in Path("/proc/self/maps").read_text().splitlines():
         name = line.split(maxsplit=5)[-1]
         if ".so" in name and name.startswith("/"):
@@ -280,6 +291,7 @@ def _programs() -> list[str]:
 
 def _outermost(paths: object) -> list[str]:
     kept: list[str] = []
+    # Sorted, a folder comes before what is in it. Real paths: a link could lead out of the root.
     for path in sorted({os.path.realpath(p) for p in paths}):  # type: ignore[attr-defined]
         if not any(path == other or path.startswith(other + "/") for other in kept):
             kept.append(path)
@@ -303,13 +315,16 @@ def build(extra: list[str], *, programs: bool) -> tuple[str, ...]:
     hidden = _private_folders()
     more = [path for path in _outermost(extra) if _beneath(path, hidden) or not _beneath(path, own)]
     shown = [*own, *more]
+    # Opened before anything is mounted: the new root may cover a folder that has to be shown.
     sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*shown, *_DEVICES]}
+    # No mount made here may propagate to the namespace outside, and none from there to here.
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root = next(place for place in _MOUNT_POINTS if os.path.isdir(place))
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=1m,nr_inodes=4096,mode=0755")
     for path in [*own, *_DEVICES]:
         _bind(sources[path], path, root)
     _links(root)
+    # An empty folder covers the installed packages; those that the recipe names are bound into it, then it is locked.
     for path in hidden:
         kernel.mount(
             "tmpfs", root + path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "nr_inodes=4096,size=1m,mode=0755"
@@ -333,6 +348,7 @@ def _bind(fd: int, path: str, root: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
     kernel.mount(f"/proc/self/fd/{fd}", target, None, kernel.MS_BIND | kernel.MS_REC)
+    # A device must stay writable; `nodev` would make it unusable.
     device = path in _DEVICES
     locks = kernel.MS_NOSUID | (0 if device else kernel.MS_RDONLY | kernel.MS_NODEV)
     kernel.lock_mount(target, locks)
@@ -384,6 +400,7 @@ def attempt(failed: dict[str, str], layer: str, act: Callable[[], object]) -> No
 
 def _map_ids(pid: int, uid: int, gid: int, *, both: bool) -> None:
     second = f"\n{SANDBOX_ID} {NOBODY} 1" if both else ""
+    # The kernel lets a process without privileges map its group only after it has given up setgroups.
     if not both:
         write_file(f"/proc/{pid}/setgroups", "deny")
     write_file(f"/proc/{pid}/uid_map", f"0 {uid} 1{second}")
@@ -397,6 +414,7 @@ def _mapped_from_outside(pid: int) -> Callable[[], bool]:
         To be called inside the new namespace: whether the map was written.
     """
     ask, answer = os.pipe(), os.pipe()
+    # Forked before `unshare`, so that it still has the rights of the outer root.
     if os.fork() == 0:
         os.close(ask[1])
         done = b"1"
@@ -421,6 +439,7 @@ def _mapped_from_outside(pid: int) -> Callable[[], bool]:
 
 def enter(failed: dict[str, str]) -> bool:
     """Leave every namespace of the user; whether a second user is mapped inside."""
+    # Asked before the namespace is left: inside, both read as 65534 until they are mapped.
     uid, gid, second = os.geteuid(), os.getegid(), False
     if uid == 0:
         attempt({}, "groups", lambda: os.setgroups([]))

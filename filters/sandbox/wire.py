@@ -69,10 +69,12 @@ class Encoder:
             raise WireError("value too large or too deep")
         if value is None or value is True or value is False:
             return value
+        # The exact type, not isinstance: a subclass may lie in its own methods about what it holds.
         method = _ENCODERS.get(type(value))
         return self._other(value) if method is None else method(self, value, depth)
 
     def _int(self, value: int, _depth: int) -> Node:
+        # The base class's own method: nothing that the solution has written is called while its answer is encoded.
         number = int.__index__(value)
         if -(1 << 63) <= number < 1 << 63:
             return number
@@ -82,6 +84,7 @@ class Encoder:
 
     def _float(self, value: float, _depth: int) -> Node:
         number = float.__float__(value)
+        # JSON has no infinity and no NaN.
         return number if math.isfinite(number) else ["f", repr(number)]
 
     def _str(self, value: str, _depth: int) -> Node:
@@ -169,12 +172,14 @@ class Decoder:
             raise WireError("malformed value")
         try:
             return self._tagged(node, depth + 1)
+        # Hostile bytes: a node of the wrong form may fail anywhere in its builder.
         except (TypeError, IndexError, ArithmeticError, AttributeError) as error:
             raise WireError(f"malformed value: {type(error).__name__}") from error
 
     def _tagged(self, node: list[Node], depth: int) -> Any:
         tag = node[0]
         if tag in _BUILDERS:
+            # Items are decoded one by one against `_left`, so a short message can't grow into a large value.
             items = [self.decode(item, depth) for item in node[1]]
             return _BUILDERS[tag](_spread(items) if tag in ("s", "z") else items)
         if tag == "d":
@@ -197,6 +202,7 @@ def _spread(keys: list[Any]) -> list[Any]:
 
 
 def _big_int(text: str) -> int:
+    # Four bits a hexadecimal digit; 8 more characters leave room for the sign and `0x`.
     if len(text) > MAX_INT_BITS // 4 + 8:
         raise WireError("integer too large")
     return int(text, 16)  # base 16 is linear in the digits, base 10 is not
@@ -229,6 +235,7 @@ def dumps(message: object) -> bytes:
     Raises:
         WireError: larger than `MAX_FRAME`.
     """
+    # ASCII: lone surrogates, which are no UTF-8, stay escapes.
     raw = json.dumps(message, separators=(",", ":")).encode("ascii")
     if len(raw) > MAX_FRAME:
         raise WireError("message too large")
@@ -248,6 +255,7 @@ def loads(raw: bytes) -> Any:
         WireError: not JSON, or nested too deeply.
     """
     try:
+        # Reading a long decimal integer takes quadratic time; longer ones come tagged, in base 16 (`Encoder._int`).
         return json.loads(raw, parse_int=_short_int)
     except (ValueError, RecursionError) as error:
         raise WireError(f"malformed message: {type(error).__name__}") from error
@@ -271,6 +279,7 @@ class Link:
         """Send one message; raises `WireError` when it is too large."""
         rest = memoryview(frame(kind, dumps(message)))
         while rest:
+            # A socket takes what fits into its buffer.
             rest = rest[os.write(self._fd, rest) :]
 
     def receive(self) -> tuple[bytes, Any]:
@@ -308,8 +317,10 @@ def numbers_equal(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE
     """Return whether two numbers are equal, with tolerance where a float is expected."""
     if actual == expected:
         return True
+    # Only an expected float has a tolerance: an integer stated by the test is exact, and True is no 1.0000000000001.
     if not isinstance(expected, float | complex) or isinstance(actual, bool):
         return False
+    # A relative tolerance of zero is zero, so rounding noise around 0.0 needs an absolute one.
     floor = ZERO_TOLERANCE if expected == 0 and tolerance else 0.0
     try:
         return cmath.isclose(actual, expected, rel_tol=tolerance, abs_tol=floor)
@@ -320,6 +331,7 @@ def numbers_equal(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE
 def same(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE) -> Any:
     """Return `actual == expected`, floats in plain data with tolerance; whatever `==` gives if that is no truth."""
     equal = actual == expected
+    # True, or what is no truth: numpy's `==` gives an array, and the test's own words decide about that.
     if equal is not False:
         return equal
     kinds = type(actual), type(expected)
@@ -351,6 +363,8 @@ def matches(expected: Any, node: Node, tolerance: float = FLOAT_TOLERANCE) -> bo
 
 
 def _matches(expected: Any, node: Node, tolerance: float) -> bool:
+    # A handle stands for an object that stayed inside. Only its own process could compare it, and that would see
+    # the expected value.
     if isinstance(node, list) and len(node) > 1 and node[0] in _NO_DATA:
         raise NotPlainError
     if expected is None or isinstance(expected, str):
@@ -375,6 +389,7 @@ def _number_matches(expected: Any, node: Node, tolerance: float) -> bool:
     if isinstance(node, list):
         if not node or node[0] not in _NUMBER_TAGS:
             return False
+        # Comparing a Decimal with an exponent of a million digits, or a huge fraction, would cost the parent its time.
         if node[0] in ("D", "q") and len(str(node[1:])) > _SHORT:
             return False
         node = Decoder(max_nodes=8).decode(node)
@@ -420,6 +435,7 @@ def _unordered_matches(expected: Any, tag: str, items: list[Node], tolerance: fl
         key_node = item[0] if tag == "d" else item
         if isinstance(key_node, list) and key_node[:1] in (["h"], ["o"]):
             raise NotPlainError
+        # Looked up in the test's own table: a foreign set is never built, so its hashes can't be made to collide.
         key = Decoder(max_nodes=_KEY_NODES).decode(key_node)
         if key not in expected:
             return False
@@ -427,6 +443,7 @@ def _unordered_matches(expected: Any, tag: str, items: list[Node], tolerance: fl
         if tag == "d" and not _matches(expected[key], item[1], tolerance):
             return False
     kinds = ("d",) if isinstance(expected, dict) else ("s", "z")
+    # A repeated member would make up for a missing one, if the items alone were counted.
     return tag in kinds and len(seen) == len(expected)
 
 
@@ -462,6 +479,7 @@ def truth(node: Node) -> bool:
     if len(node) < 2 or node[0] in _NO_DATA:
         raise NotPlainError
     if node[0] in (*_NUMBER_TAGS, "r", "T"):
+        # Too long to read cheaply; a number of so many digits is taken for other than 0.
         if len(str(node[1:])) > _SHORT:
             return True
         return bool(Decoder(max_nodes=16).decode(node))

@@ -3,7 +3,7 @@
 It reads the longest expression at a place and never fails loudly: what it doesn't know becomes `Opaque`,
 which has no value, so no claim that holds it is ever called false. Nesting and length are capped.
 
-Here stand the signs between operands and behind them; the operands themselves are read in `operands`.
+Here stand the signs between operands and behind them; the operands themselves are read in `prose_operands`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def infix(parser: Parser, left: Node) -> tuple[str | None, int]:
         if token.text in NAMED_FUNCTIONS and parser.peek().text == "(" and not isinstance(left, Quantity):
             return "*", _implied_power(parser)  # 2sqrt(3), 1/2 ln(2)
         return _word_infix(parser, token, left)
+    # Nothing is multiplied without a sign across the border of a formula, nor behind a unit.
     if token.gap == FENCED or isinstance(left, Quantity):
         return None, 0
     if token.kind == NUMBER and token.gap == TIGHT and isinstance(left, Unary) and left.operator == "!":
@@ -78,6 +79,7 @@ def infix(parser: Parser, left: Node) -> tuple[str | None, int]:
 
 
 def _sign_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
+    # `2√3`; the root itself is read as the next operand, so it is not stepped over.
     if token.text == "√" and token.gap == TIGHT:
         return "*", _implied_power(parser)
     if parser.loose and token.text == "*" and parser.peek().text == "10" and parser.peek(2).text == "^":
@@ -85,6 +87,7 @@ def _sign_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
         return "*", TIGHT_IMPLIED  # 3 × 10^8 / 6 × 10^14
     if token.text == "-" and token.gap == FENCED == parser.peek().gap:
         return None, 0  # a list of formulas: \\(x = 1\\) - \\(x = 3\\)
+    # A `%` that gets here is no percent sign: `_is_percent_sign` has left it, as in `17 % 5`.
     operator = "mod" if token.text == "%" else token.text
     if operator not in _INFIX or (operator == "-" and _is_dash(parser, token)):
         return None, 0
@@ -110,6 +113,7 @@ def _word_infix(parser: Parser, token: Token, left: Node) -> tuple[str | None, i
         return OPERATOR_WORDS[word], SUM - 1 if loosest else _INFIX[OPERATOR_WORDS[word]]
     if word == "of" and is_share(left) and not (parser.loose and parser.is_result()):
         parser.position += 1
+        # Loosely `half of 3 + 5` is half of 8, so `of` binds less tightly than the sum behind it.
         return "*", SUM - 5 if parser.loose else PRODUCT
     if word in ("multiplied", "divided") and parser.peek().text == "by":
         parser.position += 2
@@ -124,6 +128,7 @@ def _letter_infix(parser: Parser, token: Token) -> tuple[str | None, int]:
     """Return the operator of a letter: `x` between numbers is a multiplication, any letter on a number is a factor."""
     following = parser.peek()
     if token.text in ("x", "X"):
+        # `3 x 4` and `3 x (1 + 2)` multiply; in `3x(1 + 2)` the letter is an unknown.
         spaced = token.gap != TIGHT and following.gap != TIGHT
         if following.kind == NUMBER or (spaced and following.text in ("(", "\\frac")):
             parser.position += 1
@@ -146,6 +151,7 @@ def _multiplies_bracket(parser: Parser, left: Node) -> bool:
         return False
     if parser.token.gap == TIGHT:
         return True
+    # `= 6 (2)` most often restates the result, `6 (2) + 5` multiplies; loosely each is read the other way.
     return (parser.is_result() and parser.is_first()) == parser.loose
 
 
@@ -158,6 +164,7 @@ _RAISED = frozenset("⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def postfix(parser: Parser, node: Node) -> Node | None:
     """Return `node` with the sign behind it, as in `5!`, `20%`, `3²` or `30°`; None where there is none."""
     token = parser.token
+    # `5!!` is the product of every second number, not the factorial of a factorial.
     if token.text == "!" and token.gap == parser.peek().gap == TIGHT and parser.peek().text == "!":
         parser.position += 2
         return Opaque("double factorial")
@@ -195,7 +202,7 @@ def _degrees(parser: Parser, node: Node) -> Node:
 
 
 def _is_exclamation(parser: Parser) -> bool:
-    """Return whether `!` is a factorial: in `= 3! ways` and `= 3!`, not in `= 7! Then`. Loosely it is reversed."""
+    """Return whether `!` ends a sentence: in `= 7! Then`, not in `= 3! ways` or `= 3!`. Loosely it is reversed."""
     following = parser.peek()
     if following.kind == WORD:
         return following.gap == TIGHT or (following.text[0].isupper() and not parser.loose)
@@ -232,6 +239,7 @@ class Parser(ExpressionReader):
     def __init__(self, tokens: list[Token], loose: bool = False, closing: dict[int, int] | None = None) -> None:
         super().__init__(tokens, loose, closing)
         self._operands = 0
+        # For the whole step: nested attempts that fail could otherwise take exponential time.
         self._fuel = _MAX_PREFIXES
         self._in_exponent = False
 
@@ -266,7 +274,9 @@ class Parser(ExpressionReader):
         if operator is None or power < minimum or stops:
             self.position = begin
             return None
+        # `power + 1` makes operations of one kind group from the left; exponents group from the right.
         right = self._exponent() if operator == "^" else self.expression(power + 1)
+        # A sign asks for an operand. With words in its place the whole has no value, but it is known where it ends.
         if right is None and self.tokens[begin].kind == OPERATOR:
             right = self._words_as_operand()
         if right is None:
@@ -318,6 +328,7 @@ class Parser(ExpressionReader):
             if grown is None:
                 break
             node = grown
+        # Read strictly, such a number is a factor, which `_multiplies_bracket` sees.
         if self.loose:
             self._pass_remark()
         return node if self._in_exponent else self._with_unit(node)
@@ -358,9 +369,11 @@ class Parser(ExpressionReader):
         begin = self.position
         self.position += 1
         following = self.token
+        # A dash before a word, or a second sign, is more often punctuation than a minus.
         if following.kind == WORD or following.text in ("-", "+"):
             self.position = begin
             return None
+        # -2^2 is -4; loosely it is (-2)^2, as many people write it.
         body = self.expression(POWER + 1 if self.loose and following.kind == NUMBER else NEGATION)
         if body is None:
             self.position = begin
@@ -381,6 +394,7 @@ class Parser(ExpressionReader):
         if body is not None and self.take(CLOSING[token.text]):
             return body
         self.position = begin
+        # At the start an unread bracket is a remark; inside an expression it may be a factor, of no known value.
         if begin == self.start or begin not in self.closing:
             return None
         self.position = self.closing[begin] + 1
@@ -436,6 +450,8 @@ def unit_behind(tokens: list[Token], position: int, closing: dict[int, int]) -> 
 
 
 class _ProseUnitReader:
+    """Reads the words of a unit behind a number, step by step, and where they end."""
+
     def __init__(self, tokens: list[Token], position: int, closing: dict[int, int]) -> None:
         self.tokens, self.position, self.closing = tokens, position, closing
         self.begin = position
