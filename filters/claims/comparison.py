@@ -319,7 +319,7 @@ class AlternativeParses:
         self._loose: Parser | None = None
 
     def negative(self, left: Member, right: Member, about: str) -> Comparison | None:
-        """Return the comparison with a minus: `- 3 + 5 = 2`, where the dash that opens a line was taken for a bullet."""
+        """Return the comparison with a minus: `- 3 + 5 = 2`, where an opening dash was taken for a bullet."""
         if self.tokens[left.first].text == "-" and self.tokens[left.first + 1].gap != TIGHT:
             begin = left.first + 1  # and the other way: an item in the middle of a line
         elif left.first and self.tokens[left.first - 1].text == "-":
