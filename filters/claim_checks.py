@@ -30,24 +30,28 @@ class ModelVerifier(ModelSection):
     Where neither `sampler` nor `model` is given, the first live sampler's model judges.
     """
 
-    scope: Literal["all", "accepted"] = Field("all", description="accepted: no `clr@k`, and a fraction of the cost")
-    k: int | None = Field(32, ge=1, description="samples a problem and sampler that are judged; None: all")
-    m: int = Field(5, ge=1, le=32, description="claims a trace, and the exponent of its reliability")
-    temperature: float = Field(0.0, ge=0.0, description="of the verifier's answers")
-    top_p: float = Field(1.0, gt=0.0, le=1.0, description="of the verifier's answers")
-    max_tokens: int = Field(512, ge=16, description="of an answer of the verifier")
+    scope: Literal["all", "accepted"] = Field(
+        "all", description="traces to judge; accepted: a fraction of the cost, but no `clr@k`"
+    )
+    k: int | None = Field(32, ge=1, description="samples to judge for each problem and sampler; None: all")
+    m: int = Field(5, ge=1, le=32, description="claims judged in a trace, and the exponent of its reliability")
+    temperature: float = Field(0.0, ge=0.0, description="sampling temperature of its answers")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus sampling of its answers")
+    max_tokens: int = Field(512, ge=16, description="tokens of one answer, at most")
     extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
 
 
 class ClaimOptions(Section):
     """Intermediate claims, checked exactly and by a model; the policy is decided in the selection."""
 
-    scope: Literal["all", "accepted", "none"] = Field("all", description="accepted: traces judged `correct` alone")
-    drop: Literal["final", "any", "none"] = Field(
-        "final", description="a refuted claim there drops a trace; elsewhere it lowers score and weight"
+    scope: Literal["all", "accepted", "none"] = Field(
+        "all", description="traces to check; accepted: only those judged `correct`"
     )
-    model: ModelVerifier | None = Field(None, description="the model as its own verifier; {} with the defaults")
-    min_reliability: Share | None = Field(None, description="a lower reliability r by the model drops a trace")
+    drop: Literal["final", "any", "none"] = Field(
+        "final", description="where a refuted claim drops a trace; elsewhere it lowers score and weight"
+    )
+    model: ModelVerifier | None = Field(None, description="the model as its own verifier; {}: with the defaults")
+    min_reliability: Share | None = Field(None, description="drop traces whose reliability r by the model is lower")
 
 
 def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Deferred]:

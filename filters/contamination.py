@@ -136,9 +136,11 @@ class AgainstBenchmark(Section):
     """One benchmark; a bare string is its source."""
 
     source: str = Field(description="a file, or hf://user/name")
-    name: str | None = Field(None, description="None: as the source is called")
-    fields: tuple[str, ...] | None = Field(None, description="None: those of the section")
-    split: str | None = Field(None, description="None: that of the section")
+    name: str | None = Field(None, description="name in marks and reports; None: that of the source")
+    fields: tuple[str, ...] | None = Field(
+        None, description="fields whose text is compared; None: those of the section"
+    )
+    split: str | None = Field(None, description="split of a hub data set; None: that of the section")
     config: str | None = Field(None, description="config of a hub data set; None: its default")
     revision: str | None = Field(None, description="commit, tag or branch of a hub data set; None: the newest")
 
@@ -150,11 +152,13 @@ class DecontaminateOptions(Section):
     """
 
     against: tuple[Annotated[AgainstBenchmark, BeforeValidator(_benchmark)], ...] = Field(
-        (), description="benchmarks: files or hf://user/name; none: nothing is looked for"
+        (), description="benchmarks to compare with: files or hf://user/name"
     )
     n: int = Field(10, ge=MIN_SHORT, description="words in a run that counts as overlap")
-    fields: tuple[str, ...] = Field((), description="what is looked for of an item; none: its question, by name")
-    split: str = Field("test", description="of hub data sets")
+    fields: tuple[str, ...] = Field(
+        (), description="fields of an item whose text is compared; none: its question, found by name"
+    )
+    split: str = Field("test", description="split of hub data sets")
 
     @property
     def benchmarks(self) -> list[Benchmark]:

@@ -29,7 +29,7 @@ class LongToShort(Section):
         (SAMPLE, FINAL, ANSWER), description="what may stand in stage 2, best first"
     )
     max_short_ratio: Share = Field(
-        0.5, description="length of a short sample over that of every stage-1 trace of its problem, at most"
+        0.5, description="largest length of a short sample relative to every stage-1 trace of its problem"
     )
 
 
@@ -41,9 +41,9 @@ class BroadToHard(Section):
     """
 
     strategy: Literal["broad_to_hard"] = "broad_to_hard"
-    min_tokens: int = Field(5000, ge=0, description="length of a stage-2 trace, at least")
-    min_error_rate: Share = Field(0.75, description="1 - pass rate of a stage-2 problem, at least")
-    reference: str | None = Field(None, description="the sampler whose error rate decides; None: all")
+    min_tokens: int = Field(5000, ge=0, description="smallest length of a stage-2 trace, in tokens")
+    min_error_rate: Share = Field(0.75, description="smallest error rate (1 - pass rate) of a stage-2 problem")
+    reference: str | None = Field(None, description="sampler whose error rate decides; None: all samplers")
 
 
 def _strategy(value: Any) -> Any:

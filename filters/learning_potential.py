@@ -52,13 +52,15 @@ class LearningOptions(ModelSection):
     sampler's model, else `bundled`.
     """
 
-    min_tokens: int = Field(32, ge=0, description="shorter traces are left out: `too_short`")
-    buckets: int = Field(4, ge=1, description="of equally many traces by length, in each domain")
-    outlier_quantile: Share = Field(0.99, description="of a bucket's NLL; above it: `nll_outlier`")
-    prefer: tuple[Share, Share] = Field(
-        (0.4, 0.99), description="quantiles of a bucket's NLL that are taken first where a cap must choose"
+    min_tokens: int = Field(32, ge=0, description="leave out shorter traces as `too_short`")
+    buckets: int = Field(4, ge=1, description="ranges of length in each domain, of equally many traces each")
+    outlier_quantile: Share = Field(
+        0.99, description="quantile of a bucket's NLL above which a trace is an `nll_outlier`"
     )
-    only_preferred: bool = Field(False, description="whether the others are left out: `low_potential`")
+    prefer: tuple[Share, Share] = Field(
+        (0.4, 0.99), description="quantiles of a bucket's NLL between which traces come first where a cap must choose"
+    )
+    only_preferred: bool = Field(False, description="leave out all others as `low_potential`")
 
 
 def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:

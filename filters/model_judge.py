@@ -82,9 +82,9 @@ class JudgeOptions(ModelSection):
     Where neither `sampler` nor `model` is given, the first live sampler's model judges.
     """
 
-    temperature: float = Field(0.0, ge=0.0, description="of its answers")
-    top_p: float = Field(1.0, gt=0.0, le=1.0, description="of its answers")
-    max_tokens: int = Field(64, ge=8, description="of one answer")
+    temperature: float = Field(0.0, ge=0.0, description="sampling temperature of its answers")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus sampling of its answers")
+    max_tokens: int = Field(64, ge=8, description="tokens of one answer, at most")
     extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
 
 

@@ -54,7 +54,7 @@ def filter_at(place: str) -> Filter[Any]:
         ) from error
     if not isinstance(found, Filter):
         raise RecipeError(
-            f"{place!r} is a {type(found).__name__}, and no filter.",
+            f"{place!r} is a {type(found).__name__}, not a filter.",
             where="recipe key filters",
             remedy="make it a proofmill.filters.base.MapFilter; see filters/README.md",
         )
@@ -162,7 +162,7 @@ class FilterWorkers:
         """
         filter_ = filter_at(place)
         if not isinstance(filter_, MapFilter):
-            raise TypeError(f"{filter_.name} is no map filter")
+            raise TypeError(f"{filter_.name} is not a map filter")
         if filter_.runs == "chunks":
             return self._in_chunks(filter_, place, options, rows, shared)
         if filter_.runs == "here":
@@ -266,7 +266,7 @@ def as_table(filter_: Filter[Any], place: str, found: Iterable[Row] | pa.Table) 
         raise _misfit(filter_, place, rows, error) from error
     if ":" in place and (unknown := {name for row in rows for name in row} - {*filter_.schema.names}):
         raise RecipeError(
-            f"The filter '{filter_.name}' says something of {min(unknown)!r}, which it does not declare.",
+            f"The filter '{filter_.name}' gives a column {min(unknown)!r}, which it does not declare.",
             where=place,
             remedy=f"add the column to its `adds`; it has: {', '.join(filter_.schema.names) or 'none'}",
         )
@@ -280,15 +280,15 @@ def _misfit(filter_: Filter[Any], place: str, rows: Sequence[Any], error: Except
             return RecipeError(
                 f"The filter '{filter_.name}' gave {row!r} for a row, not a mapping of its columns."[:_SHOWN],
                 where=f"{place}, row {number}",
-                remedy="yield one mapping a row, {column: value}",
+                remedy="yield one mapping for each row, {column: value}",
             )
         for field in filter_.schema:
             try:
                 pa.array([row.get(field.name)], field.type)
             except (pa.ArrowException, TypeError, OverflowError):
-                said = repr(row[field.name])[:_SHOWN]
+                value = repr(row[field.name])[:_SHOWN]
                 return RecipeError(
-                    f"The filter '{filter_.name}' says {said} for {field.name}, which is of type {field.type}.",
+                    f"The filter '{filter_.name}' gives {value} for {field.name}, which is of type {field.type}.",
                     where=f"{place}, row {number}",
                     remedy="correct its `annotate`, or the type in its `adds`",
                 )

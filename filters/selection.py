@@ -67,7 +67,7 @@ class SelectOptions(Section):
 
     max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem, so that easy ones don't dominate")
     pass_rate: tuple[Share, Share] = Field(
-        (0.0, 1.0), description="traces of problems outside of it are left out; both ends belong to it"
+        (0.0, 1.0), description="keep traces of problems whose pass rate lies in this range, both ends included"
     )
     mix: dict[str, Share] = Field(
         {}, description="share of the kept traces by domain; domains that are not named share the rest"
@@ -88,7 +88,7 @@ class SelectOptions(Section):
     def _consistent(self) -> Self:
         # Shares such as 0.1 + 0.2 + 0.7 add up to a little more than 1 in binary.
         if sum(self.mix.values()) > 1.0 + 1e-9:
-            raise ValueError("mix: the shares are more than 1 together")
+            raise ValueError("mix: the shares add up to more than 1")
         if self.pass_rate[0] > self.pass_rate[1]:
             raise ValueError("pass_rate: the lower end comes first")
         return self

@@ -57,32 +57,36 @@ class JailOptions(Section):
 
     allow_subprocess: bool = Field(False, description="a solution may start processes")
     packages: tuple[str, ...] = Field((), description="installed packages that a solution may import")
-    weaker: bool = Field(False, description="run with missing layers; every verdict then says so")
+    weaker: bool = Field(False, description="run although layers are missing; every verdict then says so")
 
 
 class CodeJudging(Section):
     """How strictly programs are judged, and by which readings of their tests."""
 
-    float_tolerance: float | None = Field(None, ge=0, description="relative, of floats that tests expect; unset: 1e-12")
+    float_tolerance: float | None = Field(None, ge=0, description="relative tolerance of expected floats; None: 1e-12")
     output_comparison: Literal["lines", "tokens", "numbers"] = Field(
         "lines", description="printed text by lines without trailing blanks, by tokens, or with decimals as numbers"
     )
     all_tests: bool = Field(False, description="count every test; else the first failure ends the row")
-    in_process: bool = Field(True, description="a pass beside the tests, with no sign of tampering, may decide")
+    in_process: bool = Field(
+        True, description="a pass in one process with the tests may decide, if nothing shows tampering"
+    )
 
 
 class VerifyOptions(Section):
     """How answers are judged."""
 
-    cpu_seconds: float = Field(5.0, gt=0, description="a row's CPU time before it is a `timeout`")
-    memory_mb: int = Field(1024, ge=128, description="memory that one row may add to its worker")
-    workers: int | None = Field(None, ge=1, description="worker processes; None: one a core")
-    verifiers: dict[str, str] = Field({}, description="custom ones: domain: package.module:name")
+    cpu_seconds: float = Field(5.0, gt=0, description="CPU seconds of a row; more is a `timeout`")
+    memory_mb: int = Field(1024, ge=128, description="MiB of memory that one row may add to its worker")
+    workers: int | None = Field(None, ge=1, description="worker processes; None: one for each core")
+    verifiers: dict[str, str] = Field({}, description="your own verifiers, {domain: package.module:name}")
     reasoning_tags: tuple[str, ...] = Field((), description="more tags around reasoning: `plan` for `<plan>…</plan>`")
     max_error_rate: Share = Field(0.2, description="share of `error` in a shard that stops the run")
     jail: JailOptions = JailOptions()
     code: CodeJudging = CodeJudging()
-    judge: JudgeOptions | None = Field(None, description="a model where rules end; {} with the defaults; null: none")
+    judge: JudgeOptions | None = Field(
+        None, description="a model as judge where rules end; {}: with the defaults; null: none"
+    )
 
 
 def _domain(verifier: str, custom: str | None) -> Domain:

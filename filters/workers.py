@@ -250,7 +250,7 @@ def _fork(setup: dict[str, Any], *fds: int) -> tuple[_ForkServer, int]:
             return server, server.fork(setup, *fds)
     raise VerifierError(
         "A worker process can't start: the process that forks it ends at once.",
-        remedy="look for what kills it: the system's log tells of memory that ran out (dmesg)",
+        remedy="look for what kills it; `dmesg` shows whether memory ran out",
     )
 
 

@@ -54,8 +54,12 @@ _KINDS[0x80:] = _LETTER  # text beyond ASCII comes with its tokens parted
 class DedupOptions(Section):
     """MinHash near-duplicates: Jaccard thresholds within a problem and across problems."""
 
-    threshold_within: float = Field(0.8, gt=0, le=1, description="least similarity of two traces of one problem")
-    threshold_across: float = Field(0.9, gt=0, le=1, description="least similarity of two texts of different problems")
+    threshold_within: float = Field(
+        0.8, gt=0, le=1, description="smallest similarity of near-duplicates of one problem"
+    )
+    threshold_across: float = Field(
+        0.9, gt=0, le=1, description="smallest similarity of near-duplicates of different problems"
+    )
     permutations: int = Field(128, ge=1, le=1024, description="values in a signature")
     shingle: Literal["words", "chars", "tokens"] = Field(
         "words",

@@ -131,7 +131,7 @@ BAD = [
         "made(lambda row: {'mine': 1}, rules=(DropRule('odd', lambda o: pl.col('colour') > 1, ''),))",
         "rule 'odd' of the",
     ),
-    ("42", "is a int, and no filter"),
+    ("42", "is a int, not a filter"),
 ]
 
 
@@ -151,7 +151,7 @@ def test_unknown_options_and_places_are_told(package: Path, recipe: Row) -> None
 
 
 WRONG = [
-    ("{'mine': 'text'}", "says 'text' for mine, which is of type int32"),
+    ("{'mine': 'text'}", "gives 'text' for mine, which is of type int32"),
     ("{'yours': 1}", "'yours', which it does not declare"),
     ("7", "gave 7 for a row"),
 ]
