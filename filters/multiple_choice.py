@@ -54,14 +54,14 @@ _MAX_OPTIONS = len(ascii_uppercase)
 
 
 def is_formula(text: str) -> bool:
-    """Whether a short text is mathematics or a quantity and holds no words but units."""
+    """Return whether a short text is mathematics or a quantity and holds no words but units."""
     if len(text) > _MAX_FORMULA or not any(sign.isdigit() or sign in "\\^=+*/√π∞" for sign in text):
         return False
     return all(word in _FORMULA_WORDS or known_unit(word) for word in _RUN.findall(_WRAPPER.sub(r" \1 ", text)))
 
 
 def clean(text: str) -> str:
-    """A text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
+    """Return a text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
     if not text.isascii():
         text = _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH))
     if "\\" in text:
@@ -72,7 +72,7 @@ def clean(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """The form in which option texts are compared: wrappers, case and outer punctuation do not count."""
+    """Return the form in which option texts are compared: wrappers, case and outer punctuation do not count."""
     plain = clean(text).lower().strip(_ENDS)
     return f"{plain}!" if plain[-1:].isdigit() and f"{plain}!" in text else plain  # a factorial is another value
 
@@ -142,7 +142,7 @@ class Choices:
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
 
     def gold(self, answer: str | None) -> str | None:
-        """The label of the gold, given as label, option text or 0-based index; None if it is none of them."""
+        """Return the label of the gold, given as label, option text or 0-based index; None if it is none of them."""
         plain = (answer or "").strip()
         if len(plain) > 2 and plain[0] == "(" and plain[-1] == ")":
             plain = plain[1:-1]
@@ -190,7 +190,7 @@ class Choices:
         return self._read_label(match[1], closed, normalise(rest), whole)
 
     def _read_value(self, content: str) -> Reading | None:
-        """The reading of a content that is nothing but one option's value, otherwise written; else None."""
+        """Return the reading of a content that is nothing but one option's value, otherwise written; else None."""
         named = named_number(content)
         found = [] if named is None else self._where(lambda index: self._numbers[index] == named[1])
         if not found and self.slow and self.symbolic and is_formula(content):
@@ -205,7 +205,7 @@ class Choices:
         return [label for index, label in enumerate(self.labels) if holds(index)]
 
     def _same_value(self, label: str, said: str) -> bool | None:
-        """Whether the value `said` behind a label is the label's own; None where one of them is none."""
+        """Return whether the value `said` behind a label is the label's own; None where one of them is none."""
         index = self.labels.index(label)
         if _CIRCLED.search(said) or _CIRCLED.search(self.written[index]):  # ② numbers a statement
             return None
@@ -218,7 +218,7 @@ class Choices:
         )
 
     def _read_label(self, label: str, closed: bool, rest: str, whole: bool) -> Reading:
-        """The reading of a label, `closed` by a bracket, dot or colon, with `rest` behind it."""
+        """Return the reading of a label, `closed` by a bracket, dot or colon, with `rest` behind it."""
         own, named = self._text(label), self._prefix(rest)
         if named is not None and self._text(named) != own:
             return Reading((label, named), contradiction=True)
@@ -237,7 +237,7 @@ class Choices:
         return Reading(() if whole or is_word or rest[0] in _OPERATORS else (label,))
 
     def _read_text(self, text: str, whole: bool) -> Reading:
-        """The reading of an answer that names no label first: an option's text, a label perhaps behind it."""
+        """Return the reading of an answer that names no label first: an option's text, a label perhaps behind it."""
         label = self._prefix(text)
         if label is None:
             return Reading(())
@@ -253,11 +253,11 @@ class Choices:
         return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))
 
     def owns(self, label: str, text: str) -> bool:
-        """Whether `text` begins with the text of that option."""
+        """Return whether `text` begins with the text of that option."""
         return self._prefix(normalise(text)) == label
 
     def is_label(self, text: str) -> bool:
-        """Whether a text is a label and nothing else."""
+        """Return whether a text is a label and nothing else."""
         plain = clean(text)
         return self._label.fullmatch(plain.upper() if len(plain) <= _SHORT else plain) is not None
 
@@ -265,7 +265,7 @@ class Choices:
         return self.texts[self.labels.index(label)]
 
     def _prefix(self, text: str) -> str | None:
-        """The label of the longest option that `text` begins with, up to a word boundary."""
+        """Return the label of the longest option that `text` begins with, up to a word boundary."""
         for option, label in self._by_length:
             if text.startswith(option) and not _continues(option, text[len(option) :]):
                 return label
@@ -273,7 +273,7 @@ class Choices:
 
 
 def _continues(option: str, after: str) -> bool:
-    """Whether the word, number or formula at the end of `option` goes on in what stands after it."""
+    """Return whether the word, number or formula at the end of `option` goes on in what stands after it."""
     formula = _FORMULA.search(option) is not None
     if not after or not (option[-1].isalnum() or formula):
         return False
@@ -287,13 +287,13 @@ def _continues(option: str, after: str) -> bool:
 
 
 def _other_number(rest: str, own: str) -> bool:
-    """Whether the label is followed by a number other than its own."""
+    """Return whether the label is followed by a number other than its own."""
     said, meant = _NUMBER.match(rest), _NUMBER.fullmatch(own)
     return said is not None and meant is not None and float(said[0]) != float(meant[0])
 
 
 def _bared(rest: str) -> str:
-    """What stands behind a label, without the brackets around it or a word that only introduces it."""
+    """Return what stands behind a label, without the brackets around it or a word that only introduces it."""
     rest = _DASH.sub("", rest)
     rest = rest[_NAMELY.match(rest).end() :] if _NAMELY.match(rest) else rest  # type: ignore[union-attr]
     if rest.startswith("(") and rest.endswith(")") and ")" not in rest[:-1]:
@@ -316,7 +316,7 @@ def _same(a: str, b: str) -> bool:
 
 
 def parse_options(raw: object, *, slow: bool = False) -> Choices:
-    """The options of `Problem.info["options"]`: a list of texts, or a mapping of label to text.
+    """Return the options of `Problem.info["options"]`: a list of texts, or a mapping of label to text.
 
     Raises:
         ValueError: there are none, too many, or labels that are the same.
@@ -339,5 +339,5 @@ def _build(pairs: tuple[tuple[str, str], ...], slow: bool) -> Choices:
 
 
 def _without_label(label: str, text: str) -> str:
-    """Data sets often repeat the label in the text: `["A) Paris", …]`."""
+    """Return the text without a label in it, which data sets often repeat: `["A) Paris", …]`."""
     return re.sub(rf"^\s?\(?{re.escape(label)}[).:]\s", "", text)

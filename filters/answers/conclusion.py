@@ -134,7 +134,7 @@ _MATHEMATICAL = re.compile(r"[\d\\$]")
 
 
 def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
-    """What `text` concludes.
+    """Return what `text` concludes.
 
     Args:
         text: a response behind its reasoning block, template tails cut off.
@@ -153,7 +153,7 @@ def _conclude(text: str, reader: Reader) -> Conclusion:
 
 
 def closing_box(text: str) -> Conclusion | None:
-    """What a text concludes whose only box ends it, as most do: nothing else need be read. None for any other text."""
+    """Return what a text concludes if its only box ends it, as most do; None for any other text."""
     at = text.rfind("boxed")
     if at < 1 or (box := _SIMPLE_BOX.match(text, at - 1)) is None:
         return None
@@ -173,7 +173,7 @@ def closing_box(text: str) -> Conclusion | None:
 
 
 def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
-    """The marks that stand, the last one last; a conclusion where a box spoils the text."""
+    """Return the marks that stand, the last one last; a conclusion where a box spoils the text."""
     boxes = boxes_in(text) if "boxed" in text or "\\fbox" in text else []
     if boxes and boxes[-1][1] < 0:
         return Conclusion("", "unclosed_box")
@@ -205,7 +205,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
 
 
 def _as_asked(marks: list[Mark], form: str) -> list[Mark]:
-    """The marks of the form that was asked for, and boxes beside them; none where words alone answer.
+    """Return the marks of the form that was asked for, and boxes beside them; none where words alone answer.
 
     For JSON, models often give a box in its stead, which is as exact.
     """
@@ -214,7 +214,7 @@ def _as_asked(marks: list[Mark], form: str) -> list[Mark]:
 
 
 def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Iterator[Mark]:
-    """Boxes that stand, those joined by "and" as one."""
+    """Yield boxes that stand, those joined by "and" as one."""
     group: list[tuple[int, int]] = []
     boxes = [
         box
@@ -241,7 +241,7 @@ def _box_group(text: str, group: list[tuple[int, int]], reader: Reader) -> Mark:
 
 
 def _phrased(text: str, mark: Mark) -> Mark:
-    """A sentence mark with the phrase behind it: a display, or the rest of the sentence."""
+    """Return a sentence mark with the phrase behind it: a display, or the rest of the sentence."""
     start = mark.end
     rest = text[start : start + MAX_PHRASE]
     lead = _LEAD.match(rest)
@@ -273,7 +273,7 @@ _VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
 def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
-    """The marks in order, of two that overlap the one that says more exactly what the answer is."""
+    """Return the marks in order, of two that overlap the one that says more exactly what the answer is."""
     kept: list[Mark] = []
     for mark in marks:
         within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
@@ -291,7 +291,7 @@ def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
 
 
 def _covers(other: Mark, mark: Mark) -> bool:
-    """Whether one mark lies in another that counts for both: a sentence in a tag, "Answer: the answer is"."""
+    """Return whether one mark lies in another that counts for both: a sentence in a tag, "Answer: the answer is"."""
     if other is mark:
         return False
     if other.rule in ("tagged", "json") and mark.rule in ("answer_is", "hashes"):
@@ -309,7 +309,7 @@ _NO_VALUE = re.compile(
 
 
 def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
-    """The last mark's answer, unless other marks or what follows contradict it."""
+    """Return the last mark's answer, unless other marks or what follows contradict it."""
     while len(marks) > 1 and marks[-1].rule == "hashes" and not _read(text, marks[-1], reader):
         marks = marks[:-1]  # a heading
     words = marks[-1].phrase.strip() if marks[-1].rule == "answer_is" else ""
@@ -343,7 +343,7 @@ _VERDICT_WORDS = frozenset(
 
 
 def _both_words(said: str, answer: str) -> bool:
-    """Whether two phrases are answers in one word each: yes and no, two names."""
+    """Return whether two phrases are answers in one word each: yes and no, two names."""
     one, other = (text.strip(" .*_\"'") for text in (said, answer))
     if one.lower() in _VERDICT_WORDS:
         return other.lower() in _VERDICT_WORDS
@@ -351,7 +351,7 @@ def _both_words(said: str, answer: str) -> bool:
 
 
 def _agree(one: Hashable, other: Hashable) -> bool:
-    """Whether two keys are of one answer; one of them may leave out the name that the other gives it."""
+    """Return whether two keys are of one answer; one of them may leave out the name that the other gives it."""
     if one == other:
         return True
     if not (isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2):
@@ -360,7 +360,7 @@ def _agree(one: Hashable, other: Hashable) -> bool:
 
 
 def _gives_way(text: str, other: Mark, last: Mark) -> bool:
-    """Whether the last mark replaces another, whatever that one says."""
+    """Return whether the last mark replaces another, whatever that one says."""
     if other.rule != last.rule:
         return True
     if last.final and not other.final and last.rule == "answer_is":
@@ -369,7 +369,7 @@ def _gives_way(text: str, other: Mark, last: Mark) -> bool:
 
 
 def _read(text: str, mark: Mark, reader: Reader) -> str:
-    """What a mark names, "" where that can't be read whole."""
+    """Return what a mark names, "" where that can't be read whole."""
     if mark.rule == "boxed":
         return "" if is_part(text, (mark.start, mark.end)) else mark.phrase
     phrase = mark.phrase
@@ -387,7 +387,7 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
 
 
 def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, reader: Reader) -> Conclusion:
-    """What was found, unless the text behind it takes it back or concludes something else."""
+    """Return what was found, unless the text behind it takes it back or concludes something else."""
     tail = text[last.end :].strip(_CLOSERS)
     if not tail or last.rule in ("tagged", "json"):
         return found
@@ -436,7 +436,7 @@ _HEADING = re.compile(
 
 
 def _bold(text: str, reader: Reader) -> Conclusion | None:
-    """The one answer in bold type in the last line."""
+    """Return the one answer in bold type in the last line."""
     body = text.rstrip()
     start = max(body.rfind("\n") + 1, len(body) - _TAIL)
     line = body[start:]
@@ -462,7 +462,7 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
 
 
 def sentence_start(text: str, position: int) -> int:
-    """Where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
+    """Return where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
     line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
     end = position
     while (end := max(text.rfind(". ", line, end), text.rfind("! ", line, end), text.rfind("? ", line, end))) >= 0:

@@ -91,7 +91,7 @@ _NEAR_CUES = (_BEFORE_CUES | {"might", "may", "could"}) - {"we", "you", "they"} 
 
 
 def _cued(window: str, cues: frozenset[str]) -> bool:
-    """Whether a window of text may hold a phrase of doubt; one of another script always may."""
+    """Return whether a window of text may hold a phrase of doubt; one in another script always may."""
     if not window.isascii():
         return True
     lower = window.lower()
@@ -117,7 +117,7 @@ _STEM = 5  # characters in which two forms of a word agree: ignored, ignoring
 
 
 def conditional(before: str, question: str) -> bool:
-    """Whether what stands before a statement makes it hold in a case only that the question doesn't speak of."""
+    """Return whether the words before a statement limit it to a case that the question does not mention."""
     if not _CONDITION_WORD.search(before):
         return False
     match = _CONDITION.search(before[-2 * _FAR :])
@@ -128,7 +128,7 @@ def conditional(before: str, question: str) -> bool:
 
 
 def denied(text: str, start: int) -> bool:
-    """Whether what begins at `start` is denied, doubted, supposed or put into somebody's mouth right before it."""
+    """Return whether what begins at `start` is denied, doubted, supposed or said by somebody else, right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
     if not _cued(before + text[start : start + 6], _BEFORE_CUES):
         return False
@@ -141,7 +141,7 @@ def denied(text: str, start: int) -> bool:
 
 
 def denied_mark(text: str, start: int) -> bool:
-    """Whether a mark of its own, as a box is one, is denied: "not □", "it is not true that the answer is □"."""
+    """Return whether a mark such as a box is denied: "not □", "it is not true that the answer is □"."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
     if not _cued(before[-_REACH:], _NEAR_CUES) and "if " not in before and "If " not in before:
         return False
@@ -150,7 +150,7 @@ def denied_mark(text: str, start: int) -> bool:
 
 
 def retracted(text: str, end: int) -> bool:
-    """Whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
+    """Return whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
     behind = text[end : end + _REACH].replace("\u2019", "'")
     if not _cued(behind, _BEHIND_CUES):
         return False
@@ -188,22 +188,22 @@ _HYPOTHETICAL = re.compile(
 
 
 def hypothetical(sentence: str) -> bool:
-    """Whether a closing sentence without any mark only supposes, doubts or reports what it says."""
+    """Return whether a closing sentence without any mark only supposes, doubts or reports what it says."""
     plain = sentence.replace("\u2019", "'")
     return any(pattern.search(plain) for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE))
 
 
 def confirmed(text: str) -> bool:
-    """Whether words behind an answer say that it was looked at again and holds."""
+    """Return whether words behind an answer say that it was looked at again and holds."""
     return _CONFIRMATION.search(text) is not None and _NEGATES.search(text) is None
 
 
 def corrects(text: str) -> bool:
-    """Whether words between two statements say that the second replaces the first."""
+    """Return whether words between two statements say that the second replaces the first."""
     return _CORRECTS.search(text) is not None
 
 
 def doubtful(sentence: str) -> bool:
-    """Whether a sentence holds such words at all."""
+    """Return whether a sentence holds such words at all."""
     plain = sentence.replace("\u2019", "'")
     return any(pattern.search(plain) is not None for pattern in (_DENIAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE))

@@ -40,7 +40,7 @@ _KEY_ASKED = re.compile(r"[\"'`](?:final_?)?answer[\"'`]", re.IGNORECASE)
 
 @lru_cache(maxsize=4096)
 def asked_form(prompt: str) -> str:
-    """The mark in which a prompt asks for the answer: `tagged`, `json`, or "" where it asks for neither."""
+    """Return the mark in which a prompt asks for the answer: `tagged`, `json`, or "" where it asks for neither."""
     if _TAGS_ASKED.search(prompt):
         return "tagged"
     return "json" if "json" in prompt.lower() and _KEY_ASKED.search(prompt) else ""
@@ -61,7 +61,7 @@ _JOINT = re.compile(
 
 
 def boxes_in(text: str) -> list[tuple[int, int]]:
-    r"""(start, end) of the outermost boxes that hold something; end −1 where the last one is never closed.
+    r"""Return (start, end) of the outermost boxes that hold something; end is −1 where the last is never closed.
 
     An empty box (`\boxed{}`, `\boxed{\text{ }}`) says how an answer is to be written and is none.
     """
@@ -79,7 +79,7 @@ def boxes_in(text: str) -> list[tuple[int, int]]:
 
 
 def is_placeholder(content: str) -> bool:
-    """Whether a box or field is left to be filled in."""
+    """Return whether a box or field is left to be filled in."""
     return len(content) < 100 and _PLACEHOLDER.match(content) is not None and not re.search(r"\\\{\s*\\\}", content)
 
 
@@ -89,7 +89,7 @@ def _bare_end(text: str, start: int) -> int:
 
 
 def _closings(text: str, start: int) -> dict[int, int]:
-    """Where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
+    """Return where each brace from `start` on is closed; found for all boxes at once, which may all be left open."""
     opened: list[int] = []
     closings: dict[int, int] = {}
     for match in _BRACE.finditer(text, start):
@@ -104,7 +104,7 @@ _NAMED_IN_BOX = re.compile(r'(?:\\text\{)?\s*"?answer"?\s*:\s*"?([^"{}]+)"?\s*\}
 
 
 def inside(text: str, box: tuple[int, int]) -> str:
-    """What a box holds, without "answer:" before it."""
+    """Return what a box holds, without "answer:" before it."""
     content = text[slice(*box)].strip()
     while match := _BOX.match(content):  # a box may hold nothing but another one
         content = content[match.end() :].strip()
@@ -120,7 +120,7 @@ _BEHIND_BOX = re.compile(
 
 
 def behind_box(text: str, end: int) -> str:
-    r"""What stands behind a box and makes another value of it: `\boxed{12}\%`, `\boxed{5}` million."""
+    r"""Return what stands behind a box and makes another value of it: `\boxed{12}\%`, `\boxed{5}` million."""
     after = text[end : end + 24]
     if not after or after[0] in ".\n}":
         return ""
@@ -129,7 +129,7 @@ def behind_box(text: str, end: int) -> str:
 
 
 def joined(text: str, left_end: int, right_start: int) -> bool:
-    """Whether nothing but a comma, "and" or "or" stands between two boxes, so that they are one list."""
+    """Return whether nothing but a comma, "and" or "or" stands between two boxes, so that they are one list."""
     return right_start - left_end <= 60 and _JOINT.match(text[left_end:right_start]) is not None
 
 
@@ -144,7 +144,7 @@ _PART_BEHIND = re.compile(
 
 
 def is_part(text: str, box: tuple[int, int]) -> bool:
-    r"""Whether a box is only a part of an expression: `2\boxed{3}`, `\sqrt{\boxed{3}}`, `x > \boxed{3}`."""
+    r"""Return whether a box is only a part of an expression: `2\boxed{3}`, `\sqrt{\boxed{3}}`, `x > \boxed{3}`."""
     before = text[max(0, box[0] - 16) : box[0]]
     return _PART_BEFORE.search(before) is not None or _PART_BEHIND.match(text[box[1] : box[1] + 16]) is not None
 
@@ -153,7 +153,7 @@ _HASHES = re.compile(r"####[ \t*]*([^\n#](?:(?!####)[^\n]){0,2000})")
 
 
 def hashes_in(text: str) -> Iterator[Mark]:
-    """`#### …` to the end of its line."""
+    """Yield the marks `#### …`, each to the end of its line."""
     if "####" not in text:
         return
     for match in list(_HASHES.finditer(text))[-MAX_MARKS:]:
@@ -169,7 +169,7 @@ _TAG = re.compile(
 
 
 def tags_in(text: str) -> Iterator[Mark]:
-    """What stands between answer tags, or behind one that is left open at the end of the text."""
+    """Yield what stands between answer tags, or behind one that is left open at the end of the text."""
     if "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
         return
     opened: re.Match[str] | None = None
@@ -199,7 +199,7 @@ _BROKEN_COMMAND = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 
 
 def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
-    """The value of an answer key of a JSON object, fenced or bare, whatever else the object holds.
+    """Yield the value of an answer key of a JSON object, fenced or bare, whatever else the object holds.
 
     Args:
         text: a response.
@@ -239,7 +239,7 @@ def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
 
 
 def unescaped(text: str) -> str:
-    r"""A JSON string's text; `\frac` that a model forgot to escape stays the command that it is meant to be."""
+    r"""Return a JSON string's text; `\frac` that a model forgot to escape stays the command that it is meant to be."""
 
     def replace(match: re.Match[str]) -> str:
         if match[1]:
@@ -273,7 +273,7 @@ _CHINESE = re.compile(
 
 
 def sentences_in(text: str) -> Iterator[Mark]:
-    """ "The answer is …", "Answer: …", a heading "Final answer", and the same in Chinese; unreduced phrases."""
+    """Yield the sentence marks "The answer is …", "Answer: …", a heading "Final answer", and the same in Chinese."""
     lower = text.lower() if text.isascii() else text
     at, marks = len(text), list[Mark]()
     for _ in range(4 * MAX_MARKS):

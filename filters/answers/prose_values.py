@@ -93,12 +93,12 @@ ANY_NUMBER = re.compile(rf"(?<![\w.,$€£])(?<!\d:)(?:{NUMBER})")
 
 
 def is_unit(word: str) -> bool:
-    """Whether a word, with what it is divided by, is a unit of measurement."""
+    """Return whether a word, with what it is divided by, is a unit of measurement."""
     return all(known_unit(part.rstrip("²³^{}23")) is not None for part in word.split("/") if part)
 
 
 def plain(phrase: str) -> str:
-    """The phrase without marks of bold type, code and joy, and without the full stop at its end."""
+    """Return the phrase without marks of bold type and code, without emoji, and without the full stop at its end."""
     text = phrase.strip()
     if text[:1] in "-*•+0123456789" and (item := _ITEM.match(text)):
         text = text[item.end() :]
@@ -126,7 +126,7 @@ _LETTER_UNITS = {
 
 
 def glued_unit(text: str, question: str) -> str:
-    """A number with the unit that is written to it: `48g`, if the question is of grams, and `5km`."""
+    """Return a number with the unit that is written to it: `48g`, if the question is of grams, and `5km`."""
     match = _GLUED.match(text)
     if match is None:
         return ""
@@ -142,7 +142,7 @@ _OF_AMOUNT = re.compile(r"\s*of\b[^.,;]*\d")  # 50% of the $800
 
 
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
-    """The value with which a text begins, if all that follows leaves it as it is."""
+    """Return the value with which a text begins, if all that follows leaves it as it is."""
     whole = plain(rest)
     if "'" in whole and whole[0].isdigit():
         whole = _IN_WORD.sub("", whole)  # 7 S'mores
@@ -194,7 +194,7 @@ _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+
 
 
 def harmless(tail: str, *, marked: bool) -> bool:
-    """Whether the words behind a value leave it as it is; a closing sentence may repeat the question's condition."""
+    """Return whether the words behind a value leave it as it is; they may repeat the question's condition."""
     if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)) or _OPERATED.search(GLOSS.sub(" ", tail)):
         return False
     while gloss := GLOSS.match(tail):
@@ -216,7 +216,7 @@ def harmless(tail: str, *, marked: bool) -> bool:
 
 
 def _labelled(value: str, tail: str) -> str:
-    """A number with the noun behind it, so that 5 oranges are no 5 apples; money and shares need none."""
+    """Return a number with the noun behind it, so that 5 oranges are no 5 apples; money and shares need none."""
     return value if value[-1] in "%$€£°" or value[0] in "$€£" else f"{value} {_label(tail)}".strip()
 
 
@@ -236,7 +236,7 @@ def _label(tail: str) -> str:
 
 
 def number_of(rest: str) -> str:
-    """The number with which a text begins, with its unit or noun; "" where something makes another value of it."""
+    """Return the number that begins a text, with its unit or noun; "" if something makes another value of it."""
     match = _VALUE_FIRST.match(rest)
     if match is None:
         return ""

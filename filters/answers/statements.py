@@ -121,7 +121,7 @@ _NUMBER_FIRST = re.compile(r"[-−]?(?:\\?[$€£])?\d[\d,.]*\$?[\s,]")
 
 
 def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
-    """What a phrase behind a mark states, "" where it can't be read whole.
+    """Return what a phrase behind a mark states, "" where it can't be read whole.
 
     Args:
         phrase: the words behind the mark.
@@ -143,7 +143,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
 
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
-    """What the last statement of a text without any mark states, and where that sentence begins."""
+    """Return what the last statement of a text without any mark states, and where that sentence begins."""
     body = text.rstrip()
     base = max(0, len(body) - 4_000)
     display = _closing_display(body)
@@ -174,7 +174,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
 
 
 def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
-    """What the last sentence of a line states that is no pleasantry, and where it begins."""
+    """Return what the last sentence of a line states that is no mere courtesy, and where it begins."""
     for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
@@ -197,7 +197,7 @@ _COUNTED = re.compile(rf"{NUMBER}(?:\s[A-Za-z'-]{{2,}}){{1,3}}\Z")
 
 
 def _computed(whole: str, question: str) -> str:
-    """The result of a computation with units: `2mm + 3mm = 5mm`."""
+    """Return the result of a computation with units: `2mm + 3mm = 5mm`."""
     left, _, right = whole.rpartition("=")
     counted = len(whole) <= MAX_SENTENCE and re.search(r"\d", left) and not re.search(r"[\\$]", left)
     if counted and _COUNTED.match(right.strip()) and not is_unit(right.split()[-1]):
@@ -209,23 +209,23 @@ def _computed(whole: str, question: str) -> str:
 
 
 def _broken(line: str) -> bool:
-    """Whether a last line was cut inside mathematics, or is a loop of digits."""
+    """Return whether a last line was cut inside mathematics, or is a loop of digits."""
     return (line.count("$") % 2 == 1 and _CUT.search(line) is not None) or line.startswith("000")
 
 
 def opened(sentence: str) -> str:
-    """The sentence without the words that lead it in: "Thus x = 3"."""
+    """Return the sentence without the words that lead it in: "Thus x = 3"."""
     lead = _OPENING.match(sentence)
     return sentence[lead.end() :] if lead else sentence
 
 
 def _undecided(value: str) -> bool:
-    """Whether a sentence leaves two numbers open: "5 or 6"; the roots of "x = 2 or x = 3" are one answer."""
+    """Return whether a sentence leaves two numbers open: "5 or 6"; the roots of "x = 2 or x = 3" are one answer."""
     return re.search(r"\bor\b", value) is not None and "=" not in value and "\\" not in value
 
 
 def _closing_display(body: str) -> tuple[str, int] | None:
-    """The content of a display that ends the text, over as many lines as it has, and where it begins."""
+    """Return the content of a display that ends the text, over as many lines as it has, and where it begins."""
     tail = body.rstrip(" .*_")
     for opener, closer in (("$$", "$$"), ("\\[", "\\]"), ("\\begin{align", "}"), ("\\begin{equation", "}")):
         if not tail.endswith(closer):
@@ -268,7 +268,7 @@ _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z", re.IG
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
-    """The value behind the last verb of being that has one; "" where it leaves two open, None where none has one."""
+    """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
         rest = text[copula.end() :]
         lead = _LEAD.match(rest)
@@ -288,7 +288,7 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
 
 
 def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
-    """The one number of a sentence without a verb of being, or the one whose noun the question asks for."""
+    """Return the one number of a sentence without a verb of being, or the one whose noun the question asks for."""
     if _UNSURE.search(sentence):
         return ""
     clause = GLOSS.sub(" ", sentence)
@@ -325,7 +325,7 @@ _BOUNDS = (  # what makes a bound of a number, and the question whose answer is 
 
 
 def _asked_bound(before: str, question: str) -> bool:
-    """Whether the words before a number make a bound of it, and that bound is what the question asks for."""
+    """Return whether the words before a number make a bound of it, and that bound is what the question asks for."""
     return any(words.search(before) and asks.search(question) for words, asks in _BOUNDS)
 
 
@@ -350,7 +350,7 @@ _DIFFERENCE = re.compile(rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\
 
 
 def _compared_value(sentence: str, question: str) -> str:
-    """The difference that a question asks for: "3 loaves cost $4 more than 2 bagels"."""
+    """Return the difference that a question asks for: "3 loaves cost $4 more than 2 bagels"."""
     if "than" not in sentence or not _ASKS_DIFFERENCE.search(question) or _UNSURE.search(sentence):
         return ""
     found = [match for match in _DIFFERENCE.finditer(sentence) if not BEFORE_CHANGES.search(sentence[: match.start()])]
@@ -358,7 +358,7 @@ def _compared_value(sentence: str, question: str) -> str:
 
 
 def _asked_value(sentence: str, question: str) -> str:
-    """The one number of a plain sentence that counts what the question asks for."""
+    """Return the one number of a plain sentence that counts what the question asks for."""
     noun = _asked_noun(question)
     if not noun or noun <= _MONEY_WORDS or MATH_SPAN.search(sentence) or _METHOD.search(sentence):
         return ""
@@ -370,14 +370,14 @@ def _asked_value(sentence: str, question: str) -> str:
 
 
 def _most_named(values: list[str], noun: frozenset[str]) -> list[str]:
-    """The values whose label shares most words with what is asked for, none if it shares no word."""
+    """Return the values whose label shares most words with what is asked for, none if it shares no word."""
     shared = [len(noun.intersection(word.rstrip("s") for word in value.split())) for value in values]
     most = max(shared, default=0)
     return [value for value, count in zip(values, shared, strict=True) if count == most] if most else []
 
 
 def _asked_for(numbers: list[tuple[str, bool]], clause: str, noun: frozenset[str]) -> list[str]:
-    """The numbers that may be what the question asks for; all of them where it names no noun."""
+    """Return the numbers that may be what the question asks for; all of them where it names no noun."""
     stated = [value for value, _ in numbers]
     if not noun:
         return stated
@@ -425,7 +425,7 @@ _ASKED_UNIT = re.compile(r"\bin (?:whole |total )?([a-z]{4,})\)?\s*\?", re.IGNOR
 
 @lru_cache(maxsize=1024)
 def _asked_noun(question: str) -> frozenset[str]:
-    """The words behind the last "how many" of a question, without their plural's s."""
+    """Return the words behind the last "how many" of a question, without their plural's s."""
     found = _HOW_MANY.findall(question)
     if not found:
         unit = _ASKED_UNIT.findall(question)

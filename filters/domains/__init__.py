@@ -58,7 +58,7 @@ def _load(place: str, name: str) -> Domain:
 
 
 def _as_domain(found: Any, name: str) -> Domain:
-    """A domain as it is; a class or object with `version`, `ask`, `quick` and `verify` as a domain."""
+    """Return a domain as it is; a class or object with `version`, `ask`, `quick` and `verify` as a domain."""
     if isinstance(found, Domain):
         return found
     judge = found() if isinstance(found, type) else found
@@ -73,13 +73,13 @@ def _as_domain(found: Any, name: str) -> Domain:
 
 
 def is_known(name: str, custom: Mapping[str, str] | None = None) -> bool:
-    """Whether `find_domain` knows the name."""
+    """Return whether `find_domain` knows the name."""
     return name in DOMAINS or name in (custom or {})
 
 
 @cache
 def info_fields() -> tuple[str, ...]:
-    """The columns that may hold what a problem of any built-in domain needs besides prompt and answer."""
+    """Return the columns that may hold what a problem of any built-in domain needs besides prompt and answer."""
     return tuple(dict.fromkeys(field for name in DOMAINS for field in find_domain(name).fields))
 
 

@@ -155,14 +155,14 @@ class Choice:
     """The judge of multiple-choice answers. All of it is cheap but comparing mathematics that is no rational number."""
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """The verdict, or None where mathematics has to be compared that may be costly; see the module's policy."""
+        """Return the verdict, or None where costly mathematics must be compared; see the module's policy."""
         found = _judge(problem, text, slow=False)
         choices = None if found.verdict == ERROR and found.detail != NO_GOLD else _choices(problem)
         costly = choices is not None and choices.symbolic and not choices.is_label(found.extracted or "")
         return None if costly else found
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """The verdict; its cost is for the caller's worker pool to bound."""
+        """Return the verdict; its cost is for the caller's worker pool to bound."""
         return _judge(problem, text, slow=True)
 
 
@@ -186,7 +186,7 @@ def _judge(problem: Problem, text: str, *, slow: bool) -> Verdict:
 
 
 def _without_gold(found: Verdict) -> Verdict:
-    """An answer that is one, and that nothing can be compared with."""
+    """Return the verdict on an answer that can be read, but that nothing can be compared with."""
     faulty = found.detail in ("contradiction", "several_options", "no_option")
     return found if found.verdict != WRONG or faulty else replace(found, verdict=ERROR, detail=NO_GOLD)
 
@@ -221,13 +221,13 @@ def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
 
 
 def _taken_back(choices: Choices, last: _Mark, text: str) -> bool:
-    """Whether the text takes back its last statement, and does not go on with the option's own text ("No, …")."""
+    """Return whether the text takes back its last statement and does not go on with the option's own text ("No, …")."""
     own = any(choices.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
     return retracted(text, last.end) and not own
 
 
 def _undecided(choices: Choices, marks: list[_Mark], text: str) -> bool:
-    """Whether marks differ and the last one does not replace the others."""
+    """Return whether marks differ and the last one does not replace the others."""
     last = marks[-1]
     if _goes_on_to_another(choices, last, text):
         return True
@@ -252,7 +252,7 @@ def _goes_on_to_another(choices: Choices, last: _Mark, text: str) -> bool:
 
 
 def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
-    """Tags, boxes, keys and brackets, whose content is nothing but an answer."""
+    """Yield tags, boxes, keys and brackets, whose content is nothing but an answer."""
     for rule, pattern in (("tagged", _TAGGED), ("boxed", _BOXED), ("json", _KEYED), ("bracketed", _BRACKETED)):
         for match in pattern.finditer(text):
             content = next((group for group in match.groups() if group is not None), "")
@@ -281,7 +281,7 @@ def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
 
 
 def _until_mark(text: str, start: int) -> str:
-    """The text before a statement, without the words that belong to it: "the correct" of "the correct answer is"."""
+    """Return the text before a statement, without its own first words: "the correct" of "the correct answer is"."""
     return _OWN_WORDS.sub("", text[max(0, start - 300) : start])
 
 
@@ -289,7 +289,7 @@ _OWN_WORDS = re.compile(r"(?:(?:the|my|our|final|correct|right|best)\s){1,3}\Z",
 
 
 def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mark]:
-    """What a text says behind its last mark, or all that it says where it has none.
+    """Return what a text says behind its last mark, or all that it says where it has none.
 
     Behind a mark, that something is correct may be part of the explanation: it must be called an option, or follow a
     word that corrects.
@@ -315,7 +315,7 @@ def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
 
 
 def _fits(choices: Choices, text: str) -> Iterator[_Mark]:
-    """ "… which is option C", "only option C fits" in the last paragraph."""
+    """Yield marks in the last paragraph: "… which is option C", "only option C fits"."""
     start = text.rstrip().rfind("\n") + 1
     for match in _FITS.finditer(text, max(start, len(text) - _TAIL)):
         negated = _NEGATED.search(text, max(start, match.start() - 30), match.end() + 15)
@@ -358,7 +358,7 @@ def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_Mark]
 
 
 def _bare_line(choices: Choices, line: str) -> str:
-    """A line without marks and numbers before an answer: "#### C", "3. C"."""
+    """Return a line without marks and numbers before an answer: "#### C", "3. C"."""
     line = _DECORATION.sub("", line)
     numbered = _NUMBERED.match(line)
     return line[numbered.end() :] if numbered and numbered[1] not in choices.labels else line
@@ -369,7 +369,7 @@ _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
 def _opening_line(choices: Choices, text: str) -> Iterator[_Mark]:
-    """A first line that is nothing but a label, with the explanation behind it."""
+    """Yield a first line that is nothing but a label, with the explanation behind it."""
     line, _, rest = text.strip().partition("\n")
     if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
         yield _Mark("opening_line", line, 0, len(line), choices.read(line, whole=True))

@@ -68,7 +68,7 @@ class _DefaultJail:
             jail.close()
 
     def forget(self) -> None:
-        """In a forked child: the jail belongs to the parent."""
+        """Forget the jail in a forked child: it belongs to the parent."""
         self._lock, self._jail = threading.Lock(), None
 
 
@@ -94,7 +94,7 @@ os.register_at_fork(after_in_child=_COMPILER.forget)
 
 
 def default_jail() -> Jail:
-    """The jail that `CodeVerifier` uses where it was given none. Thread-safe."""
+    """Return the jail that `CodeVerifier` uses where it was given none. Thread-safe."""
     return _DEFAULT.get()
 
 
@@ -149,7 +149,7 @@ class CodeVerifier:
             return
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """`error` for a language that can't be run, `unparsed` where there is no code; else None."""
+        """Return `error` for a language that can't be run, `unparsed` where there is no code; else None."""
         language = _language(problem)
         if language not in (extract.PYTHON, extract.CPP):
             return Verdict(verdicts.ERROR, detail="unsupported_language")
@@ -203,7 +203,7 @@ def _tests_fault(why: str) -> str:
 
 
 def _language(problem: Problem) -> str:
-    """`python` where a row says nothing."""
+    """Return the language of the tests; `python` where a row says nothing."""
     return extract.language_of(str(problem.info.get("language") or "python"))
 
 
@@ -240,7 +240,7 @@ def _judge_compiled(jail: Jail, suite: Suite, code: str, limits: Limits, judging
 
 
 def _joined(jail: Jail, problem: Problem, found: extract.Found) -> str:
-    """The chosen block with what it lacks from the last of the blocks before it, as many as may be read."""
+    """Return the chosen block with what it lacks from the last of the blocks before it, as many as may be read."""
     code, earlier, room = found.code or "", list[str](), MAX_CODE_CHARS
     for block in reversed(found.earlier):
         room -= len(block)
@@ -259,7 +259,7 @@ def _text(value: object) -> str:
 
 
 def _number(info: Mapping[str, Any], name: str, default: float, most: float) -> float:
-    """A row's own limit; what is no positive number is the row's fault."""
+    """Return a row's own limit; what is no positive number is the row's fault."""
     value = info.get(name)
     if value is None:
         return default
@@ -281,7 +281,7 @@ def _limits(info: Mapping[str, Any]) -> Limits:
 
 
 def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
-    """What a row says of how it is judged; else as the verifier was told."""
+    """Return what a row says of how it is judged; else as the verifier was told."""
     tolerance, output = info.get("float_tolerance"), info.get("output_comparison")
     if output is not None and output not in run.OUTPUT_COMPARISONS:
         raise BadTestError(f"output_comparison is {ascii(output)[:40]}: one of {', '.join(run.OUTPUT_COMPARISONS)}")
@@ -292,7 +292,7 @@ def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
 
 
 def _looser(judging: Judging) -> Iterator[str]:
-    """How a verdict was reached by other rules of comparison than the usual ones, for its detail."""
+    """Yield the rules of comparison that are not the usual ones, for the verdict's detail."""
     if judging.float_tolerance is not None:
         yield f"float_tolerance {judging.float_tolerance:g}"
     if judging.output != run.LINES:
@@ -305,13 +305,13 @@ def _plan(problem: Problem, suite: Suite, judging: Judging = STANDARD) -> Plan:
 
 
 def _setup(problem: Problem) -> str:
-    """The problem's setup; without one, what the code of its prompt defines beside the entry point."""
+    """Return the problem's setup; without one, what the code of its prompt defines beside the entry point."""
     setup = _text(problem.info.get("setup"))
     return setup or prompt_setup(_text(problem.prompt), entry_name(read_suite(problem.info)))
 
 
 def _names(problem: Problem) -> tuple[str, ...]:
-    """What the solution must define: what its tests ask of it."""
+    """Return what the solution must define: what its tests ask of it."""
     try:
         suite = read_suite(problem.info)
         if not (suite.calls or suite.sources or suite.text.strip()):
@@ -322,7 +322,7 @@ def _names(problem: Problem) -> tuple[str, ...]:
 
 
 def _as_block(_: str | None, extracted: str | None) -> str | None:
-    """The trace's own program: a data set's solution is somebody else's."""
+    """Return the trace's own program: a data set's solution is somebody else's."""
     return None if extracted is None else f"```python\n{extracted}\n```"
 
 

@@ -45,7 +45,7 @@ def verify(problem: Problem, text: str) -> Verdict:
 
 
 def _words(text: str) -> str:
-    """The words of a text between blanks, so that a whole name is found as a substring."""
+    """Return the words of a text between blanks, so that a whole name is found as a substring."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(character for character in plain if not unicodedata.combining(character))
     return f" {' '.join(_WORD.findall(letters))} "

@@ -23,7 +23,7 @@ class Instruction:
     """The judge of constraints."""
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """The verdict, unless a kind is slow or the text very long."""
+        """Return the verdict, unless a kind is slow or the text very long."""
         raw = problem.info.get("constraints")
         kinds = {item.get("kind") for item in raw if isinstance(item, dict)} if isinstance(raw, list) else {""}
         official = "definitions" in problem.info or any(":" in str(kind) for kind in kinds)
@@ -46,7 +46,7 @@ class Instruction:
 
 
 def _constraints(problem: Problem) -> object:
-    """The constraints of a problem; IFEval's data have names in one list and parameters in another."""
+    """Return the constraints of a problem; IFEval's data have names in one list and parameters in another."""
     info = problem.info
     names, parameters = info.get("instruction_id_list"), info.get("kwargs")
     if info.get("constraints") is not None or not isinstance(names, list):
@@ -57,7 +57,7 @@ def _constraints(problem: Problem) -> object:
 
 
 def _no_line(_gold: str | None, _extracted: str | None) -> None:
-    """An instruction is kept by the whole response."""
+    """Return no answer line: an instruction is kept by the whole response."""
 
 
 _UPPER = Problem("instruction", "Answer in upper case.", None, {"constraints": [{"kind": "casing", "casing": "upper"}]})

@@ -50,11 +50,11 @@ class Logic:
     """The judge of reasoning-gym tasks."""
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:  # noqa: ARG002 - the protocol's signature
-        """Only a text with nothing in it; everything else is up to the scorer."""
+        """Return the verdict on an empty text; every other text needs the scorer."""
         return None if text.strip() else Verdict(UNPARSED, detail="empty")
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """The scorer's judgement of the answer in `text`; see the module's policy."""
+        """Return the scorer's judgement of the answer in `text`; see the module's policy."""
         task, entry = problem.info.get("task"), problem.info.get("entry")
         if not isinstance(task, str) or not isinstance(entry, Mapping):
             return Verdict(ERROR, detail="bad_gold: info needs task and entry")
@@ -75,7 +75,7 @@ class Logic:
 
 
 def _fault(task: str, entry: Mapping[str, Any]) -> str | None:
-    """Why an entry can't be judged."""
+    """Return why an entry can't be judged."""
     if not isinstance(entry.get("answer"), str) and not (entry.get("answer") is None and task in scorers.WITHOUT_GOLD):
         return "bad_gold: the answer in the entry is no text"
     if reason := scorers.usable(task):
@@ -86,7 +86,7 @@ def _fault(task: str, entry: Mapping[str, Any]) -> str | None:
 
 
 def _empty_gold(entry: Mapping[str, Any]) -> bool:
-    """Whether nothing is the answer, as the solutions of an equation that has none."""
+    """Return whether nothing is the answer, as the solutions of an equation that has none."""
     gold = entry.get("answer")
     return isinstance(gold, str) and not gold.strip()
 
@@ -102,14 +102,14 @@ _CORRECTION = re.compile(
 
 
 def _corrected(text: str, tags: list[tuple[str, int]]) -> bool:
-    """Whether the text corrects itself between the last two answers that differ."""
+    """Return whether the text corrects itself between the last two answers that differ."""
     last = _squeezed(tags[-1][0])
     earlier = [(answer, start) for answer, start in tags if _squeezed(answer) != last]
     return _CORRECTION.search(text, earlier[-1][1] + len(earlier[-1][0]), tags[-1][1]) is not None
 
 
 def find(text: str, gold: str | None) -> Conclusion:
-    """The answer stated in a text without answer tags; empty where there is none, its rule then says why."""
+    """Return the answer stated in a text without answer tags; empty where there is none, its rule then says why."""
     if found := _from_json(text):
         return Conclusion(found, "json", 0)
     if gold is not None and "\n" not in gold.strip():
@@ -127,7 +127,7 @@ _VERDICT_WORDS = frozenset({"yes", "no", "true", "false", "valid", "invalid", "o
 
 
 def _contradicts(text: str, gold: str) -> bool:
-    """Whether a text answers in one word, then in another, and doesn't correct itself between them."""
+    """Return whether a text answers in one word, then in another, and doesn't correct itself between them."""
     words = _VERDICT_WORDS | {gold.strip().lower()}
     said = [match for match in _SAID.finditer(text) if match[1].lower() in words]
     differing = [match for match in said if match[1].lower() != said[-1][1].lower()]
@@ -135,7 +135,7 @@ def _contradicts(text: str, gold: str) -> bool:
 
 
 def _from_json(text: str) -> str:
-    """The answer of a response that is nothing but a JSON object with an answer in it."""
+    """Return the answer of a response that is nothing but a JSON object with an answer in it."""
     text = text.strip()
     fence = _FENCE.fullmatch(text)
     try:
@@ -164,14 +164,14 @@ def _tagged(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _is_answer(task: str, entry: Mapping[str, Any], text: str) -> bool:
-    """Whether a text that states no answer is one, as a whole."""
+    """Return whether a text that states no answer is one, as a whole."""
     gold = entry.get("answer")
     short = gold is None or len(text.strip()) <= 2 * len(gold) + _MAX_EXTRA
     return short and judge(task, entry, text)[0] == CORRECT
 
 
 def judge(task: str, entry: Mapping[str, Any], answer: str) -> tuple[str, str | None]:
-    """The verdict on an answer, and its cause where it is not simply the scorer's mark."""
+    """Return the verdict on an answer, and its cause where it is not simply the scorer's mark."""
     gold: str | None = entry.get("answer")
     if len(answer) > max(_MAX_ANSWER, 4 * len(gold or "")):
         return WRONG, "too_long"
@@ -198,7 +198,7 @@ _READ_WHOLE = frozenset(
 
 
 def _one_line(answer: str) -> str:
-    """A JSON value that was written over several lines, on one."""
+    """Return a JSON value that was written over several lines, on one."""
     stripped = answer.strip()
     fence = _FENCE.fullmatch(stripped)
     inner = (fence[1] if fence else stripped).strip()
@@ -233,7 +233,7 @@ def _score(task: str, entry: Mapping[str, Any], forms: list[str]) -> tuple[str, 
 
 
 def _hedges(answer: str, gold: str) -> bool:
-    """Whether an answer keeps several ways open, in words or lines, where the gold has one."""
+    """Return whether an answer keeps several ways open, in words or lines, where the gold has one."""
     if _HEDGES & _words(answer) - _words(gold):
         return True
     answer, gold = answer.strip(), gold.strip()
@@ -246,7 +246,7 @@ def _several_numbers(answer: str, gold: str) -> bool:
 
 
 def _other_number(answer: str, gold: str) -> bool:
-    """Whether what stands round the number of an answer makes it another than the gold's."""
+    """Return whether what stands round the number of an answer makes it another than the gold's."""
     meant, said = _NUMBER.fullmatch(gold.strip().lstrip("-+$")), _NUMBER.search(answer)
     if meant is None or said is None:
         return False
@@ -261,7 +261,7 @@ _SENTENCE_WORDS = 4  # words that make a gold a sentence
 
 
 def _forms(answer: str, gold: str, task: str) -> list[str]:
-    """Ways to write the same answer, the plainest last: scorers compare text."""
+    """Return ways to write the same answer, the plainest last: scorers compare text."""
     fence = _FENCE.fullmatch(answer.strip())
     inner = (fence[1] if fence else answer).strip("\r\n")
     plain = _WRAPPER.sub(r"\1", inner).strip().strip("$").strip('*`"').strip().replace("\\times", "×")

@@ -96,7 +96,7 @@ class MathVerifier:
     """The judge of mathematics."""
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
-        """The verdict where no answer is stated or gold and answer are rational numbers, else None."""
+        """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
         form = ("nswer" in prompt or "NSWER" in prompt) and asked_form(prompt)  # few prompts ask for tags or JSON
         found = (None if form else closing_box(text)) or conclude(text, _reader(prompt))
@@ -123,7 +123,7 @@ class MathVerifier:
         return _verdict(answers_gold(gold.form, stated, _context(problem)), found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """The verdict on a trace; its cost is for the caller's worker pool to bound."""
+        """Return the verdict on a trace; its cost is for the caller's worker pool to bound."""
         return self.quick(problem, text) or self._full(problem, conclude(text, _reader(problem.prompt)))
 
     def _full(self, problem: Problem, found: Conclusion) -> Verdict:
@@ -151,12 +151,12 @@ _MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
 
 
 def _over_naturals(answer: str, gold: str) -> bool:
-    """Whether an answer gives for natural numbers what gold gives for all integers."""
+    """Return whether an answer gives for natural numbers what gold gives for all integers."""
     return "mathbb{N}" in answer and "mathbb{Z}" in gold and "mathbb{N}" not in gold
 
 
 def _same_time(answer: str, gold: str, prompt: str) -> bool:
-    """Whether a time of day is a gold that leaves out morning or afternoon, and 00 minutes: 2:00 pm for 2.
+    """Return whether a time of day is a gold that leaves out morning or afternoon, and 00 minutes: 2:00 pm for 2.
 
     The question must speak of times, and of none in the other half of the day only.
     """
@@ -171,7 +171,7 @@ def _same_time(answer: str, gold: str, prompt: str) -> bool:
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:
-    """Whether an answer that is not gold may be its paraphrase: one of the two is prose, and gold is no number."""
+    """Return whether an answer that is not gold may be its paraphrase: one of the two is prose, gold is no number."""
     return not gold.rational and any(_PROSE.search(text) for text in (gold.text, answer))
 
 
@@ -192,7 +192,7 @@ def _is_answer(text: str) -> bool:
 
 
 def _key(text: str) -> Hashable:
-    """What two statements of one answer share: the number, or the form."""
+    """Return what two statements of one answer share: the number, or the form."""
     if len(text) > MAX_LENGTH:
         return text
     try:
@@ -206,7 +206,7 @@ def _verdict(equal: bool, found: Conclusion) -> Verdict:
 
 
 def _unreadable(found: Conclusion) -> Verdict:
-    """An answer of which no part is cut out, because the whole of it can't be read."""
+    """Return an answer of which no part is cut out, because the whole of it can't be read."""
     return Verdict(UNPARSED, found.text[:_MAX_QUICK], "unreadable", final_start=found.start, undecided=True)
 
 
@@ -247,7 +247,7 @@ def _names_scale(prompt: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _integer(answer: str) -> int | None:
-    """The value of a gold answer that is a plain integer; most are, and then nothing else need be read."""
+    """Return the value of a gold answer that is a plain integer; most are, and then nothing else need be read."""
     text = gold_text(answer)
     return int(text) if _INTEGER.match(text) else None
 
@@ -270,7 +270,7 @@ def _readable(text: str) -> bool:
 
 
 def gold_text(answer: str) -> str:
-    """The answer inside a gold entry, which may be a worked solution that marks it at its end."""
+    """Return the answer inside a gold entry, which may be a worked solution that marks it at its end."""
     answer = answer.strip()
     if answer.isascii() and answer.isalnum():
         return answer
