@@ -1,4 +1,4 @@
-"""Gold answers and tests under suspicion: what the samples of a problem say about the problem itself.
+"""Suspicious gold answers and tests: what the samples of a problem say about the problem itself.
 
 Weak tests would let a wrong solution through: they reject no sample and no simple mutant. Mutants are made from the
 problem's own canonical solution, which comes with the data set, or from a sample that was judged `correct`.

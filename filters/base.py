@@ -1,8 +1,8 @@
-"""What a filter is: one object that says all of one judgement on traces.
+"""The kinds of filter: one object holds everything about one judgement of traces.
 
-Whatever needs to know of a filter reads it off the object: the flow's loop, the commands, the schemas of a version,
-drop reasons and their order, the dry run, the causes that `diff` names, the funnel, the evidence that `show` prints,
-and the reference pages. `catalog.FILTERS` lists them in order; a new one is a file and a line there.
+All other code reads what it needs from that object: the flow's loop, the commands, the schemas of a version, drop
+reasons and their order, the dry run, the causes that `diff` names, the funnel, the evidence that `show` prints, and
+the reference pages. `catalog.FILTERS` lists the filters in order; a new one is a file and a line there.
 
 A filter adds columns and never drops a row. Its `annotate` is pure: no files, no clock, no random state, no Prefect.
 What is kept is decided once, at the end, by the rules of all filters over the columns.
@@ -47,20 +47,20 @@ class CallerServices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Stands for a row's columns where a worker must not make them: `job` is done by the filter's `resolve`."""
+    """Stands in for a row's columns that a worker must not make: the filter's `resolve` makes them from `job`."""
 
     job: Any
 
 
 @dataclass(frozen=True)
 class DropRule(Generic[O]):
-    """Why a row goes: the first rule, in the order of the filters, whose expression holds names it.
+    """A reason to drop a row. Of several rules that hold, the first in the order of the filters gives the reason.
 
     Attributes:
-        reason: value of `drop_reason`, and the word of the ledger.
-        when: makes the expression over the columns of a trace; null drops nothing.
+        reason: value of `drop_reason`, and its name in the ledger.
+        when: makes, from the options, a boolean expression over the columns of a trace; null drops nothing.
         means: the reason in one sentence, for the reference page.
-        hangs_on: the options that are its threshold: they change what is dropped and none of the columns.
+        hangs_on: the options that it compares with: they change what is dropped and none of the columns.
         evidence: columns that let a person judge whether the row should go.
     """
 
@@ -73,20 +73,20 @@ class DropRule(Generic[O]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # each is one object: compared and hashed as such
 class Filter(Generic[O]):
-    """What all kinds of filters say of themselves.
+    """What every kind of filter declares.
 
     Attributes:
-        name: of its folder in a run, of its row in reports; unique.
+        name: unique; its folder in a run and its row in reports.
         version: raised when its output may change, which makes it run again; the golden test says when it must be.
-        section: where its options stand in the recipe, with dots; empty where it has none.
+        section: path of its options in the recipe, with dots; empty where it has none.
         options: type of that section, and the only copy of its defaults.
         reads: columns of a trace, of its problem (`problem` is all of it), or of earlier filters.
         optional: the same, null where there is no such column.
         adds: columns of the published `traces`.
         internal: columns that a run keeps beside them, for later filters and for publishing.
-        rules: what of its columns drops a row, in order.
+        rules: which values of its columns drop a row, in order.
         shown_as: step of the report's funnel at which its dropped rows fall off.
-        keyed_by: options that decide its columns; a change of any other one makes nothing run again.
+        keyed_by: options that decide its columns; no change of another option makes it run again.
         libraries: distributions whose version decides its columns.
         identity: what else decides them, such as the source of a user's own verifier.
         enabled: whether the options ask for it at all.
@@ -109,12 +109,12 @@ class Filter(Generic[O]):
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Columns of its tables in a run."""
+        """The columns of its tables in a run."""
         return pa.schema([*self.adds, *self.internal])
 
     @cached_property
     def step(self) -> Step:
-        """As the run's store knows it."""
+        """The step under which the run's store keeps its output."""
         return Step(self.name, self.version, self.libraries, self.schema)
 
     def key(self, options: O, *inputs: Any) -> str:
@@ -128,9 +128,9 @@ class SharedFile(Generic[O]):
     """A file that is made once for a run and read by all of a filter's workers, such as an index.
 
     Attributes:
-        step: under which it is kept.
-        identity: what it is made of.
-        build: writes it; returns facts to show, with its `content` digest among them.
+        step: the step under which it is kept.
+        identity: what it is made of, from the options.
+        build: writes the file; returns facts to show, its `content` digest among them.
     """
 
     step: Step
@@ -150,12 +150,12 @@ class MapFilter(Filter[O]):
             hundred rows at a time in workers, for what is vectorised; `here`: in the calling process, for what is
             cheap by design and defers the rest.
         resolve: (jobs, services) to the columns of deferred rows, in the calling process.
-        check: refuses a shard's table that is not to be trusted, by raising VerifierError.
+        check: raises VerifierError for a shard's table that is not to be trusted.
         fault: the columns of a row that brought its worker down or could not be read, by kind and detail.
         shared: the file that its workers read.
         command: columns that its command adds beside `adds` and `internal`.
-        labels: under which names its command counts a row, by the added columns.
-        why: why a row could not be judged, by the added columns; None where it was.
+        labels: the names under which its command counts a row, from the added columns.
+        why: why a row could not be judged, from the added columns; None where it was.
     """
 
     annotate: Callable[..., Iterable[Row | Deferred] | pa.Table]
@@ -202,9 +202,9 @@ class GatherFilter(Filter[O]):
     """Looks at small columns of all shards at once.
 
     Attributes:
-        gather: from the columns of `reads`, a table a shard, to the added columns of each shard in the same order.
+        gather: from the columns of `reads`, one table for each shard, to the added columns of each shard in order.
             The parts may be read several times; each is read from its file anew.
-        tally: what the manifest says of it, counted in a shard's added columns.
+        tally: numbers for the manifest, counted in a shard's added columns.
     """
 
     gather: Callable[[Sequence[Callable[[], pa.Table]], O, GatherContext], Iterable[pa.Table]]
@@ -213,4 +213,4 @@ class GatherFilter(Filter[O]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFilter(Filter[O]):
-    """Asks a model, after the judges: `flows.model_filters` has the phase that puts its questions and reads answers."""
+    """Asks a model after all verdicts; `flows.model_filters` sends its questions and reads the answers."""

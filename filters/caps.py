@@ -2,8 +2,8 @@
 
 Both cut one order. In a domain the best trace of every problem comes first, then every problem's second, and so
 on; inside such a round the ids decide, which are digests, so that no source and no shard is preferred. A cap is
-the place of the last row that it lets through. So the gather reads small columns alone and says a line a domain,
-and a map applies it to each shard; the order of shards and rows decides nothing.
+the place of the last row that it lets through. So the gather reads small columns only and returns one row for each
+domain and limit, which are applied shard by shard; the order of shards and rows decides nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
         options: the limits.
 
     Returns:
-        Schema CAPS: a row a domain and limit.
+        Schema CAPS: one row for each domain and limit.
     """
     ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
     counts = dict(ranked.group_by("domain").len().iter_rows())

@@ -3,7 +3,8 @@
 The checks themselves stand in `claims/`: read by a grammar, never evaluated as code. Stated outputs of code are
 the exception; they are run in the jail, which belongs to the calling process, so such traces are deferred.
 
-What the policy costs is counted by length: long traces explore and correct themselves and must not die first.
+The cost of the policy is counted by length: long traces explore and correct themselves, and must not be the first to
+be dropped.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Texts are compared as words (`overlap_index`), so letter case, punctuation, LaTeX signs and white
 space never hide a copy, and a copy with some words exchanged is found as long as n kept words stand
-in a row. What counts as a run worth a match, and how short items are handled, is said in
-`overlap_index`. A hit in the table of hashes is confirmed on the words themselves; the match names
-the item and gives the longest common run as it stands in the text, to be read as evidence.
+in a row. `overlap_index` says which runs count and how short items are handled. A hit in the table of
+hashes is confirmed on the words themselves; the match names the item and gives the longest common run as
+it stands in the text, to be read as evidence.
 """
 
 from __future__ import annotations
@@ -176,13 +176,7 @@ class DecontaminateOptions(Section):
         ]
 
 
-# --- Overlap of prompts and traces with benchmarks: runs of n words that stand in a benchmark item too ---
-#
-# Texts are compared as words (`overlap_index`), so letter case, punctuation, LaTeX signs and white
-# space never hide a copy, and a copy with some words exchanged is found as long as n kept words stand
-# in a row. What counts as a run worth a match, and how short items are handled, is said in
-# `overlap_index`. A hit in the table of hashes is confirmed on the words themselves; the match names
-# the item and gives the longest common run as it stands in the text, to be read as evidence.
+# --- The index, and the overlaps that it finds ---
 
 _SIEVE_SPARSITY = 3  # places in the sieve for each hash, as a power of two
 

@@ -1,4 +1,7 @@
-"""Loops in a text, told by their period: at its end, broken off inside of it, or with counters that run on."""
+"""Loops in a text, recognised by their period, and changes of its alphabet or language.
+
+A loop may stand at the end, break off inside the text, or hold counters that run on.
+"""
 
 from __future__ import annotations
 

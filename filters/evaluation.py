@@ -1,4 +1,4 @@
-"""What repeated samples say of a model: pass@1 with its interval, pass@k, maj@k, and the difference of two models.
+"""What repeated samples say about a model: pass@1 with its interval, pass@k, maj@k, and the difference of two models.
 
 Samples of one problem are no independent trials, so a problem is the unit: means are over problems, and intervals are
 clustered by problem (Miller 2024, arXiv 2411.00640). For shares the interval is Wilson's with the effective number of

@@ -4,11 +4,11 @@ What stands in the index, and so may match:
 
 - every run of n words (10 by default) of an item that has at least `MIN_DIFFERENT` different words
   and isn't mere counting (numbers that follow each other by at most two different steps);
-- of these no boilerplate: no run that stands in three or more different surroundings (word before,
-  word behind), nor one in three or more different items and more than 2 % of those of a benchmark;
+- except boilerplate: runs that stand in three or more different surroundings (word before, word
+  behind), and runs in three or more different items and more than 2 % of those of a benchmark;
 - an item of `MIN_SHORT` to n - 1 words, `MIN_INFORMATIVE` of them informative (three letters or more
   and no common word), as a whole;
-- an item that all this leaves nothing of matches only a text that consists of exactly its words.
+- an item of which these rules leave nothing matches only a text that consists of exactly its words.
 
 The file holds a magic number, the length of a JSON header, the header, and the arrays it describes.
 The same items in any order give the same bytes.

@@ -1,11 +1,11 @@
 r"""Where a response's reasoning block ends, where its final part begins, and where the model has stopped.
 
-Known are the blocks of R1-style models (`<think>`, also written `<thinking>`, `<reasoning>`, `<thought>`,
+It knows the blocks of R1-style models (`<think>`, also written `<thinking>`, `<reasoning>`, `<thought>`,
 `<scratchpad>`, `◁think▷`, or closed by LaTeX's `\end{think}`), of Magistral (`[THINK]`), of OpenThoughts
-(`<|begin_of_thought|>`), and the channels of gpt-oss (`<|channel|>analysis`, `<|channel|>final`; also as a decoder
-leaves them that drops special tokens: `analysis…assistantfinal…`) and of Gemma (`<|channel>thought…<channel|>`). A
-recipe can name tags of its own. Behind the block, tokens that end a turn (`<|im_end|>`, `</s>`, `<eoa>`) and what
-stands behind them are no part of what the model says.
+(`<|begin_of_thought|>`), and the channels of gpt-oss (`<|channel|>analysis`, `<|channel|>final`; also as left
+by a decoder that drops special tokens: `analysis…assistantfinal…`) and of Gemma (`<|channel>thought…<channel|>`). A
+recipe can name tags of its own. After the block, tokens that end a turn (`<|im_end|>`, `</s>`, `<eoa>`) and all
+that follows them are not part of what the model says.
 """
 
 from __future__ import annotations

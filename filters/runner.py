@@ -1,7 +1,7 @@
 """Runs map filters on rows: in worker processes that can be killed, and what they defer in the calling process.
 
-A row that brings its worker down costs only itself: the others are done again, and it gets the columns that its filter
-has for such a case. So no row is lost, whatever stands in it.
+A row that kills its worker costs only itself: the other rows are done again, and it gets the columns that its filter
+gives for such a case. So no row is lost, whatever it holds.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def filter_at(place: str) -> Filter[Any]:
 
 
 class Annotated(NamedTuple):
-    """What came of some rows.
+    """The result of a filter on some rows.
 
     Attributes:
         table: the filter's columns, row by row.
-        faults: rows that brought a worker down, by what happened.
-        shown: the first of these in words.
-        seconds: that verifiers took, where the filter says so.
+        faults: numbers of rows that killed a worker, by kind of fault.
+        shown: the first of these faults in words.
+        seconds: time that verifiers took, where the filter measures it.
     """
 
     table: pa.Table

@@ -1,7 +1,7 @@
 """The scorers of reasoning-gym as proofs: with a task's own parameters, and corrected where they accept wrong answers.
 
-The scorers were written to give rewards, not proof. Some evaluate the answer as Python, some give full marks to
-anything, some are more lenient than the question. So
+The scorers were written to give rewards, not proofs. Some evaluate the answer as Python, some give full marks to
+anything, some are more lenient than the question. So:
 
 - a scorer is made with the parameters that the problem was made with (`parameters`);
 - where it accepts answers that are wrong, a check of ours stands in its place (`_CHECKS`);

@@ -3,8 +3,7 @@
 The rules of all filters are tried in their order, then those of the section `select`, so every dropped row has exactly
 one reason and the ledger balances by construction. A changed threshold changes this step alone. Most rules look at one
 row; the cap of a problem needs the rows of that problem (`curriculum.place`), and those of the whole run need all of
-them (`caps`): `preselect` says what each shard has to offer, `apply_run_caps` what is left when all shards have been
-counted.
+them (`caps`): `preselect` decides what a shard alone can decide, `apply_run_caps` the rest once all shards are counted.
 """
 
 from __future__ import annotations

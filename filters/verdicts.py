@@ -1,4 +1,4 @@
-"""The verdict on one trace, and the object that says all there is to say about a domain."""
+"""The verdict on one trace, and the object that holds everything about a domain."""
 
 from __future__ import annotations
 

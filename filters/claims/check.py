@@ -194,9 +194,9 @@ class TraceCheck:
 def retract(text: str, placed: Sequence[tuple[int, ClaimCandidate]]) -> list[ClaimCandidate]:
     """Return the links, with those marked as retracted that are false and corrected later.
 
-    A claim is taken back where the same left side is computed again with a true result and nothing goes on
-    from the false one, where words that
-    call it wrong follow, or where the trace stops ("wait", "actually") and then reaches the true value.
+    A claim is taken back where the same left side is computed again with a true result and nothing uses the false
+    one, where words that call it wrong follow, or where the trace stops ("wait", "actually") and then reaches the
+    true value.
 
     Args:
         text: the whole trace.

@@ -1,4 +1,4 @@
-"""The text of tests, before and after it is run: what is woven into it, and whose fault a failure is.
+"""Instruments the text of tests before it runs, and tells afterwards whose fault a failure is.
 
 `Instrument` counts assertions, lets calls pass a wrapper and gives `==` its tolerance; `open_names` says which names a
 solution can reach; `Blame` tells the tests' own faults from the solution's. Runs inside a jail.

@@ -134,7 +134,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended.
+    """How a process ended, and what it used.
 
     Attributes:
         code: exit code, negative the signal, None where the jail itself failed.

@@ -1,4 +1,4 @@
-"""One solution against its tests: opens processes in the jail, talks to them, and says what came of it.
+"""Runs one solution against its tests: opens processes in the jail, talks to them, and returns the outcome.
 
 Two readings of one set of tests. The *guarded* one keeps tests and expected values out of the solution's process:
 plain data is compared outside (`run_checks`), the rest runs in a second process against stand-ins (`run_apart`).
@@ -65,7 +65,7 @@ STANDARD = Judging()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one solution.
+    """The outcome of one solution.
 
     Attributes:
         status: `passed`, `failed`, `timed_out`, `fault` (of the jail or the tests) or `not_python`.

@@ -1,10 +1,10 @@
-"""Whether a solution that shared a process with its tests could have tampered with them.
+"""Finds evidence that a solution which shared a process with its tests may have tampered with them.
 
-A look at the source, before any of it runs: what it imports, names and defines (`look_at`). Where the source can't
+A check of the source, before any of it runs: what it imports, names and defines (`look_at`). Where the source can't
 tell, stores to attributes and attributes whose name is computed, guards are woven into the compiled program
 (`Guards`).
 
-The look is conservative: what it does not know counts as evidence. Evidence costs a solution this reading, not the
+The check is conservative: what it does not know counts as evidence. Evidence costs a solution this reading, not the
 verdict. Runs inside the jail, and uses nothing but the standard library.
 """
 

@@ -10,9 +10,8 @@ Policy:
   name, or where a chain of numbers holds (`2 + 3 = 5`).
 - `1 < x ≤ 5`, `x ∈ (1,5]`, `(1,5]`, `]1,5]` and `{x | 1 < x ≤ 5}` are the same interval; `≤ 5` bounds what is asked.
 - A system of equations is read as its equations, a function by cases as values with their conditions.
-
-
-Answers in words, and the words round an answer."""
+- An answer in words is keyed by its letters; words around a value are left out.
+"""
 
 from __future__ import annotations
 
