@@ -240,7 +240,7 @@ class Index:
         return len(self._index.names.ends)
 
     def items(self) -> Counter[str]:
-        """Number of items of each benchmark; one with several texts counts once for each."""
+        """Return the number of items of each benchmark; an item with several texts counts once for each."""
         return Counter(self._index.name(number)[0] for number in range(len(self)))
 
     def find(self, text: str) -> Match | None:
@@ -253,6 +253,7 @@ class Index:
         for part in blocks(texts):
             lines = word_lines(part)
             by_line: dict[int, list[_Hit]] = {}
+            # By line, then by position: `_longest` relies on hits that come from left to right.
             for hit in sorted(self._hits(lines)):
                 by_line.setdefault(hit.line, []).append(hit)
             found += [
@@ -262,7 +263,7 @@ class Index:
         return found
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
-        """Return the runs of the lines whose hash stands in the index."""
+        """Yield the runs of the lines whose hash stands in the index."""
         runs, wholes = self._index.runs, self._index.wholes
         for size in self._index.sizes:
             head, tail, counts = lines.windows(size)
@@ -276,6 +277,7 @@ class Index:
     def _look_up(self, hashes: U64) -> tuple[I64, I64]:
         """Return which of `hashes` are indexed, and as which entry."""
         shift, sieve = self._sieve
+        # One look into a small table rules out most hashes; a binary search for each would cost far more.
         possible = np.flatnonzero(sieve[hashes >> shift])
         at, entry = _equal(self._hashes, hashes[possible])
         return possible[at], entry
@@ -300,12 +302,14 @@ class Index:
         items = {hit.item: self._index.words[hit.item].split(" ") for hit in hits}
         for hit in hits:
             alignment = (hit.item, hit.position - hit.item_position)
+            # The run that was found before already covers this hit of the same item, shifted by the same distance.
             if covered.get(alignment, 0) > hit.position:
                 continue
             run = _common_run(words, items[hit.item], hit)
             if run is None:
                 continue
             covered[alignment] = run[1]
+            # Strictly longer, so that of equally long runs the first stays.
             if best is None or run[1] - run[0] > best[1] - best[0]:
                 best = (*run, hit.item)
         return None if best is None else self._match(text, *best)
@@ -364,10 +368,11 @@ def _equal(table: U64, hashes: U64) -> tuple[I64, I64]:
 
 
 def _common_run(words: list[str], item: list[str], hit: _Hit) -> tuple[int, int] | None:
-    """Begin and end in `words` of the run around the hit, made as long as it goes; None if it is none."""
+    """Return begin and end in `words` of the longest common run around the hit; None if there is none."""
     if hit.whole:
         return (0, len(words)) if words == item else None
     begin, other = hit.position, hit.item_position
+    # Two runs may share a hash; the words decide.
     if words[begin : begin + hit.size] != item[other : other + hit.size]:
         return None
     shift, end = other - begin, begin + hit.size
@@ -387,6 +392,7 @@ def annotate(rows: Sequence[Row], _: DecontaminateOptions, path: Path) -> list[R
     """
     index = opened(path)
     prompts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows]
+    # The samples of one problem have one prompt, which is looked up once.
     asked = dict(zip(different := list(dict.fromkeys(prompts)), index.find_many(different), strict=True))
     written = index.find_many([row["response"] or "" for row in rows])
     return [_columns(asked[prompt] or match) for prompt, match in zip(prompts, written, strict=True)]

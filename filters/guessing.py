@@ -67,7 +67,7 @@ def annotate_problems(
 
 
 def gather(parts: Sequence[Callable[[], pa.Table]], _: QualityOptions, __: GatherContext) -> Iterator[pa.Table]:
-    """Return the `luck` of each shard's right answers, by the pass rates of their problems under their sampler."""
+    """Yield the `luck` of each shard's right answers, by the pass rates of their problems under their sampler."""
     for part in parts:
         table = part()
         names = ["domain", "prompt", "answer", "info"]

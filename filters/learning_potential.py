@@ -132,7 +132,7 @@ def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -
 def gather(
     parts: Sequence[Callable[[], pa.Table]], options: LearningOptions | None, _: GatherContext
 ) -> Iterator[pa.Table]:
-    """Return `potential_reason` and `preferred` of each shard's traces, by the buckets of all shards."""
+    """Yield `potential_reason` and `preferred` of each shard's traces, by the buckets of all shards."""
     if options is None:
         return
     scored = (pl.DataFrame(part()).filter(pl.col("nll_tokens").is_not_null()) for part in parts)

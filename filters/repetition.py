@@ -111,6 +111,7 @@ def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None 
 
     Time is linear in the text, and bounded: of more than 200,000 characters the two ends are measured.
     """
+    # Apart, since a final part restates its reasoning, which is no repetition.
     parts = [_bounded(part) for part in ((reasoning, final) if reasoning.strip() else (text,))]
     shapes = [_Shape.of(part) for part in parts]
     flags = _flags(text, reasoning, finish_reason, prompt, shapes)
@@ -148,7 +149,7 @@ class QualityOptions(Section):
 
 
 def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
-    """Return `repetition` in [0, 1] and `quality_detail` of each row.
+    """Yield `repetition` in [0, 1] and `quality_detail` of each row.
 
     Args:
         rows: `prompt`, `response`, and where known `finish_reason`, `final_start`.
@@ -242,6 +243,7 @@ def _flags(
 
 def _empty_reasoning(text: str, reasoning: str) -> tuple[bool, str | None]:
     """Return whether the answer comes first, with the text before and behind it."""
+    # A thousand characters hold more words than the limit asks for.
     before = len(_WORD.findall(reasoning[:1000]))
     behind = max(0, len(_WORD.findall(split_think(text).rest)) - before)
     seen = f"{before} words before the answer, {behind} in it and behind it: {reasoning.strip()}"
@@ -289,6 +291,7 @@ def duplication(text: str) -> dict[str, float]:
 def _varied(lines: Iterable[str]) -> list[str]:
     """Return the words of all sentences; of those that differ in their numbers alone, as cases do, the first one's."""
     sentences = (sentence for line in lines for sentence in _SENTENCE_END.split(line))
+    # Reversed, so that the first sentence of a kind is written last and stays.
     different = {_DIGITS.sub("#", sentence): sentence for sentence in reversed(list(sentences))}
     return [word for sentence in reversed(different.values()) for word in _WORD.findall(sentence)]
 
@@ -333,6 +336,7 @@ class _Grams:
     def top(self, size: int) -> int:
         """Return the characters in all occurrences of the commonest n-gram that occurs at least three times."""
         grams = self._of(size)
+        # How often each n-gram occurs, at each of its places.
         times = np.bincount(grams)[grams]
         place = int(times.argmax())  # of several, the first in the text
         return int(self._lengths[place : place + size].sum() * times[place]) if times[place] > 2 else 0
@@ -342,12 +346,14 @@ class _Grams:
         grams = self._of(size)
         again = np.ones(len(grams), np.int64)
         again[np.unique(grams, return_index=True)[1]] = 0
+        # A word is inside if any of the n-grams that cover it occurred before; so overlapping ones count it once.
         inside = np.convolve(again, np.ones(size, np.int64)) > 0
         return int(self._lengths[inside].sum())
 
     def _of(self, size: int) -> NDArray[np.int64]:
         """Return the numbers of all n-grams in order, from those of their two halves."""
         if size not in self._by_size:
+            # The largest power of two below `size`: an n-gram is a pair of two parts, so log n steps number them all.
             half = 1 << (size - 1).bit_length() - 1
             first, second = self._of(half), self._of(size - half)[half:]
             pairs = first[: len(second)] * (int(second.max()) + 1) + second
@@ -358,6 +364,7 @@ class _Grams:
 def _prose_lines(text: str) -> Iterator[str]:
     """Yield the lines of prose, in small letters."""
     for line in FENCE.sub("", text).split("\n"):
+        # Table rows, of Markdown and of LaTeX.
         if not line or line.isspace() or line.count("|") > 1 or "&" in line:
             continue
         plain = COMMAND.sub(" ", line) if "\\" in line else line

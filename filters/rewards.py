@@ -126,6 +126,7 @@ def make_combined_reward(
             return rewards
         groups = [_key(prompt) for prompt in prompts]
         correct = [bool(score) for score in scores]
+        # Characters do as well as tokens, since only completions of one prompt are compared.
         lengths = [len(item) for item in columns.get("completion_ids") or map(_text, completions)]
         return long2short(rewards, lengths, groups, correct=correct, strength=long2short_strength)
 
@@ -228,6 +229,7 @@ def _scores(
         if think.closed:
             jobs[row] = Job(verifier, custom.get(verifier), problem, think.rest)
         else:
+            # A block left open was cut, or never meant to end: no answer, so nothing has to be judged.
             scores[row] = domain.reward(Verdict(UNPARSED, detail=TRUNCATED))
     if not any(jobs):
         return scores

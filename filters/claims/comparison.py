@@ -56,6 +56,7 @@ def last_place(node: Node, reading: Interpretation = PLAIN) -> Fraction | None:
     """Return the unit of the last digit that a literal shows, None for anything but a literal."""
     match node:
         case Number(places=places, value=value):
+            # A fraction without decimals, such as `half` or `½`, shows no last digit.
             written_out = isinstance(value, Fraction) and places == 0
             return None if written_out else Fraction(1, 10**places)
         case Quantity(body=body, unit=unit):
@@ -93,8 +94,10 @@ def agree(value: Value, stated: Value, place: Fraction | None, about: str) -> st
 
 def _is_rounding(value: Fraction, stated: Fraction, place: Fraction) -> bool:
     difference = abs(value - stated)
+    # Many digits are a printed float: they are exact to a relative 1e-9, not to their last digit.
     if place <= _FLOAT_PLACES:
         return difference * 10**9 <= abs(value) or difference * 10**9 <= 1
+    # A value that the shown decimals could state exactly was not rounded: 0.5 written as 0.6 is wrong.
     return place < 1 and not _terminates_at(value, place) and difference <= place / 2
 
 
@@ -175,6 +178,7 @@ def equate(left: Node, right: Node, about: str) -> Comparison:
     if plain.outcome == AGREES:
         return plain
     best = plain
+    # Any reading that agrees saves the claim: a false alarm costs more than an error that is missed.
     for reading in readings(left, right)[1:]:
         try:
             other = _equate_under(left, right, about, reading)
@@ -202,6 +206,7 @@ def _equate_under(left: Node, right: Node, about: str, reading: Interpretation) 
     if left_value == right_value:
         return Comparison(AGREES, left_value, right_value)
     right_place, left_place = last_place(right, reading), last_place(left, reading)
+    # The literal is the stated side, even where it stands on the left: `0.33 = 1/3`.
     if right_place is None and left_place is not None:
         outcome = agree(right_value, left_value, left_place, about)
     else:
@@ -217,6 +222,7 @@ def compare(left: Node, sign: str, right: Node) -> Finding:
         outcomes.append(_holds(first, sign, second))
     first, second = evaluate(left), evaluate(right)
     sides = f"the left side is {show(first)}, the right side {show(second)}"
+    # Equal as written: rounding may hide a difference, so nothing is refuted.
     if first == second and (is_leaf(left) or last_place(right) not in (None, 1)):
         return Finding(VERIFIED if outcomes[0] else NOT_CHECKABLE, f"as rounded, equal: {sides}")
     if len(set(outcomes)) > 1:
@@ -256,6 +262,7 @@ def within_input_rounding(left: Node, comparison: Comparison, place: Fraction | 
     suspects = [part for part in walk(left) if isinstance(part, Number) and _is_rounded(part, rounded)][:6]
     slack = float(place or 0) / 2
     for suspect in suspects:
+        # The input moved by its last digit: how much the result changes is how much the rounding may explain.
         moved = suspect._replace(value=suspect.value + Fraction(1, 10**suspect.places))
         try:
             slack += abs(float(evaluate(_replace(left, suspect, moved))) - float(comparison.left))
@@ -296,6 +303,7 @@ def _is_rounded(number: Number, rounded: Set[Value]) -> bool:
     if number.places < 2:
         return False
     cut = Fraction(1, 10**number.places)
+    # 33.33 times 3 is nearly 100: such a decimal stands for thirds or sixths, whoever rounded it.
     return any(_near_whole(Fraction(number.value * factor), factor * cut) for factor in (3, 6))
 
 

@@ -82,6 +82,7 @@ def mark(
             kept_for = _kept_for(rows, rules)
         current = rows.rank[rows.previous :]
         repeats = kept_for[current] >= 0
+        # Where nothing is repeated this takes a wrong row (-1), which `missing` below makes null.
         original = rows.by_rank[kept_for[current]]
         return pa.table(
             {
@@ -120,6 +121,7 @@ def _kept_for(rows: SignatureRows, rules: list[PairRule]) -> I64:
     """Return, by rank, the rank of the kept row that this one repeats, or -1."""
     twin_of = _twins(rows, rules)
     kept_for = _keep_best(_all_pairs(rows, rules, twin_of), len(rows))
+    # A twin has its best row's neighbours: it repeats that row, or what that row repeats.
     twins = np.flatnonzero(twin_of != np.arange(len(rows)))
     best = twin_of[twins]
     kept_for[twins] = np.where(kept_for[best] < 0, best, kept_for[best])
@@ -135,6 +137,7 @@ def _twins(rows: SignatureRows, rules: list[PairRule]) -> I64:
     key = rows.digest if len(rules) == 1 else rows.digest ^ rows.problem
     _, first, group = np.unique(key[rows.by_rank], return_index=True, return_inverse=True)
     twin_of = first[group].astype(np.int64)
+    # Equal digests may be chance, so the shingles themselves are compared (similarity 1.0).
     guess = _twin_pairs(twin_of)
     same = np.isin(guess, confirmed(rows, 1.0, [guess]), assume_unique=True)
     wrong = unpack(guess[~same])[1]
@@ -151,6 +154,8 @@ def _all_pairs(rows: SignatureRows, rules: list[PairRule], twin_of: I64) -> U64:
     """Return confirmed pairs; what large buckets may hide is joined again among their rows still kept."""
     pairs, crowded = join(rows, rules, twin_of == np.arange(len(rows)))
     known = 0
+    # Each round drops rows, so what is left of a large bucket gets smaller until it is paired in full, or no new
+    # pair is found.
     while crowded.any() and len(pairs) > known:
         known = len(pairs)
         more, crowded = join(rows, rules, crowded & (_keep_best(pairs, len(rows)) < 0))
@@ -167,6 +172,7 @@ def _keep_best(pairs: U64, count: int) -> I64:
     for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
         better, worse = unpack(pairs[start : start + _PAIRS_AT_A_TIME])
         for i, j in zip(better.tolist(), worse.tolist(), strict=True):
+            # The first kept neighbour is the best one, since pairs are sorted; a dropped row drops no other.
             if kept_for[j] < 0 and kept_for[i] < 0:
                 kept_for[j] = i
     return np.array(kept_for, np.int64)
@@ -185,6 +191,7 @@ def _components(pairs: U64, count: int) -> I64:
         better, worse = unpack(pairs[start : start + _PAIRS_AT_A_TIME])
         for i, j in zip(better.tolist(), worse.tolist(), strict=True):
             a, b = find(i), find(j)
+            # The smaller rank is the better row, so the root of a cluster is its best.
             root[max(a, b)] = min(a, b)
     return np.array([find(i) for i in range(count)], np.int64)
 
@@ -206,6 +213,7 @@ def gather(
             counts.append(table.num_rows)
             yield _ranked(table)
 
+    # `counts` is filled as `mark` reads the parts, so it is complete from here on.
     marks = mark(signed(), options, previous=context.previous, scratch=context.scratch)
     start = 0
     for count in counts:

@@ -110,12 +110,12 @@ class Limits:
 
     Attributes:
         cpu_s: CPU seconds of the solution's process, all its threads together.
-        memory_mb: address space above that of the bare interpreter, in MiB, a process.
-        output_bytes: largest file or standard output.
+        memory_mb: address space of each process above that of the bare interpreter, in MiB.
+        output_bytes: largest size of a file or of standard output.
         scratch_mb: size of the private /tmp in MiB.
         processes: cap on processes and threads.
         subprocesses: allow fork and exec.
-        one_exec: allow to become the program that was handed in as a third stream.
+        one_exec: allow exec of the program that was handed in as a third stream.
     """
 
     cpu_s: float = 5.0
@@ -137,7 +137,7 @@ class Exit:
     """How a process ended, and what it used.
 
     Attributes:
-        code: exit code, negative the signal, None where the jail itself failed.
+        code: exit code; −n for signal n; None where the jail itself failed.
         cpu_s: CPU seconds used.
         peak_mb: peak resident memory in MiB.
         timed_out: CPU time used up, or the wall backstop reached.
@@ -184,6 +184,7 @@ class SandboxProcess:
 
     def receive(self) -> tuple[bytes, bytes]:
         """Return the next message as kind and hostile body, at most `wire.MAX_FRAME`; raises `ProcessEnded`."""
+        # The first message is the child's own, sent before any code of the solution has run: the walls stand, or not.
         if not self._ready:
             self._ready = True
             kind, body = self._frame()
@@ -194,6 +195,7 @@ class SandboxProcess:
 
     def _frame(self) -> tuple[bytes, bytes]:
         size = wire.HEADER.unpack(self._exactly(wire.HEADER.size))[0]
+        # A hostile length: nothing may be allocated before it has been checked.
         if not 1 <= size <= MAX_ANSWER:
             raise ProcessEnded
         raw = self._exactly(size)
@@ -230,6 +232,7 @@ class SandboxProcess:
     def close(self) -> Exit:
         """Kill what is left of the process and say how it ended. Nothing of it lives on afterwards."""
         if self._exit is None:
+            # First the channel: a child that waits for an answer sees the end even if the kill is late.
             self._channel.close()
             self._worker.kill(self._job)
             record = self._record()
@@ -240,6 +243,7 @@ class SandboxProcess:
 
     def _record(self) -> dict[str, Any]:
         ready, _, _ = select.select([self._status], [], [], _KILL_SECONDS)
+        # The record comes from the zygote, over a pipe that the solution never holds, so it can be believed.
         raw = os.read(self._status, _RECORD_BYTES) if ready else b""
         return dict(json.loads(raw)) if raw else {"fault": "the jail's own process died"}
 
@@ -257,11 +261,14 @@ class Worker:
         self.running = 0
         self._jobs = 0
         self._lock = threading.Lock()
+        # SEQPACKET keeps the borders of messages, and a message may carry descriptors.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # No site-packages, no folder of the script on the path, no .pyc files, UTF-8 whatever the locale.
         flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
         folder = str(Path(__file__).resolve().parent)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            # Not a virtual environment's interpreter: the jail shows the standard library alone.
             [getattr(sys, "_base_executable", sys.executable), *flags, "-c", _BOOT, folder, str(os.getpid())],
             env={"PYTHONHASHSEED": "0"},  # the order of sets must not differ from run to run; wiped at start
             stdin=theirs.fileno(),
@@ -310,6 +317,7 @@ class Worker:
             self._control.sendmsg(
                 [json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds.tobytes())]
             )
+        # Our copies: while they are open, the end of the child's would not be seen.
         channel.close()
         os.close(status_end)
         return SandboxProcess(self, limits, ours, status, job)
@@ -336,10 +344,10 @@ class Jail:
     """Runs model-written Python behind every wall the kernel offers. Thread-safe.
 
     Args:
-        workers: warm interpreters and runs at a time; default one a core.
+        workers: warm interpreters and runs at a time; default one for each core.
         allow_subprocess: show the interpreter and a shell inside, for runs whose limits allow them.
         packages: more importable packages, shown read-only with what they depend on: names, or folders of modules.
-            Without any, the standard library and those of `packages.STANDARD` that are installed.
+            Without any, the standard library and those of `STANDARD` that are installed.
         weaker: run although layers are missing; `stamp` then says which.
     """
 
@@ -386,6 +394,7 @@ class Jail:
         Raises:
             VerifierError: a layer is missing and `weaker` was not asked for.
         """
+        # Asked at every run: a worker that was started again may have found the machine changed.
         with self._slots:
             if not self._weaker:
                 missing = [layer for layer in self.probe() if not layer.ok]
@@ -411,6 +420,7 @@ class Jail:
                 self._workers.remove(dead)
                 dead.stop()
             idle = min(self._workers, key=lambda worker: worker.running, default=None)
+            # A new interpreter costs a second, so one is started only if all others are at work.
             if idle is None or (idle.running and len(self._workers) < self._count):
                 idle = Worker(self._options)
                 self._workers.append(idle)

@@ -67,6 +67,7 @@ class Space:
         kind = type(value)
         if kind.__name__ in self.classes and hasattr(value, "__dict__"):
             return ["o", kind.__name__, wire.Encoder(self._other).encode(dict(vars(value)))]
+        # Held, so that its id is not given to another object while the tests' side has the handle.
         self._held[id(value)] = value
         return ["h", id(value), kind.__name__]
 
@@ -77,6 +78,7 @@ class Space:
             return self.names[node[1]] if node[1] in self.names else getattr(builtins, node[1])
         if node[0] == "o":
             kind = self.names[node[1]]
+            # Without `__init__`: the object is to be as it was, not made anew.
             made = object.__new__(kind)
             made.__dict__.update(self.decode(node[2]))
             return made
@@ -101,6 +103,7 @@ def run_setup(
     for index, statement in enumerate(compiled):
         try:
             exec(statement, names)  # noqa: S102 - the jail's purpose
+        # It may name what only the solution defines; a name that nobody defines fails again later.
         except NameError:
             return compiled[index:]
     return []
@@ -116,6 +119,7 @@ def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[
         code = todo.pop()
         read.update(code.co_names)
         todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    # Only what is read: importing the whole prelude would cost every run its time.
     for name in read & library.keys() - names.keys() - vars(builtins).keys():
         module, member = library[name]
         with contextlib.suppress(ImportError, AttributeError):
@@ -163,6 +167,7 @@ def _call(space: Space, message: dict[str, Any]) -> dict[str, Any]:
         return {"ok": space.encode(OPERATIONS[message["op"]](*positional))}
     keyword = {name: space.decode(node) for name, node in message["kw"].items()}
     result = positional[0](*positional[1:], **keyword)
+    # A call that returns something must not change what the test compares it with; see `proxies`.
     if result is not None:
         return {"ok": space.encode(result)}
     return {"ok": None, "back": _changed(space, positional, message["args"])}
@@ -183,6 +188,7 @@ def _respond(channel: wire.Link, answer: dict[str, Any]) -> None:
     try:
         channel.send(wire.ANSWER, answer)
     except (wire.WireError, MemoryError):
+        # Nothing of the large answer was sent, so the channel is still at the border of a message.
         channel.send(wire.ANSWER, {"raised": [["WireError"], "result too large"]})
 
 
@@ -261,6 +267,7 @@ def run_program(channel: wire.Link, job: dict[str, Any]) -> None:
     for stream in (sys.stdout, printed):
         with contextlib.suppress(ValueError):  # a script may have closed it
             stream.flush()
+    # Past the interpreter's own end, which would run hooks and finalisers a second time.
     os._exit(status)
 
 
@@ -269,7 +276,6 @@ COMPILER_FOLDERS = ("/usr/bin", "/usr/include", "/usr/lib", "/usr/libexec")
 """What the compiler's jail shows: system folders, read-only."""
 _OPTIONS = ("-x", "c++", "-std=c++17", "-O2", "-static", "-pipe", "-w", "-fmax-errors=1", "-fdiagnostics-color=never")
 _STACK = 256 << 20
-_MESSAGE_CHARS = 300
 
 
 def compiler_installed() -> bool:
@@ -280,6 +286,7 @@ def compiler_installed() -> bool:
 def compile_program(channel: wire.Link, _job: dict[str, Any]) -> None:
     """Compile standard input, and write the binary to standard output. Runs in a jail."""
     target = "/tmp/program"  # noqa: S108 - the jail's own
+    # Linked statically: the jail that runs the binary shows no libraries of C++.
     command = [COMPILER, *_OPTIONS, "-o", target, "-"]
     done = subprocess.run(command, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)  # noqa: S603
     if done.returncode:
