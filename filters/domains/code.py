@@ -173,6 +173,7 @@ class CodeVerifier:
         code = found.code or ""
         try:
             judging = _judging(problem.info, self.judging)
+            # Only an answer in several blocks pays for the jail that joins them.
             if found.earlier:
                 code = _joined(self.jail, problem, found)
             outcome = judge(self.jail, problem, code, judging)
@@ -180,8 +181,9 @@ class CodeVerifier:
             return Verdict(verdicts.ERROR, code, _tests_fault(run.shown(error)), final_start=found.start)
         return self._verdict(found, code, outcome, judging)
 
-    def _verdict(self, found: extract.Found, code: str, outcome: run.Outcome, judging: Judging) -> Verdict:
+    def _verdict(self, found: extract.FoundCode, code: str, outcome: run.Outcome, judging: Judging) -> Verdict:
         verdict, why = _VERDICTS[outcome.status], outcome.why
+        # A package that this machine lacks is its fault, not the solution's.
         package = run.missing_package(why, code) if outcome.status == run.FAILED else None
         if package:
             verdict, why = verdicts.ERROR, f"needs {package}"
@@ -189,10 +191,12 @@ class CodeVerifier:
             why += f": add {why.split()[1]} to verify.jail.packages"
         if outcome.status == run.FAILED and run.FORBIDDEN in why:
             verdict, why = verdicts.ERROR, f"{run.NOT_ALLOWED} ({why})"
+        # Text without a fence was only taken for code: if it is none, no answer was found.
         if outcome.status == run.NOT_PYTHON and found.rule == "bare":
             verdict = verdicts.UNPARSED
         if outcome.status == run.FAULT and outcome.in_process:
             why = _tests_fault(why)
+        # Named, so that `rewards` can refuse a pass that rests on the weaker reading (`_beside_its_tests`).
         reading = IN_PROCESS if outcome.in_process and verdict != verdicts.ERROR else ""
         detail = "; ".join(part for part in (found.rule, reading, *_looser(judging), why, self.jail.stamp) if part)
         return Verdict(verdict, code, detail, outcome.passed, outcome.total, found.start)
@@ -207,7 +211,7 @@ def _language(problem: Problem) -> str:
     return extract.language_of(str(problem.info.get("language") or "python"))
 
 
-def _find(problem: Problem, text: str) -> extract.Found:
+def _find(problem: Problem, text: str) -> extract.FoundCode:
     language = _language(problem)
     return extract.find_code(text, _names(problem) if language == extract.PYTHON else (), language)
 
@@ -224,6 +228,7 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
     if _language(problem) == extract.CPP:
         return _judge_compiled(jail, suite, code, limits, judging)
     outcome = run.Outcome(run.PASSED, 0, 0)
+    # Programs first: they need no reading beside the tests, and their failure ends the row.
     if suite.programs:
         outcome = run.run_programs(jail, suite, _text(problem.info.get("setup")), code, limits, judging)
     if outcome.status == run.PASSED and (suite.calls or suite.sources or suite.text.strip()):
@@ -239,9 +244,10 @@ def _judge_compiled(jail: Jail, suite: Suite, code: str, limits: Limits, judging
     return run.run_compiled(jail, _COMPILER.get(), suite, code, limits, judging)
 
 
-def _joined(jail: Jail, problem: Problem, found: extract.Found) -> str:
+def _joined(jail: Jail, problem: Problem, found: extract.FoundCode) -> str:
     """Return the chosen block with what it lacks from the last of the blocks before it, as many as may be read."""
     code, earlier, room = found.code or "", list[str](), MAX_CODE_CHARS
+    # From the last one: a later definition replaces an earlier one.
     for block in reversed(found.earlier):
         room -= len(block)
         if room < 0:

@@ -60,7 +60,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCode:
     """The code an answer stands by.
 
     Attributes:
@@ -166,7 +166,7 @@ def defines(code: str, names: Iterable[str]) -> bool:
     return False
 
 
-def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> Found:
+def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> FoundCode:
     """Return the code that an answer stands by.
 
     Policy: of the closed blocks in `language` (or unmarked ones), the last that defines a name under test; where none
@@ -185,13 +185,13 @@ def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> Found:
         if chosen:
             rule = ("block" if closed else "open_block") + ("" if len(usable) == 1 else "_last")
             before = tuple(block.code for block in candidates if block.start < chosen.start)
-            return Found(chosen.code, rule, chosen.start, before if language == PYTHON else ())
+            return FoundCode(chosen.code, rule, chosen.start, before if language == PYTHON else ())
     if any(block.language and block.language not in NOT_CODE | {language} for block in every):
-        return Found(None, "unsupported_language")
+        return FoundCode(None, "unsupported_language")
     starts = _BARE if language == PYTHON else _BARE_CPP
     if every or not starts.search(text) or (wanted and not defines(text, wanted)):
-        return Found(None, "no_code")
-    return Found(text.lstrip("\ufeff\u200b"), "bare", 0)
+        return FoundCode(None, "no_code")
+    return FoundCode(text.lstrip("\ufeff\u200b"), "bare", 0)
 
 
 def _chosen(candidates: list[Block], wanted: list[str], text: str) -> Block | None:

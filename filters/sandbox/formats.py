@@ -113,6 +113,7 @@ class _Reader:
 
     def _string(self, text: str) -> None:
         stripped = text.strip()
+        # Columns of data sets often hold lists as JSON text. Other text falls through and is read as Python.
         if stripped[:1] in ("[", "{"):
             try:
                 decoded = json.loads(stripped)
@@ -152,6 +153,7 @@ class _Reader:
         function = str(test.get("fn_name") or test.get("func_name") or "")
         if function:
             self._named(function)
+        # LiveCodeBench says `functional` and may leave the function's name to the metadata (`_function`).
         if kind == "functional" or (self.function and kind in ("", "function_call", "call")):
             return self._call(test[_INPUT], test[_OUTPUT], functional=kind == "functional")
         self.formats["input/output"] = None
@@ -174,6 +176,7 @@ class _Reader:
             self._named(function)
         for given, wanted in zip(inputs, outputs, strict=True):
             if self.function:
+                # APPS wraps some results in a list of one, and its own judge takes both.
                 only = wanted[0] if isinstance(wanted, list) and len(wanted) == 1 else wanted
                 self._call(given, wanted, functional=False)
                 self.calls[-1] = replace(self.calls[-1], wrapped=only if only is not wanted else None)
@@ -186,6 +189,7 @@ class _Reader:
     def _call(self, given: Any, wanted: Any, *, functional: bool) -> None:
         self.formats["functional" if functional else "calls"] = None
         if isinstance(given, str) and (functional or _all_json(given)):
+            # One argument a line, as LiveCodeBench writes them.
             given = [_json(line) for line in given.split("\n") if line.strip()]
             wanted = _json(wanted) if isinstance(wanted, str) else wanted
         arguments = tuple(given) if isinstance(given, list | tuple) else (given,)
@@ -303,6 +307,8 @@ def asserts_something(source: str) -> bool:
         nodes = ast.walk(syntax_tree(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
+    # Methods of unittest, numpy.testing and pytest by the beginnings of their names; too many are better than a valid
+    # test refused.
     return any(isinstance(node, ast.Assert | ast.Raise) or _asserting_call(node) for node in nodes)
 
 

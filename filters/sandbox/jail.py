@@ -230,7 +230,7 @@ class SandboxProcess:
         return self.close()
 
     def close(self) -> Exit:
-        """Kill what is left of the process and say how it ended. Nothing of it lives on afterwards."""
+        """Kill what is left of the process and return how it ended. Nothing of it lives on afterwards."""
         if self._exit is None:
             # First the channel: a child that waits for an answer sees the end even if the kill is late.
             self._channel.close()

@@ -173,6 +173,7 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
     texts = (*suite.sources, *([suite.text] if suite.text.strip() else []))
     given = bound_by(setup)
     asked, library = _names(suite, texts, given, prompt)
+    # LeetCode and the judges of called functions import the usual modules for the solution.
     prelude = entry_name(suite) == "Solution" or bool(suite.calls)
     found = _checks(suite, asked, given, tolerance)
     return Plan(suite, setup, found, asked, library, given, texts, prompt, prelude)
@@ -187,11 +188,13 @@ def entry_name(suite: Suite) -> str:
 
 def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], tolerance: float | None) -> tuple[Check, ...]:
     """Return one check for each test, or none at all."""
+    # A name that setup binds is the problem's, unless the problem itself says that it is under test.
     own = asked - given if not entry_name(suite) else asked
     found: list[Check | None] = [formats.of_call(call, suite) for call in suite.calls]
     found += [_check(source, own, suite.entry_point) for source in suite.sources]
     if suite.text.strip():
         found += formats.read_function(suite.text, suite.entry_point) or [None]
+    # All or none: with one test that has to be run, all of them are run, so that one reading decides.
     whole = [check for check in found if check is not None]
     if len(whole) < len(found) or ("*" in given and not entry_name(suite)):  # a star may define what seems asked
         return ()
@@ -210,11 +213,13 @@ def _names(
         imported |= _from_solution(text)
     entry = entry_name(suite)
     asked = imported | ({entry} - {""})
+    # What nobody has claimed yet: a name of the prelude, or the solution's.
     open_names = free - bound - given - asked - formats.BUILTIN_NAMES - {"candidate"}
     used = _used_as_modules(texts)
     library = {name: PRELUDE[name] for name in open_names if name in PRELUDE}
     library |= {name: (name, "") for name in open_names & used}
     rest = open_names - library.keys()
+    # Then a name of a library or builtin must be the solution's own: something has to be tested.
     if not asked and not rest:
         return _only_name(open_names, texts, prompt), {}
     words = _code_words(prompt)
@@ -271,6 +276,7 @@ def _used_as_modules(texts: tuple[str, ...]) -> set[str]:
         seen = set[int]()
         if not any(f"{name}." in text for name in _MODULES):
             continue
+        # A name that is also used bare may be anything; one that is only ever `name.attribute` is a module.
         for node in ast.walk(_tree_of(text)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 roots.add(node.value.id)
@@ -354,6 +360,7 @@ def prompt_setup(prompt: str, entry_point: str) -> str:
 
 def _definitions(code: str, entry_point: str) -> str | None:
     """Return the definitions, imports and constants of some code without the entry point; None if it is no Python."""
+    # A prompt often ends with the head of the function, which has no body yet.
     for text in (code, code.rstrip() + "\n    pass\n"):
         try:
             body = _tree_of(text).body

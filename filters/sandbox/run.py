@@ -122,6 +122,7 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
         return Outcome(FAULT, passed, total, end.fault, end.cpu_s)
     if passed == total and not why:
         return Outcome(PASSED, passed, total, "", end.cpu_s)
+    # A failure that was seen before the time ran out is the verdict: the test failed, whatever came later.
     if end.timed_out and not why:
         how = f"used {end.cpu_s:.1f} s of CPU" if end.cpu_s >= _IDLE_S else "waited, and did not end"
         return Outcome(TIMED_OUT, passed, total, how, end.cpu_s)
@@ -129,7 +130,7 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
 
 
 def _load(process: SandboxProcess, planned: Plan, code: str) -> str | None:
-    """Load a solution in a fresh process; how it failed, or None."""
+    """Load a solution in a fresh process; return how it failed, or None."""
     job = {"role": "serve", "code": code} | load_job_of(planned)
     process.send(wire.JOB, wire.dumps(job))
     _set_up(process)
@@ -174,6 +175,7 @@ def missing_package(why: str, code: str | None = None) -> str | None:
     found = _NO_MODULE.match(why)
     if found is None:
         return None
+    # A solution could raise this error itself, to be called an environment's fault instead of wrong.
     if code is not None and not re.search(rf"\b(?:import|from)[ \t]{{1,9}}{re.escape(found[1])}\b", code):
         return None
     return found[1]
@@ -198,11 +200,13 @@ def run_tests(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
         apart = run_apart(jail, planned, code, limits, judging)
         return apart or Outcome(FAULT, 0, planned.total, "not_decided: the guarded reading can't tell")
     beside = run_beside(jail, planned, code, limits, judging)
+    # The program changed arguments that the tests still hold, so they may have compared a thing with itself.
     if beside.outcome.status == PASSED and not beside.evidence and beside.changed:
         again = run_beside(jail, planned, code, limits, judging, isolate=True)
         if again.outcome.status != PASSED:
             why = "not_judged: the solution changes what it is compared with"
             return replace(beside.outcome, status=FAULT, why=why)
+    # A failure is believed whatever was seen: nobody tampers in order to fail.
     believed = beside.outcome.status not in (PASSED, FAULT) or not beside.evidence
     if believed:
         return _refused(beside.outcome, planned)
@@ -225,7 +229,7 @@ def _apart_or_not_judged(jail: Jail, planned: Plan, code: str, limits: Limits, j
 
 
 def _calls_as_sources(planned: Plan) -> Plan:
-    """Return calls with plain data as assertions, for answers that are no plain data."""
+    """Return the plan with its calls as assertions, for answers that are no plain data."""
     suite = planned.suite
     if not suite.calls:
         return planned
@@ -238,7 +242,7 @@ def _calls_as_sources(planned: Plan) -> Plan:
 
 
 def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_tests: bool = False) -> Outcome | None:
-    """Evaluate the left-hand sides inside, compare outside; None where an answer is no plain data."""
+    """Evaluate the left-hand sides inside and compare outside; return None where an answer is no plain data."""
     passed, why, checks = 0, "", planned.checks
     with jail.slot(), jail.process(limits) as process:
         try:
@@ -248,11 +252,13 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
                 left = MAX_ANSWERS
                 for check in checks:
                     body = process.receive()[1]
+                    # Each answer is bounded already; this bounds their sum, which the parent has to read.
                     left -= len(body)
                     if left < 0:
                         raise ProcessEnded
                     answer = _decode(body)
                     held = check.holds(answer["ok"]) if "ok" in answer else False
+                    # Not plain data: the reading in process decides all of it, so what was counted so far is dropped.
                     if held is None:
                         return None
                     passed += held
@@ -274,7 +280,7 @@ def _difference(source: str, answer: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a run of tests beside the solution gave.
+    """The result of running the tests beside the solution.
 
     Attributes:
         outcome: what the tests say.
@@ -294,6 +300,7 @@ def run_beside(
 
     The report must carry a number that only the runner was told; without it nothing has passed.
     """
+    # Whoever writes the report must have read the job, which the runner reads before the solution is loaded.
     nonce = secrets.token_hex(16)
     job = job_of(planned) | {
         "role": "beside", "code": code, "nonce": nonce, "all_tests": judging.all_tests, "isolate": isolate,
@@ -314,6 +321,7 @@ def run_beside(
         return Beside(Outcome(NOT_PYTHON, 0, total, _raised(look["raised"]), end.cpu_s))
     found = look.get("ok") if isinstance(look.get("ok"), list) else ["it was not looked at"]
     evidence = tuple(shown(what) for what in found or ())
+    # Any other report is the solution's own work, or there is none since it ended the process.
     if report.get("nonce") != nonce:
         forged = ("a forged report",) if report else ()
         return Beside(_verdict(end, 0, total, _ended(end) if report else ""), evidence + forged)
@@ -347,6 +355,7 @@ def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
     """
     if planned.shares_process:
         return None
+    # The data set's tests get their own share, however small the limits that a row sets for its solution.
     apart_limits = replace(limits, cpu_s=APART_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
     with jail.slot(), jail.process(limits) as solution, jail.process(apart_limits) as tests:
         report: dict[str, Any] | None = None
@@ -378,6 +387,7 @@ def _carry(tests: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
         answer = wire.dumps({"gone": True})
         if not gone:
             try:
+                # Unopened: both sides are hostile to each other, and this process reads neither.
                 solution.send(wire.CALL, body)
                 _, answer = solution.receive()
             except ProcessEnded:
@@ -393,6 +403,7 @@ def _apart_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count
         if tests.timed_out or solution.timed_out:
             return Outcome(TIMED_OUT, 0, count, "the tests did not end in time", solution.cpu_s)
         return Outcome(FAULT, 0, count, tests.fault or "the tests' process died", solution.cpu_s)
+    # The tests' fault may be that of a stand-in, which the real object would not have caused: nothing is decided.
     if report.get("fault") or report.get("inexact"):
         return None
     passed, ran = int(report["passed"]), int(report["ran"])

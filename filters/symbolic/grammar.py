@@ -165,6 +165,7 @@ class _AnswerExpressionParser(Tokens):
                 node = Binary("*", node, self._signed())
             elif self.take("/"):
                 node = Binary("/", node, self._signed())
+            # `2x`, `2(3 + 4)`: a product without a sign binds as tightly as one with a sign, so 1/2x is x/2.
             elif self._starts_factor():
                 node = Binary("*", node, self._power())
             else:
@@ -207,6 +208,7 @@ class _AnswerExpressionParser(Tokens):
         return False
 
     def _exponent(self) -> Node:
+        # 2^-3^2 is 2^(-(3^2)): the sign of an exponent covers all of it.
         if self.take("-"):
             return Unary("-", self._exponent())
         return self._power()
@@ -240,6 +242,7 @@ class _AnswerExpressionParser(Tokens):
 
     def _group(self) -> Node:
         opener = self.take()
+        # Inside a bracket a bar opens an absolute value again, whatever stands open outside.
         bars, self._bars = self._bars, 0
         node = self.stacked() if opener == "{" else self.sum()
         self._bars = bars
