@@ -48,6 +48,7 @@ def is_identity(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     """Return whether both sides agree at every point tried, and have a value at two of them at least."""
     if _agree_at(left, right, _row(unknowns, _FIRST)) is False:
         return False
+    # At fractions: sides that are equal at whole numbers alone, as with floors, must not pass for identical.
     agreeing = _agreements(left, right, (_point(unknowns, shift) for shift in range(len(_POINTS))))
     if agreeing == 0:
         agreeing = _agreements(left, right, (_row(unknowns, start) for start in _WHOLE))
@@ -80,6 +81,7 @@ def is_nearly_equal(left: Node, right: Node, unknowns: frozenset[str]) -> bool:
     if not any(isinstance(part, Number) and part.places for part in (*walk(left), *walk(right))):
         return False
     try:
+        # One point is enough: this only keeps a false link from being called false.
         sides = [float(evaluate(side, env=_row(unknowns, 2))) for side in (left, right)]
     except (NoValueError, OverflowError):
         return False
@@ -118,6 +120,7 @@ def constant_difference(left: Node, right: Node, unknowns: frozenset[str]) -> Va
             sides = [evaluate(side, env=_point(unknowns, shift)) for side in (left, right)]
         except NoValueError:
             return None
+        # Differences of floats are never exactly constant.
         if any(isinstance(side, float) for side in sides):
             return None
         found.add(binary("-", sides[0], sides[1]))
@@ -166,9 +169,11 @@ Row = tuple[Fraction, ...]
 def linear_row(left: Node, right: Node, names: tuple[str, ...]) -> Row | None:
     """Return the row of `left = right`, None if it isn't linear in `names` with rational coefficients."""
     try:
+        # The coefficients are read off by evaluation: at zero, and with one unknown set to 1 at a time.
         at_zero = _difference(left, right, dict.fromkeys(names, 0))
         units = [_difference(left, right, {n: int(n == name) for n in names}) for name in names]
         coefficients = [value - at_zero for value in units]
+        # One more point, to see whether the equation is linear at all.
         point = {name: 3 + 2 * index for index, name in enumerate(names)}
         expected = at_zero + sum(c * point[name] for c, name in zip(coefficients, names, strict=True))
         if _difference(left, right, dict(point)) != expected or not any(coefficients):
@@ -196,6 +201,7 @@ def solve_for(name: str, rows: list[Row], names: tuple[str, ...]) -> Value | Non
             continue
         remaining = [_eliminate(row, pivot, other) for row in remaining if row is not pivot]
     values = {row[-1] / row[column] for row in remaining if row[column]}
+    # A row without unknowns and with a constant is a contradiction: 0 = 3.
     if len(values) != 1 or any(row[-1] for row in remaining if not row[column]):
         return None
     value = values.pop()
@@ -246,6 +252,7 @@ class Algebra:
 
     def begin_step(self, text: str) -> None:
         """Forget names that the step introduces anew: "let x be …"."""
+        # All are dropped, since the step doesn't say in a readable way which name it reuses.
         if self.equations and _RENAMED.search(text):
             self.equations.clear()
 
@@ -254,6 +261,7 @@ class Algebra:
         unknowns = unknowns_of(left) | unknowns_of(right)
         if len(unknowns) > _MAX_SYMBOLS:
             return None
+        # The left side alone and a number: a definition or a solution, never an identity.
         if isinstance(left, Symbol) and not unknowns_of(right):
             return self._value_of(left.name, right, context)
         if is_identity(left, right, unknowns):
@@ -279,6 +287,7 @@ class Algebra:
     ) -> tuple[str, Finding] | None:
         """Return the finding on a false link in a chain of rewritings; None where an equation may have been used."""
         shown = counterexample(left, right, unknowns)
+        # An equation between these unknowns may have been used to rewrite, so the sides need not be identical.
         is_tied = any(names <= unknowns for names in self.constrained)
         is_unsure = is_tied or is_nearly_equal(left, right, unknowns) or bool(unknowns & _SPECIAL)
         if context.doubted or is_unsure or not is_never_equal(left, right, unknowns):
@@ -296,6 +305,7 @@ class Algebra:
         finding = self._substituted(equation, context) or self._follows(equation, context)
         self.constrained.add(equation.unknowns)
         self.latest[equation.unknowns] = equation
+        # A check of values already given: no new condition that a later solution must meet.
         is_trial = finding is not None and finding.status == VERIFIED and finding.evidence.startswith("holds for")
         if not context.supposed and not context.ambiguous and not is_trial:
             self.equations.append(equation)
@@ -312,6 +322,7 @@ class Algebra:
             env[name] = known[-1][0]
         if _holds(equation, env):
             return Finding(VERIFIED, f"holds for {listed(env)}")
+        # A name that had another value before may mean that one here.
         if any(len({value for value, _ in self.bound[name]}) > 1 for name in env):
             return None
         is_value = not unknowns_of(equation.right) and not is_leaf(equation.right)
@@ -323,6 +334,7 @@ class Algebra:
     def _follows(self, equation: Equation, context: EquationContext) -> Finding | None:
         """Return the finding on an equation in one unknown that should have the root of the one before it."""
         before = next((e for e in reversed(self.equations) if e.unknowns == equation.unknowns), None)
+        # Far apart, the name may stand for something else by now.
         if before is None or len(equation.unknowns) != 1 or before.step < equation.step - _NEAR:
             return None
         name = next(iter(equation.unknowns))
@@ -391,7 +403,7 @@ def _has_angles(node: Node) -> bool:
 
 @dataclass
 class EquationContext:
-    """What surrounds a link; what is seldom asked is found out when it is.
+    """What surrounds a link; what is seldom needed is computed on first use.
 
     Attributes:
         text: the link as written.
@@ -423,17 +435,17 @@ class EquationContext:
 
     @cached_property
     def doubted(self) -> bool:
-        """What `is_doubted` says."""
+        """The result of `is_doubted`."""
         return self.is_doubted()
 
     @cached_property
     def ambiguous(self) -> bool:
-        """What `is_ambiguous` says."""
+        """The result of `is_ambiguous`."""
         return self.is_ambiguous()
 
     @cached_property
     def rewrites(self) -> bool:
-        """What `is_rewriting` says."""
+        """The result of `is_rewriting`."""
         return self.is_rewriting()
 
 
@@ -465,6 +477,7 @@ def _changes_sign(equation: Equation, name: str, low: Value, high: Value) -> boo
         ]
     except (NoValueError, OverflowError):
         return False
+    # A continuous difference that changes its sign has a root between: the stated decimal is that root, rounded.
     return ends[0] * ends[1] <= 0
 
 
@@ -485,7 +498,7 @@ def _no_value(equation: Equation, env: Mapping[str, Value]) -> Finding | None:
 def _by_elimination(
     near: list[Equation], name: str, value: Value, stated: Node, context: EquationContext
 ) -> Finding | None:
-    """Hold a value against the linear system of the equations near it."""
+    """Return the finding on a value against the linear system of the equations near it."""
     names = tuple(sorted(frozenset().union(*(e.unknowns for e in near)))) if near else ()
     if name not in names or len(names) > _MAX_SYMBOLS:
         return None

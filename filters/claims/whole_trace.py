@@ -63,6 +63,7 @@ class Truthtellers:
         for match in re.finditer(pattern, step, re.IGNORECASE):
             sentence = step[max(0, match.start() - 80) : match.end()]
             hypothetical = not final and (supposed or bool(_SUPPOSES.search(sentence)))
+            # "Not a knave" is a knight: the word `not` turns the role around.
             truthful = (match.group(3).lower() == self.knight.lower()) != bool(match.group(2))
             status, evidence = self._judge(match.group(1), truthful, hypothetical)
             yield ClaimCandidate("assignment", status, evidence, match.start(), match.end())
@@ -102,6 +103,7 @@ class Grid:
         for first in range(0, len(rows) - len(self.cells) + 1, len(self.cells)):
             chosen = rows[first : first + len(self.cells)]
             filled = [row for _, _, row in chosen]
+            # A grid with blanks is the puzzle itself, or work in progress.
             if any(0 in row for row in filled):
                 continue
             fault = self._fault(filled)
@@ -162,6 +164,7 @@ def puzzle_links(
     for number, (offset, step) in enumerate(steps):
         concludes = bool(_CONCLUDES.search(step))
         if _SUPPOSES.search(step) and not concludes:
+            # A case is discussed over some steps; what is said there holds under its supposition only.
             open_until = number + _OPEN_STEPS
         final = (final_start is not None and offset + len(step) > final_start) or number == len(steps) - 1
         for link in puzzle.links(step, number <= open_until and not concludes, final):
@@ -175,6 +178,7 @@ def _truthtellers(metadata: Mapping[str, Any]) -> Truthtellers | None:
     terms = metadata.get("knight_knave_terms") or {"knight": "knight", "knave": "knave"}
     models = tuple(
         model
+        # All assignments are tried: `_MAX_PEOPLE` bounds them.
         for model in product((True, False), repeat=len(names))
         if all(_holds(statement, model) == told for statement, told in zip(statements, model, strict=True))
     )
@@ -259,9 +263,11 @@ def stated_outputs(text: str) -> Iterator[StatedOutput]:
     count = 0
     for fence in _FENCE.finditer(text):
         block = fence.group(1)
+        # Each later output would have to run all code before it.
         if len(code) + len(block) > _MAX_CODE:
             return
         plain = "\n".join(line for line in block.split("\n") if not line.startswith(">>>"))
+        # In a session at the prompt, lines without `>>>` are outputs, not statements.
         tree = _parse(plain, "exec") if ">>>" not in block else None
         code += _without_calls(plain, tree)
         names = _defined(code)
@@ -313,6 +319,7 @@ def _comments(block: str, tree: ast.AST | None, code: str) -> Iterator[StatedOut
             continue
         call, line = _printed(node.value), lines[node.lineno - 1]
         comment = _COMMENT.search(line, node.end_col_offset or 0)
+        # `col_offset` counts bytes of UTF-8, which are characters only in ASCII.
         if call is None or comment is None or not line.isascii() or not _is_literal(comment.group(1).strip()):
             continue
         start = starts[node.lineno - 1]

@@ -52,13 +52,14 @@ class TestCounts:
 
     def record(self, test: object, error: BaseException | None) -> None:
         """Count one run of `test`; one failure outweighs any number of passes."""
+        # A test may run several times: parametrised, as subtests, in a loop.
         self.outcome[test] = error is None and self.outcome.get(test, True)
         if error is not None and self.first_failure is None:
             self.first_failure = describe(error)
 
     @contextlib.contextmanager
     def counted(self, test: object) -> Iterator[None]:
-        """A `with` block around one test: records it, and ends the tests after a failure unless told to go on."""
+        """Record the test in the `with` block, and end all tests after a failure unless told to go on."""
         try:
             yield
         except Exception as error:
@@ -88,6 +89,7 @@ class _Result(unittest.TestResult):
         self.beyond: BaseException | None = None
 
     def _done(self, test: Any, error: BaseException | None) -> None:
+        # The solution's process ended, or nothing can be sent to it: no test is to blame, and none can go on.
         if getattr(error, "beyond_tests", False):
             self.beyond = error
             return self.stop()
@@ -108,6 +110,7 @@ class _Result(unittest.TestResult):
         self._done(test, err[1])
 
     def addSubTest(self, test: Any, _subtest: Any, err: Any) -> None:  # noqa: N802
+        # A subtest that holds says nothing yet: the test around it reports at its end.
         if err is not None:
             self._done(test, err[1])
 
@@ -142,6 +145,7 @@ def run_cases(score: TestCounts, kind: Any) -> None:
         raise result.beyond
     if result.fault:
         raise TestsFaultError(result.fault)
+    # `setUpClass` failed or skipped everything, so that no test was entered.
     if not result.testsRun:
         score.record((kind.__name__, "setUpClass"), AssertionError("no test ran"))
     if result.shouldStop:
@@ -153,6 +157,7 @@ def wants_pytest(text: str, new: dict[str, Any]) -> bool:
     if "pytest" in new or "import pytest" in text or "from pytest" in text:
         return True
     functions = [v for n, v in new.items() if n.startswith("test") and isinstance(v, types.FunctionType)]
+    # Arguments are fixtures, which only pytest can give, except those that `mock.patch` hands in.
     return any(f.__code__.co_argcount and not hasattr(f, "patchings") for f in functions)
 
 
@@ -200,6 +205,7 @@ def run_pytest(score: TestCounts, new: dict[str, Any]) -> None:
     Raises:
         TestsFaultError: pytest is not in the jail, or runs no test.
     """
+    # Plugins of this machine would make its verdicts differ from another's.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     try:
         pytest: Any = importlib.import_module("pytest")
@@ -221,11 +227,11 @@ _FIXTURES = ("setup_function", "teardown_function", "setup_module", "teardown_mo
 
 @dataclass
 class Tests:
-    """What is run.
+    """The tests of a problem, and what is needed to run them.
 
     Attributes:
         names: the globals of the tests.
-        score: what came of them.
+        score: their outcomes so far.
         entry: gives what `candidate` is; raises what reaching it raises.
         entry_point: how the data set calls it; empty where it doesn't.
         watch: whether calls go through the caller's wrappers.
@@ -277,6 +283,7 @@ class Tests:
                 asserted = self.score.asserted
                 with self.score.counted(index):
                     total = self._text(source, count=False, label=f"test {index + 1}")
+                    # It has assertions, and ran past none: an empty answer that a loop goes over would pass.
                     if total and self.score.asserted == asserted:
                         raise AssertionError("no assertion ran")
                 self.score.after_each()
@@ -294,7 +301,7 @@ class Tests:
             del self.score.outcome["rest"]
 
     def _text(self, text: str, *, count: bool, label: str) -> int:
-        """Run one text of tests; how many assertions it has that may fail or hold."""
+        """Run one text of tests; return how many assertions it has that may fail or hold."""
         before = dict(self.names)
         blame = Blame(text, self.asked)
         self.score.blame = lambda error: blame.fault(error, self.calls())
@@ -303,6 +310,7 @@ class Tests:
         tree, total = woven(parsed, count=count, watch=self.watch, reachable=reachable)
         with _quiet_mains():
             exec(compile(tree, TESTS_SOURCE, "exec", dont_inherit=True), self.names)  # noqa: S102 - in a jail
+        # Only what this text has defined: the tests of an earlier text must not run again.
         new = {name: value for name, value in self.names.items() if before.get(name) is not value}
         if callable(new.get("check")) and "check(" not in _called_at_top(text):
             if not self.entry_point:
@@ -347,6 +355,7 @@ class Tests:
     def _class(self, kind: type) -> None:
         for name in [n for n in vars(kind) if n.startswith("test")]:
             with self.score.counted((kind.__name__, name)):
+                # A fresh object for each test, as unittest and pytest do.
                 instance = kind()
                 for before in ("setup_class", "setup_method", "setup"):
                     getattr(instance, before, lambda: None)()
@@ -380,7 +389,7 @@ def _called_at_top(text: str) -> str:
 
 @contextlib.contextmanager
 def _quiet_mains() -> Iterator[None]:
-    """`unittest.main()` and `pytest.main()` at the end of a test text do nothing: the classes are run here."""
+    """Let `unittest.main()` and `pytest.main()` at the end of a test text do nothing: the classes are run here."""
     mains = [(sys.modules[name], "main") for name in ("unittest", "pytest") if name in sys.modules]
     held = [(module, name, getattr(module, name, None)) for module, name in mains]
     for module, name, _ in held:

@@ -131,6 +131,7 @@ def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
     """Return the set that bounds on a letter, its negative, its size or a function's values state, else None."""
     if len(texts) > 3 or len(texts) != len(kinds) + 1:
         return None
+    # `5 > x` is read as `x < 5`.
     if len(texts) == 2 and kinds[0] in _FLIPPED and _SUBJECT.match(texts[0]) is None:
         texts, kinds = texts[::-1], [_FLIPPED[kinds[0]]]
     subject = texts[len(texts) // 2] if len(texts) == 3 else texts[0]
@@ -145,6 +146,7 @@ def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
         return None
     low, high, left, right = ends_of
     if match["sign"]:
+        # `1 < -x <= 5`: with the sign turned, the bounds change places and so do their brackets.
         return _interval(_negative(high), _negative(low), "[" if right == "]" else "(", "]" if left == "[" else ")")
     return _sizes(low, high, left, right) if match["bar"] else _interval(low, high, left, right)
 
@@ -180,6 +182,7 @@ def _sizes(low: str, high: str, left: str, right: str) -> AnswerKey:
     mirrored = "[" if right == "]" else "(", "]" if left == "[" else ")"
     if low == "-\\infty":
         return _interval(_negative(high), high, mirrored[0], right)
+    # `1 < |x| < 3` is two intervals, one on each side of zero.
     outer = _interval(_negative(high), _negative(low), *mirrored), _interval(low, high, left, right)
     return AnswerKey("union", "", outer)
 
@@ -192,6 +195,7 @@ def usual_brackets(text: str) -> str:
     ends = [text[left.end() : right.start()].replace(";", ",").split(",") for left, right in pairs]
     between = text[: marks[0].start()] if marks else ""
     between += "".join(text[left[1].end() : right[0].start()] for left, right in pairwise(pairs))
+    # Unless all square brackets pair up as intervals they may be lists, and stay.
     if not pairs or len(marks) % 2 or usual or any(len(end) != 2 for end in ends) or "," in between:
         return text
     signs = list(text)
@@ -251,6 +255,7 @@ def matrix(text: str, read: Read) -> AnswerKey | None:
 def _multiplied(factor: str, entries: list[AnswerKey]) -> list[AnswerKey] | None:
     """Return the entries times a number or a small letter; None where the factor is something else."""
     factor = re.sub(r" ?(?:\\cdot|\\times|\*)\Z", "", factor)
+    # A capital letter before a matrix is another matrix.
     if any(entry.kind != "value" for entry in entries) or any(sign.isupper() for sign in factor):
         return None
     factor = f"{factor}1" if factor in ("-", "+") else factor
@@ -270,6 +275,7 @@ def cases(text: str, read: Read) -> AnswerKey | None:
     parts = [split(TOKEN.findall(row), frozenset("&"))[0] for row in rows]
     if not rows:
         raise UnreadableError("no cases")
+    # Rows without a condition are the equations of a system, perhaps aligned at `&=`.
     if all(len(part) == 1 or part[1].startswith("=") for part in parts):
         return read(", ".join("".join(part) for part in parts))
     if any(len(part) != 2 for part in parts):
@@ -365,6 +371,7 @@ def _vector(text: str, read: Read) -> AnswerKey | None:
     if plain.count("@") < 2:
         return None
     terms = list(_TERM.finditer(plain))
+    # Every sign must belong to a term; what is left over makes it something else.
     if not terms or "".join(term[0] for term in terms) != plain.rstrip():
         return None
     entries = {term[3]: f"{term[1]}{term[2].strip() or '1'}" for term in terms}
