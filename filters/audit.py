@@ -110,7 +110,7 @@ def weak_problems(
 
     Runs mutants of a solution in the jail; the solution is one that came with the problem, or a correct sample.
     """
-    found = {}
+    weak = {}
     for row in problems:
         if row["verifier"] != "code":
             continue
@@ -118,8 +118,8 @@ def weak_problems(
         judged = samples.get(row["id"], ())
         rejected = sum(sample.verdict in (WRONG, TIMEOUT) for sample in judged)
         solution = next((s.extracted for s in judged if s.verdict == CORRECT), row["answer"])
-        found[row["id"]] = weak_tests(find_domain("code"), problem, solution, rejected)
-    return found
+        weak[row["id"]] = weak_tests(find_domain("code"), problem, solution, rejected)
+    return weak
 
 
 def _wrong_return(node: ast.AST) -> bool:
@@ -207,8 +207,8 @@ def _bounded(canonical: str | None) -> Iterable[str]:
 
 
 def _rejects(domain: Domain, problem: Problem, code: str) -> bool:
-    found = domain.verify(problem, f"```python\n{code}\n```").verdict
-    return found in (WRONG, TIMEOUT)
+    verdict = domain.verify(problem, f"```python\n{code}\n```").verdict
+    return verdict in (WRONG, TIMEOUT)
 
 
 AUDIT = ProblemFilter(

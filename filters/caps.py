@@ -74,12 +74,12 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
     counts = dict(ranked.group_by("domain").len().iter_rows())
     # The mix first: the limit of tokens then takes from every domain in proportion.
-    wanted = quotas(counts, dict(options.mix)) if options.mix else counts
-    found = [_cuts(ranked, wanted, CAPPED_MIX)] if options.mix else []
+    kept = quotas(counts, dict(options.mix)) if options.mix else counts
+    parts = [_cuts(ranked, kept, CAPPED_MIX)] if options.mix else []
     if options.max_total_tokens is not None:
-        found.append(_cuts(ranked, _within(ranked, wanted, options.max_total_tokens), CAPPED_TOKENS))
+        parts.append(_cuts(ranked, _within(ranked, kept, options.max_total_tokens), CAPPED_TOKENS))
     empty = pl.DataFrame(CAPS.empty_table())
-    return pl.concat([empty, *(part.cast(empty.schema) for part in found)])
+    return pl.concat([empty, *(part.cast(empty.schema) for part in parts)])
 
 
 def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
@@ -92,10 +92,10 @@ def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
     reasons = pl.lit(None, pl.String)
     frame = candidates
     for reason in (CAPPED_TOKENS, CAPPED_MIX):  # the last one asked wins
-        mine = limits.filter(pl.col("reason") == reason).select(
+        cuts = limits.filter(pl.col("reason") == reason).select(
             "domain", pl.col("place").alias(f"{reason}_place"), pl.col("id").alias(f"{reason}_id")
         )
-        frame = frame.join(mine, on="domain", how="left", maintain_order="left")
+        frame = frame.join(cuts, on="domain", how="left", maintain_order="left")
         last, name = pl.col(f"{reason}_place"), pl.col(f"{reason}_id")
         # The order of `_ORDER`, by comparison: a shard needs no rank in the whole run.
         behind = (pl.col("place") > last) | ((pl.col("place") == last) & (pl.col("id") > name))
@@ -117,22 +117,24 @@ def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int
     if rest and left > 0:
         named |= {domain: left * count / sum(rest.values()) for domain, count in rest.items()}
     shares = {domain: share for domain, share in named.items() if share > 0}
-    whole = sum(shares.values())
+    total_share = sum(shares.values())
     # The total that exhausts one domain first: any larger one would need more of its traces than there are.
-    total = min((counts[domain] * whole / share for domain, share in shares.items()), default=0.0)
+    total = min((counts[domain] * total_share / share for domain, share in shares.items()), default=0.0)
     # The domain that limits the total keeps all it has, whatever the rounding says.
-    kept = {domain: min(counts[domain], math.floor(total * share / whole + 1e-9)) for domain, share in shares.items()}
+    kept = {
+        domain: min(counts[domain], math.floor(total * share / total_share + 1e-9)) for domain, share in shares.items()
+    }
     return {domain: kept.get(domain, 0) for domain in counts}
 
 
-def _within(ranked: pl.DataFrame, wanted: Mapping[str, int], limit: int) -> dict[str, int]:
+def _within(ranked: pl.DataFrame, kept: Mapping[str, int], limit: int) -> dict[str, int]:
     """Return how many of each domain's first rows fit into the limit if all domains are walked at the same pace."""
-    size = pl.col("domain").replace_strict(wanted, default=0, return_dtype=pl.Int64)
+    size = pl.col("domain").replace_strict(kept, default=0, return_dtype=pl.Int64)
     inside = ranked.with_columns(size.alias("size")).filter(pl.col("rank") < pl.col("size"))
     # The middle of each row's share of its domain: half of one domain is walked when half of every other is.
     walked = inside.sort((pl.col("rank") + 0.5) / pl.col("size"), "domain", "id")
     fits = walked.filter(pl.col("tokens").cast(pl.Int64).cum_sum() <= limit)
-    return dict.fromkeys(wanted, 0) | dict(fits.group_by("domain").len().iter_rows())
+    return dict.fromkeys(kept, 0) | dict(fits.group_by("domain").len().iter_rows())
 
 
 def _cuts(ranked: pl.DataFrame, kept: Mapping[str, int], reason: str) -> pl.DataFrame:

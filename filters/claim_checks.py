@@ -70,20 +70,20 @@ def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Defer
             yield {}
             continue
         text = None if row["steps"] is not None else row["response"]
-        found = check_trace(row["problem"], text, steps=row["steps"], final_start=row["final_start"])
-        yield Deferred(found) if found.outputs_to_run else _columns(found)
+        check = check_trace(row["problem"], text, steps=row["steps"], final_start=row["final_start"])
+        yield Deferred(check) if check.outputs_to_run else _columns(check)
 
 
 def resolve(deferred: Sequence[TraceCheck], services: CallerServices) -> list[Row]:
     """Return the claim columns of traces that state outputs of code; without a jail the outputs stay unchecked."""
-    return [_columns(found.with_outputs(services.evaluate) if services.evaluate else found) for found in deferred]
+    return [_columns(check.with_outputs(services.evaluate) if services.evaluate else check) for check in deferred]
 
 
-def _columns(found: TraceCheck) -> Row:
+def _columns(check: TraceCheck) -> Row:
     return {
-        **found.summary.columns(),
-        "refuted_final": found.refuted_in_final,
-        "claims": [{field.name: getattr(claim, field.name) for field in CLAIM} for claim in found.claims],
+        **check.summary.columns(),
+        "refuted_final": check.refuted_in_final,
+        "claims": [{field.name: getattr(claim, field.name) for field in CLAIM} for claim in check.claims],
     }
 
 
@@ -185,11 +185,11 @@ def add_buckets(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[Bucket]:
     total: dict[int, Bucket] = {}
     for part in parts:
         for bucket in part:
-            known = total.setdefault(
+            summed = total.setdefault(
                 bucket["from"], {"from": bucket["from"], "covered": 0.0} | dict.fromkeys(_COUNTS, 0)
             )
             for name in (*_COUNTS, "covered"):
-                known[name] += bucket[name]
+                summed[name] += bucket[name]
     return [
         {name: bucket[name] for name in ("from", *_COUNTS)}
         | {

@@ -90,24 +90,24 @@ def _rows(benchmark: Benchmark) -> Iterator[Located | Unreadable]:
 
 
 def _items(benchmark: Benchmark) -> Iterator[Item]:
-    wanted = list(benchmark.fields)
+    fields = list(benchmark.fields)
     number = -1
-    for number, found in enumerate(_rows(benchmark)):
-        if isinstance(found, Unreadable):
+    for number, item in enumerate(_rows(benchmark)):
+        if isinstance(item, Unreadable):
             raise InputError(
-                f"An item can't be read: {found.why}.", where=found.where, remedy="correct or remove the line"
+                f"An item can't be read: {item.why}.", where=item.where, remedy="correct or remove the line"
             )
-        row = found.row
-        wanted = wanted or [field for field in QUESTION_FIELDS if field in row][:1]
-        missing = [field for field in wanted if field not in row]
-        if missing or not wanted:
+        row = item.row
+        fields = fields or [field for field in QUESTION_FIELDS if field in row][:1]
+        missing = [field for field in fields if field not in row]
+        if missing or not fields:
             raise InputError(
                 f"The benchmark has no field {(missing or QUESTION_FIELDS)[0]!r}.",
-                where=found.where,
+                where=item.where,
                 remedy=f"this item has: {', '.join(map(str, row))}; name its question with --against-field, "
                 "or in the recipe with decontaminate.fields",
             )
-        for field in wanted:
+        for field in fields:
             if text := whole_text(row[field]):
                 yield str(row.get("benchmark") or benchmark.called), _item_id(row, number), text
     if number < 0:
@@ -249,18 +249,18 @@ class Index:
 
     def find_many(self, texts: Sequence[str]) -> list[Match | None]:
         """Return the longest overlap of each text; of equally long ones the first item's."""
-        found: list[Match | None] = []
+        matches: list[Match | None] = []
         for part in blocks(texts):
             lines = word_lines(part)
             by_line: dict[int, list[_Hit]] = {}
             # By line, then by position: `_longest` relies on hits that come from left to right.
             for hit in sorted(self._hits(lines)):
                 by_line.setdefault(hit.line, []).append(hit)
-            found += [
+            matches += [
                 self._longest(text, lines.line(number), by_line[number]) if number in by_line else None
                 for number, text in enumerate(part)
             ]
-        return found
+        return matches
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
         """Yield the runs of the lines whose hash stands in the index."""

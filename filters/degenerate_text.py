@@ -81,11 +81,11 @@ def find_loop(text: str) -> Loop | None:
     tail = text[-_TAIL:].rstrip()
     if len(tail) < MIN_CHARS:
         return None
-    if found := _loop_at_end(tail, MIN_TURNS):
-        return found
+    if loop := _loop_at_end(tail, MIN_TURNS):
+        return loop
     prose = _prose(tail)
-    if found := _inner_loop(prose):
-        return found
+    if loop := _inner_loop(prose):
+        return loop
     counting = _loop_at_end(_NUMBER.sub("#", prose), COUNTER_TURNS)
     return counting if counting and is_prose(counting.unit) else None
 

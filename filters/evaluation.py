@@ -210,13 +210,13 @@ def difference(first: Sequence[ProblemResult], second: Sequence[ProblemResult]) 
     if not pairs:
         return None
     gains = np.array([b.rate - a.rate for a, b in pairs])
-    found = _mean(gains)
+    gain = _mean(gains)
     if not np.ptp(gains):  # where all are equal, a share of up to 3 / n problems may still differ (rule of three)
         bound = 1 - (1 - CONFIDENCE) ** (1 / len(pairs))
-        found = Estimate(found.value, found.value - bound, found.value + bound)
+        gain = Estimate(gain.value, gain.value - bound, gain.value + bound)
     return Difference(
         problems=len(pairs),
-        pass_1=Estimate(found.value, max(-1.0, found.low), min(1.0, found.high)),
+        pass_1=Estimate(gain.value, max(-1.0, gain.low), min(1.0, gain.high)),
         tokens=_mean(np.array([b.tokens / b.n - a.tokens / a.n for a, b in pairs])),
         better=int((gains > 0).sum()),
         worse=int((gains < 0).sum()),

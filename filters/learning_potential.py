@@ -80,7 +80,7 @@ def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
     # Equal lengths share a bucket, so that the order of rows decides nothing.
     rank = (pl.col("tokens").rank("min") - 1).over("domain") * options.buckets // pl.len().over("domain")
     low, high = options.prefer
-    found = (
+    result = (
         rows.with_columns(rank.cast(pl.Int32).alias("bucket"))
         .group_by("domain", "bucket")
         .agg(
@@ -94,7 +94,7 @@ def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
         .sort("domain", "min_tokens")
         .with_columns(pl.int_range(pl.len()).over("domain").alias("bucket"))
     )
-    return found.cast(pl.DataFrame(BUCKETS.empty_table()).schema)
+    return result.cast(pl.DataFrame(BUCKETS.empty_table()).schema)
 
 
 def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
@@ -114,9 +114,9 @@ def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -
     joined = numbered.join_asof(
         sides, left_on="tokens", right_on="min_tokens", by="domain", strategy="backward", check_sortedness=False
     ).sort("row")
-    known = pl.col("nll").is_not_null()
+    has_score = pl.col("nll").is_not_null()
     inside = pl.col("nll").is_between("prefer_low", "prefer_high").fill_null(True)
-    drop_others = pl.lit(options.only_preferred) & known & ~inside
+    drop_others = pl.lit(options.only_preferred) & has_score & ~inside
     reason = (
         pl.when((pl.col("tokens") < options.min_tokens).fill_null(False))
         .then(pl.lit(TOO_SHORT))
@@ -126,7 +126,7 @@ def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -
         .then(pl.lit(LOW_POTENTIAL))
         .otherwise(None)
     )
-    return joined.select(reason.alias("potential_reason"), (inside | ~known).alias("preferred"))
+    return joined.select(reason.alias("potential_reason"), (inside | ~has_score).alias("preferred"))
 
 
 def gather(
@@ -143,8 +143,8 @@ def gather(
 
 
 def _dropped(reason: str, means: str, *hangs_on: str) -> DropRule[LearningOptions]:
-    found = pl.col("potential_reason") == reason
-    return DropRule(reason, lambda _: found, means, hangs_on, evidence=("nll", "completion_tokens"))
+    is_reason = pl.col("potential_reason") == reason
+    return DropRule(reason, lambda _: is_reason, means, hangs_on, evidence=("nll", "completion_tokens"))
 
 
 NLL = ModelFilter(

@@ -136,10 +136,10 @@ def read(text: str, finish_reason: str) -> bool | None:
 
 def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
     """Return (verdict, detail) of the replies about one pair: a verdict only where all of them agree."""
-    said = set(replies)
-    if said == {True}:
+    answers = set(replies)
+    if answers == {True}:
         return CORRECT, DETAIL
-    return (WRONG, DETAIL) if said == {False} else (UNPARSED, DISAGREES)
+    return (WRONG, DETAIL) if answers == {False} else (UNPARSED, DISAGREES)
 
 
 def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None:
@@ -156,12 +156,14 @@ def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None
         "recipe key verify.judge",
         "name a stronger model, or leave verify.judge out; no verdict of this one was used",
     )
-    for (pair, same), said in zip(CANARIES, replies, strict=True):
-        if not same and verdict_of(said)[0] == CORRECT:
+    for (pair, same), answers in zip(CANARIES, replies, strict=True):
+        if not same and verdict_of(answers)[0] == CORRECT:
             raise VerifierError(
                 f"The judge {model} called a planted wrong answer right: {pair.answer!r} for {pair.gold!r}.",
                 where=where,
                 remedy=remedy,
             )
-    if not any(same and verdict_of(said)[0] == CORRECT for (_, same), said in zip(CANARIES, replies, strict=True)):
+    if not any(
+        same and verdict_of(answers)[0] == CORRECT for (_, same), answers in zip(CANARIES, replies, strict=True)
+    ):
         raise VerifierError(f"The judge {model} called no planted right answer right.", where=where, remedy=remedy)

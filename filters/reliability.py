@@ -168,11 +168,11 @@ def overruled(claim: str, exact: Iterable[Mapping[str, Any]]) -> ClaimJudgement 
             One that is both verified and refuted in its trace, where a name changed its value, decides nothing.
     """
     plain = _plain(claim)
-    found: dict[str, dict[str, str]] = {}
+    statements: dict[str, dict[str, str]] = {}
     for item in exact:
         if item["status"] in (VERIFIED, REFUTED) and (text := _plain(item["text"])):
-            found.setdefault(text, {})[item["status"]] = item["evidence"]
-    decided = {text: dict(says) for text, says in found.items() if len(says) == 1 and _stands_in(text, plain)}
+            statements.setdefault(text, {})[item["status"]] = item["evidence"]
+    decided = {text: dict(says) for text, says in statements.items() if len(says) == 1 and _stands_in(text, plain)}
     for says in decided.values():
         if REFUTED in says:
             return ClaimJudgement(REFUTED, says[REFUTED])

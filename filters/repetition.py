@@ -157,9 +157,9 @@ def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
     for row in rows:
         reasoning, final = split_final(row["response"], row["final_start"])
         finish, prompt = row["finish_reason"], row["prompt"] or ""
-        found = measure(row["response"], reasoning=reasoning, final=final, finish_reason=finish, prompt=prompt)
-        detail = found.reason and (f"{found.reason}: {found.evidence}" if found.evidence else found.reason)
-        yield {"repetition": found.repetition, "quality_detail": detail}
+        quality = measure(row["response"], reasoning=reasoning, final=final, finish_reason=finish, prompt=prompt)
+        detail = quality.reason and (f"{quality.reason}: {quality.evidence}" if quality.evidence else quality.reason)
+        yield {"repetition": quality.repetition, "quality_detail": detail}
 
 
 def is_bare() -> pl.Expr:

@@ -45,20 +45,20 @@ def filter_at(place: str) -> Filter[Any]:
         return next(filter_ for filter_ in FILTERS if filter_.name == place)
     module, _, name = place.partition(":")
     try:
-        found = getattr(import_module(module), name)
+        result = getattr(import_module(module), name)
     except Exception as error:  # whatever a user's module raises is told, not shown as a fault of ours
         raise RecipeError(
             f"The filter {place!r} can't be imported: {type(error).__name__}: {error}",
             where="recipe key filters",
             remedy="write it as package.module:NAME, importable from where proofmill runs",
         ) from error
-    if not isinstance(found, Filter):
+    if not isinstance(result, Filter):
         raise RecipeError(
-            f"{place!r} is a {type(found).__name__}, not a filter.",
+            f"{place!r} is a {type(result).__name__}, not a filter.",
             where="recipe key filters",
             remedy="make it a proofmill.filters.base.MapFilter; see filters/README.md",
         )
-    return found
+    return result
 
 
 class Annotated(NamedTuple):
@@ -130,10 +130,10 @@ class FilterWorkers:
     def clusters(self, items: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[int]]:
         """Return which answers to each problem are the same; those too costly to compare are compared as they stand."""
         custom = self._limits.verifiers
-        found = self._votes.map([(problem, answers, custom) for problem, answers in items])
+        results = self._votes.map([(problem, answers, custom) for problem, answers in items])
         return [
             [answers.index(answer) for answer in answers] if isinstance(result, Fault) else result
-            for (_, answers), result in zip(items, found, strict=True)
+            for (_, answers), result in zip(items, results, strict=True)
         ]
 
     def _pool(self, function: str, cpu_seconds: float, memory_mb: int) -> WorkerPool:
@@ -166,25 +166,25 @@ class FilterWorkers:
         if filter_.runs == "chunks":
             return self._in_chunks(filter_, place, options, rows, shared)
         if filter_.runs == "here":
-            found: list[Any] = list(_call(filter_, rows, options, shared))
+            results: list[Any] = list(_call(filter_, rows, options, shared))
         else:
             with self._lock:  # two threads must not start the pool twice
                 pool = self._rows
-            found = pool.map([(place, options, row, shared) for row in rows])
-        return self._resolved(filter_, place, found)
+            results = pool.map([(place, options, row, shared) for row in rows])
+        return self._resolved(filter_, place, results)
 
-    def _resolved(self, filter_: MapFilter[Any], place: str, found: list[Any]) -> Annotated:
+    def _resolved(self, filter_: MapFilter[Any], place: str, results: list[Any]) -> Annotated:
         """Return the table of all rows: what was deferred is resolved, and faults get their filter's columns."""
-        faults = {index: item for index, item in enumerate(found) if isinstance(item, Fault)}
-        waiting = {index: item.job for index, item in enumerate(found) if isinstance(item, Deferred)}
+        faults = {index: item for index, item in enumerate(results) if isinstance(item, Fault)}
+        waiting = {index: item.job for index, item in enumerate(results) if isinstance(item, Deferred)}
         for index, fault in faults.items():
-            found[index] = filter_.fault(fault.kind, fault.detail)
+            results[index] = filter_.fault(fault.kind, fault.detail)
         if waiting and filter_.resolve is not None:
             for index, row in zip(waiting, filter_.resolve(list(waiting.values()), self), strict=True):
-                found[index] = row
+                results[index] = row
         shown = next((f"{fault.kind}: {fault.detail}" for fault in faults.values()), None)
-        table = as_table(filter_, place, found)
-        seconds = sum(row.get("verify_seconds", 0.0) for row in found)
+        table = as_table(filter_, place, results)
+        seconds = sum(row.get("verify_seconds", 0.0) for row in results)
         return Annotated(table, dict(Counter(fault.kind for fault in faults.values())), shown, seconds)
 
     def _in_chunks(
@@ -230,8 +230,8 @@ def annotate_row(item: tuple[str, Section, Row, Path | None]) -> Row | Deferred:
     place, options, row, shared = item
     filter_ = filter_at(place)
     assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
-    found: list[Row | Deferred] = list(_call(filter_, [row], options, shared))
-    return found[0]
+    results: list[Row | Deferred] = list(_call(filter_, [row], options, shared))
+    return results[0]
 
 
 def annotate_chunk(item: tuple[str, Section, Sequence[Row], Path | None]) -> pa.Table:
@@ -251,15 +251,15 @@ def _call(filter_: MapFilter[Any], rows: Sequence[Row], options: Section, shared
     return filter_.annotate(rows, options, shared) if filter_.shared is not None else filter_.annotate(rows, options)
 
 
-def as_table(filter_: Filter[Any], place: str, found: Iterable[Row] | pa.Table) -> pa.Table:
+def as_table(filter_: Filter[Any], place: str, result: Iterable[Row] | pa.Table) -> pa.Table:
     """Return a filter's rows as a table of its columns; a table is taken as it is.
 
     Raises:
         RecipeError: a user's filter says what is no value of its column, or names a column that it does not declare.
     """
-    if isinstance(found, pa.Table):
-        return found
-    rows = list(found)
+    if isinstance(result, pa.Table):
+        return result
+    rows = list(result)
     try:
         table = from_rows(rows, filter_.schema)
     except (pa.ArrowException, TypeError, AttributeError, OverflowError) as error:

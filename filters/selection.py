@@ -185,9 +185,9 @@ def preselect(
         Schema SELECTION, row by row beside `traces`.
     """
     # A long-to-short curriculum has no reference sampler; then all samplers count.
-    known = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None))
+    rates_by_problem = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None))
     rate = pl.DataFrame(
-        {"problem_id": list(known), "rate": [share for share, _ in known.values()]},
+        {"problem_id": list(rates_by_problem), "rate": [share for share, _ in rates_by_problem.values()]},
         schema={"problem_id": pl.String, "rate": pl.Float64},
     )
     own = [(rule.reason, rule.when(options)) for rule in RULES]
@@ -241,7 +241,7 @@ def _first(rules: Rules) -> pl.Expr:
 
 def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | BroadToHard) -> pl.DataFrame:
     """Return stage, short_form, in_stage1 and place in its problem of every trace that has a place in a stage."""
-    found: list[tuple[str, int, str | None, bool, int]] = []
+    places: list[tuple[str, int, str | None, bool, int]] = []
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
     columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
     # By problem and id: the order of the input must not decide which of two equal traces is kept.
@@ -262,9 +262,9 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
             for _, name, length, score, final, preferred, _, bare in of_problem
         ]
         spots = place(candidates, curriculum, max_per_problem, None if rate is None else 1.0 - rate)
-        found += _merged(candidates, spots)
+        places += _merged(candidates, spots)
     schema = {name: _SELECTION[name] for name in ("id", "stage", "short_form", "in_stage1", "place")}
-    return pl.DataFrame(found, schema=schema, orient="row")
+    return pl.DataFrame(places, schema=schema, orient="row")
 
 
 def _merged(
@@ -283,8 +283,8 @@ def problem_rates(rates: pl.DataFrame, reference: str | None) -> dict[str, tuple
     Problems without a judged sample are left out.
     """
     # The sums of samples, not the mean of rates: a sampler with few samples must not weigh as much as one with many.
-    wanted = rates if reference is None else rates.filter(pl.col("sampler") == reference)
-    sums = wanted.group_by("problem_id").agg(pl.col("correct").sum(), pl.col("n").sum()).filter(pl.col("n") > 0)
+    rates_used = rates if reference is None else rates.filter(pl.col("sampler") == reference)
+    sums = rates_used.group_by("problem_id").agg(pl.col("correct").sum(), pl.col("n").sum()).filter(pl.col("n") > 0)
     return {problem: (correct / n, n) for problem, correct, n in sums.iter_rows()}
 
 

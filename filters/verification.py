@@ -156,20 +156,20 @@ class Judge:
         self._jailed.shutdown(cancel_futures=True)
         self._pool.close()
 
-    def accepts(self, asked: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[bool]:
+    def accepts(self, responses: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[bool]:
         """Return whether each response is judged `correct`, for a sampler that goes on until enough are.
 
         Args:
-            asked: problem (row of schema PROBLEMS), response and finish reason of each.
+            responses: problem (row of schema PROBLEMS), response and finish reason of each.
 
         Raises:
             VerifierError: as `judge`; bad problems are left to `verdicts` to tell.
         """
         tags = self.options.reasoning_tags
-        cuts = [cut_reasoning(response, finish, tags) for _, response, finish in asked]
+        cuts = [cut_reasoning(response, finish, tags) for _, response, finish in responses]
         jobs = [
             None if cut.verdict else Job(row["verifier"], self._custom.get(row["verifier"]), problem_of(row), cut.text)
-            for cut, (row, _, _) in zip(cuts, asked, strict=True)
+            for cut, (row, _, _) in zip(cuts, responses, strict=True)
         ]
         return [verdict is not None and verdict.verdict == CORRECT for verdict, _ in self.judge(jobs)]
 
@@ -287,10 +287,10 @@ def resolve(deferred: Sequence[tuple[Job, int]], services: CallerServices) -> li
         VerifierError: as `Judge.judge`.
     """
     judged = services.judge.judge([job for job, _ in deferred])
-    found = zip(deferred, judged, strict=True)
+    outcomes = zip(deferred, judged, strict=True)
     return [
         columns(verdict or Verdict(ERROR, detail="no verifier"), seconds, start)
-        for (_, start), (verdict, seconds) in found
+        for (_, start), (verdict, seconds) in outcomes
     ]
 
 
@@ -321,8 +321,8 @@ def check_health(table: pa.Table, options: VerifyOptions) -> None:
     Raises:
         VerifierError: too many verdicts are `error`.
     """
-    found = zip(table["verdict"].to_pylist(), table["verdict_detail"].to_pylist(), strict=True)
-    causes = Counter(detail for verdict, detail in found if verdict == ERROR and not is_counted(verdict, detail))
+    pairs = zip(table["verdict"].to_pylist(), table["verdict_detail"].to_pylist(), strict=True)
+    causes = Counter(detail for verdict, detail in pairs if verdict == ERROR and not is_counted(verdict, detail))
     for reason in (*_UNANSWERED, NO_GOLD):  # no verifier has seen them, or it had nothing to compare with
         causes.pop(reason, None)
     for reason in [reason for reason in causes if reason and _NEEDS.search(reason)]:
@@ -360,9 +360,9 @@ def is_truncated() -> pl.Expr:
 
 
 def _judged(verdict: str, means: str) -> DropRule[VerifyOptions]:
-    found = pl.col("verdict") == verdict
+    is_verdict = pl.col("verdict") == verdict
     shown = ("extracted", "answer", "verdict_detail")
-    return DropRule(verdict, lambda _: found & ~is_truncated().fill_null(False), means, evidence=shown)
+    return DropRule(verdict, lambda _: is_verdict & ~is_truncated().fill_null(False), means, evidence=shown)
 
 
 def _identity(options: VerifyOptions) -> dict[str, str]:

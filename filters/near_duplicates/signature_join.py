@@ -386,7 +386,7 @@ def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64
         too large to pair in full.
     """
     ranks = np.flatnonzero(active)
-    found: list[U64] = []
+    parts: list[U64] = []
     crowded = np.zeros(len(rows), np.bool_)
     for number, rule in enumerate(rules):
         pending: list[U64] = []
@@ -399,10 +399,10 @@ def join(rows: SignatureRows, rules: list[PairRule], active: Bools) -> tuple[U64
                     pending.append(_eligible(rows, rule, pairs))
                     # A pair that agrees in several bands comes several times; `confirmed` looks at it once in a batch.
                     if sum(map(len, pending)) > PENDING_PAIRS:
-                        found.append(confirmed(rows, rule.threshold, pending))
+                        parts.append(confirmed(rows, rule.threshold, pending))
                         pending = []
-        found.append(confirmed(rows, rule.threshold, pending))
-    return np.unique(np.concatenate(found)), crowded
+        parts.append(confirmed(rows, rule.threshold, pending))
+    return np.unique(np.concatenate(parts)), crowded
 
 
 def unpack(pairs: U64) -> tuple[I64, I64]:
