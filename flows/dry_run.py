@@ -112,7 +112,7 @@ class _Walk:
     def records(self, shards: Sequence[ProblemShard], sampling: SamplingStep) -> Iterator[ShardRecord]:
         """Yield the references of each sampled shard; some are placeholders for what would be made."""
         filters = [active.filter for active in self.run.filters]
-        each = [one.name for one in filters if isinstance(one, MapFilter | ProblemFilter)]
+        each = [filter_.name for filter_ in filters if isinstance(filter_, MapFilter | ProblemFilter)]
         for shard in shards:
             samples = sampling.done[shard.problems.name]
             if samples is None:
@@ -125,14 +125,14 @@ class _Walk:
         """Return a filter's output, or a placeholder; what depends on a missing output may prove equal to the
         earlier one.
         """
-        one = active.filter
-        known = contents(run, record, [*one.reads, *one.optional])
+        filter_ = active.filter
+        known = contents(run, record, [*filter_.reads, *filter_.optional])
         uncertain = any(name in record.outputs and not record.outputs[name].file for name in known)
         try:
             return filter_output(run, record, active)
         except NotCommitted as gap:
-            (self.at_most if uncertain else self.again)[one.name] = None
-            if gap.step != one.name:  # the file that its workers share
+            (self.at_most if uncertain else self.again)[filter_.name] = None
+            if gap.step != filter_.name:  # the file that its workers share
                 self.again[gap.step] = None
             return gap.placeholder()
 

@@ -42,14 +42,14 @@ class RowOptions:
     custom: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepared(row: Row, one: MapFilter[Any], options: RowOptions) -> Row | str:
+def prepared(row: Row, filter_: MapFilter[Any], options: RowOptions) -> Row | str:
     """Return the columns that a filter reads of a user's row, or why it can't be read."""
     values: Row = {}
-    for name in (*one.reads, *one.optional):
-        value = _READERS[name](row, one, options) if name in _READERS else row.get(name, _NO_COLUMN)
+    for name in (*filter_.reads, *filter_.optional):
+        value = _READERS[name](row, filter_, options) if name in _READERS else row.get(name, _NO_COLUMN)
         if isinstance(value, _Fault):
             return value.why
-        if value is _NO_COLUMN and name in one.reads:
+        if value is _NO_COLUMN and name in filter_.reads:
             return f"no column {name!r}"
         values[name] = None if value is _NO_COLUMN else value
     return values
@@ -70,17 +70,17 @@ def _verifier(row: Row, _: MapFilter[Any], options: RowOptions) -> str | _Fault:
     return name
 
 
-def _response(row: Row, one: MapFilter[Any], _: RowOptions) -> str | _Fault | None:
+def _response(row: Row, filter_: MapFilter[Any], _: RowOptions) -> str | _Fault | None:
     text = response_text(row.get("response"))
     if text is None and isinstance(row.get("response"), list):
         turns = (turn for turn in row["response"] if isinstance(turn, dict) and isinstance(turn.get("content"), str))
         text = next((turn["content"] for turn in reversed(list(turns))), None)
-    if text is not None or ("steps" in one.optional and row.get("steps") is not None):
+    if text is not None or ("steps" in filter_.optional and row.get("steps") is not None):
         return text
     text = whole_text(row.get("steps")) or whole_text(row.get("text"))
-    if text is None and "problem" not in one.reads and whole_text(row.get("prompt")):
+    if text is None and "problem" not in filter_.reads and whole_text(row.get("prompt")):
         return ""  # a row that is a prompt alone
-    return text if text is not None else _Fault("no_response" if "problem" in one.reads else "no_text")
+    return text if text is not None else _Fault("no_response" if "problem" in filter_.reads else "no_text")
 
 
 def _steps(row: Row, _: MapFilter[Any], __: RowOptions) -> Any:
@@ -102,15 +102,15 @@ def _final_start(row: Row, _: MapFilter[Any], __: RowOptions) -> int | None:
 
 
 def _part(place: int) -> Callable[[Row, MapFilter[Any], RowOptions], str]:
-    def read_part(row: Row, one: MapFilter[Any], options: RowOptions) -> str:
-        return split_final(response_text(row.get("response")) or "", _final_start(row, one, options))[place]
+    def read_part(row: Row, filter_: MapFilter[Any], options: RowOptions) -> str:
+        return split_final(response_text(row.get("response")) or "", _final_start(row, filter_, options))[place]
 
     return read_part
 
 
-def _problem(row: Row, one: MapFilter[Any], options: RowOptions) -> Problem | _Fault:
+def _problem(row: Row, filter_: MapFilter[Any], options: RowOptions) -> Problem | _Fault:
     """Return the problem of a row, or the reason why it can't be judged; a missing prompt is no reason."""
-    judged = "verifier" in one.reads
+    judged = "verifier" in filter_.reads
     domain = row.get("domain") or options.domain or row.get("verifier") or (None if judged else "math")
     prompt: tuple[str | None, str] | str = (None, "")
     if row.get("prompt"):
@@ -150,7 +150,7 @@ _READERS: Mapping[str, Callable[[Row, MapFilter[Any], RowOptions], Any]] = {
 }
 
 
-def check_first(where: str, row: Row, one: MapFilter[Any], options: RowOptions) -> None:
+def check_first(where: str, row: Row, filter_: MapFilter[Any], options: RowOptions) -> None:
     """Refuse a file whose first row lacks what a filter needs: the field map must be wrong.
 
     Raises:
@@ -158,7 +158,7 @@ def check_first(where: str, row: Row, one: MapFilter[Any], options: RowOptions) 
         RecipeError: there is no such verifier.
     """
     have = f"this row has: {', '.join(map(str, row)) or 'no fields'}"
-    missing = list(_missing(row, one, options, where, have))
+    missing = list(_missing(row, filter_, options, where, have))
     if missing:
         several = len(missing) > 1
         raise InputError(
@@ -168,13 +168,13 @@ def check_first(where: str, row: Row, one: MapFilter[Any], options: RowOptions) 
         )
 
 
-def _missing(row: Row, one: MapFilter[Any], options: RowOptions, where: str, have: str) -> Iterator[str]:
-    texts = ("response", *(("steps",) if "verifier" not in one.reads else ()))
-    if "problem" not in one.reads:
+def _missing(row: Row, filter_: MapFilter[Any], options: RowOptions, where: str, have: str) -> Iterator[str]:
+    texts = ("response", *(("steps",) if "verifier" not in filter_.reads else ()))
+    if "problem" not in filter_.reads:
         texts = (*texts, "prompt", "text")
-    if "response" in one.reads and not any(name in row for name in texts):
+    if "response" in filter_.reads and not any(name in row for name in texts):
         yield "response"
-    if "verifier" in one.reads:
+    if "verifier" in filter_.reads:
         name = row.get("verifier") or row.get("domain") or options.domain
         if not name:
             raise InputError("No domain is given.", where=where, remedy=f"pass --domain, for example math; {have}")
@@ -182,7 +182,7 @@ def _missing(row: Row, one: MapFilter[Any], options: RowOptions, where: str, hav
         for need in () if row.get("verifier") else needs:
             if not _has(row, need):
                 yield need if isinstance(need, str) else need[0]
-    yield from (name for name in one.reads if name not in _READERS and name not in row)
+    yield from (name for name in filter_.reads if name not in _READERS and name not in row)
 
 
 def _has(row: Row, need: str | tuple[str, ...]) -> bool:
@@ -259,13 +259,13 @@ class ChunkResult:
 
     def resolve(self, place: int, view: View, found: Row, why: str | None = None) -> None:
         """Fill in one row; `why` says what is wrong with it."""
-        one = filter_at(self.place)
-        added = {name: found.get(name) for name in added_names(one)}
+        filter_ = filter_at(self.place)
+        added = {name: found.get(name) for name in added_names(filter_)}
         self.rows[place] = joined(view, added) if self.as_lines else view.kept | added
-        assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
-        for label in one.labels(added):
+        assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
+        for label in filter_.labels(added):
             self.counts[label] += 1
-        why = why or one.why(added)
+        why = why or filter_.why(added)
         if why is not None:
             self.faults += 1
             if len(self.shown) < SHOWN_FAULTS:
@@ -273,32 +273,32 @@ class ChunkResult:
 
 
 @cache
-def added_columns(one: Any) -> pa.Schema:
+def added_columns(filter_: Any) -> pa.Schema:
     """Return the columns that a filter's command adds: the filter's, then those of the command alone."""
-    return pa.schema([*one.adds, *one.internal, *one.command])
+    return pa.schema([*filter_.adds, *filter_.internal, *filter_.command])
 
 
 @cache
-def added_names(one: Any) -> tuple[str, ...]:
+def added_names(filter_: Any) -> tuple[str, ...]:
     """Return the names of these columns; asking an Arrow schema for them costs more than judging a simple row."""
-    return tuple(added_columns(one).names)
+    return tuple(added_columns(filter_).names)
 
 
 def work(task: RowTask) -> ChunkResult:
     """Return a chunk with the columns that its filter adds; runs inside a worker."""
-    one = filter_at(task.place)
-    assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
-    added = frozenset(added_columns(one).names)
+    filter_ = filter_at(task.place)
+    assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
+    added = frozenset(added_columns(filter_).names)
     seen = list(views(task.chunk, task.fields, added, as_lines=task.as_lines))
-    rows = [view.fault if view.fault is not None else prepared(view.row, one, task.rows) for view in seen]
+    rows = [view.fault if view.fault is not None else prepared(view.row, filter_, task.rows) for view in seen]
     usable = [row for row in rows if not isinstance(row, str)]
-    annotated = one.annotate(usable, task.options, *(() if task.extra is None else (task.extra,)))
+    annotated = filter_.annotate(usable, task.options, *(() if task.extra is None else (task.extra,)))
     answers = iter(annotated.to_pylist() if isinstance(annotated, pa.Table) else annotated)
     result = ChunkResult(task.place, task.as_lines)
     for view, row in zip(seen, rows, strict=True):
         if isinstance(row, str):
             result.rows.append(None)
-            result.resolve(len(result.rows) - 1, view, one.fault("row", row), row)
+            result.resolve(len(result.rows) - 1, view, filter_.fault("row", row), row)
         else:
             result.add(view, next(answers))
     return result
@@ -306,12 +306,12 @@ def work(task: RowTask) -> ChunkResult:
 
 def failed_chunk(task: RowTask, kind: str, detail: str) -> ChunkResult:
     """Return the rows of a chunk that can't be worked on within the limits."""
-    one = filter_at(task.place)
-    assert isinstance(one, MapFilter)  # noqa: S101 (as above)
+    filter_ = filter_at(task.place)
+    assert isinstance(filter_, MapFilter)  # noqa: S101 (as above)
     result = ChunkResult(task.place, task.as_lines)
-    for view in views(task.chunk, task.fields, frozenset(added_columns(one).names), as_lines=task.as_lines):
+    for view in views(task.chunk, task.fields, frozenset(added_columns(filter_).names), as_lines=task.as_lines):
         result.rows.append(None)
-        result.resolve(len(result.rows) - 1, view, one.fault(kind, detail), f"{kind}: {detail}")
+        result.resolve(len(result.rows) - 1, view, filter_.fault(kind, detail), f"{kind}: {detail}")
     return result
 
 

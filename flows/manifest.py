@@ -103,16 +103,16 @@ def manifest_of(
     }
 
 
-def _filter_record(one: Filter[Any]) -> dict[str, Any]:
+def _filter_record(filter_: Filter[Any]) -> dict[str, Any]:
     """Return what a version records of a filter, so that it can be read without this program."""
-    published = [] if isinstance(one, ProblemFilter) else one.adds.names
-    reasons = {rule.reason: list(rule.evidence) for rule in one.rules}
+    published = [] if isinstance(filter_, ProblemFilter) else filter_.adds.names
+    reasons = {rule.reason: list(rule.evidence) for rule in filter_.rules}
     return {
-        "name": one.name,
-        "version": one.version,
+        "name": filter_.name,
+        "version": filter_.version,
         "adds": published,
         "reasons": reasons,
-        "shown_as": one.shown_as,
+        "shown_as": filter_.shown_as,
     }
 
 

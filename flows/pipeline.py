@@ -81,13 +81,15 @@ def annotate_shard(run: RunContext, problems: Shard, samples: Shard, output: Out
 
 def filter_output(run: RunContext, record: ShardRecord, active: ActiveFilter) -> Shard:
     """Return a map or problem filter's output for a shard; make it unless it is committed."""
-    one, options = active.filter, active.options
-    assert isinstance(one, MapFilter | ProblemFilter)  # noqa: S101 (narrowing for the type checker)
-    shared = shared_file(run, one.shared, options) if one.shared else None
-    columns_read = [*one.reads, *one.optional] if isinstance(one, MapFilter) else [PROBLEM, *one.reads]
-    key = one.key(options, contents(run, record, columns_read), shared and shared.content)
-    make = partial(_annotate_rows if isinstance(one, MapFilter) else _annotate_problems, run, record, active, shared)
-    shard = run.store.once(one.step, record.name, key, make)
+    filter_, options = active.filter, active.options
+    assert isinstance(filter_, MapFilter | ProblemFilter)  # noqa: S101 (narrowing for the type checker)
+    shared = shared_file(run, filter_.shared, options) if filter_.shared else None
+    columns_read = [*filter_.reads, *filter_.optional] if isinstance(filter_, MapFilter) else [PROBLEM, *filter_.reads]
+    key = filter_.key(options, contents(run, record, columns_read), shared and shared.content)
+    make = partial(
+        _annotate_rows if isinstance(filter_, MapFilter) else _annotate_problems, run, record, active, shared
+    )
+    shard = run.store.once(filter_.step, record.name, key, make)
     if "verdicts" in shard.stats:  # whether made now or by an earlier run, the display counts them
         _report_verdicts(run, shard)
     return shard
@@ -96,15 +98,15 @@ def filter_output(run: RunContext, record: ShardRecord, active: ActiveFilter) ->
 def _annotate_rows(
     run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
 ) -> tuple[pa.Table, ShardStats]:
-    one, path = active.filter, run.store.path(shared) if shared else None
-    result = run.workers.annotate(active.place, active.options, rows(run, record, one), path)
-    if isinstance(one, MapFilter) and one.check is not None:
-        one.check(result.table, active.options)
+    filter_, path = active.filter, run.store.path(shared) if shared else None
+    result = run.workers.annotate(active.place, active.options, rows(run, record, filter_), path)
+    if isinstance(filter_, MapFilter) and filter_.check is not None:
+        filter_.check(result.table, active.options)
     stats: ShardStats = {}
     if result.faults:
         stats["faults"] = result.faults
         count = sum(result.faults.values())
-        run.progress.warn(f"{one.name}, shard {record.name}: {count} rows could not be judged; {result.shown}")
+        run.progress.warn(f"{filter_.name}, shard {record.name}: {count} rows could not be judged; {result.shown}")
     if "verdict" in result.table.column_names:
         stats["verdicts"] = dict(Counter(result.table["verdict"].to_pylist()))
         stats["seconds"] = result.seconds
@@ -114,11 +116,11 @@ def _annotate_rows(
 def _annotate_problems(
     run: RunContext, record: ShardRecord, active: ActiveFilter, shared: Shard | None
 ) -> tuple[pa.Table, ShardStats]:
-    one, path = active.filter, run.store.path(shared) if shared else None
-    assert isinstance(one, ProblemFilter)  # noqa: S101 (as above)
+    filter_, path = active.filter, run.store.path(shared) if shared else None
+    assert isinstance(filter_, ProblemFilter)  # noqa: S101 (as above)
     problems = problem_rows(run, record)
-    annotated = one.annotate(problems, rows_by_problem(run, record, one), active.options, path)
-    table = from_rows(list(annotated), one.schema)
+    annotated = filter_.annotate(problems, rows_by_problem(run, record, filter_), active.options, path)
+    table = from_rows(list(annotated), filter_.schema)
     suspect = table["gold_suspect"] if "gold_suspect" in table.column_names else None
     return table, {} if suspect is None else {"gold_suspect": pc.sum(suspect).as_py() or 0}
 
@@ -185,25 +187,25 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
 
 def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[ShardRecord]:
     """Return the records with the output of a gather filter, which looks at all of them."""
-    one, options = active.filter, active.options
-    assert isinstance(one, GatherFilter)  # noqa: S101 (as above)
-    prior = run.prior if one is NEAR_DUPLICATES else ()
-    inputs = [contents(run, record, [*one.reads, *one.optional]) for record in records]
-    key = one.key(options, inputs, run_inputs.version_digests(prior))
-    wanted = [*one.reads, *one.optional]
+    filter_, options = active.filter, active.options
+    assert isinstance(filter_, GatherFilter)  # noqa: S101 (as above)
+    prior = run.prior if filter_ is NEAR_DUPLICATES else ()
+    inputs = [contents(run, record, [*filter_.reads, *filter_.optional]) for record in records]
+    key = filter_.key(options, inputs, run_inputs.version_digests(prior))
+    wanted = [*filter_.reads, *filter_.optional]
     parts = [partial(columns, run, record, wanted) for record in records]
 
     def make() -> Iterator[tuple[pa.Table, ShardStats]]:
-        run.progress.note(f"looking at all shards: {one.name}")
+        run.progress.note(f"looking at all shards: {filter_.name}")
         scratch = run.store.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         known = run_inputs.signed_rows(prior, _ids(run, records)) if prior else ()
-        for table in one.gather(parts, options, GatherContext(scratch, known)):
-            marked = table.select(one.schema.names).cast(one.schema)
-            yield marked, {"counts": dict(one.tally(marked))}
+        for table in filter_.gather(parts, options, GatherContext(scratch, known)):
+            marked = table.select(filter_.schema.names).cast(filter_.schema)
+            yield marked, {"counts": dict(filter_.tally(marked))}
 
-    outputs = run.store.once_each(one.step, [record.name for record in records], key, make)
-    return [record.with_output(one.name, output) for record, output in zip(records, outputs, strict=True)]
+    outputs = run.store.once_each(filter_.step, [record.name for record in records], key, make)
+    return [record.with_output(filter_.name, output) for record, output in zip(records, outputs, strict=True)]
 
 
 def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
@@ -250,7 +252,7 @@ def reasons_of(run: RunContext) -> tuple[str, ...]:
 def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     """Return all columns of a shard that rules may use: those of the filters, without lists and signatures."""
     filters = [active.filter for active in run.filters if not isinstance(active.filter, ProblemFilter)]
-    added = [field.name for one in filters for field in one.schema if _is_small(field.type)]
+    added = [field.name for filter_ in filters for field in filter_.schema if _is_small(field.type)]
     table = columns(run, record, [*selection.RULE_COLUMNS, *added, "response"])
     length = pc.coalesce(table["completion_tokens"], pc.cast(pc.utf8_length(table["response"]), pa.int32()))
     frame = pl.DataFrame(table.drop_columns("response").replace_schema_metadata(None))

@@ -77,7 +77,9 @@ def _arrow_type(kind: pa.DataType) -> str:
 
 def drop_reasons() -> str:
     """Return a table of the drop reasons, in the order in which they are tried."""
-    rules = [(one.name, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
+    rules = [(filter_.name, rule) for filter_ in FILTERS for rule in filter_.rules] + [
+        ("select", rule) for rule in RULES
+    ]
     rows = [
         (f"`{rule.reason}`", f"`{name}`", rule.means, _names(rule.hangs_on), _names(rule.evidence))
         for name, rule in rules
@@ -89,13 +91,14 @@ def filter_table() -> str:
     """Return a table of the filters in their order: what each reads and adds, and its section of the recipe."""
     rows = [
         (
-            f"`{one.name}`",
-            str(one.version),
-            f"`{one.section}`" if one.section else "",
-            _names(one.reads),
-            _names(one.adds.names) + (" (of problems)" if isinstance(one, ProblemFilter) and one.adds.names else ""),
+            f"`{filter_.name}`",
+            str(filter_.version),
+            f"`{filter_.section}`" if filter_.section else "",
+            _names(filter_.reads),
+            _names(filter_.adds.names)
+            + (" (of problems)" if isinstance(filter_, ProblemFilter) and filter_.adds.names else ""),
         )
-        for one in FILTERS
+        for filter_ in FILTERS
     ]
     return _table(("filter", "version", "section", "reads", "adds"), rows)
 

@@ -223,23 +223,23 @@ def named_filter(use: str, overrides: Sequence[str] = (), **given: Any) -> Activ
         UsageError: there is no such filter, or it looks at more than rows.
         RecipeError: it can't be imported, or an override is none.
     """
-    rows = {one.name: one for one in FILTERS if isinstance(one, MapFilter) and one.adds.names}
+    rows = {filter_.name: filter_ for filter_ in FILTERS if isinstance(filter_, MapFilter) and filter_.adds.names}
     if ":" not in use and use not in rows:
         raise UsageError(
             f"There is no filter {use!r}.",
             where="the command line",
             remedy=f"there are: {', '.join(rows)}, or your own",
         )
-    one = filter_at(use)
-    if not isinstance(one, MapFilter):
+    filter_ = filter_at(use)
+    if not isinstance(filter_, MapFilter):
         raise UsageError(
-            f"The filter '{one.name}' looks at more than single rows.",
+            f"The filter '{filter_.name}' looks at more than single rows.",
             where=use,
             remedy="name it in a recipe's section `filters`; this command takes a MapFilter",
         )
     for item in overrides:
         override(given, item)
-    return ActiveFilter(one, checked_options(one.options, given), use)
+    return ActiveFilter(filter_, checked_options(filter_.options, given), use)
 
 
 # --- one filter on all rows ----------------------------------------------------------------------------------
@@ -252,10 +252,10 @@ class _Work:
     """
 
     def __init__(self, active: ActiveFilter, rows: RowOptions, source: Source, services: FilterWorkers) -> None:
-        self.one = active.filter
+        self.filter = active.filter
         self.services = services
         self._active, self._rows, self._source = active, rows, source
-        self.extra: Any = frozenset() if self.one is VERDICTS else None
+        self.extra: Any = frozenset() if self.filter is VERDICTS else None
 
     def task(self, chunk: Chunk) -> RowTask:
         """Return what is done with a chunk."""
@@ -266,12 +266,12 @@ class _Work:
 
     def resolve(self, result: ChunkResult) -> None:
         """Finish the deferred rows of a chunk, in workers that can be killed and in the jail."""
-        one = self.one
-        assert isinstance(one, MapFilter) and one.resolve is not None  # noqa: S101 (only such a filter defers)
+        filter_ = self.filter
+        assert isinstance(filter_, MapFilter) and filter_.resolve is not None  # noqa: S101 (only such a filter defers)
         jobs = [row.job for row in result.deferred]
-        for row, found in zip(result.deferred, one.resolve(jobs, self.services), strict=True):
+        for row, found in zip(result.deferred, filter_.resolve(jobs, self.services), strict=True):
             result.resolve(row.place, row.view, found)
-        if one is VERDICTS:
+        if filter_ is VERDICTS:
             self.extra = self.extra.union(job.verifier for job, _ in jobs)
 
 
@@ -288,45 +288,45 @@ def run_filter(
         workers: processes; None: one a core.
         console: what the user sees.
     """
-    one = active.filter
-    assert isinstance(one, MapFilter)  # noqa: S101 (narrowing for the type checker)
+    filter_ = active.filter
+    assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
     command = FilterCommand(name, source, out, console)
     limits = active.options if isinstance(active.options, VerifyOptions) else VerifyOptions()
     limits = limits.model_copy(update={"workers": workers})
     rows = RowOptions(source.domain, limits.verifiers)
     if first := command.first():
-        check_first(*first, one, rows)
+        check_first(*first, filter_, rows)
     started = time.monotonic()
     with ExitStack() as stack:
         work = _Work(active, rows, source, FilterWorkers(limits, stack))
         items = 0
-        if one.shared is not None:
+        if filter_.shared is not None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proofmill-"))) / "shared"
-            items = one.shared.build(active.options, path)["rows"]
+            items = filter_.shared.build(active.options, path)["rows"]
             work.extra = path
         stack.enter_context(command.shown())
-        writer = stack.enter_context(open_rows(out, added_columns(one), columns(source)))
+        writer = stack.enter_context(open_rows(out, added_columns(filter_), columns(source)))
         stream = stack.enter_context(RowStream(source, work.task, workers, work.resolve, command.count))
         stream.run(writer)
     if work.services.jail_fault:
         console.print(f"[yellow]stated outputs of code were not run:[/] {work.services.jail_fault}", soft_wrap=True)
     seconds = time.monotonic() - started
-    command.finish(_table(one, stream, items, seconds), _FOLLOWING.get(name))
+    command.finish(_table(filter_, stream, items, seconds), _FOLLOWING.get(name))
 
 
-def _table(one: MapFilter[Any], stream: RowStream, items: int, seconds: float) -> Table:
+def _table(filter_: MapFilter[Any], stream: RowStream, items: int, seconds: float) -> Table:
     counts = stream.counts
-    if one is CLAIM_CHECKS:
+    if filter_ is CLAIM_CHECKS:
         return _claims_table(stream, seconds)
-    if one is VERDICTS:
+    if filter_ is VERDICTS:
         names = [name for name in (*NAMES[:3], TRUNCATED, *NAMES[3:]) if name in NAMES or counts[name]]
         return tally_table("verdicts", "verdict", [(name, counts[name]) for name in names], stream.rows, seconds)
-    if one is CONTAMINATION:
+    if filter_ is CONTAMINATION:
         found = sorted((name for name in counts if name not in (CLEAN, NOT_CHECKED)), key=lambda name: -counts[name])
         names = [CLEAN, *found, *([NOT_CHECKED] if counts[NOT_CHECKED] else ())]
         title, unit = f"overlap with {items:,} benchmark items", "contaminated by"
         return tally_table(title, unit, [(name, counts[name]) for name in names], stream.rows, seconds)
-    return tally_table(one.name, "rows", counts.items(), stream.rows, seconds)
+    return tally_table(filter_.name, "rows", counts.items(), stream.rows, seconds)
 
 
 def _claims_table(stream: RowStream, seconds: float) -> Table:

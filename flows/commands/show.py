@@ -102,7 +102,7 @@ def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:
 
 def _evidence_columns(version: Version) -> dict[str, Sequence[str]]:
     """Return columns by drop reason: of this program's filters, and of those that the version names."""
-    known: dict[str, Sequence[str]] = {rule.reason: rule.evidence for one in FILTERS for rule in one.rules}
+    known: dict[str, Sequence[str]] = {rule.reason: rule.evidence for filter_ in FILTERS for rule in filter_.rules}
     known |= {rule.reason: rule.evidence for rule in RULES}
     for record in version.manifest.filters:
         known |= {reason: columns for reason, columns in record.reasons.items() if reason not in known}

@@ -233,12 +233,12 @@ class _Core(Section):
     train: TrainOptions = Field(TrainOptions(), description="how `proofmill train` trains on the version")
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
 
-    def options(self, one: Filter[Options]) -> Options:
+    def options(self, filter_: Filter[Options]) -> Options:
         """Return a filter's options; None where its section is null."""
         found: Any = self
-        for part in one.section.split(".") if one.section else ():
+        for part in filter_.section.split(".") if filter_.section else ():
             found = getattr(found, part)
-        return found if one.section else one.options()
+        return found if filter_.section else filter_.options()
 
     @property
     def live(self) -> tuple[Sampler, ...]:
@@ -251,7 +251,7 @@ class _Core(Section):
         Raises:
             RecipeError: a filter of the user's own can't be used.
         """
-        named = [ActiveFilter(one, self.options(one), one.name) for one in FILTERS]
+        named = [ActiveFilter(filter_, self.options(filter_), filter_.name) for filter_ in FILTERS]
         built_in = [item for item in named if item.filter.enabled(item.options)]
         return (*built_in, *_own_filters(self.filters))
 
@@ -321,60 +321,68 @@ def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
     known = FILTERS
     for number, own in enumerate(named):
         where = f"recipe key filters.{number}"
-        one = filter_at(own.use)
-        if not isinstance(one, (MapFilter, GatherFilter)):
+        filter_ = filter_at(own.use)
+        if not isinstance(filter_, (MapFilter, GatherFilter)):
             raise RecipeError(
-                f"{own.use!r} is a {type(one).__name__}.", where=where, remedy="make it a MapFilter or a GatherFilter"
+                f"{own.use!r} is a {type(filter_).__name__}.",
+                where=where,
+                remedy="make it a MapFilter or a GatherFilter",
             )
-        _check_own(one, known, where)
-        known = (*known, one)
+        _check_own(filter_, known, where)
+        known = (*known, filter_)
         try:
-            options = one.options(**own.given)
+            options = filter_.options(**own.given)
         except ValidationError as error:
             told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             raise RecipeError(
-                f"The options of the filter '{one.name}' don't fit: {told}.",
+                f"The options of the filter '{filter_.name}' don't fit: {told}.",
                 where=where,
-                remedy=f"it has: {', '.join(one.options.model_fields) or 'no options'}",
+                remedy=f"it has: {', '.join(filter_.options.model_fields) or 'no options'}",
             ) from error
-        _check_rules(one, options, known, where)
-        yield ActiveFilter(one, options, own.use)
+        _check_rules(filter_, options, known, where)
+        yield ActiveFilter(filter_, options, own.use)
 
 
-def _check_own(one: Filter[Any], known: tuple[Filter[Any], ...], where: str) -> None:
+def _check_own(filter_: Filter[Any], known: tuple[Filter[Any], ...], where: str) -> None:
     taken = {name for other in known for name in other.schema.names} | {*trace_schema(known).names}
-    readable = _readable(one, known)
+    readable = _readable(filter_, known)
     clashes = [
-        *(f"a filter is called {one.name!r} already" for other in known if other.name == one.name),
-        *(f"there is a column {name!r} already" for name in one.schema.names if name in taken),
-        *(f"there is a drop reason {rule.reason!r} already" for rule in one.rules if rule.reason in reasons(known)),
-        *(f"it reads {name!r}, which is not there yet" for name in (*one.reads, *one.optional) if name not in readable),
+        *(f"a filter is called {filter_.name!r} already" for other in known if other.name == filter_.name),
+        *(f"there is a column {name!r} already" for name in filter_.schema.names if name in taken),
+        *(f"there is a drop reason {rule.reason!r} already" for rule in filter_.rules if rule.reason in reasons(known)),
+        *(
+            f"it reads {name!r}, which is not there yet"
+            for name in (*filter_.reads, *filter_.optional)
+            if name not in readable
+        ),
     ]
     if clashes:
         remedy = "choose other names; it can read: " + ", ".join(sorted(readable))
-        raise RecipeError(f"The filter '{one.name}' can't be used: {'; '.join(clashes)}.", where=where, remedy=remedy)
+        raise RecipeError(
+            f"The filter '{filter_.name}' can't be used: {'; '.join(clashes)}.", where=where, remedy=remedy
+        )
 
 
-def _check_rules(one: Filter[Any], options: Section, filters: tuple[Filter[Any], ...], where: str) -> None:
+def _check_rules(filter_: Filter[Any], options: Section, filters: tuple[Filter[Any], ...], where: str) -> None:
     """Try the drop rules on an empty table, so that a bad rule is an error now and not after sampling."""
     added = [field for other in filters if not isinstance(other, ProblemFilter) for field in other.schema]
     sampled = [SHARD_TRACES.field(name) for name in RULE_COLUMNS]
     frame = pl.DataFrame(pa.schema([*sampled, pa.field("length", pa.int32()), *added]).empty_table())
-    for rule in one.rules:
+    for rule in filter_.rules:
         try:
             frame.select(rule.when(options))
         except pl.exceptions.PolarsError as error:
             raise RecipeError(
-                f"The rule {rule.reason!r} of the filter '{one.name}' can't be used: {str(error).splitlines()[0]}.",
+                f"The rule {rule.reason!r} of the filter '{filter_.name}' can't be used: {str(error).splitlines()[0]}.",
                 where=where,
                 remedy=f"let it look at columns of filters, or at {', '.join(RULE_COLUMNS)}, length",
             ) from error
 
 
-def _readable(one: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
+def _readable(filter_: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
     """Return the columns that exist when a filter's turn comes."""
     names = {*SHARD_TRACES.names, *PROBLEMS.names}
-    if isinstance(one, MapFilter):
+    if isinstance(filter_, MapFilter):
         earlier = [other for other in known if isinstance(other, MapFilter)]
         return names | {"problem", *SPLIT_RESPONSE.names} | {name for other in earlier for name in other.schema.names}
     return names | {name for other in known if not isinstance(other, ProblemFilter) for name in other.schema.names}
@@ -382,7 +390,7 @@ def _readable(one: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
 
 def _filter_sections() -> dict[str, Any]:
     """Return the sections of all filters, each with its defaults."""
-    tops = {one.section: one.options for one in FILTERS if one.section and "." not in one.section}
+    tops = {filter_.section: filter_.options for filter_ in FILTERS if filter_.section and "." not in filter_.section}
     return {name: (options, options()) for name, options in tops.items()}
 
 
