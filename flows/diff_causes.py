@@ -270,7 +270,7 @@ _MORE_STEPS: dict[str, tuple[str, ...]] = {
     "selection": ("caps", "balance"),
     "publish": ("audit", "guess_rates", "contaminated_problems", "holdout"),
 }
-_FILTERS = {one.name: one for one in FILTERS}
+_FILTERS = {filter_.name: filter_ for filter_ in FILTERS}
 _SELECTION = ("select.", "curriculum.", "quality.", "claims.", "dedup.")
 # By config that holds more than the traces' fates: the stages that fill it.
 _FILLED = {
@@ -313,13 +313,13 @@ def causes_of_files(facts: ManifestDiff, configs: Iterable[str]) -> list[str]:
 
 def facts_of_step(facts: ManifestDiff, name: str) -> list[str]:
     """Return the facts that the columns of a filter, or of another step, depend on."""
-    one = _FILTERS.get(name)
-    own = tuple(f"{one.section}.{key}" for key in one.keyed_by) if one else ()
+    filter_ = _FILTERS.get(name)
+    own = tuple(f"{filter_.section}.{key}" for key in filter_.keyed_by) if filter_ else ()
     steps = (name, *_MORE_STEPS.get(name, ()))
     libraries = {library for step in steps if step in _FILTERS for library in _FILTERS[step].libraries}
     libraries |= {"pyarrow", "polars", "transformers"} if name == "publish" else set()
     return [
-        *facts.fields((*own, *_MORE_FIELDS.get(name, () if one else (f"{name}.", "filters.")))),
+        *facts.fields((*own, *_MORE_FIELDS.get(name, () if filter_ else (f"{name}.", "filters.")))),
         *facts.changed_inputs(*_INPUTS.get(name, ("filters",))),
         *(facts.code[step] for step in steps if step in facts.code),
         *facts.versions(libraries),
@@ -330,12 +330,12 @@ def _judges_of(reason: str | None) -> tuple[str, ...]:
     """Return the filters whose published columns decide a drop reason; all that rank traces, for a cap."""
     if reason in _CAPS:
         return _RANKED_BY
-    one = next((one for one in FILTERS for rule in one.rules if rule.reason == reason), None)
-    if one is None:  # a user's own filter, or the section `select`
+    filter_ = next((filter_ for filter_ in FILTERS for rule in filter_.rules if rule.reason == reason), None)
+    if filter_ is None:  # a user's own filter, or the section `select`
         return ()
-    if one.adds.names:
-        return (one.name,)
-    return tuple(other.name for other in FILTERS if not set(one.reads).isdisjoint(other.adds.names))
+    if filter_.adds.names:
+        return (filter_.name,)
+    return tuple(other.name for other in FILTERS if not set(filter_.reads).isdisjoint(other.adds.names))
 
 
 def _thresholds_of(reason: str | None) -> tuple[str, ...]:
@@ -344,7 +344,9 @@ def _thresholds_of(reason: str | None) -> tuple[str, ...]:
         return ("curriculum.",)
     if reason in _CAPS:
         return ("select.", "curriculum.")
-    named = [(one.section, rule) for one in FILTERS for rule in one.rules] + [("select", rule) for rule in RULES]
+    named = [(filter_.section, rule) for filter_ in FILTERS for rule in filter_.rules] + [
+        ("select", rule) for rule in RULES
+    ]
     if reason not in {rule.reason for _, rule in named}:
         return ("filters.",)  # of a user's own filter
     keys = tuple(f"{place}.{key}" for place, rule in named if rule.reason == reason for key in rule.hangs_on)

@@ -179,8 +179,8 @@ class _ShardTables:
         run, record = self.run, self.record
         wanted = ("claims", "clr_claims", "final_start")
         filters = [item.filter for item in run.filters if not isinstance(item.filter, ProblemFilter)]
-        added = [field.name for one in filters for field in one.adds]
-        added += [field.name for one in filters for field in one.internal if field.name in wanted]
+        added = [field.name for filter_ in filters for field in filter_.adds]
+        added += [field.name for filter_ in filters for field in filter_.internal if field.name in wanted]
         frame = pl.DataFrame(run.store.read(record.samples))
         frame = frame.hstack(pl.DataFrame(columns(run, record, added)))
         fate = run.store.read(record.outputs[SELECTION.name], ["stage", "drop_reason", "short_form", "in_stage1"])

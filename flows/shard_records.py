@@ -59,7 +59,7 @@ def provider(run: RunContext, column: str) -> str | None:
     if column in _OF_PROBLEM:
         return "problems"
     filters = (item.filter for item in run.filters if not isinstance(item.filter, ProblemFilter))
-    return next((one.name for one in filters if column in one.schema.names), None)
+    return next((filter_.name for filter_ in filters if column in filter_.schema.names), None)
 
 
 def contents(run: RunContext, record: ShardRecord, columns: Sequence[str]) -> dict[str, str]:
@@ -108,9 +108,9 @@ def _by_problem(run: RunContext, record: ShardRecord, wanted: list[str]) -> pa.T
     return problems.take(pc.index_in(owners, value_set=problems["id"].combine_chunks())).select(wanted)
 
 
-def rows(run: RunContext, record: ShardRecord, one: Filter[Any]) -> list[Row]:
+def rows(run: RunContext, record: ShardRecord, filter_: Filter[Any]) -> list[Row]:
     """Return a shard's traces with the columns that a filter reads; rows of one problem share one object of it."""
-    wanted = [*one.reads, *one.optional]
+    wanted = [*filter_.reads, *filter_.optional]
     split = not _SPLIT.isdisjoint(wanted)
     names = [name for name in wanted if name != PROBLEM and name not in _SPLIT]
     names += [name for name in ("response", "final_start") if split and name not in names]
@@ -130,9 +130,9 @@ def problem_rows(run: RunContext, record: ShardRecord) -> list[Row]:
     return list(run.store.read(record.problems).to_pylist())
 
 
-def rows_by_problem(run: RunContext, record: ShardRecord, one: Filter[Any]) -> dict[str, list[Row]]:
+def rows_by_problem(run: RunContext, record: ShardRecord, filter_: Filter[Any]) -> dict[str, list[Row]]:
     """Return traces by problem id, with the columns that a filter reads; empty where it reads none of traces."""
-    names = [name for name in one.reads if name != PROBLEM]
+    names = [name for name in filter_.reads if name != PROBLEM]
     traces: dict[str, list[Row]] = {}
     for name, row in zip(_owners(run, record), columns(run, record, names).to_pylist(), strict=True) if names else ():
         traces.setdefault(name, []).append(row)

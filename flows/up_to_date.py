@@ -40,12 +40,17 @@ def step_versions(filters: Iterable[ActiveFilter] = ()) -> dict[str, int]:
     """Return the version of every step, filter and domain, the user's own included."""
     own = {active.filter.name: active.filter.version for active in filters}
     judges = {f"verdicts of {name}": int(find_domain(name).version) for name in DOMAINS}
-    return {step.name: step.version for step in _STEPS} | {one.name: one.version for one in FILTERS} | judges | own
+    return (
+        {step.name: step.version for step in _STEPS}
+        | {filter_.name: filter_.version for filter_ in FILTERS}
+        | judges
+        | own
+    )
 
 
 def libraries(filters: Iterable[ActiveFilter] = ()) -> dict[str, str]:
     """Return the version of every library that decides a step's outputs."""
-    steps = [*_STEPS, *(one.step for one in FILTERS), *(active.filter.step for active in filters)]
+    steps = [*_STEPS, *(filter_.step for filter_ in FILTERS), *(active.filter.step for active in filters)]
     return {name: library_version(name) for step in steps for name in step.libraries}
 
 

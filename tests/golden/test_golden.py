@@ -49,47 +49,49 @@ class Outputs:
         self.folder = folder
         self.tables: dict[str, pa.Table] = {}
 
-    def of(self, one: Filter[Any]) -> pa.Table:
-        if one.name not in self.tables:
-            self.tables[one.name] = self._make(one)
-        return self.tables[one.name]
+    def of(self, filter_: Filter[Any]) -> pa.Table:
+        if filter_.name not in self.tables:
+            self.tables[filter_.name] = self._make(filter_)
+        return self.tables[filter_.name]
 
-    def _make(self, one: Filter[Any]) -> pa.Table:
-        options = self._options(one)
-        if isinstance(one, MapFilter):
-            return self.workers.annotate(one.name, options, self._rows(one), self._shared(one, options)).table
-        if isinstance(one, ProblemFilter):
+    def _make(self, filter_: Filter[Any]) -> pa.Table:
+        options = self._options(filter_)
+        if isinstance(filter_, MapFilter):
+            return self.workers.annotate(
+                filter_.name, options, self._rows(filter_), self._shared(filter_, options)
+            ).table
+        if isinstance(filter_, ProblemFilter):
             by_problem: dict[str, list[Row]] = {}
-            for row in self._rows(one):
+            for row in self._rows(filter_):
                 by_problem.setdefault(row["problem_id"], []).append(row)
-            rows = one.annotate(self.problems, by_problem, options, self._shared(one, options))
-            return pa.Table.from_pylist(list(rows), schema=one.schema)
-        if isinstance(one, GatherFilter):
-            part: Callable[[], pa.Table] = partial(self._columns, one.reads)
-            (found,) = one.gather([part], options, GatherContext(self.folder))
-            return found.select(one.schema.names)
-        return self._of_model(one)
+            rows = filter_.annotate(self.problems, by_problem, options, self._shared(filter_, options))
+            return pa.Table.from_pylist(list(rows), schema=filter_.schema)
+        if isinstance(filter_, GatherFilter):
+            part: Callable[[], pa.Table] = partial(self._columns, filter_.reads)
+            (found,) = filter_.gather([part], options, GatherContext(self.folder))
+            return found.select(filter_.schema.names)
+        return self._of_model(filter_)
 
-    def _options(self, one: Filter[Any]) -> Any:
-        if one.options is DecontaminateOptions:
+    def _options(self, filter_: Filter[Any]) -> Any:
+        if filter_.options is DecontaminateOptions:
             return DecontaminateOptions(against=({"source": str(FOLDER / "benchmark.jsonl")},))
-        return LearningOptions(min_tokens=0) if one.options is LearningOptions else one.options()
+        return LearningOptions(min_tokens=0) if filter_.options is LearningOptions else filter_.options()
 
-    def _shared(self, one: Any, options: Any) -> Path | None:
-        if one.shared is None:
+    def _shared(self, filter_: Any, options: Any) -> Path | None:
+        if filter_.shared is None:
             return None
-        path = self.folder / f"{one.shared.step.name}.index"
+        path = self.folder / f"{filter_.shared.step.name}.index"
         if not path.exists():
-            one.shared.build(options, path)
+            filter_.shared.build(options, path)
         return path
 
-    def _rows(self, one: Filter[Any]) -> list[Row]:
+    def _rows(self, filter_: Filter[Any]) -> list[Row]:
         problems = {row["id"]: row for row in self.problems}
-        known = self._known([*one.reads, *one.optional])
+        known = self._known([*filter_.reads, *filter_.optional])
         rows = []
         for number, trace in enumerate(self.traces):
             problem = problems[trace["problem_id"]]
-            row = {name: trace.get(name, problem.get(name)) for name in (*one.reads, *one.optional)}
+            row = {name: trace.get(name, problem.get(name)) for name in (*filter_.reads, *filter_.optional)}
             row |= {name: values[number] for name, values in known.items()}
             row |= {"problem": problem_of(problem), "problem_id": trace["problem_id"]}
             rows.append(row)
@@ -98,10 +100,10 @@ class Outputs:
     def _known(self, names: Iterable[str]) -> dict[str, list[Any]]:
         """Columns that earlier filters have."""
         return {
-            name: self.of(one)[name].to_pylist()
+            name: self.of(filter_)[name].to_pylist()
             for name in names
-            for one in FILTERS
-            if name in one.schema.names and not isinstance(one, ProblemFilter)
+            for filter_ in FILTERS
+            if name in filter_.schema.names and not isinstance(filter_, ProblemFilter)
         }
 
     def _columns(self, names: Iterable[str]) -> pa.Table:
@@ -111,7 +113,12 @@ class Outputs:
         traces = [problems[trace["problem_id"]] | trace for trace in self.traces]
         for name in names:
             owner = next(
-                (one for one in FILTERS if name in one.schema.names and not isinstance(one, ProblemFilter)), None
+                (
+                    filter_
+                    for filter_ in FILTERS
+                    if name in filter_.schema.names and not isinstance(filter_, ProblemFilter)
+                ),
+                None,
             )
             if owner is None:
                 columns[name] = pa.array([trace.get(name) for trace in traces])
@@ -120,13 +127,13 @@ class Outputs:
                 metadata |= self.of(owner).schema.metadata or {}
         return pa.table(columns).replace_schema_metadata(metadata)
 
-    def _of_model(self, one: Filter[Any]) -> pa.Table:
+    def _of_model(self, filter_: Filter[Any]) -> pa.Table:
         """What model filters make of fixed answers."""
         count = len(self.traces)
-        if one.name == "nll":
+        if filter_.name == "nll":
             values = [0.2 + (7 * number % 11) / 10 for number in range(count)]
             tokens = [trace["completion_tokens"] for trace in self.traces]
-            return pa.table([pa.array(values, pa.float32()), pa.array(tokens, pa.int32())], schema=one.schema)
+            return pa.table([pa.array(values, pa.float32()), pa.array(tokens, pa.int32())], schema=filter_.schema)
         answers = ['{"claims": ["17 + 25 = 42", "He has marbles", "42"]}', "no JSON", '{"claims": []}']
         named = [reliability.read_claims(text, "stop", 5) for text in answers]
         said = [
@@ -139,15 +146,17 @@ class Outputs:
         told = [(item.claims, item.fault) for item in named] + [(item.status, item.evidence) for item in said]
         lists = [{"text": str(told), "status": str(over), "evidence": str(score)}]
         rows = [{"clr_score": score, "clr_fault": None, "clr_claims": lists} for _ in range(count)]
-        return pa.Table.from_pylist(rows, schema=one.schema)
+        return pa.Table.from_pylist(rows, schema=filter_.schema)
 
     def selection(self) -> pl.DataFrame:
         """What is kept by the rules of all filters."""
         names = ["id", "problem_id", "sampler", "first_round", "domain", "finish_reason", "completion_tokens"]
-        small = [field.name for one in FILTERS if not isinstance(one, ProblemFilter) for field in one.schema]
+        small = [
+            field.name for filter_ in FILTERS if not isinstance(filter_, ProblemFilter) for field in filter_.schema
+        ]
         small = [name for name in small if name not in ("claims", "clr_claims", "signature", "shingles")]
         frame = pl.DataFrame(self._columns([*names, *small]).replace_schema_metadata(None))
-        rules = [(rule.reason, rule.when(self._options(one))) for one in FILTERS for rule in one.rules]
+        rules = [(rule.reason, rule.when(self._options(filter_))) for filter_ in FILTERS for rule in filter_.rules]
         frame = frame.with_columns(length="completion_tokens")
         return selection.preselect(frame, rules, selection.SelectOptions(), LongToShort())
 
@@ -169,7 +178,7 @@ def current(folder: Path) -> dict[str, dict[str, Any]]:
     """Version and digest of each filter, as the present code has them."""
     with ExitStack() as stack:
         outputs = Outputs(folder, stack)
-        found = {one.name: {"version": one.version, "says": said(outputs.of(one))} for one in FILTERS}
+        found = {filter_.name: {"version": filter_.version, "says": said(outputs.of(filter_))} for filter_ in FILTERS}
         chosen = outputs.selection().to_arrow()
     return found | {"selection": {"version": step_versions()["selection"], "says": said(chosen)}}
 
@@ -180,7 +189,7 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 
 def names() -> Iterator[str]:
-    yield from (one.name for one in FILTERS)
+    yield from (filter_.name for filter_ in FILTERS)
     yield "selection"
 
 
@@ -209,7 +218,7 @@ def test_every_column_is_described() -> None:
     for schema in (trace_schema(), problem_schema()):
         bare = [field.name for field in schema if not (field.metadata or {}).get(b"description")]
         assert not bare
-    assert all(isinstance(one, MapFilter | ProblemFilter | GatherFilter | ModelFilter) for one in FILTERS)
+    assert all(isinstance(filter_, MapFilter | ProblemFilter | GatherFilter | ModelFilter) for filter_ in FILTERS)
     assert ClaimOptions().scope == "all" and LearningOptions().buckets == 4
 
 
