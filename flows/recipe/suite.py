@@ -130,7 +130,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
         return Suite.model_validate(data)
     except ValidationError as error:
         told = "; ".join(explain(item, Suite) for item in error.errors())
-        raise RecipeError(f"The suite doesn't fit: {told}", where=where, remedy="mend these keys") from error
+        raise RecipeError(f"The suite doesn't fit: {told}", where=where, remedy="correct these keys") from error
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _read(name: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise RecipeError("The suite is not valid YAML.", where=f"{path}: {error}", remedy="mend it") from error
+        raise RecipeError("The suite is not valid YAML.", where=f"{path}: {error}", remedy="correct it") from error
     except (OSError, UnicodeDecodeError) as error:
         near = difflib.get_close_matches(name, bundled_suites(), 1)
         hint = f"did you mean '{near[0]}'? " if near else ""

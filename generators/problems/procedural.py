@@ -55,7 +55,7 @@ def generate(
         dataset = create_dataset(task, size=draws, seed=seed, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(
-            f"The parameters don't fit the task: {error}", where=where, remedy="mend `args` of this source"
+            f"The parameters don't fit the task: {error}", where=where, remedy="correct `args` of this source"
         ) from error
     given, seen = 0, set()
     for index, entry in enumerate(dataset):
