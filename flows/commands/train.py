@@ -83,7 +83,7 @@ def train_options(
         return TrainOptions.model_validate(given)
     except ValidationError as error:
         told = "; ".join(explain(item, TrainOptions) for item in error.errors())
-        raise RecipeError(f"The section train doesn't fit: {told}", where="--set", remedy="correct these keys") from error
+        raise RecipeError(f"The section train doesn't fit: {told}", where="--set", remedy="fix these keys") from error
 
 
 def checked_name(name: str) -> str:

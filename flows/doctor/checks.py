@@ -514,5 +514,5 @@ def _pings(url: str) -> Check:
     try:
         client.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS).ping()
     except (client.RedisError, ValueError) as error:
-        return Check("Redis", FAIL, f"does not answer: {type(error).__name__}", "start it, or correct or unset REDIS_URL")
+        return Check("Redis", FAIL, f"does not answer: {type(error).__name__}", "start it, or fix or unset REDIS_URL")
     return Check("Redis", OK, "answers")
