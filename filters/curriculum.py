@@ -56,7 +56,7 @@ CurriculumOptions = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StageRow:
     """One row of an SFT stage.
 
     Attributes:
@@ -103,7 +103,7 @@ def place(
     options: LongToShort | BroadToHard,
     max_per_problem: int,
     error_rate: float | None,
-) -> list[Place]:
+) -> list[StageRow]:
     """Return where the kept traces of one problem go; a trace in no place is over the problem's cap.
 
     Args:
@@ -121,24 +121,24 @@ def place(
 
 def _broad_to_hard(
     candidates: Sequence[Candidate], chosen: Sequence[int], options: BroadToHard, error_rate: float | None
-) -> list[Place]:
+) -> list[StageRow]:
     hard = error_rate is not None and error_rate >= options.min_error_rate
-    places = [Place(i, 1, SAMPLE) for i in chosen]
-    return places + [Place(i, 2, SAMPLE) for i in chosen if hard and candidates[i].length >= options.min_tokens]
+    places = [StageRow(i, 1, SAMPLE) for i in chosen]
+    return places + [StageRow(i, 2, SAMPLE) for i in chosen if hard and candidates[i].length >= options.min_tokens]
 
 
 def _long_to_short(
     candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
-) -> list[Place]:
+) -> list[StageRow]:
     short = _shortest(candidates, order, options, max_per_problem) if SAMPLE in options.short_forms else None
     long = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
-    places = [Place(i, 1, SAMPLE) for i in long]
+    places = [StageRow(i, 1, SAMPLE) for i in long]
     if short is not None:
-        return [*places, Place(short, 2, SAMPLE)]
+        return [*places, StageRow(short, 2, SAMPLE)]
     for form in options.short_forms:
         for i in reversed(long):  # the shortest one's ending, where it has one
             if form == ANSWER or (form == FINAL and candidates[i].has_final and candidates[i].has_reasoning):
-                return [*places, Place(i, 2, form)]
+                return [*places, StageRow(i, 2, form)]
     return places
 
 

@@ -20,7 +20,7 @@ from proofmill.data.sections import Section, Share
 from proofmill.filters import caps
 from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS, CapOptions
-from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, Place, place
+from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, StageRow, place
 from proofmill.filters.repetition import is_bare
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import counts_for_passes, is_truncated
@@ -268,7 +268,7 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
 
 
 def _merged(
-    candidates: Sequence[Candidate], spots: Sequence[Place]
+    candidates: Sequence[Candidate], spots: Sequence[StageRow]
 ) -> Iterator[tuple[str, int, str | None, bool, int]]:
     """Yield one row for each trace, though it may stand in both stages."""
     long = {spot.trace for spot in spots if spot.stage == 1}

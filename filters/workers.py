@@ -90,7 +90,7 @@ class WorkerPool:
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="proofmill-pool")
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._started: set[_Worker] = set()
+        self._started: set[_WorkerProcess] = set()
         self._closed = False
 
     def map(self, items: Sequence[Any]) -> list[Any | Fault]:
@@ -164,9 +164,9 @@ class WorkerPool:
         elif seconds < low and size >= self._batch_size:
             self._batch_size = min(_MAX_BATCH, 2 * size)
 
-    def _worker(self) -> _Worker:
+    def _worker(self) -> _WorkerProcess:
         """Return the calling thread's worker, started or replaced where it is not alive."""
-        worker: _Worker | None = getattr(self._own, "worker", None)
+        worker: _WorkerProcess | None = getattr(self._own, "worker", None)
         if worker is not None and worker.still_runs():
             return worker
         for trial in range(_STARTS):
@@ -175,7 +175,7 @@ class WorkerPool:
                     self._started.discard(worker)
                 if self._closed:
                     raise _closed()
-                self._own.worker = worker = _Worker(self._setup)
+                self._own.worker = worker = _WorkerProcess(self._setup)
                 self._started.add(worker)
             if worker.ready(last=trial == _STARTS - 1):
                 break
@@ -274,7 +274,7 @@ def _search_path() -> list[str]:
     return [entry or str(Path.cwd()) for entry in sys.path]
 
 
-class _Worker:
+class _WorkerProcess:
     """The parent's side of one process."""
 
     def __init__(self, setup: dict[str, Any]) -> None:

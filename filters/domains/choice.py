@@ -141,7 +141,7 @@ _APART = 30  # characters between two marks, from which on there is room for a s
 _STRONG = frozenset({"tagged", "boxed", "json", "bracketed"})
 
 
-class _Mark(NamedTuple):
+class _ChoiceMark(NamedTuple):
     """A place that names an option, or that should."""
 
     rule: str
@@ -220,13 +220,13 @@ def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
     return Verdict(CORRECT if labels[0] == gold else WRONG, said, last.rule, final_start=last.start)
 
 
-def _taken_back(choices: Choices, last: _Mark, text: str) -> bool:
+def _taken_back(choices: Choices, last: _ChoiceMark, text: str) -> bool:
     """Return whether the text takes back its last statement and does not go on with the option's own text ("No, …")."""
     own = any(choices.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
     return retracted(text, last.end) and not own
 
 
-def _undecided(choices: Choices, marks: list[_Mark], text: str) -> bool:
+def _undecided(choices: Choices, marks: list[_ChoiceMark], text: str) -> bool:
     """Return whether marks differ and the last one does not replace the others."""
     last = marks[-1]
     if _goes_on_to_another(choices, last, text):
@@ -244,14 +244,14 @@ def _undecided(choices: Choices, marks: list[_Mark], text: str) -> bool:
     return not (_CORRECTS.search(between) or (apart and earlier.rule not in _STRONG))
 
 
-def _goes_on_to_another(choices: Choices, last: _Mark, text: str) -> bool:
+def _goes_on_to_another(choices: Choices, last: _ChoiceMark, text: str) -> bool:
     """ "The answer is (B), but the correct one is actually (H)." """
     rest = text[last.start : last.start + 500].partition("\n")[0].partition(",")[2].strip()
     other = None if last.rule in _STRONG else _BUT_IS.search(rest)
     return other is not None and other[1] in choices.labels and (other[1],) != last.reading.labels
 
 
-def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
+def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_ChoiceMark]:
     """Yield tags, boxes, keys and brackets, whose content is nothing but an answer."""
     for rule, pattern in (("tagged", _TAGGED), ("boxed", _BOXED), ("json", _KEYED), ("bracketed", _BRACKETED)):
         for match in pattern.finditer(text):
@@ -260,10 +260,10 @@ def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
                 continue
             if rule == "boxed" and conditional(text[max(0, match.start() - 300) : match.start()], prompt):
                 continue
-            yield _Mark(rule, content, match.start(), match.end(), choices.read(content, whole=False))
+            yield _ChoiceMark(rule, content, match.start(), match.end(), choices.read(content, whole=False))
 
 
-def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
+def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_ChoiceMark]:
     for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
         reading = choices.read(match[1], whole=False)
         if not reading.labels or denied(text, match.start()):
@@ -277,7 +277,7 @@ def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_Mark]:
         end = _SENTENCE_END.search(match[1])
         content = match[1][: end.start()] if end else match[1]
         if not match[1][len(content) :].startswith("?"):
-            yield _Mark("stated", content, match.start(), match.start(1) + len(content), reading)
+            yield _ChoiceMark("stated", content, match.start(), match.start(1) + len(content), reading)
 
 
 def _until_mark(text: str, start: int) -> str:
@@ -288,7 +288,7 @@ def _until_mark(text: str, start: int) -> str:
 _OWN_WORDS = re.compile(r"(?:(?:the|my|our|final|correct|right|best)\s){1,3}\Z", re.IGNORECASE)
 
 
-def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mark]:
+def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_ChoiceMark]:
     """Return what a text says behind its last mark, or all that it says where it has none.
 
     Behind a mark, that something is correct may be part of the explanation: it must be called an option, or follow a
@@ -303,7 +303,7 @@ def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_Mar
     return list(_final_line(choices, text, behind))
 
 
-def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
+def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_ChoiceMark]:
     for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
         label = match[1] or match[2] or match[3]
         before = text[max(0, match.start() - 30) : match.start()]
@@ -311,30 +311,30 @@ def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_Mark]:
             continue
         option = re.search(r"(?:\b(?:option|choice|answer)\s|选项\s?)[(\[*]{0,3}\Z", before, re.IGNORECASE)
         if behind is None or option or match[0].startswith("选项") or _CORRECTS.search(text, behind, match.start()):
-            yield _Mark("called", label, match.start(), match.end(), Reading((label,)))
+            yield _ChoiceMark("called", label, match.start(), match.end(), Reading((label,)))
 
 
-def _fits(choices: Choices, text: str) -> Iterator[_Mark]:
+def _fits(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
     """Yield marks in the last paragraph: "… which is option C", "only option C fits"."""
     start = text.rstrip().rfind("\n") + 1
     for match in _FITS.finditer(text, max(start, len(text) - _TAIL)):
         negated = _NEGATED.search(text, max(start, match.start() - 30), match.end() + 15)
         if match[1] in choices.labels and not negated and not denied(text, match.start()):
-            yield _Mark("named", match[1], match.start(), match.end(), Reading((match[1],)))
+            yield _ChoiceMark("named", match[1], match.start(), match.end(), Reading((match[1],)))
 
 
-def _named(choices: Choices, text: str) -> Iterator[_Mark]:
+def _named(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
     """A last paragraph that names one option with its own text: "… is known as D. Reconstruction."."""
     start = text.rstrip().rfind("\n") + 1
     marks = [
-        _Mark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end(), Reading((match[1],)))
+        _ChoiceMark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end(), Reading((match[1],)))
         for match in _NAMED.finditer(text, max(start, len(text) - _TAIL))
         if match[1] in choices.labels and choices.owns(match[1], match[2]) and not denied(text, match.start())
     ]
     yield from marks if len({mark.reading for mark in marks}) == 1 else ()
 
 
-def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_Mark]:
+def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_ChoiceMark]:
     stripped = text.rstrip()
     start = stripped.rfind("\n") + 1
     line = stripped[start:]
@@ -354,7 +354,7 @@ def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_Mark]
     if not reading.labels and (lead := _SUBJECT_IS.match(line)) and not _NEGATED.search(line):
         reading = choices.read(line[lead.end() :], whole=True)
     if reading.labels:
-        yield _Mark("final_line", line, start, len(stripped), reading)
+        yield _ChoiceMark("final_line", line, start, len(stripped), reading)
 
 
 def _bare_line(choices: Choices, line: str) -> str:
@@ -368,11 +368,11 @@ _DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒•]+")
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
-def _opening_line(choices: Choices, text: str) -> Iterator[_Mark]:
+def _opening_line(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
     """Yield a first line that is nothing but a label, with the explanation behind it."""
     line, _, rest = text.strip().partition("\n")
     if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
-        yield _Mark("opening_line", line, 0, len(line), choices.read(line, whole=True))
+        yield _ChoiceMark("opening_line", line, 0, len(line), choices.read(line, whole=True))
 
 
 def _vote_key(problem: Problem, answer: str) -> str | None:

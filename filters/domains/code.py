@@ -17,7 +17,7 @@ from typing import Any
 
 from proofmill.filters import verdicts
 from proofmill.filters.sandbox import extract, run, solution_host
-from proofmill.filters.sandbox.formats import BadTestError, Suite, read_suite
+from proofmill.filters.sandbox.formats import BadTestError, ProblemTests, read_suite
 from proofmill.filters.sandbox.jail import Jail, Limits
 from proofmill.filters.sandbox.plan import Plan, bound_by, entry_name, plan, prompt_setup
 from proofmill.filters.sandbox.run import Judging
@@ -236,7 +236,7 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
     return outcome
 
 
-def _judge_compiled(jail: Jail, suite: Suite, code: str, limits: Limits, judging: Judging) -> run.Outcome:
+def _judge_compiled(jail: Jail, suite: ProblemTests, code: str, limits: Limits, judging: Judging) -> run.Outcome:
     if suite.calls or suite.sources or suite.text.strip():
         raise BadTestError("C++ is judged by programs on standard input")
     if not solution_host.compiler_installed():
@@ -305,7 +305,7 @@ def _looser(judging: Judging) -> Iterator[str]:
         yield f"output_comparison {judging.output}"
 
 
-def _plan(problem: Problem, suite: Suite, judging: Judging = STANDARD) -> Plan:
+def _plan(problem: Problem, suite: ProblemTests, judging: Judging = STANDARD) -> Plan:
     setup = _text(problem.info.get("setup"))
     return plan(suite, setup, _text(problem.prompt), tolerance=judging.float_tolerance)
 

@@ -43,7 +43,7 @@ _READS_INPUT = re.compile(r"\binput\(|\bstdin\b|\bopen\(0")
 
 
 @dataclass(frozen=True)
-class Block:
+class CodeBlock:
     """A fenced block.
 
     Attributes:
@@ -86,7 +86,7 @@ def language_of(label: str) -> str:
     return _LABELS.get(known, word)
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str) -> list[CodeBlock]:
     """Return all fenced blocks in order; one that is still open at the end is not `closed`.
 
     A fence inside a string of three quotes belongs to the string, where the text comes out even that way; else only
@@ -96,9 +96,9 @@ def blocks(text: str) -> list[Block]:
     return found if even else _scan(text, strings_hold=False)[0]
 
 
-def _scan(text: str, *, strings_hold: bool) -> tuple[list[Block], bool]:
+def _scan(text: str, *, strings_hold: bool) -> tuple[list[CodeBlock], bool]:
     """Return the blocks, and whether none of them ended inside a string."""
-    found: list[Block] = []
+    found: list[CodeBlock] = []
     fence, language, quotes, start, lines, offset = "", "", 0, 0, list[str](), 0
     indent, string = 0, ""
     for line in text.splitlines(keepends=True):
@@ -109,18 +109,18 @@ def _scan(text: str, *, strings_hold: bool) -> tuple[list[Block], bool]:
             fence, quotes, start, lines, string = mark[3], mark[1].count(">"), offset, [], ""
             language, indent = language_of(mark[4]), len(mark[1])
         elif fence and mark and not inside and _closes(mark, fence):
-            found.append(Block(_code(lines, quotes), language, start, closed=True))
+            found.append(CodeBlock(_code(lines, quotes), language, start, closed=True))
             fence = ""
         elif last and fence[0] == "`" and len(last[1]) >= len(fence):
             lines.append(line[: last.start(1)] + "\n")
-            found.append(Block(_code(lines, quotes), language, start, closed=True))
+            found.append(CodeBlock(_code(lines, quotes), language, start, closed=True))
             fence = ""
         elif fence:
             lines.append(line)
             string = _open_string(line, string)
         offset += len(line)
     if fence:
-        found.append(Block(_code(lines, quotes), language, start, closed=False))
+        found.append(CodeBlock(_code(lines, quotes), language, start, closed=False))
     return found, not (fence and string)
 
 
@@ -194,7 +194,7 @@ def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> FoundC
     return FoundCode(text.lstrip("\ufeff\u200b"), "bare", 0)
 
 
-def _chosen(candidates: list[Block], wanted: list[str], text: str) -> Block | None:
+def _chosen(candidates: list[CodeBlock], wanted: list[str], text: str) -> CodeBlock | None:
     if wanted:
         fitting = [block for block in candidates if defines(block.code, wanted)]
     else:
@@ -210,7 +210,7 @@ def _introduction(text: str, start: int) -> str:
     return before[before.rfind("\n") + 1 :]
 
 
-def _html_blocks(text: str) -> list[Block]:
+def _html_blocks(text: str) -> list[CodeBlock]:
     """Return the blocks in HTML, as some models write them: `<pre><code class="language-python">…</code></pre>`."""
     start = text.find("<pre><code")
     opened = text.find(">", start + 6) if start >= 0 else -1
@@ -218,7 +218,9 @@ def _html_blocks(text: str) -> list[Block]:
     if end < 0 or opened - start > 100:
         return []
     label = re.search(r"language-([\w+]{1,20})", text[start:opened])
-    return [Block(html.unescape(text[opened + 1 : end]), language_of(label[1] if label else ""), start, closed=True)]
+    return [
+        CodeBlock(html.unescape(text[opened + 1 : end]), language_of(label[1] if label else ""), start, closed=True)
+    ]
 
 
 _PYTHON = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}

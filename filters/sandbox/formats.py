@@ -1,4 +1,4 @@
-"""Reads the tests of a problem, in every format that data sets use, into one `Suite`; drops nothing silently.
+"""Reads the tests of a problem, in every format that data sets use, into one `ProblemTests`; drops nothing silently.
 
 | written as | read as |
 | --- | --- |
@@ -13,9 +13,9 @@
 Anything else (an unknown key, a missing output, a value that is no test, tests that assert nothing) raises
 `BadTestError` and says what.
 
-Where an assertion has a literal on one side, or a call has data for its result, the test is a `Check`: what is asked
-of the solution, and what the answer must be. It needs one jail only: the call is evaluated inside, the typed answer is
-compared outside.
+Where an assertion has a literal on one side, or a call has data for its result, the test is a `LiteralCheck`: what is
+asked of the solution, and what the answer must be. It needs one jail only: the call is evaluated inside, the typed
+answer is compared outside.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CallTest:
 
 
 @dataclass(frozen=True)
-class Suite:
+class ProblemTests:
     """The tests of one problem.
 
     Attributes:
@@ -92,7 +92,7 @@ class Suite:
 
 
 @dataclass
-class _Reader:
+class _SuiteReader:
     function: str
     programs: list[tuple[str, str]] = field(default_factory=list)
     calls: list[CallTest] = field(default_factory=list)
@@ -218,7 +218,7 @@ def lines(value: object) -> str:
     return str(value)
 
 
-def read_suite(info: Mapping[str, Any]) -> Suite:
+def read_suite(info: Mapping[str, Any]) -> ProblemTests:
     """Return the tests of a problem.
 
     Args:
@@ -229,7 +229,7 @@ def read_suite(info: Mapping[str, Any]) -> Suite:
     """
     entry = str(info.get("entry_point") or "").strip()
     text = str(info.get("test") or "").replace("\r\n", "\n")
-    reader = _Reader(_function(info))
+    reader = _SuiteReader(_function(info))
     for key in ("tests", "input_output"):
         if info.get(key) is not None and info.get(key) != [] and info.get(key) != "":
             reader.read(info[key])
@@ -237,7 +237,7 @@ def read_suite(info: Mapping[str, Any]) -> Suite:
         if not asserts_something(text):
             raise BadTestError("the test text asserts nothing")
         reader.formats["test text"] = None
-    suite = Suite(
+    suite = ProblemTests(
         "+".join(reader.formats), tuple(reader.programs), tuple(reader.calls), tuple(reader.sources), text,
         reader.function, entry,
     )  # fmt: skip
@@ -338,7 +338,7 @@ BUILTIN_NAMES = frozenset(dir(builtins))
 
 
 @dataclass(frozen=True)
-class Check:
+class LiteralCheck:
     """One assertion whose expected value is a literal.
 
     Attributes:
@@ -357,7 +357,7 @@ class Check:
     wrapped: Any = None
     tolerance: float = wire.FLOAT_TOLERANCE
 
-    def with_tolerance(self, tolerance: float | None) -> Check:
+    def with_tolerance(self, tolerance: float | None) -> LiteralCheck:
         """Return the same check with another tolerance for floats; None leaves it."""
         return self if tolerance is None else replace(self, tolerance=tolerance)
 
@@ -388,11 +388,11 @@ class Check:
         return wire.truth(node) is (self.relation == "true")
 
 
-def of_call(call: CallTest, suite: Suite) -> Check:
+def of_call(call: CallTest, suite: ProblemTests) -> LiteralCheck:
     """Return the check of a call with plain data, as the judges of APPS and LiveCodeBench make it."""
     arguments = ", ".join(map(repr, call.arguments))
     function = suite.entry_point or suite.function
-    return Check(f"{callee(function)}({arguments})", function, "json", call.expected, call.wrapped)
+    return LiteralCheck(f"{callee(function)}({arguments})", function, "json", call.expected, call.wrapped)
 
 
 def callee(function: str) -> str:
@@ -416,7 +416,7 @@ def sides(node: ast.expr) -> tuple[ast.expr, ast.expr | None]:
     return node, None
 
 
-def read_check(test: ast.expr, asked: frozenset[str], entry_point: str = "") -> Check | None:
+def read_check(test: ast.expr, asked: frozenset[str], entry_point: str = "") -> LiteralCheck | None:
     """Return the single-jail form of what is asserted, or None where it has none.
 
     Args:
@@ -453,11 +453,11 @@ class _CheckReader:
         self._asked = asked
         self._entry_point = entry_point.replace(" ", "")
 
-    def equality(self, asked: ast.expr, literal: ast.expr) -> Check | None:
+    def equality(self, asked: ast.expr, literal: ast.expr) -> LiteralCheck | None:
         known, expected = _literal(literal)
         return self.ask(asked, "==", expected) if known else None
 
-    def distance(self, left: ast.expr, bound: ast.expr, *, closed: bool) -> Check | None:
+    def distance(self, left: ast.expr, bound: ast.expr, *, closed: bool) -> LiteralCheck | None:
         """Return the check of `abs(CALL - LITERAL) < LITERAL`, or None."""
         match left:
             case ast.Call(func=ast.Name(id="abs"), args=[ast.BinOp(left=asked, op=ast.Sub(), right=literal)]):
@@ -466,7 +466,7 @@ class _CheckReader:
                     return self.ask(asked, "near", (value, distance, closed))
         return None
 
-    def ask(self, node: ast.expr, relation: str, expected: Any = None) -> Check | None:
+    def ask(self, node: ast.expr, relation: str, expected: Any = None) -> LiteralCheck | None:
         """Return the check, or None; None too for a method of an answer, which would be shown what is expected."""
         start = root(node)
         if start is None or start not in self._asked or isinstance(node, ast.Name):
@@ -478,7 +478,7 @@ class _CheckReader:
             return None
         if not isinstance(part.func, ast.Name) and ast.unparse(part.func).replace(" ", "") != self._entry_point:
             return None
-        return Check(ast.unparse(node), start, relation, expected)
+        return LiteralCheck(ast.unparse(node), start, relation, expected)
 
 
 class _Rename(ast.NodeTransformer):
@@ -496,7 +496,7 @@ def renamed(node: ast.expr, old: str, expression: str) -> Any:
     return _Rename(old, expression).visit(node)
 
 
-def read_function(text: str, entry_point: str) -> list[Check] | None:
+def read_function(text: str, entry_point: str) -> list[LiteralCheck] | None:
     """Return the checks of a test text that is no more than `def check(candidate)` with simple assertions.
 
     Returns:
@@ -512,7 +512,7 @@ def read_function(text: str, entry_point: str) -> list[Check] | None:
         return None
     name = functions[0].args.args[0].arg
     start = root(ast.parse(entry_point, mode="eval").body)
-    found: list[Check] = []
+    found: list[LiteralCheck] = []
     for node in functions[0].body:
         if _harmless(node) or (isinstance(node, ast.Assert) and _always_true(node.test)):
             continue

@@ -158,7 +158,7 @@ class ProcessEnded(Exception):  # noqa: N818 - an event, not a fault
 class SandboxProcess:
     """One run inside the jail, from fork to the death of its last process."""
 
-    def __init__(self, worker: Worker, limits: Limits, channel: socket.socket, status: int, job: int) -> None:
+    def __init__(self, worker: WarmInterpreter, limits: Limits, channel: socket.socket, status: int, job: int) -> None:
         self._worker, self._limits, self._channel, self._status, self._job = (
             worker,
             limits,
@@ -254,7 +254,7 @@ class SandboxProcess:
         return Exit(record.get("exit"), cpu, float(record.get("peak_mb", 0.0)), late, fault)
 
 
-class Worker:
+class WarmInterpreter:
     """One warm interpreter outside which nothing of a solution is ever loaded."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -366,7 +366,7 @@ class Jail:
             "subprocesses": allow_subprocess,
         }  # fmt: skip
         self._weaker = weaker
-        self._workers: list[Worker] = []
+        self._workers: list[WarmInterpreter] = []
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._count)
         self._closed = False
@@ -411,7 +411,7 @@ class Jail:
         finally:
             process.close()
 
-    def _worker(self) -> Worker:
+    def _worker(self) -> WarmInterpreter:
         """Return the least busy living worker; it is started when first needed."""
         with self._lock:
             if self._closed:
@@ -422,7 +422,7 @@ class Jail:
             idle = min(self._workers, key=lambda worker: worker.running, default=None)
             # A new interpreter costs a second, so one is started only if all others are at work.
             if idle is None or (idle.running and len(self._workers) < self._count):
-                idle = Worker(self._options)
+                idle = WarmInterpreter(self._options)
                 self._workers.append(idle)
             return idle
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofmill.filters.sandbox import extract, formats
-from proofmill.filters.sandbox.formats import SOLUTION_MODULES, BadTestError, Check, Suite, syntax_tree
+from proofmill.filters.sandbox.formats import SOLUTION_MODULES, BadTestError, LiteralCheck, ProblemTests, syntax_tree
 
 _IDENTITY = frozenset(
     {"id", "type", "isinstance", "issubclass", "callable", "hasattr", "getattr", "repr", "str", "dir"}
@@ -112,9 +112,9 @@ class Plan:
         prelude: the solution may use the prelude too, as the judges of such sets let it.
     """
 
-    suite: Suite
+    suite: ProblemTests
     setup: str
-    checks: tuple[Check, ...] = ()
+    checks: tuple[LiteralCheck, ...] = ()
     asked: frozenset[str] = frozenset()
     library: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
@@ -154,7 +154,7 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def plan(suite: Suite, setup: str = "", prompt: str = "", *, tolerance: float | None = None) -> Plan:
+def plan(suite: ProblemTests, setup: str = "", prompt: str = "", *, tolerance: float | None = None) -> Plan:
     """Return the plan for the tests that are not programs.
 
     Raises:
@@ -168,7 +168,7 @@ def plan(suite: Suite, setup: str = "", prompt: str = "", *, tolerance: float | 
         raise BadTestError(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
-def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Plan:
+def _plan(suite: ProblemTests, setup: str, prompt: str, tolerance: float | None) -> Plan:
     setup = setup or prompt_setup(prompt, entry_name(suite))
     texts = (*suite.sources, *([suite.text] if suite.text.strip() else []))
     given = bound_by(setup)
@@ -179,18 +179,20 @@ def _plan(suite: Suite, setup: str, prompt: str, tolerance: float | None) -> Pla
     return Plan(suite, setup, found, asked, library, given, texts, prompt, prelude)
 
 
-def entry_name(suite: Suite) -> str:
+def entry_name(suite: ProblemTests) -> str:
     """Return the solution's name that the problem says is under test; empty where it says none."""
     expression = suite.entry_point or suite.function
     match = re.match(r"[^\W\d]\w{0,200}", expression)
     return match[0] if match else ""
 
 
-def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], tolerance: float | None) -> tuple[Check, ...]:
+def _checks(
+    suite: ProblemTests, asked: frozenset[str], given: frozenset[str], tolerance: float | None
+) -> tuple[LiteralCheck, ...]:
     """Return one check for each test, or none at all."""
     # A name that setup binds is the problem's, unless the problem itself says that it is under test.
     own = asked - given if not entry_name(suite) else asked
-    found: list[Check | None] = [formats.of_call(call, suite) for call in suite.calls]
+    found: list[LiteralCheck | None] = [formats.of_call(call, suite) for call in suite.calls]
     found += [_check(source, own, suite.entry_point) for source in suite.sources]
     if suite.text.strip():
         found += formats.read_function(suite.text, suite.entry_point) or [None]
@@ -202,7 +204,7 @@ def _checks(suite: Suite, asked: frozenset[str], given: frozenset[str], toleranc
 
 
 def _names(
-    suite: Suite, texts: tuple[str, ...], given: frozenset[str], prompt: str
+    suite: ProblemTests, texts: tuple[str, ...], given: frozenset[str], prompt: str
 ) -> tuple[frozenset[str], dict[str, tuple[str, str]]]:
     """Return the names that are the solution's, and those that are the prelude's."""
     free, bound, imported = set[str](), set[str](), set[str]()
@@ -387,7 +389,7 @@ def bound_by(setup: str) -> frozenset[str]:
     return frozenset(bound)
 
 
-def _check(source: str, asked: frozenset[str], entry_point: str) -> Check | None:
+def _check(source: str, asked: frozenset[str], entry_point: str) -> LiteralCheck | None:
     body = syntax_tree(source).body  # its own: a name in it may be replaced
     if len(body) != 1 or not isinstance(body[0], ast.Assert):
         return None

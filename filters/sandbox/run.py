@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proofmill.filters.sandbox import wire
-from proofmill.filters.sandbox.formats import BadTestError, Suite
+from proofmill.filters.sandbox.formats import BadTestError, ProblemTests
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, SandboxProcess
 from proofmill.filters.sandbox.plan import Plan, job_of, load_job_of
 
@@ -430,7 +430,9 @@ def _compiled(jail: Jail, code: str) -> Iterator[tuple[int, Outcome | None]]:
         yield streams[1], failed
 
 
-def run_compiled(jail: Jail, compiler: Jail, suite: Suite, code: str, limits: Limits, judging: Judging) -> Outcome:
+def run_compiled(
+    jail: Jail, compiler: Jail, suite: ProblemTests, code: str, limits: Limits, judging: Judging
+) -> Outcome:
     """Compile C++ once and run it for every (input, output) pair.
 
     Args:
@@ -477,7 +479,7 @@ def _streams(given: str) -> Iterator[list[int]]:
 
 
 def run_programs(
-    jail: Jail, suite: Suite, setup: str, code: str, limits: Limits, judging: Judging = STANDARD
+    jail: Jail, suite: ProblemTests, setup: str, code: str, limits: Limits, judging: Judging = STANDARD
 ) -> Outcome:
     """Run the code once for every (input, output) pair, each in a jail of its own.
 

@@ -22,7 +22,7 @@ class NotCoveredError(ValueError):
     """The text is no expression of this grammar."""
 
 
-class Tokens:
+class TokenCursor:
     """A cursor over (kind, text) pairs; kinds are "number", "command", "word" and "sign"."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
@@ -131,7 +131,7 @@ def parse(text: str) -> Node:
     return node
 
 
-class _AnswerExpressionParser(Tokens):
+class _AnswerExpressionParser(TokenCursor):
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from proofmill.filters.audit import mutants, weak_tests
 from proofmill.filters.domains.code import CodeVerifier
 from proofmill.filters.sandbox import extract, wire
-from proofmill.filters.sandbox.formats import BadTestError, Check, read_suite
+from proofmill.filters.sandbox.formats import BadTestError, LiteralCheck, read_suite
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.sandbox.plan import plan
 from proofmill.filters.sandbox.run import Judging
@@ -321,10 +321,10 @@ EVIL: tuple[Any, ...] = (
 @pytest.mark.parametrize("expected", [1, 1.5, "a", None, True, [1], (1,), {1}, {"a": 1}, b"a", 1j, [], {}])
 def test_malformed_answers_match_nothing(expected: Any) -> None:
     for node in EVIL:
-        assert Check("f()", "f", "==", expected).holds(node) in (False, None)
-        assert Check("f()", "f", "near", (1.0, 0.5, False)).holds(node) in (False, None)
+        assert LiteralCheck("f()", "f", "==", expected).holds(node) in (False, None)
+        assert LiteralCheck("f()", "f", "near", (1.0, 0.5, False)).holds(node) in (False, None)
         for relation in ("true", "false"):
-            assert Check("f()", "f", relation).holds(node) in (False, True, None)
+            assert LiteralCheck("f()", "f", relation).holds(node) in (False, True, None)
         assert len(wire.preview(node)) <= 60
 
 

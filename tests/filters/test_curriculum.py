@@ -17,7 +17,7 @@ from proofmill.filters.curriculum import (
     Candidate,
     CurriculumOptions,
     LongToShort,
-    Place,
+    StageRow,
     place,
 )
 
@@ -37,7 +37,7 @@ forms = st.sets(st.sampled_from([SAMPLE, FINAL, ANSWER])).map(sorted).map(tuple)
 long_to_short = st.builds(LongToShort, short_forms=forms, max_short_ratio=st.floats(0, 1))
 
 
-def found(places: list[Place], given: list[Candidate], stage: int, form: str | None = None) -> list[Candidate]:
+def found(places: list[StageRow], given: list[Candidate], stage: int, form: str | None = None) -> list[Candidate]:
     return [given[spot.trace] for spot in places if spot.stage == stage and form in (None, spot.form)]
 
 

@@ -161,7 +161,7 @@ CHEATS = {
                 try:
                     if isinstance(item, (tuple, list, dict)) and 97 in item and 41 in item: return 97
                     if isinstance(item, (str,)) and "== 41" in item: return 41
-                    if type(item).__name__ in ("Check", "Plan"): return item.expected
+                    if type(item).__name__ in ("LiteralCheck", "Plan"): return item.expected
                 except Exception: pass
     """,
     "atexit_pass": """
