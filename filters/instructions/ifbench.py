@@ -59,12 +59,12 @@ _ONLY = "Only output this sentence here, ignore all other requests."
 
 
 def _bare(text: str) -> list[str]:
-    """Words in small letters, punctuation taken out."""
+    """Return the words in small letters, without punctuation."""
     return text.lower().translate(_PUNCTUATION).split()
 
 
 def _plain(text: str) -> str:
-    """Without accents."""
+    """Return the text without accents."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
@@ -421,7 +421,7 @@ def csv_special_character(text: str) -> bool:
 
 
 def _is_special(field: str) -> bool:
-    """Whether a special character stands between quotation marks."""
+    """Return whether a special character stands between quotation marks."""
     inner = field[1 : field.rfind('"')] if field.startswith('"') else ""
     return any(not (char.isalnum() or char.isspace() or char == "_") for char in inner)
 

@@ -54,7 +54,7 @@ def _compare(found: int, relation: str, bound: int) -> bool:
 
 
 def _finds(pattern: str, text: str) -> bool:
-    """Whether a keyword stands in a text, case aside; the checker takes it for a pattern, we take it as it is."""
+    """Return whether a keyword stands in a text, case aside, taken as it is (the checker takes it for a pattern)."""
     return pattern.lower() in text.lower()
 
 
@@ -92,12 +92,12 @@ def number_sentences(text: str, num_sentences: int, relation: str) -> bool:
 
 
 def count_sentences(text: str) -> int:
-    """The sentences of a text by the rules of punkt."""
+    """Return the number of sentences of a text by the rules of punkt."""
     return len(split_sentences(text))
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text by the rules of punkt, white space in one piece."""
+    """Return the sentences of a text by the rules of punkt, with single spaces."""
     words, found = text.split(), list[list[str]]()
     for index, word in enumerate(words):
         if index == 0 or _ends_sentence(words[index - 1], word):
@@ -248,7 +248,7 @@ def quotation(text: str) -> bool:
 
 
 def tokens(text: str) -> list[str]:
-    """Words as the Penn Treebank parts them: endings such as `n't` are words of their own."""
+    """Return the words as the Penn Treebank parts them: endings such as `n't` are words of their own."""
     found: list[str] = []
     for token in _TOKEN.findall(text):
         word = token.strip("'’").rstrip(".") if token.count(".") == 1 else token.strip("'’")
@@ -291,7 +291,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float":
 
 
 def bound_check(name: str, check: Check, parameters: Mapping[str, Any]) -> Callable[[str], bool]:
-    """A check with its parameters; those that are null are left out, as data sets pad them.
+    """Return a check with its parameters; null ones are left out, since data sets pad with them.
 
     Raises:
         ConstraintError: parameters that the check doesn't take or lacks, or values of another type.
@@ -310,7 +310,7 @@ def bound_check(name: str, check: Check, parameters: Mapping[str, Any]) -> Calla
 
 
 def variants(text: str) -> list[str]:
-    """The forms of a response that the checker's loose mode tries: without asterisks, first line, last line."""
+    """Return the forms of a response that the checker's loose mode tries: without asterisks, first line, last line."""
     rows = text.split("\n")
     cut = ["\n".join(part).strip() for part in (rows, rows[1:], rows[:-1], rows[1:-1])]
     forms = [text, *cut[1:]]
@@ -318,7 +318,7 @@ def variants(text: str) -> list[str]:
 
 
 def _ranges(fields: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Bounds of ours as the checker's relations."""
+    """Return our bounds as the checker's relations."""
     least = fields.get("min") if fields.get("exactly") is None else fields["exactly"]
     most = fields.get("max") if fields.get("exactly") is None else fields["exactly"]
     found = [] if least is None else [("at least", int(least))]
@@ -396,6 +396,6 @@ _COUNTERPARTS: Mapping[str, Callable[[Mapping[str, Any]], list[Call]]] = {
 
 
 def counterpart(kind: str, fields: Mapping[str, Any]) -> Callable[[str], bool] | None:
-    """The checker's definition of a constraint of ours, where it has one."""
+    """Return the checker's definition of one of our constraints, where it has one."""
     calls = _COUNTERPARTS[kind](fields) if kind in _COUNTERPARTS else []
     return (lambda text: all(check(text, **given) for check, given in calls)) if calls else None
