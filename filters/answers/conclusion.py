@@ -160,6 +160,7 @@ def closing_box(text: str) -> Conclusion | None:
     if text[box.end() :].strip(_CLOSERS) or text.find("boxed") != at or "\\fbox" in text or "<answer" in text:
         return None
     content = box[1].strip()
+    # A content that ends in a digit is no placeholder; an escaped brace may have cut the box short.
     if not content[-1:].isdigit() and (is_placeholder(content) or content.count("\\{") != content.count("\\}")):
         return None
     start = sentence_start(text, at - 1)
@@ -181,6 +182,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     marks: list[Mark] = []
     denials: list[int] = []
     for mark in (*hashes_in(text), *tags_in(text), *json_in(text, asked=reader.form == "json"), *sentences_in(text)):
+        # Words can be denied or conditioned; tags and keys say what they hold, and `_box_marks` looks at boxes.
         if mark.rule == "answer_is":
             if denied(text, mark.start) or conditional(text[: mark.start][-300:], reader.question):
                 denials.append(mark.start)
@@ -233,6 +235,7 @@ def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Itera
 
 
 def _box_group(text: str, group: list[tuple[int, int]], reader: Reader) -> Mark:
+    # The same answer boxed twice is one answer, not a list of two.
     distinct: dict[Hashable, str] = {}
     for box in group:
         content = inside(text, box)
@@ -246,6 +249,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
     rest = text[start : start + MAX_PHRASE]
     lead = _LEAD.match(rest)
     skipped = lead.end() if lead else 0
+    # The value may stand on the next line, but a new sentence there is not the answer.
     if not mark.open and rest.lstrip(" \t*")[:1] == "\n" and rest.lstrip(" \t\n*")[:1] not in _VALUE_STARTS:
         skipped = 0
     start, rest = start + skipped, rest[skipped:]
@@ -255,6 +259,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
             phrase = rest[: end + 2] if end > 0 else ""
             return mark._replace(phrase=phrase, end=start + len(phrase))
     end_match = _STATEMENT_END.search(rest)
+    # "Is the answer 5?" asks; it states nothing.
     if end_match and end_match[0] == "?":
         return mark._replace(phrase="", end=start + end_match.end(), open=False)
     phrase = rest[: end_match.start()] if end_match else rest
@@ -277,6 +282,7 @@ def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
     kept: list[Mark] = []
     for mark in marks:
         within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
+        # A box inside a tag: the tag says that this is the answer, the box where exactly it stands.
         if within and mark.rule in ("tagged", "json"):
             kept.append(mark._replace(phrase=within[-1].phrase, rule=mark.rule))
             boxes = [box for box in boxes if box not in within]

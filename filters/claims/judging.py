@@ -129,6 +129,7 @@ class StepJudge:
 
     def _restated(self, chain: Chain) -> list[ClaimCandidate]:
         """Return the claims on `Total = 3 + 4` followed by `Total = 7`: the second is compared with the first."""
+        # Only the next named calculation is compared; any later one may speak of another quantity.
         before, self.facts.named = self.facts.named, None
         if not chain.name or chain.trailing or chain.modulus is not None:
             return []
@@ -149,6 +150,7 @@ class StepJudge:
             comparison = equate(before.node, member.node, about)
         except NoValueError:
             return []
+        # No claim at all where the difference has an innocent reason: the same name may be used more loosely.
         if comparison.outcome != AGREES and (
             comparison.outcome == UNDECIDED
             or is_near(before.node, member.node, comparison)
@@ -179,6 +181,7 @@ class StepJudge:
         if self.scanner.parser.has_calls and (has_call(left.node) or has_call(right.node)):
             return self._function_value(chain, index)
         if not is_numeric(left.node) or not is_numeric(right.node):
+            # In words, `x is 5` most often names something; a sign states an equation.
             reads = relation.sign == "=" and (relation.rewrites or not relation.prose)
             return self._symbolic(chain, index) if reads else None
         try:
@@ -201,6 +204,7 @@ class StepJudge:
         if chain.relations[index].sign != "=" or (index == 0 and chain.joined) or chain.modulus is not None:
             return None
         functions = self.facts.functions
+        # Words behind the last side may belong to it, so it defines nothing.
         if index < len(chain.relations) - 1 or not chain.trailing:
             functions.learn_from(self.text, left.node, right.node)
         try:
@@ -260,6 +264,7 @@ class StepJudge:
         if judged is None:
             return None
         kind, finding = judged
+        # One verified step makes the chain a rewriting: a later false step is then an error, not an equation.
         self._transforms = self._transforms or (kind == "identity" and finding.status == VERIFIED)
         return self._finish(left, right, kind, finding)
 

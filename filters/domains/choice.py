@@ -198,6 +198,7 @@ def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
         marks = asked if form == "json" or any(mark.rule == form for mark in asked) else []
         if not marks:
             return Verdict(UNPARSED, detail=f"not_{form}")
+    # Marks that name no option say nothing against one that does; only the last is kept whatever it says.
     if len(marks) > 1 and any(mark.reading.labels for mark in marks[:-1]):
         marks = [mark for mark in marks[:-1] if mark.reading.labels] + marks[-1:]
     elif len(marks) > 1 and marks[-1].reading.labels:
@@ -237,15 +238,17 @@ def _undecided(choices: Choices, marks: list[_ChoiceMark], text: str) -> bool:
     earlier = differing[-1]
     between = text[earlier.end : last.start]
     if last.rule in _STRONG:
+        # A box or tag outweighs words before it.
         if earlier.rule not in _STRONG:
             return False
         return len(between) < _APART or not _CORRECTS.search(between)
+    # Two statements in words: the second replaces the first after a correction, or as a conclusion further on.
     apart = len(between) >= _APART and _CONCLUDES.search(between) is not None
     return not (_CORRECTS.search(between) or (apart and earlier.rule not in _STRONG))
 
 
 def _goes_on_to_another(choices: Choices, last: _ChoiceMark, text: str) -> bool:
-    """ "The answer is (B), but the correct one is actually (H)." """
+    """Return whether the sentence goes on to another option: "The answer is (B), but the correct one is (H)"."""
     rest = text[last.start : last.start + 500].partition("\n")[0].partition(",")[2].strip()
     other = None if last.rule in _STRONG else _BUT_IS.search(rest)
     return other is not None and other[1] in choices.labels and (other[1],) != last.reading.labels

@@ -92,6 +92,7 @@ def blocks(text: str) -> list[CodeBlock]:
     A fence inside a string of three quotes belongs to the string, where the text comes out even that way; else only
     one that is indented further than its block does.
     """
+    # Strings may hold fences, as in programs that write Markdown. A block that then never ends had no such string.
     found, even = _scan(text, strings_hold=True)
     return found if even else _scan(text, strings_hold=False)[0]
 
@@ -104,6 +105,7 @@ def _scan(text: str, *, strings_hold: bool) -> tuple[list[CodeBlock], bool]:
     for line in text.splitlines(keepends=True):
         mark = _FENCE.match(line)
         inside = bool(string and mark and (strings_hold or len(mark[1]) > indent))
+        # Some models close the fence right behind the last line of code.
         last = _LAST_LINE.fullmatch(line) if fence and not string and not mark and "`" in line else None
         if not fence and mark:
             fence, quotes, start, lines, string = mark[3], mark[1].count(">"), offset, [], ""
@@ -133,6 +135,7 @@ def _open_string(line: str, string: str) -> str:
             string = "" if mark == string else string
         elif quote:
             quote = "" if mark[0] == quote else quote
+        # A comment: quotes behind it open nothing.
         elif mark == "#":
             return ""
         elif len(mark) == 3:
@@ -152,6 +155,7 @@ def _code(lines: list[str], quotes: int) -> str:
     for _ in range(quotes):
         lines = [_QUOTE.sub("", line, count=1) for line in lines]
     first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+    # A block in a list is indented as a whole, which Python would refuse.
     indent = len(first) - len(first.lstrip())
     code = "".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines)
     return code.lstrip("\ufeff\u200b")
@@ -173,11 +177,12 @@ def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> FoundC
     is known, the last that reads input; else the last one. A block that the text calls an alternative is passed over
     where another will do, and one still open at the end counts only where no closed one is left. Without any fence,
     the whole text, if lines of it start like a program. What the block or the tests name and it doesn't define is
-    taken from the last complete block before it that does (`block_joiner`). Blocks of another language and none of
+    taken from the last complete block before it that does (`joined`). Blocks of another language and none of
     this one: `unsupported_language`.
     """
     wanted = list(names)
     every = blocks(text) or _html_blocks(text)
+    # Unmarked blocks only where none is marked: they may as well be outputs.
     usable = [block for block in every if block.language == language] or [b for b in every if not b.language]
     for closed in (True, False):
         candidates = [block for block in usable if block.closed is closed and block.code.strip()]
@@ -200,6 +205,7 @@ def _chosen(candidates: list[CodeBlock], wanted: list[str], text: str) -> CodeBl
     else:
         fitting = [block for block in candidates if _READS_INPUT.search(block.code)]
     fitting = fitting or candidates
+    # "Alternatively, …" before a block: the answer does not stand by it.
     first = [block for block in fitting if not _OTHER_WAY.search(_introduction(text, block.start))]
     return (first or fitting)[-1] if fitting else None
 
@@ -233,6 +239,7 @@ def names(source: str) -> tuple[frozenset[str], frozenset[str]]:
     Raises:
         SyntaxError: it is no Python.
     """
+    # Python's own analysis of scopes, which a walk over the tree would have to repeat.
     top = symtable.symtable(source, "<names>", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     read, tables = set[str](), [top]
@@ -285,9 +292,11 @@ def _taken(
         place = places.get(open_names.pop())
         if place is not None and place not in chosen:
             chosen.add(place)
+            # What a taken definition reads itself has to be taken too.
             more = definitions[place][1] - known - _PYTHON - seen
             seen |= more
             open_names |= more
+    # In the order of the blocks: a class before one that extends it.
     return [definitions[place][0] for place in sorted(chosen)]
 
 

@@ -100,6 +100,7 @@ class Blame:
         lines = self._text.encode().split(b"\n")[first - 1 : last]
         lines[-1] = lines[-1][:end]
         lines[0] = lines[0][start:]
+        # In brackets, an expression may go over several lines, whatever their indentation.
         tree = ast.parse(b"(" + b"\n".join(lines) + b"\n)")
         return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
@@ -108,6 +109,7 @@ class Blame:
         tree = ast.parse(self._text)
         touched = set(self._asked) | {"self", "candidate", "solution"}
         touched |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        # Each round follows one more assignment; no test has chains of twenty.
         for _ in range(20):
             before = len(touched)
             for node in ast.walk(tree):
@@ -188,6 +190,7 @@ class _Instrument(ast.NodeTransformer):
         node.test = ast.copy_location(held, node.test)
         self.total += not constant  # `assert False` is where a test must not get to
         self._at += 1
+        # Each assertion in a block of its own, so that one failure neither hides nor stops the others.
         if not self._count:
             return node
         block = ast.parse(f"with __counted__({self._at}): pass").body[0]
@@ -223,6 +226,7 @@ class _Instrument(ast.NodeTransformer):
         self.generic_visit(node)
         self._count = before
         if self._watch and not expects:
+            # The failure goes on after it was noted: whether the context swallows it is what is to be seen.
             heard = ast.parse("try: pass\nexcept AssertionError:\n    __failed__()\n    raise").body[0]
             heard.body = node.body  # type: ignore[attr-defined]
             node.body = [ast.copy_location(heard, node.body[0])]
@@ -240,6 +244,7 @@ class _Instrument(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         settled = getattr(node.func, "attr", "").startswith("assert") and self._settled(node.args[:2])
         self.generic_visit(node)
+        # Its arguments are still evaluated: they may be what the test is about.
         if settled:
             return ast.copy_location(ast.Tuple(node.args, ast.Load()), node)
         name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -281,6 +286,7 @@ def open_names(tree: ast.Module, asked: frozenset[str]) -> frozenset[str]:
     bound = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     bound |= {(a.asname or a.name).split(".")[0] for n in nodes if isinstance(n, ast.Import) for a in n.names}
     open_ = set(asked) | {"self", "candidate", "solution"}
+    # A name that the text never binds comes from the solution or from setup, which the solution saw.
     open_ |= {n.id for n in nodes if isinstance(n, ast.Name)} - bound - set(dir(builtins))
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
