@@ -158,7 +158,7 @@ def mutants(code: str, limit: int = MAX_MUTANTS) -> Iterator[str]:
     """Yield versions of `code` with one place changed each: another return value, constant, comparison, operator.
 
     Args:
-        code: a canonical solution; what is no Python, or nested too deeply to be copied, gives none.
+        code: a canonical solution; what is not Python, or nested too deeply to be copied, gives none.
         limit: the most to make, taken from all kinds of change in turn.
     """
     from proofmill.filters.sandbox.formats import syntax_tree  # a recipe is read without any verifier

@@ -176,7 +176,7 @@ class ProblemFilter(Filter[O]):
     Its columns are added to the published `problems`.
 
     Attributes:
-        annotate: (problems, traces by problem id, options, path of the shared file) to one row a problem.
+        annotate: (problems, traces by problem id, options, path of the shared file) to one row for each problem.
         shared: the file that it reads.
     """
 

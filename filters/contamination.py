@@ -226,7 +226,7 @@ class Index:
         """Return the index that `build_index` saved.
 
         Raises:
-            InputError: the file is no index, or one of other rules.
+            InputError: the file is not an index, or was built by other rules.
             StoreError: it is damaged.
         """
         return cls(path)

@@ -148,7 +148,7 @@ def _votes(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def share(rates: Values) -> Estimate:
-    """Return the mean of shares, one a problem, with its interval (Wilson's, with an effective number of trials)."""
+    """Return the mean share over problems with its interval (Wilson's, with an effective number of trials)."""
     count, mean = len(rates), float(rates.mean())
     error = _standard_error(rates)
     trials = float(count)

@@ -142,7 +142,7 @@ class Choices:
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")
 
     def gold(self, answer: str | None) -> str | None:
-        """Return the label of the gold, given as label, option text or 0-based index; None if it is none of them."""
+        """Return the label of the gold, given as label, option text or 0-based index; None if it is not one of them."""
         plain = (answer or "").strip()
         if len(plain) > 2 and plain[0] == "(" and plain[-1] == ")":
             plain = plain[1:-1]

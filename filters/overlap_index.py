@@ -138,7 +138,7 @@ def load(path: Path) -> OverlapIndex:
     """Return a saved index; its arrays are mapped, not read.
 
     Raises:
-        InputError: the file is no index, or one of other rules.
+        InputError: the file is not an index, or was built by other rules.
         StoreError: it is damaged.
     """
     header, start = _header(path)

@@ -3,7 +3,7 @@
     trainer = GRPOTrainer(..., reward_funcs=[math_reward, code_reward], train_dataset=rl)
 
 Each takes `prompts` and `completions` (texts or message lists) and the columns of the `rl` config as keyword
-lists, of which `answer`, `info` (JSON text), `domain` and `verifier` are read, and returns one reward a row:
+lists, of which `answer`, `info` (JSON text), `domain` and `verifier` are read, and returns one reward for each row:
 
 - 1.0 for a `correct` completion; 0.0 for `wrong`, `unparsed`, `timeout`, and a reasoning block left open;
 - 0.0 for `error: not_judged` too: a program did what keeps it from being judged, and must not gain by that;
@@ -44,10 +44,10 @@ _judges: dict[int, Judge] = {}  # by process id: a forked child must not use its
 
 
 class RewardFunction(Protocol):
-    """What TRL calls: prompts, completions and the data set's columns in, one reward a row out."""
+    """What TRL calls: prompts, completions and the data set's columns in, one reward for each row out."""
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """Return one reward a row, None where there is none."""
+        """Return one reward for each row, None where there is none."""
 
 
 def domain_reward(
@@ -151,7 +151,7 @@ def long2short(
     trajectories stay as they are, and the shifts of a prompt sum to zero.
 
     Args:
-        rewards: one a trajectory; None stays None.
+        rewards: one for each trajectory; None stays None.
         lengths: tokens (or any unit) of each trajectory; 0 counts as 1.
         groups: what tells the prompts apart.
         correct: which trajectories are correct; by default those with a reward above 0.
@@ -184,7 +184,7 @@ def mgpo_weight(accuracy: float, gamma: float = 1.0) -> float:
         gamma: γ ≥ 0; 0 weighs all prompts alike.
 
     Raises:
-        ValueError: `accuracy` is no share.
+        ValueError: `accuracy` is not a share.
     """
     if not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy must lie in [0, 1], got {accuracy}")

@@ -37,7 +37,7 @@ def filter_at(place: str) -> Filter[Any]:
     """Return the filter of this name, or a user's own at `package.module:NAME`.
 
     Raises:
-        RecipeError: it can't be imported, or is no filter.
+        RecipeError: it can't be imported, or is not a filter.
     """
     from proofmill.filters.catalog import FILTERS  # workers import it at their first row
 
@@ -157,7 +157,7 @@ class FilterWorkers:
             shared: its shared file.
 
         Raises:
-            RecipeError: a user's filter says what does not fit its columns.
+            RecipeError: a user's filter gives what does not fit its columns.
             VerifierError: workers or the jail can't start, or the verdicts are not to be trusted.
         """
         filter_ = filter_at(place)
@@ -255,7 +255,7 @@ def as_table(filter_: Filter[Any], place: str, result: Iterable[Row] | pa.Table)
     """Return a filter's rows as a table of its columns; a table is taken as it is.
 
     Raises:
-        RecipeError: a user's filter says what is no value of its column, or names a column that it does not declare.
+        RecipeError: a user's filter gives a value that does not fit its column, or a column that it does not declare.
     """
     if isinstance(result, pa.Table):
         return result

@@ -177,7 +177,7 @@ class Judge:
         """Return (verdict, seconds) of each job, in order; None stays None.
 
         Raises:
-            VerifierError: a verifier misjudged a planted answer, or the jail for code is not whole.
+            VerifierError: a verifier misjudged a planted answer, or a layer of the jail for code is missing.
         """
         places = {job.verifier: job.custom for job in jobs if job is not None}
         canaries = [(name, canary) for name in sorted(places) for canary in _domain(name, places[name]).canaries]
@@ -366,7 +366,7 @@ def _judged(verdict: str, means: str) -> DropRule[VerifyOptions]:
 
 
 def _identity(options: VerifyOptions) -> dict[str, str]:
-    """Return the versions of the domains, and the sources of custom verifiers, whose versions nobody raises."""
+    """Return the versions of the domains, and the sources of custom verifiers, which have no version."""
     versions = {name: str(find_domain(name).version) for name in DOMAINS if name not in options.verifiers}
     return versions | {name: source_digest(place.partition(":")[0]) for name, place in options.verifiers.items()}
 

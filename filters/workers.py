@@ -65,7 +65,7 @@ class WorkerPool:
     Args:
         function: "package.module:name", imported inside the workers; takes one picklable item and
             returns one picklable result.
-        workers: number of processes, started at first use; default one a core.
+        workers: number of processes, started at first use; default one for each core.
         cpu_seconds: CPU time an item may use.
         memory_mb: address space an item may add to that of the fresh worker.
         preload: further modules of proofmill that the function will need, imported once for all workers.

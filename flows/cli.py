@@ -62,7 +62,7 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="option=value", help="An option of the filter, as in a recipe; repeatable."),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default one a core.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one for each core.")]
 
 _STREAMING = ("verify", "claims", "dedup", "decontaminate", "filter")  # their file is whole or not there
 _INTERRUPTED = 130  # what typer makes of Ctrl-C

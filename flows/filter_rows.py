@@ -326,7 +326,7 @@ class RowStream:
     Args:
         source: the rows.
         task: what is done with each chunk (its `chunk` is replaced); asked for every chunk.
-        workers: processes; None: one a core.
+        workers: processes; None: one for each core.
         resolve: finishes a chunk's deferred rows, called from several threads.
         counted: told of every finished chunk.
     """

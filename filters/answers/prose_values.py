@@ -216,7 +216,7 @@ def harmless(tail: str, *, marked: bool) -> bool:
 
 
 def _labelled(value: str, tail: str) -> str:
-    """Return a number with the noun behind it, so that 5 oranges are no 5 apples; money and shares need none."""
+    """Return a number with the noun behind it, so that 5 oranges are not 5 apples; money and shares need none."""
     return value if value[-1] in "%$€£°" or value[0] in "$€£" else f"{value} {_label(tail)}".strip()
 
 

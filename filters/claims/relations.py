@@ -97,7 +97,7 @@ def goes_on(tokens: list[Token], position: int, *, after_percent: bool) -> bool:
 
 
 def _bracket_goes_on(tokens: list[Token], position: int) -> bool:
-    """Return whether an unread bracket is a factor, as in `\\pi (r_{new})^2`; a remark in words is none."""
+    """Return whether an unread bracket is a factor, as in `\\pi (r_{new})^2`; a remark in words is not."""
     token, inside = tokens[position], tokens[position + 1]
     if inside.kind == WORD and len(inside.text) > 1 and inside.text not in NAMED_FUNCTIONS:
         return False

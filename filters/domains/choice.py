@@ -142,7 +142,7 @@ _STRONG = frozenset({"tagged", "boxed", "json", "bracketed"})
 
 
 class _ChoiceMark(NamedTuple):
-    """A place that names an option, or that should."""
+    """A place in a text that names an option, or should name one."""
 
     rule: str
     content: str

@@ -61,7 +61,7 @@ class CodeBlock:
 
 @dataclass(frozen=True)
 class FoundCode:
-    """The code an answer stands by.
+    """The code block that is an answer's final program.
 
     Attributes:
         code: the block chosen, None where there is none.
@@ -171,7 +171,7 @@ def defines(code: str, names: Iterable[str]) -> bool:
 
 
 def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> FoundCode:
-    """Return the code that an answer stands by.
+    """Return the code block that is an answer's final program.
 
     Policy: of the closed blocks in `language` (or unmarked ones), the last that defines a name under test; where none
     is known, the last that reads input; else the last one. A block that the text calls an alternative is passed over
@@ -237,7 +237,7 @@ def names(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the global names that `source` reads and doesn't bind itself, and those that it binds.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is not Python.
     """
     # Python's own analysis of scopes, which a walk over the tree would have to repeat.
     top = symtable.symtable(source, "<names>", "exec")

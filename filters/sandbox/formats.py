@@ -10,7 +10,7 @@
 | `test`, a text of the data set's own | `check(candidate)`, test functions, test classes, bare assertions |
 | several of them | all of them, one after another |
 
-Anything else (an unknown key, a missing output, a value that is no test, tests that assert nothing) raises
+Anything else (an unknown key, a missing output, a value that is not a test, tests that assert nothing) raises
 `BadTestError` and says what.
 
 Where an assertion has a literal on one side, or a call has data for its result, the test is a `LiteralCheck`: what is
@@ -100,7 +100,7 @@ class _SuiteReader:
     formats: dict[str, None] = field(default_factory=dict)
 
     def read(self, tests: Any) -> None:
-        """Sort out `tests`, whatever they are."""
+        """Read `tests`, whatever their type."""
         if isinstance(tests, str):
             self._string(tests)
         elif isinstance(tests, Mapping):
@@ -197,7 +197,7 @@ class _SuiteReader:
 
 
 def _all_json(text: str) -> bool:
-    """Return whether every line is a value in JSON that is no bare word: arguments as LiveCodeBench writes them."""
+    """Return whether every line is a value in JSON and not a bare word: arguments as LiveCodeBench writes them."""
     try:
         return all(json.loads(line) is not None for line in text.split("\n") if line.strip())
     except (ValueError, RecursionError):
@@ -299,7 +299,7 @@ def asserts_something(source: str) -> bool:
     """Return whether a text of tests can fail at all: it has an assertion, or calls what asserts.
 
     Raises:
-        BadTestError: it is no Python, or too large.
+        BadTestError: it is not Python, or too large.
     """
     if len(source) > MAX_TEST_CHARS:
         raise BadTestError("the tests are larger than 2 MiB")
@@ -365,7 +365,7 @@ class LiteralCheck:
         """Return whether the encoded answer satisfies the assertion; a malformed one satisfies none.
 
         Returns:
-            None where the answer is no plain data: only in its own process Python could say.
+            None where the answer is not plain data: only in its own process Python could say.
         """
         try:
             return self._holds(node)
@@ -410,7 +410,7 @@ def root(node: ast.expr) -> str | None:
 
 
 def sides(node: ast.expr) -> tuple[ast.expr, ast.expr | None]:
-    """Return the two sides of a comparison; right is None where it is none."""
+    """Return the two sides of a comparison; right is None where the expression is not one."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         return node.left, node.comparators[0]
     return node, None

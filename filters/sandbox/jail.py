@@ -152,7 +152,7 @@ class Exit:
 
 
 class ProcessEnded(Exception):  # noqa: N818 - an event, not a fault
-    """The process hung up, ran out of time, or sent what no message is."""
+    """The process hung up, ran out of time, or sent something that is not a message."""
 
 
 class SandboxProcess:

@@ -158,7 +158,7 @@ def plan(suite: ProblemTests, setup: str = "", prompt: str = "", *, tolerance: f
     """Return the plan for the tests that are not programs.
 
     Raises:
-        BadTestError: setup or a test is no Python, or nothing says what is under test.
+        BadTestError: setup or a test is not Python, or nothing says what is under test.
     """
     try:
         return _plan(suite, setup, prompt, tolerance)
@@ -361,7 +361,7 @@ def prompt_setup(prompt: str, entry_point: str) -> str:
 
 
 def _definitions(code: str, entry_point: str) -> str | None:
-    """Return the definitions, imports and constants of some code without the entry point; None if it is no Python."""
+    """Return the definitions, imports and constants of some code without the entry point; None if it is not Python."""
     # A prompt often ends with the head of the function, which has no body yet.
     for text in (code, code.rstrip() + "\n    pass\n"):
         try:

@@ -39,7 +39,7 @@ class Wire:
     """The tests' end of the line to the solution.
 
     Attributes:
-        inexact: something that is no plain data came as an answer: a stand-in is not the thing.
+        inexact: something that is not plain data came as an answer: a stand-in is not the thing.
         calls: calls so far.
     """
 

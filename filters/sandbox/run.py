@@ -229,7 +229,7 @@ def _apart_or_not_judged(jail: Jail, planned: Plan, code: str, limits: Limits, j
 
 
 def _calls_as_sources(planned: Plan) -> Plan:
-    """Return the plan with its calls as assertions, for answers that are no plain data."""
+    """Return the plan with its calls as assertions, for answers that are not plain data."""
     suite = planned.suite
     if not suite.calls:
         return planned
@@ -242,7 +242,7 @@ def _calls_as_sources(planned: Plan) -> Plan:
 
 
 def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_tests: bool = False) -> Outcome | None:
-    """Evaluate the left-hand sides inside and compare outside; return None where an answer is no plain data."""
+    """Evaluate the left-hand sides inside and compare outside; return None where an answer is not plain data."""
     passed, why, checks = 0, "", planned.checks
     with jail.slot(), jail.process(limits) as process:
         try:
@@ -351,7 +351,7 @@ def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
     """Run the tests in a second process, the solution in the first, and carry their calls across.
 
     Returns:
-        None where stand-ins can't decide: something that is no plain data crossed, or tests see more than values.
+        None where stand-ins can't decide: something that is not plain data crossed, or tests see more than values.
     """
     if planned.shares_process:
         return None

@@ -320,7 +320,7 @@ class _SourceVetter(ast.NodeVisitor):
             self.visit(part)
 
     def _base(self, owner: str, base: ast.expr, asked: bool) -> None:
-        """Note a base class unless it is known: the solution's own, an exception, a library's that is no kind of data.
+        """Note an unknown base class; known are its own, exceptions, and a library's that are not kinds of data.
 
         A kind of data may be extended by a class that tests name; in another it could lie about what it holds.
         """
@@ -425,7 +425,7 @@ def look_at(
         tested: names that tests take from the solution: what a class of these says of itself is what they ask for.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: it is no Python that can be read.
+        SyntaxError, ValueError, RecursionError, MemoryError: it is not Python that can be read.
     """
     tree = ast.parse(code, SOURCE)
     look = _SourceVetter(asked, given)

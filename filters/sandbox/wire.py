@@ -7,7 +7,7 @@ Scalars stand for themselves (`null`, booleans, 64-bit integers, finite floats, 
 else is an array whose first item is a tag. A message is a length, one byte of kind, then JSON.
 
 Answers are compared with what a test expects as Python's `==` compares builtins, and close floats: `True == 1` and
-`2 == 2.0` as in Python; a list is no tuple; NaN equals nothing, itself included; a float may differ from an expected
+`2 == 2.0` as in Python; a list is not a tuple; NaN equals nothing, itself included; a float may differ from an expected
 float by rounding noise, a relative 1e-12 (where zero is expected, by 1e-12): a cent in a hundred million, or a
 millisecond since 1970, is more than that. An expected integer, text and bytes are exact, and so are members of sets
 and keys of dicts.
@@ -329,9 +329,9 @@ def numbers_equal(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE
 
 
 def same(actual: Any, expected: Any, tolerance: float = FLOAT_TOLERANCE) -> Any:
-    """Return `actual == expected`, floats in plain data with tolerance; whatever `==` gives if that is no truth."""
+    """Return `actual == expected`, floats in plain data with tolerance; whatever `==` gives if that is not a bool."""
     equal = actual == expected
-    # True, or what is no truth: numpy's `==` gives an array, and the test's own words decide about that.
+    # True, or not a bool: numpy's `==` gives an array, and the test's own words decide about that.
     if equal is not False:
         return equal
     kinds = type(actual), type(expected)

@@ -5,7 +5,7 @@ r"""An answer taken apart: `AnswerKey`, and the forms that are read off its text
 - What LaTeX sets in rows: matrices, with a factor before them or not, functions and systems by cases.
 - Forms that say the same in another way: conditions on a parameter, residues, vectors, ℝ without points.
 
-Each reader takes a cleaned text and returns the answer that it spells, or None where the text is none of its form.
+Each reader takes a cleaned text and returns the answer that it spells, or None where the text is not of its form.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = Literal["value", "words", "collection", "group", "union", "relation", "ma
 
 
 class UnreadableError(ValueError):
-    """The text is no answer: empty, or its brackets do not match."""
+    """The text is not an answer: empty, or its brackets do not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ _IF = re.compile(r"(?:[\s,]|\b(?:if|for|when|where)\b)+")
 
 
 def matrix(text: str, read: Read) -> AnswerKey | None:
-    """Return a matrix, a column as a tuple; None where the text is none.
+    """Return a matrix, a column as a tuple; None where the text is not one.
 
     Raises:
         UnreadableError: its rows differ in length.

@@ -19,7 +19,7 @@ MAX_LENGTH = 2_000  # characters; longer "answers" are derivations
 
 
 class NotCoveredError(ValueError):
-    """The text is no expression of this grammar."""
+    """The text is not an expression of this grammar."""
 
 
 class TokenCursor:
@@ -119,7 +119,7 @@ def parse(text: str) -> Node:
     """Return the expression that `text`, already cleaned, spells.
 
     Raises:
-        NotCoveredError: it is none of this grammar's.
+        NotCoveredError: it is not of this grammar.
         TooCostlyError: it is too long or nested too deep.
     """
     if len(text) > MAX_LENGTH:

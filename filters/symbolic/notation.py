@@ -256,7 +256,7 @@ def _without_math_shift(text: str) -> str:
 
 
 def _is_power(text: str) -> bool:
-    """Return whether `**` stands between operands, as in `2**10`, and is no bold mark."""
+    """Return whether `**` stands between operands, as in `2**10`, and is not a bold mark."""
     before, _, after = text.partition("**")
     return bool(before) and before[-1].isalnum() and bool(after) and (after[0].isalnum() or after[0] in "(-{")
 

@@ -143,7 +143,7 @@ def _in_radians(value: Value, other: str) -> Value:
 
 
 def strip_spaces(text: str) -> str:
-    """Return the text without the spaces that no meaning hangs on."""
+    """Return the text without spaces that carry no meaning."""
     return NEEDLESS_SPACE.sub("", text)
 
 

@@ -285,7 +285,7 @@ def run_filter(
         active: the filter and its options.
         source: the rows.
         out: the file to write.
-        workers: processes; None: one a core.
+        workers: processes; None: one for each core.
         console: what the user sees.
     """
     filter_ = active.filter
