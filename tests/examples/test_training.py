@@ -18,6 +18,7 @@ from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.versions import Version, find
 from proofmill.filters.rewards import combined_reward
 from proofmill.generators import models
+from support import tiny_model
 from support.hub import TOKEN
 from support.samples import replay_recipe, sums, write_jsonl
 
@@ -73,6 +74,7 @@ def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: A
     push(version, local_files(version), Hub("me/sums", token=TOKEN, endpoint=hub.url), public=False)
     said = example(
         "train_sft", "me/sums", "--revision", "v1", "--steps", "1", "--out", str(tmp_path / "out"),
+        "--model", str(tiny_model.save(tmp_path / "tiny")),
         HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN, HF_HOME=str(tmp_path / "hf"),
     )  # fmt: skip
     check_sft(said, version, tmp_path, 1)
@@ -125,13 +127,8 @@ def test_rendered_text_keeps_the_reasoning_where_a_template_drops_it(
 
     from proofmill.data.errors import InputError
 
-    student = tmp_path / "student"
-    student.mkdir()
-    for file in models.resolve("bundled").path.iterdir():
-        (student / file.name).symlink_to(file)
-    (student / "chat_template.jinja").unlink()
     template = files("trl") / "chat_templates" / "deepseek_r1_distill.jinja"
-    (student / "chat_template.jinja").write_text(template.read_text())
+    student = tiny_model.save(tmp_path / "student", template=template.read_text())
     samples = write_jsonl(tmp_path / "samples.jsonl", sums(4, (LONG, SHORT, WRONG)))
     with pytest.raises(InputError, match="hold this data as messages"):
         regenerate(replay_recipe(samples, publish={"student": str(student)}), tmp_path / "refused")

@@ -19,7 +19,7 @@ from support import crash
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]
-NAME, SEED, PROBLEMS, EACH = "engine", 11, 6, 8
+NAME, SEED, PROBLEMS, EACH = "engine", 12, 6, 5
 SUMS = {
     "min_terms": 2,
     "max_terms": 2,

@@ -16,7 +16,7 @@ import pytest
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MARK = "PROOFMILL_TEST_HOME"
-SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=16", "--set", "samplers.0.sampling.max_tokens=64"]
+SMALL = ["--limit", "6", "--set", "samplers.0.sampling.n=8", "--set", "samplers.0.sampling.max_tokens=48"]
 SMALL += ["--set", "samplers.0.engine.window=6"]  # in waves, so that a run can be stopped between two of them
 
 
@@ -92,14 +92,14 @@ def test_an_interrupted_run_goes_on_and_publishes(interrupted: Path) -> None:
     assert done.returncode in (0, 3), done.stderr
     if done.returncode == 0:
         manifest = json.loads((interrupted / "datasets/quickstart/v0001/manifest.json").read_text())
-        assert manifest["stages"]["samples"] == {"in": 96, "kept": 96, "dropped": {}}
+        assert manifest["stages"]["samples"] == {"in": 48, "kept": 48, "dropped": {}}
         for step in manifest["stages"].values():
             assert step["in"] == step["kept"] + sum(step["dropped"].values())
-    assert recorded(interrupted) == 96, "samples were drawn twice or lost"
+    assert recorded(interrupted) == 48, "samples were drawn twice or lost"
     assert engines(interrupted) == []
 
 
 def test_raising_n_draws_only_the_difference(interrupted: Path) -> None:
-    more = command(interrupted, "--set", "samplers.0.sampling.n=17", "--dry-run")
+    more = command(interrupted, "--set", "samplers.0.sampling.n=9", "--dry-run")
     said = subprocess.run(more, capture_output=True, text=True, timeout=120)
-    assert "6 of 102 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
+    assert "6 of 54 samples are still to be drawn" in said.stdout, said.stdout + said.stderr
