@@ -87,6 +87,11 @@ class _Result(unittest.TestResult):
         self._kind = kind
         self.fault: str | None = None
         self.beyond: BaseException | None = None
+        self._failed_before = 0
+
+    def startTest(self, test: Any) -> None:  # noqa: N802
+        super().startTest(test)
+        self._failed_before = self._score.failed
 
     def _done(self, test: Any, error: BaseException | None) -> None:
         # The solution's process ended, or nothing can be sent to it: no test is to blame, and none can go on.
@@ -118,7 +123,7 @@ class _Result(unittest.TestResult):
         return
 
     def addExpectedFailure(self, test: Any, _err: Any) -> None:  # noqa: N802
-        self._score.failed = 0
+        self._score.failed = self._failed_before  # what failed in this test was meant to; earlier failures stay
         self._done(test, None)
 
     def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
@@ -169,6 +174,10 @@ class _Plugin:
         self._module = module
         self._score = score
         self.fault: str | None = None
+        self._failed_before = 0
+
+    def pytest_runtest_logstart(self) -> None:
+        self._failed_before = self._score.failed
 
     def pytest_pycollect_makemodule(self, module_path: Any, parent: Any) -> Any:
         module = self._module
@@ -189,7 +198,7 @@ class _Plugin:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if getattr(report, "wasxfail", None) is not None:
-            self._score.failed = 0  # as its mark says
+            self._score.failed = self._failed_before  # as its mark says
         if report.when == "call" and report.passed:
             self._score.asserted += 1
             self._score.record(report.nodeid, None)
