@@ -150,15 +150,8 @@ class CodeVerifier:
 
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return `error` for a language that can't be run, `unparsed` where there is no code; else None."""
-        language = _language(problem)
-        if language not in (extract.PYTHON, extract.CPP):
-            return Verdict(verdicts.ERROR, detail="unsupported_language")
         found = _find(problem, text)
-        if found.rule == "unsupported_language":
-            return Verdict(verdicts.ERROR, detail=found.rule)
-        if found.code is None or len(found.code) > MAX_CODE_CHARS:
-            return Verdict(verdicts.UNPARSED, detail=found.rule if found.code is None else "code too long")
-        return None
+        return found if isinstance(found, Verdict) else None
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Run the code of `text` against the problem's tests.
@@ -166,10 +159,9 @@ class CodeVerifier:
         Raises:
             VerifierError: a layer of the jail is missing, and the weaker jail was not asked for.
         """
-        early = self.quick(problem, text)
-        if early is not None:
-            return early
         found = _find(problem, text)
+        if isinstance(found, Verdict):
+            return found
         code = found.code or ""
         try:
             judging = _judging(problem.info, self.judging)
@@ -211,9 +203,17 @@ def _language(problem: Problem) -> str:
     return extract.language_of(str(problem.info.get("language") or "python"))
 
 
-def _find(problem: Problem, text: str) -> extract.FoundCode:
+def _find(problem: Problem, text: str) -> extract.FoundCode | Verdict:
+    """Return the code of an answer, or the verdict where there is none that can be run."""
     language = _language(problem)
-    return extract.find_code(text, _names(problem) if language == extract.PYTHON else (), language)
+    if language not in (extract.PYTHON, extract.CPP):
+        return Verdict(verdicts.ERROR, detail="unsupported_language")
+    found = extract.find_code(text, _names(problem) if language == extract.PYTHON else (), language)
+    if found.rule == "unsupported_language":
+        return Verdict(verdicts.ERROR, detail=found.rule)
+    if found.code is None or len(found.code) > MAX_CODE_CHARS:
+        return Verdict(verdicts.UNPARSED, detail=found.rule if found.code is None else "code too long")
+    return found
 
 
 def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) -> run.Outcome:

@@ -7,7 +7,6 @@ Hostile code is not parsed outside: `join` runs in a jail of its own.
 from __future__ import annotations
 
 import builtins
-import html
 import re
 import symtable
 from collections.abc import Iterable
@@ -36,6 +35,7 @@ _QUOTE = re.compile(r"[ \t]{0,12}>[ \t]?")
 _BARE = re.compile(r"^(?:def|class|import|from|async def|@|if|for|while|try|with|print\()", re.MULTILINE)
 _BARE_CPP = re.compile(r"^[ \t]{0,8}#[ \t]{0,4}include[ \t]{0,4}[<\"]", re.MULTILINE)
 _STRING = re.compile(r"\"\"\"|'''|\\.|#|\"|'")
+_DEFINITION = re.compile(r"^(?:(?:async )?def|class) {1,4}(\w+)|^(\w+) ?[:=]", re.MULTILINE)
 _OTHER_WAY = re.compile(
     r"\b(?:alternativ|another (?:way|approach|solution|option)|brute.force|naive|less efficient)", re.IGNORECASE
 )
@@ -163,11 +163,8 @@ def _code(lines: list[str], quotes: int) -> str:
 
 def defines(code: str, names: Iterable[str]) -> bool:
     """Return whether the text has, at the start of a line, a definition of one of `names`."""
-    for name in names:
-        pattern = rf"^(?:(?:async )?def|class) {{1,4}}{re.escape(name)}\b|^{re.escape(name)} ?[:=]"
-        if re.search(pattern, code, re.MULTILINE):
-            return True
-    return False
+    wanted = frozenset(names)
+    return any((match[1] or match[2]) in wanted for match in _DEFINITION.finditer(code))
 
 
 def find_code(text: str, names: Iterable[str], language: str = PYTHON) -> FoundCode:
@@ -223,6 +220,8 @@ def _html_blocks(text: str) -> list[CodeBlock]:
     end = text.find("</code>", opened) if opened >= 0 else -1
     if end < 0 or opened - start > 100:
         return []
+    import html  # it is large, and every fork of a jail would pay for it
+
     label = re.search(r"language-([\w+]{1,20})", text[start:opened])
     return [
         CodeBlock(html.unescape(text[opened + 1 : end]), language_of(label[1] if label else ""), start, closed=True)

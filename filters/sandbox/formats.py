@@ -492,8 +492,13 @@ class _Rename(ast.NodeTransformer):
 
 
 def renamed(node: ast.expr, old: str, expression: str) -> Any:
-    """Return the expression with `new` in the place of every `old`."""
-    return _Rename(old, expression).visit(node)
+    """Return the expression, changed in place, with `expression` for every `old`."""
+    if not expression.isidentifier():
+        return _Rename(old, expression).visit(node)
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and part.id == old:
+            part.id = expression
+    return node
 
 
 def read_function(text: str, entry_point: str) -> list[LiteralCheck] | None:

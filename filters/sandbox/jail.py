@@ -14,6 +14,7 @@ import os
 import re
 import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -101,7 +102,9 @@ WAIT_S = 5.0  # what a run may sleep, or wait for a busy machine, whatever its C
 MAX_ANSWER = 4 << 20  # bytes of one message from a process; as parsed it takes up to 25 times as much
 _KILL_SECONDS = 30.0  # a killed process group that is not gone by then means a broken machine
 _RECORD_BYTES = 4096
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
+_BURST_S = 0.02  # the first failure ends a run, but is seen so much later
+_GRACE_S = 0.005  # what a process that has said all may take to end by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,28 +161,26 @@ class ProcessEnded(Exception):  # noqa: N818 - an event, not a fault
 class SandboxProcess:
     """One run inside the jail, from fork to the death of its last process."""
 
-    def __init__(self, worker: WarmInterpreter, limits: Limits, channel: socket.socket, status: int, job: int) -> None:
-        self._worker, self._limits, self._channel, self._status, self._job = (
-            worker,
-            limits,
-            channel,
-            status,
-            job,
-        )
+    def __init__(
+        self, worker: WarmInterpreter, limits: Limits, channel: socket.socket, status: int, job: int, *, dialogue: bool
+    ) -> None:
+        self._worker, self._limits, self._channel = worker, limits, channel
+        self._status, self._job = status, job
         self._deadline = time.monotonic() + limits.wall_s
+        self._burst = not dialogue
         self._wall_out = False
         self._exit: Exit | None = None
         self._fault: str | None = None
-        self._ready = False
+        self._ready = self._reported = False
         self._received = bytearray()  # read ahead: a run's answers are small, and come in a burst
 
-    def send(self, kind: bytes, body: bytes) -> None:
-        """Send one message; raises `ProcessEnded`."""
+    def send(self, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
+        """Send one message, and `more` behind it in one go; raises `ProcessEnded`."""
         try:
-            self._channel.settimeout(self._remaining())
-            self._channel.sendall(wire.frame(kind, body))
+            self._time_out(socket.SO_SNDTIMEO, self._remaining())
+            self._channel.sendall(b"".join(wire.frame(*message) for message in ((kind, body), *more)))
         except OSError as error:
-            self._wall_out |= isinstance(error, TimeoutError)
+            self._wall_out |= isinstance(error, BlockingIOError)
             raise ProcessEnded from None
 
     def receive(self) -> tuple[bytes, bytes]:
@@ -203,18 +204,33 @@ class SandboxProcess:
 
     def _exactly(self, size: int) -> bytes:
         while len(self._received) < size:
-            try:
-                self._channel.settimeout(self._remaining())
-                part = self._channel.recv(_READ_BYTES)
-            except OSError as error:
-                self._wall_out |= isinstance(error, TimeoutError)
-                raise ProcessEnded from None
-            if not part:
-                raise ProcessEnded
-            self._received += part
+            self._received += self._part()
         taken = bytes(self._received[:size])
         del self._received[:size]
         return taken
+
+    def _part(self) -> bytes:
+        """Return what the process writes next: all that a quick run has written; of a slow one, as it comes.
+
+        A thread that is woken for every message takes the core from another run, and the interpreter's lock, as often.
+        """
+        if self._burst:
+            self._burst = False
+            self._ended(_BURST_S)
+        try:
+            self._time_out(socket.SO_RCVTIMEO, self._remaining())
+            part = self._channel.recv(_READ_BYTES)
+        except OSError as error:
+            self._wall_out |= isinstance(error, BlockingIOError)
+            raise ProcessEnded from None
+        if not part:
+            raise ProcessEnded
+        return part
+
+    def _time_out(self, option: int, seconds: float) -> None:
+        """By the socket's own clock: Python's makes every call three, each of which lets go of the interpreter."""
+        micros = max(1, int(seconds * 1e6))
+        self._channel.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", *divmod(micros, 1_000_000)))
 
     def _remaining(self) -> float:
         left = self._deadline - time.monotonic()
@@ -225,8 +241,7 @@ class SandboxProcess:
 
     def wait(self) -> Exit:
         """Let the process run to its own end, within its limits."""
-        ready, _, _ = select.select([self._status], [], [], max(0.0, self._deadline - time.monotonic()))
-        self._wall_out |= not ready
+        self._wall_out |= not self._ended(max(0.0, self._deadline - time.monotonic()))
         return self.close()
 
     def close(self) -> Exit:
@@ -234,24 +249,32 @@ class SandboxProcess:
         if self._exit is None:
             # First the channel: a child that waits for an answer sees the end even if the kill is late.
             self._channel.close()
-            self._worker.kill(self._job)
+            if self._wall_out or not self._ended(_GRACE_S):  # most end by themselves
+                self._worker.kill(self._job)
             record = self._record()
             os.close(self._status)
             self._exit = self._judge(record)
             self._worker.release()
         return self._exit
 
-    def _record(self) -> dict[str, Any]:
-        ready, _, _ = select.select([self._status], [], [], _KILL_SECONDS)
-        # The record comes from the zygote, over a pipe that the solution never holds, so it can be believed.
-        raw = os.read(self._status, _RECORD_BYTES) if ready else b""
-        return dict(json.loads(raw)) if raw else {"fault": "the jail's own process died"}
+    def _ended(self, seconds: float) -> bool:
+        """Return whether the zygote reports the end within that time."""
+        if not self._reported:
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            self._reported = bool(poll.poll(1000 * seconds))
+        return self._reported
 
-    def _judge(self, record: dict[str, Any]) -> Exit:
-        fault = self._fault or record.get("fault")
-        cpu = float(record.get("cpu_s", 0.0))
-        late = self._wall_out or bool(record.get("late")) or cpu >= self._limits.cpu_s
-        return Exit(record.get("exit"), cpu, float(record.get("peak_mb", 0.0)), late, fault)
+    def _record(self) -> bytes:
+        # The record comes from the zygote, over a pipe that the solution never holds, so it can be believed.
+        raw = os.read(self._status, _RECORD_BYTES) if self._ended(_KILL_SECONDS) else b""
+        return raw or wire.RECORD.pack(0, 0.0, 0.0, False) + b"the jail's own process died"
+
+    def _judge(self, record: bytes) -> Exit:
+        code, cpu, peak, late = wire.RECORD.unpack_from(record)
+        unreported = record[wire.RECORD.size :].decode("utf-8", "replace") or None
+        late = self._wall_out or late or cpu >= self._limits.cpu_s
+        return Exit(None if unreported else code, cpu, peak, late, self._fault or unreported)
 
 
 class WarmInterpreter:
@@ -270,7 +293,9 @@ class WarmInterpreter:
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             # Not a virtual environment's interpreter: the jail shows the standard library alone.
             [getattr(sys, "_base_executable", sys.executable), *flags, "-c", _BOOT, folder, str(os.getpid())],
-            env={"PYTHONHASHSEED": "0"},  # the order of sets must not differ from run to run; wiped at start
+            # the order of sets must not differ from run to run; symbols are bound once, not in every child; both
+            # are wiped at start
+            env={"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"},
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=self._log,
@@ -299,7 +324,7 @@ class WarmInterpreter:
         """Return whether jobs can be sent."""
         return self._process.poll() is None
 
-    def open(self, limits: Limits, streams: Sequence[int]) -> SandboxProcess:
+    def open(self, limits: Limits, streams: Sequence[int], *, dialogue: bool) -> SandboxProcess:
         """Fork one child; `streams` is empty or the descriptors of its stdin, its stdout and a program."""
         ours, channel = socket.socketpair()
         status, status_end = os.pipe()
@@ -307,20 +332,20 @@ class WarmInterpreter:
             self._jobs += 1
             job = self._jobs
             self.running += 1
-        message = {
-            "id": job, "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb,
-            "file_bytes": limits.output_bytes, "scratch_mb": limits.scratch_mb,
-            "processes": limits.processes, "subprocesses": limits.subprocesses, "one_exec": limits.one_exec,
-        }  # fmt: skip
+        bounds = wire.Bounds(
+            limits.cpu_s, limits.memory_mb, limits.output_bytes, limits.scratch_mb, limits.processes,
+            limits.subprocesses, limits.one_exec,
+        )  # fmt: skip
         fds = array.array("i", [channel.fileno(), status_end, *streams])
         with contextlib.suppress(OSError):  # a dead worker shows as a status without a record
             self._control.sendmsg(
-                [json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds.tobytes())]
+                [wire.ORDER.pack(job, *bounds)],
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds.tobytes())],
             )
         # Our copies: while they are open, the end of the child's would not be seen.
         channel.close()
         os.close(status_end)
-        return SandboxProcess(self, limits, ours, status, job)
+        return SandboxProcess(self, limits, ours, status, job, dialogue=dialogue)
 
     def release(self) -> None:
         """Count one run less."""
@@ -330,7 +355,7 @@ class WarmInterpreter:
     def kill(self, job: int) -> None:
         """Kill every process of the job, if it still runs."""
         with contextlib.suppress(OSError):
-            self._control.send(json.dumps({"kill": job}).encode())
+            self._control.send(wire.ORDER.pack(job, *wire.NOTHING))
 
     def stop(self) -> None:
         """End the interpreter and with it everything inside."""
@@ -366,6 +391,7 @@ class Jail:
             "subprocesses": allow_subprocess,
         }  # fmt: skip
         self._weaker = weaker
+        self._layers: tuple[Layer, ...] | None = None
         self._workers: list[WarmInterpreter] = []
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._count)
@@ -379,7 +405,9 @@ class Jail:
 
     def probe(self) -> list[Layer]:
         """Return every layer of the jail, and whether it stands on this machine."""
-        return layers_from(self._worker().failed)
+        if self._layers is None:
+            self._layers = tuple(layers_from(self._worker().failed))
+        return list(self._layers)
 
     @property
     def stamp(self) -> str | None:
@@ -403,9 +431,17 @@ class Jail:
             yield
 
     @contextlib.contextmanager
-    def process(self, limits: Limits, streams: Sequence[int] = ()) -> Iterator[SandboxProcess]:
-        """One locked-up child for the length of the block; call inside `slot`."""
-        process = self._worker().open(limits, streams)
+    def process(
+        self, limits: Limits, streams: Sequence[int] = (), *, dialogue: bool = False
+    ) -> Iterator[SandboxProcess]:
+        """One locked-up child for the length of the block; call inside `slot`.
+
+        Args:
+            limits: what it may use.
+            streams: of a program: descriptors of its stdin, its stdout and maybe itself.
+            dialogue: it is asked one thing after another; else it answers one order and ends.
+        """
+        process = self._worker().open(limits, streams, dialogue=dialogue)
         try:
             yield process
         finally:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import stat
 import struct
 from collections.abc import Iterable
@@ -39,7 +38,7 @@ M_ARENA_MAX = -8
 
 X86_64 = "x86_64"
 AARCH64 = "aarch64"
-MACHINE = {"amd64": X86_64, "arm64": AARCH64}.get(platform.machine().lower(), platform.machine().lower())
+MACHINE = {"amd64": X86_64, "arm64": AARCH64}.get(os.uname().machine.lower(), os.uname().machine.lower())
 # pivot_root, seccomp, capset; the newer calls have one number everywhere
 _NUMBERS = {X86_64: (155, 317, 126), AARCH64: (41, 277, 91)}
 NR_PIVOT_ROOT, NR_SECCOMP, NR_CAPSET = _NUMBERS.get(MACHINE, (-1, -1, -1))
@@ -144,36 +143,48 @@ def landlock_abi() -> int:
     return _syscall("landlock_create_ruleset", NR_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
 
 
-def landlock(abi: int, rules: list[tuple[str, int]]) -> None:
-    """Forbid this process all files but those below the paths of `rules`, and TCP, and foreign signals.
+def landlock_rule(abi: int, path: str, rights: int) -> bytes:
+    """Return the rule that grants `rights` below `path`; it holds the path open."""
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    # Rights that only a folder can have are an error on a file.
+    meant = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & _LANDLOCK_OF_FILES
+    return struct.pack("=Qi", meant & _landlock_handled(abi), place)
+
+
+def _landlock_handled(abi: int) -> int:
+    # A kernel refuses rights that it does not know, so each version gets those it has, and the shorter struct.
+    return int((1 << _LANDLOCK_BITS.get(abi, 16)) - 1)
+
+
+def landlock(abi: int, rules: Iterable[bytes]) -> None:
+    """Forbid this process all files but those of `rules`, and TCP, and foreign signals.
 
     Args:
         abi: from `landlock_abi`.
-        rules: path and the rights granted below it. Needs no_new_privs set before.
+        rules: from `landlock_rule`. Needs no_new_privs set before.
     """
-    # A kernel refuses rights that it does not know, so each version gets those it has, and the shorter struct.
-    handled = (1 << _LANDLOCK_BITS.get(abi, 16)) - 1
+    handled = _landlock_handled(abi)
     network = 3 if abi >= 4 else 0
     scope = 3 if abi >= 6 else 0
     raw = struct.pack("QQQ", handled, network, scope)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     ruleset = _syscall("landlock_create_ruleset", NR_LANDLOCK_CREATE, raw, ctypes.c_size_t(len(raw)), ctypes.c_uint(0))
-    for path, rights in rules:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        # Rights that only a folder can have are an error on a file.
-        meant = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & _LANDLOCK_OF_FILES
-        rule = struct.pack("=Qi", meant & handled, place)
+    for rule in rules:
         _syscall("landlock_add_rule", NR_LANDLOCK_ADD, ruleset, 1, rule, ctypes.c_uint(0))
-        os.close(place)
     _syscall("landlock_restrict_self", NR_LANDLOCK_RESTRICT, ruleset, ctypes.c_uint(0))
     os.close(ruleset)
 
 
-def seccomp(program: bytes) -> None:
-    """Install the BPF `program` (8 bytes an instruction) for this process, for good."""
-    code = ctypes.create_string_buffer(program, len(program))
-    # struct sock_fprog: a count, the padding of a 64-bit machine, a pointer. `code` must live until the call.
-    head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
-    _syscall("seccomp", NR_SECCOMP, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(0), head)
+class SystemCallFilter:
+    """A BPF `program` (8 bytes an instruction), laid out once as the kernel takes it."""
+
+    def __init__(self, program: bytes) -> None:
+        self._code = ctypes.create_string_buffer(program, len(program))
+        # struct sock_fprog: a count, the padding of a 64-bit machine, a pointer. The code must live as long.
+        self._head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._code))
+
+    def install(self) -> None:
+        """Install it for this process, for good."""
+        _syscall("seccomp", NR_SECCOMP, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(0), self._head)
 
 
 def one_arena() -> None:
@@ -300,7 +311,7 @@ def _one_of(argument: int, allowed: tuple[int, ...]) -> list[bytes]:
 
 
 def filter_program(*, subprocesses: bool = False, one_exec: bool = False, machine: str = MACHINE) -> bytes:
-    """Return the filter as bytes for `seccomp`.
+    """Return the filter as bytes for `SystemCallFilter`.
 
     Args:
         subprocesses: allow fork, exec and waiting for children.

@@ -129,10 +129,10 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
     return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
-def _load(process: SandboxProcess, planned: Plan, code: str) -> str | None:
-    """Load a solution in a fresh process; return how it failed, or None."""
+def _load(process: SandboxProcess, planned: Plan, code: str, *more: tuple[bytes, bytes]) -> str | None:
+    """Load a solution in a fresh process; return how it failed, or None. It reads `more` messages once it is loaded."""
     job = {"role": "serve", "code": code} | load_job_of(planned)
-    process.send(wire.JOB, wire.dumps(job))
+    process.send(wire.JOB, wire.dumps(job), *more)
     _set_up(process)
     answer = _decode(process.receive()[1])
     return None if "ok" in answer else _raised(answer.get("raised"))
@@ -246,9 +246,9 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
     passed, why, checks = 0, "", planned.checks
     with jail.slot(), jail.process(limits) as process:
         try:
-            why = _load(process, planned, code) or ""
+            sources = wire.dumps([check.source for check in checks])
+            why = _load(process, planned, code, (wire.EVALUATE, sources)) or ""
             if not why:
-                process.send(wire.EVALUATE, wire.dumps([check.source for check in checks]))
                 left = MAX_ANSWERS
                 for check in checks:
                     body = process.receive()[1]
@@ -357,7 +357,11 @@ def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
         return None
     # The data set's tests get their own share, however small the limits that a row sets for its solution.
     apart_limits = replace(limits, cpu_s=APART_CPU_S + limits.cpu_s, memory_mb=max(limits.memory_mb, 512.0))
-    with jail.slot(), jail.process(limits) as solution, jail.process(apart_limits) as tests:
+    with (
+        jail.slot(),
+        jail.process(limits, dialogue=True) as solution,
+        jail.process(apart_limits, dialogue=True) as tests,
+    ):
         report: dict[str, Any] | None = None
         loaded, why = False, ""
         try:

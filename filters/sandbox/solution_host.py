@@ -18,8 +18,6 @@ import io
 import operator
 import os
 import resource
-import shutil
-import subprocess
 import sys
 import threading
 import types
@@ -120,7 +118,9 @@ def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[
         read.update(code.co_names)
         todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
     # Only what is read: importing the whole prelude would cost every run its time.
-    for name in read & library.keys() - names.keys() - vars(builtins).keys():
+    for name in read & library.keys():
+        if name in names or name in vars(builtins):
+            continue
         module, member = library[name]
         with contextlib.suppress(ImportError, AttributeError):
             found = importlib.import_module(module)
@@ -206,7 +206,7 @@ def _set_up(channel: wire.Link, space: Space, job: dict[str, Any]) -> list[types
 
 
 def serve(channel: wire.Link, job: dict[str, Any]) -> None:
-    """Load setup and solution, then evaluate expressions and take calls until the parent hangs up."""
+    """Load setup and solution, then evaluate expressions, or take calls until the parent hangs up."""
     space = Space()
     late = _set_up(channel, space, job)
 
@@ -229,6 +229,7 @@ def serve(channel: wire.Link, job: dict[str, Any]) -> None:
         for source in message:
             code = compile(source, "<test>", "eval", dont_inherit=True)
             _respond(channel, _answer(lambda c=code: {"ok": space.encode(eval(c, space.names))}))  # type: ignore[misc] # noqa: S307
+        return
 
 
 _STREAMS = {"/dev/stdin": 0, "/dev/fd/0": 0, "/proc/self/fd/0": 0, "/dev/stdout": 1, "/dev/fd/1": 1}
@@ -280,11 +281,15 @@ _STACK = 256 << 20
 
 def compiler_installed() -> bool:
     """Return whether this machine has the compiler."""
+    import shutil  # few runs compile, and every fork would pay for it
+
     return shutil.which(COMPILER) is not None
 
 
 def compile_program(channel: wire.Link, _job: dict[str, Any]) -> None:
     """Compile standard input, and write the binary to standard output. Runs in a jail."""
+    import subprocess  # as above
+
     target = "/tmp/program"  # noqa: S108 - the jail's own
     # Linked statically: the jail that runs the binary shows no libraries of C++.
     command = [COMPILER, *_OPTIONS, "-o", target, "-"]

@@ -6,23 +6,23 @@ Every wall is one function; a wall that can't be built raises OSError and the ch
 unless the parent has accepted to run without it.
 """
 
-# ruff: noqa: PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211, S108
+# ruff: noqa: PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211, S108
 # paths here are arguments of system calls, of the root outside as well as of the one inside
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from proofmill.filters.sandbox import kernel
+from proofmill.filters.sandbox.wire import Bounds
 
 CHANNEL_FD, PROGRAM_FD = 3, 4
 SANDBOX_ID = 1  # user and group inside the jail, mapped to nobody where the jail was started by root
@@ -36,7 +36,7 @@ class Template:
     """What the zygote found out once and every child needs: open read-only paths, ids, baselines.
 
     Attributes:
-        readable: paths inside the jail's root that may be read.
+        rules: of Landlock, by whether programs may be started: what may be read, and /dev/null. They hold paths open.
         switch_user: whether `SANDBOX_ID` is mapped and can be switched to.
         landlock_abi: version of Landlock, 0 where there is none.
         base_bytes: address space that the warm interpreter holds before any solution.
@@ -44,47 +44,47 @@ class Template:
         missing: layers that could not be built when the zygote started.
     """
 
-    readable: tuple[str, ...]
+    rules: Mapping[bool, tuple[bytes, ...]]
     switch_user: bool
     landlock_abi: int
     base_bytes: int
-    filters: Mapping[str, bytes]
+    filters: Mapping[str, kernel.SystemCallFilter]
     missing: frozenset[str] = frozenset()
 
 
-def _namespaces(template: Template, job: Mapping[str, Any]) -> None:
-    """Take mounts, ipc objects and names of its own. The net namespace is the zygote's, empty and cut off.
+def _namespaces(template: Template, job: Bounds) -> None:
+    """Take mounts of its own. The net, ipc, uts and cgroup namespaces are the zygote's, empty and cut off.
 
-    A fresh one costs more than all else together, and without `socket` nothing can be left in it; where
-    that does not hold, the child gets its own.
+    Fresh ones cost more than all else together, and without the calls that make sockets, shared memory, queues and
+    names nothing can be left in them; where that does not hold, the child gets its own.
     """
     # The pid namespace is not here: it takes effect for children alone, so the zygote enters it before the fork.
-    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
-    if job["subprocesses"] or "seccomp" in template.missing:
-        flags |= kernel.CLONE_NEWNET
+    flags = kernel.CLONE_NEWNS
+    if job.subprocesses or "seccomp" in template.missing:
+        flags |= kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     kernel.unshare(flags)
 
 
-def _scratch(template: Template, job: Mapping[str, Any]) -> None:
+def _scratch(template: Template, job: Bounds) -> None:
     """Mount a private, empty /tmp of bounded size; programs may be started from it only with subprocesses."""
     if "root" in template.missing:  # it would cover the machine's own folder
         raise OSError("needs the jail's own root")
-    flags = kernel.MS_NOSUID | kernel.MS_NODEV | (0 if job["subprocesses"] else kernel.MS_NOEXEC)
-    size = f"size={job['scratch_mb']}m,nr_inodes={SCRATCH_INODES},mode=1777"
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | (0 if job.subprocesses else kernel.MS_NOEXEC)
+    size = f"size={job.scratch_mb}m,nr_inodes={SCRATCH_INODES},mode=1777"
     kernel.mount("tmpfs", "/tmp", "tmpfs", flags, size)
     os.chdir("/tmp")
 
 
-def _limits(template: Template, job: Mapping[str, Any]) -> None:
+def _limits(template: Template, job: Bounds) -> None:
     # RLIMIT_AS counts the warm interpreter too, whose size differs from machine to machine.
-    memory = template.base_bytes + int(job["memory_mb"] * (1 << 20))
-    seconds = int(-(-job["cpu_s"] // 1)) + 1  # in whole seconds; the zygote, which is exact, kills before
+    memory = template.base_bytes + int(job.memory_mb * (1 << 20))
+    seconds = cpu_backstop_s(job.cpu_s)
     bounds = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: job["file_bytes"],
+        resource.RLIMIT_FSIZE: job.file_bytes,
         resource.RLIMIT_NOFILE: MAX_FILES,
-        resource.RLIMIT_NPROC: job["processes"],
+        resource.RLIMIT_NPROC: job.processes,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
@@ -93,7 +93,16 @@ def _limits(template: Template, job: Mapping[str, Any]) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
-def _user(template: Template, _job: Mapping[str, Any]) -> None:
+def cpu_backstop_s(cpu_s: float) -> int:
+    """Return RLIMIT_CPU of a run, far beyond its limit: the zygote, whose clock is exact, kills before.
+
+    The kernel counts here by whole ticks, all of each to whoever runs at its end. That is more than a run has used
+    where it shares a core with processes that sleep between ticks, and it would kill without saying why.
+    """
+    return 2 * math.ceil(cpu_s) + 5
+
+
+def _user(template: Template, _job: Bounds) -> None:
     """Become another user than the zygote's where one is mapped, then enter a user namespace with no mapping at all."""
     if template.switch_user:
         os.setresgid(SANDBOX_ID, SANDBOX_ID, SANDBOX_ID)
@@ -102,45 +111,61 @@ def _user(template: Template, _job: Mapping[str, Any]) -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
 
 
-def _capabilities(template: Template, job: Mapping[str, Any]) -> None:
+def _capabilities(template: Template, job: Bounds) -> None:
     if "user namespace" in template.missing and os.getuid() == 0:  # a weaker jail, but not as root
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    kernel.drop_capabilities(bounding=bool(job["subprocesses"]))
+    kernel.drop_capabilities(bounding=job.subprocesses)
     # Not dumpable: no process of the same user may trace it or read its memory.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     # Without it, Landlock and seccomp refuse a process that has no capabilities.
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _landlock(template: Template, job: Mapping[str, Any]) -> None:
-    read = kernel.LANDLOCK_READ | (kernel.LANDLOCK_EXECUTE if job["subprocesses"] else 0)
-    rules = [(path, read) for path in template.readable]
-    rules += [("/dev/null", read | kernel.LANDLOCK_WRITE)]
-    rules += [("/tmp", read | kernel.LANDLOCK_WRITE)]
-    kernel.landlock(template.landlock_abi, rules)
+def _landlock(template: Template, job: Bounds) -> None:
+    programs = job.subprocesses
+    own = kernel.landlock_rule(template.landlock_abi, "/tmp", readable_rights(programs) | kernel.LANDLOCK_WRITE)
+    kernel.landlock(template.landlock_abi, (*template.rules[programs], own))
 
 
-def _seccomp(template: Template, job: Mapping[str, Any]) -> None:
-    allowed = "subprocesses" if job["subprocesses"] else "one_exec" if job.get("one_exec") else ""
-    kernel.seccomp(template.filters[allowed])
+def landlock_rules(abi: int, readable: Iterable[str]) -> dict[bool, tuple[bytes, ...]]:
+    """The rules of `Template.rules` for the paths that may be read."""
+    return {
+        programs: (
+            *(kernel.landlock_rule(abi, path, readable_rights(programs)) for path in readable),
+            kernel.landlock_rule(abi, "/dev/null", readable_rights(programs) | kernel.LANDLOCK_WRITE),
+        )
+        for programs in (False, True)
+    }
+
+
+def readable_rights(programs: bool) -> int:
+    """Return what Landlock grants where a run may read: to execute too, where it may start `programs`."""
+    return kernel.LANDLOCK_READ | (kernel.LANDLOCK_EXECUTE if programs else 0)
+
+
+def _seccomp(template: Template, job: Bounds) -> None:
+    allowed = "subprocesses" if job.subprocesses else "one_exec" if job.one_exec else ""
+    template.filters[allowed].install()
 
 
 # The order is forced: mounting needs capabilities, Landlock and seccomp need no_new_privs, and seccomp forbids all
 # of these calls.
-WALLS: tuple[tuple[str, Callable[[Template, Mapping[str, Any]], None]], ...] = (
+WALLS: tuple[tuple[str, Callable[[Template, Bounds], None]], ...] = (
     ("namespaces", _namespaces),
     ("scratch", _scratch),
     ("user namespace", _user),
-    ("rlimits", _limits),  # after it: processes are then counted for this run alone, not for its siblings too
     ("capabilities", _capabilities),
     ("landlock", _landlock),
+    # Behind the user namespace: processes are then counted for this run alone, not for its siblings too. Behind
+    # Landlock: its rules hold more files open than a run may.
+    ("rlimits", _limits),
     ("seccomp", _seccomp),
 )
 
 
 def lock_down(
-    template: Template, job: Mapping[str, Any], channel: int, stdin: int, stdout: int, program: int | None = None
+    template: Template, job: Bounds, channel: int, stdin: int, stdout: int, program: int | None = None
 ) -> None:
     """Build every wall around the calling process, in the order in which each still may be built.
 
@@ -159,14 +184,14 @@ def lock_down(
     os.dup2(stdout, 1)
     if program is not None:
         os.dup2(program, PROGRAM_FD, inheritable=False)
-    # Every other descriptor is the zygote's: through its control socket a solution could start jobs.
-    os.closerange(CHANNEL_FD + 1 + (program is not None), 1 << 16)
     for name, build in WALLS:
         if name not in template.missing:
             build(template, job)
+    # What else is open is the zygote's: through its control socket a solution could start runs.
+    os.closerange(CHANNEL_FD + 1 + (program is not None), 1 << 16)
 
 
-def probe_walls(template: Template, job: Mapping[str, Any]) -> dict[str, str]:
+def probe_walls(template: Template, job: Bounds) -> dict[str, str]:
     """Build the walls one by one around the calling process; what failed, by name, with the reason."""
     failed: dict[str, str] = {}
     os.setsid()
@@ -179,11 +204,11 @@ def probe_walls(template: Template, job: Mapping[str, Any]) -> dict[str, str]:
     return failed | _holes(job)
 
 
-def _holes(job: Mapping[str, Any]) -> dict[str, str]:
+def _holes(job: Bounds) -> dict[str, str]:
     """Try what the walls forbid; a wall that was built but does not hold is as good as missing."""
     holes: dict[str, str] = {}
-    if job["subprocesses"]:
-        if _can_exceed(job["processes"]):
+    if job.subprocesses:
+        if _can_exceed(job.processes):
             holes["process cap"] = "more processes could be started than allowed"
     elif _can_fork():
         holes["seccomp"] = "was built, but fork still works"
@@ -273,12 +298,14 @@ class AddressSpace:
 def needed_paths() -> list[str]:
     """Return the folders and files of this interpreter: standard library, shared libraries, time zones."""
     paths = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), _ZONES}
-    paths |= {str(Path(os.__file__).parent), *(p for p in sys.path if p.endswith("lib-dynload"))}
+    paths |= {os.path.dirname(os.__file__), *(p for p in sys.path if p.endswith("lib-dynload"))}
+    with open("/proc/self/maps", encoding="utf-8") as maps:  # pathlib would be in every fork
+        lines = maps.read().splitlines()
     # What is mapped now is what the interpreter really loads, wherever the distribution keeps it.
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in lines:
         name = line.split(maxsplit=5)[-1]
         if ".so" in name and name.startswith("/"):
-            folder = str(Path(name).parent)
+            folder = os.path.dirname(name)
             system = folder.startswith(tuple(root + "/" for root in _LIBRARY_ROOTS)) or folder in _LIBRARY_ROOTS
             paths.add(folder if system else name)
     return _outermost(path for path in paths if os.path.exists(path))

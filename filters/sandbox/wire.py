@@ -25,7 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_FRAME = 8 << 20  # bytes of one message; a list of a million small integers fits
 MAX_DIGITS = 20  # of an integer written in base 10; longer ones are tagged and in base 16
@@ -34,6 +34,7 @@ MAX_NODES = 1_000_000
 MAX_INT_BITS = 1 << 20
 MAX_COLLISIONS = 200  # keys of one table with one hash
 HEADER = struct.Struct("!I")
+_READ_BYTES = 1 << 16
 
 Node = Any
 """What `json.loads` gives for one encoded value."""
@@ -229,6 +230,9 @@ _SCALARS: dict[str, Callable[..., Any]] = {
 }
 
 
+_WRITER = json.JSONEncoder(separators=(",", ":"))
+
+
 def dumps(message: object) -> bytes:
     """Return one message as bytes without its header.
 
@@ -236,7 +240,7 @@ def dumps(message: object) -> bytes:
         WireError: larger than `MAX_FRAME`.
     """
     # ASCII: lone surrogates, which are no UTF-8, stay escapes.
-    raw = json.dumps(message, separators=(",", ":")).encode("ascii")
+    raw = _WRITER.encode(message).encode("ascii")
     if len(raw) > MAX_FRAME:
         raise WireError("message too large")
     return raw
@@ -248,6 +252,9 @@ def _short_int(text: str) -> int:
     return int(text)
 
 
+_READER = json.JSONDecoder(parse_int=_short_int)
+
+
 def loads(raw: bytes) -> Any:
     """Return the message in `raw`.
 
@@ -256,10 +263,30 @@ def loads(raw: bytes) -> Any:
     """
     try:
         # Reading a long decimal integer takes quadratic time; longer ones come tagged, in base 16 (`Encoder._int`).
-        return json.loads(raw, parse_int=_short_int)
+        return _READER.decode(raw.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"malformed message: {type(error).__name__}") from error
 
+
+class Bounds(NamedTuple):
+    """What one run may use, as a zygote is told; see `jail.Limits`."""
+
+    cpu_s: float
+    memory_mb: float
+    file_bytes: int
+    scratch_mb: int
+    processes: int
+    subprocesses: bool
+    one_exec: bool
+
+
+NOTHING = Bounds(0, 0, 0, 0, 0, False, False)
+ORDER = struct.Struct("!QddQII??")
+"""To a zygote: the number of a run and its `Bounds`; without descriptors, the run is to be killed. The fields are
+fixed: what a zygote writes to while it reads is copied at every fork."""
+RECORD = struct.Struct("!idd?")
+"""From a zygote: exit code (negative: the signal), CPU seconds, peak MiB, whether a limit of time has ended the run;
+then the jail's own fault, if any."""
 
 READY, FAULT, JOB, EVALUATE, CALL, ANSWER, DONE = b"R", b"F", b"J", b"E", b"C", b"A", b"D"
 
@@ -274,6 +301,7 @@ class Link:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._received = bytearray()  # read ahead: the messages of a run come together
 
     def send(self, kind: bytes, message: object) -> None:
         """Send one message; raises `WireError` when it is too large."""
@@ -289,14 +317,14 @@ class Link:
         return raw[:1], loads(raw[1:])
 
     def _exactly(self, size: int) -> bytes:
-        parts: list[bytes] = []
-        while size:
-            part = os.read(self._fd, min(size, 1 << 20))
+        while len(self._received) < size:
+            part = os.read(self._fd, _READ_BYTES)
             if not part:
                 raise EOFError
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            self._received += part
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
 
 
 FLOAT_TOLERANCE = 1e-12

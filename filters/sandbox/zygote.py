@@ -30,6 +30,8 @@ from proofmill.filters.sandbox import (
     kernel,
     proxies,
     solution_host,
+    test_runner,
+    vetting,
     walls,
     wire,
 )
@@ -74,22 +76,64 @@ def run_job(fd: int) -> None:
     roles[job["role"]](channel, job)
 
 
+_REHEARSALS = 12  # the interpreter adapts code after eight calls
+_SOLUTION = """
+from typing import List
+class Box:
+    def __init__(self, x): self.x = x
+    def get(self) -> int: return self.x if self.x > 0 else -self.x
+def f(xs: List[int], text="a"):
+    found = {}
+    for i, x in enumerate(sorted(xs)):
+        if x % 2 == 0 and x not in found: found[x] = [Box(x).get() + i, f"{text}{x:>3}", (x / 2, None)]
+    return [found, {str(y) for y in xs}, [y * y for y in xs if y]]
+"""
+_CALLS = ["f([3, 2, -4, 0])", "f([])", "f([1, 'a'])", "len(f([2, 2], text='b c'))"]
+_TESTS = "def check(candidate):\n    assert candidate([1, 2]) == 2, 'two'\n    assert not candidate('')\n"
+
+
+def rehearse() -> None:
+    """Do what a run does a few times, with a solution of our own.
+
+    Code that has run is adapted by the interpreter, and attributes and symbols are looked up: what is written for
+    that here, once, no child writes, each time into a page that the kernel first has to copy.
+    """
+    job = {"role": "serve", "setup": "from typing import List", "code": _SOLUTION, "entry_point": "f", "prelude": {}}
+    order = wire.frame(wire.JOB, wire.dumps(job)) + wire.frame(wire.EVALUATE, wire.dumps(_CALLS))
+    for _ in range(_REHEARSALS):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(order)
+            run_job(theirs.fileno())
+        vetting.look_at(_SOLUTION, frozenset({"f"}), frozenset(), frozenset({"f"}))
+        test_runner.Tests({"f": len}, test_runner.TestCounts(False), lambda: len, "f").run(
+            ["assert f([1]) == 1"], _TESTS
+        )
+    del sys.modules[solution_host.MODULE]
+
+
 MAX_JOB = 1 << 16
 _CORES = os.cpu_count() or 1
-_PROBE_JOB = {
-    "subprocesses": False, "scratch_mb": 1, "memory_mb": 256, "cpu_s": 5, "file_bytes": 1 << 20,
-    "processes": 16,
-}  # fmt: skip
+_PROBE = wire.Bounds(5, 256, 1 << 20, 1, 16, subprocesses=False, one_exec=False)
 
 
 @dataclass
 class _Run:
     """A child at work: what it may use and what it has used."""
 
+    number: int
     pid: int
     status_fd: int
     cpu_s: float
     out_of_time: bool = False
+    unwanted: bool = False  # the parent has asked to kill it
+
+    def late(self, code: int, cpu_s: float) -> bool:
+        """Return whether a limit of CPU time has ended it: ours, or the kernel's, whose clock is coarse.
+
+        Nobody else sends SIGKILL: process 1 of a pid namespace can't kill itself.
+        """
+        return self.out_of_time or (cpu_s > self.cpu_s / 2 and code == -signal.SIGKILL and not self.unwanted)
 
     def left(self) -> float:
         """Return the CPU seconds that it may still use."""
@@ -110,7 +154,7 @@ class Zygote:
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
         self._runs: dict[int, _Run] = {}
-        self._by_id: dict[int, int] = {}
+        self._by_number: dict[int, int] = {}
 
     def serve(self) -> None:
         """Work until the other end of the control socket is closed."""
@@ -138,36 +182,37 @@ class Zygote:
         fds = array.array("i")
         for _, _, data in ancillary:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        job = json.loads(raw)
-        if "kill" in job:
-            self._kill(job["kill"])
-        else:
-            self._start(job, list(fds))
+        number, *bounds = wire.ORDER.unpack(raw)
+        if not fds:
+            self._kill(number)
+            return True
+        self._start(number, wire.Bounds(*bounds), list(fds))
         for fd in fds:
-            if "kill" in job or fd != fds[1]:
+            if fd != fds[1]:  # which reports the end
                 os.close(fd)
         return True
 
-    def _kill(self, job_id: int) -> None:
-        pidfd = self._by_id.get(job_id)
+    def _kill(self, number: int) -> None:
+        pidfd = self._by_number.get(number)
         if pidfd is not None:
+            self._runs[pidfd].unwanted = True
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
-    def _start(self, job: dict[str, Any], fds: list[int]) -> None:
-        """Fork the child of one job; `fds` are its channel, its status pipe and maybe stdin, stdout, a program."""
+    def _start(self, number: int, bounds: wire.Bounds, fds: list[int]) -> None:
+        """Fork the child of one run; `fds` are its channel, its status pipe and maybe stdin, stdout, a program."""
         channel, status, *streams = fds
         stdin, stdout, *program = streams or (self._null, self._null)
         try:
             self._fresh_pid_namespace()
             pid = kernel.fork()
         except OSError as error:
-            self._report(status, {"fault": f"fork: {error}"})
+            self._report(status, wire.RECORD.pack(0, 0.0, 0.0, False) + f"fork: {error}".encode())
             return
         if pid == 0:
-            self._child(job, channel, [stdin, stdout, *program])
+            self._child(bounds, channel, [stdin, stdout, *program])
         pidfd = os.pidfd_open(pid)
-        self._runs[pidfd] = _Run(pid, status, job["cpu_s"])
-        self._by_id[job["id"]] = pidfd
+        self._runs[pidfd] = _Run(number, pid, status, bounds.cpu_s)
+        self._by_number[number] = pidfd
         self._poll.register(pidfd, select.POLLIN)
 
     def _fresh_pid_namespace(self) -> None:
@@ -175,12 +220,12 @@ class Zygote:
             kernel.setns(self._own, kernel.CLONE_NEWPID)  # back to our own, so that unshare may be called again
             kernel.unshare(kernel.CLONE_NEWPID)
 
-    def _child(self, job: dict[str, Any], channel: int, streams: list[int]) -> None:
+    def _child(self, bounds: wire.Bounds, channel: int, streams: list[int]) -> None:
         """Run the job and never return. The first message says whether the walls stand; no foreign code has run yet."""
         try:
             os.dup2(self._null, 2)
             try:
-                walls.lock_down(self._template, job, channel, *streams)
+                walls.lock_down(self._template, bounds, channel, *streams)
             except OSError as error:
                 _report_fault(walls.CHANNEL_FD, {"fault": f"jail: {error}"})
                 os._exit(1)
@@ -191,19 +236,16 @@ class Zygote:
     def _reap(self, pidfd: int) -> None:
         run = self._runs.pop(pidfd)
         self._poll.unregister(pidfd)
-        self._by_id = {job: fd for job, fd in self._by_id.items() if fd != pidfd}
+        del self._by_number[run.number]
         os.close(pidfd)
         _, status, usage = os.wait4(run.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
-        self._report(
-            run.status_fd,
-            {"exit": code, "cpu_s": cpu, "peak_mb": usage.ru_maxrss / 1024, "late": run.out_of_time},
-        )
+        self._report(run.status_fd, wire.RECORD.pack(code, cpu, usage.ru_maxrss / 1024, run.late(code, cpu)))
 
-    def _report(self, status: int, record: dict[str, Any]) -> None:
+    def _report(self, status: int, record: bytes) -> None:
         with contextlib.suppress(OSError):  # the parent may have lost interest in this run
-            os.write(status, json.dumps(record).encode())
+            os.write(status, record)
         os.close(status)
 
 
@@ -213,7 +255,7 @@ def _probe_child(template: walls.Template, *, subprocesses: bool) -> dict[str, s
     pid = os.fork()
     if pid == 0:
         try:
-            found = walls.probe_walls(template, _PROBE_JOB | {"subprocesses": subprocesses})
+            found = walls.probe_walls(template, _PROBE._replace(subprocesses=subprocesses))
             os.write(writer, json.dumps(found).encode())
         finally:
             os._exit(0)
@@ -228,20 +270,22 @@ def _probe_child(template: walls.Template, *, subprocesses: bool) -> dict[str, s
 
 def _template(failed: dict[str, str], readable: tuple[str, ...], second_user: bool, base_bytes: int) -> walls.Template:
     abi = 0
-    filters: dict[str, bytes] = {}
+    rules: dict[bool, tuple[bytes, ...]] = {}
+    filters: dict[str, kernel.SystemCallFilter] = {}
     try:
         abi = kernel.landlock_abi()
+        rules = walls.landlock_rules(abi, readable)
     except OSError as error:
         failed["landlock"] = str(error)
     try:
         filters = {
-            "": kernel.filter_program(),
-            "subprocesses": kernel.filter_program(subprocesses=True),
-            "one_exec": kernel.filter_program(one_exec=True),
+            "": kernel.SystemCallFilter(kernel.filter_program()),
+            "subprocesses": kernel.SystemCallFilter(kernel.filter_program(subprocesses=True)),
+            "one_exec": kernel.SystemCallFilter(kernel.filter_program(one_exec=True)),
         }
     except OSError as error:
         failed["seccomp"] = str(error)
-    return walls.Template(readable, second_user, abi, base_bytes, filters)
+    return walls.Template(rules, second_user, abi, base_bytes, filters)
 
 
 def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, Any], second: bool) -> None:
@@ -259,6 +303,7 @@ def _zygote(control: socket.socket, failed: dict[str, str], options: dict[str, A
     for name in options["warm"]:
         with contextlib.suppress(Exception):  # a broken package: who imports it inside is told
             importlib.import_module(name)
+    rehearse()
     template = _template(failed, readable, second, held.size())
     in_process.remember_modules()
     random.seed(0)  # a verdict must not depend on luck; children inherit this state

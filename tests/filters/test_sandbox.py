@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,16 @@ def costly(jail: Jail) -> dict[tuple[str, str], str]:
 @pytest.mark.parametrize("name", COSTLY)
 def test_what_never_ends_is_a_timeout(costly: dict[tuple[str, str], str], name: str, form: str) -> None:
     assert costly[name, form] == "timeout"
+
+
+SPIN = "while True: pass"
+KERNEL_KILLS = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n" + SPIN
+
+
+@pytest.mark.parametrize(("code", "cpu_s"), [(SPIN, 0.2), (KERNEL_KILLS, 1.6)], ids=["zygote", "kernel"])
+def test_a_kill_by_a_limit_is_a_timeout_whoever_kills(jail: Jail, code: str, cpu_s: float) -> None:
+    _, end = look(jail, code, limits=replace(SMALL, cpu_s=cpu_s))
+    assert (end.code, end.timed_out) == (-signal.SIGKILL, True)
 
 
 def test_cpu_time_and_not_wall_time_decides(jail: Jail) -> None:
