@@ -77,7 +77,10 @@ def problems_of(
             return
         stats.read += 1
         prepared = prepare(row) if prepare else row
-        problem = prepared if isinstance(prepared, str) else problem_row(prepared, defaults)
+        if isinstance(prepared, str):
+            stats.drop_many(prepared, 1)  # as intended: no example of it is worth a look
+            continue
+        problem = problem_row(prepared, defaults)
         if isinstance(problem, str):
             stats.drop(problem, where, _named(problem, row))
             continue

@@ -137,7 +137,7 @@ def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path,
 def live(**sampling: Any) -> Row:
     """A recipe with a live sampler, which nothing here loads."""
     args = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
-    source = {"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 8, "args": args}
+    source = {"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 8, "args": args, "seed": 3}
     sampler = {"model": "bundled", "sampling": {"n": 4, "max_tokens": 32, **sampling}}
     return {"name": "live", "problems": {"sources": [source]}, "samplers": [sampler]}
 

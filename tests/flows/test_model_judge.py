@@ -85,7 +85,7 @@ def test_rows_without_a_proof_are_judged_in_both_orders(
     judge = json.loads((version.folder / "manifest.json").read_text())["answer_judge"]
     assert judge["counts"] == {CORRECT: 1, WRONG: 2}, "the number for words as well"
     assert judge["share"] == pytest.approx(3 / 8)
-    assert "where rules end" in (version.folder / "README.md").read_text()
+    assert "judged the answers that rules could not decide" in (version.folder / "README.md").read_text()
     server.asked.clear()
     assert result["new"]
     assert not regenerate(recipe(server, tmp_path), tmp_path / "home")["new"]

@@ -144,7 +144,13 @@ class Outputs:
         over = [reliability.overruled(claim, exact) for claim in named[0].claims]
         score = reliability.reliability(said, 5)
         told = [(item.claims, item.fault) for item in named] + [(item.status, item.evidence) for item in said]
-        lists = [{"text": str(told), "status": str(over), "evidence": str(score)}]
+        lists = [
+            {
+                "text": str(told),
+                "status": str([item and (item.status, item.evidence) for item in over]),
+                "evidence": str(score),
+            }
+        ]
         rows = [{"clr_score": score, "clr_fault": None, "clr_claims": lists} for _ in range(count)]
         return pa.Table.from_pylist(rows, schema=filter_.schema)
 

@@ -151,7 +151,6 @@ class SumServer(Endpoint):
         self.forms, self.delay = forms, 0.0
         self.drawn: list[int] = []  # seeds of the samples that were asked for
         self.asked: list[str] = []  # what a judge was asked for, as text
-        self.doomed: tuple[int, int] | None = None  # after so many samples, which process is killed
         self._guard = threading.Lock()
 
     def reply(self, body: Row) -> Reply:
@@ -188,9 +187,6 @@ class SumServer(Endpoint):
         with self._guard:
             if body["max_tokens"] > 1:  # one token is a look whether the server works
                 self.drawn.append(body["seed"])
-            if self.doomed and len(self.drawn) >= self.doomed[0]:
-                os.kill(self.doomed[1], signal.SIGKILL)
-                self.doomed = None
 
 
 @contextmanager
