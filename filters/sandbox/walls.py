@@ -99,7 +99,7 @@ def cpu_backstop_s(cpu_s: float) -> int:
     The kernel counts here by whole ticks, all of each to whoever runs at its end. That is more than a run has used
     where it shares a core with processes that sleep between ticks, and it would kill without saying why.
     """
-    return 2 * math.ceil(cpu_s) + 5
+    return 4 * math.ceil(cpu_s) + 10
 
 
 def _user(template: Template, _job: Bounds) -> None:
