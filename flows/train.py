@@ -371,7 +371,7 @@ def _run_stage(
         "model": str(model),
         "base": str(base.model.path),
         "rows": str(plan.folder / "rows.parquet"),
-        "validation": str(plan.folder / "validation.parquet"),
+        "validation": str(plan.folder / "validation.parquet") if rows.validation.num_rows else None,
         "options": options.model_dump(mode="json"),
         "learning_rate": own.learning_rate,
         "steps": own.steps or -1,

@@ -224,7 +224,9 @@ def _sft(spec: Spec) -> None:
     packing = spec["options"]["packing"]
     if packing:
         rows = pack_dataset(rows.shuffle(seed=spec["seed"]), spec["max_length"])
-    validation = Dataset.from_parquet(spec["validation"]).select_columns(["input_ids", "labels"])
+    validation = None  # a file without rows is none that `datasets` reads
+    if spec["validation"]:
+        validation = Dataset.from_parquet(spec["validation"]).select_columns(["input_ids", "labels"])
     model, tokenizer = _load(spec)
     config = _arguments(
         spec,
@@ -265,7 +267,7 @@ def _sft(spec: Spec) -> None:
         model,
         args=config,
         train_dataset=rows,
-        eval_dataset=validation if len(validation) else None,
+        eval_dataset=validation,
         processing_class=tokenizer,
         callbacks=[watch],
     )

@@ -135,6 +135,17 @@ def test_both_stages_train_and_the_model_says_where_it_comes_from(place: Path, d
 
 
 @pytest.mark.slow
+def test_a_version_without_a_holdout_split_trains_too(place: Path, regenerate: Callable[..., Any]) -> None:
+    home = place / "home-without"
+    recipe = replay_recipe(place / "samples.jsonl", publish={"student": str(place / "tiny")})
+    regenerate(recipe, home)
+    base, options = base_model(home, str(place / "tiny"), Progress()), SMALL | {"stages": ["sft_stage1"]}
+    data = find(home, "replayed")
+    version, _ = train(home, "student", base, data, TrainOptions.model_validate(options), Progress(), never)
+    assert [(stage.steps, stage.validation_loss) for stage in version.manifest.stages] == [(6, None)]
+
+
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_with_the_same_model(place: Path) -> None:
     whole = trained(place, "whole", stages=["sft_stage1"])
     given = [f"--set={name}" for name in ("batch=4", "micro_batch=2", "stage1.steps=6", "stage1.learning_rate=1e-2")]
