@@ -31,7 +31,7 @@ svg .timeout { fill: #8a6fa8; } svg .error { fill: #b3394d; }
 Steps = Sequence[tuple[str, Sequence[str]]]
 """The funnel's steps: a name, and the drop reasons that fall off before it; the last one takes all other reasons."""
 _TOP, _BAND, _GAP, _BAR, _ROW = 56, 190, 215, 12, 19
-_NAME = 20  # letters of a name that fit beside its bar on a phone
+_NAME = 18  # letters of a name that fit beside its bar on a phone
 
 
 def funnel(ledger: Ledger, ends: Mapping[str, int], steps: Steps, *, alone: bool = False) -> str:
