@@ -48,10 +48,10 @@ class ProceduralSource(_Source):
     kind: Literal["procedural"]
     task: str = Field(description="name of the task in reasoning-gym")
     args: dict[str, Any] = Field({}, description="parameters of the task")
-    count: int = Field(100, ge=1, description="problems to make")
+    count: int = Field(100, ge=1, description="problems to make; held-out ones among them are left out")
     seed: int | None = Field(None, description="None: derived from the recipe's seed")
     held_out: bool = Field(
-        False, description="for evaluation: only questions that no source gives without this key, one of eight"
+        False, description="for evaluation: only the questions that other runs leave out, one of eight"
     )
     domain: str = Field("logic", description="`math` judges numeric answers by value, `logic` by the scorer")
     license: str = Field("apache-2.0", description="licence of the problems")
