@@ -17,6 +17,7 @@ import inspect
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -358,6 +359,16 @@ _PARAMETERS: Mapping[str, Callable[[Entry], dict[str, Any]]] = {
 """By task, the parameters that its scorer reads; the other scorers read none, or read them for partial credit only."""
 
 
+@functools.cache
+def library() -> Any:
+    """Return the module reasoning_gym. To import it takes seconds, so only a logic row or a procedural task does."""
+    with warnings.catch_warnings():
+        # A library that it imports compares with `is`, which Python says whenever it compiles that file.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import reasoning_gym.factory
+    return reasoning_gym
+
+
 def scorer(task: str, parameters: Mapping[str, Any] | None = None) -> Scorer:
     """Return the scorer of a reasoning-gym task, made with a problem's own parameters.
 
@@ -369,11 +380,9 @@ def scorer(task: str, parameters: Mapping[str, Any] | None = None) -> Scorer:
 
 @functools.lru_cache(maxsize=256)
 def _scorer(task: str, parameters: tuple[tuple[str, Any], ...]) -> Scorer:
-    from reasoning_gym.factory import DATASETS  # takes seconds, so only where a logic row comes
-
-    if task not in DATASETS:
+    if task not in (tasks := library().factory.DATASETS):
         raise ValueError(f"there is no task {task}")
-    made, config = DATASETS[task]
+    made, config = tasks[task]
     score: Scorer = made(config=config(**dict(parameters))).score_answer
     return score
 
@@ -410,9 +419,7 @@ def usable(task: str) -> str | None:
 
 
 def _probe_entries(task: str) -> Iterator[dict[str, Any]]:
-    import reasoning_gym
-
-    dataset = reasoning_gym.create_dataset(task, seed=_PROBE_SEED, size=_PROBE_ENTRIES)
+    dataset = library().create_dataset(task, seed=_PROBE_SEED, size=_PROBE_ENTRIES)
     return (entry_json(dataset[index]) for index in range(_PROBE_ENTRIES))
 
 

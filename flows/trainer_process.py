@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from proofmill.data.errors import TrainingError
 from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import TrainOptions
 from proofmill.generators import trainer
+from proofmill.generators.engines.vllm import quiet_threads
 
 Row = dict[str, Any]
 
@@ -31,7 +33,9 @@ def run_trainer(folder: Path, options: TrainOptions, progress: Progress, counter
     error: Row | None = None
     progress.note("loading the trainer (half a minute)")
     with log.open("ab") as file:
-        process = subprocess.Popen([*launch, *module], stdout=subprocess.PIPE, stderr=file)  # noqa: S603 (our own words)
+        process = subprocess.Popen(  # noqa: S603 (our own words)
+            [*launch, *module], env=quiet_threads(os.environ), stdout=subprocess.PIPE, stderr=file
+        )
         try:
             for line in process.stdout or ():
                 told = _told(line)

@@ -18,6 +18,8 @@ from support.hub import Hub
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+# Trainers and servers beside other tests: threads that spin while they wait take each other's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 Row = dict[str, Any]
 

@@ -41,18 +41,17 @@ def generate(
         RecipeError: no such task, or parameters that it doesn't take.
         InputError: the task can't prove anything: its gold is null, or its scorer accepts garbage.
     """
-    from reasoning_gym.factory import DATASETS, create_dataset
-
+    tasks = scorers.library().factory.DATASETS
     where = f"problems.sources, task '{task}'"
-    if task not in DATASETS:
-        near = difflib.get_close_matches(task, DATASETS, 1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(DATASETS))}"
+    if task not in tasks:
+        near = difflib.get_close_matches(task, tasks, 1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(tasks))}"
         raise RecipeError(f"There is no procedural task {task!r}.", where=where, remedy=remedy)
     if reason := scorers.usable(task):
         raise InputError(f"The task '{task}' can't prove an answer: {reason}.", where=where, remedy="use another")
     try:
         draws = _DRAWS * count + _MORE_DRAWS if held_out else count
-        dataset = create_dataset(task, size=draws, seed=seed, **args)
+        dataset = scorers.library().create_dataset(task, size=draws, seed=seed, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(
             f"The parameters don't fit the task: {error}", where=where, remedy="correct `args` of this source"
