@@ -68,6 +68,8 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     if count := manifest.right_answer_refuted_step:
         correct = manifest.stages["verdicts"].kept
         out.print(f"right answer, refuted step: {count:,} of {correct:,} accepted traces (see the config `claims`)")
+    for line in claim_lines(manifest):
+        out.print(line, highlight=False, soft_wrap=True)
     if guessable := manifest.luck.get("guessable"):
         guesses, lucky = manifest.luck["guesses"], manifest.stages["selection"].dropped.get("lucky", 0)
         out.print(
@@ -76,8 +78,6 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
         out.print(f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})", markup=False)
-    for line in claim_lines(manifest):
-        out.print(line, highlight=False, soft_wrap=True)
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
