@@ -1,4 +1,4 @@
-"""TRL trains on a version as it is: from its folder, from the hub, and by reinforcement with the exported rewards."""
+"""TRL trains on a version as it is, in stages and by reinforcement with our rewards; the hub gives the same rows."""
 
 from __future__ import annotations
 
@@ -68,16 +68,18 @@ def test_both_stages_train_from_the_folder(version: Version, tmp_path: Path) -> 
     check_sft(said, version, tmp_path, 2)
 
 
-@pytest.mark.slow
-@pytest.mark.model
-def test_both_stages_train_from_the_hub(version: Version, tmp_path: Path, hub: Any) -> None:
+def test_the_hub_gives_what_the_folder_gives(version: Version, hub: Any, tmp_path: Path) -> None:
+    """A trainer that reads the pushed version at its tag trains on the very same rows."""
     push(version, local_files(version), Hub("me/sums", token=TOKEN, endpoint=hub.url), public=False)
-    said = example(
-        "train_sft", "me/sums", "--revision", "v1", "--steps", "1", "--out", str(tmp_path / "out"),
-        "--model", str(tiny_model.save(tmp_path / "tiny")),
-        HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN, HF_HOME=str(tmp_path / "hf"),
-    )  # fmt: skip
-    check_sft(said, version, tmp_path, 1)
+    code = "import datasets, json, sys\n"
+    code += "for stage in ('sft_stage1', 'sft_stage2'):\n"
+    code += "    print(json.dumps(datasets.load_dataset('me/sums', stage, revision='v1', split='train').to_list()))"
+    there = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | there, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for stage, line in zip(("sft_stage1", "sft_stage2"), done.stdout.splitlines(), strict=True):
+        here = datasets.load_dataset(str(version.folder), stage, split="train", cache_dir=str(tmp_path / "here"))
+        assert json.loads(line) == here.to_list()
 
 
 @pytest.mark.slow

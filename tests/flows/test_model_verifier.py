@@ -1,4 +1,7 @@
-"""The model as its own verifier with the real engine and the embedded model, on recorded samples at tiny size."""
+"""What a model is asked about recorded samples, with the real engine and the embedded model at tiny size.
+
+It names claims and judges them, and it scores traces as the student; both phases share one engine.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from proofmill.data.versions import find
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
+from proofmill.generators import models
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]
 Run = Callable[..., Row]
-VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96}
+ENGINE = {"dtype": "float32", "max_model_len": 1024}
+VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96, "engine": ENGINE}
+LEARNING = {"model": "bundled", "min_tokens": 24, "engine": ENGINE}
 
 
 def asked(home: Path) -> set[Path]:
@@ -39,6 +45,8 @@ def judged(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     recipe = replay_recipe(write_jsonl(folder / "samples.jsonl", rows)) | {
         "claims": {"model": VERIFIER},
         "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
+        "prompt": {"train_as": "bare"},
+        "quality": {"learning": LEARNING},
     }
     result = regenerate(recipe, folder / "home")
     return folder / "home", recipe, result["manifest"].to_json()
@@ -109,3 +117,41 @@ def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row
     regenerate(judged[1], home)
     assert find(home, "replayed").data_digests() == published
     assert asked(home) == before
+
+
+def test_one_engine_answered_both_phases(judged: tuple[Path, Row, Row]) -> None:
+    log = (judged[0] / "runs/replayed/run.log").read_text()
+    assert log.count("loading SmolLM2-135M-Instruct") == 1
+
+
+def test_the_nll_is_that_of_transformers(judged: tuple[Path, Row, Row]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert judged[2]["learning_student"]["model"] == "SmolLM2-135M-Instruct"
+    folder = models.resolve("bundled").path
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    proven = table(judged[0], "traces").filter(pl.col("verdict") == "correct")
+    assert proven["nll"].null_count() == 0
+    asked = dict(table(judged[0], "problems").select("id", "prompt").iter_rows())
+    for row in proven.head(4).to_dicts():
+        turn = [{"role": "user", "content": asked[row["problem_id"]]}]
+        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        begun, answer = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, row["response"]))
+        with torch.no_grad():
+            logits = model(torch.tensor([begun + answer])).logits[0, len(begun) - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item()
+        assert row["nll"] == pytest.approx(loss, abs=1e-3)
+
+
+def test_short_traces_go_and_a_threshold_asks_nobody_again(
+    regenerate: Run, judged: tuple[Path, Row, Row], tmp_path: Path
+) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(judged[0], home)
+    assert "too_short" in set(table(home, "traces")["drop_reason"])
+    before = (home / "runs/replayed/engine.log").stat().st_size
+    regenerate(judged[1] | {"quality": {"learning": LEARNING | {"min_tokens": 0, "buckets": 1}}}, home)
+    assert "too_short" not in set(table(home, "traces")["drop_reason"])
+    assert (home / "runs/replayed/engine.log").stat().st_size == before, "no engine was started"
