@@ -7,13 +7,15 @@ which then have the defaults given here; one of a newer program has more, which 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proofmill.data.errors import StoreError
 from proofmill.data.files import sha256
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
@@ -282,14 +284,7 @@ class Manifest(Record):
         Raises:
             StoreError: the text is not a manifest; the error names the first fault.
         """
-        try:
-            return cls.model_validate(orjson.loads(data))
-        except (orjson.JSONDecodeError, ValidationError) as error:
-            raise StoreError(
-                "A version's manifest can't be read.",
-                where=f"{where}: {_first_fault(error)}",
-                remedy="restore it from a copy, or move this version's folder away",
-            ) from error
+        return parsed(cls, data, where, "A version's manifest")
 
     def replaced(self, **fields: Any) -> Self:
         """Return a copy of the manifest with other values of some fields."""
@@ -323,6 +318,22 @@ class Manifest(Record):
     def published_rows(self) -> dict[str, int]:
         """Published rows by config."""
         return self.stages["publish"].rows
+
+
+def parsed(model: type[Model], data: bytes, where: str, what: str) -> Model:
+    """Return the typed record that a file's JSON holds.
+
+    Raises:
+        StoreError: it doesn't; the error calls it `what` and names the first fault.
+    """
+    try:
+        return model.model_validate(orjson.loads(data))
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise StoreError(
+            f"{what} can't be read.",
+            where=f"{where}: {_first_fault(error)}",
+            remedy="restore it from a copy, or move this version's folder away",
+        ) from error
 
 
 def _first_fault(error: Exception) -> str:

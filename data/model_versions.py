@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from proofmill.data.errors import StoreError, UsageError
+from proofmill.data.errors import UsageError
 from proofmill.data.files import digest
-from proofmill.data.manifest import MANIFEST, FileEntry, Record
+from proofmill.data.manifest import MANIFEST, FileEntry, Record, parsed
 from proofmill.data.tables import read_table, write_table
 
 QUESTIONS = "questions.parquet"
@@ -110,19 +109,12 @@ def model_versions(home: Path, name: str) -> list[ModelVersion]:
     for folder in (home / "models" / name).glob("v[0-9]*"):
         path = folder / MANIFEST
         if re.fullmatch(r"v\d+", folder.name) and path.exists():
-            found.append(ModelVersion(name, int(folder.name[1:]), folder, _parsed(path)))
+            found.append(ModelVersion(name, int(folder.name[1:]), folder, _manifest(path)))
     return sorted(found, key=lambda version: version.number)
 
 
-def _parsed(path: Path) -> ModelManifest:
-    try:
-        return ModelManifest.model_validate(orjson.loads(path.read_bytes()))
-    except (orjson.JSONDecodeError, ValidationError) as error:
-        raise StoreError(
-            "A model's manifest can't be read.",
-            where=f"{path}: {str(error).splitlines()[0]}",
-            remedy="restore it from a copy, or move this version's folder away",
-        ) from error
+def _manifest(path: Path) -> ModelManifest:
+    return parsed(ModelManifest, path.read_bytes(), str(path), "A model's manifest")
 
 
 def next_model_number(home: Path, name: str) -> int:

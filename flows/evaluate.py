@@ -285,7 +285,7 @@ def _result(row: dict[str, Any]) -> ProblemResult:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two models on the same problems.
 
     Attributes:
@@ -319,7 +319,7 @@ class Results:
 
     suite: Suite
     scores: Mapping[str, Mapping[str, Score]]
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[PairedComparison]
     left_out: Mapping[str, int]
     lineage: Mapping[str, Sequence[str]]
     absent: Sequence[str] = ()
@@ -397,7 +397,7 @@ def _scores(results: Sequence[ProblemResult]) -> Iterator[tuple[str, Score]]:
                 yield f"{kind} {group}", found
 
 
-def _compared(a: Evaluation, b: Evaluation, seen: set[str]) -> Comparison | None:
+def _compared(a: Evaluation, b: Evaluation, seen: set[str]) -> PairedComparison | None:
     first, second = a.without(seen), b.without(seen)
     overall = difference(first, second)
     if overall is None:
@@ -408,7 +408,7 @@ def _compared(a: Evaluation, b: Evaluation, seen: set[str]) -> Comparison | None
         both = {group: difference(part, theirs.get(group, ())) for group, part in sorted(by(first, name).items())}
         parts[name] = {group: found for group, found in both.items() if found}
     flipped = _flipped(a, b, first, second)
-    return Comparison(a.model.label, b.model.label, overall, parts["group"], parts["domain"], flipped)
+    return PairedComparison(a.model.label, b.model.label, overall, parts["group"], parts["domain"], flipped)
 
 
 def _flipped(

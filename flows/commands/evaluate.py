@@ -18,7 +18,15 @@ from proofmill.data.files import atomic, check_writable, write_json
 from proofmill.data.report import evaluation as page
 from proofmill.filters.evaluation import Difference, Score
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.evaluate import Comparison, EvaluatedModel, Results, evaluate, model_named, results_of, undrawn
+from proofmill.flows.evaluate import (
+    EvaluatedModel,
+    PairedComparison,
+    Results,
+    evaluate,
+    model_named,
+    results_of,
+    undrawn,
+)
 from proofmill.flows.recipe.suite import Suite
 
 _SET, _DOMAIN = "set ", "domain "
@@ -178,7 +186,7 @@ def _curve(curve: Mapping[int, float]) -> str:
     return ", ".join(f"{k}: {rate:.1%}" for k, rate in curve.items())
 
 
-def _differences(pair: Comparison) -> Table:
+def _differences(pair: PairedComparison) -> Table:
     table = Table(title=Text(f"{pair.second} minus {pair.first}, the same problems"), title_justify="left")
     table.add_column("", min_width=_NAME_WIDTH)
     for name in ("n", "pass@1, points [95 %]", "better/worse", "tokens", "winner"):
@@ -189,7 +197,7 @@ def _differences(pair: Comparison) -> Table:
     return table
 
 
-def _cells(pair: Comparison, found: Difference) -> list[str | Text]:
+def _cells(pair: PairedComparison, found: Difference) -> list[str | Text]:
     gain = found.pass_1
     return [
         f"{found.problems:,}",
@@ -200,7 +208,7 @@ def _cells(pair: Comparison, found: Difference) -> list[str | Text]:
     ]
 
 
-def _verdict(pair: Comparison) -> str:
+def _verdict(pair: PairedComparison) -> str:
     gain, winner = pair.overall.pass_1, (None, pair.first, pair.second)[pair.overall.winner]
     if winner is None:
         return (

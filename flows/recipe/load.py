@@ -16,10 +16,42 @@ from proofmill.data.sections import Section
 from proofmill.flows.recipe.schema import Recipe
 
 
-def bundled() -> list[str]:
-    """Return the names of the recipes that ship with the package."""
-    folder = files("proofmill.flows") / "recipes"
+def bundled(kind: str = "recipe") -> list[str]:
+    """Return the names of the recipes, or suites, that ship with the package."""
+    folder = files("proofmill.flows") / f"{kind}s"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def read_yaml(name: str, kind: str = "recipe") -> tuple[dict[str, Any], Path]:
+    """Return what the YAML file of a recipe or suite holds, and the file.
+
+    Args:
+        name: a bundled name, or the path of a file.
+        kind: `recipe` or `suite`.
+
+    Raises:
+        RecipeError: it isn't there, isn't YAML or no mapping.
+    """
+    path = Path(name).expanduser()
+    if name in bundled(kind):
+        path = Path(str(files("proofmill.flows") / f"{kind}s" / f"{name}.yaml"))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The {kind} is not valid YAML.", where=f"{path}: {error}", remedy="correct it") from error
+    except (OSError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(name, bundled(kind), 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise RecipeError(
+            f"There is no readable {kind} {name!r}.",
+            where=str(path.absolute()),
+            remedy=f"{hint}bundled {kind}s: {', '.join(bundled(kind))}; or give the path of a YAML file",
+        ) from error
+    if not isinstance(data, dict):
+        raise RecipeError(
+            f"The {kind} must be a mapping.", where=str(path), remedy=f"see the bundled ones in flows/{kind}s"
+        )
+    return data, path
 
 
 def resolve(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -43,16 +75,10 @@ def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: it isn't there, isn't YAML, or has a key or value that doesn't fit.
     """
-    text, where = _read(source)
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError("The recipe is not valid YAML.", where=f"{where}: {error}", remedy="correct it") from error
-    if not isinstance(data, dict):
-        raise RecipeError("The recipe must be a mapping of sections.", where=where, remedy="see --help")
+    data, path = read_yaml(source)
     for item in overrides:
         override(data, item)
-    return parse(data, where)
+    return parse(data, f"bundled recipe '{source}'" if source in bundled() else str(path))
 
 
 def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -65,22 +91,6 @@ def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
             "The recipe doesn't fit: " + "; ".join(problems),
             where=where,
             remedy="correct these keys and run again",
-        ) from error
-
-
-def _read(source: str) -> tuple[str, str]:
-    path = Path(source)
-    if source in bundled():
-        return (files("proofmill.flows") / "recipes" / f"{source}.yaml").read_text(), f"bundled recipe '{source}'"
-    try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        near = difflib.get_close_matches(source, bundled(), 1)
-        remedy = f"did you mean '{near[0]}'? " if near else ""
-        raise RecipeError(
-            f"There is no readable recipe {source!r}.",
-            where=str(path.absolute()),
-            remedy=f"{remedy}bundled recipes: {', '.join(bundled())}; or give the path of a YAML file",
         ) from error
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.sections import Engine, LiveEngine, Name, Section, VllmEngine
 from proofmill.filters.claim_checks import ModelVerifier
 from proofmill.filters.verification import VerifyOptions
-from proofmill.flows.recipe.load import explain, override
+from proofmill.flows.recipe.load import explain, override, read_yaml
 from proofmill.flows.recipe.schema import FileSource, Prompt, Recipe, Sampling, Source
 from proofmill.generators.problems.untidy import Untidiness
 
@@ -98,12 +95,6 @@ def _absent(source: Source) -> bool:
     return isinstance(source, FileSource) and not Path(source.path).expanduser().exists()
 
 
-def bundled_suites() -> list[str]:
-    """Names of the suites that ship."""
-    folder = files("proofmill.flows") / "suites"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
 def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     """Reads and checks a suite.
 
@@ -134,23 +125,8 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
 
 
 def _read(name: str) -> dict[str, Any]:
-    path = Path(name).expanduser()
-    if name in bundled_suites():
-        path = Path(str(files("proofmill.flows") / "suites" / f"{name}.yaml"))
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError("The suite is not valid YAML.", where=f"{path}: {error}", remedy="correct it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        near = difflib.get_close_matches(name, bundled_suites(), 1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise RecipeError(
-            f"There is no readable suite {name!r}.",
-            where=str(path.absolute()),
-            remedy=f"{hint}bundled suites: {', '.join(bundled_suites())}; or give the path of a YAML file",
-        ) from error
-    if not isinstance(data, dict):
-        raise RecipeError("A suite must be a mapping.", where=str(path), remedy="see the bundled ones in flows/suites")
+    """Return a suite's mapping, in which files beside it are named by their path."""
+    data, path = read_yaml(name, "suite")
     for one in data.get("sets") or ():
         source = one.get("source") if isinstance(one, dict) else None
         if isinstance(source, dict) and isinstance(file := source.get("path"), str):

@@ -17,7 +17,8 @@ from proofmill.filters.domains.fact import DOMAIN
 from proofmill.flows.cli import app
 from proofmill.flows.display import Progress
 from proofmill.flows.evaluate import EvaluatedModel, Results, evaluate, model_named, results_of
-from proofmill.flows.recipe.suite import Suite, bundled_suites, load_suite
+from proofmill.flows.recipe.load import bundled
+from proofmill.flows.recipe.suite import Suite, load_suite
 from support.samples import CORRECT, NOTHING, SAMPLES, WRONG, sums, write_jsonl
 
 RECORDED = Suite.model_validate({"name": "recorded", "verify": {"workers": 1}})
@@ -139,7 +140,7 @@ def test_wrong_usage_says_what_and_what_next(home: Path, words: list[str], told:
     assert isinstance(error, UsageError) or error.remedy
 
 
-@pytest.mark.parametrize("name", [*bundled_suites(), "untidy:knowledge"])
+@pytest.mark.parametrize("name", [*bundled("suite"), "untidy:knowledge"])
 def test_bundled_suites_make_recipes(name: str) -> None:
     suite, _ = load_suite(name).present()
     assert suite.about
