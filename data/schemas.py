@@ -73,6 +73,8 @@ SPLIT_RESPONSE = _schema(
     ("reasoning", STRING, "the response's think block, else the text before the statement of the answer"),
     ("final", STRING, "the rest: the statement of the answer"),
 )
+SPLIT_COLUMNS = (*SPLIT_RESPONSE.names, "reasoning_closed")
+"""What a filter may read of a response that was cut at its reasoning; the last is false where that never closes."""
 FATE = _schema(
     ("stage", I8, "1 or 2: the stage of training that the trace as sampled stands in; null where none"),
     ("drop_reason", STRING, "why the trace is not used; null: kept"),

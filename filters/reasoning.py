@@ -141,17 +141,36 @@ def turn_end(response: str, start: int = 0) -> int:
     return end
 
 
+class Parts(NamedTuple):
+    """A response as filters read it.
+
+    Attributes:
+        reasoning: its think block, else the text before the statement of the answer.
+        final: the rest.
+        closed: False where a think block is opened and not closed.
+    """
+
+    reasoning: str
+    final: str
+    closed: bool
+
+
 def split_final(response: str, final_start: int | None, tags: Sequence[str] = ()) -> tuple[str, str]:
     """Return (reasoning, final part) of a response: its think block and what follows it, else (an empty block says
     nothing) the text before and from the statement of the answer, at `final_start` in the response.
     """
+    return parts_of(response, final_start, tags)[:2]
+
+
+def parts_of(response: str, final_start: int | None, tags: Sequence[str] = ()) -> Parts:
+    """Return the parts of a response, as `split_final` cuts it, and whether its think block is closed."""
     think = split_think(response, tags=tags)
     if think.reasoning.strip():
-        return think.reasoning.strip(), think.rest.strip()
+        return Parts(think.reasoning.strip(), think.rest.strip(), think.closed)
     if final_start is None:
-        return think.rest.strip(), ""
+        return Parts(think.rest.strip(), "", think.closed)
     end = think.rest_start + len(think.rest)
-    return response[think.rest_start : final_start].strip(), response[final_start:end].strip()
+    return Parts(response[think.rest_start : final_start].strip(), response[final_start:end].strip(), think.closed)
 
 
 def _is_mention(response: str, match: re.Match[str]) -> bool:

@@ -26,12 +26,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from proofmill.data.schemas import column
+from proofmill.data.schemas import SPLIT_COLUMNS, column
 from proofmill.data.sections import Section, Share
 from proofmill.filters.base import DropRule, MapFilter, Row
 from proofmill.filters.degenerate_text import COMMAND, COUNTER_TURNS, FENCE, Loop, find_loop, is_prose, switches
 from proofmill.filters.learning_potential import LearningOptions
-from proofmill.filters.reasoning import split_final, split_think
 
 MIN_PROSE_WORDS = 100
 """Words of prose below which shares say nothing: one restated sentence is then a quarter of the text. Gopher
@@ -99,13 +98,16 @@ class Quality:
     evidence: str | None
 
 
-def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None = None, prompt: str = "") -> Quality:
+def measure(
+    text: str, *, reasoning: str, final: str, closed: bool = True, finish_reason: str | None = None, prompt: str = ""
+) -> Quality:
     """Measure one trace.
 
     Args:
         text: the response as sampled.
         reasoning: its reasoning.
         final: the statement of the answer.
+        closed: whether its think block closes.
         finish_reason: why sampling stopped; "length" means that the response was cut.
         prompt: the problem; alphabets and languages that occur in it are no switch.
 
@@ -114,7 +116,8 @@ def measure(text: str, *, reasoning: str, final: str, finish_reason: str | None 
     # Apart, since a final part restates its reasoning, which is no repetition.
     parts = [_bounded(part) for part in ((reasoning, final) if reasoning.strip() else (text,))]
     shapes = [_Shape.of(part) for part in parts]
-    flags = _flags(text, reasoning, finish_reason, prompt, shapes)
+    flags = _flags(text, closed, finish_reason, prompt, shapes)
+    flags["empty_reasoning"] = _empty_reasoning(reasoning, final)
     broken = next(((name, seen) for name, (found, seen) in flags.items() if found), None)
     broken = broken or next((limit for shape in shapes if (limit := _broken_limit(shape.shares))), None)
     reason, evidence = broken or (None, None)
@@ -152,12 +155,17 @@ def annotate(rows: Iterable[Row], _: QualityOptions) -> Iterator[Row]:
     """Yield `repetition` in [0, 1] and `quality_detail` of each row.
 
     Args:
-        rows: `prompt`, `response`, and where known `finish_reason`, `final_start`.
+        rows: `prompt`, `response`, its parts, and where known `finish_reason`.
     """
     for row in rows:
-        reasoning, final = split_final(row["response"], row["final_start"])
-        finish, prompt = row["finish_reason"], row["prompt"] or ""
-        quality = measure(row["response"], reasoning=reasoning, final=final, finish_reason=finish, prompt=prompt)
+        quality = measure(
+            row["response"],
+            reasoning=row["reasoning"],
+            final=row["final"],
+            closed=row["reasoning_closed"],
+            finish_reason=row["finish_reason"],
+            prompt=row["prompt"] or "",
+        )
         detail = quality.reason and (f"{quality.reason}: {quality.evidence}" if quality.evidence else quality.reason)
         yield {"repetition": quality.repetition, "quality_detail": detail}
 
@@ -171,11 +179,11 @@ _BARE = "empty_reasoning"
 
 QUALITY = MapFilter(
     name="quality",
-    version=1,
+    version=2,
     section="quality",
     options=QualityOptions,
-    reads=("prompt", "response"),
-    optional=("finish_reason", "final_start"),
+    reads=("prompt", "response", *SPLIT_COLUMNS),
+    optional=("finish_reason",),
     adds=pa.schema(
         [
             column("repetition", pa.float32(), "share of the text that says again what it said before, 0 to 1"),
@@ -223,7 +231,7 @@ class _Shape:
 
 
 def _flags(
-    text: str, reasoning: str, finish_reason: str | None, prompt: str, shapes: Sequence[_Shape]
+    text: str, closed: bool, finish_reason: str | None, prompt: str, shapes: Sequence[_Shape]
 ) -> dict[str, tuple[bool, str | None]]:
     """Return each flag of `Quality`, in the order of the fields: whether it is set, and what shows it."""
     prose = FENCE.sub("", _bounded(text))
@@ -234,18 +242,17 @@ def _flags(
     return {
         "loop": (loop is not None, _shown(seen["loop"])),
         "truncated": (finish_reason == "length", None),
-        "unclosed": (not split_think(text).closed, None),
+        "unclosed": (not closed, None),
         "template": (template is not None, _shown(seen["template"])),
         "script_switch": (switch is not None, _shown(seen["script_switch"])),
-        "empty_reasoning": _empty_reasoning(text, reasoning),
     }
 
 
-def _empty_reasoning(text: str, reasoning: str) -> tuple[bool, str | None]:
+def _empty_reasoning(reasoning: str, final: str) -> tuple[bool, str | None]:
     """Return whether the answer comes first, with the text before and behind it."""
     # A thousand characters hold more words than the limit asks for.
     before = len(_WORD.findall(reasoning[:1000]))
-    behind = max(0, len(_WORD.findall(split_think(text).rest)) - before)
+    behind = len(_WORD.findall(final[:1000]))
     seen = f"{before} words before the answer, {behind} in it and behind it: {reasoning.strip()}"
     return before < MIN_REASONING_WORDS, _shown(seen.removesuffix(": "))
 

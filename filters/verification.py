@@ -373,7 +373,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 
 VERDICTS = MapFilter(
     name="verdicts",
-    version=3,
+    version=4,
     shown_as="right answer",
     section="verify",
     options=VerifyOptions,

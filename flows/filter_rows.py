@@ -17,7 +17,7 @@ from proofmill.data.sections import Section
 from proofmill.filters.base import Deferred, MapFilter
 from proofmill.filters.contamination import whole_text
 from proofmill.filters.domains import find_domain, info_fields, is_known
-from proofmill.filters.reasoning import split_final, split_think
+from proofmill.filters.reasoning import parts_of, split_think
 from proofmill.filters.runner import filter_at
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.workers import Fault, WorkerPool
@@ -101,9 +101,9 @@ def _final_start(row: Row, _: MapFilter[Any], __: RowOptions) -> int | None:
     return (split_think(text).rest_start or None) if text else None
 
 
-def _part(place: int) -> Callable[[Row, MapFilter[Any], RowOptions], str]:
-    def read_part(row: Row, filter_: MapFilter[Any], options: RowOptions) -> str:
-        return split_final(response_text(row.get("response")) or "", _final_start(row, filter_, options))[place]
+def _part(place: int) -> Callable[[Row, MapFilter[Any], RowOptions], str | bool]:
+    def read_part(row: Row, filter_: MapFilter[Any], options: RowOptions) -> str | bool:
+        return parts_of(response_text(row.get("response")) or "", _final_start(row, filter_, options))[place]
 
     return read_part
 
@@ -146,6 +146,7 @@ _READERS: Mapping[str, Callable[[Row, MapFilter[Any], RowOptions], Any]] = {
     "final_start": _final_start,
     "reasoning": _part(0),
     "final": _part(1),
+    "reasoning_closed": _part(2),
     "problem": _problem,
 }
 

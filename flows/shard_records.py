@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proofmill.data.run import Shard
-from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
+from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
 from proofmill.data.tables import conform
 from proofmill.filters.base import Filter, ProblemFilter, Row
-from proofmill.filters.reasoning import split_final
+from proofmill.filters.reasoning import parts_of
 from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
 
 PROBLEM = "problem"  # all of a trace's problem, as its verifier wants it
-_SPLIT = frozenset(SPLIT_RESPONSE.names)  # made of the response where a filter reads them
+_SPLIT = frozenset(SPLIT_COLUMNS)  # made of the response where a filter reads them
 _OF_PROBLEM = frozenset({PROBLEM, *PROBLEMS.names} - {*SHARD_TRACES.names})
 
 
@@ -117,7 +117,7 @@ def rows(run: RunContext, record: ShardRecord, filter_: Filter[Any]) -> list[Row
     traces = columns(run, record, names).to_pylist() if names else [{} for _ in range(record.samples.rows)]
     tags = run.recipe.options(VERDICTS).reasoning_tags
     for row in traces if split else ():
-        row["reasoning"], row["final"] = split_final(row["response"], row["final_start"], tags)
+        row.update(zip(SPLIT_COLUMNS, parts_of(row["response"], row["final_start"], tags), strict=True))
     if PROBLEM in wanted:
         problems = {row["id"]: problem_of(row) for row in problem_rows(run, record)}
         for row, name in zip(traces, _owners(run, record), strict=True):

@@ -44,6 +44,7 @@ from proofmill.filters.answers.marks import (
     sentences_in,
     tags_in,
 )
+from proofmill.filters.answers.options import Options, chosen, statements
 from proofmill.filters.answers.prose_values import plain
 from proofmill.filters.answers.statements import closing_value, stated_value
 
@@ -80,6 +81,8 @@ class Reader:
     """The mark in which the prompt asks for the answer, `tagged` or `json`; nothing in words counts then."""
     closing: Callable[[str], bool] | None = None
     """The same for a text without any mark, where it is stricter."""
+    options: Options | None = None
+    """The few answers that there are, where they are known: `options` then says what counts."""
 
 
 def _any_text(text: str) -> bool:
@@ -147,6 +150,11 @@ def _conclude(text: str, reader: Reader) -> Conclusion:
     marks = _marks(text, reader)
     if isinstance(marks, Conclusion):
         return marks
+    if reader.options is not None:
+        last, why = chosen(text, marks, reader.options, form=reader.form)
+        if last is None or why:
+            return Conclusion("", why, last and last.start)
+        return Conclusion(last.phrase, last.rule, last.start)
     if not marks:
         return _unmarked(text, reader)
     return _held(text, marks, reader)
@@ -179,16 +187,12 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     if boxes and boxes[-1][1] < 0:
         return Conclusion("", "unclosed_box")
     boxed = list(_box_marks(text, boxes, reader))
-    marks: list[Mark] = []
+    marks = [*tags_in(text), *json_in(text, asked=reader.form == "json")]
     denials: list[int] = []
-    for mark in (*hashes_in(text), *tags_in(text), *json_in(text, asked=reader.form == "json"), *sentences_in(text)):
-        # Words can be denied or conditioned; tags and keys say what they hold, and `_box_marks` looks at boxes.
-        if mark.rule == "answer_is":
-            if denied(text, mark.start) or conditional(text[: mark.start][-300:], reader.question):
-                denials.append(mark.start)
-                continue
-            mark = _phrased(text, mark)
-        marks.append(mark)
+    if reader.options is not None:
+        marks += statements(text, list(sentences_in(text)), reader.options, reader.question)
+    else:
+        marks = [*hashes_in(text), *marks, *_phrases(text, reader.question, denials)]
     filled = [mark for mark in marks if mark.rule != "json" or not is_placeholder(mark.phrase)]
     if marks and not filled and not boxed:
         return Conclusion("", "no_answer")  # a form that was left empty
@@ -197,13 +201,31 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
         marks = _as_asked(marks, reader.form)
         if not marks:
             return Conclusion("", f"not_{reader.form}")
-    if not marks and denials and "\n" not in text[max(denials) :].strip():
+    if marks or reader.options is not None:
+        return marks
+    return _nothing(text, boxes, denials) or []
+
+
+def _nothing(text: str, boxes: list[tuple[int, int]], denials: list[int]) -> Conclusion | None:
+    """Return why a text whose marks are all denied or empty concludes nothing; None if its words still may."""
+    if denials and "\n" not in text[max(denials) :].strip():
         return Conclusion("", "taken_back")  # the last line holds nothing but a denied answer
-    if not marks and boxes:
-        return Conclusion(
-            "", "taken_back" if any(not is_placeholder(inside(text, box)) for box in boxes) else "empty_box"
-        )
-    return marks
+    if boxes:
+        filled = any(not is_placeholder(inside(text, box)) for box in boxes)
+        return Conclusion("", "taken_back" if filled else "empty_box")
+    return None
+
+
+def _phrases(text: str, question: str, denials: list[int]) -> Iterator[Mark]:
+    """Yield statements with what they say; the offsets of those that are denied or conditioned go to `denials`.
+
+    Only words can be: tags and keys say what they hold, and `_box_marks` looks at boxes.
+    """
+    for mark in sentences_in(text):
+        if denied(text, mark.start) or conditional(text[: mark.start][-300:], question):
+            denials.append(mark.start)
+        else:
+            yield _phrased(text, mark)
 
 
 def _as_asked(marks: list[Mark], form: str) -> list[Mark]:

@@ -17,7 +17,7 @@ _DENIAL = re.compile(
     rf"|\b(?:nobody|no\sone|none)\s(?:\w+\s)?\w+{_THAT}"
     rf"|\b{_WHO}\s(?:might|may|could|would|will)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)"
     rf"{_THAT}"
-    rf"|\b(?:some|many|most|others?|someone|somebody|people|students?|beginners?|they)\s(?:\w+\s)?"
+    rf"|\b(?:some|many|most|others?|someone|somebody|every(?:one|body)|people|students?|beginners?|they)\s(?:\w+\s)?"
     rf"(?:say|think|believe|claim|guess|argue|assume|answer|conclude|choose|pick)s?{_THAT}"
     r"|\b(?:suppose|assume|assuming|supposing|imagine|pretend|whether|unless)(?:\s(?:now|first|instead))?(?:\sthat)?"
     r"|\bif"
@@ -67,7 +67,8 @@ _FAR = 160
 _BEFORE_CUES = frozenset(
     re.findall(
         r"\S+",
-        "not never cannot hardly if suppose assume assuming supposing imagine pretend whether unless doubt "
+        "not never cannot hardly if everyone everybody "
+        "suppose assume assuming supposing imagine pretend whether unless doubt "
         "doubts deny denies "
         "wonder wonders nobody no none one someone somebody anyone you they we people many some most student "
         "students reader "
@@ -172,7 +173,63 @@ _CORRECTS = re.compile(
 )
 
 
+_FAULTY = re.compile(
+    r"\b(?:unless\b[^.\n]{0,60}|wrong|incorrect|false|worst|least|bad|untrue|mistaken|eliminated|excluded|rejected"
+    r"|impossible|unlikely|weakest|not\sa?)\s(?:\w{1,12}\s)?\Z|(?:错误|不正确|不对|排除|不选)的?\Z",
+    re.IGNORECASE,
+)
+_FAULTY_NOUN = re.compile(r"\b(?:wrong|incorrect|false|not|never|fails?|least)\b", re.IGNORECASE)
+_ASKS_FAULTY = re.compile(
+    r"\b(?:wrong|incorrect|false|not|n't|except|least|untrue|worst|never|cannot|impossible|unlikely|inconsistent"
+    r"|invalid)\b|错误|不正确|不属于|不符合|不是|不能|不会|不可|有误|不恰当|不合|不对",
+    re.IGNORECASE,
+)
+_REVISES = re.compile(
+    r"\b(?:wait|actually|however|instead|rather|mistake\w*|error|correction|corrected|sorry|oops|then\sagain"
+    r"|second\sthought|upon\s\w+|re-?\s?(?:check|examin|evaluat|consider|think|calculat|assess|read|visit|do)\w*"
+    r"|revis\w+|not\saccurate|double-check\w*|no|not|but)\b|更正|修正|重新|不对|然而|不过|但|实际上",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"\b(?:final(?:ly)?|therefore|thus|hence|so|in\s(?:conclusion|summary)|conclud\w+|overall)\b"
+    r"|综上|所以|因此|最终|最后|故",
+    re.IGNORECASE,
+)
+
+
+def called_faulty(text: str, start: int, end: int, question: str) -> bool:
+    """Return whether a statement between two offsets is of what is wrong ("the wrong option is"), unasked."""
+    before = text[max(0, start - _REACH) : start]
+    faulty = _FAULTY.search(before) or _FAULTY_NOUN.search(text, start, end)
+    return faulty is not None and _ASKS_FAULTY.search(question) is None
+
+
+def negated(words: str) -> bool:
+    """Return whether words hold a negation or an exception."""
+    return _NEGATED.search(words) is not None
+
+
+_NEGATED = re.compile(r"\b(?:not|no|never|n't|neither|nor|except|if|unless|without)\b|n't", re.IGNORECASE)
+
+
 _NEGATES = re.compile(r"\b(?:not|never|cannot|incorrect|wrong|no)\b|n['\u2019]t\b", re.IGNORECASE)
+
+
+_ABROAD = re.compile(  # what denies or doubts in other languages: "no creo que la respuesta es", "die falsche Antwort"
+    r"\b(?:no\s(?:creo|pienso)|ne\s(?:pense|crois)\spas|glaube\snicht|denke\snicht|non\s(?:credo|penso)"
+    r"|não\s(?:acho|penso|creio)|не\s(?:думаю|считаю)|nie\s(?:sądzę|myślę))\b"
+    r"|\b(?:incorrect[aoe]s?|inkorrekt\w*|incorret[ao]|falsche[rsn]?|mauvaise?|fausse|equivocad[ao]|errad[ao]|sbagliat[ao]"
+    r"|errat[ao]|неверный|неправильный|błędna|yanlış|felaktiga|foute|väärä)\b",
+    re.IGNORECASE,
+)
+_IF_ABROAD = re.compile(r"\b(?:si|wenn|falls|se|если|jeśli|als|hvis|om)\b[^.!?,;:\n]{0,24}\Z", re.IGNORECASE)
+
+
+def denied_abroad(text: str, start: int, end: int) -> bool:
+    """Return whether a statement of another language, between two offsets, is denied, supposed or of what is wrong."""
+    before = text[max(0, start - 40) : start]
+    sentence = re.split(r"[.!?\n]", before)[-1]
+    return _ABROAD.search(sentence + text[start:end]) is not None or _IF_ABROAD.search(sentence) is not None
 
 
 _HYPOTHETICAL = re.compile(
@@ -190,7 +247,7 @@ _HYPOTHETICAL = re.compile(
 def hypothetical(sentence: str) -> bool:
     """Return whether a closing sentence without any mark only supposes, doubts or reports what it says."""
     plain = sentence.replace("\u2019", "'")
-    return any(pattern.search(plain) for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE))
+    return any(pattern.search(plain) for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE, _ABROAD))
 
 
 def confirmed(text: str) -> bool:
@@ -201,6 +258,16 @@ def confirmed(text: str) -> bool:
 def corrects(text: str) -> bool:
     """Return whether words between two statements say that the second replaces the first."""
     return _CORRECTS.search(text) is not None
+
+
+def revises(text: str) -> bool:
+    """Return whether words between two statements leave room for a second thought: `corrects`, or "but", "however"."""
+    return _REVISES.search(text) is not None
+
+
+def concludes(text: str) -> bool:
+    """Return whether words announce a conclusion: "therefore", "final"."""
+    return _CONCLUDES.search(text) is not None
 
 
 def doubtful(sentence: str) -> bool:

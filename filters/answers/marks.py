@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from proofmill.filters.answers.hedging import denied_abroad
+
 MAX_MARKS = 32  # of a kind, from the end of the text
 MAX_PHRASE = 2_000  # characters
 
@@ -162,8 +164,9 @@ def hashes_in(text: str) -> Iterator[Mark]:
         yield Mark("hashes", match[1].strip(), match.start(), match.end())
 
 
-_TAG = re.compile(
-    r"<\s?(/?)\s?((?:final[_ ]?)?answer)\s?>|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
+_TAG = re.compile(  # "I put it in <answer> tags" only mentions one
+    r"<\s?(/?)\s?((?:final[_ ]?)?answer)\s?>(?!\W{0,4}(?:tags?|and|or)\b)"
+    r"|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
     re.IGNORECASE,
 )
 
@@ -187,11 +190,17 @@ def tags_in(text: str) -> Iterator[Mark]:
 
 
 _KEY = re.compile(
-    r"""["']?(?:the[ _])?(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value)["']?\s{0,4}:\s{0,20}""",
+    r"""["']?(?:the[ _])?(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value|option|choice)"""
+    r"""(?:[ _-]?(?:letter|option|choice))?["']?\s{0,4}:\s{0,20}""",
     re.IGNORECASE,
 )
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}\]`\n]|\\[)\]]|\Z))', re.DOTALL)
-_JSON_BARE = re.compile(r"(?:-?[\d.][\d.,eE+/-]*\d|-?\d|true|false)(?=\s*(?:[,}\n]|\Z))")
+_JSON_BARE = re.compile(r"(?:-?[\d.][\d.,eE+/-]*\d|-?\d|true|false|[A-Z])(?=\s*(?:[,}\n]|\Z))")
+_PYTHON_KEY = re.compile(  # of a dictionary of Python's: {'answer': 'B'}
+    r"""'(?:final[ _-]?|correct[ _-]?)?(?:answer|option|choice)(?:[ _-]?(?:letter|option|choice))?'\s{0,4}:\s{0,4}"""
+    r"""(?:'([^'\n]{1,300})'|(-?\d[\d.,]{0,40}(?<=\d)|[A-Z]))(?=\s{0,4}[,}\n])""",
+    re.IGNORECASE,
+)
 _JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
 _JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\]))')
@@ -205,6 +214,9 @@ def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
         text: a response.
         asked: the prompt asks for the key, so that it need not stand in an object.
     """
+    if "'" in text and (quoted := [*_PYTHON_KEY.finditer(text)][-MAX_MARKS:]):
+        last = quoted[-1]
+        yield Mark("json", last[1] if last[1] is not None else last[2], last.start(), last.end(), final=True)
     at = len(text)
     for _ in range(MAX_MARKS):
         at = max(text.rfind('"', 0, at), -1)
@@ -267,13 +279,27 @@ _ANSWER_LINE = re.compile(
     r"^[ \t*_#>]{0,8}(?:(?:A|Final [Rr]esult|Result|Solution)[ \t]{0,2}:|Ans\.?[ \t]{0,2}[:=])[ \t*]{0,4}", re.MULTILINE
 )
 _CHINESE = re.compile(
-    r"【(?:最终|正确|参考)?答案】[:：]?\s{0,4}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
-    r"|(?:答え|正解|解答)は、?\s?"
+    r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
+    r"|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
+    r"|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:)\s?"
+)
+_NOUNS = re.findall(
+    r"\S+",
+    "respuesta réponse antwort lösung risposta resposta odpowiedź odpowiedz cevap yanıt jawaban antwoord svaret svar "
+    "vastaus răspunsul ответ відповідь απάντηση",
+)
+_NO = r"nicht|keine?r?|no|pas|non|não|nie|не|ні|ikke|inte|niet|bukan|ei|değil"
+_FOREIGN = re.compile(  # "La respuesta correcta es", "Die Antwort ist", "Ответ:"
+    rf"(?<![^\W\d_])(?:{'|'.join(_NOUNS)}|đáp\sán)"
+    rf"(?:[\s*]{{1,3}}(?!(?:es|est|ist|{_NO})\b)[^\W\d]{{3,12}}){{0,2}}[\s*]{{0,3}}"
+    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    rf"|[:：=]|[-—–]\s)[:：*\s]{{0,4}}(?!(?:{_NO})\b)",
+    re.IGNORECASE,
 )
 
 
 def sentences_in(text: str) -> Iterator[Mark]:
-    """Yield the sentence marks "The answer is …", "Answer: …", a heading "Final answer", and the same in Chinese."""
+    """Yield the marks "The answer is …", "Answer: …", a heading "Final answer", and the same in other languages."""
     lower = text.lower() if text.isascii() else text
     at, marks = len(text), list[Mark]()
     for _ in range(4 * MAX_MARKS):
@@ -290,7 +316,14 @@ def sentences_in(text: str) -> Iterator[Mark]:
     for match in list(_ANSWER_LINE.finditer(text))[-MAX_MARKS:] if ":" in text or "=" in text else ():
         marks.append(_sentence(text, match.start(), match.end(), ""))
     if not text.isascii():
-        marks += [_sentence(text, m.start(), m.end(), "") for m in list(_CHINESE.finditer(text))[-MAX_MARKS:]]
+        found = list(_CHINESE.finditer(text))[-MAX_MARKS:]
+        marks += [_sentence(text, m.start(), m.end(), "")._replace(final=text[m.start()] == "【") for m in found]
+    if not marks and any(noun in (lower if text.isascii() else text.lower()) for noun in (*_NOUNS, "đáp án")):
+        marks = [
+            _sentence(text, m.start(), m.end(), "")
+            for m in list(_FOREIGN.finditer(text))[-MAX_MARKS:]
+            if not denied_abroad(text, m.start(), m.end())
+        ]
     yield from sorted(marks, key=lambda mark: mark.end)
 
 

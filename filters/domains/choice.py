@@ -1,21 +1,19 @@
 """STEM multiple choice: the option that a trace concludes with, by letter, by text, or by both.
 
 `Problem.info["options"]` is a list of texts or a mapping of label to text; the gold is a label, an option's
-text, or a 0-based index, tried in this order. Without options the gold must be a letter or a digit. Policy:
+text, or a 0-based index, tried in this order. Without options the gold must be a letter or a digit. What a text
+concludes is found as for every domain (`answers.conclusion`, and `answers.options` for the few answers that there
+are); here stands what names an option in words. Policy:
 
 - An option is named between answer tags, in `\\boxed{}`, under the answer key of a JSON object, behind `【答案】`, in a
   statement ("the answer is …", "option B is correct", in a dozen languages), or by a final line that is nothing but an
   answer. Several marks that agree are one.
-- What the text says last is what it concludes. A statement gives way to a tag, box, or key behind it; otherwise marks
-  that differ are `unparsed`, detail `several_answers`, unless the text corrects itself between them ("wait",
-  "actually", …). A contradiction without a correction is never `correct`.
 - Letter and text that disagree are `wrong`, detail `contradiction`.
 - One statement that names several options is `wrong`, detail `several_options`.
 - A last box or tag that names no option is `wrong`, detail `no_option`.
-- A statement that is taken back right behind it ("no, wait") is `unparsed`, detail `taken_back`.
-- "The wrong option is A" names A only where the question asks for what is wrong.
+- Marks that contradict each other are `unparsed`, detail `several_answers`; a statement that is taken back right
+  behind it ("no, wait") is `unparsed`, detail `taken_back`.
 - Where the prompt asks for tags or JSON, nothing said in words counts: `unparsed`, detail `not_tagged` or `not_json`.
-- What holds under a condition only of which the question doesn't speak is no statement.
 - A value written in another way than the option's text is compared as mathematics: `0.5` names `\\frac12`.
 """
 
@@ -23,12 +21,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-from proofmill.filters.answers.hedging import conditional, denied, denied_mark, retracted
-from proofmill.filters.answers.marks import asked_form
-from proofmill.filters.multiple_choice import Choices, Reading, parse_options
+from proofmill.filters.answers.conclusion import Reader, conclude
+from proofmill.filters.answers.hedging import denied, negated, revises
+from proofmill.filters.answers.marks import Mark, asked_form
+from proofmill.filters.multiple_choice import Choices, parse_options
 from proofmill.filters.verdicts import (
     CORRECT,
     ERROR,
@@ -42,23 +40,6 @@ from proofmill.filters.verdicts import (
     Voting,
 )
 
-_TAGGED = re.compile(
-    r"<(?:final_?)?answer>([^<]{1,500})(?:</(?:final_?)?answer>|\Z)|\[ANSWER\]([^\[]{1,500})\[/ANSWER\]", re.IGNORECASE
-)
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")
-_KEYED = re.compile(
-    r"""["'](?:final|correct)?[_ ]?(?:answer|option|choice)(?:_letter)?["']\s{0,3}:\s{0,3}"""
-    r"""(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Z]|\d{1,4}(?:\.\d{1,9})?)(?=\s{0,3}[,}\n]))""",
-    re.IGNORECASE,
-)
-_BRACKETED = re.compile(r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}([^\n【]{1,300})")
-_FOREIGN = (
-    r"(?:(?:respuesta|réponse|antwort|lösung|risposta|resposta|odpowiedź|odpowiedz|opción|opção|opzione|alternativa|cevap|yanıt|đáp\sán|jawaban|antwoord"
-    r"|svaret|svar|vastaus|răspunsul|ответ|відповідь|απάντηση)(?:[\s*]{1,3}(?!es\b|est\b|ist\b)[^\W\d]{3,12}){0,2}[\s*]{0,3}"
-    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
-    r"(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?|[:：=]|[—–-]\s)"
-    r"|(?:答え|正解|解答|正答)(?:は|[:：])、?|(?:정답|답)(?:은|:|：)|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:))"
-)
 _STATED = re.compile(
     r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|guess|selection))\b"
     r"(?:\s(?:choice|option|letter|here|to\s(?:(?:the|this)\s)?\w{1,20}(?:\s\d{1,3})?"
@@ -68,11 +49,11 @@ _STATED = re.compile(
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
     r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
-    r"|(?:答案|正确的?(?:选项|答案)?|符合(?:题意|要求)的(?:选项)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])|答\s?[:：]"
+    r"|(?:答案(?=选)|正确的?(?:选项|答案)?|符合(?:题意|要求)的(?:选项)?|选项)(?:选项|选择)?\s?(?:应该?|应当)?(?:是|为|选|[:：])|答\s?[:：]"
     r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择])"
     r"|(?:^|\bQ:[^\n]{0,300}\s)A:(?=\s?[(*]{0,3}[A-Z][)*]{0,3}\.?\s{0,3}$)"
-    rf"|{_FOREIGN})"
-    r"[*:：\s}]{0,6}(?=([^\n]{1,300}))",
+    r"|\b(?:opción|option|opção|opzione|alternativa|letra|lettre|lettera|buchstabe)\s(?:\w{3,12}\s)?(?:es|est|ist|è|é)\s"
+    r"(?:(?:la|el|le|l'|die|der|das|a|o)\s)?(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALLED = re.compile(
@@ -101,30 +82,8 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _SUBJECT_IS = re.compile(r"[^.:;!?\n]{1,80}?\b(?:is|are|was)\s(?:called\s)?(?:the\s|an?\s)?(?=\w{3})", re.IGNORECASE)
-_NEGATED = re.compile(r"\b(?:not|no|never|n't|neither|nor|except|if|unless|without)\b|n't", re.IGNORECASE)
 _JOINED = re.compile(
     r"(?:\b(?:and|or|nor|neither|not|than|both|except|besides|without|(?:all|any\w{0,5}|every\w{0,5})\s(?:options?\s)?but)\s(?:option\s)?|[和与及或、]|\b[A-Z]\s?[,，]\s?)[(\[*]{0,3}\Z",
-    re.IGNORECASE,
-)
-_FAULTY = re.compile(
-    r"\b(?:unless\b[^.\n]{0,60}|wrong|incorrect|false|worst|least|bad|untrue|mistaken|eliminated|excluded|rejected|impossible|unlikely|weakest|not\sa?)"
-    r"\s(?:\w{1,12}\s)?\Z|(?:错误|不正确|不对|排除|不选)的?\Z",
-    re.IGNORECASE,
-)
-_FAULTY_NOUN = re.compile(r"\b(?:wrong|incorrect|false|not|never|fails?|least)\b", re.IGNORECASE)
-_ASKS_FAULTY = re.compile(
-    r"\b(?:wrong|incorrect|false|not|n't|except|least|untrue|worst|never|cannot|impossible|unlikely|inconsistent|invalid)\b"
-    r"|错误|不正确|不属于|不符合|不是|不能|不会|不可|有误|不恰当|不合|不对",
-    re.IGNORECASE,
-)
-_CORRECTS = re.compile(
-    r"\b(?:wait|actually|however|instead|rather|mistake\w*|error|correction|corrected|sorry|oops|then\sagain|second\sthought"
-    r"|upon\s\w+|re-?\s?(?:check|examin|evaluat|consider|think|calculat|assess|read|visit|do)\w*|revis\w+|not\saccurate"
-    r"|double-check\w*|no|not|but)\b|更正|修正|重新|不对|然而|不过|但|实际上",
-    re.IGNORECASE,
-)
-_CONCLUDES = re.compile(
-    r"\b(?:final(?:ly)?|therefore|thus|hence|so|in\s(?:conclusion|summary)|conclud\w+|overall)\b|综上|所以|因此|最终|最后|故",
     re.IGNORECASE,
 )
 _BUT_IS = re.compile(
@@ -133,22 +92,16 @@ _BUT_IS = re.compile(
 )
 _PLACEHOLDER = re.compile(r"(?:[g-z]|[Xx?_.…]{0,5}|letter|answer|your\s(?:final\s)?answer|option)")
 _LISTED = re.compile(r"[ \t>*-]{0,6}[(\[]?(\w{1,2})[).:\]](?=\s|\*)")
-_SENTENCE_END = re.compile(r"[.!?](?=\s[A-Z]|\s?$)|$")
+_SENTENCE_END = re.compile(r"[.!?](?=\s{1,4}[A-Z]|\s{0,4}$)|$")
+_OPENERS = re.compile(
+    r"[*:：\s}]{0,6}(?:(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b[*:,\s]{0,6})?"
+    r"(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?",
+    re.IGNORECASE,
+)
 _LETTERS = parse_options([""] * 26)  # for questions whose options stand in the prompt only
 _DIGITS = parse_options({str(number): "" for number in range(1, 10)})
 _TAIL = 4000  # characters: a statement further from the end than this is not the conclusion
-_APART = 30  # characters between two marks, from which on there is room for a second thought
-_STRONG = frozenset({"tagged", "boxed", "json", "bracketed"})
-
-
-class _ChoiceMark(NamedTuple):
-    """A place in a text that names an option, or should name one."""
-
-    rule: str
-    content: str
-    start: int
-    end: int
-    reading: Reading
+_LINE = 300  # characters of a line that are read
 
 
 class Choice:
@@ -192,172 +145,129 @@ def _without_gold(found: Verdict) -> Verdict:
 
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
-    marks = sorted((*_strong(choices, text, prompt), *_stated(choices, text, prompt)), key=lambda mark: mark.start)
-    if form := asked_form(prompt):
-        asked = [mark for mark in marks if mark.rule in (form, "boxed")]
-        marks = asked if form == "json" or any(mark.rule == form for mark in asked) else []
-        if not marks:
-            return Verdict(UNPARSED, detail=f"not_{form}")
-    # Marks that name no option say nothing against one that does; only the last is kept whatever it says.
-    if len(marks) > 1 and any(mark.reading.labels for mark in marks[:-1]):
-        marks = [mark for mark in marks[:-1] if mark.reading.labels] + marks[-1:]
-    elif len(marks) > 1 and marks[-1].reading.labels:
-        marks = marks[-1:]  # boxes before it hold what was calculated
-    marks += [] if form else _afterthoughts(choices, text, marks[-1].end if marks else None)
-    if not marks:
-        return Verdict(UNPARSED, detail="no_answer")
-    last = marks[-1]
-    if _taken_back(choices, last, text):
-        return Verdict(UNPARSED, detail="taken_back")
-    said = last.content.strip()[:200]
-    if _undecided(choices, marks, text):
-        return Verdict(UNPARSED, said, "several_answers", final_start=last.start)
-    labels, contradiction = last.reading.labels, last.reading.contradiction
-    if contradiction or len(labels) > 1:
-        cause = "contradiction" if contradiction else "several_options"
-        return Verdict(WRONG, said, cause, final_start=last.start)
-    if not labels:
-        return Verdict(WRONG, said, "no_option", final_start=last.start)
-    return Verdict(CORRECT if labels[0] == gold else WRONG, said, last.rule, final_start=last.start)
+    said = _Said(choices)
+    found = conclude(text, Reader(bool, said.key, prompt, asked_form(prompt), options=said))
+    if not found.text:
+        return Verdict(UNPARSED, detail=found.rule, final_start=found.start)
+    reading = choices.read(found.text, whole=False)
+    end = _SENTENCE_END.search(found.text) if found.rule in ("answer_is", "stated") else None
+    extracted = (found.text[: end.start()] if end else found.text).strip()[:200]
+    cause = found.rule
+    if reading.contradiction or len(reading.labels) > 1:
+        cause = "contradiction" if reading.contradiction else "several_options"
+    elif not reading.labels:
+        cause = "no_option"
+    right = cause == found.rule and reading.labels[0] == gold
+    return Verdict(CORRECT if right else WRONG, extracted, cause, final_start=found.start)
 
 
-def _taken_back(choices: Choices, last: _ChoiceMark, text: str) -> bool:
-    """Return whether the text takes back its last statement and does not go on with the option's own text ("No, …")."""
-    own = any(choices.owns(label, text[last.end : last.end + 500]) for label in last.reading.labels)
-    return retracted(text, last.end) and not own
+@dataclass(frozen=True)
+class _Said:
+    """What names one of a question's options, for `answers.options`."""
 
+    choices: Choices
 
-def _undecided(choices: Choices, marks: list[_ChoiceMark], text: str) -> bool:
-    """Return whether marks differ and the last one does not replace the others."""
-    last = marks[-1]
-    if _goes_on_to_another(choices, last, text):
-        return True
-    differing = [mark for mark in marks if mark.reading.labels != last.reading.labels]
-    if not differing:
-        return False
-    earlier = differing[-1]
-    between = text[earlier.end : last.start]
-    if last.rule in _STRONG:
-        # A box or tag outweighs words before it.
-        if earlier.rule not in _STRONG:
-            return False
-        return len(between) < _APART or not _CORRECTS.search(between)
-    # Two statements in words: the second replaces the first after a correction, or as a conclusion further on.
-    apart = len(between) >= _APART and _CONCLUDES.search(between) is not None
-    return not (_CORRECTS.search(between) or (apart and earlier.rule not in _STRONG))
+    def named(self, phrase: str) -> tuple[str, ...]:
+        return self.choices.read(phrase, whole=False).labels
 
+    def key(self, phrase: str) -> tuple[str, ...]:
+        return self.named(phrase) or (phrase,)
 
-def _goes_on_to_another(choices: Choices, last: _ChoiceMark, text: str) -> bool:
-    """Return whether the sentence goes on to another option: "The answer is (B), but the correct one is (H)"."""
-    rest = text[last.start : last.start + 500].partition("\n")[0].partition(",")[2].strip()
-    other = None if last.rule in _STRONG else _BUT_IS.search(rest)
-    return other is not None and other[1] in choices.labels and (other[1],) != last.reading.labels
+    def placeholder(self, phrase: str) -> bool:
+        return _PLACEHOLDER.fullmatch(phrase.strip()) is not None
 
+    def statement(self, text: str, mark: Mark) -> Mark | None:
+        opener = _OPENERS.match(text, mark.end)
+        start = mark.end if opener is None else opener.end()
+        line = text[start : start + _LINE].partition("\n")[0]
+        if not self.named(line) and not text.startswith("【", mark.start):
+            return None
+        end = _SENTENCE_END.search(line)
+        length = end.start() if end else len(line)
+        return None if line.startswith("?", length) else mark._replace(phrase=line, end=start + length)
 
-def _strong(choices: Choices, text: str, prompt: str) -> Iterator[_ChoiceMark]:
-    """Yield tags, boxes, keys and brackets, whose content is nothing but an answer."""
-    for rule, pattern in (("tagged", _TAGGED), ("boxed", _BOXED), ("json", _KEYED), ("bracketed", _BRACKETED)):
-        for match in pattern.finditer(text):
-            content = next((group for group in match.groups() if group is not None), "")
-            if _PLACEHOLDER.fullmatch(content.strip()) or denied_mark(text, match.start()):
-                continue
-            if rule == "boxed" and conditional(text[max(0, match.start() - 300) : match.start()], prompt):
-                continue
-            yield _ChoiceMark(rule, content, match.start(), match.end(), choices.read(content, whole=False))
+    def stated(self, text: str) -> Iterator[Mark]:
+        for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
+            yield Mark("stated", "", match.start(), match.end())
 
+    def goes_on(self, text: str, last: Mark) -> bool:
+        return any(self.choices.owns(label, text[last.end : last.end + 500]) for label in self.named(last.phrase))
 
-def _stated(choices: Choices, text: str, prompt: str) -> Iterator[_ChoiceMark]:
-    for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
-        reading = choices.read(match[1], whole=False)
-        if not reading.labels or denied(text, match.start()):
-            continue
-        before = text[max(0, match.start() - 80) : match.start()]
-        if conditional(_until_mark(text, match.start()), prompt):
-            continue
-        faulty = _FAULTY.search(before) or _FAULTY_NOUN.search(match[0])
-        if faulty and not _ASKS_FAULTY.search(prompt):
-            continue
-        end = _SENTENCE_END.search(match[1])
-        content = match[1][: end.start()] if end else match[1]
-        if not match[1][len(content) :].startswith("?"):
-            yield _ChoiceMark("stated", content, match.start(), match.start(1) + len(content), reading)
+    def another(self, text: str, last: Mark) -> bool:
+        """Return whether the sentence goes on to another option: "The answer is (B), but the correct one is (H)"."""
+        rest = text[last.start : last.start + 500].partition("\n")[0].partition(",")[2].strip()
+        other = _BUT_IS.search(rest)
+        return other is not None and other[1] in self.choices.labels and (other[1],) != self.named(last.phrase)
 
+    def closing(self, text: str, behind: int | None) -> list[Mark]:
+        """Return what a text says behind its last mark, or all that it says where it has none.
 
-def _until_mark(text: str, start: int) -> str:
-    """Return the text before a statement, without its own first words: "the correct" of "the correct answer is"."""
-    return _OWN_WORDS.sub("", text[max(0, start - 300) : start])
-
-
-_OWN_WORDS = re.compile(r"(?:(?:the|my|our|final|correct|right|best)\s){1,3}\Z", re.IGNORECASE)
-
-
-def _afterthoughts(choices: Choices, text: str, behind: int | None) -> list[_ChoiceMark]:
-    """Return what a text says behind its last mark, or all that it says where it has none.
-
-    Behind a mark, that something is correct may be part of the explanation: it must be called an option, or follow a
-    word that corrects.
-    """
-    found = list(_called(choices, text, behind))
-    if found:
-        return found
-    if behind is None:
+        Behind a mark, that something is correct may be part of the explanation: it must be called an option, or
+        follow a word that corrects.
+        """
+        found = list(_called(self.choices, text, behind))
+        if found or behind is not None:
+            return found or list(_final_line(self.choices, text, behind or 0))
         rules = (_named, _fits, _final_line, _opening_line)
-        return next((marks for rule in rules if (marks := list(rule(choices, text)))), [])
-    return list(_final_line(choices, text, behind))
+        return next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
 
 
-def _called(choices: Choices, text: str, behind: int | None) -> Iterator[_ChoiceMark]:
+def _called(choices: Choices, text: str, behind: int | None) -> Iterator[Mark]:
     for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
         label = match[1] or match[2] or match[3]
         before = text[max(0, match.start() - 30) : match.start()]
         if label not in choices.labels or _JOINED.search(before) or denied(text, match.start()):  # "neither C is"
             continue
         option = re.search(r"(?:\b(?:option|choice|answer)\s|选项\s?)[(\[*]{0,3}\Z", before, re.IGNORECASE)
-        if behind is None or option or match[0].startswith("选项") or _CORRECTS.search(text, behind, match.start()):
-            yield _ChoiceMark("called", label, match.start(), match.end(), Reading((label,)))
+        if behind is None or option or match[0].startswith("选项") or revises(text[behind : match.start()]):
+            yield Mark("called", label, match.start(), match.end())
 
 
-def _fits(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
+def _fits(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield marks in the last paragraph: "… which is option C", "only option C fits"."""
     start = text.rstrip().rfind("\n") + 1
     for match in _FITS.finditer(text, max(start, len(text) - _TAIL)):
-        negated = _NEGATED.search(text, max(start, match.start() - 30), match.end() + 15)
-        if match[1] in choices.labels and not negated and not denied(text, match.start()):
-            yield _ChoiceMark("named", match[1], match.start(), match.end(), Reading((match[1],)))
+        around = text[max(start, match.start() - 30) : match.end() + 15]
+        if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
+            yield Mark("named", match[1], match.start(), match.end())
 
 
-def _named(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
+def _named(choices: Choices, text: str) -> Iterator[Mark]:
     """A last paragraph that names one option with its own text: "… is known as D. Reconstruction."."""
     start = text.rstrip().rfind("\n") + 1
     marks = [
-        _ChoiceMark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end(), Reading((match[1],)))
+        Mark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end())
         for match in _NAMED.finditer(text, max(start, len(text) - _TAIL))
         if match[1] in choices.labels and choices.owns(match[1], match[2]) and not denied(text, match.start())
     ]
-    yield from marks if len({mark.reading for mark in marks}) == 1 else ()
+    yield from marks if len({mark.phrase[0] for mark in marks}) == 1 else ()
 
 
-def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[_ChoiceMark]:
+def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[Mark]:
     stripped = text.rstrip()
     start = stripped.rfind("\n") + 1
     line = stripped[start:]
     before = stripped[:start].rstrip()
     listed = _LISTED.match(before, before.rfind("\n") + 1)
-    if start < behind or len(line) > 300 or (listed and listed[1].upper() in choices.labels):
+    if start < behind or len(line) > _LINE or (listed and listed[1].upper() in choices.labels):
         return  # the last of a list of options is no answer
     line = _bare_line(choices, line)
-    reading = choices.read(line, whole=True)
-    if not reading.labels and (lead := _LEAD.match(line)):
-        reading = choices.read(line[lead.end() :], whole=True)
-    if not reading.labels and (lead := _IT_IS.match(line)):
+    for content, whole in _readings_of(line):
+        if choices.read(content, whole=whole).labels:
+            yield Mark("final_line", content, start, len(stripped))
+            return
+
+
+def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
+    """Yield what may be the answer of a last line, and whether it must be nothing else."""
+    yield line, True
+    if lead := _LEAD.match(line):
+        yield line[lead.end() :], True
+    if lead := _IT_IS.match(line):
         content = line[lead.end() :]
-        reading = choices.read(
-            content, whole=len(content.split()[0].strip("()[].,:*")) < 2 if content.split() else True
-        )
-    if not reading.labels and (lead := _SUBJECT_IS.match(line)) and not _NEGATED.search(line):
-        reading = choices.read(line[lead.end() :], whole=True)
-    if reading.labels:
-        yield _ChoiceMark("final_line", line, start, len(stripped), reading)
+        yield content, len(content.split()[0].strip("()[].,:*")) < 2 if content.split() else True
+    if (lead := _SUBJECT_IS.match(line)) and not negated(line):
+        yield line[lead.end() :], True
 
 
 def _bare_line(choices: Choices, line: str) -> str:
@@ -371,11 +281,11 @@ _DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒•]+")
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
-def _opening_line(choices: Choices, text: str) -> Iterator[_ChoiceMark]:
+def _opening_line(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield a first line that is nothing but a label, with the explanation behind it."""
     line, _, rest = text.strip().partition("\n")
     if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
-        yield _ChoiceMark("opening_line", line, 0, len(line), choices.read(line, whole=True))
+        yield Mark("opening_line", line, 0, len(line))
 
 
 def _vote_key(problem: Problem, answer: str) -> str | None:
@@ -391,7 +301,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=3,
+    version=4,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
-from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_RESPONSE
+from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
 from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Section, Share, VllmEngine
 from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
 from proofmill.filters.catalog import FILTERS, reasons, trace_schema
@@ -384,7 +384,7 @@ def _readable(filter_: Filter[Any], known: tuple[Filter[Any], ...]) -> set[str]:
     names = {*SHARD_TRACES.names, *PROBLEMS.names}
     if isinstance(filter_, MapFilter):
         earlier = [other for other in known if isinstance(other, MapFilter)]
-        return names | {"problem", *SPLIT_RESPONSE.names} | {name for other in earlier for name in other.schema.names}
+        return names | {"problem", *SPLIT_COLUMNS} | {name for other in earlier for name in other.schema.names}
     return names | {name for other in known if not isinstance(other, ProblemFilter) for name in other.schema.names}
 
 

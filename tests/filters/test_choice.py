@@ -131,7 +131,7 @@ def test_final_start_points_at_the_statement() -> None:
     text = "Paris is in France. The answer is B."
     verdict = VERIFIER.quick(Problem("choice", "?", "B", {"options": CITIES}), text)
     assert verdict.final_start is not None
-    assert text[verdict.final_start :] == "answer is B."
+    assert text[verdict.final_start :] == "The answer is B."
     assert verdict.extracted == "B"
 
 

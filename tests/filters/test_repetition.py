@@ -6,12 +6,15 @@ import json
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proofmill.data.schemas import SPLIT_COLUMNS
 from proofmill.filters.degenerate_text import find_loop
+from proofmill.filters.reasoning import parts_of
 from proofmill.filters.repetition import LIMITS, QUALITY, Quality, QualityOptions, annotate, duplication, measure
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -193,7 +196,8 @@ def test_shares_by_hand() -> None:
 )
 def test_flags(text: str, reasoning: str, finish: str | None, reason: str) -> None:
     final = text.removeprefix(reasoning)
-    quality = measure(text, reasoning=reasoning, final=final, finish_reason=finish)
+    closed = "unclosed" not in reason
+    quality = measure(text, reasoning=reasoning, final=final, closed=closed, finish_reason=finish)
     assert quality.reason == reason
     assert getattr(quality, reason)
 
@@ -303,7 +307,7 @@ def test_shares_of_n_grams_are_those_counted_by_hand(different: int, count: int,
 
 def test_the_filter_measures_each_row() -> None:
     texts = [*SOUND.values(), "again and again " * 200]
-    rows = [{"prompt": None, "response": text, "finish_reason": "stop", "final_start": None} for text in texts]
+    rows = [_row(text) for text in texts]
     measured = [judge(text) for text in texts]
     assert list(annotate(rows, QualityOptions())) == [
         {
@@ -314,6 +318,25 @@ def test_the_filter_measures_each_row() -> None:
     ]
     assert measured[-1].reason == "loop"
     assert {*QUALITY.adds.names} == {"repetition", "quality_detail"}
+
+
+def _row(text: str, *tags: str) -> dict[str, Any]:
+    parts = dict(zip(SPLIT_COLUMNS, parts_of(text, None, tags), strict=True))
+    return {"prompt": None, "response": text, "finish_reason": "stop", **parts}
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (f"<plan>{PROSE}</plan>{PROSE}", None),  # a final part restates its reasoning
+        (f"<plan>{PROSE}", "unclosed"),
+        ("<plan></plan>7", "empty_reasoning: 1 words before the answer, 0 in it and behind it: 7"),
+    ],
+)
+def test_tags_of_a_recipe_part_a_response_as_think_tags_do(text: str, detail: str | None) -> None:
+    (found,) = annotate([_row(text, "plan")], QualityOptions())
+    (known,) = annotate([_row(text.replace("plan>", "think>"))], QualityOptions())
+    assert found["quality_detail"] == known["quality_detail"] == detail
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the folder of real inputs beside the repository")
