@@ -411,6 +411,29 @@ def train(
 
 
 @app.command(
+    epilog="Examples:\n\n`proofmill improve`\n\n`proofmill improve my.yaml --set improve.rounds=5 --dry-run`\n\n"
+    "`proofmill improve improve-quickstart --set improve.budget.hours=2 --json`",
+)
+def improve(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe or a YAML file.")] = "improve-quickstart",
+    home: Home = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Improve a model in rounds: sample, train, measure, and again with the student, while there is a gain. Resumes."""
+    from proofmill.flows.commands.improve import run
+    from proofmill.flows.context import home_folder
+    from proofmill.flows.recipe import load as recipe_file
+
+    resolved = recipe_file.load(recipe, overrides or [])
+    run(resolved, home_folder(home), out, as_json=as_json, dry_run=dry_run, home_given=home)
+
+
+@app.command(
     epilog="Examples:\n\n`proofmill merge arithmetic@v1 logic@v1 --out both`\n\n"
     "`proofmill merge arithmetic@v1 logic@v1 --weights 0.7,0.3 --out both`",
 )

@@ -24,7 +24,7 @@ def render(results: Json) -> str:
     """
     style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"percent": _percent, "points": _points, "estimate": _estimate}
+    environment.filters |= FILTERS
     template = environment.from_string((_TEMPLATES / "evaluation.html").read_text(encoding="utf-8"))
     return template.render(
         suite=results["suite"],
@@ -80,3 +80,7 @@ def _points(value: float) -> str:
 
 def _estimate(value: Mapping[str, float]) -> str:
     return f"{value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]"
+
+
+FILTERS = {"percent": _percent, "points": _points, "estimate": _estimate}
+"""What the templates of measures write numbers with."""

@@ -15,13 +15,11 @@ from rich.table import Table
 from proofmill.data.errors import RecipeError, UsageError
 from proofmill.data.model_versions import ModelVersion, model_versions
 from proofmill.data.versions import Version
-from proofmill.filters.agreement import pass_at_k
+from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.evaluate import EvaluatedModel, evaluate
 from proofmill.flows.recipe.load import explain, load, override
-from proofmill.flows.recipe.suite import load_suite
-from proofmill.flows.recipe.training import ChooseCheckpoint, TrainOptions
-from proofmill.flows.train import Choose, base_model, base_name, merge, plan_stages, stage_options, train, training_data
+from proofmill.flows.recipe.training import TrainOptions
+from proofmill.flows.train import base_model, base_name, merge, plan_stages, stage_options, train, training_data
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -116,29 +114,6 @@ def planned(
         lines.append(f"  {plan.rows.stage}: {plan.rows.train.num_rows:,} rows, {size}{told}; {done}")
     known = [version.label for version in model_versions(home, name) if version.manifest.key == plans[-1].key]
     return [*lines, f"  {known[0]} is this training's result already" if known else "  a new version would be written"]
-
-
-def checkpoint_chooser(home: Path, options: ChooseCheckpoint | None, progress: Progress) -> Choose:
-    """Return what picks the checkpoint with the highest pass@k on a probing suite."""
-
-    def choose(folders: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
-        if options is None:
-            return folders[-1], {}
-        suite, _ = load_suite(options.suite).present()
-        suite = suite.model_copy(update={"repeats": max(options.k, suite.repeats)})
-        rates: dict[str, float] = {}
-        for folder in folders:
-            progress.note(f"probing {folder.name} by pass@{options.k}")
-            found = evaluate(
-                suite, EvaluatedModel(folder.name, suite.engine, str(folder)), home, progress, limit=options.limit
-            )
-            judged = [result for result in found.results if result.n >= options.k]
-            rates[folder.name] = sum(pass_at_k(r.n, r.correct, options.k) for r in judged) / max(1, len(judged))
-        best = max(rates, key=lambda name: rates[name])
-        said = {"suite": suite.name, "k": options.k, "chosen": best, "candidates": list(rates), "pass_k": rates}
-        return next(folder for folder in folders if folder.name == best), said
-
-    return choose
 
 
 def _tell(version: ModelVersion, seconds: float, out: Console) -> None:

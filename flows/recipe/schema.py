@@ -28,6 +28,7 @@ from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.training import TrainOptions
 from proofmill.generators.problems.untidy import Untidiness
 from proofmill.generators.rounds import Rounds
@@ -231,6 +232,9 @@ class _Core(Section):
     select: SelectOptions = SelectOptions()
     publish: Publish = Publish()
     train: TrainOptions = Field(TrainOptions(), description="how `proofmill train` trains on the version")
+    improve: ImproveOptions = Field(
+        ImproveOptions(), description="how `proofmill improve` goes on: rounds, measures, levels, budget, ablation"
+    )
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
 
     def options(self, filter_: Filter[Options]) -> Options:
@@ -268,6 +272,9 @@ class _Core(Section):
                 near = difflib.get_close_matches(domain, DOMAINS, 1)
                 hint = f"did you mean '{near[0]}'? " if near else ""
                 raise ValueError(f"no verifier for domain '{domain}'; {hint}name one under verify.verifiers")
+        labels = {source.label for source in self.problems.sources if isinstance(source, ProceduralSource)}
+        if unknown := sorted(set(self.improve.ladders) - labels):
+            raise ValueError(f"improve.ladders: no procedural source has the label '{unknown[0]}'")
         return self
 
     @model_validator(mode="after")
@@ -301,7 +308,8 @@ class _Core(Section):
 
     def digest(self) -> str:
         """Return the digest of the resolved recipe, without addresses and without what trains on its result."""
-        return digest({name: section for name, section in self.published().items() if name != "train"})
+        later = ("train", "improve")
+        return digest({name: section for name, section in self.published().items() if name not in later})
 
     def published(self) -> dict[str, Any]:
         """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""

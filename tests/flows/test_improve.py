@@ -1,0 +1,207 @@
+"""`proofmill improve`: rounds that go on from the last student, stop by themselves, and do nothing twice.
+
+The models are trained for real, and are so small that they can't answer: an engine in this process answers for them,
+better with each round. All else is the product's own: sampling and its records, the flow, training, evaluation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+import pytest
+from transformers import AutoTokenizer
+
+from proofmill.data.errors import RecipeError
+from proofmill.data.model_versions import find_model
+from proofmill.data.versions import find, versions
+from proofmill.flows import improve, models, train
+from proofmill.flows.recipe.improving import ImproveOptions
+from proofmill.flows.recipe.load import load, parse
+from proofmill.generators.engines.base import Completion, EngineFacts, Request
+from support import tiny_model
+
+Row = dict[str, Any]
+SUM = {"kind": "procedural", "task": "basic_arithmetic", "domain": "math"}
+ONE = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1, "operators": ["+"]}
+ONE |= {"allow_parentheses": False, "allow_negation": False}
+HARD = [{"max_digits": 2}]
+THOUGHT = (
+    "<think>\n{told} I count up from the first number by the second one, step by step, and land on {sum}.\n</think>\n\n"
+    "The answer is \\boxed{{{sum}}}."
+)
+
+
+class Answers:
+    """Answers for every model: of eight samples the base gets two right, the student of the first round six, …"""
+
+    drawn: ClassVar[Counter[tuple[str, tuple[int, ...], int]]] = Counter()
+    interrupt_at: ClassVar[int | None] = None
+
+    def __init__(self, model: Path, *_: Any) -> None:
+        self.model = model
+        found = re.search(r"-r(\d)", str(model))
+        self.right = 2 + 4 * int(found[1]) if found else 2
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.waiting: list[Request] = []
+
+    def start(self) -> None:
+        """Nothing is loaded."""
+
+    def ready(self) -> EngineFacts:
+        return EngineFacts("answers", "1", "float32", 1024, 8, 0.0, {})
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.waiting += requests
+
+    def poll(self, timeout: float) -> list[Completion]:  # noqa: ARG002 (nothing is waited for)
+        taken, self.waiting = self.waiting, []
+        return [self.answer(request) for request in taken]
+
+    def answer(self, request: Request) -> Completion:
+        if Answers.interrupt_at is not None and self.drawn.total() >= Answers.interrupt_at:
+            Answers.interrupt_at = None
+            raise KeyboardInterrupt
+        self.drawn[str(self.model), request.tokens, request.seed] += 1
+        terms = re.search(r"(\d+) \+ (\d+)", self.tokenizer.decode(request.tokens))
+        assert terms
+        right = request.seed % 8 < self.right
+        total = int(terms[1]) + int(terms[2]) + (0 if right else 1)
+        told = " ".join(["So", *("abcdefgh"[int(d)] * 3 for d in f"{request.seed % 8**6:06o}")])
+        return Completion(request.id, THOUGHT.format(told=told, sum=total), "stop", 40)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@pytest.fixture
+def loop(
+    regenerate: Callable[..., Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Row]]:
+    """Runs the loop; `home` and the recipe are the test's own."""
+    monkeypatch.setattr(models, "VllmProcess", Answers)
+    monkeypatch.setattr(Answers, "drawn", Counter())
+    monkeypatch.setattr(Answers, "interrupt_at", None)
+    tiny_model.save(tmp_path / "tiny")
+    suite = {"name": "few", "repeats": 4, "sampling": {"max_tokens": 64}, "verify": {"workers": 1}}
+    suite["sets"] = [{"name": "sums", "source": SUM | {"args": ONE, "count": 12, "held_out": True}}]
+    (tmp_path / "few.yaml").write_text(orjson.dumps(suite).decode())
+
+    def run(**options: Any) -> Row:
+        return improve.run_loop(recipe(tmp_path, **options), home, improve.unseen)
+
+    yield run
+
+
+def recipe(folder: Path, **options: Any) -> Any:
+    trained = {"batch": 4, "micro_batch": 4, "stages": ["sft_stage1"], "stage1": {"steps": 1, "learning_rate": 1e-3}}
+    section = {"rounds": 2, "measure": {"suite": str(folder / "few.yaml")}, "controls": [], "ladders": {"sums": HARD}}
+    return parse(
+        {
+            "name": "toy",
+            "verify": {"workers": 1},
+            "problems": {"sources": [SUM | {"label": "sums", "args": ONE, "count": 12}]},
+            "samplers": [{"model": str(folder / "tiny"), "sampling": {"n": 4, "max_tokens": 64}}],
+            "train": trained | {"threads": 1},
+            "improve": section | options,
+        }
+    )
+
+
+# --- the parts ---------------------------------------------------------------------------------------------
+
+
+def test_a_round_is_the_same_recipe_with_the_student_as_sampler() -> None:
+    whole = load("improve-quickstart")
+    first = improve.round_recipe(whole, "x", 1, "bundled", {})
+    third = improve.round_recipe(whole, "x", 3, "models/student", {"small sums": 2}, ["x-r1@v1", "x-r2@v1"])
+    assert (first.name, third.name) == ("x-r1", "x-r3")
+    assert [sampler.model for sampler in third.live] == ["models/student"]
+    assert [sampler.name for sampler in third.samplers] == ["self", "round1", "round2"]
+    of = {source.label: source for source in third.problems.sources}
+    assert of["small sums"].args["min_digits"] == 2  # type: ignore[union-attr]
+    assert of["larger sums"].args == whole.problems.sources[2].args  # type: ignore[union-attr]
+    seeds = [[source.seed for source in one.problems.sources] for one in (first, third)]  # type: ignore[union-attr]
+    assert not set(seeds[0]) & set(seeds[1])
+    assert first.improve == third.improve == ImproveOptions()
+
+
+def test_a_teacher_stays_and_a_recipe_without_a_sampler_here_is_refused() -> None:
+    teacher = {"name": "teacher", "model": "org/large", "engine": {"kind": "openai", "endpoints": ["http://a:1"]}}
+    data = {"name": "x", "problems": {"sources": [SUM]}}
+    found = improve.round_recipe(parse(data | {"samplers": [{}, teacher]}), "x", 2, "models/student", {})
+    assert [sampler.model for sampler in found.samplers] == ["models/student", "org/large"]
+    with pytest.raises(RecipeError, match="No sampler here"):
+        improve.bases_of(parse(data | {"samplers": [teacher]}))
+
+
+@pytest.mark.parametrize(
+    ("level", "rate", "expected"), [(0, 0.71, 1), (0, 0.7, 0), (0, 0.0, 0), (1, 0.05, 0), (1, 0.9, -1), (-1, 0.0, -1)]
+)
+def test_a_source_gets_harder_as_it_is_solved_and_retires_above_its_last_level(
+    level: int, rate: float, expected: int
+) -> None:
+    options = ImproveOptions.model_validate({"ladders": {"sums": HARD}})
+    assert improve.next_levels(options, {"sums": level}, {"sums": rate}) == {"sums": expected}
+    assert improve.next_levels(options, {"sums": level}, {}) == {"sums": level}
+
+
+def test_a_ladder_of_no_source_is_refused() -> None:
+    with pytest.raises(RecipeError, match="no procedural source has the label 'sum'"):
+        parse({"name": "x", "problems": {"sources": [SUM]}, "improve": {"ladders": {"sum": HARD}}})
+
+
+# --- the loop ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
+    loop: Callable[..., Row], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted once in each phase of each round, and run again until it ends."""
+    trainings: list[str] = []
+    real, broken = train.run_trainer, {"toy-r1", "toy-r2"}
+
+    def trainer(folder: Path, *others: Any) -> None:
+        name = folder.parent.name.removeprefix("train-")
+        if name in broken:
+            broken.remove(name)
+            raise KeyboardInterrupt
+        trainings.append(name)
+        real(folder, *others)
+
+    monkeypatch.setattr(train, "run_trainer", trainer)
+    stops = [10, 60, 100, 150, None]  # in the base's evaluation, in the first round's samples, …
+    interrupted = 0
+    story: Row = {}
+    for _ in range(10):
+        if Answers.interrupt_at is None and stops:
+            Answers.interrupt_at = stops.pop(0)
+        try:
+            story = loop()
+            break
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted == 6
+    assert trainings == ["toy-r1", "toy-r2"]
+    assert set(Answers.drawn.values()) == {1}, "a sample was drawn twice"
+    first, second = story["rounds"] if "rounds" in story else story["loops"][0]["rounds"]
+    assert (first["sampler"], second["sampler"]) == (str(home.parent / "tiny"), "toy-r1@v1")
+    assert first["pass_rates"]["sums"] < 0.5 < second["pass_rates"]["sums"]
+    assert first["gain"]["pass_1"]["low"] > 0
+    found = find_model(home, "toy-r2@v1")
+    assert found is not None
+    assert [data.label for data in found.manifest.data] == ["toy-r2@v1"], "each round begins from the base"
+    assert find(home, "toy-r2").manifest.models[0].model == "v0001"
+    drawn, again = Answers.drawn.total(), loop()
+    assert (Answers.drawn.total(), len(trainings)) == (drawn, 2)
+    assert again["loops"] == story["loops"]
+    assert again["seconds"] == story["seconds"], "what was found done costs nothing"
+    assert orjson.loads((home / "loops" / "toy" / "loop.json").read_bytes())["loops"] == again["loops"]
+    more = loop(rounds=3, start="last")["loops"][0]
+    assert [len(versions(home, f"toy-r{number}")) for number in (1, 2, 3)] == [1, 1, 1]
+    assert more["rounds"][2]["levels"] == {"sums": 1}, "above the band it gets harder"
