@@ -191,8 +191,10 @@ def matched(lengths: Sequence[int], wanted: Sequence[int], chance: random.Random
     for length in chance.sample(list(wanted), len(wanted)):
         if not left:
             left = chance.sample(range(len(lengths)), len(lengths))
-        tried = range(max(0, len(left) - _TRIED), len(left))
-        place = min(tried, key=lambda at: abs(lengths[left[at]] - length - debt))
+        place = min(
+            chance.sample(range(len(left)), min(_TRIED, len(left))),
+            key=lambda at: abs(lengths[left[at]] - length - debt),
+        )
         row = left.pop(place)
         debt += length - lengths[row]
         taken.append(row)

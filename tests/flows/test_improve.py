@@ -10,16 +10,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.model_versions import find_model
 from proofmill.data.versions import find, versions
 from proofmill.flows import improve, models, train
+from proofmill.flows.ablation import matched
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.load import load, parse
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
@@ -59,14 +63,14 @@ class Answers:
         self.waiting += requests
 
     def poll(self, timeout: float) -> list[Completion]:  # noqa: ARG002 (nothing is waited for)
-        taken, self.waiting = self.waiting, []
-        return [self.answer(request) for request in taken]
-
-    def answer(self, request: Request) -> Completion:
         if Answers.interrupt_at is not None and self.drawn.total() >= Answers.interrupt_at:
             Answers.interrupt_at = None
             raise KeyboardInterrupt
-        self.drawn[str(self.model), request.tokens, request.seed] += 1
+        taken, self.waiting = self.waiting[:4], self.waiting[4:]
+        self.drawn.update((str(self.model), request.tokens, request.seed) for request in taken)
+        return [self.answer(request) for request in taken]
+
+    def answer(self, request: Request) -> Completion:
         terms = re.search(r"(\d+) \+ (\d+)", self.tokenizer.decode(request.tokens))
         assert terms
         right = request.seed % 8 < self.right
@@ -155,6 +159,21 @@ def test_a_ladder_of_no_source_is_refused() -> None:
         parse({"name": "x", "problems": {"sources": [SUM]}, "improve": {"ladders": {"sum": HARD}}})
 
 
+@given(
+    st.lists(st.integers(5, 200), min_size=20, max_size=60),
+    st.lists(st.integers(5, 200), min_size=20, max_size=60),
+    st.integers(0, 9),
+)
+def test_rows_of_an_arm_come_to_as_many_tokens(lengths: list[int], wanted: list[int], seed: int) -> None:
+    """As near as one row, if the pool has short and long ones; and no row comes again before all others have come."""
+    pool = [*lengths, *range(1, 400, 2)]
+    taken = matched(pool, wanted, Random(seed))
+    assert len(taken) == len(wanted)
+    assert abs(sum(pool[row] for row in taken) - sum(wanted)) <= 200
+    counts = Counter(matched(lengths, wanted * 3, Random(seed)))
+    assert max(counts.values()) - min(counts.get(row, 0) for row in range(len(lengths))) <= 1
+
+
 # --- the loop ----------------------------------------------------------------------------------------------
 
 
@@ -202,6 +221,13 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     assert again["loops"] == story["loops"]
     assert again["seconds"] == story["seconds"], "what was found done costs nothing"
     assert orjson.loads((home / "loops" / "toy" / "loop.json").read_bytes())["loops"] == again["loops"]
-    more = loop(rounds=3, start="last")["loops"][0]
+    more = loop(rounds=3, gain="none", ablate={"arms": ["wrong"], "seeds": 1})["loops"][0]
     assert [len(versions(home, f"toy-r{number}")) for number in (1, 2, 3)] == [1, 1, 1]
     assert more["rounds"][2]["levels"] == {"sums": 1}, "above the band it gets harder"
+    assert trainings[2:] == ["toy-r3", "toy-r3-wrong-0"]
+    (arm,) = more["arms"]
+    (stage,) = more["rounds"][2]["stages"][0]["stages"]
+    assert arm["steps"] == stage["steps"]
+    told = (home / "loops" / "toy" / "loop.html").read_text()
+    assert "round 3, stage 1" in told
+    assert "<script" not in told
