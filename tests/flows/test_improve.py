@@ -7,6 +7,8 @@ better with each round. All else is the product's own: sampling and its records,
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -231,3 +233,26 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     told = (home / "loops" / "toy" / "loop.html").read_text()
     assert "round 3, stage 1" in told
     assert "<script" not in told
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_embedded_model_goes_one_round(tmp_path: Path) -> None:
+    """As a user types it: the real engine before and after a real step of training."""
+    small = recipe(tmp_path, rounds=1, measure={"suite": "sums", "limit": 3, "repeats": 1}, ladders={}, by_stage=False)
+    given = small.resolved()
+    given["samplers"][0] |= {"model": "bundled", "sampling": {"n": 8, "max_tokens": 48, "temperature": 0.5}}
+    given["prompt"]["templates"] = load("improve-quickstart").prompt.templates
+    given["problems"]["sources"][0]["count"] = 8
+    given["train"] |= {"batch": 2, "micro_batch": 2}
+    (tmp_path / "small.yaml").write_text(orjson.dumps(given).decode())
+    words = [sys.executable, "-m", "proofmill.flows.cli", "improve", str(tmp_path / "small.yaml")]
+    words += ["--home", str(tmp_path / "home")]
+    done = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = orjson.loads(done.stdout)["loops"]
+    assert told["stopped"] == ("rounds" if told["rounds"][0]["gain"]["pass_1"]["value"] > 0 else "gain")
+    assert [model["model"] for model in told["models"]] == ["bundled", "toy-r1@v1"]
+    assert told["rounds"][0]["cost"]["tokens"]["sampled"] > 0
+    plan = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, timeout=200)
+    assert "toy-r1@v1 already holds it" in plan.stdout, plan.stdout + plan.stderr
