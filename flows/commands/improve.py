@@ -17,7 +17,7 @@ from proofmill.flows import dry_run
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.evaluate import model_named, undrawn
-from proofmill.flows.improve import bases_of, loop_name, round_recipe, run_loop, suite_of, unseen
+from proofmill.flows.improve import Phase, bases_of, loop_name, round_recipe, run_loop, suite_of, unseen
 from proofmill.flows.prefect_server import server
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.up_to_date import up_to_date_version
@@ -32,7 +32,7 @@ def run(recipe: Recipe, home: Path, out: Console, *, as_json: bool, dry_run: boo
             out.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with server(home):
-        story = run_loop(recipe, home, unseen if as_json else _phases(out))
+        story = run_loop(recipe, home, unseen if as_json else phases(out))
     if as_json:
         out.out(orjson.dumps(story, option=orjson.OPT_INDENT_2).decode(), highlight=False)
         return
@@ -43,7 +43,9 @@ def run(recipe: Recipe, home: Path, out: Console, *, as_json: bool, dry_run: boo
     out.print(f"page: {home / 'loops' / recipe.name / 'loop.html'}", soft_wrap=True, markup=False)
 
 
-def _phases(out: Console) -> Any:
+def phases(out: Console) -> Phase:
+    """Return what shows each phase of a loop on the console."""
+
     @contextmanager
     def phase(title: str) -> Iterator[Progress]:
         progress = Progress()

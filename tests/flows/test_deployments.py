@@ -141,6 +141,12 @@ def test_the_form_is_made_from_the_recipe(prefect: Prefect) -> None:
     assert schema["properties"]["recipe"]["description"].startswith("a bundled name")
 
 
+def test_the_loop_is_deployed_with_the_same_form(prefect: Prefect) -> None:
+    found = prefect.api("GET", "/deployments/name/improve/loop")
+    assert {"$ref": "#/definitions/Recipe"} in found["parameter_openapi_schema"]["properties"]["recipe"]["anyOf"]
+    assert found["parameters"] == {"recipe": "improve-quickstart"}
+
+
 def test_one_run_at_a_time(prefect: Prefect) -> None:
     assert prefect.api("GET", "/work_pools/proofmill")["concurrency_limit"] == 1
     limits = [
