@@ -97,7 +97,10 @@ def loop(
     suite["sets"] = [{"name": "sums", "source": SUM | {"args": ONE, "count": 12, "held_out": True}}]
     (tmp_path / "few.yaml").write_text(orjson.dumps(suite).decode())
 
-    def run(**options: Any) -> Row:
+    def run(*, as_flow: bool = False, **options: Any) -> Row:
+        if as_flow:
+            told: Row = improve.improve(recipe=recipe(tmp_path, **options).resolved(), home=str(home))
+            return told
         return improve.run_loop(recipe(tmp_path, **options), home, improve.unseen)
 
     yield run
@@ -218,7 +221,7 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     assert found is not None
     assert [data.label for data in found.manifest.data] == ["toy-r2@v1"], "each round begins from the base"
     assert find(home, "toy-r2").manifest.models[0].model == "v0001"
-    drawn, again = Answers.drawn.total(), loop()
+    drawn, again = Answers.drawn.total(), loop(as_flow=True)
     assert (Answers.drawn.total(), len(trainings)) == (drawn, 2)
     assert again["loops"] == story["loops"]
     assert again["seconds"] == story["seconds"], "what was found done costs nothing"
@@ -230,8 +233,12 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     (arm,) = more["arms"]
     (stage,) = more["rounds"][2]["stages"][0]["stages"]
     assert arm["steps"] == stage["steps"]
+    ends = ({"rounds": 4}, {"rounds": 4, "gain": "none"}, {"rounds": 4, "budget": {"tokens": 10}})
+    stopped = [loop(**end)["loops"][0] for end in ends]
+    assert [(one["stopped"], len(one["rounds"])) for one in stopped] == [("gain", 3), ("solved", 3), ("budget", 1)]
+    assert len(trainings) == 4, "all of it was done before"
     told = (home / "loops" / "toy" / "loop.html").read_text()
-    assert "round 3, stage 1" in told
+    assert "round 1, stage 1" in told
     assert "<script" not in told
 
 
