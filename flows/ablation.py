@@ -8,7 +8,7 @@ What differs is which traces the rows come from.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 
 import polars as pl
 
-from proofmill.data.errors import InputError
 from proofmill.data.files import write_json
 from proofmill.data.manifest import MANIFEST
 from proofmill.data.model_versions import ModelVersion
@@ -26,15 +25,15 @@ from proofmill.data.versions import Version
 from proofmill.filters.verdicts import CORRECT, WRONG
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.checkpoints import checkpoint_chooser
-from proofmill.flows.display import Progress
+from proofmill.flows.display import Progress, log
 from proofmill.flows.recipe.improving import Ablation, Arm
 from proofmill.flows.recipe.schema import Recipe
-from proofmill.flows.recipe.training import RlStage, SftStage
+from proofmill.flows.recipe.training import RlStage, SftStage, Stage
 from proofmill.flows.train import Base, base_model, stage_options, train
 from proofmill.generators import prompts
 from proofmill.generators.prompts import PromptStyle, Renderer
 
-_STAGES = ("sft_stage1", "sft_stage2")
+_STAGES: tuple[Stage, ...] = ("sft_stage1", "sft_stage2")
 _TRIED = 32  # rows of the pool among which the one is taken whose length fits best
 _CLAIMS = ("refuted_claim", "unreliable")
 Row = dict[str, Any]
@@ -72,26 +71,37 @@ def train_arms(recipe: Recipe, home: Path, data: Version, start: str, shown: Sho
         shown: shows one training while a block runs.
 
     Raises:
-        InputError: there is not one trace for an arm.
         ProofmillError: as `train`.
     """
     options: Ablation = recipe.improve.ablate
+    stages = tuple(stage for stage in recipe.train.stages if stage in _STAGES and data.files(stage))
+    filtered = {stage: _rows(data, stage) for stage in stages}
     for arm in options.arms:
+        pools = {stage: pool(recipe, data, arm, stage, filtered) for stage in stages}
+        if not all(pools.values()):
+            log.warning("arm %s is left out: no trace of %s fits it", arm, data.label)
+            continue
         for seed in range(options.seeds):
             with shown(f"arm {arm}, seed {seed}, from {start}") as progress:
                 base = base_model(home, start, progress)
-                yield _trained(recipe, home, data, base, arm, seed, progress)
+                yield _trained(recipe, home, data, base, arm, seed, filtered, pools, progress)
 
 
 def _trained(
-    recipe: Recipe, home: Path, data: Version, base: Base, arm: Arm, seed: int, progress: Progress
+    recipe: Recipe,
+    home: Path,
+    data: Version,
+    base: Base,
+    arm: Arm,
+    seed: int,
+    filtered: Mapping[Stage, list[Row]],
+    pools: Mapping[Stage, list[Row]],
+    progress: Progress,
 ) -> TrainedArm:
-    stages = tuple(stage for stage in recipe.train.stages if stage in _STAGES and data.files(stage))
-    filtered: dict[str, list[Row]] = {stage: _rows(data, stage) for stage in stages}
-    pools = {stage: pool(recipe, data, arm, stage, filtered) for stage in stages}
+    stages = tuple(filtered)
     renderer, chance = Renderer(base.model.path), random.Random(seed)
-    steps: dict[str, int] = {}
-    tables: dict[str, list[Row]] = {}
+    steps: dict[Stage, int] = {}
+    tables: dict[Stage, list[Row]] = {}
     seen = 0
     for stage in stages:
         own = stage_options(recipe.train, stage)
@@ -125,12 +135,8 @@ def _rows(data: Version, stage: str) -> list[Row]:
     return [row for path in files for row in read_table(path).to_pylist()]
 
 
-def pool(recipe: Recipe, data: Version, arm: Arm, stage: str, filtered: dict[str, list[Row]]) -> list[Row]:
-    """Return the rows that an arm's stage may see: whole responses in the first one, their final parts in the second.
-
-    Raises:
-        InputError: there is none.
-    """
+def pool(recipe: Recipe, data: Version, arm: Arm, stage: Stage, filtered: Mapping[Stage, list[Row]]) -> list[Row]:
+    """Return the rows that an arm's stage may see: in the first whole responses, in the second their final parts."""
     if arm == "filtered":
         return filtered[stage]
     if arm == "no_curriculum":
@@ -147,12 +153,6 @@ def pool(recipe: Recipe, data: Version, arm: Arm, stage: str, filtered: dict[str
     kept = (
         traces.filter(wanted & (pl.col(text).str.len_chars() > 0)).select("id", "problem_id", "domain", text).collect()
     )
-    if not kept.height:
-        raise InputError(
-            f"No trace of {data.label} fits the arm '{arm}'.",
-            where=f"improve.ablate.arms, {stage}",
-            remedy="leave this arm out",
-        )
     asked = {row["id"]: row for row in problems.collect().to_dicts()}
     section = recipe.prompt
     style = PromptStyle(
@@ -201,7 +201,7 @@ def matched(lengths: Sequence[int], wanted: Sequence[int], chance: random.Random
     return taken
 
 
-def _written(home: Path, data: Version, arm: str, seed: int, tables: dict[str, list[Row]]) -> Version:
+def _written(home: Path, data: Version, arm: str, seed: int, tables: Mapping[Stage, list[Row]]) -> Version:
     """The arm's rows as a version of their own, which only a training reads."""
     folder = home / "loops" / "arms" / f"{data.name}-v{data.number}-{arm}-{seed}"
     for stage, rows in tables.items():
