@@ -338,6 +338,8 @@ class _Loop:
             story["model"] = model.label
             self._measure(model.label, number, stage)
         self.rounds.append(story)
+        stages = [one for one in self.measured if one.round == number]
+        story["later_stages"] = _plain(self._gain(stages[0], stages[-1])) if len(stages) > 1 else None
         story["gain"] = _plain(self._gain(self._student_of(number - 1), self._student_of(number)))
         story["gain_on_base"] = _plain(self._gain(self.measured[0], self._student_of(number)))
         story["cost"] = self._cost(number)
