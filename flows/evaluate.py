@@ -260,7 +260,8 @@ def _count(run: RunContext, record: ShardRecord) -> tuple[pa.Table, ShardStats]:
             count["errors"] += 1
             continue
         cut = row["verdict"] == UNPARSED and row["verdict_detail"] == TRUNCATED
-        count.update(n=1, correct=row["verdict"] == CORRECT, unparsed=row["verdict"] == UNPARSED, truncated=cut)
+        right, unparsed = row["verdict"] == CORRECT, row["verdict"] == UNPARSED
+        count.update(n=1, correct=int(right), unparsed=int(unparsed), truncated=int(cut))  # a first bool would stay one
         count["tokens"] += row["completion_tokens"] or 0
     zero = dict.fromkeys(("n", "correct", "truncated", "unparsed", "errors", "tokens"), 0)
     rows = [
