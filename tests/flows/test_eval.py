@@ -61,6 +61,12 @@ def test_models_are_measured_and_compared_on_the_same_problems(home: Path, answe
     assert pair.flipped[0]["responses"][0].endswith("}.")
 
 
+def test_one_sample_a_problem_is_enough(home: Path, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "one.jsonl", sums(4, CORRECT[:1]))
+    (scores,) = evaluated(home, file).scores.values()
+    assert (scores["overall"].samples, scores["overall"].pass_1.value) == (4, 1.0)
+
+
 def test_the_command_tells_writes_a_page_and_json(home: Path, answers: tuple[Path, Path]) -> None:
     told = command(home, *map(str, answers))
     assert "50.0" in told
