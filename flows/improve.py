@@ -314,7 +314,7 @@ class _Loop:
         else:
             self._stop("rounds", f"all {self.options.rounds} rounds are done")
         rates = {one["model"]: one["overall"]["pass_1"]["value"] for one in self.story["models"] if one["overall"]}
-        students = [one["model"] for one in self.rounds]
+        students = [one.label for one in self.measured if one.round]  # after each stage, where these are measured
         best = self.story["best"] = max(students, key=lambda label: rates.get(label, 0.0), default=self.base)
         for control in self.options.controls:
             self._control(control, best)
