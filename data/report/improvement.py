@@ -35,9 +35,7 @@ def render(story: Json) -> str:
 def _shown(loop: Json) -> dict[str, Any]:
     """One base's part of the page."""
     models = [model for model in loop["models"] if model["overall"]]
-    ends = [
-        model for number, model in enumerate(models) if models[number + 1 :][:1] != [model] and _is_end(loop, model)
-    ]
+    ends = [model for model in models if _is_end(loop, model)]
     return {
         **loop,
         "stopped": loop.get("stopped"),
