@@ -42,10 +42,8 @@ def _shown(loop: Json) -> dict[str, Any]:
         "why": loop.get("why", ""),
         "best": loop.get("best"),
         "arms": loop.get("arms", []),
-        "shown": models,
         "first": models[0] if models else None,
         "last": _named(models, loop.get("best")) or (models[-1] if models else None),
-        "names": {model["model"]: title(model) for model in models},
         "cost": _cost(loop),
         "pictures": {name: Markup(picture) for name, picture in _pictures(loop, models, ends)},  # noqa: S704
     }
