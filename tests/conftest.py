@@ -18,7 +18,8 @@ from support.hub import Hub
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-# Trainers and servers beside other tests: threads that spin while they wait take each other's cores.
+# Engines, trainers and servers run beside other tests, so one thread each has all that there is to have.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 Row = dict[str, Any]

@@ -22,8 +22,8 @@ from support import crash
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MARK = "PROOFMILL_TEST_HOME"
-N, SEED = 8, 0
-SMALL = ["--limit", "6", "--set", f"samplers.0.sampling.n={N}", "--set", "samplers.0.sampling.max_tokens=48"]
+N, SEED = 6, 0
+SMALL = ["--limit", "6", "--set", f"samplers.0.sampling.n={N}", "--set", "samplers.0.sampling.max_tokens=40"]
 SMALL += ["--set", "samplers.0.engine.window=6"]  # in waves, so that a run can be stopped between two of them
 
 
@@ -68,7 +68,7 @@ def wait_until(what: Callable[[], object], running: subprocess.Popen[str] | None
     while not what():
         assert running is None or running.poll() is None, running.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
