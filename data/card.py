@@ -14,11 +14,14 @@ from proofmill.data.files import digest
 from proofmill.data.manifest import Benchmarks, FileEntry, Manifest
 from proofmill.data.versions import Contents
 
-_ORDER = ("sft_stage1", "sft_stage2", "rl", "messages", "traces", "problems", "pass_rates", "claims")
+TRAINING = ("sft_stage1", "sft_stage2", "rl", "pairs", "step_labels", "messages")
+_ORDER = (*TRAINING, "traces", "problems", "pass_rates", "claims")
 _ABOUT = {
     "sft_stage1": "stage 1: proven long chains of thought, several paths a problem",
     "sft_stage2": "stage 2: short answers (or the hard subset)",
     "rl": "prompts with verifiable rewards, weighted by how much they can still teach",
+    "pairs": "proven traces beside wrong ones of the same problem and like length, for DPO",
+    "step_labels": "steps that exact checks, verdicts or a model call right or wrong, for process reward models",
     "messages": "the rows of both stages as one list of messages",
     "traces": "every sampled row with its verdict and the reason why it was dropped; nothing is thrown away",
     "problems": "the problems with gold answer, source and licence",
@@ -43,7 +46,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
     head = {
         "pretty_name": name,
         **_license_head(manifest.licenses),
-        "size_categories": [_size(max(manifest.published_rows.values(), default=0))],
+        "size_categories": [_size(max((manifest.published_rows.get(config, 0) for config in TRAINING), default=0))],
         "task_categories": ["text-generation"],
         "tags": ["reasoning", "verified", "proofmill"],
         "configs": [
@@ -186,8 +189,23 @@ def _usage(manifest: Manifest) -> str:
         'stage1 = load_dataset("path/to/this/folder", "sft_stage1", split="train")\n'
         'stage2 = load_dataset("path/to/this/folder", "sft_stage2", split="train")\n```\n\n'
         "Both go into TRL's `SFTTrainer` as they are, stage 1 first; `rl` goes into its `GRPOTrainer` with the "
-        "rewards of `proofmill.filters.rewards`."
+        "rewards of `proofmill.filters.rewards`." + _more_usage(manifest)
     )
+
+
+def _more_usage(manifest: Manifest) -> str:
+    """Return what to do with the configs that only some versions have."""
+    rows, text = manifest.published_rows, ""
+    if rows.get("pairs"):
+        longest = manifest.tokens.longest_pair
+        limit = f", with `max_length={longest}` or more" if longest else ""
+        text += f" `pairs` goes into its `DPOTrainer`{limit}."
+    if rows.get("step_labels"):
+        text += (
+            " `step_labels` has the columns of TRL's stepwise supervision (`prompt`, `completions`, `labels`). A label "
+            "speaks of its own step: steps that nothing decided stand in the prompt, without a label."
+        )
+    return text
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -102,6 +102,7 @@ class Tokens(Record):
     longest_row: int = Field(
         0, description="Tokens of the longest SFT row by the student's tokenizer: a trainer's `max_length`."
     )
+    longest_pair: int = Field(0, description="Tokens of the longest prompt with either text of `pairs`.")
     verifier: VerifierTokens = Field(
         default_factory=VerifierTokens, description="Of the model that judges claims; zero where none did."
     )
@@ -261,6 +262,10 @@ class Manifest(Record):
     recorded_models: list[str] = Field([], description="Models named by recorded samples that were replayed.")
     tokens: Tokens = Field(default_factory=Tokens, description="Token counts.")
     rounds: dict[str, SamplingRounds] = Field({}, description="By sampler with adaptive rounds: how they went.")
+    pairs: Ledger | None = Field(
+        None,
+        description="Wrong traces: `kept` stand in `pairs`, the others by the reason why not; null: not asked for.",
+    )
     duplicates: int = Field(0, description="Traces marked as near-duplicates.")
     luck: dict[str, float] = Field(
         {}, description="`guessable`: right answers that chance gives too; `guesses`: of them, as many as were luck."

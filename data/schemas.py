@@ -120,6 +120,52 @@ MESSAGES = _schema(
     ("license", STRING, "of the problem"),
 )
 
+
+def pairs(render: str) -> pa.Schema:
+    """Return the schema of `pairs`; prompt, chosen and rejected are messages or rendered text."""
+    text = MESSAGES_TYPE if render == "messages" else STRING
+    return _schema(
+        ("prompt", text, "what the student is given"),
+        ("chosen", text, "a kept trace"),
+        ("rejected", text, "a wrong trace of the same problem and of like length"),
+        ("problem_id", STRING, "of the problem"),
+        ("domain", STRING, "of the problem"),
+        ("chosen_id", STRING, "of the kept trace"),
+        ("rejected_id", STRING, "of the wrong trace"),
+        ("answer", STRING, "gold answer"),
+        ("rejected_answer", STRING, "answer of the wrong trace"),
+        ("chosen_tokens", I32, "tokens of `chosen`, by the student's tokenizer"),
+        ("rejected_tokens", I32, "tokens of `rejected`"),
+        ("pass_rate", F32, "of the problem; rows of a shard stand in its order, hard problems first"),
+        (
+            "rejected_share",
+            F32,
+            "of the problem's wrong traces, those with this wrong answer; null: it has none",
+        ),
+        ("model", STRING, "who wrote `chosen`"),
+        ("rejected_model", STRING, "who wrote `rejected`"),
+        ("verifier", STRING, "what proved `chosen`; `rejected` is always proven wrong"),
+        ("source", STRING, "of the problem"),
+        ("license", STRING, "of the problem"),
+    )
+
+
+STEP_LABELS = _schema(
+    ("prompt", STRING, "the problem and the trace up to the steps, as text"),
+    ("completions", pa.list_(STRING), "steps that follow one another, all of them decided"),
+    ("labels", pa.list_(BOOL), "whether each step is right"),
+    ("id", STRING, "of the trace, with the number of the first step behind it"),
+    ("trace_id", STRING, "of the trace"),
+    ("problem_id", STRING, "of the problem"),
+    ("domain", STRING, "of the problem"),
+    ("first_step", I32, "number of the first of these steps in the trace, from 0"),
+    ("decided_by", pa.list_(STRING), "what decided each step: exact (a checked claim), verdict (the answer), model"),
+    ("verdict", STRING, "of the trace"),
+    ("model", STRING, "who wrote it"),
+    ("source", STRING, "of the problem"),
+    ("license", STRING, "of the problem"),
+)
+
 RL = _schema(
     ("id", STRING, "of the problem"),
     ("domain", STRING, "of the problem"),

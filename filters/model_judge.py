@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -20,7 +20,7 @@ from proofmill.data.errors import VerifierError
 from proofmill.data.files import digest
 from proofmill.data.sections import ModelSection
 from proofmill.filters.reasoning import split_think
-from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
+from proofmill.filters.verdicts import CORRECT, PSEUDO_LABEL, UNPARSED, WRONG
 
 # --- questions to models and their replies, for every filter that asks one -------------------------------------
 
@@ -47,6 +47,14 @@ def json_reply(text: str, finish_reason: str) -> dict[str, Any] | str:
 
 DETAIL = "model_judge"  # of a verdict that a model gave
 DISAGREES = "model_judge_disagrees"  # with itself, or it did not answer
+
+
+def proven_by(trace: Mapping[str, Any], problem: Mapping[str, Any]) -> str:
+    """Return a row's `verifier`: it says where a pseudo-label or a model's verdict stands in for gold or proof."""
+    labels = [PSEUDO_LABEL] * bool(problem.get("pseudo_label"))
+    labels += [DETAIL] * (trace["verdict_detail"] == DETAIL)
+    return ":".join([str(problem["verifier"]), *labels])
+
 
 _ASK = """\
 Two people answered the question below. Say whether both answers state the same, as answers to this question. Another \

@@ -16,24 +16,24 @@ from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, STEP_LABELS, pairs, sft
 from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, next_number, versions
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.domains import find_domain
-from proofmill.filters.model_judge import DETAIL as MODEL_JUDGE
+from proofmill.filters.model_judge import proven_by
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES
 from proofmill.filters.reasoning import split_final
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
-from proofmill.filters.verdicts import PSEUDO_LABEL
 from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
+from proofmill.flows.preference_data import JudgedShard, PairLedger, step_rows
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns
 from proofmill.generators import prompts
@@ -122,15 +122,18 @@ def _write(
         "sft_stage1": sft(render),
         "sft_stage2": sft(render),
         "rl": RL,
+        "pairs": pairs(render),
+        "step_labels": STEP_LABELS,
         "messages": MESSAGES,
         "claims": CLAIMS,
         INDEX: index_schema(run.recipe.options(NEAR_DUPLICATES)),
     }
     out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
     held = held_out and run.store.read(held_out)["id"].combine_chunks()
-    view = StudentView(run.models.student, render, run.recipe.prompt.chat_template_args)
+    view, paired = (StudentView(run.models.student, render, run.recipe.prompt.chat_template_args) for _ in range(2))
+    ledger = PairLedger(paired)
     for record in records:
-        for config, table in _ShardTables(run, record, view, schemas).tables():
+        for config, table in _ShardTables(run, record, view, schemas, ledger).tables():
             for split, part in _splits(table, held):
                 out.append(f"{config}/{split}", part)
         run.progress.advance("shards published")
@@ -139,9 +142,22 @@ def _write(
     if run.models.scorer:
         facts["learning_student"] = model_facts(run.models.scorer)
     facts["held_out_problems"] = held_out.rows if held_out else 0
+    if run.recipe.publish.pairs:
+        facts["pairs"] = ledger.to_json()
+        facts["tokens"]["longest_pair"] = paired.longest
+    for config in ("pairs", "step_labels"):
+        if getattr(run.recipe.publish, config) and not facts["stages"]["publish"]["rows"].get(config):
+            run.progress.warn(f"publish.{config}: not one row could be made" + _why_none(config, ledger))
     manifest = Manifest.model_validate(facts | {"files": files})
     (folder / "README.md").write_text(card.render(manifest, out.contents()), encoding="utf-8")
     return manifest.replaced(files=[*files, FileEntry.of(folder, folder / "README.md", None)])
+
+
+def _why_none(config: str, ledger: PairLedger) -> str:
+    if config == "step_labels":
+        return "; no step of these traces is decided by a checked claim, a verdict or a model"
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in ledger.to_json()["dropped"].items())
+    return f" of {ledger.entered:,} wrong traces" + (f"; left out: {reasons}" if reasons else "")
 
 
 def _splits(table: pa.Table, held_out: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
@@ -163,10 +179,15 @@ class _ShardTables:
     """The rows that one shard gives to each config."""
 
     def __init__(
-        self, run: RunContext, record: ShardRecord, view: StudentView, schemas: Mapping[str, pa.Schema]
+        self,
+        run: RunContext,
+        record: ShardRecord,
+        view: StudentView,
+        schemas: Mapping[str, pa.Schema],
+        ledger: PairLedger,
     ) -> None:
         store = run.store
-        self.run, self.record, self.view, self.schemas = run, record, view, schemas
+        self.run, self.record, self.view, self.schemas, self.ledger = run, record, view, schemas, ledger
         self.problem_table = store.read(record.problems)
         self.problems = {row["id"]: row for row in self.problem_table.to_pylist()}
         self.traces = self._all_columns()
@@ -214,8 +235,17 @@ class _ShardTables:
         yield "claims", self._claims()
         yield INDEX, self._signatures()
         yield "rl", from_rows(self._rl_rows(), RL)
+        yield from self._preferences()
         if self.run.recipe.publish.messages:
             yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)
+
+    def _preferences(self) -> Iterator[tuple[str, pa.Table]]:
+        options = self.run.recipe.publish
+        shard = JudgedShard(self.traces, self.problems, self._doubtful(), self.problem_rates, self._prompt)
+        if options.pairs:
+            yield "pairs", from_rows(self.ledger.rows(shard, options.pairs), self.schemas["pairs"])
+        if options.step_labels:
+            yield "step_labels", from_rows(step_rows(shard, options.step_labels), STEP_LABELS)
 
     def _traces(self) -> pa.Table:
         columns = self.traces.select("response", "final_start").iter_rows()
@@ -289,7 +319,7 @@ class _ShardTables:
             "weight": weight(trace["claim_score"], trace["clr_score"]),
             "model": trace["model"],
             "model_revision": trace["model_revision"],
-            "verifier": _proven_by(trace, problem),
+            "verifier": proven_by(trace, problem),
             "source": problem["source"],
             "license": problem["license"],
         }
@@ -305,16 +335,20 @@ class _ShardTables:
             "total_tokens": view.total_tokens,
         }
 
+    def _doubtful(self) -> set[str]:
+        """Return the problems whose answer or tests can't be trusted to tell wrong from right, and leaked ones."""
+        doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
+        named = {*self.judged_problems.filter(doubtful | pl.col("contaminated_by").is_not_null())["id"]}
+        pseudo = {name for name, problem in self.problems.items() if problem.get("pseudo_label")}
+        return named if self.pseudo_in_rl else named | pseudo
+
     def _rl_rows(self) -> Iterator[Row]:
         low, high = self.run.recipe.select.rl_pass_rate
-        doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
-        left_out = {*self.judged_problems.filter(doubtful | pl.col("contaminated_by").is_not_null())["id"]}
+        left_out = self._doubtful()
         guesses = dict(self.judged_problems.select("id", "guess_rate").iter_rows())
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or name in left_out or not low < rate < high:
-                continue
-            if problem.get("pseudo_label") and not self.pseudo_in_rl:
                 continue
             yield problem | {
                 "prompt": self._prompt(problem),
@@ -322,13 +356,6 @@ class _ShardTables:
                 "guess_rate": guesses[name],
                 "initial_weight": mgpo_weight(rate, MGPO_GAMMA),
             }
-
-
-def _proven_by(trace: Row, problem: Row) -> str:
-    """Return the row's `verifier`: it says where a pseudo-label or a model's verdict stands in for gold or proof."""
-    labels = [PSEUDO_LABEL] * bool(problem.get("pseudo_label"))
-    labels += [MODEL_JUDGE] * (trace["verdict_detail"] == MODEL_JUDGE)
-    return ":".join([str(problem["verifier"]), *labels])
 
 
 def completion_text(trace: Row, problem: Row, form: str, judged: VerifyOptions) -> str:

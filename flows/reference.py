@@ -44,6 +44,8 @@ def configs() -> dict[str, pa.Schema]:
     return {
         "sft_stage1 and sft_stage2": schemas.sft("messages"),
         "rl": schemas.RL,
+        "pairs": schemas.pairs("messages"),
+        "step_labels": schemas.STEP_LABELS,
         "messages": schemas.MESSAGES,
         "traces": trace_schema(),
         "problems": problem_schema(),

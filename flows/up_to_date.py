@@ -24,7 +24,7 @@ from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
 
-PUBLISH = Step("publish", 1, ("pyarrow", "polars", "transformers"))
+PUBLISH = Step("publish", 2, ("pyarrow", "polars", "transformers"))
 """Its version is raised when publishing the same columns would give other files."""
 
 _FINISHED = "finished.json"

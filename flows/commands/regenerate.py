@@ -75,12 +75,23 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
         out.print(
             f"guessable answers: {guessable:,.0f} right ones, about {guesses:,.0f} by luck; {lucky:,} dropped as lucky"
         )
+    for line in preference_lines(manifest):
+        out.print(line, highlight=False, soft_wrap=True)
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
         out.print(f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})", markup=False)
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
+
+
+def preference_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield what became of the wrong traces in pairs, and how many rows label steps."""
+    if pairs := manifest.pairs:
+        left_out = f"; left out: {_listed(pairs.dropped)}" if pairs.dropped else ""
+        yield f"pairs: {pairs.kept:,} of {pairs.entered:,} wrong traces{left_out}"
+    if rows := manifest.published_rows.get("step_labels"):
+        yield f"step labels: {rows:,} rows of decided steps"
 
 
 def claim_lines(manifest: Manifest) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import polars as pl
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
@@ -24,9 +24,11 @@ from proofmill.filters.catalog import FILTERS, reasons, trace_schema
 from proofmill.filters.curriculum import CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
+from proofmill.filters.pairs import PairOptions
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
+from proofmill.filters.step_labels import StepLabelOptions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.training import TrainOptions
@@ -190,6 +192,13 @@ class Publish(Section):
     )
     allow_licenses: tuple[str, ...] = Field((), description="restrictive ones to let through; `unknown` too")
     messages: bool = Field(False, description="also write a `messages` config")
+    pairs: PairOptions | None = Field(None, description="also write preference pairs; true: with the defaults")
+    step_labels: StepLabelOptions | None = Field(None, description="also write labels of steps; true: the defaults")
+
+    @field_validator("pairs", "step_labels", mode="before")
+    @classmethod
+    def _switched(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
 
 class OwnFilter(BaseModel):

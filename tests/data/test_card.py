@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 from proofmill.data import card
 from proofmill.data.card import features
 from proofmill.data.manifest import Manifest
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, STEP_LABELS, pairs, sft
 from proofmill.data.versions import Contents
 from proofmill.filters.catalog import trace_schema
 
@@ -90,7 +90,19 @@ def test_datasets_reads_what_every_config_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", [sft("messages"), sft("text"), RL, trace_schema(), PROBLEMS, PASS_RATES, CLAIMS, MESSAGES]
+    "schema",
+    [
+        sft("messages"),
+        sft("text"),
+        RL,
+        pairs("text"),
+        STEP_LABELS,
+        trace_schema(),
+        PROBLEMS,
+        PASS_RATES,
+        CLAIMS,
+        MESSAGES,
+    ],
 )
 def test_columns_are_written_as_datasets_itself_writes_them(schema: pa.Schema) -> None:
     assert features(schema) == datasets.Features.from_arrow_schema(schema)._to_yaml_list()
@@ -99,9 +111,9 @@ def test_columns_are_written_as_datasets_itself_writes_them(schema: pa.Schema) -
 @pytest.mark.parametrize(
     ("rows", "size"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (5_000_000, "1M<n<10M"), (10**8, "n>10M")]
 )
-def test_its_size_is_one_of_the_hubs_words(rows: int, size: str) -> None:
+def test_its_size_is_that_of_its_training_rows(rows: int, size: str) -> None:
     stages = orjson.loads((STORED / "manifest.json").read_bytes())["stages"]
-    stages["publish"]["rows"] = {"traces": rows, **{name: 0 for name in stages["publish"]["rows"] if name != "traces"}}
+    stages["publish"]["rows"] = dict.fromkeys(stages["publish"]["rows"], 0) | {"rl": rows, "traces": 10**9}
     assert made(stages=stages).data.to_dict()["size_categories"] == [size]
 
 

@@ -28,14 +28,19 @@ LONG = (
     "way. The last number that I touch is {sum}.\n</think>\n\nThe answer is \\boxed{{{sum}}}."
 )
 SHORT = "<think>\n{a} + {b} = {sum}\n</think>\n\nThe answer is \\boxed{{{sum}}}."
-WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
+WRONG = (
+    "<think>\nI begin with {a} and step {b} times upwards, but I miss that my first step left from the number "
+    "behind it. So the steps bring me to {off}.\n</think>\n\nThe answer is \\boxed{{{off}}}."
+)
 
 
 @pytest.fixture(scope="module")
 def version(regenerate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Version:
     folder = tmp_path_factory.mktemp("training")
     samples = write_jsonl(folder / "samples.jsonl", sums(8, (LONG, SHORT, WRONG)))
-    recipe = replay_recipe(samples, publish={"student": "bundled", "messages": True})
+    recipe = replay_recipe(
+        samples, publish={"student": "bundled", "messages": True, "pairs": True, "step_labels": True}
+    )
     regenerate(recipe, folder / "home")
     return find(folder / "home", "replayed")
 
@@ -66,6 +71,44 @@ def check_sft(said: list[dict[str, Any]], version: Version, tmp_path: Path, step
 def test_both_stages_train_from_the_folder(version: Version, tmp_path: Path) -> None:
     said = example("train_sft", str(version.folder), "--steps", "2", "--out", str(tmp_path / "out"))
     check_sft(said, version, tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_pairs_and_step_labels_train_as_they_are(version: Version, tmp_path: Path) -> None:
+    model = tiny_model.save(tmp_path / "tiny")
+    said = example("train_preferences", str(version.folder), "--model", str(model), "--out", str(tmp_path / "out"))
+    rows = version.manifest.published_rows
+    assert [(line["config"], line["rows"]) for line in said] == [(c, rows[c]) for c in ("pairs", "step_labels")]
+    for line in said:
+        assert len(line["losses"]) == 2
+        assert all(math.isfinite(loss) and loss > 0 for loss in line["losses"])
+    assert said[0]["losses"][0] == pytest.approx(math.log(2), rel=1e-3)  # DPO begins where both models agree
+    assert (tmp_path / "out" / "step_labels" / "model.safetensors").exists()
+
+
+def test_pairs_and_step_labels_have_the_form_that_trainers_ask_for(version: Version, tmp_path: Path) -> None:
+    pairs = datasets.load_dataset(str(version.folder), "pairs", split="train", cache_dir=str(tmp_path))
+    ledger = version.manifest.pairs
+    assert ledger
+    assert ledger.kept == pairs.num_rows == 8
+    assert ledger.entered == ledger.kept + sum(ledger.dropped.values())
+    for row in pairs:
+        roles = [[turn["role"] for turn in row[name]] for name in ("prompt", "chosen", "rejected")]
+        assert roles == [["user"], ["assistant"], ["assistant"]]
+        assert f"boxed{{{row['answer']}}}" in row["chosen"][0]["content"]
+        assert f"boxed{{{row['rejected_answer']}}}" in row["rejected"][0]["content"] != row["chosen"][0]["content"]
+        lengths = sorted((row["chosen_tokens"], row["rejected_tokens"]))
+        assert lengths[1] <= 1.5 * lengths[0]
+    steps = datasets.load_dataset(str(version.folder), "step_labels", split="train", cache_dir=str(tmp_path))
+    traces = {row["id"]: row for row in version.scan("traces").collect().iter_rows(named=True)}
+    for row in steps:
+        assert len(row["completions"]) == len(row["labels"]) == len(row["decided_by"]) > 0
+        assert all(step in traces[row["trace_id"]]["response"] for step in row["completions"])
+        assert all(row["labels"][:-1])
+        wrong = traces[row["trace_id"]]["verdict"] == "wrong"
+        assert not (wrong and row["labels"][-1] and "boxed" in row["completions"][-1])
+    assert {label for row in steps for label in row["labels"]} == {True, False}
 
 
 def test_the_hub_gives_what_the_folder_gives(version: Version, hub: Any, tmp_path: Path) -> None:

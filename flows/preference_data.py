@@ -1,0 +1,163 @@
+"""The rows of `pairs` and `step_labels` that one shard gives, rendered as the student sees them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from proofmill.data.errors import InputError
+from proofmill.filters.model_judge import proven_by
+from proofmill.filters.pairs import PAIR_REASONS, Pair, PairOptions, pairs_of_problem
+from proofmill.filters.step_labels import LabelledSteps, StepLabelOptions, labelled_steps
+from proofmill.filters.verdicts import WRONG
+from proofmill.generators.prompts import Message, Rendered, StudentView
+
+Row = dict[str, Any]
+_COLUMNS = (
+    "id", "problem_id", "sampler", "response", "completion_tokens", "finish_reason", "model", "verdict",
+    "verdict_detail", "extracted", "stage", "drop_reason", "quality_detail", "contaminated_by", "duplicate_of",
+    "final_start", "claims", "clr_claims",
+)  # fmt: skip
+_CHARACTERS_A_TOKEN = 4  # as in the selection, for traces whose tokens nobody counted
+
+
+@dataclass(frozen=True)
+class JudgedShard:
+    """What a shard's rows are made of.
+
+    Attributes:
+        traces: its traces with the columns of all filters and the selection.
+        problems: its problems by id.
+        doubtful: problems whose gold or tests are in doubt, or that stand in a benchmark.
+        rates: pass rate and number of samples by problem.
+        prompt: a problem's messages as training sees them.
+    """
+
+    traces: pl.DataFrame
+    problems: Mapping[str, Row]
+    doubtful: Collection[str]
+    rates: Mapping[str, tuple[float, int]]
+    prompt: Callable[[Row], list[Message]]
+
+    def by_problem(self) -> Iterator[tuple[Row, list[Row]]]:
+        """Yield each problem with its traces."""
+        present = [name for name in _COLUMNS if name in self.traces.columns]
+        groups: dict[str, list[Row]] = {name: [] for name in self.problems}
+        for row in self.traces.select(present).iter_rows(named=True):
+            tokens = row["completion_tokens"]
+            row["length"] = len(row["response"]) // _CHARACTERS_A_TOKEN if tokens is None else tokens
+            groups[row["problem_id"]].append(dict.fromkeys(_COLUMNS) | row)
+        for name, rows in groups.items():
+            yield self.problems[name], rows
+
+
+@dataclass
+class PairLedger:
+    """Where the wrong traces of the run went; `view` counts the longest pair.
+
+    Attributes:
+        view: renders the rows.
+        entered: wrong traces.
+        kept: those that stand in a pair.
+        dropped: the others by reason.
+    """
+
+    view: StudentView
+    entered: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> Row:
+        """Return the ledger as the manifest has it."""
+        dropped = {reason: self.dropped[reason] for reason in PAIR_REASONS if self.dropped[reason]}
+        return {"in": self.entered, "kept": self.kept, "dropped": dropped}
+
+    def rows(self, shard: JudgedShard, options: PairOptions) -> list[Row]:
+        """Return a shard's rows of `pairs`, those of hard problems first, and count its wrong traces."""
+        rows = []
+        for problem, traces in shard.by_problem():
+            wrong = sum(trace["verdict"] == WRONG for trace in traces)
+            self.entered += wrong
+            if problem["id"] in shard.doubtful:
+                self.dropped["doubtful_problem"] += wrong
+                continue
+            pairs, left_out = pairs_of_problem(traces, problem["answer"], options)
+            self.dropped += left_out
+            by_id = {trace["id"]: trace for trace in traces}
+            rows += [row for pair in pairs if (row := self._row(shard, problem, by_id, pair))]
+        self.kept += len(rows)
+        return sorted(rows, key=lambda row: 1.0 if row["pass_rate"] is None else row["pass_rate"])
+
+    def _row(self, shard: JudgedShard, problem: Row, traces: Mapping[str, Row], pair: Pair) -> Row | None:
+        chosen, rejected = traces[pair.chosen], traces[pair.rejected]
+        prompt = shard.prompt(problem)
+        try:
+            good, bad = self.view.render([(prompt, trace["response"], trace["id"]) for trace in (chosen, rejected)])
+        except InputError:  # such a kept trace has stopped the run before, so it is the wrong one: left out, counted
+            self.dropped["not_rendered"] += 1
+            return None
+        rate, _ = shard.rates.get(problem["id"], (None, 0))
+        return {
+            "prompt": good.prompt,
+            "chosen": good.completion,
+            "rejected": bad.completion,
+            "problem_id": problem["id"],
+            "domain": problem["domain"],
+            "chosen_id": pair.chosen,
+            "rejected_id": pair.rejected,
+            "answer": problem["answer"],
+            "rejected_answer": rejected["extracted"],
+            "chosen_tokens": _tokens(good, chosen),
+            "rejected_tokens": _tokens(bad, rejected),
+            "pass_rate": rate,
+            "rejected_share": pair.share,
+            "model": chosen["model"],
+            "rejected_model": rejected["model"],
+            "verifier": proven_by(chosen, problem),
+            "source": problem["source"],
+            "license": problem["license"],
+        }
+
+
+def _tokens(view: Rendered, trace: Row) -> int | None:
+    return trace["completion_tokens"] if view.completion_tokens is None else view.completion_tokens
+
+
+def step_rows(shard: JudgedShard, options: StepLabelOptions) -> Iterator[Row]:
+    """Yield a shard's rows of `step_labels`; broken, repeated and leaking texts give none."""
+    for problem, traces in shard.by_problem():
+        if problem["id"] in shard.doubtful:
+            continue
+        labelled = [
+            (steps, trace)
+            for trace in traces
+            if not (trace["quality_detail"] or trace["contaminated_by"] or trace["duplicate_of"])
+            for steps in labelled_steps(trace, options)
+        ]
+        labelled.sort(key=lambda pair: (pair[0].rank, pair[1]["id"]))
+        asked = "\n\n".join(message["content"] for message in shard.prompt(problem))
+        for steps, trace in labelled[: options.max_per_problem]:
+            yield _step_row(asked, problem, trace, steps)
+
+
+def _step_row(asked: str, problem: Row, trace: Row, steps: LabelledSteps) -> Row:
+    context = f"{asked}\n\n{steps.before}\n" if steps.before else f"{asked}\n\n"
+    return {
+        "prompt": context,
+        "completions": list(steps.steps),
+        "labels": list(steps.labels),
+        "id": f"{trace['id']}-{steps.first}",
+        "trace_id": trace["id"],
+        "problem_id": problem["id"],
+        "domain": problem["domain"],
+        "first_step": steps.first,
+        "decided_by": list(steps.decided_by),
+        "verdict": trace["verdict"],
+        "model": trace["model"],
+        "source": problem["source"],
+        "license": problem["license"],
+    }
