@@ -373,7 +373,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 
 VERDICTS = MapFilter(
     name="verdicts",
-    version=4,
+    version=5,
     shown_as="right answer",
     section="verify",
     options=VerifyOptions,

@@ -79,6 +79,8 @@ class Reader:
     question: str = ""
     form: str = ""
     """The mark in which the prompt asks for the answer, `tagged` or `json`; nothing in words counts then."""
+    tag: str = ""
+    """The name of the tag that it asks for, where that is another than `answer`."""
     closing: Callable[[str], bool] | None = None
     """The same for a text without any mark, where it is stricter."""
     options: Options | None = None
@@ -187,7 +189,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     if boxes and boxes[-1][1] < 0:
         return Conclusion("", "unclosed_box")
     boxed = list(_box_marks(text, boxes, reader))
-    marks = [*tags_in(text), *json_in(text, asked=reader.form == "json")]
+    marks = [*tags_in(text, reader.tag), *json_in(text, asked=reader.form == "json")]
     denials: list[int] = []
     if reader.options is not None:
         marks += statements(text, list(sentences_in(text)), reader.options, reader.question)
@@ -447,6 +449,9 @@ def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, 
 def _unmarked(text: str, reader: Reader) -> Conclusion:
     if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
         return Conclusion(text.strip(" .*\n"), "final_line", 0)
+    line = text.rstrip().rpartition("\n")[2]
+    if (said := _YES_OR_NO.match(line)) and not _MATHEMATICAL.search(line) and reader.readable(said[1]):
+        return Conclusion(said[1], "final_line", len(text.rstrip()) - len(line))
     bold = _bold(text, reader)
     if bold is not None:
         return bold
@@ -456,6 +461,11 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     return Conclusion(value, "final_line", start)
 
 
+_YES_OR_NO = re.compile(  # "Yes, it is prime."
+    r"[*_ ]{0,4}(yes|no)[*_]{0,2},\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
+    r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if)\b)[^\n?.!]{1,200}[.!*]{0,3}\s*\Z",
+    re.IGNORECASE,
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",

@@ -37,15 +37,26 @@ class Mark(NamedTuple):
 
 
 _TAGS_ASKED = re.compile(r"<(?:final[_ ]?)?answer>", re.IGNORECASE)
-_KEY_ASKED = re.compile(r"[\"'`](?:final_?)?answer[\"'`]", re.IGNORECASE)
+_OTHER_TAGS = re.compile(r"<(final|result|solution|response|conclusion)>(?=[\s\S]*</\1>)", re.IGNORECASE)
+_KEY_ASKED = re.compile(
+    r"[\"'`](?:final_?|correct_?)?(?:answer|solution|result|choice|option)(?:_(?:letter|option|choice))?[\"'`]",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=4096)
 def asked_form(prompt: str) -> str:
     """Return the mark in which a prompt asks for the answer: `tagged`, `json`, or "" where it asks for neither."""
-    if _TAGS_ASKED.search(prompt):
+    if _TAGS_ASKED.search(prompt) or asked_tag(prompt):
         return "tagged"
     return "json" if "json" in prompt.lower() and _KEY_ASKED.search(prompt) else ""
+
+
+@lru_cache(maxsize=4096)
+def asked_tag(prompt: str) -> str:
+    """Return the name of the tag in which a prompt asks for the answer, where it is another than `answer`."""
+    found = None if _TAGS_ASKED.search(prompt) else _OTHER_TAGS.search(prompt)
+    return found[1].lower() if found else ""
 
 
 _BOX = re.compile(r"(?:\\boxed|\\fbox|\x08oxed|(?<![A-Za-z\\])boxed)\s*(?=\{)|\\boxed\s+(?=[\d-])")
@@ -116,7 +127,8 @@ def inside(text: str, box: tuple[int, int]) -> str:
 
 
 _BEHIND_BOX = re.compile(
-    r"[\s$)\]\\*]{0,6}?(\\?%|(?:\\text\{)?\s?(?:per\s?cent|dozen|hundred|thousand|million|billion|trillion)\b)",
+    r"(?:[\s$)\]\\*]|\\[,;: ]){0,6}?"
+    r"(\\?%|(?:\\text\{)?\s?(?:per\s?cent|dozen|hundred|thousand|million|billion|trillion)\b)",
     re.IGNORECASE,
 )
 
@@ -164,19 +176,27 @@ def hashes_in(text: str) -> Iterator[Mark]:
         yield Mark("hashes", match[1].strip(), match.start(), match.end())
 
 
-_TAG = re.compile(  # "I put it in <answer> tags" only mentions one
-    r"<\s?(/?)\s?((?:final[_ ]?)?answer)\s?>(?!\W{0,4}(?:tags?|and|or)\b)"
-    r"|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
-    re.IGNORECASE,
-)
+@lru_cache(maxsize=16)
+def _tag(name: str) -> re.Pattern[str]:
+    own = f"|{name}" if name else ""
+    return re.compile(  # "I put it in <answer> tags" only mentions one
+        rf"<\s?(/?)\s?((?:final[_ ]?)?answer{own})\s?>(?!\W{{0,4}}(?:tags?|and|or)\b)"
+        r"|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
+        re.IGNORECASE,
+    )
 
 
-def tags_in(text: str) -> Iterator[Mark]:
-    """Yield what stands between answer tags, or behind one that is left open at the end of the text."""
-    if "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
+def tags_in(text: str, name: str = "") -> Iterator[Mark]:
+    """Yield what stands between answer tags, or behind one that is left open at the end of the text.
+
+    Args:
+        text: a response.
+        name: of the tag that the prompt asks for, where that is another.
+    """
+    if not name and "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
         return
     opened: re.Match[str] | None = None
-    for match in list(_TAG.finditer(text))[-4 * MAX_MARKS :]:
+    for match in list(_tag(name).finditer(text))[-4 * MAX_MARKS :]:
         if match[5]:
             continue
         closes = bool(match[1] or match[3])

@@ -11,7 +11,7 @@ Readable = Callable[[str], bool]
 _DECORATION = re.compile(
     r"[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff\u200d]|\\(?:checkmark|blacksquare|square|qed)(?![A-Za-z])"
 )
-_BOLD = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`{1,3}")
+_BOLD = re.compile(r"</?(?:b|strong|em|i)>|\*\*|__(?=\S)|(?<=\S)__|`{1,3}")
 _ITEM = re.compile(
     r"(?:[*•]\s+|[-+]\s+(?=[A-Za-z*$\\(]|\d[^,;]*=)|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]"
     r"|\d[^,;]*=))(?=.*\S)",
@@ -104,7 +104,7 @@ def plain(phrase: str) -> str:
         text = text[item.end() :]
     if not text.isascii() or "\\" in text:
         text = _DECORATION.sub("", text)
-    if "*" in text or "`" in text or "__" in text:
+    if "*" in text or "`" in text or "__" in text or "</" in text:
         text = _BOLD.sub("", text)
     text = text.strip(' \t\r\n"“”').removeprefix("= ")
     while text[-1:] in (".", "!", ":", ",", ";", "。", "，") and text[-2:] != "..":
@@ -235,6 +235,9 @@ def _label(tail: str) -> str:
     return " ".join(words)
 
 
+_MEASURES = frozenset("个只名位本条张岁次种件辆棵朵")  # what is counted in Chinese
+
+
 def number_of(rest: str) -> str:
     """Return the number that begins a text, with its unit or noun; "" if something makes another value of it."""
     match = _VALUE_FIRST.match(rest)
@@ -245,6 +248,7 @@ def number_of(rest: str) -> str:
         return ""
     if scale := _SCALE.match(unit + tail):
         value, unit, tail = f"{value} {scale[0].strip(' -')}", "", (unit + tail)[scale.end() :]
-    if not _BOUNDARY.match(tail) or CHANGERS.match(tail) or tail.startswith("-") or _OPERATED_NEXT.match(tail):
+    closed = _BOUNDARY.match(tail) or tail[:1] in _MEASURES
+    if not closed or CHANGERS.match(tail) or tail.startswith("-") or _OPERATED_NEXT.match(tail):
         return ""
     return f"{value} {unit}" if unit else _labelled(value, tail)

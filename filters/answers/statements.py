@@ -66,7 +66,7 @@ _LEAD = re.compile(
 )
 _COPULA = re.compile(
     r"(?<=\d)\s?,?\s?\bor(?=\s[\d.]+\s?(?:\\?%|percent))|(?<![<>!=:\\])(?:=|≈|\\approx\b|\\Rightarrow\b|⇒|→"
-    r"|=>)(?![=>])|[:：]\s"
+    r"|=>)(?![=>])|(?<!\d )[:：]\s"
     r"|(?<!\bthat )(?<!\bwho )\b(?:is|are|was|were|be|been|equals?|equal to|equalled|equaled|gives?|gave|gets?"
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
@@ -269,7 +269,10 @@ _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z", re.IG
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
+    spans = [span.span() for span in MATH_SPAN.finditer(text)] if "$" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
+        if len(spans) > 1 and any(start < copula.start() < end for start, end in spans):
+            continue  # of one of several formulas, which are one answer
         rest = text[copula.end() :]
         lead = _LEAD.match(rest)
         rest = rest[lead.end() :] if lead else rest.lstrip()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
-from proofmill.filters.answers.marks import asked_form
+from proofmill.filters.answers.marks import asked_form, asked_tag
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -30,6 +30,7 @@ from proofmill.filters.symbolic.equality import (
 from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import clean
+from proofmill.filters.symbolic.units import Unit, read_unit
 from proofmill.filters.symbolic.values import Context
 from proofmill.filters.verdicts import (
     CORRECT,
@@ -98,8 +99,8 @@ class MathVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
-        form = ("nswer" in prompt or "NSWER" in prompt) and asked_form(prompt)  # few prompts ask for tags or JSON
-        found = (None if form else closing_box(text)) or conclude(text, _reader(prompt))
+        asks = "</" in prompt or "<answer" in prompt.lower() or "json" in prompt.lower()  # few prompts do
+        found = (None if asks and asked_form(prompt) else closing_box(text)) or conclude(text, _reader(prompt))
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
@@ -107,8 +108,8 @@ class MathVerifier:
             return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         if _is_digits(found.text) and _is_digits(answer):
             return _verdict(int(found.text) == int(answer), found)
-        if _DATE.fullmatch(found.text) or _DATE.fullmatch(answer):
-            return _verdict(found.text == answer.strip(), found)
+        if _is_date(found.text) or _is_date(answer):
+            return _verdict(_date(found.text) == _date(answer), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)
@@ -147,7 +148,29 @@ class MathVerifier:
 
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")  # no difference of numbers
+_MONTHS = re.findall(r"\w+", "january february march april may june july august september october november december")
+_MONTH_FIRST = re.compile(rf"(?:the )?({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?")
+_DAY_FIRST = re.compile(rf"(?:the )?(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(_MONTHS)})(?:,? (\d{{4}}))?")
 _MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
+
+
+def _is_date(text: str) -> bool:
+    return len(text) < _MAX_DATE and (_DATE.fullmatch(text) is not None or isinstance(_date(text), tuple))
+
+
+_MAX_DATE = 40  # characters
+
+
+def _date(text: str) -> Hashable:
+    """Return a date as (year, month, day), the year 0 where it has none; any other text as it is."""
+    plain = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).lower().strip(" .$").split())
+    if iso := _DATE.fullmatch(plain):
+        return tuple(map(int, iso[0].split("-")))
+    if match := _MONTH_FIRST.fullmatch(plain):
+        return int(match[3] or 0), _MONTHS.index(match[1]) + 1, int(match[2])
+    if match := _DAY_FIRST.fullmatch(plain):
+        return int(match[3] or 0), _MONTHS.index(match[2]) + 1, int(match[1])
+    return text
 
 
 def _over_naturals(answer: str, gold: str) -> bool:
@@ -181,12 +204,12 @@ def _is_digits(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _reader(prompt: str) -> Reader:
-    return Reader(_is_answer, _key, prompt[-1000:], asked_form(prompt))
+    return Reader(_is_answer, _key, prompt[-1000:], asked_form(prompt), asked_tag(prompt))
 
 
 def _is_answer(text: str) -> bool:
     try:
-        return len(text) <= MAX_LENGTH and is_answer(text)
+        return len(text) <= MAX_LENGTH and (is_answer(text) or _is_date(text))
     except (UnreadableError, TooCostlyError):
         return False
 
@@ -219,7 +242,29 @@ def _context(problem: Problem) -> Context:
         question=_question(prompt),
         ordered=_asks_order(prompt),
         dollars="$" in prompt or "dollar" in prompt,
+        asked=_asked_unit(prompt),
     )
+
+
+_HOW_MANY = re.compile(
+    r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?([A-Za-z]{2,})"
+    r"(?!\s(?:per|an?|each)\b|\s?/)",
+    re.IGNORECASE,
+)
+_IN_UNIT = re.compile(
+    r"\b(?:in|nearest) (?:whole |total )?([A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]", re.IGNORECASE
+)
+
+
+@lru_cache(maxsize=4096)
+def _asked_unit(prompt: str) -> Unit | None:
+    """Return the unit in which a question asks for its answer: "How many minutes …", "in dollars?"; None if unclear."""
+    end = prompt[-600:]
+    for pattern in (_IN_UNIT, _HOW_MANY):
+        units = {unit for word in pattern.findall(end) if (unit := read_unit((word,))).measures}
+        if units:
+            return units.pop() if len(units) == 1 else None
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -304,7 +349,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=4,
+    version=5,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

@@ -1,6 +1,6 @@
 """Instructions of IFBench (Pyatkin et al. 2025, arXiv 2507.02833) that a program can check, by its own definitions.
 
-Named as there, with the same parameters: all 58 but `words:start_verb`, which is defined by a trained tagger's guess.
+Named as there, with the same parameters: all 58. `words:start_verb`, a trained tagger's guess there, asks `verbs`.
 Sentences are split as in `ifeval`.
 """
 
@@ -18,6 +18,7 @@ from itertools import pairwise
 
 from proofmill.filters.instructions.ifeval import Check, split_sentences, tokens
 from proofmill.filters.instructions.text_measures import library
+from proofmill.filters.instructions.verbs import begins_with_verb
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _EDGE = string.punctuation + " "
@@ -524,6 +525,7 @@ CHECKS: Mapping[str, Check] = {
     "ratio:overlap": overlap,
     "ratio:sentence_words": sentence_words,
     "words:alphabet": alphabet,
+    "words:start_verb": begins_with_verb,
     "words:vowel": vowel,
     "words:consonants": consonants,
     "words:palindrome": palindrome,

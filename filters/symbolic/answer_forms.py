@@ -187,6 +187,25 @@ def _sizes(low: str, high: str, left: str, right: str) -> AnswerKey:
     return AnswerKey("union", "", outer)
 
 
+def intersection(texts: list[str], items: list[AnswerKey]) -> AnswerKey | None:
+    r"""Return the interval between two bounds on one letter, `x \ge 2, x < 3`; None where they bound no interval."""
+    if len(items) != 2 or any(item.kind != "group" or item.name or len(item.items) != 2 for item in items):
+        return None
+    letters = [set(_LETTER.findall(_COMMAND.sub(" ", plain_text(text)))) - {"e"} for text in texts]
+    if letters[0] != letters[1] or len(letters[0]) != 1 or not all(map(_BOUND.search, texts)):
+        return None
+    low, high = items if items[1].items[0].text == "-\\infty" else items[::-1]
+    if high.items[0].text != "-\\infty" or low.items[1].text != "\\infty":
+        return None
+    ends = [rational_value(end.text) for end in (low.items[0], high.items[1])]
+    if ends[0] is None or ends[1] is None or ends[0] >= ends[1]:
+        return None
+    return AnswerKey("group", low.text[0] + high.text[-1], (low.items[0], high.items[1]))
+
+
+_BOUND = re.compile(r"[<>]|\\[gl]e(?![a-z])")
+
+
 def usual_brackets(text: str) -> str:
     """Return `]0,1]` and `[0,1[` with the brackets `(0,1]` and `[0,1)`; any other text as it is."""
     marks = list(_SQUARE.finditer(text))

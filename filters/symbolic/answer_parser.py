@@ -29,6 +29,7 @@ from proofmill.filters.symbolic.answer_forms import (
     cases,
     complement,
     condition,
+    intersection,
     is_name,
     lone_points,
     matrix,
@@ -39,6 +40,7 @@ from proofmill.filters.symbolic.answer_forms import (
 from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
+from proofmill.filters.symbolic.number_words import spelled_number
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 
@@ -72,7 +74,7 @@ def parse_answer(answer: str) -> AnswerKey:
 
 
 def _read(text: str, depth: int) -> AnswerKey:
-    text = bare(text)
+    text = _figures(bare(text)) if not depth else bare(text)
     if not text:
         raise UnreadableError("empty")
     if depth > 8:
@@ -142,6 +144,8 @@ def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
     items = [_read(text, depth + 1) for text in texts]
     if "or" in signs and all(item.kind == "group" for item in items) and not any(map(_is_pair, items)):
         return AnswerKey("union", "", tuple(items))
+    if "or" not in signs and (both := intersection(texts, items)) is not None:
+        return both
     if (points := lone_points(items)) is not None and (rest := complement(points)) is not None:
         return rest
     names = [item.name for item in items]
@@ -348,6 +352,26 @@ def bare(text: str) -> str:
             text = text[6:-1]
         if text == before:
             return text
+
+
+_SPELLED = re.compile(
+    r"(?P<words>[A-Za-z][A-Za-z -]{2,60}?) ?\((?P<figures>-?[\d.,/]+)\)(?P<rest>(?: [A-Za-z]+){0,3})\Z"
+)
+
+
+def _figures(text: str) -> str:
+    """Return a number in figures that a text gives in words too: `twelve (12)`, `twelve (12) apples`.
+
+    Raises:
+        UnreadableError: the two differ.
+    """
+    match = _SPELLED.match(plain_text(text)) if text.endswith(")") or ")" in text else None
+    spelled = spelled_number(match["words"]) if match is not None else None
+    if match is None or spelled is None or spelled[1]:
+        return text
+    if rational_value(match["figures"]) != spelled[0]:
+        raise UnreadableError("two numbers")
+    return f"{match['figures']}{match['rest']}"
 
 
 def unlabelled(text: str) -> str:

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 from proofmill.filters.symbolic.answer_forms import TOKEN, AnswerKey, UnreadableError, hedged
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.expressions import MAX_BITS, Binary, Node, TooCostlyError, unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
-from proofmill.filters.symbolic.units import plain_text, stated_base
+from proofmill.filters.symbolic.notation import NUMBER_WORDS
+from proofmill.filters.symbolic.number_words import spelled_number
+from proofmill.filters.symbolic.units import colon_form, plain_text, stated_base
 from proofmill.filters.symbolic.values import (
     Context,
     is_value,
@@ -122,6 +125,8 @@ def _whole(answer: AnswerKey) -> bool:
     if answer.kind == "words":
         return len(answer.text.split()) <= 6
     if answer.kind == "value":
+        if " to " in answer.text and colon_form(answer.text):
+            return True  # 3 to 5, a ratio
         words = [word.lower() for word in _WORDS.findall(plain_text(answer.text))]
         return len(words) <= 4 and _NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
     if answer.kind == "relation" and set(answer.text.split()) == {"="}:
@@ -176,8 +181,22 @@ def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
     Raises:
         TooCostlyError: a value is too big to judge.
     """
+    if (gold.kind == "words") != (answer.kind == "words"):
+        gold, answer = _in_figures(gold), _in_figures(answer)
     stated = gold_relative_form(gold, answer, context)
     return same(gold, answer, context) or (stated is not None and same(gold, stated, context))
+
+
+def _in_figures(form: AnswerKey) -> AnswerKey:
+    """Return a number in words, with its unit or label, as a value: `twelve apples`; any other form as it is."""
+    spelled = spelled_number(form.text) if form.kind == "words" else None
+    if spelled is None:
+        return form
+    number, label = spelled
+    words = label.split()
+    if len(words) > 3 or not all(word.isalpha() and word not in _NOT_LABELS for word in words):
+        return form
+    return AnswerKey("value", f"{number} {label}".strip() if number.denominator == 1 or label else str(number))
 
 
 def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
@@ -313,12 +332,21 @@ def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> 
     if answer.kind == "relation" and gold.kind == "value":
         return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
     if gold.kind == answer.kind == "value" and (base := stated_base(gold.text)) and _BARE_DIGITS.match(answer.text):
-        asked = re.search(rf"base[- ]?\$?\{{?{base}\b", context.question) is not None  # so its digits are in that base
+        word = next((word for word, value in NUMBER_WORDS.items() if value == base), str(base))
+        asked = (
+            re.search(rf"base[- ]?\$?\{{?(?:{base}|{word})\b", context.question) is not None
+        )  # so its digits are in it
         return AnswerKey("value", f"{answer.text}_{{{base}}}") if asked else None
     if gold.kind == "group" and answer.kind == "collection":
         names = [_NUMBERED.match(item.name) for item in gold.items]
         numbered = all(names) and len({name[1] for name in names if name}) == 1
         return AnswerKey("group", gold.text, answer.items) if numbered else None
+    if gold.kind == "value" and answer.kind == "collection":
+        return _added_up(gold, answer, context)
+    if gold.kind == "matrix" and answer.kind == "group":
+        return _rows(answer)
+    if gold.kind == "collection" and answer.kind == "group" and _in_asked_order(gold, answer, context):
+        return gold
     if gold.kind == "collection" and answer.kind == "group":
         names = [_NUMBERED.match(item.name) for item in answer.items]
         letters = {name[1] if name else "" for name in names}
@@ -328,6 +356,51 @@ def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> 
     ):
         return AnswerKey(gold.kind, gold.text, answer.items)
     return None
+
+
+def _added_up(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
+    """Return the sum of one quantity in several units, each smaller than the one before: 1 hour and 30 minutes."""
+    values = [value_of(item.text) for item in answer.items if item.kind == "value" and not item.name]
+    units = [value.unit for value in values if value.unit is not None and value.unit.measures]
+    asked = value_of(gold.text).unit or context.asked
+    if asked is None or not 2 <= len(units) <= 3 or len(units) < len(answer.items):
+        return None
+    numbers = [rational_value(value.text) for value in values]
+    falling = all(left.factor > right.factor for left, right in pairwise(units))
+    if not falling or any(unit.dimensions != asked.dimensions for unit in units) or None in numbers:
+        return None
+    total = sum((number or 0) * unit.factor / asked.factor for number, unit in zip(numbers, units, strict=True))
+    stated = value_of(gold.text)
+    bare = rational_value(stated.text)
+    return gold if bare is not None and bare == total else None
+
+
+def _rows(answer: AnswerKey) -> AnswerKey | None:
+    """Return a list of lists of one length as a matrix: [[1, 2], [3, 4]]."""
+    rows = answer.items
+    if answer.text != "[]" or any(row.kind != "group" or row.text != "[]" for row in rows):
+        return None
+    width = len(rows[0].items)
+    if any(len(row.items) != width for row in rows):
+        return None
+    return AnswerKey("matrix", str(width), tuple(item for row in rows for item in row.items))
+
+
+def _in_asked_order(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
+    """Return whether gold lists the values of letters in the order of both the alphabet and the question: a and b."""
+    names = [item.name for item in answer.items]
+    if not all(len(name) == 1 for name in names) or len(names) != len(gold.items):
+        return False
+    if any(item.name for item in gold.items) or re.search(_letters_asked(names), context.question) is None:
+        return False
+    return all(
+        same(item, AnswerKey(other.kind, other.text, other.items), context)
+        for item, other in zip(gold.items, answer.items, strict=True)
+    )
+
+
+def _letters_asked(names: list[str]) -> str:
+    return r"(?<![A-Za-z])" + r"\s*(?:,|and|,\s*and|&)\s*".join(map(re.escape, names)) + r"(?![A-Za-z])"
 
 
 def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:

@@ -211,7 +211,8 @@ class _AnswerExpressionParser(TokenCursor):
         # 2^-3^2 is 2^(-(3^2)): the sign of an exponent covers all of it.
         if self.take("-"):
             return Unary("-", self._exponent())
-        return self._power()
+        # What follows braces applies to the power: x^{2}! is (x^2)!, and x^{2}^3 is no exponent's own.
+        return self._group() if self.peek()[1] == "{" else self._power()
 
     def _postfix(self, node: Node) -> Node:
         while True:

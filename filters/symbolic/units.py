@@ -316,7 +316,7 @@ _MONEY = re.compile(
 )
 _MONEY_BEHIND = re.compile(r"(?<=\d)\s?(\\\$|\$|€|£|¥|₹)\Z")
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent(?:age)?(?: points?)?)$", re.IGNORECASE)
-_COLON = re.compile(r"^(\d{1,9})(?::| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
+_COLON = re.compile(r"^(\d{1,9})(?: ?: ?| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
 _BASE = re.compile(
     r"^(-?)(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
 )

@@ -43,6 +43,7 @@ from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.notation import NEEDLESS_SPACE
 from proofmill.filters.symbolic.units import Unit, based_value, colon_form, scaled, split_percent, split_unit
 
+_ASKS_RATIO = re.compile(r"\b(?:ratio|proportion|odds)\b|比", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
 
@@ -57,6 +58,7 @@ class Context:
         question: its last part, cleaned.
         ordered: it asks for a list in an order.
         dollars: it counts in dollars.
+        asked: the unit in which it asks for the answer.
     """
 
     percent: bool = False
@@ -65,6 +67,7 @@ class Context:
     question: str = ""
     ordered: bool = False
     dollars: bool = False
+    asked: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def same_value(a: str, b: str, context: Context) -> bool:
     if strip_spaces(a) == strip_spaces(b):
         return True
     if ":" in a or ":" in b:
-        return _same_colon(a, b)
+        return _same_colon(a, b, context)
     left, right = _in_radians(value_of(a), b), _in_radians(value_of(b), a)
     if _same_quantity(left, right, context) or _same_amount(left, right, context):
         return True
@@ -112,7 +115,12 @@ def same_value(a: str, b: str, context: Context) -> bool:
 
 def _same_quantity(left: Value, right: Value, context: Context) -> bool:
     scale = Fraction(1)
-    if left.unit is not None and right.unit is not None:
+    if (left.unit is None) != (right.unit is None) and context.asked is not None:
+        unit = left.unit or right.unit
+        if unit is not None and unit.measures and unit.dimensions == context.asked.dimensions:
+            scale = unit.factor / context.asked.factor
+            scale = scale if left.unit is not None else 1 / scale
+    elif left.unit is not None and right.unit is not None:
         if not left.unit.agrees(right.unit):
             return False
         scale = left.unit.factor / right.unit.factor
@@ -147,11 +155,11 @@ def strip_spaces(text: str) -> str:
     return NEEDLESS_SPACE.sub("", text)
 
 
-def _same_colon(a: str, b: str) -> bool:
+def _same_colon(a: str, b: str, context: Context) -> bool:
     left, right = colon_form(a), colon_form(b)
     if left is not None and right is not None and left[1] == right[1]:
         return True
-    if _may_be_clock(a) or _may_be_clock(b):
+    if not _ASKS_RATIO.search(context.question) and (_may_be_clock(a) or _may_be_clock(b)):
         return False
     if left is None or right is None:
         ratio, other = (left, b) if left else (right, a)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from proofmill.filters.reasoning import split_think
 from proofmill.filters.repetition import Quality, measure
 
 
@@ -177,6 +178,7 @@ def judged(text: str) -> Quality:
         text + "\n\\boxed{12}",
         reasoning=text.removeprefix("<think>").partition("</think>")[0],
         final="\\boxed{12}",
+        closed=split_think(text).closed,
         finish_reason="stop",
     )
 
