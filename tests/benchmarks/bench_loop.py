@@ -50,6 +50,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--arms", nargs="*", default=ARMS)
     arguments.add_argument("--scratch", type=float, default=0.0, help="minutes of training a second base")
+    arguments.add_argument("--only-scratch", action="store_true", help="leave the embedded model out")
     arguments.add_argument("--set", dest="overrides", action="append", default=[])
     given = arguments.parse_args()
 
@@ -60,9 +61,9 @@ def main() -> None:
     from proofmill.flows.recipe.load import load
 
     configure(given.home, debug=False)
-    bases = ["bundled"]
-    if given.scratch:
-        bases.append(str(from_scratch(given.home / "scratch", given.scratch)))
+    bases = [] if given.only_scratch else ["bundled"]
+    if given.scratch or given.only_scratch:
+        bases.append(str(from_scratch(given.home / "scratch", given.scratch or 5.0)))
     ablation = json.dumps({"arms": list(given.arms), "seeds": given.seeds})
     told = [f"improve.rounds={given.rounds}", "improve.gain=none", f"improve.ablate={ablation}"]
     recipe = load("improve-quickstart", [*told, f"improve.bases={json.dumps(bases)}", *given.overrides])

@@ -200,7 +200,7 @@ def test_rows_of_an_arm_come_to_as_many_tokens(lengths: list[int], wanted: list[
 def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     loop: Callable[..., Row], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted once in each phase of each round, and run again until it ends."""
+    """Interrupted in the base's evaluation and in each phase of the rounds, and run again until it ends."""
     trainings: list[str] = []
     broken = {"toy-r1", "toy-r2"}
 
@@ -213,7 +213,13 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
         changed(folder)
 
     monkeypatch.setattr(train, "run_trainer", trainer)
-    stops = [10, 60, 100, 150, None]  # in the base's evaluation, in the first round's samples, …
+    stops = [
+        10,
+        60,
+        100,
+        150,
+        None,
+    ]  # in the base's evaluation, the first round's samples, its evaluation, the second's
     interrupted = 0
     story: Row = {}
     for _ in range(10):
