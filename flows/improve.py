@@ -42,6 +42,7 @@ from proofmill.flows.regenerate import regenerate
 from proofmill.flows.sampling import warm_up
 from proofmill.flows.train import base_model, train
 from proofmill.flows.up_to_date import up_to_date_version
+from proofmill.generators.engines.kept import KeptEngine, kept_engine
 
 Phase = Callable[[str], AbstractContextManager[Progress]]
 """Shows one phase while a block runs, by its title."""
@@ -89,10 +90,10 @@ def run_loop(recipe: Recipe, home: Path, phase: Phase) -> Json:
         what=f"The loop '{recipe.name}' is already going on in another process.",
         remedy="wait for it or stop it; to run another one beside it, give its recipe another name",
     )
-    with lock:
+    with lock, kept_engine() as engine:
         book = Notebook(folder, recipe)
         for base in bases_of(recipe):
-            _Loop(recipe, home, base, book, phase).run()
+            _Loop(recipe, home, base, book, phase, engine).run()
         book.finish()
         return book.story
 
@@ -275,6 +276,7 @@ class _Loop:
     base: str
     book: Notebook
     phase: Phase
+    engine: KeptEngine
     measured: list[_Measured] = field(default_factory=list)
     rounds: list[Json] = field(default_factory=list)
 
@@ -316,8 +318,7 @@ class _Loop:
         rates = {one["model"]: one["overall"]["pass_1"]["value"] for one in self.story["models"] if one["overall"]}
         students = [one.label for one in self.measured if one.round]  # after each stage, where these are measured
         best = self.story["best"] = max(students, key=lambda label: rates.get(label, 0.0), default=self.base)
-        for control in self.options.controls:
-            self._control(control, best)
+        self._control(best)
         if self.options.ablate.arms and self.rounds:
             self._ablate()
 
@@ -368,6 +369,7 @@ class _Loop:
             last = stages[-1] == wanted.stages[-1]
             name = f"{self.name}-r{number}" if last else f"{self.name}-r{number}-{stages[-1]}"
             options = wanted.model_copy(update={"stages": stages})
+            self.engine.end()  # training needs its memory
             try:
                 with self._shown(number, "train", f"round {number}: {' and '.join(stages)} from {start}") as progress:
                     base = base_model(self.home, start, progress)
@@ -397,18 +399,20 @@ class _Loop:
         with self._shown(number, "eval", f"{label} on {suite.name}") as progress:
             return evaluate(suite, model_named(label, self.home, suite), self.home, progress, limit=measure.limit)
 
-    def _control(self, control: Measure, best: str) -> None:
-        before = self._evaluated(control, self.base, 0)
-        after = self._evaluated(control, best, len(self.rounds))
-        seen = before.seen | after.seen
-        self.story["controls"].append(
-            {
-                "suite": suite_of(control)[0].name,
-                "before": measures(before.without(seen)),
-                "after": measures(after.without(seen)),
-                "difference": _plain(difference(before.without(seen), after.without(seen))),
-            }
-        )
+    def _control(self, best: str) -> None:
+        """What the base and the best model say of the controls; all of one model, then all of the other."""
+        ends = ((self.base, 0), (best, len(self.rounds)))
+        found = [[self._evaluated(control, *end) for control in self.options.controls] for end in ends]
+        for control, before, after in zip(self.options.controls, *found, strict=True):
+            seen = before.seen | after.seen
+            self.story["controls"].append(
+                {
+                    "suite": suite_of(control)[0].name,
+                    "before": measures(before.without(seen)),
+                    "after": measures(after.without(seen)),
+                    "difference": _plain(difference(before.without(seen), after.without(seen))),
+                }
+            )
         self.book.write()
 
     def _ablate(self) -> None:
@@ -419,9 +423,11 @@ class _Loop:
         arms: list[Json] = []
         self.story["arms"] = arms
         shown = partial(self._shown, number, "ablation")
+        self.engine.end()
         for arm in train_arms(self.recipe, self.home, find(self.home, last["data"]), start, shown):
             found = self._evaluated(self.options.measure, arm.model.label, number)
             facts = {"arm": arm.arm, "seed": arm.seed, "rows": arm.rows, "tokens": arm.tokens, "steps": arm.steps}
+            self.engine.end()
             gain = _plain(difference(self.measured[0].evaluation.results, found.results))
             arms.append(facts | {"model": arm.model.label, "gain": gain} | measures(found.results))
             self.book.finish()

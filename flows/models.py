@@ -23,6 +23,7 @@ from proofmill.flows.display import Progress
 from proofmill.flows.recipe.schema import Recipe, Sampler
 from proofmill.generators import models
 from proofmill.generators.engines.base import Engine, EngineFacts, Request, Watcher
+from proofmill.generators.engines.kept import KEPT, KeptEngine
 from proofmill.generators.engines.openai import ServerEngine
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
@@ -66,6 +67,7 @@ class ModelPool:
         self.engines: dict[str, Engine] = {}
         self._recipe, self._home, self._folder, self._progress = recipe, home, folder, progress
         self._resampling, self._stack = resampling, stack
+        self._kept = KEPT.get()  # here, since engines are asked for in other threads
 
     @cached_property
     def style(self) -> PromptStyle:
@@ -173,7 +175,8 @@ class ModelPool:
         if plan.name not in self.engines:
             self.end_engines()
             log_file = self._folder / "engine.log"
-            self.engines[plan.name] = engine_of(plan, self._home, log_file, self._progress, self._trials(plan))
+            trials = self._trials(plan)
+            self.engines[plan.name] = engine_of(plan, self._home, log_file, self._progress, trials, self._kept)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
 
@@ -235,7 +238,14 @@ def model_of(sampler: Sampler, notice: Notice) -> Model:
     return replace(model, name=name, revision=engine.revision or "as served", digest=stated)
 
 
-def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, trials: Sequence[Request] = ()) -> Engine:
+def engine_of(
+    plan: SamplePlan,
+    home: Path,
+    log_file: Path,
+    watcher: Watcher,
+    trials: Sequence[Request] = (),
+    kept: KeptEngine | None = None,
+) -> Engine:
     """Return the engine of a plan, not started.
 
     Args:
@@ -244,12 +254,15 @@ def engine_of(plan: SamplePlan, home: Path, log_file: Path, watcher: Watcher, tr
         log_file: receives what an engine on this machine prints.
         watcher: is notified of deaths and retries.
         trials: examples of the requests that will come besides samples; a server that can't do them is refused at once.
+        kept: keeps engines on this machine for the next run; None: they end with their run.
 
     Raises:
         EngineError: the environment variable with the API key is not set.
     """
     options = dict(plan.engine)
-    make: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
+    own: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
+    same = digest(plan.model.digest, options)
+    make = (lambda: kept.lent(same, own)) if kept else own
     if options["kind"] == "openai":
         servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
         make = lambda: ServerEngine(servers, plan.sampling, watcher)  # noqa: E731

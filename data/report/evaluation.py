@@ -41,6 +41,7 @@ def _pictures(models: Sequence[Json]) -> dict[str, str]:
     """Pictures as SVG; their texts are escaped there."""
     groups = list(models[0]["scores"])
     found = {
+        "pass_k": "",
         "pass_1": plots.intervals(
             {
                 _group(name): {

@@ -108,7 +108,8 @@ def from_scratch(folder: Path, minutes: float) -> Path:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     sums = {"min_digits": 1, "max_digits": 2, "operators": ["+"], "allow_parentheses": False, "allow_negation": False}
     sums |= {"min_terms": 2, "max_terms": 2}
-    rows = [row for _, row in generate("basic_arithmetic", sums, 4000, 7, "math") if not is_held_out(row["prompt"])]
+    drawn = (located.row for located in generate("basic_arithmetic", sums, 4000, 7, "math"))
+    rows = [row for row in drawn if not is_held_out(row["prompt"])]
     ends = time.monotonic() + 60 * minutes
     chance, step = random.Random(0), 0
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

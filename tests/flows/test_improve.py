@@ -48,6 +48,7 @@ THOUGHT = (
 class Answers:
     """Answers for every model: of eight samples the base gets two right, the student of the first round six, …"""
 
+    loaded: ClassVar[list[str]] = []
     drawn: ClassVar[Counter[tuple[str, tuple[int, ...], int]]] = Counter()
     interrupt_at: ClassVar[int | None] = None
 
@@ -59,7 +60,7 @@ class Answers:
         self.waiting: list[Request] = []
 
     def start(self) -> None:
-        """Nothing is loaded."""
+        self.loaded.append(self.model.parent.name if self.model.name == "v0001" else self.model.name)
 
     def ready(self) -> EngineFacts:
         return EngineFacts("answers", "1", "float32", 1024, 8, 0.0, {})
@@ -94,6 +95,7 @@ def loop(
     """Runs the loop; `home` and the recipe are the test's own."""
     monkeypatch.setattr(models, "VllmProcess", Answers)
     monkeypatch.setattr(Answers, "drawn", Counter())
+    monkeypatch.setattr(Answers, "loaded", [])
     monkeypatch.setattr(Answers, "interrupt_at", None)
     tiny_model.save(tmp_path / "tiny")
     suite = {"name": "few", "repeats": 4, "sampling": {"max_tokens": 64}, "verify": {"workers": 1}}
@@ -246,9 +248,11 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     assert again["loops"] == story["loops"]
     assert again["seconds"] == story["seconds"], "what was found done costs nothing"
     assert orjson.loads((home / "loops" / "toy" / "loop.json").read_bytes())["loops"] == again["loops"]
+    loaded = len(Answers.loaded)
     more = loop(rounds=3, gain="none", ablate={"arms": ["wrong", "no_claims"], "seeds": 1})["loops"][0]
     assert [len(versions(home, f"toy-r{number}")) for number in (1, 2, 3)] == [1, 1, 1]
     assert more["rounds"][2]["levels"] == {"sums": 1}, "above the band it gets harder"
+    assert list(dict.fromkeys(Answers.loaded[loaded:])) == ["toy-r2", "toy-r3", "toy-r3-no_claims-0"]
     assert trainings[2:] == ["toy-r3", "toy-r3-no_claims-0"]
     (arm,) = more["arms"]  # not one answer of the last round is wrong
     (stage,) = more["rounds"][2]["stages"][0]["stages"]
