@@ -38,6 +38,7 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.improving import ImproveOptions, Measure
 from proofmill.flows.recipe.schema import ProceduralSource, Recipe, Sampler, Source
 from proofmill.flows.recipe.suite import AS_THEY_ARE, Suite, load_suite
+from proofmill.flows.recipe.training import Stage
 from proofmill.flows.regenerate import regenerate
 from proofmill.flows.sampling import warm_up
 from proofmill.flows.train import base_model, train
@@ -315,12 +316,17 @@ class _Loop:
                 break
         else:
             self._stop("rounds", f"all {self.options.rounds} rounds are done")
-        rates = {one["model"]: one["overall"]["pass_1"]["value"] for one in self.story["models"] if one["overall"]}
-        students = [one.label for one in self.measured if one.round]  # after each stage, where these are measured
-        best = self.story["best"] = max(students, key=lambda label: rates.get(label, 0.0), default=self.base)
+        self._end_stages()
+        best = self.story["best"] = self._best()
         self._control(best)
         if self.options.ablate.arms and self.rounds:
             self._ablate()
+
+    def _best(self) -> str:
+        """The model with the highest pass@1, after whichever stage; the base where there is no other."""
+        rates = {one["model"]: one["overall"]["pass_1"]["value"] for one in self.story["models"] if one["overall"]}
+        students = [one.label for one in self.measured if one.round]
+        return max(students, key=lambda label: rates.get(label, 0.0), default=self.base)
 
     def _round(self, number: int, label: str, levels: Mapping[str, int]) -> None:
         data = self._data(number, label, levels)
@@ -332,17 +338,36 @@ class _Loop:
             "funnel": data.manifest.selection.model_dump(mode="json", by_alias=True),
             "sampled_tokens": data.manifest.tokens.sampled, "stages": [], "left_out": [],
         }  # fmt: skip
-        for model, stage in self._students(number, data, label if self.options.start == "last" else self.base, story):
+        stages = self.recipe.train.stages
+        now = stages if self.options.later_stages == "each" else stages[:1]
+        self._train(story, data, label if self.options.start == "last" else self.base, now)
+        self.rounds.append(story)
+        story["gain"] = _plain(self._gain(self._student_of(number - 1), self._student_of(number)))
+        self._sum_up(story)
+
+    def _end_stages(self) -> None:
+        """The stages that are trained once, at the end: from the best student, on the version that it comes from."""
+        rest = self.recipe.train.stages[1:] if self.options.later_stages == "end" else ()
+        best = next((one for one in self.measured if one.label == self._best()), None)
+        if rest and best and best.round:
+            story = self.rounds[best.round - 1]
+            self._train(story, find(self.home, story["data"]), best.label, rest)
+            self._sum_up(story)
+
+    def _train(self, story: Json, data: Version, start: str, stages: Sequence[Stage]) -> None:
+        """Some stages of a round's training, each model measured."""
+        for model, stage in self._students(story, data, start, stages):
             story["stages"].append(
                 {"model": model.label, "stages": [one.model_dump(mode="json") for one in model.manifest.stages]}
             )
             story["model"] = model.label
-            self._measure(model.label, number, stage)
-        self.rounds.append(story)
-        stages = [one for one in self.measured if one.round == number]
-        story["later_stages"] = _plain(self._gain(stages[0], stages[-1])) if len(stages) > 1 else None
-        story["gain"] = _plain(self._gain(self._student_of(number - 1), self._student_of(number)))
-        story["gain_on_base"] = _plain(self._gain(self.measured[0], self._student_of(number)))
+            self._measure(model.label, story["round"], stage)
+
+    def _sum_up(self, story: Json) -> None:
+        number = story["round"]
+        made = [one for one in self.measured if one.round == number]
+        story["later_stages"] = _plain(self._gain(made[0], made[-1])) if len(made) > 1 else None
+        story["gain_on_base"] = _plain(self._gain(self.measured[0], made[-1]))
         story["cost"] = self._cost(number)
         self.book.finish()
 
@@ -360,28 +385,28 @@ class _Loop:
                 told = regenerate(recipe=request.recipe, home=str(self.home))
             return find(self.home, told["version"])
 
-    def _students(self, number: int, data: Version, start: str, story: Json) -> Iterator[tuple[ModelVersion, str]]:
+    def _students(
+        self, story: Json, data: Version, start: str, stages: Sequence[Stage]
+    ) -> Iterator[tuple[ModelVersion, Stage]]:
         """Each model that a round trains, with the stage that made it; a stage with too few rows is left out."""
-        wanted = self.recipe.train
-        parts = [(stage,) for stage in wanted.stages] if self.options.by_stage else [wanted.stages]
-        made = 0
-        for stages in parts:
-            last = stages[-1] == wanted.stages[-1]
-            name = f"{self.name}-r{number}" if last else f"{self.name}-r{number}-{stages[-1]}"
-            options = wanted.model_copy(update={"stages": stages})
+        number, wanted = story["round"], self.recipe.train
+        for part in [(stage,) for stage in stages] if self.options.by_stage else [tuple(stages)]:
+            last = part[-1] == wanted.stages[-1]
+            name = f"{self.name}-r{number}" if last else f"{self.name}-r{number}-{part[-1]}"
+            options = wanted.model_copy(update={"stages": part})
             self.engine.end()  # training needs its memory
             try:
-                with self._shown(number, "train", f"round {number}: {' and '.join(stages)} from {start}") as progress:
+                with self._shown(number, "train", f"round {number}: {' and '.join(part)} from {start}") as progress:
                     base = base_model(self.home, start, progress)
                     chooser = checkpoint_chooser(self.home, options.choose, progress)
                     model, _ = train(self.home, name, base, data, options, progress, chooser)
             except InputError as error:
-                if not made and last:
+                if "model" not in story and part[-1] == stages[-1]:
                     raise
-                story["left_out"].append(f"{' and '.join(stages)}: {error.what}")
+                story["left_out"].append(f"{' and '.join(part)}: {error.what}")
                 continue
-            made, start = made + 1, model.label
-            yield model, stages[-1]
+            start = model.label
+            yield model, part[-1]
 
     # --- measures ---------------------------------------------------------------------------------------
 

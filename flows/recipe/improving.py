@@ -52,6 +52,11 @@ class ImproveOptions(Section):
         (Measure(suite="knowledge"),), description="measured of the base and of the best student only"
     )
     by_stage: bool = Field(True, description="make a model of each stage of a training, and measure it too")
+    later_stages: Literal["end", "each"] = Field(
+        "end",
+        description="when the stages after the first are trained: once, from the best student, so that samplers go on "
+        "to reason at length; or in each round",
+    )
     budget: Budget = Budget()
     gain: Literal["shown", "any", "none"] = Field(
         "any",

@@ -29,6 +29,7 @@ from proofmill.data.model_versions import find_model
 from proofmill.data.versions import find, versions
 from proofmill.flows import improve, models, train
 from proofmill.flows.ablation import matched
+from proofmill.flows.commands.improve import planned
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.load import load, parse
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
@@ -123,7 +124,7 @@ def changed(folder: Path) -> None:
 
 
 def recipe(folder: Path, **options: Any) -> Any:
-    trained = {"batch": 4, "micro_batch": 4, "stages": ["sft_stage1"], "stage1": {"steps": 1, "learning_rate": 1e-3}}
+    trained = {"batch": 4, "micro_batch": 4, "stage1": {"steps": 1, "learning_rate": 1e-3}}
     section = {"rounds": 2, "measure": {"suite": str(folder / "few.yaml")}, "controls": [], "ladders": {"sums": HARD}}
     return parse(
         {
@@ -131,7 +132,7 @@ def recipe(folder: Path, **options: Any) -> Any:
             "verify": {"workers": 1},
             "problems": {"sources": [SUM | {"label": "sums", "args": ONE, "count": 12}]},
             "samplers": [{"model": str(folder / "tiny"), "sampling": {"n": 4, "max_tokens": 64}}],
-            "train": trained | {"threads": 1},
+            "train": trained | {"stage2": {"steps": 1}, "threads": 1},
             "improve": section | options,
         }
     )
@@ -200,11 +201,11 @@ def test_rows_of_an_arm_come_to_as_many_tokens(lengths: list[int], wanted: list[
 
 @pytest.mark.slow
 def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
-    loop: Callable[..., Row], home: Path, monkeypatch: pytest.MonkeyPatch
+    loop: Callable[..., Row], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted in the base's evaluation and in each phase of the rounds, and run again until it ends."""
     trainings: list[str] = []
-    broken = {"toy-r1", "toy-r2"}
+    broken = {"toy-r1-sft_stage1", "toy-r2"}
 
     def trainer(folder: Path, *_: Any) -> None:
         name = folder.parent.name.removeprefix("train-")
@@ -233,10 +234,10 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
         except KeyboardInterrupt:
             interrupted += 1
     assert interrupted == 6
-    assert trainings == ["toy-r1", "toy-r2"]
+    assert trainings == ["toy-r1-sft_stage1", "toy-r2-sft_stage1", "toy-r2"], "the later stage once, at the end"
     assert set(Answers.drawn.values()) == {1}, "a sample was drawn twice"
     first, second = story["rounds"] if "rounds" in story else story["loops"][0]["rounds"]
-    assert (first["sampler"], second["sampler"]) == (str(home.parent / "tiny"), "toy-r1@v1")
+    assert (first["sampler"], second["sampler"]) == (str(home.parent / "tiny"), "toy-r1-sft_stage1@v1")
     assert first["pass_rates"]["sums"] < 0.5 < second["pass_rates"]["sums"]
     assert first["gain"]["pass_1"]["low"] > 0
     found = find_model(home, "toy-r2@v1")
@@ -244,7 +245,7 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     assert [data.label for data in found.manifest.data] == ["toy-r2@v1"], "each round begins from the base"
     assert find(home, "toy-r2").manifest.models[0].model == "v0001"
     drawn, again = Answers.drawn.total(), loop(as_flow=True)
-    assert (Answers.drawn.total(), len(trainings)) == (drawn, 2)
+    assert (Answers.drawn.total(), len(trainings)) == (drawn, 3)
     assert again["loops"] == story["loops"]
     assert again["seconds"] == story["seconds"], "what was found done costs nothing"
     assert orjson.loads((home / "loops" / "toy" / "loop.json").read_bytes())["loops"] == again["loops"]
@@ -252,15 +253,19 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     more = loop(rounds=3, gain="none", ablate={"arms": ["wrong", "no_claims"], "seeds": 1})["loops"][0]
     assert [len(versions(home, f"toy-r{number}")) for number in (1, 2, 3)] == [1, 1, 1]
     assert more["rounds"][2]["levels"] == {"sums": 1}, "above the band it gets harder"
-    assert list(dict.fromkeys(Answers.loaded[loaded:])) == ["toy-r2", "toy-r3", "toy-r3-no_claims-0"]
-    assert trainings[2:] == ["toy-r3", "toy-r3-no_claims-0"]
+    assert list(dict.fromkeys(Answers.loaded[loaded:])) == [
+        "toy-r2-sft_stage1", "toy-r3-sft_stage1", "toy-r3-no_claims-0",
+    ]  # fmt: skip
+    assert trainings[3:] == ["toy-r3-sft_stage1", *["toy-r3-no_claims-0"] * 2]
     (arm,) = more["arms"]  # not one answer of the last round is wrong
-    (stage,) = more["rounds"][2]["stages"][0]["stages"]
-    assert arm["steps"] == stage["steps"]
+    assert arm["steps"] == 2, "as many as the stages of a round have together"
     ends = ({"rounds": 4}, {"rounds": 4, "gain": "none"}, {"rounds": 4, "budget": {"tokens": 10}})
     stopped = [loop(**end)["loops"][0] for end in ends]
     assert [(one["stopped"], len(one["rounds"])) for one in stopped] == [("gain", 3), ("solved", 3), ("budget", 1)]
-    assert len(trainings) == 4, "all of it was done before"
+    assert trainings[6:] == ["toy-r1"], "all else was done before"
+    plan = "\n".join(planned(recipe(tmp_path), home))
+    assert re.search(", 0 of [0-9]+ samples are still to be drawn", plan)
+    assert "toy-r1@v1 already holds it" in plan
     told = (home / "loops" / "toy" / "loop.html").read_text()
     assert "round 1, stage 1" in told
     assert "<script" not in told
@@ -270,20 +275,24 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
 @pytest.mark.slow
 def test_the_embedded_model_goes_one_round(tmp_path: Path) -> None:
     """As a user types it: the real engine before and after a real step of training."""
-    small = recipe(tmp_path, rounds=1, measure={"suite": "sums", "limit": 3, "repeats": 1}, ladders={}, by_stage=False)
+    small = recipe(
+        tmp_path,
+        rounds=1,
+        measure={"suite": "sums", "limit": 3, "repeats": 1},
+        ladders={},
+        by_stage=False,
+        later_stages="each",
+    )
     given = small.resolved()
     given["samplers"][0] |= {"model": "bundled", "sampling": {"n": 8, "max_tokens": 48, "temperature": 0.5}}
     given["prompt"]["templates"] = load("improve-quickstart").prompt.templates
     given["problems"]["sources"][0]["count"] = 8
-    given["train"] |= {"batch": 2, "micro_batch": 2}
+    given["train"] |= {"batch": 2, "micro_batch": 2, "stages": ["sft_stage1"]}
     (tmp_path / "small.yaml").write_text(orjson.dumps(given).decode())
-    words = [sys.executable, "-m", "proofmill.flows.cli", "improve", str(tmp_path / "small.yaml")]
-    words += ["--home", str(tmp_path / "home")]
-    done = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=600)
+    words = [sys.executable, "-m", "proofmill.flows.cli", "improve", str(tmp_path / "small.yaml"), "--json"]
+    done = subprocess.run([*words, "--home", str(tmp_path / "home")], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     (told,) = orjson.loads(done.stdout)["loops"]
     assert told["stopped"] == ("rounds" if told["rounds"][0]["gain"]["pass_1"]["value"] > 0 else "gain")
     assert [model["model"] for model in told["models"]] == ["bundled", "toy-r1@v1"]
     assert told["rounds"][0]["cost"]["tokens"]["sampled"] > 0
-    plan = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, timeout=200)
-    assert "toy-r1@v1 already holds it" in plan.stdout, plan.stdout + plan.stderr
