@@ -38,7 +38,7 @@ _WRONG_ANSWER = re.compile(
 )
 _CALLED_WRONG = re.compile(
     r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false|excluded|ruled\sout|eliminated|rejected|impossible|a\strap)\b"
-    r"|\b(?:no\ses|n'est\spas|ist\snicht|não\sé|non\sè)\b|ではな|ではあり|아니|(?<!\w)не\s",
+    r"|\b(?:no\ses|n'est\spas|ist\s(?:nicht|keine?)|não\sé|non\sè)\b|ではな|ではあり|아니|(?<!\w)не\s",
     re.IGNORECASE,
 )
 _RETRACTION = re.compile(

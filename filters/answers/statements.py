@@ -154,6 +154,10 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return _sentence_value(content, readable, question, marked=True) if "=" in content else "", start
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
+    if line_start > base and _COURTESY.match(line):  # nothing but a courtesy: the line before it concludes
+        body = body[:line_start].rstrip()
+        line_start = max(body.rfind("\n") + 1, base)
+        line = body[line_start:]
     if _broken(line):
         return "", line_start
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
@@ -191,6 +195,11 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
     return "", line_start
 
 
+_COURTESY = re.compile(
+    r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
+    r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
+    re.IGNORECASE,
+)
 _CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
 _COMPUTED = re.compile(rf"(?P<left>[^=]*\d.*)=\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z", re.DOTALL)
 _COUNTED = re.compile(rf"{NUMBER}(?:\s[A-Za-z'-]{{2,}}){{1,3}}\Z")
@@ -264,12 +273,13 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
     return _lonely_value(text, readable, question, marked=marked)
 
 
+_EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z", re.IGNORECASE)
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
-    spans = [span.span() for span in MATH_SPAN.finditer(text)] if "$" in text else []
+    spans = [span.span() for span in _EQUATION_SPAN.finditer(text)] if "$" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
         if len(spans) > 1 and any(start < copula.start() < end for start, end in spans):
             continue  # of one of several formulas, which are one answer

@@ -247,12 +247,14 @@ def _context(problem: Problem) -> Context:
 
 
 _HOW_MANY = re.compile(
-    r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?([A-Za-z]{2,})"
+    r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?"
+    r"((?:square |cubic )?[A-Za-z]{2,})"
     r"(?!\s(?:per|an?|each)\b|\s?/)",
     re.IGNORECASE,
 )
 _IN_UNIT = re.compile(
-    r"\b(?:in|nearest) (?:whole |total )?([A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]", re.IGNORECASE
+    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
+    re.IGNORECASE,
 )
 
 
@@ -261,7 +263,7 @@ def _asked_unit(prompt: str) -> Unit | None:
     """Return the unit in which a question asks for its answer: "How many minutes …", "in dollars?"; None if unclear."""
     end = prompt[-600:]
     for pattern in (_IN_UNIT, _HOW_MANY):
-        units = {unit for word in pattern.findall(end) if (unit := read_unit((word,))).measures}
+        units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
         if units:
             return units.pop() if len(units) == 1 else None
     return None

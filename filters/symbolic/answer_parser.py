@@ -360,11 +360,14 @@ _SPELLED = re.compile(
 
 
 def _figures(text: str) -> str:
-    """Return a number in figures that a text gives in words too: `twelve (12)`, `twelve (12) apples`.
+    """Return a number in figures that a text gives in words too, `twelve (12)`, or in words with "and" in them.
 
     Raises:
         UnreadableError: the two differ.
     """
+    if " and " in text and text[:1].isalpha() and (number := spelled_number(plain_text(text))) is not None:
+        label = number[1]
+        return f"{number[0]} {label}".strip() if not label or label.isalpha() else text
     match = _SPELLED.match(plain_text(text)) if text.endswith(")") or ")" in text else None
     spelled = spelled_number(match["words"]) if match is not None else None
     if match is None or spelled is None or spelled[1]:

@@ -71,13 +71,13 @@ def _integer(words: list[str]) -> int | None:
         if not part or _SCALES[word] >= last or (not chunk and total):
             return None
         total, last, chunk = total + part * _SCALES[word], _SCALES[word], []
-    part = _below_thousand([word for word in chunk if word != "and"]) if chunk else 0
+    chunk = chunk[1:] if total and chunk[:1] == ["and"] else chunk  # a thousand and one
+    part = _below_thousand(chunk) if chunk else 0
     return None if part is None else total + part
 
 
 def _below_thousand(words: list[str]) -> int | None:
     """Return a number of at most three digits: "a hundred and six", "twenty-five"."""
-    words = [word for word in words if word != "and"]
     hundreds = 0
     if "hundred" in words:
         at = words.index("hundred")
@@ -85,6 +85,7 @@ def _below_thousand(words: list[str]) -> int | None:
         if not 1 <= count <= 9:
             return None
         hundreds, words = 100 * count, words[at + 1 :]
+        words = words[1:] if words[:1] == ["and"] else words
     if words == ["a"] and not hundreds:
         return 1  # of "a million"
     if not words:
