@@ -234,7 +234,7 @@ def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
         text: a response.
         asked: the prompt asks for the key, so that it need not stand in an object.
     """
-    if "'" in text and (quoted := [*_PYTHON_KEY.finditer(text)][-MAX_MARKS:]):
+    if ("':" in text or "' :" in text) and (quoted := [*_PYTHON_KEY.finditer(text)][-MAX_MARKS:]):
         last = quoted[-1]
         yield Mark("json", last[1] if last[1] is not None else last[2], last.start(), last.end(), final=True)
     at = len(text)
@@ -318,6 +318,11 @@ _FOREIGN = re.compile(  # "La respuesta correcta es", "Die Antwort ist", "Отв
 )
 
 
+def _may_be_foreign(text: str) -> bool:
+    lower = text if text.isascii() else text.lower()
+    return any(noun in lower for noun in _NOUNS) or "đáp án" in lower
+
+
 def sentences_in(text: str) -> Iterator[Mark]:
     """Yield the marks "The answer is …", "Answer: …", a heading "Final answer", and the same in other languages."""
     lower = text.lower() if text.isascii() else text
@@ -338,7 +343,7 @@ def sentences_in(text: str) -> Iterator[Mark]:
     if not text.isascii():
         found = list(_CHINESE.finditer(text))[-MAX_MARKS:]
         marks += [_sentence(text, m.start(), m.end(), "")._replace(final=text[m.start()] == "【") for m in found]
-    if not marks and any(noun in (lower if text.isascii() else text.lower()) for noun in (*_NOUNS, "đáp án")):
+    if not marks and " the " not in text and _may_be_foreign(lower):  # no text in English does
         marks = [
             _sentence(text, m.start(), m.end(), "")
             for m in list(_FOREIGN.finditer(text))[-MAX_MARKS:]

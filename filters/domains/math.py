@@ -99,8 +99,9 @@ class MathVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
-        asks = "</" in prompt or "<answer" in prompt.lower() or "json" in prompt.lower()  # few prompts do
-        found = (None if asks and asked_form(prompt) else closing_box(text)) or conclude(text, _reader(prompt))
+        found = (None if _may_ask(prompt) and asked_form(prompt) else closing_box(text)) or conclude(
+            text, _reader(prompt)
+        )
         if not found.text:
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
@@ -146,16 +147,24 @@ class MathVerifier:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
 
 
+def _may_ask(prompt: str) -> bool:
+    """Return whether a prompt may ask for tags or JSON, which few do."""
+    return any(sign in prompt for sign in ("</", "nswer>", "NSWER>", "json", "JSON", "Json"))
+
+
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")  # no difference of numbers
 _MONTHS = re.findall(r"\w+", "january february march april may june july august september october november december")
+_MONTH = re.compile("|".join(_MONTHS), re.IGNORECASE)
 _MONTH_FIRST = re.compile(rf"(?:the )?({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?")
 _DAY_FIRST = re.compile(rf"(?:the )?(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(_MONTHS)})(?:,? (\d{{4}}))?")
 _MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
 
 
 def _is_date(text: str) -> bool:
-    return len(text) < _MAX_DATE and (_DATE.fullmatch(text) is not None or isinstance(_date(text), tuple))
+    if len(text) > _MAX_DATE or not (_MONTH.search(text) or _DATE.fullmatch(text)):
+        return False
+    return isinstance(_date(text), tuple)
 
 
 _MAX_DATE = 40  # characters
