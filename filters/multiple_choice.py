@@ -136,7 +136,7 @@ class Choices:
     def _next_label(self) -> re.Pattern[str]:
         names = "|".join(re.escape(label.lower()) for label in self.labels)
         joint = r"\s?(?:,|;|/|&|\+|[-–—]|[、，；]|或者?|和|与|及"
-        joint += r"|(?:and|or|but|unless|through|to|plus|besides)\b|\s)\s?"
+        joint += r"|(?:and|or|but|unless|through|to|plus|besides|oder|und|ou|et|o|y|e|oppure|lub|eller|или|и)\b|\s)\s?"
         joint += r"(?:(?:and|or|maybe|perhaps|also|plus|as\swell\sas|(?:along|together)\swith|in\saddition\sto)\s){0,2}"
         joint += r"(?:option\s)?[(\[]?"
         return re.compile(rf"{joint}({names})(?:[).:\],;]|$|\s(?:and|or)\b)")

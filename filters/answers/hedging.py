@@ -19,6 +19,8 @@ _DENIAL = re.compile(
     rf"{_THAT}"
     rf"|\b(?:some|many|most|others?|someone|somebody|every(?:one|body)|people|students?|beginners?|they)\s(?:\w+\s)?"
     rf"(?:say|think|believe|claim|guess|argue|assume|answer|conclude|choose|pick)s?{_THAT}"
+    r"|\b(?:an?|his|her|my|their|the|one|your)\s(?:\w+\s)?(?:friend|classmate|colleague|teacher|neighbou?r|brother|sister)"
+    rf"\s(?:says?|said|thinks?|thought|claim(?:s|ed)|believe[sd]|guess(?:es|ed)){_THAT}"
     r"|\b(?:suppose|assume|assuming|supposing|imagine|pretend|whether|unless)(?:\s(?:now|first|instead))?(?:\sthat)?"
     r"|\bif"
     r")",
@@ -26,6 +28,7 @@ _DENIAL = re.compile(
 )
 _OPENING = r"(?:\b(?:the|my|our|your|this)\s(?:(?:final|correct|right|best)\s)?)?"  # of "the correct answer is"
 _ADJACENT = re.compile(rf"{_DENIAL.pattern}[\s,:*_]*{_OPENING}\Z", re.IGNORECASE)
+_NOT_THE = re.compile(r"(?:\A|[.!?\n]\s{0,3}|\bis\s|'s\s)not\s(?:the\s(?:\w+\s)?)?\Z", re.IGNORECASE)
 _IMAGINED = re.compile(  # "If the question asked for the area, the answer is …"
     r"\bif\b[^.!?\n]*\b(?:question|problem|task|exercise)\b[^.!?\n]*\b(?:asked|wanted|were|was|had|meant|said)\b"
     rf"[^.!?\n]*[\s,]{_OPENING}\Z",
@@ -74,7 +77,8 @@ _BEFORE_CUES = frozenset(
         "students reader "
         "readers solver solvers beginner beginners other others false untrue incorrect wrong impossible unlikely "
         "doubtful mistake "
-        "mistaken tempting naive common popular typical",
+        "friend classmate colleague teacher neighbor neighbour "
+        "brother sister mistaken tempting naive common popular typical",
     )
 )
 _BEHIND_CUES = frozenset(
@@ -101,12 +105,12 @@ def _cued(window: str, cues: frozenset[str]) -> bool:
 
 _CONDITION = re.compile(
     r"(?:\A|[.!?;:\n—])\W{0,6}(?:(?:and|but|so|then|now|or)\s)?"
-    r"(?:if|unless|provided(?:\sthat)?|only\s(?:if|when)|assuming|supposing|had(?=\s(?:the|it|he|she|they|we|this|there)\b))\s"
+    r"(?:if|unless|provided(?:\sthat)?|only\s(?:if|when)|assuming|supposing|(?:had|were|should)(?=\s(?:the|it|he|she|they|we|this|there)\b))\s"
     r"(?P<what>[^.!?;\n]{1,200}?)(?:,|\bthen\b)(?! ?(?:so|thus|therefore|hence)\b)"
     r" ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
     re.IGNORECASE,
 )
-_CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had ")
+_CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had |Were |Should ")
 _DOING = re.compile(  # conditions that state no other case: "if we add them", "if I am not mistaken"
     r"(?:we|you|i|one)\b(?!\s(?:were|had|assume|ignore|suppose|neglect|take|pretend|allow))"
     r"|(?:so|needed|necessary|correct|right|(?:this|that|it)\sis\s(?:so|right|correct|true))\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
@@ -135,6 +139,7 @@ def denied(text: str, start: int) -> bool:
         return False
     return (
         _ADJACENT.search(before[-_REACH:]) is not None
+        or _NOT_THE.search(before) is not None
         or _CHINESE_NEAR.search(before) is not None
         or _IMAGINED.search(before) is not None
         or any(match.end() > start for match in _WRONG_ANSWER.finditer(text, max(0, start - _REACH), start + 6))

@@ -37,6 +37,8 @@ CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"|choose|base|pi|root"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|too (?:many|much|few)"
     r"|and a half|and a quarter"
+    r"|(?:oder|ou|oppure|lub|eller|или|либо|o)(?=\W{0,3}[\d$])"
+    r"|(?:mil|mille|millones|millón|milhões|milioni|millionen|milliarden|tausend|hundert|тысяч\w*|миллион\w*)"
     r"|or (?:more|less"
     r"|fewer|greater|above|below)"
     r"|at (?:least|most)|and (?:above|below|up|over))\b(?!-[a-z])"
@@ -45,7 +47,8 @@ CHANGERS = re.compile(  # behind a value: what makes another one of it
     re.IGNORECASE,
 )
 BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an expression, a name, or denied
-    r"(?:\b(?:minus|negative|plus|times|twice|double|triple|thrice|among|over|root of|roots? of"
+    r"(?:\b(?:m[áa]s de|menos de|mehr als|weniger als|plus de|moins de|pi[ùu] di|meno di|mais de|больше|меньше"
+    r"|więcej niż|mniej niż|minus|negative|plus|times|twice|double|triple|thrice|among|over|root of|roots? of"
     r"|log(?:arithm)? of|multiples? of|factors? of"
     r"|divisors? of|powers? of"
     r"|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
@@ -235,6 +238,7 @@ def _label(tail: str) -> str:
     return " ".join(words)
 
 
+_DECIMAL_COMMA = re.compile(r",\d")
 _MEASURES = frozenset("个只名位本条张岁次种件辆棵朵")  # what is counted in Chinese
 
 
@@ -248,7 +252,7 @@ def number_of(rest: str) -> str:
         return ""
     if scale := _SCALE.match(unit + tail):
         value, unit, tail = f"{value} {scale[0].strip(' -')}", "", (unit + tail)[scale.end() :]
-    closed = _BOUNDARY.match(tail) or tail[:1] in _MEASURES
+    closed = (_BOUNDARY.match(tail) and not _DECIMAL_COMMA.match(tail)) or tail[:1] in _MEASURES
     if not closed or CHANGERS.match(tail) or tail.startswith("-") or _OPERATED_NEXT.match(tail):
         return ""
     return f"{value} {unit}" if unit else _labelled(value, tail)
