@@ -7,12 +7,14 @@ Importing this module is cheap; vLLM is imported once the parent has said which 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any
@@ -116,11 +118,11 @@ def _arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
     }
     if options.get("max_model_len"):
         arguments["max_model_len"] = options["max_model_len"]
-    arguments |= {"dtype": options.get("dtype") or "auto"} if gpu else _cpu_arguments(options)
+    arguments |= {"dtype": options.get("dtype") or "auto"} if gpu else _cpu_arguments(model, options)
     return {**arguments, **options.get("args", {})}
 
 
-def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
+def _cpu_arguments(model: str, options: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     # One process and eager mode: compiling takes minutes and gains a few percent. The cache gets a quarter of the free
@@ -130,7 +132,7 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
     spare = psutil.virtual_memory().available / _GIB
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, min(8, int(spare / 4)))))
     native = bool(torch.cpu._is_avx512_bf16_supported())  # the same check as vLLM's
-    length = options.get("max_model_len") or 4096
+    length = options.get("max_model_len") or min(4096, _context(model))
     return {
         "dtype": options.get("dtype") or ("bfloat16" if native else "float32"),
         "enforce_eager": True,
@@ -140,6 +142,13 @@ def _cpu_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "max_num_batched_tokens": max(8192, length),
         "max_num_seqs": 128,
     }
+
+
+def _context(model: str) -> int:
+    """Return the tokens that a model folder says its model can take; where it says nothing, no limit."""
+    config = Path(model) / "config.json"
+    said = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    return said.get("max_position_embeddings") or sys.maxsize
 
 
 class _BadParametersError(Exception):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from proofmill.generators.engines.vllm_worker import _arguments
+from proofmill.generators.engines.vllm_worker import _arguments, _cpu_arguments
 from proofmill.generators.sample_plan import RESOURCE_ARGS
 
 pytest.importorskip("torch", reason="the engine is not installed: pip install 'proofmill[cpu]'")
@@ -17,6 +19,14 @@ def test_json_comes_without_free_white_space_unless_the_recipe_says_otherwise() 
     assert _arguments("m", {})[SHAPED] == {"backend": "xgrammar", "disable_any_whitespace": True}
     own = {"backend": "guidance"}
     assert _arguments("m", {"args": {SHAPED: own}})[SHAPED] == own
+
+
+def test_a_model_of_a_short_context_is_not_asked_for_more(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1024}')
+    cases: tuple[tuple[dict[str, Any], int], ...] = (({}, 1024), ({"max_model_len": 512}, 512))
+    for options, length in cases:
+        assert _cpu_arguments(str(tmp_path), options)["max_model_len"] == length
+    assert _cpu_arguments(str(tmp_path / "no-such"), {})["max_model_len"] == 4096
 
 
 def test_vllm_knows_all_that_is_said_to_make_no_other_samples() -> None:
