@@ -42,7 +42,9 @@ class ImproveOptions(Section):
         description="what each training begins from: the base again (STaR, ReST-EM), or the last student",
     )
     data: Literal["round", "all"] = Field(
-        "round", description="traces that a round selects among: its own, or those of earlier rounds too"
+        "round",
+        description="traces that a round selects among: its own, or those of earlier rounds too, whose problems the student "
+        "is then asked as well",
     )
     problems: Literal["fresh", "same"] = Field(
         "fresh", description="whether procedural sources make other problems in each round"
