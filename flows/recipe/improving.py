@@ -43,8 +43,8 @@ class ImproveOptions(Section):
     )
     data: Literal["round", "all"] = Field(
         "round",
-        description="traces that a round selects among: its own, or those of earlier rounds too, whose problems the student "
-        "is then asked as well",
+        description="traces that a round selects among: its own, or those of earlier rounds too, whose problems the "
+        "student is then asked as well",
     )
     problems: Literal["fresh", "same"] = Field(
         "fresh", description="whether procedural sources make other problems in each round"
