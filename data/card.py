@@ -15,7 +15,7 @@ from proofmill.data.manifest import Benchmarks, FileEntry, Manifest
 from proofmill.data.versions import Contents
 
 TRAINING = ("sft_stage1", "sft_stage2", "rl", "pairs", "step_labels", "messages")
-_ORDER = (*TRAINING, "traces", "problems", "pass_rates", "claims")
+_ORDER = (*TRAINING, "traces", "problems", "pass_rates", "routes", "claims")
 _ABOUT = {
     "sft_stage1": "stage 1: proven long chains of thought, several paths a problem",
     "sft_stage2": "stage 2: short answers (or the hard subset)",
@@ -26,6 +26,7 @@ _ABOUT = {
     "traces": "every sampled row with its verdict and the reason why it was dropped; nothing is thrown away",
     "problems": "the problems with gold answer, source and licence",
     "pass_rates": "how often each sampler solved each problem",
+    "routes": "which model answers each problem, why, and at what cost",
     "claims": "one row a checked claim",
 }
 _NAMES = {"float": "float32", "double": "float64"}  # Arrow types that `datasets` calls by another name
@@ -65,6 +66,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         _table(("config", "rows", "what"), _contents(manifest, configs)),
         "## How it was made",
         _models(manifest),
+        *_routing(manifest),
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
         "## Decontamination",
@@ -156,6 +158,25 @@ def _models(manifest: Manifest) -> str:
             f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
     return "\n".join(lines) or "Recorded samples."
+
+
+def _routing(manifest: Manifest) -> list[str]:
+    if not (found := manifest.route):
+        return []
+    small = found.models[0]
+    rows = [(f"`{m.sampler}`", f"{m.price:g}", f"{m.tried:,}", f"{m.answers:,}", f"{m.cost:.4g}") for m in found.models]
+    beside = (
+        ""
+        if found.large_alone is None
+        else f", where the dearest teacher alone would cost about {found.large_alone:.4g}"
+    )
+    return [
+        "## Routing",
+        f"What `{small.sampler}` could not prove went on to teachers. {found.proven:,} of {found.problems:,} problems "
+        f"are proven, at a cost of {found.cost:.4g}{beside}. The config `routes` has every problem, `policy.json` the "
+        "policy by domain and pass rate.",
+        _table(("sampler", "price of a million tokens", "tried", "answers", "cost"), rows),
+    ]
 
 
 def _funnel(manifest: Manifest) -> list[tuple[str, ...]]:

@@ -167,6 +167,32 @@ class VotesByK(VoteRates):
     by_k: dict[str, VoteRates] = Field({}, description="The same for votes of k samples, by k.")
 
 
+class RoutedModel(Record):
+    """One model of a route."""
+
+    sampler: str = Field(description="Its name in the recipe.")
+    price: float = Field(0.0, description="Money for a million of its completion tokens.")
+    tried: int = Field(0, description="Problems that it sampled.")
+    answers: int = Field(0, description="Problems whose answer is its.")
+    tokens: int = Field(0, description="Completion tokens of those samples.")
+    cost: float = Field(0.0, description="Money for them.")
+
+
+class Routing(Record):
+    """What went on from the small model to teachers, and what it cost."""
+
+    problems: int = Field(0, description="Problems that were sampled.")
+    proven: int = Field(0, description="Of them, those with a proven sample.")
+    reasons: dict[str, int] = Field({}, description="Problems by `why` of the config `routes`.")
+    models: list[RoutedModel] = Field([], description="The small model, then the teachers in order.")
+    cost: float = Field(0.0, description="Money for all samples.")
+    large_alone: float | None = Field(
+        None,
+        description="Money for the dearest teacher alone, had it sampled every problem at its mean cost and proven as "
+        "many; null where it sampled none.",
+    )
+
+
 class Benchmarks(Record):
     """The benchmarks that prompts and traces were compared with."""
 
@@ -266,6 +292,7 @@ class Manifest(Record):
         None,
         description="Wrong traces: `kept` stand in `pairs`, the others by the reason why not; null: not asked for.",
     )
+    route: Routing | None = Field(None, description="How problems were routed; null where they were not.")
     duplicates: int = Field(0, description="Traces marked as near-duplicates.")
     luck: dict[str, float] = Field(
         {}, description="`guessable`: right answers that chance gives too; `guesses`: of them, as many as were luck."

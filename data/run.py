@@ -42,6 +42,7 @@ class ShardStats(TypedDict, total=False):
         claims: right answers by length: how many, with a refuted claim, and dropped for it.
         tokens: completion tokens.
         rounds: by sampler, how its problems ended.
+        not_routed: samples of teachers on problems that did not go on to them.
         unanswered: by sampler, traces that may be asked again, by reason.
         domains: problems by domain.
         from_sources: problems that did not come with recorded samples.
@@ -72,6 +73,7 @@ class ShardStats(TypedDict, total=False):
     claims: list[dict[str, Any]]
     tokens: int
     rounds: dict[str, dict[str, Any]]
+    not_routed: int
     unanswered: dict[str, dict[str, int]]
     domains: dict[str, int]
     from_sources: int

@@ -193,6 +193,26 @@ PASS_RATES = _schema(
     ("later_truncated", I32, "of those, cut"),
 )
 
+_TRIED = pa.struct(
+    [("sampler", STRING), ("n", I32), ("correct", I32), ("pass_rate", F32), ("tokens", I64), ("cost", pa.float64())]
+)
+
+ROUTES = _schema(
+    ("problem_id", STRING, "of the problem"),
+    ("domain", STRING, "of the problem"),
+    ("route", STRING, "the sampler that answers it; null: none proved it"),
+    (
+        "why",
+        STRING,
+        "proven: by the small model; else why it went on: large_only (its domain), unproven, below (its pass rate), "
+        "untried",
+    ),
+    ("tried", pa.list_(_TRIED), "what each sampler did that was asked, in order"),
+    ("cost", pa.float64(), "money for all samples of it, at the recipe's prices of completion tokens"),
+    ("source", STRING, "of the problem"),
+    ("license", STRING, "of the problem"),
+)
+
 CLAIMS = _schema(
     ("trace_id", STRING, "of the trace"),
     ("problem_id", STRING, "of its problem"),

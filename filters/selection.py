@@ -170,7 +170,11 @@ def _counts(among: pl.Expr, prefix: str) -> list[pl.Expr]:
 
 
 def preselect(
-    traces: pl.DataFrame, rules: Rules, options: SelectOptions, curriculum: LongToShort | BroadToHard
+    traces: pl.DataFrame,
+    rules: Rules,
+    options: SelectOptions,
+    curriculum: LongToShort | BroadToHard,
+    small: str | None = None,
 ) -> pl.DataFrame:
     """Return the decision on each trace before the run's caps; the table holds all samples of its problems.
 
@@ -180,12 +184,13 @@ def preselect(
         rules: of the filters; those of `options` come behind them.
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
+        small: the sampler whose pass rates count where the curriculum names no other; None: all samplers.
 
     Returns:
         Schema SELECTION, row by row beside `traces`.
     """
     # A long-to-short curriculum has no reference sampler; then all samplers count.
-    rates_by_problem = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None))
+    rates_by_problem = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None) or small)
     rate = pl.DataFrame(
         {"problem_id": list(rates_by_problem), "rate": [share for share, _ in rates_by_problem.values()]},
         schema={"problem_id": pl.String, "rate": pl.Float64},

@@ -1,10 +1,10 @@
 """Labels of single steps, for process reward models: only what was decided is labelled.
 
 A step is labelled where its own claims decide it: `right` where every claim in it was verified, `wrong` where one was
-refuted. The step that states the answer is decided by the verdict. All other steps are unchecked and get no label,
-also in a trace whose answer is right, since a right answer proves none of the steps that lead to it. They become
-context: a row's prompt is the problem and the trace up to a decided step, and its steps are that one and the decided
-ones that follow without a gap. Behind the first wrong step of a trace nothing is labelled.
+refuted. The step that states the answer, and little else, is decided by the verdict. All other steps are unchecked and
+get no label, also in a trace whose answer is right, since a right answer proves none of the steps that lead to it. They
+become context: a row's prompt is the problem and the trace up to a decided step, and its steps are that one and the
+decided ones that follow without a gap. Behind the first wrong step of a trace nothing is labelled.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from proofmill.filters.reliability import DOUBTED, UPHELD
 from proofmill.filters.verdicts import CORRECT, WRONG
 
 EXACT, BY_VERDICT, BY_MODEL = "exact", "verdict", "model"
+_LONGEST_STATEMENT = 300  # characters of a step that states the answer and little else
 _LEAST_CLAIM = 8  # letters and digits of a model's claim that is looked for in the steps
 
 
@@ -32,7 +33,9 @@ class StepLabelOptions(Section):
     model: bool = Field(
         True, description="claims that a model judged (`claims.model`) decide too where exact checks don't"
     )
-    max_per_problem: int = Field(8, ge=1, description="rows of one problem, at most; those that end in a mistake first")
+    max_per_problem: int = Field(
+        8, ge=1, description="rows of one problem, at most: by turns one that ends in a mistake and one without"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ class LabelledSteps:
     decided_by: tuple[str, ...]
 
     @property
-    def rank(self) -> tuple[bool, int, int]:
-        """Sorts those that end in a mistake first, then the longer ones."""
-        return self.labels[-1], -len(self.labels), self.first
+    def rank(self) -> tuple[int, int]:
+        """Sorts the longer ones first."""
+        return -len(self.labels), self.first
 
 
 Decision = tuple[bool, str]
@@ -92,7 +95,7 @@ def _decisions(
     opinions = _opinions(trace["clr_claims"] or (), steps) if options.model else {}
     start = trace["final_start"]
     for number, (begin, end) in enumerate(spans):
-        states_answer = start is not None and begin <= start < end
+        states_answer = start is not None and begin <= start < end <= begin + _LONGEST_STATEMENT
         of_step = exact.get(number, set()), opinions.get(number, set())
         yield _of_answer(trace, of_step[0], options) if states_answer else _of_step(*of_step)
 

@@ -165,13 +165,21 @@ class Judge:
         Raises:
             VerifierError: as `judge`; bad problems are left to `verdicts` to tell.
         """
+        return [verdict is not None and verdict.verdict == CORRECT for verdict in self.verdicts_of(responses)]
+
+    def verdicts_of(self, responses: Sequence[tuple[Mapping[str, Any], str, str | None]]) -> list[Verdict | None]:
+        """Return the verdict on each response, as `accepts` takes them.
+
+        Raises:
+            VerifierError: as `judge`.
+        """
         tags = self.options.reasoning_tags
         cuts = [cut_reasoning(response, finish, tags) for _, response, finish in responses]
         jobs = [
             None if cut.verdict else Job(row["verifier"], self._custom.get(row["verifier"]), problem_of(row), cut.text)
             for cut, (row, _, _) in zip(cuts, responses, strict=True)
         ]
-        return [verdict is not None and verdict.verdict == CORRECT for verdict, _ in self.judge(jobs)]
+        return [cut.verdict or verdict for cut, (verdict, _) in zip(cuts, self.judge(jobs), strict=True)]
 
     def judge(self, jobs: Sequence[Job | None]) -> list[tuple[Verdict | None, float]]:
         """Return (verdict, seconds) of each job, in order; None stays None.

@@ -12,6 +12,8 @@ import typer
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError, UsageError
+from proofmill.flows.cli_options import Debug, Domain, Home, Limit, Maps, Options, Out, Split, Traces, Workers
+from proofmill.flows.cli_options import option_of as _option
 from proofmill.flows.display import InertConsole, InertFormatter, typed
 from proofmill.flows.prefect_server import configure
 
@@ -42,27 +44,6 @@ def _all(
     ] = False,
 ) -> None: ...
 
-
-Home = Annotated[
-    str | None,
-    typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
-
-Traces = Annotated[str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, or hf://user/name.")]
-Out = Annotated[Path, typer.Option("--out", help="The file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.")]
-Maps = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="ours=theirs", help="Field names; `[]` unrolls a list. Repeatable, or with commas."),
-]
-Domain = Annotated[str | None, typer.Option(help="Domain of the rows that name none.")]
-Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many rows, from the first.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="option=value", help="An option of the filter, as in a recipe; repeatable."),
-]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one for each core.")]
 
 _STREAMING = ("verify", "claims", "dedup", "decontaminate", "filter")  # their file is whole or not there
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -460,12 +441,7 @@ def push(
     repo: Annotated[str, typer.Option("--repo", metavar="USER/NAME", help="Created if it does not exist.")],
     public: Annotated[bool, typer.Option("--public", help="Make the repository public; else it is private.")] = False,
     token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            help="Else $HF_TOKEN, or that of `hf auth login`.",
-            show_default=False,
-        ),
+        str | None, typer.Option("--token", help="Else $HF_TOKEN, or that of `hf auth login`.", show_default=False)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
     home: Home = None,
@@ -476,6 +452,55 @@ def push(
     from proofmill.flows.context import home_folder
 
     run(home_folder(home), version, repo, token, public=public, dry_run=dry_run, console=out)
+
+
+@app.command(
+    epilog="Examples:\n\n`proofmill route mixed --price small=0.10 --price large=2.50`\n\n"
+    "`proofmill route mixed@v2 --price small=0.10 --price large=2.50 --budget 1 --budget 8 --below 0 --below 0.25`\n\n"
+    "`proofmill route mixed --price small=0.10 --price large=2.50 --through small,large --out policy.json`"
+)
+def route(
+    version: Annotated[str, typer.Argument(help="NAME or NAME@vN, with samples of several models.")],
+    home: Home = None,
+    prices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--price", metavar="MODEL=MONEY", help="For a million completion tokens; none: as its recipe has it."
+        ),
+    ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SMALL,LARGE", help="Only this order of models; repeatable. None: all orders of two."),
+    ] = None,
+    budgets: Annotated[
+        list[int] | None, typer.Option("--budget", min=1, help="Samples of the first model; repeatable.")
+    ] = None,
+    below: Annotated[
+        list[float] | None,
+        typer.Option(min=0.0, max=1.0, help="Pass rate up to which a problem goes on; repeatable. None: 0."),
+    ] = None,
+    large_only: Annotated[
+        list[str] | None, typer.Option(help="A domain that skips the first model; repeatable.")
+    ] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Also policies that another one beats.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Write the policy file of the one policy that --through names.")
+    ] = None,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Replay routing policies on recorded samples of several models: cost against solved problems; samples nothing."""
+    from proofmill.flows.commands.route import RouteRequest, parse_prices, run
+    from proofmill.flows.context import home_folder
+
+    request = RouteRequest(
+        parse_prices(prices or []),
+        [tuple(name.strip() for name in chain.split(",")) for chain in through or []],
+        budgets or (),
+        below or (),
+        tuple(large_only or ()),
+    )
+    run(home_folder(home), version, request, out, show_all=show_all, as_json=as_json, out_file=out_file)
 
 
 @app.command(epilog="Examples:\n\n`proofmill doctor`\n\n`proofmill doctor my.yaml --json`")
@@ -568,15 +593,6 @@ def _say(error: ProofmillError, *, debug: bool) -> None:
         err.print_exception()
     err.print("[red]error:[/] ", end="")
     err.print(str(error), markup=False, soft_wrap=True)
-
-
-def _option(arguments: list[str], name: str) -> str | None:
-    for place, argument in enumerate(arguments):
-        if argument == name and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
 
 
 if __name__ == "__main__":

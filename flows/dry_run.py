@@ -266,6 +266,8 @@ def sampler_cost(
     """Yield what a sampler still has to draw, and what that costs."""
     of = sum(shard.first_round_samples(plan) for shard in shards)
     yield f"sampler {plan.name}: {plan.model.name}, {first:,} of {of:,} samples are still to be drawn"
+    if run.recipe.route and any(teacher.sampler == plan.name for teacher in run.recipe.route.teachers):
+        yield "  at most: it gets only the problems that the models before it don't prove"
     known = _last(run)
     rate = _rate(known)
     last = known["samplers"].get(plan.name) if known else None

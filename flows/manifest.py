@@ -72,7 +72,7 @@ def manifest_of(
         "libraries": libraries(run.filters),
         "stages": {
             "problems": problems.stats["problems"],
-            "samples": {"in": requested, "kept": traces, "dropped": _less(recorded, requested - traces)},
+            "samples": {"in": requested, "kept": traces, "dropped": _less(recorded, requested - traces, records)},
             "verdicts": {
                 "in": traces,
                 "kept": verdicts.get("correct", 0),
@@ -208,8 +208,12 @@ def _sums(parts: Iterable[Mapping[str, N]]) -> dict[str, N]:
     return dict(sorted(total.items()))
 
 
-def _less(ledger: Mapping[str, Any], missing: int) -> dict[str, int]:
-    """Return the dropped recorded rows by reason; all other missing samples were never drawn."""
+def _less(ledger: Mapping[str, Any], missing: int, records: Sequence[ShardRecord]) -> dict[str, int]:
+    """Return the dropped recorded rows by reason, and a teacher's samples of problems that were not routed to it; all
+    other missing samples were never drawn.
+    """
     dropped = dict(ledger["dropped"])
+    if not_routed := sum(record.samples.stats.get("not_routed", 0) for record in records):
+        dropped["not_routed"] = not_routed
     rest = missing - sum(dropped.values())
     return dropped | ({"not_sampled": rest} if rest else {})

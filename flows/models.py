@@ -84,7 +84,12 @@ class ModelPool:
 
     def _plan(self, sampler: Sampler) -> SamplePlan:
         model = model_of(sampler, self._progress.note)
-        sampling = sampler.sampling
+        sampling, route = sampler.sampling, self._recipe.route
+        limits = (
+            [sampling.max_total_tokens, *(t.token_limit for t in route.teachers if t.sampler == sampler.name)]
+            if route
+            else [sampling.max_total_tokens]
+        )
         return SamplePlan(
             name=sampler.name,
             model=model,
@@ -95,8 +100,9 @@ class ModelPool:
             n=sampling.n,
             seed=self._recipe.seed,
             domains=sampler.domains,
+            never=route.large_only if route and sampler.name == self._recipe.small else (),
             rounds=sampling.rule,
-            max_total_tokens=sampling.max_total_tokens,
+            max_total_tokens=min((limit for limit in limits if limit is not None), default=None),
         )
 
     @cached_property

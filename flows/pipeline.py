@@ -232,12 +232,13 @@ def _preselected(run: RunContext, record: ShardRecord) -> Shard:
     select, curriculum = run.recipe.select, run.recipe.curriculum
     outputs = {name: output.content for name, output in record.outputs.items()}
     sections = [select.model_dump(mode="json", exclude={*selection.DECIDED_LATER}), curriculum.model_dump(mode="json")]
-    key = SELECTION.key(record.samples.content, outputs, asked, sections)
+    small = run.recipe.small
+    key = SELECTION.key(record.samples.content, outputs, asked, sections, *([small] if small else []))
 
     def make() -> tuple[pa.Table, ShardStats]:
         frame = _small_columns(run, record)
         expressions = [(rule.reason, rule.when(active.options)) for rule, active in rules]
-        table = selection.preselect(frame, expressions, select, curriculum).to_arrow().cast(selection.SELECTION)
+        table = selection.preselect(frame, expressions, select, curriculum, small).to_arrow().cast(selection.SELECTION)
         dropped = table["drop_reason"].to_pylist()
         return table, {"ledger": selection.ledger(dropped, reasons_of(run)), "claims": by_length(frame, dropped)}
 

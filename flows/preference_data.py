@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import polars as pl
@@ -138,9 +139,12 @@ def step_rows(shard: JudgedShard, options: StepLabelOptions) -> Iterator[Row]:
             if not (trace["quality_detail"] or trace["contaminated_by"] or trace["duplicate_of"])
             for steps in labelled_steps(trace, options)
         ]
-        labelled.sort(key=lambda pair: (pair[0].rank, pair[1]["id"]))
+        labelled.sort(key=lambda pair: (*pair[0].rank, pair[1]["id"]))
         asked = "\n\n".join(message["content"] for message in shard.prompt(problem))
-        for steps, trace in labelled[: options.max_per_problem]:
+        # By turns, so that a hard problem does not give mistakes alone where it has something else to show.
+        turns = [[pair for pair in labelled if pair[0].labels[-1] is right] for right in (False, True)]
+        mixed = [pair for both in zip_longest(*turns) for pair in both if pair]
+        for steps, trace in mixed[: options.max_per_problem]:
             yield _step_row(asked, problem, trace, steps)
 
 

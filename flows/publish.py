@@ -16,7 +16,7 @@ from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, STEP_LABELS, pairs, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, ROUTES, STEP_LABELS, pairs, sft
 from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, next_number, versions
 from proofmill.filters.base import ProblemFilter
@@ -34,6 +34,7 @@ from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
 from proofmill.flows.preference_data import JudgedShard, PairLedger, step_rows
+from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns
 from proofmill.generators import prompts
@@ -125,15 +126,17 @@ def _write(
         "pairs": pairs(render),
         "step_labels": STEP_LABELS,
         "messages": MESSAGES,
+        "routes": ROUTES,
         "claims": CLAIMS,
         INDEX: index_schema(run.recipe.options(NEAR_DUPLICATES)),
     }
     out = VersionWriter(folder, {f"{name}/{split}": s for name, s in schemas.items() for split in (TRAIN, VALIDATION)})
     held = held_out and run.store.read(held_out)["id"].combine_chunks()
     view, paired = (StudentView(run.models.student, render, run.recipe.prompt.chat_template_args) for _ in range(2))
-    ledger = PairLedger(paired)
+    ledger, policy = PairLedger(paired), policy_of(run.recipe)
+    routes = RouteLedger(policy) if policy else None
     for record in records:
-        for config, table in _ShardTables(run, record, view, schemas, ledger).tables():
+        for config, table in _ShardTables(run, record, view, schemas, ledger, routes).tables():
             for split, part in _splits(table, held):
                 out.append(f"{config}/{split}", part)
         run.progress.advance("shards published")
@@ -145,6 +148,10 @@ def _write(
     if run.recipe.publish.pairs:
         facts["pairs"] = ledger.to_json()
         facts["tokens"]["longest_pair"] = paired.longest
+    if routes:
+        facts["route"] = routes.to_json()
+        write_json(folder / POLICY, routes.policy_file(run.recipe.name))
+        files.append(FileEntry.of(folder, folder / POLICY, None))
     for config in ("pairs", "step_labels"):
         if getattr(run.recipe.publish, config) and not facts["stages"]["publish"]["rows"].get(config):
             run.progress.warn(f"publish.{config}: not one row could be made" + _why_none(config, ledger))
@@ -185,14 +192,17 @@ class _ShardTables:
         view: StudentView,
         schemas: Mapping[str, pa.Schema],
         ledger: PairLedger,
+        routes: RouteLedger | None,
     ) -> None:
         store = run.store
-        self.run, self.record, self.view, self.schemas, self.ledger = run, record, view, schemas, ledger
+        self.run, self.record, self.view, self.schemas = run, record, view, schemas
+        self.ledger, self.routes = ledger, routes
         self.problem_table = store.read(record.problems)
         self.problems = {row["id"]: row for row in self.problem_table.to_pylist()}
         self.traces = self._all_columns()
         self.rates = pass_rates(self.traces)
-        self.problem_rates = problem_rates(self.rates, getattr(run.recipe.curriculum, "reference", None))
+        reference = getattr(run.recipe.curriculum, "reference", None) or run.recipe.small
+        self.problem_rates = problem_rates(self.rates, reference)
         self.judged_problems = self._judged_problems()
 
     def _all_columns(self) -> pl.DataFrame:
@@ -236,6 +246,8 @@ class _ShardTables:
         yield INDEX, self._signatures()
         yield "rl", from_rows(self._rl_rows(), RL)
         yield from self._preferences()
+        if self.routes:
+            yield "routes", from_rows(self.routes.rows(self.traces, self.problems), ROUTES)
         if self.run.recipe.publish.messages:
             yield "messages", from_rows([_as_messages(row) for row in rows], MESSAGES)
 

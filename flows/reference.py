@@ -50,6 +50,7 @@ def configs() -> dict[str, pa.Schema]:
         "traces": trace_schema(),
         "problems": problem_schema(),
         "pass_rates": schemas.PASS_RATES,
+        "routes": schemas.ROUTES,
         "claims": schemas.CLAIMS,
     }
 

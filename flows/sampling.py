@@ -6,7 +6,7 @@ The engine never waits for the filters, and they never pile up in memory: finish
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextvars import copy_context
 from pathlib import Path
@@ -24,6 +24,7 @@ from proofmill.data.sections import VllmEngine
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
+from proofmill.flows.routing import Gate, in_order, policy_of
 from proofmill.generators import sample_plan
 from proofmill.generators.engines.base import EngineFacts
 from proofmill.generators.rounds import UNFUNDED, ShardOutcome
@@ -73,13 +74,20 @@ class SamplingStep:
         if not run.request.sample:  # an unfinished shard gets another key: it must not pass for the complete one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
         self._outcomes: dict[tuple[str, str], ShardOutcome] = {}  # by shard and plan, where n samples aren't the rule
+        self._policy = policy_of(run.recipe)
+        self._gate = Gate(run, self._policy) if self._policy else None
 
     def _key(self, shard: ProblemShard) -> str:
         plans = [
             (plan.key(), plan.n, plan.name, plan.domains, plan.model.name, self._amounts(plan))
             for plan in self.run.models.plans
         ]
-        return SAMPLES.key(shard.problems.content, shard.recorded.content, plans, self.run.models.generation)
+        routed = (
+            [self.run.recipe.route, VERDICTS.key(self.run.recipe.options(VERDICTS))] if self.run.recipe.route else []
+        )
+        return SAMPLES.key(
+            shard.problems.content, shard.recorded.content, plans, self.run.models.generation, *map(repr, routed)
+        )
 
     def _finished(self, key: str) -> Shard | None:
         """Return a committed shard, or None if some of its samples are to be asked again."""
@@ -109,7 +117,7 @@ class SamplingStep:
 
     def first_to_draw(self) -> SamplePlan | None:
         """Return the first plan whose engine is needed, judging by recorded samples; None if all shards are there."""
-        plans = self.run.models.plans
+        plans = in_order(self._policy, self.run.models.plans)
         if all(self.done.values()):
             return None
         for plan in plans[:-1]:
@@ -118,11 +126,13 @@ class SamplingStep:
             with self.run.models.store(plan) as store:
                 if any(sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo()):
                     return plan
+        if self._policy:
+            return None  # what a teacher gets is known once the models before it are judged
         return plans[-1]  # with one plan nothing is rendered only to find this out: the engine loads meanwhile
 
     def _draw(self) -> Iterator[tuple[Shard, Shard]]:
         self._last = time.monotonic()
-        plans = self.run.models.plans
+        plans = in_order(self._policy, self.run.models.plans)
         self.run.progress.expect_samplers(plan.name for plan in plans)
         # Earlier plans only record their samples; a shard is finished when the last plan has sampled it.
         for plan in plans[:-1]:
@@ -140,7 +150,7 @@ class SamplingStep:
                 yield from self._todo()
             return
         with run.models.store(plan) as store:
-            missing = (sample_plan.missing_samples(plan, store, self._problems(name)) for name in self._todo())
+            missing = (sample_plan.missing_samples(plan, store, self._problems_of(plan, name)) for name in self._todo())
             run.progress.sampling(plan.name, sum(missing))
             sampler = Sampler(
                 plan, store, lambda: run.models.engine(plan), _SamplingProgress(run, plan), run.workers.judge.accepts
@@ -163,11 +173,41 @@ class SamplingStep:
     def _problems(self, name: str) -> pa.Table:
         return self.run.store.read(self.shards[name].problems)
 
+    def _problems_of(self, plan: SamplePlan, name: str) -> pa.Table:
+        """Return the problems of a shard that a plan samples: a teacher gets what the models before it leave."""
+        problems = self._problems(name)
+        routed = self._routed(plan.name, name, problems)
+        return problems if routed is None else problems.filter(pc.is_in(problems["id"], pa.array(routed, pa.string())))
+
+    def _routed(self, model: str, name: str, problems: pa.Table) -> set[str] | None:
+        """Return the problems of a shard that go on to a teacher; None where the model is none."""
+        before = self._gate.before(model) if self._gate else None
+        if before is None or self._gate is None:
+            return None
+        recorded = self.run.store.read(self.shards[name].recorded)
+        plans = {plan.name: plan for plan in self.run.models.plans}
+        samples = {}
+        for other in before:
+            if other in plans:
+                chosen = self._routed(other, name, problems)
+                own = (
+                    problems
+                    if chosen is None
+                    else problems.filter(pc.is_in(problems["id"], pa.array(chosen, pa.string())))
+                )
+                outcome = self._outcomes.get((name, other))
+                samples[other] = sample_plan.traces(
+                    plans[other], self.run.models.stores[other], own, outcome.counts if outcome else None
+                )
+            else:
+                samples[other] = recorded.filter(pc.equal(recorded["sampler"], other))
+        return self._gate.passes(model, name, problems, samples)
+
     def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | int]]:
         """Yield all shards in order; of finished ones only the tokens that they took of the budget."""
         for name, found in self.done.items():
             if not found:
-                yield name, self._problems(name)
+                yield name, self._problems_of(plan, name)
             elif plan.max_total_tokens is not None:
                 yield name, found.stats["rounds"][plan.name]["tokens"]
 
@@ -175,10 +215,16 @@ class SamplingStep:
         """Return the traces of a shard by all samplers, as one committed table."""
         run, shard = self.run, self.shards[name]
         problems = run.store.read(shard.problems)
-        tables, rounds = [run.store.read(shard.recorded)], {}
+        routed = {model: self._routed(model, name, problems) for model in self._teachers}
+        recorded, not_routed = self._recorded_of(shard, routed)
+        tables, rounds = [recorded], {}
         for plan in run.models.plans:
             outcome = self._outcomes.pop((name, plan.name), None)
             counts = outcome.counts if outcome else None
+            if (chosen := routed.get(plan.name)) is not None:
+                counts = dict.fromkeys(chosen, plan.rule.ceiling) if counts is None else counts
+                domains = (row["domain"] for row in problems.to_pylist() if row["id"] not in chosen)
+                not_routed += plan.n * sum(plan.takes(domain) for domain in domains)
             tables.append(sample_plan.traces(plan, run.models.stores[plan.name], problems, counts))
             if outcome:
                 spent = _spent_tokens(tables[-1])
@@ -190,10 +236,31 @@ class SamplingStep:
             run.progress.warn(warning)
         known = digest([table[name].to_pylist() for name in _DECIDES])
         stats: ShardStats = {"tokens": pc.sum(table["completion_tokens"]).as_py() or 0, "rounds": rounds}
+        if self._gate:
+            self._gate.forget(name)
+        if not_routed:
+            stats["not_routed"] = not_routed
         stats["unanswered"] = {plan.name: lacks for plan in run.models.plans if (lacks := _unanswered(plan, table))}
         run.state.unanswered |= bool(stats["unanswered"])
         stats["took"] = self._since_last()
         return run.store.record(SAMPLES, name, self.keys[name], table, known, stats)
+
+    @property
+    def _teachers(self) -> list[str]:
+        return [step.model for step in self._policy.steps[1:]] if self._policy else []
+
+    def _recorded_of(self, shard: ProblemShard, routed: Mapping[str, set[str] | None]) -> tuple[pa.Table, int]:
+        """Return a shard's replayed samples without those of teachers on problems that did not go on; their number."""
+        recorded = self.run.store.read(shard.recorded)
+        keep = pa.array([True] * recorded.num_rows, pa.bool_())
+        for model, chosen in routed.items():
+            others = pc.and_(
+                pc.equal(recorded["sampler"], model),
+                pc.invert(pc.is_in(recorded["problem_id"], pa.array(chosen or (), pa.string()))),
+            )
+            keep = pc.and_(keep, pc.invert(others))
+        kept = recorded.filter(keep)
+        return kept, recorded.num_rows - kept.num_rows
 
     def _since_last(self) -> float:
         """Return the seconds since the last shard was complete, or since drawing began, so that they sum to the

@@ -45,6 +45,7 @@ class SamplePlan:
         n: samples a problem.
         seed: the recipe's seed.
         domains: domains it samples; None: all.
+        never: domains that it leaves to others.
         rounds: when a problem gets more than n; None: never.
         max_total_tokens: completion tokens of the whole run, at most; None: no limit.
     """
@@ -58,6 +59,7 @@ class SamplePlan:
     n: int
     seed: int
     domains: tuple[str, ...] | None
+    never: tuple[str, ...] = ()
     rounds: Rounds | None = None
     max_total_tokens: int | None = None
 
@@ -98,7 +100,7 @@ class SamplePlan:
 
     def takes(self, domain: str) -> bool:
         """Return whether this sampler samples a domain."""
-        return self.domains is None or domain in self.domains
+        return domain not in self.never and (self.domains is None or domain in self.domains)
 
     def quarantine(self, home: Path) -> Path:
         """Return the file of its prompts that kill the engine; it does not exist while none does."""

@@ -75,7 +75,7 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
         out.print(
             f"guessable answers: {guessable:,.0f} right ones, about {guesses:,.0f} by luck; {lucky:,} dropped as lucky"
         )
-    for line in preference_lines(manifest):
+    for line in (*routing_lines(manifest), *preference_lines(manifest)):
         out.print(line, highlight=False, soft_wrap=True)
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
@@ -83,6 +83,21 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
+
+
+def routing_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield what share the small model carries, and what the models cost together beside the dearest alone."""
+    if not (found := manifest.route):
+        return
+    small, *teachers = found.models
+    told = ", ".join(f"{t.sampler} {t.answers:,} of {t.tried:,} that went on" for t in teachers)
+    share = f" ({small.answers / found.proven:.0%})" if found.proven else ""
+    yield (
+        f"routing: {found.proven:,} of {found.problems:,} problems proven; {small.sampler} answers "
+        f"{small.answers:,}{share}, {told}"
+    )
+    beside = f"; the dearest teacher alone: about {found.large_alone:.4g}" if found.large_alone is not None else ""
+    yield f"  cost {found.cost:.4g}{beside}, for as many proven problems"
 
 
 def preference_lines(manifest: Manifest) -> Iterator[str]:

@@ -26,6 +26,7 @@ from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.pairs import PairOptions
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.routing import RouteOptions
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.step_labels import StepLabelOptions
@@ -239,6 +240,7 @@ class _Core(Section):
     samplers: tuple[Sampler, ...] = (Sampler(),)
     curriculum: CurriculumOptions = Field(LongToShort(), description="what stands in stage 1 and in stage 2")
     select: SelectOptions = SelectOptions()
+    route: RouteOptions | None = Field(None, description="teachers for what the small model can't prove; null: none")
     publish: Publish = Publish()
     train: TrainOptions = Field(TrainOptions(), description="how `proofmill train` trains on the version")
     improve: ImproveOptions = Field(
@@ -302,6 +304,34 @@ class _Core(Section):
             if asked and asked.sampler is not None and asked.sampler not in live:
                 raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
         return self
+
+    @model_validator(mode="after")
+    def _whom_to_route_to(self) -> _Core:
+        if self.route is None:
+            return self
+        engines = {sampler.name: sampler.engine.kind for sampler in self.samplers}
+        places = (("route.small", self.small), *(("route.teachers", t.sampler) for t in self.route.teachers))
+        for place, name in places:
+            if name not in engines:
+                near = difflib.get_close_matches(str(name), engines, 1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise ValueError(f"{place}: no sampler '{name}'; {hint}add it under samplers, there are: {[*engines]}")
+        for teacher in self.route.teachers:
+            if teacher.sampler == self.small:
+                raise ValueError(
+                    f"route.teachers: '{teacher.sampler}' is the small model; name it under route.small only"
+                )
+            if engines[teacher.sampler] == "replay" and teacher.token_limit is not None:
+                raise ValueError(
+                    f"route.teachers: the samples of '{teacher.sampler}' are recorded, so a cap would save nothing; "
+                    "leave max_tokens and max_cost out, or set engine.limit"
+                )
+        return self
+
+    @property
+    def small(self) -> str | None:
+        """The sampler that routing begins with, whose pass rates are those of the starting model; None without."""
+        return None if self.route is None else self.route.small or self.samplers[0].name
 
     def _domains(self) -> Iterator[str]:
         for source in self.problems.sources:

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 from proofmill.data import card
 from proofmill.data.card import features
 from proofmill.data.manifest import Manifest
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, STEP_LABELS, pairs, sft
+from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, ROUTES, STEP_LABELS, pairs, sft
 from proofmill.data.versions import Contents
 from proofmill.filters.catalog import trace_schema
 
@@ -97,6 +97,7 @@ def test_datasets_reads_what_every_config_holds() -> None:
         RL,
         pairs("text"),
         STEP_LABELS,
+        ROUTES,
         trace_schema(),
         PROBLEMS,
         PASS_RATES,

@@ -1,0 +1,182 @@
+"""Routing in a run: teachers get what the small model can't prove, and nothing else; other policies are replayed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from proofmill.data.errors import EngineError, RecipeError, UsageError
+from proofmill.data.versions import check_files, find
+from proofmill.flows.commands.route import RouteRequest, parse_prices, run
+from proofmill.flows.recipe import load as recipes
+from support import tiny_model
+from support.endpoints import Endpoint, Reply, serving
+from support.samples import replay_recipe, sums, table, write_jsonl
+
+Row = dict[str, Any]
+TEXT = "I look at {a} and at {b} and count from one by the other, number by number. The answer is \\boxed{{{sum}}}."
+PRICES = {"small": 0.1, "middle": 1.0, "large": 10.0}
+
+
+class Adder(Endpoint):
+    """Adds rightly up to a limit, and one too many above it."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.asked: list[int] = []
+
+    def reply(self, body: Row) -> Reply:
+        a, b = (int(found) for found in [*re.findall(r"\d+", body["messages"][-1]["content"]), 1, 1][:2])
+        if body["max_tokens"] > 1:  # one token is a look whether the server works
+            self.asked.append(a)
+        text = TEXT.format(a=a, b=b, sum=a + b + (a > self.limit))
+        choice = {"message": {"content": text}, "finish_reason": "stop"}
+        return 200, {}, {"choices": [choice], "usage": {"completion_tokens": 50}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_model.save(tmp_path_factory.mktemp("tokenizer")))
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    rows = [{"prompt": f"How much is {a} + 5?", "answer": str(a + 5)} for a in (11, 22, 33, 44)]
+    return write_jsonl(
+        tmp_path / "p.jsonl", [*rows, {"prompt": "What is 7 + 5?", "answer": "12", "domain": "knowledge"}]
+    )
+
+
+def sampler(name: str, url: str, tokenizer: str, **engine: Any) -> Row:
+    served = {"kind": "openai", "endpoints": [url], "api": "chat", "revision": name, "wait_s": 5.0} | engine
+    return {"name": name, "model": tokenizer, "engine": served, "sampling": {"n": 2, "max_tokens": 100}}
+
+
+def recipe(problems: Path, samplers: list[Row], **route: Any) -> Row:
+    teachers = [{"sampler": name, "price": PRICES[name]} for name in ("middle", "large")]
+    return {
+        "name": "routed",
+        "problems": {"sources": [{"kind": "file", "path": str(problems), "license": "mit"}]},
+        "samplers": samplers,
+        "verify": {"workers": 1, "verifiers": {"knowledge": "proofmill.filters.domains.math:DOMAIN"}},
+        "route": {"small": "small", "price": 0.1, "teachers": teachers} | route,
+    }
+
+
+def test_teachers_get_what_the_models_before_them_do_not_prove(
+    regenerate: Callable[..., Row], home: Path, tokenizer: str, problems: Path
+) -> None:
+    servers = Adder(15), Adder(25), Adder(35)
+    with serving(*servers):
+        samplers = [sampler(name, server.url, tokenizer) for name, server in zip(PRICES, servers, strict=True)]
+        down = [*samplers[:2], sampler("large", "http://127.0.0.1:9/v1", tokenizer, wait_s=0.2, retries=0)]
+        with pytest.raises(EngineError) as lost:
+            regenerate(recipe(problems, down), home)
+        assert lost.value.remedy
+        asked = [sorted(server.asked) for server in servers]
+        assert asked == [[11, 11, 22, 22, 33, 33, 44, 44], [7, 7, 22, 22, 33, 33, 44, 44], []]
+        result = regenerate(recipe(problems, samplers), home)
+        assert [sorted(server.asked) for server in servers] == [*asked[:2], [33, 33, 44, 44]], "nothing is drawn twice"
+        shutil.rmtree(home / "runs")
+        assert not regenerate(recipe(problems, samplers), home)["new"]
+        assert [len(server.asked) for server in servers] == [8, 8, 4], "recorded samples are routed as before"
+    names = {row["id"]: row["prompt"] for row in table(home, "problems", "routed").iter_rows(named=True)}
+    routes = {names[row["problem_id"]]: row for row in table(home, "routes", "routed").iter_rows(named=True)}
+    assert {prompt: (row["route"], row["why"]) for prompt, row in routes.items()} == {
+        "How much is 11 + 5?": ("small", "proven"),
+        "How much is 22 + 5?": ("middle", "unproven"),
+        "How much is 33 + 5?": ("large", "unproven"),
+        "How much is 44 + 5?": (None, "unproven"),
+        "What is 7 + 5?": ("middle", "large_only"),
+    }
+    assert routes["How much is 33 + 5?"]["cost"] == pytest.approx(100 * (0.1 + 1 + 10) / 1e6)
+    assert {row["sampler"] for row in table(home, "sft_stage1", "routed").join(
+        table(home, "traces", "routed"), on="id", suffix="_trace").iter_rows(named=True)} == set(PRICES)  # fmt: skip
+    manifest = result["manifest"]
+    assert (manifest.route.proven, manifest.route.models[0].answers) == (4, 1)
+    assert manifest.route.cost == pytest.approx(sum(row["cost"] for row in routes.values()))
+    ledger = manifest.stages["samples"]
+    assert ledger.entered == ledger.kept + sum(ledger.dropped.values())
+    assert ledger.dropped == {"not_routed": 2 * (1 + 3)}
+    rates = {row["id"]: row["pass_rate"] for row in table(home, "sft_stage1", "routed").iter_rows(named=True)}
+    assert set(rates.values()) == {1.0, 0.0, None}, "pass rates are those of the small model"
+    version = find(home, "routed")
+    check_files(version)
+    policy = json.loads((version.folder / "policy.json").read_text())
+    assert policy["by_domain"] == {"knowledge": "middle", "math": "small"}
+    assert [(rule["domain"], rule["pass_rate"], rule["model"]) for rule in policy["rules"]] == [
+        ("knowledge", None, "middle"), ("math", [0.0, 0.0], "middle"), ("math", [0.75, 1.0], "small"),
+    ]  # fmt: skip
+
+
+def test_a_replayed_teacher_is_routed_too_and_other_policies_are_tried(
+    regenerate: Callable[..., Row], home: Path, tmp_path: Path
+) -> None:
+    samplers = []
+    for name, limit in (("small", 15), ("large", 99)):
+        rows = sums(6, [TEXT])
+        for row in rows:
+            a = int(row["prompt"].split()[3])
+            row["response"] = row["response"].replace(row["answer"], str(int(row["answer"]) + (a > limit)))
+        file = write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        samplers.append(replay_recipe(file)["samplers"][0] | {"name": name})
+    both = {"name": "both", "samplers": samplers, "verify": {"workers": 1}}
+    regenerate(both, home)
+    teachers = [{"sampler": "large", "price": 10.0}]
+    result = regenerate(both | {"name": "one", "route": {"price": 0.1, "teachers": teachers}}, home)
+    assert result["manifest"].stages["samples"].dropped == {"not_routed": 2}
+    assert [m.answers for m in result["manifest"].route.models] == [2, 4]
+
+    def told(label: str, request: RouteRequest, **options: Any) -> Any:
+        text = io.StringIO()
+        run(home, label, request, Console(file=text, width=120), as_json=True, **options)
+        return json.loads(text.getvalue())
+
+    found = told("both", RouteRequest({"small": 0.1, "large": 10.0}), show_all=True)
+    solved = {tuple(model["model"] for model in p["models"]): p for p in found["policies"]}
+    assert {names: p["solved"] for names, p in solved.items()} == {("small",): 2, ("large",): 6, ("small", "large"): 6}
+    hybrid, large = solved["small", "large"], solved["large",]
+    assert hybrid["cost"] < large["cost"]
+    assert hybrid["beside_dearest"] == pytest.approx(hybrid["cost"] / large["cost"])
+    chain = RouteRequest({"small": 0.1, "large": 10.0}, [("small", "large")])
+    told("both", chain, out_file=tmp_path / "policy.json")
+    rules = json.loads((tmp_path / "policy.json").read_text())["rules"]
+    assert [(rule["pass_rate"], rule["model"]) for rule in rules] == [([0.0, 0.0], "large"), ([0.75, 1.0], "small")]
+    for request, told_of in (
+        (RouteRequest({"smal": 0.1}), "no sample by smal"),
+        (RouteRequest({}), "Nothing says what the models cost"),
+        (RouteRequest({"small": 0.1}, [("small", "large")]), "no price for 'large'"),
+    ):
+        with pytest.raises(UsageError, match=told_of):
+            told("both", request)
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ({"small": "smal"}, "did you mean 'small'"),
+        ({"teachers": [{"sampler": "larg", "price": 1}]}, "did you mean 'large'"),
+        ({"teachers": [{"sampler": "large"}]}, "route.teachers.0.price: Field required"),
+        ({"teachers": [{"sampler": "small", "price": 1}]}, "small"),
+        ({"teachers": []}, "route.teachers"),
+    ],
+)
+def test_a_route_that_can_not_be_is_an_error_before_anything_is_sampled(tmp_path: Path, route: Row, told: str) -> None:
+    samplers = [sampler(name, "http://127.0.0.1:9/v1", "bundled") for name in PRICES]
+    with pytest.raises(RecipeError, match=told):
+        recipes.parse(recipe(tmp_path / "p.jsonl", samplers, **route))
+
+
+@pytest.mark.parametrize("text", ["small", "=1", "small=cheap", "small=-1", "small=nan"])
+def test_a_price_is_a_number(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_prices([text])
