@@ -152,7 +152,7 @@ class RouteLedger:
     def to_json(self) -> Row:
         """Return the summary as the manifest has it."""
         problems = sum(self.routes.values())
-        models = [
+        models: list[Row] = [
             {
                 "sampler": step.model,
                 "price": step.price,
