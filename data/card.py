@@ -151,13 +151,15 @@ def _models(manifest: Manifest) -> str:
     lines = [
         f"- sampler `{m.sampler}`: {m.model}, revision `{m.revision}`, weights `{m.weights}`" for m in manifest.models
     ]
+    if not lines:
+        lines = ["No model was sampled for this version: its samples were recorded before, and are replayed.", ""]
     lines += [f"- recorded samples by {name}" for name in manifest.recorded_models]
     if judge := manifest.answer_judge:
         lines.append(
             f"- {judge.model}, weights `{judge.weights}`, judged the answers that rules could not decide: "
             f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
-    return "\n".join(lines) or "Recorded samples."
+    return "\n".join(lines)
 
 
 def _routing(manifest: Manifest) -> list[str]:

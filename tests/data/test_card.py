@@ -52,6 +52,13 @@ def test_the_recipe_of_a_replay_shows_no_sampling_that_never_was() -> None:
     assert text.count("model: bundled") == 1
 
 
+def test_a_replay_says_that_nothing_was_sampled() -> None:
+    said = "No model was sampled for this version"
+    model = {"sampler": "self", "model": "org/small"}
+    assert said in made(models=[], recorded_models=["org/large"]).content
+    assert said not in made(models=[model], recorded_models=["org/large"]).content
+
+
 def test_several_licences_are_all_named() -> None:
     data = made(licenses=["mit", None, "cc-by-4.0"]).data.to_dict()
     assert (data["license"], data["license_name"]) == ("other", "cc-by-4.0-and-mit-and-unknown")
