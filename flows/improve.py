@@ -479,7 +479,8 @@ class _Loop:
         if bound > 0:
             return None
         told = "{value:+.1%}, interval {low:+.1%} to {high:+.1%}".format(**gain["pass_1"])
-        return "gain", f"round {len(self.rounds)} gains nothing that is {self.options.gain}: {told}"
+        verb = "shows" if self.options.gain == "shown" else "brings"
+        return "gain", f"round {len(self.rounds)} {verb} no gain over the one before: {told}"
 
     def _spent(self) -> tuple[str, str] | None:
         """Whether the budget is used up, before a round begins."""
