@@ -323,10 +323,9 @@ class _Loop:
             self._ablate()
 
     def _best(self) -> str:
-        """The model with the highest pass@1, after whichever stage; the base where there is no other."""
+        """The student with the highest pass@1 among what the rounds came to; the base where there is none."""
         rates = {one["model"]: one["overall"]["pass_1"]["value"] for one in self.story["models"] if one["overall"]}
-        students = [one.label for one in self.measured if one.round]
-        return max(students, key=lambda label: rates.get(label, 0.0), default=self.base)
+        return max((one["model"] for one in self.rounds), key=lambda label: rates.get(label, 0.0), default=self.base)
 
     def _round(self, number: int, label: str, levels: Mapping[str, int]) -> None:
         data = self._data(number, label, levels)

@@ -91,8 +91,8 @@ def _cost(loop: Json) -> dict[str, Any]:
     costs = [one["cost"] for one in loop["rounds"] if "cost" in one]
     tokens = sum(sum(cost["tokens"].values()) for cost in costs)
     hours = sum(sum(cost["seconds"].values()) for cost in costs) / 3600
-    rates = [model["overall"]["pass_1"]["value"] for model in loop["models"] if model["overall"]]
-    points = 100 * (max(rates) - rates[0]) if rates else 0.0
+    gains = [one["gain_on_base"]["pass_1"]["value"] for one in loop["rounds"] if one.get("gain_on_base")]
+    points = 100 * max(gains, default=0.0)
     return {
         "tokens": tokens,
         "hours": hours,

@@ -97,7 +97,7 @@ def tell(loop: Json, out: Console) -> None:
             said = ("no difference that can be shown", "the base is better", "the student is better")[found["winner"]]
             told = f"control {control['suite']}: {said}, {_points(found['pass_1'])}"
             out.print(told, highlight=False, markup=False, soft_wrap=True)
-    out.print(f"ended: {loop['why']}; best model: {loop['best']}", highlight=False, markup=False, soft_wrap=True)
+    out.print(f"ended: {loop['why']}; best student: {loop['best']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cells(score: Json | None) -> list[str]:
