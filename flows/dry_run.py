@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from proofmill.data.errors import RecipeError
 from proofmill.data.files import loads_exact, write_json
 from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard
 from proofmill.data.samples import SampleStore
@@ -45,6 +46,7 @@ from proofmill.flows.pipeline import (
     held_out_problems,
     later_steps,
 )
+from proofmill.flows.recipe.load import parse
 from proofmill.flows.recipe.schema import ActiveFilter, Recipe
 from proofmill.flows.sampling import SAMPLES, SamplingStep
 from proofmill.flows.shard_records import ShardRecord, contents
@@ -227,10 +229,20 @@ def code_changes(known: Version) -> Iterator[str]:
 
 
 def differing_fields(recipe: Recipe, known: Version) -> list[str]:
-    """Return the recipe keys that differ from a version's, with both values."""
-    before, now = flat(known.manifest.recipe), flat(recipe.published())
+    """Return the recipe keys that differ from a version's, with both values.
+
+    A key that is younger than the version had what is its default today: a new option is no change of the recipe.
+    """
+    before, now = flat(_filled_up(known.manifest.recipe)), flat(recipe.published())
     keys = sorted(key for key in before.keys() | now.keys() if _filled(before.get(key)) != _filled(now.get(key)))
     return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
+
+
+def _filled_up(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return parse(dict(recipe)).published()
+    except RecipeError:  # it has a key that is gone by now
+        return recipe
 
 
 def _filled(value: Any) -> Any:

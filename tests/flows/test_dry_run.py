@@ -123,6 +123,9 @@ def test_a_run_names_changed_fields_and_steps_in_one_line(published: tuple[Path,
     (named,) = differing_fields(benchmarked, versions(published[0], "replayed")[-1])
     assert named == "decontaminate.against.0.source: None -> 'aime.jsonl'"
     other = find(published[0], "replayed@v1")
+    older = {key: value for key, value in other.manifest.recipe.items() if key != "train"}
+    older = replace(other, manifest=other.manifest.replaced(recipe=older))
+    assert differing_fields(same.recipe, older) == [], "a section that is younger than the version"
     code = other.manifest.to_json()["code_version"]
     code["steps"]["verdicts"] = 0
     other = replace(other, manifest=other.manifest.replaced(code_version=code))
