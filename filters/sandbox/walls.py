@@ -360,7 +360,7 @@ def build(extra: list[str], *, programs: bool) -> tuple[str, ...]:
         _bind(sources[path], path, root)
     for path in hidden:
         kernel.lock_mount(root + path, kernel.MS_RDONLY, recursive=False)
-    os.makedirs(f"{root}/tmp")
+    os.makedirs(f"{root}/tmp", exist_ok=True)  # it is there where the interpreter lies beneath it
     os.chdir(root)
     kernel.pivot_root_here()
     kernel.lock_mount("/", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV, recursive=False)

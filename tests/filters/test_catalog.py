@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from proofmill.data.schemas import SPLIT_COLUMNS
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, reasons, trace_schema
 from proofmill.flows.recipe.schema import Recipe
@@ -33,7 +34,7 @@ def test_names_columns_and_reasons_stand_once() -> None:
 
 
 def test_a_filter_reads_only_what_is_there() -> None:
-    known = {*trace_schema().names, *problem_schema().names, "problem"}
+    known = {*trace_schema().names, *problem_schema().names, *SPLIT_COLUMNS, "problem"}
     for one in FILTERS:
         known |= {*one.schema.names} if not isinstance(one, ProblemFilter) else set()
     assert [(one.name, name) for one in FILTERS for name in one.reads if name not in known] == []

@@ -301,7 +301,8 @@ def costly(jail: Jail) -> dict[tuple[str, str], str]:
 @pytest.mark.parametrize("form", KINDS)
 @pytest.mark.parametrize("name", COSTLY)
 def test_what_never_ends_is_a_timeout(costly: dict[tuple[str, str], str], name: str, form: str) -> None:
-    assert costly[name, form] == "timeout"
+    # Frames of a recursion without a limit fill the memory; which limit comes first is the machine's.
+    assert costly[name, form] in ({"timeout", "wrong"} if name == "deep_recursion" else {"timeout"})
 
 
 SPIN = "while True: pass"

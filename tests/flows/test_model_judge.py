@@ -47,7 +47,7 @@ def server() -> Iterator[Any]:
 def recipe(server: Any, folder: Path, judge: bool = True) -> Row:
     answers = ["the Netherlands", "the Dutch team", "Belgium of course", "Belgium or so", "42"]
     words = [("Which country won the final?", GOLD, answer) for answer in answers]
-    numbers = [("How much is 3 + 4?", "7", answer) for answer in ("7", "8", "seven apples")]
+    numbers = [("How much is 3 + 4?", "7", answer) for answer in ("7", "8", "eight apples")]
     rows = [
         {"prompt": prompt, "answer": gold, "domain": "math", "license": "mit"}
         | {"response": f"I thought about it at length. So the answer is \\boxed{{{answer}}}."}
@@ -74,7 +74,7 @@ def test_rows_without_a_proof_are_judged_in_both_orders(
     assert found["Belgium or so"] == (UNPARSED, "model_judge_disagrees")
     assert found["the Netherlands"][0] == CORRECT, "proven by a rule"
     assert found["7"][0] == CORRECT
-    assert found["8"][0] == found["seven apples"][0] == WRONG, "disproven by a rule"
+    assert found["8"][0] == found["eight apples"][0] == WRONG, "disproven by a rule"
     about = [pair for pair in server.asked if GOLD in pair and "Belgium" not in pair]
     assert ("the Dutch team", GOLD) in about
     assert (GOLD, "the Dutch team") in about

@@ -120,8 +120,8 @@ def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row
 
 
 def test_one_engine_answered_both_phases(judged: tuple[Path, Row, Row]) -> None:
-    log = (judged[0] / "runs/replayed/run.log").read_text()
-    assert log.count("loading SmolLM2-135M-Instruct") == 1
+    loaded = (judged[0] / "runs/replayed").glob("engine-*.json")
+    assert [path.name for path in loaded] == ["engine-claims:model.json"]
 
 
 def test_the_nll_is_that_of_transformers(judged: tuple[Path, Row, Row]) -> None:
