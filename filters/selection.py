@@ -37,7 +37,7 @@ SELECTION = pa.schema(
         "tokens": pa.int32(),  # of the response; four characters count as one where tokens were never counted
     }
 )
-_SELECTION = pl.DataFrame(SELECTION.empty_table()).schema
+_SELECTION = pl.Schema(SELECTION)
 PASS = pa.schema(
     {
         "problem_id": pa.string(),

@@ -343,7 +343,8 @@ class RowStream:
         self.counts: Counter[str] = Counter()
         self.rows = 0
         self._source, self._task, self._resolve, self._counted = source, task, resolve, counted
-        self._pool = WorkerPool(f"{__name__}:work", workers=workers, cpu_seconds=_CHUNK_SECONDS)
+        preload = ("proofmill.filters.catalog", "proofmill.filters.domains.math")
+        self._pool = WorkerPool(f"{__name__}:work", workers=workers, cpu_seconds=_CHUNK_SECONDS, preload=preload)
 
     def __enter__(self) -> RowStream:
         return self
