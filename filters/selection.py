@@ -53,7 +53,7 @@ PASS = pa.schema(
 )
 
 # A usual average for English text under subword tokenizers; only for traces whose tokens nobody counted.
-_CHARACTERS_A_TOKEN = 4
+CHARACTERS_A_TOKEN = 4
 DECIDED_LATER = frozenset({"mix", "max_total_tokens", "holdout", "holdout_threshold", "rl_pass_rate"})
 """Keys of `select` that decide nothing about a shard by itself: caps of the run, the validation split, and `rl`."""
 
@@ -200,7 +200,7 @@ def preselect(
         _first([*rules, *own]).alias("drop_reason")
     )
     spots = _places(judged.filter(pl.col("drop_reason").is_null()), options.max_per_problem, curriculum)
-    tokens = pl.coalesce("completion_tokens", pl.col("length") // _CHARACTERS_A_TOKEN)
+    tokens = pl.coalesce("completion_tokens", pl.col("length") // CHARACTERS_A_TOKEN)
     return (
         judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), is_bare().alias("bare"))
         .join(spots, on="id", how="left", maintain_order="left")

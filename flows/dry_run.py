@@ -233,12 +233,12 @@ def differing_fields(recipe: Recipe, known: Version) -> list[str]:
 
     A key that is younger than the version had what is its default today: a new option is no change of the recipe.
     """
-    before, now = flat(_filled_up(known.manifest.recipe)), flat(recipe.published())
+    before, now = flat(_with_defaults(known.manifest.recipe)), flat(recipe.published())
     keys = sorted(key for key in before.keys() | now.keys() if _filled(before.get(key)) != _filled(now.get(key)))
     return [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys]
 
 
-def _filled_up(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_defaults(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return parse(dict(recipe)).published()
     except RecipeError:  # it has a key that is gone by now

@@ -13,6 +13,7 @@ import polars as pl
 from proofmill.data.errors import InputError
 from proofmill.filters.model_judge import proven_by
 from proofmill.filters.pairs import PAIR_REASONS, Pair, PairOptions, pairs_of_problem
+from proofmill.filters.selection import CHARACTERS_A_TOKEN
 from proofmill.filters.step_labels import LabelledSteps, StepLabelOptions, labelled_steps
 from proofmill.filters.verdicts import WRONG
 from proofmill.generators.prompts import Message, Rendered, StudentView
@@ -23,7 +24,6 @@ _COLUMNS = (
     "verdict_detail", "extracted", "stage", "drop_reason", "quality_detail", "contaminated_by", "duplicate_of",
     "final_start", "claims", "clr_claims",
 )  # fmt: skip
-_CHARACTERS_A_TOKEN = 4  # as in the selection, for traces whose tokens nobody counted
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class JudgedShard:
         groups: dict[str, list[Row]] = {name: [] for name in self.problems}
         for row in self.traces.select(present).iter_rows(named=True):
             tokens = row["completion_tokens"]
-            row["length"] = len(row["response"]) // _CHARACTERS_A_TOKEN if tokens is None else tokens
+            row["length"] = len(row["response"]) // CHARACTERS_A_TOKEN if tokens is None else tokens
             groups[row["problem_id"]].append(dict.fromkeys(_COLUMNS) | row)
         for name, rows in groups.items():
             yield self.problems[name], rows

@@ -9,10 +9,10 @@ import polars as pl
 from proofmill.data.errors import UsageError
 from proofmill.data.versions import Version
 from proofmill.filters.routing import Attempt
+from proofmill.filters.selection import CHARACTERS_A_TOKEN
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import counts_for_passes
 
-_CHARACTERS_A_TOKEN = 4  # as in the selection, for traces whose tokens nobody counted
 ProblemAttempts = tuple[str, str, dict[str, list[Attempt]]]
 """A problem's id, its domain, and its samples by model."""
 
@@ -24,7 +24,7 @@ def attempts_by_problem(traces: pl.LazyFrame | pl.DataFrame, by: str) -> Iterato
         traces: columns problem_id, domain, sample_index, id, verdict, verdict_detail, completion_tokens, response.
         by: the column that says who wrote a sample: `sampler` or `model`.
     """
-    length = pl.col("response").str.len_chars() // _CHARACTERS_A_TOKEN
+    length = pl.col("response").str.len_chars() // CHARACTERS_A_TOKEN
     columns = (
         pl.col("problem_id"),
         pl.col("domain"),

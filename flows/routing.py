@@ -8,13 +8,13 @@ like all others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from proofmill.filters.routing import Attempt, Cell, Cells, Policy, Route, Tried, band, policy_table, route
+from proofmill.filters.routing import PROVEN, Attempt, Cell, Cells, Policy, Route, Tried, band, policy_table, route
 from proofmill.filters.verdicts import CORRECT, is_counted
 from proofmill.flows.context import RunContext
 from proofmill.flows.recipe.schema import Recipe
@@ -67,7 +67,7 @@ class Gate:
         before = self.before(model) or ()
         rows = {row["id"]: row for row in problems.to_pylist()}
         by_model = {name: self._judged(shard, name, rows, samples[name]) for name in before}
-        short = Policy(self._policy.steps[: len(before)], self._policy.below, self._policy.large_only)
+        short = replace(self._policy, steps=self._policy.steps[: len(before) + 1])
         gone = set()
         for name, row in rows.items():
             attempts = {model: judged.get(name, []) for model, judged in by_model.items()}
@@ -95,18 +95,28 @@ class Gate:
         return self._attempts[shard, model]
 
 
-def _goes_on(before: Policy, domain: str, attempts: Mapping[str, Sequence[Attempt]]) -> bool:
-    """Return whether the models before a teacher leave a problem to it."""
-    small, *teachers = before.steps
-    if domain not in before.large_only:
-        samples = attempts[small.model][: small.samples]
-        judged = [bool(sample.proven) for sample in samples if sample.proven is not None]
-        if judged and sum(judged) / len(judged) > before.below:
-            return False
-    return not any(bool(sample.proven) for step in teachers for sample in attempts[step.model])
+def _goes_on(policy: Policy, domain: str, attempts: Mapping[str, Sequence[Attempt]]) -> bool:
+    """Return whether the models before a policy's last one, which has no samples yet, leave a problem to it."""
+    routed = route(policy, domain, attempts)
+    return routed.why != PROVEN and routed.model in (None, policy.steps[0].model)
 
 
 # --- what a version says of it -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Asked:
+    """What one model was asked, in all."""
+
+    problems: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+    def add(self, tried: Tried) -> None:
+        """Count what it did on a problem."""
+        self.problems += 1
+        self.tokens += tried.tokens
+        self.cost += tried.cost
 
 
 @dataclass
@@ -125,7 +135,7 @@ class RouteLedger:
     cells: Cells = field(default_factory=dict)
     routes: dict[str | None, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
-    models: dict[str, list[Tried]] = field(default_factory=dict)
+    models: dict[str, _Asked] = field(default_factory=dict)
 
     def rows(self, traces: pl.DataFrame, problems: Mapping[str, Row]) -> list[Row]:
         """Return a shard's rows of `routes`, and count them."""
@@ -143,7 +153,7 @@ class RouteLedger:
         self.routes[routed.model] = self.routes.get(routed.model, 0) + 1
         self.reasons[routed.why] = self.reasons.get(routed.why, 0) + 1
         for tried in routed.tried:
-            self.models.setdefault(tried.model, []).append(tried)
+            self.models.setdefault(tried.model, _Asked()).add(tried)
 
     def policy_file(self, data: str) -> Row:
         """Return the content of the policy file."""
@@ -156,10 +166,10 @@ class RouteLedger:
             {
                 "sampler": step.model,
                 "price": step.price,
-                "tried": len(tried := self.models.get(step.model, [])),
+                "tried": (asked := self.models.get(step.model, _Asked())).problems,
                 "answers": self.routes.get(step.model, 0),
-                "tokens": sum(item.tokens for item in tried),
-                "cost": round(sum(item.cost for item in tried), 9),
+                "tokens": asked.tokens,
+                "cost": round(asked.cost, 9),
             }
             for step in self.policy.steps
         ]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from proofmill.data.report import plots
-from proofmill.data.report.page import style_digest, visible
+from proofmill.data.report.page import filled, visible
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _RESPONSE = 1200  # characters of an example
 Json = Mapping[str, Any]
 
@@ -22,18 +19,14 @@ def render(results: Json) -> str:
 
     Everything that a model wrote reaches the page as escaped text.
     """
-    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= FILTERS
-    template = environment.from_string((_TEMPLATES / "evaluation.html").read_text(encoding="utf-8"))
-    return template.render(
+    return filled(
+        "evaluation.html",
+        title=f"{results['suite']['name']}: {', '.join(model['model'] for model in results['models'])}",
         suite=results["suite"],
         models=results["models"],
         comparisons=[pair | {"flipped": [_shown(item) for item in pair["flipped"]]} for pair in results["comparisons"]],
         absent=results["absent"],
         pictures={name: Markup(picture) for name, picture in _pictures(results["models"]).items()},  # noqa: S704
-        style=Markup(style),  # noqa: S704 (our own file)
-        style_digest=style_digest(style),
     )
 
 
@@ -69,19 +62,3 @@ def _group(name: str) -> str:
 def _shown(item: Json) -> dict[str, Any]:
     cut = [text if len(text) <= _RESPONSE else f"{text[:_RESPONSE]} …" for text in item["responses"]]
     return {**item, "prompt": visible(item["prompt"]), "responses": [visible(text) for text in cut]}
-
-
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
-
-
-def _estimate(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]"
-
-
-FILTERS = {"percent": _percent, "points": _points, "estimate": _estimate}
-"""What the templates of measures write numbers with."""

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from proofmill.data.report import plots
-from proofmill.data.report.evaluation import FILTERS
-from proofmill.data.report.page import style_digest
+from proofmill.data.report.page import filled
 
-_TEMPLATES = Path(__file__).parent / "templates"
 Json = Mapping[str, Any]
 
 
 def render(story: Json) -> str:
     """Return the page of what a loop has come to so far."""
-    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= FILTERS
-    template = environment.from_string((_TEMPLATES / "improvement.html").read_text(encoding="utf-8"))
-    return template.render(
+    return filled(
+        "improvement.html",
+        title=f"{story['name']}: the loop",
         story=story,
         loops=[_shown(loop) for loop in story["loops"] if loop["models"]],
         side_by_side=_side_by_side(story),
-        style=Markup(style),  # noqa: S704 (our own file)
-        style_digest=style_digest(style),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,14 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u
 
 def render(version: Version) -> str:
     """Return the report page of a version as HTML."""
-    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)  # no loader: one template
-    template = environment.from_string((_TEMPLATES / "report.html").read_text(encoding="utf-8"))
     rows = [{name: visible(value) for name, value in row.items()} for row in sampled_rows(version)]
-    return template.render(
+    return filled(
+        "report.html",
+        script=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        title=version.label,
         label=version.label,
         created=version.manifest.created.replace("T", " ").removesuffix("+00:00") + " UTC",
         manifest=version.manifest,
-        style=Markup(style),  # noqa: S704 (our own file)
-        script=Markup(script),  # noqa: S704 (our own file)
-        style_digest=style_digest(style),
-        script_digest=style_digest(script),
         rows=Markup(_embedded(rows)),  # noqa: S704 (no markup left in it)
         shown=len(rows),
         **_figures(version),
@@ -268,6 +263,44 @@ def _embedded(rows: list[dict[str, Any]]) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def filled(template: str, *, script: str = "", **values: Any) -> str:
+    """Return a page of ours: a template with its values, the style of all pages and at most one script.
+
+    Values reach it as escaped text; its content security policy forbids every request and every other script.
+    """
+    style = plots.STYLE + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        keep_trailing_newline=True,
+    )
+    environment.filters |= _NUMBERS
+    return environment.get_template(template).render(
+        style=Markup(style),  # noqa: S704 (our own file)
+        script=Markup(script),  # noqa: S704 (our own file)
+        style_digest=style_digest(style),
+        script_digest=style_digest(script),
+        **values,
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _estimate(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]"
+
+
+_NUMBERS = {"percent": _percent, "points": _points, "estimate": _estimate}
+"""What templates write numbers with."""
 
 
 def style_digest(text: str) -> str:
