@@ -6,13 +6,15 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
-import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +123,26 @@ def _cached(entry: Path) -> dict[str, object]:
     return value if isinstance(value, dict) and isinstance(value.get("sha256"), str) else {}
 
 
-def _temporary(path: Path) -> Path:
-    """Return a name beside `path` that belongs to this thread, since two threads may write the same file.
+_FOREIGN_SECONDS = 24 * 3600.0  # whether another host's process is alive can't be seen: its files live this long
 
-    It ends in the process id, by which `sweep` knows whether the writer is still at work.
+
+@cache
+def _host() -> str:
+    """Return a name for the processes that see each other's ids: those of this machine and of its PID namespace."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/etc/machine-id").read_text())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return digest(parts)[:8]
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside `path` that nobody else uses, since two threads or two hosts may write the same file.
+
+    It ends in host and process id, by which `sweep` knows whether the writer is still at work.
     """
-    return path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{_host()}.{os.getpid()}.tmp")
 
 
 @contextmanager
@@ -152,7 +168,6 @@ def atomic(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet."""
     temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
         with writing(path):
             temporary.mkdir(parents=True)
@@ -169,13 +184,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Remove temporary files and folders under `folder` whose process has ended.
 
-    Those of a living process are left alone: it may be at work.
+    Those of a living process are left alone: it may be at work. So are those of another host, or of another PID
+    namespace, for a day.
     """
     for path in sorted(folder.rglob(".*.tmp")):
-        pid = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
-        # Our own id can only stem from an earlier process: a folder is swept before anything is written into it.
-        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
+        *_, host, pid = ["", *(part.removeprefix(".") for part in path.suffixes[:-1])]
+        if not pid.isdigit():
+            continue
+        if _HOST_NAME.fullmatch(host) and host != _host():
+            abandoned = time.time() - _last_written(path) > _FOREIGN_SECONDS
+        else:
+            # Our own id can only stem from an earlier process: a folder is swept before anything is written into it.
+            abandoned = int(pid) == os.getpid() or not psutil.pid_exists(int(pid))
+        if abandoned:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+_HOST_NAME = re.compile(r"[0-9a-f]{8}")
+
+
+def _last_written(path: Path) -> float:
+    """Return when a file, or anything in a folder, was last written, in seconds since the epoch; now if it is gone."""
+    times = [time.time()]
+    with suppress(OSError):
+        times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
+    return max(times)
 
 
 def check_writable(folder: Path, remedy: str) -> None:

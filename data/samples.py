@@ -7,16 +7,18 @@ deleted. After a crash, the journals left behind lose their torn tail and become
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from proofmill.data.files import Journal, digest, locked, read_journal, sweep, write_json
 from proofmill.data.schemas import SAMPLES
@@ -54,7 +56,7 @@ class SampleStore:
             what="Another run is sampling with the same model and decoding parameters.",
             remedy="wait for it (its samples will be shared), or stop it and run this again",
         )
-        self._index = pl.DataFrame(schema=_INDEX)
+        self._index = _PromptIndex()
         self._files: list[Path] = []
 
     def __enter__(self) -> Self:
@@ -80,14 +82,18 @@ class SampleStore:
         A failed one is not: it is asked again. One of a quarantined prompt is until the quarantine's file is deleted.
         """
         highest = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
-        recorded = self._index.filter(pl.col("prompt_digest").is_in(list(prompt_digests)) & (pl.col("rank") <= highest))
-        return set(recorded.select("prompt_digest", "sample_index").iter_rows())
+        prompts = list(prompt_digests)
+        recorded: set[tuple[str, int]] = set()
+        for number in self._index.files(prompts):
+            frame = pl.DataFrame(read_table(self._files[number], ["prompt_digest", "sample_index", "finish_reason"]))
+            kept = frame.filter(pl.col("prompt_digest").is_in(prompts) & (_rank() <= highest))
+            recorded.update(kept.select("prompt_digest", "sample_index").iter_rows())
+        return recorded
 
     def read(self, prompt_digests: Iterable[str], n: int) -> pa.Table:
         """Return the first `n` samples of each prompt (schema SAMPLES), sorted, each once; an answered one wins."""
         digests = list(prompt_digests)
-        numbers = self._index.filter(pl.col("prompt_digest").is_in(digests))["file"].unique().sort()
-        tables = [_first(read_table(self._files[number]), digests, n) for number in numbers]
+        tables = [_first(read_table(self._files[number]), digests, n) for number in self._index.files(digests)]
         table = pa.concat_tables(tables) if tables else SAMPLES.empty_table()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (narrowing for the type checker)
@@ -121,7 +127,7 @@ class SampleStore:
             if path.name in names:
                 path.rename(aside / path.name)
         write_json(listing, [])
-        self._index, self._files = pl.DataFrame(schema=_INDEX), []
+        self._index, self._files = _PromptIndex(), []
         for path in sorted(self.folder.glob("*.parquet")):
             self._add(path)
 
@@ -138,14 +144,41 @@ class SampleStore:
     def _add(self, path: Path) -> None:
         if path in self._files:
             return
-        columns = pl.DataFrame(read_table(path, ["prompt_digest", "sample_index", "finish_reason"]))
-        number = pl.lit(len(self._files), pl.Int32).alias("file")
-        frame = columns.select("prompt_digest", "sample_index", number, _rank().alias("rank"))
+        self._index.add(len(self._files), pl.Series(read_table(path, ["prompt_digest"])["prompt_digest"]))
         self._files.append(path)
-        self._index = pl.concat([self._index, frame])
 
 
-_INDEX = {"prompt_digest": pl.String, "sample_index": pl.Int32, "file": pl.Int32, "rank": pl.Int8}
+class _PromptIndex:
+    """Says which files may hold samples of a prompt, in 12 bytes for each prompt of a file.
+
+    It consists of sorted runs of (hash of the prompt, number of the file). A new file is a run of its own, and runs
+    of like size are merged, as in a log-structured merge tree (O'Neil et al. 1996): a look-up searches a few of them,
+    and an entry is copied a logarithmic number of times. Two prompts of one hash only cost a look into a file.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[NDArray[np.uint64], NDArray[np.uint32]]] = []
+
+    def add(self, file: int, prompts: pl.Series) -> None:
+        """Add a file and the prompts of its rows."""
+        keys = np.sort(prompts.unique().hash().to_numpy())
+        files = np.full(len(keys), file, np.uint32)
+        while self._runs and len(self._runs[-1][0]) < 2 * len(keys):
+            other_keys, other_files = self._runs.pop()
+            keys, files = np.concatenate([other_keys, keys]), np.concatenate([other_files, files])
+            order = np.argsort(keys, kind="stable")
+            keys, files = keys[order], files[order]
+        self._runs.append((keys, files))
+
+    def files(self, prompts: Sequence[str]) -> list[int]:
+        """Return the numbers of the files to look into, in order."""
+        wanted = pl.Series(prompts, dtype=pl.String).hash().to_numpy()
+        found: set[int] = set()
+        for keys, files in self._runs:
+            starts, ends = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, "right")
+            for start, end in zip(starts[starts < ends].tolist(), ends[starts < ends].tolist(), strict=True):
+                found.update(files[start:end].tolist())
+        return sorted(found)
 
 
 def _rank() -> pl.Expr:

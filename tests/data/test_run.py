@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +186,44 @@ def test_what_a_killed_process_left_is_swept_up(home: Path) -> None:
         home / "datasets" / "r" / ".v0001.999999999.tmp" / "README.md",
     ]
     at_work = run.folder / "verdicts" / f".other.parquet.{os.getppid()}.tmp"
-    for path in (*leftovers, at_work):
+    elsewhere = [run.folder / "verdicts" / f".{name}.parquet.0123456789ab.0badcafe.999999999.tmp" for name in "ab"]
+    for path in (*leftovers, at_work, *elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(elsewhere[1], (two_days_ago, two_days_ago))
     with run.opened():
         assert not any(path.exists() for path in leftovers)
         assert not (run.folder / "scratch").exists()
         assert at_work.exists()
+        assert [path.exists() for path in elsewhere] == [True, False], "another host may be at work, but not for days"
+
+
+_AT_WORK = """
+import sys
+from pathlib import Path
+from proofmill.data.files import atomic
+with atomic(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("half", flush=True)
+    sys.stdin.readline()
+    temporary.write_text("all")
+"""
+
+
+def test_a_writer_in_another_pid_namespace_keeps_its_file(home: Path) -> None:
+    """Its process id says nothing here, as on another node of a cluster."""
+    unshare = ["unshare", "--pid", "--fork", "--map-root-user"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("a PID namespace can't be made here: it takes root, or user namespaces")
+    run = RunStore(home, "r", {})
+    path = run.folder / "verdicts" / "key.parquet"
+    command = [*unshare, sys.executable, "-c", _AT_WORK, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "half\n"
+        with run.opened():
+            pass
+        writer.communicate("go on\n")
+    assert writer.returncode == 0
+    assert path.read_text() == "all"

@@ -58,6 +58,19 @@ def test_sealed_samples_are_read_in_order_and_known(tmp_path: Path) -> None:
     assert orjson.loads((tmp_path / "samples" / "identity.json").read_bytes()) == {"model": "tiny"}
 
 
+def test_only_the_files_that_hold_a_prompt_are_read(tmp_path: Path) -> None:
+    """However many files there are: what a shard has cost must not grow with the run."""
+    with open_store(tmp_path) as store:
+        for number in range(40):
+            record(store, f"{number:05}", *(sample(f"p{number // 2}", index) for index in range(number % 2, 9, 2)))
+        wanted = {"p3": {"00006", "00007"}, "p11": {"00022", "00023"}}
+        for path in store.folder.glob("*.parquet"):
+            if not any(path.name.startswith(name) for names in wanted.values() for name in names):
+                path.unlink()
+        assert store.have([*wanted, "nobody's"]) == {(prompt, index) for prompt in wanted for index in range(9)}
+        assert len(rows(store, *wanted, n=5)) == 10
+
+
 def test_nothing_recorded_is_an_empty_table(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert rows(store, "p") == []
