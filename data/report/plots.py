@@ -222,7 +222,7 @@ def _lines(rows: Sequence[tuple[str, float, float, str, str]], highest: float) -
 
 
 def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: int = 620, height: int = 230) -> str:
-    """Return a line plot over points at equal distances; each line is named where it ends.
+    """Return a line plot over points at equal distances; each line is named where it ends, the scale stands beside it.
 
     The first two lines have colours, the others are dashed.
 
@@ -245,6 +245,7 @@ def lines(series: Mapping[str, Sequence[float]], labels: Sequence[str], width: i
     parts += [
         _text(position(index, low)[0], height - 10, label, "soft", "middle") for index, label in enumerate(labels)
     ]
+    parts += [_text(0, position(0, value)[1] + 4, f"{value:.0%}", "soft") for value in dict.fromkeys((low, high))]
     ends = []
     for number, (name, points) in enumerate(series.items()):
         kind = ("kept", "second")[number] if number < 2 else "soft"
