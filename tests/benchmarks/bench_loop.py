@@ -21,21 +21,21 @@ import random
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import tiny_model
 
+if TYPE_CHECKING:
+    from proofmill.flows.recipe.schema import Recipe
+
 ARMS = ("filtered", "random", "unfiltered", "wrong", "no_claims", "no_curriculum")
 PEER = "random"
-THOUGHTS = (
-    "I begin with {a} and add {b}. That makes {c}. The answer is \\boxed{{{c}}}.",
-    "First I take {a}, then I count {b} further and come to {c}. So the sum is \\boxed{{{c}}}.",
-    "{a} and {b} together are {c}. \\boxed{{{c}}}",
-)
+OPENINGS = ("I add them one by one.", "First the first two, then the next.", "Let me count.", "Step by step:")
 
 
 def say(line: str) -> None:
@@ -63,7 +63,8 @@ def main() -> None:
     configure(given.home, debug=False)
     bases = [] if given.only_scratch else ["bundled"]
     if given.scratch or given.only_scratch:
-        bases.append(str(from_scratch(given.home / "scratch", given.scratch or 5.0)))
+        plain = load("improve-quickstart", given.overrides)
+        bases.append(str(from_scratch(given.home / "scratch", given.scratch or 5.0, plain)))
     ablation = json.dumps({"arms": list(given.arms), "seeds": given.seeds})
     told = [f"improve.rounds={given.rounds}", "improve.gain=none", f"improve.ablate={ablation}"]
     recipe = load("improve-quickstart", [*told, f"improve.bases={json.dumps(bases)}", *given.overrides])
@@ -94,50 +95,75 @@ def shown(score: dict[str, Any]) -> str:
     return "{value:.1%} [{low:.1%}, {high:.1%}]".format(**score["pass_1"])
 
 
-def from_scratch(folder: Path, minutes: float) -> Path:
-    """Trains the second base, unless it is there; returns its folder."""
+def from_scratch(folder: Path, minutes: float, recipe: Recipe) -> Path:
+    """Trains the second base on the loop's kind of sums, unless it is there; returns its folder."""
     if (folder / "model.safetensors").exists():
         return folder
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from proofmill.generators.problems.procedural import generate, is_held_out
-
-    tiny_model.save(folder, width=160)
+    chance, turns = random.Random(0), list(transcripts(recipe, random.Random(1)))
+    tiny_model.save(folder, width=192, texts=[text for turn in turns[:4000] for text in turn])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.config.max_position_embeddings = (
-        4096  # what the engine asks for; positions are rotations, so nothing is learned
-    )
-    sums = {"min_digits": 1, "max_digits": 2, "operators": ["+"], "allow_parentheses": False, "allow_negation": False}
-    sums |= {"min_terms": 2, "max_terms": 2}
-    drawn = (located.row for located in generate("basic_arithmetic", sums, 4000, 7, "math"))
-    rows = [row for row in drawn if not is_held_out(row["prompt"])]
-    ends = time.monotonic() + 60 * minutes
-    chance, step = random.Random(0), 0
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    while time.monotonic() < ends:
-        texts = [transcript(tokenizer, chance.choice(rows), chance) for _ in range(32)]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        loss = model(**batch, labels=labels).loss
+    model.config.max_position_embeddings = 4096  # what the engine asks for; positions are rotations, nothing is learned
+    optimizer, step = torch.optim.AdamW(model.parameters(), lr=2e-3), 0
+    pool = [tokens_of(tokenizer, *turn) for turn in turns]
+    begins = ends = time.monotonic()
+    while (ends - begins) < 60 * minutes:
+        rows = chance.sample(pool, 64)
+        longest = max(len(ids) for ids, _ in rows)
+        ids = torch.tensor([ids + [tokenizer.pad_token_id] * (longest - len(ids)) for ids, _ in rows])
+        labels = torch.tensor([learned + [-100] * (longest - len(learned)) for _, learned in rows])
+        loss = model(input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long(), labels=labels).loss
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        step += 1
-        if step % 50 == 0:
+        step, ends = step + 1, time.monotonic()
+        optimizer.param_groups[0]["lr"] = 2e-3 * max(0.05, 1 - (ends - begins) / (60 * minutes))
+        if step % 100 == 0:
             say(f"scratch: step {step}, loss {loss.item():.3f}")
     model.save_pretrained(folder)
     return folder
 
 
-def transcript(tokenizer: Any, row: dict[str, Any], chance: random.Random) -> str:
-    """A question and an answer to it, which is wrong in half of the cases."""
-    terms = [int(number) for number in re.findall(r"\d+", row["prompt"])]
-    total = sum(terms) if chance.random() < 0.5 else max(0, sum(terms) + chance.choice((-10, -2, -1, 1, 2, 10)))
-    said = chance.choice(THOUGHTS).format(a=terms[0], b=terms[-1], c=total)
-    turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": said}]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False))
+def transcripts(recipe: Recipe, chance: random.Random) -> Iterator[tuple[str, str]]:
+    """Yields questions as the loop asks them, with and without its template, and answers of which a half are wrong.
+
+    No question of the suite is among them.
+    """
+    from proofmill.generators.problems.procedural import generate, is_held_out
+
+    template = recipe.prompt.templates["math"]
+    for source in recipe.problems.sources:
+        for located in generate(source.task, source.args, 3000, 7, "math"):
+            asked = str(located.row["prompt"])
+            if is_held_out(asked):
+                continue
+            for shown in (asked, template.replace("{problem}", asked)):
+                terms = [int(number) for number in re.findall(r"\d+", asked)]
+                off = 0 if chance.random() < 0.5 else chance.choice((-10, -2, -1, 1, 2, 10))
+                yield shown, worked(terms, max(0, sum(terms) + off), chance.choice(OPENINGS))
+
+
+def worked(terms: list[int], said: int, opening: str) -> str:
+    """Returns an answer that adds one term after the other, and ends with what is said."""
+    so_far, lines = terms[0], []
+    for number, term in enumerate(terms[1:], 2):
+        total = so_far + term if number < len(terms) else said
+        lines.append(f"{so_far} + {term} = {total}.")
+        so_far = total
+    return f"{opening} {' '.join(lines)} The answer is \\boxed{{{said}}}."
+
+
+def tokens_of(tokenizer: Any, asked: str, said: str) -> tuple[list[int], list[int]]:
+    """Returns a transcript's tokens, and the same as labels, those of the question ignored."""
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    whole = tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
+    head = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    count = len(tokenizer.encode(head, add_special_tokens=False))
+    return whole, [-100] * count + whole[count:]
 
 
 if __name__ == "__main__":

@@ -229,6 +229,7 @@ def test_a_dry_run_of_a_live_sampler_samples_nothing(shown: Callable[..., Shown]
 # --- the installed script -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_alone_the_command_brings_its_own_server_and_ends_it(tmp_path: Path, recipe: str) -> None:
     """In an empty folder, with a verifier of the user's beside it, and no PREFECT_API_URL."""
     (tmp_path / "own_verifier.py").write_text(
