@@ -246,8 +246,12 @@ def _fork(setup: dict[str, Any], *fds: int) -> tuple[_ForkServer, int]:
             if not _servers or not _servers[0].runs():
                 _servers[:] = [_ForkServer()]
             server = _servers[0]
-        with contextlib.suppress(EOFError, OSError):
+        try:
             return server, server.fork(setup, *fds)
+        except (EOFError, OSError):  # it may have been killed and still be there for a moment
+            with _servers_lock:
+                if _servers == [server]:
+                    _servers.clear()
     raise VerifierError(
         "A worker process can't start: the process that forks it ends at once.",
         remedy="look for what kills it; `dmesg` shows whether memory ran out",

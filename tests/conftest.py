@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from proofmill.flows.prefect_server import configure, server
 from support import samples
@@ -21,6 +22,10 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 # Engines, trainers and servers run beside other tests, so one thread each has all that there is to have.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 Row = dict[str, Any]
 

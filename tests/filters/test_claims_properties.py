@@ -75,7 +75,7 @@ def equalities(draw: st.DrawFn) -> tuple[str, str]:
     return rendered[0], rendered[1]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(equalities())
 def test_right_is_verified_and_wrong_refuted_in_all_notations(pair: tuple[str, str]) -> None:
     right, wrong = ([claim.status for claim in check(PROBLEM, text)] for text in pair)
@@ -84,7 +84,7 @@ def test_right_is_verified_and_wrong_refuted_in_all_notations(pair: tuple[str, s
     assert REFUTED in wrong
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(min_value=-(10**6), max_value=10**6),
     st.integers(min_value=1, max_value=999),
@@ -125,14 +125,14 @@ def value_or_none(text: str, *, strict: bool) -> Value | None:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.recursive(st.sampled_from(NUMERALS), expressions, max_leaves=6))
 def test_answers_and_prose_give_an_expression_one_value(text: str) -> None:
     strict, prose = (value_or_none(text, strict=strict) for strict in (True, False))
     assert strict == prose
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_error_and_covered_by_its_tokens(text: str) -> None:
     for claim in check(PROBLEM, text):
@@ -147,7 +147,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=60).map(" ".join))
 def test_any_order_of_known_words_is_read_without_error(text: str) -> None:
     for claim in check(PROBLEM, text, final_start=0):

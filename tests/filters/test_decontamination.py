@@ -229,7 +229,7 @@ def test_every_word_of_latex_has_its_place(text):
     assert word_lines([text]).line(0) == (words_of(text) or [""])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_every_word_has_its_place(text):
     words, spans = words_of(text), word_spans(text)
@@ -238,7 +238,7 @@ def test_every_word_has_its_place(text):
     assert word_lines([text, "x"]).line(0) == (words or [""])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=60), st.text(max_size=60), st.integers(0, 20), st.integers(10, 15))
 def test_any_run_of_ten_words_is_found_whatever_stands_around(before, after, start, count):
     words = [f"word{number}" for number in range(36)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proofmill.filters.caps import HELD_OUT, held_out
@@ -14,7 +14,6 @@ def table(sizes: list[int]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"id": pl.String, "cluster_id": pl.String}, orient="row")
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), max_size=30), st.floats(0, 1), st.integers(0, 3), st.randoms())
 def test_whole_clusters_stand_on_one_side(sizes, share, seed, rng) -> None:  # type: ignore[no-untyped-def]
     frame = table(sizes)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proofmill.filters.answers.conclusion import conclude
@@ -362,7 +362,6 @@ def test_gold_that_can_not_be_read_is_an_error_and_no_wrong_trace(gold: str) -> 
     assert (verdict.verdict, verdict.detail) == (ERROR, "bad_gold")
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**12), 10**12))
 def test_formats_of_an_integer_agree(value: int) -> None:
     forms = [
@@ -379,7 +378,6 @@ def test_formats_of_an_integer_agree(value: int) -> None:
     assert len({canonical(form) for form in forms}) == 1
 
 
-@settings(deadline=None)
 @given(st.fractions(max_denominator=10**6), st.integers(1, 50))
 def test_formats_of_a_fraction_agree(value: Fraction, factor: int) -> None:
     upper, lower = value.numerator * factor, value.denominator * factor
@@ -401,7 +399,6 @@ _ANSWERS = r"""
 _NUMBERS = st.sampled_from([answer.strip() for answer in re.split(r"[|\n]", _ANSWERS.strip())])
 
 
-@settings(deadline=None)
 @given(_NUMBERS, _NUMBERS, _NUMBERS)
 def test_equivalence_is_symmetric_and_transitive(a: str, b: str, c: str) -> None:
     assert equivalent(a, b) == equivalent(b, a)
@@ -409,7 +406,6 @@ def test_equivalence_is_symmetric_and_transitive(a: str, b: str, c: str) -> None
         assert equivalent(a, c)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789+-*/^_{}()[]\\ .,=<>|!%$&xyfracsqrtpmtex\n"), max_size=60))
 def test_no_text_raises_and_equal_texts_are_never_wrong(text: str) -> None:
     problem = Problem("math", "", text)

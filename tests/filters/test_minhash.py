@@ -51,7 +51,7 @@ def test_signatures_are_datasketch_values(kind, size):
     assert rows == [datasketch_values(text, options) for text in AWKWARD]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(), max_size=6), st.sampled_from(KINDS))
 def test_any_texts_give_datasketch_values_and_the_sorted_set(texts, kind):
     options = DedupOptions(shingle=kind[0], shingle_size=kind[1], permutations=8)

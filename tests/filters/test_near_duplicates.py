@@ -131,7 +131,7 @@ def test_recall_and_precision_on_many_texts():
     assert len(both_kept) <= 0.01 * len(true_pairs)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(0, 5), st.integers(1, 4))
 def test_order_and_cut_of_the_input_do_not_matter(rng, seed, cuts):
     rows = corpus(seed, 15)
@@ -142,7 +142,7 @@ def test_order_and_cut_of_the_input_do_not_matter(rng, seed, cuts):
     assert marks_of(mark(tables)) == expected
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_kept_rows_have_no_duplicates_among_themselves(seed):
     rows = corpus(seed, 15)

@@ -88,7 +88,7 @@ TRACES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TRACES, st.integers(1, 4), st.randoms(use_true_random=False))
 def test_every_wrong_trace_is_counted_once_in_any_order(drawn: list[Row], cap: int, random: Any) -> None:
     traces = [

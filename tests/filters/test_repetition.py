@@ -293,7 +293,7 @@ def plain_shares(words: list[str]) -> dict[str, float]:
     return shares | {"duplicate_10_gram_chars": sum(len(words[at]) for at in inside) / total}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 60), st.integers(300, 500), st.randoms(use_true_random=False))
 def test_shares_of_n_grams_are_those_counted_by_hand(different: int, count: int, rng: Random) -> None:
     words = [f"{'abcdefghij'[at % 10] * (1 + at % 4)}{'klmnop'[at // 10]}" for at in range(different)]

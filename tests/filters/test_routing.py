@@ -65,7 +65,7 @@ PROBLEMS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(PROBLEMS)
 def test_more_models_solve_no_less_and_none_beats_the_frontier(found: list[dict[str, list[bool]]]) -> None:
     problems = [("math", {name: drawn(*proven) for name, proven in problem.items()}) for problem in found]

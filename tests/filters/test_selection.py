@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proofmill.data.sections import Section
@@ -148,7 +148,6 @@ random_options = st.fixed_dictionaries(
 Asked = dict[str, Any]
 
 
-@settings(deadline=None)
 @given(st.lists(random_row, max_size=25), random_options)
 def test_the_ledger_balances_whatever_the_columns(rows: list[dict[str, Any]], options: Asked) -> None:
     traces = table(rows)
@@ -186,7 +185,6 @@ limits = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(random_row, max_size=25), random_options, limits)
 def test_caps_of_the_whole_run_leave_the_ledger_balanced(
     rows: list[dict[str, Any]], options: Asked, over: CapOptions
@@ -209,7 +207,6 @@ def test_caps_of_the_whole_run_leave_the_ledger_balanced(
     assert over.max_total_tokens is None or stays["tokens"].sum() <= over.max_total_tokens
 
 
-@settings(deadline=None)
 @given(st.lists(random_row, max_size=20), random_options, st.randoms())
 def test_the_order_of_rows_decides_nothing(rows: list[dict[str, Any]], options: Asked, rng) -> None:  # type: ignore[no-untyped-def]
     traces = table(rows)

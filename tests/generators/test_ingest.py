@@ -257,7 +257,7 @@ def cut(rows: list[Row], folder: Path, bits: int) -> list[tuple[pa.Table, pa.Tab
 mixed = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(drawn=mixed, bits=st.integers(0, 4), data=st.data())
 def test_order_and_number_of_shards_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, str | None]], bits: int, data: st.DataObject

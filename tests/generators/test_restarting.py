@@ -155,7 +155,7 @@ def test_a_lone_prompt_that_kills_is_found_without_company() -> None:
     assert watch.restarts == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.integers(0, 29), max_size=4), st.integers(1, 16), st.randoms(use_true_random=False))
 def test_exactly_the_killers_fail(killers: set[int], burst: int, chance: random.Random) -> None:
     mortal = Mortal(lambda under_way: bool(killers & under_way), burst)

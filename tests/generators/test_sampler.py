@@ -388,7 +388,7 @@ def test_rounds_draw_the_very_samples_of_a_larger_n(home: Path, tmp_path: Path) 
         assert digest(texts) == known
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     total=st.none() | st.integers(0, 8000),
     fail_after=st.integers(0, 120),
