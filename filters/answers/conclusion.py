@@ -29,6 +29,7 @@ from proofmill.filters.answers.hedging import (
     denied,
     denied_mark,
     hypothetical,
+    of_another_question,
     retracted,
 )
 from proofmill.filters.answers.marks import (
@@ -47,6 +48,7 @@ from proofmill.filters.answers.marks import (
 from proofmill.filters.answers.options import Options, chosen, statements
 from proofmill.filters.answers.prose_values import plain
 from proofmill.filters.answers.statements import closing_value, stated_value
+from proofmill.filters.answers.worded import worded_value, yes_or_no
 
 
 class Conclusion(NamedTuple):
@@ -224,7 +226,11 @@ def _phrases(text: str, question: str, denials: list[int]) -> Iterator[Mark]:
     Only words can be: tags and keys say what they hold, and `_box_marks` looks at boxes.
     """
     for mark in sentences_in(text):
-        if denied(text, mark.start) or conditional(text[: mark.start][-300:], question):
+        if (
+            denied(text, mark.start)
+            or conditional(text[: mark.start][-300:], question)
+            or of_another_question(text, mark.start, mark.end, question)
+        ):
             denials.append(mark.start)
         else:
             yield _phrased(text, mark)
@@ -450,22 +456,20 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
         return Conclusion(text.strip(" .*\n"), "final_line", 0)
     line = text.rstrip().rpartition("\n")[2]
-    if (said := _YES_OR_NO.match(line)) and not _MATHEMATICAL.search(line) and reader.readable(said[1]):
-        return Conclusion(said[1], "final_line", len(text.rstrip()) - len(line))
+    if (said := yes_or_no(line, reader.question)) and reader.readable(said):
+        return Conclusion(said, "final_line", len(text.rstrip()) - len(line))
     bold = _bold(text, reader)
     if bold is not None:
         return bold
     value, start = closing_value(text, reader.closing or reader.readable, reader.question)
-    if not value or hypothetical(text[start:]):
+    if not value and reader.closing is None:
+        value = worded_value(text[start:], reader.question)
+        value = value if value and reader.readable(value) else ""
+    if not value or hypothetical(text[start:]) or of_another_question(text[start:], 0, 0, reader.question):
         return Conclusion("", "no_answer")
     return Conclusion(value, "final_line", start)
 
 
-_YES_OR_NO = re.compile(  # "Yes, it is prime."
-    r"[*_ ]{0,4}(yes|no)[*_]{0,2},\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
-    r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if)\b)[^\n?.!]{1,200}[.!*]{0,3}\s*\Z",
-    re.IGNORECASE,
-)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",

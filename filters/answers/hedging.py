@@ -132,6 +132,43 @@ def conditional(before: str, question: str) -> bool:
     return any(word.lower()[:_STEM] not in asked for word in _CONTENT.findall(match["what"]))
 
 
+_OCCASION = (
+    r"(?:last|another|an?\s(?:earlier|older|different|similar|previous)|previous|yesterday['’]s|(?:some|that)\sother"
+    r"|the\s(?:previous|old|older|earlier|other|first|last|original))"
+)
+_OCCASIONS = (
+    r"(?:year|month|week|time|semester|term|test|exam\w*|edition|question|problem|version|quiz|paper|textbook|book"
+    r"|variant|exercise|sheet)"
+)
+_TIME_AGO = r"(?P<when>last\s(?:year|month|week|time|semester)|yesterday)"
+_ELSEWHERE_BEHIND = re.compile(
+    r"[^.!?\n]{0,80}?(?<!\bas\s)(?<!\blike\s)\b(?:in|on|of|for|from|at|to)\s(?:the\s|my\s|our\s)?"
+    rf"{_OCCASION}(?:['’]s)?\s(?:\w+(?:['’]s)?\s)?(?P<what>{_OCCASIONS})\b|[^.!?\n]{{0,40}}?\s{_TIME_AGO}\b",
+    re.IGNORECASE,
+)
+_ELSEWHERE_BEFORE = re.compile(
+    rf"(?:\A|[.!?\n])\W{{0,4}}(?:but\s|and\s)?(?:{_TIME_AGO}"
+    rf"|(?:in|on|of|for|from)\s(?:the\s|my\s)?{_OCCASION}\s(?:\w+(?:['’]s)?\s)?(?P<what>{_OCCASIONS})),?\s"
+    r"[^.!?\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(
+    r"\b(?:last|another|earlier|older|different|similar|previous|old|other|first|original|yesterday)\b", re.IGNORECASE
+)
+_LIKENED = re.compile(r"\b(?:as|like|same|than|from)\b", re.IGNORECASE)
+
+
+def of_another_question(text: str, start: int, end: int, question: str) -> bool:
+    """Return whether a statement is of another question or time: "The answer was C in last year's test"."""
+    before, behind = text[max(0, start - _FAR) : start], text[end : end + _FAR]
+    if not _ELSEWHERE.search(before) and not _ELSEWHERE.search(behind):
+        return False
+    for match in (_ELSEWHERE_BEFORE.search(before), _ELSEWHERE_BEHIND.match(behind)):
+        if match is not None and (match["when"] or match["what"]).lower().split()[-1] not in question.lower():
+            return _LIKENED.search(match[0]) is None
+    return False
+
+
 def denied(text: str, start: int) -> bool:
     """Return whether what begins at `start` is denied, doubted, supposed or said by somebody else, right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")

@@ -292,6 +292,7 @@ _BEFORE = re.compile(
     r"|overall|actual|total|simplified|only|so|thus|hence|therefore|then|and))[\s,*_]*\Z",
     re.IGNORECASE,
 )
+_OF_QUESTIONS = re.compile(r"\b(?:[Ll]ong|[Ss]hort|[Mm]ultiple|[Ee]ssay|[Oo]pen)[- ]\Z")  # kinds of questions in a test
 _FINAL = re.compile(r"\b(?:final|correct)\s*\Z", re.IGNORECASE)
 _HEADING = re.compile(r"[*_:： \t]{0,6}(?=\n|\Z)")
 _HEADING_LINE = re.compile(r"[\s#*_>\d.)]{0,12}(?:[A-Za-z]+\s){0,3}\Z")
@@ -300,7 +301,7 @@ _ANSWER_LINE = re.compile(
 )
 _CHINESE = re.compile(
     r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
-    r"|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
+    r"|(?<![^\n。\s])答[:：]\s?|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
     r"|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:)\s?"
 )
 _NOUNS = re.findall(
@@ -332,6 +333,8 @@ def sentences_in(text: str) -> Iterator[Mark]:
         if at < 0 or len(marks) >= MAX_MARKS:
             break
         before = text[max(0, at - 24) : at]
+        if _OF_QUESTIONS.search(before):
+            continue
         if (match := _COPULA.match(text, at + 6)) is not None and (
             match[0].rstrip(" \t*_")[-1:] in ":：=" or _BEFORE.search(before)
         ):

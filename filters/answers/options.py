@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Protocol
 
-from proofmill.filters.answers.hedging import called_faulty, concludes, conditional, denied, retracted, revises
+from proofmill.filters.answers.hedging import (
+    called_faulty,
+    concludes,
+    conditional,
+    denied,
+    of_another_question,
+    retracted,
+    revises,
+)
 from proofmill.filters.answers.marks import Mark
 
 _APART = 30  # characters between two marks, from which on there is room for a second thought
@@ -55,6 +63,8 @@ def statements(text: str, marks: list[Mark], options: Options, question: str) ->
     for mark in (*marks, *further):
         filled = options.statement(text, mark)
         if filled is None or denied(text, mark.start) or called_faulty(text, mark.start, mark.end, question):
+            continue
+        if of_another_question(text, mark.start, mark.end, question):
             continue
         if not conditional(text[max(0, mark.start - _REACH) : mark.start], question):
             yield filled

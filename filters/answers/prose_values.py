@@ -11,7 +11,7 @@ Readable = Callable[[str], bool]
 _DECORATION = re.compile(
     r"[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff\u200d]|\\(?:checkmark|blacksquare|square|qed)(?![A-Za-z])"
 )
-_BOLD = re.compile(r"</?(?:b|strong|em|i)>|\*\*|__(?=\S)|(?<=\S)__|`{1,3}")
+_BOLD = re.compile(r"</?(?:b|strong|em|i)>|(?<![A-Za-z0-9)])\*\*|\*\*(?![A-Za-z0-9(])|__(?=\S)|(?<=\S)__|`{1,3}")
 _ITEM = re.compile(
     r"(?:[*•]\s+|[-+]\s+(?=[A-Za-z*$\\(]|\d[^,;]*=)|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]"
     r"|\d[^,;]*=))(?=.*\S)",
@@ -51,7 +51,7 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|więcej niż|mniej niż|minus|negative|plus|times|twice|double|triple|thrice|among|over|root of|roots? of"
     r"|log(?:arithm)? of|multiples? of|factors? of"
     r"|divisors? of|powers? of"
-    r"|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
+    r"|(?<!root )root|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
     r"|fewer than|larger than"
     r"|smaller than|higher than|lower than|other than|at least|at most|up to|exceeds?|below|above|under|beyond"
     r"|between|not|never"
@@ -63,7 +63,8 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"(?<!price )(?<!profit )(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )"
     r"(?<!length )(?<!balance )(?<!value )"
     r"(?<!weight )(?<!height )(?<!age )(?<!rate )(?<!loss )(?<!sum )of)\s+(?:the\s+)?"
-    r"|[-+*/^=<>×·÷√π≤≥≠~≈#_(]\s?|\d\s?)\Z",
+    r"|[-+*/^=<>×·÷√π≤≥≠~≈#_(\[]\s?|\d\s?"
+    r"|(?:没有?|不是?|至[少多]|最[少多]|超过|不到|[少多大小]于|第|每|或)\s?)\Z",
     re.IGNORECASE,
 )
 DENIES = re.compile(r"\b(?:not|n't|never|neither|nor|cannot be|isn't)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
@@ -92,7 +93,7 @@ GLOSS = re.compile(
     r"\s*(?:\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
 )
 PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' \-]*\Z")
-ANY_NUMBER = re.compile(rf"(?<![\w.,$€£])(?<!\d:)(?:{NUMBER})")
+ANY_NUMBER = re.compile(rf"(?<![A-Za-z0-9_.,$€£])(?<!\d:)(?:{NUMBER})")
 
 
 def is_unit(word: str) -> bool:
@@ -103,6 +104,8 @@ def is_unit(word: str) -> bool:
 def plain(phrase: str) -> str:
     """Return the phrase without marks of bold type and code, without emoji, and without the full stop at its end."""
     text = phrase.strip()
+    if "（" in text:
+        text = text.replace("（", "(").replace("）", ")")
     if text[:1] in "-*•+0123456789" and (item := _ITEM.match(text)):
         text = text[item.end() :]
     if not text.isascii() or "\\" in text:
@@ -144,6 +147,30 @@ _IN_WORD = re.compile(r"(?<=[A-Za-z])'(?=[A-Za-z])")
 _OF_AMOUNT = re.compile(r"\s*of\b[^.,;]*\d")  # 50% of the $800
 
 
+_COMPARED = re.compile(
+    r"(?:\s[A-Za-z]+){0,4}?\s(?:more|less|fewer|longer|shorter|older|younger|taller|farther|further|heavier|lighter|faster"
+    r"|slower|cheaper|higher|lower|larger|smaller|bigger|greater|wider|deeper)\s(?:[a-z]+\s){0,3}?than\b"
+)
+_ASKS_MORE = re.compile(
+    r"\b(?:than|separate|apart|ahead|behind|more|fewer|less|difference|differ|extra|additional|needs?|by how)\b",
+    re.IGNORECASE,
+)
+_WHEN = re.compile(
+    r"(?:\s[A-Za-z]+){0,3}?\s(?:(?P<next>next|last)\s(?:year|month|week|time)|(?:years?|months?|weeks?) ago)\b"
+)
+
+
+def of_another_case(tail: str, question: str) -> bool:
+    """Return whether words behind a value make a difference of it, or say when it held or will, without being asked to.
+
+    "25 years older than Ann", "25 next year".
+    """
+    if question and "than" in tail and _COMPARED.match(tail) and not _ASKS_MORE.search(question):
+        return True
+    when = _WHEN.match(tail)
+    return when is not None and (when["next"] or "ago") not in question.lower()
+
+
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     whole = plain(rest)
@@ -151,11 +178,15 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
         whole = _IN_WORD.sub("", whole)  # 7 S'mores
     if glued := glued_unit(whole, question):
         return glued
+    match = _VALUE_FIRST.match(rest)
+    if match is not None and of_another_case(match["rest"], question):
+        return ""
     if whole and not PLAIN_WORDS.match(whole) and len(whole) <= 300 and (NUMERAL.match(whole) or readable(whole)):
         return whole
-    match = _VALUE_FIRST.match(rest)
-    if match is None:
-        return ""
+    return "" if match is None else _first_value(match, readable, marked=marked)
+
+
+def _first_value(match: re.Match[str], readable: Readable, *, marked: bool) -> str:
     value, unit, tail = match["value"], match["unit"] or "", match["rest"]
     if unit and unit[0] not in "/p" and not is_unit(unit) and unit not in _LETTER_UNITS:
         return ""

@@ -30,9 +30,11 @@ from proofmill.filters.answers.prose_values import (
     harmless,
     is_unit,
     number_of,
+    of_another_case,
     plain,
     value_of,
 )
+from proofmill.filters.symbolic.number_words import in_figures
 
 MAX_SENTENCE = 600  # characters; a longer one is read from its end
 _OPENING = re.compile(
@@ -72,7 +74,7 @@ _COPULA = re.compile(
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
     r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
     r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
-    r"|为|等于|得到?|(?<![不就还只])是|共(?:有)?|需要?"
+    r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|共(?:有)?|(?<!没)有|需要?"
 )
 _UNREAD = re.compile(
     r"[=<>^√π!×·÷≤≥≠±∞⁰¹²³⁴-⁹₀-₉\\$]|(?<=[\d)])\s?[-+*/]\s?(?=[\d(])|\d[A-Za-z](?![A-Za-z])|[A-Za-z]_?\d"
@@ -139,7 +141,10 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
         return text
     if _NUMBER_FIRST.match(text) and (value := value_of(text, readable, question, marked=True)):
         return value
-    return _sentence_value(text, readable, question, marked=True)
+    if value := _sentence_value(text, readable, question, marked=True):
+        return value
+    spelled = in_figures(text)
+    return "" if spelled == text else stated_value(spelled, readable, question)
 
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
@@ -160,6 +165,8 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         line = body[line_start:]
     if _broken(line):
         return "", line_start
+    if "=" in line and (assigned := _assigned(body, question)) and readable(assigned[0]):
+        return assigned
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
     whole = opened(plain(line))
@@ -173,8 +180,29 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     ):
         name, equals, value = whole.partition("=")
         named = equals and len(name.strip()) == 1 and not re.search(r"[=,;<>]", value)  # "x = 3" states 3
-        return (value.strip() if named and readable(value) else whole), line_start
+        return (value.strip() if named and readable(value) and not readable(whole) else whole), line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
+
+
+_ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?=\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
+_ASKS_SEVERAL = re.compile(
+    r"\b(?P<one>[a-zA-Z])\b\W{0,6}(?:and|,)\W{0,6}\b(?P<other>[a-zA-Z])\b|\bsystem\b", re.IGNORECASE
+)
+
+
+def _assigned(body: str, question: str) -> tuple[str, int] | None:
+    """Return the values of several letters, each in a line of its own at the end, where a question asks for several."""
+    found: dict[str, str] = {}
+    start = len(body)
+    for line in reversed(body[-400:].split("\n")[-4:]):
+        match = _ASSIGNED.match(line)
+        if match is None or match[1] in found:
+            break
+        found[match[1]] = match[2]
+        start -= len(line) + 1
+    if len(found) < 2 or not _ASKS_SEVERAL.search(question):
+        return None
+    return ", ".join(f"{name} = {found[name]}" for name in reversed(found)), max(0, start + 1)
 
 
 def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
@@ -184,17 +212,30 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         line = line[:cut].rstrip()
         if _PLEASANTRY.match(sentence):
             continue
-        if sentence.endswith("?") or line[cut:].rstrip().endswith("?"):
+        if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
             return "", line_start + cut
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
-        sentence = opened(sentence)
+        sentence = _BOTH_ASSIGNED.sub(r"\1 = ", opened(sentence)) if "and" in sentence else opened(sentence)
         if not PLAIN_WORDS.match(sentence) and readable(sentence) and not _undecided(sentence):
             return sentence, line_start + cut
-        return _sentence_value(sentence, readable, question, marked=False), line_start + cut
+        value = _sentence_value(sentence, readable, question, marked=False)
+        return value or _spelled_value(sentence, readable, question), line_start + cut
     return "", line_start
 
 
+def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
+    """Return the value that a closing sentence states in words: "Tom is twenty-five years old"."""
+    spelled = in_figures(sentence)
+    if spelled == sentence or _GUESSED.search(sentence) or _UNSURE.search(sentence):
+        return ""
+    if readable(spelled) and not _undecided(spelled):
+        return spelled
+    led = _SUBORDINATE.match(spelled) or _PARTICIPLE.match(spelled)
+    return _value_behind_copula(spelled[led.end() :] if led else spelled, readable, question, marked=False) or ""
+
+
+_BOTH_ASSIGNED = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
 _COURTESY = re.compile(
     r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
     r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
@@ -230,7 +271,7 @@ def opened(sentence: str) -> str:
 
 def _undecided(value: str) -> bool:
     """Return whether a sentence leaves two numbers open: "5 or 6"; the roots of "x = 2 or x = 3" are one answer."""
-    return re.search(r"\bor\b", value) is not None and "=" not in value and "\\" not in value
+    return re.search(r"(?<!,)\s\bor\b", value) is not None and "=" not in value and "\\" not in value
 
 
 def _closing_display(body: str) -> tuple[str, int] | None:
@@ -274,7 +315,7 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
 
 
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
-_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z", re.IGNORECASE)
+_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
@@ -350,6 +391,8 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
         before = clause[: match.start()]
         if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
             continue
+        if of_another_case(clause[match.end() :], question):
+            continue
         if DENIED_BEHIND.search(clause[match.end() :]) or (marked and CONDITION_FIRST.match(clause[match.end() :])):
             continue
         if value := number_of(clause[match.start() :]):
@@ -401,6 +444,7 @@ def _asked_for(numbers: list[tuple[str, bool]], clause: str, noun: frozenset[str
         stated = named or ([value for value in stated if value[0] in "$€£\\"] if noun & _MONEY_WORDS else [])
     if not stated and not re.search(r"\d", clause):
         words = [match for match in _WORD_NUMBER.finditer(clause) if match[2].lower().rstrip("s") in noun]
+        words = words if len(ANY_NUMBER.findall(in_figures(clause))) == len(words) else []
         stated = [f"{_WORD_NUMBERS[match[1].lower()]} {match[2]}" for match in words]
     return stated
 

@@ -15,11 +15,11 @@ from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
 from proofmill.filters.answers.marks import asked_form, asked_tag
+from proofmill.filters.answers.questions import context, exclaims, other_letter, other_noun
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
     QUICK_BITS,
-    answers_gold,
     canonical,
     equivalent,
     is_answer,
@@ -28,10 +28,8 @@ from proofmill.filters.symbolic.equality import (
     readable,
 )
 from proofmill.filters.symbolic.expressions import TooCostlyError
+from proofmill.filters.symbolic.gold_forms import answers_gold
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
-from proofmill.filters.symbolic.notation import clean
-from proofmill.filters.symbolic.units import Unit, read_unit
-from proofmill.filters.symbolic.values import Context
 from proofmill.filters.verdicts import (
     CORRECT,
     ERROR,
@@ -47,34 +45,7 @@ from proofmill.filters.verdicts import (
 )
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}\Z", re.ASCII)
-_SHIFT = re.compile(r"\$|\\[()\[\]]")
 _MAX_QUICK = 200  # characters of an answer that is judged in the caller's process
-_NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
-_ASKS_PERCENT = re.compile(
-    r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)|\brate\b[^.]*\?", re.IGNORECASE
-)  # no number before it
-_ASKS_LEVEL = re.compile(
-    r"\bwhat (?:was|is|will be|would be) (?:the|his|her|its|their) (?:charge|level|share|chance|probability"
-    r"|discount|humidity"
-    r"|percentage|proportion|battery|concentration|efficiency|interest)\b[^?]*\?",
-    re.IGNORECASE,
-)
-_ASKS_ORDER = re.compile(
-    r"\b(?:in|by) (?:the |an? )?(?:same |correct |right |given |following )?(?:order|(?:increasing|decreasing"
-    r"|ascending|descending"
-    r"|alphabetical|chronological|numerical|lexicographic\w*) \w+)\b(?! to\b)|\border(?:ed)? (?:them|the|from|by"
-    r"|pair|triple|tuple|list)"
-    r"|\bfrom (?:the )?(?:one with the )?(?:least|smallest|lowest|shortest|slowest|fewest|greatest|largest"
-    r"|highest|longest|fastest|most"
-    r"|biggest|lightest|heaviest|youngest|oldest|first|left|top)\b[^.?]{0,40}\bto\b|\brespectively\b"
-    r"|\bsort(?:ed)?\b|\barrange\b"
-    r"|\band then\b|\bfollowed by\b|\bas (?:an ordered|the (?:ordered )?(?:pair|triple|tuple))|\bin the form\b"
-    r"|\b(?:give|write|express|enter|state|list|answer|report"
-    r"|format)\b[^.?]{0,40}\bas\b[^.?]{0,12}[a-zA-Z]\w*\s?,\s?[a-zA-Z]",
-    re.IGNORECASE,
-)
-
-
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}\s+[a-zA-Z]{2,}|^[a-zA-Z]{4,}$")
 
 
@@ -99,6 +70,8 @@ class MathVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
+        if "!" in text:
+            text = exclaims(text, problem.answer or "", prompt)
         found = (None if _may_ask(prompt) and asked_form(prompt) else closing_box(text)) or conclude(
             text, _reader(prompt)
         )
@@ -122,11 +95,16 @@ class MathVerifier:
                 return None
         except (UnreadableError, TooCostlyError):
             return None
-        return _verdict(answers_gold(gold.form, stated, _context(problem)), found)
+        return _verdict(
+            answers_gold(gold.form, stated, context(prompt)) and not _of_another(found.text, gold, prompt), found
+        )
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Return the verdict on a trace; its cost is for the caller's worker pool to bound."""
-        return self.quick(problem, text) or self._full(problem, conclude(text, _reader(problem.prompt)))
+        if (verdict := self.quick(problem, text)) is not None:
+            return verdict
+        text = exclaims(text, problem.answer or "", problem.prompt)
+        return self._full(problem, conclude(text, _reader(problem.prompt)))
 
     def _full(self, problem: Problem, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
@@ -136,8 +114,9 @@ class MathVerifier:
             stated = parse_answer(found.text)
             if _over_naturals(found.text, gold.text):
                 return _verdict(False, found)
-            if answers_gold(gold.form, stated, _context(problem)) or _same_time(found.text, gold.text, problem.prompt):
-                return _verdict(True, found)
+            prompt = problem.prompt
+            if answers_gold(gold.form, stated, context(prompt)) or _same_time(found.text, gold.text, prompt):
+                return _verdict(not _of_another(found.text, gold, prompt), found)
             if not readable(stated):
                 return _unreadable(found)
             return replace(_verdict(False, found), undecided=_in_words(gold, found.text))
@@ -202,6 +181,11 @@ def _same_time(answer: str, gold: str, prompt: str) -> bool:
     return gold.strip() in ([f"{hour}:{minutes}", hour] if minutes == "00" and named else [f"{hour}:{minutes}"])
 
 
+def _of_another(answer: str, gold: _Gold, prompt: str) -> bool:
+    """Return whether an answer is of another letter or noun than the question asks for."""
+    return other_letter(answer, gold.text, prompt) or other_noun(answer, prompt)
+
+
 def _in_words(gold: _Gold, answer: str) -> bool:
     """Return whether an answer that is not gold may be its paraphrase: one of the two is prose, gold is no number."""
     return not gold.rational and any(_PROSE.search(text) for text in (gold.text, answer))
@@ -240,65 +224,6 @@ def _verdict(equal: bool, found: Conclusion) -> Verdict:
 def _unreadable(found: Conclusion) -> Verdict:
     """Return an answer of which no part is cut out, because the whole of it can't be read."""
     return Verdict(UNPARSED, found.text[:_MAX_QUICK], "unreadable", final_start=found.start, undecided=True)
-
-
-def _context(problem: Problem) -> Context:
-    prompt = problem.prompt
-    return Context(
-        _asks_percent(prompt),
-        _names_scale(prompt),
-        rounding=True,
-        question=_question(prompt),
-        ordered=_asks_order(prompt),
-        dollars="$" in prompt or "dollar" in prompt,
-        asked=_asked_unit(prompt),
-    )
-
-
-_HOW_MANY = re.compile(
-    r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?"
-    r"((?:square |cubic )?[A-Za-z]{2,})"
-    r"(?!\s(?:per|an?|each)\b|\s?/)",
-    re.IGNORECASE,
-)
-_IN_UNIT = re.compile(
-    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=4096)
-def _asked_unit(prompt: str) -> Unit | None:
-    """Return the unit in which a question asks for its answer: "How many minutes …", "in dollars?"; None if unclear."""
-    end = prompt[-600:]
-    for pattern in (_IN_UNIT, _HOW_MANY):
-        units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
-        if units:
-            return units.pop() if len(units) == 1 else None
-    return None
-
-
-@lru_cache(maxsize=4096)
-def _question(prompt: str) -> str:
-    return clean(_SHIFT.sub(" ", prompt[-1000:]))
-
-
-@lru_cache(maxsize=4096)
-def _asks_percent(prompt: str) -> bool:
-    end = prompt[-1000:]
-    if _ASKS_PERCENT.search(end) is not None:
-        return True
-    return "%" in end and _ASKS_LEVEL.search(end) is not None  # all its facts are percentages, and it asks for one more
-
-
-@lru_cache(maxsize=4096)
-def _asks_order(prompt: str) -> bool:
-    return _ASKS_ORDER.search(prompt[-1000:]) is not None
-
-
-@lru_cache(maxsize=4096)
-def _names_scale(prompt: str) -> bool:
-    return _NAMES_SCALE.search(prompt[-1000:]) is not None
 
 
 @lru_cache(maxsize=4096)

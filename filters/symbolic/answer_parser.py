@@ -40,7 +40,7 @@ from proofmill.filters.symbolic.answer_forms import (
 from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
-from proofmill.filters.symbolic.number_words import spelled_number
+from proofmill.filters.symbolic.number_words import in_figures, spelled_number
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 
@@ -111,7 +111,8 @@ def _special(name: str) -> AnswerKey:
         return AnswerKey("empty")
     if name == "reals":
         return AnswerKey("group", "()", (AnswerKey("value", "-\\infty"), AnswerKey("value", "\\infty")))
-    return AnswerKey("value", "\\infty") if name == "infinity" else AnswerKey("words", name)
+    infinite = {"infinity": "\\infty", "minus infinity": "-\\infty"}.get(name)
+    return AnswerKey("words", name) if infinite is None else AnswerKey("value", infinite)
 
 
 def _joined(text: str) -> str:
@@ -218,6 +219,8 @@ def _relation(pieces: list[str], depth: int) -> AnswerKey | None:
 
 def _equation(texts: list[str], depth: int) -> AnswerKey | None:
     """Return a name with its value, or the two sides; a chain after a name gives its last value."""
+    if len(texts) == 2 and len(texts[1]) == 1 and is_name(texts[1]) and rational_value(texts[0]) is not None:
+        texts = [texts[1], texts[0]]  # 4 = x
     if is_name(texts[0]) and not _contradictory(texts[1:]):
         value = _read(texts[-1], depth + 1)
         return AnswerKey(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
@@ -312,6 +315,10 @@ _GLOSS = re.compile(  # 12 (twelve)
     r"[A-Za-z]{3,}[A-Za-z -]{0,60}\)(?(text) ?\})\Z"
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_CONSTANT_NAMED = re.compile(
+    r",? ?(?:\\text ?\{ ?)?(?:where|with|for) ?\}? ?C ?(?:\\text ?\{ ?)?(?:is|being|denotes) (?:an?|the) "
+    r"(?:[a-z]+ ){0,2}constant(?: of integration)? ?\}?\Z"
+)
 _SHORT_WORD = re.compile(  # a Roman numeral, letters of heads and tails, a word; `ab` is a product
     r"(?:[A-Z]{2,3}|(?i:no|on|of|to|in|is|it|at|am|up|so|we|he|my|go|or))\Z"
 )
@@ -326,12 +333,13 @@ _LABELLED = re.compile(  # "(A) 7", an option with its letter; an operator behin
 )
 
 _SYNONYMS = {
-    "empty": "no solution|no solutions|no real solution|no real solutions|none|empty set|the empty set"
+    "empty": "no solution|no solutions|empty|no real solution|no real solutions|none|empty set|the empty set"
     "|there is no solution|there are no solutions|no such value|no such number|no real root|no real roots"
     "|no values|null set|\\emptyset",
     "reals": "all real numbers|all reals|real numbers|any real number|every real number|\\mathbb{r}",
     "undefined": "dne|does not exist|undefined|not defined|limit does not exist",
-    "infinity": "infinity|\\infty|+\\infty|positive infinity|infinite|infinitely many",
+    "infinity": "\\infty|+\\infty|positive \\infty|plus \\infty|infinite|infinitely many",
+    "minus infinity": "-\\infty|negative \\infty|minus \\infty",
 }
 _SYNONYM = {text: name for name, texts in _SYNONYMS.items() for text in texts.split("|")}
 
@@ -345,6 +353,8 @@ def bare(text: str) -> str:
     """Return the text without leading adverbs and without braces round the whole."""
     while True:
         before = text
+        if "constant" in text:
+            text = _CONSTANT_NAMED.sub("", text)
         text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
@@ -365,6 +375,10 @@ def _figures(text: str) -> str:
     Raises:
         UnreadableError: the two differ.
     """
+    if " " in text and any(sign.isalpha() for sign in text):
+        text = _DURATION.sub(r"\1 hours and \2 minutes", text)
+        if text[:5].lower() in ("minus", "negat", "plus ") or " and " in text or "root of" in text:
+            text = in_figures(text)
     if " and " in text and text[:1].isalpha() and (number := spelled_number(plain_text(text))) is not None:
         label = number[1]
         return f"{number[0]} {label}".strip() if not label or label.isalpha() else text
@@ -375,6 +389,9 @@ def _figures(text: str) -> str:
     if rational_value(match["figures"]) != spelled[0]:
         raise UnreadableError("two numbers")
     return f"{match['figures']}{match['rest']}"
+
+
+_DURATION = re.compile(r"(\d{1,4}) ?(?:h|hrs?|hours?),? (\d{1,2}) ?(?:m|mins?|minutes?)\Z")
 
 
 def unlabelled(text: str) -> str:

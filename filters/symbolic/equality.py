@@ -9,30 +9,18 @@ no decimal can state (`0.333333` for `1/3`); `equivalent` has no such rule, so t
 
 Nothing here evaluates text: what this package's own grammar does not cover goes through math-verify's
 LaTeX grammar, never through `sympify` or `parse_expr`. Its alarms are off; the caller's pool kills instead.
-
-Some forms of an answer only a known gold answer makes plain (`gold_relative_form`):
-
-- The gold is a number and the answer an equation whose left side is an expression: `x + y = 12` states 12. With one
-  letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression.
-- The gold is a collection and the answer numbers its items (`x_1 = 2, x_2 = 3`), or the other way round, in order.
-- The gold states a base that the question asks for, and the answer gives the digits alone.
-- The gold is a list of pairs and the answer joins them by "or", as one joins intervals. Not the other way round:
-  "x < 1 and x > 2" is no union.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import pairwise
 
-from proofmill.filters.symbolic.answer_forms import TOKEN, AnswerKey, UnreadableError, hedged
+from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.expressions import MAX_BITS, Binary, Node, TooCostlyError, unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
-from proofmill.filters.symbolic.notation import NUMBER_WORDS
-from proofmill.filters.symbolic.number_words import spelled_number
-from proofmill.filters.symbolic.units import colon_form, plain_text, stated_base
+from proofmill.filters.symbolic.units import colon_form, plain_text
 from proofmill.filters.symbolic.values import (
     Context,
     is_value,
@@ -98,7 +86,7 @@ def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
 
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
 _SPAN = re.compile(r"(?:\$\$?[^$]+\$\$?|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\])\Z", re.DOTALL)
-_NOT_LABELS = frozenset(
+NOT_LABELS = frozenset(
     re.findall(
         r"\w+",
         "too below in to that who which for on at by and left more as than with from is are was were be but or not if "
@@ -129,7 +117,7 @@ def _whole(answer: AnswerKey) -> bool:
         if " to " in answer.text and colon_form(answer.text):
             return True  # 3 to 5, a ratio
         words = [word.lower() for word in _WORDS.findall(plain_text(answer.text))]
-        return len(words) <= 4 and _NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
+        return len(words) <= 4 and NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
     if answer.kind == "relation" and set(answer.text.split()) == {"="}:
         first = answer.items[0]
         if first.kind != "value" or rational_value(value_of(first.text).text, QUICK_BITS) is not None:
@@ -172,32 +160,9 @@ def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     if len(a.items) != len(b.items):
         return False
     if a.kind in ("group", "matrix") or (context.ordered and a.kind == "collection"):
-        return a.text == b.text and all(map(lambda x, y: same(x, y, context), a.items, b.items))
+        alike = a.text == b.text or (a.kind == "group" and len(a.items) > 2 and {a.text, b.text} == {"()", "[]"})
+        return alike and all(map(lambda x, y: same(x, y, context), a.items, b.items))
     return _same_unordered(a.items, b.items, context)
-
-
-def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
-    """Return whether an answer is the gold one, as it stands or in a form that only a known gold answer makes plain.
-
-    Raises:
-        TooCostlyError: a value is too big to judge.
-    """
-    if (gold.kind == "words") != (answer.kind == "words"):
-        gold, answer = _in_figures(gold), _in_figures(answer)
-    stated = gold_relative_form(gold, answer, context)
-    return same(gold, answer, context) or (stated is not None and same(gold, stated, context))
-
-
-def _in_figures(form: AnswerKey) -> AnswerKey:
-    """Return a number in words, with its unit or label, as a value: `twelve apples`; any other form as it is."""
-    spelled = spelled_number(form.text) if form.kind == "words" else None
-    if spelled is None:
-        return form
-    number, label = spelled
-    words = label.split()
-    if len(words) > 3 or not all(word.isalpha() and word not in _NOT_LABELS for word in words):
-        return form
-    return AnswerKey("value", f"{number} {label}".strip() if number.denominator == 1 or label else str(number))
 
 
 def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
@@ -318,115 +283,3 @@ def _value_key(text: str, max_bits: int) -> str | None:
     if number is None or max(number.numerator.bit_length(), number.denominator.bit_length()) > _MAX_KEY_BITS:
         return None
     return str(number / 100 if value.percent else number)
-
-
-_BARE_DIGITS = re.compile(r"-?\d{1,60}\Z")
-_NUMBERED = re.compile(r"([A-Za-z])_\{?\d{1,2}\}?\Z")
-_ASKS = r"(?:[Ff]ind|[Vv]alue of|[Ww]hat is|[Cc]ompute|[Ee]valuate|[Dd]etermine|[Cc]alculate)(?: the value of)?\s*"
-_ENDS = r"(?!\w|\s*[-+*/^(!_\\])"
-_FIGURE = re.compile(r"\\angle(?![A-Za-z])")
-_MAX_ASKED = 100  # characters of an expression that a question asks for
-
-
-def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    """Return what the answer states in the gold's form; None where it has no such form."""
-    if answer.kind == "relation" and gold.kind == "value":
-        return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
-    if gold.kind == answer.kind == "value" and (base := stated_base(gold.text)) and _BARE_DIGITS.match(answer.text):
-        word = next((word for word, value in NUMBER_WORDS.items() if value == base), str(base))
-        asked = (
-            re.search(rf"base[- ]?\$?\{{?(?:{base}|{word})\b", context.question) is not None
-        )  # so its digits are in it
-        return AnswerKey("value", f"{answer.text}_{{{base}}}") if asked else None
-    if gold.kind == "group" and answer.kind == "collection":
-        names = [_NUMBERED.match(item.name) for item in gold.items]
-        numbered = all(names) and len({name[1] for name in names if name}) == 1
-        return AnswerKey("group", gold.text, answer.items) if numbered else None
-    if gold.kind == "value" and answer.kind == "collection":
-        return _added_up(gold, answer, context)
-    if gold.kind == "matrix" and answer.kind == "group":
-        return _rows(answer)
-    if gold.kind == "collection" and answer.kind == "group" and _in_asked_order(gold, answer, context):
-        return gold
-    if gold.kind == "collection" and answer.kind == "group":
-        names = [_NUMBERED.match(item.name) for item in answer.items]
-        letters = {name[1] if name else "" for name in names}
-        return AnswerKey("collection", "", answer.items) if len(letters) == 1 and all(letters) else None
-    if (gold.kind, answer.kind) == ("collection", "union") and all(
-        item.kind == "group" for item in gold.items + answer.items
-    ):
-        return AnswerKey(gold.kind, gold.text, answer.items)
-    return None
-
-
-def _added_up(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    """Return the sum of one quantity in several units, each smaller than the one before: 1 hour and 30 minutes."""
-    values = [value_of(item.text) for item in answer.items if item.kind == "value" and not item.name]
-    units = [value.unit for value in values if value.unit is not None and value.unit.measures]
-    asked = value_of(gold.text).unit or context.asked
-    if asked is None or not 2 <= len(units) <= 3 or len(units) < len(answer.items):
-        return None
-    numbers = [rational_value(value.text) for value in values]
-    falling = all(left.factor > right.factor for left, right in pairwise(units))
-    if not falling or any(unit.dimensions != asked.dimensions for unit in units) or None in numbers:
-        return None
-    total = sum((number or 0) * unit.factor / asked.factor for number, unit in zip(numbers, units, strict=True))
-    stated = value_of(gold.text)
-    bare = rational_value(stated.text)
-    return gold if bare is not None and bare == total else None
-
-
-def _rows(answer: AnswerKey) -> AnswerKey | None:
-    """Return a list of lists of one length as a matrix: [[1, 2], [3, 4]]."""
-    rows = answer.items
-    if answer.text != "[]" or any(row.kind != "group" or row.text != "[]" for row in rows):
-        return None
-    width = len(rows[0].items)
-    if any(len(row.items) != width for row in rows):
-        return None
-    return AnswerKey("matrix", str(width), tuple(item for row in rows for item in row.items))
-
-
-def _in_asked_order(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
-    """Return whether gold lists the values of letters in the order of both the alphabet and the question: a and b."""
-    names = [item.name for item in answer.items]
-    if not all(len(name) == 1 for name in names) or len(names) != len(gold.items):
-        return False
-    if any(item.name for item in gold.items) or re.search(_letters_asked(names), context.question) is None:
-        return False
-    return all(
-        same(item, AnswerKey(other.kind, other.text, other.items), context)
-        for item, other in zip(gold.items, answer.items, strict=True)
-    )
-
-
-def _letters_asked(names: list[str]) -> str:
-    return r"(?<![A-Za-z])" + r"\s*(?:,|and|,\s*and|&)\s*".join(map(re.escape, names)) + r"(?![A-Za-z])"
-
-
-def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
-    """Return the number that an equation states an expression to be; None where it might be one to solve."""
-    left, *others = equation.items
-    if set(equation.text.split()) != {"="} or any(item.kind != "value" for item in equation.items):
-        return None
-    numbers = [rational_value(item.text) for item in others]
-    if len(others) > 1 and (numbers[0] is None or any(number != numbers[0] for number in numbers)):
-        return None
-    letters = 0 if hedged(left.text) else _letters(left.text) or 0
-    stated = _letters(others[-1].text) == 0 and (letters > 1 or (letters == 1 and _asked(left.text, question)))
-    return others[-1] if stated else None
-
-
-def _letters(text: str) -> int | None:
-    """Return how many letters stand in an expression; None where it is none."""
-    try:
-        return len(unknowns_of(parse(_FIGURE.sub("", value_of(text).text).strip())))
-    except NotCoveredError:
-        return None
-
-
-def _asked(expression: str, question: str) -> bool:
-    if len(expression) > _MAX_ASKED:
-        return False
-    spelled = r"\s*".join(re.escape(piece) for piece in TOKEN.findall(expression) if piece.strip())
-    return re.search(_ASKS + spelled + _ENDS, question) is not None

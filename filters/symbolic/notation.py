@@ -137,8 +137,7 @@ def clean(answer: str) -> str:
         text = _plain_commands(text)
     if "=" in text:
         text = text.replace(" != ", r" \ne ").replace(">=", r"\ge ").replace("<=", r"\le ")
-    if "C" in text:
-        text = _CHOOSES.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(_chosen, text))
+    text = _plain_signs(text)
     if "{" in text or "frac" in text:
         text = _plain_groups(text)
     if "$" in text:
@@ -149,7 +148,19 @@ def clean(answer: str) -> str:
     return unwrap(_SPACE.sub(" ", text))
 
 
+def _plain_signs(text: str) -> str:
+    if "inf" in text:
+        text = _INFINITY.sub(r"\\infty ", text)
+    if text[:1] == "<" and text[-1:] == ">" and "," in text:
+        text = f"({text[1:-1]})"  # a vector
+    if " x " in text:
+        text = _TIMES.sub(r" \\times ", text)
+    return _CHOOSES.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(_chosen, text)) if "C" in text else text
+
+
 def _plain_groups(text: str) -> str:
+    if text[:1] == "{" and text[-1:] == "}" and _BUILT.match(text):
+        text = f"\\{text[:-1]}\\}}"
     text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     text = _SIGN_BRACE.sub(r"\1", _THOUSANDS_BRACE.sub("", _COLOUR.sub("", text)))
     if "." in text:
@@ -163,6 +174,9 @@ def _plain_commands(text: str) -> str:
     return _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
 
 
+_INFINITY = re.compile(r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])")
+_TIMES = re.compile(r"(?<=\d) x (?=\d)")
+_BUILT = re.compile(r"\{ ?[A-Za-z] ?(?:\\in ?\\mathbb ?\{ ?R ?\} ?)?[|:]")
 _CHOOSES = re.compile(r"(?<![A-Za-z\\])C ?\(([^(),]{1,12}),([^(),]{1,12})\)(?!\s?=)")
 _SUM_INDEX = re.compile(r"_\{([a-zA-Z\d]{1,6}(?: ?[+-] ?[a-zA-Z\d]{1,6}){1,4})\}")
 

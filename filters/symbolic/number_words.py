@@ -1,4 +1,4 @@
-"""Numbers in words, as they stand alone in an answer: `twelve`, `twenty-five`, `one hundred and six`, `two thirds`."""
+"""Numbers in words: `twelve`, `twenty-five`, `one hundred and six`, `two thirds`; alone, or in a sentence."""
 
 from __future__ import annotations
 
@@ -26,6 +26,63 @@ def spelled_number(text: str) -> tuple[Fraction, str] | None:
         return None
     value = _value(words[:count])
     return None if value is None else (value, " ".join(words[count:]))
+
+
+_NUMERAL_WORDS = "|".join(sorted((_SPELLED - {"a", "an", "and", "point", "minus", "negative"}), key=len, reverse=True))
+_RUN = re.compile(
+    r"(?<![\w.'-])(?P<sign>(?:minus|negative)\s)?"
+    rf"(?P<words>(?:an?\s(?=(?:hundred|thousand|million|billion|half|third)\b))?(?:{_NUMERAL_WORDS})"
+    rf"(?:(?:\s|\s?-\s?|\sand\s(?:an?\s)?)(?:{_NUMERAL_WORDS}))*)(?![\w'-]|\.\d)",
+    re.IGNORECASE,
+)
+_PRONOUN_BEHIND = re.compile(
+    r"\s(?:of|another|who|that|which|more|by|can|could|must|should|has|might|may)\b", re.IGNORECASE
+)
+_COUNTED_BEFORE = re.compile(r"(?:\A|\b(?:is|are|be|equals?|exactly|only|just|has|have|get)\s|=\s?)\Z", re.IGNORECASE)
+_ORDINALS = frozenset(
+    {"third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "quarter", "quarters"}
+)
+_BOTH_SIGNS = re.compile(r"\bplus\s(?:or|and|/)\sminus\s", re.IGNORECASE)
+_SIGN = re.compile(
+    r"(?:\A|(?<=\bis\s)|(?<=\bare\s)|(?<=\bequals\s)|(?<=[:,=]\s))(?:minus|negative)\s(?=[\d.$\\])", re.IGNORECASE
+)
+_MIXED = re.compile(r"(?<![\d./])(\d{1,9}) and (\d{1,9}/\d{1,9})(?![\d./])")
+_ROOT = re.compile(
+    r"(?:(?<![\w.])(\d{1,9}) times )?(?:the )?(square|cube) root of (\d{1,9})(?![\w.^]|\s?[-+*/])", re.IGNORECASE
+)
+_DOZEN = re.compile(r"(?<!half )(?<!\d )\ba dozen\b", re.IGNORECASE)
+
+
+def in_figures(sentence: str) -> str:
+    """Return a sentence with the numbers that it spells in figures: "is minus twenty-five years" as "is -25 years".
+
+    Words that may be no number stay: "one of them", "the third", "no one".
+    """
+    text = _DOZEN.sub("1 dozen", _RUN.sub(_figure, _BOTH_SIGNS.sub("± ", sentence)))
+    if "root of" in text:
+        text = _ROOT.sub(_radical, text)
+    return _MIXED.sub(r"\1 \2", _SIGN.sub("-", text))
+
+
+def _radical(match: re.Match[str]) -> str:
+    degree = "" if match[2].lower() == "square" else "[3]"
+    return f"{match[1] or ''}\\sqrt{degree}{{{match[3]}}}"
+
+
+def _figure(match: re.Match[str]) -> str:
+    words = match["words"].lower()
+    before = match.string[: match.start()]
+    behind = match.string[match.end() :]
+    if words in _ORDINALS:
+        return match[0]
+    if words in ("one", "zero") and (
+        _PRONOUN_BEHIND.match(behind) or not (match["sign"] or _COUNTED_BEFORE.search(before))
+    ):
+        return match[0]
+    spelled = spelled_number(words)
+    if spelled is None or spelled[1]:
+        return match[0]
+    return f"{'-' if match['sign'] else ''}{spelled[0]}"
 
 
 def _value(words: list[str]) -> Fraction | None:

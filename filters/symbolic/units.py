@@ -265,7 +265,7 @@ class _UnitReader:
         while index < len(self.words):
             word = self.words[index]
             index += 1
-            if word in ("/", "per"):
+            if word in ("/", "per") or (word in ("a", "an") and index > 1):  # 3 hours a week
                 self.sign = -1
             elif word in _AREAS:
                 self.power = _AREAS[word]
@@ -299,7 +299,9 @@ def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
     return (int(digits) if digits.lstrip("-").isdecimal() else 1), index
 
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\^\s?\{-?\d\})*)\}")
+_UNIT_FRACTION = re.compile(r"\\frac ?\{ ?\\text ?\{([^{}]*)\} ?\} ?\{ ?\\text ?\{([^{}]*)\} ?\}")
+_METRES_A_SECOND = re.compile(r"(?<![A-Za-z])ms(?= ?\^ ?\{? ?-)")
 _CHINESE_UNITS = {
     "米": "m", "厘米": "cm", "毫米": "mm", "分米": "dm", "千米": "km", "公里": "km", "平方米": "m^2",
     "平方厘米": "cm^2",
@@ -348,6 +350,8 @@ _NOT_UNITS = (
     )
 ) - {"sec"}
 _SCALES = {"dozen": 12} | SCALE_WORDS
+_CHINESE_SCALES = {"百": 100, "千": 1_000, "万": 10_000, "亿": 100_000_000}
+_CHINESE_SCALE = re.compile(r"(\d[\d.,]*)\s?(万|亿|千(?![克米瓦卡])|百(?!分))")
 _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 
 
@@ -368,7 +372,10 @@ def split_percent(text: str) -> tuple[str, bool]:
 def scaled(text: str) -> str:
     """Return the text with a number and its scale (`5 million`, `2 dozen`) as one product, so that it is no unit."""
     plain = plain_text(text)
-    return _SCALED.sub(_product, plain) if _SCALED.search(plain) else text
+    if not text.isascii():
+        plain = _CHINESE_SCALE.sub(lambda match: f"{match[1]}*{_CHINESE_SCALES[match[2]]}", plain)
+    scaled_text = _SCALED.sub(_product, plain)
+    return text if scaled_text == plain_text(text) else scaled_text
 
 
 def _product(match: re.Match[str]) -> str:
@@ -380,6 +387,8 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     """Return the value's text and its unit; the unit is None where none is stated."""
     if text.startswith("\\text") and _MONEY.match(plain_text(text)):
         text = plain_text(text)
+    if "frac" in text or "ms" in text:
+        text = _METRES_A_SECOND.sub("m s", _UNIT_FRACTION.sub(r"\\text{ \1/\2}", text))
     if money := _MONEY.match(text):
         rest, _ = split_unit(text[money.end() :])
         name = _CURRENCY.get(money[2], "rupee")

@@ -117,6 +117,8 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
     scale = Fraction(1)
     if (left.unit is None) != (right.unit is None) and context.asked is not None:
         unit = left.unit or right.unit
+        if unit is not None and unit.measures and _contradicts(unit, context.asked):
+            return False
         if unit is not None and unit.measures and unit.dimensions == context.asked.dimensions:
             scale = unit.factor / context.asked.factor
             scale = scale if left.unit is not None else 1 / scale
@@ -130,6 +132,18 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
 
 
 _MONEY = (("dollar", 1),)
+_CURRENCIES = frozenset({"dollar", "euro", "gbp", "yen", "yuan", "rupee"})
+
+
+def _contradicts(unit: Unit, asked: Unit) -> bool:
+    """Return whether a unit can't be what a question asks for: another power of a length, another currency."""
+    (name, power), *others = unit.dimensions
+    (asked_name, asked_power), *asked_others = asked.dimensions
+    if others or asked_others:
+        return False
+    if name in _CURRENCIES and asked_name in _CURRENCIES:
+        return name != asked_name
+    return name == asked_name and power != asked_power
 
 
 def _same_amount(left: Value, right: Value, context: Context) -> bool:

@@ -1,0 +1,197 @@
+r"""What a question asks for: a percentage, a unit, an order, a letter, a noun; and whether an answer is of another one.
+
+An answer that names another letter than the one asked for, or counts something else that the question sets beside
+what it asks for ("9 cats" where it asks how many of the dogs and cats are dogs), is no answer, whatever its number.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from proofmill.filters.answers.prose_values import STOP_WORDS
+from proofmill.filters.symbolic.notation import clean
+from proofmill.filters.symbolic.units import Unit, plain_text, read_unit, singular
+from proofmill.filters.symbolic.values import Context
+
+_SHIFT = re.compile(r"\$|\\[()\[\]]")
+_NAMES_SCALE = re.compile(r"\b(?:dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
+_ASKS_PERCENT = re.compile(
+    r"(?<!\d)(?<!\d[ \\])(?:%|\bper ?cent)|\brate\b[^.]*\?", re.IGNORECASE
+)  # no number before it
+_ASKS_LEVEL = re.compile(
+    r"\bwhat (?:was|is|will be|would be) (?:the|his|her|its|their) (?:charge|level|share|chance|probability"
+    r"|discount|humidity"
+    r"|percentage|proportion|battery|concentration|efficiency|interest)\b[^?]*\?",
+    re.IGNORECASE,
+)
+_ASKS_ORDER = re.compile(
+    r"\b(?:in|by) (?:the |an? )?(?:same |correct |right |given |following )?(?:order|(?:increasing|decreasing"
+    r"|ascending|descending"
+    r"|alphabetical|chronological|numerical|lexicographic\w*) \w+)\b(?! to\b)|\border(?:ed)? (?:them|the|from|by"
+    r"|pair|triple|tuple|list)"
+    r"|\bfrom (?:the )?(?:one with the )?(?:least|smallest|lowest|shortest|slowest|fewest|greatest|largest"
+    r"|highest|longest|fastest|most"
+    r"|biggest|lightest|heaviest|youngest|oldest|first|left|top)\b[^.?]{0,40}\bto\b|\brespectively\b"
+    r"|\bsort(?:ed)?\b|\barrange\b"
+    r"|\band then\b|\bfollowed by\b|\bas (?:an ordered|the (?:ordered )?(?:pair|triple|tuple))|\bin the form\b"
+    r"|\b(?:give|write|express|enter|state|list|answer|report"
+    r"|format)\b[^.?]{0,40}\bas\b[^.?]{0,12}[a-zA-Z]\w*\s?,\s?[a-zA-Z]",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
+def context(prompt: str) -> Context:
+    """Return how a question asks: for a percentage, in which unit, for a list in an order."""
+    return Context(
+        _asks_percent(prompt),
+        _names_scale(prompt),
+        rounding=True,
+        question=_question(prompt),
+        ordered=_asks_order(prompt),
+        dollars="$" in prompt or "dollar" in prompt,
+        asked=_asked_unit(prompt),
+    )
+
+
+_HOW_MANY = re.compile(
+    r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?"
+    r"((?:square |cubic )?(?!in\b)[A-Za-z]{2,})\b",
+    re.IGNORECASE,
+)
+_IN_UNIT = re.compile(
+    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
+def _asked_unit(prompt: str) -> Unit | None:
+    """Return the unit in which a question asks for its answer: "How many minutes …", "in dollars?"; None if unclear."""
+    end = prompt[-600:]
+    for pattern in (_IN_UNIT, _HOW_MANY):
+        units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
+        if units:
+            return units.pop() if len(units) == 1 else None
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _question(prompt: str) -> str:
+    return clean(_SHIFT.sub(" ", prompt[-1000:]))
+
+
+@lru_cache(maxsize=4096)
+def _asks_percent(prompt: str) -> bool:
+    end = prompt[-1000:]
+    if _ASKS_PERCENT.search(end) is not None:
+        return True
+    return "%" in end and _ASKS_LEVEL.search(end) is not None  # all its facts are percentages, and it asks for one more
+
+
+@lru_cache(maxsize=4096)
+def _asks_order(prompt: str) -> bool:
+    return _ASKS_ORDER.search(prompt[-1000:]) is not None
+
+
+@lru_cache(maxsize=4096)
+def _names_scale(prompt: str) -> bool:
+    return _NAMES_SCALE.search(prompt[-1000:]) is not None
+
+
+_LETTER = r"(?:\$([a-zA-Z])\$|\\\(([a-zA-Z])\\\)|(?<![$\w\\])([b-hj-zB-HJ-Z])(?![\w$']))"
+_ASKS_LETTER = re.compile(
+    r"\b(?:(?:[Ff]ind|[Dd]etermine|[Cc]ompute|[Ww]hat (?:is|are)|[Ss]olve(?: (?:the|this|each)(?: \w+){1,2})? for"
+    r"|[Vv]alues? (?:of|for)|[Ss]olve for)(?: (?:all|the|real|possible|integer|exact|positive|value|values|of))*)\s"
+    rf"{_LETTER}(?!\s?(?:[-+*/^=<>(_\[]|\\[a-z])|,?\s(?:and|or)\s|,\s?\$?[a-zA-Z]\b)"
+)
+_RELATED = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_SINGLE = re.compile(r"(?<![A-Za-z'])[A-Za-z](?![A-Za-z'(_\d])")
+_CONSTANTS = frozenset("eiCR")
+
+
+@lru_cache(maxsize=4096)
+def _asked_letters(prompt: str) -> frozenset[str]:
+    return frozenset("".join(match.groups("")).lower() for match in _ASKS_LETTER.finditer(prompt[-1000:]))
+
+
+def other_letter(answer: str, gold: str, prompt: str) -> bool:
+    """Return whether an answer states a value or bounds of another letter than the one that is asked for."""
+    if len(answer) > _MAX_STATED or not any(sign in answer for sign in "=<>≤≥≠∈\\"):
+        return False
+    letter = _subject(answer)
+    if not letter:
+        return False
+    return (_subject(gold) or letter) != letter or (
+        bool(asked := _asked_letters(prompt)) and letter not in asked and letter not in _subject(gold)
+    )
+
+
+_MAX_STATED = 200  # characters
+
+
+def _subject(text: str) -> str:
+    """Return the one letter that an answer relates to numbers; "" where there is none, or several."""
+    plain = clean(text)
+    if not _RELATED.search(plain):
+        return ""
+    letters = set(_SINGLE.findall(_COMMAND.sub(" ", plain_text(plain)))) - _CONSTANTS
+    return letters.pop().lower() if len(letters) == 1 else ""
+
+
+_COUNTED = re.compile(r"[-+]?[\d][\d,]*(?:\.\d+)?\s+([A-Za-z]{3,})(?:\s+(?:out\s)?of\b.*)?\Z")
+_ASKS_COUNT = re.compile(r"\bhow many\s+((?:[A-Za-z'-]+\s*){1,3})[^?]*\?", re.IGNORECASE)
+_VERBS = STOP_WORDS | {"does", "did", "do", "has", "have", "had"}
+_ASKS_SHARE = re.compile(r"\bwhat (?:is the )?percent(?:age)?\b[^?]*\?", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+def other_noun(answer: str, prompt: str) -> bool:
+    """Return whether an answer counts what the question names beside what it asks for: cats of "dogs and cats"."""
+    match = _COUNTED.match(plain_text(answer))
+    asked = list(_ASKS_COUNT.finditer(prompt)) if match is not None else []
+    if match is None:
+        return False
+    counted = singular(match[1].lower())
+    if _ASKS_SHARE.search(prompt) and not asked:
+        return counted not in ("percent", "percentage", "point", "per")
+    if not asked:
+        return False
+    if counted in {singular(word.lower()) for word in _WORD.findall(asked[-1][0])}:
+        return False
+    nouns = [singular(word) for word in asked[-1][1].lower().split() if word not in _VERBS]
+    return any(_beside(noun, counted, prompt) for noun in nouns if len(noun) > 2)
+
+
+@lru_cache(maxsize=4096)
+def _beside(noun: str, other: str, prompt: str) -> bool:
+    """Return whether a question names two nouns side by side: "12 dogs and cats", "more cats than dogs"."""
+    joint = r"s?(?:,? (?:and|or)| than) (?:(?:the|some|\d+) )?"
+    text = prompt.lower()
+    pairs = ((re.escape(noun), re.escape(other)), (re.escape(other), re.escape(noun)))
+    return any(re.search(rf"\b{one}{joint}{two}s?\b", text) for one, two in pairs)
+
+
+_FACTORIALS = re.compile(r"\d\s?!|[a-z)}]!(?=[^A-Za-z\"']|\Z)|factorial", re.IGNORECASE)
+_EXCLAIMED = re.compile(  # behind words, and no value of a formula: "it equals 5!"
+    r"(?<=\d)!(?=[*_\"'”’)]{0,3}(?:\s*\Z|\s+[A-Z✅🎉]|\s*\n))"
+)
+_CALCULATED = re.compile(r"(?:=|\bequals?|\bvalue is|\bequal to)[\s*$]{0,4}[\d.,]{1,20}\Z")
+
+
+def exclaims(text: str, gold: str, prompt: str) -> str:
+    """Return a text with a full stop for an exclamation mark behind a number, where neither side is of factorials.
+
+    In a formula, a box or a tag it stays a factorial. Offsets stay as they are.
+    """
+    if not _EXCLAIMED.search(text) or "!" in gold or "factorial" in gold or _FACTORIALS.search(prompt):
+        return text
+
+    def stop(match: re.Match[str]) -> str:
+        line = text[: match.start()].rpartition("\n")[2][-200:]
+        spoken = line[:1] == "*" or any(sign.isalpha() for sign in line)
+        return "." if spoken and not _CALCULATED.search(line) else "!"
+
+    return _EXCLAIMED.sub(stop, text)
