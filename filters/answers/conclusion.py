@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from proofmill.filters.answers.hedging import (
@@ -85,6 +85,8 @@ class Reader:
     """The name of the tag that it asks for, where that is another than `answer`."""
     closing: Callable[[str], bool] | None = None
     """The same for a text without any mark, where it is stricter."""
+    heading: str = ""
+    """The heading under which the prompt asks; behind another one the text is about another question."""
     options: Options | None = None
     """The few answers that there are, where they are known: `options` then says what counts."""
 
@@ -147,6 +149,10 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
         text: a response behind its reasoning block, template tails cut off.
         reader: what its domain knows of answers.
     """
+    if reader.heading and (at := text.find(f"\n{reader.heading}")) > 0:
+        own = conclude(text[:at], replace(reader, heading=""))
+        if own.text:
+            return own
     return (None if reader.form else closing_box(text)) or _conclude(text, reader)
 
 
@@ -200,7 +206,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     filled = [mark for mark in marks if mark.rule != "json" or not is_placeholder(mark.phrase)]
     if marks and not filled and not boxed:
         return Conclusion("", "no_answer")  # a form that was left empty
-    marks = _outermost(filled, boxed)
+    marks = _outermost(text, filled, boxed)
     if reader.form:
         marks = _as_asked(marks, reader.form)
         if not marks:
@@ -307,14 +313,15 @@ _WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
-def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
+def _outermost(text: str, marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
     """Return the marks in order, of two that overlap the one that says more exactly what the answer is."""
     kept: list[Mark] = []
     for mark in marks:
         within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
         # A box inside a tag: the tag says that this is the answer, the box where exactly it stands.
         if within and mark.rule in ("tagged", "json"):
-            kept.append(mark._replace(phrase=within[-1].phrase, rule=mark.rule))
+            whole = is_part(text, (within[-1].start, within[-1].end))
+            kept.append(mark if whole else mark._replace(phrase=within[-1].phrase, exact=True))
             boxes = [box for box in boxes if box not in within]
         elif not within:
             kept.append(mark)
@@ -406,11 +413,13 @@ def _gives_way(text: str, other: Mark, last: Mark) -> bool:
 
 def _read(text: str, mark: Mark, reader: Reader) -> str:
     """Return what a mark names, "" where that can't be read whole."""
+    if mark.exact:
+        return mark.phrase
     if mark.rule == "boxed":
         return "" if is_part(text, (mark.start, mark.end)) else mark.phrase
     phrase = mark.phrase
     if mark.rule in ("tagged", "json") and "boxed" in phrase and (boxes := boxes_in(phrase)) and boxes[-1][1] > 0:
-        return inside(phrase, boxes[-1])
+        return "" if is_part(phrase, boxes[-1]) else inside(phrase, boxes[-1])
     if is_placeholder(phrase) and mark.rule in ("tagged", "json"):
         return ""
     if len(phrase) > MAX_PHRASE:

@@ -26,6 +26,7 @@ class Mark(NamedTuple):
         end: offset behind the phrase.
         final: whether it calls itself the final answer.
         open: whether the phrase may go on behind its line, as behind a heading.
+        exact: whether a box inside it says where exactly the answer stands.
     """
 
     rule: str
@@ -34,6 +35,7 @@ class Mark(NamedTuple):
     end: int
     final: bool = False
     open: bool = False
+    exact: bool = False
 
 
 _TAGS_ASKED = re.compile(r"<(?:final[_ ]?)?answer>", re.IGNORECASE)
@@ -57,6 +59,18 @@ def asked_tag(prompt: str) -> str:
     """Return the name of the tag in which a prompt asks for the answer, where it is another than `answer`."""
     found = None if _TAGS_ASKED.search(prompt) else _OTHER_TAGS.search(prompt)
     return found[1].lower() if found else ""
+
+
+_QUESTION_HEADING = re.compile(
+    r"^(?:#{1,4} (?:Question|Problem|Task|Exercise)\b|(?:Q|Question|Problem|Human|User):)", re.MULTILINE
+)
+
+
+@lru_cache(maxsize=4096)
+def question_heading(prompt: str) -> str:
+    """Return the heading under which a prompt asks, "" where it has none; a model may go on with the next question."""
+    found = _QUESTION_HEADING.search(prompt)
+    return found[0] if found else ""
 
 
 _BOX = re.compile(r"(?:\\boxed|\\fbox|\x08oxed|(?<![A-Za-z\\])boxed)\s*(?=\{)|\\boxed\s+(?=[\d-])")
@@ -257,7 +271,7 @@ def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
 def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
     before = text[max(0, start - 40) : start]
     opened = not before.strip() or before.rstrip().endswith(("{", ",", '"', "```", "json"))
-    opened = opened or (asked and before.rstrip(" `\n").endswith((":", "\\text{")))
+    opened = opened or (asked and before.rstrip(" `\n").endswith((":", "\\text{", "\\[")))
     if not opened and not before.rstrip(" ").endswith("\n"):  # an object without its opening brace, or no object
         return None
     if string := _JSON_STRING.match(text, at):

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from proofmill.filters.answers.conclusion import Reader, conclude
 from proofmill.filters.answers.hedging import denied, negated, revises
-from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
+from proofmill.filters.answers.marks import Mark, asked_form, asked_tag, question_heading
 from proofmill.filters.multiple_choice import Choices, parse_options
 from proofmill.filters.verdicts import (
     CORRECT,
@@ -146,7 +146,8 @@ def _without_gold(found: Verdict) -> Verdict:
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
     said = _Said(choices)
-    found = conclude(text, Reader(bool, said.key, prompt, asked_form(prompt), asked_tag(prompt), options=said))
+    form, tag = asked_form(prompt), asked_tag(prompt)
+    found = conclude(text, Reader(bool, said.key, prompt, form, tag, heading=question_heading(prompt), options=said))
     if not found.text:
         return Verdict(UNPARSED, detail=found.rule, final_start=found.start)
     reading = choices.read(found.text, whole=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
-from proofmill.filters.answers.marks import asked_form, asked_tag
+from proofmill.filters.answers.marks import asked_form, asked_tag, question_heading
 from proofmill.filters.answers.questions import context, exclaims, other_letter, other_noun
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
@@ -197,7 +197,8 @@ def _is_digits(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _reader(prompt: str) -> Reader:
-    return Reader(_is_answer, _key, prompt[-1000:], asked_form(prompt), asked_tag(prompt))
+    form, tag = asked_form(prompt), asked_tag(prompt)
+    return Reader(_is_answer, _key, prompt[-1000:], form, tag, heading=question_heading(prompt))
 
 
 def _is_answer(text: str) -> bool:

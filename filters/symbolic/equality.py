@@ -85,6 +85,7 @@ def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
 
 
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
+_GROUP = re.compile(r"(?<!text)(?<!text )[({][^(){}]*[)}]")
 _SPAN = re.compile(r"(?:\$\$?[^$]+\$\$?|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\])\Z", re.DOTALL)
 NOT_LABELS = frozenset(
     re.findall(
@@ -116,7 +117,8 @@ def _whole(answer: AnswerKey) -> bool:
     if answer.kind == "value":
         if " to " in answer.text and colon_form(answer.text):
             return True  # 3 to 5, a ratio
-        words = [word.lower() for word in _WORDS.findall(plain_text(answer.text))]
+        stated = _GROUP.sub(" ", answer.text) if "\\" in answer.text else answer.text  # e^{-at} holds no words
+        words = [word.lower() for word in _WORDS.findall(plain_text(stated))]
         return len(words) <= 4 and NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
     if answer.kind == "relation" and set(answer.text.split()) == {"="}:
         first = answer.items[0]
