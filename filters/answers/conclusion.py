@@ -206,7 +206,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     filled = [mark for mark in marks if mark.rule != "json" or not is_placeholder(mark.phrase)]
     if marks and not filled and not boxed:
         return Conclusion("", "no_answer")  # a form that was left empty
-    marks = _outermost(text, filled, boxed)
+    marks = _outermost(filled, boxed)
     if reader.form:
         marks = _as_asked(marks, reader.form)
         if not marks:
@@ -313,15 +313,16 @@ _WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
-def _outermost(text: str, marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
+def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
     """Return the marks in order, of two that overlap the one that says more exactly what the answer is."""
     kept: list[Mark] = []
     for mark in marks:
         within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
         # A box inside a tag: the tag says that this is the answer, the box where exactly it stands.
         if within and mark.rule in ("tagged", "json"):
-            whole = is_part(text, (within[-1].start, within[-1].end))
-            kept.append(mark if whole else mark._replace(phrase=within[-1].phrase, exact=True))
+            inner = boxes_in(mark.phrase)
+            part = bool(inner) and is_part(mark.phrase, inner[-1])
+            kept.append(mark if part else mark._replace(phrase=within[-1].phrase, exact=True))
             boxes = [box for box in boxes if box not in within]
         elif not within:
             kept.append(mark)

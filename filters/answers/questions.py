@@ -109,6 +109,7 @@ _ASKS_LETTER = re.compile(
 _RELATED = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SINGLE = re.compile(r"(?<![A-Za-z'])[A-Za-z](?![A-Za-z'(_\d])")
+_SET_BUILDER = re.compile(r"\\\{[^|:]{0,40}[|:]")  # its letter is bound inside it
 _CONSTANTS = frozenset("eiCR")
 
 
@@ -135,7 +136,7 @@ _MAX_STATED = 200  # characters
 def _subject(text: str) -> str:
     """Return the one letter that an answer relates to numbers; "" where there is none, or several."""
     plain = clean(text)
-    if not _RELATED.search(plain):
+    if not _RELATED.search(plain) or _SET_BUILDER.search(plain):
         return ""
     letters = set(_SINGLE.findall(_COMMAND.sub(" ", plain_text(plain)))) - _CONSTANTS
     return letters.pop().lower() if len(letters) == 1 else ""

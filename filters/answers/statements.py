@@ -34,6 +34,7 @@ from proofmill.filters.answers.prose_values import (
     plain,
     value_of,
 )
+from proofmill.filters.answers.questions import other_letter
 from proofmill.filters.symbolic.number_words import in_figures
 
 MAX_SENTENCE = 600  # characters; a longer one is read from its end
@@ -180,7 +181,8 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     ):
         name, equals, value = whole.partition("=")
         named = equals and len(name.strip()) == 1 and not re.search(r"[=,;<>]", value)  # "x = 3" states 3
-        return (value.strip() if named and readable(value) and not readable(whole) else whole), line_start
+        named = named and readable(value) and not other_letter(whole, "", question)
+        return (value.strip() if named else whole), line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
 
 

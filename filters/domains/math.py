@@ -286,7 +286,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=5,
+    version=6,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",
