@@ -15,7 +15,7 @@ from proofmill.data.manifest import Benchmarks, FileEntry, Manifest
 from proofmill.data.versions import Contents
 
 TRAINING = ("sft_stage1", "sft_stage2", "rl", "pairs", "step_labels", "messages")
-_ORDER = (*TRAINING, "traces", "problems", "pass_rates", "routes", "claims")
+_ORDER = (*TRAINING, "traces", "problems", "pass_rates", "routes", "expansion", "claims")
 _ABOUT = {
     "sft_stage1": "stage 1: proven long chains of thought, several paths a problem",
     "sft_stage2": "stage 2: short answers (or the hard subset)",
@@ -27,6 +27,7 @@ _ABOUT = {
     "problems": "the problems with gold answer, source and licence",
     "pass_rates": "how often each sampler solved each problem",
     "routes": "which model answers each problem, why, and at what cost",
+    "expansion": "every new problem that was written, with the reason why it was left out",
     "claims": "one row a checked claim",
 }
 _NAMES = {"float": "float32", "double": "float64"}  # Arrow types that `datasets` calls by another name
@@ -66,6 +67,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         _table(("config", "rows", "what"), _contents(manifest, configs)),
         "## How it was made",
         _models(manifest),
+        *_expansion(manifest),
         *_routing(manifest),
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
@@ -160,6 +162,29 @@ def _models(manifest: Manifest) -> str:
             f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
     return "\n".join(lines)
+
+
+def _expansion(manifest: Manifest) -> list[str]:
+    if not manifest.expansion:
+        return []
+    return [
+        "## New problems",
+        "Operators made new problems of those of the sources. They have no gold answer: where `pseudo_label` is set, "
+        "enough samples agreed on the answer. `parents`, `operator` and `model` say where each comes from; it has the "
+        "licence of its parents.",
+        _table(("operator", "written", "kept", "left out", "tokens a kept one"), funnel_by_operator(manifest)),
+    ]
+
+
+def funnel_by_operator(manifest: Manifest) -> list[tuple[str, ...]]:
+    """Return a row for each operator of `problems.expand`: what it wrote, what was kept, what was not, its cost."""
+    rows: list[tuple[str, ...]] = []
+    for found in manifest.expansion:
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in found.dropped.items()) or "-"
+        share = f"{found.kept:,} ({found.kept / found.written:.1%})" if found.written else "0"
+        cost = "-" if found.tokens_per_kept is None else f"{found.tokens_per_kept:,.0f}"
+        rows.append((found.operator, f"{found.written:,}", share, dropped, cost))
+    return rows
 
 
 def _routing(manifest: Manifest) -> list[str]:

@@ -193,6 +193,17 @@ class Routing(Record):
     )
 
 
+class OperatorFunnel(Record):
+    """What became of the new problems that one operator of `problems.expand` made."""
+
+    operator: str = Field(description="Its name.")
+    written: int = Field(0, description="Texts that were written.")
+    kept: int = Field(0, description="Of them, problems that are kept, with a label and a pass rate of use.")
+    dropped: dict[str, int] = Field({}, description="The others by reason, as in the config `expansion`.")
+    tokens: int = Field(0, description="Completion tokens that writing and judging took.")
+    tokens_per_kept: float | None = Field(None, description="`tokens` / `kept`; null where none was kept.")
+
+
 class Benchmarks(Record):
     """The benchmarks that prompts and traces were compared with."""
 
@@ -278,7 +289,10 @@ class Manifest(Record):
         EARLIER_FILTERS, description="The filters that judged the traces, in their order."
     )
     stages: dict[str, Ledger] = Field(
-        {}, description="The funnel: `problems`, `samples`, `verdicts`, `selection`, `publish`, a ledger each."
+        {},
+        description="The funnel, a ledger each: `problems`, `expansion` where asked for, `samples`, `verdicts`, "
+        "`selection`, `publish`."
+        "`selection`, `publish`.",
     )
     licenses: list[str | None] = Field([], description="Licences of the problems and samples; null is unknown.")
     sources: list[tuple[str, str | None]] = Field([], description="Sources of the problems, each with its licence.")
@@ -292,6 +306,7 @@ class Manifest(Record):
         None,
         description="Wrong traces: `kept` stand in `pairs`, the others by the reason why not; null: not asked for.",
     )
+    expansion: list[OperatorFunnel] = Field([], description="The funnel of new problems, by operator.")
     route: Routing | None = Field(None, description="How problems were routed; null where they were not.")
     duplicates: int = Field(0, description="Traces marked as near-duplicates.")
     luck: dict[str, float] = Field(

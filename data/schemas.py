@@ -33,6 +33,13 @@ def _schema(*fields: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 # --- problems and samples, before any filter has seen them -------------------------------------------
 
+LINEAGE = (
+    ("parents", pa.list_(STRING), "problems that it was made of; null: it came from a source"),
+    ("operator", STRING, "how it was made of them; null as above"),
+    ("model", STRING, "who wrote it; null: no model did"),
+)
+"""Where a problem comes from that no source gave."""
+
 PROBLEMS = _schema(
     ("id", STRING, "digest of the content"),
     ("domain", STRING, "math, code, logic, choice, instruction, or a user's own"),
@@ -45,6 +52,7 @@ PROBLEMS = _schema(
     ("license", STRING, "licence of the source, as stated"),
     ("split", STRING, "train or validation"),
     ("pseudo_label", STRING, "how `answer` came about where the source gave none; null: the source's own gold"),
+    *LINEAGE,
 )
 
 SHARD_TRACES = _schema(
@@ -211,6 +219,21 @@ ROUTES = _schema(
     ("cost", pa.float64(), "money for all samples of it, at the recipe's prices of completion tokens"),
     ("source", STRING, "of the problem"),
     ("license", STRING, "of the problem"),
+)
+
+EXPANSION = _schema(
+    ("id", STRING, "of the problem; null where no problem could be read"),
+    ("operator", STRING, "how it was made"),
+    ("parents", pa.list_(STRING), "problems that it was made of"),
+    ("domain", STRING, "of its parents"),
+    ("prompt", STRING, "the new problem"),
+    ("reply", STRING, "what the model wrote, where no problem could be read in it"),
+    ("drop_reason", STRING, "why it is left out; null: it is one of the problems"),
+    ("detail", STRING, "evidence of the reason: what is wrong, or what it repeats"),
+    ("completion_tokens", I32, "tokens that writing and judging it took"),
+    ("model", STRING, "who wrote it; null: no model did"),
+    ("source", STRING, "of its parents"),
+    ("license", STRING, "of its parents"),
 )
 
 CLAIMS = _schema(

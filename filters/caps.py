@@ -177,6 +177,29 @@ def held_out(clusters: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     return clusters.filter(pl.col("cluster_id").is_in(drawn)).select("id").sort("id")
 
 
+def join_families(clusters: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
+    """Return the clusters once those of each problem and of its parents are made one.
+
+    Args:
+        clusters: id, and cluster_id.
+        parents: id of a problem that was made of others, and parent, one of these; a parent may be missing.
+    """
+    of = dict(clusters.select("id", "cluster_id").iter_rows())
+    root: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while (above := root.get(name, name)) != name:
+            root[name] = root.get(above, above)  # path halving
+            name = root[name]
+        return name
+
+    for child, parent in parents.select("id", "parent").iter_rows():
+        if child in of and parent in of:
+            one, other = find(of[child]), find(of[parent])
+            root[max(one, other)] = min(one, other)
+    return clusters.with_columns(pl.Series("cluster_id", [find(of[name]) for name in clusters["id"]], pl.String))
+
+
 def _drawn(*parts: object) -> float:
     """Return a number in [0, 1) that a digest decides."""
     return float(int(digest(*parts)[:_DIGITS], 16) / 16**_DIGITS)

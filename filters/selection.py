@@ -61,12 +61,16 @@ DECIDED_LATER = frozenset({"mix", "max_total_tokens", "holdout", "holdout_thresh
 class SelectOptions(Section):
     """What is kept of what was proven. Changing it never samples again.
 
-    The caps are asked in this order: too_long, capped_pass_rate, capped_problem, capped_mix, capped_tokens.
+    The caps are asked in this order: too_long, capped_pass_rate, outside_band, capped_problem,
+    capped_mix, capped_tokens.
     """
 
     max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem, so that easy ones don't dominate")
     pass_rate: tuple[Share, Share] = Field(
         (0.0, 1.0), description="keep traces of problems whose pass rate lies in this range, both ends included"
+    )
+    expanded_pass_rate: tuple[Share, Share] = Field(
+        (0.125, 0.875), description="the same for problems that `problems.expand` made; `rl` keeps no others either"
     )
     mix: dict[str, Share] = Field(
         {}, description="share of the kept traces by domain; domains that are not named share the rest"
@@ -88,8 +92,10 @@ class SelectOptions(Section):
         # Shares such as 0.1 + 0.2 + 0.7 add up to a little more than 1 in binary.
         if sum(self.mix.values()) > 1.0 + 1e-9:
             raise ValueError("mix: the shares add up to more than 1")
-        if self.pass_rate[0] > self.pass_rate[1]:
-            raise ValueError("pass_rate: the lower end comes first")
+        for name in ("pass_rate", "expanded_pass_rate"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: the lower end comes first")
         return self
 
     @property
@@ -119,6 +125,12 @@ RULES: tuple[DropRule[SelectOptions], ...] = (
         "capped_pass_rate",
         lambda options: ~pl.col("rate").is_between(*options.pass_rate),
         "its problem's pass rate is outside `select.pass_rate`",
+        hangs_on=("",),
+    ),
+    DropRule(
+        "outside_band",
+        lambda options: pl.col("expanded") & ~pl.col("rate").is_between(*options.expanded_pass_rate),
+        "expansion made its problem, whose pass rate is outside `select.expanded_pass_rate`",
         hangs_on=("",),
     ),
     DropRule(CAPPED, _elsewhere, "its problem has better traces than `select.max_per_problem` lets through", ("",)),
@@ -180,7 +192,7 @@ def preselect(
 
     Args:
         traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
-            never counted).
+            never counted); `expanded` where some problems were made by expansion.
         rules: of the filters; those of `options` come behind them.
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
@@ -195,6 +207,8 @@ def preselect(
         {"problem_id": list(rates_by_problem), "rate": [share for share, _ in rates_by_problem.values()]},
         schema={"problem_id": pl.String, "rate": pl.Float64},
     )
+    if "expanded" not in traces.columns:
+        traces = traces.with_columns(pl.lit(False).alias("expanded"))
     own = [(rule.reason, rule.when(options)) for rule in RULES]
     judged = traces.join(rate, on="problem_id", how="left", maintain_order="left").with_columns(
         _first([*rules, *own]).alias("drop_reason")

@@ -26,7 +26,9 @@ from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import Progress
-from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
+from proofmill.flows.expansion import STEPS as EXPANSION_STEPS
+from proofmill.flows.expansion import WRITTEN, expand_problems, questions_to_write
+from proofmill.flows.ingest import PROBLEMS, ProblemShard, RunProblems, ingest_problems, problems_key
 from proofmill.flows.model_calls import costs
 from proofmill.flows.model_filters import (
     CLR_JUDGED,
@@ -92,12 +94,12 @@ def dry_run(run: RunContext) -> DryRun:
     walk = _Walk(run)
     if not run.store.find(PROBLEMS, problems_key(run)):
         walk.again[PROBLEMS.name] = None
-    shards = ingest_problems(run).shards
+    shards = walk.expanded(ingest_problems(run)).shards
     sampling = SamplingStep(run, shards)
     pending = [shard for shard in shards if not sampling.done[shard.problems.name]]
     samples = {plan.name: open_samples(run, plan, pending) for plan in run.models.plans}
     records = list(walk.records(shards, sampling))
-    walk.over_all(records, complete=not pending)
+    walk.over_all(records, complete=not pending and not walk.expands)
     walk.again[PUBLISH.name] = None
     at_most = [name for name in walk.at_most if name not in walk.again]
     return DryRun(list(walk.again), at_most, samples, pending, records, first=not run.store.earlier(SELECTION))
@@ -110,6 +112,18 @@ class _Walk:
         self.again: dict[str, None] = {}
         self.at_most: dict[str, None] = {}
         self.run = run.read_only(ReadOnlyRun(run.store))
+        self.expands = False  # whether new problems are still to be written, so that not all are known
+
+    def expanded(self, problems: RunProblems) -> RunProblems:
+        """Return the problems with those that expansion added; the seeds alone where that is not done."""
+        try:
+            return expand_problems(self.run, problems)
+        except NotCommitted as gap:
+            self.expands = True
+            self.again[gap.step] = None
+            names = [step.name for step in EXPANSION_STEPS]
+            self.at_most |= dict.fromkeys([*names[names.index(gap.step) + 1 :], SAMPLES.name])
+            return problems
 
     def records(self, shards: Sequence[ProblemShard], sampling: SamplingStep) -> Iterator[ShardRecord]:
         """Yield the references of each sampled shard; some are placeholders for what would be made."""
@@ -179,6 +193,7 @@ def report(run: RunContext) -> Iterator[str]:
         yield f"  left out: {ledger['dropped']}"
     if recorded := problems.stats["recorded"]["kept"]:
         yield f"  {recorded:,} recorded samples"
+    yield from expansion_cost(run, problems)
     yield from test_census(run, problems.shards)
     for plan in run.models.plans:
         yield from sampler_cost(run, plan, ahead.samples[plan.name], problems.shards, ahead.pending)
@@ -356,6 +371,19 @@ def later_samples(rounds: Rounds, rate: float) -> float:
         return sum(chance * after(sampled + more, accepted + k) for k, chance in enumerate(chances))
 
     return drawn(0, 0, rounds.first)
+
+
+def expansion_cost(run: RunContext, problems: RunProblems) -> Iterator[str]:
+    """Yield what expansion asks a model for; nothing where it asks none."""
+    plan, options = run.models.expander, run.recipe.problems.expand
+    if plan is None or options is None:
+        return
+    questions = questions_to_write(run, problems)
+    yield f"expansion {plan.model.name}: at most {questions:,} new problems to write, those of earlier runs included"
+    last, limit = costs(run, WRITTEN), options.max_total_tokens
+    yield _estimate([(questions, last)]) if last else f"  at most {questions * options.max_tokens:,} tokens written"
+    if limit is not None:
+        yield f"  max_total_tokens ends it at {limit:,} tokens"
 
 
 def answer_judge_cost(

@@ -62,10 +62,12 @@ class RunProblems:
     Attributes:
         shards: in the order of their names.
         stats: ledgers of what was read, licences, sources.
+        candidates: what expansion made, by shard of the seeds, left-out problems too; none without expansion.
     """
 
     shards: tuple[ProblemShard, ...]
     stats: ShardStats
+    candidates: tuple[Shard, ...] = ()
 
     def first_round_samples(self, plans: Iterable[SamplePlan]) -> int:
         """Return how many samples the first rounds of these plans have."""

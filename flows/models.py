@@ -127,6 +127,24 @@ class ModelPool:
         return self._filter_plan(section, "learning", self._recipe.publish.student or default)
 
     @cached_property
+    def expander(self) -> SamplePlan | None:
+        """The model that writes new problems; None where none does."""
+        section = self._recipe.problems.expand
+        return self._filter_plan(section, "expand", None) if section and section.by_model else None
+
+    @cached_property
+    def problem_judge(self) -> SamplePlan | None:
+        """The model that judges new problems: its own, or the one that writes them; None where none judges."""
+        section, judge = (
+            self._recipe.problems.expand,
+            self._recipe.problems.expand and self._recipe.problems.expand.judge,
+        )
+        if section is None or judge is None or not section.by_model:
+            return None
+        named = judge.sampler is not None or judge.model is not None
+        return self._filter_plan(judge, "problem_judge", None) if named else self.expander
+
+    @cached_property
     def _own_plans(self) -> dict[tuple[str, str], SamplePlan]:
         return {}
 
@@ -171,6 +189,7 @@ class ModelPool:
         recipe = self._recipe
         asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
         asked.append(recipe.options(NLL))
+        asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge]
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]
 
@@ -188,7 +207,9 @@ class ModelPool:
 
     def _trials(self, plan: SamplePlan) -> list[Request]:
         """Return requests like those that model filters will send to a plan's engine."""
-        asked = ((self.answer_judge, JSON_TRIAL), (self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL))
+        asked = [(self.answer_judge, JSON_TRIAL), (self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL)]
+        if (expand := self._recipe.problems.expand) and expand.structured:
+            asked += [(self.expander, JSON_TRIAL), (self.problem_judge, JSON_TRIAL)]
         return [trial for other, trial in asked if other and other.name == plan.name]
 
     def release(self, plan: SamplePlan) -> None:

@@ -19,7 +19,7 @@ from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.tables import from_rows
 from proofmill.filters import caps, selection
 from proofmill.filters.base import GatherContext, GatherFilter, MapFilter, ProblemFilter, SharedFile
-from proofmill.filters.caps import HELD_OUT, held_out
+from proofmill.filters.caps import HELD_OUT, held_out, join_families
 from proofmill.filters.catalog import reasons
 from proofmill.filters.claim_checks import by_length
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES, clusters
@@ -45,6 +45,7 @@ from proofmill.flows.shard_records import (
     ShardRecord,
     columns,
     contents,
+    of_expansion,
     problem_rows,
     rows,
     rows_by_problem,
@@ -259,6 +260,7 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     frame = pl.DataFrame(table.drop_columns("response").replace_schema_metadata(None))
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
+    absent += [pl.lit(value=of_expansion(run, record)).alias("expanded")]
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), *absent)
 
 
@@ -312,15 +314,24 @@ def held_out_problems(run: RunContext, records: Records) -> Shard | None:
     prompts = [_signed_prompts(run, record, options) for record in records]
 
     def make() -> tuple[pa.Table, ShardStats]:
-        clustered = clusters((run.store.read(shard) for shard in prompts), options)
-        out = held_out(pl.DataFrame(clustered), section.holdout, run.recipe.seed)
-        return out.to_arrow().cast(HELD_OUT), {"clusters": len(clustered["cluster_id"].unique())}
+        clustered = pl.DataFrame(clusters((run.store.read(shard) for shard in prompts), options))
+        families = [_parents(run, record) for record in records if of_expansion(run, record)]
+        if families:
+            clustered = join_families(clustered, pl.concat(families))
+        out = held_out(clustered, section.holdout, run.recipe.seed)
+        return out.to_arrow().cast(HELD_OUT), {"clusters": clustered["cluster_id"].n_unique()}
 
     decided = (section.holdout, section.holdout_threshold, run.recipe.seed)
     shard = run.store.once(HOLDOUT, "all", HOLDOUT.key([shard.content for shard in prompts], decided), make)
     if not shard.rows:
         run.progress.warn("select.holdout: no cluster of problems was drawn, so there is no validation split")
     return shard
+
+
+def _parents(run: RunContext, record: ShardRecord) -> pl.DataFrame:
+    """Return a row for each new problem and parent of a shard."""
+    table = pl.DataFrame(run.store.read(record.problems, ["id", "parents"]))
+    return table.explode("parents").drop_nulls().select("id", pl.col("parents").alias("parent"))
 
 
 def _signed_prompts(run: RunContext, record: ShardRecord, options: DedupOptions) -> Shard:

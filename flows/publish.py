@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from proofmill.data.files import atomic_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
-from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, RL, ROUTES, STEP_LABELS, pairs, sft
+from proofmill.data.schemas import CLAIMS, EXPANSION, MESSAGES, PASS_RATES, RL, ROUTES, STEP_LABELS, pairs, sft
 from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, next_number, versions
 from proofmill.filters.base import ProblemFilter
@@ -30,13 +31,14 @@ from proofmill.filters.rewards import mgpo_weight
 from proofmill.filters.selection import add_ledgers, pass_rates, problem_rates
 from proofmill.filters.verification import VERDICTS, VerifyOptions
 from proofmill.flows.context import RunContext
+from proofmill.flows.expansion import ExpansionLedger, seed_shard
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
 from proofmill.flows.preference_data import JudgedShard, PairLedger, step_rows
 from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
-from proofmill.flows.shard_records import ShardRecord, columns
+from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
 from proofmill.generators import prompts
 from proofmill.generators.prompts import Rendered, StudentView
 
@@ -127,6 +129,7 @@ def _write(
         "step_labels": STEP_LABELS,
         "messages": MESSAGES,
         "routes": ROUTES,
+        "expansion": EXPANSION,
         "claims": CLAIMS,
         INDEX: index_schema(run.recipe.options(NEAR_DUPLICATES)),
     }
@@ -135,11 +138,11 @@ def _write(
     view, paired = (StudentView(run.models.student, render, run.recipe.prompt.chat_template_args) for _ in range(2))
     ledger, policy = PairLedger(paired), policy_of(run.recipe)
     routes = RouteLedger(policy) if policy else None
-    for record in records:
-        for config, table in _ShardTables(run, record, view, schemas, ledger, routes).tables():
-            for split, part in _splits(table, held):
-                out.append(f"{config}/{split}", part)
-        run.progress.advance("shards published")
+    expansion = ExpansionLedger(run, {shard.name: shard for shard in problems.candidates})
+    shards = (_ShardTables(run, record, view, schemas, ledger, routes) for record in records)
+    for config, table in _tables(run, shards, expansion):
+        for split, part in _splits(table, held):
+            out.append(f"{config}/{split}", part)
     files = out.close()
     facts = manifest_of(run, problems, records, out, view)
     if run.models.scorer:
@@ -148,6 +151,9 @@ def _write(
     if run.recipe.publish.pairs:
         facts["pairs"] = ledger.to_json()
         facts["tokens"]["longest_pair"] = paired.longest
+    if problems.candidates:
+        facts["expansion"] = expansion.to_json()
+        facts["stages"] = {"problems": facts["stages"]["problems"], "expansion": expansion.ledger(), **facts["stages"]}
     if routes:
         facts["route"] = routes.to_json()
         write_json(folder / POLICY, routes.policy_file(run.recipe.name))
@@ -158,6 +164,21 @@ def _write(
     manifest = Manifest.model_validate(facts | {"files": files})
     (folder / "README.md").write_text(card.render(manifest, out.contents()), encoding="utf-8")
     return manifest.replaced(files=[*files, FileEntry.of(folder, folder / "README.md", None)])
+
+
+def _tables(
+    run: RunContext, shards: Iterable[_ShardTables], expansion: ExpansionLedger
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (config, table) of all shards, in the order of their names: new problems come behind their seeds."""
+    for family, members in groupby(shards, key=lambda shard: seed_shard(shard.record.name)):
+        fates: dict[str, str | None] = {}
+        for shard in members:
+            fates |= shard.new_problem_fates()
+            yield from shard.tables()
+            run.progress.advance("shards published")
+        yield "expansion", expansion.table(family, fates)
+    for rest in list(expansion.candidates):  # nothing of them was sampled
+        yield "expansion", expansion.table(rest, {})
 
 
 def _why_none(config: str, ledger: PairLedger) -> str:
@@ -204,6 +225,7 @@ class _ShardTables:
         reference = getattr(run.recipe.curriculum, "reference", None) or run.recipe.small
         self.problem_rates = problem_rates(self.rates, reference)
         self.judged_problems = self._judged_problems()
+        self.expanded = of_expansion(run, record)
 
     def _all_columns(self) -> pl.DataFrame:
         """Return the samples with the columns of all filters except signatures, and with the selection."""
@@ -258,6 +280,17 @@ class _ShardTables:
             yield "pairs", from_rows(self.ledger.rows(shard, options.pairs), self.schemas["pairs"])
         if options.step_labels:
             yield "step_labels", from_rows(step_rows(shard, options.step_labels), STEP_LABELS)
+
+    def new_problem_fates(self) -> dict[str, str | None]:
+        """Return why each problem that expansion made is left out after sampling, None where it is kept."""
+        return {name: self._fate(problem) for name, problem in self.problems.items()} if self.expanded else {}
+
+    def _fate(self, problem: Row) -> str | None:
+        rate, _ = self.problem_rates.get(problem["id"], (None, 0))
+        if rate is None:
+            return "no_agreement"
+        low, high = self.run.recipe.select.expanded_pass_rate
+        return None if low <= rate <= high else "outside_band"
 
     def _traces(self) -> pa.Table:
         columns = self.traces.select("response", "final_start").iter_rows()
@@ -361,6 +394,8 @@ class _ShardTables:
         for name, problem in self.problems.items():
             rate, _ = self.problem_rates.get(name, (None, 0))
             if rate is None or name in left_out or not low < rate < high:
+                continue
+            if self.expanded and self._fate(problem):
                 continue
             yield problem | {
                 "prompt": self._prompt(problem),

@@ -24,9 +24,11 @@ from proofmill.data import schemas
 from proofmill.data.manifest import Manifest, Record
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
+from proofmill.filters.new_problems import EXPANSION_REASONS
 from proofmill.filters.selection import RULES
 from proofmill.flows import cli
 from proofmill.flows.recipe.schema import Recipe
+from proofmill.generators.problems.operators import OPERATORS
 
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"(<!-- reference: ([\w-]+) -->\n).*?(<!-- end of reference -->)", re.DOTALL)
@@ -51,6 +53,7 @@ def configs() -> dict[str, pa.Schema]:
         "problems": problem_schema(),
         "pass_rates": schemas.PASS_RATES,
         "routes": schemas.ROUTES,
+        "expansion": schemas.EXPANSION,
         "claims": schemas.CLAIMS,
     }
 
@@ -104,6 +107,20 @@ def filter_table() -> str:
         for filter_ in FILTERS
     ]
     return _table(("filter", "version", "section", "reads", "adds"), rows)
+
+
+def operator_table() -> str:
+    """Return a table of the operators that make new problems."""
+    rows = [
+        (f"`{found.name}`", found.means, str(found.count) if not found.levels else f"{found.count} a source")
+        for found in OPERATORS.values()
+    ]
+    return _table(("operator", "makes", "new problems a seed"), rows)
+
+
+def expansion_reasons() -> str:
+    """Return a table of the reasons why a new problem is left out, in the order of the checks."""
+    return _table(("reason", "what it means"), [(f"`{name}`", means) for name, means in EXPANSION_REASONS.items()])
 
 
 def _names(names: Sequence[str]) -> str:
@@ -319,6 +336,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "manifest": manifest_fields,
     "filters": filter_table,
     "drop-reasons": drop_reasons,
+    "operators": operator_table,
+    "expansion-reasons": expansion_reasons,
 }
 """What a page may hold between its marks."""
 
@@ -326,7 +345,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 def pages() -> dict[Path, str]:
     """Return every reference page as it should be, by path."""
     result = {ROOT / "flows" / "RECIPE.md": recipe(), ROOT / "flows" / "COMMANDS.md": commands()}
-    for page in (ROOT / "data" / "README.md", ROOT / "filters" / "README.md"):
+    for page in (ROOT / folder / "README.md" for folder in ("data", "filters", "generators")):
         if page.exists():
             result[page] = filled(page.read_text(encoding="utf-8"))
     return result

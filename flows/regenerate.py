@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from proofmill.data.run import Shard
 from proofmill.flows import artifacts
 from proofmill.flows.context import RunContext, RunRequest, home_folder, open_run
+from proofmill.flows.expansion import expand_problems
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.pipeline import annotate_shard, held_out_problems, later_steps, prepare
 from proofmill.flows.publish import publish
@@ -60,7 +61,7 @@ def regenerate(
         run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
         warm_up(run)
         prepare(run)
-        problems = ingest_problems(run)
+        problems = expand_problems(run, ingest_problems(run))
         run.progress.expect("shards judged", len(problems.shards))
         sampled = SamplingStep(run, problems.shards).finished_shards()
         annotations = stream_with_backpressure(run, sampled, partial(annotated.submit, run))

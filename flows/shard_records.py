@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from proofmill.data.run import Shard
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
@@ -137,6 +138,11 @@ def rows_by_problem(run: RunContext, record: ShardRecord, filter_: Filter[Any]) 
     for name, row in zip(_owners(run, record), columns(run, record, names).to_pylist(), strict=True) if names else ():
         traces.setdefault(name, []).append(row)
     return traces
+
+
+def of_expansion(run: RunContext, record: ShardRecord) -> bool:
+    """Return whether expansion made a shard's problems."""
+    return "operator" in pq.read_schema(run.store.path(record.problems)).names
 
 
 def _owners(run: RunContext, record: ShardRecord) -> Iterator[str]:

@@ -16,11 +16,11 @@ from proofmill.filters.contamination import BENCHMARKS, CONTAMINATION
 from proofmill.filters.domains import DOMAINS, find_domain
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows import pipeline, run_inputs, voting
+from proofmill.flows import expansion, pipeline, run_inputs, voting
 from proofmill.flows.context import Resampling, RunContext, RunRequest
 from proofmill.flows.ingest import PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
-from proofmill.flows.recipe.schema import ActiveFilter
+from proofmill.flows.recipe.schema import ActiveFilter, model_sections
 from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
 
@@ -31,6 +31,7 @@ _FINISHED = "finished.json"
 
 _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
+    *expansion.STEPS,
     *(voting.VOTES, voting.LABELS, voting.LABELLED),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),
 )
@@ -65,7 +66,7 @@ def fingerprint(request: RunRequest) -> str:
     named = [sampler.model for sampler in recipe.live]
     sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
     asked, active = recipe.resolved(), recipe.active_filters()
-    named += [section["model"] for section in _model_sections(asked) if section]
+    named += [section["model"] for section in model_sections(asked)]
     known = {
         "recipe": recipe.published(),
         "inputs": request.inputs,
@@ -78,10 +79,6 @@ def fingerprint(request: RunRequest) -> str:
         "libraries": libraries(active),
     }
     return digest(known)
-
-
-def _model_sections(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
-    return recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"]
 
 
 def up_to_date_version(request: RunRequest) -> Version | None:

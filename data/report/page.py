@@ -19,6 +19,7 @@ import orjson
 import polars as pl
 from markupsafe import Markup
 
+from proofmill.data.card import funnel_by_operator
 from proofmill.data.differences import parts, rows_in
 from proofmill.data.manifest import EARLIER_FILTERS, Benchmarks, Manifest, VoteRates
 from proofmill.data.report import plots
@@ -51,6 +52,7 @@ def render(version: Version) -> str:
         manifest=version.manifest,
         rows=Markup(_embedded(rows)),  # noqa: S704 (no markup left in it)
         shown=len(rows),
+        operators=funnel_by_operator(version.manifest),
         **_figures(version),
     )
 

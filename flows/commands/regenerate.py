@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from proofmill.data.card import funnel_by_operator
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
 from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.dry_run import remember_rate
+from proofmill.flows.expansion import expand_problems
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.prefect_server import server
@@ -59,6 +61,8 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     """Print the funnel, and what to type next."""
     manifest: Manifest = result["manifest"]
     out.print(funnel(manifest))
+    if manifest.expansion:
+        out.print(operator_funnel(manifest))
     state = "published" if result["new"] else "unchanged, so not written again:"
     out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
     for name, drawn in progress.samplers.items():
@@ -157,6 +161,17 @@ def funnel(manifest: Manifest) -> Table:
     return table
 
 
+def operator_funnel(manifest: Manifest) -> Table:
+    """Return a table of what became of the new problems of each operator."""
+    table = Table(title=f"{manifest.name}: new problems by operator", title_justify="left")
+    for name, justify in (("operator", "left"), ("written", "right"), ("kept", "right"), ("left out", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("tokens a kept one", justify="right")
+    for row in funnel_by_operator(manifest):
+        table.add_row(*row)
+    return table
+
+
 def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
     """Print what a run would do; sample nothing."""
     request = RunRequest(recipe, home_folder(home), limit, resample, dry_run=True)
@@ -174,7 +189,8 @@ def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, ou
     request = RunRequest(recipe, home_folder(home), problems)
     with shown(progress, f"probe of {problems} problems", out), open_run(request, progress) as opened:
         warm_up(opened)
-        for asked, samples in SamplingStep(opened, ingest_problems(opened).shards).finished_shards():
+        shards = expand_problems(opened, ingest_problems(opened)).shards
+        for asked, samples in SamplingStep(opened, shards).finished_shards():
             annotate_shard(opened, asked, samples)
         remember_rate(opened, progress)
     dry(recipe, home, limit, False, out)

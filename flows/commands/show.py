@@ -22,7 +22,7 @@ from proofmill.filters.claim_checks import POLICY_REASONS
 from proofmill.filters.reliability import KIND, weight
 from proofmill.filters.selection import RULES
 from proofmill.filters.verdicts import CORRECT, VERDICTS
-from proofmill.flows.commands.regenerate import funnel
+from proofmill.flows.commands.regenerate import funnel, operator_funnel
 
 _SHOWN_CHARACTERS = 600
 _SHOWN_VALUE = 200
@@ -55,6 +55,10 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
         out.print(f"{len(version.manifest.files)} files are as they were published.")
     out.print(f"[bold]{version.label}[/]  {version.manifest.created}  {version.folder}", soft_wrap=True)
     out.print(funnel(version.manifest))
+    if version.manifest.expansion:
+        out.print(operator_funnel(version.manifest))
+        for row in _new_problems(version, pl.col("drop_reason").is_null(), samples):
+            out.print(_new_problem_panel(row))
     for verdict in VERDICTS:
         for row in traces_of(version, _ids(version, pl.col("verdict") == verdict, samples)):
             title = f"{verdict} · {row['verdict_detail']} · answer {row['extracted']!r} · gold {row['answer']!r}"
@@ -70,10 +74,18 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
     """
     version = find(home, label)
     counts = version.manifest.selection.dropped
-    wanted = list(counts) if reason == "all" else [reason]
-    if reason not in ("all", *counts):
-        had = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing was dropped"
-        raise UsageError(f"No row of {version.label} was dropped as {reason!r}.", remedy=f"there are: {had}")
+    problems = version.manifest.stages["expansion"].dropped if "expansion" in version.manifest.stages else {}
+    wanted = list(counts) if reason == "all" else [name for name in (reason,) if name in counts]
+    if reason not in ("all", *counts, *problems):
+        had = ", ".join(f"{name} {count:,}" for name, count in (*counts.items(), *problems.items()))
+        raise UsageError(
+            f"No row of {version.label} was dropped as {reason!r}.",
+            remedy=f"there are: {had or 'nothing was dropped'}",
+        )
+    for name in problems if reason == "all" else [name for name in (reason,) if name in problems]:
+        out.print(Text(f"{version.label}: {problems[name]:,} new problems left out as {name}"), style="bold")
+        for row in _new_problems(version, pl.col("drop_reason") == name, samples):
+            out.print(_new_problem_panel(row))
     shown = _evidence_columns(version)
     for name in wanted:
         out.print(Text(f"{version.label}: {counts[name]:,} dropped as {name}"), style="bold")
@@ -82,6 +94,26 @@ def show_dropped(home: Path, label: str, reason: str, samples: int, out: Console
             out.print(
                 Panel(_answered(row), title=row["id"], title_align="left", subtitle=detail, subtitle_align="left")
             )
+
+
+def _new_problems(version: Version, among: pl.Expr, count: int) -> list[dict[str, Any]]:
+    """Return up to `count` problems that expansion made, with the text of their parents."""
+    made = version.scan("expansion")
+    if made is None or not count:
+        return []
+    rows = made.filter(among).head(count).collect(engine="streaming").to_dicts()
+    parents = {parent for row in rows for parent in row["parents"] or ()}
+    problems = pl.scan_parquet(version.files("problems")).filter(pl.col("id").is_in(list(parents)))
+    texts = dict(problems.select("id", "prompt").collect(engine="streaming").iter_rows())
+    return [row | {"seeds": [texts[name] for name in row["parents"] or () if name in texts]} for row in rows]
+
+
+def _new_problem_panel(row: Mapping[str, Any]) -> Panel:
+    """Return a new problem beside its seeds, and why it was left out."""
+    seeds = "\n".join(f"seed: {_shortened(seed, _SHOWN_VALUE)}" for seed in row["seeds"])
+    text = Text.assemble((f"{seeds}\n\n" if seeds else "", "dim"), _shortened(row["prompt"] or row["reply"] or ""))
+    fate = f"{row['drop_reason']}: {row['detail'] or ''}" if row["drop_reason"] else "kept"
+    return Panel(text, title=Text(row["operator"]), title_align="left", subtitle=Text(fate), subtitle_align="left")
 
 
 def evidence(row: Mapping[str, Any], shown: Mapping[str, Sequence[str]]) -> str:

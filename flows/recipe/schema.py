@@ -7,7 +7,7 @@ a new filter's section is known here without a line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -33,6 +33,7 @@ from proofmill.filters.step_labels import StepLabelOptions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.training import TrainOptions
+from proofmill.generators.problems.operators import ExpandOptions
 from proofmill.generators.problems.untidy import Untidiness
 from proofmill.generators.rounds import Rounds
 
@@ -102,7 +103,18 @@ class Problems(Section):
     """Where problems come from."""
 
     sources: tuple[Source, ...] = Field((), description="none where recorded samples bring their problems")
-    pseudo_labels: PseudoLabels | None = Field(None, description="take `math` and `choice` problems without an answer")
+    pseudo_labels: PseudoLabels | None = Field(
+        None, description="take `math` and `choice` problems without an answer; with `expand`, its defaults"
+    )
+    expand: ExpandOptions | None = Field(None, description="make new problems of these; null: none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labelled(cls, value: Any) -> Any:
+        # New problems have no gold answer, so without pseudo-labels none of them could ever be kept.
+        if isinstance(value, dict) and value.get("expand") and "pseudo_labels" not in value:
+            return value | {"pseudo_labels": {}}
+        return value
 
 
 class Prompt(Section):
@@ -299,7 +311,18 @@ class _Core(Section):
         judge = self.options(VERDICTS).judge
         if judge and judge.model is None and not live:
             raise ValueError("verify.judge.model: no sampler here has a model to judge with, so name one")
-        named = (("claims.model", section), ("quality.learning", self.options(NLL)), ("verify.judge", judge))
+        expand = self.problems.expand
+        if expand and expand.by_model and expand.model is None and not live:
+            raise ValueError("problems.expand.model: no sampler here has a model to write with, so name one")
+        if expand and expand.by_model and self.problems.pseudo_labels is None:
+            raise ValueError("problems.pseudo_labels: new problems have no other answer, so expand needs them")
+        named = (
+            ("claims.model", section),
+            ("quality.learning", self.options(NLL)),
+            ("verify.judge", judge),
+            ("problems.expand", expand),
+            ("problems.expand.judge", expand and expand.judge),
+        )
         for place, asked in named:
             if asked and asked.sampler is not None and asked.sampler not in live:
                 raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
@@ -353,10 +376,16 @@ class _Core(Section):
     def published(self) -> dict[str, Any]:
         """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""
         recipe = self.resolved()
-        asked = filter(None, (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"]))
-        for section in (*recipe["samplers"], *asked):
+        for section in (*recipe["samplers"], *model_sections(recipe)):
             (section["engine"] or {}).pop("endpoints", None)
         return recipe
+
+
+def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the sections of a resolved recipe that name a model to ask, besides the samplers."""
+    expand = recipe["problems"]["expand"] or {}
+    filters = (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"])
+    return [section for section in (*filters, expand, expand.get("judge")) if section]
 
 
 def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:

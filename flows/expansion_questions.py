@@ -1,0 +1,358 @@
+"""What expansion asks a model, and how: questions about seeds, shard by shard, within a budget of tokens.
+
+A job is made anew whenever it is read, so no question waits in memory. Answers are recorded as those of every phase
+(`model_calls`), under keys that the questions themselves decide.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from proofmill.data.files import digest
+from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.samples import FAILED
+from proofmill.data.schemas import STRING
+from proofmill.data.tables import from_rows
+from proofmill.data.versions import Version, find
+from proofmill.filters import new_problems
+from proofmill.filters.domains import find_domain, is_known
+from proofmill.flows.context import RunContext
+from proofmill.flows.model_calls import Answers, RequestBatch, question, run_batches
+from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.problems import operators
+from proofmill.generators.problems.operators import ExpandOptions, ExpandStep
+from proofmill.generators.problems.problem import Row
+from proofmill.generators.sample_plan import SamplePlan, sample_seed
+
+REPLIES = pa.schema(
+    {
+        "about": pa.list_(STRING),  # the seeds of a new problem; or the problem that is judged
+        "number": pa.int32(),
+        "question": STRING,  # digest of what was asked, and with which seed and parameters
+        "text": STRING,
+        "finish_reason": STRING,
+        "completion_tokens": pa.int32(),
+    }
+)
+_CONCEPTS_EACH = 2  # of each seed
+_PARTNERS = 512  # seeds of the run that may be second parents
+
+
+@dataclass
+class Budget:
+    """Completion tokens that all questions may take together; None: any number.
+
+    Attributes:
+        limit: tokens.
+        spent: by questions that are answered.
+        left_out: questions that did not fit.
+    """
+
+    limit: int | None
+    spent: int = 0
+    left_out: int = 0
+
+    def room(self, each: int) -> int | None:
+        """Return how many questions of at most `each` tokens fit; None: any number."""
+        return None if self.limit is None else max(0, self.limit - self.spent) // each
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question: what it is about, its number among those about the same, its text, and the JSON of its answer."""
+
+    about: tuple[str, ...]
+    number: int
+    prompt: str
+    schema: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """The questions of one shard and operator, made anew whenever they are read."""
+
+    name: str
+    tasks: Callable[[], Sequence[Task]]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks one model, as one section of the recipe says."""
+
+    run: RunContext
+    plan: SamplePlan
+    params: Mapping[str, Any]
+
+    def ask(self, step: Step, jobs: Iterable[Job], budget: Budget, counter: str) -> dict[str, list[Shard]]:
+        """Return the recorded answers of each job.
+
+        With a budget, questions are asked in rounds: as many as fit if each takes all that it may, then as many as
+        fit into what they left. So the budget is never exceeded, and a resumed run asks the same questions.
+        """
+        sizes = [(job, len(job.tasks())) for job in jobs]
+        answers: dict[str, list[Shard]] = {job.name: [] for job, _ in sizes}
+        waiting = deque((job, 0, size) for job, size in sizes if size)
+        while waiting:
+            room = budget.room(int(self.params["max_tokens"]))
+            parts = list(_taken(waiting, room))
+            if not parts:
+                budget.left_out += sum(stop - start for _, start, stop in waiting)
+                break
+            shards = run_batches(self.run, step, self.plan, [self._batch(step, *part) for part in parts], counter)
+            for (job, _, _), shard in zip(parts, shards, strict=True):
+                answers[job.name].append(shard)
+                budget.spent += shard.stats["completion_tokens"]
+        return answers
+
+    def _batch(self, step: Step, job: Job, start: int, stop: int) -> RequestBatch:
+        by = digest("expansion", self._identity)
+        key = step.key(by, job.name, [(task.about, task.number, task.prompt) for task in job.tasks()[start:stop]])
+        stream = _Stream(self, job, start, stop, by)
+        name = f"{job.name}.{start}"
+        return RequestBatch(name, key, stream.requests, stream.table, lambda: self._before(step, job.name, by))
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "weights": plan.model.digest,
+            "chat_template": plan.renderer.template_digest,
+            "chat_template_args": dict(plan.style.chat_template_args),
+            "engine": plan.engine_identity(),
+            "params": dict(self.params),
+            "seed": plan.seed,
+        }
+
+    def _before(self, step: Step, job: str, by: str) -> dict[str, Completion]:
+        """Return what this model has answered in other numbers or with another budget, by question."""
+        store, found = self.run.store, {}
+        for shard in store.earlier(step):
+            own = shard.name.rpartition(".")[0] == job and shard.stats.get("by") == by
+            for row in store.read(shard).to_pylist() if own and store.find(step, shard.key) else ():
+                if row["finish_reason"] != FAILED:
+                    found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
+        return found
+
+
+def _taken(waiting: deque[tuple[Job, int, int]], room: int | None) -> Iterator[tuple[Job, int, int]]:
+    """Take jobs from the front, or the beginning of one, until `room` questions are taken; None: all."""
+    left = room
+    while waiting and (left is None or left > 0):
+        job, start, stop = waiting.popleft()
+        end = stop if left is None else min(stop, start + left)
+        if end < stop:
+            waiting.appendleft((job, end, stop))
+        if left is not None:
+            left -= end - start
+        yield job, start, end
+
+
+@dataclass
+class _Stream:
+    """A part of a job's questions as requests, and their answers as a table."""
+
+    asker: Asker
+    job: Job
+    start: int
+    stop: int
+    by: str
+    asked: dict[str, tuple[Task, str]] = field(default_factory=dict)
+
+    def requests(self) -> Iterator[Request]:
+        plan = self.asker.plan
+        for place, task in enumerate(self.job.tasks()[self.start : self.stop]):
+            message = [{"role": "user", "content": task.prompt}]
+            text = plan.renderer.text(message, plan.style.chat_template_args)
+            seed = sample_seed(plan.seed, digest("expansion", text), task.number)
+            params = {**self.asker.params, **({"json_schema": task.schema} if task.schema else {})}
+            request = Request(str(place), tuple(plan.renderer.tokens(text)), seed, params, messages=message)
+            self.asked[request.id] = task, question(request)
+            yield request
+
+    def table(self, answers: Answers) -> tuple[pa.Table, ShardStats]:
+        rows: list[Row] = []
+        for name in sorted(answers, key=int):
+            task, asked = self.asked[name]
+            rows.append(
+                {
+                    "about": list(task.about),
+                    "number": task.number,
+                    "question": asked,
+                    "text": answers[name].text,
+                    "finish_reason": answers[name].finish_reason,
+                    "completion_tokens": answers[name].completion_tokens,
+                }
+            )
+        tokens = sum(row["completion_tokens"] for row in rows)
+        return from_rows(rows, REPLIES), {"calls": len(rows), "by": self.by, "completion_tokens": tokens}
+
+
+# --- what a model writes -------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """What a model is asked to write from the seeds of each shard, step by step."""
+
+    def __init__(self, run: RunContext, options: ExpandOptions, seeds: Sequence[Shard]) -> None:
+        self.run, self.options, self.seeds = run, options, seeds
+        counts: Counter[str] = Counter()
+        self.steps: dict[str, ExpandStep] = {}
+        for step in options.steps:
+            if not step.chosen.levels:
+                counts[step.operator] += 1  # an operator may come twice; its place among all says nothing
+                self.steps[f"{step.operator}{counts[step.operator]}"] = step
+        self._drawn = {name: self._draw(name, step) for name, step in self.steps.items()}
+        self._partners = {name: self._pool(name, step) for name, step in self.steps.items()}
+
+    def _draw(self, name: str, step: ExpandStep) -> frozenset[str] | None:
+        """Return the ids of the seeds of a step; None: all of them."""
+        if step.seeds is None and not step.chosen.from_failures:
+            return None
+        rates = _failure_rates(find(self.run.home, step.failed_in)) if step.failed_in else None
+        ids = (row for shard in self.seeds for row in self.run.store.read(shard, ["id"])["id"].to_pylist())
+        known = (row for row in ids if rates is None or rates.get(row))
+
+        def place(row: str) -> float:
+            # Efraimidis and Spirakis (2006): the largest u^(1/weight) are a weighted draw without repeats.
+            return -float(_chance(self.run.recipe.seed, name, row) ** (1 / (rates[row] if rates else 1)))
+
+        return frozenset(heapq.nsmallest(step.seeds, known, key=place) if step.seeds else known)
+
+    def _pool(self, name: str, step: ExpandStep) -> dict[str, Row]:
+        """Return the seeds that may be the second parent of a step's problems, by id.
+
+        They come from all shards, but only so many: what is in memory must not grow with the seeds.
+        """
+        if step.chosen.parents == 1:
+            return {}
+        rows = (row for shard in self.seeds for row in self.usable(shard).values())
+        drawn = self._drawn[name] if step.chosen.from_failures else None
+        known = rows if drawn is None else (row for row in rows if row["id"] in drawn)
+        chosen = heapq.nsmallest(_PARTNERS, known, key=lambda row: _chance(self.run.recipe.seed, "partner", row["id"]))
+        return {row["id"]: row for row in chosen}
+
+    def parents(self, shard: Shard) -> dict[str, Row]:
+        """Return every problem that may be a parent of what is made of a shard's seeds, by id."""
+        return {row: seed for pool in self._partners.values() for row, seed in pool.items()} | self.usable(shard)
+
+    def usable(self, shard: Shard) -> dict[str, Row]:
+        """Return the problems of a shard that new ones can be made of, by id: those that votes can label."""
+        rows = self.run.store.read(shard).to_pylist()
+        return {row["id"]: row for row in rows if is_known(row["domain"]) and _labelled_by_votes(row["domain"])}
+
+    def groups(self, shard: Shard, step: ExpandStep) -> list[tuple[tuple[str, ...], int]]:
+        """Return the parents and number of each new problem of a step."""
+        rows = self.usable(shard)
+        name = next(name for name, other in self.steps.items() if other is step)
+        drawn = self._drawn[name]
+        firsts = [row for row in rows.values() if drawn is None or row["id"] in drawn]
+        groups = []
+        for row in firsts:
+            # Parents share a licence, so that there is never a doubt which one a new problem has.
+            pool = self._partners[name]
+            others = [other for other, seed in pool.items() if other != row["id"] and _alike(seed, row)]
+            if step.chosen.parents > 1 and not others:
+                continue
+            for number in range(step.each):
+                place = int(_chance(self.run.recipe.seed, name, row["id"], number) * len(others))
+                partner = (others[place],) if step.chosen.parents > 1 else ()
+                groups.append(((row["id"], *partner), number))
+        return groups
+
+    def naming(self) -> Iterator[Job]:
+        """Yield the questions for the concepts of seeds, by shard; none where no step needs them."""
+        steps = [step for step in self.steps.values() if step.chosen.from_concepts]
+        for shard in self.seeds if steps else ():
+            yield Job(shard.name, partial(self._naming, shard, steps))
+
+    def _naming(self, shard: Shard, steps: Sequence[ExpandStep]) -> list[Task]:
+        """Return a question for each seed of a shard that may be a parent, here or in another shard."""
+        text, schema = operators.prompt_text("name_concepts"), self._schema(operators.CONCEPTS_SCHEMA)
+        rows = self.usable(shard)
+        firsts = {group[0] for step in steps for group, _ in self.groups(shard, step)}
+        needed = firsts | {row for pool in self._partners.values() for row in pool if row in rows}
+        return [
+            Task((row,), 0, operators.filled(text, problems=[rows[row]["prompt"]]), schema) for row in sorted(needed)
+        ]
+
+    def writing(self, step_name: str, concepts: Mapping[str, Sequence[Shard]]) -> Iterator[Job]:
+        """Yield the questions of one step, by shard.
+
+        Args:
+            step_name: a key of `steps`.
+            concepts: answers to `naming`, by shard.
+        """
+        step = self.steps[step_name]
+        pool = self._partners[step_name]
+        of_pool = self._concepts([shard for shards in concepts.values() for shard in shards], pool)
+        for shard in self.seeds:
+            tasks = partial(self._writing, shard, step, concepts.get(shard.name, ()), of_pool)
+            yield Job(f"{shard.name}.{step_name}", tasks)
+
+    def _writing(
+        self, shard: Shard, step: ExpandStep, named: Sequence[Shard], of_pool: Mapping[str, Sequence[str]]
+    ) -> list[Task]:
+        operator, rows = step.chosen, self.parents(shard)
+        text, schema = operators.prompt_text(step.operator, step.prompt), self._schema(operators.PROBLEM_SCHEMA)
+        concepts = {**of_pool, **self._concepts(named)} if operator.from_concepts else {}
+        tasks = []
+        for group, number in self.groups(shard, step):
+            chosen = [name for row in group for name in self._some(concepts.get(row, ()), group, number)]
+            if operator.from_concepts and not chosen:
+                continue
+            prompt = operators.filled(
+                text,
+                problems=[rows[row]["prompt"] for row in group],
+                concepts=list(dict.fromkeys(chosen)),
+                kind=operator.kinds[number % len(operator.kinds)],
+            )
+            tasks.append(Task(group, number, prompt, schema))
+        return tasks
+
+    def _concepts(self, named: Sequence[Shard], among: Container[str] | None = None) -> dict[str, list[str]]:
+        """Return the concepts that a model named, by seed; None: of all seeds."""
+        replies = (row for shard in named for row in self.run.store.read(shard).to_pylist())
+        return {
+            row["about"][0]: new_problems.read_concepts(row["text"], row["finish_reason"])
+            for row in replies
+            if among is None or row["about"][0] in among
+        }
+
+    def _some(self, names: Sequence[str], group: Sequence[str], number: int) -> list[str]:
+        """Return the concepts of one seed that a new problem is to use, drawn by chance."""
+        return heapq.nsmallest(
+            _CONCEPTS_EACH, names, key=lambda name: _chance(self.run.recipe.seed, name, group, number)
+        )
+
+    def _schema(self, schema: dict[str, Any]) -> dict[str, Any] | None:
+        return schema if self.options.structured else None
+
+
+def _chance(*parts: Any) -> float:
+    """Return a number in [0, 1) that the parts alone decide."""
+    return float(int(digest("expansion", *parts)[:13], 16) / 16**13)
+
+
+def _alike(a: Row, b: Row) -> bool:
+    return bool(a["license"] == b["license"] and a["domain"] == b["domain"])
+
+
+def _labelled_by_votes(domain: str) -> bool:
+    return find_domain(domain).can_label(None, {})
+
+
+def _failure_rates(version: Version) -> dict[str, float]:
+    """Return the share of failed samples of each problem that failed at all, over all samplers of a version."""
+    rates: dict[str, float] = {}
+    for path in version.files("pass_rates"):
+        sums = pl.read_parquet(path).group_by("problem_id").agg(pl.col("n", "correct").sum()).filter(pl.col("n") > 0)
+        rates |= {row: 1 - correct / n for row, n, correct in sums.iter_rows() if correct < n}
+    return rates
