@@ -32,10 +32,16 @@ def run_trainer(folder: Path, options: TrainOptions, progress: Progress, counter
     log = folder / "trainer.log"
     error: Row | None = None
     progress.note("loading the trainer (half a minute)")
-    with log.open("ab") as file:
-        process = subprocess.Popen(  # noqa: S603 (our own words)
-            [*launch, *module], env=quiet_threads(os.environ), stdout=subprocess.PIPE, stderr=file
-        )
+    with (
+        log.open("ab") as file,
+        subprocess.Popen(  # noqa: S603 (our own words)
+            [*launch, *module],
+            env=quiet_threads(os.environ),
+            stdin=subprocess.PIPE,  # nothing is written: it closes when this process is gone
+            stdout=subprocess.PIPE,
+            stderr=file,
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 told = _told(line)

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import stat
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,20 @@ def say(**words: Any) -> None:
     sys.stdout.flush()
 
 
+def end_with_parent() -> None:
+    """Ends this process as soon as the one that started it is gone: two must never train in one folder.
+
+    Its end closes the other side of standard input, whatever killed it.
+    """
+
+    def watch() -> None:
+        os.read(0, 1)  # unlike sys.stdin it holds no lock that the end of the interpreter waits for
+        os._exit(4)
+
+    if stat.S_ISFIFO(os.fstat(0).st_mode):  # by hand, input is a terminal or nothing
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint; torn ones, which a killed process has left, are removed."""
     whole = []
@@ -47,6 +64,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def main(spec_file: Path) -> int:
     """Runs a stage; 0: done, 3: said why not."""
+    end_with_parent()
     import torch
 
     spec: Spec = json.loads(spec_file.read_text())

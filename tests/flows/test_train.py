@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -159,8 +158,11 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model(place: Path) -> 
         assert running.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGKILL)
+    trainer = psutil.Process(running.pid).children()
+    running.kill()
     running.wait()
+    _, orphans = psutil.wait_procs(trainer, timeout=30)
+    assert not orphans
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (found := find_model(place / "home", "killed")) is not None
