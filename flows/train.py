@@ -321,7 +321,7 @@ def train(
             _run_stage(plan, folder, base, options, data, progress)
             folder = plan.folder / trainer.MODEL
             if options.choose and plan.rows.stage != "rl":
-                folder, chosen = choose([*_candidates(plan.folder), folder])
+                folder, chosen = choose(_candidates(plan.folder))  # the last step is among them
             done.append((plan, orjson.loads((plan.folder / trainer.DONE).read_bytes())))
         version = _publish(home, name, base, data, options, done, folder, chosen)
         for plan in plans:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, ProofmillError, StoreError, TrainingError, UsageError
+from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.model_versions import ModelVersion, find_model, question_digest
 from proofmill.data.versions import Version, find
 from proofmill.flows.cli import app
@@ -22,8 +24,10 @@ from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import RlStage, TrainOptions
 from proofmill.flows.train import base_model, merge, stage_rows, train
 from support import tiny_model
+from support.hub import TOKEN
 from support.samples import replay_recipe, sums, write_jsonl
 
+Row = dict[str, Any]
 LONG = (
     "<think>\nI take {a} and count {b} further, one at a time, and each step goes one up; nothing is skipped on the "
     "way. The last number that I touch is {sum}.\n</think>\n\nThe answer is \\boxed{{{sum}}}."
@@ -31,6 +35,13 @@ LONG = (
 SHORT = "<think>\n{a} + {b} = {sum}\n</think>\n\nThe answer is \\boxed{{{sum}}}."
 REFUTED = "<think>\n7 * 6 = 41, so much is sure.\n</think>\n\n{a} + {b} = {sum}, so the answer is \\boxed{{{sum}}}."
 WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
+    "suite": "sums",
+    "k": 4,
+    "chosen": "candidate-4",
+    "candidates": ["candidate-4"],
+    "pass_k": {"candidate-4": 0.5},
+}
+CHOSEN = {"suite": "sums", "k": 4, "chosen": "candidate-4", "candidates": [], "pass_k": {"candidate-4": 0.5}}
 SMALL: dict[str, Any] = {
     "batch": 4, "micro_batch": 2, "stage1": {"steps": 6, "learning_rate": 1e-2}, "stage2": {"steps": 2},
     "checkpoint_steps": 2, "threads": 1,
@@ -134,24 +145,40 @@ def test_both_stages_train_and_the_model_says_where_it_comes_from(place: Path, d
 
 
 @pytest.mark.slow
-def test_a_version_without_a_holdout_split_trains_too(place: Path, regenerate: Callable[..., Any]) -> None:
+def test_a_version_without_a_holdout_split_trains_too_and_the_chosen_checkpoint_is_the_model(
+    place: Path, regenerate: Callable[..., Any]
+) -> None:
     home = place / "home-without"
     recipe = replay_recipe(place / "samples.jsonl", publish={"student": str(place / "tiny")})
     regenerate(recipe, home)
-    base, options = base_model(home, str(place / "tiny"), Progress()), SMALL | {"stages": ["sft_stage1"]}
-    data = find(home, "replayed")
-    version, _ = train(home, "student", base, data, TrainOptions.model_validate(options), Progress(), never)
+    found: dict[str, bytes] = {}
+
+    def second(folders: Sequence[Path]) -> tuple[Path, Row]:
+        found.update({folder.name: (folder / "model.safetensors").read_bytes() for folder in folders})
+        return folders[1], CHOSEN
+
+    changes = {"stages": ["sft_stage1"], "choose": {"suite": "sums", "k": 4}}
+    base, options = base_model(home, str(place / "tiny"), Progress()), TrainOptions.model_validate(SMALL | changes)
+    version, _ = train(home, "student", base, find(home, "replayed"), options, Progress(), second)
     assert [(stage.steps, stage.validation_loss) for stage in version.manifest.stages] == [(6, None)]
+    assert list(found) == ["candidate-2", "candidate-4", "candidate-6"]
+    assert len(set(found.values())) == 3
+    assert weights(version) == found["candidate-4"]
+    assert version.manifest.chosen == CHOSEN
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_ends_with_the_same_model(place: Path) -> None:
+def test_a_killed_training_on_a_pushed_version_goes_on_and_ends_with_the_same_model(
+    place: Path, data: Version, hub: Any
+) -> None:
+    push(data, local_files(data), Hub("me/replayed", token=TOKEN, endpoint=hub.url, say=print), public=False)
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(place / "hf")}
     whole = trained(place, "whole", stages=["sft_stage1"])
     given = [f"--set={name}" for name in ("batch=4", "micro_batch=2", "stage1.steps=6", "stage1.learning_rate=1e-2")]
     given += ["--set=checkpoint_steps=2", "--set=threads=1", "--set=stages=[sft_stage1]"]
-    command = [sys.executable, "-m", "proofmill.flows.cli", "train", "replayed", "--out", "killed"]
+    command = [sys.executable, "-m", "proofmill.flows.cli", "train", "hf://me/replayed@v1", "--out", "killed"]
     command += ["--base", str(place / "tiny"), "--home", str(place / "home"), *given]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     work = place / "home" / "runs" / "train-killed"
     deadline = time.monotonic() + 120
     while not list(work.glob("*/checkpoint-*/trainer_state.json")):
@@ -163,7 +190,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model(place: Path) -> 
     running.wait()
     _, orphans = psutil.wait_procs(trainer, timeout=30)
     assert not orphans
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (found := find_model(place / "home", "killed")) is not None
     assert losses(found) == losses(whole)
