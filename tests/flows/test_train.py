@@ -35,12 +35,6 @@ LONG = (
 SHORT = "<think>\n{a} + {b} = {sum}\n</think>\n\nThe answer is \\boxed{{{sum}}}."
 REFUTED = "<think>\n7 * 6 = 41, so much is sure.\n</think>\n\n{a} + {b} = {sum}, so the answer is \\boxed{{{sum}}}."
 WRONG = "<think>\nOne too many.\n</think>\n\nThe answer is \\boxed{{{off}}}."
-    "suite": "sums",
-    "k": 4,
-    "chosen": "candidate-4",
-    "candidates": ["candidate-4"],
-    "pass_k": {"candidate-4": 0.5},
-}
 CHOSEN = {"suite": "sums", "k": 4, "chosen": "candidate-4", "candidates": [], "pass_k": {"candidate-4": 0.5}}
 SMALL: dict[str, Any] = {
     "batch": 4, "micro_batch": 2, "stage1": {"steps": 6, "learning_rate": 1e-2}, "stage2": {"steps": 2},
