@@ -72,7 +72,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         "## Where the rows went",
         _table(("step", "in", "kept", "dropped"), _funnel(manifest)),
         "## Decontamination",
-        _decontamination(manifest.benchmarks),
+        _decontamination(manifest.benchmarks, (manifest.recipe.get("decontaminate") or {}).get("meaning")),
         "## Licences",
         "Every row names its source and its licence. Rows by both:",
         _licenses(manifest.terms),
@@ -214,7 +214,7 @@ def _funnel(manifest: Manifest) -> list[tuple[str, ...]]:
     return rows
 
 
-def _decontamination(benchmarks: Benchmarks | None) -> str:
+def _decontamination(benchmarks: Benchmarks | None, meaning: Mapping[str, Any] | None) -> str:
     if not benchmarks or not benchmarks.items:
         return "Not compared with any benchmark."
     names = ", ".join(f"{name} ({count:,} items)" for name, count in benchmarks.items.items())
@@ -222,6 +222,11 @@ def _decontamination(benchmarks: Benchmarks | None) -> str:
         f"Prompts and traces that share a run of {benchmarks.n} words with an item of these benchmarks were left "
         f"out: {names}. The columns `contaminated_by` and `contaminated_span` say which, and which words. "
         f"Digest of the index: `{benchmarks.digest}`."
+        + (
+            f" Prompts that say an item in other words (nearness {meaning['threshold']} and more) were left out too."
+            if meaning
+            else " Items in other words were not looked for."
+        )
     )
 
 

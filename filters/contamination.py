@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from proofmill.data.errors import InputError
 from proofmill.data.files import cached_sha256
@@ -30,7 +30,8 @@ from proofmill.data.schemas import column
 from proofmill.data.sections import Section, portable_name
 from proofmill.filters import overlap_index
 from proofmill.filters.base import DropRule, MapFilter, ProblemFilter, Row, SharedFile
-from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans
+from proofmill.filters.meaning import MeaningOptions, embed, nearest, numbers
+from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans, words_of
 from proofmill.filters.rolling_hash import I64, U64, Lines, blocks
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
@@ -159,6 +160,14 @@ class DecontaminateOptions(Section):
         (), description="fields of an item whose text is compared; none: its question, found by name"
     )
     split: str = Field("test", description="split of hub data sets")
+    meaning: MeaningOptions | None = Field(
+        None, description="also mark prompts that say an item in other words; true: with the defaults"
+    )
+
+    @field_validator("meaning", mode="before")
+    @classmethod
+    def _switched(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
     @property
     def benchmarks(self) -> list[Benchmark]:
@@ -188,10 +197,10 @@ class Match:
     Attributes:
         benchmark: name of the benchmark.
         item_id: id of its item.
-        words: length of the common run, in words.
+        words: length of the common run, in words; 0 where it was found by meaning.
         start: offset of the run in the text.
         end: offset behind it.
-        span: the run as it stands in the text.
+        span: the run as it stands in the text; where it was found by meaning, how near it is, and the item.
     """
 
     benchmark: str
@@ -262,6 +271,29 @@ class Index:
             ]
         return matches
 
+    def find_prompts(self, texts: Sequence[str], meaning: MeaningOptions | None) -> list[Match | None]:
+        """Return the overlap of each prompt: by words, else by meaning where that is asked for.
+
+        Raises:
+            InputError: the encoder is not installed.
+        """
+        matches = self.find_many(texts)
+        left = [place for place, match in enumerate(matches) if match is None and texts[place].strip()]
+        items = self._index.meanings
+        if meaning is None or items is None or not left:
+            return matches
+        own = [numbers(words_of(texts[place])) for place in left]
+        vectors = embed([texts[place] for place in left])
+        for place, found in zip(left, nearest(vectors, own, items, self._item_numbers), strict=True):
+            if found and found.nearness >= meaning.threshold:
+                span = f"in other words ({found.nearness:.2f}): {self._index.words[found.item]}"
+                matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span)
+        return matches
+
+    @cached_property
+    def _item_numbers(self) -> list[frozenset[str]]:
+        return [numbers(self._index.words[item].split(" ")) for item in range(len(self))]
+
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
         """Yield the runs of the lines whose hash stands in the index."""
         runs, wholes = self._index.runs, self._index.wholes
@@ -326,18 +358,19 @@ def opened(path: Path) -> Index:
     return Index.open(path)
 
 
-def build_index(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> Index:
+def build_index(items: Iterable[Item], path: Path, n: int = DEFAULT_N, meaning: MeaningOptions | None = None) -> Index:
     """Return the index of benchmark items, saved at `path` and opened.
 
     Args:
         items: benchmark, item's id and text; an item may come several times with other texts.
         path: the file to write.
         n: words of a run, at least `overlap_index.MIN_SHORT`.
+        meaning: also keep what finds items in other words.
 
     Raises:
-        InputError: n is too small.
+        InputError: n is too small, or the encoder is not installed.
     """
-    overlap_index.build(items, path, n)
+    overlap_index.build(items, path, n, embed if meaning else None)
     return Index(path)
 
 
@@ -383,29 +416,31 @@ def _common_run(words: list[str], item: list[str], hit: _Hit) -> tuple[int, int]
     return begin, end
 
 
-def annotate(rows: Sequence[Row], _: DecontaminateOptions, path: Path) -> list[Row]:
+def annotate(rows: Sequence[Row], options: DecontaminateOptions, path: Path) -> list[Row]:
     """Return the overlap of each row with a benchmark: that of its prompt, else that of its trace.
 
     Args:
         rows: `prompt`, `response`, and where known `system`.
+        options: whether prompts are compared by meaning too.
         path: the benchmarks' index.
     """
     index = opened(path)
     prompts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows]
     # The samples of one problem have one prompt, which is looked up once.
-    asked = dict(zip(different := list(dict.fromkeys(prompts)), index.find_many(different), strict=True))
+    different = list(dict.fromkeys(prompts))
+    asked = dict(zip(different, index.find_prompts(different, options.meaning), strict=True))
     written = index.find_many([row["response"] or "" for row in rows])
     return [_columns(asked[prompt] or match) for prompt, match in zip(prompts, written, strict=True)]
 
 
 def annotate_problems(
-    problems: Sequence[Row], _: Mapping[str, Sequence[Row]], __: DecontaminateOptions, path: Path | None = None
+    problems: Sequence[Row], _: Mapping[str, Sequence[Row]], options: DecontaminateOptions, path: Path | None = None
 ) -> list[Row]:
     """Return the overlap of each problem with a benchmark."""
     if path is None:
         return [{} for _ in problems]
     texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
-    return [_columns(match) for match in opened(path).find_many(texts)]
+    return [_columns(match) for match in opened(path).find_prompts(texts, options.meaning)]
 
 
 def _columns(match: Match | None) -> Row:
@@ -413,7 +448,7 @@ def _columns(match: Match | None) -> Row:
 
 
 def _build(options: DecontaminateOptions, path: Path) -> dict[str, Any]:
-    index = build_index(items(options.benchmarks), path, options.n)
+    index = build_index(items(options.benchmarks), path, options.n, options.meaning)
     counts = dict(sorted(index.items().items()))
     return {"content": index.digest, "n": index.n, "items": counts, "rows": len(index), "sources": _identity(options)}
 
@@ -432,11 +467,21 @@ def _label(added: Row) -> str:
     return CLEAN if label is None else label.partition("/")[0]
 
 
-BENCHMARKS = SharedFile(Step("benchmarks", 1), lambda options: (_identity(options), options.n), _build)
+def _meaning_identity(options: DecontaminateOptions) -> Any:
+    return options.meaning and options.meaning.identity()
+
+
+def _file_identity(options: DecontaminateOptions) -> Any:
+    return (_identity(options), options.n, *([_meaning_identity(options)] if options.meaning else []))
+
+
+BENCHMARKS = SharedFile(Step("benchmarks", 1), _file_identity, _build)
 _ADDS = pa.schema(
     [
         column("contaminated_by", pa.string(), "benchmark/item that the prompt or the response overlaps with"),
-        column("contaminated_span", pa.string(), "the common words as they stand there"),
+        column(
+            "contaminated_span", pa.string(), "the common words as they stand there; by meaning: how near, and the item"
+        ),
     ]
 )
 
@@ -453,6 +498,7 @@ CONTAMINATION = MapFilter(
     labels=lambda added: (_label(added),),
     why=lambda added: added["contaminated_detail"],
     annotate=annotate,
+    identity=_meaning_identity,
     runs="chunks",
     fault=lambda kind, detail: {"contaminated_detail": detail if kind == "row" else kind},
     shared=BENCHMARKS,
@@ -460,7 +506,7 @@ CONTAMINATION = MapFilter(
         DropRule(
             "contaminated",
             lambda _: pl.col("contaminated_by").is_not_null(),
-            "prompt or trace has a run of words in common with a benchmark's item",
+            "prompt or trace has a run of words in common with a benchmark's item, or the prompt means the same",
             evidence=("contaminated_by", "contaminated_span"),
         ),
     ),
@@ -474,5 +520,6 @@ CONTAMINATED_PROBLEMS = ProblemFilter(
     reads=("problem",),
     adds=_ADDS,
     annotate=annotate_problems,
+    identity=_meaning_identity,
     shared=BENCHMARKS,
 )

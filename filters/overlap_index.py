@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -76,6 +76,7 @@ class OverlapIndex:
         wholes: the same for what matches a whole text only.
         names: benchmark and id of every item, as JSON.
         words: normalised words of every item.
+        meanings: direction of every item, shape (items, dimensions), where it was built with an encoder.
     """
 
     n: int
@@ -84,6 +85,7 @@ class OverlapIndex:
     wholes: NDArray[Any]
     names: Strings
     words: Strings
+    meanings: NDArray[np.float32] | None = None
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -96,13 +98,19 @@ class OverlapIndex:
         return benchmark, item_id
 
 
-def build(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> None:
+def build(
+    items: Iterable[Item],
+    path: Path,
+    n: int = DEFAULT_N,
+    encode: Callable[[Sequence[str]], NDArray[np.float32]] | None = None,
+) -> None:
     """Index benchmark items and save the index.
 
     Args:
         items: benchmark, item's id and text; all held in memory.
         path: the file to write.
         n: words of a run, at least `MIN_SHORT`.
+        encode: makes the directions of texts; None: items are found by words alone.
 
     Raises:
         InputError: n is too small.
@@ -131,6 +139,8 @@ def build(items: Iterable[Item], path: Path, n: int = DEFAULT_N) -> None:
         **_string_arrays("names", names),
         **_string_arrays("words", words),
     }
+    if encode:
+        arrays["meanings"] = encode([text for _, _, text in ordered]).astype("<f4").ravel()
     _save(path, arrays, n)
 
 
@@ -158,7 +168,12 @@ def load(path: Path) -> OverlapIndex:
         arrays["wholes"],
         Strings(arrays["names.text"], arrays["names.ends"]),
         Strings(arrays["words.text"], arrays["words.ends"]),
+        _rows(arrays.get("meanings"), len(arrays["names.ends"])),
     )
+
+
+def _rows(flat: NDArray[np.float32] | None, count: int) -> NDArray[np.float32] | None:
+    return flat.reshape(count, -1) if flat is not None and count else None
 
 
 def _runs_of(lines: Lines, n: int, first_item: int) -> NDArray[Any]:

@@ -291,6 +291,12 @@ def decontaminate(
     against_split: Annotated[str, typer.Option(help="Split of hub benchmarks.")] = "test",
     against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
+    meaning: Annotated[
+        bool, typer.Option("--meaning", help="Also mark prompts that say an item in other words (extra `meaning`).")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option("--nearness", help="Nearness from which --meaning marks; None: 0.7.")
+    ] = None,
     maps: Maps = None,
     split: Split = "train",
     limit: Limit = None,
@@ -306,7 +312,9 @@ def decontaminate(
     from proofmill.flows.row_chunks import Source
 
     benchmarks = [{"source": source, "config": against_config} for source in against]
+    nearness = {} if threshold is None else {"threshold": threshold}
     given = {"against": benchmarks, "n": n, "fields": against_field or (), "split": against_split}
+    given["meaning"] = nearness if meaning or nearness else None
     options = checked_options(DecontaminateOptions, given)
     if is_version(traces):
         would_remove(home_folder(home), traces, out_file, options, out)

@@ -9,9 +9,10 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +38,11 @@ from proofmill.filters.contamination import (
     NOT_CHECKED,
     DecontaminateOptions,
     Index,
+    Match,
     build_index,
     items,
 )
+from proofmill.filters.meaning import MeaningOptions
 from proofmill.filters.runner import FilterWorkers, filter_at
 from proofmill.filters.verdicts import VERDICTS as NAMES
 from proofmill.filters.verification import TRUNCATED, VERDICTS, VerifyOptions
@@ -365,7 +368,8 @@ def would_remove(home: Path, label: str, out: Path | None, options: Decontaminat
     """List the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
     version = find(home, label)
     with tempfile.TemporaryDirectory(prefix="proofmill-") as folder:
-        overlaps = list(_overlaps(version, build_index(items(options.benchmarks), Path(folder) / "index", options.n)))
+        index = build_index(items(options.benchmarks), Path(folder) / "index", options.n, options.meaning)
+        overlaps = list(_overlaps(version, index, options.meaning))
     counts = Counter((row["contaminated_by"].partition("/")[0], row["config"]) for row in overlaps)
     table = Table("benchmark", "config", "rows", title=f"{version.label}: what would go", title_justify="left")
     for (benchmark, config), count in sorted(counts.items()):
@@ -389,10 +393,10 @@ def would_remove(home: Path, label: str, out: Path | None, options: Decontaminat
         )
 
 
-def _overlaps(version: Version, index: Index) -> Iterator[Row]:
+def _overlaps(version: Version, index: Index, meaning: MeaningOptions | None) -> Iterator[Row]:
     """Yield published traces and reinforcement-learning prompts that overlap, each with the evidence."""
-    prompts = dict(_found(version, "problems", "prompt", index))
-    traces = dict(_found(version, "traces", "response", index))
+    prompts = dict(_found(version, "problems", "prompt", partial(index.find_prompts, meaning=meaning)))
+    traces = dict(_found(version, "traces", "response", index.find_many))
     for config, key in (("rl", "id"), ("sft_stage1", "problem_id"), ("sft_stage2", "problem_id")):
         for path in version.files(config):
             for table in batches(path, sorted({"id", key})):
@@ -409,10 +413,12 @@ def _overlaps(version: Version, index: Index) -> Iterator[Row]:
                         } | evidence
 
 
-def _found(version: Version, config: str, column: str, index: Index) -> Iterator[tuple[str, Row]]:
+def _found(
+    version: Version, config: str, column: str, find: Callable[[Sequence[str]], list[Match | None]]
+) -> Iterator[tuple[str, Row]]:
     for path in version.files(config):
         for table in batches(path, ["id", column], rows=1024):
-            matches = index.find_many([text or "" for text in table[column].to_pylist()])
+            matches = find([text or "" for text in table[column].to_pylist()])
             for row_id, match in zip(table["id"].to_pylist(), matches, strict=True):
                 if match is not None:
                     yield row_id, {"contaminated_by": match.label, "contaminated_span": match.span}
