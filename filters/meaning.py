@@ -25,7 +25,6 @@ from pydantic import Field
 from proofmill.data.errors import InputError
 from proofmill.data.run import library_version
 from proofmill.data.sections import Section
-from proofmill.filters.symbolic.notation import NUMBER_WORDS
 
 F32: TypeAlias = NDArray[np.float32]
 
@@ -100,6 +99,8 @@ def _encoder() -> Any:
 
 def numbers(words: Iterable[str]) -> frozenset[str]:
     """Return the numbers among the words of a text, small ones in English words too."""
+    from proofmill.filters.symbolic.notation import NUMBER_WORDS  # a recipe is read without any verifier
+
     return frozenset(
         str(NUMBER_WORDS.get(word, word))
         for word in words

@@ -275,8 +275,7 @@ def dedup(
 
 @app.command(
     epilog="Examples:\n\n`proofmill decontaminate traces.jsonl --against aime.jsonl --out clean.jsonl`\n\n"
-    "`proofmill decontaminate traces.parquet --against hf://openai/gsm8k --against-config main "
-    "--against-field question --out marked.parquet`\n\n"
+    "`proofmill decontaminate t.parquet --against hf://openai/gsm8k --against-config main --out marked.parquet`\n\n"
     "`proofmill decontaminate quickstart@v1 --against new-benchmark.jsonl`"
 )
 def decontaminate(
@@ -292,10 +291,7 @@ def decontaminate(
     against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
     meaning: Annotated[
-        bool, typer.Option("--meaning", help="Also mark prompts that say an item in other words (extra `meaning`).")
-    ] = False,
-    threshold: Annotated[
-        float | None, typer.Option("--nearness", help="Nearness from which --meaning marks; None: 0.7.")
+        float | None, typer.Option(help="Also prompts this near to an item in other words: 0.7.")
     ] = None,
     maps: Maps = None,
     split: Split = "train",
@@ -311,10 +307,8 @@ def decontaminate(
     from proofmill.flows.recipe.schema import ActiveFilter
     from proofmill.flows.row_chunks import Source
 
-    benchmarks = [{"source": source, "config": against_config} for source in against]
-    nearness = {} if threshold is None else {"threshold": threshold}
-    given = {"against": benchmarks, "n": n, "fields": against_field or (), "split": against_split}
-    given["meaning"] = nearness if meaning or nearness else None
+    given = {"against": [{"source": source, "config": against_config} for source in against], "n": n}
+    given |= {"fields": against_field or (), "split": against_split, "meaning": meaning and {"threshold": meaning}}
     options = checked_options(DecontaminateOptions, given)
     if is_version(traces):
         would_remove(home_folder(home), traces, out_file, options, out)
@@ -322,9 +316,8 @@ def decontaminate(
     if out_file is None:
         raise UsageError("No file to write is given.", where="--out", remedy="pass --out FILE")
     active = ActiveFilter(CONTAMINATION, options, CONTAMINATION.name)
-    run_filter(
-        "decontaminate", active, Source(traces, parse_map(maps or []), None, split, limit), out_file, workers, out
-    )
+    source = Source(traces, parse_map(maps or []), None, split, limit)
+    run_filter("decontaminate", active, source, out_file, workers, out)
 
 
 @app.command(
