@@ -12,6 +12,7 @@ from proofmill.filters.answers.hedging import retracted
 from proofmill.filters.symbolic.equality import equivalent, named_number
 from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.notation import FUNCTIONS
+from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.symbolic.units import known_unit
 
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
@@ -192,6 +193,8 @@ class Choices:
     def _read_value(self, content: str) -> Reading | None:
         """Return the reading of a content that is nothing but one option's value, otherwise written; else None."""
         named = named_number(content)
+        if named is None and len(content) < 40 and content.replace(" ", "").replace("-", "").isalpha():
+            named = named_number(in_figures(content))
         found = [] if named is None else self._where(lambda index: self._numbers[index] == named[1])
         if not found and self.slow and self.symbolic and is_formula(content):
             found = self._where(lambda index: _same(self.written[index], content))

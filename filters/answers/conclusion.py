@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.hedging import (
     conditional,
     confirmed,
@@ -509,7 +510,8 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
     if not answers:
         return None
     if len(answers) > 1:
-        return Conclusion("", "several_answers")
+        together = assigned_together(", ".join(map(plain, answers.values())), reader.question)
+        return Conclusion(together, "bold", start) if together else Conclusion("", "several_answers")
     return Conclusion(plain(next(iter(answers.values()))), "bold", start)
 
 

@@ -34,7 +34,10 @@ _IMAGINED = re.compile(  # "If the question asked for the area, the answer is �
     rf"[^.!?\n]*[\s,]{_OPENING}\Z",
     re.IGNORECASE,
 )
-_CHINESE = re.compile(r"如果|假如|假设|倘若|若|怀疑|并非|难道|是否|以为|不认为|有人|很多人|许多人|不是说|错误的?|错的")
+_CHINESE = re.compile(
+    r"可能[是为有]|也许|或许|大概|如果|假如|假设|倘若|若"
+    r"|怀疑|并非|难道|是否|以为|不认为|有人|很多人|许多人|不是说|错误的?|错的"
+)
 _CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z")
 _WRONG_ANSWER = re.compile(
     r"\b(?:wrong|incorrect|mistaken|tempting|naive|common|popular|typical)\s(?:final\s)?answer", re.IGNORECASE
@@ -200,6 +203,16 @@ def retracted(text: str, end: int) -> bool:
     return _RETRACTION.match(behind) is not None
 
 
+_SECOND_THOUGHT = re.compile(
+    r"(?:\.{2,}|…|[,;—–])\s*(?:no\b,?\s(?:wait|it|that)|wait\b|oops|sorry,|scratch\sthat|correction)", re.IGNORECASE
+)
+
+
+def second_thought(phrase: str) -> bool:
+    """Return whether a phrase takes back inside itself what it says first: "C... no wait, D"."""
+    return _SECOND_THOUGHT.search(phrase) is not None
+
+
 _CONFIRMATION = re.compile(
     r"\b(?:yes|correct|consistent|right|confirm(?:s|ed)?|verified|checks?\sout|holds|matches|works|indeed|again"
     r"|as\s(?:expected|before))\b"
@@ -279,6 +292,7 @@ _HYPOTHETICAL = re.compile(
     r"|(?:n't|\bnot|\bnever|\bhardly)\s(?:\w+\s)?(?:think|believe|say|claim|agree|conclude|mean|suggest"
     r"|true\sthat|sure)\b"
     r"|\b(?:false|untrue|incorrect|impossible|unlikely|doubtful)\sthat|\b(?:doubts?|den(?:y|ies)|wonders?)\b"
+    r"|\btempting\sto\b"
     rf"|(?<!who\s)\b{_WHO}\s(?:might|may|could)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)\b"
     r"|(?<!how\s)\b(?:some|many|most|others)\s(?:people\s|students\s|of\sthem\s)?(?:say|think|believe|claim|guess|argue"
     r"|answer)\b",

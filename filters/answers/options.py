@@ -23,6 +23,7 @@ from proofmill.filters.answers.hedging import (
     of_another_question,
     retracted,
     revises,
+    second_thought,
 )
 from proofmill.filters.answers.marks import Mark
 
@@ -89,6 +90,8 @@ def chosen(text: str, marks: list[Mark], options: Options, *, form: str) -> tupl
         return None, "no_answer"
     last = ordered[-1]
     if retracted(text, last.end) and not options.goes_on(text, last):
+        return None, "taken_back"
+    if in_words(last, text) and second_thought(last.phrase):
         return None, "taken_back"
     return last, "several_answers" if _undecided(text, ordered, options) else ""
 

@@ -57,7 +57,7 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|between|not|never"
     r"|n't|but|cannot be|neither|nor|without|except|maybe|perhaps|probably|possibly|either|divided by"
     r"|multiplied by|by|than|mod(?:ulo)?"
-    r"|base|step|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
+    r"|choose|base|step|line|section|theorem|lemma|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
     r"|no\.|first|last|next"
     r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )(?<!amount )(?<!cost )"
     r"(?<!price )(?<!profit )(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )"
@@ -155,8 +155,10 @@ _ASKS_MORE = re.compile(
     r"\b(?:than|separate|apart|ahead|behind|more|fewer|less|difference|differ|extra|additional|needs?|by how)\b",
     re.IGNORECASE,
 )
+_ASKS_FIRST = re.compile(r"\b(?:first|beginning|start\w*|initial\w*|original\w*|before|begin|began)\b", re.IGNORECASE)
 _WHEN = re.compile(
-    r"(?:\s[A-Za-z]+){0,3}?\s(?:(?P<next>next|last)\s(?:year|month|week|time)|(?:years?|months?|weeks?) ago)\b"
+    r"(?:\s[A-Za-z]+){0,3}?\s(?:(?P<next>next|last)\s(?:year|month|week|time)|(?:years?|months?|weeks?) ago"
+    r"|(?:at|in the) (?P<first>first|beginning|start)|(?P<before>initially|originally))\b"
 )
 
 
@@ -168,12 +170,22 @@ def of_another_case(tail: str, question: str) -> bool:
     if question and "than" in tail and _COMPARED.match(tail) and not _ASKS_MORE.search(question):
         return True
     when = _WHEN.match(tail)
-    return when is not None and (when["next"] or "ago") not in question.lower()
+    if when is None:
+        return False
+    if when["first"] or when["before"]:
+        return question != "" and not _ASKS_FIRST.search(question)
+    return (when["next"] or "ago") not in question.lower()
+
+
+_SHARE = re.compile(r"(\d{1,9}) (?:in|out of) (?:every )?(\d{1,9})\Z")
+_ASKS_SHARE = re.compile(r"\b(?:probabilit\w+|fraction|chances?|likel\w+|proportion)\b", re.IGNORECASE)
 
 
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     whole = plain(rest)
+    if (share := _SHARE.match(whole)) and _ASKS_SHARE.search(question):
+        return f"{share[1]}/{share[2]}"
     if "'" in whole and whole[0].isdigit():
         whole = _IN_WORD.sub("", whole)  # 7 S'mores
     if glued := glued_unit(whole, question):
@@ -270,7 +282,9 @@ def _label(tail: str) -> str:
 
 
 _DECIMAL_COMMA = re.compile(r",\d")
-_MEASURES = frozenset("个只名位本条张岁次种件辆棵朵")  # what is counted in Chinese
+_MEASURES = frozenset(
+    "个只名位本条张岁次种件辆棵朵個人枚回円つ匹冊台歳개명원"
+)  # what is counted in Chinese, Japanese, Korean
 
 
 def number_of(rest: str) -> str:

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from proofmill.filters.answers.prose_values import STOP_WORDS
+from proofmill.filters.symbolic.answer_forms import letters_of
 from proofmill.filters.symbolic.notation import clean
 from proofmill.filters.symbolic.units import Unit, plain_text, read_unit, singular
 from proofmill.filters.symbolic.values import Context
@@ -107,9 +108,8 @@ _ASKS_LETTER = re.compile(
     rf"{_LETTER}(?!\s?(?:[-+*/^=<>(_\[]|\\[a-z])|,?\s(?:and|or)\s|,\s?\$?[a-zA-Z]\b)"
 )
 _RELATED = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
-_SINGLE = re.compile(r"(?<![A-Za-z'])[A-Za-z](?![A-Za-z'(_\d])")
 _SET_BUILDER = re.compile(r"\\\{[^|:]{0,40}[|:]")  # its letter is bound inside it
+_NO_VARIABLE = re.compile(r"[A-Za-z][_'(]|[A-Za-z]\d|\\mathbb ?\{ ?[A-Z] ?\}")  # x_1, f(x), a set of numbers
 _CONSTANTS = frozenset("eiCR")
 
 
@@ -138,15 +138,30 @@ def _subject(text: str) -> str:
     plain = clean(text)
     if not _RELATED.search(plain) or _SET_BUILDER.search(plain):
         return ""
-    letters = set(_SINGLE.findall(_COMMAND.sub(" ", plain_text(plain)))) - _CONSTANTS
+    letters = letters_of(_NO_VARIABLE.sub(" ", plain)) - _CONSTANTS
     return letters.pop().lower() if len(letters) == 1 else ""
 
 
-_COUNTED = re.compile(r"[-+]?[\d][\d,]*(?:\.\d+)?\s+([A-Za-z]{3,})(?:\s+(?:out\s)?of\b.*)?\Z")
+_COUNTED = re.compile(
+    r"[-+]?[\d][\d,]*(?:\.\d+)?\s+([A-Za-z]{3,})(?:\s+(?:(?:out\s)?of\b.*|old|long|tall|wide|away))?\Z"
+)
 _ASKS_COUNT = re.compile(r"\bhow many\s+((?:[A-Za-z'-]+\s*){1,3})[^?]*\?", re.IGNORECASE)
 _VERBS = STOP_WORDS | {"does", "did", "do", "has", "have", "had"}
 _ASKS_SHARE = re.compile(r"\bwhat (?:is the )?percent(?:age)?\b[^?]*\?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+")
+
+
+_LETTERS_ASKED = re.compile(
+    r"(?:[Ff]ind|[Vv]alues? of|[Ss]olve for|[Dd]etermine|[Ww]hat are)\s\$?([a-zA-Z])\$?,? and \$?([a-zA-Z])\$?(?![\w^])"
+)
+_NAMED = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])\s?=")
+
+
+def other_letters(answer: str, prompt: str) -> bool:
+    """Return whether an answer gives values to other letters than the two that are asked for."""
+    names = {name.lower() for name in _NAMED.findall(answer)} if answer.count("=") == 2 else set()
+    asked = [{letter.lower() for letter in match.groups()} for match in _LETTERS_ASKED.finditer(prompt[-1000:])]
+    return len(names) == 2 and bool(asked) and names not in asked
 
 
 def other_noun(answer: str, prompt: str) -> bool:
@@ -162,7 +177,10 @@ def other_noun(answer: str, prompt: str) -> bool:
         return False
     if counted in {singular(word.lower()) for word in _WORD.findall(asked[-1][0])}:
         return False
-    nouns = [singular(word) for word in asked[-1][1].lower().split() if word not in _VERBS]
+    words = [word for word in asked[-1][1].lower().split() if word not in _VERBS]
+    nouns = [singular(word) for word in words]
+    if words and words[0].endswith("s") and not read_unit((words[0],)).measures and read_unit((match[1],)).measures:
+        return True  # years, where apples are asked for
     return any(_beside(noun, counted, prompt) for noun in nouns if len(noun) > 2)
 
 

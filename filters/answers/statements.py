@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from proofmill.filters.answers.assignments import assigned_lines, assigned_together
 from proofmill.filters.answers.prose_values import (
     ANY_NUMBER,
     BEFORE_CHANGES,
@@ -39,7 +40,8 @@ from proofmill.filters.symbolic.number_words import in_figures
 
 MAX_SENTENCE = 600  # characters; a longer one is read from its end
 _OPENING = re.compile(
-    r"(?:(?:thus|therefore|hence|so|then|finally|and|also|now|clearly|we (?:get|have|find|obtain|conclude)"
+    r"(?:(?:=>|->|→|⇒|∴)\s*|(?:thus|therefore|hence|so|then|finally|and|also|now|clearly"
+    r"|we (?:get|have|find|obtain|conclude)"
     r"|this (?:gives|yields)|it follows)"
     r"(?: that)?[,:]?\s+)+",
     re.IGNORECASE,
@@ -166,11 +168,13 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         line = body[line_start:]
     if _broken(line):
         return "", line_start
-    if "=" in line and (assigned := _assigned(body, question)) and readable(assigned[0]):
+    if "=" in line and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
         return assigned
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
     whole = opened(plain(line))
+    if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
+        return together, line_start
     if result := _computed(whole, question):
         return result, line_start
     if (
@@ -180,31 +184,12 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         and not _undecided(whole)
     ):
         name, equals, value = whole.partition("=")
-        named = equals and len(name.strip()) == 1 and not re.search(r"[=,;<>]", value)  # "x = 3" states 3
+        named = (
+            equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
+        )  # "x = 3" states 3
         named = named and readable(value) and not other_letter(whole, "", question)
         return (value.strip() if named else whole), line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
-
-
-_ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?=\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
-_ASKS_SEVERAL = re.compile(
-    r"\b(?P<one>[a-zA-Z])\b\W{0,6}(?:and|,)\W{0,6}\b(?P<other>[a-zA-Z])\b|\bsystem\b", re.IGNORECASE
-)
-
-
-def _assigned(body: str, question: str) -> tuple[str, int] | None:
-    """Return the values of several letters, each in a line of its own at the end, where a question asks for several."""
-    found: dict[str, str] = {}
-    start = len(body)
-    for line in reversed(body[-400:].split("\n")[-4:]):
-        match = _ASSIGNED.match(line)
-        if match is None or match[1] in found:
-            break
-        found[match[1]] = match[2]
-        start -= len(line) + 1
-    if len(found) < 2 or not _ASKS_SEVERAL.search(question):
-        return None
-    return ", ".join(f"{name} = {found[name]}" for name in reversed(found)), max(0, start + 1)
 
 
 def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
@@ -218,7 +203,9 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return "", line_start + cut
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
-        sentence = _BOTH_ASSIGNED.sub(r"\1 = ", opened(sentence)) if "and" in sentence else opened(sentence)
+        sentence = opened(sentence)
+        if (together := assigned_together(sentence, question)) and readable(together):
+            return together, line_start + cut
         if not PLAIN_WORDS.match(sentence) and readable(sentence) and not _undecided(sentence):
             return sentence, line_start + cut
         value = _sentence_value(sentence, readable, question, marked=False)
@@ -234,10 +221,10 @@ def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     if readable(spelled) and not _undecided(spelled):
         return spelled
     led = _SUBORDINATE.match(spelled) or _PARTICIPLE.match(spelled)
-    return _value_behind_copula(spelled[led.end() :] if led else spelled, readable, question, marked=False) or ""
+    value = _value_behind_copula(spelled[led.end() :] if led else spelled, readable, question, marked=False)
+    return value or _asked_value(spelled, question)
 
 
-_BOTH_ASSIGNED = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
 _COURTESY = re.compile(
     r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
     r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
@@ -323,7 +310,10 @@ _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z|(?:没|
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
     spans = [span.span() for span in _EQUATION_SPAN.finditer(text)] if "$" in text else []
+    approximated = [span.span() for span in MATH_SPAN.finditer(text)] if "approx" in text or "≈" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
+        if copula[0].strip() in ("≈", "\\approx") and any(a < copula.start() < b for a, b in approximated):
+            continue  # a gloss on the exact value before it
         if len(spans) > 1 and any(start < copula.start() < end for start, end in spans):
             continue  # of one of several formulas, which are one answer
         rest = text[copula.end() :]
@@ -393,7 +383,9 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
         before = clause[: match.start()]
         if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
             continue
-        if of_another_case(clause[match.end() :], question):
+        if of_another_case(clause[match.end() :], question) or _PAIRED.match(clause[match.end() :]):
+            continue
+        if _PAIRED_BEFORE.search(before):
             continue
         if DENIED_BEHIND.search(clause[match.end() :]) or (marked and CONDITION_FIRST.match(clause[match.end() :])):
             continue
@@ -402,6 +394,8 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
     return numbers
 
 
+_PAIRED = re.compile(r"\s(?:and|to)\s[$€£]?\d")  # the sum of 20 and 3
+_PAIRED_BEFORE = re.compile(r"\d\s(?:and|to)\s[$€£]?\Z")
 _MORE_THAN = r"(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b"
 _ASKS_DIFFERENCE = re.compile(rf"\bhow (?:many|much)\s(?:\w+\s)?{_MORE_THAN}", re.IGNORECASE)
 _DIFFERENCE = re.compile(rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\s{_MORE_THAN}(?:\s\w+){{0,3}}?\sthan\b")
@@ -421,6 +415,8 @@ def _asked_value(sentence: str, question: str) -> str:
     if not noun or noun <= _MONEY_WORDS or MATH_SPAN.search(sentence) or _METHOD.search(sentence):
         return ""
     clause = _SUBORDINATE.sub("", GLOSS.sub(" ", sentence), count=1)
+    last = _THEN.split(clause)[-1]
+    clause = last if ANY_NUMBER.search(last) else clause  # "he had 24 and ate 4, so 20 are left"
     if _UNREAD.search(ANY_NUMBER.sub(" ", clause)):
         return ""
     found = _most_named([value for value, _ in _numbers_in(clause, question, marked=False)], noun)

@@ -57,15 +57,20 @@ _ASKS_NAME = re.compile(
 _NAME = r"[A-Z][a-z]+(?: [A-Z][a-z]+)?"
 _IS_NAME = re.compile(rf"(?:[^,.;:?]{{1,120}}\s(?:is|was|are)|[A-Za-z ]{{1,40}}:)\s(?:the )?(?P<name>{_NAME})\Z")
 _NAME_FIRST = re.compile(rf"(?P<name>{_NAME})\s(?P<rest>[a-z][^,.;:?]{{2,100}})\Z")
+_IS_TRUE = re.compile(
+    r"(?:the (?:given )?(?:statement|claim|assertion|proposition)|it|this|that)(?: given)? is (?:indeed |therefore )?"
+    r"(?P<truth>true|false)\Z",
+    re.IGNORECASE,
+)
 _OPEN = re.compile(r"\b(?:not|n't|never|or|maybe|perhaps|if|unless)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|n't|never|nor|neither|or|maybe|perhaps|probably|possibly|either)\b", re.IGNORECASE)
 _ASKS_WHETHER = re.compile(
     r"(?:\A|[.!?:,]\s+)(?:is|are|was|were|does|do|did|can|could|will|would|has|have|should)\s[^?]{1,300}\?"
-    r"|\byes or no\b|\byes/no\b|\bwhether\b",
+    r"|\byes or no\b|\byes/no\b|\bwhether\b|\btrue or false\b|\btrue/false\b",
     re.IGNORECASE,
 )
 _YES_OR_NO = re.compile(  # "Yes, it is prime."
-    r"[*_ ]{0,4}(yes|no)[*_]{0,2}[,.:]\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
+    r"[*_ ]{0,4}(yes|no|true|false)[*_]{0,2}[,.:]\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
     r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if)\b)[^\n?.!]{1,200}[.!*]{0,3}\s*\Z",
     re.IGNORECASE,
 )
@@ -91,6 +96,8 @@ def worded_value(sentence: str, question: str) -> str:
     if match := _CLOCK.match(text):
         half = {"m": "am", "a": "pm", "e": "pm"}[match["half"][8]] if match["half"] else ""
         return f"{match['time']} {half}".strip()
+    if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):
+        return match["truth"]
     return _nothing(text, question) or _state(text) or _name(text, question)
 
 

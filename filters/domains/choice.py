@@ -70,7 +70,11 @@ _FITS = re.compile(
     r"(?!['’^=+/])",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"\b(?:is|are|as|of|be|was|to|would)[\s:*]{1,4}\(?([A-Z])[).:]{1,2}\*{0,2}\s(?=([^\n]{1,300}))")
+_ONLY = re.compile(  # "Only C is a noble gas"
+    r"\b[Oo]nly\s(?:option\s|\w{1,20}\s(?=\())?\(?([A-Z])\)?\s(?:is|are|has|satisfies|fits|works|meets|matches|holds)\b"
+    r"(?!\s(?:wrong|incorrect|false|invalid|excluded|eliminated|ruled|impossible))"
+)
+_NAMED = re.compile(r"\b(?:is|are|as|of|be|was|to|would)[\s:*]{1,4}\(?([A-Z])[).:,]{1,2}\*{0,2}\s(?=([^\n]{1,300}))")
 _IT_IS = re.compile(
     r"(?:(?:so|thus|therefore|hence|and)\b,?\s)?(?:I\s(?:think|believe|guess|say)\s(?:that\s)?)?(?:it|this|that)"
     r"(?:['’]s|\s(?:is|(?:must|should|would|has\sto|can\sonly)\sbe|describes|means))\s(?:the\s)?",
@@ -227,10 +231,11 @@ def _called(choices: Choices, text: str, behind: int | None) -> Iterator[Mark]:
 def _fits(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield marks in the last paragraph: "… which is option C", "only option C fits"."""
     start = text.rstrip().rfind("\n") + 1
-    for match in _FITS.finditer(text, max(start, len(text) - _TAIL)):
-        around = text[max(start, match.start() - 30) : match.end() + 15]
-        if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
-            yield Mark("named", match[1], match.start(), match.end())
+    for pattern in (_FITS, _ONLY):
+        for match in pattern.finditer(text, max(start, len(text) - _TAIL)):
+            around = text[max(start, match.start() - 30) : match.end() + 15]
+            if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
+                yield Mark("named", match[1], match.start(), match.end())
 
 
 def _named(choices: Choices, text: str) -> Iterator[Mark]:
@@ -267,8 +272,13 @@ def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
     if lead := _IT_IS.match(line):
         content = line[lead.end() :]
         yield content, len(content.split()[0].strip("()[].,:*")) < 2 if content.split() else True
+    if (lead := _SO.search(line)) and not negated(line):
+        yield line[lead.end() :], True
     if (lead := _SUBJECT_IS.match(line)) and not negated(line):
         yield line[lead.end() :], True
+
+
+_SO = re.compile(r"[,;]\s(?:so|thus|hence|therefore),?\s(?=[(*]{0,3}[A-Z][)*]{0,3}\.?\s*\Z)")
 
 
 def _bare_line(choices: Choices, line: str) -> str:
@@ -278,7 +288,7 @@ def _bare_line(choices: Choices, line: str) -> str:
     return line[numbered.end() :] if numbered and numbered[1] not in choices.labels else line
 
 
-_DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒•]+")
+_DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒➡👉•\ufe0f]+")
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
 from proofmill.filters.answers.marks import asked_form, asked_tag, question_heading
-from proofmill.filters.answers.questions import context, exclaims, other_letter, other_noun
+from proofmill.filters.answers.questions import context, exclaims, other_letter, other_letters, other_noun
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -134,9 +134,11 @@ def _may_ask(prompt: str) -> bool:
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")  # no difference of numbers
 _MONTHS = re.findall(r"\w+", "january february march april may june july august september october november december")
-_MONTH = re.compile("|".join(_MONTHS), re.IGNORECASE)
-_MONTH_FIRST = re.compile(rf"(?:the )?({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?")
-_DAY_FIRST = re.compile(rf"(?:the )?(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(_MONTHS)})(?:,? (\d{{4}}))?")
+_NAMES = "|".join(rf"{name[:3]}(?:{name[3:]}|\.)?" if len(name) > 3 else name for name in _MONTHS)
+_MONTH = re.compile(rf"\b(?:{_NAMES})(?![a-z])", re.IGNORECASE)
+_DAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?(?:the )?"
+_MONTH_FIRST = re.compile(rf"{_DAY}({_NAMES}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?")
+_DAY_FIRST = re.compile(rf"{_DAY}(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_NAMES})(?:,? (\d{{4}}))?")
 _MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
 
 
@@ -155,10 +157,14 @@ def _date(text: str) -> Hashable:
     if iso := _DATE.fullmatch(plain):
         return tuple(map(int, iso[0].split("-")))
     if match := _MONTH_FIRST.fullmatch(plain):
-        return int(match[3] or 0), _MONTHS.index(match[1]) + 1, int(match[2])
+        return int(match[3] or 0), _month(match[1]), int(match[2])
     if match := _DAY_FIRST.fullmatch(plain):
-        return int(match[3] or 0), _MONTHS.index(match[2]) + 1, int(match[1])
+        return int(match[3] or 0), _month(match[2]), int(match[1])
     return text
+
+
+def _month(name: str) -> int:
+    return next(number for number, month in enumerate(_MONTHS, 1) if month[:3] == name[:3])
 
 
 def _over_naturals(answer: str, gold: str) -> bool:
@@ -183,7 +189,7 @@ def _same_time(answer: str, gold: str, prompt: str) -> bool:
 
 def _of_another(answer: str, gold: _Gold, prompt: str) -> bool:
     """Return whether an answer is of another letter or noun than the question asks for."""
-    return other_letter(answer, gold.text, prompt) or other_noun(answer, prompt)
+    return other_letter(answer, gold.text, prompt) or other_letters(answer, prompt) or other_noun(answer, prompt)
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:

@@ -8,6 +8,7 @@
     prose_operands   its numerals, commands and phrases in words
     values           whether two values are the same: exactly, with their units, or to many digits
     answer_forms, answer_parser, equality   answers taken apart, and whether two are the same
+    gold_forms       whether an answer is the gold one, in forms too that only a known gold makes plain
 
 The two grammars make the same trees. They stay apart since they ask opposite questions: an answer must be read whole,
 letter by letter, or not at all; prose goes on anywhere, and blanks, borders of formulas and units decide where.

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Literal
 
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
+from proofmill.filters.symbolic.notation import GREEK
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 
@@ -117,14 +118,14 @@ def is_name(text: str) -> bool:
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _SQUARE = re.compile(r"[\[\]]")
 _BUILDER = re.compile(r"([A-Za-z])(?: ?\\in ?\\mathbb\{R\})?\Z")
-_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_VARIABLE = rf"(?:(?<![A-Za-z\\])[A-Za-z]|\\(?:{'|'.join(sorted(GREEK))}))(?![A-Za-z])"
+_LETTER = re.compile(_VARIABLE)
+_SUBJECT = re.compile(rf"(?P<sign>-\s?)?(?:{_VARIABLE}|[a-zA-Z]\([a-z]\))\Z|(?P<bar>\|){_VARIABLE}\|\Z")
 
 
-_SUBJECT = re.compile(
-    r"(?P<sign>-\s?)?(?:[A-Za-z]|\\(?:theta|alpha|beta|lambda)|[a-zA-Z]\([a-z]\))\Z"
-    r"|(?P<bar>\|)[A-Za-z]\|\Z"
-)
+def letters_of(text: str) -> set[str]:
+    """Return the letters of a text, Latin and Greek, that may stand for something unknown."""
+    return set(_LETTER.findall(plain_text(text))) - {"e"}
 
 
 def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
@@ -191,7 +192,7 @@ def intersection(texts: list[str], items: list[AnswerKey]) -> AnswerKey | None:
     r"""Return the interval between two bounds on one letter, `x \ge 2, x < 3`; None where they bound no interval."""
     if len(items) != 2 or any(item.kind != "group" or item.name or len(item.items) != 2 for item in items):
         return None
-    letters = [set(_LETTER.findall(_COMMAND.sub(" ", plain_text(text)))) - {"e"} for text in texts]
+    letters = [letters_of(text) for text in texts]
     if letters[0] != letters[1] or len(letters[0]) != 1 or not all(map(_BOUND.search, texts)):
         return None
     low, high = items if items[1].items[0].text == "-\\infty" else items[::-1]
@@ -229,8 +230,7 @@ def condition(inner: list[str]) -> str | None:
     at = next((index for index, piece in enumerate(inner) if piece in ("|", ":")), len(inner))
     builder = _BUILDER.match("".join(inner[:at]).strip())
     stated = "".join(inner[at + 1 :]).strip()
-    letters = set(_LETTER.findall(_COMMAND.sub(" ", plain_text(stated)))) - {"e"}
-    return stated if builder and letters == {builder[1]} else None
+    return stated if builder and letters_of(stated) == {builder[1]} else None
 
 
 Read = Callable[[str], AnswerKey]

@@ -315,6 +315,7 @@ _GLOSS = re.compile(  # 12 (twelve)
     r"[A-Za-z]{3,}[A-Za-z -]{0,60}\)(?(text) ?\})\Z"
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
+_POINT = re.compile(r"^[ABD-Z]'? ?(?=\([^()]{1,60},[^()]{1,60}\)\Z)")  # M(1, 2.5); C(5, 2) is a binomial
 _CONSTANT_NAMED = re.compile(
     r",? ?(?:\\text ?\{ ?)?(?:where|with|for) ?\}? ?C ?(?:\\text ?\{ ?)?(?:is|being|denotes) (?:an?|the) "
     r"(?:[a-z]+ ){0,2}constant(?: of integration)? ?\}?\Z"
@@ -353,6 +354,7 @@ def bare(text: str) -> str:
     """Return the text without leading adverbs and without braces round the whole."""
     while True:
         before = text
+        text = _POINT.sub("", text)
         if "constant" in text:
             text = _CONSTANT_NAMED.sub("", text)
         text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")

@@ -68,6 +68,9 @@ _ASKS_SHARE = re.compile(
 )
 _INTEGRATES = re.compile(r"\\int(?![a-z])|\bintegra\w+|antideriv|differential")
 _CONSTANT = re.compile(r"(?<![A-Za-z\\])(?:[KkD]|[cC]_\{?[01]\}?)(?![A-Za-z(])|\\text ?\{ ?(?:const(?:ant)?\.?) ?\}")
+_COMPUTED = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![a-z])")
+_RESIDUE = re.compile(r"(?:[^=]{1,60}\\equiv ?)?(-?\d{1,30}) ?\(? ?(?:\\p?mod|\\bmod|mod) ?\{? ?\d{1,30} ?\}? ?\)?\Z")
+_ASKS_RESIDUE = re.compile(r"\bremainder|\bmod\b|\\[pb]?mod|congruent|\bmodulo\b|\bresidue")
 _AXES = re.compile(r"(?<![A-Za-z\\{])[ijk](?![A-Za-z(}])")
 
 
@@ -96,6 +99,11 @@ def _share(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | Non
     if share is None or _ASKS_SHARE.search(context.question) is None:
         return None
     return AnswerKey("value", f"{share[1]}/{share[2]}")
+
+
+def _remainder(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
+    residue = _RESIDUE.match(answer.text)
+    return None if residue is None or _ASKS_RESIDUE.search(context.question) is None else AnswerKey("value", residue[1])
 
 
 def _integral(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
@@ -200,6 +208,8 @@ def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
     numbers = [rational_value(item.text) for item in others]
     if len(others) > 1 and (numbers[0] is None or any(number != numbers[0] for number in numbers)):
         return None
+    if _COMPUTED.search(left.text) and len(others) == 1:  # no equation to solve
+        return others[0] if _letters(others[0].text) == 0 else None
     letters = 0 if hedged(left.text) else _letters(left.text) or 0
     stated = _letters(others[-1].text) == 0 and (letters > 1 or (letters == 1 and _asked(left.text, question)))
     return others[-1] if stated else None
@@ -223,7 +233,7 @@ def _asked(expression: str, question: str) -> bool:
 _Rule = Callable[[AnswerKey, AnswerKey, Context], AnswerKey | None]
 _RULES: dict[tuple[str, str], tuple[_Rule, ...]] = {
     ("value", "relation"): (_of_equation,),
-    ("value", "value"): (_in_asked_base, _share, _integral),
+    ("value", "value"): (_in_asked_base, _share, _remainder, _integral),
     ("value", "collection"): (_added_up, _alternatives),
     ("group", "value"): (_along_axes,),
     ("group", "collection"): (_numbered_gold,),

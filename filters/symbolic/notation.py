@@ -57,7 +57,7 @@ _SPELLED = {
     "√": r"\sqrt", "∞": r"\infty ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
     "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx ",
     "≅": r"\approx ", "≐": r"\approx ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ",
+    "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "º": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ",
     "、": ",", "或": " or ", "和": " and ", "ℤ": r"\mathbb{Z}", "Ω": r"\Omega ", "∖": r"\setminus ",
     "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
 } | {letter: f"{name} " for letter, name in _GREEK_LETTERS.items() if letter != "μ"}  # fmt: skip
@@ -155,6 +155,8 @@ def _plain_signs(text: str) -> str:
         text = f"({text[1:-1]})"  # a vector
     if " x " in text:
         text = _TIMES.sub(r" \\times ", text)
+    if " choose " in text:
+        text = _CHOOSE_WORD.sub(r"\\binom{\1}{\2}", text)
     return _CHOOSES.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(_chosen, text)) if "C" in text else text
 
 
@@ -175,6 +177,7 @@ def _plain_commands(text: str) -> str:
 
 
 _INFINITY = re.compile(r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])")
+_CHOOSE_WORD = re.compile(r"(?<![\w.])(\w{1,9}) choose (\w{1,9})(?![\w.])")
 _TIMES = re.compile(r"(?<=\d) x (?=\d)")
 _BUILT = re.compile(r"\{ ?[A-Za-z] ?(?:\\in ?\\mathbb ?\{ ?R ?\} ?)?[|:]")
 _CHOOSES = re.compile(r"(?<![A-Za-z\\])C ?\(([^(),]{1,12}),([^(),]{1,12})\)(?!\s?=)")
@@ -190,7 +193,7 @@ def _sorted_index(match: re.Match[str]) -> str:
 
 
 _INDEX = r"(?:\{\s?([^{}]{1,20}?)\s?\}|(\w))"
-_CHOOSE = re.compile(rf"(?<![A-Za-z\\])C ?_{_INDEX} ?\^{_INDEX}|\{{?\}}?\^{_INDEX} ?C ?_{_INDEX}")
+_CHOOSE = re.compile(rf"(?<![A-Za-z\\])C ?_{_INDEX} ?\^{_INDEX}|\{{?\}}?[_^]{_INDEX} ?C ?_{_INDEX}")
 
 
 def _chosen(match: re.Match[str]) -> str:

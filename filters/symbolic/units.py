@@ -180,6 +180,7 @@ _COMPOUND = {
 _IRREGULAR = {
     "feet": "foot", "inches": "inch", "people": "person", "children": "child", "men": "man",
     "women": "woman", "pennies": "penny", "lbs": "lb", "hrs": "hr", "mins": "min", "secs": "sec",
+    "celsius": "celsius",
 }  # fmt: skip
 _FILLERS = frozenset(
     re.findall(
@@ -297,6 +298,28 @@ def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
         index += 1
     digits = text.strip("^{}")
     return (int(digits) if digits.lstrip("-").isdecimal() else 1), index
+
+
+_ASKS_RATE = re.compile(
+    r"\b(?:per|rate|speed|fast|each|every|an? (?:second|minute|hour|day|week|month|year))\b|/", re.IGNORECASE
+)
+_PHYSICAL = frozenset({"metre", "second", "gram"})
+_ANGLES = frozenset({"degree", "radian", "prime '", "prime ''", 'prime "'})
+_CURRENCIES = frozenset({"dollar", "euro", "gbp", "yen", "yuan", "rupee"})
+
+
+def contradicts(unit: Unit, asked: Unit, question: str) -> bool:
+    """Return whether a unit can't be what a question asks for: another power of a length, a speed."""
+    (name, power), *others = unit.dimensions
+    (asked_name, asked_power), *asked_others = asked.dimensions
+    if asked_others:
+        return False
+    if others:
+        rate = [pair for pair in unit.dimensions if pair[1] > 0] == list(asked.dimensions)
+        return rate and _ASKS_RATE.search(question) is None
+    if any(name in kinds and asked_name in kinds and name != asked_name for kinds in (_CURRENCIES, _PHYSICAL, _ANGLES)):
+        return True
+    return name == asked_name and power != asked_power
 
 
 _TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\^\s?\{-?\d\})*)\}")

@@ -41,7 +41,15 @@ from proofmill.filters.symbolic.expressions import (
 )
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.notation import NEEDLESS_SPACE
-from proofmill.filters.symbolic.units import Unit, based_value, colon_form, scaled, split_percent, split_unit
+from proofmill.filters.symbolic.units import (
+    Unit,
+    based_value,
+    colon_form,
+    contradicts,
+    scaled,
+    split_percent,
+    split_unit,
+)
 
 _ASKS_RATIO = re.compile(r"\b(?:ratio|proportion|odds)\b|比", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
@@ -117,7 +125,7 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
     scale = Fraction(1)
     if (left.unit is None) != (right.unit is None) and context.asked is not None:
         unit = left.unit or right.unit
-        if unit is not None and unit.measures and _contradicts(unit, context.asked):
+        if unit is not None and unit.measures and contradicts(unit, context.asked, context.question):
             return False
         if unit is not None and unit.measures and unit.dimensions == context.asked.dimensions:
             scale = unit.factor / context.asked.factor
@@ -132,18 +140,6 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
 
 
 _MONEY = (("dollar", 1),)
-_CURRENCIES = frozenset({"dollar", "euro", "gbp", "yen", "yuan", "rupee"})
-
-
-def _contradicts(unit: Unit, asked: Unit) -> bool:
-    """Return whether a unit can't be what a question asks for: another power of a length, another currency."""
-    (name, power), *others = unit.dimensions
-    (asked_name, asked_power), *asked_others = asked.dimensions
-    if others or asked_others:
-        return False
-    if name in _CURRENCIES and asked_name in _CURRENCIES:
-        return name != asked_name
-    return name == asked_name and power != asked_power
 
 
 def _same_amount(left: Value, right: Value, context: Context) -> bool:

@@ -1,0 +1,50 @@
+r"""Values that the end of a text gives to letters: "x = 3 and y = -1", one in a line, "x is either 2 or 3".
+
+Where the letters differ, only what a question asks for several letters makes them one answer: else they are steps.
+"""
+
+from __future__ import annotations
+
+import re
+
+_VALUE = r"[^=,;\n]{1,40}?"
+_ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?=\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
+_ASKS_SEVERAL = re.compile(r"\b[a-zA-Z]\b\W{0,6}(?:and|,)\W{0,6}\b[a-zA-Z]\b|\bsystem\b", re.IGNORECASE)
+_ASKS_ALL = re.compile(r"\b(?:solutions|roots|zeros|values|all|solve)\b", re.IGNORECASE)
+_LETTER_IS = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
+_SERIES = re.compile(
+    rf"(?<![A-Za-z0-9\\_)])(?:\$?[a-zA-Z]\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?[a-zA-Z]\s?=\s?{_VALUE}\Z"
+)
+_NAME = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])\s?=")
+_EITHER = re.compile(
+    r"\$?(?P<name>[a-zA-Z])\$? (?:is|equals|can be|must be|=) (?:either )?(?P<one>-?[\d./]+) or (?P<other>-?[\d./]+)\Z"
+)
+
+
+def assigned_lines(body: str, question: str) -> tuple[str, int] | None:
+    """Return the values of several letters, each in a line of its own at the end, and where the first line begins."""
+    found: dict[str, str] = {}
+    start = len(body)
+    for line in reversed(body[-400:].split("\n")[-4:]):
+        match = _ASSIGNED.match(line)
+        if match is None or match[1] in found:
+            break
+        found[match[1]] = match[2]
+        start -= len(line) + 1
+    if len(found) < 2 or not _ASKS_SEVERAL.search(question):
+        return None
+    return ", ".join(f"{name} = {found[name]}" for name in reversed(found)), max(0, start + 1)
+
+
+def assigned_together(sentence: str, question: str) -> str:
+    """Return the values that a sentence ends with: of several letters, or several of one; "" where it has none."""
+    if match := _EITHER.match(sentence):
+        return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
+    text = _LETTER_IS.sub(r"\1 = ", sentence) if " and " in sentence else sentence
+    match = _SERIES.search(text) if text.count("=") > 1 else None
+    if match is None:
+        return ""
+    names = _NAME.findall(match[0])
+    one_letter = len(set(names)) == 1 and (" or " in match[0] or _ASKS_ALL.search(question) is not None)
+    several = len(set(names)) == len(names) and _ASKS_SEVERAL.search(question) is not None
+    return match[0] if one_letter or several else ""
