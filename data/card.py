@@ -67,6 +67,7 @@ def render(manifest: Manifest, contents: Mapping[str, Contents]) -> str:
         _table(("config", "rows", "what"), _contents(manifest, configs)),
         "## How it was made",
         _models(manifest),
+        *_cost(manifest),
         *_expansion(manifest),
         *_routing(manifest),
         "## Where the rows went",
@@ -162,6 +163,14 @@ def _models(manifest: Manifest) -> str:
             f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
     return "\n".join(lines)
+
+
+def _cost(manifest: Manifest) -> list[str]:
+    kept, tokens = manifest.selection.kept, manifest.tokens.sampled
+    if not kept or not tokens:
+        return []
+    money = f", and {manifest.route.cost / kept:.4g} of money at the recipe's prices" if manifest.route else ""
+    return [f"The traces took {tokens:,} completion tokens: {tokens / kept:,.0f} a kept trace{money}."]
 
 
 def _expansion(manifest: Manifest) -> list[str]:

@@ -160,6 +160,9 @@ class DecontaminateOptions(Section):
         (), description="fields of an item whose text is compared; none: its question, found by name"
     )
     split: str = Field("test", description="split of hub data sets")
+    skip_problems: bool = Field(
+        True, description="don't sample problems that overlap at all; false: sample them, and drop their traces"
+    )
     meaning: MeaningOptions | None = Field(
         None, description="also mark prompts that say an item in other words; true: with the defaults"
     )

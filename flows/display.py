@@ -119,6 +119,7 @@ class Progress:
         restarts: how often an engine was started again.
         queues: how much waits where.
         judged_after: judges begin when sampling has ended.
+        prices: money for a million completion tokens, by sampler, where the recipe gives it.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -131,6 +132,7 @@ class Progress:
     restarts: int = 0
     queues: dict[str, int] = field(default_factory=dict)
     judged_after: bool = False
+    prices: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _drawing: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -201,6 +203,18 @@ class Progress:
         """Sampled in this run of the program."""
         return sum(drawn.tokens for drawn in list(self.samplers.values()))
 
+    def cost(self) -> str:
+        """Return in words what was sampled so far, in tokens and money, and by accepted trace; empty before that."""
+        if not (tokens := self.tokens):
+            return ""
+        parts = [f"{tokens:,} tokens"]
+        if self.prices:
+            money = sum(drawn.tokens * self.prices.get(name, 0.0) for name, drawn in list(self.samplers.items())) / 1e6
+            parts.append(f"cost {money:.4g}")
+        if self.accepted:
+            parts.append(f"{tokens / self.accepted:,.0f} tokens an accepted trace")
+        return ", ".join(parts)
+
     def retried(self, requests: int) -> None:
         """Count requests that are sent to an engine again."""
         with self._lock:
@@ -247,7 +261,7 @@ class Progress:
         for name, counter in self.counters.items():
             parts.append(f"{name} {counter.done}" + (f"/{counter.total}" if counter.total is not None else ""))
         if self.drawn.tokens:
-            parts.append(f"{self.drawn.tokens_per_second():.0f} tokens/s")
+            parts.append(f"{self.drawn.tokens_per_second():.0f} tokens/s ({self.cost()})")
         if self.judged:
             parts.append(f"accepted {self.accepted} of {self.judged} ({self.accepted / self.judged:.0%})")
         if waiting := self.waiting():
@@ -287,7 +301,7 @@ class _Display:
 
 def _facts(progress: Progress) -> Iterator[str]:
     if progress.drawn.tokens:
-        yield f"{progress.drawn.tokens_per_second():.0f} tokens/s"
+        yield f"{progress.drawn.tokens_per_second():.0f} tokens/s ({progress.cost()})"
     if progress.judged:
         share = progress.accepted / progress.judged
         yield f"accepted so far {progress.accepted:,} of {progress.judged:,} ({share:.0%})"

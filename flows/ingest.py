@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 import orjson
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from proofmill.data import rows_io
 from proofmill.data.card import check_licenses
@@ -21,10 +23,12 @@ from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.sections import ReplayEngine, portable_name
 from proofmill.data.versions import recorded
+from proofmill.filters.contamination import CONTAMINATED_PROBLEMS
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.display import log
+from proofmill.flows.pipeline import shared_file
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler, Source
 from proofmill.generators.problems import ingest, procedural
 from proofmill.generators.problems.problem import IngestStats, SourceDefaults
@@ -32,6 +36,7 @@ from proofmill.generators.problems.untidy import untidied
 from proofmill.generators.sample_plan import SamplePlan
 
 PROBLEMS = Step("problems", 3, ("reasoning-gym",), PROBLEM_COLUMNS)
+LEAKED = "contaminated"  # why a problem that overlaps with a benchmark is no problem of a run
 HELD_OUT_QUESTION = "held_out"  # why a question that is kept for evaluation is no problem of a run
 RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
 _TOKEN_BYTES = 4  # bytes of an English token, about
@@ -76,7 +81,11 @@ class RunProblems:
 
 def problems_key(run: RunContext) -> str:
     """Return the key of this step's output."""
-    return PROBLEMS.key(run.request.inputs, samples_per_problem(run.recipe))
+    options, shared = run.recipe.options(CONTAMINATED_PROBLEMS), CONTAMINATED_PROBLEMS.shared
+    assert shared is not None  # noqa: S101 (narrowing for the type checker)
+    skips = options.skip_problems and options.against
+    compared = [CONTAMINATED_PROBLEMS.key(options, shared.identity(options))] if skips else []
+    return PROBLEMS.key(run.request.inputs, samples_per_problem(run.recipe), *compared)
 
 
 def samples_per_problem(recipe: Recipe) -> tuple[int, int]:
@@ -140,7 +149,12 @@ def _ingest(run: RunContext, key: str) -> Shard:
     terms: set[tuple[str, str | None]] = set()
     models: set[str] = set()
     for part in parts:
-        shard = _commit(run, key, f"{part.stem}-of-{1 << bits:05d}", ingest.read_part(part))
+        table, leaked = _without_leaks(run, ingest.read_part(part))
+        for problem, item in leaked.items():
+            sources.drop(LEAKED, f"problem {problem}", item)
+        if not table.num_rows:
+            continue
+        shard = _commit(run, key, f"{part.stem}-of-{1 << bits:05d}", table)
         names.append(shard.name)
         terms.update((source, licence) for source, licence in shard.stats["sources"])
         models.update(shard.stats["recorded_models"])
@@ -170,6 +184,24 @@ def _ingest(run: RunContext, key: str) -> Shard:
     }
     table = pa.table({"name": pa.array(names, pa.string())})
     return run.store.once(PROBLEMS, "all", key, lambda: (table, stats))
+
+
+def _without_leaks(run: RunContext, part: pa.Table) -> tuple[pa.Table, dict[str, str]]:
+    """Return a shard's rows without problems that stand in a benchmark, and the item of each, by problem.
+
+    What comes with recorded samples stays: it costs nothing more, and its traces are marked.
+    """
+    options, shared = run.recipe.options(CONTAMINATED_PROBLEMS), CONTAMINATED_PROBLEMS.shared
+    if not (options.against and options.skip_problems) or shared is None:
+        return part, {}
+    frame = pl.DataFrame(part)
+    sampled = frame.filter(pl.col("response").is_not_null())["problem_id"].implode()
+    rows = frame.filter(~pl.col("problem_id").is_in(sampled)).unique("problem_id", maintain_order=True).to_dicts()
+    path = run.store.path(shared_file(run, shared, options))
+    marks = CONTAMINATED_PROBLEMS.annotate(rows, {}, options, path)
+    found = zip(rows, marks, strict=True)
+    leaked = {row["problem_id"]: mark["contaminated_by"] for row, mark in found if mark.get("contaminated_by")}
+    return part.filter(pc.invert(pc.is_in(part["problem_id"], pa.array(leaked, pa.string())))), leaked
 
 
 def _commit(run: RunContext, key: str, name: str, part: pa.Table) -> Shard:

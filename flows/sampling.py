@@ -136,6 +136,7 @@ class SamplingStep:
         self._last = time.monotonic()
         plans = in_order(self._policy, self.run.models.plans)
         self.run.progress.expect_samplers(plan.name for plan in plans)
+        self.run.progress.prices = {step.model: step.price for step in self._policy.steps} if self._policy else {}
         # Earlier plans only record their samples; a shard is finished when the last plan has sampled it.
         for plan in plans[:-1]:
             for _ in self._sampled_by(plan):

@@ -107,6 +107,25 @@ def test_nothing_else_is_done_again_and_the_place_of_files_says_nothing(
     assert count["selection"] == 2 * count["verdicts"], "two recipes, judged once"
 
 
+def test_a_problem_that_stands_in_a_benchmark_is_not_sampled(regenerate: Run, tmp_path: Path) -> None:
+    boxes = "A box holds 11 red and 30 blue balls. How many balls does it hold?"
+    texts = {boxes: "41", "Four friends share 12 pears evenly among themselves. How many pears does each get?": "3"}
+    asked = [{"prompt": prompt, "answer": answer, "license": "mit"} for prompt, answer in texts.items()]
+    file = write_jsonl(tmp_path / "problems.jsonl", asked)
+    exam = write_jsonl(tmp_path / "exam.jsonl", [{"id": "box", "question": asked[0]["prompt"]}])
+    recipe = replay_recipe(
+        write_jsonl(tmp_path / "samples.jsonl", sums(2)),
+        problems={"sources": [{"kind": "file", "path": str(file)}]},
+        decontaminate={"against": [str(exam)]},
+    )
+    stage = regenerate(recipe, tmp_path / "home")["manifest"].stages["problems"]
+    assert (stage.entered, stage.kept, stage.dropped) == (4, 3, {"contaminated": 1})
+    assert asked[0]["prompt"] not in set(table(tmp_path / "home", "problems")["prompt"])
+    recipe["decontaminate"] |= {"skip_problems": False}
+    stage = regenerate(recipe, tmp_path / "home")["manifest"].stages["problems"]
+    assert (stage.kept, stage.dropped) == (4, {})
+
+
 def test_a_benchmark_that_is_not_there_stops_the_run_first(regenerate: Run, tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "samples.jsonl", sums(1))
     recipe = replay_recipe(file, decontaminate={"against": ["nowhere.jsonl"]})
