@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -164,6 +165,25 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that it holds, in one go: a crash leaves either all of it or nothing under its name."""
+    temporary = _temporary(path)
+    path.rename(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Provide a new folder inside `folder` for what is only needed until the block ends; `sweep` removes it too."""
+    path = _temporary(folder / "scratch")
+    try:
+        with writing(path):
+            path.mkdir(parents=True)
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet."""
@@ -294,68 +314,145 @@ def human_size(count: float) -> str:
 Row = dict[str, Any]
 
 
-class Journal:
-    """Append-only JSON lines; `append` returns before the bytes are safe, `flush` makes them so."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-
-    def append(self, row: Row) -> None:
-        """Add a row."""
-        with writing(self.path):
-            self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-
-    def flush(self) -> None:
-        """Force what was appended to disk."""
-        with writing(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Flush and close the file; may be called again."""
-        if not self._file.closed:
-            try:
-                self.flush()
-            finally:
-                with writing(self.path):
-                    self._file.close()
-            sync(self.path.parent)
+GROUP_SECONDS = 1.0  # what a crash may cost: rows wait at most this long for others to be written with
 
 
-def read_journal(path: Path, names: Iterable[str]) -> Iterator[Row]:
-    """Yield the complete rows of a journal up to the first torn line; nobody was promised what follows it.
+class Segments:
+    """An append-only log of JSON lines in numbered files, each created once and never written again.
+
+    A number is only created where it is free, which is one operation of the file system. Locks need not hold between
+    the hosts that share a folder; this does: of two processes that append to one log, the second to create a number
+    finds it taken, and stops. Safe for use by threads.
 
     Args:
-        path: the journal.
-        names: the keys that each row has.
+        folder: holds the files; the caller makes it. Where another process has moved it away, this one is refused too.
+        what: says in an error whose log it is.
     """
-    yield from (row for row, _ in _complete_rows(path, names))
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.folder = folder
+        self._what = what
+        self._next = 1
+        self._waiting: list[bytes] = []
+        self._failed: StoreError | None = None
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def read(self, names: Iterable[str] = ()) -> Iterator[Row]:
+        """Yield what the log holds, file by file up to its first torn line; from then on rows are added behind it.
+
+        Args:
+            names: the keys that each row has; none: any.
+        """
+        for path in sorted(self.folder.glob("*.jsonl")):
+            self._next = int(path.stem) + 1
+            yield from read_rows(path, names)
+
+    def append(self, row: Row) -> None:
+        """Add a row; it is on disk within `GROUP_SECONDS`.
+
+        Raises:
+            StoreError: earlier rows could not be written, or another process goes on with this log.
+        """
+        with self._lock:
+            self._check()
+            self._waiting.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            if self._timer is None:
+                self._timer = threading.Timer(GROUP_SECONDS, self._flush_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self, *, claim: bool = False) -> None:
+        """Write what waits.
+
+        Args:
+            claim: write even where nothing waits, so that a process that was replaced learns of it.
+
+        Raises:
+            StoreError: it can't be written, or another process goes on with this log.
+        """
+        with self._lock:
+            self._check()
+            self._write(claim=claim)
+            self._check()
+
+    def rows(self) -> list[Row]:
+        """Return all rows that this process has written.
+
+        Raises:
+            StoreError: another process has taken them over.
+        """
+        self.flush()
+        paths = [self._path(number) for number in range(1, self._next)]
+        try:
+            return [row for path in paths for row in read_rows(path)]
+        except OSError as error:  # they were moved away; NFS may call that a stale file handle
+            raise replaced(self._what, self.folder) from error
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08}.jsonl"
+
+    def _flush_late(self) -> None:
+        with self._lock:
+            self._write()
+
+    def _write(self, *, claim: bool = False) -> None:
+        """Write what waits as the next file; what goes wrong is kept for the next call, since a timer may be here."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._failed or not (self._waiting or claim):
+            return
+        path = self._path(self._next)
+        try:
+            with writing(path):
+                with path.open("xb") as file:
+                    file.write(b"".join(self._waiting))
+                    file.flush()
+                    os.fsync(file.fileno())
+                sync(self.folder)
+        except (FileExistsError, FileNotFoundError):
+            self._failed = replaced(self._what, path)
+        except StoreError as error:
+            self._failed = error
+        except OSError as error:
+            self._failed = StoreError(
+                f"A file can't be written: {error.strerror or error}.",
+                where=str(path),
+                remedy="run the same command again: what is done stays done",
+            )
+        else:
+            self._next += 1
+            self._waiting.clear()
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
 
-def reopened(path: Path, names: Iterable[str]) -> tuple[Journal, list[Row]]:
-    """Return a journal to append to, its torn tail cut off, and the rows that are already in it."""
-    rows, end = [], 0
-    if path.exists():
-        for row, end in _complete_rows(path, names):  # noqa: B007 (the last one counts)
-            rows.append(row)
-        with writing(path):
-            os.truncate(path, end)
-    return Journal(path), rows
+def replaced(what: str, path: Path) -> StoreError:
+    """Return the error of a process that finds another one in its place."""
+    return StoreError(
+        f"Another process has taken over {what}; this one has stopped.",
+        where=str(path),
+        remedy="let the other one finish: it goes on from what both have committed",
+    )
 
 
-def _complete_rows(path: Path, names: Iterable[str]) -> Iterator[tuple[Row, int]]:
-    """Yield each complete row, and the byte at which it ends."""
-    keys, end = set(names), 0
+def read_rows(path: Path, names: Iterable[str] = ()) -> Iterator[Row]:
+    """Yield the complete rows of JSON lines up to the first torn one; nobody was promised what follows it.
+
+    Args:
+        path: the file.
+        names: the keys that each row has; none: any.
+    """
+    keys = set(names)
     with path.open("rb") as file:
         for line in file:
             try:
                 row = orjson.loads(line) if line.endswith(b"\n") else None
             except orjson.JSONDecodeError:
                 row = None
-            if not isinstance(row, dict) or set(row) != keys:
+            if not isinstance(row, dict) or (keys and set(row) != keys):
                 return
-            end += len(line)
-            yield row, end
+            yield row

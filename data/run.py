@@ -1,14 +1,13 @@
 """HOME/runs/NAME: the resumable state of a run. One folder a step, one file a shard under its key, and the manifest.
 
-A file that no manifest line names does not count. A key is the digest of everything that decides an output: the
-step's version, its options, the versions of libraries, and the *content* of its inputs. So after a changed threshold
-all earlier steps are done already, in a finished run all steps are, and a verifier that changes none of a shard's
-verdicts makes no later step run again.
+A file that no manifest line names does not count; a line is on disk within a second of its file. A key is the digest
+of everything that decides an output: the step's version, its options, the versions of libraries, and the *content* of
+its inputs. So after a changed threshold all earlier steps are done already, in a finished run all steps are, and a
+verifier that changes none of a shard's verdicts makes no later step run again.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -22,10 +21,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypedDict
 
-import orjson
 import pyarrow as pa
 
-from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
+from proofmill.data.files import Segments, digest, locked, read_rows, sha256, sweep, sync, write_json, writing
 from proofmill.data.tables import read_table, write_table
 
 
@@ -193,14 +191,20 @@ class RunStore:
         self.name = name
         self.folder = home / "runs" / name
         self.recipe = recipe
-        self._manifest = self.folder / f"manifest-{digest(recipe)}.jsonl"
+        self._manifest = Segments(self.folder / f"manifest-{digest(recipe)}", f"the run '{name}'")
         self._done: dict[tuple[str, str], Shard] = {}
         self._named: dict[tuple[str, str], Shard] = {}  # the part of `_done` that this recipe's manifest names
         self._guard = Lock()
 
     @contextmanager
-    def opened(self) -> Iterator[RunStore]:
+    def opened(self, *, claim: bool = True) -> Iterator[RunStore]:
         """Hold the run's lock and load what is already committed.
+
+        Where locks don't hold, as between the nodes of a shared folder, the newest process to claim the run goes on,
+        and an older one stops at its next commit.
+
+        Args:
+            claim: whether to work on the run, not only look at it.
 
         Raises:
             StoreError: another process is on this run.
@@ -211,13 +215,19 @@ class RunStore:
             remedy="wait for it or stop it; to run another recipe at the same time, give it another name",
         )
         with lock:
-            shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # we hold the lock, so nobody uses it
+            shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # of an older version of this program
             sweep(self.folder)
             sweep(self.home / "datasets" / self.name)
+            with writing(self._manifest.folder):
+                self._manifest.folder.mkdir(exist_ok=True)
             self._load()
-            if not (path := self._manifest.with_suffix(".recipe.json")).exists():
+            self.flush(claim=claim)
+            if not (path := self._manifest.folder.with_suffix(".recipe.json")).exists():
                 write_json(path, self.recipe)
-            yield self
+            try:
+                yield self
+            finally:
+                self.flush()
 
     def once(self, step: Step, name: str, key: str, make: Callable[[], tuple[pa.Table, ShardStats]]) -> Shard:
         """Return the committed output under `key`; make and commit it if there is none."""
@@ -241,6 +251,17 @@ class RunStore:
             shards.append(self.find(step, shard_key) or self._put(step, name, shard_key, table, timed))
             started = time.monotonic()
         return shards
+
+    def flush(self, *, claim: bool = False) -> None:
+        """Make all that is committed survive a crash; else it does so within a second.
+
+        Args:
+            claim: also where nothing is new.
+
+        Raises:
+            StoreError: the disk is full, or another process goes on with this run.
+        """
+        self._manifest.flush(claim=claim)
 
     def begin(self, step: Step, key: str) -> None:
         """Announce work whose output will be recorded; only `ReadOnlyRun` objects."""
@@ -288,36 +309,27 @@ class RunStore:
         return read_table(self.path(shard), columns)
 
     def _name(self, shard: Shard) -> None:
-        with self._guard, writing(self._manifest):
+        with self._guard:
             self._done[shard.step, shard.key] = shard
             if self._named.get((shard.step, shard.key)) == shard:
                 return
-            with self._manifest.open("ab") as file:
-                file.write(orjson.dumps(asdict(shard), option=orjson.OPT_APPEND_NEWLINE))
-                file.flush()
-                os.fsync(file.fileno())
+            self._manifest.append(asdict(shard))
             self._named[shard.step, shard.key] = shard
 
     def _load(self) -> None:
-        for path in sorted(self.folder.glob("manifest-*.jsonl")):
-            complete = 0  # bytes of complete lines
-            with path.open("rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    try:
-                        entry = orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        break
-                    complete += len(line)
-                    if (shard := _shard(entry)) is None:  # written by another version of this program
-                        continue
-                    self._done[shard.step, shard.key] = shard
-                    if path == self._manifest:
-                        self._named[shard.step, shard.key] = shard
-            if path == self._manifest and path.stat().st_size > complete:
-                os.truncate(path, complete)  # a torn tail: what it named is made again
+        own = self._manifest.folder
+        for path in sorted(self.folder.glob("manifest-*.jsonl")):  # of an older version of this program
+            self._take(read_rows(path), named=path.stem == own.name)
+        for folder in sorted(path for path in self.folder.glob("manifest-*") if path.is_dir()):
+            log = self._manifest if folder == own else Segments(folder, "")
+            self._take(log.read(), named=folder == own)
         sync(self.folder)
+
+    def _take(self, lines: Iterable[dict[str, Any]], *, named: bool) -> None:
+        for shard in filter(None, map(_shard, lines)):
+            self._done[shard.step, shard.key] = shard
+            if named:
+                self._named[shard.step, shard.key] = shard
 
 
 class NotCommitted(Exception):  # noqa: N818 (an answer, not an error: a run would make this output)

@@ -3,12 +3,15 @@
 A sample is identified by the digest of its rendered prompt and its index. While a shard is being sampled, every
 finished sample is a line of the shard's journal; the complete shard becomes one Parquet file, and the journal is
 deleted. After a crash, the journals left behind lose their torn tail and become Parquet files the same way.
+
+Journals lie in a numbered folder of the process that writes them. The next process makes the next number, which only
+one can, and moves the older folders away: a process that is still at work there can't write any more, and stops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +23,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from proofmill.data.files import Journal, digest, locked, read_journal, sweep, write_json
+from proofmill.data.errors import StoreError
+from proofmill.data.files import (
+    Segments,
+    digest,
+    locked,
+    read_rows,
+    remove_folder,
+    replaced,
+    sweep,
+    write_json,
+    writing,
+)
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.tables import from_rows, read_table, write_table
 
@@ -33,6 +47,10 @@ FILTERED = "content_filter"
 """Finish reason of a sample that the server's content filter cut off; not asked again, since it would do so again."""
 REFUSED = "refused_by_server"
 """Finish reason of a sample whose request all servers reject, while they answer others; not asked again."""
+_TAKEN = {
+    "what": "Another run is sampling with the same model and decoding parameters.",
+    "remedy": "wait for it (its samples will be shared), or stop it and run this again",
+}
 _RANKS = {QUARANTINED: 1, FAILED: 2}
 
 
@@ -51,11 +69,8 @@ class SampleStore:
         self.folder = folder
         self.quarantine = folder / QUARANTINE  # prompts that killed the engine
         self._identity = dict(identity)
-        self._lock = locked(
-            folder / "lock",
-            what="Another run is sampling with the same model and decoding parameters.",
-            remedy="wait for it (its samples will be shared), or stop it and run this again",
-        )
+        self._lock = locked(folder / "lock", **_TAKEN)
+        self._what = "sampling with this model and these decoding parameters"
         self._index = _PromptIndex()
         self._files: list[Path] = []
 
@@ -64,8 +79,7 @@ class SampleStore:
             stack.enter_context(self._lock)
             sweep(self.folder)
             write_json(self.folder / "identity.json", self._identity)
-            for journal in sorted(self.folder.glob("*.journal")):
-                self._seal(journal)
+            self._take_over()
             for path in sorted(self.folder.glob("*.parquet")):
                 self._add(path)
             stack.pop_all()
@@ -75,6 +89,30 @@ class SampleStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.__exit__(kind, error, trace)
+
+    def _take_over(self) -> None:
+        """Make the folder of this process's journals, and recorded samples of what earlier ones left.
+
+        Raises:
+            StoreError: another process does so at this moment.
+        """
+        earlier = sorted(self.folder.glob("journals-*"))
+        self._journals = self.folder / f"journals-{1 + max((int(path.name[9:]) for path in earlier), default=0):06}"
+        try:
+            with writing(self._journals):
+                self._journals.mkdir()
+        except FileExistsError as error:
+            raise StoreError(**_TAKEN, where=str(self._journals)) from error
+        for path in earlier:
+            with suppress(FileNotFoundError):
+                path.rename(self.folder / f"taken-{path.name}")
+        for folder in sorted(self.folder.glob("taken-journals-*")):
+            for journal in sorted(folder.glob("[!.]*")):
+                self._write(journal.name, list(Segments(journal, self._what).read(SAMPLES.names)))
+            remove_folder(folder)
+        for path in sorted(self.folder.glob("*.journal")):  # of an older version of this program
+            self._write(path.stem, list(read_rows(path, SAMPLES.names)))
+            path.unlink()
 
     def have(self, prompt_digests: Iterable[str]) -> set[tuple[str, int]]:
         """Return the samples of these prompts that are recorded for good, as (prompt digest, sample index).
@@ -101,15 +139,29 @@ class SampleStore:
         frame = frame.sort(*keys, _rank(), maintain_order=True).unique(keys, keep="first", maintain_order=True)
         return frame.to_arrow().cast(SAMPLES)
 
-    def journal(self, name: str) -> Journal:
-        """Open the journal of a shard."""
-        return Journal(self.folder / f"{name}.journal")
+    def journal(self, name: str) -> Segments:
+        """Open the journal of a shard.
 
-    def seal(self, journal: Journal) -> None:
-        """Turn a finished journal into a Parquet file; its rows then count as recorded."""
-        journal.close()
-        if path := self._seal(journal.path):
+        Raises:
+            StoreError: another process has taken over.
+        """
+        folder = self._journals / name
+        try:
+            with writing(folder):
+                folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise replaced(self._what, folder) from error
+        return Segments(folder, self._what)
+
+    def seal(self, name: str, journal: Segments) -> None:
+        """Turn a shard's finished journal into a Parquet file; its rows then count as recorded.
+
+        Raises:
+            StoreError: another process has taken over.
+        """
+        if path := self._write(name, journal.rows()):
             self._add(path)
+        remove_folder(journal.folder)
 
     def set_aside(self, label: str) -> None:
         """Move all samples recorded so far into a subfolder, so that sampling starts anew; nothing is deleted.
@@ -131,14 +183,12 @@ class SampleStore:
         for path in sorted(self.folder.glob("*.parquet")):
             self._add(path)
 
-    def _seal(self, journal: Path) -> Path | None:
-        rows = list(read_journal(journal, SAMPLES.names))
-        path = None
-        if rows:
-            table = from_rows(rows, SAMPLES).sort_by([("prompt_digest", "ascending"), ("sample_index", "ascending")])
-            path = self.folder / f"{journal.stem}-{digest(rows)[:12]}.parquet"
-            write_table(path, table)
-        journal.unlink(missing_ok=True)
+    def _write(self, name: str, rows: Sequence[dict[str, Any]]) -> Path | None:
+        if not rows:
+            return None
+        table = from_rows(rows, SAMPLES).sort_by([("prompt_digest", "ascending"), ("sample_index", "ascending")])
+        path = self.folder / f"{name}-{digest(rows)[:12]}.parquet"
+        write_table(path, table)
         return path
 
     def _add(self, path: Path) -> None:

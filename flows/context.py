@@ -221,7 +221,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
     prior = tuple(run_inputs.prior_versions(request.home, dedup.against, dedup))
     with ExitStack() as stack:
         store = RunStore(request.home, recipe.name, recipe.resolved() | {"limit": request.limit})
-        stack.enter_context(store.opened())
+        stack.enter_context(store.opened(claim=not request.dry_run))
         stack.enter_context(logged(store.folder / "run.log"))
         stack.enter_context(Resampling.end_if_nothing_kept(store.folder))
         resampling = Resampling.begin(store.folder, requested=request.resample, keep=not request.dry_run)

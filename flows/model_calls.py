@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from proofmill.data.files import digest, reopened, write_json
+from proofmill.data.files import Segments, digest, read_rows, remove_folder, write_json, writing
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
 from proofmill.flows.context import RunContext
@@ -88,7 +88,7 @@ def run_batches(
         run.store.begin(step, batch.key)
     for batch in batches:
         if answered[batch.name]:  # a run may have been killed between an answer's commit and this
-            _journal(run, step, batch).unlink(missing_ok=True)
+            _forget(run, step, batch)
     for batch, answers in _Phase(run, step, plan, counter).answers(missing):
         answered[batch.name] = _commit(run, step, batch, answers)
     return [shard for batch in batches if (shard := answered[batch.name])]
@@ -109,21 +109,34 @@ def _commit(run: RunContext, step: Step, batch: RequestBatch, answers: Answers) 
     return run.store.record(step, batch.name, batch.key, table, digest(table.to_pylist()), stats)
 
 
-def _journal(run: RunContext, step: Step, batch: RequestBatch) -> Path:
-    """Return where the answers of a batch are until it is complete."""
-    return run.store.folder / step.name / f"{batch.key}.journal"
+def _journals(run: RunContext, step: Step, batch: RequestBatch) -> tuple[Path, Path]:
+    """Return the folder of a batch's answers until it is complete, and the file of an older version's."""
+    folder = run.store.folder / step.name
+    return folder / f"{batch.key}.answers", folder / f"{batch.key}.journal"
+
+
+def _forget(run: RunContext, step: Step, batch: RequestBatch) -> None:
+    """Remove the journal of a batch, once its answers are committed for good."""
+    folder, older = _journals(run, step, batch)
+    if folder.exists() or older.exists():
+        run.store.flush()
+        older.unlink(missing_ok=True)
+    if folder.exists():
+        remove_folder(folder)
 
 
 _NAMES = [item.name for item in fields(Completion)]
-_FLUSH_SECONDS = 1.0
 
 
 class _Open:
     """A batch whose questions are being asked; its journal has the answers so far, those of an earlier try too."""
 
-    def __init__(self, batch: RequestBatch, journal: Path) -> None:
+    def __init__(self, batch: RequestBatch, folder: Path, older: Path) -> None:
         self.batch = batch
-        self.journal, rows = reopened(journal, _NAMES)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Segments(folder, "a model's answers")
+        rows = [*(read_rows(older, _NAMES) if older.exists() else ()), *self.journal.read(_NAMES)]
         self.answers = {row["id"]: Completion(**row) for row in rows}
         self.waiting = 0
         self.asked_all = False
@@ -140,7 +153,6 @@ class _Phase:
     def __init__(self, run: RunContext, step: Step, plan: SamplePlan, counter: str) -> None:
         self.run, self.step, self.plan, self.counter = run, step, plan, counter
         self.opened: dict[str, _Open] = {}
-        self.flushed = 0.0
         self.asked = {"answers": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
     def answers(self, batches: Sequence[RequestBatch]) -> Iterator[tuple[RequestBatch, Answers]]:
@@ -153,7 +165,7 @@ class _Phase:
                 yield from self._drawn(chain([first], requests))
         finally:
             for state in self.opened.values():
-                state.journal.close()
+                state.journal.flush()
 
     def _drawn(self, requests: Iterator[Request]) -> Iterator[tuple[RequestBatch, Answers]]:
         run = self.run
@@ -167,14 +179,13 @@ class _Phase:
             self.asked["answers"] += 1
             self.asked["completion_tokens"] += completion.completion_tokens
             run.progress.advance(self.counter)
-            self._flush()
             yield from self._finished()
         yield from self._finished()
         write_json(_costs(run, self.step), self.asked | {"seconds": round(time.monotonic() - started, 1)})
 
     def _requests(self, batches: Sequence[RequestBatch]) -> Iterator[Request]:
         for batch in batches:
-            self.opened[batch.name] = state = _Open(batch, _journal(self.run, self.step, batch))
+            self.opened[batch.name] = state = _Open(batch, *_journals(self.run, self.step, batch))
             last, before = None, batch.before()
             for request in batch.requests():
                 if request.id in state.answers:
@@ -195,12 +206,6 @@ class _Phase:
     def _finished(self) -> Iterator[tuple[RequestBatch, Answers]]:
         for name in [name for name, state in self.opened.items() if state.asked_all and not state.waiting]:
             state = self.opened.pop(name)
-            state.journal.close()
+            state.journal.flush()
             yield state.batch, state.answers
-            state.journal.path.unlink()  # only now: the answers are committed
-
-    def _flush(self) -> None:
-        if time.monotonic() - self.flushed > _FLUSH_SECONDS:
-            self.flushed = time.monotonic()
-            for state in self.opened.values():
-                state.journal.flush()
+            _forget(self.run, self.step, state.batch)  # only now: the caller has committed the answers

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from proofmill.data.files import scratch_folder
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.tables import from_rows
 from proofmill.filters import caps, selection
@@ -198,12 +199,11 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
 
     def make() -> Iterator[tuple[pa.Table, ShardStats]]:
         run.progress.note(f"looking at all shards: {filter_.name}")
-        scratch = run.store.folder / "scratch"
-        scratch.mkdir(exist_ok=True)
         known = run_inputs.signed_rows(prior, _ids(run, records)) if prior else ()
-        for table in filter_.gather(parts, options, GatherContext(scratch, known)):
-            marked = table.select(filter_.schema.names).cast(filter_.schema)
-            yield marked, {"counts": dict(filter_.tally(marked))}
+        with scratch_folder(run.store.folder) as scratch:
+            for table in filter_.gather(parts, options, GatherContext(scratch, known)):
+                marked = table.select(filter_.schema.names).cast(filter_.schema)
+                yield marked, {"counts": dict(filter_.tally(marked))}
 
     outputs = run.store.once_each(filter_.step, [record.name for record in records], key, make)
     return [record.with_output(filter_.name, output) for record, output in zip(records, outputs, strict=True)]

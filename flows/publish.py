@@ -79,6 +79,7 @@ def publish(
         page.write_text(report.render(Version(run.recipe.name, number, temporary, manifest)), encoding="utf-8")
         manifest = manifest.replaced(files=[*manifest.files, FileEntry.of(temporary, page, None)])
         write_json(temporary / MANIFEST, manifest.to_json())
+        run.store.flush(claim=True)  # one that was replaced while it wrote publishes nothing
     if attempt.parent:
         return _result(attempt.parent, new=False)
     return _result(Version(run.recipe.name, number, folder, manifest), new=True)

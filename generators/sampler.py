@@ -11,7 +11,6 @@ round or close the prompt; a shard with no prompt left is sealed and yielded.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -21,14 +20,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from proofmill.data.files import Journal
+from proofmill.data.files import Segments
 from proofmill.data.samples import SampleStore
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning
 from proofmill.generators.rounds import SPENT, UNFUNDED, ShardOutcome, Tally, TokenBudget
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
-_FLUSH_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _BUSY_SECONDS = 0.05  # while verdicts are due, which may give the engine more work
 
@@ -108,7 +106,7 @@ class _Shard:
     recorded: dict[tuple[str, int], Row]
     open: dict[str, _Prompt] = field(default_factory=dict)
     outcome: ShardOutcome = field(default_factory=ShardOutcome)
-    journal: Journal | None = None
+    journal: Segments | None = None
 
 
 class Sampler:
@@ -141,7 +139,6 @@ class Sampler:
         self._open: dict[str, _Shard] = {}
         self._requests: deque[tuple[str, str, int]] = deque()  # (shard, prompt, index), not sent yet
         self._in_flight = 0
-        self._flushed = 0.0
 
     def run(self, shards: Iterable[tuple[str, pa.Table | int]]) -> Iterator[Sampled]:
         """Yield each shard once all its samples are recorded.
@@ -266,7 +263,7 @@ class Sampler:
     def _seal(self, shards: Iterable[_Shard]) -> None:
         for shard in shards:
             if shard.journal is not None:
-                self.store.seal(shard.journal)
+                self.store.seal(shard.name, shard.journal)
 
     # Samples: sent, recorded, counted, judged.
 
@@ -304,11 +301,6 @@ class Sampler:
                 self._in_flight -= 1
                 name, prompt, index = completion.id.rsplit("/", 2)
                 self._record(self._open[name], prompt, int(index), completion)
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flushed = time.monotonic()
-            for shard in self._open.values():
-                if shard.journal is not None:
-                    shard.journal.flush()
 
     def _record(self, shard: _Shard, prompt: str, index: int, completion: Completion) -> None:
         state = shard.open[prompt]

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,3 +104,10 @@ def hub() -> Iterator[Hub]:
     server = Hub()
     yield server
     server.close()
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks that hold nothing, as on a shared folder that is mounted without them."""
+    nothing = SimpleNamespace(acquire=lambda: None, release=lambda: None)
+    monkeypatch.setattr("filelock.FileLock", lambda *_, **__: nothing)

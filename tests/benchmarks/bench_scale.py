@@ -235,7 +235,7 @@ def report(measured: Measured, watch: Watch, home: Path) -> dict[str, int]:
 
 def stages(home: Path, watch: Watch) -> dict[str, tuple[float, float, int]]:
     """By stage, in the order of their ends: seconds from and to, and bytes on disk."""
-    folders = [folder for folder in (home / "runs" / "scale").iterdir() if folder.is_dir() and any(folder.iterdir())]
+    folders = {path.parent for path in (home / "runs" / "scale").glob("*/*.*") if path.suffix != ".jsonl"}
     times = {folder: [path.stat().st_mtime - watch.began for path in folder.iterdir()] for folder in folders}
     found, ended = {}, 0.0
     for folder in sorted(folders, key=lambda folder: max(times[folder])):

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,8 @@ def test_a_full_disk_while_a_table_is_written(tiny: Path) -> None:
 
 def test_a_full_disk_in_the_middle_of_sampling_loses_no_finished_sample(tiny: Path) -> None:
     store = SampleStore(tiny / "samples", {"who": "test"})
-    with pytest.raises(StoreError) as caught, store, closing(store.journal("00000")) as journal:
+    with pytest.raises(StoreError) as caught, store:
+        journal = store.journal("00000")
         journal.append(_sample(0, "kept"))
         journal.flush()
         for index in range(1, 40):

@@ -54,15 +54,15 @@ def test_another_recipe_finds_what_it_shares(home: Path, make: Maker) -> None:
     once(home, make)
     once(home, make, recipe={"threshold": 0.9})
     assert make.calls == 1
-    assert len(list((home / "runs" / "run").glob("manifest-*.jsonl"))) == 2
-    (home / "runs" / "run" / f"manifest-{runs.digest({})}.jsonl").unlink()
+    assert len(list((home / "runs" / "run").glob("manifest-*/"))) == 2
+    shutil.rmtree(home / "runs" / "run" / f"manifest-{runs.digest({})}")
     once(home, make, recipe={"threshold": 0.9})
     assert make.calls == 1, "each recipe's manifest names all that it rests on"
 
 
 def _manifest(home: Path) -> Path:
-    (path,) = (home / "runs" / "run").glob("manifest-*.jsonl")
-    return path
+    """The manifest's last file that has lines."""
+    return max(path for path in (home / "runs" / "run").glob("manifest-*/*.jsonl") if path.stat().st_size)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,7 @@ def test_a_torn_manifest_line_is_redone_and_then_whole(home: Path, make: Maker, 
     once(home, make, "a")
     once(home, make, "b")
     path = _manifest(home)
-    first, _ = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first + tail)
+    path.write_bytes(tail)
     once(home, make, "a")
     assert make.calls == 2
     once(home, make, "b")
@@ -93,9 +92,44 @@ def test_a_file_that_is_not_whole_is_made_again(home: Path, make: Maker, harm: s
     assert make.calls == 2
 
 
+def test_what_is_committed_is_on_disk_a_moment_later(home: Path, make: Maker) -> None:
+    with RunStore(home, "run", {}).opened() as run:
+        shard = run.once(STEP, "all", "k", make)
+        deadline = time.monotonic() + 20
+        while not any(path.stat().st_size for path in run.folder.glob("manifest-*/*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        shutil.copytree(home, home.with_name("copy"))  # as a power cut would leave it
+    assert once(home.with_name("copy"), make) == shard
+
+
+def test_without_locks_the_newest_process_goes_on(home: Path, make: Maker, no_locks: None) -> None:
+    with (
+        pytest.raises(StoreError, match="taken over the run 'run'") as caught,
+        RunStore(home, "run", {}).opened() as run,
+    ):
+        kept = run.once(STEP, "a", "a", make)
+        run.flush()
+        with RunStore(home, "run", {}).opened() as newer:
+            assert newer.once(STEP, "a", "a", make) == kept
+            run.once(STEP, "b", "b", make)
+            with pytest.raises(StoreError):
+                run.flush()
+            done = newer.once(STEP, "b", "b", make)
+    assert "let the other one finish" in caught.value.remedy
+    assert make.calls == 3
+    assert once(home, make, "b") == done
+
+
+def test_to_look_at_a_run_stops_nobody(home: Path, make: Maker, no_locks: None) -> None:
+    with RunStore(home, "run", {}).opened() as run:
+        with RunStore(home, "run", {}).opened(claim=False):
+            pass
+        run.once(STEP, "a", "a", make)
+
+
 def test_a_file_that_no_manifest_names_did_not_happen(home: Path, make: Maker) -> None:
     once(home, make)
-    _manifest(home).unlink()
+    shutil.rmtree(_manifest(home).parent)
     once(home, make)
     assert make.calls == 2
 
@@ -150,12 +184,13 @@ def test_what_a_later_key_depends_on_is_the_content(home: Path) -> None:
 
 
 def test_lines_of_an_older_manifest_are_read(home: Path, make: Maker) -> None:
-    """Their keys were called `stage` and `facts`: what a model was asked then is not asked again."""
+    """A single file, whose keys were once called `stage` and `facts`: what was asked then is not asked again."""
     shard = once(home, make)
     path = _manifest(home)
     line = orjson.loads(path.read_bytes())
     line |= {"stage": line.pop("step"), "facts": line.pop("stats")}
-    path.write_bytes(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    path.parent.with_suffix(".jsonl").write_bytes(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) + b'{"torn')
+    shutil.rmtree(path.parent)
     assert once(home, make) == shard
     assert make.calls == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import StoreError
-from proofmill.data.files import read_journal, reopened
+from proofmill.data.files import Segments, read_rows
 from proofmill.data.samples import SampleStore
 from proofmill.data.schemas import SAMPLES
 
@@ -38,7 +40,7 @@ def record(store: SampleStore, name: str, *rows: dict[str, Any], seal: bool = Tr
         journal.append(row)
     journal.flush()
     if seal:
-        store.seal(journal)
+        store.seal(name, journal)
 
 
 def rows(store: SampleStore, *prompts: str, n: int = 9) -> list[tuple[str, int, str]]:
@@ -52,7 +54,7 @@ def test_sealed_samples_are_read_in_order_and_known(tmp_path: Path) -> None:
         record(store, "0", sample("q", 1), sample("p", 0), sample("q", 0))
         assert rows(store, "p", "q") == [("p", 0, "text"), ("q", 0, "text"), ("q", 1, "text")]
         assert store.have(["q", "nobody's"]) == {("q", 0), ("q", 1)}
-        assert not list(store.folder.glob("*.journal"))
+        assert not list(store.folder.glob("journals-*/*"))
     with open_store(tmp_path) as store:
         assert store.have(["p", "q"]) == {("p", 0), ("q", 0), ("q", 1)}
     assert orjson.loads((tmp_path / "samples" / "identity.json").read_bytes()) == {"model": "tiny"}
@@ -76,7 +78,7 @@ def test_nothing_recorded_is_an_empty_table(tmp_path: Path) -> None:
         assert rows(store, "p") == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(cut=st.integers(0, 400), junk=st.binary(max_size=20))
 def test_a_torn_journal_is_cut_at_its_last_whole_line(
     tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes
@@ -84,7 +86,7 @@ def test_a_torn_journal_is_cut_at_its_last_whole_line(
     folder = tmp_path_factory.mktemp("store")
     with open_store(folder) as store:
         record(store, "0", *(sample(index=index) for index in range(3)), seal=False)
-        path = store.folder / "0.journal"
+        (path,) = store.folder.glob("journals-*/0/*.jsonl")
     whole = path.read_bytes()
     torn = whole[: min(cut, len(whole))] + junk.replace(b"\n", b"")
     path.write_bytes(torn)
@@ -99,30 +101,61 @@ def test_what_follows_a_broken_line_was_never_promised(tmp_path: Path, line: byt
     path = tmp_path / "j.journal"
     good = orjson.dumps(sample(), option=orjson.OPT_APPEND_NEWLINE)
     path.write_bytes(good + line + good)
-    assert list(read_journal(path, SAMPLES.names)) == [sample()]
+    assert list(read_rows(path, SAMPLES.names)) == [sample()]
 
 
+@settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, 400))
-def test_a_reopened_journal_goes_on_behind_its_last_whole_line(
+def test_a_log_that_is_opened_again_goes_on_behind_its_last_whole_line(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
-    path = tmp_path_factory.mktemp("journal") / "j.journal"
+    folder = tmp_path_factory.mktemp("journal")
     lines = [orjson.dumps(sample(index=index), option=orjson.OPT_APPEND_NEWLINE) for index in range(3)]
-    path.write_bytes(b"".join(lines)[:cut])
-    journal, known = reopened(path, SAMPLES.names)
-    assert known == [sample(index=index) for index in range(path.read_bytes().count(b"\n"))]
-    journal.append(sample(index=7))
-    journal.close()
-    assert list(read_journal(path, SAMPLES.names)) == [*known, sample(index=7)]
+    (folder / "00000001.jsonl").write_bytes(b"".join(lines)[:cut])
+    log = Segments(folder, "this")
+    whole = list(log.read())
+    assert whole == [sample(index=index) for index in range((folder / "00000001.jsonl").read_bytes().count(b"\n"))]
+    log.append(sample(index=7))
+    log.flush()
+    assert list(Segments(folder, "this").read()) == [*whole, sample(index=7)]
+
+
+def test_a_row_is_on_disk_within_a_second_or_two(tmp_path: Path) -> None:
+    """Nobody flushes: what comes in the meantime is written with it."""
+    log = Segments(tmp_path, "this")
+    for index in range(3):
+        log.append(sample(index=index))
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    log.flush()
+    assert list(Segments(tmp_path, "this").read()) == [sample(index=index) for index in range(3)]
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_of_two_that_write_one_log_one_goes_on(tmp_path: Path) -> None:
+    first, second = Segments(tmp_path, "this"), Segments(tmp_path, "this")
+    first.append(sample(index=0))
+    first.flush()
+    second.append(sample(index=1))
+    for _ in range(2):
+        with pytest.raises(StoreError, match="taken over this"):
+            second.flush()
+    with pytest.raises(StoreError, match="taken over this"):
+        second.append(sample(index=2))
+    first.append(sample(index=3))
+    first.flush()
+    assert list(Segments(tmp_path, "this").read()) == [sample(index=0), sample(index=3)]
 
 
 def test_a_journal_sealed_twice_counts_once(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         record(store, "0", sample(index=0), sample(index=1), seal=False)
-        journal = store.folder / "0.journal"
-        copy = journal.read_bytes()
-        store.seal(store.journal("0"))
-        journal.write_bytes(copy)  # the crash came after the seal and before the journal's end
+        (journal,) = store.folder.glob("journals-*/0")
+        copy = shutil.copytree(journal, tmp_path / "copy")
+    with open_store(tmp_path) as store:
+        (journals,) = store.folder.glob("journals-*")
+        shutil.copytree(copy, journals / "0")  # the crash came after the seal and before the journal's end
     with open_store(tmp_path) as store:
         assert rows(store, "p") == [("p", 0, "text"), ("p", 1, "text")]
         assert len(list(store.folder.glob("*.parquet"))) == 1
@@ -187,6 +220,33 @@ def test_setting_nothing_aside_leaves_no_folder(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.set_aside("1")
         assert not list(store.folder.glob("set-aside-*"))
+
+
+def test_without_locks_the_newest_process_goes_on_and_nothing_is_lost(tmp_path: Path, no_locks: None) -> None:
+    with open_store(tmp_path) as older:
+        journal = older.journal("0")
+        journal.append(sample(index=0))
+        journal.flush()
+        with open_store(tmp_path) as newer:
+            assert newer.have(["p"]) == {("p", 0)}
+            for attempt in (lambda: older.journal("1"), lambda: older.seal("0", journal)):
+                with pytest.raises(StoreError, match="taken over sampling"):
+                    attempt()
+            journal.append(sample(index=1))
+            with pytest.raises(StoreError, match="taken over sampling"):
+                journal.flush()
+            record(newer, "0", sample(index=1))
+            assert rows(newer, "p") == [("p", 0, "text"), ("p", 1, "text")]
+
+
+def test_a_journal_of_an_older_home_is_sealed(tmp_path: Path) -> None:
+    with open_store(tmp_path):
+        pass
+    line = orjson.dumps(sample(), option=orjson.OPT_APPEND_NEWLINE)
+    (tmp_path / "samples" / "0.journal").write_bytes(line + line[:9])
+    with open_store(tmp_path) as store:
+        assert rows(store, "p") == [("p", 0, "text")]
+        assert not list(store.folder.glob("*.journal"))
 
 
 def test_a_key_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:

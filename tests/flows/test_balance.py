@@ -25,8 +25,8 @@ def table(home: Path, config: str, split: str = "*") -> pl.DataFrame:
 
 def stages(home: Path) -> dict[str, set[str]]:
     """Files by stage."""
-    folder = home / "runs" / "replayed"
-    return {stage.name: {path.name for path in stage.iterdir()} for stage in folder.iterdir() if stage.is_dir()}
+    folders = {path.parent for path in (home / "runs" / "replayed").glob("*/*.*") if path.suffix != ".jsonl"}
+    return {stage.name: {path.name for path in stage.iterdir()} for stage in folders}
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_killed_at_any_call_a_run_ends_with_the_same_bytes(
         while driver.run(home, at=rng.randint(1, whole[1] // 5), after=rng.random() < 0.5) == crash.KILLED:
             kills += 1
             if rng.random() < 0.4:
-                crash.tear(sorted((home / "runs").glob("*/manifest-*.jsonl")), rng)
+                crash.tear(sorted((home / "runs").glob("*/manifest-*/*.jsonl")), rng)
         assert "error" not in driver.said(), driver.said()
         same_as(home)
 
@@ -160,6 +160,31 @@ def test_of_two_that_begin_at_once_one_goes_on(driver: Any, same_as: Check, tmp_
     for to in (to for to, status in ends.items() if status):
         assert "already going on in another process" in driver.said(to)["error"]
         assert "next:" in driver.said(to)["error"]
+    same_as(home)
+
+
+@pytest.mark.slow
+def test_of_two_that_begin_at_once_without_locks_one_goes_on(
+    driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
+) -> None:
+    """As two drivers on different nodes do whose shared folder knows no locks; and one that was frozen meanwhile."""
+    home = tmp_path / "home"
+    runs = {to: driver.start(home, to=to, no_locks=True) for to in ("one", "other")}
+    ends = {to: driver.wait(pid) for to, pid in runs.items()}
+    assert sorted(ends.values()) in ([0, 1], [0, 0]), "stopped, or so late that all is done"
+    for to in (to for to, status in ends.items() if status):
+        assert "Another process has taken over the run 'replayed'" in driver.said(to)["error"]
+    same_as(home)
+
+    home = tmp_path / "frozen"
+    frozen = driver.start(home, to="frozen", no_locks=True, at=whole[1] // 2, signal="SIGSTOP")
+    deadline = time.monotonic() + 120
+    while psutil.Process(frozen).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert driver.run(home, no_locks=True) == 0, driver.said()
+    os.kill(frozen, signal.SIGCONT)
+    assert driver.wait(frozen) == 1
+    assert "Another process has taken over the run 'replayed'" in driver.said("frozen")["error"]
     same_as(home)
 
 

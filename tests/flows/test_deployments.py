@@ -160,7 +160,7 @@ def test_a_killed_run_is_retried_and_resumes(prefect: Prefect, recipe: Any) -> N
     folder = prefect.home / "runs/replayed"
 
     def committed() -> int:
-        return sum(path.read_bytes().count(b"\n") for path in folder.glob("manifest-*.jsonl"))
+        return sum(path.read_bytes().count(b"\n") for path in folder.glob("manifest-*/*.jsonl"))
 
     prefect.wait(lambda: committed() >= 4, "some committed shards")
     process = prefect.wait(lambda: running(run), "the run's process")

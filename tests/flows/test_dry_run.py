@@ -61,7 +61,7 @@ def ahead(recipe: Row, home: Path) -> DryRun:
 
 def committed(home: Path) -> dict[str, int]:
     """Files by step: what a run makes shows in it."""
-    stages = [path for path in (home / "runs" / "replayed").iterdir() if path.is_dir()]
+    stages = {path.parent for path in (home / "runs" / "replayed").glob("*/*.*") if path.suffix != ".jsonl"}
     return {path.name: len(list(path.iterdir())) for path in stages}
 
 
@@ -161,7 +161,7 @@ def record(run: RunContext, samples: int) -> int:
         for name, _ in rendered(plan, table).values():
             for index in range(samples):
                 journal.append(sample(name, index))
-        store.seal(journal)
+        store.seal("probe", journal)
     return table.num_rows
 
 

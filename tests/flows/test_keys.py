@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from proofmill.data import run as runs
+from proofmill.data.files import read_rows
 from proofmill.data.versions import find
 from proofmill.filters import verification
 from proofmill.filters.base import Filter, GatherContext, MapFilter
@@ -200,12 +201,14 @@ def test_a_threshold_that_decides_no_column_runs_the_selection_alone(again: Call
 
 def made_before(home: Path) -> None:
     """Rewrites the manifests of a run as they were: keys called `stage` and `facts`, digests of other code."""
-    for path in (home / "runs").rglob("manifest-*.jsonl"):
-        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    for folder in [path for path in (home / "runs").glob("*/manifest-*") if path.is_dir()]:
+        lines = [row for path in sorted(folder.iterdir()) for row in read_rows(path)]
         for line in lines:
             line |= {"stage": line.pop("step"), "facts": line.pop("stats"), "key": line["key"][::-1]}
-        path.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
-        (path.parent / "finished.json").unlink()
+        older = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        folder.with_suffix(".jsonl").write_bytes(older)
+        shutil.rmtree(folder)
+        (folder.parent / "finished.json").unlink()
 
 
 @pytest.mark.slow

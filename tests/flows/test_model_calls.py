@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,17 +93,30 @@ def test_what_was_answered_is_not_asked_again(home: Path, left: int, window: int
     again = Scripted(4)
     assert asked(home, again) == EXPECTED
     assert len(again.seen) == 10 - left
-    assert list(home.rglob("*.journal")) == [], "all is committed"
+    assert list(home.rglob("*.answers")) == [], "all is committed"
 
 
 def test_a_torn_answer_is_asked_again(home: Path) -> None:
     with pytest.raises(EngineError):
         asked(home, Scripted(1, 5))
-    (journal,) = home.rglob("*.journal")
+    (journal,) = home.rglob("*.answers/*.jsonl")
     journal.write_bytes(journal.read_bytes()[:-9])
     again = Scripted(4)
     assert asked(home, again) == EXPECTED
     assert len(again.seen) == 10 - 4
+
+
+def test_answers_of_an_older_home_are_not_asked_again(home: Path) -> None:
+    """Their journal was one file."""
+    with pytest.raises(EngineError):
+        asked(home, Scripted(1, 5))
+    (journal,) = home.rglob("*.answers")
+    journal.with_suffix(".journal").write_bytes((journal / "00000001.jsonl").read_bytes())
+    shutil.rmtree(journal)
+    again = Scripted(4)
+    assert asked(home, again) == EXPECTED
+    assert len(again.seen) == 10 - 5
+    assert list(home.rglob("*.journal")) == []
 
 
 def test_a_question_that_failed_is_asked_again_by_the_next_run(home: Path) -> None:

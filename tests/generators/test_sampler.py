@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.data.files import digest
+from proofmill.data.files import GROUP_SECONDS, digest
 from proofmill.data.schemas import SHARD_TRACES
 from proofmill.data.tables import from_rows
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
@@ -30,6 +31,7 @@ from proofmill.generators.prompts import Message, PromptStyle
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, traces
 from proofmill.generators.sampler import Observer, Sampler
+from support import crash
 
 
 class CrashError(Exception):
@@ -92,6 +94,7 @@ class Counting(Observer):
     def sampled(self, tokens: int) -> None:
         self.counted.append(tokens)
         if len(self.counted) == self.die_at:
+            time.sleep(1.5 * GROUP_SECONDS)  # by then the journal is on disk
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -137,7 +140,7 @@ def all_traces(home: Path, of: SamplePlan) -> list[dict[str, Any]]:
 
 
 def journals(home: Path) -> list[Path]:
-    return list(home.rglob("*.journal"))
+    return crash.journals(home)
 
 
 def test_every_problem_gets_n_samples_of_its_own(home: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from proofmill.data.files import read_journal
+from proofmill.data.files import read_rows
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.versions import check_files, find, versions
 from support import samples
@@ -99,15 +99,14 @@ def same_as(home: Path, whole: Path, name: str) -> None:
     check_files(found)
     assert found.data_digests() == wanted.data_digests()
     assert found.manifest.stages == wanted.manifest.stages
-    left = [*home.rglob("*.tmp"), *home.rglob("*.journal"), *(home / "runs" / name).glob("scratch/*")]
+    left = [*home.rglob("*.tmp"), *home.rglob("*.answers"), *home.glob("samples/*/*journals-*/*")]
     assert left == [], left
 
 
 def committed(home: Path, name: str) -> list[Path]:
     """Return the files that a complete manifest line names; any other file is made again."""
     run = home / "runs" / name
-    lines = [line for path in run.glob("manifest-*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
-    return [run / json.loads(line)["file"] for line in lines if line.endswith(b"\n")]
+    return [run / row["file"] for path in run.glob("manifest-*/*.jsonl") for row in read_rows(path)]
 
 
 def recorded(home: Path) -> list[Row]:
@@ -115,16 +114,21 @@ def recorded(home: Path) -> list[Row]:
     rows: list[Row] = []
     for path in sorted(home.glob("samples/*/*.parquet")):
         rows += pq.read_table(path).to_pylist()
-    for path in sorted(home.glob("samples/*/*.journal")):
-        rows += read_journal(path, SAMPLES.names)
+    for path in journals(home):
+        rows += read_rows(path, SAMPLES.names)
     return rows
+
+
+def journals(home: Path) -> list[Path]:
+    """Return the files of the journals of samples."""
+    return sorted(home.glob("samples/*/*journals-*/*/*.jsonl"))
 
 
 def forget(home: Path, name: str, step: str) -> None:
     """Remove a step's outputs and their manifest lines, as if it had not run."""
     run = home / "runs" / name
     shutil.rmtree(run / step, ignore_errors=True)
-    for path in run.glob("manifest-*.jsonl"):
+    for path in run.glob("manifest-*/*.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(line for line in lines if json.loads(line)["step"] != step))
 
