@@ -45,7 +45,7 @@ reference: install
 	$(BIN)/python -m proofmill.flows.reference
 
 check: lint
-	$(PYTEST) -q -m "smoke or not (slow or model or flow)"
+	$(PYTEST) -q -m "smoke or not (slow or model or flow or cluster)"
 
 test: lint bench-quick
 	$(PYTEST)

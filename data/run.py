@@ -177,6 +177,9 @@ def source_digest(module: str) -> str:
     return digest([(path.relative_to(origin.parent).as_posix(), sha256(path)) for path in sources])
 
 
+_LOOK_SECONDS = 0.2
+
+
 class RunStore:
     """One run's folder while this process holds its lock.
 
@@ -194,6 +197,7 @@ class RunStore:
         self._manifest = Segments(self.folder / f"manifest-{digest(recipe)}", f"the run '{name}'")
         self._done: dict[tuple[str, str], Shard] = {}
         self._named: dict[tuple[str, str], Shard] = {}  # the part of `_done` that this recipe's manifest names
+        self._adopted: dict[tuple[str, str], float] = {}  # when the patience with what another host has written ends
         self._guard = Lock()
 
     @contextmanager
@@ -289,11 +293,22 @@ class RunStore:
         shard = self._done.get((step.name, key))
         if shard is None:
             return None
-        path = self.path(shard)
-        if not path.exists() or path.stat().st_size != shard.size:
-            return None
+        if (step.name, key) not in self._adopted:
+            path = self.path(shard)
+            if not path.exists() or path.stat().st_size != shard.size:
+                return None
         self._name(shard)
         return shard
+
+    def adopt(self, shard: Shard, seconds: float) -> None:
+        """Name a file in the manifest that another host has written; it is done on that host's word.
+
+        Args:
+            shard: the output.
+            seconds: for so long a reader here waits for the file: a shared folder may show it late.
+        """
+        self._adopted[shard.step, shard.key] = time.monotonic() + seconds
+        self._name(shard)
 
     def earlier(self, step: Step) -> list[Shard]:
         """Return all outputs of a step that any recipe of this run has committed; their files may be gone."""
@@ -302,7 +317,10 @@ class RunStore:
 
     def path(self, shard: Shard) -> Path:
         """Return the path of a shard's file."""
-        return self.folder / shard.file
+        path = self.folder / shard.file
+        while not path.exists() and time.monotonic() < self._adopted.get((shard.step, shard.key), 0.0):
+            time.sleep(_LOOK_SECONDS)
+        return path
 
     def read(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's table."""
@@ -343,6 +361,32 @@ class NotCommitted(Exception):  # noqa: N818 (an answer, not an error: a run wou
     def placeholder(self) -> Shard:
         """Return a shard that stands for the missing output where only its key is needed."""
         return Shard(self.step, "", self.key, "", 0, 0)
+
+
+class WorkerRun(RunStore):
+    """A run's folder on a host that writes files and names none: the driver adopts them.
+
+    Args:
+        home: HOME, as this host sees it.
+        name: the run's name.
+        known: what is committed and may be needed.
+        seconds: how long to wait for such a file.
+
+    Attributes:
+        made: what was made here.
+    """
+
+    def __init__(self, home: Path, name: str, known: Iterable[Shard], seconds: float) -> None:
+        super().__init__(home, name, {})
+        self.made: list[Shard] = []
+        for shard in known:
+            self._done[shard.step, shard.key] = shard
+            self._adopted[shard.step, shard.key] = time.monotonic() + seconds
+
+    def _name(self, shard: Shard) -> None:
+        if (shard.step, shard.key) not in self._done:
+            self._done[shard.step, shard.key] = shard
+            self.made.append(shard)
 
 
 class ReadOnlyRun(RunStore):

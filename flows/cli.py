@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError, UsageError
-from proofmill.flows.cli_options import Debug, Domain, Home, Limit, Maps, Options, Out, Split, Traces, Workers
+from proofmill.flows.cli_options import Cluster, Debug, Domain, Home, Limit, Maps, Options, Out, Split, Traces, Workers
 from proofmill.flows.cli_options import option_of as _option
 from proofmill.flows.display import InertConsole, InertFormatter, typed
 from proofmill.flows.prefect_server import configure
@@ -65,16 +65,16 @@ def regenerate(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, check and say what would be done.")] = False,
     probed: Annotated[
-        int | None,
-        typer.Option("--probe", min=1, help="Sample this many problems, and estimate the whole run."),
+        int | None, typer.Option("--probe", min=1, help="Sample this many problems, and estimate the whole run.")
     ] = None,
+    cluster: Cluster = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Run the main job: problems, samples, verdicts, selection, a published version. Run again, it resumes."""
     from proofmill.flows.commands.regenerate import dry, probe, run
     from proofmill.flows.recipe import load as recipe_file
 
-    resolved = recipe_file.load(recipe, overrides or [])
+    resolved = recipe_file.load(recipe, overrides or [], cluster)
     if probed is not None:
         probe(resolved, home, probed, limit, out)
     elif dry_run:
@@ -509,6 +509,7 @@ def doctor(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a YAML file.")] = "quickstart",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: ok, and name, status, found, remedy.")] = False,
     home: Home = None,
+    cluster: Cluster = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Check what would break a run here: libraries, machine, model, sandbox, disk, services; each with a remedy."""
@@ -516,7 +517,7 @@ def doctor(
     from proofmill.flows.context import home_folder
     from proofmill.flows.recipe import load as recipe_file
 
-    if not examine(recipe_file.load(recipe), home_folder(home), out, as_json=as_json):
+    if not examine(recipe_file.load(recipe, [], cluster), home_folder(home), out, as_json=as_json):
         raise typer.Exit(1)
 
 

@@ -11,6 +11,10 @@ Home = Annotated[
     str | None,
     typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="Judge on this Ray cluster: auto, or HOST:PORT."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 
 Traces = Annotated[str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, or hf://user/name.")]

@@ -11,10 +11,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from proofmill.data.run import Shard
 from proofmill.flows import artifacts
-from proofmill.flows.context import RunContext, RunRequest, home_folder, open_run
+from proofmill.flows.cluster import Executor, executor
+from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.expansion import expand_problems
 from proofmill.flows.ingest import ingest_problems
-from proofmill.flows.pipeline import annotate_shard, held_out_problems, later_steps, prepare
+from proofmill.flows.pipeline import held_out_problems, later_steps, prepare
 from proofmill.flows.publish import publish
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
@@ -24,12 +25,12 @@ from proofmill.flows.up_to_date import fingerprint, remember_finished
 
 
 @task(cache_policy=NO_CACHE, task_run_name="annotate-{samples.name}")
-def annotated(run: RunContext, problems: Shard, samples: Shard) -> ShardRecord:
-    """Return a shard's record with the output of every map filter, as a Prefect task."""
-    return annotate_shard(run, problems, samples)
+def annotated(judges: Executor, problems: Shard, samples: Shard) -> ShardRecord | None:
+    """Return a shard's record with the output of every map filter, as a Prefect task; None: it is in quarantine."""
+    return judges.annotate(problems, samples)
 
 
-@flow(name="regenerate", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
+@flow(name="regenerate", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=1024))  # type: ignore[arg-type]
 def regenerate(
     recipe: Recipe | str = "quickstart",
     home: str | None = None,
@@ -57,15 +58,16 @@ def regenerate(
     """
     resolved = recipes.resolve(recipe, overrides or [])
     request = RunRequest(resolved, home_folder(home), limit, resample, sample)
-    with open_run(request) as run, artifacts.progress(run.progress, resolved.name):
+    with open_run(request) as run, executor(run) as judges, artifacts.progress(run.progress, resolved.name):
         run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
         warm_up(run)
         prepare(run)
         problems = expand_problems(run, ingest_problems(run))
         run.progress.expect("shards judged", len(problems.shards))
         sampled = SamplingStep(run, problems.shards).finished_shards()
-        annotations = stream_with_backpressure(run, sampled, partial(annotated.submit, run))
-        records = sorted(annotations, key=lambda record: record.name)
+        annotations = stream_with_backpressure(run, sampled, partial(annotated.submit, judges), lambda: judges.ahead)
+        judges.finish()
+        records = sorted(filter(None, annotations), key=lambda record: record.name)
         for step in later_steps(run):  # models that judge or score, then what looks at all shards, then the selection
             records = step.add(run, records)
         run.models.end_engines()

@@ -350,7 +350,10 @@ class _Future(Protocol[Result_co]):
 
 
 def stream_with_backpressure(
-    run: RunContext, sampled: Iterator[Pair], submit: Callable[[Shard, Shard], _Future[Result]]
+    run: RunContext,
+    sampled: Iterator[Pair],
+    submit: Callable[[Shard, Shard], _Future[Result]],
+    ahead: Callable[[], int] = lambda: AHEAD,
 ) -> list[Result]:
     """Return the result for each shard; a thread samples, and shards are submitted as the filters keep up.
 
@@ -361,6 +364,7 @@ def stream_with_backpressure(
         run: the run.
         sampled: (problems, traces) of each shard as it is finished.
         submit: begins the work on a shard.
+        ahead: returns how many shards may be with the filters at once.
 
     Raises:
         ProofmillError: what ends the sampler, or a filter: the sampler is then stopped, and keeps what it has.
@@ -372,8 +376,8 @@ def stream_with_backpressure(
             run.progress.judged_after = True
             feed.wait()
         for pair in feed.pairs():
-            if len(futures) >= AHEAD:
-                futures[-AHEAD].result()
+            if len(futures) >= (most := ahead()):
+                futures[-most].result()
             futures.append(submit(*pair))
         return [future.result() for future in futures]
     finally:

@@ -36,3 +36,9 @@ def test_a_recipe_is_read_without_the_code_that_judges(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(sys.modules.keys() & set({slow!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == []
+
+
+def test_nothing_but_a_cluster_imports_ray() -> None:
+    code = "import sys, proofmill.flows.cli, proofmill.flows.regenerate, proofmill.flows.commands.doctor as _"
+    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('ray' in sys.modules)"], timeout=120, check=False)
+    assert done.returncode == 0

@@ -19,6 +19,7 @@ from proofmill.flows.doctor.checks import (
     WARN,
     Check,
     Place,
+    cluster_checks,
     hub_checks,
     library_checks,
     machine_checks,
@@ -34,7 +35,7 @@ from proofmill.flows.recipe.schema import Recipe
 
 GROUPS = (
     *(library_checks, machine_checks, model_checks, endpoint_checks, training_checks),
-    *(sandbox_checks, package_checks, storage_checks),
+    *(sandbox_checks, package_checks, storage_checks, cluster_checks),
     *(prefect_checks, hub_checks, redis_checks),
 )
 _SIGNS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red"), SKIP: ("–", "dim")}

@@ -40,6 +40,7 @@ from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.sandbox.formats import SuiteCensus
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.context import RunRequest
 from proofmill.flows.recipe.schema import FileSource, Recipe, Sampler
 from proofmill.generators.models import present
 from proofmill.generators.problems.problem import info_of
@@ -352,6 +353,28 @@ def storage_checks(place: Place) -> Iterator[Check]:
         yield Check("disk", FAIL, f"{folder} can't be written: {error.strerror}", _PLACE)
 
 
+def cluster_checks(place: Place) -> Iterator[Check]:
+    """Each node of the recipe's cluster: code, versions, HOME, jail, scratch, and Ray's keep-alive."""
+    if place.recipe.cluster.address is None:
+        return
+    from proofmill.flows.cluster import node_faults
+
+    judges = 0
+    try:
+        for name, faults, advice in node_faults(RunRequest(place.recipe, place.home)):
+            status = FAIL if faults else WARN if advice else OK
+            judges += not faults
+            yield Check(f"node {name}", status, "; ".join(faults) or "can judge", "; ".join(advice) or _ALIKE[status])
+    except ProofmillError as error:
+        yield Check("cluster", FAIL, f"{error.what} ({error.where})", error.remedy)
+        return
+    if not judges:
+        yield Check("cluster", FAIL, "no node can judge", "give its nodes more room, or judges less: cluster.judges")
+
+
+_ALIKE = {FAIL: "make it like this machine; until then a run leaves it out", WARN: "", OK: ""}
+
+
 def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
@@ -366,21 +389,35 @@ def _promises(scratch: Path) -> Check:
     seconds = time.monotonic() - started
     file.rename(scratch / "whole")
     sync(scratch)
+    if not _creates_once(scratch / "whole"):
+        return Check("disk", FAIL, "a file is created twice here, so two runs could write one folder", _PLACE)
+    found = f"writes, flushes ({seconds * 1000:.0f} ms), renames, creates once"
     if not _locks(scratch / "lock"):
-        return Check("disk", FAIL, "locks don't hold here, so two runs could write one folder", _PLACE)
-    found = f"writes, flushes ({seconds * 1000:.0f} ms), renames and locks"
+        remedy = "start one run of a name at a time: of two, the newer goes on, and the older stops at its next commit"
+        return Check("disk", WARN, f"{found}; locks don't hold", remedy)
+    found += ", locks"
     if seconds > _SLOW_SECONDS:
         return Check("disk", WARN, found, f"flushing is slow, as on a network file system: {_PLACE}")
     return Check("disk", OK, found)
 
 
+def _creates_once(path: Path) -> bool:
+    """Return whether a file that exists can't be created, which decides who goes on with a run."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return True
+    return False
+
+
 def _locks(path: Path) -> bool:
-    with FileLock(path):
-        try:
-            with FileLock(path, timeout=0):
-                return False
-        except Timeout:
-            return True
+    try:
+        with FileLock(path), FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):  # as on Lustre without -o flock
+        return False
 
 
 # --- The layers of the jail that model-written code runs in, tried out ---

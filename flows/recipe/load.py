@@ -65,18 +65,19 @@ def resolve(recipe: Recipe | Mapping[str, Any] | str, overrides: Sequence[str] =
     return load(recipe, overrides) if isinstance(recipe, str) else parse(dict(recipe))
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Recipe:
+def load(source: str, overrides: Sequence[str] = (), cluster: str | None = None) -> Recipe:
     """Return the recipe of a file, checked.
 
     Args:
         source: a bundled name or the path of a YAML file.
         overrides: `a.b=value` each, the value in YAML; list items by number (`samplers.0.model=...`).
+        cluster: address of the cluster to judge on; None: as the recipe says.
 
     Raises:
         RecipeError: it isn't there, isn't YAML, or has a key or value that doesn't fit.
     """
     data, path = read_yaml(source)
-    for item in overrides:
+    for item in (*overrides, *([f"cluster.address={cluster}"] if cluster else [])):
         override(data, item)
     return parse(data, f"bundled recipe '{source}'" if source in bundled() else str(path))
 

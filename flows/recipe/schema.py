@@ -227,6 +227,27 @@ class OwnFilter(BaseModel):
         return dict(self.model_extra or {})
 
 
+class JudgeOptions(Section):
+    """What one judge of a cluster takes; a node gets as many as it has room for."""
+
+    cpus: int = Field(1, ge=1, description="processors of a judge, and its worker processes")
+    memory_gb: float = Field(4.0, gt=0, description="memory of a judge")
+
+
+class ClusterOptions(Section):
+    """The Ray cluster whose nodes run the filters. It decides nothing: every key and every byte is the same without."""
+
+    address: str | None = Field(
+        None,
+        pattern=r"^(auto|[^/\s]+:\d+)$",
+        description="`auto`, or HOST:PORT of the cluster to join, which is never started; null: this machine",
+    )
+    judges: JudgeOptions = JudgeOptions()
+    silence_s: float = Field(60.0, gt=0, description="a shard is sent to a second node no sooner than this")
+    overdue: float = Field(4.0, ge=1, description="... and when it takes this many times what shards usually take")
+    scratch: str | None = Field(None, description="folder for temporary files on each node; null: the system's")
+
+
 @dataclass(frozen=True)
 class ActiveFilter:
     """A filter of a run with its options.
@@ -259,6 +280,7 @@ class _Core(Section):
         ImproveOptions(), description="how `proofmill improve` goes on: rounds, measures, levels, budget, ablation"
     )
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
+    cluster: ClusterOptions = Field(ClusterOptions(), description="the nodes that filters run on; part of no key")
 
     def options(self, filter_: Filter[Options]) -> Options:
         """Return a filter's options; None where its section is null."""
@@ -365,8 +387,8 @@ class _Core(Section):
         yield from self.select.mix
 
     def resolved(self) -> dict[str, Any]:
-        """Return the recipe with every value written out, as JSON-like data."""
-        return self.model_dump(mode="json")
+        """Return the recipe with every value written out, as JSON-like data; the cluster decides nothing: left out."""
+        return self.model_dump(mode="json", exclude={"cluster"})
 
     def digest(self) -> str:
         """Return the digest of the resolved recipe, without addresses and without what trains on its result."""

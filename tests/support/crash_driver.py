@@ -77,7 +77,7 @@ def child(order: dict[str, Any]) -> None:
     from proofmill.flows.regenerate import regenerate
 
     if order.get("no_locks"):  # as on a shared folder that is mounted without them
-        filelock.FileLock = lambda *_, **__: SimpleNamespace(acquire=lambda: None, release=lambda: None)  # type: ignore[assignment, misc]
+        filelock.FileLock = lambda *_, **__: SimpleNamespace(acquire=lambda: None, release=lambda: None)  # type: ignore[assignment]
     fault = Fault(order)
     said: dict[str, Any] = {}
     if order.get("largest_file"):

@@ -1,0 +1,112 @@
+"""A real Ray cluster of several nodes on this machine, which can be killed and frozen; and a filter that is slow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+
+from proofmill.data.sections import Section
+from proofmill.filters.base import MapFilter
+from proofmill.flows.cluster import KEEP_ALIVE
+
+JUDGE_GB = 1.0
+
+
+class Nodes:
+    """A cluster: the head has no processor for judges, so that it can stay while other nodes go."""
+
+    def __init__(self, temporary: str) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster()
+        self._cluster.add_node(num_cpus=0, include_dashboard=False, temp_dir=temporary)
+        self.address = str(self._cluster.address)
+
+    def add(self, environment: Mapping[str, str] | None = None) -> Any:
+        """Start a node with room for one judge; return it."""
+        return self._cluster.add_node(num_cpus=1, memory=int(JUDGE_GB * 2**30), env_vars=dict(environment or {}))
+
+    def kill(self, node: Any) -> None:
+        """Kill a node with all its processes, as a power cut does."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def close(self) -> None:
+        """End all nodes."""
+        self._cluster.shutdown()
+
+
+def processes(node: Any) -> list[psutil.Process]:
+    """Return the processes of a node: its raylet, and all that this one has started."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return [raylet, *raylet.children(recursive=True)]
+
+
+def freeze(node: Any) -> list[psutil.Process]:
+    """Stop all processes of a node, as if its network were cut; return them, to be resumed."""
+    frozen = processes(node)
+    for process in frozen:
+        process.suspend()
+    return frozen
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """Provide a cluster without nodes for judges yet."""
+    temporary = tempfile.mkdtemp(prefix="ray-")  # sockets need a short path
+    before = dict(os.environ)
+    os.environ |= KEEP_ALIVE | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1])])}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", _SLOWNESS: f"{temporary}/seconds"}
+    cluster = Nodes(temporary)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+_SLOWNESS = "PROOFMILL_TEST_SLOWNESS"  # names the file that says it, since an option would be part of keys and card
+
+
+def slow(seconds: float) -> None:
+    """Let every shard take so long on the nodes from now on."""
+    Path(os.environ[_SLOWNESS]).write_text(str(seconds))
+
+
+class Poison(Section):
+    """What kills."""
+
+    kills: str = ""
+
+
+def _pass(rows: Sequence[Mapping[str, Any]], options: Poison) -> Iterable[dict[str, Any]]:
+    if (seconds := Path(os.environ.get(_SLOWNESS, "/nowhere"))).exists():
+        time.sleep(float(seconds.read_text()))
+    if options.kills and any(options.kills in row["prompt"] for row in rows):
+        os.kill(os.getpid(), signal.SIGKILL)
+    for _ in rows:
+        yield {"passed": True}
+
+
+SLOW = MapFilter(
+    name="slow",
+    version=1,
+    options=Poison,
+    reads=("prompt",),
+    keyed_by=("kills",),
+    adds=pa.schema([("passed", pa.bool_())]),
+    annotate=_pass,
+    runs="here",
+)
+"""Takes its time with every shard, and kills the process that gets a row with this text in its prompt."""
