@@ -1,6 +1,6 @@
-"""Caps over the whole run: the mix of domains and the total of tokens.
+"""Caps over the whole run: the share of teachers' traces, the mix of domains and the total of tokens.
 
-Both cut one order. In a domain the best trace of every problem comes first, then every problem's second, and so
+All cut one order. In a domain the best trace of every problem comes first, then every problem's second, and so
 on; inside such a round the ids decide, which are digests, so that no source and no shard is preferred. A cap is
 the place of the last row that it lets through. So the gather reads small columns only and returns one row for each
 domain and limit, which are applied shard by shard; the order of shards and rows decides nothing.
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from proofmill.data.files import digest
 
-CAPPED_MIX, CAPPED_TOKENS = "capped_mix", "capped_tokens"
+CAPPED_TEACHER, CAPPED_MIX, CAPPED_TOKENS = "capped_teacher", "capped_mix", "capped_tokens"
 
 CANDIDATES = pa.schema(
     {
@@ -25,11 +25,12 @@ CANDIDATES = pa.schema(
         "domain": pa.string(),
         "place": pa.int32(),  # of the trace among the kept ones of its problem, from 0
         "tokens": pa.int32(),
+        "teacher": pa.bool_(),  # whether a teacher of the recipe's route wrote it
     }
 )
 CAPS = pa.schema(
     {
-        "domain": pa.string(),
+        "domain": pa.string(),  # null: of every domain, teachers' traces alone
         "reason": pa.string(),
         "place": pa.int32(),  # of the last row let through; -1 where it is none
         "id": pa.string(),
@@ -46,15 +47,17 @@ class CapOptions:
         mix: share of the kept traces by domain, together at most 1; domains that are not named share the rest
             as they come. Empty: no limit.
         max_total_tokens: completion tokens of all kept traces; None: no limit.
+        max_teacher_share: of the kept traces, those that teachers wrote; None: no limit.
     """
 
     mix: tuple[tuple[str, float], ...] = ()
     max_total_tokens: int | None = None
+    max_teacher_share: float | None = None
 
     @property
     def any(self) -> bool:
         """Whether there is a limit at all."""
-        return bool(self.mix) or self.max_total_tokens is not None
+        return bool(self.mix) or self.max_total_tokens is not None or self.max_teacher_share is not None
 
 
 def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
@@ -71,6 +74,9 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     Returns:
         Schema CAPS: one row for each domain and limit.
     """
+    empty = pl.DataFrame(CAPS.empty_table())
+    first = empty if options.max_teacher_share is None else _teacher_cut(candidates, options.max_teacher_share)
+    candidates = candidates.filter(~_over_teachers(first))
     ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
     counts = dict(ranked.group_by("domain").len().iter_rows())
     # The mix first: the limit of tokens then takes from every domain in proportion.
@@ -78,12 +84,34 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     parts = [_cuts(ranked, kept, CAPPED_MIX)] if options.mix else []
     if options.max_total_tokens is not None:
         parts.append(_cuts(ranked, _within(ranked, kept, options.max_total_tokens), CAPPED_TOKENS))
-    empty = pl.DataFrame(CAPS.empty_table())
-    return pl.concat([empty, *(part.cast(empty.schema) for part in parts)])
+    return pl.concat([empty, *(part.cast(empty.schema) for part in (first, *parts))])
+
+
+def _teacher_cut(candidates: pl.DataFrame, share: float) -> pl.DataFrame:
+    """Return the last trace of teachers that is let through, so that they wrote at most a share of what is kept."""
+    teachers = candidates.filter(pl.col("teacher").fill_null(False)).sort(*_ORDER)
+    # A rounding error must not cost a trace: t / (t + own) <= share.
+    most = len(teachers) if share == 1 else math.floor(share / (1 - share) * (len(candidates) - len(teachers)) + 1e-9)
+    if most >= len(teachers):
+        return pl.DataFrame(CAPS.empty_table())
+    place, name = teachers.select(*_ORDER).row(most - 1) if most else (-1, "")
+    cut = {"domain": [None], "reason": [CAPPED_TEACHER], "place": [place], "id": [name]}
+    return pl.DataFrame(cut, schema=pl.DataFrame(CAPS.empty_table()).schema)
+
+
+def _over_teachers(limits: pl.DataFrame) -> pl.Expr:
+    """Return which rows are over the share of teachers."""
+    cut = limits.filter(pl.col("reason") == CAPPED_TEACHER)
+    if cut.is_empty():
+        return pl.lit(False)
+    place, name = cut.select(*_ORDER).row(0)
+    behind = (pl.col("place") > place) | ((pl.col("place") == place) & (pl.col("id") > name))
+    over: pl.Expr = (pl.col("teacher") & behind).fill_null(False)
+    return over
 
 
 def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
-    """Return why each row goes, null where it stays; the mix is asked before the tokens.
+    """Return why each row goes, null where it stays; teachers are asked first, then the mix, then the tokens.
 
     Args:
         candidates: schema CANDIDATES, any part of what `caps` was given.
@@ -100,6 +128,7 @@ def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
         # The order of `_ORDER`, by comparison: a shard needs no rank in the whole run.
         behind = (pl.col("place") > last) | ((pl.col("place") == last) & (pl.col("id") > name))
         reasons = pl.when(behind.fill_null(False)).then(pl.lit(reason)).otherwise(reasons)
+    reasons = pl.when(_over_teachers(limits)).then(pl.lit(CAPPED_TEACHER)).otherwise(reasons)
     return frame.select(reasons.alias("reason"))["reason"]
 
 

@@ -49,6 +49,9 @@ class RouteOptions(Section):
     )
     large_only: tuple[str, ...] = Field(("knowledge",), description="domains that never go to the small model")
     teachers: tuple[Teacher, ...] = Field(min_length=1, description="who gets them, in this order")
+    max_teacher_share: Share | None = Field(
+        None, description="of the kept traces, those that teachers wrote, at most; null: no limit"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> RouteOptions:

@@ -8,7 +8,7 @@ them (`caps`): `preselect` decides what a shard alone can decide, `apply_run_cap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from proofmill.data.sections import Section, Share
 from proofmill.filters import caps
 from proofmill.filters.base import DropRule
-from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS, CapOptions
+from proofmill.filters.caps import CAPPED_MIX, CAPPED_TEACHER, CAPPED_TOKENS, CapOptions
 from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, StageRow, place
 from proofmill.filters.repetition import is_bare
 from proofmill.filters.verdicts import CORRECT
@@ -35,6 +35,7 @@ SELECTION = pa.schema(
         "domain": pa.string(),
         "place": pa.int32(),  # among the kept traces of its problem, the best first; null where it is dropped
         "tokens": pa.int32(),  # of the response; four characters count as one where tokens were never counted
+        "teacher": pa.bool_(),  # whether a teacher of the recipe's route wrote it
     }
 )
 _SELECTION = pl.Schema(SELECTION)
@@ -62,7 +63,7 @@ class SelectOptions(Section):
     """What is kept of what was proven. Changing it never samples again.
 
     The caps are asked in this order: too_long, capped_pass_rate, outside_band, capped_problem,
-    capped_mix, capped_tokens.
+    capped_teacher, capped_mix, capped_tokens.
     """
 
     max_per_problem: int = Field(4, ge=1, description="stage-1 traces of one problem, so that easy ones don't dominate")
@@ -134,6 +135,7 @@ RULES: tuple[DropRule[SelectOptions], ...] = (
         hangs_on=("",),
     ),
     DropRule(CAPPED, _elsewhere, "its problem has better traces than `select.max_per_problem` lets through", ("",)),
+    DropRule(CAPPED_TEACHER, _elsewhere, "teachers wrote more than `route.max_teacher_share` of what is kept", ("",)),
     DropRule(CAPPED_MIX, _elsewhere, "its domain is over its share in `select.mix`", ("",)),
     DropRule(CAPPED_TOKENS, _elsewhere, "the run is over `select.max_total_tokens`", ("",)),
 )
@@ -187,6 +189,7 @@ def preselect(
     options: SelectOptions,
     curriculum: LongToShort | BroadToHard,
     small: str | None = None,
+    teachers: Collection[str] = (),
 ) -> pl.DataFrame:
     """Return the decision on each trace before the run's caps; the table holds all samples of its problems.
 
@@ -197,6 +200,7 @@ def preselect(
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
         small: the sampler whose pass rates count where the curriculum names no other; None: all samplers.
+        teachers: samplers that others are routed to.
 
     Returns:
         Schema SELECTION, row by row beside `traces`.
@@ -214,9 +218,12 @@ def preselect(
         _first([*rules, *own]).alias("drop_reason")
     )
     spots = _places(judged.filter(pl.col("drop_reason").is_null()), options.max_per_problem, curriculum)
+    teacher = pl.col("sampler").is_in(list(teachers))
     tokens = pl.coalesce("completion_tokens", pl.col("length") // CHARACTERS_A_TOKEN)
     return (
-        judged.select("id", "drop_reason", "domain", tokens.alias("tokens"), is_bare().alias("bare"))
+        judged.select(
+            "id", "drop_reason", "domain", tokens.alias("tokens"), teacher.alias("teacher"), is_bare().alias("bare")
+        )
         .join(spots, on="id", how="left", maintain_order="left")
         .with_columns(
             # A row without a reason and without a place is over its problem's cap. A bare answer is not: it could only

@@ -11,7 +11,7 @@ from proofmill.data.errors import RecipeError
 from proofmill.data.manifest import Benchmarks, Manifest
 from proofmill.data.sections import portable
 from proofmill.data.versions import Version
-from proofmill.filters.caps import CAPPED_MIX, CAPPED_TOKENS
+from proofmill.filters.caps import CAPPED_MIX, CAPPED_TEACHER, CAPPED_TOKENS
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.curriculum import CAPPED
 from proofmill.filters.domains import DOMAINS
@@ -242,7 +242,7 @@ def _under(key: str, prefixes: Sequence[Sequence[str]]) -> bool:
 UNKNOWN = "no recorded fact explains it"
 OTHERS = "other rows were added, removed or judged otherwise"
 SIBLINGS = "other traces of the same problem were added, removed or judged otherwise"
-_OF_THE_RUN = (CAPPED_MIX, CAPPED_TOKENS)
+_OF_THE_RUN = (CAPPED_TEACHER, CAPPED_MIX, CAPPED_TOKENS)
 _CAPS = ("capped_pass_rate", CAPPED, *_OF_THE_RUN)
 _RANKED_BY = ("claims", "clr", "quality", "nll")  # what decides which traces a cap lets through
 

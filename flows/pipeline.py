@@ -53,7 +53,7 @@ from proofmill.flows.shard_records import (
 )
 from proofmill.flows.voting import LABELLED, LABELS, VOTES, add_votes
 
-SELECTION = Step("selection", 1, ("polars",), selection.SELECTION)
+SELECTION = Step("selection", 2, ("polars",), selection.SELECTION)
 CAPS = Step("caps", 1, ("polars",), caps.CAPS)
 BALANCE = Step("balance", 1, ("polars",), selection.SELECTION)
 PROMPT_SIGNATURES = Step("prompt_signatures", 1)
@@ -183,7 +183,7 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
     for active in run.filters:
         if isinstance(active.filter, GatherFilter):
             yield LaterStep((active.filter.name,), partial(_gather, active=active))
-    capped = run.recipe.select.run_caps.any
+    capped = run.recipe.run_caps.any
     yield LaterStep((SELECTION.name, *((CAPS.name, BALANCE.name) if capped else ())), add_selection)
 
 
@@ -234,12 +234,14 @@ def _preselected(run: RunContext, record: ShardRecord) -> Shard:
     outputs = {name: output.content for name, output in record.outputs.items()}
     sections = [select.model_dump(mode="json", exclude={*selection.DECIDED_LATER}), curriculum.model_dump(mode="json")]
     small = run.recipe.small
-    key = SELECTION.key(record.samples.content, outputs, asked, sections, *([small] if small else []))
+    teachers = [teacher.sampler for teacher in run.recipe.route.teachers] if run.recipe.route else []
+    key = SELECTION.key(record.samples.content, outputs, asked, sections, *([small, teachers] if small else []))
 
     def make() -> tuple[pa.Table, ShardStats]:
         frame = _small_columns(run, record)
         expressions = [(rule.reason, rule.when(active.options)) for rule, active in rules]
-        table = selection.preselect(frame, expressions, select, curriculum, small).to_arrow().cast(selection.SELECTION)
+        chosen = selection.preselect(frame, expressions, select, curriculum, small, teachers)
+        table = chosen.to_arrow().cast(selection.SELECTION)
         dropped = table["drop_reason"].to_pylist()
         return table, {"ledger": selection.ledger(dropped, reasons_of(run)), "claims": by_length(frame, dropped)}
 
@@ -270,7 +272,7 @@ def _is_small(kind: pa.DataType) -> bool:
 
 def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
     """Return the cuts of the caps of the whole run, one row a domain; None where there are no such caps."""
-    options = run.recipe.select.run_caps
+    options = run.recipe.run_caps
     if not options.any:
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import polars as pl
@@ -20,6 +20,7 @@ from proofmill.data.files import digest
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
 from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Section, Share, VllmEngine
 from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
+from proofmill.filters.caps import CapOptions
 from proofmill.filters.catalog import FILTERS, reasons, trace_schema
 from proofmill.filters.curriculum import CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
@@ -377,6 +378,12 @@ class _Core(Section):
     def small(self) -> str | None:
         """The sampler that routing begins with, whose pass rates are those of the starting model; None without."""
         return None if self.route is None else self.route.small or self.samplers[0].name
+
+    @property
+    def run_caps(self) -> CapOptions:
+        """The limits of the selection that no shard can decide alone."""
+        share = self.route.max_teacher_share if self.route else None
+        return replace(self.select.run_caps, max_teacher_share=share)
 
     def _domains(self) -> Iterator[str]:
         for source in self.problems.sources:

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.filters.caps import CANDIDATES, CAPPED_MIX, CAPPED_TOKENS, CAPS, CapOptions, apply, caps, quotas
+from proofmill.filters.caps import (
+    CANDIDATES,
+    CAPPED_MIX,
+    CAPPED_TEACHER,
+    CAPPED_TOKENS,
+    CAPS,
+    CapOptions,
+    apply,
+    caps,
+    quotas,
+)
 
 SCHEMA = dict(pl.DataFrame(CANDIDATES.empty_table()).schema)
 
@@ -94,3 +104,24 @@ def test_limits_hold_and_the_order_of_shards_decides_nothing(found, mix, limit, 
         assert dict(stays.group_by("domain").len().iter_rows()) == {
             domain: count for domain, count in (quotas(counts, mix) if mix else counts).items() if count
         }
+
+
+def test_teachers_write_at_most_their_share_and_their_best_traces_stay() -> None:
+    frame = rows({"math": 6, "code": 4}).with_columns(pl.Series("teacher", [True, False] * 5))
+    for share, most in ((0.5, 5), (0.4, 3), (0.2, 1), (0.0, 0), (1.0, 5)):
+        options = CapOptions(max_teacher_share=share)
+        limits = caps(frame, options)
+        stays = frame.filter(apply(frame, limits).is_null())
+        teachers = stays.filter("teacher")
+        assert (teachers.height, stays.height - teachers.height) == (most, 5)
+        assert set(apply(frame, limits).drop_nulls()) <= {CAPPED_TEACHER}
+        others = frame.filter(pl.col("teacher") & ~pl.col("id").is_in(teachers["id"].implode()))
+        if most and others.height:
+            assert max(teachers.select("place", "id").rows()) < min(others.select("place", "id").rows())
+
+
+def test_the_mix_is_of_what_the_share_of_teachers_leaves() -> None:
+    frame = rows({"math": 6, "code": 6}).with_columns(pl.Series("teacher", [True] * 6 + [False] * 6))
+    options = CapOptions((("math", 0.5), ("code", 0.5)), max_teacher_share=0.25)
+    stays = frame.filter(apply(frame, caps(frame, options)).is_null())
+    assert dict(stays.group_by("domain").len().iter_rows()) == {"math": 2, "code": 2}
