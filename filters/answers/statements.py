@@ -380,7 +380,7 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
     ("for 3 months")."""
     numbers = []
     for match in ANY_NUMBER.finditer(clause):
-        before = clause[: match.start()]
+        before = clause[max(0, match.start() - _NEAR) : match.start()]
         if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
             continue
         if of_another_case(clause[match.end() :], question) or _PAIRED.match(clause[match.end() :]):
@@ -394,6 +394,7 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
     return numbers
 
 
+_NEAR = 80  # characters before a number that may change it
 _PAIRED = re.compile(r"\s(?:and|to)\s[$€£]?\d")  # the sum of 20 and 3
 _PAIRED_BEFORE = re.compile(r"\d\s(?:and|to)\s[$€£]?\Z")
 _MORE_THAN = r"(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b"
