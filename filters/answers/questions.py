@@ -107,6 +107,7 @@ _ASKS_LETTER = re.compile(
     r"|[Vv]alues? (?:of|for)|[Ss]olve for)(?: (?:all|the|real|possible|integer|exact|positive|value|values|of))*)\s"
     rf"{_LETTER}(?!\s?(?:[-+*/^=<>(_\[]|\\[a-z])|,?\s(?:and|or)\s|,\s?\$?[a-zA-Z]\b)"
 )
+_MAY_RELATE = re.compile(r"[=<>≤≥≠∈]|\\(?:leq?|geq?|neq?|in|[lg]t)(?![a-z])")
 _RELATED = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 _SET_BUILDER = re.compile(r"\\\{[^|:]{0,40}[|:]")  # its letter is bound inside it
 _NO_VARIABLE = re.compile(r"[A-Za-z][_'(]|[A-Za-z]\d|\\mathbb ?\{ ?[A-Z] ?\}")  # x_1, f(x), a set of numbers
@@ -120,7 +121,7 @@ def _asked_letters(prompt: str) -> frozenset[str]:
 
 def other_letter(answer: str, gold: str, prompt: str) -> bool:
     """Return whether an answer states a value or bounds of another letter than the one that is asked for."""
-    if len(answer) > _MAX_STATED or not any(sign in answer for sign in "=<>≤≥≠∈\\"):
+    if len(answer) > _MAX_STATED or not _MAY_RELATE.search(answer):
         return False
     letter = _subject(answer)
     if not letter:
@@ -166,7 +167,7 @@ def other_letters(answer: str, prompt: str) -> bool:
 
 def other_noun(answer: str, prompt: str) -> bool:
     """Return whether an answer counts what the question names beside what it asks for: cats of "dogs and cats"."""
-    match = _COUNTED.match(plain_text(answer))
+    match = _COUNTED.match(plain_text(answer)) if len(answer) <= _MAX_STATED else None
     asked = list(_ASKS_COUNT.finditer(prompt)) if match is not None else []
     if match is None:
         return False

@@ -354,7 +354,8 @@ def bare(text: str) -> str:
     """Return the text without leading adverbs and without braces round the whole."""
     while True:
         before = text
-        text = _POINT.sub("", text)
+        if text[:1].isupper():
+            text = _POINT.sub("", text)
         if "constant" in text:
             text = _CONSTANT_NAMED.sub("", text)
         text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")
