@@ -22,7 +22,7 @@ _DENIAL = re.compile(
     r"|\b(?:an?|his|her|my|their|the|one|your)\s(?:\w+\s)?(?:friend|classmate|colleague|teacher|neighbou?r|brother|sister)"
     rf"\s(?:says?|said|thinks?|thought|claim(?:s|ed)|believe[sd]|guess(?:es|ed)){_THAT}"
     r"|\b(?:suppose|assume|assuming|supposing|imagine|pretend|whether|unless)(?:\s(?:now|first|instead))?(?:\sthat)?"
-    r"|\bif"
+    r"|\bif|(?:\A|[.!?;:,\n]\s{0,3})(?:maybe|perhaps|possibly)"
     r")",
     re.IGNORECASE,
 )
@@ -80,7 +80,7 @@ _BEFORE_CUES = frozenset(
         "students reader "
         "readers solver solvers beginner beginners other others false untrue incorrect wrong impossible unlikely "
         "doubtful mistake "
-        "friend classmate colleague teacher neighbor neighbour "
+        "maybe perhaps possibly friend classmate colleague teacher neighbor neighbour "
         "brother sister mistaken tempting naive common popular typical",
     )
 )

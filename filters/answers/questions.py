@@ -62,7 +62,8 @@ _HOW_MANY = re.compile(
     re.IGNORECASE,
 )
 _IN_UNIT = re.compile(
-    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,})(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
+    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,}(?:/[a-z]{1,6}| per [a-z]{3,})?)"
+    r"(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
     re.IGNORECASE,
 )
 
@@ -192,6 +193,16 @@ def _beside(noun: str, other: str, prompt: str) -> bool:
     text = prompt.lower()
     pairs = ((re.escape(noun), re.escape(other)), (re.escape(other), re.escape(noun)))
     return any(re.search(rf"\b{one}{joint}{two}s?\b", text) for one, two in pairs)
+
+
+_ASKS_ROUNDING = re.compile(r"\bnearest\b|\bround(?:ed|ing)?\b|\bapproximat|\bdecimal", re.IGNORECASE)
+_APPROXIMATED = re.compile(r".{1,100}(?:≈|\\approx(?![a-z]))\s*(-?[\d.,]+)\s*\$?\Z")
+
+
+def asked_rounding(answer: str, prompt: str) -> str:
+    """Return the rounded value that an answer ends with, where a question asks for one: 12.6 of "4π ≈ 12.6"."""
+    match = _APPROXIMATED.match(answer)
+    return match[1] if match is not None and _ASKS_ROUNDING.search(prompt) else ""
 
 
 _FACTORIALS = re.compile(r"\d\s?!|[a-z)}]!(?=[^A-Za-z\"']|\Z)|factorial", re.IGNORECASE)

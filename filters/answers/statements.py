@@ -95,9 +95,10 @@ _UNSURE = re.compile(
     r"|not clear)\b|\b(?:cannot|can't|can not) (?:be )?(?:say|tell|know|determine)",
     re.IGNORECASE,
 )
+_TWO_CASES = re.compile(r"\d[^.]*\b(?:if|unless)\b[^.]*\b(?:otherwise|else)\b|\bdepending on\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
 _SENTENCE = re.compile(
-    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
+    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)(?<!\be\.g\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
 )
 _GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might be|could be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
@@ -106,13 +107,13 @@ _ITSELF = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SUBORDINATE = re.compile(
-    r"(?:since|if|as|because|given|when|with|by|after|for|to|in|from|while|once"
+    r"\b(?:since|if|as|because|given|when|with|by|after|for|to|in|from|while|once"
     r"|out of)\b[^,]*(?:,[^,\s][^,]*)*,\s+(?:then\s+)?",
     re.IGNORECASE,
 )
 _PARTICIPLE = re.compile(r"\A[a-z]{3,}ing\b[^,]*(?:,[^,\s][^,]*)*,\s+", re.IGNORECASE)
 _THEN = re.compile(
-    r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then|ending (?:up )?(?:at|with)|leaving"
+    r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then|ending (?:up )?(?:at|with)|leaving|(?<=,\s)(?:making|giving)"
     r"|reaching)\b,?\s*",
     re.IGNORECASE,
 )
@@ -175,7 +176,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     whole = opened(plain(line))
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
         return together, line_start
-    if result := _computed(whole, question):
+    if result := _computed(whole, question) or glued_unit(whole, question):
         return result, line_start
     if (
         len(whole) <= 400
@@ -333,13 +334,17 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
     return None
 
 
+def _cut_out(match: re.Match[str]) -> str:
+    return ", " if match.start() else ""
+
+
 def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the one number of a sentence without a verb of being, or the one whose noun the question asks for."""
-    if _UNSURE.search(sentence):
+    if _UNSURE.search(sentence) or _TWO_CASES.search(sentence):
         return ""
     clause = GLOSS.sub(" ", sentence)
     led = _PARTICIPLE.match(clause)
-    clause = clause[led.end() :] if led else _SUBORDINATE.sub("", clause, count=1)
+    clause = clause[led.end() :] if led else _SUBORDINATE.sub(_cut_out, clause, count=1)
     clause = _THEN.split(clause)[-1] or clause
     spans = MATH_SPAN.findall(clause)
     if spans:
@@ -415,7 +420,7 @@ def _asked_value(sentence: str, question: str) -> str:
     noun = _asked_noun(question)
     if not noun or noun <= _MONEY_WORDS or MATH_SPAN.search(sentence) or _METHOD.search(sentence):
         return ""
-    clause = _SUBORDINATE.sub("", GLOSS.sub(" ", sentence), count=1)
+    clause = _SUBORDINATE.sub(_cut_out, GLOSS.sub(" ", sentence), count=1)
     last = _THEN.split(clause)[-1]
     clause = last if ANY_NUMBER.search(last) else clause  # "he had 24 and ate 4, so 20 are left"
     if _UNREAD.search(ANY_NUMBER.sub(" ", clause)):

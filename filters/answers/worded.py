@@ -55,7 +55,9 @@ _ASKS_NAME = re.compile(
     r"\b(?:who|whose|whom|which|what (?:day|month|colou?r|name|shape|kind|type|letter))\b", re.IGNORECASE
 )
 _NAME = r"[A-Z][a-z]+(?: [A-Z][a-z]+)?"
-_IS_NAME = re.compile(rf"(?:[^,.;:?]{{1,120}}\s(?:is|was|are)|[A-Za-z ]{{1,40}}:)\s(?:the )?(?P<name>{_NAME})\Z")
+_IS_NAME = re.compile(
+    rf"(?:[^,.;:?]{{1,120}}\s(?:is|was|are|on)|[A-Za-z ]{{1,40}}:)\s(?:the |an? )?(?P<name>{_NAME})\Z"
+)
 _NAME_FIRST = re.compile(rf"(?P<name>{_NAME})\s(?P<rest>[a-z][^,.;:?]{{2,100}})\Z")
 _IS_TRUE = re.compile(
     r"(?:the (?:given )?(?:statement|claim|assertion|proposition)|it|this|that)(?: given)? is (?:indeed |therefore )?"
@@ -128,7 +130,7 @@ def _name(text: str, question: str) -> str:
     """Return the name with which a sentence answers who or which: "Evelyn won the race", "The winner is Evelyn"."""
     if not _ASKS_NAME.search(question) or _DENIES.search(text):
         return ""
-    if re.fullmatch(_NAME, text):
+    if re.fullmatch(rf"{_NAME}|[a-z]{{3,20}}", text):
         return text
     if match := _IS_NAME.match(text):
         return match["name"]

@@ -15,7 +15,14 @@ from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
 from proofmill.filters.answers.marks import asked_form, asked_tag, question_heading
-from proofmill.filters.answers.questions import context, exclaims, other_letter, other_letters, other_noun
+from proofmill.filters.answers.questions import (
+    asked_rounding,
+    context,
+    exclaims,
+    other_letter,
+    other_letters,
+    other_noun,
+)
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -90,7 +97,7 @@ class MathVerifier:
         if gold.form is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
-            stated = parse_answer(found.text)
+            stated = parse_answer(asked_rounding(found.text, prompt) or found.text)
             if stated.kind in ("value", "relation") and not is_rational(stated, QUICK_BITS):
                 return None
         except (UnreadableError, TooCostlyError):
@@ -111,7 +118,7 @@ class MathVerifier:
         try:
             if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
-            stated = parse_answer(found.text)
+            stated = parse_answer(asked_rounding(found.text, problem.prompt) or found.text)
             if _over_naturals(found.text, gold.text):
                 return _verdict(False, found)
             prompt = problem.prompt

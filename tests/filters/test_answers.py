@@ -53,7 +53,8 @@ _HOSTILE = [
     "is 1 or ", "$1$ ", "\\(1\\) ", "####", "#### 1\n", "(1) ", "1, ", "5 of the ", "so 1, ", "1 - ",
     "\\text{and} ", "\\quad ", "if ", "since 1, ", "{", "\\boxed{}", "between 1 and ", "\\hat{i} + ",
     "1\\quad ", "for all x ", "k \\in \\mathbb{Z} ", "C_n^k ", "1 million ", "per a of ", "in the ", "1'",
-    "a_{n-1} ", "**1** ", "```json\n", "x = 1 and ", "twenty-", "minus plus or ", "in the old ", "there is no x of ", "5! ",
+    "a_{n-1} ", "**1** ", "```json\n", "x = 1 and ", "twenty-", "minus plus or ", "in the old ",
+    "there is no x of ", "5! ",
 ]  # fmt: skip
 
 
