@@ -39,7 +39,10 @@ class OpenAIEngine(Section):
     """Servers that speak the OpenAI protocol; `samplers[].model` names the tokenizer of what they serve."""
 
     kind: Literal["openai"]
-    endpoints: tuple[str, ...] = Field(min_length=1, description="base addresses, like http://gpu1:8000/v1")
+    endpoints: tuple[str, ...] = Field((), description="base addresses, like http://gpu1:8000/v1")
+    endpoints_from: str | None = Field(
+        None, description="folder of files that hold an address each; servers whose files come and go are followed"
+    )
     served: str | None = Field(None, description="name under which they serve the model; None: the only one")
     revision: str | None = Field(None, description="which weights they serve, in your words; recorded")
     api: Literal["completions", "chat"] = Field(
@@ -55,17 +58,30 @@ class OpenAIEngine(Section):
     @field_validator("endpoints")
     @classmethod
     def _addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
-        addresses = []
-        for endpoint in endpoints:
-            parts = urlsplit(endpoint)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
-                raise ValueError(f"'{endpoint}' is not an address like http://host:8000/v1")
-            if "@" in parts.netloc:
-                raise ValueError("an address must not hold a password; name a variable with api_key_env")
-            addresses.append(endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1")
+        addresses = [address_of(endpoint) for endpoint in endpoints]
         if len(set(addresses)) < len(addresses):
             raise ValueError("the same endpoint is listed twice")
         return tuple(addresses)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> OpenAIEngine:
+        if not self.endpoints and self.endpoints_from is None:
+            raise ValueError("endpoints: name at least one server, or a folder with endpoints_from")
+        return self
+
+
+def address_of(endpoint: str) -> str:
+    """Return the base address of a server, with its version.
+
+    Raises:
+        ValueError: it is none, or holds a password.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+        raise ValueError(f"'{endpoint}' is not an address like http://host:8000/v1")
+    if "@" in parts.netloc:
+        raise ValueError("an address must not hold a password; name a variable with api_key_env")
+    return endpoint.rstrip("/") if parts.path.strip("/") else endpoint.rstrip("/") + "/v1"
 
 
 class ReplayEngine(Section):

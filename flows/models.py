@@ -313,6 +313,7 @@ def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mappin
         )
     return ServerOptions(
         endpoints=tuple(options["endpoints"]),
+        folder=Path(options["endpoints_from"]).expanduser() if options["endpoints_from"] else None,
         served=options["served"],
         api=options["api"],
         key=key,

@@ -19,7 +19,10 @@ from proofmill.generators.prompts import PromptStyle, Renderer, messages
 from proofmill.generators.rounds import Rounds
 
 # Engine options that change how a run proceeds but no sample. What a server serves is part of the model's digest.
-_RUNS_ONLY = {"kind", "window", "restarts", "endpoints", "served", "api_key_env", "timeout_s", "retries", "wait_s"}
+_RUNS_ONLY = {
+    *("kind", "window", "restarts", "endpoints", "endpoints_from", "served"),
+    *("api_key_env", "timeout_s", "retries", "wait_s"),
+}
 RESOURCE_ARGS = frozenset(
     {
         *("gpu_memory_utilization", "kv_cache_memory_bytes", "cpu_offload_gb", "block_size", "enable_prefix_caching"),

@@ -208,7 +208,7 @@ def _used(use: _Use, template_args: Mapping[str, Any]) -> Iterator[Check]:
 
 async def _endpoints(use: _Use, options: ServerOptions) -> list[Check]:
     async with connections(options) as http:
-        looks = [_Look(OpenAIClient(url, options, http), options, use) for url in options.endpoints]
+        looks = [_Look(OpenAIClient(url, options, http), options, use) for url in options.addresses()]
         found = await asyncio.gather(*(one.checks() for one in looks))
     names = {one.server.name for one in looks if one.server}
     if len(names) > 1:

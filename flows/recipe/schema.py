@@ -406,7 +406,8 @@ class _Core(Section):
         """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""
         recipe = self.resolved()
         for section in (*recipe["samplers"], *model_sections(recipe)):
-            (section["engine"] or {}).pop("endpoints", None)
+            for name in ("endpoints", "endpoints_from"):
+                (section["engine"] or {}).pop(name, None)
         return recipe
 
 

@@ -31,6 +31,7 @@ from proofmill.generators.engines.openai_client import (
 )
 
 _CLOSE_SECONDS = 10.0
+_COMING = 32  # endpoints that a folder may come to hold; requests beyond what they take wait in the pool
 _MISSES = 3  # health checks in a row that an endpoint may miss
 _MOST_PAUSE = 30.0
 _MOST_REFUSED = 16  # prompts refused with no answer in between; with more, the server must be at fault
@@ -113,6 +114,7 @@ class _Endpoint:
     rest_until: float = 0.0
     faults: int = 0  # since its last answer
     misses: int = 0
+    retired: bool = False  # its file is gone: what is under way there may end
     running: dict[_Job, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
@@ -186,11 +188,13 @@ class _Pool:
         self._running.set()
         started = time.monotonic()
         async with connections(self._options) as http:
-            self._endpoints = [_Endpoint(OpenAIClient(url, self._options, http)) for url in self._options.endpoints]
+            self._endpoints = [_Endpoint(OpenAIClient(url, self._options, http)) for url in self._options.addresses()]
             await asyncio.gather(*map(self._connect, self._endpoints))
             async with asyncio.TaskGroup() as group:
                 for endpoint in self._endpoints:
                     group.create_task(self._watch(endpoint))
+                if self._options.folder is not None:
+                    group.create_task(self._follow(group, http))
                 while not self.facts.done():
                     self._announce(time.monotonic() - started)
                     await asyncio.sleep(0.1)
@@ -229,16 +233,17 @@ class _Pool:
             details = {"served": self._model, "api": self._options.api, "endpoints": len(self._endpoints)}
             details["seeded"] = all("seed" not in server.lacks for server in servers)
             length = min((server.max_model_len or 0 for server in servers), default=0)
-            window = self._options.window * len(self._endpoints)
+            count = len(self._endpoints) if self._options.folder is None else max(_COMING, len(self._endpoints))
+            window = self._options.window * count
             self.facts.set_result(EngineFacts("openai", servers[0].kind, "as served", length, window, waited, details))
-        elif all(endpoint.denied for endpoint in self._endpoints):
+        elif self._shut_out():
             self._fail(self._unusable("No endpoint lets the run in."))
         elif waited > self._options.wait_s:
             self._fail(self._unusable(f"No endpoint has answered in {self._options.wait_s:g} s."))
 
     async def _watch(self, endpoint: _Endpoint) -> None:
         """Check an endpoint as long as the engine lives, so that a dead one comes back and a silent one is noticed."""
-        while True:
+        while not endpoint.retired or endpoint.running:
             await asyncio.sleep(self._options.probe_s * random.uniform(0.8, 1.2))
             if endpoint.server is None:
                 await self._connect(endpoint)
@@ -251,13 +256,32 @@ class _Pool:
             if endpoint.misses >= _MISSES and endpoint.server is not None and isinstance(health, RequestFailure):
                 self._give_back(endpoint, health.why)
 
+    async def _follow(self, group: asyncio.TaskGroup, http: Any) -> None:
+        """Take in endpoints whose files come, and send nothing new to those whose files go."""
+        while True:
+            await asyncio.sleep(self._options.probe_s)
+            listed = self._options.addresses()
+            for endpoint in self._endpoints:
+                endpoint.retired = endpoint.url not in listed
+            self._endpoints = [endpoint for endpoint in self._endpoints if not endpoint.retired or endpoint.running]
+            known = {endpoint.url for endpoint in self._endpoints}
+            for url in (url for url in listed if url not in known):
+                endpoint = _Endpoint(OpenAIClient(url, self._options, http))
+                self._endpoints.append(endpoint)
+                await self._connect(endpoint)
+                group.create_task(self._watch(endpoint))
+            self._dispatch()
+
     def _drop(self, endpoint: _Endpoint, failure: RequestFailure) -> None:
         """Send nothing more to an endpoint until it answers again; what is under way there may end."""
         if endpoint.server is not None:
             self._watcher.warn(f"Endpoint {endpoint.url} is dropped until it answers again: {failure.why}")
         endpoint.server, endpoint.why, endpoint.denied = None, failure.why, failure.kind == "denied"
-        if all(endpoint.denied for endpoint in self._endpoints):
+        if self._shut_out():
             self._fail(self._unusable("No endpoint lets the run in any more."))
+
+    def _shut_out(self) -> bool:
+        return bool(self._endpoints) and all(endpoint.denied for endpoint in self._endpoints)
 
     def _give_back(self, endpoint: _Endpoint, why: str) -> None:
         """Drop an endpoint that died, and give back all that was under way there at once."""
@@ -293,7 +317,10 @@ class _Pool:
             free = [
                 endpoint
                 for endpoint in self._endpoints
-                if endpoint.server and endpoint.rest_until <= now and len(endpoint.running) < self._options.window
+                if endpoint.server
+                and not endpoint.retired
+                and endpoint.rest_until <= now
+                and len(endpoint.running) < self._options.window
             ]
             if not free:
                 return
@@ -418,7 +445,7 @@ class _Pool:
         return EngineError(
             what,
             where="; ".join(f"{url}: {state}" for url, state in states),
-            remedy="start or repair the servers named in engine.endpoints (`vllm serve MODEL`), "
+            remedy="start or repair the servers named in engine.endpoints or endpoints_from (`vllm serve MODEL`), "
             "then run the same command again: it goes on where it stopped",
         )
 

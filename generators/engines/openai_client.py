@@ -11,8 +11,10 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import httpx2
@@ -20,6 +22,7 @@ import orjson
 
 from proofmill.data.errors import EngineError
 from proofmill.data.samples import FILTERED
+from proofmill.data.sections import address_of
 from proofmill.generators.engines.base import Completion, Request
 
 _DENIED = (401, 402, 403, 404)
@@ -54,6 +57,7 @@ class ServerOptions:
         max_model_len: tokens of prompt and answer, for servers that don't state it.
         chat_template_args: for `chat`, where the server renders the prompt.
         probe_s: seconds between two health checks of an endpoint.
+        folder: holds a file with an address for each further endpoint; None: there are no others.
         trials: one request of each kind that will come; a server that can't do one is refused before anything is drawn.
     """
 
@@ -69,6 +73,15 @@ class ServerOptions:
     chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     probe_s: float = 5.0
     trials: tuple[Request, ...] = ()
+    folder: Path | None = None
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all endpoints, with those that stand in the folder's files by now."""
+        found = list(self.endpoints)
+        for path in sorted(self.folder.glob("[!.]*")) if self.folder else ():
+            with suppress(OSError, ValueError):  # half written, or gone again
+                found.append(address_of(path.read_text(encoding="utf-8").strip()))
+        return list(dict.fromkeys(found))
 
     def chats(self, request: Request) -> bool:
         """Return whether a request is sent as messages, which the server renders."""

@@ -253,6 +253,33 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
         back.server_close()
 
 
+def test_endpoints_come_and_go_with_their_files(tmp_path: Path) -> None:
+    """As jobs of a scheduler do: there is none at first; one begins, and gives way to another."""
+    wanted = requests(120)
+    with serving(2) as (first, second):
+
+        def give_way(body: Body, _: int) -> Reply:
+            time.sleep(0.05)
+            if len(first.drawn) >= 10:
+                (tmp_path / "job-2").write_text(f"{second.url}\n")
+                (tmp_path / "job-1").unlink(missing_ok=True)
+            return answer(body)
+
+        first.rule = give_way
+        (tmp_path / "half-written").write_text("http")
+        threading.Timer(0.3, lambda: (tmp_path / "job-1").write_text(first.url)).start()
+        done, _ = run((), wanted, folder=tmp_path)
+    all_answered(done, wanted)
+    assert 10 <= len(first.drawn) < 60
+    assert len(second.drawn) == 120 - len(first.drawn)
+
+
+def test_an_engine_of_servers_names_them_or_their_folder() -> None:
+    assert EngineSection(kind="openai", endpoints_from="jobs").endpoints == ()
+    with pytest.raises(ValueError, match="name at least one server, or a folder"):
+        EngineSection(kind="openai")
+
+
 def test_when_no_endpoint_is_left_the_run_waits_and_then_says_what_to_do() -> None:
     with serving() as (server,):
         server.rule = lambda *_: refuse(429, "quota", Retry_After="5")
