@@ -183,6 +183,7 @@ def _ingest(run: RunContext, key: str) -> Shard:
         "examples": sources.examples + samples.examples,
     }
     table = pa.table({"name": pa.array(names, pa.string())})
+    run.progress.message = ""  # what is waited for next has a counter
     return run.store.once(PROBLEMS, "all", key, lambda: (table, stats))
 
 
