@@ -78,6 +78,7 @@ def annotate_shard(run: RunContext, problems: Shard, samples: Shard, output: Out
     for active in run.filters:
         if isinstance(active.filter, MapFilter | ProblemFilter):
             record = record.with_output(active.filter.name, (output or filter_output)(run, record, active))
+    run.progress.advance("shards judged")
     return record
 
 
@@ -132,7 +133,6 @@ def _report_verdicts(run: RunContext, shard: Shard) -> None:
     run.progress.verdicts(counts.get(CORRECT, 0), shard.rows)
     if shard.rows and max(counts.get(WRONG, 0), counts.get(UNPARSED, 0)) == shard.rows:
         run.progress.warn(f"shard {shard.name}: all {shard.rows} verdicts are {next(iter(counts))}")
-    run.progress.advance("shards judged")
 
 
 def shared_file(run: RunContext, shared: SharedFile[Any], options: Any) -> Shard:
