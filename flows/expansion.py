@@ -95,14 +95,12 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
     concepts = asker.ask(CONCEPTS, writer.naming(), budget, "concepts named")
+    jobs = (job for name in writer.steps for job in writer.writing(name, concepts))
+    answers = asker.ask(WRITTEN, jobs, budget, "problems written")
     written: dict[str, dict[str, list[Shard]]] = {}
-    for name, step in writer.steps.items():
-        own = {} if step.temperature is None else {"temperature": step.temperature}
-        answers = Asker(run, plan, {**asker.params, **own}).ask(
-            WRITTEN, writer.writing(name, concepts), budget, "problems written"
-        )
-        for job, shards in answers.items():
-            written.setdefault(job.removesuffix(f".{name}"), {})[name] = shards
+    for job, shards in answers.items():
+        seed_name, _, step_name = job.rpartition(".")
+        written.setdefault(seed_name, {})[step_name] = shards
     for seed in seeds:
         yield _drafts(run, options, writer, seed, written.get(seed.name, {}), concepts.get(seed.name, []))
 
@@ -288,13 +286,11 @@ def _judgements(
 
     def tasks(draft: Shard, fates: Sequence[Shard]) -> list[Task]:
         rows = [row for _, row in _left(run, draft, fates) if not operators.OPERATORS[row["operator"]].levels]
-        schemas = JUDGE_SCHEMAS if options.structured else (None, None)
+        forms = [{"json_schema": schema} if options.structured else {} for schema in JUDGE_SCHEMAS]
         return [
-            Task((row["id"],), number, prompt, schema)
+            Task((row["id"],), number, prompt, own)
             for row in rows
-            for number, (prompt, schema) in enumerate(
-                zip(new_problems.judge_prompts(row["prompt"]), schemas, strict=True)
-            )
+            for number, (prompt, own) in enumerate(zip(new_problems.judge_prompts(row["prompt"]), forms, strict=True))
         ]
 
     params = {"temperature": judge.temperature, "top_p": 1.0, "max_tokens": judge.max_tokens}

@@ -67,12 +67,19 @@ class Budget:
 
 @dataclass(frozen=True)
 class Task:
-    """One question: what it is about, its number among those about the same, its text, and the JSON of its answer."""
+    """One question.
+
+    Attributes:
+        about: the ids of what it is about.
+        number: among the questions about the same.
+        prompt: its text.
+        params: decoding parameters of its own, such as the schema of its answer.
+    """
 
     about: tuple[str, ...]
     number: int
     prompt: str
-    schema: dict[str, Any] | None
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,11 @@ class Asker:
 
     def _batch(self, step: Step, job: Job, start: int, stop: int) -> RequestBatch:
         by = digest("expansion", self._identity)
-        key = step.key(by, job.name, [(task.about, task.number, task.prompt) for task in job.tasks()[start:stop]])
+        key = step.key(
+            by,
+            job.name,
+            [(task.about, task.number, task.prompt, dict(task.params)) for task in job.tasks()[start:stop]],
+        )
         stream = _Stream(self, job, start, stop, by)
         name = f"{job.name}.{start}"
         return RequestBatch(name, key, stream.requests, stream.table, lambda: self._before(step, job.name, by))
@@ -172,7 +183,7 @@ class _Stream:
             message = [{"role": "user", "content": task.prompt}]
             text = plan.renderer.text(message, plan.style.chat_template_args)
             seed = sample_seed(plan.seed, digest("expansion", text), task.number)
-            params = {**self.asker.params, **({"json_schema": task.schema} if task.schema else {})}
+            params = {**self.asker.params, **task.params}
             request = Request(str(place), tuple(plan.renderer.tokens(text)), seed, params, messages=message)
             self.asked[request.id] = task, question(request)
             yield request
@@ -301,7 +312,8 @@ class Writer:
         self, shard: Shard, step: ExpandStep, named: Sequence[Shard], of_pool: Mapping[str, Sequence[str]]
     ) -> list[Task]:
         operator, rows = step.chosen, self.parents(shard)
-        text, schema = operators.prompt_text(step.operator, step.prompt), self._schema(operators.PROBLEM_SCHEMA)
+        text, params = operators.prompt_text(step.operator, step.prompt), self._schema(operators.PROBLEM_SCHEMA)
+        params |= {} if step.temperature is None else {"temperature": step.temperature}
         concepts = {**of_pool, **self._concepts(named)} if operator.from_concepts else {}
         tasks = []
         for group, number in self.groups(shard, step):
@@ -314,7 +326,7 @@ class Writer:
                 concepts=list(dict.fromkeys(chosen)),
                 kind=operator.kinds[number % len(operator.kinds)],
             )
-            tasks.append(Task(group, number, prompt, schema))
+            tasks.append(Task(group, number, prompt, params))
         return tasks
 
     def _concepts(self, named: Sequence[Shard], among: Container[str] | None = None) -> dict[str, list[str]]:
@@ -332,8 +344,8 @@ class Writer:
             _CONCEPTS_EACH, names, key=lambda name: _chance(self.run.recipe.seed, name, group, number)
         )
 
-    def _schema(self, schema: dict[str, Any]) -> dict[str, Any] | None:
-        return schema if self.options.structured else None
+    def _schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"json_schema": schema} if self.options.structured else {}
 
 
 def _chance(*parts: Any) -> float:

@@ -214,7 +214,7 @@ def test_a_killed_run_asks_only_what_is_missing_and_ends_with_the_same_bytes(
     home = grown[0].parent / "killed"
     server.drawn.clear()
     try:
-        assert driver.run(home, call="fsync", after=True, path=r"expansion_written/.*journal") == crash.KILLED
+        assert driver.run(home, call="rename", after=True, path=r"expansion_written/.*parquet") == crash.KILLED
         crash.tear(sorted(home.glob("runs/grown/manifest-*.jsonl")), random.Random(7))
         driver.finished(home)
     finally:
