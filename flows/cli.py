@@ -593,8 +593,7 @@ def main() -> None:
 def _say(error: ProofmillError, *, debug: bool) -> None:
     if debug:
         err.print_exception()
-    err.print("[red]error:[/] ", end="")
-    err.print(str(error), markup=False, soft_wrap=True)
+    err.print("[red]error:[/]", escape(str(error)), soft_wrap=True)
 
 
 if __name__ == "__main__":
