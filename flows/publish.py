@@ -40,6 +40,7 @@ from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
 from proofmill.generators import prompts
+from proofmill.generators.problems.operators import OPERATORS
 from proofmill.generators.prompts import Rendered, StudentView
 
 TRAIN, VALIDATION = "train", "validation"
@@ -288,7 +289,8 @@ class _ShardTables:
 
     def _fate(self, problem: Row) -> str | None:
         rate, _ = self.problem_rates.get(problem["id"], (None, 0))
-        if rate is None:
+        # Procedural tasks bring their own gold; every other new problem has an answer only where its samples agree.
+        if rate is None or (problem["answer"] is None and not OPERATORS[problem["operator"]].levels):
             return "no_agreement"
         low, high = self.run.recipe.select.expanded_pass_rate
         return None if low <= rate <= high else "outside_band"
