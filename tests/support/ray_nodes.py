@@ -65,6 +65,7 @@ def nodes() -> Iterator[Nodes]:
     temporary = tempfile.mkdtemp(prefix="ray-")  # sockets need a short path
     before = dict(os.environ)
     os.environ |= KEEP_ALIVE | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1])])}
+    os.environ |= {"RAY_gcs_server_port_wait_time_s": "120"}  # a busy machine starts the head slowly
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", _SLOWNESS: f"{temporary}/seconds"}
     cluster = Nodes(temporary)
     try:
