@@ -233,7 +233,7 @@ def test_a_digest_follows_values_and_not_their_spelling() -> None:
 @pytest.mark.parametrize(
     ("endpoints", "said"),
     [
-        ([], "at least 1"),
+        ([], "at least one"),
         (["gpu1:8000"], "not an address"),
         (["http://me:secret@gpu1"], "must not hold a password"),
         (["http://gpu1:8000", "http://gpu1:8000/v1/"], "twice"),

@@ -264,7 +264,9 @@ with made.store(Path(sys.argv[2])) as store:
 
 
 def test_a_killed_process_leaves_a_journal_that_the_next_run_uses(home: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, __file__, str(home)], check=False)
+    tests = str(Path(__file__).parents[1])  # where `support` is
+    words = [sys.executable, "-c", _KILLED, __file__, str(home)]
+    done = subprocess.run(words, check=False, env=os.environ | {"PYTHONPATH": tests})
     assert done.returncode == -signal.SIGKILL
     assert journals(home)
     journals(home)[0].open("ab").write(b'{"prompt_digest": "half a li')
