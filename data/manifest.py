@@ -291,7 +291,6 @@ class Manifest(Record):
     stages: dict[str, Ledger] = Field(
         {},
         description="The funnel, a ledger each: `problems`, `expansion` where asked for, `samples`, `verdicts`, "
-        "`selection`, `publish`."
         "`selection`, `publish`.",
     )
     licenses: list[str | None] = Field([], description="Licences of the problems and samples; null is unknown.")

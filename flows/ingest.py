@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 from proofmill.data import rows_io
 from proofmill.data.card import check_licenses
 from proofmill.data.errors import InputError
-from proofmill.data.files import digest
+from proofmill.data.files import digest, scratch_folder
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.schemas import PROBLEMS as PROBLEM_COLUMNS
 from proofmill.data.schemas import SHARD_TRACES
@@ -132,35 +131,32 @@ def _shard(run: RunContext, key: str, name: str) -> ProblemShard | None:
 def _ingest(run: RunContext, key: str) -> Shard:
     """Read all sources once, and commit the shards, their index last."""
     run.progress.note("reading problems")
-    scratch = run.store.folder / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     sources, samples = IngestStats(), IngestStats()
     streams = list(_streams(run, sources, samples))
 
     def over_limit(row: dict[str, Any]) -> None:
         (samples if "response" in row else sources).drop_many("over_limit", 1)
 
-    # All rows are read before the first shard is cut, since a shard is a range of problem ids.
-    rows, size = ingest.spool(ingest.round_robin(streams, run.request.limit, over_limit), scratch / "spool.arrows")
-    bits = ingest.shard_bits(rows, size, *samples_per_problem(run.recipe))
-    parts = ingest.partition(scratch / "spool.arrows", scratch / "parts", bits)
     names, total, from_sources = [], 0, 0
     terms: set[tuple[str, str | None]] = set()
     models: set[str] = set()
-    for part in parts:
-        table, leaked = _without_leaks(run, ingest.read_part(part))
-        for problem, item in leaked.items():
-            sources.drop(LEAKED, f"problem {problem}", item)
-        if not table.num_rows:
-            continue
-        shard = _commit(run, key, f"{part.stem}-of-{1 << bits:05d}", table)
-        names.append(shard.name)
-        terms.update((source, licence) for source, licence in shard.stats["sources"])
-        models.update(shard.stats["recorded_models"])
-        total += shard.rows
-        from_sources += shard.stats["from_sources"]
-    shutil.rmtree(scratch)
+    with scratch_folder(run.store.folder) as scratch:
+        # All rows are read before the first shard is cut, since a shard is a range of problem ids.
+        rows, size = ingest.spool(ingest.round_robin(streams, run.request.limit, over_limit), scratch / "spool.arrows")
+        bits = ingest.shard_bits(rows, size, *samples_per_problem(run.recipe))
+        parts = ingest.partition(scratch / "spool.arrows", scratch / "parts", bits)
+        for part in parts:
+            table, leaked = _without_leaks(run, ingest.read_part(part))
+            for problem, item in leaked.items():
+                sources.drop(LEAKED, f"problem {problem}", item)
+            if not table.num_rows:
+                continue
+            shard = _commit(run, key, f"{part.stem}-of-{1 << bits:05d}", table)
+            names.append(shard.name)
+            terms.update((source, licence) for source, licence in shard.stats["sources"])
+            models.update(shard.stats["recorded_models"])
+            total += shard.rows
+            from_sources += shard.stats["from_sources"]
     accepted = sources.read - sum(sources.dropped.values())
     # Equal problems have the same id, so accepted rows that are missing from the shards were repeats.
     sources.drop_many("repeated", accepted - from_sources)

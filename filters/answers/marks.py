@@ -238,7 +238,6 @@ _PYTHON_KEY = re.compile(  # of a dictionary of Python's: {'answer': 'B'}
 _JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
 _JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\]))')
-_BROKEN_COMMAND = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 
 
 def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:

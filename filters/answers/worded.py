@@ -118,9 +118,7 @@ def _nothing(text: str, question: str) -> str:
 
 def _state(text: str) -> str:
     match = _STATE.match(text) or _MISSING.match(text) or _ENDLESS.match(text)
-    if match is None or re.search(
-        r"\b(?:not|n't|never|or|maybe|perhaps|if|unless)\b", text[: match.start("state")], re.IGNORECASE
-    ):
+    if match is None or _OPEN.search(text, 0, match.start("state")):
         return ""
     state = match["state"].lower()
     return {"doesn't exist": "does not exist", "is not defined": "not defined"}.get(state, state)
