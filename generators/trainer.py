@@ -129,7 +129,7 @@ def _callback(spec: Spec) -> Any:
     """Tells of every step, ends where the loss is no number, keeps candidates for a choice among checkpoints."""
     from transformers import TrainerCallback
 
-    class Watch(TrainerCallback):
+    class Watch(TrainerCallback):  # type: ignore[misc]  # a class of any type, as far as mypy looks
         """As above."""
 
         diverged: str = ""

@@ -36,7 +36,7 @@ def save(
         plain.train_from_iterator(texts, learn)
     plain.decoder = decoders.ByteLevel()
     marks = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, **marks)  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, **marks)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
@@ -46,5 +46,5 @@ def save(
         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=1024, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=None, tie_word_embeddings=True,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
