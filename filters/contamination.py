@@ -30,8 +30,8 @@ from proofmill.data.schemas import column
 from proofmill.data.sections import Section, portable_name
 from proofmill.filters import overlap_index
 from proofmill.filters.base import DropRule, MapFilter, ProblemFilter, Row, SharedFile
-from proofmill.filters.meaning import MeaningOptions, embed, nearest, numbers
-from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans, words_of
+from proofmill.filters.meaning import Items, MeaningOptions, crowding, embed
+from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans
 from proofmill.filters.rolling_hash import I64, U64, Lines, blocks
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
@@ -282,20 +282,19 @@ class Index:
         """
         matches = self.find_many(texts)
         left = [place for place, match in enumerate(matches) if match is None and texts[place].strip()]
-        items = self._index.meanings
-        if meaning is None or items is None or not left:
+        if meaning is None or self._meanings is None or not left:
             return matches
-        own = [numbers(words_of(texts[place])) for place in left]
-        vectors = embed([texts[place] for place in left])
-        for place, found in zip(left, nearest(vectors, own, items, self._item_numbers), strict=True):
+        asked = [texts[place] for place in left]
+        for place, found in zip(left, self._meanings.nearest(embed(asked), asked), strict=True):
             if found and found.nearness >= meaning.threshold:
                 span = f"in other words ({found.nearness:.2f}): {self._index.words[found.item]}"
                 matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span)
         return matches
 
     @cached_property
-    def _item_numbers(self) -> list[frozenset[str]]:
-        return [numbers(self._index.words[item].split(" ")) for item in range(len(self))]
+    def _meanings(self) -> Items | None:
+        found = self._index.meanings
+        return None if found is None else Items(found, crowding(found), self._index.words)
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
         """Yield the runs of the lines whose hash stands in the index."""
