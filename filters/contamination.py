@@ -190,6 +190,14 @@ class DecontaminateOptions(Section):
 
 # --- The index, and the overlaps that it finds ---
 
+
+class Near(NamedTuple):
+    """The nearest item of a prompt."""
+
+    nearness: float
+    text: str
+
+
 _SIEVE_SPARSITY = 3  # places in the sieve for each hash, as a power of two
 
 
@@ -204,6 +212,7 @@ class Match:
         start: offset of the run in the text.
         end: offset behind it.
         span: the run as it stands in the text; where it was found by meaning, how near it is, and the item.
+        near: where it was found by meaning: the item, and how near it is.
     """
 
     benchmark: str
@@ -212,6 +221,7 @@ class Match:
     start: int
     end: int
     span: str
+    near: Near | None = None
 
     @property
     def label(self) -> str:
@@ -274,8 +284,15 @@ class Index:
             ]
         return matches
 
-    def find_prompts(self, texts: Sequence[str], meaning: MeaningOptions | None) -> list[Match | None]:
+    def find_prompts(
+        self, texts: Sequence[str], meaning: MeaningOptions | None, *, lowest: float | None = None
+    ) -> list[Match | None]:
         """Return the overlap of each prompt: by words, else by meaning where that is asked for.
+
+        Args:
+            texts: the prompts.
+            meaning: None: by words alone.
+            lowest: nearness from which an item is returned; None: from that on that marks by itself.
 
         Raises:
             InputError: the encoder is not installed.
@@ -286,15 +303,16 @@ class Index:
             return matches
         asked = [texts[place] for place in left]
         for place, found in zip(left, self._meanings.nearest(embed(asked), asked), strict=True):
-            if found and found.nearness >= meaning.threshold:
-                span = f"in other words ({found.nearness:.2f}): {self._index.words[found.item]}"
-                matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span)
+            if found and found.nearness >= (meaning.threshold if lowest is None else lowest):
+                text = self._meanings.texts[found.item]
+                span = f"in other words ({found.nearness:.2f}): {text}"
+                matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span, Near(found.nearness, text))
         return matches
 
     @cached_property
     def _meanings(self) -> Items | None:
-        found = self._index.meanings
-        return None if found is None else Items(found, crowding(found), self._index.words)
+        found, texts = self._index.meanings, self._index.texts
+        return None if found is None or texts is None else Items(found, crowding(found), texts)
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
         """Yield the runs of the lines whose hash stands in the index."""
@@ -438,11 +456,18 @@ def annotate(rows: Sequence[Row], options: DecontaminateOptions, path: Path) -> 
 def annotate_problems(
     problems: Sequence[Row], _: Mapping[str, Sequence[Row]], options: DecontaminateOptions, path: Path | None = None
 ) -> list[Row]:
-    """Return the overlap of each problem with a benchmark."""
+    """Return the overlap of each problem with a benchmark, or the item near it that a model is to be shown."""
     if path is None:
         return [{} for _ in problems]
     texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
-    return [_columns(match) for match in opened(path).find_prompts(texts, options.meaning)]
+    meaning = options.meaning
+    matches = opened(path).find_prompts(texts, meaning, lowest=meaning and meaning.lowest)
+    return [
+        {"near_item": match.label, "near_text": match.near.text, "near_span": match.span}
+        if match and match.near and meaning and match.near.nearness < meaning.threshold
+        else _columns(match)
+        for match in matches
+    ]
 
 
 def _columns(match: Match | None) -> Row:
@@ -471,6 +496,11 @@ def _label(added: Row) -> str:
 
 def _meaning_identity(options: DecontaminateOptions) -> Any:
     return options.meaning and options.meaning.identity()
+
+
+def _problems_identity(options: DecontaminateOptions) -> Any:
+    judge = options.meaning and options.meaning.judge
+    return [_meaning_identity(options), *([judge.nearness] if judge else [])]
 
 
 def _file_identity(options: DecontaminateOptions) -> Any:
@@ -521,7 +551,8 @@ CONTAMINATED_PROBLEMS = ProblemFilter(
     options=DecontaminateOptions,
     reads=("problem",),
     adds=_ADDS,
+    internal=pa.schema([(name, pa.string()) for name in ("near_item", "near_text", "near_span")]),
     annotate=annotate_problems,
-    identity=_meaning_identity,
+    identity=_problems_identity,
     shared=BENCHMARKS,
 )

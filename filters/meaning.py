@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from proofmill.data.errors import InputError
+from proofmill.data.files import digest
 from proofmill.data.run import library_version
-from proofmill.data.sections import Section
+from proofmill.data.sections import ModelSection, Section
+from proofmill.filters.model_judge import quoted
 from proofmill.filters.overlap_index import words_of
 
 F32: TypeAlias = NDArray[np.float32]
@@ -49,12 +51,33 @@ _NUMBERS = 40  # of a text; the comparison of their order takes the product of t
 _STEM = 5  # letters of a word
 
 
+class NearJudge(ModelSection):
+    """A model that is shown a prompt and its nearest item, and says whether both are the same problem.
+
+    It is asked where the nearness alone is too little for a mark, twice, with both in either order; only where it says
+    so both times is the prompt marked. Where neither `sampler` nor `model` is given, the first live sampler's model is
+    asked.
+    """
+
+    nearness: float = Field(1.2, gt=0.0, le=4.0, description="nearness from which it is asked, up to `threshold`")
+    temperature: float = Field(0.0, ge=0.0, description="sampling temperature of its answers")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus sampling of its answers")
+    max_tokens: int = Field(64, ge=8, description="tokens of one answer, at most")
+    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
+
+
 class MeaningOptions(Section):
     """Overlap of prompts with benchmark items in other words; needs the extra `meaning`."""
 
     threshold: float = Field(
         1.6, gt=0.0, le=4.0, description="nearness from which a prompt is the item; see `filters/meaning.py`"
     )
+    judge: NearJudge | None = Field(None, description="a model that decides below `threshold`; null: nobody does")
+
+    @property
+    def lowest(self) -> float:
+        """The nearness from which an item is looked at at all."""
+        return self.threshold if self.judge is None else min(self.threshold, self.judge.nearness)
 
     def identity(self) -> tuple[Any, ...]:
         """Return what decides the marks: the threshold, and the encoder's version."""
@@ -258,3 +281,79 @@ class Items:
         both = self.weight(own.stems & other.stems)
         either = weight + self.weight(other.stems) - both
         return number_signs(own, other) + (both / either if either else 0.0)
+
+
+# --- a model that decides ---
+
+_ASK = """\
+Read two problems. Say whether they are the same problem in other words: whether every number, every relation and the \
+question are the same, so that a solution of one solves the other step by step. Names, things, the story, the language \
+and the order of sentences may differ. Problems with another number, another relation or another question are not the \
+same, however alike they sound. Do not solve them.
+
+FIRST PROBLEM
+{first}
+END OF FIRST PROBLEM
+
+SECOND PROBLEM
+{second}
+END OF SECOND PROBLEM
+
+Answer with a JSON object whose key "same" holds true or false."""
+_MOST_ASKED = 8000  # characters of both problems; of a longer one nothing is asked
+
+
+class Pair(NamedTuple):
+    """A prompt and its nearest item."""
+
+    prompt: str
+    item: str
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether it is short enough: of a text that is cut, a model would judge a part."""
+        return sum(map(len, self)) <= _MOST_ASKED
+
+
+CANARIES: Sequence[tuple[Pair, bool]] = (
+    (
+        Pair(
+            "Tom has 5 boxes with 12 pencils each and gives 7 pencils away. How many pencils are left?",
+            "In each of Mia's 5 bags are 12 marbles. She loses 7 marbles. How many does she still have?",
+        ),
+        True,
+    ),
+    (
+        Pair(
+            "A train goes 90 miles in 2 hours. How fast does it go on average?",
+            "What is the mean speed of a train that needs 2 hours for a distance of 90 miles?",
+        ),
+        True,
+    ),
+    (
+        Pair(
+            "Tom has 5 boxes with 12 pencils each and gives 7 pencils away. How many pencils are left?",
+            "Tom has 6 boxes with 12 pencils each and gives 9 pencils away. How many pencils are left?",
+        ),
+        False,
+    ),
+    (
+        Pair(
+            "Ann is 4 years older than Ben. Together they are 20. How old is Ann?",
+            "Ann is 4 times as old as Ben. Together they are 20. How old is Ben?",
+        ),
+        False,
+    ),
+)
+"""Planted pairs, and whether they are the same."""
+
+
+def pair_prompts(pair: Pair) -> tuple[str, str]:
+    """Return the two questions about a pair: its problems in either order."""
+    prompt, item = map(quoted, pair)
+    return _ASK.format(first=prompt, second=item), _ASK.format(first=item, second=prompt)
+
+
+def pair_prompts_digest() -> str:
+    """Return a digest of what recorded answers depend on in this module."""
+    return digest(_ASK, [list(pair) for pair, _ in CANARIES])
