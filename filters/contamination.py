@@ -546,7 +546,7 @@ CONTAMINATION = MapFilter(
 
 CONTAMINATED_PROBLEMS = ProblemFilter(
     name="contaminated_problems",
-    version=1,
+    version=2,
     section="decontaminate",
     options=DecontaminateOptions,
     reads=("problem",),

@@ -59,7 +59,7 @@ class NearJudge(ModelSection):
     asked.
     """
 
-    nearness: float = Field(1.2, gt=0.0, le=4.0, description="nearness from which it is asked, up to `threshold`")
+    nearness: float = Field(1.3, gt=0.0, le=4.0, description="nearness from which it is asked, up to `threshold`")
     temperature: float = Field(0.0, ge=0.0, description="sampling temperature of its answers")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus sampling of its answers")
     max_tokens: int = Field(64, ge=8, description="tokens of one answer, at most")
