@@ -30,7 +30,7 @@ _ENDS = " .,:;!?\"'"
 _ARTICLE = re.compile(r"[\s*\"]{0,3}(?:the|an?)\s(?=\w{2})", re.IGNORECASE)
 _BECAUSE = re.compile(r"(?:because|since|as|for|which|is|and thus|so|with)\b|[-–—(]")
 _EXPLAINED = re.compile(r"(?:because|since)\b")
-_DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b")
+_DENIED = re.compile(r"(?:is|was)\s(?:wrong|incorrect|false|not)\b|(?:isn't|cannot|can't)\b|(?:in\s)?base\s\d")
 _NOT_BUT = re.compile(r"not\s[^.!?\n]{1,100}?,?\s(?:(?:but|rather)\s(?:rather\s)?|it(?:\sis|['’]s)\s)", re.IGNORECASE)
 _DASH = re.compile(r"\A[-–—]\s(?=[A-Za-z]{2})")  # C - argon
 _NAMELY = re.compile(r"(?:即|也就是|就是)[是为:,]?\s?")

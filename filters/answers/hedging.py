@@ -161,9 +161,16 @@ _ELSEWHERE = re.compile(
 _LIKENED = re.compile(r"\b(?:as|like|same|than|from)\b", re.IGNORECASE)
 
 
+_NUMBERED = re.compile(r"\b(?:question|problem|exercise|task)\s(?:no\.?\s|number\s|#)?(\d{1,3})\b", re.IGNORECASE)
+
+
 def of_another_question(text: str, start: int, end: int, question: str) -> bool:
     """Return whether a statement is of another question or time: "The answer was C in last year's test"."""
     before, behind = text[max(0, start - _FAR) : start], text[end : end + _FAR]
+    if (numbered := _NUMBERED.search(text, start, end)) and numbered[1] != "1":
+        own = rf"\b{numbered[1]}[.)]|(?:question|problem|part|exercise|task|q|#)\W{{0,3}}{numbered[1]}\b"
+        if re.search(own, question, re.IGNORECASE) is None:
+            return True
     if not _ELSEWHERE.search(before) and not _ELSEWHERE.search(behind):
         return False
     for match in (_ELSEWHERE_BEFORE.search(before), _ELSEWHERE_BEHIND.match(behind)):

@@ -237,6 +237,8 @@ _PYTHON_KEY = re.compile(  # of a dictionary of Python's: {'answer': 'B'}
 )
 _JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
 _JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
+_JSON_PAIR = re.compile(r'"((?:[^"\\]|\\.){1,40})"\s*:\s*("(?:[^"\\]|\\.)*"|[^,"]+)')
+_VALUE_FIELDS = ("value", "final", "final_answer", "answer", "result", "amount", "number")
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\]))')
 
 
@@ -278,9 +280,19 @@ def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
     if bare := _JSON_BARE.match(text, at):
         return Mark("json", bare[0], start, bare.end(), final=True)
     if items := _JSON_LIST.match(text, at):
-        phrase = ", ".join(item.strip().strip('"') for item in _JSON_FIELD.sub("", items[1]).split(","))
-        return Mark("json", unescaped(phrase), start, items.end(), final=True)
+        return Mark("json", unescaped(_listed(items[1])), start, items.end(), final=True)
     return None
+
+
+def _listed(items: str) -> str:
+    """Return what an answer key's list or object holds: its items; of an object with a value, that with its unit."""
+    fields = {field[1].lower(): field[2].strip().strip('"') for field in _JSON_PAIR.finditer(items)}
+    if value := next((fields[name] for name in _VALUE_FIELDS if fields.get(name)), ""):
+        unit = fields.get("unit", fields.get("units", ""))
+        return f"{value} {unit}".strip()
+    if fields and all(len(name) == 1 for name in fields):
+        return ", ".join(f"{name} = {value}" for name, value in fields.items())  # {"x": 5, "y": 2}
+    return ", ".join(item.strip().strip('"') for item in _JSON_FIELD.sub("", items).split(","))
 
 
 def unescaped(text: str) -> str:

@@ -156,6 +156,13 @@ _ASKS_MORE = re.compile(
     re.IGNORECASE,
 )
 _ASKS_FIRST = re.compile(r"\b(?:first|beginning|start\w*|initial\w*|original\w*|before|begin|began)\b", re.IGNORECASE)
+_MORE_OF = re.compile(r"\s(?:more|additional|extra|fewer|less)\s[a-z]+\b(?!\sthan)")
+ASKS_TOTAL = re.compile(
+    r"\bhow many\b(?![^?]*\b(?:more|less|fewer|additional|extra|than|difference|left|still|needs?|another|over|beyond"
+    r"|short|missing|must|should|would|could|add\w*|buy|get|to|require[sd]?)\b)[^?]*"
+    r"\b(?:have|has|are there|were there|is there|own|altogether|in all|in total)\b[^?]*\?",
+    re.IGNORECASE,
+)
 _WHEN = re.compile(
     r"(?:\s[A-Za-z]+){0,3}?\s(?:(?P<next>next|last)\s(?:year|month|week|time)|(?:years?|months?|weeks?) ago"
     r"|(?:at|in the) (?P<first>first|beginning|start)|(?P<before>initially|originally))\b"
@@ -168,6 +175,8 @@ def of_another_case(tail: str, question: str) -> bool:
     "25 years older than Ann", "25 next year".
     """
     if question and "than" in tail and _COMPARED.match(tail) and not _ASKS_MORE.search(question):
+        return True
+    if question and _MORE_OF.match(tail) and ASKS_TOTAL.search(question):
         return True
     when = _WHEN.match(tail)
     if when is None:
@@ -218,7 +227,8 @@ def _first_value(match: re.Match[str], readable: Readable, *, marked: bool) -> s
 DENIED_BEHIND = re.compile(
     r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably"
     r"|below zero"
-    r"|(?<=,\s)(?:no|sorry|rather|i mean|or rather|make that),?\s|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
+    r"|(?<=,\s)(?:no|sorry|rather(?!\sthan)|i mean|or rather|make that),?\s"
+    r"|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
     re.IGNORECASE,
 )
 CONDITION_FIRST = re.compile(r"\s*(?:[\w'-]+\s+){0,3}(?:if|unless)\b")
@@ -227,6 +237,7 @@ _OPERATIONS = re.compile(r"[\\=<>^√π]")
 _JOINED_WORDS = re.compile(
     r"\b(?:or|plus|minus|times|and)\s+(?:two|three|four|five|six|seven|eight|nine|ten|twelve|half)\b"
 )
+CONTRAST = re.compile(rf",?\s(?:rather than|instead of|as opposed to)\s{NUMBER}(?:\s[a-z]+){{0,3}}(?=[.,;]|\Z)")
 _RANGE = re.compile(r"\b(?:between|from) \$?[\d.,]+\$? (?:and|to) \$?[\d.,]*\d\$?")
 _EXPLAINS = re.compile(
     r"(?:because|since|as|where|when|while|after|given|for|which (?:(?:is|are) (?:the|an?)\b|comes|came|come|follows"
@@ -241,6 +252,7 @@ _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+
 
 def harmless(tail: str, *, marked: bool) -> bool:
     """Return whether the words behind a value leave it as it is; they may repeat the question's condition."""
+    tail = CONTRAST.sub("", tail)
     if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)) or _OPERATED.search(GLOSS.sub(" ", tail)):
         return False
     while gloss := GLOSS.match(tail):
@@ -273,7 +285,8 @@ def _label(tail: str) -> str:
     words: list[str] = []
     for word in _MORE.sub("", tail).split()[:3]:
         bare = word.strip(".,;:!?()*\"'").lower()
-        if not bare.isalpha() or bare in STOP_WORDS or not word[0].isalpha():
+        rated = bare == "per" and words and is_unit(words[-1])  # miles per hour
+        if not bare.isalpha() or (bare in STOP_WORDS and not rated) or not word[0].isalpha():
             break
         words.append(bare)
         if word[-1] in ".,;:!?)":

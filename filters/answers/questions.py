@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proofmill.filters.answers.prose_values import STOP_WORDS
+from proofmill.filters.answers.prose_values import ASKS_TOTAL, STOP_WORDS
 from proofmill.filters.symbolic.answer_forms import letters_of
 from proofmill.filters.symbolic.notation import clean
-from proofmill.filters.symbolic.units import Unit, plain_text, read_unit, singular
+from proofmill.filters.symbolic.units import Unit, asked_years, plain_text, read_unit, singular
 from proofmill.filters.symbolic.values import Context
 
 _SHIFT = re.compile(r"\$|\\[()\[\]]")
@@ -76,7 +76,7 @@ def _asked_unit(prompt: str) -> Unit | None:
         units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
         if units:
             return units.pop() if len(units) == 1 else None
-    return None
+    return read_unit(("years",)) if asked_years(prompt) else None
 
 
 @lru_cache(maxsize=4096)
@@ -145,9 +145,55 @@ def _subject(text: str) -> str:
 
 
 _COUNTED = re.compile(
-    r"[-+]?[\d][\d,]*(?:\.\d+)?\s+([A-Za-z]{3,})(?:\s+(?:(?:out\s)?of\b.*|old|long|tall|wide|away))?\Z"
+    r"[-+]?[\d][\d,]*(?:\.\d+)?\s+(?:[A-Za-z]+\s){0,2}?([A-Za-z]{3,})(?:\s+(?:(?:out\s)?of\b.*|old|long|tall|wide|away|short|missing"
+    r"|left|remaining|more|extra))?\Z"
 )
-_ASKS_COUNT = re.compile(r"\bhow many\s+((?:[A-Za-z'-]+\s*){1,3})[^?]*\?", re.IGNORECASE)
+_ASKS_COUNT = re.compile(
+    r"(?:\bhow many|\b(?:find|determine|calculate|what (?:is|was)) the (?:total )?number of)\s+"
+    r"((?:[A-Za-z'-]+\s*){1,3})[^?.]*[?.]",
+    re.IGNORECASE,
+)
+_KINDS = (  # names of things of one kind: what is one of them is none of the others; names of one thing stand together
+    "dog/puppy cat/kitten horse/pony cow/calf/bull/ox pig/piglet sheep/lamb goat rabbit/bunny fish frog snake spider"
+    " bird/chicken/hen/rooster/duck/goose/parrot/turkey/pigeon/eagle mouse/mice hamster elephant lion tiger monkey bear"
+    " wolf/wolves bee ant butterfly",
+    "apple orange banana pear peach plum grape lemon mango cherry strawberry blueberry kiwi melon watermelon pineapple"
+    " carrot potato tomato onion cucumber",
+    "boy girl", "man/men woman/women", "adult child/children/kid", "teacher student/pupil", "brother sister",
+    "son daughter", "husband wife", "uncle aunt", "nephew niece", "doctor nurse", "dime nickel penny quarter",
+    "car/automobile bus truck/lorry bicycle/bike motorcycle van train plane/airplane boat ship",
+    "pen pencil eraser crayon marker ruler", "chair table desk bed", "fork spoon knife/knives",
+    "red blue green yellow white black purple brown pink gray/grey", "rose tulip daisy lily sunflower",
+    "shirt sock hat shoe jacket dress skirt", "triangle circle pentagon hexagon octagon",
+    "monday tuesday wednesday thursday friday saturday sunday",
+)  # fmt: skip
+_EXCLUSIVE = {
+    name: (kind, index)
+    for kind, names in enumerate(_KINDS)
+    for index, alike in enumerate(names.split())
+    for name in alike.split("/")
+}
+_HOLDERS = frozenset(  # what holds several of what is counted
+    re.findall(
+        r"\w+",
+        "box pair pack package packet bag crate carton basket bunch dozen set bottle jar tray row group team bundle "
+        "stack slice container unit item thing total load batch serving portion order piece bucket barrel sack",
+    )
+)
+_VAGUE = frozenset(
+    {"container", "unit", "item", "thing", "total", "load", "batch", "serving", "portion", "order", "piece"}
+)
+_DIFFERENCE = re.compile(r"[\d,.]+\s(?:more|additional|extra|fewer|less)\s[a-z]+\Z", re.IGNORECASE)
+_SHORT = re.compile(r"\s(?:short|missing|lacking)\b")
+_ASKS_SHORT = re.compile(
+    r"\b(?:short\w*|missing|lack\w*|needs?|enough|absent|gone|lost|off|below|under|miss\w*)\b", re.IGNORECASE
+)
+_LEFT = re.compile(r"\s(?:left|remaining|left over)\Z")
+_ASKS_TAKEN = re.compile(
+    r"\bhow many\b(?![^?]*\b(?:left|remain\w*|still|have|has)\b)[^?]*\b(?:did|does|do)\b[^?]*"
+    r"\b(?:eat|sell|give|use|lose|spend|drink|break|throw|donate|take)\b[^?]*\?",
+    re.IGNORECASE,
+)
 _VERBS = STOP_WORDS | {"does", "did", "do", "has", "have", "had"}
 _ASKS_SHARE = re.compile(r"\bwhat (?:is the )?percent(?:age)?\b[^?]*\?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+")
@@ -167,29 +213,56 @@ def other_letters(answer: str, prompt: str) -> bool:
 
 
 def other_noun(answer: str, prompt: str) -> bool:
-    """Return whether an answer counts what the question names beside what it asks for: cats of "dogs and cats"."""
-    match = _COUNTED.match(plain_text(answer)) if len(answer) <= _MAX_STATED else None
-    asked = list(_ASKS_COUNT.finditer(prompt)) if match is not None else []
+    """Return whether an answer counts something else than what is asked for: cats for dogs, boxes, a difference."""
+    plain = plain_text(answer) if len(answer) <= _MAX_STATED else ""
+    match = _COUNTED.match(plain)
     if match is None:
         return False
+    asked = list(_ASKS_COUNT.finditer(prompt))
     counted = singular(match[1].lower())
-    if _ASKS_SHARE.search(prompt) and not asked:
-        return counted not in ("percent", "percentage", "point", "per")
     if not asked:
-        return False
-    if counted in {singular(word.lower()) for word in _WORD.findall(asked[-1][0])}:
-        return False
+        return _ASKS_SHARE.search(prompt) is not None and counted not in ("percent", "percentage", "point", "per")
+    question = asked[-1][0]
     words = [word for word in asked[-1][1].lower().split() if word not in _VERBS]
     nouns = [singular(word) for word in words]
+    if _of_one_kind(plain, nouns) or _another_share(plain, prompt):
+        return True
+    named = {singular(word.lower()) for word in _WORD.findall(question)}
+    if counted in named:
+        return False
+    if counted in _HOLDERS - _VAGUE and _HOLDERS.isdisjoint(nouns):
+        return counted != "pair" or "pair" not in prompt
+    if any(noun.startswith(counted) for noun in nouns):
+        return False  # teaspoonfuls
     if words and words[0].endswith("s") and not read_unit((words[0],)).measures and read_unit((match[1],)).measures:
         return True  # years, where apples are asked for
     return any(_beside(noun, counted, prompt) for noun in nouns if len(noun) > 2)
 
 
+def _of_one_kind(answer: str, nouns: list[str]) -> bool:
+    """Return whether an answer names a thing, or a colour, that what is asked for can't be."""
+    stated = [singular(word) for word in _WORD.findall(answer.lower().partition(" of ")[0])]
+    asked = {_EXCLUSIVE[noun] for noun in nouns if noun in _EXCLUSIVE}
+    for kind, index in (_EXCLUSIVE[word] for word in stated if word in _EXCLUSIVE):
+        others = {other for asked_kind, other in asked if asked_kind == kind}
+        if others and index not in others:
+            return True
+    return False
+
+
+def _another_share(answer: str, prompt: str) -> bool:
+    """Return whether an answer is what is missing, or left, or a difference, where a prompt asks for something else."""
+    if _SHORT.search(answer) and not _ASKS_SHORT.search(prompt):
+        return True
+    if _DIFFERENCE.match(answer) and ASKS_TOTAL.search(prompt):
+        return True
+    return _LEFT.search(answer) is not None and _ASKS_TAKEN.search(prompt) is not None
+
+
 @lru_cache(maxsize=4096)
 def _beside(noun: str, other: str, prompt: str) -> bool:
     """Return whether a question names two nouns side by side: "12 dogs and cats", "more cats than dogs"."""
-    joint = r"s?(?:,? (?:and|or)| than) (?:(?:the|some|\d+) )?"
+    joint = r"s?(?:,? (?:and|or)| than) (?:(?:the|some|\d+|the (?:rest|others?) (?:are|were|is)) )?"
     text = prompt.lower()
     pairs = ((re.escape(noun), re.escape(other)), (re.escape(other), re.escape(noun)))
     return any(re.search(rf"\b{one}{joint}{two}s?\b", text) for one, two in pairs)
@@ -199,10 +272,30 @@ _ASKS_ROUNDING = re.compile(r"\bnearest\b|\bround(?:ed|ing)?\b|\bapproximat|\bde
 _APPROXIMATED = re.compile(r".{1,100}(?:≈|\\approx(?![a-z]))\s*(-?[\d.,]+)\s*\$?\Z")
 
 
-def asked_rounding(answer: str, prompt: str) -> str:
-    """Return the rounded value that an answer ends with, where a question asks for one: 12.6 of "4π ≈ 12.6"."""
-    match = _APPROXIMATED.match(answer)
-    return match[1] if match is not None and _ASKS_ROUNDING.search(prompt) else ""
+_HYPHENED = re.compile(r"(\d{1,6})-(\d{1,4})/(\d{1,4})(?![\d/])")
+_ASKS_AMOUNT = re.compile(
+    r"\bhow (?:many|much|long|far|tall|wide|deep|old|heavy)\b|\bin (?:inches|feet|cups)\b", re.IGNORECASE
+)
+_DECIMAL_COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,9})(?![\w,.]*\d)")
+_WRITES_COMMAS = re.compile(r"(?<![\d.,])\d{1,6},(?:\d{1,2}|\d{4,})(?![\d,])")
+_WRITES_POINTS = re.compile(r"\d\.\d|\d,\d{3}(?!\d)|(?<![\d.])\.\d")
+
+
+def in_its_writing(answer: str, prompt: str) -> str:
+    """Return an answer as the question's own writing has it, "" where that changes nothing.
+
+    - 12.6 of "4π ≈ 12.6", where a rounded value is asked for;
+    - 2 1/2 of "2-1/2", where an amount is asked for, and no difference;
+    - 12.5 of "12,5", where the question writes decimals with commas.
+    """
+    if (match := _APPROXIMATED.match(answer)) and _ASKS_ROUNDING.search(prompt):
+        return match[1]
+    if "-" in answer and (match := _HYPHENED.match(answer)) and int(match[2]) < int(match[3]):
+        asked = _ASKS_AMOUNT.search(prompt) and not _HYPHENED.search(prompt)
+        return f"{match[1]} {match[2]}/{match[3]}{answer[match.end() :]}" if asked else ""
+    if "," in answer and _WRITES_COMMAS.search(prompt) and not _WRITES_POINTS.search(prompt):
+        return _DECIMAL_COMMA.sub(r"\1.\2", answer) if len(_DECIMAL_COMMA.findall(answer)) == 1 else ""
+    return ""
 
 
 _FACTORIALS = re.compile(r"\d\s?!|[a-z)}]!(?=[^A-Za-z\"']|\Z)|factorial", re.IGNORECASE)

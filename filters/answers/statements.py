@@ -18,6 +18,7 @@ from proofmill.filters.answers.prose_values import (
     BEFORE_CHANGES,
     CHANGERS,
     CONDITION_FIRST,
+    CONTRAST,
     DENIED_BEHIND,
     DENIES,
     GLOSS,
@@ -153,7 +154,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
     """Return what the last statement of a text without any mark states, and where that sentence begins."""
-    body = text.rstrip()
+    body = _before_check(text.rstrip())
     base = max(0, len(body) - 4_000)
     display = _closing_display(body)
     if display is not None:
@@ -171,6 +172,8 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return "", line_start
     if "=" in line and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
         return assigned
+    if titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
+        line, line_start = line[titled.end() :], line_start + titled.end()
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
     whole = opened(plain(line))
@@ -191,6 +194,28 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         named = named and readable(value) and not other_letter(whole, "", question)
         return (value.strip() if named else whole), line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
+
+
+_CHECK = re.compile(
+    r"^[^\w\n]{0,6}(?:\d{1,2}[.)]\s{0,3})?[^\w\n]{0,4}"
+    r"(?:(?:let's|let us|we can|to|now)\s(?:\w+\s)?(?:verify|check|confirm)"
+    r"|verif\w+|check(?:ing)?|this (?:makes sense|works) because|because)\b[^\n.]{0,40}:\W{0,4}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_AGAINST = re.compile(
+    r"\b(?:not|wrong|however|but|instead|actually|therefore|thus|hence|mistake|answer|(?<!, )so)\b"
+    r"|n't|(?<=, )so (?!this|it)|[≠✗❌]",
+    re.IGNORECASE,
+)
+
+
+def _before_check(body: str) -> str:
+    """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
+    start = max(0, len(body) - 1_500)
+    checks = [*_CHECK.finditer(body, start)] if ":" in body[start:] else []
+    if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
+        return body
+    return body[: checks[-1].start()].rstrip()
 
 
 def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
@@ -231,6 +256,7 @@ _COURTESY = re.compile(
     r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
     re.IGNORECASE,
 )
+_TITLED = re.compile(r"[\s*-]{0,6}(?:\d{1,2}[.)]\s{1,3})?\*\*[^*\n]{1,80}:\*\*\s{1,3}(?=\S)")
 _CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
 _COMPUTED = re.compile(rf"(?P<left>[^=]*\d.*)=\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z", re.DOTALL)
 _COUNTED = re.compile(rf"{NUMBER}(?:\s[A-Za-z'-]{{2,}}){{1,3}}\Z")
@@ -284,8 +310,10 @@ def _closing_display(body: str) -> tuple[str, int] | None:
 
 def _sentence_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
     text = sentence.replace("\u2019", "'")
-    if not marked and _GUESSED.search(text):
-        return ""
+    if not marked:
+        if _GUESSED.search(text):
+            return ""
+        text = _main_clause(text, question)
     if len(text) > MAX_SENTENCE:
         text = text[-MAX_SENTENCE:]
     if (itself := _ITSELF.match(text)) and not DENIES.search(itself["value"] + " "):
@@ -302,6 +330,30 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
     if behind is not None:
         return behind
     return _lonely_value(text, readable, question, marked=marked)
+
+
+_PURPOSE = re.compile(
+    r",?\s(?:in order\s)?to\s(?:reach|achieve|ensure|make sure|meet|attain|guarantee|satisfy)\b"
+    r"(?:(?!\b(?:is|are|was|were|will|equals?)\b|=)[^.])*\Z",
+    re.IGNORECASE,
+)
+_WHICH_IS = re.compile(r",\swhich\s(?:is|are|was|were|equals?)\s[^,]{1,40},(?=\sto\s)")
+_BEFORE = re.compile(r"\s(?P<what>(?:before|until)\s(?:i|we|you|it|they|he|she)\s\w+)\b[^.,]*", re.IGNORECASE)
+
+
+def _main_clause(sentence: str, question: str) -> str:
+    """Return a sentence without what it says aside, if a number is left.
+
+    That is what a step's result is ("the blouses, which is 4, to get"), the goal of an amount ("to reach his goal of
+    $135"), and a condition that repeats the question's ("before he has to recycle it").
+    """
+    text = _WHICH_IS.sub(",", sentence)
+    goal = _PURPOSE.search(text)
+    if goal and len(ANY_NUMBER.findall(text[: goal.start()])) == 1 and not _METHOD.search(text[: goal.start()]):
+        text = text[: goal.start()]
+    if (until := _BEFORE.search(text)) and until["what"].lower() in question.lower():
+        text = text[: until.start()] + text[until.end() :]
+    return text if ANY_NUMBER.search(text) else sentence
 
 
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
@@ -342,7 +394,7 @@ def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: b
     """Return the one number of a sentence without a verb of being, or the one whose noun the question asks for."""
     if _UNSURE.search(sentence) or _TWO_CASES.search(sentence):
         return ""
-    clause = GLOSS.sub(" ", sentence)
+    clause = GLOSS.sub(" ", CONTRAST.sub("", sentence))
     led = _PARTICIPLE.match(clause)
     clause = clause[led.end() :] if led else _SUBORDINATE.sub(_cut_out, clause, count=1)
     clause = _THEN.split(clause)[-1] or clause

@@ -16,9 +16,9 @@ from functools import lru_cache
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
 from proofmill.filters.answers.marks import asked_form, asked_tag, question_heading
 from proofmill.filters.answers.questions import (
-    asked_rounding,
     context,
     exclaims,
+    in_its_writing,
     other_letter,
     other_letters,
     other_noun,
@@ -90,14 +90,14 @@ class MathVerifier:
         if _is_digits(found.text) and _is_digits(answer):
             return _verdict(int(found.text) == int(answer), found)
         if _is_date(found.text) or _is_date(answer):
-            return _verdict(_date(found.text) == _date(answer), found)
+            return _verdict(_same_date(found.text, answer, prompt), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
             return _verdict(int(found.text) == integer, found)
         gold = _gold(answer)
         if gold.form is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
-            stated = parse_answer(asked_rounding(found.text, prompt) or found.text)
+            stated = parse_answer(in_its_writing(found.text, prompt) or found.text)
             if stated.kind in ("value", "relation") and not is_rational(stated, QUICK_BITS):
                 return None
         except (UnreadableError, TooCostlyError):
@@ -118,7 +118,7 @@ class MathVerifier:
         try:
             if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
-            stated = parse_answer(asked_rounding(found.text, problem.prompt) or found.text)
+            stated = parse_answer(in_its_writing(found.text, problem.prompt) or found.text)
             if _over_naturals(found.text, gold.text):
                 return _verdict(False, found)
             prompt = problem.prompt
@@ -168,6 +168,36 @@ def _date(text: str) -> Hashable:
     if match := _DAY_FIRST.fullmatch(plain):
         return int(match[3] or 0), _month(match[2]), int(match[1])
     return text
+
+
+_NUMERIC = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
+_DAY_MONTH = re.compile(r"\bDD?\W{1,2}MM?\b|\bday\W{1,2}month\b", re.IGNORECASE)
+_MONTH_DAY = re.compile(r"\bMM?\W{1,2}DD?\b|\bmonth\W{1,2}day\b", re.IGNORECASE)
+
+
+def _same_date(answer: str, gold: str, prompt: str) -> bool:
+    """Return whether two texts state one date; 03/05/2021 is read as the question, or the other side, writes dates."""
+    one, other = _date(answer), _date(gold)
+    if one == other:
+        return True
+    if _DAY_MONTH.search(prompt) or _MONTH_DAY.search(prompt):
+        first = _DAY_MONTH.search(prompt) is not None
+    else:
+        first = any(_DAY_FIRST.fullmatch(" ".join(text.lower().split()).strip(" .$")) for text in (answer, gold))
+    return any(
+        isinstance(named, tuple) and named == _numeric_date(text, day_first=first)
+        for text, named in ((answer, other), (gold, one))
+    )
+
+
+def _numeric_date(text: str, *, day_first: bool) -> Hashable:
+    match = _NUMERIC.fullmatch(text.strip(" .$"))
+    if match is None:
+        return None
+    left, right = int(match[1]), int(match[3])
+    if left > 12 or (day_first and right <= 12):
+        left, right = right, left
+    return int(match[4]), left, right
 
 
 def _month(name: str) -> int:

@@ -319,7 +319,7 @@ _ANY_INTEGER = re.compile(
     r"\$?(?P<letter>[a-zA-Z])\$?\s?\}?\)?\Z"
 )
 _RESIDUE = re.compile(
-    r"(?:[a-zA-Z] ?)?\\equiv ?(?P<residues>[^=<>]{1,60}?) ?\(? ?(?:\\pmod|\\bmod|\\mod|\\text ?\{ ?mod ?\}|mod) ?"
+    r"(?P<left>[^=<>]{0,60}?)\\equiv ?(?P<residues>[^=<>]{1,60}?) ?\(? ?(?:\\bmod|\\mod|\\text ?\{ ?mod ?\}|mod) ?"
     r"\{? ?(?P<modulus>\d{1,12}) ?\}? ?\)?\Z"
 )
 _EVERYWHERE = re.compile(
@@ -364,6 +364,10 @@ def _residue(text: str, read: Read) -> AnswerKey | None:
     r"""Return a residue as values for every integer k: `n \equiv 3 \pmod 7` is 7k + 3."""
     match = _RESIDUE.match(text) if "equiv" in text else None
     if match is None:
+        return None
+    if re.search(r"\d", match["left"]) and match["residues"].strip().lstrip("-").isdigit():
+        return AnswerKey("value", f"{match['residues'].strip()} mod {match['modulus']}")  # 2^{10} \equiv 2 \pmod 7
+    if len(match["left"].strip()) > 1:
         return None
     residues = read(match["residues"])
     items = residues.items if residues.kind == "collection" else (residues,)

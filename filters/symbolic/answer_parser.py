@@ -380,7 +380,7 @@ def _figures(text: str) -> str:
     """
     if " " in text and any(sign.isalpha() for sign in text):
         text = _DURATION.sub(r"\1 hours and \2 minutes", text)
-        if text[:5].lower() in ("minus", "negat", "plus ") or " and " in text or "root of" in text:
+        if text[:5].lower() in ("minus", "negat", "plus ") or " and " in text or "root " in text:
             text = in_figures(text)
     if " and " in text and text[:1].isalpha() and (number := spelled_number(plain_text(text))) is not None:
         label = number[1]

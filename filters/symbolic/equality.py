@@ -20,7 +20,7 @@ from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.expressions import MAX_BITS, Binary, Node, TooCostlyError, unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
-from proofmill.filters.symbolic.units import colon_form, plain_text
+from proofmill.filters.symbolic.units import based_value, colon_form, plain_text
 from proofmill.filters.symbolic.values import (
     Context,
     is_value,
@@ -115,8 +115,8 @@ def _whole(answer: AnswerKey) -> bool:
     if answer.kind == "words":
         return len(answer.text.split()) <= 6
     if answer.kind == "value":
-        if " to " in answer.text and colon_form(answer.text):
-            return True  # 3 to 5, a ratio
+        if (" to " in answer.text and colon_form(answer.text)) or " mod " in answer.text or based_value(answer.text):
+            return is_value(answer.text, library=False)  # 3 to 5, a ratio; 2 mod 7; C in base 16
         stated = _GROUP.sub(" ", answer.text) if "\\" in answer.text else answer.text  # e^{-at} holds no words
         words = [word.lower() for word in _WORDS.findall(plain_text(stated))]
         return len(words) <= 4 and NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)

@@ -25,9 +25,9 @@ from proofmill.filters.symbolic.equality import NOT_LABELS, same
 from proofmill.filters.symbolic.expressions import unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.notation import NUMBER_WORDS
-from proofmill.filters.symbolic.number_words import spelled_number
+from proofmill.filters.symbolic.number_words import in_figures, spelled_number
 from proofmill.filters.symbolic.units import stated_base
-from proofmill.filters.symbolic.values import Context, rational_value, same_value, value_of
+from proofmill.filters.symbolic.values import RESIDUE, Context, rational_value, same_value, value_of
 
 
 def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
@@ -49,6 +49,8 @@ def _in_figures(form: AnswerKey) -> AnswerKey:
     spelled = spelled_number(form.text) if form.kind == "words" else None
     if spelled is None:
         return form
+    if " over " in form.text:  # three over four
+        return parse_answer(in_figures(form.text))
     number, label = spelled
     words = label.split()
     if len(words) > 3 or not all(word.isalpha() and word not in NOT_LABELS for word in words):
@@ -56,7 +58,7 @@ def _in_figures(form: AnswerKey) -> AnswerKey:
     return AnswerKey("value", f"{number} {label}".strip() if number.denominator == 1 or label else str(number))
 
 
-_BARE_DIGITS = re.compile(r"-?\d{1,60}\Z")
+_BARE_DIGITS = re.compile(r"-?[\dA-F]{1,60}\Z")
 _NUMBERED = re.compile(r"([A-Za-z])_\{?\d{1,2}\}?\Z")
 _ASKS = r"(?:[Ff]ind|[Vv]alue of|[Ww]hat is|[Cc]ompute|[Ee]valuate|[Dd]etermine|[Cc]alculate)(?: the value of)?\s*"
 _ENDS = r"(?!\w|\s*[-+*/^(!_\\])"
@@ -69,7 +71,6 @@ _ASKS_SHARE = re.compile(
 _INTEGRATES = re.compile(r"\\int(?![a-z])|\bintegra\w+|antideriv|differential")
 _CONSTANT = re.compile(r"(?<![A-Za-z\\])(?:[KkD]|[cC]_\{?[01]\}?)(?![A-Za-z(])|\\text ?\{ ?(?:const(?:ant)?\.?) ?\}")
 _COMPUTED = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![a-z])")
-_RESIDUE = re.compile(r"(?:[^=]{1,60}\\equiv ?)?(-?\d{1,30}) ?\(? ?(?:\\p?mod|\\bmod|mod) ?\{? ?\d{1,30} ?\}? ?\)?\Z")
 _ASKS_RESIDUE = re.compile(r"\bremainder|\bmod\b|\\[pb]?mod|congruent|\bmodulo\b|\bresidue")
 _AXES = re.compile(r"(?<![A-Za-z\\{])[ijk](?![A-Za-z(}])")
 
@@ -102,8 +103,10 @@ def _share(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | Non
 
 
 def _remainder(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    residue = _RESIDUE.match(answer.text)
-    return None if residue is None or _ASKS_RESIDUE.search(context.question) is None else AnswerKey("value", residue[1])
+    residue = RESIDUE.match(answer.text)
+    if residue is None or _ASKS_RESIDUE.search(context.question) is None or residue[2] not in context.question:
+        return None
+    return AnswerKey("value", residue[1])
 
 
 def _integral(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
@@ -113,12 +116,25 @@ def _integral(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey
 
 
 def _in_asked_base(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    base = stated_base(gold.text)
-    if not base or not _BARE_DIGITS.match(answer.text):
-        return None
+    for stated, bare, form in ((gold, answer, answer), (answer, gold, gold)):
+        base = stated_base(stated.text)
+        if (
+            base and _BARE_DIGITS.match(bare.text.upper()) and _asks_base(base, context.question)
+        ):  # so its digits are in it
+            in_base = AnswerKey("value", f"{form.text.upper()}_{{{base}}}")
+            if form is answer:
+                return in_base
+            return gold if same(in_base, answer, context) else None
+    return None
+
+
+_BASE_NAMES = {2: "binary", 8: "octal", 16: "hexadecimal|hex"}
+
+
+def _asks_base(base: int, question: str) -> bool:
     word = next((word for word, value in NUMBER_WORDS.items() if value == base), str(base))
-    asked = re.search(rf"base[- ]?\$?\{{?(?:{base}|{word})\b", context.question)  # so its digits are in it
-    return None if asked is None else AnswerKey("value", f"{answer.text}_{{{base}}}")
+    named = rf"\b(?:{_BASE_NAMES[base]})\b|" if base in _BASE_NAMES else ""
+    return re.search(rf"{named}base[- ]?\$?\{{?(?:{base}|{word})\b", question, re.IGNORECASE) is not None
 
 
 def _along_axes(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:  # noqa: ARG001
@@ -234,6 +250,7 @@ _Rule = Callable[[AnswerKey, AnswerKey, Context], AnswerKey | None]
 _RULES: dict[tuple[str, str], tuple[_Rule, ...]] = {
     ("value", "relation"): (_of_equation,),
     ("value", "value"): (_in_asked_base, _share, _remainder, _integral),
+    ("words", "value"): (_in_asked_base,),
     ("value", "collection"): (_added_up, _alternatives),
     ("group", "value"): (_along_axes,),
     ("group", "collection"): (_numbered_gold,),

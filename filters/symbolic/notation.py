@@ -71,7 +71,8 @@ _ALIASES = {
     "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
     "reals": r"\mathbb{R}", "R": r"\mathbb{R}",
     "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
-    "ctg": r"\cot", "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
+    "ctg": r"\cot", "pmod": r"\bmod",
+    "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
     "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
     "textit": r"\text", "textbf": r"\text", "mathbf": r"\text", "bf": r"\text", "emph": r"\text",
     "boldsymbol": r"\text", "mathsf": r"\text", "mathop": r"\text", "overrightarrow": r"\vec",
@@ -138,6 +139,8 @@ def clean(answer: str) -> str:
     if "=" in text:
         text = text.replace(" != ", r" \ne ").replace(">=", r"\ge ").replace("<=", r"\le ")
     text = _plain_signs(text)
+    if ":" in text and (named := _NAMED_VALUES.match(text)):
+        text = _NAMED_VALUE.sub(r"\1 =", named["pairs"])
     if "{" in text or "frac" in text:
         text = _plain_groups(text)
     if "$" in text:
@@ -149,6 +152,12 @@ def clean(answer: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
+    if ("," in text or text.count(".") > 1) and "(" not in text and "[" not in text:
+        text = _DOTTED.sub(_undotted, text)
+    if "0" in text:
+        text = _PREFIXED.sub(_with_base, text)
+    if " over " in text:
+        text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "inf" in text:
         text = _INFINITY.sub(r"\\infty ", text)
     if text[:1] == "<" and text[-1:] == ">" and "," in text:
@@ -174,6 +183,29 @@ def _plain_commands(text: str) -> str:
     text = _SIDE_BY_SIDE.sub(" , ", _FONT.sub("", _SPACED_THOUSANDS.sub(",", text)))
     text = _COMMAND.sub(_plain_command, _NOT.sub(_negated, _DELIMITER.sub("", text)))
     return _BARE_ARGUMENT.sub(r"\\\1{\2}", text)
+
+
+_AMOUNT_BEHIND = r"(?:€|EUR\b|[Ee]uros?\b|zł|kr\b|Kč)"
+_DOTTED = re.compile(  # as much of Europe writes numbers; 1.200 alone is a decimal, 12,50 a list
+    rf"(?<![\w.,])\d{{1,3}}(?:\.\d{{3}})+,\d{{1,9}}(?![\d,])|(?<![\w.,])\d{{1,3}}(?:\.\d{{3}}){{2,}}(?![\d.,])"
+    rf"|(?<![\w.,])\d{{1,9}},\d{{1,2}}(?=\s?(?:\\text\s?\{{\s?)?{_AMOUNT_BEHIND})"
+)
+_PREFIXED = re.compile(r"(?<![\w.\\])0(?:[bB]([01]{1,64})|[oO]([0-7]{1,40})|[xX]([0-9A-Fa-f]{1,40}))(?![\w.])")
+_OVER = re.compile(r"\A(-?\d{1,9}) over (\d{1,9})\Z")
+_VALUE_NAMED = r"[\"']?[A-Za-z][\"']?\s?:\s?(?:(?!\\\})[^,:;<>={}|\"']|\{[^{}]{1,40}\}){1,40}"
+_NAMED_VALUES = re.compile(  # {x: 5, y: 2}
+    rf"(?:\\?\{{\s?)?(?P<pairs>{_VALUE_NAMED}(?:,\s?{_VALUE_NAMED}){{1,7}})(?:\\?\}})?\Z"
+)
+_NAMED_VALUE = re.compile(r"[\"']?([A-Za-z])[\"']?\s?:")
+
+
+def _undotted(match: re.Match[str]) -> str:
+    return match[0].replace(".", "").replace(",", ".")
+
+
+def _with_base(match: re.Match[str]) -> str:
+    """Return `0b1011` as the digits with their base, `1011_{2}`."""
+    return next(f"{digits}_{{{base}}}" for digits, base in zip(match.groups(), (2, 8, 16), strict=True) if digits)
 
 
 _INFINITY = re.compile(r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])")

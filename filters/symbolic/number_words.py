@@ -48,7 +48,8 @@ _SIGN = re.compile(
 )
 _MIXED = re.compile(r"(?<![\d./])(\d{1,9}) and (\d{1,9}/\d{1,9})(?![\d./])")
 _ROOT = re.compile(
-    r"(?:(?<![\w.])(\d{1,9}) times )?(?:the )?(square|cube) root of (\d{1,9})(?![\w.^]|\s?[-+*/])", re.IGNORECASE
+    r"(?<![\w.])(?:(\d{1,9}) (?:times )?)?(?:the )?(?:(square|cube) )?root (?:of )?(\d{1,9})(?![\w.^]|\s?[-+*/])",
+    re.IGNORECASE,
 )
 _DOZEN = re.compile(r"(?<!half )(?<!\d )\ba dozen\b", re.IGNORECASE)
 
@@ -59,13 +60,13 @@ def in_figures(sentence: str) -> str:
     Words that may be no number stay: "one of them", "the third", "no one".
     """
     text = _DOZEN.sub("1 dozen", _RUN.sub(_figure, _BOTH_SIGNS.sub("± ", sentence)))
-    if "root of" in text:
+    if "root " in text:
         text = _ROOT.sub(_radical, text)
     return _MIXED.sub(r"\1 \2", _SIGN.sub("-", text))
 
 
 def _radical(match: re.Match[str]) -> str:
-    degree = "" if match[2].lower() == "square" else "[3]"
+    degree = "[3]" if (match[2] or "").lower() == "cube" else ""
     return f"{match[1] or ''}\\sqrt{degree}{{{match[3]}}}"
 
 

@@ -224,6 +224,8 @@ def singular(word: str) -> str:
     """Return a rough singular, good enough to match a word with its own plural."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if len(word) > 4 and word.endswith(("xes", "ches", "shes", "sses")):
+        return word[:-2]
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
@@ -301,9 +303,17 @@ def _unit_exponent(words: list[str], index: int) -> tuple[int, int]:
 
 
 _ASKS_RATE = re.compile(
-    r"\b(?:per|rate|speed|fast|each|every|an? (?:second|minute|hour|day|week|month|year))\b|/", re.IGNORECASE
+    r"\b(?:per|rate|speed|fast|each|every|(?:an?|one) (?:second|minute|hour|day|week|month|year)|hourly|daily|weekly"
+    r"|monthly|yearly|annual\w*|wage|salary|rent|pace|velocity|income|earnings)\b|/",
+    re.IGNORECASE,
 )
+_ASKS_SPEED = re.compile(
+    r"\bwhat (?:is|was|will be|would be|must be)\b[^.?]{0,40}\b(?:speed|velocity)\b[^?]*\?|\bhow fast\b[^?]*\?",
+    re.IGNORECASE,
+)
+_ASKS_AGE = re.compile(r"\bhow old\b[^?]*\?|\bwhat (?:is|was|will be)\b[^.?]{0,40}\bage\b[^?]*\?", re.IGNORECASE)
 _PHYSICAL = frozenset({"metre", "second", "gram"})
+_TIMES = frozenset({"month", "second"})
 _ANGLES = frozenset({"degree", "radian", "prime '", "prime ''", 'prime "'})
 _CURRENCIES = frozenset({"dollar", "euro", "gbp", "yen", "yuan", "rupee"})
 
@@ -312,14 +322,35 @@ def contradicts(unit: Unit, asked: Unit, question: str) -> bool:
     """Return whether a unit can't be what a question asks for: another power of a length, a speed."""
     (name, power), *others = unit.dimensions
     (asked_name, asked_power), *asked_others = asked.dimensions
-    if asked_others:
-        return False
+    if asked_others:  # 60 km, where km/h are asked for
+        return not others and unit.dimensions[0] in asked.dimensions
     if others:
         rate = [pair for pair in unit.dimensions if pair[1] > 0] == list(asked.dimensions)
         return rate and _ASKS_RATE.search(question) is None
-    if any(name in kinds and asked_name in kinds and name != asked_name for kinds in (_CURRENCIES, _PHYSICAL, _ANGLES)):
+    if any(
+        name in kinds and asked_name in kinds and name != asked_name
+        for kinds in (_CURRENCIES, _PHYSICAL, _ANGLES, _TIMES)
+    ):
         return True
     return name == asked_name and power != asked_power
+
+
+def of_other_kind(unit: Unit, question: str) -> bool:
+    """Return whether a length or time is stated where a speed is asked for, or money per hour where money is."""
+    if unit.dimensions in (_LENGTH, _TIME):
+        return _ASKS_SPEED.search(question) is not None
+    kinds = dict(unit.dimensions)
+    paid = len(kinds) == 2 and any(kinds.get(name) == 1 for name in _CURRENCIES)
+    return paid and any(kinds.get(name) == -1 for name in _TIMES) and _ASKS_RATE.search(question) is None
+
+
+def asked_years(question: str) -> bool:
+    """Return whether a question asks for an age, and speaks of no other unit of time than years."""
+    return _ASKS_AGE.search(question) is not None and _SHORTER.search(question) is None
+
+
+_LENGTH, _TIME = (("metre", 1),), (("second", 1),)
+_SHORTER = re.compile(r"\b(?:months?|weeks?|days?|hours?|minutes?)\b", re.IGNORECASE)
 
 
 _TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\^\s?\{-?\d\})*)\}")
@@ -345,6 +376,7 @@ _COLON = re.compile(r"^(\d{1,9})(?: ?: ?| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?
 _BASE = re.compile(
     r"^(-?)(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
 )
+_PER = re.compile(r"\b(?:per|an?)\s|/")
 _CURRENCY = {
     "USD": "dollar",
     "EUR": "euro",
@@ -413,8 +445,10 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     if "frac" in text or "ms" in text:
         text = _METRES_A_SECOND.sub("m s", _UNIT_FRACTION.sub(r"\\text{ \1/\2}", text))
     if money := _MONEY.match(text):
-        rest, _ = split_unit(text[money.end() :])
+        rest, each = split_unit(text[money.end() :])
         name = _CURRENCY.get(money[2], "rupee")
+        if each is not None and _PER.search(text):  # $18.50 per hour
+            return money[1] + rest, Unit(each.factor, tuple(sorted(((name, 1), *each.dimensions))), each.labels)
         return money[1] + rest, Unit(ONE, ((name, 1),), frozenset())
     if behind := _MONEY_BEHIND.search(text):
         return text[: behind.start()], Unit(ONE, ((_CURRENCY[behind[1]], 1),), frozenset())

@@ -46,11 +46,13 @@ from proofmill.filters.symbolic.units import (
     based_value,
     colon_form,
     contradicts,
+    of_other_kind,
     scaled,
     split_percent,
     split_unit,
 )
 
+RESIDUE = re.compile(r"(-?\d{1,30}) ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?\{? ?(\d{1,30}) ?\}? ?\)?\Z")
 _ASKS_RATIO = re.compile(r"\b(?:ratio|proportion|odds)\b|比", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
@@ -130,6 +132,10 @@ def _same_quantity(left: Value, right: Value, context: Context) -> bool:
         if unit is not None and unit.measures and unit.dimensions == context.asked.dimensions:
             scale = unit.factor / context.asked.factor
             scale = scale if left.unit is not None else 1 / scale
+    elif (left.unit is None) != (right.unit is None) and of_other_kind(
+        left.unit or right.unit or _COUNT, context.question
+    ):
+        return False
     elif left.unit is not None and right.unit is not None:
         if not left.unit.agrees(right.unit):
             return False
@@ -238,7 +244,7 @@ def _approximates(a: str, b: str, left: Node, right: Node) -> bool:
 
 def is_value(text: str, *, library: bool = True) -> bool:
     """Return whether a cleaned text can be read as a value by this package's grammar or, if asked, by math-verify's."""
-    if colon_form(text) is not None or "\\infty" in text:
+    if colon_form(text) is not None or "\\infty" in text or RESIDUE.match(text):
         return True
     bare = value_of(text).text
     try:
