@@ -1,5 +1,7 @@
 r"""Values that the end of a text gives to letters: "x = 3 and y = -1", one in a line, "x is either 2 or 3".
 
+Also what it says under (a), (b), … where a question has such parts.
+
 Where the letters differ, only what a question asks for several letters makes them one answer: else they are steps.
 """
 
@@ -40,7 +42,7 @@ def assigned_together(sentence: str, question: str) -> str:
     """Return the values that a sentence ends with: of several letters, or several of one; "" where it has none."""
     if match := _EITHER.match(sentence):
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
-    text = _LETTER_IS.sub(r"\1 = ", sentence) if " and " in sentence else sentence
+    text = _LETTER_IS.sub(r"\1 = ", sentence) if " and " in sentence or " or " in sentence else sentence
     match = _SERIES.search(text) if text.count("=") > 1 else None
     if match is None:
         return ""
@@ -48,3 +50,18 @@ def assigned_together(sentence: str, question: str) -> str:
     one_letter = len(set(names)) == 1 and (" or " in match[0] or _ASKS_ALL.search(question) is not None)
     several = len(set(names)) == len(names) and _ASKS_SEVERAL.search(question) is not None
     return match[0] if one_letter or several else ""
+
+
+_PART = re.compile(
+    r"(?:^|(?<=\s))[*_]{0,2}(?:\(([a-h])\)|([a-h])[).])[*_:]{0,3}\s{0,3}(?P<said>\S.*?)(?=\n|\s[*_]{0,2}\([a-h]\)|\Z)",
+    re.MULTILINE,
+)
+_ASKS_PARTS = re.compile(r"(?:^|\s)(?:\(a\)|a[).])\s.*\s(?:\(b\)|b[).])\s", re.DOTALL)
+
+
+def labelled_parts(text: str, question: str) -> list[str]:
+    """Return what the end of a text says under (a), (b), …, in order; nothing where a question has no such parts."""
+    if _ASKS_PARTS.search(question) is None:
+        return []
+    said = {match[1] or match[2]: match["said"] for match in _PART.finditer(text[-1_500:])}
+    return [said[letter] for letter in sorted(said)] if "".join(sorted(said)) == "abcdefgh"[: len(said)] else []

@@ -132,9 +132,11 @@ _STATEMENT_END = re.compile(
     r"\n|\?|(?<=[\w)}%$*\]!✅])(?:\.|(?<!\d)!)(?=\s|\Z|[\u4e00-\u9fff])|。"
     r"|[ ,](?:because|since|as there|so that|when|given that)\b"
 )
-_LEAD = re.compile(r"^(?:[\s:：*_]|(?:therefore|thus|hence|so|indeed|simply|then|now)\b[ ,:]*)+", re.IGNORECASE)
+_LEAD = re.compile(r"^(?:[\s:：*_`]|(?:therefore|thus|hence|so|indeed|simply|then|now)\b[ ,:]*)+", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
 _TAIL = 4_000  # characters of the text around an answer that are read
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
+_FURTHER = re.compile(r"\n[ \t]*\n(?:Q|Question|Human|User):\s")  # a model that goes on with a question of its own
 _CONCLUDING = re.compile(
     r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
     r"|it is|it's|we get)\b|因此|所以|故",
@@ -150,6 +152,12 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
         text: a response behind its reasoning block, template tails cut off.
         reader: what its domain knows of answers.
     """
+    if "~~" in text:
+        text = _STRUCK.sub(lambda match: " " * len(match[0]), text)
+    if (further := _FURTHER.search(text)) and not _FURTHER.match(reader.question):
+        own = conclude(text[: further.start()], reader)
+        if own.text and own.rule != "final_line":
+            return own
     if reader.heading and (at := text.find(f"\n{reader.heading}")) > 0:
         own = conclude(text[:at], replace(reader, heading=""))
         if own.text:
@@ -309,7 +317,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
 
 
 _JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
-_JAPANESE_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない")
+_JAPANESE_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない|아니|아닙")
 _WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")
 

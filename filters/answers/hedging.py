@@ -277,11 +277,19 @@ _NEGATED = re.compile(r"\b(?:not|no|never|n't|neither|nor|except|if|unless|witho
 _NEGATES = re.compile(r"\b(?:not|never|cannot|incorrect|wrong|no)\b|n['\u2019]t\b", re.IGNORECASE)
 
 
+_DOUBT_ABROAD = (
+    r"vielleicht|möglicherweise|wahrscheinlich|peut-être|quizás?|tal\svez|talvez|forse|может\sбыть"
+    r"|возможно|belki"
+)
+_NOT_ABROAD = re.compile(  # in a closing sentence, which has no mark that could be denied
+    r"\b(?:nicht|keine?[rnms]?|ne\s[^.]{1,20}\spas|n'\w+\spas|não|non\s(?:è|ha|sono)|no\s(?:es|son|tiene|hay)|не)\b",
+    re.IGNORECASE,
+)
 _ABROAD = re.compile(  # what denies or doubts in other languages: "no creo que la respuesta es", "die falsche Antwort"
     r"\b(?:no\s(?:creo|pienso)|ne\s(?:pense|crois)\spas|glaube\snicht|denke\snicht|non\s(?:credo|penso)"
     r"|não\s(?:acho|penso|creio)|не\s(?:думаю|считаю)|nie\s(?:sądzę|myślę))\b"
     r"|\b(?:incorrect[aoe]s?|inkorrekt\w*|incorret[ao]|falsche[rsn]?|mauvaise?|fausse|equivocad[ao]|errad[ao]|sbagliat[ao]"
-    r"|errat[ao]|неверный|неправильный|błędna|yanlış|felaktiga|foute|väärä)\b",
+    rf"|errat[ao]|неверный|неправильный|błędna|yanlış|felaktiga|foute|väärä|{_DOUBT_ABROAD})\b",
     re.IGNORECASE,
 )
 _IF_ABROAD = re.compile(r"\b(?:si|wenn|falls|se|если|jeśli|als|hvis|om)\b[^.!?,;:\n]{0,24}\Z", re.IGNORECASE)
@@ -310,7 +318,10 @@ _HYPOTHETICAL = re.compile(
 def hypothetical(sentence: str) -> bool:
     """Return whether a closing sentence without any mark only supposes, doubts or reports what it says."""
     plain = sentence.replace("\u2019", "'")
-    return any(pattern.search(plain) for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE, _ABROAD))
+    return any(
+        pattern.search(plain)
+        for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE, _ABROAD, _NOT_ABROAD)
+    )
 
 
 def confirmed(text: str) -> bool:

@@ -200,6 +200,9 @@ def _tag(name: str) -> re.Pattern[str]:
     )
 
 
+_SHORT_TAGS = re.compile(r"<(solution|result|final)>([^<>\n]{1,100})</\1>\s*\Z", re.IGNORECASE)
+
+
 def tags_in(text: str, name: str = "") -> Iterator[Mark]:
     """Yield what stands between answer tags, or behind one that is left open at the end of the text.
 
@@ -207,6 +210,8 @@ def tags_in(text: str, name: str = "") -> Iterator[Mark]:
         text: a response.
         name: of the tag that the prompt asks for, where that is another.
     """
+    if short := _SHORT_TAGS.search(text):  # others may hold a whole solution
+        yield Mark("tagged", short[2].strip(), short.start(), short.end(), final=True)
     if not name and "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
         return
     opened: re.Match[str] | None = None
@@ -224,14 +229,15 @@ def tags_in(text: str, name: str = "") -> Iterator[Mark]:
 
 
 _KEY = re.compile(
-    r"""["']?(?:the[ _])?(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value|option|choice)"""
-    r"""(?:[ _-]?(?:letter|option|choice))?["']?\s{0,4}:\s{0,20}""",
+    r"""["']?(?:the[ _])?(?:(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value|option|choice)"""
+    r"""(?:[ _-]?(?:letter|option|choice))?|final)["']?\s{0,4}:\s{0,20}""",
     re.IGNORECASE,
 )
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}\]`\n]|\\[)\]]|\Z))', re.DOTALL)
 _JSON_BARE = re.compile(r"(?:-?[\d.][\d.,eE+/-]*\d|-?\d|true|false|[A-Z])(?=\s*(?:[,}\n]|\Z))")
 _PYTHON_KEY = re.compile(  # of a dictionary of Python's: {'answer': 'B'}
-    r"""'(?:final[ _-]?|correct[ _-]?)?(?:answer|option|choice)(?:[ _-]?(?:letter|option|choice))?'\s{0,4}:\s{0,4}"""
+    r"""'(?:(?:final[ _-]?|correct[ _-]?)?(?:answer|option|choice)(?:[ _-]?(?:letter|option|choice))?|final)'"""
+    r"""\s{0,4}:\s{0,4}"""
     r"""(?:'([^'\n]{1,300})'|(-?\d[\d.,]{0,40}(?<=\d)|[A-Z]))(?=\s{0,4}[,}\n])""",
     re.IGNORECASE,
 )

@@ -53,7 +53,8 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|divisors? of|powers? of"
     r"|(?<!root )root|half of|third of|quarter of|fraction of|square of|cube of|out of|less than|more than|greater than"
     r"|fewer than|larger than"
-    r"|smaller than|higher than|lower than|other than|at least|at most|up to|exceeds?|below|above|under|beyond"
+    r"|smaller than|higher than|lower than|other than|close to|near|at least|at most|up to|exceeds?|below|above|under"
+    r"|beyond"
     r"|between|not|never"
     r"|n't|but|cannot be|neither|nor|without|except|maybe|perhaps|probably|possibly|either|divided by"
     r"|multiplied by|by|than|mod(?:ulo)?"
@@ -247,6 +248,9 @@ _EXPLAINS = re.compile(
 
 _OPERATED = re.compile(r"[A-Za-z]\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")  # 6 days + 3 days, 21 points/game * 160 games
 
+TWO_MEASURES = re.compile(  # 1 hour 30 minutes
+    r"(\d{1,6}) ?([A-Za-z]{1,12})(?:,? and |,? )(\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\b(?!/)"
+)
 _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")
 
 
@@ -306,6 +310,8 @@ def number_of(rest: str) -> str:
     if match is None:
         return ""
     value, unit, tail = match["value"], match["unit"] or "", match["rest"]
+    if (measures := TWO_MEASURES.match(rest)) and is_unit(measures[2]) and is_unit(measures[4]):
+        return "{} {} and {} {}".format(*measures.groups())
     if unit in ("st", "nd", "rd", "th") or value.startswith("000"):
         return ""
     if scale := _SCALE.match(unit + tail):

@@ -62,7 +62,8 @@ _HOW_MANY = re.compile(
     re.IGNORECASE,
 )
 _IN_UNIT = re.compile(
-    r"\b(?:in|nearest) (?:whole |total )?((?:square |cubic )?[A-Za-z]{2,}(?:/[a-z]{1,6}| per [a-z]{3,})?)"
+    r"\b(?:in|nearest) (?:whole |total )?"
+    r"((?:square |cubic )?[A-Za-z]{2,}(?:/[a-z]{1,6}| per [a-z]{3,}|\^\{?[23]\}?|²|³)?)"
     r"(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
     re.IGNORECASE,
 )
@@ -176,7 +177,7 @@ _EXCLUSIVE = {
 _HOLDERS = frozenset(  # what holds several of what is counted
     re.findall(
         r"\w+",
-        "box pair pack package packet bag crate carton basket bunch dozen set bottle jar tray row group team bundle "
+        "box pair pack package packet bag crate carton basket bunch set bottle jar tray row group team bundle "
         "stack slice container unit item thing total load batch serving portion order piece bucket barrel sack",
     )
 )
@@ -216,7 +217,7 @@ def other_noun(answer: str, prompt: str) -> bool:
     """Return whether an answer counts something else than what is asked for: cats for dogs, boxes, a difference."""
     plain = plain_text(answer) if len(answer) <= _MAX_STATED else ""
     match = _COUNTED.match(plain)
-    if match is None:
+    if match is None or "per cent" in plain:
         return False
     asked = list(_ASKS_COUNT.finditer(prompt))
     counted = singular(match[1].lower())

@@ -43,7 +43,7 @@ MAX_SENTENCE = 600  # characters; a longer one is read from its end
 _OPENING = re.compile(
     r"(?:(?:=>|->|→|⇒|∴)\s*|(?:thus|therefore|hence|so|then|finally|and|also|now|clearly"
     r"|we (?:get|have|find|obtain|conclude)"
-    r"|this (?:gives|yields)|it follows)"
+    r"|this (?:gives|yields)|it follows|(?:it|that)(?:['\u2019]s| is)(?=\s[-\d$])|not [\d.,$]+,? but)"
     r"(?: that)?[,:]?\s+)+",
     re.IGNORECASE,
 )
@@ -66,7 +66,7 @@ _LEAD = re.compile(
     r"|given by|equal to|found to be|going to be|clearly|actually|obviously|precisely|only|also|still|again"
     r"|finally|indeed"
     r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
-    r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|:"
+    r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|(?:located )?at(?=\s?[$\\]{0,2}\()|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
@@ -154,7 +154,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
     """Return what the last statement of a text without any mark states, and where that sentence begins."""
-    body = _before_check(text.rstrip())
+    body = _before_check(text.rstrip().removesuffix("```").rstrip())
     base = max(0, len(body) - 4_000)
     display = _closing_display(body)
     if display is not None:
@@ -176,24 +176,30 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         line, line_start = line[titled.end() :], line_start + titled.end()
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
     cuts = [cut for cut in cuts if cut < len(line)] or [0]
-    whole = opened(plain(line))
-    if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
-        return together, line_start
-    if result := _computed(whole, question) or glued_unit(whole, question):
-        return result, line_start
-    if (
-        len(whole) <= 400
-        and not PLAIN_WORDS.match(whole)
-        and (NUMERAL.match(whole) or readable(whole))
-        and not _undecided(whole)
-    ):
-        name, equals, value = whole.partition("=")
-        named = (
-            equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
-        )  # "x = 3" states 3
-        named = named and readable(value) and not other_letter(whole, "", question)
-        return (value.strip() if named else whole), line_start
+    if value := _whole_line(line, readable, question):
+        return value, line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
+
+
+def _whole_line(line: str, readable: Readable, question: str) -> str:
+    """Return what a last line states that is nothing but an answer; "" for any other."""
+    whole = opened(plain(line))
+    if so := _SO.search(whole):
+        whole = whole[so.end() :]
+    if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
+        return together
+    if result := _computed(whole, question) or glued_unit(whole, question):
+        return result
+    if (
+        len(whole) > 400
+        or PLAIN_WORDS.match(whole)
+        or not (NUMERAL.match(whole) or readable(whole))
+        or _undecided(whole)
+    ):
+        return ""
+    name, equals, value = whole.partition("=")  # "x = 3" states 3
+    named = equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
+    return value.strip() if named and readable(value) and not other_letter(whole, "", question) else whole
 
 
 _CHECK = re.compile(
@@ -251,6 +257,9 @@ def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     return value or _asked_value(spelled, question)
 
 
+_SO = re.compile(
+    r"[,;]\s(?:so|thus|hence|therefore),?\s+(?=\$?[A-Za-z]\s?[=<>≤≥∈])"
+)  # (x - 2)(x - 3) = 0, so x = 2 or 3
 _COURTESY = re.compile(
     r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
     r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
@@ -435,7 +444,7 @@ def _asked_bound(before: str, question: str) -> bool:
 def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, bool]]:
     """The numbers of a clause that are neither bounds nor names nor denied, and whether each only stands aside
     ("for 3 months")."""
-    numbers = []
+    numbers, behind = [], 0
     for match in ANY_NUMBER.finditer(clause):
         before = clause[max(0, match.start() - _NEAR) : match.start()]
         if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
@@ -446,7 +455,10 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
             continue
         if DENIED_BEHIND.search(clause[match.end() :]) or (marked and CONDITION_FIRST.match(clause[match.end() :])):
             continue
+        if match.start() < behind:  # the minutes of 1 hour 30 minutes
+            continue
         if value := number_of(clause[match.start() :]):
+            behind = match.start() + len(value) if " and " in value else behind
             numbers.append((value, _ASIDE.search(before) is not None))
     return numbers
 

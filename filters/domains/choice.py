@@ -278,7 +278,7 @@ def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
         yield line[lead.end() :], True
 
 
-_SO = re.compile(r"[,;]\s(?:so|thus|hence|therefore),?\s(?=[(*]{0,3}[A-Z][)*]{0,3}\.?\s*\Z)")
+_SO = re.compile(r"[,;.]\s(?:so|thus|hence|therefore),?\s(?=[(*]{0,3}[A-Z][)*]{0,3}\.?\s*\Z)", re.IGNORECASE)
 
 
 def _bare_line(choices: Choices, line: str) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude
-from proofmill.filters.answers.marks import asked_form, asked_tag, question_heading
+from proofmill.filters.answers.assignments import labelled_parts
+from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude, sentence_start
+from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside, question_heading
 from proofmill.filters.answers.questions import (
     context,
     exclaims,
@@ -23,6 +24,7 @@ from proofmill.filters.answers.questions import (
     other_letters,
     other_noun,
 )
+from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.equality import (
@@ -82,7 +84,7 @@ class MathVerifier:
         found = (None if _may_ask(prompt) and asked_form(prompt) else closing_box(text)) or conclude(
             text, _reader(prompt)
         )
-        if not found.text:
+        if not found.text and not _in_parts(problem, text):
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
         if answer is None:
@@ -111,7 +113,7 @@ class MathVerifier:
         if (verdict := self.quick(problem, text)) is not None:
             return verdict
         text = exclaims(text, problem.answer or "", problem.prompt)
-        return self._full(problem, conclude(text, _reader(problem.prompt)))
+        return self._full(problem, _in_parts(problem, text) or conclude(text, _reader(problem.prompt)))
 
     def _full(self, problem: Problem, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
@@ -131,6 +133,25 @@ class MathVerifier:
             return _unreadable(found)
         except (TooCostlyError, RecursionError) as error:
             return Verdict(TIMEOUT, found.text[:200], f"too_costly: {error}", final_start=found.start)
+
+
+def _in_parts(problem: Problem, text: str) -> Conclusion | None:
+    """Return what a text says under (a), (b), … as one list, where gold is as long and the question has parts."""
+    if "b)" not in problem.prompt or "b)" not in text or problem.answer is None:
+        return None
+    form = _gold(problem.answer).form
+    if form is None or form.kind not in ("collection", "group"):
+        return None
+    parts = [_part(said, problem.prompt) for said in labelled_parts(text, problem.prompt)]
+    if len(parts) != len(form.items) or not all(parts):
+        return None
+    listed = ", ".join(parts)
+    return Conclusion(f"({listed})" if form.kind == "group" else listed, "parts", sentence_start(text, len(text)))
+
+
+def _part(said: str, prompt: str) -> str:
+    boxes = boxes_in(said)
+    return inside(said, boxes[-1]) if boxes and boxes[-1][1] > 0 else stated_value(said, _is_answer, prompt)
 
 
 def _may_ask(prompt: str) -> bool:

@@ -41,7 +41,7 @@ from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
 from proofmill.filters.symbolic.number_words import in_figures, spelled_number
-from proofmill.filters.symbolic.units import plain_text
+from proofmill.filters.symbolic.units import known_unit, plain_text
 from proofmill.filters.symbolic.values import rational_value
 
 _MAX_ITEMS = 200
@@ -305,7 +305,8 @@ def _both_signs(text: str, depth: int) -> AnswerKey:
 
 
 _ADVERB = re.compile(
-    r"^(?:(?:approximately|approx|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
+    r"^(?:all(?: real)?(?= [a-z] ?(?:[<>]|\\[gln]e|\\in))"
+    r"|(?:approximately|approx|about|exactly|only|roughly|around|nearly|almost|just|simply|either|both"
     r"|equal to|equals)\b\.?|\\approx|~|=)\s*",
     re.IGNORECASE,
 )
@@ -379,7 +380,8 @@ def _figures(text: str) -> str:
         UnreadableError: the two differ.
     """
     if " " in text and any(sign.isalpha() for sign in text):
-        text = _DURATION.sub(r"\1 hours and \2 minutes", text)
+        if (measures := _MEASURES.match(plain_text(text))) and _compound(measures):
+            text = "{} {} and {} {}".format(*measures.groups())
         if text[:5].lower() in ("minus", "negat", "plus ") or " and " in text or "root " in text:
             text = in_figures(text)
     if " and " in text and text[:1].isalpha() and (number := spelled_number(plain_text(text))) is not None:
@@ -394,7 +396,13 @@ def _figures(text: str) -> str:
     return f"{match['figures']}{match['rest']}"
 
 
-_DURATION = re.compile(r"(\d{1,4}) ?(?:h|hrs?|hours?),? (\d{1,2}) ?(?:m|mins?|minutes?)\Z")
+_MEASURES = re.compile(r"(\d{1,6}) ?([A-Za-z]{1,12}),? (\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\Z")
+
+
+def _compound(measures: re.Match[str]) -> bool:
+    """Return whether two measures are one quantity: 1 hour 30 minutes, 5 ft 3 in."""
+    first, second = (known_unit({"m": "min"}.get(unit, unit)) for unit in measures.group(2, 4))
+    return first is not None and second is not None and first[1] == second[1] and first[0] > second[0]
 
 
 def unlabelled(text: str) -> str:

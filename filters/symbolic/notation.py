@@ -156,6 +156,8 @@ def _plain_signs(text: str) -> str:
         text = _DOTTED.sub(_undotted, text)
     if "0" in text:
         text = _PREFIXED.sub(_with_base, text)
+    if "'" in text:
+        text = _SWISS.sub("", text)
     if " over " in text:
         text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "inf" in text:
@@ -191,6 +193,7 @@ _DOTTED = re.compile(  # as much of Europe writes numbers; 1.200 alone is a deci
     rf"|(?<![\w.,])\d{{1,9}},\d{{1,2}}(?=\s?(?:\\text\s?\{{\s?)?{_AMOUNT_BEHIND})"
 )
 _PREFIXED = re.compile(r"(?<![\w.\\])0(?:[bB]([01]{1,64})|[oO]([0-7]{1,40})|[xX]([0-9A-Fa-f]{1,40}))(?![\w.])")
+_SWISS = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")  # 1'250'000
 _OVER = re.compile(r"\A(-?\d{1,9}) over (\d{1,9})\Z")
 _VALUE_NAMED = r"[\"']?[A-Za-z][\"']?\s?:\s?(?:(?!\\\})[^,:;<>={}|\"']|\{[^{}]{1,40}\}){1,40}"
 _NAMED_VALUES = re.compile(  # {x: 5, y: 2}

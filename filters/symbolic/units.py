@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from proofmill.filters.symbolic.notation import FUNCTIONS, SCALE_WORDS, in_base
 
-UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμ]+|[\u4e00-\u9fff]+|\d+|[^\sA-Za-z\d]|\s+")
+UNIT_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-zµμÀ-ÖØ-öø-žА-яЁё]+|[\u4e00-\u9fff]+|\d+|[^\sA-Za-z\d]|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,7 @@ def of_other_kind(unit: Unit, question: str) -> bool:
     if unit.dimensions in (_LENGTH, _TIME):
         return _ASKS_SPEED.search(question) is not None
     kinds = dict(unit.dimensions)
-    paid = len(kinds) == 2 and any(kinds.get(name) == 1 for name in _CURRENCIES)
+    paid = question != "" and len(kinds) == 2 and any(kinds.get(name) == 1 for name in _CURRENCIES)
     return paid and any(kinds.get(name) == -1 for name in _TIMES) and _ASKS_RATE.search(question) is None
 
 
@@ -372,7 +372,7 @@ _MONEY = re.compile(
 )
 _MONEY_BEHIND = re.compile(r"(?<=\d)\s?(\\\$|\$|€|£|¥|₹)\Z")
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent(?:age)?(?: points?)?)$", re.IGNORECASE)
-_COLON = re.compile(r"^(\d{1,9})(?: ?: ?| to )(\d{1,9})(?::(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
+_COLON = re.compile(r"^(\d{1,9})(?: ?: ?| to )(\d{1,9})(?: ?: ?(\d{1,9}))?\s*([ap])?\.?(m)?\.?$", re.IGNORECASE)
 _BASE = re.compile(
     r"^(-?)(?=\(\w{1,200}\)|\w)\(?([0-9A-Za-z]{1,200})\)?(?:_\{?\(?|,?\s+(?:in )?base[- ])(?:base\s*)?(\w{1,7})\)?\}?$"
 )
@@ -407,6 +407,7 @@ _NOT_UNITS = (
 _SCALES = {"dozen": 12} | SCALE_WORDS
 _CHINESE_SCALES = {"百": 100, "千": 1_000, "万": 10_000, "亿": 100_000_000}
 _CHINESE_SCALE = re.compile(r"(\d[\d.,]*)\s?(万|亿|千(?![克米瓦卡])|百(?!分))")
+_SHORT_SCALE = re.compile(r"(\\?\$|€|£)\s?(\d[\d.,]*)\s?([kKMB])\Z")
 _SCALED = re.compile(rf"(\d[\d.,]*)\s?({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 
 
@@ -427,6 +428,8 @@ def split_percent(text: str) -> tuple[str, bool]:
 def scaled(text: str) -> str:
     """Return the text with a number and its scale (`5 million`, `2 dozen`) as one product, so that it is no unit."""
     plain = plain_text(text)
+    if amount := _SHORT_SCALE.match(plain):
+        return f"{amount[1]}{amount[2]}*{10 ** {'k': 3, 'm': 6, 'b': 9}[amount[3].lower()]}"  # $1.25k
     if not text.isascii():
         plain = _CHINESE_SCALE.sub(lambda match: f"{match[1]}*{_CHINESE_SCALES[match[2]]}", plain)
     scaled_text = _SCALED.sub(_product, plain)
