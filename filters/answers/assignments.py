@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 
 _VALUE = r"[^=,;\n]{1,40}?"
-_ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?=\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
+_ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?[=:]\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
 _ASKS_SEVERAL = re.compile(r"\b[a-zA-Z]\b\W{0,6}(?:and|,)\W{0,6}\b[a-zA-Z]\b|\bsystem\b", re.IGNORECASE)
 _ASKS_ALL = re.compile(r"\b(?:solutions|roots|zeros|values|all|solve)\b", re.IGNORECASE)
 _LETTER_IS = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
+_REMARK = re.compile(r",\s(?:which|as|so|and)\s[a-z][^,=\d$\\]{1,60}\Z")  # x = 7 and y = 3, which check out
 _SERIES = re.compile(
     rf"(?<![A-Za-z0-9\\_)])(?:\$?[a-zA-Z]\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?[a-zA-Z]\s?=\s?{_VALUE}\Z"
 )
@@ -42,7 +43,10 @@ def assigned_together(sentence: str, question: str) -> str:
     """Return the values that a sentence ends with: of several letters, or several of one; "" where it has none."""
     if match := _EITHER.match(sentence):
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
-    text = _LETTER_IS.sub(r"\1 = ", sentence) if " and " in sentence or " or " in sentence else sentence
+    sentence = _REMARK.sub("", sentence)
+    text = (
+        _LETTER_IS.sub(r"\1 = ", sentence) if len(_LETTER_IS.findall(sentence)) > 1 or " and " in sentence else sentence
+    )
     match = _SERIES.search(text) if text.count("=") > 1 else None
     if match is None:
         return ""

@@ -484,11 +484,14 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if not value and reader.closing is None:
         value = worded_value(text[start:], reader.question)
         value = value if value and reader.readable(value) else ""
+    if _COUNTERFACTUAL.search(text[start:]) and not re.search(r"\b(?:if|would)\b", reader.question):
+        value = ""
     if not value or hypothetical(text[start:]) or of_another_question(text[start:], 0, 0, reader.question):
         return Conclusion("", "no_answer")
     return Conclusion(value, "final_line", start)
 
 
+_COUNTERFACTUAL = re.compile(r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",

@@ -229,7 +229,8 @@ def tags_in(text: str, name: str = "") -> Iterator[Mark]:
 
 
 _KEY = re.compile(
-    r"""["']?(?:the[ _])?(?:(?:final[ _-]?|correct[ _-]?)?(?:answer|ans|result|solution|value|option|choice)"""
+    r"""["']?(?:the[ _])?(?:(?:(?:final|correct|selected|chosen|best|predicted)[ _-]?)?"""
+    r"""(?:answer|ans|result|solution|value|option|choice)"""
     r"""(?:[ _-]?(?:letter|option|choice))?|final)["']?\s{0,4}:\s{0,20}""",
     re.IGNORECASE,
 )

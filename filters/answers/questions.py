@@ -134,6 +134,17 @@ def other_letter(answer: str, gold: str, prompt: str) -> bool:
 
 
 _MAX_STATED = 200  # characters
+_ANGLE = re.compile(r"(?:∠|\\angle|\bangle)\s?\{?\s?([A-Z]{1,3})(?![A-Za-z])")
+_ASKS_ANGLE = re.compile(
+    r"(?:[Ff]ind|[Ww]hat is|[Mm]easure of|[Dd]etermine|[Cc]alculate|[Cc]ompute)[^.?]{0,30}?" + _ANGLE.pattern
+)
+
+
+def other_angle(answer: str, prompt: str) -> bool:
+    """Return whether an answer names another angle than the one that is asked for."""
+    named = _ANGLE.match(answer.lstrip("$m \\(")) if "=" in answer and len(answer) <= _MAX_STATED else None
+    asked = {name[len(name) // 2] for name in _ASKS_ANGLE.findall(prompt)} if named is not None else set()
+    return named is not None and bool(asked) and named[1][len(named[1]) // 2] not in asked
 
 
 def _subject(text: str) -> str:
@@ -177,7 +188,7 @@ _EXCLUSIVE = {
 _HOLDERS = frozenset(  # what holds several of what is counted
     re.findall(
         r"\w+",
-        "box pair pack package packet bag crate carton basket bunch set bottle jar tray row group team bundle "
+        "box pair pack package packet bag crate carton basket bunch set bottle jar tray row group team bundle shelve "
         "stack slice container unit item thing total load batch serving portion order piece bucket barrel sack",
     )
 )

@@ -170,7 +170,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         line = body[line_start:]
     if _broken(line):
         return "", line_start
-    if "=" in line and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
+    if ("=" in line or ":" in line) and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
         return assigned
     if titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
         line, line_start = line[titled.end() :], line_start + titled.end()
@@ -183,7 +183,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
 
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
-    whole = opened(plain(line))
+    whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
     if so := _SO.search(whole):
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
@@ -248,6 +248,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
 def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     """Return the value that a closing sentence states in words: "Tom is twenty-five years old"."""
     spelled = in_figures(sentence)
+    spelled = sentence if spelled == sentence else opened(spelled)
     if spelled == sentence or _GUESSED.search(sentence) or _UNSURE.search(sentence):
         return ""
     if readable(spelled) and not _undecided(spelled):
@@ -347,6 +348,8 @@ _PURPOSE = re.compile(
     re.IGNORECASE,
 )
 _WHICH_IS = re.compile(r",\swhich\s(?:is|are|was|were|equals?)\s[^,]{1,40},(?=\sto\s)")
+_HAD = re.compile(rf"\bhad\s{NUMBER}")  # it had 340 books before and has 275 now
+_HAS_NOW = re.compile(r"\b(?:has|have|now)\b")
 _BEFORE = re.compile(r"\s(?P<what>(?:before|until)\s(?:i|we|you|it|they|he|she)\s\w+)\b[^.,]*", re.IGNORECASE)
 
 
@@ -357,6 +360,8 @@ def _main_clause(sentence: str, question: str) -> str:
     $135"), and a condition that repeats the question's ("before he has to recycle it").
     """
     text = _WHICH_IS.sub(",", sentence)
+    if " had " in text and _HAS_NOW.search(text):
+        text = _HAD.sub("had some", text)
     goal = _PURPOSE.search(text)
     if goal and len(ANY_NUMBER.findall(text[: goal.start()])) == 1 and not _METHOD.search(text[: goal.start()]):
         text = text[: goal.start()]
@@ -512,7 +517,8 @@ def _asked_for(numbers: list[tuple[str, bool]], clause: str, noun: frozenset[str
         stated = named or ([value for value in stated if value[0] in "$€£\\"] if noun & _MONEY_WORDS else [])
     if not stated and not re.search(r"\d", clause):
         words = [match for match in _WORD_NUMBER.finditer(clause) if match[2].lower().rstrip("s") in noun]
-        words = words if len(ANY_NUMBER.findall(in_figures(clause))) == len(words) else []
+        figures = ANY_NUMBER.findall(in_figures(clause))
+        words = words if figures == [str(_WORD_NUMBERS[match[1].lower()]) for match in words] else []
         stated = [f"{_WORD_NUMBERS[match[1].lower()]} {match[2]}" for match in words]
     return stated
 

@@ -51,6 +51,13 @@ _CLOCK = re.compile(
     r"(?P<half> in the (?:morning|afternoon|evening))?\Z",
     re.IGNORECASE,
 )
+_BOUND = re.compile(
+    r"(?:.{0,80}\b(?:all )?(?:real )?(?:numbers?|values?)(?: of [a-z])?|.{0,80}?(?<![A-Za-z])\$?(?P<letter>[a-z])\$?)\s"
+    r"(?:(?:that are|is|are|must be|has to be|can be)\s)?(?:(?P<side>greater|larger|more|bigger|less|smaller) than "
+    r"(?P<equal>or equal to )?|(?P<least>at (?:least|most)) )\$?(?P<end>-?[\d./]+)\$?\Z",
+    re.IGNORECASE,
+)
+_ASKS_BOUND = re.compile(r"[<>≤≥]|\\(?:le|ge|lt|gt)|\b(?:inequalit\w+|range|domain|interval)\b", re.IGNORECASE)
 _ASKS_NAME = re.compile(
     r"\b(?:who|whose|whom|which|what (?:day|month|colou?r|name|shape|kind|type|letter))\b", re.IGNORECASE
 )
@@ -100,7 +107,17 @@ def worded_value(sentence: str, question: str) -> str:
         return f"{match['time']} {half}".strip()
     if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):
         return match["truth"]
-    return _nothing(text, question) or _state(text) or _name(text, question)
+    return _nothing(text, question) or _state(text) or _bound(text, question) or _name(text, question)
+
+
+def _bound(text: str, question: str) -> str:
+    """Return the inequality that a sentence says in words, where a question asks for one: "x is greater than 4"."""
+    match = _BOUND.match(text) if _ASKS_BOUND.search(question) and not _DENIES.search(text) else None
+    if match is None:
+        return ""
+    upper = match["least"].lower() == "at most" if match["least"] else match["side"].lower() in ("less", "smaller")
+    sign = ("<" if upper else ">") + ("=" if match["least"] or match["equal"] else "")
+    return f"{match['letter'] or 'x'} {sign} {match['end']}"
 
 
 def _nothing(text: str, question: str) -> str:

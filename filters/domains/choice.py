@@ -283,12 +283,13 @@ _SO = re.compile(r"[,;.]\s(?:so|thus|hence|therefore),?\s(?=[(*]{0,3}[A-Z][)*]{0
 
 def _bare_line(choices: Choices, line: str) -> str:
     """Return a line without marks and numbers before an answer: "#### C", "3. C"."""
-    line = _DECORATION.sub("", line)
+    line = _DOUBLED.sub(r"\1", _DECORATION.sub("", line))
     numbered = _NUMBERED.match(line)
     return line[numbered.end() :] if numbered and numbered[1] not in choices.labels else line
 
 
 _DECORATION = re.compile("\\A[\\s#>✅☑✔✓→⇒➡👉•\ufe0f]+")
+_DOUBLED = re.compile(r"\[\[([A-Z])\]\]\s*\Z")  # [[B]]
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
@@ -312,7 +313,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=6,
+    version=7,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -20,6 +20,7 @@ from proofmill.filters.answers.questions import (
     context,
     exclaims,
     in_its_writing,
+    other_angle,
     other_letter,
     other_letters,
     other_noun,
@@ -247,7 +248,9 @@ def _same_time(answer: str, gold: str, prompt: str) -> bool:
 
 def _of_another(answer: str, gold: _Gold, prompt: str) -> bool:
     """Return whether an answer is of another letter or noun than the question asks for."""
-    return other_letter(answer, gold.text, prompt) or other_letters(answer, prompt) or other_noun(answer, prompt)
+    if other_letter(answer, gold.text, prompt) or other_letters(answer, prompt):
+        return True
+    return other_noun(answer, prompt) or other_angle(answer, prompt)
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:
@@ -350,7 +353,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=6,
+    version=7,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

@@ -79,7 +79,7 @@ _NAME = re.compile(
         (?:\(\w{1,3}(?:,\ ?\w){0,3}\))?
     |[A-Za-z][A-Za-z'\ ]{0,60}
     |d[A-Za-z]\ ?/\ ?d[a-z]|\\frac\ ?\{\ ?d[A-Za-z]?\ ?\}\ ?\{\ ?d[a-z]\ ?\}[^=]{0,40}  # a derivative
-    |\\(?:angle|text|triangle|overline|vec|widehat)\ ?\{?[A-Za-z\ ]{1,60}\}?
+    |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat)\ ?\{?[A-Za-z\ ]{1,60}\}?
     |\(\w(?:,\ ?\w){1,3}\)
     |\|[A-Z]{1,3}\||\[[A-Z]{2,8}\]|\\\#\ ?[A-Za-z]?                    # a length, an area, the number of
     |(?P<head>\\(?:max|min|sup|inf|det|deg|dim|gcd|lcm|Pr)(?:\ ?[A-Za-z]'?)?|[fghpqPQEFGHVSTRA]|Var|gcd|lcm)\ ?
