@@ -184,7 +184,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
     whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
-    if so := _SO.search(whole):
+    if (so := _SO.search(whole)) and not _SENTENCE.search(whole, so.end()):
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
         return together
