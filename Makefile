@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 # Two processes of tests: one begins with all that loads the model, the other with the rest, the longest files first.
 JOBS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
+# Byte code is kept, whatever the image says, since rewriting the assertions of all tests takes ten seconds a process.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder
 
 .PHONY: install quickstart check test lint format reference bench-quick golden clean
 .DELETE_ON_ERROR:

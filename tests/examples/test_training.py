@@ -67,9 +67,10 @@ def check_sft(said: list[dict[str, Any]], version: Version, tmp_path: Path, step
 
 
 @pytest.mark.slow
-@pytest.mark.model
 def test_both_stages_train_from_the_folder(version: Version, tmp_path: Path) -> None:
-    said = example("train_sft", str(version.folder), "--steps", "2", "--out", str(tmp_path / "out"))
+    model = tiny_model.save(tmp_path / "tiny")
+    words = ("--model", str(model), "--steps", "2", "--out", str(tmp_path / "out"))
+    said = example("train_sft", str(version.folder), *words)
     check_sft(said, version, tmp_path, 2)
 
 

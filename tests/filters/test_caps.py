@@ -83,7 +83,7 @@ candidates = st.lists(st.tuples(domains, st.integers(0, 3), st.integers(0, 5000)
 shares = st.dictionaries(domains, st.floats(0, 0.25), max_size=4)
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(candidates, shares, st.none() | st.integers(0, 60_000), st.randoms())
 def test_limits_hold_and_the_order_of_shards_decides_nothing(found, mix, limit, rng) -> None:  # type: ignore[no-untyped-def]
     made = [{"id": f"{n:04d}", "domain": d, "place": p, "tokens": t} for n, (d, p, t) in enumerate(found)]

@@ -145,7 +145,7 @@ def test_nothing_is_unparsed(text: str) -> None:
 
 @pytest.mark.parametrize("char", [". ", "!)", " ", "- ", "```", "*", "\n", "A", "1. ", "[", "<<", "# ", "。"])
 def test_hostile_text_is_judged_at_once(char: str) -> None:
-    text = char * (200_000 // len(char)) + "x"
+    text = char * (50_000 // len(char)) + "x"
     for kind, params, _, _ in CASES:
         assert judge(text, {"kind": kind, **params}).verdict in {CORRECT, WRONG}
 
@@ -171,7 +171,7 @@ def test_a_benchmarks_checks_take_any_text_in_no_time(name: str) -> None:
     }
     given |= {key: "at least" for key in given if "relation" in key}
     units = ("x", "\n", "?", "[", "<<", "<i>", '"', "* ", "a. ", "Question 1", "(", "é猫🙂", "***", "'", "A, b\n")
-    texts = [*units, *(unit * (15_000 // len(unit)) for unit in units)]
+    texts = [*units, *(unit * (8_000 // len(unit)) for unit in units)]
     started = time.process_time()
     for text in texts:
         rules = parse_constraints([{"kind": name, **given}], "official_loose")

@@ -72,7 +72,7 @@ random_rows = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(random_rows, st.integers(1, 5), st.randoms())
 def test_neither_order_nor_shards_decide_anything(rows, count, rng) -> None:  # type: ignore[no-untyped-def]
     options = LearningOptions(buckets=count, outlier_quantile=0.8, only_preferred=True)

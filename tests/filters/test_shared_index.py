@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from datasketch import MinHash, MinHashLSH
+from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
 from proofmill.filters.near_duplicates.shared_index import SharedIndex
 from proofmill.filters.near_duplicates.signature_join import PairRule
+from proofmill.flows.cli import app
 
 WORDS = [f"word{number}" for number in range(120)]
 FIRST, NEAR, FAR = " ".join(WORDS[:100]), " ".join(WORDS[3:103]), " ".join(WORDS[60:])
@@ -104,11 +106,9 @@ def test_two_commands_at_once_keep_one_row_of_each_cluster(server, tmp_path):
 
 def test_the_command_wants_rows_with_ids(server, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "a b c d e f"}\n')
-    program = Path(sys.executable).with_name("proofmill")
-    out = ["--out", tmp_path / "out.jsonl", "--index", server]
-    done = subprocess.run([program, "dedup", tmp_path / "rows.jsonl", *out], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "need an `id` of their own" in done.stderr
+    words = ["dedup", tmp_path / "rows.jsonl", "--out", tmp_path / "out.jsonl", "--index", server]
+    with pytest.raises(UsageError, match="need an `id` of their own"):
+        CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert not (tmp_path / "out.jsonl").exists()
 
 

@@ -86,7 +86,7 @@ class Prefect:
         deadline = time.monotonic() + WAIT
         while not (found := until()):
             assert time.monotonic() < deadline, f"waited in vain for {what}; see {self.log.name}"
-            time.sleep(0.3)
+            time.sleep(0.1)
         return found
 
     def wait_for(self, run: str, *states: str) -> None:
@@ -125,7 +125,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A recipe that replays enough problems for a run to be interrupted."""
-    file = write_jsonl(tmp_path_factory.mktemp("recorded") / "samples.jsonl", sums(400))
+    file = write_jsonl(tmp_path_factory.mktemp("recorded") / "samples.jsonl", sums(100))
     return replay_recipe(file)
 
 
@@ -162,17 +162,17 @@ def test_a_killed_run_is_retried_and_resumes(prefect: Prefect, recipe: Any) -> N
     def committed() -> int:
         return sum(path.read_bytes().count(b"\n") for path in folder.glob("manifest-*/*.jsonl"))
 
-    prefect.wait(lambda: committed() >= 4, "some committed shards")
     process = prefect.wait(lambda: running(run), "the run's process")
-    before = committed()
+    prefect.wait(lambda: committed() >= 4, "some committed shards")
     os.kill(process, signal.SIGKILL)
+    before = committed()
     prefect.wait_for(run, "Crashed", "Failed")
     assert not (prefect.home / "datasets/replayed/v0001").exists(), "it was killed too late"
     prefect.run("flow-run", "retry", run)
     prefect.wait_for(run, "Completed")
     assert committed() > before
     stages = version(prefect.home)["stages"]
-    assert stages["samples"]["kept"] == 400 * 6
+    assert stages["samples"]["kept"] == 100 * 6
     assert all(step["in"] == step["kept"] + sum(step["dropped"].values()) for step in stages.values())
 
 

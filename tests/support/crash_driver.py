@@ -2,7 +2,8 @@
 
 Orders come as JSON lines, answers go out as JSON lines. A child is a fork of this process, which has imported
 everything and started nothing, so that a run costs no imports. The code that runs is the product's own; only the
-calls that make a change lasting (`fsync`, `rename`, `unlink`, `truncate`) are counted on their way to the system.
+calls that make a change lasting (`fsync`, `rename`, `unlink`, `truncate`) are counted on their way to the system, and
+its workers are forks of such a fork, where they would be forks of a fresh interpreter that imports the same.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import signal
 import sys
 import threading
 import traceback
+from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import filelock
+
+from proofmill.filters import workers
 
 COUNTED = ("fsync", "rename", "unlink", "truncate")
 # What a run imports late, and each fork would import again.
@@ -71,11 +75,32 @@ class Fault:
         return not self.named["line"] or (Path(path).is_file() and self.named["line"] in Path(path).read_text())
 
 
+class ForkedServer(workers._ForkServer):
+    """The process that forks this run's workers: a fork that nothing has happened in, instead of a new interpreter."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders, theirs = Pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._orders.close()
+            workers.fork_workers(theirs.fileno())
+            os._exit(0)
+        theirs.close()
+        self._process: Any = self  # in the place of a `subprocess.Popen`
+
+    def poll(self) -> int | None:
+        """Return None while it runs."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return ended.si_status if ended else None
+
+
 def child(order: dict[str, Any]) -> None:
     """Run one run; its exit status tells how it ended, and its result is in the file `said`."""
     from proofmill.data.errors import ProofmillError
     from proofmill.flows.regenerate import regenerate
 
+    workers._servers.append(ForkedServer())
     if order.get("no_locks"):  # as on a shared folder that is mounted without them
         filelock.FileLock = lambda *_, **__: SimpleNamespace(acquire=lambda: None, release=lambda: None)  # type: ignore[assignment]
     fault = Fault(order)
