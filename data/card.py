@@ -162,6 +162,11 @@ def _models(manifest: Manifest) -> str:
             f"- {judge.model}, weights `{judge.weights}`, judged the answers that rules could not decide: "
             f"{judge.share:.1%} of the verdicts, those whose `verdict_detail` is `model_judge`"
         )
+    if near := manifest.near_judge:
+        lines.append(
+            f"- {near.model}, weights `{near.weights}`, compared {sum(near.counts.values()):,} problems with benchmark "
+            f"items near them, and called {near.counts.get('same', 0):,} the same; their traces were dropped"
+        )
     return "\n".join(lines)
 
 

@@ -152,6 +152,17 @@ class AnswerJudge(Record):
     share: float = Field(0.0, description="Its verdicts over all verdicts.")
 
 
+class NearItemJudge(Record):
+    """The model that compared problems with benchmark items near them."""
+
+    model: str = Field(description="Hub id or folder name.")
+    revision: str | None = Field(None, description="Commit of the hub.")
+    weights: str | None = Field(None, description="Digest of the weights.")
+    prompts: str = Field("", description="Digest of the questions' wording.")
+    counts: dict[str, int] = Field({}, description="Problems: the `same` as an item, `other`, `not_judged`.")
+    calls: int = Field(0, description="Questions that it answered.")
+
+
 class VoteRates(Record):
     """Means over the problems with gold whose answers were voted on."""
 
@@ -315,6 +326,9 @@ class Manifest(Record):
     clr: ClaimJudge | None = Field(None, description="The model that judged claims; null where none did.")
     answer_judge: AnswerJudge | None = Field(
         None, description="The model that judged answers which rules could not decide; null where none did."
+    )
+    near_judge: NearItemJudge | None = Field(
+        None, description="The model that compared problems with benchmark items near them; null where none did."
     )
     at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
     right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")

@@ -30,8 +30,8 @@ from proofmill.data.schemas import column
 from proofmill.data.sections import Section, portable_name
 from proofmill.filters import overlap_index
 from proofmill.filters.base import DropRule, MapFilter, ProblemFilter, Row, SharedFile
-from proofmill.filters.meaning import MeaningOptions, embed, nearest, numbers
-from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans, words_of
+from proofmill.filters.meaning import Items, MeaningOptions, crowding, embed
+from proofmill.filters.overlap_index import DEFAULT_N, MIN_SHORT, Item, OverlapIndex, word_lines, word_spans
 from proofmill.filters.rolling_hash import I64, U64, Lines, blocks
 
 QUESTION_FIELDS = ("question", "problem", "prompt", "text", "input", "query")
@@ -190,6 +190,14 @@ class DecontaminateOptions(Section):
 
 # --- The index, and the overlaps that it finds ---
 
+
+class Near(NamedTuple):
+    """The nearest item of a prompt."""
+
+    nearness: float
+    text: str
+
+
 _SIEVE_SPARSITY = 3  # places in the sieve for each hash, as a power of two
 
 
@@ -204,6 +212,7 @@ class Match:
         start: offset of the run in the text.
         end: offset behind it.
         span: the run as it stands in the text; where it was found by meaning, how near it is, and the item.
+        near: where it was found by meaning: the item, and how near it is.
     """
 
     benchmark: str
@@ -212,6 +221,7 @@ class Match:
     start: int
     end: int
     span: str
+    near: Near | None = None
 
     @property
     def label(self) -> str:
@@ -274,28 +284,35 @@ class Index:
             ]
         return matches
 
-    def find_prompts(self, texts: Sequence[str], meaning: MeaningOptions | None) -> list[Match | None]:
+    def find_prompts(
+        self, texts: Sequence[str], meaning: MeaningOptions | None, *, lowest: float | None = None
+    ) -> list[Match | None]:
         """Return the overlap of each prompt: by words, else by meaning where that is asked for.
+
+        Args:
+            texts: the prompts.
+            meaning: None: by words alone.
+            lowest: nearness from which an item is returned; None: from that on that marks by itself.
 
         Raises:
             InputError: the encoder is not installed.
         """
         matches = self.find_many(texts)
         left = [place for place, match in enumerate(matches) if match is None and texts[place].strip()]
-        items = self._index.meanings
-        if meaning is None or items is None or not left:
+        if meaning is None or self._meanings is None or not left:
             return matches
-        own = [numbers(words_of(texts[place])) for place in left]
-        vectors = embed([texts[place] for place in left])
-        for place, found in zip(left, nearest(vectors, own, items, self._item_numbers), strict=True):
-            if found and found.nearness >= meaning.threshold:
-                span = f"in other words ({found.nearness:.2f}): {self._index.words[found.item]}"
-                matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span)
+        asked = [texts[place] for place in left]
+        for place, found in zip(left, self._meanings.nearest(embed(asked), asked), strict=True):
+            if found and found.nearness >= (meaning.threshold if lowest is None else lowest):
+                text = self._meanings.texts[found.item]
+                span = f"in other words ({found.nearness:.2f}): {text}"
+                matches[place] = Match(*self._index.name(found.item), 0, 0, 0, span, Near(found.nearness, text))
         return matches
 
     @cached_property
-    def _item_numbers(self) -> list[frozenset[str]]:
-        return [numbers(self._index.words[item].split(" ")) for item in range(len(self))]
+    def _meanings(self) -> Items | None:
+        found, texts = self._index.meanings, self._index.texts
+        return None if found is None or texts is None else Items(found, crowding(found), texts)
 
     def _hits(self, lines: Lines) -> Iterator[_Hit]:
         """Yield the runs of the lines whose hash stands in the index."""
@@ -439,11 +456,18 @@ def annotate(rows: Sequence[Row], options: DecontaminateOptions, path: Path) -> 
 def annotate_problems(
     problems: Sequence[Row], _: Mapping[str, Sequence[Row]], options: DecontaminateOptions, path: Path | None = None
 ) -> list[Row]:
-    """Return the overlap of each problem with a benchmark."""
+    """Return the overlap of each problem with a benchmark, or the item near it that a model is to be shown."""
     if path is None:
         return [{} for _ in problems]
     texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
-    return [_columns(match) for match in opened(path).find_prompts(texts, options.meaning)]
+    meaning = options.meaning
+    matches = opened(path).find_prompts(texts, meaning, lowest=meaning and meaning.lowest)
+    return [
+        {"near_item": match.label, "near_text": match.near.text, "near_span": match.span}
+        if match and match.near and meaning and match.near.nearness < meaning.threshold
+        else _columns(match)
+        for match in matches
+    ]
 
 
 def _columns(match: Match | None) -> Row:
@@ -472,6 +496,11 @@ def _label(added: Row) -> str:
 
 def _meaning_identity(options: DecontaminateOptions) -> Any:
     return options.meaning and options.meaning.identity()
+
+
+def _problems_identity(options: DecontaminateOptions) -> Any:
+    judge = options.meaning and options.meaning.judge
+    return [_meaning_identity(options), *([judge.nearness] if judge else [])]
 
 
 def _file_identity(options: DecontaminateOptions) -> Any:
@@ -517,12 +546,13 @@ CONTAMINATION = MapFilter(
 
 CONTAMINATED_PROBLEMS = ProblemFilter(
     name="contaminated_problems",
-    version=1,
+    version=2,
     section="decontaminate",
     options=DecontaminateOptions,
     reads=("problem",),
     adds=_ADDS,
+    internal=pa.schema([(name, pa.string()) for name in ("near_item", "near_text", "near_span")]),
     annotate=annotate_problems,
-    identity=_meaning_identity,
+    identity=_problems_identity,
     shared=BENCHMARKS,
 )

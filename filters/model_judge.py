@@ -150,28 +150,40 @@ def verdict_of(replies: Sequence[bool | None]) -> tuple[str, str]:
     return (WRONG, DETAIL) if answers == {False} else (UNPARSED, DISAGREES)
 
 
-def check_canaries(model: str, replies: Sequence[Sequence[bool | None]]) -> None:
-    """Raise if a judge called a planted wrong answer right, or no planted right answer right.
+class Planted(NamedTuple):
+    """What is planted for a judge.
+
+    Attributes:
+        where: the section that names the judge.
+        pairs: in words, and whether they are the same.
+        wrong, right: what the pairs are called that are not, and those that are.
+    """
+
+    where: str
+    pairs: Sequence[tuple[str, bool]]
+    wrong: str = "a planted wrong answer right"
+    right: str = "no planted right answer right"
+
+
+ANSWERS = Planted("verify.judge", [(f"{pair.answer!r} for {pair.gold!r}", same) for pair, same in CANARIES])
+
+
+def check_canaries(model: str, replies: Sequence[Sequence[bool | None]], planted: Planted = ANSWERS) -> None:
+    """Raise if a judge called a planted different pair the same, or no planted equal pair the same.
 
     Args:
         model: its name.
-        replies: of each pair of `CANARIES`, both.
+        replies: of each planted pair, both.
+        planted: the pairs.
 
     Raises:
         VerifierError: it did, in both orders.
     """
-    where, remedy = (
-        "recipe key verify.judge",
-        "name a stronger model, or leave verify.judge out; no verdict of this one was used",
-    )
-    for (pair, same), answers in zip(CANARIES, replies, strict=True):
-        if not same and verdict_of(answers)[0] == CORRECT:
-            raise VerifierError(
-                f"The judge {model} called a planted wrong answer right: {pair.answer!r} for {pair.gold!r}.",
-                where=where,
-                remedy=remedy,
-            )
-    if not any(
-        same and verdict_of(answers)[0] == CORRECT for (_, same), answers in zip(CANARIES, replies, strict=True)
-    ):
-        raise VerifierError(f"The judge {model} called no planted right answer right.", where=where, remedy=remedy)
+    where = f"recipe key {planted.where}"
+    remedy = f"name a stronger model, or leave {planted.where} out; no verdict of this one was used"
+    said = [verdict_of(answers)[0] == CORRECT for answers in replies]
+    for (pair, same), called in zip(planted.pairs, said, strict=True):
+        if called and not same:
+            raise VerifierError(f"The judge {model} called {planted.wrong}: {pair}.", where=where, remedy=remedy)
+    if not any(called and same for (_, same), called in zip(planted.pairs, said, strict=True)):
+        raise VerifierError(f"The judge {model} called {planted.right}.", where=where, remedy=remedy)

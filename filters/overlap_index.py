@@ -77,6 +77,7 @@ class OverlapIndex:
         names: benchmark and id of every item, as JSON.
         words: normalised words of every item.
         meanings: direction of every item, shape (items, dimensions), where it was built with an encoder.
+        texts: every item as it stands in its benchmark, where it was built with an encoder.
     """
 
     n: int
@@ -86,6 +87,7 @@ class OverlapIndex:
     names: Strings
     words: Strings
     meanings: NDArray[np.float32] | None = None
+    texts: Strings | None = None
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -141,6 +143,7 @@ def build(
     }
     if encode:
         arrays["meanings"] = encode([text for _, _, text in ordered]).astype("<f4").ravel()
+        arrays |= _string_arrays("texts", [text.encode("utf-8", "replace") for _, _, text in ordered])
     _save(path, arrays, n)
 
 
@@ -169,6 +172,7 @@ def load(path: Path) -> OverlapIndex:
         Strings(arrays["names.text"], arrays["names.ends"]),
         Strings(arrays["words.text"], arrays["words.ends"]),
         _rows(arrays.get("meanings"), len(arrays["names.ends"])),
+        Strings(arrays["texts.text"], arrays["texts.ends"]) if "texts.text" in arrays else None,
     )
 
 

@@ -291,7 +291,7 @@ def decontaminate(
     against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
     meaning: Annotated[
-        float | None, typer.Option(help="Also prompts this near to an item in other words: 0.7.")
+        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6.")
     ] = None,
     maps: Maps = None,
     split: Split = "train",

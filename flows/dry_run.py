@@ -39,6 +39,7 @@ from proofmill.flows.model_filters import (
     open_questions,
     scored_ids,
 )
+from proofmill.flows.near_items import NEAR_ASKED, open_comparisons
 from proofmill.flows.pipeline import (
     HOLDOUT,
     PROMPT_SIGNATURES,
@@ -198,6 +199,7 @@ def report(run: RunContext) -> Iterator[str]:
     for plan in run.models.plans:
         yield from sampler_cost(run, plan, ahead.samples[plan.name], problems.shards, ahead.pending)
     yield from answer_judge_cost(run, ahead.records, ahead.pending)
+    yield from near_judge_cost(run, ahead.records, ahead.pending)
     yield from claim_judge_cost(run, ahead.records, ahead.pending)
     yield from student_cost(run, ahead.records, ahead.pending)
     yield from changes(run)
@@ -404,6 +406,19 @@ def answer_judge_cost(
     yield f"judge {plan.model.name}: {bound}{questions:,} questions, and {2 * len(CANARIES)} planted ones"
     tokens = questions * options.max_tokens
     yield _estimate([(questions, last)]) if last and questions else f"  at most {tokens:,} tokens written; {_UNKNOWN}"
+
+
+def near_judge_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
+    """Yield what is asked about problems near a benchmark's item; nothing where nothing is."""
+    plan = run.models.near_judge
+    questions = open_comparisons(run, records)
+    if plan is None or not (questions or pending):
+        return
+    rest = f"{sum(shard.problems.rows for shard in pending):,} problems are not compared yet" if pending else "no more"
+    yield f"near items {plan.model.name}: {questions:,} questions, and {rest}"
+    last = costs(run, NEAR_ASKED)
+    if last and questions:
+        yield _estimate([(questions, last)])
 
 
 def claim_judge_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:

@@ -11,10 +11,10 @@ from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
-from proofmill.filters import model_judge
+from proofmill.filters import meaning, model_judge
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import add_buckets
-from proofmill.filters.contamination import CONTAMINATION
+from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
 from proofmill.filters.guessing import LUCK
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.reliability import RELIABILITY, prompts_digest
@@ -24,6 +24,7 @@ from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.model_filters import MODEL_JUDGED
+from proofmill.flows.near_items import NEAR_PROBLEMS
 from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
 from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
@@ -96,6 +97,7 @@ def manifest_of(
         "claims_by_length": add_buckets(shard.stats["claims"] for shard in selections),
         "clr": _verifier(run, reliabilities),
         "answer_judge": _answer_judge(run, records),
+        "near_judge": _near_judge(run, records),
         "at_k": at_k(records),
         "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
         "benchmarks": _benchmarks(run),
@@ -197,6 +199,23 @@ def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, 
         "counts": counts,
         "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
         "share": round(sum(counts.values()) / max(1, sum(record.samples.rows for record in records)), 6),
+    }
+
+
+def _near_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
+    """Return the model that compared problems with items near them, and what it said; None where none did."""
+    plan = run.models.near_judge
+    if plan is None:
+        return None
+    compared = [record.outputs[CONTAMINATED_PROBLEMS.name] for record in records]
+    judged = [shard for shard in compared if shard.step == NEAR_PROBLEMS.name]
+    return {
+        "model": plan.model.name,
+        "revision": plan.model.revision,
+        "weights": plan.model.digest,
+        "prompts": meaning.pair_prompts_digest(),
+        "counts": _sums(shard.stats["counts"] for shard in judged),
+        "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
     }
 
 

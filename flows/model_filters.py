@@ -45,6 +45,7 @@ MODEL_JUDGED = Step("model_judged", 1, schema=VERDICTS.schema)
 SCORES_SCHEMA = pa.schema({"id": STRING, "domain": STRING, "tokens": pa.int32(), "nll": pa.float32()})
 SCORES = Step("learning", schema=SCORES_SCHEMA)
 """What a student said of a shard's proven traces, as it is recorded."""
+_WHAT_IS_ASKED = ("scope", "k", "nearness")  # options that decide about what a model is asked, and not the answer
 Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
 Row = dict[str, Any]
 
@@ -101,7 +102,7 @@ def open_questions(run: RunContext, plan: SamplePlan, options: ModelVerifier, re
 
 
 @dataclass
-class _ModelQuestions:
+class ModelQuestions:
     """One shard, and what a model is asked about its traces."""
 
     run: RunContext
@@ -117,7 +118,7 @@ class _ModelQuestions:
         """Of the batch."""
         return self.record.name
 
-    def _batch(self, step: Step, key: str, stream: _Stream) -> RequestBatch:
+    def _batch(self, step: Step, key: str, stream: QuestionStream) -> RequestBatch:
         return RequestBatch(self.name, key, stream.requests, stream.table, lambda: self._before(step))
 
     def _before(self, step: Step) -> dict[str, Completion]:
@@ -144,7 +145,7 @@ class _ModelQuestions:
             "chat_template": self.plan.renderer.template_digest,
             "chat_template_args": dict(self.plan.style.chat_template_args),
             "engine": self.plan.engine_identity(),
-            "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, "scope", "k"}),
+            "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, *_WHAT_IS_ASKED}),
             "prompts": type(self).prompts(),
             "seed": self.plan.seed,
         }
@@ -154,7 +155,7 @@ class _ModelQuestions:
 
 
 @dataclass
-class _ClaimQuestions(_ModelQuestions):
+class _ClaimQuestions(ModelQuestions):
     """What is asked about the claims of a shard's traces."""
 
     prompts = staticmethod(clr.prompts_digest)
@@ -162,13 +163,13 @@ class _ClaimQuestions(_ModelQuestions):
     def naming(self) -> RequestBatch:
         """Return the questions that name the claims of each trace."""
         key = CLR_NAMED.key(self._identity, self.record.samples.content, self.wanted())
-        return self._batch(CLR_NAMED, key, _Stream(self, clr.claims_schema(self.options.m), self._traces))
+        return self._batch(CLR_NAMED, key, QuestionStream(self, clr.claims_schema(self.options.m), self._traces))
 
     def judging(self, named: Shard) -> RequestBatch:
         """Return the questions whether each named claim is false."""
         claims = [(row, found.claims) for row, found in self.named(named).items()]
         key = CLR_JUDGED.key(self._identity, self.record.samples.content, claims)
-        return self._batch(CLR_JUDGED, key, _Stream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
+        return self._batch(CLR_JUDGED, key, QuestionStream(self, clr.JUDGEMENT_SCHEMA, lambda: self._claims(named)))
 
     def scored(self, named: Shard, said: Shard) -> Shard:
         """Return the reliability of each trace."""
@@ -260,15 +261,16 @@ class _ClaimQuestions(_ModelQuestions):
 
 
 @dataclass
-class _Stream:
+class QuestionStream:
     """The questions of one shard as requests, and the answers as a table."""
 
-    asked: _ModelQuestions
+    asked: ModelQuestions
     schema: dict[str, Any]
     questions: Callable[[], Questions]
     about: dict[str, tuple[str, int]] = field(default_factory=dict)  # question and tokens of each request
 
     def requests(self) -> Iterator[Request]:
+        """Yield the questions in order."""
         options, plan = self.asked.options, self.asked.plan
         params = {
             "temperature": options.temperature,
@@ -288,6 +290,7 @@ class _Stream:
             yield request
 
     def table(self, answers: Answers) -> tuple[pa.Table, ShardStats]:
+        """Return the answers as a table (ANSWERS), and what they cost."""
         rows: list[dict[str, Any]] = []
         for name, answer in answers.items():
             row, _, number = name.partition("/")
@@ -336,7 +339,7 @@ def add_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list[Shar
 
 
 @dataclass
-class _AnswerQuestions(_ModelQuestions):
+class _AnswerQuestions(ModelQuestions):
     """What is asked about a shard's undecided rows: is this answer the gold answer?"""
 
     prompts = staticmethod(model_judge.prompts_digest)
@@ -345,7 +348,7 @@ class _AnswerQuestions(_ModelQuestions):
         """Return both questions about each undecided row."""
         asked = [(row, *pair) for row, pair in self.pairs()]
         key = JUDGE_ASKED.key(self._identity, self.record.samples.content, asked)
-        return self._batch(JUDGE_ASKED, key, _Stream(self, model_judge.SCHEMA, self._questions))
+        return self._batch(JUDGE_ASKED, key, QuestionStream(self, model_judge.SCHEMA, self._questions))
 
     def pairs(self) -> list[tuple[int, model_judge.Pair]]:
         """Return row, question, gold and answer of each undecided row that has both answers."""

@@ -16,6 +16,7 @@ from proofmill.data.errors import EngineError
 from proofmill.data.files import digest, write_json
 from proofmill.data.samples import SampleStore
 from proofmill.data.sections import LiveEngine, ModelSection, OpenAIEngine, VllmEngine
+from proofmill.filters.contamination import CONTAMINATION
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verification import VERDICTS
@@ -118,6 +119,12 @@ class ModelPool:
         return self._filter_plan(section, "judge", None) if section else None
 
     @cached_property
+    def near_judge(self) -> SamplePlan | None:
+        """The model that compares problems with benchmark items near them; None where none does."""
+        meaning = self._recipe.options(CONTAMINATION).meaning
+        return self._filter_plan(meaning.judge, "near", None) if meaning and meaning.judge else None
+
+    @cached_property
     def scorer(self) -> SamplePlan | None:
         """The student that scores how likely a trace is; None where none is asked for."""
         section = self._recipe.options(NLL)
@@ -188,7 +195,8 @@ class ModelPool:
         """All models that the recipe names."""
         recipe = self._recipe
         asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
-        asked.append(recipe.options(NLL))
+        meaning = recipe.options(CONTAMINATION).meaning
+        asked += [recipe.options(NLL), meaning and meaning.judge]
         asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge]
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]
@@ -207,14 +215,16 @@ class ModelPool:
 
     def _trials(self, plan: SamplePlan) -> list[Request]:
         """Return requests like those that model filters will send to a plan's engine."""
-        asked = [(self.answer_judge, JSON_TRIAL), (self.claim_judge, JSON_TRIAL), (self.scorer, SCORE_TRIAL)]
+        judges = (self.answer_judge, self.near_judge, self.claim_judge)
+        asked = [*((judge, JSON_TRIAL) for judge in judges), (self.scorer, SCORE_TRIAL)]
         if (expand := self._recipe.problems.expand) and expand.structured:
             asked += [(self.expander, JSON_TRIAL), (self.problem_judge, JSON_TRIAL)]
         return [trial for other, trial in asked if other and other.name == plan.name]
 
     def release(self, plan: SamplePlan) -> None:
         """End a plan's engine unless a model filter still needs it."""
-        later = {other.name for other in (self.answer_judge, self.claim_judge, self.scorer) if other}
+        asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer)
+        later = {other.name for other in asked if other}
         if plan.name not in later and plan.name in self.engines:
             self.engines.pop(plan.name).close()
 

@@ -40,6 +40,7 @@ from proofmill.flows.model_filters import (
     add_reliability,
     add_scores,
 )
+from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, add_near_judgements
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.shard_records import (
     PROBLEM,
@@ -174,6 +175,8 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
     model, labels = run.recipe.options(RELIABILITY).model, run.recipe.problems.pseudo_labels
     if run.recipe.options(VERDICTS).judge:
         yield LaterStep((JUDGE_ASKED.name, MODEL_JUDGED.name), add_judgements)
+    if run.models.near_judge:
+        yield LaterStep((NEAR_ASKED.name, NEAR_PROBLEMS.name, NEAR_TRACES.name), add_near_judgements)
     if model:
         yield LaterStep((CLR_NAMED.name, CLR_JUDGED.name, RELIABILITY.name), add_reliability)
     if labels or (model and model.scope == "all"):

@@ -227,6 +227,8 @@ class _ShardTables:
         reference = getattr(run.recipe.curriculum, "reference", None) or run.recipe.small
         self.problem_rates = problem_rates(self.rates, reference)
         self.judged_problems = self._judged_problems()
+        marked = self.judged_problems.filter(pl.col("contaminated_by").is_not_null())
+        self.contaminated = frozenset(marked["id"].to_list())
         self.expanded = of_expansion(run, record)
 
     def _all_columns(self) -> pl.DataFrame:
@@ -288,6 +290,8 @@ class _ShardTables:
         return {name: self._fate(problem) for name, problem in self.problems.items()} if self.expanded else {}
 
     def _fate(self, problem: Row) -> str | None:
+        if problem["id"] in self.contaminated:  # as a model said after sampling
+            return "contaminated"
         rate, _ = self.problem_rates.get(problem["id"], (None, 0))
         # Procedural tasks bring their own gold; every other new problem has an answer only where its samples agree.
         if rate is None or (problem["answer"] is None and not OPERATORS[problem["operator"]].levels):

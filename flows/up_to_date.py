@@ -20,6 +20,7 @@ from proofmill.flows import expansion, pipeline, run_inputs, voting
 from proofmill.flows.context import Resampling, RunContext, RunRequest
 from proofmill.flows.ingest import PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
+from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES
 from proofmill.flows.recipe.schema import ActiveFilter, model_sections
 from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
@@ -31,6 +32,7 @@ _FINISHED = "finished.json"
 
 _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
+    *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES),
     *expansion.STEPS,
     *(voting.VOTES, voting.LABELS, voting.LABELLED),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),

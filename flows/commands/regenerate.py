@@ -81,12 +81,20 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
         )
     for line in (*routing_lines(manifest), *preference_lines(manifest)):
         out.print(line, highlight=False, soft_wrap=True)
-    if judge := manifest.answer_judge:
-        told = _listed(judge.counts) or "none"
-        out.print(f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})", markup=False)
+    for line in judge_lines(manifest):
+        out.print(line, markup=False)
     for warning in progress.warnings:
         out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(f"next: [bold]{escape(typed('show', result['version'], home=home))}[/]", soft_wrap=True)
+
+
+def judge_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield what models said where rules end, and of problems near a benchmark's item."""
+    if judge := manifest.answer_judge:
+        told = _listed(judge.counts) or "none"
+        yield f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})"
+    if near := manifest.near_judge:
+        yield f"problems near a benchmark's item, by {near.model}: {_listed(near.counts) or 'none was near'}"
 
 
 def routing_lines(manifest: Manifest) -> Iterator[str]:

