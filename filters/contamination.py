@@ -461,7 +461,7 @@ def annotate_problems(
         return [{} for _ in problems]
     texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
     meaning = options.meaning
-    matches = opened(path).find_prompts(texts, meaning, lowest=meaning and meaning.lowest)
+    matches = opened(path).find_prompts(texts, meaning, lowest=meaning.lowest if meaning else None)
     return [
         {"near_item": match.label, "near_text": match.near.text, "near_span": match.span}
         if match and match.near and meaning and match.near.nearness < meaning.threshold

@@ -35,7 +35,7 @@ from proofmill.data.files import digest
 from proofmill.data.run import library_version
 from proofmill.data.sections import ModelSection, Section
 from proofmill.filters.model_judge import quoted
-from proofmill.filters.overlap_index import words_of
+from proofmill.filters.overlap_index import Strings, words_of
 
 F32: TypeAlias = NDArray[np.float32]
 
@@ -171,6 +171,11 @@ class Signs:
         """How often each number comes."""
         return Counter(self.numbers)
 
+    @cached_property
+    def weight(self) -> float:
+        """How much its numbers tell together."""
+        return sum(map(_weight, self.numbers))
+
 
 @lru_cache(maxsize=4096)
 def signs(text: str) -> Signs:
@@ -205,12 +210,12 @@ def _weight(number: str) -> float:
 
 def number_signs(a: Signs, b: Signs) -> float:
     """Return what the numbers of two texts add to their nearness, 0 to 2."""
-    either = sum(_weight(number) * count for number, count in (a.counts | b.counts).items())
-    both = sum(_weight(number) * count for number, count in (a.counts & b.counts).items())
-    if not both:
+    if a.counts.keys().isdisjoint(b.counts):
         return 0.0
-    most = max(sum(map(_weight, side.numbers)) for side in (a, b))
+    shared = sorted(a.counts.keys() & b.counts.keys())  # sorted: sums depend on the order
+    both = sum(_weight(number) * min(a.counts[number], b.counts[number]) for number in shared)
     evidence = EVIDENCE_COUNTS * min(MOST_EVIDENCE, both)
+    either, most = a.weight + b.weight - both, max(a.weight, b.weight)
     return NUMBERS_COUNT * both / either + _in_order(a.numbers, b.numbers) / most + evidence
 
 
@@ -241,13 +246,18 @@ class Items:
 
     directions: F32
     crowding: F32
-    texts: Sequence[str]
+    texts: Sequence[str] | Strings
 
     @cached_property
     def rarity(self) -> Mapping[str, float]:
         """How much a word tells that stands in some item: little where it stands in many."""
         counts = Counter(stem for item in range(len(self.directions)) for stem in signs(self.texts[item]).stems)
         return {stem: self._rarity(count) for stem, count in counts.items()}
+
+    @cached_property
+    def weights(self) -> list[float]:
+        """How much the words of each item tell together."""
+        return [self.weight(signs(self.texts[item]).stems) for item in range(len(self.directions))]
 
     def _rarity(self, items: int) -> float:
         return log((len(self.directions) + 1) / (items + 1)) + 0.1
@@ -279,7 +289,7 @@ class Items:
     def _signs(self, own: Signs, weight: float, item: int) -> float:
         other = signs(self.texts[item])
         both = self.weight(own.stems & other.stems)
-        either = weight + self.weight(other.stems) - both
+        either = weight + self.weights[item] - both
         return number_signs(own, other) + (both / either if either else 0.0)
 
 

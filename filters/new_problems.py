@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from string import ascii_uppercase
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.reasoning import split_think
 
 MIN_CHARACTERS, MAX_CHARACTERS = 20, 4_000
+MIN_OPTIONS, MAX_OPTIONS = 3, 6
 NOVELTY_RUN = 5  # words
 _SIGNED_TOGETHER = 4096  # texts
 EXPANSION_REASONS: dict[str, str] = {
@@ -100,6 +102,22 @@ def read_problem(text: str, finish_reason: str) -> tuple[str | None, str | None]
     if reason is None and not (isinstance(value, str) and value.strip()):
         return None, MALFORMED
     return (value.strip() if reason is None else None), reason
+
+
+def read_options(text: str, finish_reason: str) -> list[str] | None:
+    """Return the options of a multiple-choice problem in a reply; None where they are none, or not all different."""
+    value, _ = read_text(text, finish_reason, "options")
+    if not isinstance(value, list) or not all(isinstance(option, str) and option.strip() for option in value):
+        return None
+    options = [" ".join(option.split()) for option in value]
+    different = len({option.casefold() for option in options}) == len(options)
+    return options if different and MIN_OPTIONS <= len(options) <= MAX_OPTIONS else None
+
+
+def with_options(problem: str, options: Iterable[str]) -> str:
+    """Return the text of a multiple-choice problem as it is asked."""
+    lettered = [f"{letter}) {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
+    return "\n".join([problem, *lettered])
 
 
 def read_concepts(text: str, finish_reason: str) -> list[str]:

@@ -24,7 +24,7 @@ from proofmill.filters import new_problems
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS
 from proofmill.filters.new_problems import EXPANSION_REASONS, JUDGE_SCHEMAS
 from proofmill.flows.context import RunContext
-from proofmill.flows.expansion_questions import REPLIES, Asker, Budget, Job, Task, Writer
+from proofmill.flows.expansion_questions import REPLIES, Asker, Budget, Job, Task, Writer, check_domains
 from proofmill.flows.ingest import RECORDED, ProblemShard, RunProblems, prepared_row, samples_per_problem
 from proofmill.flows.pipeline import shared_file
 from proofmill.flows.recipe.schema import ProceduralSource
@@ -39,7 +39,7 @@ _NEW_PROBLEMS = pa.schema([*SHARD_PROBLEMS, *LINEAGE])
 
 CONCEPTS, WRITTEN = Step("expansion_concepts", schema=REPLIES), Step("expansion_written", schema=REPLIES)
 DRAFTS, JUDGED = (
-    Step("expansion_drafts", 1, ("reasoning-gym",), schema=_DRAFTS),
+    Step("expansion_drafts", 2, ("reasoning-gym",), schema=_DRAFTS),
     Step("expansion_judged", schema=REPLIES),
 )
 UNIQUE, CLEAN = Step("expansion_unique", 1, schema=_FATE), Step("expansion_clean", 1, schema=_FATE)
@@ -91,6 +91,7 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
     plan = run.models.expander
     if plan is None:
         return
+    check_domains(run, seeds)
     writer = Writer(run, options, seeds)
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
@@ -150,8 +151,14 @@ def _draft(step: ExpandStep, reply: Row, parents: Sequence[Row], min_novelty: fl
     text, reason = new_problems.read_problem(reply["text"], reply["finish_reason"])
     if text is None:
         return row | {"reply": reply["text"], "drop_reason": reason}
+    given: Row = {"prompt": text, "system": first["system"], "verifier": first["verifier"]}
+    if first["domain"] == "choice":
+        options = new_problems.read_options(reply["text"], reply["finish_reason"])
+        if options is None:
+            return row | {"reply": reply["text"], "drop_reason": "not_a_problem", "detail": "it has no usable options"}
+        given |= {"prompt": new_problems.with_options(text, options), "info": {"options": options}}
     made = problem_row(
-        {"prompt": text, "system": first["system"], "verifier": first["verifier"]},
+        given,
         SourceDefaults(first["domain"], first["source"], first["license"], unlabelled=True),
     )
     if isinstance(made, str):

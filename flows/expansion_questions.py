@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
@@ -23,7 +24,7 @@ from proofmill.data.schemas import STRING
 from proofmill.data.tables import from_rows
 from proofmill.data.versions import Version, find
 from proofmill.filters import new_problems
-from proofmill.filters.domains import find_domain, is_known
+from proofmill.filters.domains import DOMAINS, find_domain, is_known
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import Answers, RequestBatch, question, run_batches
 from proofmill.generators.engines.base import Completion, Request
@@ -312,21 +313,22 @@ class Writer:
         self, shard: Shard, step: ExpandStep, named: Sequence[Shard], of_pool: Mapping[str, Sequence[str]]
     ) -> list[Task]:
         operator, rows = step.chosen, self.parents(shard)
-        text, params = operators.prompt_text(step.operator, step.prompt), self._schema(operators.PROBLEM_SCHEMA)
-        params |= {} if step.temperature is None else {"temperature": step.temperature}
+        text = operators.prompt_text(step.operator, step.prompt)
+        own = {} if step.temperature is None else {"temperature": step.temperature}
         concepts = {**of_pool, **self._concepts(named)} if operator.from_concepts else {}
         tasks = []
         for group, number in self.groups(shard, step):
             chosen = [name for row in group for name in self._some(concepts.get(row, ()), group, number)]
             if operator.from_concepts and not chosen:
                 continue
+            asked, schema = operators.for_domain(text, operators.PROBLEM_SCHEMA, rows[group[0]]["domain"])
             prompt = operators.filled(
-                text,
+                asked,
                 problems=[rows[row]["prompt"] for row in group],
                 concepts=list(dict.fromkeys(chosen)),
                 kind=operator.kinds[number % len(operator.kinds)],
             )
-            tasks.append(Task(group, number, prompt, params))
+            tasks.append(Task(group, number, prompt, self._schema(schema) | own))
         return tasks
 
     def _concepts(self, named: Sequence[Shard], among: Container[str] | None = None) -> dict[str, list[str]]:
@@ -355,6 +357,30 @@ def _chance(*parts: Any) -> float:
 
 def _alike(a: Row, b: Row) -> bool:
     return bool(a["license"] == b["license"] and a["domain"] == b["domain"])
+
+
+def check_domains(run: RunContext, seeds: Sequence[Shard]) -> None:
+    """Warn of seeds that no model makes new problems of, since samples that agree can't stand in for what they need.
+
+    Raises:
+        RecipeError: there are no others.
+    """
+    counts: Counter[str] = Counter()
+    for shard in seeds:
+        counts.update(shard.stats["domains"])
+    left = {domain: n for domain, n in sorted(counts.items()) if not (is_known(domain) and _labelled_by_votes(domain))}
+    if not left:
+        return
+    able = ", ".join(domain for domain in DOMAINS if _labelled_by_votes(domain))
+    told = ", ".join(f"{n:,} of {domain}" for domain, n in left.items())
+    if len(left) == len(counts):
+        raise RecipeError(
+            f"A model can't make new problems of these seeds: {told}. A new problem's only answer is what its samples "
+            f"agree on, and these need more than an answer.",
+            where="recipe key problems.expand.steps",
+            remedy=f"add seeds of {able}; for procedural tasks use harder and easier, which ask no model",
+        )
+    run.progress.warn(f"problems.expand: no new problems are made of {told}; a model makes them of {able} only")
 
 
 def _labelled_by_votes(domain: str) -> bool:

@@ -196,7 +196,7 @@ class ModelPool:
         recipe = self._recipe
         asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
         meaning = recipe.options(CONTAMINATION).meaning
-        asked += [recipe.options(NLL), meaning and meaning.judge]
+        asked += [recipe.options(NLL), meaning.judge if meaning else None]
         asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge]
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]

@@ -182,6 +182,13 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     "required": ["problem"],
     "additionalProperties": False,
 }
+OPTIONS_SCHEMA: dict[str, Any] = PROBLEM_SCHEMA | {
+    "properties": {
+        "problem": {"type": "string"},
+        "options": {"type": "array", "items": {"type": "string"}, "minItems": 3, "maxItems": 6},
+    },
+    "required": ["problem", "options"],
+}
 CONCEPTS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"concepts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 5}},
@@ -191,7 +198,7 @@ CONCEPTS_SCHEMA: dict[str, Any] = {
 
 
 def prompt_text(name: str, own: str | None = None) -> str:
-    """Return the text of an operator, or of `name_concepts`: ours, or the user's own file.
+    """Return the text of an operator, of `name_concepts` or `with_options`: ours, or the user's own file.
 
     Raises:
         InputError: the file can't be read.
@@ -208,6 +215,13 @@ def prompt_text(name: str, own: str | None = None) -> str:
     if mark not in text:
         raise RecipeError(f"The prompt {own} has no {mark} in it.", where=where, remedy=f"write {mark} into it")
     return text
+
+
+def for_domain(text: str, schema: dict[str, Any], domain: str) -> tuple[str, dict[str, Any]]:
+    """Return the text of an operator and the schema of its answer for seeds of a domain."""
+    if domain != "choice":
+        return text, schema
+    return f"{text.rstrip()}\n\n{prompt_text('with_options')}", OPTIONS_SCHEMA
 
 
 def filled(text: str, *, problems: Sequence[str] = (), concepts: Sequence[str] = (), kind: str = "") -> str:

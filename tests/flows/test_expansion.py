@@ -17,11 +17,13 @@ from rich.console import Console
 
 from proofmill.data.errors import RecipeError, UsageError
 from proofmill.data.versions import find
+from proofmill.filters import new_problems
 from proofmill.filters.new_problems import EXPANSION_REASONS
 from proofmill.flows import dry_run
 from proofmill.flows.commands.show import show_dropped, show_version
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.recipe import load as recipes
+from proofmill.generators.problems import operators
 from support import crash
 from support.endpoints import serving
 from support.samples import CORRECT, WRONG, table, write_jsonl
@@ -47,8 +49,9 @@ class Writer(crash.SumServer):
         self.judges = True
 
     def answer(self, body: Row) -> Row:
-        asked = (body.get("structured_outputs") or {}).get("json", {}).get("properties", {})
         said = body["messages"][-1]["content"]
+        schema = (body.get("structured_outputs") or {}).get("json", {})
+        asked = schema.get("properties") or dict.fromkeys(re.findall(r'whose keys? "(\w+)"', said))
         if not asked or not {"problem", "concepts", "sufficient", "missing"} & asked.keys():
             return super().answer(body)
         self._count(body)
@@ -58,6 +61,8 @@ class Writer(crash.SumServer):
             shown = re.search(r"PROBLEM\n(.+)\nEND", said, re.DOTALL)
             seed = json.dumps({"problem": shown[1] if shown else ""})
             text, finish = {**dict(enumerate(BAD.values())), 3: (seed, "stop")}.get(key % 10, (text, finish))
+        if not schema and text.startswith("{"):
+            text = f"Here it is.\n```json\n{text}\n```"
         choice = {"message": {"content": text}, "finish_reason": finish}
         return {"choices": [choice], "usage": {"completion_tokens": min(len(text.split()), body["max_tokens"])}}
 
@@ -207,6 +212,25 @@ def test_concepts_and_fused_problems_have_two_parents(regenerate: Run, server: A
     assert rows.filter(pl.col("operator") == "fuse")["parents"].list.first().n_unique() == 2
 
 
+def test_what_was_failed_gives_concepts_and_a_published_problem_does_not_come_again(
+    grown: tuple[Path, Row], regenerate: Run, server: Any
+) -> None:
+    home, _ = grown
+    failed = {"operator": "from_failures", "failed_in": "grown@v1", "seeds": 4, "count": 2}
+    expand = {"steps": [{"operator": "similar", "count": 6}, failed], "against": ["grown@v1"], "structured": False}
+    regenerate(recipe(server, home.parent, **expand, judge=None) | {"name": "refined"}, home)
+    rows = table(home, "expansion", "refined")
+    rates = table(home, "pass_rates", "grown@v1").filter(pl.col("correct") < pl.col("n"))
+    anew = rows.filter(pl.col("operator") == "from_failures")
+    assert 0 < anew.height <= 8
+    assert set(anew["parents"].explode()) <= set(rates["problem_id"]), "of problems that failed alone"
+    assert set(anew["drop_reason"]) != {"malformed"}, "JSON is found between other words"
+    again = rows.filter(pl.col("id").is_in(table(home, "problems", "grown@v1")["id"].implode()))
+    assert again.height > 0
+    assert set(again["drop_reason"]) == {"near_duplicate"}
+    assert set(again["detail"].str.split(" ").list.first()) == {"grown@v1"}
+
+
 def test_a_killed_run_asks_only_what_is_missing_and_ends_with_the_same_bytes(
     prefect_server: str, grown: tuple[Path, Row], server: Any
 ) -> None:
@@ -262,3 +286,24 @@ def test_a_prompt_without_its_mark_is_refused(regenerate: Run, server: Any, tmp_
     own.write_text("Write something.")
     with pytest.raises(RecipeError, match="problem"):
         regenerate(recipe(server, tmp_path, steps=[{"operator": "similar", "prompt": str(own)}]), tmp_path / "home")
+
+
+def test_questions_with_options_get_options_of_their_own() -> None:
+    reply = {"problem": "Which of these is a metal?", "options": ["tin ", "neon", "sulfur"]}
+    assert new_problems.read_options(json.dumps(reply), "stop") == ["tin", "neon", "sulfur"]
+    for options in (["tin", "Tin"], ["tin", "Tin ", "zinc"], ["tin", 3, "zinc"], "tin", [*"abcdefg"]):
+        assert new_problems.read_options(json.dumps(reply | {"options": options}), "stop") is None
+    assert new_problems.with_options("Which?", ["tin", "neon"]) == "Which?\nA) tin\nB) neon"
+    text, schema = operators.for_domain("Write one.", operators.PROBLEM_SCHEMA, "choice")
+    assert "multiple-choice" in text
+    assert "options" in schema["required"]
+    assert operators.for_domain("Write one.", operators.PROBLEM_SCHEMA, "math")[1] is operators.PROBLEM_SCHEMA
+
+
+def test_seeds_that_votes_cant_label_are_named(regenerate: Run, server: Any, tmp_path: Path) -> None:
+    made = recipe(server, tmp_path)
+    seed = {"prompt": "Write two words.", "constraints": [{"kind": "number_words"}], "domain": "instruction"}
+    write_jsonl(tmp_path / "seeds.jsonl", [seed | {"license": "mit"}])
+    with pytest.raises(RecipeError, match="1 of instruction") as refused:
+        regenerate(made, tmp_path / "home")
+    assert "choice" in refused.value.remedy
