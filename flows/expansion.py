@@ -96,6 +96,7 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
     concepts = asker.ask(CONCEPTS, writer.naming(), budget, "concepts named")
+    writer.warn_of_unnamed(concepts)
     jobs = (job for name in writer.steps for job in writer.writing(name, concepts))
     answers = asker.ask(WRITTEN, jobs, budget, "problems written")
     written: dict[str, dict[str, list[Shard]]] = {}

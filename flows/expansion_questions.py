@@ -295,6 +295,20 @@ class Writer:
             Task((row,), 0, operators.filled(text, problems=[rows[row]["prompt"]]), schema) for row in sorted(needed)
         ]
 
+    def warn_of_unnamed(self, concepts: Mapping[str, Sequence[Shard]]) -> None:
+        """Warn of seeds in whose replies no concept could be read: nothing is written of them, so no row says it.
+
+        Args:
+            concepts: answers to `naming`, by shard.
+        """
+        named = [names for shards in concepts.values() for names in self._concepts(shards).values()]
+        if empty := sum(not names for names in named):
+            steps = ", ".join(dict.fromkeys(s.operator for s in self.steps.values() if s.chosen.from_concepts))
+            self.run.progress.warn(
+                f"problems.expand: the model named no concept that can be read for {empty:,} of {len(named):,} seeds; "
+                f"{steps} can't make problems of these. Try `structured: true`, or a stronger model"
+            )
+
     def writing(self, step_name: str, concepts: Mapping[str, Sequence[Shard]]) -> Iterator[Job]:
         """Yield the questions of one step, by shard.
 

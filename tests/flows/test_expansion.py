@@ -47,6 +47,7 @@ class Writer(crash.SumServer):
     def __init__(self) -> None:
         super().__init__((*CORRECT, WRONG))
         self.judges = True
+        self.names_none = "-"  # text of seeds whose concepts it does not name
 
     def answer(self, body: Row) -> Row:
         said = body["messages"][-1]["content"]
@@ -61,6 +62,8 @@ class Writer(crash.SumServer):
             shown = re.search(r"PROBLEM\n(.+)\nEND", said, re.DOTALL)
             seed = json.dumps({"problem": shown[1] if shown else ""})
             text, finish = {**dict(enumerate(BAD.values())), 3: (seed, "stop")}.get(key % 10, (text, finish))
+        if "concepts" in asked and self.names_none in said:
+            text = "I see none."
         if not schema and text.startswith("{"):
             text = f"Here it is.\n```json\n{text}\n```"
         choice = {"message": {"content": text}, "finish_reason": finish}
@@ -213,16 +216,22 @@ def test_concepts_and_fused_problems_have_two_parents(regenerate: Run, server: A
 
 
 def test_what_was_failed_gives_concepts_and_a_published_problem_does_not_come_again(
-    grown: tuple[Path, Row], regenerate: Run, server: Any
+    grown: tuple[Path, Row], regenerate: Run, server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     home, _ = grown
-    failed = {"operator": "from_failures", "failed_in": "grown@v1", "seeds": 4, "count": 2}
+    failed = {"operator": "from_failures", "failed_in": "grown@v1", "count": 2}
     expand = {"steps": [{"operator": "similar", "count": 6}, failed], "against": ["grown@v1"], "structured": False}
-    regenerate(recipe(server, home.parent, **expand, judge=None) | {"name": "refined"}, home)
-    rows = table(home, "expansion", "refined")
     rates = table(home, "pass_rates", "grown@v1").filter(pl.col("correct") < pl.col("n"))
+    seeds = table(home, "problems", "grown@v1").filter(pl.col("operator").is_null())
+    server.names_none = seeds.join(rates, left_on="id", right_on="problem_id", how="semi")["prompt"][0]
+    try:
+        regenerate(recipe(server, home.parent, **expand, judge=None) | {"name": "refined"}, home)
+    finally:
+        server.names_none = "-"
+    assert "named no concept that can be read for 1 of " in caplog.text
+    rows = table(home, "expansion", "refined")
     anew = rows.filter(pl.col("operator") == "from_failures")
-    assert 0 < anew.height <= 8
+    assert anew.height > 0
     assert set(anew["parents"].explode()) <= set(rates["problem_id"]), "of problems that failed alone"
     assert set(anew["drop_reason"]) != {"malformed"}, "JSON is found between other words"
     again = rows.filter(pl.col("id").is_in(table(home, "problems", "grown@v1")["id"].implode()))
