@@ -484,7 +484,11 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if not value and reader.closing is None:
         value = worded_value(text[start:], reader.question)
         value = value if value and reader.readable(value) else ""
-    if _COUNTERFACTUAL.search(text[start:]) and not re.search(r"\b(?:if|would)\b", reader.question):
+    if (
+        "would" in text[start:]
+        and _COUNTERFACTUAL.search(text[start:])
+        and not re.search(r"\b(?:if|would)\b", reader.question)
+    ):
         value = ""
     if not value or hypothetical(text[start:]) or of_another_question(text[start:], 0, 0, reader.question):
         return Conclusion("", "no_answer")

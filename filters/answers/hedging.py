@@ -315,13 +315,15 @@ _HYPOTHETICAL = re.compile(
 )
 
 
+_DOUBTS = (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG)
+_DOUBTS_ANYWHERE = (*_DOUBTS, _CHINESE, _ABROAD, _NOT_ABROAD)
+
+
 def hypothetical(sentence: str) -> bool:
     """Return whether a closing sentence without any mark only supposes, doubts or reports what it says."""
     plain = sentence.replace("\u2019", "'")
-    return any(
-        pattern.search(plain)
-        for pattern in (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG, _CHINESE, _ABROAD, _NOT_ABROAD)
-    )
+    english = plain.isascii() and (" the " in plain or "The " in plain)
+    return any(pattern.search(plain) for pattern in (_DOUBTS if english else _DOUBTS_ANYWHERE))
 
 
 def confirmed(text: str) -> bool:

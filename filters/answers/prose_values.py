@@ -238,7 +238,14 @@ _OPERATIONS = re.compile(r"[\\=<>^√π]")
 _JOINED_WORDS = re.compile(
     r"\b(?:or|plus|minus|times|and)\s+(?:two|three|four|five|six|seven|eight|nine|ten|twelve|half)\b"
 )
-CONTRAST = re.compile(rf",?\s(?:rather than|instead of|as opposed to)\s{NUMBER}(?:\s[a-z]+){{0,3}}(?=[.,;]|\Z)")
+_CONTRAST = re.compile(rf",?\s(?:rather than|instead of|as opposed to)\s{NUMBER}(?:\s[a-z]+){{0,3}}(?=[.,;]|\Z)")
+
+
+def without_contrast(text: str) -> str:
+    """Return a text without the value that another one is set against: "14, rather than 15"."""
+    return _CONTRAST.sub("", text) if "rather" in text or "instead" in text or "opposed" in text else text
+
+
 _RANGE = re.compile(r"\b(?:between|from) \$?[\d.,]+\$? (?:and|to) \$?[\d.,]*\d\$?")
 _EXPLAINS = re.compile(
     r"(?:because|since|as|where|when|while|after|given|for|which (?:(?:is|are) (?:the|an?)\b|comes|came|come|follows"
@@ -256,7 +263,7 @@ _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+
 
 def harmless(tail: str, *, marked: bool) -> bool:
     """Return whether the words behind a value leave it as it is; they may repeat the question's condition."""
-    tail = CONTRAST.sub("", tail)
+    tail = without_contrast(tail)
     if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)) or _OPERATED.search(GLOSS.sub(" ", tail)):
         return False
     while gloss := GLOSS.match(tail):

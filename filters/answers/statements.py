@@ -18,7 +18,6 @@ from proofmill.filters.answers.prose_values import (
     BEFORE_CHANGES,
     CHANGERS,
     CONDITION_FIRST,
-    CONTRAST,
     DENIED_BEHIND,
     DENIES,
     GLOSS,
@@ -35,6 +34,7 @@ from proofmill.filters.answers.prose_values import (
     of_another_case,
     plain,
     value_of,
+    without_contrast,
 )
 from proofmill.filters.answers.questions import other_letter
 from proofmill.filters.symbolic.number_words import in_figures
@@ -362,7 +362,7 @@ def _main_clause(sentence: str, question: str) -> str:
     text = _WHICH_IS.sub(",", sentence)
     if " had " in text and _HAS_NOW.search(text):
         text = _HAD.sub("had some", text)
-    goal = _PURPOSE.search(text)
+    goal = _PURPOSE.search(text) if " to " in text else None
     if goal and len(ANY_NUMBER.findall(text[: goal.start()])) == 1 and not _METHOD.search(text[: goal.start()]):
         text = text[: goal.start()]
     if (until := _BEFORE.search(text)) and until["what"].lower() in question.lower():
@@ -408,7 +408,7 @@ def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: b
     """Return the one number of a sentence without a verb of being, or the one whose noun the question asks for."""
     if _UNSURE.search(sentence) or _TWO_CASES.search(sentence):
         return ""
-    clause = GLOSS.sub(" ", CONTRAST.sub("", sentence))
+    clause = GLOSS.sub(" ", without_contrast(sentence))
     led = _PARTICIPLE.match(clause)
     clause = clause[led.end() :] if led else _SUBORDINATE.sub(_cut_out, clause, count=1)
     clause = _THEN.split(clause)[-1] or clause
