@@ -237,7 +237,7 @@ def other_noun(answer: str, prompt: str) -> bool:
     question = asked[-1][0]
     words = [word for word in asked[-1][1].lower().split() if word not in _VERBS]
     nouns = [singular(word) for word in words]
-    if _of_one_kind(plain, nouns) or _another_share(plain, prompt):
+    if _of_one_kind(plain, nouns) or _another_share(plain, prompt[-1000:]):
         return True
     named = {singular(word.lower()) for word in _WORD.findall(question)}
     if counted in named:

@@ -54,7 +54,8 @@ _HOSTILE = [
     "\\text{and} ", "\\quad ", "if ", "since 1, ", "{", "\\boxed{}", "between 1 and ", "\\hat{i} + ",
     "1\\quad ", "for all x ", "k \\in \\mathbb{Z} ", "C_n^k ", "1 million ", "per a of ", "in the ", "1'",
     "a_{n-1} ", "**1** ", "```json\n", "x = 1 and ", "twenty-", "minus plus or ", "in the old ",
-    "there is no x of ", "5! ",
+    "there is no x of ", "5! ", "Because:\n", "~~", "(a) 1 (b) ", " to reach 1 ", "x: 1, ", "1 hour 30 ",
+    ", which is 1, ", "1.000.", "how many have ", "had 1 now ",
 ]  # fmt: skip
 
 
