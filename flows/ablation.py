@@ -26,12 +26,13 @@ from proofmill.filters.verdicts import CORRECT, WRONG
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, log
+from proofmill.flows.models import prompt_styles
 from proofmill.flows.recipe.improving import Ablation, Arm
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.recipe.training import RlStage, SftStage, Stage
 from proofmill.flows.train import Base, base_model, stage_options, train
 from proofmill.generators import prompts
-from proofmill.generators.prompts import PromptStyle, Renderer
+from proofmill.generators.prompts import Renderer
 
 _STAGES: tuple[Stage, ...] = ("sft_stage1", "sft_stage2")
 _TRIED = 32  # rows of the pool among which the one is taken whose length fits best
@@ -151,22 +152,19 @@ def pool(recipe: Recipe, data: Version, arm: Arm, stage: Stage, filtered: Mappin
     }.get(arm, pl.lit(True))
     text = "response" if stage == _STAGES[0] else "final"
     kept = (
-        traces.filter(wanted & (pl.col(text).str.len_chars() > 0)).select("id", "problem_id", "domain", text).collect()
+        traces.filter(wanted & (pl.col(text).str.len_chars() > 0)).select("id", "problem_id", "sampler", "domain", text).collect()
     )
     asked = {row["id"]: row for row in problems.collect().to_dicts()}
-    section = recipe.prompt
-    style = PromptStyle(
-        section.system, section.templates, section.chat_template_args, recipe.options(VERDICTS).verifiers
-    )
+    styles = prompt_styles(recipe)
     return [
         {
             "id": name,
             "domain": domain,
-            "prompt": prompts.as_trained(style, asked[problem], section.train_as),
+            "prompt": prompts.as_trained(styles[sampler], asked[problem], recipe.prompt.train_as),
             "completion": [{"role": "assistant", "content": said}],
             "weight": 1.0,
         }
-        for name, problem, domain, said in kept.iter_rows()
+        for name, problem, sampler, domain, said in kept.iter_rows()
     ]
 
 

@@ -465,7 +465,8 @@ def _answered(run: RunContext, shard: Shard) -> pa.Table:
 def _student(run: RunContext, plan: SamplePlan) -> str:
     """Return the digest of all that decides a score, besides problem and trace."""
     engine = plan.engine_identity()
-    asked = [run.models.style.identity(), run.recipe.prompt.train_as]
+    own = {sampler.name: dict(sampler.templates) for sampler in run.recipe.samplers if sampler.templates}
+    asked = [run.models.style.identity(), run.recipe.prompt.train_as, *([own] if own else [])]
     return digest("student", plan.model.digest, plan.renderer.template_digest, engine, asked)
 
 
@@ -509,8 +510,8 @@ class _Scoring:
         problems = {row["id"]: row for row in run.store.read(self.record.problems).to_pylist()}
         train_as = run.recipe.prompt.train_as
         rows = [
-            (row["id"], prompts.as_trained(run.models.style, problem, train_as), row["response"])
-            for row in self.traces(["id", "problem_id", "response"]).to_pylist()
+            (row["id"], prompts.as_trained(run.models.styles[row["sampler"]], problem, train_as), row["response"])
+            for row in self.traces(["id", "problem_id", "sampler", "response"]).to_pylist()
             if row["id"] not in known and (problem := problems[row["problem_id"]])
         ]
         for request in score_requests(rows, self.plan.renderer, run.models.style.chat_template_args):

@@ -71,12 +71,14 @@ class ModelPool:
         self._kept = KEPT.get()  # here, since engines are asked for in other threads
 
     @cached_property
+    def styles(self) -> Mapping[str | None, PromptStyle]:
+        """How prompts are rendered, as `prompt_styles` returns it."""
+        return prompt_styles(self._recipe)
+
+    @property
     def style(self) -> PromptStyle:
-        """How prompts are rendered."""
-        section = self._recipe.prompt
-        check_templates(section.templates)
-        custom = self._recipe.options(VERDICTS).verifiers
-        return PromptStyle(section.system, section.templates, section.chat_template_args, custom)
+        """How a prompt is rendered that is no one sampler's."""
+        return self.styles[None]
 
     @cached_property
     def plans(self) -> list[SamplePlan]:
@@ -95,7 +97,7 @@ class ModelPool:
             name=sampler.name,
             model=model,
             renderer=Renderer(model.path),
-            style=self.style,
+            style=self.styles[sampler.name],
             sampling=sampling.decoding(),
             engine=sampler.engine.model_dump(mode="json"),
             n=sampling.n,
@@ -273,6 +275,22 @@ def model_of(sampler: Sampler, notice: Notice) -> Model:
     name = name or model.name
     stated = digest("served", name, engine.revision, model.digest)
     return replace(model, name=name, revision=engine.revision or "as served", digest=stated)
+
+
+def prompt_styles(recipe: Recipe) -> dict[str | None, PromptStyle]:
+    """Return how prompts are rendered, by sampler; of None: where the prompt is no one sampler's.
+
+    Raises:
+        RecipeError: a template has no place for the problem.
+    """
+    section, custom = recipe.prompt, recipe.options(VERDICTS).verifiers
+    check_templates(section.templates, "prompt")
+    styles: dict[str | None, PromptStyle] = {}
+    styles[None] = PromptStyle(section.system, section.templates, section.chat_template_args, custom)
+    for sampler in recipe.samplers:
+        check_templates(sampler.templates, f"samplers.{sampler.name}")
+        styles[sampler.name] = replace(styles[None], templates={**section.templates, **sampler.templates})
+    return styles
 
 
 def engine_of(

@@ -35,14 +35,14 @@ class JudgedShard:
         problems: its problems by id.
         doubtful: problems whose gold or tests are in doubt, or that stand in a benchmark.
         rates: pass rate and number of samples by problem.
-        prompt: a problem's messages as training sees them.
+        prompt: a problem's messages as training sees them on a trace of the sampler named.
     """
 
     traces: pl.DataFrame
     problems: Mapping[str, Row]
     doubtful: Collection[str]
     rates: Mapping[str, tuple[float, int]]
-    prompt: Callable[[Row], list[Message]]
+    prompt: Callable[[Row, str], list[Message]]
 
     def by_problem(self) -> Iterator[tuple[Row, list[Row]]]:
         """Yield each problem with its traces."""
@@ -95,7 +95,7 @@ class PairLedger:
 
     def _row(self, shard: JudgedShard, problem: Row, traces: Mapping[str, Row], pair: Pair) -> Row | None:
         chosen, rejected = traces[pair.chosen], traces[pair.rejected]
-        prompt = shard.prompt(problem)
+        prompt = shard.prompt(problem, chosen["sampler"])
         try:
             good, bad = self.view.render([(prompt, trace["response"], trace["id"]) for trace in (chosen, rejected)])
         except InputError:  # such a kept trace has stopped the run before, so it is the wrong one: left out, counted
@@ -140,11 +140,11 @@ def step_rows(shard: JudgedShard, options: StepLabelOptions) -> Iterator[Row]:
             for steps in labelled_steps(trace, options)
         ]
         labelled.sort(key=lambda pair: (*pair[0].rank, pair[1]["id"]))
-        asked = "\n\n".join(message["content"] for message in shard.prompt(problem))
         # By turns, so that a hard problem does not give mistakes alone where it has something else to show.
         turns = [[pair for pair in labelled if pair[0].labels[-1] is right] for right in (False, True)]
         mixed = [pair for both in zip_longest(*turns) for pair in both if pair]
         for steps, trace in mixed[: options.max_per_problem]:
+            asked = "\n\n".join(message["content"] for message in shard.prompt(problem, trace["sampler"]))
             yield _step_row(asked, problem, trace, steps)
 
 

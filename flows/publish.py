@@ -351,7 +351,7 @@ class _ShardTables:
                 short = self._sft_row(trace, problem, 2, trace["short_form"])
                 rows.append(short | {"pass_rate": rate, "n_samples": n})
         rendered = self.view.render(
-            [(self._prompt(row["problem"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
+            [(self._prompt(row["problem"], row["sampler"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
         )
         return [self._finish(row, view) for row, view in zip(rows, rendered, strict=True)]
 
@@ -360,6 +360,7 @@ class _ShardTables:
             "trace": trace["id"],
             "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
             "problem": problem,
+            "sampler": trace["sampler"],
             "text": completion_text(trace, problem, form, self.run.recipe.options(VERDICTS)),
             "problem_id": problem["id"],
             "domain": problem["domain"],
@@ -376,8 +377,8 @@ class _ShardTables:
             "license": problem["license"],
         }
 
-    def _prompt(self, problem: Row) -> list[prompts.Message]:
-        return prompts.as_trained(self.run.models.style, problem, self.run.recipe.prompt.train_as)
+    def _prompt(self, problem: Row, sampler: str | None) -> list[prompts.Message]:
+        return prompts.as_trained(self.run.models.styles[sampler], problem, self.run.recipe.prompt.train_as)
 
     def _finish(self, row: Row, view: Rendered) -> Row:
         return row | {
@@ -405,7 +406,7 @@ class _ShardTables:
             if self.expanded and self._fate(problem):
                 continue
             yield problem | {
-                "prompt": self._prompt(problem),
+                "prompt": self._prompt(problem, None),
                 "pass_rate": rate,
                 "guess_rate": guesses[name],
                 "initial_weight": mgpo_weight(rate, MGPO_GAMMA),

@@ -148,7 +148,7 @@ def load_tokenizer(model: Path) -> Any:
     return tokenizer
 
 
-def check_templates(templates: Mapping[str, str]) -> None:
+def check_templates(templates: Mapping[str, str], section: str) -> None:
     """Refuse a template that would lose the problem.
 
     Raises:
@@ -158,7 +158,7 @@ def check_templates(templates: Mapping[str, str]) -> None:
         if "{problem}" not in template:
             raise RecipeError(
                 f"The template for '{domain}' has no {{problem}} in it.",
-                where=f"recipe key prompt.templates.{domain}",
+                where=f"recipe key {section}.templates.{domain}",
                 remedy="write {problem} where the problem's text should go",
             )
 

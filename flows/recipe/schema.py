@@ -196,6 +196,7 @@ class Sampler(Section):
     model: str = Field("bundled", description="hub id, local folder, or `bundled`")
     sampling: Sampling = Sampling()
     domains: tuple[str, ...] | None = Field(None, description="None: all")
+    templates: dict[str, str] = Field({}, description="how this one is asked, by domain; else as in prompt.templates")
 
 
 class Publish(Section):

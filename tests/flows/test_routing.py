@@ -33,11 +33,13 @@ class Adder(Endpoint):
         super().__init__()
         self.limit = limit
         self.asked: list[int] = []
+        self.words: set[str] = set()
 
     def reply(self, body: Row) -> Reply:
         a, b = (int(found) for found in [*re.findall(r"\d+", body["messages"][-1]["content"]), 1, 1][:2])
         if body["max_tokens"] > 1:  # one token is a look whether the server works
             self.asked.append(a)
+            self.words.add(body["messages"][-1]["content"])
         text = TEXT.format(a=a, b=b, sum=a + b + (a > self.limit))
         choice = {"message": {"content": text}, "finish_reason": "stop"}
         return 200, {}, {"choices": [choice], "usage": {"completion_tokens": 50}}
@@ -70,6 +72,24 @@ def recipe(problems: Path, samplers: list[Row], **route: Any) -> Row:
         "verify": {"workers": 1, "verifiers": {"knowledge": "proofmill.filters.domains.math:DOMAIN"}},
         "route": {"small": "small", "price": 0.1, "teachers": teachers} | route,
     }
+
+
+def test_a_sampler_asks_in_its_own_words_and_its_rows_are_trained_so(
+    regenerate: Callable[..., Row], home: Path, tokenizer: str, tmp_path: Path
+) -> None:
+    questions = {"prompt": "How much is 11 + 5?", "answer": "16"}, {"prompt": "How much is 33 + 5?", "answer": "38"}
+    problems = write_jsonl(tmp_path / "p.jsonl", questions)
+    small, middle = Adder(15), Adder(35)
+    with serving(small, middle):
+        own = {"templates": {"math": "{problem} Count slowly."}}
+        samplers = [sampler("small", small.url, tokenizer), sampler("middle", middle.url, tokenizer) | own]
+        regenerate(recipe(problems, samplers, teachers=[{"sampler": "middle", "price": 1.0}]), home)
+    assert middle.words == {"How much is 33 + 5? Count slowly."}
+    trained = {row["model_revision"]: row["prompt"][-1]["content"] for row in table(home, "sft_stage1", "routed").to_dicts()}
+    assert trained["middle"] == "How much is 33 + 5? Count slowly."
+    assert small.words > {trained["small"]}
+    asked = table(home, "rl", "routed")["prompt"].to_list() if "rl" in find(home, "routed").manifest.published_rows else []
+    assert not any("slowly" in turns[-1]["content"] for turns in asked)
 
 
 def test_teachers_get_what_the_models_before_them_do_not_prove(

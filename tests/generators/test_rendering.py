@@ -182,7 +182,7 @@ def test_a_template_wins_and_may_hold_braces() -> None:
 
 def test_a_template_without_its_problem_is_refused() -> None:
     with pytest.raises(RecipeError, match="problem") as caught:
-        check_templates({"math": "no place for it"})
+        check_templates({"math": "no place for it"}, "prompt")
     assert caught.value.where.endswith("prompt.templates.math")
 
 
