@@ -23,7 +23,6 @@ from proofmill.data.schemas import sft
 from proofmill.data.tables import from_rows, read_table, write_table
 from proofmill.data.versions import Version
 from proofmill.filters.verdicts import CORRECT, WRONG
-from proofmill.filters.verification import VERDICTS
 from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, log
 from proofmill.flows.models import prompt_styles
@@ -151,9 +150,8 @@ def pool(recipe: Recipe, data: Version, arm: Arm, stage: Stage, filtered: Mappin
         & (pl.col("drop_reason").is_null() | pl.col("drop_reason").is_in(_CLAIMS)),
     }.get(arm, pl.lit(True))
     text = "response" if stage == _STAGES[0] else "final"
-    kept = (
-        traces.filter(wanted & (pl.col(text).str.len_chars() > 0)).select("id", "problem_id", "sampler", "domain", text).collect()
-    )
+    wanted &= pl.col(text).str.len_chars() > 0
+    kept = traces.filter(wanted).select("id", "problem_id", "sampler", "domain", text).collect()
     asked = {row["id"]: row for row in problems.collect().to_dicts()}
     styles = prompt_styles(recipe)
     return [

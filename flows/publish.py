@@ -350,9 +350,8 @@ class _ShardTables:
             if trace["short_form"]:
                 short = self._sft_row(trace, problem, 2, trace["short_form"])
                 rows.append(short | {"pass_rate": rate, "n_samples": n})
-        rendered = self.view.render(
-            [(self._prompt(row["problem"], row["sampler"]), row["text"], row["trace"]) for row in rows], counted=bool(rows)
-        )
+        exchanges = [(self._prompt(row["problem"], row["sampler"]), row["text"], row["trace"]) for row in rows]
+        rendered = self.view.render(exchanges, counted=bool(rows))
         return [self._finish(row, view) for row, view in zip(rows, rendered, strict=True)]
 
     def _sft_row(self, trace: Row, problem: Row, stage: int, form: str) -> Row:

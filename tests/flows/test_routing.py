@@ -85,11 +85,9 @@ def test_a_sampler_asks_in_its_own_words_and_its_rows_are_trained_so(
         samplers = [sampler("small", small.url, tokenizer), sampler("middle", middle.url, tokenizer) | own]
         regenerate(recipe(problems, samplers, teachers=[{"sampler": "middle", "price": 1.0}]), home)
     assert middle.words == {"How much is 33 + 5? Count slowly."}
-    trained = {row["model_revision"]: row["prompt"][-1]["content"] for row in table(home, "sft_stage1", "routed").to_dicts()}
-    assert trained["middle"] == "How much is 33 + 5? Count slowly."
-    assert small.words > {trained["small"]}
-    asked = table(home, "rl", "routed")["prompt"].to_list() if "rl" in find(home, "routed").manifest.published_rows else []
-    assert not any("slowly" in turns[-1]["content"] for turns in asked)
+    trained = dict(table(home, "sft_stage1", "routed").select("model_revision", "prompt").iter_rows())
+    assert trained["middle"][-1]["content"] == "How much is 33 + 5? Count slowly."
+    assert small.words > {trained["small"][-1]["content"]}, "the others are asked as the section `prompt` says"
 
 
 def test_teachers_get_what_the_models_before_them_do_not_prove(
