@@ -56,6 +56,23 @@ def context(prompt: str) -> Context:
     )
 
 
+_OPERATION = re.compile(r"[\w)}!]\s*(?:[-+*·×÷]|\\(?:cdot|times|div)\b)\s*[\w({\\√]|\)\s*\(")
+_RELATION = re.compile(r"[=<>≤≥≠∈,;]|\\(?:[lg]eq?|neq?|in)\b")
+_SET_ASIDE = re.compile(r"\\left|\\right|\\[,;! ]|[\s${}]")
+
+
+def repeats_question(answer: str, gold: str, prompt: str) -> bool:
+    """Return whether an answer is a calculation of the question, not carried out: 33 + 86 where 33 + 86 is asked.
+
+    Its value is gold's whatever the writer knows. Where gold itself is written so, the answer is one.
+    """
+    if not _OPERATION.search(answer) or _RELATION.search(answer):
+        return False
+    plain, asked, wanted = (_SET_ASIDE.sub("", text) for text in (answer, prompt, gold))
+    plain = plain.strip(".")
+    return plain in asked and plain.strip("()") != wanted.strip("().")
+
+
 _HOW_MANY = re.compile(
     r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?"
     r"((?:square |cubic )?(?!in\b)[A-Za-z]{2,})\b",

@@ -24,6 +24,7 @@ from proofmill.filters.answers.questions import (
     other_letter,
     other_letters,
     other_noun,
+    repeats_question,
 )
 from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
@@ -101,7 +102,8 @@ class MathVerifier:
             return None
         try:
             stated = parse_answer(in_its_writing(found.text, prompt) or found.text)
-            if stated.kind in ("value", "relation") and not is_rational(stated, QUICK_BITS):
+            decided = stated.kind not in ("value", "relation") or is_rational(stated, QUICK_BITS)
+            if not decided or repeats_question(found.text, gold.text, prompt):
                 return None
         except (UnreadableError, TooCostlyError):
             return None
@@ -125,6 +127,8 @@ class MathVerifier:
             if _over_naturals(found.text, gold.text):
                 return _verdict(False, found)
             prompt = problem.prompt
+            if repeats_question(found.text, gold.text, prompt):
+                return Verdict(UNPARSED, found.text, "repeats_question", final_start=found.start)
             if answers_gold(gold.form, stated, context(prompt)) or _same_time(found.text, gold.text, prompt):
                 return _verdict(not _of_another(found.text, gold, prompt), found)
             if not readable(stated):
@@ -353,7 +357,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=7,
+    version=8,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",
