@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MARK = "PROOFMILL_TEST_HOME"
 N, SEED = 6, 0
-SETTINGS = [f"samplers.0.sampling.n={N}", "samplers.0.sampling.max_tokens=24"]
+SETTINGS = [f"samplers.0.sampling.n={N}", "samplers.0.sampling.max_tokens=40"]
 SETTINGS += ["samplers.0.engine.window=6"]  # in waves, so that a run can be stopped between two of them
 SMALL = ["--limit", "6", *(word for setting in SETTINGS for word in ("--set", setting))]
 

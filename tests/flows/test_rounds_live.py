@@ -15,7 +15,7 @@ from proofmill.data.versions import find
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 Row = dict[str, Any]
-BUDGET = 1200
+BUDGET = 2500
 SUMS = {
     "min_terms": 2,
     "max_terms": 2,
@@ -24,11 +24,11 @@ SUMS = {
     "operators": ["+"],
     "allow_parentheses": False,
 }
-SAMPLING = {"n": 4, "accept_target": 3, "max_samples": 10, "round": 3, "max_total_tokens": BUDGET, "max_tokens": 24}
+SAMPLING = {"n": 4, "accept_target": 3, "max_samples": 10, "round": 3, "max_total_tokens": BUDGET, "max_tokens": 32}
 RECIPE: Row = {
     "name": "rounds",
     "problems": {
-        "sources": [{"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 6, "args": SUMS}]
+        "sources": [{"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 8, "args": SUMS}]
     },
     "prompt": {"templates": {"math": "{problem} Put the final answer in \\boxed{}."}},
     "samplers": [{"model": "bundled", "sampling": {"temperature": 0.5, "top_p": 1.0, **SAMPLING}}],
@@ -43,7 +43,7 @@ def test_rounds_of_the_real_model(regenerate: Callable[..., Row], home: Path) ->
         pl.concat(pl.read_parquet(path) for path in find(home, "rounds").files(config))
         for config in ("traces", "pass_rates")
     )
-    assert sum(facts["outcomes"].values()) == 6
+    assert sum(facts["outcomes"].values()) == 8
     assert traces["completion_tokens"].sum() == facts["tokens"] <= BUDGET
     sizes = dict(traces.group_by("problem_id").len().iter_rows())
     assert set(sizes.values()) <= set(range(4, 11)), "whole first rounds, nothing over a problem's budget"
