@@ -147,8 +147,8 @@ def test_a_round_is_the_same_recipe_with_the_student_as_sampler() -> None:
     first = improve.round_recipe(whole, "x", 1, "bundled", {})
     third = improve.round_recipe(whole, "x", 3, "models/student", {"small sums": 2}, ["x-r1@v1", "x-r2@v1"])
     assert (first.name, third.name) == ("x-r1", "x-r3")
-    assert [sampler.model for sampler in third.live] == ["models/student"]
-    assert [sampler.name for sampler in third.samplers] == ["self", "round1", "round2"]
+    assert [sampler.model for sampler in third.live] == ["models/student"] * 2
+    assert [sampler.name for sampler in third.samplers] == ["explains", "brief", "round1", "round2"]
     of = {source.label: source for source in third.problems.sources}
     assert of["small sums"].args["min_digits"] == 2  # type: ignore[union-attr]
     assert of["larger sums"].args == whole.problems.sources[2].args  # type: ignore[union-attr]
@@ -290,8 +290,8 @@ def test_the_embedded_model_goes_one_round(tmp_path: Path) -> None:
         later_stages="each",
     )
     given = small.resolved()
-    given["samplers"][0] |= {"model": "bundled", "sampling": {"n": 8, "max_tokens": 48, "temperature": 0.5}}
-    given["prompt"]["templates"] = load("improve-quickstart").prompt.templates
+    asked = load("improve-quickstart").samplers[0].model_dump(mode="json", include={"templates"})
+    given["samplers"][0] |= asked | {"model": "bundled", "sampling": {"n": 8, "max_tokens": 48, "temperature": 0.5}}
     given["problems"]["sources"][0]["count"] = 8
     given["train"] |= {"batch": 2, "micro_batch": 2, "stages": ["sft_stage1"]}
     (tmp_path / "small.yaml").write_text(orjson.dumps(given).decode())
