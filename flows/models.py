@@ -97,7 +97,7 @@ class ModelPool:
             name=sampler.name,
             model=model,
             renderer=Renderer(model.path),
-            style=self.styles[sampler.name],
+            style=self.styles.get(sampler.name, self.style),  # a model of a filter is no sampler
             sampling=sampling.decoding(),
             engine=sampler.engine.model_dump(mode="json"),
             n=sampling.n,
