@@ -21,6 +21,7 @@ from proofmill.data.errors import ProofmillError
 from proofmill.data.files import writing
 
 _START_SECONDS = 180.0
+_ATTEMPTS = 3
 # Dies with its parent (PR_SET_PDEATHSIG = 1, SIGTERM = 15), whatever ends that one.
 _LAUNCH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
@@ -53,15 +54,23 @@ def server(home: Path) -> Iterator[None]:
         return
     with writing(home):
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    port = _free_port()
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"
-    process = _start(port, log)
+    port = _free_port()
+    process, attempts = _start(port, log), _ATTEMPTS
     try:
         # Prefect reads its settings when it is imported, which is so by now or takes as long as the server does; told
         # by the environment alone it would start a second server of its own.
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        _wait(process, port, log)
+        while not _answers(process, port):
+            if process.poll() is None or (attempts := attempts - 1) == 0:
+                raise ProofmillError(
+                    "Prefect's temporary server didn't start.",
+                    where=str(log),
+                    remedy="read that log; or start one yourself with `prefect server start` and set PREFECT_API_URL",
+                )
+            port = _free_port()  # it took seconds to start, in which another program may have taken the first one
+            process = _start(port, log)
         os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
         with temporary_settings({PREFECT_API_URL: url}):
             yield
@@ -96,7 +105,8 @@ def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait for the server; return whether it answers. It doesn't if it has ended or took too long."""
     import urllib.error  # slow to import, and most commands need no server
     import urllib.request
 
@@ -104,11 +114,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
-                return
+                return True
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             time.sleep(0.1)
-    raise ProofmillError(
-        "Prefect's temporary server didn't start.",
-        where=str(log),
-        remedy="read that log; or start one yourself with `prefect server start` and set PREFECT_API_URL",
-    )
+    return False
