@@ -320,7 +320,7 @@ _ANY_INTEGER = re.compile(
     r"\$?(?P<letter>[a-zA-Z])\$?\s?\}?\)?\Z"
 )
 _RESIDUE = re.compile(
-    r"(?P<left>[^=<>]{0,60}?)\\equiv ?(?P<residues>[^=<>]{1,60}?) ?\(? ?(?:\\bmod|\\mod|\\text ?\{ ?mod ?\}|mod) ?"
+    r"(?P<left>[^=<>]{0,60}?)\\equiv ?(?P<residues>[^=<>]{1,60}?) ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?"
     r"\{? ?(?P<modulus>\d{1,12}) ?\}? ?\)?\Z"
 )
 _EVERYWHERE = re.compile(

@@ -71,7 +71,7 @@ _ALIASES = {
     "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
     "reals": r"\mathbb{R}", "R": r"\mathbb{R}",
     "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
-    "ctg": r"\cot", "pmod": r"\bmod",
+    "ctg": r"\cot",
     "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
     "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
     "textit": r"\text", "textbf": r"\text", "mathbf": r"\text", "bf": r"\text", "emph": r"\text",
