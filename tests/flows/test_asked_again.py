@@ -102,7 +102,8 @@ def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
     regenerate(recipe, tmp_path / "home")
     assert server.drawn == [json.loads(broken["sample"])["seed"]]
     assert broken["judge"] in server.asked
-    assert len(server.asked) <= 2 * (1 + 2), "besides it and its claims, what is asked of the new sample"
+    # Besides it and its claims, what is asked of the new sample, and of one that was in flight when the server gave up.
+    assert len(server.asked) <= 3 * (1 + 2)
     server.asked.clear()
     assert not regenerate(recipe, tmp_path / "home")["new"]
     assert (server.drawn, server.asked) == ([json.loads(broken["sample"])["seed"]], [])
