@@ -158,7 +158,7 @@ def pool(recipe: Recipe, data: Version, arm: Arm, stage: Stage, filtered: Mappin
         {
             "id": name,
             "domain": domain,
-            "prompt": prompts.as_trained(styles[sampler], asked[problem], recipe.prompt.train_as),
+            "prompt": prompts.as_trained(styles(sampler), asked[problem], recipe.prompt.train_as),
             "completion": [{"role": "assistant", "content": said}],
             "weight": 1.0,
         }

@@ -510,7 +510,7 @@ class _Scoring:
         problems = {row["id"]: row for row in run.store.read(self.record.problems).to_pylist()}
         train_as = run.recipe.prompt.train_as
         rows = [
-            (row["id"], prompts.as_trained(run.models.styles[row["sampler"]], problem, train_as), row["response"])
+            (row["id"], prompts.as_trained(run.models.styles(row["sampler"]), problem, train_as), row["response"])
             for row in self.traces(["id", "problem_id", "sampler", "response"]).to_pylist()
             if row["id"] not in known and (problem := problems[row["problem_id"]])
         ]

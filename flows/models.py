@@ -71,14 +71,14 @@ class ModelPool:
         self._kept = KEPT.get()  # here, since engines are asked for in other threads
 
     @cached_property
-    def styles(self) -> Mapping[str | None, PromptStyle]:
-        """How prompts are rendered, as `prompt_styles` returns it."""
+    def styles(self) -> Callable[[str | None], PromptStyle]:
+        """How prompts are rendered for a trace's sampler, as `prompt_styles` returns it."""
         return prompt_styles(self._recipe)
 
     @property
     def style(self) -> PromptStyle:
         """How a prompt is rendered that is no one sampler's."""
-        return self.styles[None]
+        return self.styles(None)
 
     @cached_property
     def plans(self) -> list[SamplePlan]:
@@ -97,7 +97,7 @@ class ModelPool:
             name=sampler.name,
             model=model,
             renderer=Renderer(model.path),
-            style=self.styles.get(sampler.name, self.style),  # a model of a filter is no sampler
+            style=prompt_style(self._recipe, sampler),
             sampling=sampling.decoding(),
             engine=sampler.engine.model_dump(mode="json"),
             n=sampling.n,
@@ -277,20 +277,27 @@ def model_of(sampler: Sampler, notice: Notice) -> Model:
     return replace(model, name=name, revision=engine.revision or "as served", digest=stated)
 
 
-def prompt_styles(recipe: Recipe) -> dict[str | None, PromptStyle]:
-    """Return how prompts are rendered, by sampler; of None: where the prompt is no one sampler's.
+def prompt_style(recipe: Recipe, sampler: Sampler | None = None) -> PromptStyle:
+    """Return how prompts are rendered for a sampler; None: where the prompt is no one sampler's.
 
     Raises:
         RecipeError: a template has no place for the problem.
     """
-    section, custom = recipe.prompt, recipe.options(VERDICTS).verifiers
-    check_templates(section.templates, "prompt")
-    styles: dict[str | None, PromptStyle] = {}
-    styles[None] = PromptStyle(section.system, section.templates, section.chat_template_args, custom)
-    for sampler in recipe.samplers:
+    section, templates = recipe.prompt, recipe.prompt.templates
+    check_templates(templates, "prompt")
+    if sampler is not None:
         check_templates(sampler.templates, f"samplers.{sampler.name}")
-        styles[sampler.name] = replace(styles[None], templates={**section.templates, **sampler.templates})
-    return styles
+        templates = {**templates, **sampler.templates}
+    return PromptStyle(section.system, templates, section.chat_template_args, recipe.options(VERDICTS).verifiers)
+
+
+def prompt_styles(recipe: Recipe) -> Callable[[str | None], PromptStyle]:
+    """Return what gives the style of a trace's sampler by its name.
+
+    Recorded samples may name models that are no samplers of the recipe; they are rendered as where there is none.
+    """
+    plain, own = prompt_style(recipe), {sampler.name: prompt_style(recipe, sampler) for sampler in recipe.samplers}
+    return lambda name: plain if name is None else own.get(name, plain)
 
 
 def engine_of(

@@ -227,8 +227,8 @@ class _ShardTables:
         reference = getattr(run.recipe.curriculum, "reference", None) or run.recipe.small
         self.problem_rates = problem_rates(self.rates, reference)
         self.judged_problems = self._judged_problems()
-        marked = self.judged_problems.filter(pl.col("contaminated_by").is_not_null())
-        self.contaminated = frozenset(marked["id"].to_list())
+        marked = pl.col("contaminated_by").is_not_null()
+        self.contaminated = frozenset(self.judged_problems.filter(marked)["id"])
         self.expanded = of_expansion(run, record)
 
     def _all_columns(self) -> pl.DataFrame:
@@ -377,7 +377,7 @@ class _ShardTables:
         }
 
     def _prompt(self, problem: Row, sampler: str | None) -> list[prompts.Message]:
-        return prompts.as_trained(self.run.models.styles[sampler], problem, self.run.recipe.prompt.train_as)
+        return prompts.as_trained(self.run.models.styles(sampler), problem, self.run.recipe.prompt.train_as)
 
     def _finish(self, row: Row, view: Rendered) -> Row:
         return row | {
@@ -390,7 +390,7 @@ class _ShardTables:
     def _doubtful(self) -> set[str]:
         """Return the problems whose answer or tests can't be trusted to tell wrong from right, and leaked ones."""
         doubtful = pl.col("gold_suspect") | pl.col("weak_tests").fill_null(False)
-        named = {*self.judged_problems.filter(doubtful | pl.col("contaminated_by").is_not_null())["id"]}
+        named = {*self.judged_problems.filter(doubtful)["id"], *self.contaminated}
         pseudo = {name for name, problem in self.problems.items() if problem.get("pseudo_label")}
         return named if self.pseudo_in_rl else named | pseudo
 

@@ -43,6 +43,15 @@ def run(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder / "home", recipe
 
 
+def test_recorded_samples_may_name_models_that_are_no_samplers(regenerate: Run, home: Path, tmp_path: Path) -> None:
+    rows = [row | {"by": f"model-{number % 2}"} for number, row in enumerate(recorded_sums(2))]
+    recipe = replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows))
+    recipe["samplers"][0]["engine"]["map"] = {"sampler": "by"}
+    regenerate(recipe, home)
+    assert set(table(home, "traces")["sampler"]) == {"model-0", "model-1"}
+    assert table(home, "sft_stage1").height
+
+
 def test_a_total_of_tokens_is_kept_and_touches_no_other_stage(run: tuple[Path, Row], regenerate: Run) -> None:
     home, recipe = run
     before = stages(home)
