@@ -127,12 +127,17 @@ class ClaimBucket(Record):
     coverage: float = Field(0.0, description="Mean share of steps that hold a checkable claim.")
 
 
-class ClaimJudge(Record):
-    """The model that judged claims (claim-level reliability), and how it was asked."""
+class AskedModel(Record):
+    """A model that a filter asks."""
 
     model: str = Field(description="Hub id or folder name.")
     revision: str | None = Field(None, description="Commit of the hub.")
     weights: str | None = Field(None, description="Digest of the weights.")
+
+
+class ClaimJudge(AskedModel):
+    """The model that judged claims (claim-level reliability), and how it was asked."""
+
     k: int | None = Field(None, description="Traces a problem that are judged.")
     m: int | None = Field(None, description="Claims a trace.")
     scope: str = Field("", description="Which traces are judged.")
@@ -140,24 +145,18 @@ class ClaimJudge(Record):
     counts: dict[str, int] = Field({}, description="Traces by what came of the question.")
 
 
-class AnswerJudge(Record):
+class AnswerJudge(AskedModel):
     """The model that judged answers which rules neither proved equal nor different."""
 
-    model: str = Field(description="Hub id or folder name.")
-    revision: str | None = Field(None, description="Commit of the hub.")
-    weights: str | None = Field(None, description="Digest of the weights.")
     prompts: str = Field("", description="Digest of the questions' wording.")
     counts: dict[str, int] = Field({}, description="Verdicts that it gave.")
     calls: int = Field(0, description="Questions that it answered.")
     share: float = Field(0.0, description="Its verdicts over all verdicts.")
 
 
-class NearItemJudge(Record):
+class NearItemJudge(AskedModel):
     """The model that compared problems with benchmark items near them."""
 
-    model: str = Field(description="Hub id or folder name.")
-    revision: str | None = Field(None, description="Commit of the hub.")
-    weights: str | None = Field(None, description="Digest of the weights.")
     prompts: str = Field("", description="Digest of the questions' wording.")
     counts: dict[str, int] = Field({}, description="Problems: the `same` as an item, `other`, `not_judged`.")
     calls: int = Field(0, description="Questions that it answered.")

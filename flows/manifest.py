@@ -156,15 +156,12 @@ def seconds_of(records: Sequence[ShardRecord]) -> dict[str, float]:
 
 def model_facts(plan: SamplePlan) -> dict[str, Any]:
     """Return what the manifest records of a model."""
-    model = plan.model
-    return {
-        "sampler": plan.name,
-        "model": model.name,
-        "revision": model.revision,
-        "weights": model.digest,
-        "license": model.license,
-        "samples": plan.key(),
-    }
+    return {"sampler": plan.name, **_weights(plan), "license": plan.model.license, "samples": plan.key()}
+
+
+def _weights(plan: SamplePlan) -> dict[str, Any]:
+    """Return which model a plan asks."""
+    return {"model": plan.model.name, "revision": plan.model.revision, "weights": plan.model.digest}
 
 
 def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any] | None:
@@ -173,9 +170,7 @@ def _verifier(run: RunContext, reliabilities: Sequence[Shard]) -> dict[str, Any]
     if plan is None or options is None:
         return None
     return {
-        "model": plan.model.name,
-        "revision": plan.model.revision,
-        "weights": plan.model.digest,
+        **_weights(plan),
         "k": options.k,
         "m": options.m,
         "scope": options.scope,
@@ -192,9 +187,7 @@ def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, 
         return None
     counts = _sums(shard.stats["counts"] for shard in judged)
     return {
-        "model": plan.model.name,
-        "revision": plan.model.revision,
-        "weights": plan.model.digest,
+        **_weights(plan),
         "prompts": model_judge.prompts_digest(),
         "counts": counts,
         "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
@@ -210,9 +203,7 @@ def _near_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, An
     compared = [record.outputs[CONTAMINATED_PROBLEMS.name] for record in records]
     judged = [shard for shard in compared if shard.step == NEAR_PROBLEMS.name]
     return {
-        "model": plan.model.name,
-        "revision": plan.model.revision,
-        "weights": plan.model.digest,
+        **_weights(plan),
         "prompts": meaning.pair_prompts_digest(),
         "counts": _sums(shard.stats["counts"] for shard in judged),
         "calls": sum(shard.stats["asked"]["calls"] for shard in judged),

@@ -56,14 +56,15 @@ def server(home: Path) -> Iterator[None]:
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"
     port = _free_port()
-    process, attempts = _start(port, log), _ATTEMPTS
+    process = _start(port, log)
+    attempts = 1
     try:
         # Prefect reads its settings when it is imported, which is so by now or takes as long as the server does; told
         # by the environment alone it would start a second server of its own.
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         while not _answers(process, port):
-            if process.poll() is None or (attempts := attempts - 1) == 0:
+            if process.poll() is None or attempts == _ATTEMPTS:
                 raise ProofmillError(
                     "Prefect's temporary server didn't start.",
                     where=str(log),
@@ -71,6 +72,7 @@ def server(home: Path) -> Iterator[None]:
                 )
             port = _free_port()  # it took seconds to start, in which another program may have taken the first one
             process = _start(port, log)
+            attempts += 1
         os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
         with temporary_settings({PREFECT_API_URL: url}):
             yield

@@ -309,7 +309,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
         return mark._replace(phrase="", end=start + end_match.end(), open=False)
     phrase = rest[: end_match.start()] if end_match else rest
     if not phrase.isascii():
-        phrase = "" if _JAPANESE_DENIAL.search(phrase) else phrase
+        phrase = "" if _EASTERN_DENIAL.search(phrase) else phrase
         return mark._replace(
             phrase=_JAPANESE_END.sub("", phrase.translate(_WIDE_DIGITS)).strip(), end=start + len(phrase)
         )
@@ -317,7 +317,7 @@ def _phrased(text: str, mark: Mark) -> Mark:
 
 
 _JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
-_JAPANESE_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない|아니|아닙")
+_EASTERN_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない|아니|아닙")  # in Japanese and Korean it comes last
 _WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")
 

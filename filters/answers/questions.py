@@ -202,15 +202,15 @@ _EXCLUSIVE = {
     for index, alike in enumerate(names.split())
     for name in alike.split("/")
 }
-_HOLDERS = frozenset(  # what holds several of what is counted
+_VAGUE = frozenset(
+    {"container", "unit", "item", "thing", "total", "load", "batch", "serving", "portion", "order", "piece"}
+)
+_HOLDERS = _VAGUE | frozenset(  # what holds several of what is counted
     re.findall(
         r"\w+",
         "box pair pack package packet bag crate carton basket bunch set bottle jar tray row group team bundle shelve "
-        "stack slice container unit item thing total load batch serving portion order piece bucket barrel sack",
+        "stack slice bucket barrel sack",
     )
-)
-_VAGUE = frozenset(
-    {"container", "unit", "item", "thing", "total", "load", "batch", "serving", "portion", "order", "piece"}
 )
 _DIFFERENCE = re.compile(r"[\d,.]+\s(?:more|additional|extra|fewer|less)\s[a-z]+\Z", re.IGNORECASE)
 _SHORT = re.compile(r"\s(?:short|missing|lacking)\b")

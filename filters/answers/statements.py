@@ -247,10 +247,10 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
 
 def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     """Return the value that a closing sentence states in words: "Tom is twenty-five years old"."""
-    spelled = in_figures(sentence)
-    spelled = sentence if spelled == sentence else opened(spelled)
-    if spelled == sentence or _GUESSED.search(sentence) or _UNSURE.search(sentence):
+    figures = in_figures(sentence)
+    if figures == sentence or _GUESSED.search(sentence) or _UNSURE.search(sentence):
         return ""
+    spelled = opened(figures)
     if readable(spelled) and not _undecided(spelled):
         return spelled
     led = _SUBORDINATE.match(spelled) or _PARTICIPLE.match(spelled)

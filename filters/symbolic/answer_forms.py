@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Literal
 
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
-from proofmill.filters.symbolic.notation import GREEK
+from proofmill.filters.symbolic.notation import GREEK, MODULO
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 
@@ -320,8 +320,7 @@ _ANY_INTEGER = re.compile(
     r"\$?(?P<letter>[a-zA-Z])\$?\s?\}?\)?\Z"
 )
 _RESIDUE = re.compile(
-    r"(?P<left>[^=<>]{0,60}?)\\equiv ?(?P<residues>[^=<>]{1,60}?) ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?"
-    r"\{? ?(?P<modulus>\d{1,12}) ?\}? ?\)?\Z"
+    rf"(?P<left>[^=<>]{{0,60}}?)\\equiv ?(?P<residues>[^=<>]{{1,60}}?){MODULO}(?P<modulus>\d{{1,12}}) ?\}}? ?\)?\Z"
 )
 _EVERYWHERE = re.compile(
     r"(?P<rest>.*[^,;\s])[,;\s]*(?:\\forall|\bfor (?:all|every|any|each)\b)[^<>=\d]{0,60}\Z", re.DOTALL

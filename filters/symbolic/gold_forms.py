@@ -116,15 +116,15 @@ def _integral(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey
 
 
 def _in_asked_base(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    for stated, bare, form in ((gold, answer, answer), (answer, gold, gold)):
+    for stated, bare in ((gold, answer), (answer, gold)):
         base = stated_base(stated.text)
-        if (
-            base and _BARE_DIGITS.match(bare.text.upper()) and _asks_base(base, context.question)
-        ):  # so its digits are in it
-            in_base = AnswerKey("value", f"{form.text.upper()}_{{{base}}}")
-            if form is answer:
-                return in_base
-            return gold if same(in_base, answer, context) else None
+        digits = bare.text.upper()
+        if not base or not _BARE_DIGITS.match(digits) or not _asks_base(base, context.question):
+            continue
+        in_base = AnswerKey("value", f"{digits}_{{{base}}}")  # the question asks for that base, so they are in it
+        if bare is answer:
+            return in_base
+        return gold if same(in_base, answer, context) else None
     return None
 
 

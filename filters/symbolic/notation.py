@@ -71,8 +71,7 @@ _ALIASES = {
     "colon": ":", "land": ",", "lor": " or ", "dots": r"\ldots", "cdots": r"\ldots", "thinspace": " ",
     "reals": r"\mathbb{R}", "R": r"\mathbb{R}",
     "infin": r"\infty", "simeq": r"\approx", "doteq": r"\approx", "cosec": r"\csc", "tg": r"\tan",
-    "ctg": r"\cot",
-    "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
+    "ctg": r"\cot", "operatorname": r"\text", "mbox": r"\text", "textrm": r"\text", "textnormal": r"\text",
     "textup": r"\text", "textsf": r"\text", "rm": r"\text", "mathrm": r"\text", "mathit": r"\text",
     "textit": r"\text", "textbf": r"\text", "mathbf": r"\text", "bf": r"\text", "emph": r"\text",
     "boldsymbol": r"\text", "mathsf": r"\text", "mathop": r"\text", "overrightarrow": r"\vec",
@@ -211,6 +210,8 @@ def _with_base(match: re.Match[str]) -> str:
     return next(f"{digits}_{{{base}}}" for digits, base in zip(match.groups(), (2, 8, 16), strict=True) if digits)
 
 
+MODULO = r" ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?\{? ?"
+"""What stands between a residue and its modulus: `3 \\pmod{7}`, `3 (mod 7)`."""
 _INFINITY = re.compile(r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])")
 _CHOOSE_WORD = re.compile(r"(?<![\w.])(\w{1,9}) choose (\w{1,9})(?![\w.])")
 _TIMES = re.compile(r"(?<=\d) x (?=\d)")

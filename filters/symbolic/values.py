@@ -40,7 +40,7 @@ from proofmill.filters.symbolic.expressions import (
     unknowns_of,
 )
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
-from proofmill.filters.symbolic.notation import NEEDLESS_SPACE
+from proofmill.filters.symbolic.notation import MODULO, NEEDLESS_SPACE
 from proofmill.filters.symbolic.units import (
     Unit,
     based_value,
@@ -52,7 +52,7 @@ from proofmill.filters.symbolic.units import (
     split_unit,
 )
 
-RESIDUE = re.compile(r"(-?\d{1,30}) ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?\{? ?(\d{1,30}) ?\}? ?\)?\Z")
+RESIDUE = re.compile(rf"(-?\d{{1,30}}){MODULO}(\d{{1,30}}) ?\}}? ?\)?\Z")
 _ASKS_RATIO = re.compile(r"\b(?:ratio|proportion|odds)\b|比", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 
