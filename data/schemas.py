@@ -144,7 +144,7 @@ def pairs(render: str) -> pa.Schema:
         ("rejected_answer", STRING, "answer of the wrong trace"),
         ("chosen_tokens", I32, "tokens of `chosen`, by the student's tokenizer"),
         ("rejected_tokens", I32, "tokens of `rejected`"),
-        ("pass_rate", F32, "of the problem; rows of a shard stand in its order, hard problems first"),
+        ("pass_rate", F32, "of the problem; rows stand in its order, hard problems first"),
         (
             "rejected_share",
             F32,

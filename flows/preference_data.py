@@ -1,14 +1,17 @@
-"""The rows of `pairs` and `step_labels` that one shard gives, rendered as the student sees them."""
+"""The rows of `pairs` and `step_labels` that each shard gives, rendered as the student sees them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from proofmill.data.errors import InputError
 from proofmill.filters.model_judge import proven_by
@@ -78,7 +81,7 @@ class PairLedger:
         return {"in": self.entered, "kept": self.kept, "dropped": dropped}
 
     def rows(self, shard: JudgedShard, options: PairOptions) -> list[Row]:
-        """Return a shard's rows of `pairs`, those of hard problems first, and count its wrong traces."""
+        """Return a shard's rows of `pairs`, and count its wrong traces."""
         rows = []
         for problem, traces in shard.by_problem():
             wrong = sum(trace["verdict"] == WRONG for trace in traces)
@@ -91,7 +94,7 @@ class PairLedger:
             by_id = {trace["id"]: trace for trace in traces}
             rows += [row for pair in pairs if (row := self._row(shard, problem, by_id, pair))]
         self.kept += len(rows)
-        return sorted(rows, key=lambda row: 1.0 if row["pass_rate"] is None else row["pass_rate"])
+        return rows
 
     def _row(self, shard: JudgedShard, problem: Row, traces: Mapping[str, Row], pair: Pair) -> Row | None:
         chosen, rejected = traces[pair.chosen], traces[pair.rejected]
@@ -126,6 +129,49 @@ class PairLedger:
 
 def _tokens(view: Rendered, trace: Row) -> int | None:
     return trace["completion_tokens"] if view.completion_tokens is None else view.completion_tokens
+
+
+_HARDNESS = ("pass_rate", "rejected_share")
+_TOGETHER = 1024  # rows of all shards that are in memory at once
+
+
+def hard_first(tables: Iterable[tuple[str, pa.Table]], path: Path) -> Iterator[tuple[str, pa.Table]]:
+    """Yield tables of other configs as they come, then all rows of `pairs`, hard ones first, whatever their shard.
+
+    Hard is a problem that was seldom solved, then a mistake that was often made. The rows wait in a file; their places
+    and what they are sorted by take 24 bytes each.
+
+    Args:
+        tables: config and table.
+        path: of the file, which is overwritten.
+    """
+    keys: list[pl.DataFrame] = []
+    writer: pa.ipc.RecordBatchFileWriter | None = None
+    for config, table in tables:
+        if config != "pairs":
+            yield config, table
+        elif table.num_rows:
+            writer = writer or pa.ipc.new_file(path, table.schema)
+            rate, share = (pl.Series(table[name]).cast(pl.Float32) for name in _HARDNESS)
+            places = pl.int_range(table.num_rows, dtype=pl.Int32, eager=True)
+            keys.append(pl.DataFrame({"rate": rate, "share": share, "shard": len(keys), "row": places}))
+            writer.write_batch(table.combine_chunks().to_batches()[0])
+    if writer is not None:
+        writer.close()
+        # Stable, so that rows which are equally hard stay in the order of their shards.
+        order = pl.concat(keys).sort("rate", "share", descending=[False, True], nulls_last=True, maintain_order=True)
+        with pa.memory_map(str(path)) as file:
+            yield from (("pairs", part) for part in _in_order(pa.ipc.open_file(file), order))
+
+
+def _in_order(batches: pa.ipc.RecordBatchFileReader, order: pl.DataFrame) -> Iterator[pa.Table]:
+    """Yield the rows of a file's batches in an order (columns shard and row), some at a time."""
+    for start in range(0, order.height, _TOGETHER):
+        part = order.slice(start, _TOGETHER).with_row_index("place").sort("shard", maintain_order=True)
+        groups = part.group_by("shard", maintain_order=True).agg("row")
+        taken = [batches.get_batch(shard).take(pa.array(rows)) for shard, rows in groups.iter_rows()]
+        back = np.argsort(part["place"].to_numpy())
+        yield pa.Table.from_batches(taken).take(pa.array(back))
 
 
 def step_rows(shard: JudgedShard, options: StepLabelOptions) -> Iterator[Row]:

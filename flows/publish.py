@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
-from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.files import atomic_folder, scratch_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
@@ -35,7 +35,7 @@ from proofmill.flows.expansion import ExpansionLedger, seed_shard
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
-from proofmill.flows.preference_data import JudgedShard, PairLedger, step_rows
+from proofmill.flows.preference_data import JudgedShard, PairLedger, hard_first, step_rows
 from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
@@ -142,9 +142,10 @@ def _write(
     routes = RouteLedger(policy) if policy else None
     expansion = ExpansionLedger(run, {shard.name: shard for shard in problems.candidates})
     shards = (_ShardTables(run, record, view, schemas, ledger, routes) for record in records)
-    for config, table in _tables(run, shards, expansion):
-        for split, part in _splits(table, held):
-            out.append(f"{config}/{split}", part)
+    with scratch_folder(run.store.folder) as scratch:
+        for config, table in hard_first(_tables(run, shards, expansion), scratch / "pairs.arrow"):
+            for split, part in _splits(table, held):
+                out.append(f"{config}/{split}", part)
     files = out.close()
     facts = manifest_of(run, problems, records, out, view)
     if run.models.scorer:
