@@ -167,6 +167,12 @@ def _models(manifest: Manifest) -> str:
             f"- {near.model}, weights `{near.weights}`, compared {sum(near.counts.values()):,} problems with benchmark "
             f"items near them, and called {near.counts.get('same', 0):,} the same; their traces were dropped"
         )
+    if short := manifest.rewritings:
+        lines.append(
+            f"- {short.model}, weights `{short.weights}`, condensed {short.traces:,} proven traces: "
+            f"{short.tries.kept:,} of {short.tries.entered:,} tries were proven too and are short; "
+            "the rows with `form` rewritten are of these"
+        )
     return "\n".join(lines)
 
 

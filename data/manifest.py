@@ -162,6 +162,16 @@ class NearItemJudge(AskedModel):
     calls: int = Field(0, description="Questions that it answered.")
 
 
+class Rewritings(AskedModel):
+    """The model that condensed proven traces, and what came of it."""
+
+    prompts: str = Field("", description="Digest of the question's wording.")
+    traces: int = Field(0, description="Traces that it was shown.")
+    used: int = Field(0, description="Of them, those of which it wrote a short solution that is sound.")
+    tries: Ledger = Field(description="Short solutions: `kept` are right and sound, the others by the reason why not.")
+    completion_tokens: int = Field(0, description="Tokens written.")
+
+
 class VoteRates(Record):
     """Means over the problems with gold whose answers were voted on."""
 
@@ -328,6 +338,9 @@ class Manifest(Record):
     )
     near_judge: NearItemJudge | None = Field(
         None, description="The model that compared problems with benchmark items near them; null where none did."
+    )
+    rewritings: Rewritings | None = Field(
+        None, description="The model that condensed proven traces into short solutions; null where none did."
     )
     at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
     right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")

@@ -102,7 +102,11 @@ def sft(render: str) -> pa.Schema:
         ("stage", I8, "1: long chain of thought; 2: short answers, or the hard subset"),
         ("prompt", text, "what the student is given"),
         ("completion", text, "what the student learns to write"),
-        ("form", STRING, "what stands in the completion: sample, final or answer"),
+        (
+            "form",
+            STRING,
+            "what stands in the completion: sample, rewritten (condensed by a model), final or answer",
+        ),
         ("answer", STRING, "gold answer"),
         ("pass_rate", F32, "of the problem: correct / judged samples of the first round"),
         ("n_samples", I32, "samples that the pass rate is of"),

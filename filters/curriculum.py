@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from proofmill.data.sections import Section, Share
+from proofmill.filters.rewriting import Rewriting
 
 SAMPLE: Literal["sample"] = "sample"
+REWRITTEN: Literal["rewritten"] = "rewritten"
 FINAL: Literal["final"] = "final"
 ANSWER: Literal["answer"] = "answer"
 CAPPED = "capped_problem"
@@ -25,12 +27,22 @@ class LongToShort(Section):
     """Stage 1: long chain of thought, several correct paths. Stage 2: short answers."""
 
     strategy: Literal["long_to_short"] = "long_to_short"
-    short_forms: tuple[Literal["sample", "final", "answer"], ...] = Field(
-        (SAMPLE, FINAL, ANSWER), description="what may stand in stage 2, best first"
+    short_forms: tuple[Literal["sample", "rewritten", "final", "answer"], ...] = Field(
+        (SAMPLE, FINAL, ANSWER),
+        description="what may stand in stage 2, best first: a short sample, a proven trace condensed by a model, its "
+        "final part, the answer line",
     )
     max_short_ratio: Share = Field(
-        0.5, description="largest length of a short sample relative to every stage-1 trace of its problem"
+        0.5,
+        description="largest length of a short sample, or of a rewritten one, relative to every stage-1 trace of its "
+        "problem",
     )
+    rewriting: Rewriting = Field(Rewriting(), description="how `rewritten` is asked for")
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether a model is asked to condense traces."""
+        return REWRITTEN in self.short_forms
 
 
 class BroadToHard(Section):
@@ -62,7 +74,8 @@ class StageRow:
     Attributes:
         trace: position of the trace among those given.
         stage: 1 or 2.
-        form: `sample` (the whole response), `final` (its final part) or `answer` (the answer line).
+        form: `sample` (the whole response), `rewritten` (what a model made of it), `final` (its final part) or `answer`
+            (the answer line).
     """
 
     trace: int
@@ -82,6 +95,7 @@ class Candidate:
         has_final: whether a final part was found.
         bare: whether it is an answer with next to no reasoning, which is good for a short answer alone.
         preferred: whether the student can learn much from it.
+        rewritten: whether a model has condensed it, soundly.
     """
 
     id: str
@@ -91,6 +105,7 @@ class Candidate:
     has_final: bool = True
     bare: bool = False
     preferred: bool = True
+    rewritten: bool = False
 
     @property
     def rank(self) -> tuple[float, bool, int, str]:
@@ -127,19 +142,54 @@ def _broad_to_hard(
     return places + [StageRow(i, 2, SAMPLE) for i in chosen if hard and candidates[i].length >= options.min_tokens]
 
 
+def trace_to_rewrite(
+    candidates: Sequence[Candidate], options: LongToShort | BroadToHard, max_per_problem: int
+) -> int | None:
+    """Return the trace of a problem that a model is to condense; None where an earlier short form is to be had."""
+    if isinstance(options, BroadToHard) or not options.rewrites:
+        return None
+    order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
+    for form in options.short_forms[: options.short_forms.index(REWRITTEN)]:
+        if _short(candidates, order, form, options, max_per_problem) is not None:
+            return None
+    return _to_condense(candidates, _stage1(candidates, order, max_per_problem))
+
+
 def _long_to_short(
     candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
 ) -> list[StageRow]:
-    short = _shortest(candidates, order, options, max_per_problem) if SAMPLE in options.short_forms else None
-    long = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
-    places = [StageRow(i, 1, SAMPLE) for i in long]
-    if short is not None:
-        return [*places, StageRow(short, 2, SAMPLE)]
     for form in options.short_forms:
-        for i in reversed(long):  # the shortest one's ending, where it has one
-            if form == ANSWER or (form == FINAL and candidates[i].has_final and candidates[i].has_reasoning):
-                return [*places, StageRow(i, 2, form)]
-    return places
+        short = _short(candidates, order, form, options, max_per_problem)
+        if short is not None:
+            rest = [i for i in order if i != short or form != SAMPLE]
+            places = [StageRow(i, 1, SAMPLE) for i in _stage1(candidates, rest, max_per_problem)]
+            return [*places, StageRow(short, 2, form)]
+    return [StageRow(i, 1, SAMPLE) for i in _stage1(candidates, order, max_per_problem)]
+
+
+def _stage1(candidates: Sequence[Candidate], order: Sequence[int], max_per_problem: int) -> list[int]:
+    return [i for i in order if not candidates[i].bare][:max_per_problem]
+
+
+def _short(
+    candidates: Sequence[Candidate], order: Sequence[int], form: str, options: LongToShort, max_per_problem: int
+) -> int | None:
+    """Return the trace whose stage-2 row has this form; None where the problem has none."""
+    if form == SAMPLE:
+        return _shortest(candidates, order, options, max_per_problem)
+    long = _stage1(candidates, order, max_per_problem)
+    if form == REWRITTEN:
+        source = _to_condense(candidates, long)
+        return source if source is not None and candidates[source].rewritten else None
+    for i in reversed(long):  # the shortest one's ending, where it has one
+        if form == ANSWER or (candidates[i].has_final and candidates[i].has_reasoning):
+            return i
+    return None
+
+
+def _to_condense(candidates: Sequence[Candidate], long: Sequence[int]) -> int | None:
+    """Return the shortest stage-1 trace: what is half as long as that one is so beside all others."""
+    return min(long, key=lambda i: (candidates[i].length, candidates[i].id), default=None)
 
 
 def _shortest(
@@ -152,7 +202,7 @@ def _shortest(
     if not order:
         return None
     short = min(order, key=lambda i: (candidates[i].length, candidates[i].id))
-    rest = [i for i in order if i != short and not candidates[i].bare][:max_per_problem]
+    rest = _stage1(candidates, [i for i in order if i != short], max_per_problem)
     if not rest:
         return short if candidates[short].bare else None
     limit = options.max_short_ratio * min(candidates[i].length for i in rest)

@@ -20,7 +20,15 @@ from proofmill.data.sections import Section, Share
 from proofmill.filters import caps
 from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TEACHER, CAPPED_TOKENS, CapOptions
-from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, StageRow, place
+from proofmill.filters.curriculum import (
+    CAPPED,
+    BroadToHard,
+    Candidate,
+    LongToShort,
+    StageRow,
+    place,
+    trace_to_rewrite,
+)
 from proofmill.filters.repetition import is_bare
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import counts_for_passes, is_truncated
@@ -195,7 +203,8 @@ def preselect(
 
     Args:
         traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
-            never counted); `expanded` where some problems were made by expansion.
+            never counted); `expanded` where some problems were made by expansion, `rewritten` where a model has
+            condensed some traces.
         rules: of the filters; those of `options` come behind them.
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
@@ -205,18 +214,7 @@ def preselect(
     Returns:
         Schema SELECTION, row by row beside `traces`.
     """
-    # A long-to-short curriculum has no reference sampler; then all samplers count.
-    rates_by_problem = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None) or small)
-    rate = pl.DataFrame(
-        {"problem_id": list(rates_by_problem), "rate": [share for share, _ in rates_by_problem.values()]},
-        schema={"problem_id": pl.String, "rate": pl.Float64},
-    )
-    if "expanded" not in traces.columns:
-        traces = traces.with_columns(pl.lit(False).alias("expanded"))
-    own = [(rule.reason, rule.when(options)) for rule in RULES]
-    judged = traces.join(rate, on="problem_id", how="left", maintain_order="left").with_columns(
-        _first([*rules, *own]).alias("drop_reason")
-    )
+    judged = _judged(traces, rules, options, curriculum, small)
     spots = _places(judged.filter(pl.col("drop_reason").is_null()), options.max_per_problem, curriculum)
     teacher = pl.col("sampler").is_in(list(teachers))
     tokens = pl.coalesce("completion_tokens", pl.col("length") // CHARACTERS_A_TOKEN)
@@ -238,6 +236,49 @@ def preselect(
         )
         .select(SELECTION.names)
         .cast(_SELECTION)
+    )
+
+
+def traces_to_rewrite(
+    traces: pl.DataFrame,
+    rules: Rules,
+    options: SelectOptions,
+    curriculum: LongToShort | BroadToHard,
+    small: str | None = None,
+) -> list[str]:
+    """Return the ids of the traces that a model is to condense: of each problem one at most, in stage 1 as it stands.
+
+    Arguments as for `preselect`. Caps of the whole run come later, so a few are condensed in vain.
+    """
+    kept = _judged(traces, rules, options, curriculum, small).filter(pl.col("drop_reason").is_null())
+    chosen = [
+        candidates[place].id
+        for candidates, _ in _problems(kept)
+        if (place := trace_to_rewrite(candidates, curriculum, options.max_per_problem)) is not None
+    ]
+    return sorted(chosen)
+
+
+def _judged(
+    traces: pl.DataFrame,
+    rules: Rules,
+    options: SelectOptions,
+    curriculum: LongToShort | BroadToHard,
+    small: str | None,
+) -> pl.DataFrame:
+    """Return the traces with their problem's pass rate (`rate`) and why the rules drop each (`drop_reason`)."""
+    # A long-to-short curriculum has no reference sampler; then all samplers count.
+    rates_by_problem = problem_rates(pass_rates(traces), getattr(curriculum, "reference", None) or small)
+    rate = pl.DataFrame(
+        {"problem_id": list(rates_by_problem), "rate": [share for share, _ in rates_by_problem.values()]},
+        schema={"problem_id": pl.String, "rate": pl.Float64},
+    )
+    absent = [name for name in ("expanded", "rewritten") if name not in traces.columns]
+    own = [(rule.reason, rule.when(options)) for rule in RULES]
+    return (
+        traces.with_columns(pl.lit(False).alias(name) for name in absent)
+        .join(rate, on="problem_id", how="left", maintain_order="left")
+        .with_columns(_first([*rules, *own]).alias("drop_reason"))
     )
 
 
@@ -268,13 +309,21 @@ def _first(rules: Rules) -> pl.Expr:
 def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | BroadToHard) -> pl.DataFrame:
     """Return stage, short_form, in_stage1 and place in its problem of every trace that has a place in a stage."""
     places: list[tuple[str, int, str | None, bool, int]] = []
+    for candidates, rate in _problems(kept):
+        spots = place(candidates, curriculum, max_per_problem, None if rate is None else 1.0 - rate)
+        places += _merged(candidates, spots)
+    schema = {name: _SELECTION[name] for name in ("id", "stage", "short_form", "in_stage1", "place")}
+    return pl.DataFrame(places, schema=schema, orient="row")
+
+
+def _problems(kept: pl.DataFrame) -> Iterator[tuple[list[Candidate], float | None]]:
+    """Yield the kept traces of each problem, with its pass rate."""
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
-    columns: list[str | pl.Expr] = ["problem_id", "id", "length", score, "final_start", "preferred", "rate"]
+    columns = ["id", "length", score, "final_start", "preferred", is_bare().alias("bare"), "rewritten", "rate"]
     # By problem and id: the order of the input must not decide which of two equal traces is kept.
-    rows = sorted(kept.select(*columns, is_bare().alias("bare")).iter_rows(), key=lambda row: row[:2])
+    rows = sorted(kept.select("problem_id", *columns).iter_rows(), key=lambda row: row[:2])
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_problem = list(group)
-        rate = of_problem[0][6]
         candidates = [
             Candidate(
                 name,
@@ -284,13 +333,11 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
                 has_final=final is not None,
                 bare=bare,
                 preferred=preferred is not False,
+                rewritten=rewritten,
             )
-            for _, name, length, score, final, preferred, _, bare in of_problem
+            for _, name, length, score, final, preferred, bare, rewritten, _ in of_problem
         ]
-        spots = place(candidates, curriculum, max_per_problem, None if rate is None else 1.0 - rate)
-        places += _merged(candidates, spots)
-    schema = {name: _SELECTION[name] for name in ("id", "stage", "short_form", "in_stage1", "place")}
-    return pl.DataFrame(places, schema=schema, orient="row")
+        yield candidates, of_problem[0][-1]
 
 
 def _merged(

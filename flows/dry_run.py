@@ -50,7 +50,8 @@ from proofmill.flows.pipeline import (
     later_steps,
 )
 from proofmill.flows.recipe.load import parse
-from proofmill.flows.recipe.schema import ActiveFilter, Recipe
+from proofmill.flows.recipe.schema import ActiveFilter, Recipe, rewriting_of
+from proofmill.flows.rewriting import REWRITE_ASKED
 from proofmill.flows.sampling import SAMPLES, SamplingStep
 from proofmill.flows.shard_records import ShardRecord, contents
 from proofmill.flows.up_to_date import PUBLISH, step_versions
@@ -202,6 +203,7 @@ def report(run: RunContext) -> Iterator[str]:
     yield from near_judge_cost(run, ahead.records, ahead.pending)
     yield from claim_judge_cost(run, ahead.records, ahead.pending)
     yield from student_cost(run, ahead.records, ahead.pending)
+    yield from rewriting_cost(run, problems, ahead)
     yield from changes(run)
     yield ahead.line()
 
@@ -467,6 +469,17 @@ def student_cost(run: RunContext, records: Sequence[ShardRecord], pending: Seque
     bound = "at most" if rate is None and unsampled + unjudged else "about" if unsampled + unjudged else "the"
     yield f"student {plan.model.name}: {bound} {traces:,} proven traces to score"
     yield _estimate([(traces, last)]) if last else f"  each is read once, after its prompt; {_UNKNOWN}"
+
+
+def rewriting_cost(run: RunContext, problems: RunProblems, ahead: DryRun) -> Iterator[str]:
+    """Yield what the model that condenses traces may be asked; nothing where none is asked, or all is recorded."""
+    plan, options = run.models.rewriter, rewriting_of(run.recipe)
+    if plan is None or options is None or REWRITE_ASKED.name not in {*ahead.again, *ahead.at_most}:
+        return
+    tries = options.tries * sum(shard.problems.rows for shard in problems.shards)
+    yield f"short solutions {plan.model.name}: at most {tries:,} to write, those of earlier runs included"
+    last = costs(run, REWRITE_ASKED)
+    yield _estimate([(tries, last)]) if last else f"  at most {tries * options.max_tokens:,} tokens written; {_UNKNOWN}"
 
 
 def _proven(run: RunContext, record: ShardRecord) -> set[str]:

@@ -11,7 +11,7 @@ from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
-from proofmill.filters import meaning, model_judge
+from proofmill.filters import meaning, model_judge, rewriting
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import add_buckets
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
@@ -26,6 +26,7 @@ from proofmill.flows.ingest import RunProblems
 from proofmill.flows.model_filters import MODEL_JUDGED
 from proofmill.flows.near_items import NEAR_PROBLEMS
 from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
+from proofmill.flows.rewriting import SHORT_SOLUTIONS
 from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
 from proofmill.flows.shard_records import ShardRecord
@@ -98,6 +99,7 @@ def manifest_of(
         "clr": _verifier(run, reliabilities),
         "answer_judge": _answer_judge(run, records),
         "near_judge": _near_judge(run, records),
+        "rewritings": _rewritings(run, records),
         "at_k": at_k(records),
         "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
         "benchmarks": _benchmarks(run),
@@ -207,6 +209,24 @@ def _near_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, An
         "prompts": meaning.pair_prompts_digest(),
         "counts": _sums(shard.stats["counts"] for shard in judged),
         "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
+    }
+
+
+def _rewritings(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
+    """Return the model that condensed proven traces, and where its tries went; None where none did."""
+    plan = run.models.rewriter
+    shards = [record.outputs[SHORT_SOLUTIONS.name] for record in records if SHORT_SOLUTIONS.name in record.outputs]
+    if plan is None:
+        return None
+    counts = _sums(shard.stats["counts"] for shard in shards)
+    facts = {name: counts.pop(name, 0) for name in ("traces", "used")}
+    kept = counts.pop("kept", 0)
+    return {
+        **_weights(plan),
+        "prompts": rewriting.prompts_digest(),
+        **facts,
+        "tries": {"in": kept + sum(counts.values()), "kept": kept, "dropped": counts},
+        "completion_tokens": sum(shard.stats["asked"]["completion_tokens"] for shard in shards),
     }
 
 

@@ -45,7 +45,12 @@ MODEL_JUDGED = Step("model_judged", 1, schema=VERDICTS.schema)
 SCORES_SCHEMA = pa.schema({"id": STRING, "domain": STRING, "tokens": pa.int32(), "nll": pa.float32()})
 SCORES = Step("learning", schema=SCORES_SCHEMA)
 """What a student said of a shard's proven traces, as it is recorded."""
-_WHAT_IS_ASKED = ("scope", "k", "nearness")  # options that decide about what a model is asked, and not the answer
+_WHAT_IS_ASKED = (
+    "scope",
+    "k",
+    "nearness",
+    "tries",
+)  # options that decide about what a model is asked, and not the answer
 Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
 Row = dict[str, Any]
 
@@ -262,12 +267,19 @@ class _ClaimQuestions(ModelQuestions):
 
 @dataclass
 class QuestionStream:
-    """The questions of one shard as requests, and the answers as a table."""
+    """The questions of one shard as requests, and the answers as a table.
+
+    Attributes:
+        asked: the shard.
+        schema: JSON schema of an answer; None: it is plain text.
+        questions: makes the questions.
+        about: digest and number of tokens of each question that was made, by request id.
+    """
 
     asked: ModelQuestions
-    schema: dict[str, Any]
+    schema: dict[str, Any] | None
     questions: Callable[[], Questions]
-    about: dict[str, tuple[str, int]] = field(default_factory=dict)  # question and tokens of each request
+    about: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def requests(self) -> Iterator[Request]:
         """Yield the questions in order."""
@@ -277,7 +289,7 @@ class QuestionStream:
             "top_p": options.top_p,
             "max_tokens": options.max_tokens,
             **options.extra,
-            "json_schema": self.schema,
+            **({"json_schema": self.schema} if self.schema else {}),
         }
         for row, number, prompt in self.questions():
             message = [{"role": "user", "content": prompt}]

@@ -21,7 +21,7 @@ from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.display import Progress
-from proofmill.flows.recipe.schema import Recipe, Sampler
+from proofmill.flows.recipe.schema import Recipe, Sampler, rewriting_of
 from proofmill.generators import models
 from proofmill.generators.engines.base import Engine, EngineFacts, Request, Watcher
 from proofmill.generators.engines.kept import KEPT, KeptEngine
@@ -127,6 +127,12 @@ class ModelPool:
         return self._filter_plan(meaning.judge, "near", None) if meaning and meaning.judge else None
 
     @cached_property
+    def rewriter(self) -> SamplePlan | None:
+        """The model that condenses proven traces; None where none does."""
+        section = rewriting_of(self._recipe)
+        return self._filter_plan(section, "rewriting", None) if section else None
+
+    @cached_property
     def scorer(self) -> SamplePlan | None:
         """The student that scores how likely a trace is; None where none is asked for."""
         section = self._recipe.options(NLL)
@@ -199,7 +205,7 @@ class ModelPool:
         asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
         meaning = recipe.options(CONTAMINATION).meaning
         asked += [recipe.options(NLL), meaning.judge if meaning else None]
-        asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge]
+        asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge, rewriting_of(recipe)]
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]
 
@@ -225,7 +231,7 @@ class ModelPool:
 
     def release(self, plan: SamplePlan) -> None:
         """End a plan's engine unless a model filter still needs it."""
-        asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer)
+        asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer, self.rewriter)
         later = {other.name for other in asked if other}
         if plan.name not in later and plan.name in self.engines:
             self.engines.pop(plan.name).close()

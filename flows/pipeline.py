@@ -42,6 +42,7 @@ from proofmill.flows.model_filters import (
 )
 from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, add_near_judgements
 from proofmill.flows.recipe.schema import ActiveFilter
+from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE, rewritten, rewritten_rows
 from proofmill.flows.shard_records import (
     PROBLEM,
     ShardRecord,
@@ -54,7 +55,7 @@ from proofmill.flows.shard_records import (
 )
 from proofmill.flows.voting import LABELLED, LABELS, VOTES, add_votes
 
-SELECTION = Step("selection", 2, ("polars",), selection.SELECTION)
+SELECTION = Step("selection", 3, ("polars",), selection.SELECTION)
 CAPS = Step("caps", 1, ("polars",), caps.CAPS)
 BALANCE = Step("balance", 1, ("polars",), selection.SELECTION)
 PROMPT_SIGNATURES = Step("prompt_signatures", 1)
@@ -186,6 +187,8 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
     for active in run.filters:
         if isinstance(active.filter, GatherFilter):
             yield LaterStep((active.filter.name,), partial(_gather, active=active))
+    if run.models.rewriter:
+        yield LaterStep((TO_REWRITE.name, REWRITE_ASKED.name, SHORT_SOLUTIONS.name), add_rewritings)
     capped = run.recipe.run_caps.any
     yield LaterStep((SELECTION.name, *((CAPS.name, BALANCE.name) if capped else ())), add_selection)
 
@@ -229,21 +232,48 @@ def add_selection(run: RunContext, records: Records) -> list[ShardRecord]:
     return [record.with_output(SELECTION.name, choice) for record, choice in zip(records, chosen, strict=True)]
 
 
-def _preselected(run: RunContext, record: ShardRecord) -> Shard:
-    """Return a shard's selection by the rules alone: what is kept for which stage, and why the rest is dropped."""
-    rules = [(rule, active) for active in run.filters for rule in active.filter.rules]
-    asked = [(rule.reason, str(rule.when(active.options))) for rule, active in rules]
-    select, curriculum = run.recipe.select, run.recipe.curriculum
-    outputs = {name: output.content for name, output in record.outputs.items()}
-    sections = [select.model_dump(mode="json", exclude={*selection.DECIDED_LATER}), curriculum.model_dump(mode="json")]
-    small = run.recipe.small
-    teachers = [teacher.sampler for teacher in run.recipe.route.teachers] if run.recipe.route else []
-    key = SELECTION.key(record.samples.content, outputs, asked, sections, *([small, teachers] if small else []))
+def add_rewritings(run: RunContext, records: Records) -> list[ShardRecord]:
+    """Return the records with short solutions that a model made of some of their traces."""
+    return rewritten(run, records, [_to_rewrite(run, record) for record in records])
+
+
+def _to_rewrite(run: RunContext, record: ShardRecord) -> Shard:
+    """Return the places of the traces that a model is to condense, by the rules alone."""
 
     def make() -> tuple[pa.Table, ShardStats]:
         frame = _small_columns(run, record)
-        expressions = [(rule.reason, rule.when(active.options)) for rule, active in rules]
-        chosen = selection.preselect(frame, expressions, select, curriculum, small, teachers)
+        asked = _rules(run), run.recipe.select, run.recipe.curriculum, run.recipe.small
+        chosen = selection.traces_to_rewrite(frame, *asked)
+        places = frame.with_row_index("row").filter(pl.col("id").is_in(chosen))["row"]
+        return pa.table({"row": places.cast(pl.Int32).to_arrow()}, TO_REWRITE.schema), {}
+
+    return run.store.once(TO_REWRITE, record.name, TO_REWRITE.key(*_decides(run, record)), make)
+
+
+def _rules(run: RunContext) -> list[tuple[str, pl.Expr]]:
+    rules = [(rule, active) for active in run.filters for rule in active.filter.rules]
+    return [(rule.reason, rule.when(active.options)) for rule, active in rules]
+
+
+def _decides(run: RunContext, record: ShardRecord) -> list[Any]:
+    """Return all that decides a shard's selection by the rules alone."""
+    outputs = {name: output.content for name, output in record.outputs.items()}
+    asked = [(reason, str(when)) for reason, when in _rules(run)]
+    select = run.recipe.select.model_dump(mode="json", exclude={*selection.DECIDED_LATER})
+    # What a model wrote stands among the outputs; how it was asked decides nothing more.
+    curriculum = run.recipe.curriculum.model_dump(mode="json", exclude={"rewriting"})
+    return [record.samples.content, outputs, asked, [select, curriculum], run.recipe.small]
+
+
+def _preselected(run: RunContext, record: ShardRecord) -> Shard:
+    """Return a shard's selection by the rules alone: what is kept for which stage, and why the rest is dropped."""
+    small = run.recipe.small
+    teachers = [teacher.sampler for teacher in run.recipe.route.teachers] if run.recipe.route else []
+    key = SELECTION.key(*_decides(run, record), teachers)
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        frame = _small_columns(run, record)
+        chosen = selection.preselect(frame, _rules(run), run.recipe.select, run.recipe.curriculum, small, teachers)
         table = chosen.to_arrow().cast(selection.SELECTION)
         dropped = table["drop_reason"].to_pylist()
         return table, {"ledger": selection.ledger(dropped, reasons_of(run)), "claims": by_length(frame, dropped)}
@@ -266,6 +296,8 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
     absent += [pl.lit(value=of_expansion(run, record)).alias("expanded")]
+    condensed = rewritten_rows(run, record)
+    absent += [pl.Series("rewritten", [row in condensed for row in range(frame.height)], pl.Boolean)]
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), *absent)
 
 

@@ -22,6 +22,7 @@ from proofmill.data.tables import conform, from_rows
 from proofmill.data.versions import Version, VersionWriter, next_number, versions
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
+from proofmill.filters.curriculum import REWRITTEN, SAMPLE
 from proofmill.filters.domains import find_domain
 from proofmill.filters.model_judge import proven_by
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES
@@ -36,6 +37,7 @@ from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
 from proofmill.flows.preference_data import JudgedShard, PairLedger, hard_first, step_rows
+from proofmill.flows.rewriting import rewritten_rows
 from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
@@ -341,15 +343,19 @@ class _ShardTables:
         return conform(joined.to_arrow(), PASS_RATES)
 
     def _sft_rows(self) -> list[Row]:
-        used = self.traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
+        traces = self.traces.with_row_index("row")
+        used = traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
+        condensed = rewritten_rows(self.run, self.record)
         rows = []
         for trace in used.iter_rows(named=True):
             problem = self.problems[trace["problem_id"]]
             rate, n = self.problem_rates.get(trace["problem_id"], (None, 0))
             if trace["in_stage1"]:
-                rows.append(self._sft_row(trace, problem, 1, "sample") | {"pass_rate": rate, "n_samples": n})
+                rows.append(self._sft_row(trace, problem, 1, SAMPLE) | {"pass_rate": rate, "n_samples": n})
             if trace["short_form"]:
                 short = self._sft_row(trace, problem, 2, trace["short_form"])
+                if trace["short_form"] == REWRITTEN:
+                    short |= self._condensed(trace, condensed[trace["row"]])
                 rows.append(short | {"pass_rate": rate, "n_samples": n})
         exchanges = [(self._prompt(row["problem"], row["sampler"]), row["text"], row["trace"]) for row in rows]
         rendered = self.view.render(exchanges, counted=bool(rows))
@@ -358,7 +364,7 @@ class _ShardTables:
     def _sft_row(self, trace: Row, problem: Row, stage: int, form: str) -> Row:
         return {
             "trace": trace["id"],
-            "id": trace["id"] if form == "sample" else f"{trace['id']}-{form}",
+            "id": trace["id"] if form == SAMPLE else f"{trace['id']}-{form}",
             "problem": problem,
             "sampler": trace["sampler"],
             "text": completion_text(trace, problem, form, self.run.recipe.options(VERDICTS)),
@@ -367,7 +373,7 @@ class _ShardTables:
             "stage": stage,
             "form": form,
             "answer": problem["answer"],
-            "completion_tokens": trace["completion_tokens"] if form == "sample" else None,
+            "completion_tokens": trace["completion_tokens"] if form == SAMPLE else None,
             "claim_score": trace["claim_score"],
             "weight": weight(trace["claim_score"], trace["clr_score"]),
             "model": trace["model"],
@@ -375,6 +381,19 @@ class _ShardTables:
             "verifier": proven_by(trace, problem),
             "source": problem["source"],
             "license": problem["license"],
+        }
+
+    def _condensed(self, trace: Row, short: Row) -> Row:
+        """Return what a row has of a short solution in place of its trace."""
+        model = self.run.models.rewriter
+        assert model is not None  # noqa: S101 (narrowing for the type checker)
+        return {
+            "text": short["text"],
+            "completion_tokens": short["tokens"],
+            "claim_score": short["claim_score"],
+            "weight": weight(short["claim_score"], trace["clr_score"]),
+            "model": model.model.name,
+            "model_revision": model.model.revision,
         }
 
     def _prompt(self, problem: Row, sampler: str | None) -> list[prompts.Message]:
@@ -414,8 +433,11 @@ class _ShardTables:
 
 
 def completion_text(trace: Row, problem: Row, form: str, judged: VerifyOptions) -> str:
-    """Return what the student learns to write: the response, its final part, or the answer line."""
-    if form == "sample":
+    """Return what the student learns to write: the response, its final part, or the answer line.
+
+    The text of a rewritten trace stands elsewhere.
+    """
+    if form in (SAMPLE, REWRITTEN):
         return str(trace["response"])
     line = find_domain(problem["verifier"], judged.verifiers).short_answer(problem["answer"], trace["extracted"])
     if form == "final" or line is None:

@@ -22,6 +22,7 @@ from proofmill.flows.ingest import PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
 from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES
 from proofmill.flows.recipe.schema import ActiveFilter, model_sections
+from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE
 from proofmill.flows.sampling import SAMPLES
 from proofmill.generators import models
 
@@ -34,7 +35,7 @@ _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
     *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES),
     *expansion.STEPS,
-    *(voting.VOTES, voting.LABELS, voting.LABELLED),
+    *(voting.VOTES, voting.LABELS, voting.LABELLED, TO_REWRITE, REWRITE_ASKED, SHORT_SOLUTIONS),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),
 )
 

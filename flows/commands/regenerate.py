@@ -89,12 +89,19 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
 
 
 def judge_lines(manifest: Manifest) -> Iterator[str]:
-    """Yield what models said where rules end, and of problems near a benchmark's item."""
+    """Yield what models said where rules end, and of problems near a benchmark's item; what they condensed."""
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
         yield f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})"
     if near := manifest.near_judge:
         yield f"problems near a benchmark's item, by {near.model}: {_listed(near.counts) or 'none was near'}"
+
+    if short := manifest.rewritings:
+        left_out = f"; left out: {_listed(short.tries.dropped)}" if short.tries.dropped else ""
+        yield (
+            f"short solutions by {short.model}: of {short.used:,} of {short.traces:,} traces; {short.tries.kept:,} of "
+            f"{short.tries.entered:,} tries are sound{left_out}; {short.completion_tokens:,} tokens written"
+        )
 
 
 def routing_lines(manifest: Manifest) -> Iterator[str]:

@@ -28,6 +28,7 @@ from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.pairs import PairOptions
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.rewriting import Rewriting
 from proofmill.filters.routing import RouteOptions
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
@@ -347,6 +348,9 @@ class _Core(Section):
             raise ValueError("problems.expand.model: no sampler here has a model to write with, so name one")
         if expand and expand.by_model and self.problems.pseudo_labels is None:
             raise ValueError("problems.pseudo_labels: new problems have no other answer, so expand needs them")
+        rewriting = rewriting_of(self)
+        if rewriting and rewriting.model is None and not live:
+            raise ValueError("curriculum.rewriting.model: no sampler here has a model to write with, so name one")
         named = (
             ("claims.model", section),
             ("quality.learning", self.options(NLL)),
@@ -354,6 +358,7 @@ class _Core(Section):
             ("decontaminate.meaning.judge", near),
             ("problems.expand", expand),
             ("problems.expand.judge", expand and expand.judge),
+            ("curriculum.rewriting", rewriting),
         )
         for place, asked in named:
             if asked and asked.sampler is not None and asked.sampler not in live:
@@ -420,12 +425,19 @@ class _Core(Section):
         return recipe
 
 
+def rewriting_of(recipe: _Core) -> Rewriting | None:
+    """Return how proven traces are condensed; None where they are not."""
+    section = recipe.curriculum
+    return section.rewriting if isinstance(section, LongToShort) and section.rewrites else None
+
+
 def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the sections of a resolved recipe that name a model to ask, besides the samplers."""
     expand = recipe["problems"]["expand"] or {}
     filters = (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"])
     near = (recipe["decontaminate"]["meaning"] or {}).get("judge")
-    return [section for section in (*filters, near, expand, expand.get("judge")) if section]
+    others = (near, expand, expand.get("judge"), recipe["curriculum"].get("rewriting"))
+    return [section for section in (*filters, *others) if section]
 
 
 def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:

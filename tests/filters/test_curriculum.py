@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from proofmill.filters.curriculum import (
     ANSWER,
     FINAL,
+    REWRITTEN,
     SAMPLE,
     BroadToHard,
     Candidate,
@@ -19,6 +20,7 @@ from proofmill.filters.curriculum import (
     LongToShort,
     StageRow,
     place,
+    trace_to_rewrite,
 )
 
 candidates = st.lists(
@@ -29,11 +31,12 @@ candidates = st.lists(
         score=st.sampled_from([0.0, 0.5, 1.0]),
         has_reasoning=st.booleans(),
         has_final=st.booleans(),
+        rewritten=st.booleans(),
     ),
     max_size=10,
     unique_by=lambda candidate: candidate.id,
 )
-forms = st.sets(st.sampled_from([SAMPLE, FINAL, ANSWER])).map(sorted).map(tuple)
+forms = st.lists(st.sampled_from([SAMPLE, REWRITTEN, FINAL, ANSWER]), unique=True).map(tuple)
 long_to_short = st.builds(LongToShort, short_forms=forms, max_short_ratio=st.floats(0, 1))
 
 
@@ -51,6 +54,14 @@ def test_the_laws_of_long_to_short(given: list[Candidate], options: LongToShort,
     for sample in found(places, given, 2, SAMPLE):
         assert sample not in long
         assert all(sample.length <= options.max_short_ratio * other.length for other in long)
+    for condensed in found(places, given, 2, REWRITTEN):
+        assert condensed.rewritten
+        assert condensed in long
+        assert all(condensed.length <= other.length for other in long)
+    asked = trace_to_rewrite(given, options, cap)
+    assert [spot.trace for spot in places if spot.form == REWRITTEN] == [asked] * (
+        asked is not None and given[asked].rewritten
+    ), "what was condensed well is used, and nothing else is asked for"
     for ending in found(places, given, 2, FINAL):
         assert ending.has_final
         assert ending.has_reasoning

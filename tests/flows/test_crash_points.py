@@ -62,6 +62,7 @@ def recipe(problems: Path, bench: Path, url: str) -> Row:
         "claims": {"model": {"k": 3, "m": 2}},
         "quality": {"learning": {"min_tokens": 2}},
         "decontaminate": {"against": [str(bench)], "n": 5},
+        "curriculum": {"short_forms": ["rewritten", "sample", "answer"]},
         "select": {"holdout": 0.3, "mix": {"math": 0.9}, "max_total_tokens": 2000},
     }
 

@@ -1,6 +1,6 @@
 """What a model is asked about recorded samples, with the real engine and the embedded model at tiny size.
 
-It names claims and judges them, and it scores traces as the student; both phases share one engine.
+It names claims and judges them, scores traces as the student, and condenses them; all phases share one engine.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Run = Callable[..., Row]
 ENGINE = {"dtype": "float32", "max_model_len": 1024}
 VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96, "engine": ENGINE}
 LEARNING = {"model": "bundled", "min_tokens": 24, "engine": ENGINE}
+REWRITING = {"model": "bundled", "tries": 2, "max_tokens": 64, "engine": ENGINE}
 
 
 def asked(home: Path) -> set[Path]:
@@ -47,6 +48,7 @@ def judged(regenerate: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         "problems": {"pseudo_labels": {"by": "clr", "min_votes": 2}},
         "prompt": {"train_as": "bare"},
         "quality": {"learning": LEARNING},
+        "curriculum": {"short_forms": ["rewritten", "answer"], "rewriting": REWRITING},
     }
     result = regenerate(recipe, folder / "home")
     return folder / "home", recipe, result["manifest"].to_json()
@@ -119,7 +121,18 @@ def test_recorded_judgements_are_inputs(regenerate: Run, judged: tuple[Path, Row
     assert asked(home) == before
 
 
-def test_one_engine_answered_both_phases(judged: tuple[Path, Row, Row]) -> None:
+def test_every_short_solution_that_it_tried_has_a_fate(judged: tuple[Path, Row, Row]) -> None:
+    short = judged[2]["rewritings"]
+    tries = short["tries"]
+    assert short["traces"] == 3, "one a problem"
+    assert tries["in"] == 6 == tries["kept"] + sum(tries["dropped"].values())
+    assert 0 < short["completion_tokens"] <= 6 * 64
+    forms = table(judged[0], "sft_stage2")["form"].to_list()
+    assert forms.count("rewritten") == short["used"] <= tries["kept"]
+    assert len(forms) == 3
+
+
+def test_one_engine_answered_all_phases(judged: tuple[Path, Row, Row]) -> None:
     loaded = (judged[0] / "runs/replayed").glob("engine-*.json")
     assert [path.name for path in loaded] == ["engine-claims:model.json"]
 
