@@ -211,7 +211,10 @@ def _routing(manifest: Manifest) -> list[str]:
     if not (found := manifest.route):
         return []
     small = found.models[0]
-    rows = [(f"`{m.sampler}`", f"{m.price:g}", f"{m.tried:,}", f"{m.answers:,}", f"{m.cost:.4g}") for m in found.models]
+    rows = [
+        (f"`{m.sampler}`", f"{m.price:g}", f"{m.prompt_price:g}", f"{m.tried:,}", f"{m.answers:,}", f"{m.cost:.4g}")
+        for m in found.models
+    ]
     beside = (
         ""
         if found.large_alone is None
@@ -222,7 +225,7 @@ def _routing(manifest: Manifest) -> list[str]:
         f"What `{small.sampler}` could not prove went on to teachers. {found.proven:,} of {found.problems:,} problems "
         f"are proven, at a cost of {found.cost:.4g}{beside}. The config `routes` has every problem, `policy.json` the "
         "policy by domain and pass rate.",
-        _table(("sampler", "price of a million tokens", "tried", "answers", "cost"), rows),
+        _table(("sampler", "price of a million tokens", "of the prompts", "tried", "answers", "cost"), rows),
     ]
 
 

@@ -192,9 +192,11 @@ class RoutedModel(Record):
 
     sampler: str = Field(description="Its name in the recipe.")
     price: float = Field(0.0, description="Money for a million of its completion tokens.")
+    prompt_price: float = Field(0.0, description="Money for a million of its prompt tokens.")
     tried: int = Field(0, description="Problems that it sampled.")
     answers: int = Field(0, description="Problems whose answer is its.")
     tokens: int = Field(0, description="Completion tokens of those samples.")
+    prompt_tokens: int = Field(0, description="Prompt tokens of them, each sample's anew.")
     cost: float = Field(0.0, description="Money for them.")
 
 

@@ -65,6 +65,7 @@ SHARD_TRACES = _schema(
     ("system", STRING, "system message that the model saw"),
     ("prompt_digest", STRING, "digest of the rendered prompt"),
     ("response", STRING, "all that the model wrote"),
+    ("prompt_tokens", I32, "tokens of the rendered prompt, by the sampler's tokenizer; null where nobody counted them"),
     ("completion_tokens", I32, "tokens of the response, by the sampler's tokenizer"),
     (
         "finish_reason",
@@ -206,7 +207,15 @@ PASS_RATES = _schema(
 )
 
 _TRIED = pa.struct(
-    [("sampler", STRING), ("n", I32), ("correct", I32), ("pass_rate", F32), ("tokens", I64), ("cost", pa.float64())]
+    [
+        ("sampler", STRING),
+        ("n", I32),
+        ("correct", I32),
+        ("pass_rate", F32),
+        ("tokens", I64),  # of completions
+        ("prompt_tokens", I64),
+        ("cost", pa.float64()),
+    ]
 )
 
 ROUTES = _schema(
@@ -220,7 +229,7 @@ ROUTES = _schema(
         "untried",
     ),
     ("tried", pa.list_(_TRIED), "what each sampler did that was asked, in order"),
-    ("cost", pa.float64(), "money for all samples of it, at the recipe's prices of completion tokens"),
+    ("cost", pa.float64(), "money for all samples of it, at the recipe's prices"),
     ("source", STRING, "of the problem"),
     ("license", STRING, "of the problem"),
 )

@@ -29,8 +29,8 @@ _CHECK_ROWS = 1024
 _NAMED = 5
 _PROBLEM = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
-    "id", "problem_id", "sampler", "first_round", "response", "finish_reason", "completion_tokens", "model",
-    "model_revision", "seed",
+    "id", "problem_id", "sampler", "first_round", "response", "finish_reason", "prompt_tokens", "completion_tokens",
+    "model", "model_revision", "seed",
 )  # fmt: skip
 
 
@@ -156,7 +156,8 @@ def recorded(version: Version) -> Iterator[Located]:
     problems: _ProblemsById = {}
     ahead: Iterator[_ProblemsById] = iter(())
     for path in version.files("traces"):
-        for batch in batches(path, _SAMPLED):
+        present = set(pq.read_schema(path).names)  # an earlier version lacks some
+        for batch in batches(path, [name for name in _SAMPLED if name in present]):
             for row in batch.to_pylist():
                 if row["problem_id"] not in problems:
                     problems, ahead = _batch_with(row["problem_id"], version, ahead)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -27,15 +27,9 @@ class Teacher(Section):
 
     sampler: Name = Field(description="one of `samplers`, of any engine")
     price: float = Field(ge=0, description="money for a million completion tokens")
+    prompt_price: float = Field(0.0, ge=0, description="money for a million prompt tokens, of each sample anew")
     max_tokens: int | None = Field(None, ge=1, description="completion tokens of the whole run, at most")
-    max_cost: float | None = Field(None, gt=0, description="money for the whole run, at most")
-
-    @property
-    def token_limit(self) -> int | None:
-        """Completion tokens that both caps allow."""
-        by_cost = None if self.max_cost is None or not self.price else int(self.max_cost / self.price * PER_TOKENS)
-        limits = [limit for limit in (self.max_tokens, by_cost) if limit is not None]
-        return min(limits) if limits else None
+    max_cost: float | None = Field(None, gt=0, description="money for the whole run, prompts included, at most")
 
 
 class RouteOptions(Section):
@@ -43,6 +37,7 @@ class RouteOptions(Section):
 
     small: Name | None = Field(None, description="the sampler that tries first; null: the first of `samplers`")
     price: float = Field(ge=0, description="money for a million of its completion tokens")
+    prompt_price: float = Field(0.0, ge=0, description="money for a million of its prompt tokens")
     budget: int | None = Field(None, ge=1, description="of its samples a problem, those that decide; null: all")
     below: Share = Field(
         0.0, description="problems with a pass rate up to this go on; 0: those without a proven sample"
@@ -62,17 +57,23 @@ class RouteOptions(Section):
 
     def policy(self, small: str) -> Policy:
         """Return it as a policy; `small` is the sampler that tries first."""
-        steps = (Step(small, self.price, self.budget), *(Step(t.sampler, t.price) for t in self.teachers))
+        teachers = (Step(t.sampler, t.price, prompt_price=t.prompt_price) for t in self.teachers)
+        steps = (Step(small, self.price, self.budget, self.prompt_price), *teachers)
         return Policy(steps, self.below, self.large_only)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One model of a policy: who, at which price for a million completion tokens, and how many samples at most."""
+    """One model of a policy: who, at which prices for a million tokens, and how many samples at most."""
 
     model: str
     price: float
     samples: int | None = None
+    prompt_price: float = 0.0
+
+    def cost(self, tokens: int, prompt_tokens: int) -> float:
+        """Return the money for so many completion and prompt tokens."""
+        return (tokens * self.price + prompt_tokens * self.prompt_price) / PER_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A recorded sample: whether it was proven (None: its verdict says nothing of it), and its completion tokens."""
+    """A recorded sample.
+
+    Attributes:
+        proven: None: its verdict says nothing of it.
+        tokens: of the completion.
+        prompt_tokens: of its prompt, which each sample reads anew.
+    """
 
     proven: bool | None
     tokens: int
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class Tried:
     correct: int
     tokens: int
     cost: float
+    prompt_tokens: int = 0
 
     @property
     def rate(self) -> float | None:
@@ -179,9 +188,9 @@ def route(policy: Policy, domain: str, attempts: Attempts) -> Route:
 def _used(step: Step, attempts: Attempts) -> Tried:
     samples = attempts.get(step.model, ())[: step.samples]
     judged = [sample for sample in samples if sample.proven is not None]
-    tokens = sum(sample.tokens for sample in samples)
+    tokens, read = sum(sample.tokens for sample in samples), sum(sample.prompt_tokens for sample in samples)
     correct = sum(bool(sample.proven) for sample in judged)
-    return Tried(step.model, len(judged), correct, tokens, tokens * step.price / PER_TOKENS)
+    return Tried(step.model, len(judged), correct, tokens, step.cost(tokens, read), read)
 
 
 # --- many problems ---------------------------------------------------------------------------------------------
@@ -233,21 +242,20 @@ def replayed(policies: Iterable[Policy], problems: Sequence[tuple[str, Attempts]
 
 
 def policies(
-    prices: Mapping[str, float],
+    models: Iterable[Step],
     budgets: Sequence[int | None] = (None,),
     bounds: Sequence[float] = (0.0,),
     large_only: tuple[str, ...] = (),
 ) -> Iterator[Policy]:
     """Yield each model alone, and each cheaper one before each dearer one, with every budget and bound."""
-    ordered = sorted(prices, key=lambda name: (prices[name], name))
-    for name in ordered:
-        yield Policy((Step(name, prices[name]),))
+    ordered = sorted(models, key=lambda step: (step.price, step.model))
+    for step in ordered:
+        yield Policy((step,))
     for place, small in enumerate(ordered):
         for large in ordered[place + 1 :]:
             for budget in budgets:
                 for below in bounds:
-                    steps = Step(small, prices[small], budget), Step(large, prices[large])
-                    yield Policy(steps, below, large_only)
+                    yield Policy((replace(small, samples=budget), large), below, large_only)
 
 
 def frontier(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -317,7 +325,15 @@ def policy_table(policy: Policy, cells: Cells) -> dict[str, Any]:
         rules.append({"domain": domain, "pass_rate": _range(number), "model": _most(cell, order), **cell.to_json()})
     return {
         "format": "proofmill-policy/1",
-        "models": [{"model": s.model, "price_per_million_tokens": s.price, "samples": s.samples} for s in policy.steps],
+        "models": [
+            {
+                "model": step.model,
+                "price_per_million_tokens": step.price,
+                "price_per_million_prompt_tokens": step.prompt_price,
+                "samples": step.samples,
+            }
+            for step in policy.steps
+        ],
         "below": policy.below,
         "large_only": list(policy.large_only),
         "rules": rules,

@@ -458,7 +458,7 @@ def push(
 @app.command(
     epilog="Examples:\n\n`proofmill route mixed --price small=0.10 --price large=2.50`\n\n"
     "`proofmill route mixed@v2 --price small=0.10 --price large=2.50 --budget 1 --budget 8 --below 0 --below 0.25`\n\n"
-    "`proofmill route mixed --price small=0.10 --price large=2.50 --through small,large --out policy.json`"
+    "`proofmill route mixed --price small=0.10 --price large=2.50,0.50 --through small,large --out policy.json`"
 )
 def route(
     version: Annotated[str, typer.Argument(help="NAME or NAME@vN, with samples of several models.")],
@@ -466,7 +466,9 @@ def route(
     prices: Annotated[
         list[str] | None,
         typer.Option(
-            "--price", metavar="MODEL=MONEY", help="For a million completion tokens; none: as its recipe has it."
+            "--price",
+            metavar="MODEL=MONEY[,PROMPTS]",
+            help="Of a million tokens written, read; none: as in its recipe.",
         ),
     ] = None,
     through: Annotated[

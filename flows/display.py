@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class Drawn:
     """What one sampler draws in this run of the program.
 
     Attributes:
-        samples, tokens: so far.
+        samples, tokens, prompt_tokens: so far.
         expected: samples that it comes to.
         since: when its engine was ready; None before.
         until: when its last sample ended; None before the first.
@@ -75,6 +75,7 @@ class Drawn:
 
     samples: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
     expected: int = 0
     since: float | None = None
     until: float | None = None
@@ -85,9 +86,10 @@ class Drawn:
         self.earlier = self.seconds()
         self.since, self.until = time.monotonic(), None
 
-    def count(self, tokens: int) -> None:
+    def count(self, tokens: int, prompt_tokens: int) -> None:
         """Count a finished sample."""
         self.samples, self.tokens, self.until = self.samples + 1, self.tokens + tokens, time.monotonic()
+        self.prompt_tokens += prompt_tokens
 
     def seconds(self) -> float:
         """Return the seconds from the engine being ready to the last token."""
@@ -119,7 +121,7 @@ class Progress:
         restarts: how often an engine was started again.
         queues: how much waits where.
         judged_after: judges begin when sampling has ended.
-        prices: money for a million completion tokens, by sampler, where the recipe gives it.
+        prices: what so many completion and prompt tokens cost, by sampler, where the recipe gives prices.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -132,7 +134,7 @@ class Progress:
     restarts: int = 0
     queues: dict[str, int] = field(default_factory=dict)
     judged_after: bool = False
-    prices: dict[str, float] = field(default_factory=dict)
+    prices: dict[str, Callable[[int, int], float]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _drawing: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -182,10 +184,10 @@ class Progress:
         self.expect_more("samples", count)
         self.drawn.expected += count
 
-    def sampled(self, tokens: int) -> None:
+    def sampled(self, tokens: int, prompt_tokens: int = 0) -> None:
         """Count a finished sample."""
         with self._lock:
-            self.drawn.count(tokens)
+            self.drawn.count(tokens, prompt_tokens)
             self.counters.setdefault("samples", Counter()).done += 1
 
     def engine_ready(self, message: str) -> None:
@@ -209,8 +211,8 @@ class Progress:
             return ""
         parts = [f"{tokens:,} tokens"]
         if self.prices:
-            money = sum(drawn.tokens * self.prices.get(name, 0.0) for name, drawn in list(self.samplers.items())) / 1e6
-            parts.append(f"cost {money:.4g}")
+            drawn = [(self.prices[name], one) for name, one in list(self.samplers.items()) if name in self.prices]
+            parts.append(f"cost {sum(price(one.tokens, one.prompt_tokens) for price, one in drawn):.4g}")
         if self.accepted:
             parts.append(f"{tokens / self.accepted:,.0f} tokens an accepted trace")
         return ", ".join(parts)

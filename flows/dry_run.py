@@ -324,6 +324,8 @@ def _at_last_rate(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> It
     yield f"  about {tokens:,} tokens and {minutes:.1f} minutes, at the rate of the last run"
     if plan.max_total_tokens is not None and tokens > plan.max_total_tokens:
         yield f"  max_total_tokens ends it at {plan.max_total_tokens:,} tokens, so with fewer samples"
+    if plan.max_cost and tokens * plan.max_cost.price > plan.max_cost.most * 1e6:
+        yield f"  max_cost ends it at {plan.max_cost.most:g} of money, so with fewer samples"
 
 
 def open_samples(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:

@@ -43,7 +43,7 @@ DRAFTS, JUDGED = (
     Step("expansion_judged", schema=REPLIES),
 )
 UNIQUE, CLEAN = Step("expansion_unique", 1, schema=_FATE), Step("expansion_clean", 1, schema=_FATE)
-EXPANDED, NEW_PROBLEMS = Step("expansion", 1, schema=_DRAFTS), Step("expanded_problems", 1, schema=_NEW_PROBLEMS)
+EXPANDED, NEW_PROBLEMS = Step("expansion", 1, schema=_DRAFTS), Step("expanded_problems", 2, schema=_NEW_PROBLEMS)
 STEPS = (CONCEPTS, WRITTEN, DRAFTS, UNIQUE, CLEAN, JUDGED, EXPANDED, NEW_PROBLEMS)
 _PROCEDURAL = "procedural"  # the shard of drafts that no model wrote
 

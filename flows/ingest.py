@@ -34,10 +34,10 @@ from proofmill.generators.problems.problem import IngestStats, SourceDefaults
 from proofmill.generators.problems.untidy import untidied
 from proofmill.generators.sample_plan import SamplePlan
 
-PROBLEMS = Step("problems", 3, ("reasoning-gym",), PROBLEM_COLUMNS)
+PROBLEMS = Step("problems", 4, ("reasoning-gym",), PROBLEM_COLUMNS)
 LEAKED = "contaminated"  # why a problem that overlaps with a benchmark is no problem of a run
 HELD_OUT_QUESTION = "held_out"  # why a question that is kept for evaluation is no problem of a run
-RECORDED = Step("recorded", 2, ("reasoning-gym",), SHARD_TRACES)
+RECORDED = Step("recorded", 3, ("reasoning-gym",), SHARD_TRACES)
 _TOKEN_BYTES = 4  # bytes of an English token, about
 
 Rows = Iterator[dict[str, Any]]

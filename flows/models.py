@@ -31,6 +31,7 @@ from proofmill.generators.engines.restarting import RestartingEngine
 from proofmill.generators.engines.vllm import VllmProcess
 from proofmill.generators.models import Model, Notice
 from proofmill.generators.prompts import PromptStyle, Renderer, check_templates
+from proofmill.generators.rounds import MoneyCap
 from proofmill.generators.sample_plan import SamplePlan
 
 JSON_TRIAL = Request("json", (0,), 0, {"json_schema": {"type": "object"}}, None, ({"role": "user", "content": "1"},))
@@ -88,11 +89,8 @@ class ModelPool:
     def _plan(self, sampler: Sampler) -> SamplePlan:
         model = model_of(sampler, self._progress.note)
         sampling, route = sampler.sampling, self._recipe.route
-        limits = (
-            [sampling.max_total_tokens, *(t.token_limit for t in route.teachers if t.sampler == sampler.name)]
-            if route
-            else [sampling.max_total_tokens]
-        )
+        teacher = next((t for t in route.teachers if t.sampler == sampler.name), None) if route else None
+        limits = [sampling.max_total_tokens, teacher.max_tokens if teacher else None]
         return SamplePlan(
             name=sampler.name,
             model=model,
@@ -106,6 +104,9 @@ class ModelPool:
             never=route.large_only if route and sampler.name == self._recipe.small else (),
             rounds=sampling.rule,
             max_total_tokens=min((limit for limit in limits if limit is not None), default=None),
+            max_cost=MoneyCap(teacher.max_cost, teacher.price, teacher.prompt_price)
+            if teacher and teacher.max_cost is not None
+            else None,
         )
 
     @cached_property
@@ -358,6 +359,7 @@ def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mappin
         served=options["served"],
         api=options["api"],
         key=key,
+        key_env=variable,
         window=options["window"],
         timeout_s=options["timeout_s"],
         retries=options["retries"],

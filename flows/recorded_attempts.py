@@ -17,32 +17,44 @@ ProblemAttempts = tuple[str, str, dict[str, list[Attempt]]]
 """A problem's id, its domain, and its samples by model."""
 
 
-def attempts_by_problem(traces: pl.LazyFrame | pl.DataFrame, by: str) -> Iterator[ProblemAttempts]:
+def attempts_by_problem(
+    traces: pl.LazyFrame | pl.DataFrame, problems: pl.LazyFrame | pl.DataFrame, by: str
+) -> Iterator[ProblemAttempts]:
     """Yield every problem with its samples, in the order of their numbers.
 
+    Where nobody counted tokens, four characters are one.
+
     Args:
-        traces: columns problem_id, domain, sample_index, id, verdict, verdict_detail, completion_tokens, response.
+        traces: columns problem_id, domain, sample_index, id, verdict, verdict_detail, completion_tokens, response, and
+            prompt_tokens in all but earlier versions.
+        problems: columns id, prompt.
         by: the column that says who wrote a sample: `sampler` or `model`.
     """
     length = pl.col("response").str.len_chars() // CHARACTERS_A_TOKEN
+    asked = problems.lazy().select(
+        pl.col("id").alias("problem_id"), (pl.col("prompt").str.len_chars() // CHARACTERS_A_TOKEN).alias("asked")
+    )
+    counted = ["prompt_tokens"] if "prompt_tokens" in traces.lazy().collect_schema() else []
     columns = (
         pl.col("problem_id"),
         pl.col("domain"),
         pl.col(by).fill_null("unknown").alias("who"),
         pl.when(counts_for_passes()).then(pl.col("verdict") == CORRECT).alias("proven"),
         pl.coalesce("completion_tokens", length).cast(pl.Int64).alias("tokens"),
+        pl.coalesce(*counted, "asked", 0).cast(pl.Int64).alias("read"),
     )
     listed = (
         traces.lazy()
+        .join(asked, on="problem_id", how="left")
         .sort("problem_id", "sample_index", "id")
         .select(columns)
         .group_by("problem_id", "domain", maintain_order=True)
-        .agg("who", "proven", "tokens")
+        .agg("who", "proven", "tokens", "read")
     )
     for problem, domain, *lists in listed.collect().iter_rows():
         attempts: dict[str, list[Attempt]] = {}
-        for who, proven, tokens in zip(*lists, strict=True):
-            attempts.setdefault(who, []).append(Attempt(proven, tokens))
+        for who, *sample in zip(*lists, strict=True):
+            attempts.setdefault(who, []).append(Attempt(*sample))
         yield problem, domain, attempts
 
 

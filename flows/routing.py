@@ -90,7 +90,8 @@ class Gate:
             for row, verdict in zip(rows, self._run.workers.judge.verdicts_of(responses), strict=True):
                 counted = verdict is not None and is_counted(verdict.verdict, verdict.detail)
                 proven = verdict is not None and verdict.verdict == CORRECT if counted else None
-                found.setdefault(row["problem_id"], []).append(Attempt(proven, row["completion_tokens"] or 0))
+                tokens = row["completion_tokens"] or 0, row["prompt_tokens"] or 0
+                found.setdefault(row["problem_id"], []).append(Attempt(proven, *tokens))
             self._attempts[shard, model] = found
         return self._attempts[shard, model]
 
@@ -110,12 +111,14 @@ class _Asked:
 
     problems: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
     cost: float = 0.0
 
     def add(self, tried: Tried) -> None:
         """Count what it did on a problem."""
         self.problems += 1
         self.tokens += tried.tokens
+        self.prompt_tokens += tried.prompt_tokens
         self.cost += tried.cost
 
 
@@ -140,7 +143,8 @@ class RouteLedger:
     def rows(self, traces: pl.DataFrame, problems: Mapping[str, Row]) -> list[Row]:
         """Return a shard's rows of `routes`, and count them."""
         rows = []
-        for name, domain, attempts in attempts_by_problem(traces, "sampler"):
+        asked = pl.DataFrame([{"id": name, "prompt": row["prompt"]} for name, row in problems.items()])
+        for name, domain, attempts in attempts_by_problem(traces, asked, "sampler"):
             routed = route(self.policy, domain, attempts)
             self._count(domain, routed)
             rows.append(_row(name, problems[name], routed))
@@ -166,9 +170,11 @@ class RouteLedger:
             {
                 "sampler": step.model,
                 "price": step.price,
+                "prompt_price": step.prompt_price,
                 "tried": (asked := self.models.get(step.model, _Asked())).problems,
                 "answers": self.routes.get(step.model, 0),
                 "tokens": asked.tokens,
+                "prompt_tokens": asked.prompt_tokens,
                 "cost": round(asked.cost, 9),
             }
             for step in self.policy.steps
@@ -204,6 +210,7 @@ def _row(name: str, problem: Row, routed: Route) -> Row:
                 "correct": tried.correct,
                 "pass_rate": tried.rate,
                 "tokens": tried.tokens,
+                "prompt_tokens": tried.prompt_tokens,
                 "cost": tried.cost,
             }
             for tried in routed.tried

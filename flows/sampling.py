@@ -27,7 +27,7 @@ from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, prob
 from proofmill.flows.routing import Gate, in_order, policy_of
 from proofmill.generators import sample_plan
 from proofmill.generators.engines.base import EngineFacts
-from proofmill.generators.rounds import UNFUNDED, ShardOutcome
+from proofmill.generators.rounds import UNFUNDED, ShardOutcome, Spending
 from proofmill.generators.sample_plan import SamplePlan
 from proofmill.generators.sampler import Observer, Sampler
 
@@ -104,9 +104,10 @@ class SamplingStep:
 
     def _amounts(self, plan: SamplePlan) -> Any:
         """Return what decides how many samples belong to the run; with rounds, also the judge's key."""
+        caps = plan.max_total_tokens, plan.max_cost and repr(plan.max_cost)
         if plan.rounds is None:
-            return plan.max_total_tokens
-        return repr(plan.rounds), plan.max_total_tokens, VERDICTS.key(self.run.recipe.options(VERDICTS))
+            return caps
+        return repr(plan.rounds), caps, VERDICTS.key(self.run.recipe.options(VERDICTS))
 
     def finished_shards(self) -> Iterator[Pair]:
         """Yield (problems, traces) of each shard: those of earlier runs, then the others as they are finished."""
@@ -136,7 +137,7 @@ class SamplingStep:
         self._last = time.monotonic()
         plans = in_order(self._policy, self.run.models.plans)
         self.run.progress.expect_samplers(plan.name for plan in plans)
-        self.run.progress.prices = {step.model: step.price for step in self._policy.steps} if self._policy else {}
+        self.run.progress.prices = {step.model: step.cost for step in self._policy.steps} if self._policy else {}
         # Earlier plans only record their samples; a shard is finished when the last plan has sampled it.
         for plan in plans[:-1]:
             for _ in self._sampled_by(plan):
@@ -161,7 +162,7 @@ class SamplingStep:
             unfunded = 0
             try:
                 for shard in sampler.run(self._items(plan)):
-                    if plan.rounds is not None or plan.max_total_tokens is not None:
+                    if plan.rounds is not None or plan.capped:
                         self._outcomes[shard.name, plan.name] = shard.outcome
                     unfunded += shard.outcome.outcomes.get(UNFUNDED, 0)
                     yield shard.name
@@ -206,13 +207,14 @@ class SamplingStep:
                 samples[other] = recorded.filter(pc.equal(recorded["sampler"], other))
         return self._gate.passes(model, name, problems, samples)
 
-    def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | int]]:
-        """Yield all shards in order; of finished ones only the tokens that they took of the budget."""
+    def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | Spending]]:
+        """Yield all shards in order; of finished ones only what they took of the budget."""
         for name, found in self.done.items():
             if not found:
                 yield name, self._problems_of(plan, name)
-            elif plan.max_total_tokens is not None:
-                yield name, found.stats["rounds"][plan.name]["tokens"]
+            elif plan.capped:
+                spent = found.stats["rounds"][plan.name]
+                yield name, Spending(spent["tokens"], spent["money"])
 
     def _committed(self, name: str) -> Shard:
         """Return the traces of a shard by all samplers, as one committed table."""
@@ -230,8 +232,8 @@ class SamplingStep:
                 not_routed += plan.n * sum(plan.takes(domain) for domain in domains)
             tables.append(sample_plan.traces(plan, run.models.stores[plan.name], problems, counts))
             if outcome:
-                spent = _spent_tokens(tables[-1])
-                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, "tokens": spent}
+                spent = _spending(plan, tables[-1])
+                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, **spent._asdict()}
         table = pa.concat_tables(tables).sort_by(
             [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
         )
@@ -273,10 +275,13 @@ class SamplingStep:
         return round(self._last - before, 3)
 
 
-def _spent_tokens(traces: pa.Table) -> int:
-    """Return the completion tokens of one sampler's traces; a sample that several problems share counts once."""
-    once = traces.group_by(["prompt_digest", "sample_index"]).aggregate([("completion_tokens", "max")])
-    return pc.sum(once["completion_tokens_max"]).as_py() or 0
+def _spending(plan: SamplePlan, traces: pa.Table) -> Spending:
+    """Return what one sampler's traces took; a sample that several problems share counts once."""
+    counts = [("completion_tokens", "max"), ("prompt_tokens", "max")]
+    once = traces.group_by(["prompt_digest", "sample_index"]).aggregate(counts)
+    pairs = zip(*(once[f"{name}_max"].to_pylist() for name, _ in counts), strict=True)
+    each = [plan.spending(tokens or 0, prompt or 0) for tokens, prompt in pairs]
+    return Spending(sum(one.tokens for one in each), sum(one.money for one in each))
 
 
 def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
@@ -312,8 +317,8 @@ class _SamplingProgress(Observer):
             f"{facts.name} {facts.version}, {facts.dtype}, loaded in {facts.load_seconds:.0f} s"
         )
 
-    def sampled(self, tokens: int) -> None:
-        self._progress.sampled(tokens)
+    def sampled(self, tokens: int, prompt_tokens: int) -> None:
+        self._progress.sampled(tokens, prompt_tokens)
 
     def wanted(self, samples: int) -> None:
         self._progress.more_samples(samples)
@@ -328,8 +333,9 @@ class _SamplingProgress(Observer):
 
 
 def _spent(plan: SamplePlan, unfunded: int) -> str:
-    total = f"{plan.max_total_tokens:,}"
-    return f"sampler {plan.name}: its {total} tokens are spent, so {unfunded:,} problems were not sampled"
+    caps = [f"{plan.max_total_tokens:,} tokens"] if plan.max_total_tokens is not None else []
+    caps += [f"{plan.max_cost.most:g} of money"] if plan.max_cost else []
+    return f"sampler {plan.name}: its {' or '.join(caps)} are spent, so {unfunded:,} problems were not sampled"
 
 
 def rounds_of(samples: Sequence[Shard]) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,15 @@
 """How many samples a problem gets: a fixed first round, then more while they are worth their tokens.
 
 The number depends only on the verdicts on the problem's own samples, never on time or on other problems, so a run that
-is resumed from recorded samples decides as the first one did. Problems share nothing but the token budget, which is
-granted in the order of the problems.
+is resumed from recorded samples decides as the first one did. Problems share nothing but the budget of tokens and
+money, which is granted in the order of the problems.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
 
 ENOUGH, SPENT, HOPELESS, UNFUNDED = "enough", "spent", "hopeless", "unfunded"
 
@@ -75,9 +77,49 @@ def _rate(sampled: int, accepted: int) -> float:
     return (accepted + 1) / (sampled + 2)
 
 
+BILLIONTHS = 1_000  # of one unit of money that a token costs at a price of 1 a million
+
+
+class Spending(NamedTuple):
+    """What samples take.
+
+    Attributes:
+        tokens: of completions.
+        money: for these and for prompts, in billionths.
+    """
+
+    tokens: int = 0
+    money: int = 0
+
+    def times(self, count: int) -> Spending:
+        """Return what so many times as much takes."""
+        return Spending(self.tokens * count, self.money * count)
+
+
+NOTHING = Spending()
+
+
+@dataclass(frozen=True)
+class MoneyCap:
+    """Money that a sampler may spend, and its prices for a million tokens."""
+
+    most: float
+    price: float
+    prompt_price: float = 0.0
+
+    @property
+    def billionths(self) -> int:
+        """The money, in billionths."""
+        return int(self.most * 1e9)
+
+    def of(self, tokens: int, prompt_tokens: int) -> int:
+        """Return what a sample costs, in billionths; rounded up, so that a cap is never exceeded."""
+        return ceil((self.price * tokens + self.prompt_price * prompt_tokens) * BILLIONTHS)
+
+
 @dataclass
-class TokenBudget:
-    """Completion tokens that may be spent on a sampler's problems, recorded samples counted like new ones.
+class Budget:
+    """Tokens and money that may be spent on a sampler's problems, recorded samples counted like new ones.
 
     A problem is admitted by reserving the most that it can cost, and gives back what it did not use as its samples
     end. Admission goes in the order of the problems, and ends at the first that does not fit after all earlier ones
@@ -85,26 +127,33 @@ class TokenBudget:
     lengths, and not on time.
 
     Attributes:
-        total: tokens; None: no limit.
+        tokens: completion tokens; None: no limit.
+        money: in billionths; None: no limit.
         spent: by samples that have ended.
         reserved: for admitted problems, beyond what they have spent.
     """
 
-    total: int | None
-    spent: int = 0
-    reserved: int = 0
+    tokens: int | None
+    money: int | None = None
+    spent: Spending = NOTHING
+    reserved: Spending = NOTHING
 
-    def admit(self, tokens: int) -> bool:
+    def admit(self, most: Spending) -> bool:
         """Reserve what a problem may cost; return whether it fits."""
-        if self.total is not None and self.spent + self.reserved + tokens > self.total:
+        limits = zip((self.tokens, self.money), self.spent, self.reserved, most, strict=True)
+        if any(limit is not None and sum(parts) > limit for limit, *parts in limits):
             return False
-        self.reserved += tokens
+        self.reserved = _sum(self.reserved, most)
         return True
 
-    def settle(self, reserved: int, spent: int) -> None:
+    def settle(self, reserved: Spending, spent: Spending) -> None:
         """Replace a part of a reservation by what was spent of it."""
-        self.reserved -= reserved
-        self.spent += spent
+        self.reserved = _sum(self.reserved, reserved.times(-1))
+        self.spent = _sum(self.spent, spent)
+
+
+def _sum(one: Spending, other: Spending) -> Spending:
+    return Spending(one.tokens + other.tokens, one.money + other.money)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from proofmill.data.tables import from_rows
 from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import trace_id
 from proofmill.generators.prompts import PromptStyle, Renderer, messages
-from proofmill.generators.rounds import Rounds
+from proofmill.generators.rounds import MoneyCap, Rounds, Spending
 
 # Engine options that change how a run proceeds but no sample. What a server serves is part of the model's digest.
 _RUNS_ONLY = {
@@ -51,6 +51,7 @@ class SamplePlan:
         never: domains that it leaves to others.
         rounds: when a problem gets more than n; None: never.
         max_total_tokens: completion tokens of the whole run, at most; None: no limit.
+        max_cost: money for the whole run, at most; None: no limit.
     """
 
     name: str
@@ -65,6 +66,16 @@ class SamplePlan:
     never: tuple[str, ...] = ()
     rounds: Rounds | None = None
     max_total_tokens: int | None = None
+    max_cost: MoneyCap | None = None
+
+    @property
+    def capped(self) -> bool:
+        """Whether tokens or money may end its sampling."""
+        return self.max_total_tokens is not None or self.max_cost is not None
+
+    def spending(self, tokens: int, prompt_tokens: int) -> Spending:
+        """Return what a sample of so many tokens takes of its caps."""
+        return Spending(tokens, self.max_cost.of(tokens, prompt_tokens) if self.max_cost else 0)
 
     @property
     def rule(self) -> Rounds:

@@ -24,7 +24,7 @@ from proofmill.data.files import Segments
 from proofmill.data.samples import SampleStore
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning
-from proofmill.generators.rounds import SPENT, UNFUNDED, ShardOutcome, Tally, TokenBudget
+from proofmill.generators.rounds import NOTHING, SPENT, UNFUNDED, Budget, ShardOutcome, Spending, Tally
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
 _POLL_SECONDS = 0.5
@@ -54,7 +54,7 @@ class Observer:
     def loaded(self, facts: EngineFacts) -> None:
         """Note that the engine is loaded."""
 
-    def sampled(self, tokens: int) -> None:
+    def sampled(self, tokens: int, prompt_tokens: int) -> None:
         """Note that a sample is recorded."""
 
     def wanted(self, samples: int) -> None:
@@ -84,6 +84,7 @@ class _Prompt:
     tokens: tuple[int, ...]
     opened: str  # the reasoning tag that the template opens at the prompt's end
     tallies: dict[str, Tally]  # by problem
+    most: Spending  # by one sample
     goal: int = 0  # samples up to the end of this round
     left: int = 0  # samples of this round still to come
     round: dict[int, tuple[str, str]] = field(default_factory=dict)  # response and finish reason by sample index
@@ -130,7 +131,7 @@ class Sampler:
     ) -> None:
         self.plan = plan
         self.store = store
-        self.budget = TokenBudget(plan.max_total_tokens)
+        self.budget = Budget(plan.max_total_tokens, plan.max_cost.billionths if plan.max_cost else None)
         self._observer = observer or Observer()
         self._judge = _RoundJudge(accepts)
         self._make_engine = make_engine
@@ -140,12 +141,12 @@ class Sampler:
         self._requests: deque[tuple[str, str, int]] = deque()  # (shard, prompt, index), not sent yet
         self._in_flight = 0
 
-    def run(self, shards: Iterable[tuple[str, pa.Table | int]]) -> Iterator[Sampled]:
+    def run(self, shards: Iterable[tuple[str, pa.Table | Spending]]) -> Iterator[Sampled]:
         """Yield each shard once all its samples are recorded.
 
         Args:
             shards: name and problems (schema SHARD_PROBLEMS) of each; or, of one that an earlier run has finished,
-                the tokens that it spent of the budget.
+                what it spent of the budget.
 
         Raises:
             EngineError: the engine died; what had finished is recorded.
@@ -185,9 +186,9 @@ class Sampler:
         window = self._window()
         return 0 if self._judge.backlog > window else window - self._in_flight - len(self._requests)
 
-    def _open_shard(self, name: str, problems: pa.Table | int) -> None:
-        if isinstance(problems, int):
-            self.budget.spent += problems
+    def _open_shard(self, name: str, problems: pa.Table | Spending) -> None:
+        if isinstance(problems, Spending):
+            self.budget.settle(NOTHING, problems)
             return
         texts: dict[str, str] = {}
         owners: dict[str, list[str]] = {}
@@ -202,7 +203,7 @@ class Sampler:
         something.
         """
         present = self.store.have(prompts)
-        if self.plan.rounds is None and self.plan.max_total_tokens is None:
+        if self.plan.rounds is None and not self.plan.capped:
             return {key: {} for key in present}
         rows = self.store.read(prompts, self.plan.rule.ceiling).to_pylist()
         return {key: row for row in rows if (key := (row["prompt_digest"], row["sample_index"])) in present}
@@ -213,12 +214,14 @@ class Sampler:
             while shard.waiting:
                 if self._facts is not None and self._facts.window <= self._in_flight + len(self._requests):
                     return
-                if not self.budget.admit(self.plan.rule.ceiling * self.plan.most_tokens):
+                tokens = self._tokens(shard, shard.waiting[0])
+                most = self.plan.spending(self.plan.most_tokens, len(tokens))
+                if not self.budget.admit(most.times(self.plan.rule.ceiling)):
                     if any(other.open for other in self._open.values()):
                         return  # open prompts will give back what they don't use
                     self._leave_unfunded(shard)
                     break
-                self._begin(shard, shard.waiting.popleft())
+                self._begin(shard, shard.waiting.popleft(), tokens, most)
 
     def _leave_unfunded(self, shard: _Shard) -> None:
         for prompt in shard.waiting:
@@ -226,12 +229,15 @@ class Sampler:
                 shard.outcome.add(problem, 0, self.plan.n, UNFUNDED)
         shard.waiting.clear()
 
-    def _begin(self, shard: _Shard, prompt: str) -> None:
-        text = shard.texts[prompt]
-        tallies = {problem: Tally() for problem in shard.owners[prompt]}
+    def _tokens(self, shard: _Shard, prompt: str) -> tuple[int, ...]:
+        """Return the tokens of a prompt; none where nothing depends on them, since all its samples are recorded."""
         new = any((prompt, index) not in shard.recorded for index in range(self.plan.n))
-        tokens = tuple(self.plan.renderer.tokens(text)) if new or self.plan.rounds else ()
-        shard.open[prompt] = _Prompt(tokens, opened_reasoning(text), tallies)
+        needed = new or self.plan.rounds or self.plan.max_cost
+        return tuple(self.plan.renderer.tokens(shard.texts[prompt])) if needed else ()
+
+    def _begin(self, shard: _Shard, prompt: str, tokens: tuple[int, ...], most: Spending) -> None:
+        tallies = {problem: Tally() for problem in shard.owners[prompt]}
+        shard.open[prompt] = _Prompt(tokens, opened_reasoning(shard.texts[prompt]), tallies, most)
         self._next_round(shard, prompt, self.plan.n)
 
     def _next_round(self, shard: _Shard, prompt: str, size: int) -> None:
@@ -249,8 +255,8 @@ class Sampler:
             self._count(shard, prompt, index, row)
 
     def _close_prompt(self, shard: _Shard, prompt: str) -> None:
-        unused = self.plan.rule.ceiling - shard.open.pop(prompt).goal
-        self.budget.settle(unused * self.plan.most_tokens, 0)
+        state = shard.open.pop(prompt)
+        self.budget.settle(state.most.times(self.plan.rule.ceiling - state.goal), NOTHING)
 
     def _finished(self) -> Iterator[Sampled]:
         done = [shard for shard in self._open.values() if not shard.open and not shard.waiting]
@@ -316,14 +322,15 @@ class Sampler:
         if shard.journal is None:
             shard.journal = self.store.journal(shard.name)
         shard.journal.append(row)
-        self._observer.sampled(completion.completion_tokens)
+        self._observer.sampled(completion.completion_tokens, len(state.tokens))
         self._count(shard, prompt, index, row)
 
     def _count(self, shard: _Shard, prompt: str, index: int, row: Row) -> None:
         """Count a recorded sample, new or old; the last one of a round sends the round to the judge."""
         state = shard.open[prompt]
         state.left -= 1
-        self.budget.settle(self.plan.most_tokens, row.get("completion_tokens") or 0)
+        spent = self.plan.spending(row.get("completion_tokens") or 0, row.get("prompt_tokens") or 0)
+        self.budget.settle(state.most, spent)
         if self.plan.rounds is not None:
             state.round[index] = (row["response"], row["finish_reason"])
         if state.left:

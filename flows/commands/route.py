@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,40 +40,42 @@ class RouteRequest:
     """What to replay.
 
     Attributes:
-        prices: money for a million completion tokens, by sampler or model.
+        models: whom to compare, with their prices, by the name of a sampler or model.
         through: models of one policy each, in order; empty: each one alone and every cheaper one before a dearer one.
         budgets: samples of the first model, several to compare; empty: all.
         below: pass rates up to which a problem goes on, several to compare; empty: 0.
         large_only: domains that skip the first model.
     """
 
-    prices: Mapping[str, float]
+    models: Mapping[str, Step]
     through: Sequence[tuple[str, ...]] = ()
     budgets: Sequence[int] = ()
     below: Sequence[float] = ()
     large_only: tuple[str, ...] = ()
 
 
-def parse_prices(texts: Sequence[str]) -> dict[str, float]:
-    """Return `["small=0.10", "large=2.5"]` as numbers by name.
+def parse_prices(texts: Sequence[str]) -> dict[str, Step]:
+    """Return `["small=0.10", "large=2.5,0.5"]` as models by name; a second number is the price of prompts.
 
     Raises:
-        UsageError: one is no name with a number.
+        UsageError: one is no name with one or two numbers.
     """
-    prices: dict[str, float] = {}
+    models: dict[str, Step] = {}
     for text in texts:
-        name, _, price = text.rpartition("=")
+        name, _, numbers = text.rpartition("=")
         try:
-            prices[name] = float(price)
+            price, prompt_price = [*map(float, numbers.split(",")), 0.0][:2]
         except ValueError:
-            prices[name] = math.nan
-        if not name or not 0 <= prices[name] < math.inf:
+            price = prompt_price = math.nan
+        if not name or numbers.count(",") > 1 or not (0 <= price < math.inf and 0 <= prompt_price < math.inf):
             raise UsageError(
                 f"{text!r} is no model with a price.",
                 where="--price",
-                remedy=f"for example --price {name or 'small'}=0.10",
+                remedy=f"for example --price {name or 'small'}=0.10, or with the price of prompts: "
+                f"--price {name or 'small'}=0.10,0.02",
             )
-    return prices
+        models[name] = Step(name, price, prompt_price=prompt_price)
+    return models
 
 
 def run(
@@ -114,8 +116,8 @@ def run(
 def _completed(version: Version, request: RouteRequest) -> RouteRequest:
     """Return the request with what the version's own recipe says of prices and order, where nothing else was said."""
     section = version.manifest.recipe.get("route")
-    if request.prices or not section:
-        if not request.prices:
+    if request.models or not section:
+        if not request.models:
             raise UsageError(
                 "Nothing says what the models cost.",
                 where="--price",
@@ -125,10 +127,11 @@ def _completed(version: Version, request: RouteRequest) -> RouteRequest:
     own = RouteOptions.model_validate(section)
     small = own.small or version.manifest.recipe["samplers"][0]["name"]
     policy = own.policy(small)
-    prices = {step.model: step.price for step in policy.steps}
-    through = request.through or [tuple(prices)]
+    models = {step.model: replace(step, samples=None) for step in policy.steps}
+    through = request.through or [tuple(models)]
     budgets = request.budgets or ([own.budget] if own.budget else [])
-    return RouteRequest(prices, through, budgets, request.below or [own.below], request.large_only or own.large_only)
+    below, large_only = request.below or [own.below], request.large_only or own.large_only
+    return RouteRequest(models, through, budgets, below, large_only)
 
 
 def _example(version: Version) -> str:
@@ -139,12 +142,15 @@ def _example(version: Version) -> str:
 def _policies(request: RouteRequest) -> list[Policy]:
     budgets: Sequence[int | None] = request.budgets or [None]
     bounds = request.below or [0.0]
+    models = list(request.models.values())
     if not request.through:
-        return list(policies(request.prices, budgets, bounds, request.large_only))
-    alone = [Policy((Step(name, price),)) for name, price in request.prices.items()]
+        return list(policies(models, budgets, bounds, request.large_only))
+    alone = [Policy((model,)) for model in models]
     chains = [
         Policy(
-            (_step(request, names[0], budget), *(_step(request, name) for name in names[1:])), below, request.large_only
+            (replace(_step(request, names[0]), samples=budget), *(_step(request, name) for name in names[1:])),
+            below,
+            request.large_only,
         )
         for names in request.through
         for budget in budgets
@@ -153,14 +159,14 @@ def _policies(request: RouteRequest) -> list[Policy]:
     return [*alone, *chains]
 
 
-def _step(request: RouteRequest, name: str, samples: int | None = None) -> Step:
-    if name not in request.prices:
-        near = difflib.get_close_matches(name, request.prices, 1)
+def _step(request: RouteRequest, name: str) -> Step:
+    if name not in request.models:
+        near = difflib.get_close_matches(name, request.models, 1)
         hint = f", did you mean '{near[0]}'?" if near else ""
         raise UsageError(
             f"There is no price for '{name}'{hint}.", where="--through", remedy=f"add --price '{name}=0.10'"
         )
-    return Step(name, request.prices[name], samples)
+    return request.models[name]
 
 
 def _problems(version: Version, request: RouteRequest) -> tuple[list[tuple[str, Attempts]], int]:
@@ -168,12 +174,14 @@ def _problems(version: Version, request: RouteRequest) -> tuple[list[tuple[str, 
     for names in request.through:
         for name in names:
             _step(request, name)
-    column = column_of(version, request.prices)
-    traces = version.scan("traces")
+    column = column_of(version, request.models)
+    traces, asked = version.scan("traces"), version.scan("problems")
     problems: list[tuple[str, Attempts]] = []
     left_out = 0
-    for _, domain, attempts in attempts_by_problem(traces, column) if traces is not None else ():
-        if request.prices.keys() <= attempts.keys():
+    for _, domain, attempts in (
+        attempts_by_problem(traces, asked, column) if traces is not None and asked is not None else ()
+    ):
+        if request.models.keys() <= attempts.keys():
             problems.append((domain, attempts))
         else:
             left_out += 1
@@ -224,10 +232,12 @@ def _table(version: Version, outcomes: Sequence[Outcome], large: Outcome) -> Tab
 def _remarks(
     outcomes: Sequence[Outcome], shown: Sequence[Outcome], large: Outcome, problems: int, left_out: int, out: Console
 ) -> None:
+    prompts = any(step.prompt_price for outcome in outcomes for step in outcome.policy.steps)
+    paid = "prompt and completion tokens" if prompts else "completion tokens"
     others = f"; {left_out:,} problems that not all of them tried are left out" if left_out else ""
     told = [
         f"{problems:,} problems that all models tried{others}",
-        "solved: a sample was proven; by first: share of these that the first model answers; cost: completion tokens",
+        f"solved: a sample was proven; by first: share of these that the first model answers; cost: {paid}",
         f"each: cost of a solved problem; beside: that over {large.policy.label}'s own, so at as many solved problems",
     ]
     if len(shown) < len(outcomes):
@@ -245,7 +255,10 @@ def _as_json(
         "left_out": left_out,
         "policies": [
             {
-                "models": [{"model": s.model, "price": s.price, "samples": s.samples} for s in outcome.policy.steps],
+                "models": [
+                    {"model": s.model, "price": s.price, "prompt_price": s.prompt_price, "samples": s.samples}
+                    for s in outcome.policy.steps
+                ],
                 "below": outcome.policy.below,
                 "solved": outcome.solved,
                 "by_first": outcome.by_first,

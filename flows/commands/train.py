@@ -17,7 +17,7 @@ from proofmill.data.model_versions import ModelVersion, model_versions
 from proofmill.data.versions import Version
 from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.recipe.load import explain, load, override
+from proofmill.flows.recipe.load import explain, faults, load, override
 from proofmill.flows.recipe.training import TrainOptions
 from proofmill.flows.train import base_model, base_name, merge, plan_stages, stage_options, train, training_data
 
@@ -80,7 +80,7 @@ def train_options(
     try:
         return TrainOptions.model_validate(given)
     except ValidationError as error:
-        told = "; ".join(explain(item, TrainOptions) for item in error.errors())
+        told = "; ".join(explain(item, TrainOptions) for item in faults(error))
         raise RecipeError(f"The section train doesn't fit: {told}", where="--set", remedy="fix these keys") from error
 
 

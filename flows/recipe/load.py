@@ -87,7 +87,7 @@ def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [explain(item) for item in error.errors()]
+        problems = [explain(item) for item in faults(error)]
         raise RecipeError(
             "The recipe doesn't fit: " + "; ".join(problems),
             where=where,
@@ -124,6 +124,18 @@ def _opened(place: dict[str, Any], part: str, below: str) -> Any:
     if part == "engine" and isinstance(found, str):
         found = place[part] = {"kind": found}
     return found
+
+
+def faults(error: ValidationError) -> list[Any]:
+    """Return the faults of a section; a list whose only fault is that of its items is not too short."""
+    found = error.errors()
+    below = [item["loc"] for item in found]
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(len(other) > len(item["loc"]) and other[: len(item["loc"])] == item["loc"] for other in below)
+    ]
 
 
 def explain(item: Any, model: type[Section] = Recipe) -> str:

@@ -381,7 +381,7 @@ class _Core(Section):
                 raise ValueError(
                     f"route.teachers: '{teacher.sampler}' is the small model; name it under route.small only"
                 )
-            if engines[teacher.sampler] == "replay" and teacher.token_limit is not None:
+            if engines[teacher.sampler] == "replay" and (teacher.max_tokens, teacher.max_cost) != (None, None):
                 raise ValueError(
                     f"route.teachers: the samples of '{teacher.sampler}' are recorded, so a cap would save nothing; "
                     "leave max_tokens and max_cost out, or set engine.limit"

@@ -12,7 +12,7 @@ from proofmill.data.errors import RecipeError
 from proofmill.data.sections import Engine, LiveEngine, Name, Section, VllmEngine
 from proofmill.filters.claim_checks import ModelVerifier
 from proofmill.filters.verification import VerifyOptions
-from proofmill.flows.recipe.load import explain, override, read_yaml
+from proofmill.flows.recipe.load import explain, faults, override, read_yaml
 from proofmill.flows.recipe.schema import FileSource, Prompt, Recipe, Sampling, Source
 from proofmill.generators.problems.untidy import Untidiness
 
@@ -120,7 +120,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     try:
         return Suite.model_validate(data)
     except ValidationError as error:
-        told = "; ".join(explain(item, Suite) for item in error.errors())
+        told = "; ".join(explain(item, Suite) for item in faults(error))
         raise RecipeError(f"The suite doesn't fit: {told}", where=where, remedy="correct these keys") from error
 
 

@@ -445,7 +445,8 @@ class _Pool:
         return EngineError(
             what,
             where="; ".join(f"{url}: {state}" for url, state in states),
-            remedy="start or repair the servers named in engine.endpoints or endpoints_from (`vllm serve MODEL`), "
+            remedy=self._options.about_the_key(denied=self._shut_out())
+            + "start or repair the servers named in engine.endpoints or endpoints_from (`vllm serve MODEL`), "
             "then run the same command again: it goes on where it stopped",
         )
 

@@ -50,6 +50,7 @@ class ServerOptions:
         served: the model's name on the servers; None: the only one that they serve.
         api: `completions` sends the prompt's tokens, `chat` its messages.
         key: of the API; None: none. Never shown.
+        key_env: name of the environment variable that it comes from.
         window: requests in flight at one endpoint.
         timeout_s: of one request, seconds.
         retries: faults of one request before it counts as failed.
@@ -74,6 +75,12 @@ class ServerOptions:
     probe_s: float = 5.0
     trials: tuple[Request, ...] = ()
     folder: Path | None = None
+    key_env: str | None = None
+
+    def about_the_key(self, *, denied: bool) -> str:
+        """Return what to do about the key where servers refuse it; empty where they don't, or there is none."""
+        named = f"the environment variable {self.key_env}" if self.key_env else "engine.api_key_env, which names no key"
+        return f"check {named}; " if denied else ""
 
     def addresses(self) -> list[str]:
         """Return the addresses of all endpoints, with those that stand in the folder's files by now."""

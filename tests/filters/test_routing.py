@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,6 @@ from proofmill.filters.routing import (
     Cell,
     Policy,
     Step,
-    Teacher,
     band,
     frontier,
     policies,
@@ -69,7 +70,7 @@ PROBLEMS = st.lists(
 @given(PROBLEMS)
 def test_more_models_solve_no_less_and_none_beats_the_frontier(found: list[dict[str, list[bool]]]) -> None:
     problems = [("math", {name: drawn(*proven) for name, proven in problem.items()}) for problem in found]
-    outcomes = replayed(policies({"a": 1.0, "b": 2.0, "c": 5.0}), problems)
+    outcomes = replayed(policies([Step("a", 1.0), Step("b", 2.0), Step("c", 5.0)]), problems)
     solved = {tuple(step.model for step in outcome.policy.steps): outcome.solved for outcome in outcomes}
     assert len(solved) == 6
     assert all(count >= max(solved[name,] for name in names) for names, count in solved.items())
@@ -97,9 +98,9 @@ def test_the_policy_names_the_model_that_answers_most_and_the_last_one_where_non
     assert found["by_domain"] == {"logic": "large", "math": "small"}
 
 
-@pytest.mark.parametrize(
-    ("caps", "limit"), [({}, None), ({"max_tokens": 5}, 5), ({"max_cost": 2.0}, 1_000_000),
-                        ({"max_tokens": 7, "max_cost": 2.0}, 7)],
-)  # fmt: skip
-def test_caps_in_money_are_caps_in_tokens(caps: dict[str, float], limit: int | None) -> None:
-    assert Teacher.model_validate({"sampler": "large", "price": 2.0, **caps}).token_limit == limit
+def test_each_sample_pays_for_its_prompt_too() -> None:
+    policy = Policy((replace(SMALL, prompt_price=0.5), replace(LARGE, prompt_price=4.0)))
+    attempts = {name: [Attempt(name == "large", 1000, 200)] * 2 for name in ("small", "large")}
+    found = route(policy, "math", attempts)
+    assert [tried.cost for tried in found.tried] == pytest.approx([0.0022, 0.0216])
+    assert [tried.prompt_tokens for tried in found.tried] == [400, 400]

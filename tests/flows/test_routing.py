@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -34,6 +35,10 @@ class Adder(Endpoint):
         self.limit = limit
         self.asked: list[int] = []
         self.words: set[str] = set()
+        self.locked = False
+
+    def models(self, authorization: str | None) -> Reply:
+        return (401, {}, {"error": {"message": f"{authorization} is no key"}}) if self.locked else super().models(None)
 
     def reply(self, body: Row) -> Reply:
         a, b = (int(found) for found in [*re.findall(r"\d+", body["messages"][-1]["content"]), 1, 1][:2])
@@ -64,7 +69,7 @@ def sampler(name: str, url: str, tokenizer: str, **engine: Any) -> Row:
 
 
 def recipe(problems: Path, samplers: list[Row], **route: Any) -> Row:
-    teachers = [{"sampler": name, "price": PRICES[name]} for name in ("middle", "large")]
+    teachers = [{"sampler": name, "price": PRICES[name], "prompt_price": 0.5} for name in ("middle", "large")]
     return {
         "name": "routed",
         "problems": {"sources": [{"kind": "file", "path": str(problems), "license": "mit"}]},
@@ -91,7 +96,7 @@ def test_a_sampler_asks_in_its_own_words_and_its_rows_are_trained_so(
 
 
 def test_teachers_get_what_the_models_before_them_do_not_prove(
-    regenerate: Callable[..., Row], home: Path, tokenizer: str, problems: Path
+    regenerate: Callable[..., Row], home: Path, tokenizer: str, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Adder(15), Adder(25), Adder(35)
     with serving(*servers):
@@ -100,6 +105,14 @@ def test_teachers_get_what_the_models_before_them_do_not_prove(
         with pytest.raises(EngineError) as lost:
             regenerate(recipe(problems, down), home)
         assert lost.value.remedy
+        monkeypatch.setenv("A_WRONG_KEY", "sk-wrong")
+        refused = [*samplers[:2], sampler("large", servers[2].url, tokenizer, api_key_env="A_WRONG_KEY")]
+        servers[2].locked = True
+        with pytest.raises(EngineError, match="HTTP 401") as denied:
+            regenerate(recipe(problems, refused), home)
+        assert "sk-wrong" not in str(denied.value)
+        assert "A_WRONG_KEY" in denied.value.remedy
+        servers[2].locked = False
         asked = [sorted(server.asked) for server in servers]
         assert asked == [[11, 11, 22, 22, 33, 33, 44, 44], [7, 7, 22, 22, 33, 33, 44, 44], []]
         result = regenerate(recipe(problems, samplers), home)
@@ -116,7 +129,10 @@ def test_teachers_get_what_the_models_before_them_do_not_prove(
         "How much is 44 + 5?": (None, "unproven"),
         "What is 7 + 5?": ("middle", "large_only"),
     }
-    assert routes["How much is 33 + 5?"]["cost"] == pytest.approx(100 * (0.1 + 1 + 10) / 1e6)
+    asked = table(home, "traces", "routed").filter(pl.col("problem_id") == routes["How much is 33 + 5?"]["problem_id"])
+    read = asked.filter(pl.col("sampler") != "small")["prompt_tokens"].sum()
+    assert read > 0
+    assert routes["How much is 33 + 5?"]["cost"] == pytest.approx((100 * (0.1 + 1 + 10) + 0.5 * read) / 1e6)
     assert {row["sampler"] for row in table(home, "sft_stage1", "routed").join(
         table(home, "traces", "routed"), on="id", suffix="_trace").iter_rows(named=True)} == set(PRICES)  # fmt: skip
     manifest = result["manifest"]
@@ -159,20 +175,26 @@ def test_a_replayed_teacher_is_routed_too_and_other_policies_are_tried(
         run(home, label, request, Console(file=text, width=120), as_json=True, **options)
         return json.loads(text.getvalue())
 
-    found = told("both", RouteRequest({"small": 0.1, "large": 10.0}), show_all=True)
+    models = parse_prices(["small=0.1,0.5", "large=10"])
+    found = told("both", RouteRequest(models), show_all=True)
     solved = {tuple(model["model"] for model in p["models"]): p for p in found["policies"]}
     assert {names: p["solved"] for names, p in solved.items()} == {("small",): 2, ("large",): 6, ("small", "large"): 6}
     hybrid, large = solved["small", "large"], solved["large",]
     assert hybrid["cost"] < large["cost"]
     assert hybrid["beside_dearest"] == pytest.approx(hybrid["cost"] / large["cost"])
-    chain = RouteRequest({"small": 0.1, "large": 10.0}, [("small", "large")])
+    read = sum(len(prompt) // 4 for prompt in table(home, "problems", "both")["prompt"])
+    wrote = solved["small",]["cost"] - read * 0.5 / 1e6
+    assert wrote > 0, "prompts are paid for, though nobody counted their tokens"
+    free = told("both", RouteRequest(parse_prices(["small=0.1", "large=10"])), show_all=True)["policies"]
+    assert wrote == pytest.approx(next(p["cost"] for p in free if [m["model"] for m in p["models"]] == ["small"]))
+    chain = RouteRequest(models, [("small", "large")])
     told("both", chain, out_file=tmp_path / "policy.json")
     rules = json.loads((tmp_path / "policy.json").read_text())["rules"]
     assert [(rule["pass_rate"], rule["model"]) for rule in rules] == [([0.0, 0.0], "large"), ([0.75, 1.0], "small")]
     for request, told_of in (
-        (RouteRequest({"smal": 0.1}), "no sample by smal"),
+        (RouteRequest(parse_prices(["smal=0.1"])), "no sample by smal"),
         (RouteRequest({}), "Nothing says what the models cost"),
-        (RouteRequest({"small": 0.1}, [("small", "large")]), "no price for 'large'"),
+        (RouteRequest(parse_prices(["small=0.1"]), [("small", "large")]), "no price for 'large'"),
     ):
         with pytest.raises(UsageError, match=told_of):
             told("both", request)
@@ -183,7 +205,7 @@ def test_a_replayed_teacher_is_routed_too_and_other_policies_are_tried(
     [
         ({"small": "smal"}, "did you mean 'small'"),
         ({"teachers": [{"sampler": "larg", "price": 1}]}, "did you mean 'large'"),
-        ({"teachers": [{"sampler": "large"}]}, "route.teachers.0.price: Field required"),
+        ({"teachers": [{"sampler": "large"}]}, r"fit: route.teachers.0.price: Field required \["),
         ({"teachers": [{"sampler": "small", "price": 1}]}, "small"),
         ({"teachers": []}, "route.teachers"),
     ],
@@ -194,7 +216,7 @@ def test_a_route_that_can_not_be_is_an_error_before_anything_is_sampled(tmp_path
         recipes.parse(recipe(tmp_path / "p.jsonl", samplers, **route))
 
 
-@pytest.mark.parametrize("text", ["small", "=1", "small=cheap", "small=-1", "small=nan"])
+@pytest.mark.parametrize("text", ["small", "=1", "small=cheap", "small=-1", "small=nan", "small=1,2,3", "small=1,-2"])
 def test_a_price_is_a_number(text: str) -> None:
     with pytest.raises(UsageError):
         parse_prices([text])

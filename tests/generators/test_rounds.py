@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.generators.rounds import ENOUGH, HOPELESS, SPENT, Rounds, Tally, TokenBudget
+from proofmill.generators.rounds import ENOUGH, HOPELESS, NOTHING, SPENT, Budget, MoneyCap, Rounds, Spending, Tally
 
 rules = st.builds(
     lambda first, target, more, size: Rounds(first, target, first + more, size),
@@ -73,16 +73,25 @@ def test_without_a_target_there_is_one_round() -> None:
     assert played(Rounds(5), [True, False] * 10)[1] == [5]
 
 
-@given(st.integers(0, 2000), st.lists(st.tuples(st.integers(1, 300), st.floats(0, 1)), max_size=30), st.randoms())
-def test_a_token_budget_is_never_exceeded(total: int, costs: list[tuple[int, float]], order: random.Random) -> None:
+problems = st.tuples(st.integers(1, 300), st.integers(0, 300), st.floats(0, 1))
+
+
+@given(st.integers(0, 2000), st.floats(0, 0.02), st.lists(problems, max_size=30), st.randoms())
+def test_a_budget_is_never_exceeded(
+    total: int, money: float, costs: list[tuple[int, int, float]], order: random.Random
+) -> None:
     """Whatever is spent of each reservation, and whenever it is given back."""
-    budget, open_ = TokenBudget(total), []
-    for most, share in costs:
-        if budget.admit(most):
-            open_.append((most, int(most * share)))
+    cap = MoneyCap(money, 10.0, 2.5)
+    budget, open_, paid = Budget(total, cap.billionths), [], 0.0
+    for most, prompt, share in costs:
+        spent = int(most * share)
+        if budget.admit(Spending(most, cap.of(most, prompt))):
+            open_.append((Spending(most, cap.of(most, prompt)), Spending(spent, cap.of(spent, prompt))))
+            paid += (10.0 * spent + 2.5 * prompt) / 1e6
         while open_ and order.random() < 0.5:
             budget.settle(*open_.pop(order.randrange(len(open_))))
-        assert budget.spent + budget.reserved <= total
-    for most, spent in open_:
-        budget.settle(most, spent)
-    assert (budget.spent <= total, budget.reserved) == (True, 0)
+        assert budget.spent.tokens + budget.reserved.tokens <= total
+    for pair in open_:
+        budget.settle(*pair)
+    assert (budget.spent.tokens <= total, budget.reserved) == (True, NOTHING)
+    assert paid <= money + 1e-12

@@ -28,7 +28,7 @@ from proofmill.generators.models import Model
 from proofmill.generators.problems.ingest import SHARD_PROBLEMS
 from proofmill.generators.problems.problem import SourceDefaults, problem_row
 from proofmill.generators.prompts import Message, PromptStyle
-from proofmill.generators.rounds import Rounds
+from proofmill.generators.rounds import MoneyCap, Rounds, Spending
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered, traces
 from proofmill.generators.sampler import Observer, Sampler
 from support import crash
@@ -91,7 +91,7 @@ class Counting(Observer):
     def __init__(self, counted: list[int], *, die_at: int | None = None) -> None:
         self.counted, self.die_at = counted, die_at
 
-    def sampled(self, tokens: int) -> None:
+    def sampled(self, tokens: int, prompt_tokens: int) -> None:  # noqa: ARG002
         self.counted.append(tokens)
         if len(self.counted) == self.die_at:
             time.sleep(1.5 * GROUP_SECONDS)  # by then the journal is on disk
@@ -438,10 +438,21 @@ def test_a_budget_that_ends_leaves_whole_problems_and_a_raised_one_goes_on(home:
 
 def test_a_shard_of_an_earlier_run_counts_in_the_budget(home: Path) -> None:
     made = rounds(3000)
-    shards = [(SHARDS[0][0], 2500), *SHARDS[1:]]
+    shards = [(SHARDS[0][0], Spending(2500)), *SHARDS[1:]]
     with made.store(home) as store:
         drawn = list(Sampler(made, store, lambda: ScriptedEngine(), accepts=judge).run(iter(shards)))
     assert {count for shard in drawn for count in shard.outcome.counts.values()} == {0}
+
+
+def test_a_cap_in_money_pays_for_prompts_too_and_holds(home: Path) -> None:
+    cap = MoneyCap(0.02, price=1.0, prompt_price=20.0)
+    made = plan(3, max_cost=cap, sampling={"max_tokens": LONGEST})
+    with made.store(home) as store:
+        drawn = list(Sampler(made, store, lambda: ScriptedEngine()).run(iter(SHARDS)))
+        rows = store.read({row["prompt_digest"] for row in all_prompts(made)}, 9).to_pylist()
+    paid = sum(row["completion_tokens"] + 20 * row["prompt_tokens"] for row in rows) / 1e6
+    assert 0.01 < paid <= 0.02
+    assert sum(shard.outcome.outcomes.get("unfunded", 0) for shard in drawn) > 0
 
 
 def test_the_engine_goes_on_while_a_judge_is_slow(home: Path) -> None:
