@@ -18,10 +18,11 @@ little, since chance brings them. `tests/benchmarks/bench_meaning.py` measures w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
+from itertools import chain
 from math import log
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -249,20 +250,27 @@ class Items:
     texts: Sequence[str] | Strings
 
     @cached_property
+    def _stems(self) -> list[tuple[str, ...]]:
+        """The words of each item, read once; a word that stands in many items is kept once."""
+        one: dict[str, str] = {}
+        stems = (signs(self.texts[item]).stems for item in range(len(self.directions)))
+        return [tuple(one.setdefault(stem, stem) for stem in sorted(words)) for words in stems]
+
+    @cached_property
     def rarity(self) -> Mapping[str, float]:
         """How much a word tells that stands in some item: little where it stands in many."""
-        counts = Counter(stem for item in range(len(self.directions)) for stem in signs(self.texts[item]).stems)
+        counts = Counter(chain.from_iterable(self._stems))
         return {stem: self._rarity(count) for stem, count in counts.items()}
 
     @cached_property
     def weights(self) -> list[float]:
         """How much the words of each item tell together."""
-        return [self.weight(signs(self.texts[item]).stems) for item in range(len(self.directions))]
+        return [self.weight(stems) for stems in self._stems]
 
     def _rarity(self, items: int) -> float:
         return log((len(self.directions) + 1) / (items + 1)) + 0.1
 
-    def weight(self, stems: frozenset[str]) -> float:
+    def weight(self, stems: Iterable[str]) -> float:
         """Return how much words tell together."""
         unknown = self._rarity(0)
         return sum(self.rarity.get(stem, unknown) for stem in sorted(stems))  # sorted: sums depend on the order

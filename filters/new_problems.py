@@ -23,6 +23,7 @@ from proofmill.filters.reasoning import split_think
 
 MIN_CHARACTERS, MAX_CHARACTERS = 20, 4_000
 MIN_OPTIONS, MAX_OPTIONS = 3, 6
+MAX_CONCEPTS = 5  # that a seed is asked for
 NOVELTY_RUN = 5  # words
 _SIGNED_TOGETHER = 4096  # texts
 EXPANSION_REASONS: dict[str, str] = {
@@ -121,10 +122,10 @@ def with_options(problem: str, options: Iterable[str]) -> str:
 
 
 def read_concepts(text: str, finish_reason: str) -> list[str]:
-    """Return the concepts that a reply names, at most five; none where it can't be read."""
+    """Return the concepts that a reply names, at most `MAX_CONCEPTS`; none where it can't be read."""
     value, _ = read_text(text, finish_reason, "concepts")
     names = value if isinstance(value, list) else []
-    return [name.strip()[:100] for name in names if isinstance(name, str) and name.strip()][:5]
+    return [name.strip()[:100] for name in names if isinstance(name, str) and name.strip()][:MAX_CONCEPTS]
 
 
 def fault(problem: str) -> str | None:

@@ -291,7 +291,7 @@ def decontaminate(
     against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
     meaning: Annotated[
-        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6.")
+        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6. A run may ask a model.")
     ] = None,
     maps: Maps = None,
     split: Split = "train",
@@ -466,9 +466,7 @@ def route(
     prices: Annotated[
         list[str] | None,
         typer.Option(
-            "--price",
-            metavar="MODEL=MONEY[,PROMPTS]",
-            help="Of a million tokens written, read; none: as in its recipe.",
+            "--price", metavar="MODEL=MONEY[,READ]", help="Of a million tokens written, read; none: the recipe's."
         ),
     ] = None,
     through: Annotated[

@@ -20,6 +20,7 @@ from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard
 from proofmill.data.samples import SampleStore
 from proofmill.data.versions import Version, versions
 from proofmill.filters.base import MapFilter, ProblemFilter
+from proofmill.filters.contamination import BENCHMARKS
 from proofmill.filters.model_judge import CANARIES
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT
@@ -53,6 +54,8 @@ from proofmill.flows.recipe.load import parse
 from proofmill.flows.recipe.schema import ActiveFilter, Recipe, rewriting_of
 from proofmill.flows.rewriting import REWRITE_ASKED
 from proofmill.flows.sampling import SAMPLES, SamplingStep
+from proofmill.flows.screening import STEPS as SCREENING_STEPS
+from proofmill.flows.screening import screen_problems
 from proofmill.flows.shard_records import ShardRecord, contents
 from proofmill.flows.up_to_date import PUBLISH, step_versions
 from proofmill.generators.rounds import Rounds
@@ -96,12 +99,12 @@ def dry_run(run: RunContext) -> DryRun:
     walk = _Walk(run)
     if not run.store.find(PROBLEMS, problems_key(run)):
         walk.again[PROBLEMS.name] = None
-    shards = walk.expanded(ingest_problems(run)).shards
+    shards = walk.prepared(ingest_problems(run)).shards
     sampling = SamplingStep(run, shards)
     pending = [shard for shard in shards if not sampling.done[shard.problems.name]]
     samples = {plan.name: open_samples(run, plan, pending) for plan in run.models.plans}
     records = list(walk.records(shards, sampling))
-    walk.over_all(records, complete=not pending and not walk.expands)
+    walk.over_all(records, complete=not pending and not walk.unsettled)
     walk.again[PUBLISH.name] = None
     at_most = [name for name in walk.at_most if name not in walk.again]
     return DryRun(list(walk.again), at_most, samples, pending, records, first=not run.store.earlier(SELECTION))
@@ -114,16 +117,17 @@ class _Walk:
         self.again: dict[str, None] = {}
         self.at_most: dict[str, None] = {}
         self.run = run.read_only(ReadOnlyRun(run.store))
-        self.expands = False  # whether new problems are still to be written, so that not all are known
+        self.unsettled = False  # whether a model must still be asked before it is known which problems there are
 
-    def expanded(self, problems: RunProblems) -> RunProblems:
-        """Return the problems with those that expansion added; the seeds alone where that is not done."""
+    def prepared(self, problems: RunProblems) -> RunProblems:
+        """Return the problems that are sampled, screened and expanded; as they were read where that is not done."""
         try:
-            return expand_problems(self.run, problems)
+            return expand_problems(self.run, screen_problems(self.run, problems))
         except NotCommitted as gap:
-            self.expands = True
+            self.unsettled = True
             self.again[gap.step] = None
-            names = [step.name for step in EXPANSION_STEPS]
+            expands = self.run.recipe.problems.expand is not None
+            names = [BENCHMARKS.step.name, *(s.name for s in (*SCREENING_STEPS, *(EXPANSION_STEPS if expands else ())))]
             self.at_most |= dict.fromkeys([*names[names.index(gap.step) + 1 :], SAMPLES.name])
             return problems
 

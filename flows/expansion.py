@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -71,7 +71,7 @@ def expand_problems(run: RunContext, problems: RunProblems) -> RunProblems:
     new = tuple(part for shard in expanded for part in _new_shards(run, shard))
     if budget.left_out:
         run.progress.warn(f"problems.expand: {budget.left_out:,} questions did not fit into max_total_tokens")
-    return RunProblems(problems.shards + new, problems.stats, tuple(expanded))
+    return replace(problems, shards=problems.shards + new, candidates=tuple(expanded))
 
 
 def questions_to_write(run: RunContext, problems: RunProblems) -> int:

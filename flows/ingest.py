@@ -67,11 +67,13 @@ class RunProblems:
         shards: in the order of their names.
         stats: ledgers of what was read, licences, sources.
         candidates: what expansion made, by shard of the seeds, left-out problems too; none without expansion.
+        called_items: problems that a model called a benchmark's item, so that they are left out.
     """
 
     shards: tuple[ProblemShard, ...]
     stats: ShardStats
     candidates: tuple[Shard, ...] = ()
+    called_items: int = 0
 
     def first_round_samples(self, plans: Iterable[SamplePlan]) -> int:
         """Return how many samples the first rounds of these plans have."""

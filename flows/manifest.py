@@ -98,7 +98,7 @@ def manifest_of(
         "claims_by_length": add_buckets(shard.stats["claims"] for shard in selections),
         "clr": _verifier(run, reliabilities),
         "answer_judge": _answer_judge(run, records),
-        "near_judge": _near_judge(run, records),
+        "near_judge": _near_judge(run, records, problems.called_items),
         "rewritings": _rewritings(run, records),
         "at_k": at_k(records),
         "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
@@ -197,18 +197,22 @@ def _answer_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, 
     }
 
 
-def _near_judge(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
-    """Return the model that compared problems with items near them, and what it said; None where none did."""
+def _near_judge(run: RunContext, records: Sequence[ShardRecord], called_items: int) -> dict[str, Any] | None:
+    """Return the model that compared problems with items near them, and what it said; None where none did.
+
+    Problems that it called an item before they were sampled stand in no shard any more.
+    """
     plan = run.models.near_judge
     if plan is None:
         return None
     compared = [record.outputs[CONTAMINATED_PROBLEMS.name] for record in records]
     judged = [shard for shard in compared if shard.step == NEAR_PROBLEMS.name]
+    before = [{"same": called_items}] if called_items else []
     return {
         **_weights(plan),
         "prompts": meaning.pair_prompts_digest(),
-        "counts": _sums(shard.stats["counts"] for shard in judged),
-        "calls": sum(shard.stats["asked"]["calls"] for shard in judged),
+        "counts": _sums([*(shard.stats["counts"] for shard in judged), *before]),
+        "calls": sum(shard.stats["asked"]["calls"] for shard in judged) + 2 * called_items,
     }
 
 

@@ -1,8 +1,9 @@
 """A model decides about problems that are near a benchmark's item, and not near enough to be marked by that alone.
 
-It is asked when all samples are judged, as all models are, about the few problems whose nearness lies between its own
-bound and the threshold; the traces of those that it calls the same are dropped as `contaminated`, like all that
-overlap. A reply that can't be read, or two that contradict each other, mark nothing.
+It is asked about the few problems whose nearness lies between its own bound and the threshold: before anything is
+sampled (`screening.py`), and about new problems and those of recorded samples when all samples are judged. The traces
+of those that it calls the same are dropped as `contaminated`, like all that overlap. A reply that can't be read, or two
+that contradict each other, mark nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -46,12 +48,23 @@ def add_near_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list
     Raises:
         VerifierError: the model calls planted different problems the same.
     """
+    if not (compared := compare(run, records)):
+        return list(records)
+    return [shard.marked(said) for shard, said in compared]
+
+
+def compare(run: RunContext, records: Sequence[ShardRecord]) -> list[tuple[NearQuestions, Shard]]:
+    """Return what is asked about each shard's problems, and what the model says; nothing where none is near an item.
+
+    Raises:
+        VerifierError: the model calls planted different problems the same.
+    """
     plan, options = run.models.near_judge, _options(run)
     if plan is None or options is None:
-        return list(records)
-    shards = [_NearQuestions(run, plan, options, record) for record in records]
-    if not any(shard.pairs() for shard in shards):
-        return list(records)
+        return []
+    shards = [NearQuestions(run, plan, options, record) for record in records]
+    if not any(shard.pairs for shard in shards):
+        return []
     planted = _PlantedQuestions(run, plan, options, records[0])
     said = run_batches(run, NEAR_ASKED, plan, [planted.batch()], "planted problems compared")
     replies = planted.replies(said[0])
@@ -59,7 +72,7 @@ def add_near_judgements(run: RunContext, records: Sequence[ShardRecord]) -> list
         plan.model.name, [replies.get(row, []) for row in range(len(meaning.CANARIES))], _PLANTED
     )
     answers = run_batches(run, NEAR_ASKED, plan, [shard.batch() for shard in shards], "problems compared")
-    return [shard.marked(found) for shard, found in zip(shards, answers, strict=True)]
+    return list(zip(shards, answers, strict=True))
 
 
 def _options(run: RunContext) -> meaning.NearJudge | None:
@@ -73,23 +86,24 @@ def open_comparisons(run: RunContext, records: Sequence[ShardRecord]) -> int:
     if plan is None or options is None:
         return 0
     known = [record for record in records if record.outputs[CONTAMINATED_PROBLEMS.name].file]
-    batches = [_NearQuestions(run, plan, options, record).batch() for record in known]
+    batches = [NearQuestions(run, plan, options, record).batch() for record in known]
     return sum(0 if completed(run, NEAR_ASKED, batch) else batch.open() for batch in batches)
 
 
 @dataclass
-class _NearQuestions(ModelQuestions):
+class NearQuestions(ModelQuestions):
     """What is asked about a shard's problems that are near an item."""
 
     prompts = staticmethod(meaning.pair_prompts_digest)
 
     def batch(self) -> RequestBatch:
         """Return both questions about each such problem."""
-        key = NEAR_ASKED.key(self._identity, [(row, *pair) for row, pair in self.pairs()])
+        key = NEAR_ASKED.key(self._identity, [(row, *pair) for row, pair in self.pairs])
         return self._batch(NEAR_ASKED, key, QuestionStream(self, model_judge.SCHEMA, self._questions))
 
+    @cached_property
     def pairs(self) -> list[tuple[int, Pair]]:
-        """Return row, prompt and item of each such problem."""
+        """Row, prompt and item of each such problem."""
         items = self.run.store.read(self._compared, ["near_text"])["near_text"].to_pylist()
         prompts = self.run.store.read(self.record.problems, ["prompt"])["prompt"].to_pylist()
         found = [(row, Pair(prompts[row], item)) for row, item in enumerate(items) if item]
@@ -100,7 +114,7 @@ class _NearQuestions(ModelQuestions):
         return self.record.outputs[CONTAMINATED_PROBLEMS.name]
 
     def _questions(self) -> Questions:
-        for row, pair in self.pairs():
+        for row, pair in self.pairs:
             for number, prompt in enumerate(meaning.pair_prompts(pair)):
                 yield row, number, prompt
 
@@ -110,6 +124,10 @@ class _NearQuestions(ModelQuestions):
         for reply in self.run.store.read(said).to_pylist():
             by_row.setdefault(reply["row"], []).append(model_judge.read(reply["text"], reply["finish_reason"]))
         return by_row
+
+    def called_same(self, said: Shard) -> set[int]:
+        """Return the rows of the problems that the model calls the same as an item."""
+        return {row for row, replies in self.replies(said).items() if model_judge.verdict_of(replies)[0] == CORRECT}
 
     def marked(self, said: Shard) -> ShardRecord:
         """Return the record with marks on the problems that are called the same as an item, and on their traces."""
@@ -145,11 +163,12 @@ class _NearQuestions(ModelQuestions):
 
 
 @dataclass
-class _PlantedQuestions(_NearQuestions):
+class _PlantedQuestions(NearQuestions):
     """The planted pairs, asked like problems."""
 
+    @cached_property
     def pairs(self) -> list[tuple[int, Pair]]:
-        """Return the planted pairs, numbered."""
+        """The planted pairs, numbered."""
         return [(row, pair) for row, (pair, _) in enumerate(meaning.CANARIES)]
 
     @property

@@ -20,6 +20,7 @@ from proofmill.flows.publish import publish
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.sampling import SamplingStep, stream_with_backpressure, warm_up
+from proofmill.flows.screening import screen_problems
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.flows.up_to_date import fingerprint, remember_finished
 
@@ -62,7 +63,7 @@ def regenerate(
         run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
         warm_up(run)
         prepare(run)
-        problems = expand_problems(run, ingest_problems(run))
+        problems = expand_problems(run, screen_problems(run, ingest_problems(run)))
         run.progress.expect("shards judged", len(problems.shards))
         sampled = SamplingStep(run, problems.shards).finished_shards()
         annotations = stream_with_backpressure(run, sampled, partial(annotated.submit, judges), lambda: judges.ahead)

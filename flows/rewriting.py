@@ -97,9 +97,9 @@ class _Rewriting(ModelQuestions):
             yield row, rewriting.prompt(turns[-1]["content"], trace["response"])
 
     def _traces(self) -> Mapping[int, Row]:
-        rows = self.run.store.read(self.source)["row"].to_pylist()
+        rows = self.run.store.read(self.source)["row"]
         table = self.run.store.read(self.record.samples, ["problem_id", "sampler", "response"]).take(rows)
-        return dict(zip(rows, table.to_pylist(), strict=True))
+        return dict(zip(rows.to_pylist(), table.to_pylist(), strict=True))
 
     def _questions(self) -> Questions:
         for row, question in self._asked():

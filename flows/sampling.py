@@ -56,8 +56,8 @@ def warm_up(run: RunContext) -> None:
     """Start to load the first engine that has something to sample, while the run prepares everything else."""
     if run.models.engines or not run.models.plans or not run.request.sample:
         return
-    if run.recipe.problems.expand:
-        return  # which problems there are is known once new ones are written, and that may ask another model
+    if run.recipe.problems.expand or run.models.near_judge:
+        return  # which problems there are is known once others are asked, and that may take another model
     plan: SamplePlan | None = run.models.plans[0]
     if run.store.find(PROBLEMS, problems_key(run)):
         plan = SamplingStep(run, ingest_problems(run).shards).first_to_draw()

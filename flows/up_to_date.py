@@ -24,6 +24,7 @@ from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES
 from proofmill.flows.recipe.schema import ActiveFilter, model_sections
 from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE
 from proofmill.flows.sampling import SAMPLES
+from proofmill.flows.screening import SCREENED
 from proofmill.generators import models
 
 PUBLISH = Step("publish", 2, ("pyarrow", "polars", "transformers"))
@@ -33,7 +34,7 @@ _FINISHED = "finished.json"
 
 _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
-    *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES),
+    *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, SCREENED),
     *expansion.STEPS,
     *(voting.VOTES, voting.LABELS, voting.LABELLED, TO_REWRITE, REWRITE_ASKED, SHORT_SOLUTIONS),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),

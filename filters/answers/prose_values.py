@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from proofmill.filters.symbolic.units import known_unit
+from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit
 
 Readable = Callable[[str], bool]
 _DECORATION = re.compile(
@@ -255,9 +255,6 @@ _EXPLAINS = re.compile(
 
 _OPERATED = re.compile(r"[A-Za-z]\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")  # 6 days + 3 days, 21 points/game * 160 games
 
-TWO_MEASURES = re.compile(  # 1 hour 30 minutes
-    r"(\d{1,6}) ?([A-Za-z]{1,12})(?:,? and |,? )(\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\b(?!/)"
-)
 _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+]|\s-)\s?\(?[$€£]?\d")
 
 
@@ -306,7 +303,7 @@ def _label(tail: str) -> str:
 
 
 _DECIMAL_COMMA = re.compile(r",\d")
-_MEASURES = frozenset(
+_COUNTERS = frozenset(
     "个只名位本条张岁次种件辆棵朵個人枚回円つ匹冊台歳개명원"
 )  # what is counted in Chinese, Japanese, Korean
 
@@ -323,7 +320,7 @@ def number_of(rest: str) -> str:
         return ""
     if scale := _SCALE.match(unit + tail):
         value, unit, tail = f"{value} {scale[0].strip(' -')}", "", (unit + tail)[scale.end() :]
-    closed = (_BOUNDARY.match(tail) and not _DECIMAL_COMMA.match(tail)) or tail[:1] in _MEASURES
+    closed = (_BOUNDARY.match(tail) and not _DECIMAL_COMMA.match(tail)) or tail[:1] in _COUNTERS
     if not closed or CHANGERS.match(tail) or tail.startswith("-") or _OPERATED_NEXT.match(tail):
         return ""
     return f"{value} {unit}" if unit else _labelled(value, tail)

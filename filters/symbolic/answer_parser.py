@@ -41,7 +41,7 @@ from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
 from proofmill.filters.symbolic.number_words import in_figures, spelled_number
-from proofmill.filters.symbolic.units import known_unit, plain_text
+from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit, plain_text
 from proofmill.filters.symbolic.values import rational_value
 
 _MAX_ITEMS = 200
@@ -380,7 +380,7 @@ def _figures(text: str) -> str:
         UnreadableError: the two differ.
     """
     if " " in text and any(sign.isalpha() for sign in text):
-        if (measures := _MEASURES.match(plain_text(text))) and _compound(measures):
+        if (measures := TWO_MEASURES.fullmatch(plain_text(text))) and _compound(measures):
             text = "{} {} and {} {}".format(*measures.groups())
         if text[:5].lower() in ("minus", "negat", "plus ") or " and " in text or "root " in text:
             text = in_figures(text)
@@ -394,9 +394,6 @@ def _figures(text: str) -> str:
     if rational_value(match["figures"]) != spelled[0]:
         raise UnreadableError("two numbers")
     return f"{match['figures']}{match['rest']}"
-
-
-_MEASURES = re.compile(r"(\d{1,6}) ?([A-Za-z]{1,12}),? (\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\Z")
 
 
 def _compound(measures: re.Match[str]) -> bool:

@@ -53,6 +53,9 @@ class Unit:
         return bool(self.labels & other.labels)
 
 
+TWO_MEASURES = re.compile(  # 1 hour 30 minutes
+    r"(\d{1,6}) ?([A-Za-z]{1,12})(?:,? and |,? )(\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\b(?!/)"
+)
 ONE = Fraction(1)
 Dimensions = tuple[tuple[str, int], ...]
 

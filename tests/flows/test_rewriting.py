@@ -83,7 +83,7 @@ def test_each_try_is_proven_or_has_a_reason_and_none_is_asked_twice(
         assert re.fullmatch(r"Adding \d+ and \d+ gives (\d+)\. \\boxed\{\1\}", text)
         assert f"boxed{{{row['answer']}}}" in text
         assert row["id"].endswith("-rewritten")
-        assert row["model"] == "tiny"
+        assert row["model"] == found.model
         assert len(text) < len(traces[row["id"].removesuffix("-rewritten")]) / 2
     assert "condensed 6 proven traces" in (find(home, "replayed").folder / "README.md").read_text()
 

@@ -463,7 +463,7 @@ def test_the_engine_goes_on_while_a_judge_is_slow(home: Path) -> None:
         return judge(asked)
 
     class Releases(Observer):
-        def sampled(self, tokens: int) -> None:  # noqa: ARG002
+        def sampled(self, tokens: int, prompt_tokens: int) -> None:  # noqa: ARG002
             if len(engine.seen) >= 30:
                 released.set()
 
