@@ -172,6 +172,14 @@ class Rewritings(AskedModel):
     completion_tokens: int = Field(0, description="Tokens written.")
 
 
+class TopicNamer(AskedModel):
+    """The model that named topics of problems."""
+
+    prompts: str = Field("", description="Digest of the question's wording.")
+    counts: dict[str, int] = Field({}, description="Problems by topic; `not_named`: its reply was none of the labels.")
+    calls: int = Field(0, description="Questions that it answered.")
+
+
 class VoteRates(Record):
     """Means over the problems with gold whose answers were voted on."""
 
@@ -344,6 +352,7 @@ class Manifest(Record):
     rewritings: Rewritings | None = Field(
         None, description="The model that condensed proven traces into short solutions; null where none did."
     )
+    topics: TopicNamer | None = Field(None, description="The model that named topics of problems; null: none did.")
     at_k: VotesByK | None = Field(None, description="How often votes are right; null where nothing was voted on.")
     right_answer_refuted_step: int = Field(0, description="Traces with a right answer and a refuted claim.")
     benchmarks: Benchmarks | None = Field(None, description="What prompts and traces were compared with.")

@@ -53,6 +53,7 @@ PROBLEMS = _schema(
     ("split", STRING, "train or validation"),
     ("pseudo_label", STRING, "how `answer` came about where the source gave none; null: the source's own gold"),
     *LINEAGE,
+    ("topic", STRING, "label of `problems.topics` that a model gave it; null: none, or it was not asked"),
 )
 
 SHARD_TRACES = _schema(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 import pyarrow as pa
@@ -30,6 +30,7 @@ from proofmill.filters.curriculum import (
     trace_to_rewrite,
 )
 from proofmill.filters.repetition import is_bare
+from proofmill.filters.topics import NO_TOPIC
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import counts_for_passes, is_truncated
 
@@ -40,7 +41,7 @@ SELECTION = pa.schema(
         "drop_reason": pa.string(),  # null = kept
         "short_form": pa.string(),  # form of the stage-2 row made from this trace, null if none
         "in_stage1": pa.bool_(),
-        "domain": pa.string(),
+        "domain": pa.string(),  # what `select.mix` counts the trace as: its domain, or its problem's topic
         "place": pa.int32(),  # among the kept traces of its problem, the best first; null where it is dropped
         "tokens": pa.int32(),  # of the response; four characters count as one where tokens were never counted
         "teacher": pa.bool_(),  # whether a teacher of the recipe's route wrote it
@@ -83,6 +84,9 @@ class SelectOptions(Section):
     )
     mix: dict[str, Share] = Field(
         {}, description="share of the kept traces by domain; domains that are not named share the rest"
+    )
+    mix_by: Literal["domain", "topic"] = Field(
+        "domain", description="what `mix` names: domains, or topics (`problems.topics`; `other`: no topic)"
     )
     max_trace_tokens: int | None = Field(None, ge=1, description="longer traces are left out")
     max_total_tokens: int | None = Field(None, ge=1, description="response tokens of all kept traces")
@@ -204,7 +208,7 @@ def preselect(
     Args:
         traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
             never counted); `expanded` where some problems were made by expansion, `rewritten` where a model has
-            condensed some traces.
+            condensed some traces; `topic` where topics are named.
         rules: of the filters; those of `options` come behind them.
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
@@ -220,7 +224,12 @@ def preselect(
     tokens = pl.coalesce("completion_tokens", pl.col("length") // CHARACTERS_A_TOKEN)
     return (
         judged.select(
-            "id", "drop_reason", "domain", tokens.alias("tokens"), teacher.alias("teacher"), is_bare().alias("bare")
+            "id",
+            "drop_reason",
+            _mixed_by(options),
+            tokens.alias("tokens"),
+            teacher.alias("teacher"),
+            is_bare().alias("bare"),
         )
         .join(spots, on="id", how="left", maintain_order="left")
         .with_columns(
@@ -274,12 +283,18 @@ def _judged(
         schema={"problem_id": pl.String, "rate": pl.Float64},
     )
     absent = [name for name in ("expanded", "rewritten") if name not in traces.columns]
+    if "topic" not in traces.columns:
+        traces = traces.with_columns(pl.lit(None, pl.String).alias("topic"))
     own = [(rule.reason, rule.when(options)) for rule in RULES]
     return (
         traces.with_columns(pl.lit(False).alias(name) for name in absent)
         .join(rate, on="problem_id", how="left", maintain_order="left")
         .with_columns(_first([*rules, *own]).alias("drop_reason"))
     )
+
+
+def _mixed_by(options: SelectOptions) -> pl.Expr:
+    return pl.col("topic").fill_null(NO_TOPIC).alias("domain") if options.mix_by == "topic" else pl.col("domain")
 
 
 def apply_run_caps(preselected: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:

@@ -57,6 +57,7 @@ from proofmill.flows.sampling import SAMPLES, SamplingStep
 from proofmill.flows.screening import STEPS as SCREENING_STEPS
 from proofmill.flows.screening import screen_problems
 from proofmill.flows.shard_records import ShardRecord, contents
+from proofmill.flows.topics import TOPIC_ASKED, open_topics
 from proofmill.flows.up_to_date import PUBLISH, step_versions
 from proofmill.generators.rounds import Rounds
 from proofmill.generators.sample_plan import SamplePlan, missing_samples, rendered
@@ -207,6 +208,7 @@ def report(run: RunContext) -> Iterator[str]:
     yield from near_judge_cost(run, ahead.records, ahead.pending)
     yield from claim_judge_cost(run, ahead.records, ahead.pending)
     yield from student_cost(run, ahead.records, ahead.pending)
+    yield from topics_cost(run, ahead.records, ahead.pending)
     yield from rewriting_cost(run, problems, ahead)
     yield from changes(run)
     yield ahead.line()
@@ -475,6 +477,18 @@ def student_cost(run: RunContext, records: Sequence[ShardRecord], pending: Seque
     bound = "at most" if rate is None and unsampled + unjudged else "about" if unsampled + unjudged else "the"
     yield f"student {plan.model.name}: {bound} {traces:,} proven traces to score"
     yield _estimate([(traces, last)]) if last else f"  each is read once, after its prompt; {_UNKNOWN}"
+
+
+def topics_cost(run: RunContext, records: Sequence[ShardRecord], pending: Sequence[ProblemShard]) -> Iterator[str]:
+    """Yield what is asked about the topics of problems; nothing where nothing is."""
+    plan = run.models.topic_namer
+    questions = open_topics(run, records) + sum(shard.problems.rows for shard in pending)
+    questions += sum(record.problems.rows for record in records if not record.outputs["verdicts"].file)
+    if plan is None or not questions:
+        return
+    yield f"topics {plan.model.name}: at most {questions:,} problems to name"
+    if last := costs(run, TOPIC_ASKED):
+        yield _estimate([(questions, last)])
 
 
 def rewriting_cost(run: RunContext, problems: RunProblems, ahead: DryRun) -> Iterator[str]:

@@ -11,7 +11,7 @@ from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.sections import portable_name
 from proofmill.data.versions import VersionWriter
-from proofmill.filters import meaning, model_judge, rewriting
+from proofmill.filters import meaning, model_judge, rewriting, topics
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import add_buckets
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS, CONTAMINATION
@@ -30,6 +30,7 @@ from proofmill.flows.rewriting import SHORT_SOLUTIONS
 from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
 from proofmill.flows.shard_records import ShardRecord
+from proofmill.flows.topics import TOPICS
 from proofmill.flows.up_to_date import libraries, source_identities, step_versions
 from proofmill.flows.voting import at_k
 from proofmill.generators.prompts import StudentView
@@ -100,6 +101,7 @@ def manifest_of(
         "answer_judge": _answer_judge(run, records),
         "near_judge": _near_judge(run, records, problems.called_items),
         "rewritings": _rewritings(run, records),
+        "topics": _topics(run, records),
         "at_k": at_k(records),
         "right_answer_refuted_step": sum(bucket["refuted"] for bucket in claims),
         "benchmarks": _benchmarks(run),
@@ -231,6 +233,20 @@ def _rewritings(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, An
         **facts,
         "tries": {"in": kept + sum(counts.values()), "kept": kept, "dropped": counts},
         "completion_tokens": sum(shard.stats["asked"]["completion_tokens"] for shard in shards),
+    }
+
+
+def _topics(run: RunContext, records: Sequence[ShardRecord]) -> dict[str, Any] | None:
+    """Return the model that named topics, and how many problems have each; None where none did."""
+    plan = run.models.topic_namer
+    shards = [record.outputs[TOPICS.name] for record in records if TOPICS.name in record.outputs]
+    if plan is None:
+        return None
+    return {
+        **_weights(plan),
+        "prompts": topics.prompts_digest(),
+        "counts": _sums(shard.stats["counts"] for shard in shards),
+        "calls": sum(shard.stats["asked"]["calls"] for shard in shards),
     }
 
 

@@ -128,6 +128,12 @@ class ModelPool:
         return self._filter_plan(meaning.judge, "near", None) if meaning and meaning.judge else None
 
     @cached_property
+    def topic_namer(self) -> SamplePlan | None:
+        """The model that names topics of problems; None where none does."""
+        section = self._recipe.problems.topics
+        return self._filter_plan(section, "topics", None) if section else None
+
+    @cached_property
     def rewriter(self) -> SamplePlan | None:
         """The model that condenses proven traces; None where none does."""
         section = rewriting_of(self._recipe)
@@ -202,11 +208,7 @@ class ModelPool:
     @property
     def named(self) -> list[str]:
         """All models that the recipe names."""
-        recipe = self._recipe
-        asked: list[ModelSection | None] = [recipe.options(VERDICTS).judge, recipe.options(RELIABILITY).model]
-        meaning = recipe.options(CONTAMINATION).meaning
-        asked += [recipe.options(NLL), meaning.judge if meaning else None]
-        asked += [recipe.problems.expand, recipe.problems.expand and recipe.problems.expand.judge, rewriting_of(recipe)]
+        asked = [section for _, section, _ in self._recipe.asked()]
         found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
         return [name for name in (*found, self._recipe.publish.student) if name is not None]
 
@@ -224,7 +226,7 @@ class ModelPool:
 
     def _trials(self, plan: SamplePlan) -> list[Request]:
         """Return requests like those that model filters will send to a plan's engine."""
-        judges = (self.answer_judge, self.near_judge, self.claim_judge)
+        judges = (self.answer_judge, self.near_judge, self.claim_judge, self.topic_namer)
         asked = [*((judge, JSON_TRIAL) for judge in judges), (self.scorer, SCORE_TRIAL)]
         if (expand := self._recipe.problems.expand) and expand.structured:
             asked += [(self.expander, JSON_TRIAL), (self.problem_judge, JSON_TRIAL)]
@@ -232,7 +234,7 @@ class ModelPool:
 
     def release(self, plan: SamplePlan) -> None:
         """End a plan's engine unless a model filter still needs it."""
-        asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer, self.rewriter)
+        asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer, self.topic_namer, self.rewriter)
         later = {other.name for other in asked if other}
         if plan.name not in later and plan.name in self.engines:
             self.engines.pop(plan.name).close()

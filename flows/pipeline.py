@@ -53,6 +53,7 @@ from proofmill.flows.shard_records import (
     rows,
     rows_by_problem,
 )
+from proofmill.flows.topics import TOPIC_ASKED, TOPICS, add_topics, topics_of
 from proofmill.flows.voting import LABELLED, LABELS, VOTES, add_votes
 
 SELECTION = Step("selection", 3, ("polars",), selection.SELECTION)
@@ -187,6 +188,8 @@ def later_steps(run: RunContext) -> Iterator[LaterStep]:
     for active in run.filters:
         if isinstance(active.filter, GatherFilter):
             yield LaterStep((active.filter.name,), partial(_gather, active=active))
+    if run.models.topic_namer:
+        yield LaterStep((TOPIC_ASKED.name, TOPICS.name), add_topics)
     if run.models.rewriter:
         yield LaterStep((TO_REWRITE.name, REWRITE_ASKED.name, SHORT_SOLUTIONS.name), add_rewritings)
     capped = run.recipe.run_caps.any
@@ -296,6 +299,8 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
     absent += [pl.lit(value=of_expansion(run, record)).alias("expanded")]
+    topics = topics_of(run, record)
+    absent += [pl.Series("topic", [topics.get(name) for name in frame["problem_id"]], pl.String)]
     condensed = rewritten_rows(run, record)
     absent += [pl.Series("rewritten", [row in condensed for row in range(frame.height)], pl.Boolean)]
     return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), *absent)

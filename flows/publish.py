@@ -41,6 +41,7 @@ from proofmill.flows.rewriting import rewritten_rows
 from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
+from proofmill.flows.topics import topics_of
 from proofmill.generators import prompts
 from proofmill.generators.problems.operators import OPERATORS
 from proofmill.generators.prompts import Rendered, StudentView
@@ -250,7 +251,9 @@ class _ShardTables:
 
     def _judged_problems(self) -> pl.DataFrame:
         """Return the problems with the columns of the problem filters."""
-        frame = pl.DataFrame(self.problem_table).with_columns(pl.lit(TRAIN).alias("split"))
+        topics = topics_of(self.run, self.record)
+        named = pl.Series("topic", [topics.get(name) for name in self.problems], pl.String)
+        frame = pl.DataFrame(self.problem_table).with_columns(pl.lit(TRAIN).alias("split"), named)
         for active in self.run.filters:
             if isinstance(active.filter, ProblemFilter):
                 frame = frame.hstack(pl.DataFrame(self.run.store.read(self.record.outputs[active.filter.name])))

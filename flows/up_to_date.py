@@ -25,6 +25,7 @@ from proofmill.flows.recipe.schema import ActiveFilter, model_sections
 from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE
 from proofmill.flows.sampling import SAMPLES
 from proofmill.flows.screening import SCREENED
+from proofmill.flows.topics import TOPIC_ASKED, TOPICS
 from proofmill.generators import models
 
 PUBLISH = Step("publish", 2, ("pyarrow", "polars", "transformers"))
@@ -36,7 +37,7 @@ _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
     *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, SCREENED),
     *expansion.STEPS,
-    *(voting.VOTES, voting.LABELS, voting.LABELLED, TO_REWRITE, REWRITE_ASKED, SHORT_SOLUTIONS),
+    *(voting.VOTES, voting.LABELS, voting.LABELLED, TOPIC_ASKED, TOPICS, TO_REWRITE, REWRITE_ASKED, SHORT_SOLUTIONS),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),
 )
 

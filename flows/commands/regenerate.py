@@ -90,13 +90,15 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
 
 
 def judge_lines(manifest: Manifest) -> Iterator[str]:
-    """Yield what models said where rules end, and of problems near a benchmark's item; what they condensed."""
+    """Yield what models judged where rules end, compared with benchmarks, named and condensed."""
     if judge := manifest.answer_judge:
         told = _listed(judge.counts) or "none"
         yield f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})"
     if near := manifest.near_judge:
         yield f"problems near a benchmark's item, by {near.model}: {_listed(near.counts) or 'none was near'}"
 
+    if topics := manifest.topics:
+        yield f"topics by {topics.model}: {_listed(topics.counts) or 'no problem was solved'}"
     if short := manifest.rewritings:
         left_out = f"; left out: {_listed(short.tries.dropped)}" if short.tries.dropped else ""
         yield (

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
-from proofmill.data.sections import Engine, FieldMap, Name, ReplayEngine, Section, Share, VllmEngine
+from proofmill.data.sections import Engine, FieldMap, ModelSection, Name, ReplayEngine, Section, Share, VllmEngine
 from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
 from proofmill.filters.caps import CapOptions
 from proofmill.filters.catalog import FILTERS, reasons, trace_schema
@@ -33,6 +33,7 @@ from proofmill.filters.routing import RouteOptions
 from proofmill.filters.runner import filter_at
 from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.step_labels import StepLabelOptions
+from proofmill.filters.topics import NO_TOPIC, TopicOptions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.training import TrainOptions
@@ -110,6 +111,7 @@ class Problems(Section):
         None, description="take `math` and `choice` problems without an answer; with `expand`, its defaults"
     )
     expand: ExpandOptions | None = Field(None, description="make new problems of these; null: none")
+    topics: TopicOptions | None = Field(None, description="let a model name each problem's topic; null: none")
 
     @model_validator(mode="before")
     @classmethod
@@ -321,6 +323,11 @@ class _Core(Section):
                 near = difflib.get_close_matches(domain, DOMAINS, 1)
                 hint = f"did you mean '{near[0]}'? " if near else ""
                 raise ValueError(f"no verifier for domain '{domain}'; {hint}name one under verify.verifiers")
+        if self.select.mix_by == "topic":
+            known = (*self.problems.topics.labels, NO_TOPIC) if self.problems.topics else ()
+            if unknown := sorted(set(self.select.mix) - set(known)):
+                named = f"there are: {', '.join(known)}" if known else "name them under problems.topics.labels"
+                raise ValueError(f"select.mix: there is no topic '{unknown[0]}'; {named}")
         labels = {source.label for source in self.problems.sources if isinstance(source, ProceduralSource)}
         if unknown := sorted(set(self.improve.ladders) - labels):
             raise ValueError(f"improve.ladders: no procedural source has the label '{unknown[0]}'")
@@ -331,39 +338,28 @@ class _Core(Section):
         section, labels = self.options(RELIABILITY).model, self.problems.pseudo_labels
         if labels and labels.by == "clr" and (section is None or section.scope != "all"):
             raise ValueError("problems.pseudo_labels.by: clr needs claims.model, with scope all")
-        live = [sampler.name for sampler in self.live]
-        if section and section.model is None and not live:
-            raise ValueError("claims.model.model: no sampler here has a model to judge with, so name one")
-        judge = self.options(VERDICTS).judge
-        if judge and judge.model is None and not live:
-            raise ValueError("verify.judge.model: no sampler here has a model to judge with, so name one")
-        meaning = self.options(CONTAMINATION).meaning
-        near = meaning and meaning.judge
-        if near and near.model is None and not live:
-            raise ValueError(
-                "decontaminate.meaning.judge.model: no sampler here has a model to judge with, so name one"
-            )
         expand = self.problems.expand
-        if expand and expand.by_model and expand.model is None and not live:
-            raise ValueError("problems.expand.model: no sampler here has a model to write with, so name one")
-        if expand and expand.by_model and self.problems.pseudo_labels is None:
+        if expand and expand.by_model and labels is None:
             raise ValueError("problems.pseudo_labels: new problems have no other answer, so expand needs them")
-        rewriting = rewriting_of(self)
-        if rewriting and rewriting.model is None and not live:
-            raise ValueError("curriculum.rewriting.model: no sampler here has a model to write with, so name one")
-        named = (
-            ("claims.model", section),
-            ("quality.learning", self.options(NLL)),
-            ("verify.judge", judge),
-            ("decontaminate.meaning.judge", near),
-            ("problems.expand", expand),
-            ("problems.expand.judge", expand and expand.judge),
-            ("curriculum.rewriting", rewriting),
-        )
-        for place, asked in named:
+        live = [sampler.name for sampler in self.live]
+        for place, asked, has_default in self.asked():
+            if asked and asked.model is None and not live and not has_default:
+                raise ValueError(f"{place}.model: no sampler here has a model to ask, so name one")
             if asked and asked.sampler is not None and asked.sampler not in live:
                 raise ValueError(f"{place}.sampler: no sampler '{asked.sampler}' with a model; there are: {live}")
         return self
+
+    def asked(self) -> Iterator[tuple[str, ModelSection | None, bool]]:
+        """Yield the sections that name a model to ask, and whether it has a default where no sampler has a model."""
+        meaning, expand = self.options(CONTAMINATION).meaning, self.problems.expand
+        yield "claims.model", self.options(RELIABILITY).model, False
+        yield "verify.judge", self.options(VERDICTS).judge, False
+        yield "decontaminate.meaning.judge", meaning and meaning.judge, False
+        yield "problems.expand", expand if expand and expand.by_model else None, False
+        yield "problems.expand.judge", expand and expand.judge, True
+        yield "problems.topics", self.problems.topics, False
+        yield "curriculum.rewriting", rewriting_of(self), False
+        yield "quality.learning", self.options(NLL), True
 
     @model_validator(mode="after")
     def _whom_to_route_to(self) -> _Core:
@@ -405,7 +401,8 @@ class _Core(Section):
         for sampler in self.samplers:
             if isinstance(sampler.engine, ReplayEngine):
                 yield sampler.engine.domain
-        yield from self.select.mix
+        if self.select.mix_by == "domain":
+            yield from self.select.mix
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every value written out, as JSON-like data; the cluster decides nothing: left out."""
@@ -436,7 +433,7 @@ def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     expand = recipe["problems"]["expand"] or {}
     filters = (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"])
     near = (recipe["decontaminate"]["meaning"] or {}).get("judge")
-    others = (near, expand, expand.get("judge"), recipe["curriculum"].get("rewriting"))
+    others = (near, expand, expand.get("judge"), recipe["problems"]["topics"], recipe["curriculum"].get("rewriting"))
     return [section for section in (*filters, *others) if section]
 
 

@@ -56,6 +56,7 @@ def recipe(problems: Path, bench: Path, url: str) -> Row:
         "problems": {
             "sources": [{"kind": "file", "path": str(problems), "license": "mit"}],
             "pseudo_labels": {"by": "clr", "min_votes": 2, "min_share": 0.3},
+            "topics": {"labels": ["small sums", "big sums"]},
         },
         "samplers": [{"model": "bundled", "engine": engine, "sampling": sampling}],
         "verify": {"workers": 1, "judge": {}},
