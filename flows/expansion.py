@@ -23,9 +23,17 @@ from proofmill.data.versions import Version, find
 from proofmill.filters import new_problems
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS
 from proofmill.filters.new_problems import EXPANSION_REASONS, JUDGE_SCHEMAS
+from proofmill.flows import new_tests
 from proofmill.flows.context import RunContext
 from proofmill.flows.expansion_questions import REPLIES, Asker, Budget, Job, Task, Writer, check_domains
-from proofmill.flows.ingest import RECORDED, ProblemShard, RunProblems, prepared_row, samples_per_problem
+from proofmill.flows.ingest import (
+    RECORDED,
+    ProblemShard,
+    RunProblems,
+    leave_out,
+    prepared_row,
+    samples_per_problem,
+)
 from proofmill.flows.pipeline import shared_file
 from proofmill.flows.recipe.schema import ProceduralSource
 from proofmill.generators.problems import operators, procedural
@@ -39,12 +47,13 @@ _NEW_PROBLEMS = pa.schema([*SHARD_PROBLEMS, *LINEAGE])
 
 CONCEPTS, WRITTEN = Step("expansion_concepts", schema=REPLIES), Step("expansion_written", schema=REPLIES)
 DRAFTS, JUDGED = (
-    Step("expansion_drafts", 2, ("reasoning-gym",), schema=_DRAFTS),
+    Step("expansion_drafts", 3, ("reasoning-gym",), schema=_DRAFTS),
     Step("expansion_judged", schema=REPLIES),
 )
 UNIQUE, CLEAN = Step("expansion_unique", 1, schema=_FATE), Step("expansion_clean", 1, schema=_FATE)
 EXPANDED, NEW_PROBLEMS = Step("expansion", 1, schema=_DRAFTS), Step("expanded_problems", 2, schema=_NEW_PROBLEMS)
 STEPS = (CONCEPTS, WRITTEN, DRAFTS, UNIQUE, CLEAN, JUDGED, EXPANDED, NEW_PROBLEMS)
+TESTED = "tested_anew"  # why a seed is no problem of a run: it is one with more tests
 _PROCEDURAL = "procedural"  # the shard of drafts that no model wrote
 
 
@@ -69,6 +78,7 @@ def expand_problems(run: RunContext, problems: RunProblems) -> RunProblems:
         for draft, *fates in zip(drafts, unique, clean, strict=True)
     ]
     new = tuple(part for shard in expanded for part in _new_shards(run, shard))
+    problems = _without_tested(run, problems, expanded)
     if budget.left_out:
         run.progress.warn(f"problems.expand: {budget.left_out:,} questions did not fit into max_total_tokens")
     return replace(problems, shards=problems.shards + new, candidates=tuple(expanded))
@@ -91,7 +101,7 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
     plan = run.models.expander
     if plan is None:
         return
-    check_domains(run, seeds)
+    check_domains(run, options, seeds)
     writer = Writer(run, options, seeds)
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
@@ -119,15 +129,19 @@ def _drafts(
     replies = {name: [shard.content for shard in shards] for name, shards in written.items()}
     named = [shard.content for shard in concepts]
     model = run.models.expander.model.name if run.models.expander else None
+    proven = {name: programs.version.data_digests() for name, programs in writer.programs.items()}
 
     def make() -> tuple[pa.Table, ShardStats]:
         seeds = writer.parents(seed)
-        rows = []
+        rows: list[Row] = []
         for name, shards in written.items():
             step = writer.steps[name]
-            for reply in (row for shard in shards for row in run.store.read(shard).to_pylist()):
-                parents = [seeds[parent] for parent in reply["about"]]
-                rows.append(_draft(step, reply, parents, options.min_novelty) | {"model": model})
+            answers = [row for shard in shards for row in run.store.read(shard).to_pylist()]
+            if step.chosen.tests:
+                rows += new_tests.drafts(step, answers, seeds, writer.programs[name])
+            for reply in () if step.chosen.tests else answers:
+                rows.append(_draft(step, reply, [seeds[parent] for parent in reply["about"]], options.min_novelty))
+        rows = [row | {"model": model} for row in rows]
         # Naming concepts belongs to no problem by itself, so it is shared out among those that were made of them.
         tokens = sum(shard.stats["completion_tokens"] for shard in concepts)
         users = [row for row in rows if operators.OPERATORS[row["operator"]].from_concepts]
@@ -135,7 +149,7 @@ def _drafts(
             row["completion_tokens"] += tokens * (place + 1) // len(users) - tokens * place // len(users)
         return from_rows(rows, _DRAFTS), {}
 
-    key = DRAFTS.key(seed.content, replies, named, model, options.min_novelty)
+    key = DRAFTS.key(seed.content, replies, named, model, options.min_novelty, proven)
     return run.store.once(DRAFTS, seed.name, key, make)
 
 
@@ -250,6 +264,8 @@ def _texts(run: RunContext, drafts: Sequence[Shard]) -> Iterator[tuple[str, str,
     """Yield name and text of every draft that is still there, and whether it was meant to be rewritten."""
     for number, draft in enumerate(drafts):
         for place, row in _left(run, draft, ()):
+            if operators.OPERATORS[row["operator"]].tests:
+                continue  # its text is its seed's on purpose
             yield f"new {row['id']}/{number}/{place}", row["prompt"], operators.OPERATORS[row["operator"]].rewrites
 
 
@@ -293,7 +309,7 @@ def _judgements(
         return {}
 
     def tasks(draft: Shard, fates: Sequence[Shard]) -> list[Task]:
-        rows = [row for _, row in _left(run, draft, fates) if not operators.OPERATORS[row["operator"]].levels]
+        rows = [row for _, row in _left(run, draft, fates) if operators.OPERATORS[row["operator"]].reworded]
         forms = [{"json_schema": schema} if options.structured else {} for schema in JUDGE_SCHEMAS]
         return [
             Task((row["id"],), number, prompt, own)
@@ -320,7 +336,7 @@ def _expanded(run: RunContext, draft: Shard, fates: Sequence[Shard], asked: Sequ
             for reply in run.store.read(shard).to_pylist():
                 replies.setdefault(reply["about"][0], []).append(reply)
         for row in rows if judge else ():
-            if not row["drop_reason"] and not operators.OPERATORS[row["operator"]].levels:
+            if not row["drop_reason"] and operators.OPERATORS[row["operator"]].reworded:
                 row |= _judged(row, replies.get(row["id"], ()))
         return from_rows(rows, _DRAFTS), {}
 
@@ -341,17 +357,29 @@ def _judged(row: Row, replies: Sequence[Row]) -> Row:
 
 def _new_shards(run: RunContext, expanded: Shard) -> Iterator[ProblemShard]:
     """Yield the problems that are left as shards, to be sampled like all others; they stay beside their seeds."""
-    left = [row for _, row in _left(run, expanded, ())]
-    rows = from_rows(sorted(left, key=lambda row: str(row["id"])), _NEW_PROBLEMS)
+    left = sorted((row for _, row in _left(run, expanded, ())), key=lambda row: str(row["id"]))
     samples, _ = samples_per_problem(run.recipe)
     each = max(1, MAX_SHARD_ROWS // samples)
-    for number, start in enumerate(range(0, rows.num_rows, each)):
-        part, name = rows.slice(start, each), f"{expanded.name}-x{number:04d}"
+    # Apart, since the band of pass rates is for problems that are new.
+    tested = [row for row in left if operators.OPERATORS[row["operator"]].tests]
+    groups = ([row for row in left if not operators.OPERATORS[row["operator"]].tests], tested)
+    starts = [(rows, start) for rows in groups for start in range(0, len(rows), each)]
+    for number, (rows, start) in enumerate(starts):
+        part, name = from_rows(rows[start : start + each], _NEW_PROBLEMS), f"{expanded.name}-x{number:04d}"
         stats: ShardStats = {"from_sources": 0, "domains": dict(Counter(part["domain"].to_pylist()))}
-        key = NEW_PROBLEMS.key(expanded.content, start, each)
+        key = NEW_PROBLEMS.key(expanded.content, number, each)
         problems = run.store.once(NEW_PROBLEMS, name, key, partial(tuple, (part, stats)))
         recorded = run.store.once(RECORDED, name, digest(key, name), lambda: (SHARD_TRACES.empty_table(), {}))
         yield ProblemShard(problems, recorded)
+
+
+def _without_tested(run: RunContext, problems: RunProblems, expanded: Sequence[Shard]) -> RunProblems:
+    """Return the problems without those that got new tests, which are sampled with these only."""
+    gone: set[str] = set()
+    for shard in expanded:
+        rows = (row for _, row in _left(run, shard, ()) if operators.OPERATORS[row["operator"]].tests)
+        gone.update(row["parents"][0] for row in rows)
+    return leave_out(run, problems, gone, TESTED) if gone else problems
 
 
 def seed_shard(name: str) -> str:

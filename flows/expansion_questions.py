@@ -23,10 +23,11 @@ from proofmill.data.samples import FAILED
 from proofmill.data.schemas import STRING
 from proofmill.data.tables import from_rows
 from proofmill.data.versions import Version, find
-from proofmill.filters import new_problems
+from proofmill.filters import new_problems, new_tests
 from proofmill.filters.domains import DOMAINS, find_domain, is_known
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import Answers, RequestBatch, question, run_batches
+from proofmill.flows.new_tests import CODE, ProvenPrograms, testable
 from proofmill.generators.engines.base import Completion, Request
 from proofmill.generators.problems import operators
 from proofmill.generators.problems.operators import ExpandOptions, ExpandStep
@@ -221,6 +222,9 @@ class Writer:
             if not step.chosen.levels:
                 counts[step.operator] += 1  # an operator may come twice; its place among all says nothing
                 self.steps[f"{step.operator}{counts[step.operator]}"] = step
+        self.programs = {
+            name: ProvenPrograms(find(run.home, step.solved_in)) for name, step in self.steps.items() if step.solved_in
+        }
         self._drawn = {name: self._draw(name, step) for name, step in self.steps.items()}
         self._partners = {name: self._pool(name, step) for name, step in self.steps.items()}
 
@@ -253,7 +257,13 @@ class Writer:
 
     def parents(self, shard: Shard) -> dict[str, Row]:
         """Return every problem that may be a parent of what is made of a shard's seeds, by id."""
-        return {row: seed for pool in self._partners.values() for row, seed in pool.items()} | self.usable(shard)
+        pools = {row: seed for pool in self._partners.values() for row, seed in pool.items()}
+        tested = [self.testable(shard, name) for name in self.programs]
+        return {**pools, **self.usable(shard), **{row: seed for rows in tested for row, seed in rows.items()}}
+
+    def testable(self, shard: Shard, step_name: str) -> dict[str, Row]:
+        """Return the problems of a shard that a step can make more tests for, by id."""
+        return testable(self.run.store.read(shard).to_pylist(), self.programs[step_name])
 
     def usable(self, shard: Shard) -> dict[str, Row]:
         """Return the problems of a shard that new ones can be made of, by id: those that votes can label."""
@@ -262,8 +272,8 @@ class Writer:
 
     def groups(self, shard: Shard, step: ExpandStep) -> list[tuple[tuple[str, ...], int]]:
         """Return the parents and number of each new problem of a step."""
-        rows = self.usable(shard)
         name = next(name for name, other in self.steps.items() if other is step)
+        rows = self.testable(shard, name) if step.chosen.tests else self.usable(shard)
         drawn = self._drawn[name]
         firsts = [row for row in rows.values() if drawn is None or row["id"] in drawn]
         groups = []
@@ -336,11 +346,14 @@ class Writer:
             if operator.from_concepts and not chosen:
                 continue
             asked, schema = operators.for_domain(text, operators.PROBLEM_SCHEMA, rows[group[0]]["domain"])
+            kind = operator.kinds[number % len(operator.kinds)]
+            if operator.tests and (form := new_tests.form_of(rows[group[0]])):
+                asked, schema, kind = text, new_tests.SCHEMA, form.in_words
             prompt = operators.filled(
                 asked,
                 problems=[rows[row]["prompt"] for row in group],
                 concepts=list(dict.fromkeys(chosen)),
-                kind=operator.kinds[number % len(operator.kinds)],
+                kind=kind,
             )
             tasks.append(Task(group, number, prompt, self._schema(schema) | own))
         return tasks
@@ -373,7 +386,7 @@ def _alike(a: Row, b: Row) -> bool:
     return bool(a["license"] == b["license"] and a["domain"] == b["domain"])
 
 
-def check_domains(run: RunContext, seeds: Sequence[Shard]) -> None:
+def check_domains(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard]) -> None:
     """Warn of seeds that no model makes new problems of, since samples that agree can't stand in for what they need.
 
     Raises:
@@ -382,19 +395,21 @@ def check_domains(run: RunContext, seeds: Sequence[Shard]) -> None:
     counts: Counter[str] = Counter()
     for shard in seeds:
         counts.update(shard.stats["domains"])
-    left = {domain: n for domain, n in sorted(counts.items()) if not (is_known(domain) and _labelled_by_votes(domain))}
+    tested = {CODE} if any(step.chosen.tests for step in options.steps) else set()
+    able = {domain for domain in counts if is_known(domain) and _labelled_by_votes(domain)} | tested
+    left = {domain: n for domain, n in sorted(counts.items()) if domain not in able}
     if not left:
         return
-    able = ", ".join(domain for domain in DOMAINS if _labelled_by_votes(domain))
+    known = ", ".join(domain for domain in DOMAINS if _labelled_by_votes(domain))
     told = ", ".join(f"{n:,} of {domain}" for domain, n in left.items())
     if len(left) == len(counts):
         raise RecipeError(
             f"A model can't make new problems of these seeds: {told}. A new problem's only answer is what its samples "
             f"agree on, and these need more than an answer.",
             where="recipe key problems.expand.steps",
-            remedy=f"add seeds of {able}; for procedural tasks use harder and easier, which ask no model",
+            remedy=f"add seeds of {known}; for procedural tasks use harder and easier, which ask no model",
         )
-    run.progress.warn(f"problems.expand: no new problems are made of {told}; a model makes them of {able} only")
+    run.progress.warn(f"problems.expand: no new problems are made of {told}; a model makes them of {known} only")
 
 
 def _labelled_by_votes(domain: str) -> bool:

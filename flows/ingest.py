@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from proofmill.generators.problems.untidy import untidied
 from proofmill.generators.sample_plan import SamplePlan
 
 PROBLEMS = Step("problems", 4, ("reasoning-gym",), PROBLEM_COLUMNS)
+LEFT = Step("problems_left", 1, schema=PROBLEM_COLUMNS)
 LEAKED = "contaminated"  # why a problem that overlaps with a benchmark is no problem of a run
 HELD_OUT_QUESTION = "held_out"  # why a question that is kept for evaluation is no problem of a run
 RECORDED = Step("recorded", 3, ("reasoning-gym",), SHARD_TRACES)
@@ -201,6 +202,40 @@ def _without_leaks(run: RunContext, part: pa.Table) -> tuple[pa.Table, dict[str,
     found = zip(rows, marks, strict=True)
     leaked = {row["problem_id"]: mark["contaminated_by"] for row, mark in found if mark.get("contaminated_by")}
     return part.filter(pc.invert(pc.is_in(part["problem_id"], pa.array(leaked, pa.string())))), leaked
+
+
+def leave_out(run: RunContext, problems: RunProblems, ids: Collection[str], reason: str) -> RunProblems:
+    """Return the problems without some, which their ledger then counts as dropped.
+
+    What comes with recorded samples stays: it costs nothing more, and its traces are marked.
+    """
+    shards = [_without(run, shard, ids) for shard in problems.shards]
+    count = sum(shard.problems.rows for shard in problems.shards) - sum(shard.problems.rows for shard in shards)
+    ledger = problems.stats["problems"]
+    dropped = ledger["dropped"] | ({reason: ledger["dropped"].get(reason, 0) + count} if count else {})
+    stats: ShardStats = {
+        **problems.stats,
+        "problems": {**ledger, "kept": ledger["kept"] - count, "dropped": dropped},
+    }
+    left = tuple(shard for shard in shards if shard.problems.rows)
+    return replace(problems, shards=left, stats=stats)
+
+
+def _without(run: RunContext, shard: ProblemShard, ids: Collection[str]) -> ProblemShard:
+    present = run.store.read(shard.problems, ["id"])["id"].to_pylist()
+    recorded = set(run.store.read(shard.recorded, ["problem_id"])["problem_id"].to_pylist())
+    gone = [name for name in present if name in ids and name not in recorded]
+    if not gone:
+        return shard
+
+    def make() -> tuple[pa.Table, ShardStats]:
+        table = run.store.read(shard.problems)
+        left = table.filter(pc.invert(pc.is_in(table["id"], pa.array(gone, pa.string()))))
+        domains = dict(Counter(left["domain"].to_pylist()))
+        return left, {"from_sources": shard.problems.stats["from_sources"], "domains": domains}
+
+    key = LEFT.key(shard.problems.content, gone)
+    return replace(shard, problems=run.store.once(LEFT, shard.problems.name, key, make))
 
 
 def _commit(run: RunContext, key: str, name: str, part: pa.Table) -> Shard:

@@ -125,9 +125,11 @@ class NearQuestions(ModelQuestions):
             by_row.setdefault(reply["row"], []).append(model_judge.read(reply["text"], reply["finish_reason"]))
         return by_row
 
-    def called_same(self, said: Shard) -> set[int]:
-        """Return the rows of the problems that the model calls the same as an item."""
-        return {row for row, replies in self.replies(said).items() if model_judge.verdict_of(replies)[0] == CORRECT}
+    def called_same(self, said: Shard) -> set[str]:
+        """Return the ids of the problems that the model calls the same as an item."""
+        names = self.run.store.read(self.record.problems, ["id"])["id"].to_pylist()
+        verdicts = {row: model_judge.verdict_of(replies)[0] for row, replies in self.replies(said).items()}
+        return {names[row] for row, verdict in verdicts.items() if verdict == CORRECT}
 
     def marked(self, said: Shard) -> ShardRecord:
         """Return the record with marks on the problems that are called the same as an item, and on their traces."""

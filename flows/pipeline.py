@@ -48,6 +48,7 @@ from proofmill.flows.shard_records import (
     ShardRecord,
     columns,
     contents,
+    is_banded,
     of_expansion,
     problem_rows,
     rows,
@@ -298,7 +299,7 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     frame = pl.DataFrame(table.drop_columns("response").replace_schema_metadata(None))
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
-    absent += [pl.lit(value=of_expansion(run, record)).alias("expanded")]
+    absent += [pl.lit(value=is_banded(run, record)).alias("expanded")]
     topics = topics_of(run, record)
     absent += [pl.Series("topic", [topics.get(name) for name in frame["problem_id"]], pl.String)]
     condensed = rewritten_rows(run, record)

@@ -299,9 +299,13 @@ class _ShardTables:
         if problem["id"] in self.contaminated:  # as a model said after sampling
             return "contaminated"
         rate, _ = self.problem_rates.get(problem["id"], (None, 0))
-        # Procedural tasks bring their own gold; every other new problem has an answer only where its samples agree.
-        if rate is None or (problem["answer"] is None and not OPERATORS[problem["operator"]].levels):
+        # Procedural tasks bring their own gold, and tests judge by themselves; every other new problem has an answer
+        # only where its samples agree.
+        operator = OPERATORS[problem["operator"]]
+        if rate is None or (problem["answer"] is None and operator.reworded):
             return "no_agreement"
+        if operator.tests:
+            return None
         low, high = self.run.recipe.select.expanded_pass_rate
         return None if low <= rate <= high else "outside_band"
 

@@ -20,6 +20,7 @@ from proofmill.filters.base import Filter, ProblemFilter, Row
 from proofmill.filters.reasoning import parts_of
 from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
+from proofmill.generators.problems.operators import OPERATORS
 
 PROBLEM = "problem"  # all of a trace's problem, as its verifier wants it
 _SPLIT = frozenset(SPLIT_COLUMNS)  # made of the response where a filter reads them
@@ -143,6 +144,14 @@ def rows_by_problem(run: RunContext, record: ShardRecord, filter_: Filter[Any]) 
 def of_expansion(run: RunContext, record: ShardRecord) -> bool:
     """Return whether expansion made a shard's problems."""
     return "operator" in pq.read_schema(run.store.path(record.problems)).names
+
+
+def is_banded(run: RunContext, record: ShardRecord) -> bool:
+    """Return whether a shard's problems are new ones, whose pass rate must lie in a band; not those with new tests."""
+    if not of_expansion(run, record):
+        return False
+    made_by = run.store.read(record.problems, ["operator"])["operator"].to_pylist()
+    return not all(name is not None and OPERATORS[name].tests for name in made_by)
 
 
 def _owners(run: RunContext, record: ShardRecord) -> Iterator[str]:

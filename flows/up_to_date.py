@@ -18,13 +18,12 @@ from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import expansion, pipeline, run_inputs, voting
 from proofmill.flows.context import Resampling, RunContext, RunRequest
-from proofmill.flows.ingest import PROBLEMS, RECORDED
+from proofmill.flows.ingest import LEFT, PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
 from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES
 from proofmill.flows.recipe.schema import ActiveFilter, model_sections
 from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE
 from proofmill.flows.sampling import SAMPLES
-from proofmill.flows.screening import SCREENED
 from proofmill.flows.topics import TOPIC_ASKED, TOPICS
 from proofmill.generators import models
 
@@ -35,7 +34,7 @@ _FINISHED = "finished.json"
 
 _STEPS = (
     *(PROBLEMS, RECORDED, SAMPLES, BENCHMARKS.step, JUDGE_ASKED, MODEL_JUDGED, CLR_NAMED, CLR_JUDGED, SCORES),
-    *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, SCREENED),
+    *(NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, LEFT),
     *expansion.STEPS,
     *(voting.VOTES, voting.LABELS, voting.LABELLED, TOPIC_ASKED, TOPICS, TO_REWRITE, REWRITE_ASKED, SHORT_SOLUTIONS),
     *(pipeline.SELECTION, pipeline.CAPS, pipeline.BALANCE, pipeline.PROMPT_SIGNATURES, pipeline.HOLDOUT, PUBLISH),

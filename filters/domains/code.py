@@ -198,17 +198,17 @@ def _tests_fault(why: str) -> str:
     return why if why.startswith(("needs ", "bad_tests", "not_judged", "not_decided")) else f"bad_tests: {why}"
 
 
-def _language(problem: Problem) -> str:
+def language(problem: Problem) -> str:
     """Return the language of the tests; `python` where a row says nothing."""
     return extract.language_of(str(problem.info.get("language") or "python"))
 
 
 def _find(problem: Problem, text: str) -> extract.FoundCode | Verdict:
     """Return the code of an answer, or the verdict where there is none that can be run."""
-    language = _language(problem)
-    if language not in (extract.PYTHON, extract.CPP):
+    written_in = language(problem)
+    if written_in not in (extract.PYTHON, extract.CPP):
         return Verdict(verdicts.ERROR, detail="unsupported_language")
-    found = extract.find_code(text, _names(problem) if language == extract.PYTHON else (), language)
+    found = extract.find_code(text, asked_names(problem) if written_in == extract.PYTHON else (), written_in)
     if found.rule == "unsupported_language":
         return Verdict(verdicts.ERROR, detail=found.rule)
     if found.code is None or len(found.code) > MAX_CODE_CHARS:
@@ -223,9 +223,9 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
         BadTestError: the problem has no tests, or one can't be read.
         VerifierError: a layer of the jail is missing.
     """
-    suite, limits = read_suite(problem.info), _limits(problem.info)
+    suite, limits = read_suite(problem.info), limits_of(problem.info)
     judging = _judging(problem.info, judging)
-    if _language(problem) == extract.CPP:
+    if language(problem) == extract.CPP:
         return _judge_compiled(jail, suite, code, limits, judging)
     outcome = run.Outcome(run.PASSED, 0, 0)
     # Programs first: they need no reading beside the tests, and their failure ends the row.
@@ -257,7 +257,7 @@ def _joined(jail: Jail, problem: Problem, found: extract.FoundCode) -> str:
         known = bound_by(_setup(problem))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestError(f"setup: {type(error).__name__}: {str(error)[:200]}") from error
-    return run.join(jail, code, earlier, _names(problem), known)
+    return run.join(jail, code, earlier, asked_names(problem), known)
 
 
 def _text(value: object) -> str:
@@ -278,7 +278,8 @@ def _number(info: Mapping[str, Any], name: str, default: float, most: float) -> 
     return min(number, most)
 
 
-def _limits(info: Mapping[str, Any]) -> Limits:
+def limits_of(info: Mapping[str, Any]) -> Limits:
+    """Return what one run of a problem's solution may use."""
     return Limits(
         cpu_s=_number(info, "time_limit_s", DEFAULT_CPU_S, MAX_CPU_S),
         memory_mb=_number(info, "memory_mb", DEFAULT_MEMORY_MB, MAX_MEMORY_MB),
@@ -316,7 +317,7 @@ def _setup(problem: Problem) -> str:
     return setup or prompt_setup(_text(problem.prompt), entry_name(read_suite(problem.info)))
 
 
-def _names(problem: Problem) -> tuple[str, ...]:
+def asked_names(problem: Problem) -> tuple[str, ...]:
     """Return what the solution must define: what its tests ask of it."""
     try:
         suite = read_suite(problem.info)

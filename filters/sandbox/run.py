@@ -88,7 +88,7 @@ class SetupFailedError(BadTestError):
     """The problem's own setup raised."""
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def decode_answer(body: bytes) -> dict[str, Any]:
     """Return a hostile answer as a mapping; anything else counts as hanging up."""
     try:
         answer = wire.loads(body)
@@ -129,18 +129,18 @@ def _verdict(end: Exit, passed: int, total: int, why: str) -> Outcome:
     return Outcome(FAILED, passed, total, why or _ended(end), end.cpu_s)
 
 
-def _load(process: SandboxProcess, planned: Plan, code: str, *more: tuple[bytes, bytes]) -> str | None:
+def load_solution(process: SandboxProcess, planned: Plan, code: str, *more: tuple[bytes, bytes]) -> str | None:
     """Load a solution in a fresh process; return how it failed, or None. It reads `more` messages once it is loaded."""
     job = {"role": "serve", "code": code} | load_job_of(planned)
     process.send(wire.JOB, wire.dumps(job), *more)
-    _set_up(process)
-    answer = _decode(process.receive()[1])
+    read_setup(process)
+    answer = decode_answer(process.receive()[1])
     return None if "ok" in answer else _raised(answer.get("raised"))
 
 
-def _set_up(process: SandboxProcess) -> None:
+def read_setup(process: SandboxProcess) -> None:
     """Read the report on setup, sent before the solution ran; raises `SetupFailedError`."""
-    answer = _decode(process.receive()[1])
+    answer = decode_answer(process.receive()[1])
     if "ok" not in answer:
         why = _raised(answer.get("raised"))
         package = missing_package(why)
@@ -159,7 +159,7 @@ def join(jail: Jail, code: str, earlier: Sequence[str], needed: Sequence[str], k
     with jail.slot(), jail.process(Limits()) as process:
         try:
             process.send(wire.JOB, wire.dumps(job))
-            program = _decode(process.receive()[1]).get("ok")
+            program = decode_answer(process.receive()[1]).get("ok")
         except (ProcessEnded, wire.WireError):
             pass  # a block that brings the parser down
     return program if isinstance(program, str) else code
@@ -247,7 +247,7 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
     with jail.slot(), jail.process(limits) as process:
         try:
             sources = wire.dumps([check.source for check in checks])
-            why = _load(process, planned, code, (wire.EVALUATE, sources)) or ""
+            why = load_solution(process, planned, code, (wire.EVALUATE, sources)) or ""
             if not why:
                 left = MAX_ANSWERS
                 for check in checks:
@@ -256,7 +256,7 @@ def run_checks(jail: Jail, planned: Plan, code: str, limits: Limits, *, all_test
                     left -= len(body)
                     if left < 0:
                         raise ProcessEnded
-                    answer = _decode(body)
+                    answer = decode_answer(body)
                     held = check.holds(answer["ok"]) if "ok" in answer else False
                     # Not plain data: the reading in process decides all of it, so what was counted so far is dropped.
                     if held is None:
@@ -312,9 +312,9 @@ def run_beside(
     with jail.slot(), jail.process(wider) as process:
         with contextlib.suppress(ProcessEnded, wire.WireError):
             process.send(wire.JOB, wire.dumps(job))
-            look = _decode(process.receive()[1])
+            look = decode_answer(process.receive()[1])
             if "ok" in look:
-                report = _decode(process.receive()[1])
+                report = decode_answer(process.receive()[1])
         end = process.close()
     total = planned.total
     if "raised" in look:
@@ -365,7 +365,7 @@ def run_apart(jail: Jail, planned: Plan, code: str, limits: Limits, judging: Jud
         report: dict[str, Any] | None = None
         loaded, why = False, ""
         try:
-            why = _load(solution, planned, code) or ""
+            why = load_solution(solution, planned, code) or ""
             loaded = not why
             if loaded:
                 job = job_of(planned) | {"role": "apart", "all_tests": judging.all_tests}
@@ -387,7 +387,7 @@ def _carry(tests: SandboxProcess, solution: SandboxProcess) -> dict[str, Any]:
     while True:
         kind, body = tests.receive()
         if kind == wire.DONE:
-            return _decode(body)
+            return decode_answer(body)
         answer = wire.dumps({"gone": True})
         if not gone:
             try:
@@ -422,12 +422,12 @@ def _apart_outcome(ends: tuple[Exit, Exit], report: dict[str, Any] | None, count
 def _compiled(jail: Jail, code: str) -> Iterator[tuple[int, Outcome | None]]:
     """A descriptor of the binary, and how compiling has failed where it has."""
     limits = Limits(cpu_s=COMPILE_CPU_S, memory_mb=1024.0, output_bytes=MAX_PRINTED, scratch_mb=128, subprocesses=True)
-    with _streams(code) as streams:
+    with open_streams(code) as streams:
         why = "the compiler did not end"
         with jail.slot(), jail.process(limits, streams) as process:
             with contextlib.suppress(ProcessEnded, wire.WireError):
                 process.send(wire.JOB, wire.dumps({"role": "compile"}))
-                answer = _decode(process.receive()[1])
+                answer = decode_answer(process.receive()[1])
                 why = "" if "ok" in answer else _raised(answer.get("raised"))
             end = process.close()
         failed = Outcome(FAULT, 0, 1, end.fault) if end.fault else Outcome(NOT_PYTHON, 0, 1, why) if why else None
@@ -452,12 +452,12 @@ def run_compiled(
         job = wire.dumps({"role": "execute"})
 
         def run_one(given: str, wanted: str, bound: Limits) -> Outcome:
-            with _streams(given) as streams, jail.slot():
+            with open_streams(given) as streams, jail.slot():
                 bound = replace(bound, one_exec=True, memory_mb=bound.memory_mb + _STACK_MB)
                 with jail.process(bound, [*streams, binary]) as process:
                     with contextlib.suppress(ProcessEnded, wire.WireError):
                         process.send(wire.JOB, job)
-                        _set_up(process)
+                        read_setup(process)
                     end = process.wait()
                 printed = os.pread(streams[1], bound.output_bytes, 0).decode("utf-8", "replace")
             return printed_verdict(end, printed, wanted, "", judging)
@@ -466,7 +466,7 @@ def run_compiled(
 
 
 @contextlib.contextmanager
-def _streams(given: str) -> Iterator[list[int]]:
+def open_streams(given: str) -> Iterator[list[int]]:
     """Descriptors of a program's standard input, filled, and standard output."""
     made: list[int] = []
     try:
@@ -519,12 +519,12 @@ def each_program(tests: Sequence[tuple[str, str]], limits: Limits, judging: Judg
 
 
 def _one_program(jail: Jail, job: bytes, given: str, wanted: str, limits: Limits, judging: Judging) -> Outcome:
-    with _streams(given) as streams, jail.slot(), jail.process(limits, streams) as process:
+    with open_streams(given) as streams, jail.slot(), jail.process(limits, streams) as process:
         why = ""
         try:
             process.send(wire.JOB, job)
-            _set_up(process)
-            why = _raised(_decode(process.receive()[1]).get("raised"))
+            read_setup(process)
+            why = _raised(decode_answer(process.receive()[1]).get("raised"))
         except (ProcessEnded, wire.WireError):
             pass
         end = process.wait()

@@ -38,6 +38,7 @@ class Operator:
         from_concepts: it is shown the concepts of its seeds, not the seeds.
         from_failures: its seeds are drawn by how often they were failed in a published version.
         kinds: variants that its text names by `{kind}`, taken in turn.
+        tests: it gives a programming problem more tests, and leaves its text; its seed is not sampled besides.
         levels: by how many levels of a procedural task's curriculum it moves; 0: a model writes the problems.
     """
 
@@ -49,12 +50,18 @@ class Operator:
     from_concepts: bool = False
     from_failures: bool = False
     kinds: tuple[str, ...] = ("",)
+    tests: bool = False
     levels: int = 0
+
+    @property
+    def reworded(self) -> bool:
+        """Whether a model writes another text, which then must be looked at, compared and judged."""
+        return not (self.tests or self.levels)
 
     @property
     def rewrites(self) -> bool:
         """Whether a text of its own is expected, so that one nearly like another is a repeat."""
-        return not (self.keeps_text or self.levels)
+        return self.reworded and not self.keeps_text
 
 
 _FUSIONS = (
@@ -79,6 +86,7 @@ _ALL = (
         from_concepts=True,
         from_failures=True,
     ),
+    Operator("new_tests", "the same program with more tests, whose outputs proven programs agree on", tests=True),
     Operator("harder", "one level up in a procedural task's curriculum; no model", count=100, levels=1),
     Operator("easier", "one level down; no model", count=100, levels=-1),
 )
@@ -97,6 +105,9 @@ class ExpandStep(Section):
     failed_in: PinnedVersion | None = Field(
         None, description="NAME@vN whose pass rates say which seeds fail (`from_failures`)"
     )
+    solved_in: PinnedVersion | None = Field(
+        None, description="NAME@vN whose proven programs say what new tests expect (`new_tests`)"
+    )
     prompt: str | None = Field(None, description="file with a text of your own in place of ours")
     temperature: float | None = Field(None, ge=0.0, description="None: that of the section")
 
@@ -111,6 +122,10 @@ class ExpandStep(Section):
             raise ValueError(f"no operator '{self.operator}'; there are: {', '.join(OPERATORS)}")
         if self.chosen.from_failures != (self.failed_in is not None):
             raise ValueError("failed_in: needed by from_failures, and by no other operator")
+        if self.chosen.tests != (self.solved_in is not None):
+            raise ValueError("solved_in: needed by new_tests, and by no other operator")
+        if self.chosen.tests and self.each > 1:
+            raise ValueError("count: a seed gets new tests once")
         if self.chosen.levels and (self.prompt or self.seeds):
             raise ValueError(f"prompt, seeds: no model writes the problems of '{self.operator}'")
         return self

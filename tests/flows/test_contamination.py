@@ -241,7 +241,7 @@ def test_what_a_model_calls_an_item_is_not_sampled_and_a_killed_run_asks_nothing
     assert whole.near_judge.counts == {"other": 1, "same": 1}
     driver = crash.Driver(prefect_server, recipe, tmp_path, modules=("torch", "transformers.models.bert.modeling_bert"))
     try:
-        killed = driver.run(tmp_path / "home", call="rename", after=True, path="screened_problems/.*parquet")
+        killed = driver.run(tmp_path / "home", call="rename", after=True, path="problems_left/.*parquet")
         assert killed == crash.KILLED, driver.said()
         asked = set(comparer.asked)
         comparer.asked.clear()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from proofmill.data.versions import find
-from proofmill.flows import expansion, near_items, screening
+from proofmill.flows import expansion, ingest, near_items
 from proofmill.flows.up_to_date import step_versions
 from support import crash
 from support.samples import SAMPLES, write_jsonl
@@ -82,7 +82,7 @@ def whole(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Expansion is killed in test_expansion.py, and what asks about problems near a benchmark in test_contamination.py.
-NEAR = (near_items.NEAR_ASKED, near_items.NEAR_PROBLEMS, near_items.NEAR_TRACES, screening.SCREENED)
+NEAR = (near_items.NEAR_ASKED, near_items.NEAR_PROBLEMS, near_items.NEAR_TRACES, ingest.LEFT)
 OTHERS = {"publish", *(step.name for step in (*expansion.STEPS, *NEAR))}
 STEPS = [name for name in step_versions() if name not in OTHERS and " of " not in name]
 
