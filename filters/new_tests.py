@@ -24,7 +24,7 @@ from proofmill.filters.verification import problem_of
 TRIED, KEPT = 40, 12  # inputs that are made, and tests that come of them at most
 MIN_PROGRAMS, MAX_PROGRAMS = 2, 6
 _MAX_CHARACTERS = 20_000  # of an input or output
-_GENERATOR = Limits(cpu_s=10.0, memory_mb=512.0)
+GENERATOR_LIMITS = Limits(cpu_s=10.0, memory_mb=512.0)
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -62,8 +62,8 @@ class TestForm:
         if not self.function:
             return outputs.printed(jail, program, inputs, self.limits, setup=self.setup)
         calls = [f"{self.function}({', '.join(map(repr, given))})" for given in inputs]
-        own = {"setup": self.setup, "entry_point": self.function, "as_json": self.data}
-        return outputs.values(jail, program, calls, self.limits, **own)
+        own, called = self.setup, self.function
+        return outputs.values(jail, program, calls, self.limits, setup=own, entry_point=called, as_json=self.data)
 
     def test(self, given: Any, output: Any) -> Any:
         """Return a test as a row of a problem has it."""
@@ -116,9 +116,9 @@ def make(jail: Jail, form: TestForm, generator: str, validator: str, programs: S
         generator, validator: sources that a model wrote.
         programs: different ones that passed the problem's own tests.
     """
-    made = outputs.values(jail, generator, [f"generate({seed})" for seed in range(TRIED)], _GENERATOR)
+    made = outputs.values(jail, generator, [f"generate({seed})" for seed in range(TRIED)], GENERATOR_LIMITS)
     inputs = _different([given for given in made if _is_input(form, given)])
-    taken = outputs.values(jail, validator, [f"valid({given!r})" for given in inputs], _GENERATOR)
+    taken = outputs.values(jail, validator, [f"valid({given!r})" for given in inputs], GENERATOR_LIMITS)
     inputs = [given for given, valid in zip(inputs, taken, strict=True) if valid is True]
     told = f"{len(inputs)} of {TRIED} inputs are new and valid"
     if not inputs:

@@ -334,7 +334,16 @@ def _places(kept: pl.DataFrame, max_per_problem: int, curriculum: LongToShort | 
 def _problems(kept: pl.DataFrame) -> Iterator[tuple[list[Candidate], float | None]]:
     """Yield the kept traces of each problem, with its pass rate."""
     score = (pl.col("claim_score").fill_null(1.0) * pl.col("clr_score").fill_null(1.0)).alias("score")
-    columns = ["id", "length", score, "final_start", "preferred", is_bare().alias("bare"), "rewritten", "rate"]
+    columns: list[str | pl.Expr] = [
+        "id",
+        "length",
+        score,
+        "final_start",
+        "preferred",
+        is_bare().alias("bare"),
+        "rewritten",
+        "rate",
+    ]
     # By problem and id: the order of the input must not decide which of two equal traces is kept.
     rows = sorted(kept.select("problem_id", *columns).iter_rows(), key=lambda row: row[:2])
     for _, group in groupby(rows, key=lambda row: row[0]):

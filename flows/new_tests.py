@@ -16,6 +16,7 @@ import polars as pl
 from proofmill.data.versions import Version
 from proofmill.filters import new_problems, new_tests
 from proofmill.filters.domains.code import default_jail
+from proofmill.filters.model_judge import MALFORMED
 from proofmill.filters.verdicts import CORRECT
 from proofmill.generators.problems.operators import ExpandStep
 from proofmill.generators.problems.problem import Row, SourceDefaults, problem_row
@@ -77,7 +78,7 @@ def _draft(step: ExpandStep, reply: Row, seed: Row, programs: Sequence[str]) -> 
     sources, reason = _sources(reply)
     form = new_tests.form_of(seed)
     if reason or form is None:
-        return row | {"reply": reply["text"], "drop_reason": reason or "malformed"}
+        return row | {"reply": reply["text"], "drop_reason": reason or MALFORMED}
     made = new_tests.make(default_jail(), form, *sources, programs)
     if not made.tests:
         reason = "programs_differ" if made.inputs else "no_inputs"
@@ -86,7 +87,7 @@ def _draft(step: ExpandStep, reply: Row, seed: Row, programs: Sequence[str]) -> 
     given["info"] = new_tests.with_tests(seed["info"], made.tests)
     problem = problem_row(given, SourceDefaults(seed["domain"], seed["source"], seed["license"]))
     if isinstance(problem, str):
-        return row | {"reply": reply["text"], "drop_reason": "malformed", "detail": problem}
+        return row | {"reply": reply["text"], "drop_reason": MALFORMED, "detail": problem}
     return row | problem | {"detail": f"{len(made.tests)} new tests: {made.detail}"}
 
 
@@ -96,6 +97,6 @@ def _sources(reply: Row) -> tuple[tuple[str, str], str | None]:
     for key in ("generator", "validator"):
         value, reason = new_problems.read_text(reply["text"], reply["finish_reason"], key)
         if reason or not isinstance(value, str) or not value.strip():
-            return ("", ""), reason or new_problems.MALFORMED
+            return ("", ""), reason or MALFORMED
         sources.append(value)
     return (sources[0], sources[1]), None

@@ -300,11 +300,13 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
     absent += [pl.lit(value=is_banded(run, record)).alias("expanded")]
-    topics = topics_of(run, record)
-    absent += [pl.Series("topic", [topics.get(name) for name in frame["problem_id"]], pl.String)]
-    condensed = rewritten_rows(run, record)
-    absent += [pl.Series("rewritten", [row in condensed for row in range(frame.height)], pl.Boolean)]
-    return frame.with_columns(pl.Series("length", length.to_numpy(zero_copy_only=False)), *absent)
+    topics, condensed = topics_of(run, record), rewritten_rows(run, record)
+    return frame.with_columns(
+        pl.Series("length", length.to_numpy(zero_copy_only=False)),
+        pl.Series("topic", [topics.get(name) for name in frame["problem_id"]], pl.String),
+        pl.Series("rewritten", [row in condensed for row in range(frame.height)], pl.Boolean),
+        *absent,
+    )
 
 
 def _is_small(kind: pa.DataType) -> bool:

@@ -354,7 +354,7 @@ class _Core(Section):
         meaning, expand = self.options(CONTAMINATION).meaning, self.problems.expand
         yield "claims.model", self.options(RELIABILITY).model, False
         yield "verify.judge", self.options(VERDICTS).judge, False
-        yield "decontaminate.meaning.judge", meaning and meaning.judge, False
+        yield "decontaminate.meaning.judge", meaning.judge if meaning else None, False
         yield "problems.expand", expand if expand and expand.by_model else None, False
         yield "problems.expand.judge", expand and expand.judge, True
         yield "problems.topics", self.problems.topics, False

@@ -12,6 +12,7 @@ import pytest
 from proofmill.data.errors import RecipeError
 from proofmill.filters import new_tests
 from proofmill.filters.domains.code import default_jail
+from proofmill.filters.sandbox.jail import Limits
 from proofmill.flows.recipe import load as recipes
 from support.endpoints import Endpoint, Reply, serving
 from support.samples import replay_recipe, table, write_jsonl
@@ -67,11 +68,12 @@ def test_new_tests_are_what_the_validator_takes_and_programs_agree_on() -> None:
         (GENERATOR, "valid = None"),
     ],
 )
-def test_what_a_model_writes_may_be_anything(generator: str, validator: str) -> None:
+def test_what_a_model_writes_may_be_anything(generator: str, validator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_tests, "GENERATOR_LIMITS", Limits(cpu_s=0.3))
     assert made(LARGEST, generator, validator, *RIGHT) == new_tests.MadeTests((), "0 of 40 inputs are new and valid", 0)
 
 
-class Tester(Endpoint):
+class Writer(Endpoint):
     """Writes generators, and solves problems carelessly every other time."""
 
     def reply(self, body: Row) -> Reply:
@@ -89,7 +91,7 @@ def test_a_seed_is_judged_by_its_new_tests_too(regenerate: Callable[..., Row], t
     solved = [seed | LARGEST | {"response": f"```python\n{program}\n```"} for program in RIGHT]
     regenerate(replay_recipe(write_jsonl(tmp_path / "solved.jsonl", solved)) | {"name": "solved"}, tmp_path / "home")
     problems = write_jsonl(tmp_path / "problems.jsonl", [seed | LARGEST, other])
-    with serving(Tester()) as (server,):
+    with serving(Writer()) as (server,):
         engine = {"kind": "openai", "endpoints": [server.url], "api": "chat", "retries": 0}
         recipe = {
             "name": "tested",
