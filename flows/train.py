@@ -262,6 +262,8 @@ def plan_stages(
     check_installed(options)
     work = home / "runs" / f"train-{name}"
     decides = options.model_dump(mode="json", exclude={"stages", "stage1", "stage2", "rl", *_DECIDE_NOTHING})
+    if options.blend == 1.0:  # as all was trained before there was this option
+        del decides["blend"]
     key = digest("training", base.model.digest, decides)
     plans = []
     for stage in options.stages:

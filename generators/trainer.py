@@ -180,20 +180,38 @@ def _load(spec: Spec) -> tuple[Any, Any]:
 
 
 def _save(spec: Spec, model: Any, folder: Path) -> None:
-    """The whole model as a plain folder, adapters merged in, in its base's number format at the last stage."""
+    """The whole model as a plain folder, adapters merged in, in its base's number format at the last stage.
+
+    Of the stage's change of the weights, the share `blend` is kept: between the model before and after lie models that
+    have learned most of what was trained and forgotten less of all else (WiSE-FT, Wortsman et al. 2022).
+    """
     import copy
 
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     whole = copy.deepcopy(model).merge_and_unload() if spec["options"]["lora"] else model
-    state = {name: tensor.detach() for name, tensor in whole.state_dict().items()}
-    if spec["save_dtype"]:
-        state = {n: t.to(getattr(torch, spec["save_dtype"])) if t.is_floating_point() else t for n, t in state.items()}
+    share, before = spec["options"].get("blend", 1.0), {}
+    if share < 1.0:
+        before = AutoModelForCausalLM.from_pretrained(spec["model"], dtype=torch.float32).state_dict()
+    made: dict[Any, Any] = {}  # by place in memory: tied tensors stay one, and are written once
+    state = {}
+    for name, tensor in whole.state_dict().items():
+        if (place := (tensor.data_ptr(), tensor.shape)) not in made:
+            new = tensor.detach()
+            if new.is_floating_point() and before:
+                new = before[name].to(new.device).lerp(new.float(), share)
+            if new.is_floating_point() and spec["save_dtype"]:
+                new = new.to(getattr(torch, spec["save_dtype"]))
+            made[place] = new
+        state[name] = made[place]
     shutil.rmtree(folder, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     whole.save_pretrained(partial, state_dict=state)
+    if spec["save_dtype"]:  # the configuration names the format that the model was trained in
+        settings = partial / "config.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"dtype": spec["save_dtype"]}, indent=2))
     AutoTokenizer.from_pretrained(spec["base"]).save_pretrained(partial)
     for name in ("chat_template.jinja",):  # as the base has it: saving must not rewrite it
         if (source := Path(spec["base"]) / name).exists():

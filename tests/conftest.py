@@ -33,14 +33,6 @@ settings.load_profile("quick")
 Row = dict[str, Any]
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which needn't be there
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Who runs what, where several processes run the tests."""
-    from support.processes import WholeFiles
-
-    return WholeFiles(config, log)
-
-
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks what needs the server, skips what needs an engine that isn't there, and sorts for several processes."""

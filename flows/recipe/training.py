@@ -81,6 +81,12 @@ class TrainOptions(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where a GPU has it")
     gradient_checkpointing: bool = Field(False, description="a third more time, and much less memory")
     lora: Lora | None = Field(None, description="{} for adapters; null: all weights")
+    blend: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a stage's change of the weights that is kept; below 1 less is forgotten",
+    )
     checkpoint_steps: int = Field(100, ge=1, description="what a crash costs at most")
     choose: ChooseCheckpoint | None = Field(None, description="null: the last step's weights")
     threads: int = Field(0, ge=0, description="CPU threads; 0: torch's own choice")

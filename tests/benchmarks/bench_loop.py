@@ -129,19 +129,19 @@ def from_scratch(folder: Path, minutes: float, recipe: Recipe) -> Path:
 
 
 def transcripts(recipe: Recipe, chance: random.Random) -> Iterator[tuple[str, str]]:
-    """Yields questions as the loop asks them, with and without its template, and answers of which a half are wrong.
+    """Yields questions, bare and as the loop's samplers ask them, and answers of which a half are wrong.
 
     No question of the suite is among them.
     """
     from proofmill.generators.problems.procedural import generate, is_held_out
 
-    template = recipe.prompt.templates["math"]
+    asks = [sampler.templates["math"] for sampler in recipe.samplers]
     for source in recipe.problems.sources:
         for located in generate(source.task, source.args, 3000, 7, "math"):
             asked = str(located.row["prompt"])
             if is_held_out(asked):
                 continue
-            for shown in (asked, template.replace("{problem}", asked)):
+            for shown in (asked, *(ask.replace("{problem}", asked) for ask in asks)):
                 terms = [int(number) for number in re.findall(r"\d+", asked)]
                 off = 0 if chance.random() < 0.5 else chance.choice((-10, -2, -1, 1, 2, 10))
                 yield shown, worked(terms, max(0, sum(terms) + off), chance.choice(OPENINGS))

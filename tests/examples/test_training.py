@@ -138,7 +138,7 @@ def test_the_rewards_drive_grpo(regenerate: Callable[..., Any], tmp_path: Path) 
     regenerate(replay_recipe(write_jsonl(tmp_path / "samples.jsonl", rows)), tmp_path / "home")
     folder = str(find(tmp_path / "home", "replayed").folder)
     (said,) = example(
-        "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "6", "--max-tokens", "40",
+        "train_grpo", folder, "--pass-rate", "0.5", "0.9", "--generations", "4", "--max-tokens", "32",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert said["rows"] == 4

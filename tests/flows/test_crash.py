@@ -156,7 +156,8 @@ def test_a_second_process_is_refused_while_the_first_is_there(
 def test_home_is_copied_in_the_middle_of_a_run(
     driver: Any, whole: tuple[Path, int], same_as: Check, tmp_path: Path
 ) -> None:
-    assert driver.run(tmp_path / "home", at=whole[1] // 2) == crash.KILLED
+    # Past the half, since which of the run's threads is ahead differs from run to run.
+    assert driver.run(tmp_path / "home", at=whole[1] * 3 // 4) == crash.KILLED
     shutil.copytree(tmp_path / "home", tmp_path / "elsewhere")
     done = {path: path.stat().st_mtime_ns for path in crash.committed(tmp_path / "elsewhere", "replayed")}
     assert done

@@ -199,18 +199,8 @@ def test_artifacts_hold_the_funnel_and_the_report(prefect: Prefect) -> None:
     assert any(item["type"] == "progress" for item in found)
 
 
-def test_a_republication_samples_nothing(prefect: Prefect) -> None:
-    sampled = {
-        "name": "unsampled",
-        "problems": {"sources": [{"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 4}]},
-    }
-    run = prefect.create_run("republish", recipe=sampled)
-    prefect.wait_for(run, "Failed", "Completed")
-    assert prefect.state(run) == "Failed"  # nothing is recorded, so nothing can be published, and nothing was drawn
-    assert list(prefect.home.glob("samples/*/*.parquet")) == []
-
-
-def test_a_failure_calls_the_webhook(prefect: Prefect) -> None:
+def test_a_republication_samples_nothing_and_its_failure_calls_the_webhook(prefect: Prefect) -> None:
+    """Nothing is recorded, so nothing can be published: the run fails and draws nothing."""
     said: list[dict[str, Any]] = []
 
     class Listener(BaseHTTPRequestHandler):
@@ -229,10 +219,12 @@ def test_a_failure_calls_the_webhook(prefect: Prefect) -> None:
     subprocess.run(command, env=prefect.env, check=True, timeout=60)
     subprocess.run(command, env=prefect.env, check=True, timeout=60)  # again: still one automation
     assert len(prefect.api("POST", "/automations/filter", {})) == 1
-    run = prefect.create_run("one-off", recipe="no-such-recipe")
+    source = {"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 4}
+    run = prefect.create_run("republish", recipe={"name": "unsampled", "problems": {"sources": [source]}})
     prefect.wait_for(run, "Failed")
+    assert list(prefect.home.glob("samples/*/*.parquet")) == []
     prefect.wait(lambda: said, "the webhook")
-    assert "no-such-recipe" in said[0]["text"]
+    assert "of republish is Failed" in said[0]["text"]
     listener.shutdown()
 
 

@@ -32,6 +32,7 @@ from proofmill.flows.commands.improve import planned
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.load import load, parse
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
+from proofmill.generators.models import resolve
 from support import tiny_model
 
 Row = dict[str, Any]
@@ -111,6 +112,15 @@ def loop(
         return improve.run_loop(recipe(tmp_path, **options), home, improve.unseen)
 
     yield run
+
+
+def tensors(folder: Path) -> Row:
+    """The number format that a model's configuration names, and the name and format of each of its tensors."""
+    (file,) = folder.glob("*.safetensors")
+    content = file.read_bytes()
+    header = orjson.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    kept = {name: one["dtype"] for name, one in header.items() if name != "__metadata__"}
+    return kept | {"config": orjson.loads((folder / "config.json").read_bytes()).get("dtype")}
 
 
 def changed(folder: Path) -> None:
@@ -302,3 +312,7 @@ def test_the_embedded_model_goes_one_round(tmp_path: Path) -> None:
     assert told["stopped"] == ("rounds" if told["rounds"][0]["gain"]["pass_1"]["value"] > 0 else "gain")
     assert [model["model"] for model in told["models"]] == ["bundled", "toy-r1@v1"]
     assert told["rounds"][0]["cost"]["tokens"]["sampled"] > 0
+    student = find_model(tmp_path / "home", "toy-r1@v1")
+    assert student is not None
+    base = resolve("bundled").path
+    assert [tensors(folder) for folder in (student.folder, base)] == [tensors(base)] * 2, "each tensor as it was kept"

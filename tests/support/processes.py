@@ -1,11 +1,10 @@
-"""Which tests one of several test processes runs: files stay whole, and all that loads the model stays together."""
+"""In which order several test processes take the files of tests: the longest must not come last."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 _MARKS = ("model", "slow")
 
@@ -20,15 +19,3 @@ def longest_first(items: list[pytest.Item]) -> None:
     """Sort tests: files that load the model, then slow ones, then the others, since the longest must not come last."""
     marks = {file: marks_of(file) for file in {item.path for item in items}}
     items.sort(key=lambda item: [mark not in marks[item.path] for mark in _MARKS])
-
-
-class WholeFiles(LoadScopeScheduling):  # type: ignore[misc]  # the package ships no types
-    """Hands out whole files, whose tests share what their fixtures made; those that load the model go as one.
-
-    Memory holds one real engine beside the rest.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        """Return the unit of work that a test belongs to."""
-        file = nodeid.partition("::")[0]
-        return "model" if "model" in marks_of(Path(self.config.rootpath, file)) else file

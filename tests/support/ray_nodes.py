@@ -66,6 +66,9 @@ def nodes() -> Iterator[Nodes]:
     before = dict(os.environ)
     os.environ |= KEEP_ALIVE | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1])])}
     os.environ |= {"RAY_gcs_server_port_wait_time_s": "120"}  # a busy machine starts the head slowly
+    # Where the head writes its address; the folder that Ray names by itself is only there once a cluster has run.
+    Path(temporary, "ray").mkdir()
+    os.environ |= {"RAY_TMPDIR": temporary}
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", _SLOWNESS: f"{temporary}/seconds"}
     cluster = Nodes(temporary)
     try:

@@ -1,12 +1,13 @@
-"""What a model is asked about recorded samples, with the real engine and the embedded model at tiny size.
+"""What a model is asked in a run, with the real engine and the embedded model at tiny size; all runs share one engine.
 
-It names claims and judges them, scores traces as the student, and condenses them; all phases share one engine.
+It names claims of recorded samples and judges them, scores traces as the student and condenses them, and is asked for
+more samples where they are wanted.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
 from proofmill.generators import models
+from proofmill.generators.engines.kept import kept_engine
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -28,6 +30,13 @@ ENGINE = {"dtype": "float32", "max_model_len": 1024}
 VERIFIER = {"model": "bundled", "k": 2, "m": 2, "max_tokens": 96, "engine": ENGINE}
 LEARNING = {"model": "bundled", "min_tokens": 24, "engine": ENGINE}
 REWRITING = {"model": "bundled", "tries": 2, "max_tokens": 64, "engine": ENGINE}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    """One engine for all runs of this file: loading takes longer than all that it is asked."""
+    with kept_engine():
+        yield
 
 
 def asked(home: Path) -> set[Path]:
@@ -168,3 +177,59 @@ def test_short_traces_go_and_a_threshold_asks_nobody_again(
     regenerate(judged[1] | {"quality": {"learning": LEARNING | {"min_tokens": 0, "buckets": 1}}}, home)
     assert "too_short" not in set(table(home, "traces")["drop_reason"])
     assert (home / "runs/replayed/engine.log").stat().st_size == before, "no engine was started"
+
+
+# --- rounds: more samples where they are wanted, within the token budget ---------------------------------
+
+BUDGET = 2500
+SUMS = {
+    "min_terms": 2,
+    "max_terms": 2,
+    "min_digits": 1,
+    "max_digits": 1,
+    "operators": ["+"],
+    "allow_parentheses": False,
+}
+SAMPLING = {
+    "temperature": 0.5,
+    "top_p": 1.0,
+    "n": 4,
+    "accept_target": 3,
+    "max_samples": 10,
+    "round": 3,
+    "max_total_tokens": BUDGET,
+    "max_tokens": 32,
+}
+ROUNDS: Row = {
+    "name": "rounds",
+    "problems": {
+        "sources": [{"kind": "procedural", "task": "basic_arithmetic", "domain": "math", "count": 8, "args": SUMS}]
+    },
+    "prompt": {"templates": {"math": "{problem} Put the final answer in \\boxed{}."}},
+    "samplers": [{"model": "bundled", "engine": {"kind": "vllm"} | ENGINE, "sampling": SAMPLING}],
+    "quality": {"max_repetition": 1.0},
+}
+
+
+def test_rounds_of_the_real_model(regenerate: Callable[..., Row], home: Path) -> None:
+    result = regenerate(ROUNDS, home)
+    facts = result["manifest"].to_json()["rounds"]["self"]
+    traces, rates = (
+        pl.concat(pl.read_parquet(path) for path in find(home, "rounds").files(config))
+        for config in ("traces", "pass_rates")
+    )
+    assert sum(facts["outcomes"].values()) == 8
+    assert traces["completion_tokens"].sum() == facts["tokens"] <= BUDGET
+    sizes = dict(traces.group_by("problem_id").len().iter_rows())
+    assert set(sizes.values()) <= set(range(4, 11)), "whole first rounds, nothing over a problem's budget"
+    assert facts["later"] == sum(size - 4 for size in sizes.values()) > 0
+    assert rates["n"].to_list() == [4] * len(sizes)
+    assert rates["later_n"].sum() == facts["later"]
+    stages = result["manifest"].to_json()["stages"]
+    assert stages["samples"]["in"] == stages["samples"]["kept"] + sum(stages["samples"]["dropped"].values())
+
+    shutil.rmtree(home / "runs")  # recorded samples alone decide the same, and no engine is loaded for it
+    again = regenerate(ROUNDS, home)
+    assert not again["new"], "the same bytes"
+    assert again["manifest"].to_json()["rounds"] == result["manifest"].to_json()["rounds"]
+    assert not list((home / "runs" / "rounds").glob("engine-*.json"))
