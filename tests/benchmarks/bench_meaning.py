@@ -1,11 +1,11 @@
 """Items in other words: what is found by words alone, by the encoder alone, and by all signs together.
 
-Run as `python tests/benchmarks/bench_meaning.py DATA`; DATA is a folder with benchmarks_math.jsonl (AIME, HMMT),
-gsm8k_traces_6b.jsonl (problems of GSM8K's test split) and gsm8k_train.jsonl. `rewordings.jsonl` has 101 of the items
-told in other words, by hand: reworded, with names and things changed that don't matter, or translated. The weights of
-the signs and the threshold were chosen on every second one, from the first; the others say what they are worth. A false
-mark is one on a problem of GSM8K's train split; those of its own test split that say the same count as false here, too.
-The encoder takes some minutes for the train split.
+Run as `python tests/benchmarks/bench_meaning.py DATA [EVERY]`; DATA is a folder with benchmarks_math.jsonl (AIME,
+HMMT), gsm8k_traces_6b.jsonl (problems of GSM8K's test split) and gsm8k_train.jsonl. `rewordings.jsonl` has 101 of the
+items told in other words, by hand: reworded, with names and things changed that don't matter, or translated. The
+weights of the signs and the threshold were chosen on every second one, from the first; the others say what they are
+worth. A false mark is one on a problem of GSM8K's train split; those of its own test split that say the same count as
+false here, too. The encoder takes some minutes for the train split; with EVERY, one problem in so many of it is taken.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def compare(name: str, items: list[str], told: list[Row], train: list[str], trai
         say(f"  at the default {default}, {kind}: {sum(i.nearness >= default for i in part)} of {len(part)}")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, every: int = 1) -> None:
     told = rows(Path(__file__).with_name("rewordings.jsonl"))
-    train = [row["question"] for row in rows(folder / "gsm8k_train.jsonl")]
+    train = [row["question"] for row in rows(folder / "gsm8k_train.jsonl")[::every]]
     vectors = meaning.embed(train)
     sets = {
         "math": [row["problem"] for row in rows(folder / "benchmarks_math.jsonl")],
@@ -95,4 +95,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:3]))
