@@ -103,6 +103,7 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
         return
     check_domains(run, options, seeds)
     writer = Writer(run, options, seeds)
+    writer.warn_of_untested()
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
     concepts = asker.ask(CONCEPTS, writer.naming(), budget, "concepts named")

@@ -319,6 +319,17 @@ class Writer:
                 f"{steps} can't make problems of these. Try `structured: true`, or a stronger model"
             )
 
+    def warn_of_untested(self) -> None:
+        """Warn of programming seeds that get no new tests, since the version has too few proven programs of them."""
+        seeds = sum(shard.stats["domains"].get(CODE, 0) for shard in self.seeds)
+        for name, programs in self.programs.items():
+            able = sum(len(self.testable(shard, name)) for shard in self.seeds)
+            if able < seeds:
+                self.run.progress.warn(
+                    f"problems.expand: {programs.version.label} has several proven programs, in Python, of {able:,} of "
+                    f"{seeds:,} programming seeds; new_tests leaves the others as they are"
+                )
+
     def writing(self, step_name: str, concepts: Mapping[str, Sequence[Shard]]) -> Iterator[Job]:
         """Yield the questions of one step, by shard.
 

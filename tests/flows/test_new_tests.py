@@ -85,7 +85,9 @@ class Writer(Endpoint):
         return 200, {}, {"choices": [choice], "usage": {"completion_tokens": 20}}
 
 
-def test_a_seed_is_judged_by_its_new_tests_too(regenerate: Callable[..., Row], tmp_path: Path) -> None:
+def test_a_seed_is_judged_by_its_new_tests_too(
+    regenerate: Callable[..., Row], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     seed = {"prompt": "Write largest(items), the largest of a list of numbers.", "domain": "code", "license": "mit"}
     other = {"prompt": "Write double.", "domain": "code", "license": "mit"} | DOUBLE
     solved = [seed | LARGEST | {"response": f"```python\n{program}\n```"} for program in RIGHT]
@@ -103,6 +105,7 @@ def test_a_seed_is_judged_by_its_new_tests_too(regenerate: Callable[..., Row], t
             "verify": {"workers": 1},
         }
         manifest = regenerate(recipe, tmp_path / "home")["manifest"]
+    assert "solved@v1 has several proven programs, in Python, of 1 of 2 programming seeds" in caplog.text
     assert manifest.stages["problems"].dropped == {"tested_anew": 1}
     (row,) = table(tmp_path / "home", "expansion", "tested").to_dicts()
     assert (row["operator"], row["drop_reason"]) == ("new_tests", None)
