@@ -41,8 +41,9 @@ class LongToShort(Section):
 
     @property
     def rewrites(self) -> bool:
-        """Whether a model is asked to condense traces."""
-        return REWRITTEN in self.short_forms
+        """Whether a model is asked to condense traces; behind an answer line, which is always to be had, none is."""
+        before_answer = self.short_forms[: self.short_forms.index(ANSWER)] if ANSWER in self.short_forms else None
+        return REWRITTEN in (self.short_forms if before_answer is None else before_answer)
 
 
 class BroadToHard(Section):
@@ -95,7 +96,7 @@ class Candidate:
         has_final: whether a final part was found.
         bare: whether it is an answer with next to no reasoning, which is good for a short answer alone.
         preferred: whether the student can learn much from it.
-        rewritten: whether a model has condensed it, soundly.
+        rewritten: whether a model has written a short solution of its problem, soundly.
     """
 
     id: str
@@ -142,19 +143,6 @@ def _broad_to_hard(
     return places + [StageRow(i, 2, SAMPLE) for i in chosen if hard and candidates[i].length >= options.min_tokens]
 
 
-def trace_to_rewrite(
-    candidates: Sequence[Candidate], options: LongToShort | BroadToHard, max_per_problem: int
-) -> int | None:
-    """Return the trace of a problem that a model is to condense; None where an earlier short form is to be had."""
-    if isinstance(options, BroadToHard) or not options.rewrites:
-        return None
-    order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
-    for form in options.short_forms[: options.short_forms.index(REWRITTEN)]:
-        if _short(candidates, order, form, options, max_per_problem) is not None:
-            return None
-    return _to_condense(candidates, _stage1(candidates, order, max_per_problem))
-
-
 def _long_to_short(
     candidates: Sequence[Candidate], order: Sequence[int], options: LongToShort, max_per_problem: int
 ) -> list[StageRow]:
@@ -179,17 +167,13 @@ def _short(
         return _shortest(candidates, order, options, max_per_problem)
     long = _stage1(candidates, order, max_per_problem)
     if form == REWRITTEN:
-        source = _to_condense(candidates, long)
-        return source if source is not None and candidates[source].rewritten else None
+        # It is half as long as the shortest right trace of the problem, so it is so beside all of these.
+        shortest = min(long, key=lambda i: (candidates[i].length, candidates[i].id), default=None)
+        return shortest if shortest is not None and candidates[shortest].rewritten else None
     for i in reversed(long):  # the shortest one's ending, where it has one
         if form == ANSWER or (candidates[i].has_final and candidates[i].has_reasoning):
             return i
     return None
-
-
-def _to_condense(candidates: Sequence[Candidate], long: Sequence[int]) -> int | None:
-    """Return the shortest stage-1 trace: what is half as long as that one is so beside all others."""
-    return min(long, key=lambda i: (candidates[i].length, candidates[i].id), default=None)
 
 
 def _shortest(

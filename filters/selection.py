@@ -20,15 +20,7 @@ from proofmill.data.sections import Section, Share
 from proofmill.filters import caps
 from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TEACHER, CAPPED_TOKENS, CapOptions
-from proofmill.filters.curriculum import (
-    CAPPED,
-    BroadToHard,
-    Candidate,
-    LongToShort,
-    StageRow,
-    place,
-    trace_to_rewrite,
-)
+from proofmill.filters.curriculum import CAPPED, BroadToHard, Candidate, LongToShort, StageRow, place
 from proofmill.filters.repetition import is_bare
 from proofmill.filters.topics import NO_TOPIC
 from proofmill.filters.verdicts import CORRECT
@@ -208,7 +200,7 @@ def preselect(
     Args:
         traces: the samples' columns, those of all filters, and `length` (tokens, or characters where tokens were
             never counted); `expanded` where some problems were made by expansion, `rewritten` where a model has
-            condensed some traces; `topic` where topics are named.
+            written short solutions of some problems; `topic` where topics are named.
         rules: of the filters; those of `options` come behind them.
         options: the recipe's section `select`.
         curriculum: the recipe's section `curriculum`.
@@ -248,24 +240,17 @@ def preselect(
     )
 
 
-def traces_to_rewrite(
-    traces: pl.DataFrame,
-    rules: Rules,
-    options: SelectOptions,
-    curriculum: LongToShort | BroadToHard,
-    small: str | None = None,
-) -> list[str]:
-    """Return the ids of the traces that a model is to condense: of each problem one at most, in stage 1 as it stands.
+def to_rewrite(traces: pl.DataFrame) -> pl.Series:
+    """Return the places of the traces that a model is to condense: the shortest right one of each problem.
 
-    Arguments as for `preselect`. Caps of the whole run come later, so a few are condensed in vain.
+    What was judged decides it, and no threshold, so that another threshold asks the model nothing.
+
+    Args:
+        traces: columns problem_id, id, verdict, length, quality_detail, contaminated_by.
     """
-    kept = _judged(traces, rules, options, curriculum, small).filter(pl.col("drop_reason").is_null())
-    chosen = [
-        candidates[place].id
-        for candidates, _ in _problems(kept)
-        if (place := trace_to_rewrite(candidates, curriculum, options.max_per_problem)) is not None
-    ]
-    return sorted(chosen)
+    right = (pl.col("verdict") == CORRECT) & pl.col("contaminated_by").is_null() & ~is_bare()
+    shortest = traces.with_row_index("row").filter(right).sort("length", "id").group_by("problem_id").first()
+    return shortest["row"].sort()
 
 
 def _judged(

@@ -23,9 +23,11 @@ from proofmill.filters.base import GatherContext, GatherFilter, MapFilter, Probl
 from proofmill.filters.caps import HELD_OUT, held_out, join_families
 from proofmill.filters.catalog import reasons
 from proofmill.filters.claim_checks import by_length
+from proofmill.filters.contamination import CONTAMINATION
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES, SIGNATURES, clusters
 from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.repetition import QUALITY
 from proofmill.filters.verdicts import CORRECT, UNPARSED, WRONG
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
@@ -42,7 +44,7 @@ from proofmill.flows.model_filters import (
 )
 from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES, add_near_judgements
 from proofmill.flows.recipe.schema import ActiveFilter
-from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE, rewritten, rewritten_rows
+from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE, rewritten, short_solutions
 from proofmill.flows.shard_records import (
     PROBLEM,
     ShardRecord,
@@ -242,16 +244,14 @@ def add_rewritings(run: RunContext, records: Records) -> list[ShardRecord]:
 
 
 def _to_rewrite(run: RunContext, record: ShardRecord) -> Shard:
-    """Return the places of the traces that a model is to condense, by the rules alone."""
+    """Return the places of the traces that a model is to condense."""
+    judged = [record.outputs[name].content for name in (VERDICTS.name, QUALITY.name, CONTAMINATION.name)]
 
     def make() -> tuple[pa.Table, ShardStats]:
-        frame = _small_columns(run, record)
-        asked = _rules(run), run.recipe.select, run.recipe.curriculum, run.recipe.small
-        chosen = selection.traces_to_rewrite(frame, *asked)
-        places = frame.with_row_index("row").filter(pl.col("id").is_in(chosen))["row"]
+        places = selection.to_rewrite(_small_columns(run, record))
         return pa.table({"row": places.cast(pl.Int32).to_arrow()}, TO_REWRITE.schema), {}
 
-    return run.store.once(TO_REWRITE, record.name, TO_REWRITE.key(*_decides(run, record)), make)
+    return run.store.once(TO_REWRITE, record.name, TO_REWRITE.key(record.samples.content, judged), make)
 
 
 def _rules(run: RunContext) -> list[tuple[str, pl.Expr]]:
@@ -300,11 +300,11 @@ def _small_columns(run: RunContext, record: ShardRecord) -> pl.DataFrame:
     absent = [pl.lit(None, pl.Float32).alias(name) for name in ("clr_score", "nll") if name not in frame.columns]
     absent += [pl.lit(None, pl.Boolean).alias("preferred")] if "preferred" not in frame.columns else []
     absent += [pl.lit(value=is_banded(run, record)).alias("expanded")]
-    topics, condensed = topics_of(run, record), rewritten_rows(run, record)
+    topics, condensed = topics_of(run, record), short_solutions(run, record)
     return frame.with_columns(
         pl.Series("length", length.to_numpy(zero_copy_only=False)),
         pl.Series("topic", [topics.get(name) for name in frame["problem_id"]], pl.String),
-        pl.Series("rewritten", [row in condensed for row in range(frame.height)], pl.Boolean),
+        pl.Series("rewritten", [name in condensed for name in frame["problem_id"]], pl.Boolean),
         *absent,
     )
 

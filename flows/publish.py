@@ -37,7 +37,7 @@ from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
 from proofmill.flows.pipeline import SELECTION, reasons_of
 from proofmill.flows.preference_data import JudgedShard, PairLedger, hard_first, step_rows
-from proofmill.flows.rewriting import rewritten_rows
+from proofmill.flows.rewriting import short_solutions
 from proofmill.flows.routing import POLICY, RouteLedger, policy_of
 from proofmill.flows.run_inputs import INDEX, index_schema
 from proofmill.flows.shard_records import ShardRecord, columns, of_expansion
@@ -350,9 +350,8 @@ class _ShardTables:
         return conform(joined.to_arrow(), PASS_RATES)
 
     def _sft_rows(self) -> list[Row]:
-        traces = self.traces.with_row_index("row")
-        used = traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
-        condensed = rewritten_rows(self.run, self.record)
+        used = self.traces.filter(pl.col("in_stage1") | pl.col("short_form").is_not_null())
+        condensed = short_solutions(self.run, self.record)
         rows = []
         for trace in used.iter_rows(named=True):
             problem = self.problems[trace["problem_id"]]
@@ -360,9 +359,10 @@ class _ShardTables:
             if trace["in_stage1"]:
                 rows.append(self._sft_row(trace, problem, 1, SAMPLE) | {"pass_rate": rate, "n_samples": n})
             if trace["short_form"]:
-                short = self._sft_row(trace, problem, 2, trace["short_form"])
                 if trace["short_form"] == REWRITTEN:
-                    short |= self._condensed(trace, condensed[trace["row"]])
+                    short = self._condensed(problem, condensed[problem["id"]])
+                else:
+                    short = self._sft_row(trace, problem, 2, trace["short_form"])
                 rows.append(short | {"pass_rate": rate, "n_samples": n})
         exchanges = [(self._prompt(row["problem"], row["sampler"]), row["text"], row["trace"]) for row in rows]
         rendered = self.view.render(exchanges, counted=bool(rows))
@@ -390,11 +390,12 @@ class _ShardTables:
             "license": problem["license"],
         }
 
-    def _condensed(self, trace: Row, short: Row) -> Row:
-        """Return what a row has of a short solution in place of its trace."""
+    def _condensed(self, problem: Row, short: Row) -> Row:
+        """Return the row of a short solution, which stands for the trace that it was made of."""
         model = self.run.models.rewriter
         assert model is not None  # noqa: S101 (narrowing for the type checker)
-        return {
+        trace = self.traces.row(short["row"], named=True)
+        return self._sft_row(trace, problem, 2, REWRITTEN) | {
             "text": short["text"],
             "completion_tokens": short["tokens"],
             "claim_score": short["claim_score"],

@@ -1,8 +1,8 @@
 """A model condenses proven traces into short solutions, which are proven in their turn.
 
-It is asked last, when all filters have judged: of each problem about the one trace whose short form would stand in
-stage 2. Its words are recorded like all answers of models; judging them is a step of its own without a model, so
-another verifier or another length asks nothing again.
+It is asked when all filters have judged: of each problem about its shortest right trace, whatever thresholds make of
+that one. Its words are recorded like all answers of models; judging them is a step of its own without a model. So no
+change of a threshold, of the selection or of a length asks anything again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TRIES = pa.schema(
         "claim_score": F32,
     }
 )
-TO_REWRITE = Step("to_rewrite", 1, ("polars",), pa.schema({"row": I32}))
+TO_REWRITE = Step("to_rewrite", 2, ("polars",), pa.schema({"row": I32}))
 REWRITE_ASKED = Step("rewrite_asked", schema=ANSWERS)
 SHORT_SOLUTIONS = Step("short_solutions", 1, schema=_TRIES)
 
@@ -67,11 +67,12 @@ def rewritten(run: RunContext, records: Sequence[ShardRecord], sources: Sequence
     ]
 
 
-def rewritten_rows(run: RunContext, record: ShardRecord) -> dict[int, Row]:
-    """Return the short solutions of a shard that are used, by the place of their trace."""
+def short_solutions(run: RunContext, record: ShardRecord) -> dict[str, Row]:
+    """Return the short solution of each problem of a shard that has a sound one, by the problem's id."""
     if (shard := record.outputs.get(SHORT_SOLUTIONS.name)) is None:
         return {}
-    return {row["row"]: row for row in run.store.read(shard).to_pylist() if row["used"]}
+    owners = run.store.read(record.samples, ["problem_id"])["problem_id"].to_pylist()
+    return {owners[row["row"]]: row for row in run.store.read(shard).to_pylist() if row["used"]}
 
 
 @dataclass

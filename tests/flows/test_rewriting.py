@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from proofmill.data.errors import RecipeError
-from proofmill.data.tables import read_table
 from proofmill.data.versions import find
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
+from proofmill.flows.recipe.schema import rewriting_of
 from support.crash import answer_key
 from support.endpoints import Endpoint, Reply, serving
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
@@ -26,7 +26,7 @@ TRIES = {
     "kept": "Adding {a} and {b} gives {sum}. \\boxed{{{sum}}}",
     "wrong": "Adding {a} and {b} gives {off}. \\boxed{{{off}}}",
     "refuted_claim": "First {a} + {b} = {off}, one too many, so \\boxed{{{sum}}}",
-    "too_long": CORRECT[0],
+    "too_long": CORRECT[1],
     "degenerate": "\\boxed{{{sum}}}",
     "cut": "Adding {a}",
 }
@@ -99,17 +99,17 @@ def test_each_try_is_proven_or_has_a_reason_and_none_is_asked_twice(
     longer = more | {"curriculum": more["curriculum"] | {"max_short_ratio": 1.0}}
     manifest = regenerate(longer, home)["manifest"]
     assert server.asked == [], "another length is judged, not asked"
+    regenerate(more | {"quality": {"max_repetition": 0.1}, "select": {"max_per_problem": 1}}, home)
+    assert server.asked == [], "no threshold asks anything"
     assert "too_long" not in manifest.rewritings.tries.dropped
 
 
-def test_only_what_needs_a_short_form_is_condensed(
-    regenerate: Callable[..., Row], server: Condenser, tmp_path: Path
-) -> None:
-    server.asked.clear()
-    result = regenerate(recipe(server, tmp_path, "answer", "rewritten"), tmp_path / "home")
-    assert (server.asked, result["manifest"].rewritings.traces) == ([], 0)
-    (tries,) = (tmp_path / "home/runs/replayed/short_solutions").glob("*.parquet")
-    assert read_table(tries).num_rows == 0
+def test_behind_an_answer_line_nothing_is_asked(server: Condenser, tmp_path: Path) -> None:
+    asked = [
+        rewriting_of(recipes.parse(recipe(server, tmp_path, *forms))) is not None
+        for forms in (("answer", "rewritten"), ("final", "rewritten", "answer"), ("rewritten",))
+    ]
+    assert asked == [False, True, True]
 
 
 def test_somebody_must_be_there_to_condense(tmp_path: Path) -> None:
