@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 from proofmill.filters.answers.hedging import retracted
+from proofmill.filters.symbolic.dates import may_be_date, same_date
 from proofmill.filters.symbolic.equality import equivalent, named_number
 from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.notation import FUNCTIONS
@@ -21,6 +22,7 @@ _LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项|です|である
 _MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
 _NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'(\w{1,2})'(?!\w)")
+_BRACED = re.compile(r"[\s*]*(?:\\?\{|<|«|【|「)\s?([A-Z])\s?(?:\\?\}|>|»|】|」)[\s*.]*")  # {B}
 _RUN = re.compile(r"(?<!\\)\b[A-Za-z]{3,}")
 _FORMULA_WORDS = FUNCTIONS | {"sqrt", "pi", "frac", "text"}
 _MAX_FORMULA = 200
@@ -69,6 +71,8 @@ def clean(text: str) -> str:
         text = _WRAPPER.sub(r"\1", text)
     if "'" in text:
         text = _QUOTED.sub(r"\1", text)
+    if (braced := _BRACED.fullmatch(text)) is not None:
+        text = braced[1]
     return _NAMES.sub("", " ".join(_MARKUP.sub(" ", text).split()))
 
 
@@ -175,6 +179,8 @@ class Choices:
         if denied := _NOT_BUT.match(plain):
             return self.read(plain[denied.end() :], whole=whole)
         small = _SMALL_LABEL.match(plain)
+        if plain[:2] == "A " and self._prefix(normalise(plain[2:])) not in (None, "A"):
+            return self.read(plain[2:], whole=whole)  # A penguin is a bird
         match = self._label.match(plain) or self._label.match(plain.upper() if len(plain) <= _SHORT or small else "")
         if match is None:
             return self._read_value(content) or self._read_text(normalise(plain), whole)
@@ -192,6 +198,8 @@ class Choices:
 
     def _read_value(self, content: str) -> Reading | None:
         """Return the reading of a content that is nothing but one option's value, otherwise written; else None."""
+        if may_be_date(content) and (dated := self._where(lambda index: same_date(content, self.written[index], ""))):
+            return Reading(tuple(dated[:1])) if len(dated) == 1 else None
         named = named_number(content)
         if named is None and len(content) < 40 and content.replace(" ", "").replace("-", "").isalpha():
             named = named_number(in_figures(content))
@@ -255,6 +263,29 @@ class Choices:
             return Reading(())
         return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))
 
+    def option(self, label: str) -> str:
+        """Return an option's text, normalised."""
+        return self._text(label)
+
+    def mentioned(self, text: str) -> list[tuple[str, str, str]]:
+        """Return the options whose texts stand in a text as whole words, each with what stands before and behind it.
+
+        An option inside the text of a longer one is not counted.
+        """
+        plain = normalise(text)
+        found: list[tuple[int, int, str]] = []
+        for option, label in self._by_length:
+            at = plain.find(option)
+            while at >= 0:
+                end = at + len(option)
+                whole = not (at and plain[at - 1].isalnum() and option[0].isalnum()) and not _continues(
+                    option, plain[end:]
+                )
+                if whole and not _is_operand(plain[:at]) and not any(a < end and at < b for a, b, _ in found):
+                    found.append((at, end, label))
+                at = plain.find(option, end)
+        return [(label, plain[:at], plain[end:]) for at, end, label in found]
+
     def owns(self, label: str, text: str) -> bool:
         """Return whether `text` begins with the text of that option."""
         return self._prefix(normalise(text)) == label
@@ -273,6 +304,14 @@ class Choices:
             if text.startswith(option) and not _continues(option, text[len(option) :]):
                 return label
         return None
+
+
+def _is_operand(before: str) -> bool:
+    """Return whether what stands before a text makes it a part of an expression or number."""
+    return before[-1:] in _OPERAND_SIGNS or (before[-1:] in ".," and before[-2:-1].isdigit())
+
+
+_OPERAND_SIGNS = frozenset("+-*/^<>√×÷·−$€£\\_") - {"$"}
 
 
 def _continues(option: str, after: str) -> bool:

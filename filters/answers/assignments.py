@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from proofmill.filters.symbolic.units import plain_text
+
 _VALUE = r"[^=,;\n]{1,40}?"
 _ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?[=:]\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
 _ASKS_SEVERAL = re.compile(r"\b[a-zA-Z]\b\W{0,6}(?:and|,)\W{0,6}\b[a-zA-Z]\b|\bsystem\b", re.IGNORECASE)
@@ -39,10 +41,39 @@ def assigned_lines(body: str, question: str) -> tuple[str, int] | None:
     return ", ".join(f"{name} = {found[name]}" for name in reversed(found)), max(0, start + 1)
 
 
+_SET = re.compile(
+    r"(?<![\w\\^*/+)(-])\$?([a-zA-Z])\$?\s?(?:=|is)\s?\$?(-?\d[\d./]*(?<![.]))\$?(?![\w^(/]|\.\d|\s?[-+*/^=<>]|\s?[a-zA-Z]\b(?!\s?=))"
+)
+_CHAIN = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])\s?=\s?[-\d+*/()× ]{1,40}=\s?(-?\d)")  # y = 10 - 7 = 3
+_LETTER = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])(?![A-Za-z'’])")
+
+
+def assigned_apart(body: str, question: str) -> tuple[str, int] | None:
+    """Return the values that the end of a text gives to letters one after the other, and where the last one stands.
+
+    "2x = 14, so x = 7. Then y = 3." They must be the letters of the question, all of them.
+    """
+    if not _ASKS_SEVERAL.search(question):
+        return None
+    tail = body[-400:]
+    found = list(_SET.finditer(_CHAIN.sub(r"\1 = \2", tail)))
+    tail = _CHAIN.sub(r"\1 = \2", tail)
+    if not found or tail[found[-1].end() :].strip(" $.*)\\]"):
+        return None
+    values = {match[1]: match[2] for match in found}
+    asked = set(_LETTER.findall(question)) - set("aAI")
+    if len(values) < 2 or set(values) - set("a") != asked:
+        return None
+    start = len(body) - len(tail) + found[-1].start()
+    return ", ".join(f"{name} = {value}" for name, value in sorted(values.items())), start
+
+
 def assigned_together(sentence: str, question: str) -> str:
     """Return the values that a sentence ends with: of several letters, or several of one; "" where it has none."""
     if match := _EITHER.match(sentence):
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
+    if parts := named_parts(sentence, question):
+        return parts
     sentence = _REMARK.sub("", sentence)
     text = (
         _LETTER_IS.sub(r"\1 = ", sentence) if len(_LETTER_IS.findall(sentence)) > 1 or " and " in sentence else sentence
@@ -54,6 +85,40 @@ def assigned_together(sentence: str, question: str) -> str:
     one_letter = len(set(names)) == 1 and (" or " in match[0] or _ASKS_ALL.search(question) is not None)
     several = len(set(names)) == len(names) and _ASKS_SEVERAL.search(question) is not None
     return match[0] if one_letter or several else ""
+
+
+_NAMED_PART = re.compile(
+    r"(?:the )?(?P<name>[a-z][a-z-]{2,}(?: [a-z]{3,})?)(?: (?:is|are|at|of))?(?: ?[:=])? ?"
+    r"(?P<value>\$[^$\n]{1,60}\$|\\\([^\n]{1,60}?\\\)|\([^()\n]{1,60}\)|[-−]?\d[\d./]*(?<![.])|\\[a-z]+[{\d][^,;]{0,60})",
+    re.IGNORECASE,
+)
+_HOLDER = re.compile(r"\A(?:the|this|its?)\s[a-z ]{1,30}?\s(?:has|have)\s(?:an?\s)?", re.IGNORECASE)  # The circle has
+_JOINT = re.compile(r"(?:[\s,;.]|\band\b)*\Z")
+_NO_NAMES = frozenset(
+    re.findall(r"\w+", "minus negative plus about approximately either both between from over not only")
+)
+
+
+def named_parts(text: str, names: str) -> str:
+    """Return an answer of parts with a name each, as equations: "center (3, -1), radius 4"; "" where it has no such.
+
+    Args:
+        text: the answer, or a sentence without what leads it in.
+        names: a text that has all names, such as the question.
+    """
+    found, at = list[re.Match[str]](), 0
+    text = _HOLDER.sub("", plain_text(text))
+    for match in _NAMED_PART.finditer(text):
+        if not _JOINT.match(text[at : match.start()]):
+            return ""
+        found.append(match)
+        at = match.end()
+    if len(found) < 2 or not _JOINT.match(text[at:]):
+        return ""
+    named = {match["name"].lower(): match["value"].strip("$") for match in found}
+    known = all(re.search(rf"\b{re.escape(name)}\b", names, re.IGNORECASE) for name in named)
+    fit = len(named) == len(found) and known and _NO_NAMES.isdisjoint(" ".join(named).split())
+    return ", ".join(f"\\text{{{name}}} = {value}" for name, value in named.items()) if fit else ""
 
 
 _PART = re.compile(

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.hedging import (
     conditional,
+    conditional_behind,
     confirmed,
     corrects,
     denied,
@@ -103,7 +104,7 @@ def _same_text(text: str) -> Hashable:
 _BARE = re.compile(
     r"(?:[A-Za-z]\s?=\s?)?(?:[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?%?(?:\s?[A-Za-z²³°/]{1,15}){0,2}"
     r"|\$[^$\n]{1,300}\$"
-    r"|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z]{0,100})\Z"
+    r"|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z×·÷−]{0,100})\Z"
 )
 
 
@@ -243,12 +244,21 @@ def _phrases(text: str, question: str, denials: list[int]) -> Iterator[Mark]:
     for mark in sentences_in(text):
         if (
             denied(text, mark.start)
-            or conditional(text[: mark.start][-300:], question)
+            or _conditional(text, mark, question)
             or of_another_question(text, mark.start, mark.end, question)
         ):
             denials.append(mark.start)
         else:
             yield _phrased(text, mark)
+
+
+def _conditional(text: str, mark: Mark, question: str) -> bool:
+    """Return whether words before or behind a mark limit it to a case that the question does not mention."""
+    before, behind = text[max(0, mark.start - _NEAR) : mark.start], text[mark.end : mark.end + _NEAR]
+    return conditional(before, question) or conditional_behind(behind, question)
+
+
+_NEAR = 300  # characters around a mark that may limit it
 
 
 def _as_asked(marks: list[Mark], form: str) -> list[Mark]:
@@ -268,7 +278,7 @@ def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Itera
         for box in boxes
         if not is_placeholder(inside(text, box))
         and not denied_mark(text, box[0])
-        and not conditional(text[: box[0]][-300:], reader.question)
+        and not _conditional(text, Mark("boxed", "", *box), reader.question)
     ]
     for box in boxes:
         if group and not joined(text, group[-1][1], box[0]):
@@ -490,11 +500,16 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
         and not re.search(r"\b(?:if|would)\b", reader.question)
     ):
         value = ""
-    if not value or hypothetical(text[start:]) or of_another_question(text[start:], 0, 0, reader.question):
+    sentence = text[start:]
+    if not value or hypothetical(sentence) or of_another_question(sentence, 0, 0, reader.question):
+        return Conclusion("", "no_answer")
+    number = _NUMBER.search(value)
+    if number and conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question):
         return Conclusion("", "no_answer")
     return Conclusion(value, "final_line", start)
 
 
+_NUMBER = re.compile(r"\d[\d,./]*")
 _COUNTERFACTUAL = re.compile(r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(

@@ -40,7 +40,8 @@ _CHINESE = re.compile(
 )
 _CHINESE_NEAR = re.compile(rf"(?:{_CHINESE.pattern})[^。！？.!?\n]{{0,10}}\Z")
 _WRONG_ANSWER = re.compile(
-    r"\b(?:wrong|incorrect|mistaken|tempting|naive|common|popular|typical)\s(?:final\s)?answer", re.IGNORECASE
+    r"\b(?:wrong|incorrect|mistaken|tempting|naive|common|popular|typical|reference|gold|official)\s(?:final\s)?answer",
+    re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(
     r"\b(?:is|are|was)\s(?:clearly\s)?(?:wrong|incorrect|false|excluded|ruled\sout|eliminated|rejected|impossible|a\strap)\b"
@@ -81,7 +82,7 @@ _BEFORE_CUES = frozenset(
         "readers solver solvers beginner beginners other others false untrue incorrect wrong impossible unlikely "
         "doubtful mistake "
         "maybe perhaps possibly friend classmate colleague teacher neighbor neighbour "
-        "brother sister mistaken tempting naive common popular typical",
+        "brother sister mistaken tempting naive common popular typical reference gold official",
     )
 )
 _BEHIND_CUES = frozenset(
@@ -113,6 +114,13 @@ _CONDITION = re.compile(
     r" ?(?:then )?(?:[^.!?;,\n]{0,60} )?[ $*_\\(\[{]*\Z",
     re.IGNORECASE,
 )
+_CONDITION_BEHIND = re.compile(
+    r"[^.!?;\n]{0,80}?[\s,($*}\])—–-](?:if|unless|provided(?:\sthat)?|assuming(?:\sthat)?|supposing(?:\sthat)?|only\swhen"
+    r"|given\sthat|on\s(?:the\s)?condition\sthat|except\s(?:if|when)"
+    r"|(?<!times\s)(?<!twice\s)(?<!half\s)(?:as|so)\slong\sas)\s(?P<what>[^.!?;\n]{1,200})",
+    re.IGNORECASE,
+)
+_CONDITION_WORD_BEHIND = re.compile(r"\b[Ii]f\b|nless|rovided|suming|pposing|long as|condition|except|when|given that")
 _CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had |Were |Should ")
 _DOING = re.compile(  # conditions that state no other case: "if we add them", "if I am not mistaken"
     r"(?:we|you|i|one)\b(?!\s(?:were|had|assume|ignore|suppose|neglect|take|pretend|allow))"
@@ -121,6 +129,13 @@ _DOING = re.compile(  # conditions that state no other case: "if we add them", "
     re.IGNORECASE,
 )
 _CONTENT = re.compile(r"[a-z]{4,}|\d+", re.IGNORECASE)
+_FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "versus doing herself himself themselves itself goes does that then each every also with them from this these "
+        "those there they have been were will would should could into only same when what both more than",
+    )
+)
 _STEM = 5  # characters in which two forms of a word agree: ignored, ignoring
 
 
@@ -129,10 +144,28 @@ def conditional(before: str, question: str) -> bool:
     if not _CONDITION_WORD.search(before):
         return False
     match = _CONDITION.search(before[-2 * _FAR :])
-    if match is None or _DOING.match(match["what"]):
+    return match is not None and _another_case(match["what"], question) > 0
+
+
+def conditional_behind(behind: str, question: str) -> bool:
+    """Return whether the words behind a statement limit it so: "20, assuming no apple is rotten"."""
+    if not _CONDITION_WORD_BEHIND.search(behind[:_FAR]):
         return False
+    match = _CONDITION_BEHIND.match(behind[: 2 * _FAR])
+    return match is not None and _another_case(match["what"], question) >= _MOSTLY
+
+
+_MOSTLY = 0.5  # behind an answer, a condition may also tell the question again in other words
+
+
+def _another_case(condition: str, question: str) -> float:
+    """Return the share of a condition's words that the question does not have."""
+    if _DOING.match(condition):
+        return 0.0
     asked = {word.lower()[:_STEM] for word in _CONTENT.findall(question)}
-    return any(word.lower()[:_STEM] not in asked for word in _CONTENT.findall(match["what"]))
+    words = [word.lower() for word in _CONTENT.findall(condition)]
+    words = [word for word in words if word not in _FUNCTION_WORDS] or words
+    return sum(word[:_STEM] not in asked for word in words) / max(len(words), 1)
 
 
 _OCCASION = (
@@ -304,10 +337,13 @@ def denied_abroad(text: str, start: int, end: int) -> bool:
 
 _HYPOTHETICAL = re.compile(
     r"^\W*(?:now\s|let\sus\s|let's\s)?(?:suppose|supposing|imagine|pretend|check\swhether|see\sif)\b"
+    r"|^\W*(?:now\s)?(?:let|assume(?:\sthat)?)\s\W?[A-Za-z]{1,3}\W{0,2}(?:\s?=|\sbe\b)"
     r"|(?:n't|\bnot|\bnever|\bhardly)\s(?:\w+\s)?(?:think|believe|say|claim|agree|conclude|mean|suggest"
     r"|true\sthat|sure)\b"
     r"|\b(?:false|untrue|incorrect|impossible|unlikely|doubtful)\sthat|\b(?:doubts?|den(?:y|ies)|wonders?)\b"
     r"|\btempting\sto\b"
+    r"|\b(?:grader|system\snote|mark\s(?:this|it|my)\b[^.\n]{0,40}\bcorrect"
+    r"|(?:reference|gold|official|ground[- ]truth)\s(?:answer|solution|label)|answer\skey)\b"
     rf"|(?<!who\s)\b{_WHO}\s(?:might|may|could)\s(?:\w+\s)?(?:say|guess|think|claim|believe|answer|conclude|assume)\b"
     r"|(?<!how\s)\b(?:some|many|most|others)\s(?:people\s|students\s|of\sthem\s)?(?:say|think|believe|claim|guess|argue"
     r"|answer)\b",

@@ -167,7 +167,7 @@ _PART_BEFORE = re.compile(
 )
 _PART_BEHIND = re.compile(
     r"\s?(?:\^(?!\{?\s?\\circ)|\\(?:pi|sqrt|cdot|times|frac|ldots)\b|[+*/]\s?[\w\\(]|-\s?\d|\}\s?\{)"
-    r"|[xyznkabcdtrpqiewπ√](?![A-Za-z])"
+    r"|[xyznkabcdtrpqiewπ√](?![A-Za-z])|\.?\d"
 )
 
 
@@ -339,13 +339,13 @@ _CHINESE = re.compile(
 _NOUNS = re.findall(
     r"\S+",
     "respuesta réponse antwort lösung risposta resposta odpowiedź odpowiedz cevap yanıt jawaban antwoord svaret svar "
-    "vastaus răspunsul ответ відповідь απάντηση",
+    "vastaus răspunsul ответ відповідь απάντηση resultado résultat ergebnis risultato wynik",
 )
 _NO = r"nicht|keine?r?|no|pas|non|não|nie|не|ні|ikke|inte|niet|bukan|ei|değil"
 _FOREIGN = re.compile(  # "La respuesta correcta es", "Die Antwort ist", "Ответ:"
     rf"(?<![^\W\d_])(?:{'|'.join(_NOUNS)}|đáp\sán)"
     rf"(?:[\s*]{{1,3}}(?!(?:es|est|ist|{_NO})\b)[^\W\d]{{3,12}}){{0,2}}[\s*]{{0,3}}"
-    r"(?:(?:es|est|ist|è|é|to|jest|là|adalah|is|är|er|on|este)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    r"(?:(?:es|est|ist|lautet|beträgt|è|é|será|sera|vaut|to|jest|wynosi|là|adalah|is|luidt|är|lyder|er|on|este|равен|равна|равно)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
     rf"|[:：=]|[-—–]\s)[:：*\s]{{0,4}}(?!(?:{_NO})\b)",
     re.IGNORECASE,
 )

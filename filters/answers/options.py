@@ -19,6 +19,7 @@ from proofmill.filters.answers.hedging import (
     called_faulty,
     concludes,
     conditional,
+    conditional_behind,
     denied,
     of_another_question,
     retracted,
@@ -67,7 +68,8 @@ def statements(text: str, marks: list[Mark], options: Options, question: str) ->
             continue
         if of_another_question(text, mark.start, mark.end, question):
             continue
-        if not conditional(text[max(0, mark.start - _REACH) : mark.start], question):
+        before, behind = text[max(0, mark.start - _REACH) : mark.start], text[mark.end : mark.end + _REACH]
+        if not conditional(before, question) and not conditional_behind(behind, question):
             yield filled
 
 

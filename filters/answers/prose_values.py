@@ -11,7 +11,9 @@ Readable = Callable[[str], bool]
 _DECORATION = re.compile(
     r"[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff\u200d]|\\(?:checkmark|blacksquare|square|qed)(?![A-Za-z])"
 )
-_BOLD = re.compile(r"</?(?:b|strong|em|i)>|(?<![A-Za-z0-9)])\*\*|\*\*(?![A-Za-z0-9(])|__(?=\S)|(?<=\S)__|`{1,3}")
+_BOLD = re.compile(
+    r"</?(?:b|strong|em|i|u|mark|center|span|font|p|div)(?:\s[^<>\n]{0,80})?>|<br\s?/?>|&nbsp;|(?<![A-Za-z0-9)])\*\*|\*\*(?![A-Za-z0-9(])|__(?=\S)|(?<=\S)__|`{1,3}"
+)
 _ITEM = re.compile(
     r"(?:[*•]\s+|[-+]\s+(?=[A-Za-z]{2}|[A-Za-z]\s?=|[*$]|\\[(\[]|\d[^,;]*=)|\d{1,2}[.)]\s+(?=[A-Za-z*$\\]"
     r"|\d[^,;]*=))(?=.*\S)",
@@ -19,13 +21,17 @@ _ITEM = re.compile(
 )
 _CURRENCY = r"(?:US\s?)?(?:\\?\$|€|£|¥|₹|\\text\{\s?\\?\$\s?\})"
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!\s?|\\,)\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-NUMBER = rf"[-−–]?\s?(?:{_CURRENCY}\s?)?[-−–]?(?:{_DIGITS})(?:\s?/\s?\d+)?(?:\s?(?:\\?%|°|€|£|¥|元)|\\?\$(?!\w))?"
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+NUMBER = (
+    rf"[-−–]?\s?(?:{_CURRENCY}\s?)?[-−–]?(?:{_DIGITS})(?:\s\d{{1,3}}/\d{{1,3}}|\s?/\s?\d+|\s?[{_VULGAR}])?"
+    r"(?:\s?(?:\\?%|°|€|£|¥|¢|元)|\\?\$(?!\w))?"
+)
 NUMERAL = re.compile(rf"[+-]?(?:{_CURRENCY}\s?)?(?:{_DIGITS})%?\Z")
 _MATH = r"\$\$[^$]{1,600}\$\$|\$[^$\n]{1,600}\$(?!\d)|\\\([^\n]{1,600}?\\\)|\\\[.{1,600}?\\\]"
 MATH_SPAN = re.compile(_MATH, re.DOTALL)
 _UNIT = r"(?:[A-Za-zµμΩ²³]{1,12}(?:/[A-Za-z]{1,8}|\^\{?[23]\}?)?)"
 _VALUE_FIRST = re.compile(rf"(?P<value>{_MATH}|{NUMBER})(?P<unit>(?:/|per )?{_UNIT})?(?P<rest>.*)\Z", re.DOTALL)
-_BOUNDARY = re.compile(r":(?!\d)|[\s,.;!?)\]\"'”*。，；！—–]|-(?=\s)|\Z")
+_BOUNDARY = re.compile(r":(?!\d)|[.,](?!\d)|[\s;!?)\]\"'”*。，；！—–]|-(?=\s)|\Z")
 _SCALE = re.compile(
     r"\s?-?\b(?:dozens?|hundred|thousand|million|billion|trillion|[kKMB](?=\b|[€$£])|万|亿|千)(?![A-Za-z])"
 )
@@ -36,7 +42,7 @@ CHANGERS = re.compile(  # behind a value: what makes another one of it
     r"|over|divided|multiplied|mod(?:ulo)?|to the"
     r"|choose|base|pi|root"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than(?=\W{0,3}[\d$])|too (?:many|much|few)"
-    r"|and a half|and a quarter"
+    r"|and a half|and a quarter|past|of (?:the|an?) (?:half|third|quarter|fifth|sum|product|square|rest|remainder)"
     r"|(?:oder|ou|oppure|lub|eller|или|либо|o)(?=\W{0,3}[\d$])"
     r"|(?:mil|mille|millones|millón|milhões|milioni|millionen|milliarden|tausend|hundert|тысяч\w*|миллион\w*)"
     r"|or (?:more|less"
@@ -60,6 +66,8 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|multiplied by|by|than|mod(?:ulo)?"
     r"|choose|base|step|line|section|theorem|lemma|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
     r"|no\.|first|last|next"
+    r"|(?:one|two|three|four|five) (?:in|out of)(?: every)?"
+    r"|past|(?:quarter|minutes?) (?:to|till|before|after)"
     r"|every|each|horse|room|grade|percent of|%\sof|(?<!total )(?<!average )(?<!amount )(?<!cost )"
     r"(?<!price )(?<!profit )(?<!speed )(?<!area )(?<!score )(?<!refund )(?<!bid )(?<!distance )(?<!difference )"
     r"(?<!length )(?<!balance )(?<!value )"
@@ -91,10 +99,31 @@ STOP_WORDS = frozenset(
     )
 )
 GLOSS = re.compile(
-    r"\s*(?:\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
+    r"\s*(?:(?<!\\)\((?![^()]*\b(?:or|not|wrong|incorrect|maybe|probably|if|unless|but)\b)[^()]{0,120}\)|\[[^\[\]]{0,60}\])"
 )
-PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z' \-]*\Z")
+_PLAIN_WORDS = re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏЀ-ӿ](?:[A-Za-zÀ-ÖØ-öø-ɏЀ-ӿ]|[' \-])*\Z")
+_MAX_LISTED = 3  # words of an item in a list of words
 ANY_NUMBER = re.compile(rf"(?<![A-Za-z0-9_.,$€£])(?<!\d:)(?:{NUMBER})")
+
+
+def is_prose(text: str) -> bool:
+    """Return whether a text is nothing but words, and no list of short items: "red, green, blue"."""
+    if "," not in text:
+        return _PLAIN_WORDS.match(text) is not None
+    items = [item.strip() for item in text.split(",")]
+    return all(map(_PLAIN_WORDS.match, items)) and any(len(item.split()) > _MAX_LISTED for item in items)
+
+
+_WRITES_COMMAS = re.compile(r"(?<![\d.,])\d{1,6},(?:\d{1,2}|\d{4,})(?![\d,])")
+_WRITES_POINTS = re.compile(r"\d\.\d|\d,\d{3}(?!\d)|(?<![\d.])\.\d")
+_COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,9})(?![,.]?\d)")
+
+
+def with_points(text: str, question: str) -> str:
+    """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25."""
+    if "," not in text or not _WRITES_COMMAS.search(question) or _WRITES_POINTS.search(question):
+        return text
+    return _COMMA.sub(r"\1.\2", text)
 
 
 def is_unit(word: str) -> bool:
@@ -111,9 +140,15 @@ def plain(phrase: str) -> str:
         text = text[item.end() :]
     if not text.isascii() or "\\" in text:
         text = _DECORATION.sub("", text)
-    if "*" in text or "`" in text or "__" in text or "</" in text:
+    if "*" in text or "`" in text or "__" in text or "<" in text or "&" in text:
         text = _BOLD.sub("", text)
     text = text.strip(' \t\r\n"“”').removeprefix("= ")
+    if text[:1] in "_*" and (emphasised := _EMPHASISED.match(text)):
+        text = emphasised["text"]
+    if text[-1:] == "_" and text.strip("_"):
+        text = text.rstrip("_")
+    if "cents" in text:
+        text = _DOLLARS_AND_CENTS.sub(lambda match: f"{match[1]}.{int(match[2]):02}", text)
     while text[-1:] in (".", "!", ":", ",", ";", "。", "，") and text[-2:] != "..":
         if text.endswith("!") and text[-2:-1].isalnum() and len(text) > 1 and text[-2:-1].isdigit():
             break  # a factorial
@@ -121,6 +156,8 @@ def plain(phrase: str) -> str:
     return text
 
 
+_DOLLARS_AND_CENTS = re.compile(r"(\$\d{1,9}) and (\d{1,2}) cents\b")
+_EMPHASISED = re.compile(r"([_*])(?P<text>[^_*]+)\1(?=[.,!]?\Z)")
 _GLUED = re.compile(rf"(-?(?:{_DIGITS}))([A-Za-zµ]{{1,5}})\Z")
 _LETTER_UNITS = {
     "g": r"gram|weigh|mass|\dg\b",
@@ -191,11 +228,17 @@ _SHARE = re.compile(r"(\d{1,9}) (?:in|out of) (?:every )?(\d{1,9})\Z")
 _ASKS_SHARE = re.compile(r"\b(?:probabilit\w+|fraction|chances?|likel\w+|proportion)\b", re.IGNORECASE)
 
 
+def share_of(text: str, question: str) -> str:
+    """Return the fraction that a text states as a share, where a question asks for one: "1 in 3"."""
+    share = _SHARE.match(text) if _ASKS_SHARE.search(question) else None
+    return "" if share is None else f"{share[1]}/{share[2]}"
+
+
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     whole = plain(rest)
-    if (share := _SHARE.match(whole)) and _ASKS_SHARE.search(question):
-        return f"{share[1]}/{share[2]}"
+    if share := share_of(whole, question):
+        return share
     if "'" in whole and whole[0].isdigit():
         whole = _IN_WORD.sub("", whole)  # 7 S'mores
     if glued := glued_unit(whole, question):
@@ -203,7 +246,7 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
     match = _VALUE_FIRST.match(rest)
     if match is not None and of_another_case(match["rest"], question):
         return ""
-    if whole and not PLAIN_WORDS.match(whole) and len(whole) <= 300 and (NUMERAL.match(whole) or readable(whole)):
+    if whole and not is_prose(whole) and len(whole) <= 300 and (NUMERAL.match(whole) or readable(whole)):
         return whole
     return "" if match is None else _first_value(match, readable, marked=marked)
 
@@ -228,9 +271,14 @@ def _first_value(match: re.Match[str], readable: Readable, *, marked: bool) -> s
 DENIED_BEHIND = re.compile(
     r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably"
     r"|below zero"
+    r"|(?<=[,.]\s)(?:nein|non|não|nie|нет)\b|(?<=[.…]\s)no\b"
     r"|(?<=,\s)(?:no|sorry|rather(?!\sthan)|i mean|or rather|make that),?\s"
     r"|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
     re.IGNORECASE,
+)
+REFUSED_BEHIND = re.compile(  # 7 trips are not enough
+    r"(?:\s(?!who\b|that\b|which\b)[a-z]+){0,3}?\s(?:is|are|was|were|would be|will be)\s?"
+    r"(?:(?:not|n't)\b(?!\s(?:only|just))|too\s(?:few|many|much|little|small|large|big|low|high|short|long)|insufficient|impossible|invalid)\b"
 )
 CONDITION_FIRST = re.compile(r"\s*(?:[\w'-]+\s+){0,3}(?:if|unless)\b")
 _MATHEMATICAL = re.compile(r"[\d$\\=<>^√π]")
@@ -261,7 +309,12 @@ _OPERATED_NEXT = re.compile(r"(?:\s?[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\s?(?:[*/×÷+
 def harmless(tail: str, *, marked: bool) -> bool:
     """Return whether the words behind a value leave it as it is; they may repeat the question's condition."""
     tail = without_contrast(tail)
-    if DENIED_BEHIND.search(tail) or (marked and CONDITION_FIRST.match(tail)) or _OPERATED.search(GLOSS.sub(" ", tail)):
+    if (
+        DENIED_BEHIND.search(tail)
+        or REFUSED_BEHIND.match(tail)
+        or (marked and CONDITION_FIRST.match(tail))
+        or _OPERATED.search(GLOSS.sub(" ", tail))
+    ):
         return False
     while gloss := GLOSS.match(tail):
         tail = tail[gloss.end() :]
@@ -304,7 +357,7 @@ def _label(tail: str) -> str:
 
 _DECIMAL_COMMA = re.compile(r",\d")
 _COUNTERS = frozenset(
-    "个只名位本条张岁次种件辆棵朵個人枚回円つ匹冊台歳개명원"
+    "个只名位本条张岁次种件辆棵朵块支瓶杯元米個人枚回円つ匹冊台歳개명원"
 )  # what is counted in Chinese, Japanese, Korean
 
 

@@ -10,39 +10,43 @@ number, or exactly one that stands before the noun that the question asks for ("
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
-from proofmill.filters.answers.assignments import assigned_lines, assigned_together
+from proofmill.filters.answers.assignments import assigned_apart, assigned_lines, assigned_together
+from proofmill.filters.answers.lone_numbers import (
+    METHOD,
+    PARTICIPLE,
+    SUBORDINATE,
+    THEN,
+    UNSURE,
+    asked_value,
+    compared_value,
+    lonely_value,
+)
 from proofmill.filters.answers.prose_values import (
     ANY_NUMBER,
-    BEFORE_CHANGES,
-    CHANGERS,
-    CONDITION_FIRST,
-    DENIED_BEHIND,
     DENIES,
-    GLOSS,
     MATH_SPAN,
     NUMBER,
     NUMERAL,
-    PLAIN_WORDS,
-    STOP_WORDS,
     Readable,
     glued_unit,
-    harmless,
+    is_prose,
     is_unit,
     number_of,
-    of_another_case,
     plain,
+    share_of,
     value_of,
-    without_contrast,
+    with_points,
 )
-from proofmill.filters.answers.questions import other_letter
+from proofmill.filters.answers.subjects import asked_names, other_letter, other_role
+from proofmill.filters.symbolic.dates import date_in
 from proofmill.filters.symbolic.number_words import in_figures
+from proofmill.filters.symbolic.number_words_abroad import in_figures_abroad
 
 MAX_SENTENCE = 600  # characters; a longer one is read from its end
 _OPENING = re.compile(
     r"(?:(?:=>|->|→|⇒|∴)\s*|(?:thus|therefore|hence|so|then|finally|and|also|now|clearly"
-    r"|we (?:get|have|find|obtain|conclude)"
+    r"|(?:we|i) (?:get|got|have|find|found|obtain|conclude)"
     r"|this (?:gives|yields)|it follows|(?:it|that)(?:['\u2019]s| is)(?=\s[-\d$])|not [\d.,$]+,? but)"
     r"(?: that)?[,:]?\s+)+",
     re.IGNORECASE,
@@ -77,50 +81,20 @@ _COPULA = re.compile(
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
     r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
+    r"|(?:simplif(?:y|ies|ied)|reduces?|evaluates?|expands?) to|factors? (?:as|into|to)|in other words"
+    r"|(?<=,\s)that is,?"
     r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
-    r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|共(?:有)?|(?<!没)有|需要?"
+    r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
 )
-_UNREAD = re.compile(
-    r"[=<>^√π!×·÷≤≥≠±∞⁰¹²³⁴-⁹₀-₉\\$]|(?<=[\d)])\s?[-+*/]\s?(?=[\d(])|\d[A-Za-z](?![A-Za-z])|[A-Za-z]_?\d"
-)
-_METHOD = re.compile(
-    r"\b(?:adding|multiplying|dividing|subtracting)\b(?![^.]*\b(?:we get|gives? (?:us )?(?:a total of )?[$\d]))"
-    r"|(?:^|[,;:]\s|\b(?:we|you|i|to|then|first|next|finally|must|us|let's|and|by|should)\s(?:can |need to "
-    r"|must |have to |will )?)"
-    r"(?:divide|multiply|subtract|add|calculate|compute|determine|convert|solve|substitute|simplify|sum"
-    r"|find (?:the|out|how))\b",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(
-    r"\b(?:unknown|unclear|maybe|perhaps|either|between(?=\W{0,3}\d)|impossible to|not sure|not certain"
-    r"|not clear)\b|\b(?:cannot|can't|can not) (?:be )?(?:say|tell|know|determine)",
-    re.IGNORECASE,
-)
-_TWO_CASES = re.compile(r"\d[^.]*\b(?:if|unless)\b[^.]*\b(?:otherwise|else)\b|\bdepending on\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)(?<!\be\.g\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
 )
-_GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might be|could be)\b", re.IGNORECASE)
+_GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|(?:might|could|may)(?: well)? be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
     r"(?P<value>.{1,200}?)\s+(?:is|are|must be|would be)\s+(?:the|our|my)\s+(?:(?:final|correct|right"
     r"|required)\s+)?(?:answer|solution|result)s?\s*[.!]*\Z",
     re.IGNORECASE | re.DOTALL,
-)
-_SUBORDINATE = re.compile(
-    r"\b(?:since|if|as|because|given|when|with|by|after|for|to|in|from|while|once"
-    r"|out of)\b[^,]*(?:,[^,\s][^,]*)*,\s+(?:then\s+)?",
-    re.IGNORECASE,
-)
-_PARTICIPLE = re.compile(r"\A[a-z]{3,}ing\b[^,]*(?:,[^,\s][^,]*)*,\s+", re.IGNORECASE)
-_THEN = re.compile(
-    r"(?:[,;]\s*|\s)(?:so|thus|therefore|hence|then|ending (?:up )?(?:at|with)|leaving|(?<=,\s)(?:making|giving)"
-    r"|reaching)\b,?\s*",
-    re.IGNORECASE,
-)
-_HOW_MANY = re.compile(
-    r"\bhow (?:many|much)\s+(?:more\s+|total\s+|fewer\s+|less\s+|extra\s+|additional\s+)?((?:[A-Za-z'-]+\s*){1,4})",
-    re.IGNORECASE,
 )
 
 
@@ -135,7 +109,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
         readable: whether a text is an answer as it stands.
         question: the end of the prompt; what it asks for tells numbers apart.
     """
-    text = plain(phrase)
+    text = with_points(plain(phrase), question)
     if not text or text.endswith("?"):
         return ""
     if NUMERAL.match(text):
@@ -154,7 +128,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
     """Return what the last statement of a text without any mark states, and where that sentence begins."""
-    body = _before_check(text.rstrip().removesuffix("```").rstrip())
+    body = with_points(_before_check(text.rstrip().removesuffix("```").rstrip()), question)
     base = max(0, len(body) - 4_000)
     display = _closing_display(body)
     if display is not None:
@@ -164,7 +138,9 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return _sentence_value(content, readable, question, marked=True) if "=" in content else "", start
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
-    if line_start > base and _COURTESY.match(line):  # nothing but a courtesy: the line before it concludes
+    if line_start > base and (
+        _COURTESY.match(line) or _NOTE.match(line)
+    ):  # nothing but a courtesy: the line before it concludes
         body = body[:line_start].rstrip()
         line_start = max(body.rfind("\n") + 1, base)
         line = body[line_start:]
@@ -172,6 +148,8 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return "", line_start
     if ("=" in line or ":" in line) and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
         return assigned
+    if "=" in line and (apart := assigned_apart(body, question)) and readable(apart[0]):
+        return apart
     if titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
         line, line_start = line[titled.end() :], line_start + titled.end()
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
@@ -184,18 +162,17 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
     whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
+    if " " in whole and (first := _EXPLAINED.match(whole)):
+        value = first[1] or first[2]
+        if readable(value) and not is_prose(value):
+            return value
     if (so := _SO.search(whole)) and not _SENTENCE.search(whole, so.end()):
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
         return together
-    if result := _computed(whole, question) or glued_unit(whole, question):
+    if result := _computed(whole, question) or glued_unit(whole, question) or share_of(whole, question):
         return result
-    if (
-        len(whole) > 400
-        or PLAIN_WORDS.match(whole)
-        or not (NUMERAL.match(whole) or readable(whole))
-        or _undecided(whole)
-    ):
+    if len(whole) > 400 or is_prose(whole) or not (NUMERAL.match(whole) or readable(whole)) or _undecided(whole):
         return ""
     name, equals, value = whole.partition("=")  # "x = 3" states 3
     named = equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
@@ -208,6 +185,10 @@ _CHECK = re.compile(
     r"|verif\w+|check(?:ing)?|this (?:makes sense|works) because|because)\b[^\n.]{0,40}:\W{0,4}$",
     re.IGNORECASE | re.MULTILINE,
 )
+_CHECK_LINE = re.compile(
+    r"^[^\w\n]{0,6}(?:(?:quick|sanity)\s)?(?:check|verification)\s?:(?=[^\n]*\S[^\n]*\s*\Z)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _AGAINST = re.compile(
     r"\b(?:not|wrong|however|but|instead|actually|therefore|thus|hence|mistake|answer|(?<!, )so)\b"
     r"|n't|(?<=, )so (?!this|it)|[≠✗❌]",
@@ -218,7 +199,7 @@ _AGAINST = re.compile(
 def _before_check(body: str) -> str:
     """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
     start = max(0, len(body) - 1_500)
-    checks = [*_CHECK.finditer(body, start)] if ":" in body[start:] else []
+    checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if ":" in body[start:] else []
     if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
         return body
     return body[: checks[-1].start()].rstrip()
@@ -229,7 +210,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
     for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
-        if _PLEASANTRY.match(sentence):
+        if _PLEASANTRY.match(sentence) or (cut and _NOTE.match(sentence)):
             continue
         if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
             return "", line_start + cut
@@ -238,7 +219,9 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         sentence = opened(sentence)
         if (together := assigned_together(sentence, question)) and readable(together):
             return together, line_start + cut
-        if not PLAIN_WORDS.match(sentence) and readable(sentence) and not _undecided(sentence):
+        if _ASKS_DATE.search(question) and (date := date_in(sentence)) and readable(date):
+            return date, line_start + cut
+        if not is_prose(sentence) and readable(sentence) and not _undecided(sentence):
             return sentence, line_start + cut
         value = _sentence_value(sentence, readable, question, marked=False)
         return value or _spelled_value(sentence, readable, question), line_start + cut
@@ -248,19 +231,36 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
 def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     """Return the value that a closing sentence states in words: "Tom is twenty-five years old"."""
     figures = in_figures(sentence)
-    if figures == sentence or _GUESSED.search(sentence) or _UNSURE.search(sentence):
+    abroad = figures == sentence
+    figures = in_figures_abroad(sentence) if abroad else figures
+    if figures == sentence or _GUESSED.search(sentence) or UNSURE.search(sentence):
         return ""
     spelled = opened(figures)
     if readable(spelled) and not _undecided(spelled):
         return spelled
-    led = _SUBORDINATE.match(spelled) or _PARTICIPLE.match(spelled)
+    led = SUBORDINATE.match(spelled) or PARTICIPLE.match(spelled)
     value = _value_behind_copula(spelled[led.end() :] if led else spelled, readable, question, marked=False)
-    return value or _asked_value(spelled, question)
+    value = value or asked_value(spelled, question)
+    lonely = abroad or not re.search(r"\d", sentence)
+    return value or (lonely_value(spelled, readable, question, marked=False) if lonely else "")
 
 
-_SO = re.compile(
-    r"[,;]\s(?:so|thus|hence|therefore),?\s+(?=\$?[A-Za-z]\s?[=<>≤≥∈])"
-)  # (x - 2)(x - 3) = 0, so x = 2 or 3
+_ASKS_DATE = re.compile(
+    r"\b(?:what|which)\b[^?.]{0,40}\b(?:date|day)\b|\bwhen (?:did|does|will|is|was|do|should|must|can)\b"
+    r"|\bdate\b[^.?]{0,60}\?",
+    re.IGNORECASE,
+)
+_EXPLAINED = re.compile(  # 4, since 2^4 = 16; 6, at x = 3
+    r"([^,;\n]{1,60}?),?\s(?:since|because)\s|([^,;=\n]{1,60}?),\s(?:at|when|for)\s\$?[a-zA-Z]\$?\s?="
+)
+_SO = re.compile(  # (x - 2)(x - 3) = 0, so x = 2 or 3
+    r"[,;]\s(?:so|thus|hence|therefore|that is|i\.e\.),?\s+"
+    r"(?=\$?(?:[A-Za-z]\s?(?:[=<>≤≥∈]|\\in\b)|\\?(?:sin|cos|tan|log|ln)\b[^=,]{1,20}=))"
+)
+_NOTE = re.compile(  # Note that with 40 of them it would have been 473.
+    r"\W{0,4}(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b",
+    re.IGNORECASE,
+)
 _COURTESY = re.compile(
     r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
     r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
@@ -327,19 +327,19 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
     if len(text) > MAX_SENTENCE:
         text = text[-MAX_SENTENCE:]
     if (itself := _ITSELF.match(text)) and not DENIES.search(itself["value"] + " "):
-        value = plain(_THEN.sub(" ", " " + itself["value"]))
+        value = plain(THEN.sub(" ", " " + itself["value"]))
         if readable(value):
             return value
-    if not marked and (compared := _compared_value(text, question)):
+    if not marked and (compared := compared_value(text, question)):
         return compared
-    if not marked and "=" not in text and (asked := _asked_value(text, question)):
+    if not marked and "=" not in text and (asked := asked_value(text, question)):
         return asked
-    led = None if marked else _SUBORDINATE.match(text) or _PARTICIPLE.match(text)
+    led = None if marked else SUBORDINATE.match(text) or PARTICIPLE.match(text)
     main = text[led.end() :] if led else text
     behind = _value_behind_copula(main, readable, question, marked=marked)
     if behind is not None:
         return behind
-    return _lonely_value(text, readable, question, marked=marked)
+    return lonely_value(text, readable, question, marked=marked)
 
 
 _PURPOSE = re.compile(
@@ -347,6 +347,22 @@ _PURPOSE = re.compile(
     r"(?:(?!\b(?:is|are|was|were|will|equals?)\b|=)[^.])*\Z",
     re.IGNORECASE,
 )
+_ATTAINED = re.compile(  # The minimum is $6$, attained at $x=3$
+    r",?\s\(?(?:which (?:is|occurs) )?(?:attained|achieved|reached|obtained|occurring|when|where|with equality|at|for"
+    r"|atteint|bei|für|iff?)\s(?:(?:at|when|for|by|if|only if|and|en)\s){0,3}\$?[a-zA-Z]\$?\s?=[^.]*\Z"
+)
+_CLAUSES = re.compile(r",?\s(?:and|while|whereas|but)\s(?=[A-Z][a-z])|;\s")
+_NAME_FIRST = re.compile(r"\W*(?:[a-z]+,?\s)?([A-Z][a-z]+)")
+
+
+def _of_asked_name(text: str, question: str) -> str:
+    """Return the clause that speaks of whom the question asks: "Peter has 63 stamps and Anna has 21"."""
+    clauses = _CLAUSES.split(text)
+    names = asked_names(question) if len(clauses) > 1 else frozenset()
+    own = [clause for clause in clauses if (name := _NAME_FIRST.match(clause)) and name[1] in names]
+    return own[0] if len(own) == 1 and ANY_NUMBER.search(own[0]) else text
+
+
 _WHICH_IS = re.compile(r",\swhich\s(?:is|are|was|were|equals?)\s[^,]{1,40},(?=\sto\s)")
 _HAD = re.compile(rf"\bhad\s{NUMBER}")  # it had 340 books before and has 275 now
 _HAS_NOW = re.compile(r"\b(?:has|have|now)\b")
@@ -363,13 +379,18 @@ def _main_clause(sentence: str, question: str) -> str:
     if " had " in text and _HAS_NOW.search(text):
         text = _HAD.sub("had some", text)
     goal = _PURPOSE.search(text) if " to " in text else None
-    if goal and len(ANY_NUMBER.findall(text[: goal.start()])) == 1 and not _METHOD.search(text[: goal.start()]):
+    if goal and len(ANY_NUMBER.findall(text[: goal.start()])) == 1 and not METHOD.search(text[: goal.start()]):
         text = text[: goal.start()]
+    attained = _ATTAINED.search(text) if "=" in text else None
+    if attained and (MATH_SPAN.search(text, 0, attained.start()) or ANY_NUMBER.search(text, 0, attained.start())):
+        text = text[: attained.start()]
+    text = _of_asked_name(text, question)
     if (until := _BEFORE.search(text)) and until["what"].lower() in question.lower():
         text = text[: until.start()] + text[until.end() :]
     return text if ANY_NUMBER.search(text) else sentence
 
 
+_AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
 
@@ -390,6 +411,8 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
             continue
         if value := value_of(rest, readable, question, marked=marked):
             before = text[: copula.start()]
+            if not marked and other_role(text[: copula.end()], _AMOUNT.sub("", rest, count=1), question):
+                continue  # "… is $30, which is $10 off"
             if _NOT_BEFORE.search(before) or _OPEN.search(before):
                 return ""
             if not marked and _undecided(value):
@@ -398,168 +421,3 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
         if copula[0].strip() in ("=", "≈") and re.match(r"\s*[-+$\\\d(]", rest):
             return None  # an equation that can't be read: nothing before it is the conclusion
     return None
-
-
-def _cut_out(match: re.Match[str]) -> str:
-    return ", " if match.start() else ""
-
-
-def _lonely_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
-    """Return the one number of a sentence without a verb of being, or the one whose noun the question asks for."""
-    if _UNSURE.search(sentence) or _TWO_CASES.search(sentence):
-        return ""
-    clause = GLOSS.sub(" ", without_contrast(sentence))
-    led = _PARTICIPLE.match(clause)
-    clause = clause[led.end() :] if led else _SUBORDINATE.sub(_cut_out, clause, count=1)
-    clause = _THEN.split(clause)[-1] or clause
-    spans = MATH_SPAN.findall(clause)
-    if spans:
-        return _lonely_span(clause, spans, readable)
-    if _METHOD.search(clause) or _UNREAD.search(ANY_NUMBER.sub(" ", clause)):
-        return ""
-    numbers = _numbers_in(clause, question, marked=marked)
-    if len(numbers) > 1 and question:  # what the question gives is no answer to it
-        given = set(re.findall(r"\d[\d,]*(?:\.\d+)?", question))
-        new = [number for number in numbers if given.isdisjoint(re.findall(r"\d[\d,]*(?:\.\d+)?", number[0]))]
-        numbers = new or numbers
-    stated = _asked_for(numbers, clause, _asked_noun(question))
-    if len(stated) != 1 or (not marked and re.search(r"\bor\b[^,]*\d", clause)):
-        return ""
-    return stated[0]
-
-
-_BOUNDS = (  # what makes a bound of a number, and the question whose answer is that bound
-    (
-        re.compile(r"\bat least\s\Z", re.IGNORECASE),
-        re.compile(r"\b(?:minimum|least|fewest|smallest|lowest)\b", re.IGNORECASE),
-    ),
-    (
-        re.compile(r"\b(?:at most|up to)\s\Z", re.IGNORECASE),
-        re.compile(r"\b(?:maximum|most|largest|greatest|highest)\b|\bhow (?:many|much)\b[^.?]*\bcan\b", re.IGNORECASE),
-    ),
-    (re.compile(r"\bby\s\Z", re.IGNORECASE), re.compile(r"\bby how (?:many|much)\b", re.IGNORECASE)),
-)
-
-
-def _asked_bound(before: str, question: str) -> bool:
-    """Return whether the words before a number make a bound of it, and that bound is what the question asks for."""
-    return any(words.search(before) and asks.search(question) for words, asks in _BOUNDS)
-
-
-def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, bool]]:
-    """The numbers of a clause that are neither bounds nor names nor denied, and whether each only stands aside
-    ("for 3 months")."""
-    numbers, behind = [], 0
-    for match in ANY_NUMBER.finditer(clause):
-        before = clause[max(0, match.start() - _NEAR) : match.start()]
-        if (BEFORE_CHANGES.search(before) and not _asked_bound(before, question)) or DENIES.search(before):
-            continue
-        if of_another_case(clause[match.end() :], question) or _PAIRED.match(clause[match.end() :]):
-            continue
-        if _PAIRED_BEFORE.search(before):
-            continue
-        if DENIED_BEHIND.search(clause[match.end() :]) or (marked and CONDITION_FIRST.match(clause[match.end() :])):
-            continue
-        if match.start() < behind:  # the minutes of 1 hour 30 minutes
-            continue
-        if value := number_of(clause[match.start() :]):
-            behind = match.start() + len(value) if " and " in value else behind
-            numbers.append((value, _ASIDE.search(before) is not None))
-    return numbers
-
-
-_NEAR = 80  # characters before a number that may change it
-_PAIRED = re.compile(r"\s(?:and|to)\s[$€£]?\d")  # the sum of 20 and 3
-_PAIRED_BEFORE = re.compile(r"\d\s(?:and|to)\s[$€£]?\Z")
-_MORE_THAN = r"(?:more|less|fewer|longer|older|younger|taller|farther|further|heavier|faster|cheaper)\b"
-_ASKS_DIFFERENCE = re.compile(rf"\bhow (?:many|much)\s(?:\w+\s)?{_MORE_THAN}", re.IGNORECASE)
-_DIFFERENCE = re.compile(rf"(?<![\w.,$/])(?P<value>{NUMBER})(?:\s[a-z]+){{0,2}}\s{_MORE_THAN}(?:\s\w+){{0,3}}?\sthan\b")
-
-
-def _compared_value(sentence: str, question: str) -> str:
-    """Return the difference that a question asks for: "3 loaves cost $4 more than 2 bagels"."""
-    if "than" not in sentence or not _ASKS_DIFFERENCE.search(question) or _UNSURE.search(sentence):
-        return ""
-    found = [match for match in _DIFFERENCE.finditer(sentence) if not BEFORE_CHANGES.search(sentence[: match.start()])]
-    return found[0]["value"].strip() if len(found) == 1 and not DENIES.search(sentence[: found[0].start()]) else ""
-
-
-def _asked_value(sentence: str, question: str) -> str:
-    """Return the one number of a plain sentence that counts what the question asks for."""
-    noun = _asked_noun(question)
-    if not noun or noun <= _MONEY_WORDS or MATH_SPAN.search(sentence) or _METHOD.search(sentence):
-        return ""
-    clause = _SUBORDINATE.sub(_cut_out, GLOSS.sub(" ", sentence), count=1)
-    last = _THEN.split(clause)[-1]
-    clause = last if ANY_NUMBER.search(last) else clause  # "he had 24 and ate 4, so 20 are left"
-    if _UNREAD.search(ANY_NUMBER.sub(" ", clause)):
-        return ""
-    found = _most_named([value for value, _ in _numbers_in(clause, question, marked=False)], noun)
-    return found[0] if len(found) == 1 else ""
-
-
-def _most_named(values: list[str], noun: frozenset[str]) -> list[str]:
-    """Return the values whose label shares most words with what is asked for, none if it shares no word."""
-    shared = [len(noun.intersection(word.rstrip("s") for word in value.split())) for value in values]
-    most = max(shared, default=0)
-    return [value for value, count in zip(values, shared, strict=True) if count == most] if most else []
-
-
-def _asked_for(numbers: list[tuple[str, bool]], clause: str, noun: frozenset[str]) -> list[str]:
-    """Return the numbers that may be what the question asks for; all of them where it names no noun."""
-    stated = [value for value, _ in numbers]
-    if not noun:
-        return stated
-    main = [value for value, aside in numbers if not aside]
-    stated = main or (stated if len(ANY_NUMBER.findall(clause)) == len(stated) else [])
-    if len(stated) > 1:
-        named = _most_named(stated, noun)
-        stated = named or ([value for value in stated if value[0] in "$€£\\"] if noun & _MONEY_WORDS else [])
-    if not stated and not re.search(r"\d", clause):
-        words = [match for match in _WORD_NUMBER.finditer(clause) if match[2].lower().rstrip("s") in noun]
-        figures = ANY_NUMBER.findall(in_figures(clause))
-        words = words if figures == [str(_WORD_NUMBERS[match[1].lower()]) for match in words] else []
-        stated = [f"{_WORD_NUMBERS[match[1].lower()]} {match[2]}" for match in words]
-    return stated
-
-
-_ASIDE = re.compile(
-    r"\b(?:for|in|after|before|within|during|over|at|on|by|from|with|all|every)\s+(?:the\s+)?\Z", re.IGNORECASE
-)
-_MONEY_WORDS = frozenset(  # what follows "how much", which is answered by an amount
-    re.findall(r"\w+", "money dollar cost price pay spend profit doe did will i wa would")
-)
-_WORD_NUMBERS = {
-    word: value
-    for value, word in enumerate(
-        re.findall(
-            r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-        )
-    )
-}
-_WORD_NUMBER = re.compile(rf"\b({'|'.join(_WORD_NUMBERS)})\s+(?:more\s+|full\s+|whole\s+)?([A-Za-z]+)", re.IGNORECASE)
-
-
-def _lonely_span(clause: str, spans: list[str], readable: Readable) -> str:
-    if len(spans) > 1 or re.search(r"\d", MATH_SPAN.sub("", clause)):
-        return ""
-    before, span, after = clause.partition(spans[0])
-    if BEFORE_CHANGES.search(before.rstrip() + " ") or CHANGERS.match(after) or not harmless(after, marked=True):
-        return ""
-    return span if readable(span) and not _METHOD.search(before) else ""
-
-
-_TIMES = frozenset({"second", "minute", "hour", "day", "week", "month", "year"})
-_HOW_LONG = re.compile(r"\bhow long\b[^.?]*\?", re.IGNORECASE)
-_ASKED_UNIT = re.compile(r"\bin (?:whole |total )?([a-z]{4,})\)?\s*\?", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1024)
-def _asked_noun(question: str) -> frozenset[str]:
-    """Return the words behind the last "how many" of a question, without their plural's s."""
-    found = _HOW_MANY.findall(question)
-    if not found:
-        unit = _ASKED_UNIT.findall(question)
-        return _TIMES if _HOW_LONG.search(question) else frozenset(word.lower().rstrip("s") for word in unit[-1:])
-    words = [word.strip("'-").lower().rstrip("s") for word in found[-1].split()]
-    return frozenset(word for word in words[:3] if len(word) > 1 and word not in STOP_WORDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from proofmill.filters.answers.prose_values import plain
+from proofmill.filters.symbolic.dates import date_at_end
 
 _MAX_SENTENCE = 300  # characters
 _LEAD = re.compile(
@@ -39,15 +40,16 @@ _MISSING = re.compile(r"[^,.;:]{1,120}?\s(?P<state>does not exist|doesn't exist|
 _ENDLESS = re.compile(
     r"[^,.;:]{0,80}?\b(?:has|have|there (?:is|are)) (?P<state>infinitely many)(?: \w+){0,2}\Z", re.IGNORECASE
 )
-_MONTH = r"(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,8}\.?"
-_DATE = re.compile(
-    rf"(?:.{{1,120}}?\s(?:on|is|was|be|by)\s)?(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?(?:the )?"
-    rf"(?P<date>{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}(?:,? \d{{4}})?)\Z",
+_WEEKDAY = re.compile(
+    r"(?:[^,.;:?]{1,120}?\s(?:is|was|be|falls|fell)\s)?on (?:an? )?"
+    r"(?P<day>(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\Z",
     re.IGNORECASE,
 )
+_DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
 _CLOCK = re.compile(
-    r"(?:[^\d]{1,120}?\s)?(?:at|is|by|be|until|was)\s(?P<time>\d{1,2}:[0-5]\d(?:\s?[ap]\.?\s?m\b\.?)?)"
+    r"(?:[^\d]{1,120}?(?:\s|(?=在)))?(?:(?:at|is|by|be|until|was|um|à|a las|alle|às|kl\.?|om|в)\s|在)"
+    r"(?P<time>\d{1,2}(?::|h| h |\.(?=\d\d Uhr))[0-5]\d(?:\s?[ap]\.?\s?m\b\.?)?)"
+    r"(?:到达)?(?: (?:Uhr|uur|heures?|horas?|o'clock))?(?: (?:an|ab|aan))?"
     r"(?P<half> in the (?:morning|afternoon|evening))?\Z",
     re.IGNORECASE,
 )
@@ -79,7 +81,7 @@ _ASKS_WHETHER = re.compile(
     re.IGNORECASE,
 )
 _YES_OR_NO = re.compile(  # "Yes, it is prime."
-    r"[*_ ]{0,4}(yes|no|true|false)[*_]{0,2}[,.:]\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
+    r"[*_ ]{0,4}(yes|no|true|false)[*_]{0,2}(?:[,.:!;]|\s[-–—])\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
     r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if)\b)[^\n?.!]{1,200}[.!*]{0,3}\s*\Z",
     re.IGNORECASE,
 )
@@ -100,11 +102,13 @@ def worded_value(sentence: str, question: str) -> str:
         return ""
     if lead := _LEAD.match(text):
         text = text[lead.end() :]
-    if match := _DATE.match(text):
-        return match["date"]
+    if date := date_at_end(text):
+        return date
+    if match := _WEEKDAY.match(text):
+        return match["day"]
     if match := _CLOCK.match(text):
         half = {"m": "am", "a": "pm", "e": "pm"}[match["half"][8]] if match["half"] else ""
-        return f"{match['time']} {half}".strip()
+        return f"{_DOTTED.sub(':', match['time'])} {half}".strip()
     if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):
         return match["truth"]
     return _nothing(text, question) or _state(text) or _bound(text, question) or _name(text, question)

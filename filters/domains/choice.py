@@ -22,11 +22,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from proofmill.filters.answers.conclusion import Reader, conclude
-from proofmill.filters.answers.hedging import denied, negated, revises
+from proofmill.filters.answers.conclusion import Reader, conclude, sentence_start
+from proofmill.filters.answers.hedging import denied, hypothetical, negated, revises
 from proofmill.filters.answers.marks import Mark, asked_form, asked_tag, question_heading
-from proofmill.filters.multiple_choice import Choices, parse_options
+from proofmill.filters.multiple_choice import Choices, normalise, parse_options
+from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import (
     CORRECT,
     ERROR,
@@ -43,7 +45,7 @@ from proofmill.filters.verdicts import (
 _STATED = re.compile(
     r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|guess|selection))\b"
     r"(?:\s(?:choice|option|letter|here|to\s(?:(?:the|this)\s)?\w{1,20}(?:\s\d{1,3})?"
-    r"|(?:that|which|I)\s\w{1,15}(?:\s\w{1,15})?))?[*\s]{0,3}"
+    r"|(?:that|which|I)\s\w{1,15}(?:\s\w{1,15})?))?[* \t]{0,3}"
     r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
     r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?|let['’]s)\s(?:choose|pick|select|go(?:ing)?\swith)\b"
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
@@ -57,12 +59,15 @@ _STATED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _CALLED = re.compile(
+    r"^[-*•\s]{0,6}\(?([A-Z])[).:]\s[^\n]{0,200}?(?:→|->|⇒|=>|—|–|\s-|\()\s?(?:this\sis\s)?(?:the\s)?correct"
+    r"(?:\s(?:answer|option|choice|one))?\W{0,4}$|"
     r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
-    r"|(?<![A-Za-z])([A-Z])\s(?:est\sla\s(?:bonne\s)?réponse|es\sla\s(?:respuesta|opción)|ist\s(?:richtig|die\srichtige)"
+    r"|(?<![A-Za-z])([A-Z])\sit\sis\b|(?<![A-Za-z])([A-Z])\s(?:est\sla\s(?:bonne\s)?réponse|es\sla\s(?:respuesta|opción)|ist\s(?:richtig|die\srichtige)"
     r"|è\sla\srisposta|é\sa\sresposta)\b"
     r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
-    r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)"
+    r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)",
+    re.MULTILINE,
 )
 _FITS = re.compile(
     r"\b(?:(?:is|matches|corresponds\s(?:to|with)|fits|agrees\swith|points\sto|only)\s(?:option|choice|answer)"
@@ -149,7 +154,7 @@ def _without_gold(found: Verdict) -> Verdict:
 
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
-    said = _Said(choices)
+    said = _Said(choices, prompt)
     form, tag = asked_form(prompt), asked_tag(prompt)
     found = conclude(text, Reader(bool, said.key, prompt, form, tag, heading=question_heading(prompt), options=said))
     if not found.text:
@@ -171,6 +176,7 @@ class _Said:
     """What names one of a question's options, for `answers.options`."""
 
     choices: Choices
+    question: str = ""
 
     def named(self, phrase: str) -> tuple[str, ...]:
         return self.choices.read(phrase, whole=False).labels
@@ -214,12 +220,13 @@ class _Said:
         if found or behind is not None:
             return found or list(_final_line(self.choices, text, behind or 0))
         rules = (_named, _fits, _final_line, _opening_line)
-        return next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
+        marks = next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
+        return marks or list(_in_sentence(self.choices, text, self.question))
 
 
 def _called(choices: Choices, text: str, behind: int | None) -> Iterator[Mark]:
     for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
-        label = match[1] or match[2] or match[3]
+        label = next(filter(None, match.groups()))
         before = text[max(0, match.start() - 30) : match.start()]
         if label not in choices.labels or _JOINED.search(before) or denied(text, match.start()):  # "neither C is"
             continue
@@ -264,17 +271,92 @@ def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[Mark]:
             return
 
 
+_LABEL_BEHIND = re.compile(  # "… one standard deviation covers 68% — **B**."
+    r"(?:[—–→]|:|\s-)\s?(?:option\s|answer\s)?(?:\*\*\(?([A-Z])\)?\.?\*\*|[(\[]([A-Z])[)\]]|(?<=[—–→]\s)([A-Z]))\Z"
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
+_BEFORE_OPTION = re.compile(
+    r"(?:\b(?:is|are|was|were|be|by|equals?|means|called|named|gives?|get|obtain|yields?|has|have|say|definitely|est|es|war"
+    r"|ist|fue|è|é|это)|c'est|[=→:])\s?(?:(?:the|an?)\s)?\Z"
+)
+_CONTENT = re.compile(r"[a-z]{3,}|\d+|not|no")
+_FUNCTIONAL = frozenset(
+    re.findall(
+        r"\w+",
+        "the are was were has have had that which this one its his her their so thus hence therefore and did does "
+        "there of them",
+    )
+)
+_LABEL_BEFORE = re.compile(r"(?<![a-z'’])\(?([a-z])[).:]\s*\Z")
+_BREAKS = frozenset(",:;-–—")
+_CIRCUMSTANCE = re.compile(r"\s(?:in|on|at|from|around)\s[\w ]{1,30}|,?\sof\scourse")
+_ANSWER_WORDS = frozenset({"yes", "no", "true", "false"})
+
+
+def _in_sentence(choices: Choices, text: str, question: str) -> Iterator[Mark]:
+    """Yield the option that a last sentence concludes with, by its text or with its letter behind it.
+
+    Its text counts where it ends the sentence behind "is" or "by", where it alone is in bold type, where a "yes" begins
+    the sentence, or where all that is said of it repeats the question: "Jupiter is the largest planet".
+    """
+    body = text.rstrip(" \n.!✅")
+    start = sentence_start(body, len(body) - 1)
+    sentence = body[start:]
+    if len(sentence) > _LINE or text.rstrip().endswith("?") or denied(text, start) or hypothetical(sentence):
+        return
+    behind = _LABEL_BEHIND.search(sentence)
+    label = next(filter(None, behind.groups()), "") if behind else ""
+    if label in choices.labels:
+        yield Mark("named", label, start, len(body))
+        return
+    for said in dict.fromkeys((sentence, in_figures(sentence))):
+        if option := _said_of_one(choices, said, question):
+            yield Mark("final_line", option, start, len(body))
+            return
+
+
+@lru_cache(maxsize=64)
+def _label_behind(label: str) -> re.Pattern[str]:
+    """Return what names an option's letter behind its text: "neutralization, option E"."""
+    return re.compile(rf"\A,?\s?\(?(?:option|choice|answer)?\s?\(?{label.lower()}\)?\W*\Z")
+
+
+def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
+    """Return the text of the one option that a sentence states; "" where it states none, or several."""
+    found = choices.mentioned(sentence)
+    if len(found) != 1:
+        return ""
+    label, before, after = found[0]
+    named = _LABEL_BEFORE.search(before)
+    if named is not None and named[1].upper() in set(choices.labels) - {label}:
+        return ""  # C: Cannot be determined, where that is D
+    first = before.strip(" ,") in ("", "so", "thus", "therefore", "hence")
+    if first and choices.option(label) in _ANSWER_WORDS and after.strip()[:1] in _BREAKS:
+        return choices.option(label)
+    after = _label_behind(label).sub("", after)
+    around = f"{before} {after}"
+    words = set(_CONTENT.findall(around)) - _FUNCTIONAL
+    asked = set(_CONTENT.findall(question.lower()))
+    repeats = bool(words) and words <= asked and negated(around) == negated(question)
+    bold = [normalise(match[1] or match[2]) for match in _BOLD.finditer(sentence)]
+    ends = (not after.strip(" .") or _CIRCUMSTANCE.fullmatch(after) is not None) and _BEFORE_OPTION.search(
+        before
+    ) is not None
+    plain = not negated(around) and not negated(question) and (ends or bold == [choices.option(label)])
+    return choices.option(label) if repeats or plain else ""
+
+
 def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
     """Yield what may be the answer of a last line, and whether it must be nothing else."""
     yield line, True
     if lead := _LEAD.match(line):
         yield line[lead.end() :], True
-    if lead := _IT_IS.match(line):
+    if (lead := _IT_IS.match(line)) and not hypothetical(line):
         content = line[lead.end() :]
         yield content, len(content.split()[0].strip("()[].,:*")) < 2 if content.split() else True
     if (lead := _SO.search(line)) and not negated(line):
         yield line[lead.end() :], True
-    if (lead := _SUBJECT_IS.match(line)) and not negated(line):
+    if (lead := _SUBJECT_IS.match(line)) and not negated(line) and not hypothetical(line):
         yield line[lead.end() :], True
 
 
@@ -313,7 +395,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=7,
+    version=8,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -26,7 +26,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import scorers
-from proofmill.filters.answers.conclusion import Conclusion, conclude
+from proofmill.filters.answers.conclusion import Conclusion, conclude, sentence_start
+from proofmill.filters.answers.hedging import hypothetical, negated
+from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting
 
 _TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
@@ -113,13 +115,37 @@ def find(text: str, gold: str | None) -> Conclusion:
     if found := _from_json(text):
         return Conclusion(found, "json", 0)
     if gold is not None and "\n" not in gold.strip():
-        return Conclusion("", "several_answers") if _contradicts(text, gold) else conclude(text)
+        if _contradicts(text, gold):
+            return Conclusion("", "several_answers")
+        last = conclude(text)
+        return last if last.rule != "no_answer" else _last_sentence(text, gold)
     blocks = [(match[0], match.start()) for match in _FENCE.finditer(text)]
     if not blocks:
         return Conclusion("", "no_answer") if gold is not None else conclude(text)
     if len({_squeezed(block) for block, _ in blocks}) > 1:
         return Conclusion("", "several_answers")
     return Conclusion(blocks[-1][0], "code_block", blocks[-1][1])
+
+
+_LAST_BOLD = re.compile(r"\*\*([^*\n]{1,300})\*\*\W*\Z")
+_LAST_WORD = re.compile(r"\b(?:is|are|was|were|as)\s(?:(?:the|an?|his|her|their|\w+['’]s)\s)?([A-Za-z]{2,})\Z")
+_NUMBER_STATED = re.compile(r"(?<![\w.,/-])-?\d[\d,]*(?:\.\d+)?(?![\w/]|[.,]\d)")
+
+
+def _last_sentence(text: str, gold: str) -> Conclusion:
+    """Return what a last sentence without any mark states: what ends it in bold type, its one number, its last word."""
+    body = text.rstrip(" .!\n")
+    start = sentence_start(body, len(body) - 1)
+    sentence = body[start:]
+    if hypothetical(sentence) or negated(sentence) or text.rstrip().endswith("?"):
+        return Conclusion("", "no_answer")
+    if bold := _LAST_BOLD.search(sentence):
+        return Conclusion(bold[1].strip(" ."), "bold", start)
+    if _NUMBER.fullmatch(gold.strip().lstrip("-")):
+        numbers = _NUMBER_STATED.findall(in_figures(sentence))
+        return Conclusion(numbers[0], "final_line", start) if len(numbers) == 1 else Conclusion("", "no_answer")
+    word = _LAST_WORD.search(sentence) if gold.strip().isalpha() else None
+    return Conclusion("", "no_answer") if word is None else Conclusion(word[1], "final_line", start)
 
 
 _SAID = re.compile(r"\banswer(?:\sis|\s?:)[\s*:]{0,6}([A-Za-z]{1,20})\b", re.IGNORECASE)
@@ -257,6 +283,7 @@ def _other_number(answer: str, gold: str) -> bool:
 
 _POWER_OF_TEN = re.compile(r"(\d)\s?(?:×|x|\*|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?[({]?([+-]?\d{1,3})[)}]?")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?(\d{1,40})\s?\}\s?\{\s?(\d{1,40})\s?\}")
+_COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s[a-z]{3,}(?:\s[a-z]{3,})?")  # 3 sisters
 _SENTENCE_WORDS = 4  # words that make a gold a sentence
 
 
@@ -268,6 +295,8 @@ def _forms(answer: str, gold: str, task: str) -> list[str]:
     # A dot behind a sentence is one of its characters; behind a word or a number it ends what the model says.
     sentence = len(gold.split()) >= _SENTENCE_WORDS and "," not in gold
     bare = plain if sentence else plain.removesuffix(".")
+    if _NUMBER.fullmatch(gold.strip().lstrip("-+$")) and (counted := _COUNTED.fullmatch(bare)):
+        bare = counted[1]
     if "/" in gold:
         bare = _FRACTION.sub(r"\1/\2", bare)
     forms = [answer.strip("\r\n"), inner, inner.strip(), plain, bare]
@@ -303,7 +332,7 @@ _SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _
 VERIFIER = Logic()
 DOMAIN = Domain(
     name="logic",
-    version=5,
+    version=6,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step. Then give only the final answer, in the format that was asked for, "

@@ -13,22 +13,15 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from proofmill.filters.answers.assignments import labelled_parts
+from proofmill.filters.answers.assignments import labelled_parts, named_parts
 from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude, sentence_start
 from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside, question_heading
-from proofmill.filters.answers.questions import (
-    context,
-    exclaims,
-    in_its_writing,
-    other_angle,
-    other_letter,
-    other_letters,
-    other_noun,
-    repeats_question,
-)
+from proofmill.filters.answers.questions import context, exclaims, in_its_writing, repeats_question
 from proofmill.filters.answers.statements import stated_value
+from proofmill.filters.answers.subjects import of_another
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
+from proofmill.filters.symbolic.dates import is_date, may_be_date, same_date, same_time
 from proofmill.filters.symbolic.equality import (
     QUICK_BITS,
     canonical,
@@ -92,23 +85,23 @@ class MathVerifier:
         if answer is None:
             return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         if _is_digits(found.text) and _is_digits(answer):
-            return _verdict(int(found.text) == int(answer), found)
-        if _is_date(found.text) or _is_date(answer):
-            return _verdict(_same_date(found.text, answer, prompt), found)
+            return _verdict(int(found.text) == int(answer) and not _of_another(found, text, problem), found)
+        if is_date(found.text) or is_date(answer):
+            return _verdict(same_date(found.text, answer, prompt), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
-            return _verdict(int(found.text) == integer, found)
+            return _verdict(int(found.text) == integer and not _of_another(found, text, problem), found)
         gold = _gold(answer)
         if gold.form is None or not gold.rational or len(found.text) > _MAX_QUICK:
             return None
         try:
-            stated = parse_answer(in_its_writing(found.text, prompt) or found.text)
+            stated = parse_answer(_as_gold(found.text, gold, prompt))
             decided = stated.kind not in ("value", "relation") or is_rational(stated, QUICK_BITS)
             if not decided or repeats_question(found.text, gold.text, prompt):
                 return None
         except (UnreadableError, TooCostlyError):
             return None
         return _verdict(
-            answers_gold(gold.form, stated, context(prompt)) and not _of_another(found.text, gold, prompt), found
+            answers_gold(gold.form, stated, context(prompt)) and not _of_another(found, text, problem), found
         )
 
     def verify(self, problem: Problem, text: str) -> Verdict:
@@ -116,21 +109,21 @@ class MathVerifier:
         if (verdict := self.quick(problem, text)) is not None:
             return verdict
         text = exclaims(text, problem.answer or "", problem.prompt)
-        return self._full(problem, _in_parts(problem, text) or conclude(text, _reader(problem.prompt)))
+        return self._full(problem, text, _in_parts(problem, text) or conclude(text, _reader(problem.prompt)))
 
-    def _full(self, problem: Problem, found: Conclusion) -> Verdict:
+    def _full(self, problem: Problem, text: str, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
         try:
             if gold.form is None or not _readable(gold.text):
                 return Verdict(ERROR, found.text, "bad_gold", final_start=found.start, undecided=True)
-            stated = parse_answer(in_its_writing(found.text, problem.prompt) or found.text)
+            stated = parse_answer(_as_gold(found.text, gold, problem.prompt))
             if _over_naturals(found.text, gold.text):
                 return _verdict(False, found)
             prompt = problem.prompt
             if repeats_question(found.text, gold.text, prompt):
                 return Verdict(UNPARSED, found.text, "repeats_question", final_start=found.start)
-            if answers_gold(gold.form, stated, context(prompt)) or _same_time(found.text, gold.text, prompt):
-                return _verdict(not _of_another(found.text, gold, prompt), found)
+            if answers_gold(gold.form, stated, context(prompt)) or same_time(found.text, gold.text, prompt):
+                return _verdict(not _of_another(found, text, problem), found)
             if not readable(stated):
                 return _unreadable(found)
             return replace(_verdict(False, found), undecided=_in_words(gold, found.text))
@@ -164,97 +157,24 @@ def _may_ask(prompt: str) -> bool:
     return any(sign in prompt for sign in ("</", "nswer>", "NSWER>", "json", "JSON", "Json"))
 
 
-_CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\\text\{|[\s~\\])*([ap])\.?\s?m\.?\}?", re.IGNORECASE)
-_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")  # no difference of numbers
-_MONTHS = re.findall(r"\w+", "january february march april may june july august september october november december")
-_NAMES = "|".join(rf"{name[:3]}(?:{name[3:]}|\.)?" if len(name) > 3 else name for name in _MONTHS)
-_MONTH = re.compile(rf"\b(?:{_NAMES})(?![a-z])", re.IGNORECASE)
-_DAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?(?:the )?"
-_MONTH_FIRST = re.compile(rf"{_DAY}({_NAMES}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?")
-_DAY_FIRST = re.compile(rf"{_DAY}(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_NAMES})(?:,? (\d{{4}}))?")
-_MERIDIEM = re.compile(r"(?<=[\d\s])([ap])\.?m\b", re.IGNORECASE)
-
-
-def _is_date(text: str) -> bool:
-    if len(text) > _MAX_DATE or not (_MONTH.search(text) or _DATE.fullmatch(text)):
-        return False
-    return isinstance(_date(text), tuple)
-
-
-_MAX_DATE = 40  # characters
-
-
-def _date(text: str) -> Hashable:
-    """Return a date as (year, month, day), the year 0 where it has none; any other text as it is."""
-    plain = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).lower().strip(" .$").split())
-    if iso := _DATE.fullmatch(plain):
-        return tuple(map(int, iso[0].split("-")))
-    if match := _MONTH_FIRST.fullmatch(plain):
-        return int(match[3] or 0), _month(match[1]), int(match[2])
-    if match := _DAY_FIRST.fullmatch(plain):
-        return int(match[3] or 0), _month(match[2]), int(match[1])
-    return text
-
-
-_NUMERIC = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
-_DAY_MONTH = re.compile(r"\bDD?\W{1,2}MM?\b|\bday\W{1,2}month\b", re.IGNORECASE)
-_MONTH_DAY = re.compile(r"\bMM?\W{1,2}DD?\b|\bmonth\W{1,2}day\b", re.IGNORECASE)
-
-
-def _same_date(answer: str, gold: str, prompt: str) -> bool:
-    """Return whether two texts state one date; 03/05/2021 is read as the question, or the other side, writes dates."""
-    one, other = _date(answer), _date(gold)
-    if one == other:
-        return True
-    if _DAY_MONTH.search(prompt) or _MONTH_DAY.search(prompt):
-        first = _DAY_MONTH.search(prompt) is not None
-    else:
-        first = any(_DAY_FIRST.fullmatch(" ".join(text.lower().split()).strip(" .$")) for text in (answer, gold))
-    return any(
-        isinstance(named, tuple) and named == _numeric_date(text, day_first=first)
-        for text, named in ((answer, other), (gold, one))
-    )
-
-
-def _numeric_date(text: str, *, day_first: bool) -> Hashable:
-    match = _NUMERIC.fullmatch(text.strip(" .$"))
-    if match is None:
-        return None
-    left, right = int(match[1]), int(match[3])
-    if left > 12 or (day_first and right <= 12):
-        left, right = right, left
-    return int(match[4]), left, right
-
-
-def _month(name: str) -> int:
-    return next(number for number, month in enumerate(_MONTHS, 1) if month[:3] == name[:3])
-
-
 def _over_naturals(answer: str, gold: str) -> bool:
     """Return whether an answer gives for natural numbers what gold gives for all integers."""
     return "mathbb{N}" in answer and "mathbb{Z}" in gold and "mathbb{N}" not in gold
 
 
-def _same_time(answer: str, gold: str, prompt: str) -> bool:
-    """Return whether a time of day is a gold that leaves out morning or afternoon, and 00 minutes: 2:00 pm for 2.
-
-    The question must speak of times, and of none in the other half of the day only.
-    """
-    match = _CLOCK.fullmatch(answer.strip(" $.")) if ":" in answer else None
-    if match is None:
-        return False
-    named = {half.lower() for half in _MERIDIEM.findall(prompt)}
-    hour, minutes = match[1], match[2]
-    if named and match[3].lower() not in named:
-        return False
-    return gold.strip() in ([f"{hour}:{minutes}", hour] if minutes == "00" and named else [f"{hour}:{minutes}"])
+_IN_WORDS = frozenset({"answer_is", "final_line", "bold", "corrected"})
+_SENTENCE_END = re.compile(r"\n|[.!?]\s+(?=[A-Z])")
+_MAX_STATEMENT = 600  # characters
 
 
-def _of_another(answer: str, gold: _Gold, prompt: str) -> bool:
-    """Return whether an answer is of another letter or noun than the question asks for."""
-    if other_letter(answer, gold.text, prompt) or other_letters(answer, prompt):
-        return True
-    return other_noun(answer, prompt) or other_angle(answer, prompt)
+def _of_another(found: Conclusion, text: str, problem: Problem) -> bool:
+    """Return whether what a text concludes is of something else than what is asked for."""
+    statement = found.text
+    if found.rule in _IN_WORDS and found.start is not None:
+        statement = _SENTENCE_END.split(text[found.start : found.start + _MAX_STATEMENT], maxsplit=1)[0]
+    elif _is_digits(statement):
+        return False  # in a box or a tag, which say nothing of it
+    return of_another(found.text, _gold(problem.answer or "").text, statement, problem.prompt)
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:
@@ -274,7 +194,7 @@ def _reader(prompt: str) -> Reader:
 
 def _is_answer(text: str) -> bool:
     try:
-        return len(text) <= MAX_LENGTH and (is_answer(text) or _is_date(text))
+        return len(text) <= MAX_LENGTH and (is_answer(text) or may_be_date(text))
     except (UnreadableError, TooCostlyError):
         return False
 
@@ -305,9 +225,16 @@ def _integer(answer: str) -> int | None:
     return int(text) if _INTEGER.match(text) else None
 
 
+def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
+    """Return an answer as the question and gold write: with decimal points or commas, with the names of its parts."""
+    parts = named_parts(answer, gold.text) if "\\text" in gold.text else ""
+    return parts or in_its_writing(answer, prompt) or answer
+
+
 @lru_cache(maxsize=4096)
 def _gold(answer: str) -> _Gold:
     text = gold_text(answer)
+    text = named_parts(text, text) or text
     try:
         form = parse_answer(text)
         return _Gold(text, form, is_rational(form))
@@ -357,7 +284,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=8,
+    version=9,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

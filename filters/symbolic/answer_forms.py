@@ -22,7 +22,9 @@ from proofmill.filters.symbolic.notation import GREEK, MODULO
 from proofmill.filters.symbolic.units import plain_text
 from proofmill.filters.symbolic.values import rational_value
 
-Kind = Literal["value", "words", "collection", "group", "union", "relation", "matrix", "cases", "progression", "empty"]
+Kind = Literal[
+    "value", "words", "collection", "group", "union", "relation", "matrix", "cases", "progression", "family", "empty"
+]
 
 
 class UnreadableError(ValueError):
@@ -38,7 +40,8 @@ class AnswerKey:
         text: a value's text, a word answer's key, a group's two brackets, a relation's sign, or the number
             of columns of a matrix.
         items: the parts; of a relation the two sides, of cases groups of a value and its condition, of a progression
-            what is stated for every integer, whose letter is `text`.
+            what is stated for every integer, whose letter is `text`; of a family what is stated for every value of a
+        constant, whose letter is `text`.
         name: the name that the answer gives its value (`x` of `x = 5`), else "".
     """
 
@@ -81,6 +84,7 @@ _NAME = re.compile(
     |d[A-Za-z]\ ?/\ ?d[a-z]|\\frac\ ?\{\ ?d[A-Za-z]?\ ?\}\ ?\{\ ?d[a-z]\ ?\}[^=]{0,40}  # a derivative
     |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat)\ ?\{?[A-Za-z\ ]{1,60}\}?
     |\(\w(?:,\ ?\w){1,3}\)
+    |\\(?:sin|cos|tan|cot|sec|csc)\ ?\(?(?:\\angle\ ?)?[A-Z]\)?|[A-Z]\ ?_?\ ?\{?\ ?\\infty\ ?\}?  # sin A, S_\infty
     |\|[A-Z]{1,3}\||\[[A-Z]{2,8}\]|\\\#\ ?[A-Za-z]?                    # a length, an area, the number of
     |(?P<head>\\(?:max|min|sup|inf|det|deg|dim|gcd|lcm|Pr)(?:\ ?[A-Za-z]'?)?|[fghpqPQEFGHVSTRA]|Var|gcd|lcm)\ ?
         (?:[(\[](?![^()\[\]]{0,30}(?P=head))[^()\[\]]{1,30}[)\]])?     # a value of a function; p(p - 1) is none
@@ -230,10 +234,13 @@ def condition(inner: list[str]) -> str | None:
     r"""Return the condition on real numbers by which the pieces between `\{` and `\}` build a set; None if by none."""
     at = next((index for index, piece in enumerate(inner) if piece in ("|", ":")), len(inner))
     builder = _BUILDER.match("".join(inner[:at]).strip())
-    stated = "".join(inner[at + 1 :]).strip()
+    stated = _REAL.sub("", "".join(inner[at + 1 :]).strip()).strip()
     return stated if builder and letters_of(stated) == {builder[1]} else None
 
 
+_REAL = re.compile(  # what says again that a letter is a real number
+    r"\A[A-Za-z] ?\\in ?\\mathbb ?\{ ?R ?\}(?: ?,| and) ?|(?: ?,| and) ?[A-Za-z] ?\\in ?\\mathbb ?\{ ?R ?\}\Z"
+)
 Read = Callable[[str], AnswerKey]
 _ROW_END = re.compile(r"\\\\(?: ?\[[^\[\]]{0,20}\])?")
 _MATRIX = re.compile(
@@ -325,6 +332,10 @@ _RESIDUE = re.compile(
 _EVERYWHERE = re.compile(
     r"(?P<rest>.*[^,;\s])[,;\s]*(?:\\forall|\bfor (?:all|every|any|each)\b)[^<>=\d]{0,60}\Z", re.DOTALL
 )
+_ANY_CONSTANT = re.compile(
+    r"\bfor (?:all|any|every|each|some)(?: (?:real|constants?|numbers?|integers?|arbitrary|values? of)){0,3}"
+    r" ([a-zA-Z])\b"
+)
 _FOR_ALL = re.compile(r"\\text ?\{([\s,]*for (?:all|every|any|each)\b[^{}]*)\}")
 _TRANSPOSED = re.compile(r"(?P<rest>[\[(].*[\])]) ?\^ ?\{? ?(?:T|t|\\top|\\intercal|\\text ?\{ ?T ?\}) ?\}?\Z")
 _UNIT_VECTOR = re.compile(r"\\(?:hat|vec|text|bar|overline) ?\{ ?\\?(?:text ?\{)?([ijk])(?:math)? ?\}(?:\})?")
@@ -382,7 +393,18 @@ def _everywhere(text: str, read: Read) -> AnswerKey | None:
     if "for " not in text and "forall" not in text:
         return None
     match = _EVERYWHERE.match(_FOR_ALL.sub(r" \1 ", text))
-    return read(match["rest"]) if match is not None and "=" in match["rest"] else None
+    if match is None or "=" not in match["rest"]:
+        return None
+    left, _, right = match["rest"].partition("=")
+    constant = _ANY_CONSTANT.search(text, len(match["rest"]))
+    if constant is None or constant[1] in _small_letters(left) or constant[1] not in _small_letters(right):
+        return read(match["rest"])
+    return AnswerKey("family", constant[1], (read(match["rest"]),))
+
+
+def _small_letters(text: str) -> set[str]:
+    """Return the letters of a text that is a product of letters and no words; none of any other."""
+    return set() if re.search(r"[A-Za-z]{3}|\\", text) else set(re.findall("[a-zA-Z]", text))
 
 
 def _vector(text: str, read: Read) -> AnswerKey | None:

@@ -41,6 +41,7 @@ from proofmill.filters.symbolic.expressions import TooCostlyError
 from proofmill.filters.symbolic.grammar import MAX_LENGTH
 from proofmill.filters.symbolic.notation import FUNCTIONS, clean
 from proofmill.filters.symbolic.number_words import in_figures, spelled_number
+from proofmill.filters.symbolic.number_words_abroad import number_abroad
 from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit, plain_text
 from proofmill.filters.symbolic.values import rational_value
 
@@ -224,7 +225,15 @@ def _equation(texts: list[str], depth: int) -> AnswerKey | None:
     if is_name(texts[0]) and not _contradictory(texts[1:]):
         value = _read(texts[-1], depth + 1)
         return AnswerKey(value.kind, value.text, value.items, plain_text(texts[0]).replace(" ", ""))
+    if len(texts) == 2 and texts[1][:1] in _VECTOR_SIGNS and _VECTORS.fullmatch(texts[0]):
+        value = _read(texts[1], depth + 1)
+        if value.kind in ("group", "matrix"):  # a \times b = (1, 2, 3)
+            return value
     return _plain_relation(texts, ["="] * (len(texts) - 1), depth)
+
+
+_VECTORS = re.compile(r"(?:\\(?:text|vec|overline|hat|times|cdot)(?![a-z])|[A-Za-z\d{}+\-* ])+")
+_VECTOR_SIGNS = frozenset("([<-\\") | frozenset("0123456789")
 
 
 def _contradictory(chain: list[str]) -> bool:
@@ -318,9 +327,10 @@ _GLOSS = re.compile(  # 12 (twelve)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*\Z")
 _POINT = re.compile(r"^[ABD-Z]'? ?(?=\([^()]{1,60},[^()]{1,60}\)\Z)")  # M(1, 2.5); C(5, 2) is a binomial
 _CONSTANT_NAMED = re.compile(
-    r",? ?(?:\\text ?\{ ?)?(?:where|with|for) ?\}? ?C ?(?:\\text ?\{ ?)?(?:is|being|denotes) (?:an?|the) "
+    r",? ?(?:\\text ?\{ ?)?(?:where|with|for) ?\}? ?[A-Za-z] ?(?:\\text ?\{ ?)?(?:is|being|denotes) (?:an?|the) "
     r"(?:[a-z]+ ){0,2}constant(?: of integration)? ?\}?\Z"
 )
+_CONSTANT_WORD = re.compile(r"(?<=[+\-] )(?:\\text ?\{ ?)?[Cc]onst(?:ant)?\b\.?(?: ?\})?\Z")  # x^2 + const.
 _SHORT_WORD = re.compile(  # a Roman numeral, letters of heads and tails, a word; `ab` is a product
     r"(?:[A-Z]{2,3}|(?i:no|on|of|to|in|is|it|at|am|up|so|we|he|my|go|or))\Z"
 )
@@ -357,8 +367,8 @@ def bare(text: str) -> str:
         before = text
         if text[:1].isupper():
             text = _POINT.sub("", text)
-        if "constant" in text:
-            text = _CONSTANT_NAMED.sub("", text)
+        if "onst" in text:
+            text = _CONSTANT_WORD.sub("C", _CONSTANT_NAMED.sub("", text))
         text = _GLOSS.sub("", _ADVERB.sub("", _TITLE.sub("", text), count=1)).lstrip(" ,;").rstrip(" .,;")
         if text.startswith("{") and text.endswith("}") and _closing(text) == len(text) - 1:
             text = text[1:-1]
@@ -379,6 +389,10 @@ def _figures(text: str) -> str:
     Raises:
         UnreadableError: the two differ.
     """
+    if text[:1].isalpha() and (abroad := _abroad(text)):
+        return abroad
+    if "h" in text and (clock := _HOURS.match(text)):
+        return f"{clock[1]} h and {clock[2]} min"
     if " " in text and any(sign.isalpha() for sign in text):
         if (measures := TWO_MEASURES.fullmatch(plain_text(text))) and _compound(measures):
             text = "{} {} and {} {}".format(*measures.groups())
@@ -394,6 +408,30 @@ def _figures(text: str) -> str:
     if rational_value(match["figures"]) != spelled[0]:
         raise UnreadableError("two numbers")
     return f"{match['figures']}{match['rest']}"
+
+
+_HOURS = re.compile(r"(\d{1,3}) ?h ?([0-5]\d)(?: ?m(?:in)?)?\Z")  # 12h15
+_OPERATIVE = frozenset(
+    re.findall(
+        r"\w+",
+        "oder ou oppure o или und et y e i и en pour por per pro prozent procent процентов процента cento ciento cent "
+        "de demi medio media halb halbe mezzo plus minus mal fois veces millones millions milioni millionen",
+    )
+)
+_COUNTED = re.compile(r"[个只名位本条张岁次种件辆棵朵人枚块元米天年月日时分秒]?\Z")  # behind a Chinese numeral
+
+
+def _abroad(text: str) -> str:
+    """Return a number in the words of another language, and the noun behind it, in figures; "" where it is none."""
+    found = number_abroad(text)
+    if found is None:
+        return ""
+    number, label = found
+    if not text.isascii() and text[:1] > "\u3000":
+        return f"{number}{label}" if _COUNTED.match(label) else ""
+    words = label.lower().split()
+    plain = len(words) <= 2 and all(word.isalpha() for word in words) and _OPERATIVE.isdisjoint(words)
+    return f"{number} {label}".strip() if plain else ""
 
 
 def _compound(measures: re.Match[str]) -> bool:

@@ -93,7 +93,7 @@ NOT_LABELS = frozenset(
         "too below in to that who which for on at by and left more as than with from is are was were be but or not if "
         "when about it so he plus minus times over divided twice i am she they we you us me his her its their "
         "oder ou oppure lub eller mil mille millones milhões milioni millionen milliarden tausend hundert mehr weniger "
-        "them has have had do does did can will would each every all into the get gets",
+        "them has have had do does did can will would each every all into the get gets got",
     )
 )
 
@@ -146,6 +146,8 @@ def same(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
         return True
     if "progression" in (a.kind, b.kind):
         return _same_progression(a, b, context)
+    if "family" in (a.kind, b.kind):
+        return _same_family(a, b, context)
     renamed = a.name != b.name and len(a.name) == len(b.name) == 1
     if renamed or a.kind == "relation" or b.kind == "relation":
         return _same_relation(a, b)
@@ -159,12 +161,19 @@ def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
         return same_value(a.text, b.text, context)
     if a.kind == "words":
         return a.text == b.text or _run_together(a.text, b.text)
-    if len(a.items) != len(b.items):
+    if len(a.items) != len(b.items) or not all(map(_same_name, a.items, b.items)):
         return False
     if a.kind in ("group", "matrix") or (context.ordered and a.kind == "collection"):
         alike = a.text == b.text or (a.kind == "group" and len(a.items) > 2 and {a.text, b.text} == {"()", "[]"})
         return alike and all(map(lambda x, y: same(x, y, context), a.items, b.items))
     return _same_unordered(a.items, b.items, context)
+
+
+def _same_name(a: AnswerKey, b: AnswerKey) -> bool:
+    """Return whether the words that name two parts, if both have some, share one: radius, the radius."""
+    if len(a.name) < 3 or len(b.name) < 3 or not (a.name[:3].isalpha() and b.name[:3].isalpha()):
+        return True
+    return not {word[:3] for word in a.name.split()}.isdisjoint(word[:3] for word in b.name.split())
 
 
 def _settled(answer: AnswerKey, max_bits: int = MAX_BITS) -> AnswerKey:
@@ -211,6 +220,26 @@ def _same_progression(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
         )
     except NotCoveredError:
         return False
+
+
+_LETTER = re.compile("[a-zA-Z]")
+
+
+def _same_family(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
+    """Return whether two answers are the same but for the letter of their constant; one may not say that it is one."""
+    left, right = (answer.items[0] if answer.kind == "family" else answer for answer in (a, b))
+    if left.kind != "value" or right.kind != "value":
+        return False
+    if a.kind != "family":
+        a, b, left, right = b, a, right, left
+    if re.search(r"[A-Za-z]{3}|\\", f"{left.text} {right.text}"):
+        return same_value(left.text, right.text, context)
+    extra = (
+        b.text
+        if b.kind == "family"
+        else "".join(set(_LETTER.findall(right.text)) - set(_LETTER.findall(left.text))) or a.text
+    )
+    return len(extra) == 1 and same_value(left.text, right.text.replace(extra, a.text), context)
 
 
 def _run_together(one: str, other: str) -> bool:

@@ -26,7 +26,7 @@ from proofmill.filters.symbolic.expressions import unknowns_of
 from proofmill.filters.symbolic.grammar import NotCoveredError, parse
 from proofmill.filters.symbolic.notation import NUMBER_WORDS
 from proofmill.filters.symbolic.number_words import in_figures, spelled_number
-from proofmill.filters.symbolic.units import stated_base
+from proofmill.filters.symbolic.units import colon_form, stated_base
 from proofmill.filters.symbolic.values import RESIDUE, Context, rational_value, same_value, value_of
 
 
@@ -68,8 +68,9 @@ _SHARE = re.compile(r"(\d{1,9}) ?(?:out of|in|over) ?(\d{1,9})\Z")
 _ASKS_SHARE = re.compile(
     r"\b(?:probabilit\w+|fraction|chances?|likel\w+|proportion|ratio|share|portion|odds)\b", re.IGNORECASE
 )
-_INTEGRATES = re.compile(r"\\int(?![a-z])|\bintegra\w+|antideriv|differential")
-_CONSTANT = re.compile(r"(?<![A-Za-z\\])(?:[KkD]|[cC]_\{?[01]\}?)(?![A-Za-z(])|\\text ?\{ ?(?:const(?:ant)?\.?) ?\}")
+_INTEGRATES = re.compile(r"\\int(?![a-z])|\bintegra\w+|antideriv|differential", re.IGNORECASE)
+_CONSTANT = re.compile(r"(?<![A-Za-z\\])(?:[KkD]|[cC]_\{?[01]\}?)(?![A-Za-z(])")
+_INTEGRAL = re.compile(r"\\int(?![a-z_]| ?\\limits)")
 _COMPUTED = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![a-z])")
 _ASKS_RESIDUE = re.compile(r"\bremainder|\bmod\b|\\[pb]?mod|congruent|\bmodulo\b|\bresidue")
 _AXES = re.compile(r"(?<![A-Za-z\\{])[ijk](?![A-Za-z(}])")
@@ -84,15 +85,19 @@ def gold_relative_form(gold: AnswerKey, answer: AnswerKey, context: Context) -> 
 
 
 def _of_equation(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
-    return _expressed(answer, context.question) if _letters(gold.text) == 0 else _identity(answer)
+    if (stated := _identity(answer)) is not None:
+        return stated
+    if _INTEGRAL.match(answer.items[0].text) and len(answer.items) > 1 and set(answer.text.split()) == {"="}:
+        return _integral(gold, answer.items[-1], context) or answer.items[-1]
+    return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
 
 
 def _identity(equation: AnswerKey) -> AnswerKey | None:
-    """Return one side of an equation whose sides are the same expression."""
+    """Return the last side of an equation whose sides are the same expression."""
     if set(equation.text.split()) != {"="} or any(item.kind != "value" for item in equation.items):
         return None
-    first, *others = equation.items
-    return first if all(same_value(first.text, other.text, Context()) for other in others) else None
+    *others, last = equation.items
+    return last if all(same_value(last.text, other.text, Context()) for other in others) else None
 
 
 def _share(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
@@ -175,9 +180,9 @@ def _added_up(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey
     """Return the sum of one quantity in several units, each smaller than the one before: 1 hour and 30 minutes."""
     values = [value_of(item.text) for item in answer.items if item.kind == "value" and not item.name]
     units = [value.unit for value in values if value.unit is not None and value.unit.measures]
-    asked = value_of(gold.text).unit or context.asked
-    if asked is None or not 2 <= len(units) <= 3 or len(units) < len(answer.items):
+    if not 2 <= len(units) <= 3 or len(units) < len(answer.items):
         return None
+    asked = value_of(gold.text).unit or context.asked or units[0]
     numbers = [rational_value(value.text) for value in values]
     falling = all(left.factor > right.factor for left, right in pairwise(units))
     if not falling or any(unit.dimensions != asked.dimensions for unit in units) or None in numbers:
@@ -186,6 +191,40 @@ def _added_up(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey
     stated = value_of(gold.text)
     bare = rational_value(stated.text)
     return gold if bare is not None and bare == total else None
+
+
+def _split_up(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
+    """Return the gold where it is a quantity in several units, and an answer gives it in one: 2.5 hours."""
+    stated = value_of(answer.text).unit is not None or context.asked is not None
+    return gold if stated and _added_up(answer, gold, context) is not None else None
+
+
+def _clock_of(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
+    return None if _on_the_clock(answer, gold, context) is None else gold
+
+
+def _decimal_comma(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:  # noqa: ARG001
+    """Return the gold, a decimal, where an answer writes it with a comma: 0,75."""
+    digits = [item.text for item in answer.items if item.kind == "value" and not item.name and item.text.isdecimal()]
+    if len(digits) != len(answer.items) or len(digits) != 2:
+        return None
+    value = rational_value(value_of(gold.text).text)
+    stated = rational_value(".".join(digits))
+    return gold if value is not None and value.denominator > 1 and value == stated else None
+
+
+def _on_the_clock(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:  # noqa: ARG001
+    """Return the gold where it is a time of day or a duration, 12:15, and an answer gives it as 12 h and 15 min."""
+    clock = colon_form(gold.text) if ":" in gold.text else None
+    values = [value_of(item.text) for item in answer.items if item.kind == "value" and not item.name]
+    if clock is None or len(values) != len(answer.items) or len(values) != 2:
+        return None
+    sizes = [value.unit.factor if value.unit is not None and value.unit.dimensions == _TIME else 0 for value in values]
+    parts = tuple(rational_value(value.text) for value in values)
+    return gold if sizes == [3600, 60] and parts == clock[1] else None
+
+
+_TIME = (("second", 1),)
 
 
 def _rows(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:  # noqa: ARG001
@@ -251,7 +290,8 @@ _RULES: dict[tuple[str, str], tuple[_Rule, ...]] = {
     ("value", "relation"): (_of_equation,),
     ("value", "value"): (_in_asked_base, _share, _remainder, _integral),
     ("words", "value"): (_in_asked_base,),
-    ("value", "collection"): (_added_up, _alternatives),
+    ("value", "collection"): (_on_the_clock, _added_up, _decimal_comma, _alternatives),
+    ("collection", "value"): (_split_up, _clock_of),
     ("group", "value"): (_along_axes,),
     ("group", "collection"): (_numbered_gold,),
     ("matrix", "group"): (_rows,),

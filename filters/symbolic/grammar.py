@@ -334,7 +334,9 @@ class _AnswerExpressionParser(TokenCursor):
         if self.peek()[1] in ("(", "{", "["):
             return self._power()
         node = self._power()
-        while self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1][1:] not in FUNCTIONS:
+        while (
+            self._starts_factor() and self.peek()[1] not in ("(", "[") and self.peek()[1].lstrip("\\") not in FUNCTIONS
+        ):
             node = Binary("*", node, self._power())
         return node
 

@@ -59,7 +59,7 @@ _SPELLED = {
     "≅": r"\approx ", "≐": r"\approx ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ",
     "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^\circ ", "º": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ",
     "、": ",", "或": " or ", "和": " and ", "ℤ": r"\mathbb{Z}", "Ω": r"\Omega ", "∖": r"\setminus ",
-    "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
+    "¢": " cents", "’": "'", "‘": "'", "“": '"', "”": '"', "\u200b": "", "\u2061": "", "\ufeff": "",
 } | {letter: f"{name} " for letter, name in _GREEK_LETTERS.items() if letter != "μ"}  # fmt: skip
 _SIGNS = str.maketrans(_SPELLED)  # μ stays: more often micro than an unknown
 
@@ -151,12 +151,22 @@ def clean(answer: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
+    if "\\in" in text:
+        text = _NUMBER_SET.sub(r"\\in \\mathbb{\1}", text)
+    return _plain_words(_plain_numbers(text))
+
+
+def _plain_numbers(text: str) -> str:
     if ("," in text or text.count(".") > 1) and "(" not in text and "[" not in text:
         text = _DOTTED.sub(_undotted, text)
+    if text[-1:] in "mM." and (clock := _DOTTED_CLOCK.match(text)):
+        text = f"{clock[1]}:{clock[2]} {clock[3]}m"
     if "0" in text:
         text = _PREFIXED.sub(_with_base, text)
-    if "'" in text:
-        text = _SWISS.sub("", text)
+    return _SWISS.sub("", text) if "'" in text else text
+
+
+def _plain_words(text: str) -> str:
     if " over " in text:
         text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "inf" in text:
@@ -192,6 +202,8 @@ _DOTTED = re.compile(  # as much of Europe writes numbers; 1.200 alone is a deci
     rf"|(?<![\w.,])\d{{1,9}},\d{{1,2}}(?=\s?(?:\\text\s?\{{\s?)?{_AMOUNT_BEHIND})"
 )
 _PREFIXED = re.compile(r"(?<![\w.\\])0(?:[bB]([01]{1,64})|[oO]([0-7]{1,40})|[xX]([0-9A-Fa-f]{1,40}))(?![\w.])")
+_NUMBER_SET = re.compile(r"\\in *([RZNQ])(?![A-Za-z_^'])")
+_DOTTED_CLOCK = re.compile(r"(\d{1,2})[.h]([0-5]\d) ?([ap])\.? ?m\.?\Z", re.IGNORECASE)  # 12.15 pm
 _SWISS = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")  # 1'250'000
 _OVER = re.compile(r"\A(-?\d{1,9}) over (\d{1,9})\Z")
 _VALUE_NAMED = r"[\"']?[A-Za-z][\"']?\s?:\s?(?:(?!\\\})[^,:;<>={}|\"']|\{[^{}]{1,40}\}){1,40}"
@@ -215,7 +227,7 @@ MODULO = r" ?\(? ?(?:\\[bp]?mod|\\text ?\{ ?mod ?\}|mod) ?\{? ?"
 _INFINITY = re.compile(r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])")
 _CHOOSE_WORD = re.compile(r"(?<![\w.])(\w{1,9}) choose (\w{1,9})(?![\w.])")
 _TIMES = re.compile(r"(?<=\d) x (?=\d)")
-_BUILT = re.compile(r"\{ ?[A-Za-z] ?(?:\\in ?\\mathbb ?\{ ?R ?\} ?)?[|:]")
+_BUILT = re.compile(r"\{ *[A-Za-z] *(?:\\in *\\mathbb *\{ *R *\} *)?[|:]")
 _CHOOSES = re.compile(r"(?<![A-Za-z\\])C ?\(([^(),]{1,12}),([^(),]{1,12})\)(?!\s?=)")
 _SUM_INDEX = re.compile(r"_\{([a-zA-Z\d]{1,6}(?: ?[+-] ?[a-zA-Z\d]{1,6}){1,4})\}")
 

@@ -51,6 +51,7 @@ _ROOT = re.compile(
     r"(?<![\w.])(?:(\d{1,9}) (?:times )?)?(?:the )?(?:(square|cube) )?root (?:of )?(\d{1,9})(?![\w.^]|\s?[-+*/])",
     re.IGNORECASE,
 )
+_BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,4}(?:\.\d{1,4})?(?:\s?(?:°C?|degrees?(?: Celsius)?))?) below zero\b")
 _DOZEN = re.compile(r"(?<!half )(?<!\d )\ba dozen\b", re.IGNORECASE)
 
 
@@ -60,6 +61,8 @@ def in_figures(sentence: str) -> str:
     Words that may be no number stay: "one of them", "the third", "no one".
     """
     text = _DOZEN.sub("1 dozen", _RUN.sub(_figure, _BOTH_SIGNS.sub("± ", sentence)))
+    if "below zero" in text:
+        text = _BELOW_ZERO.sub(r"-\1", text)
     if "root " in text:
         text = _ROOT.sub(_radical, text)
     return _MIXED.sub(r"\1 \2", _SIGN.sub("-", text))

@@ -54,7 +54,7 @@ class Unit:
 
 
 TWO_MEASURES = re.compile(  # 1 hour 30 minutes
-    r"(\d{1,6}) ?([A-Za-z]{1,12})(?:,? and |,? )(\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\b(?!/)"
+    r"(\d{1,6}) ?([A-Za-z]{1,12})(?:,? (?:and|und|et|y|e) |,? )(\d{1,6}(?:\.\d{1,6})?) ?([A-Za-z]{1,12})\b(?!/)"
 )
 ONE = Fraction(1)
 Dimensions = tuple[tuple[str, int], ...]
@@ -159,6 +159,8 @@ _NAMED: dict[str, tuple[Fraction, Dimensions]] = (
     }
     | {name: (ONE, dimensions) for name, dimensions in _ALONE.items()}
     | {"h": (Fraction(3600), (("second", 1),))}
+    | {name: (Fraction(3600), (("second", 1),)) for name in ("stunde", "stunden", "heure", "heures", "hora", "horas")}
+    | {name: (Fraction(60), (("second", 1),)) for name in ("minuten", "minutos", "minuti")}
 )
 
 
@@ -343,8 +345,16 @@ def of_other_kind(unit: Unit, question: str) -> bool:
     if unit.dimensions in (_LENGTH, _TIME):
         return _ASKS_SPEED.search(question) is not None
     kinds = dict(unit.dimensions)
+    if "fahrenheit" in kinds or "celsius" in kinds:
+        other = _CELSIUS if "fahrenheit" in kinds else _FAHRENHEIT
+        own = _FAHRENHEIT if "fahrenheit" in kinds else _CELSIUS
+        return other.search(question) is not None and own.search(question) is None
     paid = question != "" and len(kinds) == 2 and any(kinds.get(name) == 1 for name in _CURRENCIES)
     return paid and any(kinds.get(name) == -1 for name in _TIMES) and _ASKS_RATE.search(question) is None
+
+
+_CELSIUS = re.compile(r"circ ?\}? ?C\b|\bcelsius\b", re.IGNORECASE)
+_FAHRENHEIT = re.compile(r"circ ?\}? ?F\b|\bfahrenheit\b", re.IGNORECASE)
 
 
 def asked_years(question: str) -> bool:

@@ -67,7 +67,7 @@ class Context:
         rounding: a decimal of enough digits may stand for what it rounds.
         question: its last part, cleaned.
         ordered: it asks for a list in an order.
-        dollars: it counts in dollars.
+        dollars, whole_dollars: it counts in dollars; its prices are whole dollars, so that a bare number is no cents.
         asked: the unit in which it asks for the answer.
     """
 
@@ -77,6 +77,7 @@ class Context:
     question: str = ""
     ordered: bool = False
     dollars: bool = False
+    whole_dollars: bool = False
     asked: Unit | None = None
 
 
@@ -126,16 +127,17 @@ def same_value(a: str, b: str, context: Context) -> bool:
 def _same_quantity(left: Value, right: Value, context: Context) -> bool:
     scale = Fraction(1)
     if (left.unit is None) != (right.unit is None) and context.asked is not None:
-        unit = left.unit or right.unit
-        if unit is not None and unit.measures and contradicts(unit, context.asked, context.question):
+        unit = left.unit or right.unit or _COUNT
+        if unit.measures and contradicts(unit, context.asked, context.question):
             return False
-        if unit is not None and unit.measures and unit.dimensions == context.asked.dimensions:
-            scale = unit.factor / context.asked.factor
-            scale = scale if left.unit is not None else 1 / scale
-    elif (left.unit is None) != (right.unit is None) and of_other_kind(
-        left.unit or right.unit or _COUNT, context.question
-    ):
-        return False
+        if unit.measures and unit.dimensions == context.asked.dimensions:
+            scale = (unit.factor / context.asked.factor) ** (1 if left.unit is not None else -1)
+    elif (left.unit is None) != (right.unit is None):
+        unit = left.unit or right.unit or _COUNT
+        if of_other_kind(unit, context.question):
+            return False
+        if context.whole_dollars and unit.dimensions == _MONEY:
+            scale = unit.factor if left.unit is not None else 1 / unit.factor
     elif left.unit is not None and right.unit is not None:
         if not left.unit.agrees(right.unit):
             return False
@@ -175,13 +177,15 @@ def _same_colon(a: str, b: str, context: Context) -> bool:
     left, right = colon_form(a), colon_form(b)
     if left is not None and right is not None and left[1] == right[1]:
         return True
-    if not _ASKS_RATIO.search(context.question) and (_may_be_clock(a) or _may_be_clock(b)):
+    asks_ratio = _ASKS_RATIO.search(context.question) is not None
+    if not asks_ratio and (_may_be_clock(a) or _may_be_clock(b)):
         return False
     if left is None or right is None:
         ratio, other = (left, b) if left else (right, a)
         if ratio is None or ratio[0] != "ratio" or len(ratio[1]) != 2 or not ratio[1][1]:
             return False
-        return rational_value(other) == Fraction(*ratio[1])
+        value = rational_value(other)
+        return value is not None and value == Fraction(*ratio[1]) and (asks_ratio or value.denominator > 1)
     if "clock" in (left[0], right[0]) or len(left[1]) != len(right[1]) or not left[1][0] or not right[1][0]:
         return False
     return all(x * right[1][0] == y * left[1][0] for x, y in zip(left[1], right[1], strict=True))
@@ -255,8 +259,7 @@ def is_value(text: str, *, library: bool = True) -> bool:
         return library and library_parse(bare) is not None
 
 
-# What it leaves out may change what is said: `\text{…}` ("5 or maybe 6"), a number's subscript, all behind a
-# dollar sign.
+# What it leaves out may change what is said: `\text{…}`, a number's subscript, all behind a dollar sign.
 _LEFT_OUT = re.compile(
     r"\\text\s?\{[^{}\d]{0,300}?(?:\d|[A-Za-z]{3}|\b(?:or|is)\b|\?)|[\d)]\s?_|\$|\\ldots|\d\s+\d|'|\\?(?:gcd"
     r"|lcm)\b|\\quad|\\prime"
