@@ -325,9 +325,14 @@ def _asking(prompt: str, *, circumstances: bool = False) -> str:
 
 def other_role(before: str, behind: str, prompt: str) -> bool:
     """Return whether an amount is a discount, or what is gone, where a question asks for a price, or what is left."""
+    return any(role.behind.match(behind) or role.before.search(before) for role in _other_roles(prompt))
+
+
+@lru_cache(maxsize=4096)
+def _other_roles(prompt: str) -> tuple[_Role, ...]:
+    """Return the roles for which a question does not ask, but for another one."""
     asking = _asking(prompt)
-    roles = [role for role in _ROLES if role.other.search(asking) and not role.asked.search(asking)]
-    return any(role.behind.match(behind) or role.before.search(before) for role in roles)
+    return tuple(role for role in _ROLES if role.other.search(asking) and not role.asked.search(asking))
 
 
 _LETTER = r"(?:\$([a-zA-Z])\$|\\\(([a-zA-Z])\\\)|(?<![$\w\\])([b-hj-zB-HJ-Z])(?![\w$']))"

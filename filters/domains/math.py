@@ -164,6 +164,7 @@ def _over_naturals(answer: str, gold: str) -> bool:
 
 _IN_WORDS = frozenset({"answer_is", "final_line", "bold", "corrected"})
 _SENTENCE_END = re.compile(r"\n|[.!?]\s+(?=[A-Z])")
+_NAMES_SOMETHING = re.compile(r"(?<![A-Za-z\\])[A-Za-z]|[=<>]|\\(?:text|angle)|[^\x00-\x7f]")
 _MAX_STATEMENT = 600  # characters
 
 
@@ -172,8 +173,8 @@ def _of_another(found: Conclusion, text: str, problem: Problem) -> bool:
     statement = found.text
     if found.rule in _IN_WORDS and found.start is not None:
         statement = _SENTENCE_END.split(text[found.start : found.start + _MAX_STATEMENT], maxsplit=1)[0]
-    elif _is_digits(statement):
-        return False  # in a box or a tag, which say nothing of it
+    elif _NAMES_SOMETHING.search(statement) is None:
+        return False  # a number in a box or a tag, which say nothing of it
     return of_another(found.text, _gold(problem.answer or "").text, statement, problem.prompt)
 
 
