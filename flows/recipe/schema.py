@@ -382,6 +382,11 @@ class _Core(Section):
                     f"route.teachers: the samples of '{teacher.sampler}' are recorded, so a cap would save nothing; "
                     "leave max_tokens and max_cost out, or set engine.limit"
                 )
+            if teacher.max_cost is not None and not teacher.price + teacher.prompt_price:
+                raise ValueError(
+                    f"route.teachers: '{teacher.sampler}' costs nothing, so its max_cost caps nothing; give its price, "
+                    "or cap it with max_tokens"
+                )
         return self
 
     @property

@@ -207,6 +207,7 @@ def test_a_replayed_teacher_is_routed_too_and_other_policies_are_tried(
         ({"teachers": [{"sampler": "larg", "price": 1}]}, "did you mean 'large'"),
         ({"teachers": [{"sampler": "large"}]}, r"fit: route\.teachers\.0\.price: Field required\n"),
         ({"teachers": [{"sampler": "small", "price": 1}]}, "small"),
+        ({"teachers": [{"sampler": "large", "price": 0, "max_cost": 5}]}, "its max_cost caps nothing"),
         ({"teachers": []}, "route.teachers"),
     ],
 )
