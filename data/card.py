@@ -165,7 +165,7 @@ def _models(manifest: Manifest) -> str:
     if near := manifest.near_judge:
         lines.append(
             f"- {near.model}, weights `{near.weights}`, compared {sum(near.counts.values()):,} problems with benchmark "
-            f"items near them, and called {near.counts.get('same', 0):,} the same; these are left out, and so are their traces"
+            f"items near them, and called {near.counts.get('same', 0):,} the same; these and their traces are left out"
         )
     if short := manifest.rewritings:
         lines.append(
