@@ -49,7 +49,8 @@ reference: install
 check: lint
 	$(PYTEST) -q -m "smoke or not (slow or model or flow or cluster)"
 
-test: lint bench-quick
+test: install
+	$(MAKE) --jobs 2 --output-sync lint bench-quick
 	$(PYTEST)
 
 bench-quick: install
