@@ -69,7 +69,7 @@ def solution(text: str, finish_reason: str, tags: Sequence[str] = ()) -> tuple[s
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedTry:
     """What is known of one try.
 
     Attributes:

@@ -45,12 +45,8 @@ MODEL_JUDGED = Step("model_judged", 1, schema=VERDICTS.schema)
 SCORES_SCHEMA = pa.schema({"id": STRING, "domain": STRING, "tokens": pa.int32(), "nll": pa.float32()})
 SCORES = Step("learning", schema=SCORES_SCHEMA)
 """What a student said of a shard's proven traces, as it is recorded."""
-_WHAT_IS_ASKED = (
-    "scope",
-    "k",
-    "nearness",
-    "tries",
-)  # options that decide about what a model is asked, and not the answer
+# Options that decide about what a model is asked, and not the answer.
+_WHAT_IS_ASKED = ("scope", "k", "nearness", "tries")
 Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number of the question, prompt
 Row = dict[str, Any]
 

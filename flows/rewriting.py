@@ -142,7 +142,7 @@ class _Rewriting(ModelQuestions):
         counts |= Counter({"traces": len(traces), "used": len(best)})
         return from_rows(rows, _TRIES), {"counts": dict(counts), "asked": asked}
 
-    def _checked(self, tries: Sequence[tuple[Row, str]]) -> list[rewriting.Judged]:
+    def _checked(self, tries: Sequence[tuple[Row, str]]) -> list[rewriting.CheckedTry]:
         """Return what verifier, claims and quality say of short solutions, each with its problem."""
         workers = self.run.workers
         verdicts = [
@@ -159,7 +159,7 @@ class _Rewriting(ModelQuestions):
         quality = workers.annotate(QUALITY.name, self.run.recipe.options(QUALITY), rows).table.to_pylist()
         lengths = self._lengths([text for _, text in tries])
         columns = zip([verdict.verdict for verdict in verdicts], lengths, claims, quality, strict=True)
-        return [rewriting.Judged(*found) for found in columns]
+        return [rewriting.CheckedTry(*found) for found in columns]
 
     def _lengths(self, texts: list[str]) -> list[int]:
         return [len(tokens) for tokens in self.plan.renderer.tokens_of(texts)]

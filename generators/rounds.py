@@ -118,7 +118,7 @@ class MoneyCap:
 
 
 @dataclass
-class Budget:
+class SpendingBudget:
     """Tokens and money that may be spent on a sampler's problems, recorded samples counted like new ones.
 
     A problem is admitted by reserving the most that it can cost, and gives back what it did not use as its samples

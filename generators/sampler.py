@@ -24,7 +24,7 @@ from proofmill.data.files import Segments
 from proofmill.data.samples import SampleStore
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning
-from proofmill.generators.rounds import NOTHING, SPENT, UNFUNDED, Budget, ShardOutcome, Spending, Tally
+from proofmill.generators.rounds import NOTHING, SPENT, UNFUNDED, ShardOutcome, Spending, SpendingBudget, Tally
 from proofmill.generators.sample_plan import SamplePlan, rendered, sample_seed
 
 _POLL_SECONDS = 0.5
@@ -131,7 +131,7 @@ class Sampler:
     ) -> None:
         self.plan = plan
         self.store = store
-        self.budget = Budget(plan.max_total_tokens, plan.max_cost.billionths if plan.max_cost else None)
+        self.budget = SpendingBudget(plan.max_total_tokens, plan.max_cost.billionths if plan.max_cost else None)
         self._observer = observer or Observer()
         self._judge = _RoundJudge(accepts)
         self._make_engine = make_engine

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofmill.generators.rounds import ENOUGH, HOPELESS, NOTHING, SPENT, Budget, MoneyCap, Rounds, Spending, Tally
+from proofmill.generators.rounds import (
+    ENOUGH,
+    HOPELESS,
+    NOTHING,
+    SPENT,
+    MoneyCap,
+    Rounds,
+    Spending,
+    SpendingBudget,
+    Tally,
+)
 
 rules = st.builds(
     lambda first, target, more, size: Rounds(first, target, first + more, size),
@@ -82,7 +92,7 @@ def test_a_budget_is_never_exceeded(
 ) -> None:
     """Whatever is spent of each reservation, and whenever it is given back."""
     cap = MoneyCap(money, 10.0, 2.5)
-    budget, open_, paid = Budget(total, cap.billionths), [], 0.0
+    budget, open_, paid = SpendingBudget(total, cap.billionths), [], 0.0
     for most, prompt, share in costs:
         spent = int(most * share)
         if budget.admit(Spending(most, cap.of(most, prompt))):
