@@ -66,6 +66,10 @@ class StoreError(ProofmillError):
     """Something under HOME is locked, damaged, or can't be written."""
 
 
+class ScratchError(ProofmillError):
+    """This machine's folder for temporary files can't be used; no verdict was written."""
+
+
 class HubError(ProofmillError):
     """The Hugging Face hub can't be reached, refuses, or holds something other than it should."""
 

@@ -11,11 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from proofmill.data.files import digest
+from proofmill.filters.order_statistics import (
+    COLLECTED_ROWS,
+    Parts,
+    each,
+    gathered,
+    histogram,
+    nth_smallest,
+    rows_in,
+    with_columns,
+)
 
 CAPPED_TEACHER, CAPPED_MIX, CAPPED_TOKENS = "capped_teacher", "capped_mix", "capped_tokens"
 
@@ -60,7 +71,7 @@ class CapOptions:
         return bool(self.mix) or self.max_total_tokens is not None or self.max_teacher_share is not None
 
 
-def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
+def caps(parts: Parts, options: CapOptions, *, collected: int = COLLECTED_ROWS) -> pl.DataFrame:
     """Return where each domain is cut.
 
     The largest number of traces is kept that gives the domains their shares. A domain of the mix without a
@@ -68,35 +79,49 @@ def caps(candidates: pl.DataFrame, options: CapOptions) -> pl.DataFrame:
     limit evenly over all domains, so the mix stays what it was.
 
     Args:
-        candidates: schema CANDIDATES, the kept traces of all shards in any order.
+        parts: schema CANDIDATES, the kept traces of each shard in any order; read several times.
         options: the limits.
+        collected: how many rows are in memory at once, besides the counts of rows by domain and place.
 
     Returns:
         Schema CAPS: one row for each domain and limit.
     """
     empty = pl.DataFrame(CAPS.empty_table())
-    first = empty if options.max_teacher_share is None else _teacher_cut(candidates, options.max_teacher_share)
-    candidates = candidates.filter(~_over_teachers(first))
-    ranked = candidates.sort("domain", *_ORDER).with_columns(pl.int_range(pl.len()).over("domain").alias("rank"))
-    counts = dict(ranked.group_by("domain").len().iter_rows())
+    parts = gathered(parts or [lambda: pl.DataFrame(CANDIDATES.empty_table())], collected)
+    found = [empty]
+    if options.max_teacher_share is not None:
+        found.append(_teacher_cut(parts, options.max_teacher_share, collected))
+        parts = _without(parts, _over_teachers(found[-1]))
+    places = histogram(parts, ["domain", "place"])
+    counts = dict(places.group_by("domain").agg(pl.col("rows").sum()).iter_rows())
     # The mix first: the limit of tokens then takes from every domain in proportion.
     kept = quotas(counts, dict(options.mix)) if options.mix else counts
-    parts = [_cuts(ranked, kept, CAPPED_MIX)] if options.mix else []
+    if options.mix:
+        found.append(_cuts(parts, places, kept, CAPPED_MIX, collected))
+        parts = _without(parts, _is_behind(found[-1]))
     if options.max_total_tokens is not None:
-        parts.append(_cuts(ranked, _within(ranked, kept, options.max_total_tokens), CAPPED_TOKENS))
-    return pl.concat([empty, *(part.cast(empty.schema) for part in (first, *parts))])
+        within = _within(parts, kept, options.max_total_tokens, collected)
+        found.append(_cuts(parts, places, within, CAPPED_TOKENS, collected))
+    return pl.concat(part.cast(empty.schema) for part in found)
 
 
-def _teacher_cut(candidates: pl.DataFrame, share: float) -> pl.DataFrame:
+def _without(parts: Parts, dropped: pl.Expr) -> Parts:
+    return each(parts, lambda frame: frame.filter(~dropped))
+
+
+def _teacher_cut(parts: Parts, share: float, collected: int) -> pl.DataFrame:
     """Return the last trace of teachers that is let through, so that they wrote at most a share of what is kept."""
-    teachers = candidates.filter(pl.col("teacher").fill_null(False)).sort(*_ORDER)
+    is_teacher = pl.col("teacher").fill_null(False)
+    counts = histogram(parts, ["place"], is_teacher.cast(pl.Int64).alias("teachers"))
+    total = int(counts["teachers"].sum())
     # A rounding error must not cost a trace: t / (t + own) <= share.
-    most = len(teachers) if share == 1 else math.floor(share / (1 - share) * (len(candidates) - len(teachers)) + 1e-9)
-    if most >= len(teachers):
+    own = int(counts["rows"].sum()) - total
+    most = total if share == 1 else math.floor(share / (1 - share) * own + 1e-9)
+    if most >= total:
         return pl.DataFrame(CAPS.empty_table())
-    place, name = teachers.select(*_ORDER).row(most - 1) if most else (-1, "")
-    cut = {"domain": [None], "reason": [CAPPED_TEACHER], "place": [place], "id": [name]}
-    return pl.DataFrame(cut, schema=pl.DataFrame(CAPS.empty_table()).schema)
+    teachers = counts.select("place", pl.col("teachers").alias("rows"), pl.lit(None, pl.String).alias("domain"))
+    written = each(parts, lambda frame: frame.filter(is_teacher).with_columns(pl.lit(None, pl.String).alias("domain")))
+    return _cuts(written, teachers, {None: most}, CAPPED_TEACHER, collected)
 
 
 def _over_teachers(limits: pl.DataFrame) -> pl.Expr:
@@ -104,10 +129,21 @@ def _over_teachers(limits: pl.DataFrame) -> pl.Expr:
     cut = limits.filter(pl.col("reason") == CAPPED_TEACHER)
     if cut.is_empty():
         return pl.lit(False)
-    place, name = cut.select(*_ORDER).row(0)
-    behind = (pl.col("place") > place) | ((pl.col("place") == place) & (pl.col("id") > name))
-    over: pl.Expr = (pl.col("teacher") & behind).fill_null(False)
+    over: pl.Expr = (pl.col("teacher") & _behind(*cut.select(*_ORDER).row(0))).fill_null(False)
     return over
+
+
+def _behind(place: int, name: str) -> pl.Expr:
+    """Return which rows come later than one in the order of `_ORDER`."""
+    return (pl.col("place") > place) | ((pl.col("place") == place) & (pl.col("id") > name))
+
+
+def _is_behind(cuts: pl.DataFrame) -> pl.Expr:
+    """Return which rows come later than the cut of their domain."""
+    behind: pl.Expr = pl.lit(False)
+    for domain, _, place, name in cuts.iter_rows():
+        behind = behind | (pl.col("domain").eq_missing(pl.lit(domain, pl.String)) & _behind(place, name))
+    return behind
 
 
 def apply(candidates: pl.DataFrame, limits: pl.DataFrame) -> pl.Series:
@@ -156,23 +192,112 @@ def quotas(counts: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, int
     return {domain: kept.get(domain, 0) for domain in counts}
 
 
-def _within(ranked: pl.DataFrame, kept: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Return how many of each domain's first rows fit into the limit if all domains are walked at the same pace."""
-    size = pl.col("domain").replace_strict(kept, default=0, return_dtype=pl.Int64)
-    inside = ranked.with_columns(size.alias("size")).filter(pl.col("rank") < pl.col("size"))
-    # The middle of each row's share of its domain: half of one domain is walked when half of every other is.
-    walked = inside.sort((pl.col("rank") + 0.5) / pl.col("size"), "domain", "id")
-    fits = walked.filter(pl.col("tokens").cast(pl.Int64).cum_sum() <= limit)
-    return dict.fromkeys(kept, 0) | dict(fits.group_by("domain").len().iter_rows())
+_ID_DIGITS = [pl.col("id").str.slice(start, 4).alias(f"digit{start // 4}") for start in range(0, 24, 4)]
 
 
-def _cuts(ranked: pl.DataFrame, kept: Mapping[str, int], reason: str) -> pl.DataFrame:
-    size = pl.col("domain").replace_strict(dict(kept), default=0, return_dtype=pl.Int64)
-    last = ranked.filter(pl.col("rank") == size - 1).select("domain", pl.lit(reason).alias("reason"), *_ORDER)
+def _within(parts: Parts, kept: Mapping[str, int], limit: int, collected: int) -> dict[str, int]:
+    """Return how many of each domain's first rows fit into the limit if all domains are walked at the same pace.
+
+    Rows are walked by the middle of each one's share of its domain: half of one domain is walked when half of every
+    other is. Rows of a domain that follow each other make a bin; from its two ends it is known of most bins whether
+    they are within the limit. The others are divided, until few rows are left.
+
+    Args:
+        parts: rows of each shard, those behind other cuts left out.
+        kept: how many rows each domain has.
+        limit: of tokens.
+        collected: as in `caps`.
+    """
+    size = pl.col("domain").replace_strict(dict(kept), default=0, return_dtype=pl.Int64).alias("size")
+    tokens = pl.col("tokens").cast(pl.Int64)
+    bins = histogram(parts, ["domain", "place"], tokens)
+    path = ["domain", "place"]
+    bins = bins.with_columns(size, (pl.col("rows").cum_sum().over("domain") - pl.col("rows")).alias("first"))
+    fits = dict.fromkeys(kept, 0)
+    spent = 0
+    for depth in range(len(_ID_DIGITS) + 1):
+        inside, unsure = _sorted_out(bins, limit - spent)
+        spent += int(inside["tokens"].sum())
+        for domain, rows in inside.group_by("domain").agg(pl.col("rows").sum()).iter_rows():
+            fits[domain] += rows
+        undecided = rows_in(with_columns(parts, *_ID_DIGITS[:depth]), unsure.select(path))
+        if depth == len(_ID_DIGITS) or unsure["rows"].sum() <= collected:
+            break
+        digit = _ID_DIGITS[depth]
+        counts = histogram(with_columns(undecided, digit), [*path, digit.meta.output_name()], tokens)
+        before = pl.col("rows").cum_sum().over(path) - pl.col("rows")
+        counts = counts.with_columns(before.alias("before"))
+        counts = counts.join(unsure.select(*path, "size", "first"), on=path, nulls_equal=True)
+        bins = counts.with_columns(pl.col("first") + pl.col("before")).drop("before")
+        path.append(digit.meta.output_name())
+    left = pl.concat(part().select(*path, "id", "tokens") for part in undecided).sort(*path, "id")
+    left = left.join(
+        unsure.select(*path, "size", "first"), on=path, how="left", maintain_order="left", nulls_equal=True
+    )
+    rank = pl.col("first") + pl.int_range(pl.len()).over(path)
+    walked = left.sort((rank + 0.5) / pl.col("size"), "domain", "id")
+    # All that is surely inside counts as walked before: of rows that come earlier this says too much, and they fit too.
+    more = walked.filter(tokens.cum_sum() <= limit - spent)
+    for domain, rows in more.group_by("domain").len().iter_rows():
+        fits[domain] += rows
+    return fits
+
+
+def _sorted_out(bins: pl.DataFrame, limit: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the bins whose rows are all within the limit, and those of which it is not known.
+
+    Args:
+        bins: `rows`, `tokens`, `size` of the domain, and `first`, the rank of the first row.
+        limit: of tokens, for the rows of these bins.
+    """
+    begin = (pl.col("first") + 0.5) / pl.col("size")
+    end = (pl.col("first") + pl.col("rows") - 0.5) / pl.col("size")
+    marked = bins.with_columns(begin.alias("begin"), end.alias("end"))
+    begun, ended = (
+        marked.group_by(name).agg(pl.col("tokens").sum()).sort(name).with_columns(pl.col("tokens").cum_sum())
+        for name in ("begin", "end")
+    )
+    # No more than what has begun by its end is walked by then; no less than what has ended before it begins.
+    most = begun.rename({"tokens": "most"})
+    least = ended.rename({"tokens": "least"})
+    marked = marked.sort("end").join_asof(most, left_on="end", right_on="begin", strategy="backward")
+    marked = marked.sort("begin").join_asof(
+        least, left_on="begin", right_on="end", strategy="backward", allow_exact_matches=False
+    )
+    inside = pl.col("most") <= limit
+    outside = pl.col("least").fill_null(0) > limit
+    return marked.filter(inside), marked.filter(~inside & ~outside).select(bins.columns)
+
+
+def _cuts(parts: Parts, places: pl.DataFrame, kept: Mapping[Any, int], reason: str, collected: int) -> pl.DataFrame:
+    """Return the last row of each domain that is let through.
+
+    Args:
+        parts: rows of each shard.
+        places: how many rows each domain has at a place.
+        kept: how many rows of a domain are let through.
+        reason: of the limit.
+        collected: as in `caps`.
+    """
+    empty = pl.DataFrame(CAPS.empty_table())
+    some = pl.DataFrame(
+        {"domain": [domain for domain, count in kept.items() if count], "last": [n - 1 for n in kept.values() if n]},
+        schema={"domain": pl.String, "last": pl.Int64},
+    )
+    end = pl.col("rows").cum_sum().over("domain")
+    ranges = places.sort("domain", "place").with_columns(end.alias("end"), (end - pl.col("rows")).alias("start"))
+    at = some.join(ranges, on="domain", nulls_equal=True)
+    at = at.filter((pl.col("last") >= pl.col("start")) & (pl.col("last") < pl.col("end")))
+    at = at.with_row_index("group")
+    places_cut = at.select("group", "domain", "place")
+    inside = each(parts, lambda frame: frame.join(places_cut, on=["domain", "place"], nulls_equal=True))
+    wanted = at.select("group", "domain", "place", (pl.col("last") - pl.col("start")).alias("nth"))
+    last = nth_smallest(inside, wanted, "id", _ID_DIGITS, collected=collected)
+    last = last.select("domain", pl.lit(reason).alias("reason"), *_ORDER)
     none = [domain for domain, count in kept.items() if not count]
     # No last row to let through: place -1 lies before every row, so all of the domain is cut.
     cut_all = {"domain": none, "reason": [reason] * len(none), "place": [-1] * len(none), "id": [""] * len(none)}
-    return pl.concat([last, pl.DataFrame(cut_all, schema=last.schema)])
+    return pl.concat([last.cast(empty.schema), pl.DataFrame(cut_all, schema=empty.schema)])
 
 
 # --- Which problems are held out for validation: whole clusters of near-duplicates, so that nothing leaks ---

@@ -13,6 +13,7 @@ then placed by these few numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pydantic import Field
 from proofmill.data.schemas import column
 from proofmill.data.sections import ModelSection, Share
 from proofmill.filters.base import DropRule, GatherContext, GatherFilter, ModelFilter
+from proofmill.filters.order_statistics import COLLECTED_ROWS, Parts, each, gathered, histogram, nth_smallest
 
 SCORED = pa.schema(
     {
@@ -63,38 +65,63 @@ class LearningOptions(ModelSection):
     only_preferred: bool = Field(False, description="leave out all others as `low_potential`")
 
 
-def buckets(scored: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
+def buckets(parts: Parts, options: LearningOptions, *, collected: int = COLLECTED_ROWS) -> pl.DataFrame:
     """Return the buckets of all scored traces.
 
     Bounds are values that occur, the outer ones where a quantile falls between two: a bucket of few rows has no
     outlier.
 
     Args:
-        scored: schema SCORED, verified traces in any order; rows without nll, and too short ones, don't count.
+        parts: schema SCORED, verified traces of each shard in any order; rows without nll, and too short ones, don't
+            count.
         options: how many buckets, and their quantiles.
+        collected: how many rows are in memory at once, at most.
 
     Returns:
         Schema BUCKETS, sorted by domain and length.
     """
-    rows = scored.filter(pl.col("nll").is_not_null() & (pl.col("tokens") >= options.min_tokens))
+    counts = pl.col("nll").is_not_null() & (pl.col("tokens") >= options.min_tokens)
+    parts = gathered(parts or [lambda: pl.DataFrame(SCORED.empty_table())], collected)
+    counted = each(parts, lambda frame: frame.filter(counts))
     # Equal lengths share a bucket, so that the order of rows decides nothing.
-    rank = (pl.col("tokens").rank("min") - 1).over("domain") * options.buckets // pl.len().over("domain")
-    low, high = options.prefer
+    before = pl.col("rows").cum_sum().over("domain") - pl.col("rows")
+    rank = (before * options.buckets // pl.col("rows").sum().over("domain")).alias("bucket")
+    lengths = histogram(counted, ["domain", "tokens"]).with_columns(rank)
+    group = ["domain", "bucket"]
+    groups = lengths.select(group).unique().sort(group).with_row_index("group")
+    lengths = lengths.join(groups, on=group, nulls_equal=True)
     result = (
-        rows.with_columns(rank.cast(pl.Int32).alias("bucket"))
-        .group_by("domain", "bucket")
+        lengths.group_by("group")
         .agg(
-            pl.len().alias("rows"),
+            pl.col("domain").first(),
+            pl.col("rows").sum(),
             pl.col("tokens").min().alias("min_tokens"),
             pl.col("tokens").max().alias("max_tokens"),
-            pl.col("nll").quantile(options.outlier_quantile, "higher").alias("outlier"),
-            pl.col("nll").quantile(low, "lower").alias("prefer_low"),
-            pl.col("nll").quantile(high, "higher").alias("prefer_high"),
         )
         .sort("domain", "min_tokens")
         .with_columns(pl.int_range(pl.len()).over("domain").alias("bucket"))
     )
-    return result.cast(pl.DataFrame(BUCKETS.empty_table()).schema)
+    grouped = each(counted, lambda frame: frame.join(lengths, on=["domain", "tokens"], nulls_equal=True))
+    low, high = options.prefer
+    position = {
+        "outlier": ((pl.col("rows") - 1) * options.outlier_quantile).ceil(),
+        "prefer_low": ((pl.col("rows") - 1) * low).floor(),
+        "prefer_high": ((pl.col("rows") - 1) * high).ceil(),
+    }
+    wanted = pl.concat(
+        result.select("group", nth.cast(pl.Int64).alias("nth"), pl.lit(name).alias("bound"))
+        for name, nth in position.items()
+    )
+    bounds = nth_smallest(grouped, wanted, "nll", _NLL_DIGITS, collected=collected)
+    for name in position:
+        values = bounds.filter(pl.col("bound") == name).select("group", pl.col("nll").alias(name))
+        result = result.join(values, on="group", how="left", maintain_order="left")
+    empty = pl.DataFrame(BUCKETS.empty_table())
+    return result.select(empty.columns).cast(empty.schema)
+
+
+_FINITE = pl.col("nll").cast(pl.Float64).fill_nan(2.0**30).clip(-(2.0**30), 2.0**30)
+_NLL_DIGITS = [(_FINITE * 2.0**bits).floor().cast(pl.Int64) for bits in (10, 20, 30)]
 
 
 def judge(scored: pl.DataFrame, found: pl.DataFrame, options: LearningOptions) -> pl.DataFrame:
@@ -135,11 +162,14 @@ def gather(
     """Yield `potential_reason` and `preferred` of each shard's traces, by the buckets of all shards."""
     if options is None:
         return
-    scored = (pl.DataFrame(part()).filter(pl.col("nll_tokens").is_not_null()) for part in parts)
-    names = {"nll_tokens": "tokens"}
-    found = buckets(pl.concat([pl.DataFrame(SCORED.empty_table()), *(t.rename(names) for t in scored)]), options)
-    for part in parts:
-        yield judge(pl.DataFrame(part()).rename(names), found, options).to_arrow()
+    scored = [partial(_scored, part) for part in parts]
+    found = buckets(scored, options)
+    for part in scored:
+        yield judge(part(), found, options).to_arrow()
+
+
+def _scored(part: Callable[[], pa.Table]) -> pl.DataFrame:
+    return pl.DataFrame(part()).rename({"nll_tokens": "tokens"})
 
 
 def _dropped(reason: str, means: str, *hangs_on: str) -> DropRule[LearningOptions]:

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field
 
-from proofmill.data.errors import RecipeError, VerifierError
+from proofmill.data.errors import RecipeError, ScratchError, VerifierError
 from proofmill.data.files import loads_exact
 from proofmill.data.run import source_digest
 from proofmill.data.schemas import column
@@ -221,8 +221,8 @@ def work(job: Job) -> tuple[Verdict, float]:
     domain = job.domain
     try:
         verdict = domain.verify(job.problem, job.text)
-    except (MemoryError, RecursionError, VerifierError):
-        raise  # the pool reports exhausted resources, a missing layer of the jail is the user's to fix
+    except (MemoryError, RecursionError, VerifierError, ScratchError):
+        raise  # the pool reports exhausted resources, what the jail lacks is the user's to fix
     except Exception as error:  # noqa: BLE001 (a fault boundary: a verifier's error must not look like a verdict)
         verdict = Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
     return verdict, time.monotonic() - started

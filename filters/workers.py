@@ -23,7 +23,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -39,6 +38,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from proofmill.data.errors import VerifierError
+from proofmill.data.files import scratch_file
 
 __all__ = ["Fault", "WorkerPool"]
 
@@ -283,9 +283,7 @@ class _WorkerProcess:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._pipe, child_pipe = Pipe()
-        with tempfile.TemporaryFile() as progress:  # shared with the child until both are gone
-            progress.write(PROGRESS.pack(-1, 0.0))
-            progress.flush()
+        with scratch_file(PROGRESS.pack(-1, 0.0)) as progress:  # shared with the child until both are gone
             self._progress = mmap.mmap(progress.fileno(), PROGRESS.size)
             self._server, self._pid = _fork(setup | {"path": _search_path()}, child_pipe.fileno(), progress.fileno())
         child_pipe.close()

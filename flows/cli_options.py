@@ -13,7 +13,7 @@ Home = Annotated[
 ]
 Cluster = Annotated[
     str | None,
-    typer.Option("--cluster", metavar="ADDRESS", help="Judge on this Ray cluster: auto, or HOST:PORT."),
+    typer.Option("--cluster", metavar="ADDRESS", help="Sample and judge on this Ray cluster: auto, or HOST:PORT."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 

@@ -13,12 +13,9 @@ Nothing here imports Ray before a cluster is asked for.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import socket
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -30,36 +27,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from proofmill.data.errors import ProofmillError, StoreError, UsageError, VerifierError
+from proofmill.data.errors import ProofmillError, ScratchError, StoreError, VerifierError
 from proofmill.data.files import atomic, digest, human_size, writing
 from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard, WorkerRun, source_digest
 from proofmill.filters.base import MapFilter, ProblemFilter
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.cluster_engines import engines_on
 from proofmill.flows.context import RunContext, RunRequest, RunState
 from proofmill.flows.display import Progress
-from proofmill.flows.models import ModelPool
+from proofmill.flows.models import ModelPool, node_engines
 from proofmill.flows.pipeline import annotate_shard, filter_output, shared_file
+from proofmill.flows.ray_connection import (
+    KEEP_ALIVE,
+    connected,
+    differences,
+    node_name,
+    nodes_alive,
+    one_line,
+    program_of,
+)
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import ActiveFilter, JudgeOptions, Recipe
 from proofmill.flows.sampling import AHEAD
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.flows.up_to_date import libraries, step_versions
 
-KEEP_ALIVE = {
-    "RAY_grpc_client_keepalive_time_ms": "10000",
-    "RAY_grpc_client_keepalive_timeout_ms": "10000",
-    "RAY_health_check_timeout_ms": "5000",
-    "RAY_health_check_failure_threshold": "3",
-}
-"""All of Ray's processes read these; with its defaults a node that falls silent holds what it was sent for minutes."""
-
-_PACKAGES = ("data", "filters", "generators", "flows")
 _TICK_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
 _SEEN_SECONDS = 60.0  # until a shared folder shows on one node what another has written
-_KNOCK_SECONDS = 10.0
 _LITTLE = 1 << 30
 _DEATHS = 3  # on different nodes, as far as there are so many; then the shard is to blame
 
@@ -95,7 +92,7 @@ def executor(run: RunContext) -> Iterator[Executor]:
     if run.recipe.cluster.address is None:
         yield _ThisMachine(run)
         return
-    with _connected(run.recipe.cluster.address), _task(run.request) as task, Judges(run, task) as judges:
+    with connected(run.recipe.cluster.address), _task(run.request) as task, Judges(run, task) as judges:
         yield judges
 
 
@@ -112,46 +109,6 @@ class _ThisMachine:
 
     def finish(self) -> None:
         """Do nothing: a fault ends the run at once."""
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Join a cluster; none is ever started."""
-    for name, value in KEEP_ALIVE.items():
-        os.environ.setdefault(name, value)  # Ray reads them when it is imported
-    if address != "auto":
-        _reach(address)
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError(
-            "Ray is not installed.", where="--cluster", remedy="pip install 'proofmill[cluster]', on every node"
-        ) from error
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _absent(address, _line(error)) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Knock at the port of a cluster's head, since Ray waits for one that is not there for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
-    except OSError as error:
-        raise _absent(address, error.strerror or str(error)) from error
-
-
-def _absent(address: str, why: str) -> UsageError:
-    return UsageError(
-        f"There is no Ray cluster to join: {why}",
-        where=f"--cluster {address}",
-        remedy="start one (ray start --head), or give its address, HOST:6379; see flows/CLUSTER.md",
-    )
 
 
 # --- On a node ----------------------------------------------------------------------------------------------
@@ -218,9 +175,7 @@ class Judge:
     def faults(self) -> tuple[list[str], list[str]]:
         """Return why this node must not judge, and what is to be improved here."""
         driver, own = self._task.code, code_of(self._recipe)
-        names = sorted(name for name in driver.keys() | own.keys() if own.get(name) != driver.get(name))
-        faults = [f"{name} is {own.get(name, 'absent')} there and {driver.get(name, 'absent')} here" for name in names]
-        faults += [*_home_faults(Path(self._task.token)), *_scratch_faults()]
+        faults = [*differences(own, driver), *_home_faults(Path(self._task.token)), *_scratch_faults()]
         unset = [f"{name}={value}" for name, value in KEEP_ALIVE.items() if name not in os.environ]
         return faults, [f"start its Ray with {' '.join(unset)}: else a silent node is noticed late"] if unset else []
 
@@ -244,8 +199,7 @@ def code_of(recipe: Recipe) -> dict[str, str]:
     filters = recipe.active_filters()
     own = {active.place.partition(":")[0] for active in filters if ":" in active.place}
     return {
-        "python": sys.version.split()[0],
-        "proofmill": digest([source_digest(f"proofmill.{name}") for name in _PACKAGES]),
+        **program_of(),
         "the version of the steps": digest(step_versions(filters)),
         **{f"the code of {module}": source_digest(module) for module in sorted(own)},
         "the jail": _jail(recipe),
@@ -309,14 +263,11 @@ class _Seat:
     actor: Any
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
-
-
-def _room(resources: Mapping[str, float], options: JudgeOptions) -> int:
-    """Return how many judges a node has room for."""
-    by_memory = resources.get("memory", 0) / (options.memory_gb * 2**30)
-    return int(min(resources.get("CPU", 0) / options.cpus, by_memory))
+def _room(resources: Mapping[str, float], recipe: Recipe) -> int:
+    """Return how many judges a node has room for beside its engines."""
+    judges, engines = recipe.cluster.judges, node_engines(recipe)
+    cpus = resources.get("CPU", 0) - (engines_on(resources, engines) * engines.cpus if engines else 0)
+    return int(min(cpus / judges.cpus, resources.get("memory", 0) / (judges.memory_gb * 2**30)))
 
 
 def _seat(node: str, name: str, task: Task, options: JudgeOptions) -> _Seat:
@@ -339,18 +290,18 @@ def node_faults(request: RunRequest) -> Iterator[tuple[str, list[str], list[str]
         UsageError: there is no cluster at the address, or Ray is not installed.
     """
     options = request.recipe.cluster.judges
-    with _connected(request.recipe.cluster.address or "auto"), _task(request) as task:
+    with connected(request.recipe.cluster.address or "auto"), _task(request) as task:
         import ray
 
-        nodes = [node for node in ray.nodes() if node["Alive"] and _room(node["Resources"], options)]
-        seats = [_seat(node["NodeID"], _name(node), task, options) for node in nodes]
+        nodes = [node for node in nodes_alive().values() if _room(node["Resources"], request.recipe)]
+        seats = [_seat(node["NodeID"], node_name(node), task, options) for node in nodes]
         asked = {seat.name: seat.actor.faults.remote() for seat in seats}
         ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=2 * _SEEN_SECONDS)
         for name, ref in asked.items():
             try:
                 faults, advice = ray.get(ref) if ref in ready else ([f"no answer in {2 * _SEEN_SECONDS:g} s"], [])
             except ray.exceptions.RayError as error:
-                faults, advice = [_line(error)], []
+                faults, advice = [one_line(error)], []
             yield name, faults, advice
 
 
@@ -413,20 +364,21 @@ class Judges:
         """Take note of nodes that have come or gone, of the answers to their checks, and of late answers to tasks."""
         import ray
 
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        alive = nodes_alive()
         with self._changed:
             self._idle = [seat for seat in self._idle if seat.node in alive]
             self._settle(ray, alive)
             for ref in ray.wait(list(self._left), num_returns=len(self._left), timeout=0)[0] if self._left else ():
                 self._come_back(ray, ref, self._left.pop(ref))
             for node, facts in alive.items():
-                room = _room(facts["Resources"], self._options.judges)
+                room = _room(facts["Resources"], self._run.recipe)
                 if node not in self._nodes and room:
-                    self._nodes[node] = _name(facts)
+                    self._nodes[node] = node_name(facts)
                     seat = self._seat(node)
                     self._asked[seat.actor.faults.remote()] = seat, room
             lost = [name for node, name in self._nodes.items() if node not in alive]
             self._nodes = {node: name for node, name in self._nodes.items() if node in alive}
+            self._run.progress.nodes(sum(name not in self._refused for name in self._nodes.values()))
             self._changed.notify_all()
         for name in lost:
             self._run.progress.warn(f"node {name} is gone; its shards are judged elsewhere")
@@ -451,7 +403,7 @@ class Judges:
             except ray.exceptions.RayError as error:
                 if seat.node not in alive:
                     continue
-                faults, advice = [_line(error)], []
+                faults, advice = [one_line(error)], []
             for text in advice:
                 self._run.progress.warn(f"node {seat.name}: {text}")
             if faults:
@@ -502,6 +454,8 @@ class Judges:
         deaths: list[str] = []
         try:
             while len(deaths) < _DEATHS or len(set(deaths)) < min(_DEATHS, len(self._nodes)):
+                if self._nodes and all(node in self._refused for node in self._nodes.values()):
+                    raise self._nobody()
                 if not open_ or (len(open_) == 1 and self._late(*open_.values())):
                     self._send(name, arguments, open_, deaths)
                 for ref in ray.wait(list(open_), timeout=_TICK_SECONDS)[0] if open_ else ():
@@ -509,17 +463,21 @@ class Judges:
                     try:
                         judged: Judged = ray.get(ref)
                     except ray.exceptions.RayTaskError as error:
+                        if isinstance(error.cause, ScratchError | OSError):
+                            self._dismiss(seat.name, error.cause)
+                            continue
                         self._free(seat)
                         raise _cause(error) from error
                     except ray.exceptions.RayError as error:
                         deaths.append(seat.node)
                         self._replace(seat)
-                        self._run.progress.warn(f"shard {name}: its judge on {seat.name} died: {_line(error)}")
+                        self._run.progress.warn(f"shard {name}: its judge on {seat.name} died: {one_line(error)}")
                         continue
                     self._seconds.append(time.monotonic() - since)
                     self._free(seat)
                     return judged
         finally:
+            self._run.progress.shard_ended(name)
             with self._changed:
                 self._left |= {ref: seat for ref, (seat, _) in open_.items()}
         self._run.progress.warn(f"shard {name} is in quarantine: its judges died on {len(set(deaths))} nodes")
@@ -543,11 +501,23 @@ class Judges:
         if open_:
             late = ", ".join(other.name for other, _ in open_.values())
             self._run.progress.warn(f"shard {name} is late on {late}, and was sent to {seat.name} too")
+        self._run.progress.shard_sent(name, seat.name, again=bool(open_ or deaths))
         open_[seat.actor.annotate.remote(*arguments)] = seat, time.monotonic()
+
+    def _dismiss(self, node: str, error: Exception) -> None:
+        """Give a node nothing more: its own disk is full, or it can't be used for another reason of its own."""
+        why = one_line(f"{error.what} {error.where}" if isinstance(error, ProofmillError) else error)
+        with self._changed:
+            told, self._refused[node] = node in self._refused, why
+            self._idle = [seat for seat in self._idle if seat.name != node]
+        if not told:
+            self._run.progress.warn(f"node {node} judges nothing more, and its shards go elsewhere: {why}")
 
     def _free(self, seat: _Seat) -> None:
         """Take back a judge that has answered."""
         with self._changed:
+            if seat.name in self._refused:
+                return
             self._idle.append(seat)
             self._changed.notify_all()
 
@@ -588,9 +558,5 @@ def _cause(error: Any) -> Exception:
     if isinstance(error.cause, ProofmillError):
         return error.cause
     return VerifierError(
-        f"A judge failed: {_line(error.cause)}", where=_line(error), remedy="report this with the run's log"
+        f"A judge failed: {one_line(error.cause)}", where=one_line(error), remedy="report this with the run's log"
     )
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())[:300]

@@ -108,6 +108,36 @@ class Drawn:
 
 
 @dataclass
+class ClusterState:
+    """What the nodes of a cluster do for a run.
+
+    Attributes:
+        nodes: that judge.
+        engines_up, engines_wanted: engines that are loaded, and how many there should be.
+        again: shards that were lost or late, and sent to a node once more.
+        open: the node that judges a shard and since when, by the shard's name.
+    """
+
+    nodes: int = 0
+    engines_up: int = 0
+    engines_wanted: int = 0
+    again: int = 0
+    open: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def words(self) -> str:
+        """Return it in words; empty where no cluster is at work."""
+        parts = [f"{self.nodes} nodes judge"] if self.nodes else []
+        if self.engines_wanted:
+            parts.append(f"{self.engines_up} of {self.engines_wanted} engines up")
+        if self.again:
+            parts.append(f"{self.again} shards sent again")
+        if opened := [(since, name, node) for name, (node, since) in list(self.open.items())]:
+            since, name, node = min(opened)
+            parts.append(f"oldest open shard {name} on {node} for {_clock(time.monotonic() - since)}")
+        return ", ".join(parts)
+
+
+@dataclass
 class Progress:
     """Counters of a run; safe to raise from any thread.
 
@@ -122,6 +152,7 @@ class Progress:
         queues: how much waits where.
         judged_after: judges begin when sampling has ended.
         prices: what so many completion and prompt tokens cost, by sampler, where the recipe gives prices.
+        cluster: what the nodes of a cluster do, where the run is on one.
     """
 
     counters: dict[str, Counter] = field(default_factory=dict)
@@ -135,6 +166,7 @@ class Progress:
     queues: dict[str, int] = field(default_factory=dict)
     judged_after: bool = False
     prices: dict[str, Callable[[int, int], float]] = field(default_factory=dict)
+    cluster: ClusterState = field(default_factory=lambda: ClusterState())
     started: float = field(default_factory=time.monotonic)
     _drawing: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -228,6 +260,27 @@ class Progress:
             self.restarts += 1
         self.note("The engine is started again")
 
+    def engines(self, up: int, wanted: int) -> None:
+        """Set how many engines of a cluster are loaded, and how many there should be."""
+        with self._lock:
+            self.cluster.engines_up, self.cluster.engines_wanted = up, wanted
+
+    def nodes(self, count: int) -> None:
+        """Set how many nodes of a cluster judge."""
+        with self._lock:
+            self.cluster.nodes = count
+
+    def shard_sent(self, name: str, node: str, *, again: bool) -> None:
+        """Note that a node judges a shard from now on, perhaps after another one."""
+        with self._lock:
+            self.cluster.open[name] = node, time.monotonic()
+            self.cluster.again += again
+
+    def shard_ended(self, name: str) -> None:
+        """Note that no node judges a shard any more."""
+        with self._lock:
+            self.cluster.open.pop(name, None)
+
     def queue(self, name: str, depth: int) -> None:
         """Set how much waits in a queue."""
         with self._lock:
@@ -270,6 +323,8 @@ class Progress:
             parts.append(f"queued: {waiting}")
         if self.retries or self.restarts:
             parts.append(f"{self.retries} retries, {self.restarts} restarts")
+        if nodes := self.cluster.words():
+            parts.append(nodes)
         if ends := self.ends():
             parts.append(f"{_clock(ends[1])} left")
         return " · ".join(parts)
@@ -298,6 +353,7 @@ class _Display:
         head = Text(f"{self._title}  {_clock(time.monotonic() - progress.started)}", style="bold cyan")
         facts = Text("  ".join(_facts(progress)), style="green")
         waiting = [Text(f"queued: {depths}", style="dim")] if (depths := progress.waiting()) else []
+        waiting += [Text(nodes, style="dim")] if (nodes := progress.cluster.words()) else []
         return Group(head, self._bars.get_renderable(), facts, *waiting, Text(progress.message, style="dim"))
 
 

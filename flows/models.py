@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from proofmill.filters.contamination import CONTAMINATION
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.cluster_engines import NodeEngines, hosted
 from proofmill.flows.display import Progress
-from proofmill.flows.recipe.schema import Recipe, Sampler, rewriting_of
+from proofmill.flows.recipe.schema import ClusterOptions, NodeEngineOptions, Recipe, Sampler, rewriting_of
 from proofmill.generators import models
-from proofmill.generators.engines.base import Engine, EngineFacts, Request, Watcher
+from proofmill.generators.engines.base import Engine, EngineFacts, Request
 from proofmill.generators.engines.kept import KEPT, KeptEngine
 from proofmill.generators.engines.openai import ServerEngine
 from proofmill.generators.engines.openai_client import ServerOptions
@@ -220,7 +221,8 @@ class ModelPool:
             self.end_engines()
             log_file = self._folder / "engine.log"
             trials = self._trials(plan)
-            self.engines[plan.name] = engine_of(plan, self._home, log_file, self._progress, trials, self._kept)
+            cluster = self._recipe.cluster if node_engines(self._recipe) else None
+            self.engines[plan.name] = engine_of(plan, self._home, log_file, self._progress, trials, self._kept, cluster)
             self._stack.callback(self.engines[plan.name].close)
         return self.engines[plan.name]
 
@@ -270,6 +272,16 @@ class ModelPool:
             yield store
 
 
+def node_engines(recipe: Recipe) -> NodeEngineOptions | None:
+    """Return what an engine on a cluster's node takes; None where no engine of a run is hosted there."""
+    cluster = recipe.cluster
+    if cluster.address is None or cluster.engines.count == 0:
+        return None
+    asked = [section for _, section, _ in recipe.asked() if section and section.sampler is None]
+    engines = [sampler.engine for sampler in recipe.live] + [section.engine or VllmEngine() for section in asked]
+    return cluster.engines if any(isinstance(engine, VllmEngine) for engine in engines) else None
+
+
 def model_of(sampler: Sampler, notice: Notice) -> Model:
     """Return the model of a sampler; for a served one, the local tokenizer and the stated weights.
 
@@ -313,9 +325,10 @@ def engine_of(
     plan: SamplePlan,
     home: Path,
     log_file: Path,
-    watcher: Watcher,
+    progress: Progress,
     trials: Sequence[Request] = (),
     kept: KeptEngine | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> Engine:
     """Return the engine of a plan, not started.
 
@@ -323,9 +336,10 @@ def engine_of(
         plan: the sampler.
         home: HOME; prompts in quarantine are kept beside the plan's samples.
         log_file: receives what an engine on this machine prints.
-        watcher: is notified of deaths and retries.
+        progress: is notified of deaths and retries.
         trials: examples of the requests that will come besides samples; a server that can't do them is refused at once.
         kept: keeps engines on this machine for the next run; None: they end with their run.
+        cluster: whose nodes host it; None: this machine does.
 
     Raises:
         EngineError: the environment variable with the API key is not set.
@@ -334,11 +348,14 @@ def engine_of(
     own: Callable[[], Engine] = lambda: VllmProcess(plan.model.path, options, log_file)  # noqa: E731
     same = digest(plan.model.digest, options)
     make = (lambda: kept.lent(same, own)) if kept else own
+    if cluster:
+        there = partial(hosted, plan.model, options, cluster.engines.gpus, log_file.absolute().parent)
+        make = lambda: NodeEngines(cluster, there, options.get("restarts", 0), progress)  # noqa: E731
     if options["kind"] == "openai":
         servers = replace(servers_of(plan.name, options, plan.style.chat_template_args), trials=tuple(trials))
-        make = lambda: ServerEngine(servers, plan.sampling, watcher)  # noqa: E731
+        make = lambda: ServerEngine(servers, plan.sampling, progress)  # noqa: E731
     quarantine = plan.quarantine(home)
-    return RestartingEngine(make, watcher, restarts=options.get("restarts", 0), quarantine=quarantine)
+    return RestartingEngine(make, progress, restarts=options.get("restarts", 0), quarantine=quarantine)
 
 
 def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:

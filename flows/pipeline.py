@@ -320,7 +320,7 @@ def _run_caps(run: RunContext, offers: Sequence[Shard]) -> Shard | None:
         return None
 
     def make() -> tuple[pa.Table, ShardStats]:
-        cuts = caps.caps(pl.concat(_kept(run, shard) for shard in offers), options)
+        cuts = caps.caps([partial(_kept, run, shard) for shard in offers], options)
         return cuts.to_arrow().cast(caps.CAPS), {}
 
     shard = run.store.once(CAPS, "all", CAPS.key([offer.content for offer in offers], repr(options)), make)

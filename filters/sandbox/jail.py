@@ -17,7 +17,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from proofmill.data.errors import VerifierError
+from proofmill.data.files import scratch_file
 from proofmill.filters.sandbox import wire
 
 _NAMESPACES = (
@@ -289,7 +289,7 @@ class WarmInterpreter:
         # No site-packages, no folder of the script on the path, no .pyc files, UTF-8 whatever the locale.
         flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
         folder = str(Path(__file__).resolve().parent)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._log = scratch_file()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             # Not a virtual environment's interpreter: the jail shows the standard library alone.
             [getattr(sys, "_base_executable", sys.executable), *flags, "-c", _BOOT, folder, str(os.getpid())],

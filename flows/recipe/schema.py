@@ -240,16 +240,40 @@ class JudgeOptions(Section):
     memory_gb: float = Field(4.0, gt=0, description="memory of a judge")
 
 
+class NodeEngineOptions(Section):
+    """The engines `vllm` of a cluster; each hosts the whole model on one node."""
+
+    count: int | None = Field(
+        None, ge=0, description="engines at most; null: as many as fit, following the cluster; 0: one, on the driver's"
+    )
+    gpus: float = Field(
+        1.0, ge=0, description="GPUs of an engine (tensor parallel), or a part of one; 0: processors, one engine a node"
+    )
+    cpus: int = Field(2, ge=1, description="processors of an engine; judges leave them alone")
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("more than one must be a whole number")
+        return gpus
+
+
 class ClusterOptions(Section):
-    """The Ray cluster whose nodes run the filters. It decides nothing: every key and every byte is the same without."""
+    """The Ray cluster that samples and judges. It decides nothing: every key and every byte is the same without."""
 
     address: str | None = Field(
         None,
         pattern=r"^(auto|[^/\s]+:\d+)$",
         description="`auto`, or HOST:PORT of the cluster to join, which is never started; null: this machine",
     )
+    engines: NodeEngineOptions = NodeEngineOptions()
     judges: JudgeOptions = JudgeOptions()
-    silence_s: float = Field(60.0, gt=0, description="a shard is sent to a second node no sooner than this")
+    silence_s: float = Field(
+        60.0,
+        gt=0,
+        description="an engine that says nothing for so long is replaced; a shard is sent to a second node no sooner",
+    )
     overdue: float = Field(4.0, ge=1, description="... and when it takes this many times what shards usually take")
     scratch: str | None = Field(None, description="folder for temporary files on each node; null: the system's")
 
@@ -286,7 +310,7 @@ class _Core(Section):
         ImproveOptions(), description="how `proofmill improve` goes on: rounds, measures, levels, budget, ablation"
     )
     filters: tuple[OwnFilter, ...] = Field((), description="filters of your own: {use: package.module:NAME, …options}")
-    cluster: ClusterOptions = Field(ClusterOptions(), description="the nodes that filters run on; part of no key")
+    cluster: ClusterOptions = Field(ClusterOptions(), description="the nodes for engines and filters; part of no key")
 
     def options(self, filter_: Filter[Options]) -> Options:
         """Return a filter's options; None where its section is null."""

@@ -192,7 +192,7 @@ def test_caps_of_the_whole_run_leave_the_ledger_balanced(
     traces = table(rows)
     offered = select(traces, **options)
     kept = offered.filter(pl.col("drop_reason").is_null())
-    found = caps(kept.select(CANDIDATES.names), over)
+    found = caps([lambda: kept.select(CANDIDATES.names)], over)
     chosen = pl.concat([apply_run_caps(offered[:9], found), apply_run_caps(offered[9:], found)])
     balance = ledger(chosen["drop_reason"].to_list(), REASONS)
     assert balance["in"] == balance["kept"] + sum(balance["dropped"].values()) == len(rows)

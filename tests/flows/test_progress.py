@@ -76,3 +76,16 @@ def test_a_second_sampler_has_a_rate_and_an_end_of_its_own(halfway: Progress) ->
     assert halfway.ends() == ("sampler other", pytest.approx(10, abs=0.5))
     halfway.engine_ready("it was loaded anew")
     assert 39 < halfway.drawn.tokens_per_second() < 41
+
+
+def test_nodes_engines_and_open_shards_of_a_cluster_are_seen(halfway: Progress) -> None:
+    assert halfway.cluster.words() == ""
+    halfway.nodes(3)
+    halfway.engines(1, 2)
+    for name, node, again in (("00001", "gpu1", False), ("00002", "gpu2", False), ("00001", "gpu3", True)):
+        halfway.shard_sent(name, node, again=again)
+    assert halfway.cluster.words().startswith(
+        "3 nodes judge, 1 of 2 engines up, 1 shards sent again, oldest open shard 00002 on gpu2 for 0:0"
+    )
+    halfway.shard_ended("00002")
+    assert "oldest open shard 00001 on gpu3" in halfway.line()
