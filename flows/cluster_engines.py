@@ -18,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ _LOOK_SECONDS = 2.0
 _TICK_SECONDS = 0.5  # of one wait; `close` in another thread waits as long
 _ANSWER_SECONDS = 2.0  # an engine on a node says at least this often that it lives
 _GATHER_SECONDS = 0.2  # a call costs the driver half a millisecond, so one brings more than one completion
+_REPLY = 24 << 10  # characters in an answer, of up to four bytes
 _ROOM_SECONDS = 60.0  # until it is said that an engine waits for a place
 _EMPTY_SECONDS = 300.0  # how long a cluster may be without any node for an engine
 _CLOSE_SECONDS = 10.0
@@ -81,6 +83,7 @@ class EngineHost:
         self._make, self._code = make, code
         self._engine: Engine | None = None
         self._open = 0
+        self._done: list[Completion] = []  # and not given out yet
 
     def sit(self) -> None:
         """Answer: there is room for it here."""
@@ -107,13 +110,15 @@ class EngineHost:
             self._open += len(requests)
             with suppress(EngineDiedError):  # `poll` says so too, once it has given out what was finished
                 self._engine.submit([Request(*row) for row in requests])
-        done = self._engine.poll(_ANSWER_SECONDS)
+        done = self._done or self._engine.poll(_ANSWER_SECONDS)
         until = time.monotonic() + _GATHER_SECONDS
         with suppress(EngineDiedError):  # the next call learns of it
             while done and len(done) < self._open / 4 and (left := until - time.monotonic()) > 0:
                 done += self._engine.poll(left)
-        self._open -= len(done)
-        return [(each.id, each.text, each.finish_reason, each.completion_tokens, each.logprob) for each in done]
+        # Ray sends a small answer with its reply; a large one is copied from store to store first.
+        count = next((n for n, size in enumerate(accumulate(len(c.text) for c in done), 1) if size > _REPLY), len(done))
+        self._open, self._done = self._open - count, done[count:]
+        return [(c.id, c.text, c.finish_reason, c.completion_tokens, c.logprob) for c in done[:count]]
 
     def close(self) -> None:
         """End the engine."""
