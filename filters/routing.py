@@ -241,18 +241,35 @@ def replayed(policies: Iterable[Policy], problems: Sequence[tuple[str, Attempts]
     return outcomes
 
 
+def cheapest_first(models: Iterable[Step], problems: Iterable[tuple[str, Attempts]]) -> list[Step]:
+    """Return models by what a sample of theirs costs in the mean, prompts included; by price where none has any."""
+    spent = {step: [0.0, 0] for step in models}
+    for _, attempts in problems:
+        for step, total in spent.items():
+            samples = attempts.get(step.model, ())
+            total[0] += sum(step.cost(sample.tokens, sample.prompt_tokens) for sample in samples)
+            total[1] += len(samples)
+    return sorted(spent, key=lambda step: (spent[step][0] / max(spent[step][1], 1), step.price, step.model))
+
+
 def policies(
-    models: Iterable[Step],
+    models: Sequence[Step],
     budgets: Sequence[int | None] = (None,),
     bounds: Sequence[float] = (0.0,),
     large_only: tuple[str, ...] = (),
 ) -> Iterator[Policy]:
-    """Yield each model alone, and each cheaper one before each dearer one, with every budget and bound."""
-    ordered = sorted(models, key=lambda step: (step.price, step.model))
-    for step in ordered:
+    """Yield each model alone, and each cheaper one before each dearer one, with every budget and bound.
+
+    Args:
+        models: the cheapest first.
+        budgets: of the cheaper one's samples of a problem; None: all.
+        bounds: pass rates up to which a problem goes on.
+        large_only: domains that begin with the dearer one.
+    """
+    for step in models:
         yield Policy((step,))
-    for place, small in enumerate(ordered):
-        for large in ordered[place + 1 :]:
+    for place, small in enumerate(models):
+        for large in models[place + 1 :]:
             for budget in budgets:
                 for below in bounds:
                     yield Policy((replace(small, samples=budget), large), below, large_only)

@@ -193,8 +193,8 @@ class RouteLedger:
 
         It is taken to prove all that the models before it proved, at its mean cost of a problem.
         """
-        large = max((model for model in models[1:] if model["tried"]), key=lambda model: model["price"], default=None)
-        return None if large is None else round(large["cost"] / large["tried"] * problems, 9)
+        means = [model["cost"] / model["tried"] for model in models[1:] if model["tried"]]
+        return round(max(means) * problems, 9) if means else None
 
 
 def _row(name: str, problem: Row, routed: Route) -> Row:

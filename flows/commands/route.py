@@ -26,6 +26,7 @@ from proofmill.filters.routing import (
     RouteOptions,
     Step,
     band,
+    cheapest_first,
     frontier,
     policies,
     policy_table,
@@ -98,8 +99,10 @@ def run(
     if out_file is not None:
         check_writable(out_file.absolute().parent, "choose another file with --out")
     problems, left_out = _problems(version, request)
+    ordered = cheapest_first(request.models.values(), problems)
+    request = replace(request, models={step.model: step for step in ordered})
     outcomes = replayed(_policies(request), problems)
-    large = max((o for o in outcomes if len(o.policy.steps) == 1), key=lambda o: o.policy.steps[0].price)
+    large = next(outcome for outcome in outcomes if outcome.policy.steps == (ordered[-1],))
     if out_file is not None:
         write_json(out_file, _policy_file(version, request, problems))
     shown = outcomes if show_all or request.through else frontier(outcomes)

@@ -14,6 +14,7 @@ from proofmill.filters.routing import (
     Policy,
     Step,
     band,
+    cheapest_first,
     frontier,
     policies,
     policy_table,
@@ -79,6 +80,13 @@ def test_more_models_solve_no_less_and_none_beats_the_frontier(found: list[dict[
         better = [o for o in best if o.cost <= outcome.cost and o.solved >= outcome.solved]
         assert better or not outcome.solved
     assert [o.solved for o in best] == sorted({o.solved for o in best})
+
+
+def test_the_dearest_is_who_costs_most_prompts_included() -> None:
+    samples = {name: [Attempt(True, 10, 1000)] for name in ("a", "b", "c")}
+    models = [Step("a", 1.0, prompt_price=10.0), Step("b", 2.0), Step("c", 2.5)]
+    assert [step.model for step in cheapest_first(models, [("math", samples)])] == ["b", "c", "a"]
+    assert [step.model for step in cheapest_first(models, [])] == ["a", "b", "c"], "by price where nothing was sampled"
 
 
 def test_bands_hold_every_rate_once() -> None:
