@@ -37,6 +37,8 @@ EXPANSION_REASONS: dict[str, str] = {
     "not_judged": "the judge's two answers contradict each other, or are none",
     "insufficient": "the judge says that something needed is missing",
     "inconsistent": "the judge says that its conditions contradict each other",
+    "programs_alike": "its proven programs are copies of each other but for names, comments and layout (`new_tests`)",
+    "bad_setup": "the seed's own setup fails where its tests would run (`new_tests`)",
     "no_inputs": "its generator makes no input that its validator takes (`new_tests`)",
     "programs_differ": "proven programs agree on the output of no new input (`new_tests`)",
     "unfunded": "`max_total_tokens` was spent before it was judged",

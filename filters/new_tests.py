@@ -8,21 +8,24 @@ validator that takes what the problem forbids is caught where programs differ on
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proofmill.data.files import loads_exact
+from proofmill.data.files import dumps_canonical, loads_exact
 from proofmill.filters.domains import code
 from proofmill.filters.sandbox import outputs
-from proofmill.filters.sandbox.formats import BadTestError, read_suite
+from proofmill.filters.sandbox.formats import BadTestError, callee, read_suite
 from proofmill.filters.sandbox.jail import Jail, Limits
+from proofmill.filters.sandbox.plan import Plan
 from proofmill.filters.verification import problem_of
 
 TRIED, KEPT = 40, 12  # inputs that are made, and tests that come of them at most
-MIN_PROGRAMS, MAX_PROGRAMS = 2, 6
+MIN_PROGRAMS, MAX_PROGRAMS = 3, 6  # that must agree, and that are asked; copies of each other count once
+BAD_SETUP = "bad_setup"  # why there are no new tests
 _MAX_CHARACTERS = 20_000  # of an input or output
 GENERATOR_LIMITS = Limits(cpu_s=10.0, memory_mb=512.0)
 
@@ -41,14 +44,21 @@ class TestForm:
     Attributes:
         function: the name that they call; empty: a program on standard input.
         data: whether they are calls as data, whose tuples count as lists; else they are assertions.
-        setup: of the problem.
+        setup: of a program on standard input.
+        plan: of tests that call a function: programs find what they find where they are judged.
         limits: of one run.
     """
 
     function: str
     data: bool
     setup: str
+    plan: Plan
     limits: Limits
+
+    @property
+    def in_json(self) -> bool:
+        """Whether inputs and outputs stand in a test as data, not in a text of Python."""
+        return self.data or not self.function
 
     @property
     def in_words(self) -> str:
@@ -61,9 +71,8 @@ class TestForm:
         """Return what a program makes of each input; `outputs.NOTHING` where it fails."""
         if not self.function:
             return outputs.printed(jail, program, inputs, self.limits, setup=self.setup)
-        calls = [f"{self.function}({', '.join(map(repr, given))})" for given in inputs]
-        own, called = self.setup, self.function
-        return outputs.values(jail, program, calls, self.limits, setup=own, entry_point=called, as_json=self.data)
+        calls = [f"{callee(self.function)}({', '.join(map(repr, given))})" for given in inputs]
+        return outputs.values(jail, program, calls, self.limits, self.plan, as_json=self.data)
 
     def test(self, given: Any, output: Any) -> Any:
         """Return a test as a row of a problem has it."""
@@ -84,12 +93,13 @@ def form_of(problem: Mapping[str, Any]) -> TestForm | None:
         if not python or (calls and suite.programs):
             return None
         names = code.asked_names(known) if calls else ()
-        limits, setup = code.limits_of(known.info), str(known.info.get("setup") or "")
+        planned = code.plan_of(known, suite) if calls else outputs.NO_PLAN
+        limits, setup = code.limits_of(known.info), str(known.info.get("setup") or "").replace("\r\n", "\n")
     except BadTestError:
         return None
     if calls and (len(names) != 1 or not names[0].isidentifier() or names[0] == "Solution"):
         return None  # nothing says what is called, or how
-    return TestForm(names[0] if calls else "", bool(suite.calls), setup, limits)
+    return TestForm(names[0] if calls else "", bool(suite.calls), setup, planned, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +108,13 @@ class MadeTests:
 
     Attributes:
         tests: new ones.
+        reason: why there are none, of `EXPANSION_REASONS`.
         detail: in words.
-        inputs: that the validator took.
     """
 
-    tests: tuple[Any, ...]
-    detail: str
-    inputs: int
+    tests: tuple[Any, ...] = ()
+    reason: str | None = None
+    detail: str | None = None
 
 
 def make(jail: Jail, form: TestForm, generator: str, validator: str, programs: Sequence[str]) -> MadeTests:
@@ -114,47 +124,82 @@ def make(jail: Jail, form: TestForm, generator: str, validator: str, programs: S
         jail: where all of it runs.
         form: how its tests are written.
         generator, validator: sources that a model wrote.
-        programs: different ones that passed the problem's own tests.
+        programs: that passed the problem's own tests.
     """
-    made = outputs.values(jail, generator, [f"generate({seed})" for seed in range(TRIED)], GENERATOR_LIMITS)
-    inputs = _different([given for given in made if _is_input(form, given)])
-    taken = outputs.values(jail, validator, [f"valid({given!r})" for given in inputs], GENERATOR_LIMITS)
-    inputs = [given for given, valid in zip(inputs, taken, strict=True) if valid is True]
-    told = f"{len(inputs)} of {TRIED} inputs are new and valid"
+    try:
+        different = _different(jail, programs)
+        if len(different) < MIN_PROGRAMS:
+            detail = f"{len(different)} of {len(programs)} programs differ, and {MIN_PROGRAMS} are needed"
+            return MadeTests((), "programs_alike", detail)
+        return _make(jail, form, generator, validator, different[:MAX_PROGRAMS])
+    except BadTestError as error:
+        return MadeTests((), BAD_SETUP, str(error))
+
+
+def _different(jail: Jail, programs: Sequence[str]) -> list[str]:
+    """Return the programs that are no copies of one before them, by their outlines."""
+    by_outline: dict[str, str] = {}
+    for program, outline in zip(programs, outputs.outlines(jail, programs), strict=True):
+        if outline is not None:
+            by_outline.setdefault(outline, program)
+    return list(by_outline.values())
+
+
+def _make(jail: Jail, form: TestForm, generator: str, validator: str, programs: Sequence[str]) -> MadeTests:
+    generated = outputs.values(jail, generator, [f"generate({seed})" for seed in range(TRIED)], GENERATOR_LIMITS)
+    inputs = list({repr(given): given for given in generated if _is_input(form, given)}.values())
+    verdicts = outputs.values(jail, validator, [f"valid({given!r})" for given in inputs], GENERATOR_LIMITS)
+    inputs = [given for given, valid in zip(inputs, verdicts, strict=True) if valid is True]
+    valid = f"{len(inputs)} of {TRIED} inputs are new and valid"
     if not inputs:
-        return MadeTests((), told, 0)
-    by_program = [form.outputs(jail, program, inputs) for program in programs[:MAX_PROGRAMS]]
-    agreed = [
-        form.test(given, found[0])
-        for given, found in zip(inputs, zip(*by_program, strict=True), strict=True)
-        if _agree(found)
+        return MadeTests((), "no_inputs", valid)
+    tests: list[Any] = []
+    tried = 0
+    while inputs[tried:] and len(tests) < KEPT:  # not all at once: often the first inputs are enough
+        part = inputs[tried : tried + KEPT]
+        tests += [form.test(given, output) for given, output in _agreed(jail, form, part, programs)]
+        tried += len(part)
+    detail = f"{valid}, {len(programs)} programs agree on {len(tests)} of {tried}"
+    return MadeTests(tuple(tests[:KEPT]), None if tests else "programs_differ", detail)
+
+
+def _agreed(jail: Jail, form: TestForm, inputs: Sequence[Any], programs: Sequence[str]) -> list[tuple[Any, Any]]:
+    """Return inputs and their outputs where all programs have the same one; one that failed agrees with nobody."""
+    first, *others = programs
+    pairs = [
+        (given, output)
+        for given, output in zip(inputs, form.outputs(jail, first, inputs), strict=True)
+        if _is_plain(output, in_json=form.in_json)
     ]
-    return MadeTests(tuple(agreed[:KEPT]), f"{told}, and programs agree on {len(agreed)}", len(inputs))
+    for program in others:
+        found = form.outputs(jail, program, [given for given, _ in pairs]) if pairs else []
+        pairs = [
+            pair
+            for pair, output in zip(pairs, found, strict=True)
+            if _is_plain(output, in_json=form.in_json) and repr(output) == repr(pair[1])
+        ]
+    return pairs
 
 
 def _is_input(form: TestForm, given: Any) -> bool:
-    kind = list if form.function else str
-    return isinstance(given, kind) and _is_short(given)
+    return isinstance(given, list if form.function else str) and _is_plain(given, in_json=form.in_json)
 
 
-def _is_short(value: Any) -> bool:
-    """Return whether a value is plain data of a size that a test may have."""
+def _is_plain(value: Any, *, in_json: bool) -> bool:
+    """Return whether a value has a size that a test may have, and is the same once it is read from where it is written.
+
+    Args:
+        value: what a model's code made.
+        in_json: written as JSON; else in a text of Python.
+    """
     try:
-        return len(json.dumps(value, allow_nan=False)) <= _MAX_CHARACTERS
-    except (TypeError, ValueError, RecursionError):
+        written = dumps_canonical(value) if in_json else repr(value)
+        if len(written) > _MAX_CHARACTERS:
+            return False
+        return bool((loads_exact(written) if in_json else ast.literal_eval(str(written))) == value)
+    # text with half a surrogate pair, keys that can't be put in order, integers of too many digits, objects
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         return False
-
-
-def _different(given: Sequence[Any]) -> list[Any]:
-    return list({json.dumps(one): one for one in given}.values())
-
-
-def _agree(found: Sequence[Any]) -> bool:
-    """Return whether all programs gave one and the same output; one that failed agrees with nobody."""
-    first, *others = found
-    if any(output is outputs.NOTHING for output in found) or not others or not _is_short(first):
-        return False
-    return all(repr(output) == repr(first) for output in others)
 
 
 def with_tests(info: str | None, tests: Sequence[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -26,6 +26,9 @@ from proofmill.filters.base import Deferred, Filter, MapFilter, Row
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.verification import Judge, VerifyOptions
 from proofmill.filters.workers import Fault, WorkerPool
+
+if TYPE_CHECKING:
+    from proofmill.filters.sandbox.jail import Jail
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 256, 1 << 20
 _CHUNK_SECONDS, _CHUNK_MEMORY_MB = 600.0, 4096
@@ -94,6 +97,14 @@ class FilterWorkers:
     def judge(self) -> Judge:
         """The verifiers."""
         return self._stack.enter_context(Judge(self._limits))
+
+    @property
+    def jail(self) -> Jail:
+        """The jail for programs, as the verifiers' options say."""
+        from proofmill.filters.domains.code import default_jail
+
+        _ = self.judge  # which sets it up
+        return default_jail()
 
     @property
     def evaluate(self) -> Callable[[str, str, str], bool | None] | None:

@@ -23,6 +23,8 @@ from proofmill.data.versions import Version, find
 from proofmill.filters import new_problems
 from proofmill.filters.contamination import CONTAMINATED_PROBLEMS
 from proofmill.filters.new_problems import EXPANSION_REASONS, JUDGE_SCHEMAS
+from proofmill.filters.new_tests import BAD_SETUP
+from proofmill.filters.verification import VERDICTS
 from proofmill.flows import new_tests
 from proofmill.flows.context import RunContext
 from proofmill.flows.expansion_questions import REPLIES, Asker, Budget, Job, Task, Writer, check_domains
@@ -34,6 +36,7 @@ from proofmill.flows.ingest import (
     prepared_row,
     samples_per_problem,
 )
+from proofmill.flows.new_tests import ProvenPrograms
 from proofmill.flows.pipeline import shared_file
 from proofmill.flows.recipe.schema import ProceduralSource
 from proofmill.generators.problems import operators, procedural
@@ -47,7 +50,7 @@ _NEW_PROBLEMS = pa.schema([*SHARD_PROBLEMS, *LINEAGE])
 
 CONCEPTS, WRITTEN = Step("expansion_concepts", schema=REPLIES), Step("expansion_written", schema=REPLIES)
 DRAFTS, JUDGED = (
-    Step("expansion_drafts", 3, ("reasoning-gym",), schema=_DRAFTS),
+    Step("expansion_drafts", 4, ("reasoning-gym",), schema=_DRAFTS),
     Step("expansion_judged", schema=REPLIES),
 )
 UNIQUE, CLEAN = Step("expansion_unique", 1, schema=_FATE), Step("expansion_clean", 1, schema=_FATE)
@@ -68,7 +71,7 @@ def expand_problems(run: RunContext, problems: RunProblems) -> RunProblems:
         return problems
     budget = Budget(options.max_total_tokens)
     seeds = [shard.problems for shard in problems.shards]
-    drafts = [*_by_model(run, options, seeds, budget), *_procedural(run, options)]
+    drafts = [*_by_model(run, options, problems.shards, budget), *_procedural(run, options)]
     unique = _unique(run, options, seeds, drafts)
     clean = [_clean(run, *pair) for pair in zip(drafts, unique, strict=True)]
     asked = _judgements(run, options, list(zip(drafts, unique, clean, strict=True)), budget)
@@ -89,20 +92,22 @@ def questions_to_write(run: RunContext, problems: RunProblems) -> int:
     options = run.recipe.problems.expand
     if options is None or not options.by_model:
         return 0
-    writer = Writer(run, options, [shard.problems for shard in problems.shards])
+    writer = Writer(run, options, problems.shards)
     return sum(len(writer.groups(shard.problems, step)) for shard in problems.shards for step in writer.steps.values())
 
 
 # --- drafts: what a model, or a procedural task, makes of the seeds ---
 
 
-def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], budget: Budget) -> Iterator[Shard]:
+def _by_model(
+    run: RunContext, options: ExpandOptions, shards: Sequence[ProblemShard], budget: Budget
+) -> Iterator[Shard]:
     """Yield what a model made of the seeds of each shard."""
     plan = run.models.expander
     if plan is None:
         return
-    check_domains(run, options, seeds)
-    writer = Writer(run, options, seeds)
+    writer = Writer(run, options, shards)
+    check_domains(run, options, writer.seeds)
     writer.warn_of_untested()
     params = {"temperature": options.temperature, "top_p": options.top_p, "max_tokens": options.max_tokens}
     asker = Asker(run, plan, params | options.extra)
@@ -111,10 +116,10 @@ def _by_model(run: RunContext, options: ExpandOptions, seeds: Sequence[Shard], b
     jobs = (job for name in writer.steps for job in writer.writing(name, concepts))
     answers = asker.ask(WRITTEN, jobs, budget, "problems written")
     written: dict[str, dict[str, list[Shard]]] = {}
-    for job, shards in answers.items():
+    for job, replies in answers.items():
         seed_name, _, step_name = job.rpartition(".")
-        written.setdefault(seed_name, {})[step_name] = shards
-    for seed in seeds:
+        written.setdefault(seed_name, {})[step_name] = replies
+    for seed in writer.seeds:
         yield _drafts(run, options, writer, seed, written.get(seed.name, {}), concepts.get(seed.name, []))
 
 
@@ -131,6 +136,7 @@ def _drafts(
     named = [shard.content for shard in concepts]
     model = run.models.expander.model.name if run.models.expander else None
     proven = {name: programs.version.data_digests() for name, programs in writer.programs.items()}
+    jail = run.recipe.options(VERDICTS).jail.model_dump(mode="json") if proven else None  # a package may be missing
 
     def make() -> tuple[pa.Table, ShardStats]:
         seeds = writer.parents(seed)
@@ -139,7 +145,7 @@ def _drafts(
             step = writer.steps[name]
             answers = [row for shard in shards for row in run.store.read(shard).to_pylist()]
             if step.chosen.tests:
-                rows += new_tests.drafts(step, answers, seeds, writer.programs[name])
+                rows += _tested(run, step, answers, seeds, writer.programs[name])
             for reply in () if step.chosen.tests else answers:
                 rows.append(_draft(step, reply, [seeds[parent] for parent in reply["about"]], options.min_novelty))
         rows = [row | {"model": model} for row in rows]
@@ -150,8 +156,25 @@ def _drafts(
             row["completion_tokens"] += tokens * (place + 1) // len(users) - tokens * place // len(users)
         return from_rows(rows, _DRAFTS), {}
 
-    key = DRAFTS.key(seed.content, replies, named, model, options.min_novelty, proven)
+    key = DRAFTS.key(seed.content, replies, named, model, options.min_novelty, proven, jail)
     return run.store.once(DRAFTS, seed.name, key, make)
+
+
+def _tested(
+    run: RunContext, step: ExpandStep, replies: Sequence[Row], seeds: Mapping[str, Row], programs: ProvenPrograms
+) -> list[Row]:
+    """Return the seeds with new tests, or why they have none."""
+    counter = "seeds with new tests"
+    run.progress.expect_more(counter, len(replies))
+    done = partial(run.progress.advance, counter)
+    rows = new_tests.drafts(step, replies, seeds, programs, run.workers.jail, done)
+    faults = [row["detail"] for row in rows if row.get("drop_reason") == BAD_SETUP]
+    if faults:
+        run.progress.warn(
+            f"problems.expand: no new tests for {len(faults):,} seeds, whose setup fails in the jail ({faults[0]}): "
+            f"add the packages that it needs to verify.jail.packages"
+        )
+    return rows
 
 
 def _draft(step: ExpandStep, reply: Row, parents: Sequence[Row], min_novelty: float) -> Row:
@@ -375,7 +398,10 @@ def _new_shards(run: RunContext, expanded: Shard) -> Iterator[ProblemShard]:
 
 
 def _without_tested(run: RunContext, problems: RunProblems, expanded: Sequence[Shard]) -> RunProblems:
-    """Return the problems without those that got new tests, which are sampled with these only."""
+    """Return the problems without those that got new tests, which are sampled with these only.
+
+    None of them has recorded samples: these would keep it (`Writer.testable`).
+    """
     gone: set[str] = set()
     for shard in expanded:
         rows = (row for _, row in _left(run, shard, ()) if operators.OPERATORS[row["operator"]].tests)

@@ -25,7 +25,9 @@ from proofmill.data.tables import from_rows
 from proofmill.data.versions import Version, find
 from proofmill.filters import new_problems, new_tests
 from proofmill.filters.domains import DOMAINS, find_domain, is_known
+from proofmill.filters.new_tests import MIN_PROGRAMS
 from proofmill.flows.context import RunContext
+from proofmill.flows.ingest import ProblemShard
 from proofmill.flows.model_calls import Answers, RequestBatch, question, run_batches
 from proofmill.flows.new_tests import CODE, ProvenPrograms, testable
 from proofmill.generators.engines.base import Completion, Request
@@ -214,8 +216,10 @@ class _Stream:
 class Writer:
     """What a model is asked to write from the seeds of each shard, step by step."""
 
-    def __init__(self, run: RunContext, options: ExpandOptions, seeds: Sequence[Shard]) -> None:
-        self.run, self.options, self.seeds = run, options, seeds
+    def __init__(self, run: RunContext, options: ExpandOptions, shards: Sequence[ProblemShard]) -> None:
+        self.run, self.options = run, options
+        self.seeds = [shard.problems for shard in shards]
+        self._recorded = {shard.problems.name: shard.recorded for shard in shards}
         counts: Counter[str] = Counter()
         self.steps: dict[str, ExpandStep] = {}
         for step in options.steps:
@@ -233,7 +237,7 @@ class Writer:
         if step.seeds is None and not step.chosen.from_failures:
             return None
         rates = _failure_rates(find(self.run.home, step.failed_in)) if step.failed_in else None
-        ids = (row for shard in self.seeds for row in self.run.store.read(shard, ["id"])["id"].to_pylist())
+        ids = (row for shard in self.seeds for row in self._able(shard, name, step))
         known = (row for row in ids if rates is None or rates.get(row))
 
         def place(row: str) -> float:
@@ -262,8 +266,16 @@ class Writer:
         return {**pools, **self.usable(shard), **{row: seed for rows in tested for row, seed in rows.items()}}
 
     def testable(self, shard: Shard, step_name: str) -> dict[str, Row]:
-        """Return the problems of a shard that a step can make more tests for, by id."""
-        return testable(self.run.store.read(shard).to_pylist(), self.programs[step_name])
+        """Return the problems of a shard that a step can make more tests for, by id.
+
+        Not those with recorded samples: these stay with the tests that they have, so the problem would be there twice.
+        """
+        recorded = set(self.run.store.read(self._recorded[shard.name], ["problem_id"])["problem_id"].to_pylist())
+        rows = (row for row in self.run.store.read(shard).to_pylist() if row["id"] not in recorded)
+        return testable(rows, self.programs[step_name])
+
+    def _able(self, shard: Shard, step_name: str, step: ExpandStep) -> dict[str, Row]:
+        return self.testable(shard, step_name) if step.chosen.tests else self.usable(shard)
 
     def usable(self, shard: Shard) -> dict[str, Row]:
         """Return the problems of a shard that new ones can be made of, by id: those that votes can label."""
@@ -273,7 +285,7 @@ class Writer:
     def groups(self, shard: Shard, step: ExpandStep) -> list[tuple[tuple[str, ...], int]]:
         """Return the parents and number of each new problem of a step."""
         name = next(name for name, other in self.steps.items() if other is step)
-        rows = self.testable(shard, name) if step.chosen.tests else self.usable(shard)
+        rows = self._able(shard, name, step)
         drawn = self._drawn[name]
         firsts = [row for row in rows.values() if drawn is None or row["id"] in drawn]
         groups = []
@@ -320,14 +332,15 @@ class Writer:
             )
 
     def warn_of_untested(self) -> None:
-        """Warn of programming seeds that get no new tests, since the version has too few proven programs of them."""
+        """Warn of programming seeds that get no new tests: few proven programs, or recorded samples of their own."""
         seeds = sum(shard.stats["domains"].get(CODE, 0) for shard in self.seeds)
         for name, programs in self.programs.items():
             able = sum(len(self.testable(shard, name)) for shard in self.seeds)
             if able < seeds:
                 self.run.progress.warn(
-                    f"problems.expand: {programs.version.label} has several proven programs, in Python, of {able:,} of "
-                    f"{seeds:,} programming seeds; new_tests leaves the others as they are"
+                    f"problems.expand: {able:,} of {seeds:,} programming seeds may get new tests: those without "
+                    f"recorded samples, in Python, of which {programs.version.label} has {MIN_PROGRAMS} different "
+                    f"proven programs"
                 )
 
     def writing(self, step_name: str, concepts: Mapping[str, Sequence[Shard]]) -> Iterator[Job]:

@@ -1,13 +1,14 @@
 """New tests for programming seeds: what a model wrote for them is run in the jail beside programs that are proven.
 
 The programs come from a published version, so that what new tests expect is decided before anything is sampled. A seed
-that gets new tests is sampled with them only; it keeps its prompt, so recorded samples of it are judged anew and none
-is drawn again.
+that gets new tests is sampled with them only; it keeps its prompt, so answers that a model gave to it in earlier runs
+are judged anew, and none is drawn again. A seed with recorded samples of its own gets none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +16,14 @@ import polars as pl
 
 from proofmill.data.versions import Version
 from proofmill.filters import new_problems, new_tests
-from proofmill.filters.domains.code import default_jail
 from proofmill.filters.model_judge import MALFORMED
+from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verdicts import CORRECT
 from proofmill.generators.problems.operators import ExpandStep
 from proofmill.generators.problems.problem import Row, SourceDefaults, problem_row
 
 CODE = "code"
+_READ = 4 * new_tests.MAX_PROGRAMS  # programs of a problem, of which some may be copies of others
 
 
 class ProvenPrograms:
@@ -36,22 +38,25 @@ class ProvenPrograms:
 
     @cached_property
     def problems(self) -> frozenset[str]:
-        """The problems with several different programs."""
-        enough = pl.len() >= new_tests.MIN_PROGRAMS
+        """The problems with enough programs that differ in more than blanks and comments."""
+        # Whether they differ in more than names shows in the jail, once a model was asked.
+        texts = pl.col("extracted").str.replace_all(r"#.*", "").str.replace_all(r"\s", "").hash()
+        enough = texts.n_unique() >= new_tests.MIN_PROGRAMS
         found = self._proven().group_by("problem_id").agg(enough.alias("enough")).filter("enough")
-        return frozenset(found.collect()["problem_id"])
+        return frozenset(found.select("problem_id").collect(engine="streaming")["problem_id"])
 
     def of(self, problems: Iterable[str]) -> dict[str, list[str]]:
         """Return different programs of each problem, in an order that their texts decide."""
-        found = self._proven().filter(pl.col("problem_id").is_in(list(problems))).sort("problem_id", "extracted")
-        return dict(found.group_by("problem_id").agg("extracted").collect().iter_rows())
+        found = self._proven().filter(pl.col("problem_id").is_in(list(problems))).unique()
+        programs = pl.col("extracted").sort().head(_READ)
+        return dict(found.group_by("problem_id").agg(programs).collect().iter_rows())
 
     def _proven(self) -> pl.LazyFrame:
         traces = self.version.scan("traces")
         if traces is None:
             return pl.LazyFrame(schema={"problem_id": pl.String, "extracted": pl.String})
         proven = traces.filter((pl.col("verdict") == CORRECT) & (pl.col("domain") == CODE))
-        return proven.select("problem_id", "extracted").drop_nulls().unique()
+        return proven.select("problem_id", "extracted").drop_nulls()
 
 
 def testable(rows: Iterable[Row], programs: ProvenPrograms) -> dict[str, Row]:
@@ -60,13 +65,36 @@ def testable(rows: Iterable[Row], programs: ProvenPrograms) -> dict[str, Row]:
     return {row["id"]: row for row in found if new_tests.form_of(row)}
 
 
-def drafts(step: ExpandStep, replies: Sequence[Row], seeds: Mapping[str, Row], programs: ProvenPrograms) -> list[Row]:
-    """Return what becomes of the replies about some seeds: problems with more tests, or why there are none."""
+def drafts(
+    step: ExpandStep,
+    replies: Sequence[Row],
+    seeds: Mapping[str, Row],
+    programs: ProvenPrograms,
+    jail: Jail,
+    done: Callable[[], None],
+) -> list[Row]:
+    """Return what becomes of the replies about some seeds: problems with more tests, or why there are none.
+
+    Args:
+        step: of the recipe.
+        replies: of a model.
+        seeds: by id.
+        programs: that are proven.
+        jail: where everything runs, as many seeds at a time as it takes.
+        done: called for each seed.
+    """
     proven = programs.of({reply["about"][0] for reply in replies})
-    return [_draft(step, reply, seeds[reply["about"][0]], proven.get(reply["about"][0], [])) for reply in replies]
+
+    def draft(reply: Row) -> Row:
+        row = _draft(step, reply, seeds[reply["about"][0]], proven.get(reply["about"][0], []), jail)
+        done()
+        return row
+
+    with ThreadPoolExecutor(jail.workers, thread_name_prefix="new tests") as pool:
+        return list(pool.map(draft, replies))
 
 
-def _draft(step: ExpandStep, reply: Row, seed: Row, programs: Sequence[str]) -> Row:
+def _draft(step: ExpandStep, reply: Row, seed: Row, programs: Sequence[str], jail: Jail) -> Row:
     row: Row = {
         "operator": step.operator,
         "parents": [seed["id"]],
@@ -79,10 +107,9 @@ def _draft(step: ExpandStep, reply: Row, seed: Row, programs: Sequence[str]) -> 
     form = new_tests.form_of(seed)
     if reason or form is None:
         return row | {"reply": reply["text"], "drop_reason": reason or MALFORMED}
-    made = new_tests.make(default_jail(), form, *sources, programs)
-    if not made.tests:
-        reason = "programs_differ" if made.inputs else "no_inputs"
-        return row | {"reply": reply["text"], "drop_reason": reason, "detail": made.detail}
+    made = new_tests.make(jail, form, *sources, programs)
+    if made.reason:
+        return row | {"reply": reply["text"], "drop_reason": made.reason, "detail": made.detail}
     given: dict[str, Any] = {name: seed[name] for name in ("prompt", "system", "answer", "verifier")}
     given["info"] = new_tests.with_tests(seed["info"], made.tests)
     problem = problem_row(given, SourceDefaults(seed["domain"], seed["source"], seed["license"]))

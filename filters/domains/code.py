@@ -232,7 +232,7 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
     if suite.programs:
         outcome = run.run_programs(jail, suite, _text(problem.info.get("setup")), code, limits, judging)
     if outcome.status == run.PASSED and (suite.calls or suite.sources or suite.text.strip()):
-        return run.run_tests(jail, _plan(problem, suite, judging), code, limits, judging)
+        return run.run_tests(jail, plan_of(problem, suite, judging), code, limits, judging)
     return outcome
 
 
@@ -306,7 +306,12 @@ def _looser(judging: Judging) -> Iterator[str]:
         yield f"output_comparison {judging.output}"
 
 
-def _plan(problem: Problem, suite: ProblemTests, judging: Judging = STANDARD) -> Plan:
+def plan_of(problem: Problem, suite: ProblemTests, judging: Judging = STANDARD) -> Plan:
+    """Return how the tests of a problem that are no programs are run.
+
+    Raises:
+        BadTestError: setup or a test is not Python, or nothing says what is under test.
+    """
     setup = _text(problem.info.get("setup"))
     return plan(suite, setup, _text(problem.prompt), tolerance=judging.float_tolerance)
 
@@ -323,7 +328,7 @@ def asked_names(problem: Problem) -> tuple[str, ...]:
         suite = read_suite(problem.info)
         if not (suite.calls or suite.sources or suite.text.strip()):
             return ()
-        return tuple(sorted(_plan(problem, suite).asked))[:MAX_NAMES]
+        return tuple(sorted(plan_of(problem, suite).asked))[:MAX_NAMES]
     except BadTestError:
         return ()
 

@@ -1,7 +1,7 @@
 """Finds the code in an answer: a pure scan of lines, linear in the text (`find_code`); and makes one program of an
 answer in several blocks (`joined`).
 
-Hostile code is not parsed outside: `join` runs in a jail of its own.
+Hostile code is not parsed outside: `join` and `send_outlines` run in a jail of their own.
 """
 
 from __future__ import annotations
@@ -315,3 +315,61 @@ def join(channel: wire.Link, job: dict[str, Any]) -> None:
     """Answer with the program of the job."""
     known = frozenset(job["known"])
     channel.send(wire.DONE, {"ok": joined(job["code"], job["earlier"], frozenset(job["needed"]), known)})
+
+
+def outline(source: str) -> str:
+    """Return what is left of a program without comments, layout, docstrings, annotations, imports and its own names.
+
+    Programs with one outline are copies of each other. Some that are no copies have one too, which does no harm where
+    independent programs are looked for.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    import ast
+
+    tree = ast.parse(source)
+    own = {alias for node in ast.walk(tree) if isinstance(node, ast.alias) for alias in (node.asname, node.name)}
+    # Before names are numbered: what is taken out here must not count.
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns"):
+                setattr(node, name, None)
+            elif isinstance(value, list):
+                setattr(node, name, [part for part in value if not _computes_nothing(part)])
+    own |= {name for node in ast.walk(tree) for name in _given_by(node)}
+    numbers: dict[str, str] = {}
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, str) and value in own and not isinstance(node, ast.Constant):
+                setattr(node, name, numbers.setdefault(value, f"_{len(numbers)}"))
+    return ast.dump(tree)
+
+
+def _given_by(node: Any) -> tuple[str | None, ...]:
+    """Return the names that a node gives to variables, functions, classes, arguments or caught errors."""
+    import ast
+
+    if isinstance(node, ast.Name):
+        return () if isinstance(node.ctx, ast.Load) else (node.id,)
+    return () if isinstance(node, ast.keyword) else (getattr(node, "name", None), getattr(node, "arg", None))
+
+
+def _computes_nothing(node: Any) -> bool:
+    """Return whether a statement is an import, a declaration, a docstring or another bare constant."""
+    import ast
+
+    bare = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return bare or isinstance(node, ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal | ast.Pass)
+
+
+def send_outlines(channel: wire.Link, job: dict[str, Any]) -> None:
+    """Answer with a digest of the outline of each program of the job."""
+    import hashlib
+
+    for program in job["programs"]:
+        try:
+            found = hashlib.sha256(outline(program).encode("utf-8", "surrogatepass")).hexdigest()
+        except _UNREADABLE:
+            found = None
+        channel.send(wire.ANSWER, {"ok": found})

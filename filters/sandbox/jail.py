@@ -415,6 +415,11 @@ class Jail:
         gone = [layer.name for layer in self.probe() if not layer.ok]
         return "weaker jail, without " + ", ".join(gone) if gone else None
 
+    @property
+    def workers(self) -> int:
+        """How many runs there are at a time."""
+        return self._count
+
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
         """Hold one of `workers` places; a run of one solution holds one, however many processes it opens.

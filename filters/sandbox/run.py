@@ -111,7 +111,7 @@ def shown(text: object) -> str:
     return ascii(str(text)[:300])[1:-1]
 
 
-def _roomy(code: str, limits: Limits) -> Limits:
+def roomy(code: str, limits: Limits) -> Limits:
     """Return more address space where a program asks for deep stacks: they are reserved, and hardly used."""
     return replace(limits, memory_mb=limits.memory_mb + STACKS_MB) if "stack_size" in code else limits
 
@@ -489,7 +489,7 @@ def run_programs(
 
     A row may use `ROW_CPU` times the CPU time of one test, and sleep about as long as one test may.
     """
-    limits = _roomy(code, limits)
+    limits = roomy(code, limits)
     job = wire.dumps({"role": "program", "setup": setup, "code": code})
     return each_program(
         suite.programs,

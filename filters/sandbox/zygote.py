@@ -72,6 +72,7 @@ def run_job(fd: int) -> None:
         "apart": proxies.run_apart,
         "beside": in_process.read,
         "join": extract.join,
+        "outline": extract.send_outlines,
     }
     roles[job["role"]](channel, job)
 

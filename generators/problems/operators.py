@@ -184,6 +184,12 @@ class ExpandOptions(ModelSection):
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | dict) else value
 
+    @model_validator(mode="after")
+    def _tested_once(self) -> ExpandOptions:
+        if sum(step.chosen.tests for step in self.steps) > 1:
+            raise ValueError("steps: a seed gets new tests once; leave one step of new_tests")
+        return self
+
     @property
     def by_model(self) -> bool:
         """Whether a model writes any of the problems."""
