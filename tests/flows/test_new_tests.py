@@ -185,11 +185,21 @@ def test_a_seed_is_judged_by_its_new_tests_too(
     assert "outside_band" not in reasons, "which is for new problems, and all its samples are right"
 
 
-@pytest.mark.parametrize("step", ["new_tests", {"operator": "similar", "solved_in": "a@v1"}])
-def test_programs_come_from_a_version(step: Any) -> None:
+TESTED = {"operator": "new_tests", "solved_in": "a@v1"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (["new_tests"], "solved_in"),
+        ([{"operator": "similar", "solved_in": "a@v1"}], "solved_in"),
+        ([TESTED, TESTED], "a seed gets new tests once"),
+    ],
+)
+def test_programs_come_from_one_version(steps: Any, message: str) -> None:
     sampler = {"engine": {"kind": "openai", "endpoints": ["http://127.0.0.1:9/v1"]}}
     source = {"kind": "file", "path": "p.jsonl", "domain": "code"}
-    with pytest.raises(RecipeError, match="solved_in"):
+    with pytest.raises(RecipeError, match=message):
         recipes.parse(
-            {"name": "x", "samplers": [sampler], "problems": {"sources": [source], "expand": {"steps": [step]}}}
+            {"name": "x", "samplers": [sampler], "problems": {"sources": [source], "expand": {"steps": steps}}}
         )
