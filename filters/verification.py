@@ -381,7 +381,7 @@ def _identity(options: VerifyOptions) -> dict[str, str]:
 
 VERDICTS = MapFilter(
     name="verdicts",
-    version=7,
+    version=8,
     shown_as="right answer",
     section="verify",
     options=VerifyOptions,

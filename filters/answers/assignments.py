@@ -26,6 +26,14 @@ _EITHER = re.compile(
 )
 
 
+_CASE_VALUE = r"[-−]?[\d./]*\d"
+_CASES = re.compile(  # Either 2x + 1 = 7, so x = 3, or 2x + 1 = -7, so x = -4
+    rf"either\s[^.,;]{{1,60}},\s(?:so|thus|hence|giving|i\.e\.)\s\$?(?P<name>[a-zA-Z])\s?=\s?(?P<one>{_CASE_VALUE})\$?[,;]?\sor\s"
+    rf"[^.,;]{{1,60}},\s(?:so|thus|hence|giving|i\.e\.)\s\$?(?P=name)\s?=\s?(?P<other>{_CASE_VALUE})\$?\Z",
+    re.IGNORECASE,
+)
+
+
 def assigned_lines(body: str, question: str) -> tuple[str, int] | None:
     """Return the values of several letters, each in a line of its own at the end, and where the first line begins."""
     found: dict[str, str] = {}
@@ -70,6 +78,8 @@ def assigned_apart(body: str, question: str) -> tuple[str, int] | None:
 
 def assigned_together(sentence: str, question: str) -> str:
     """Return the values that a sentence ends with: of several letters, or several of one; "" where it has none."""
+    if cases := _CASES.match(sentence):
+        return f"{cases['name']} = {cases['one']} or {cases['name']} = {cases['other']}"
     if match := _EITHER.match(sentence):
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
     if parts := named_parts(sentence, question):
@@ -89,10 +99,11 @@ def assigned_together(sentence: str, question: str) -> str:
 
 _NAMED_PART = re.compile(
     r"(?:the )?(?P<name>[a-z][a-z-]{2,}(?: [a-z]{3,})?)(?: (?:is|are|at|of))?(?: ?[:=])? ?"
-    r"(?P<value>\$[^$\n]{1,60}\$|\\\([^\n]{1,60}?\\\)|\([^()\n]{1,60}\)|[-−]?\d[\d./]*(?<![.])|\\[a-z]+[{\d][^,;]{0,60})",
+    r"(?P<value>\$[^$\n]{1,60}\$|\\\([^\n]{1,60}?\\\)|\([^()\n]{1,60}\)|[-−]?\d*(?:π|\\pi(?![a-z]))(?:/\d+)?|[-−]?\d[\d./]*(?<![.])|\\[a-z]+[{\d][^,;]{0,60})",
     re.IGNORECASE,
 )
 _HOLDER = re.compile(r"\A(?:the|this|its?)\s[a-z ]{1,30}?\s(?:has|have)\s(?:an?\s)?", re.IGNORECASE)  # The circle has
+_STEPS = re.compile(r"\sis\s[-−\d()/*+×·π\s]{1,30}=\s?(?=[-−\dπ])")  # the period is 2π/2 = π
 _JOINT = re.compile(r"(?:[\s,;.]|\band\b)*\Z")
 _NO_NAMES = frozenset(
     re.findall(r"\w+", "minus negative plus about approximately either both between from over not only")
@@ -108,6 +119,8 @@ def named_parts(text: str, names: str) -> str:
     """
     found, at = list[re.Match[str]](), 0
     text = _HOLDER.sub("", plain_text(text))
+    if "=" in text:
+        text = _STEPS.sub(" is ", text)
     for match in _NAMED_PART.finditer(text):
         if not _JOINT.match(text[at : match.start()]):
             return ""
@@ -119,6 +132,40 @@ def named_parts(text: str, names: str) -> str:
     known = all(re.search(rf"\b{re.escape(name)}\b", names, re.IGNORECASE) for name in named)
     fit = len(named) == len(found) and known and _NO_NAMES.isdisjoint(" ".join(named).split())
     return ", ".join(f"\\text{{{name}}} = {value}" for name, value in named.items()) if fit else ""
+
+
+_LISTED = re.compile(
+    r"\s{0,6}(?:\d{1,2}[.)]|[-*•])\s{1,3}(?P<said>[*_]{0,2}[A-Za-z][a-z ]{2,30}?[*_]{0,2}:"
+    r"[*_]{0,2}\s.{1,80}?)[.;,]?\s*\Z"
+)
+
+_LOCAL = re.compile(r"\A(?:local|relative)\s", re.IGNORECASE)  # where all that is asked for is local
+_EXTREMA = " local maximum, local minimum, absolute maximum, absolute minimum, global maximum, global minimum"
+
+
+def _named_together(names: list[str], question: str) -> bool:
+    """Return whether a question names all things side by side: "the length, width and height"."""
+    places = [question.lower().find(name.strip().lower()) for name in names]
+    between = question[min(places, default=-1) : max(places, default=-1)] if min(places, default=-1) >= 0 else ""
+    return bool(between) and re.search(r"[.?!]|\b(?:after|if|with|from|for|is|was)\b", between) is None
+
+
+def named_lines(body: str, question: str) -> tuple[str, int] | None:
+    """Return an answer of parts with a name each, in a list that ends the text, and where the list begins."""
+    found: list[str] = []
+    start = len(body)
+    for line in reversed(body[-400:].split("\n")[-4:]):
+        item = _LISTED.match(line)
+        if item is None:
+            break
+        said = item["said"].replace("*", "")
+        found.append(_LOCAL.sub("", said) if "local" in question else said)
+        start -= len(line) + 1
+    names = question + _EXTREMA if "extrem" in question else question
+    parts = named_parts(", ".join(reversed(found)), names) if len(found) > 1 else ""
+    if "extrem" not in question and not _named_together([said.partition(":")[0] for said in found], question):
+        return None  # the steps to one answer
+    return (parts, max(0, start + 1)) if parts else None
 
 
 _PART = re.compile(

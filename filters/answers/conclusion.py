@@ -454,8 +454,10 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
 def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, reader: Reader) -> Conclusion:
     """Return what was found, unless the text behind it takes it back or concludes something else."""
     tail = text[last.end :].strip(_CLOSERS)
-    if not tail or last.rule in ("tagged", "json"):
+    if not tail:
         return found
+    if last.rule in ("tagged", "json"):
+        return Conclusion("", "several_answers") if _concludes_otherwise(tail, found.text, key, reader) else found
     if retracted(text, last.end):
         later, offset = closing_value(tail, reader.readable, reader.question)
         later = later if _MATHEMATICAL.search(later) else ""
@@ -467,18 +469,23 @@ def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, 
             if clear
             else Conclusion("", "taken_back")
         )
-    if not _MATHEMATICAL.search(tail) or not _CONCLUDING.search(tail[-600:]):
-        return found
-    later, offset = closing_value(tail[-_TAIL:], reader.readable, reader.question)
-    sentence = tail[-_TAIL:][offset:]
-    if (
-        later
-        and _MATHEMATICAL.search(later)
-        and _CONCLUDING.search(sentence[:300])
-        and not _agree(reader.key(later), key)
-    ):
+    if _concludes_otherwise(tail, "", key, reader):
         return Conclusion("", "several_answers")
     return found
+
+
+def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) -> bool:
+    """Return whether the words behind a mark conclude another answer; where they name its number, they do not."""
+    if not _MATHEMATICAL.search(tail) or not _CONCLUDING.search(tail[-600:]):
+        return False
+    later, offset = closing_value(tail[-_TAIL:], reader.readable, reader.question)
+    sentence = tail[-_TAIL:][offset:]
+    if not later or not _MATHEMATICAL.search(later) or not _CONCLUDING.search(sentence[:300]):
+        return False
+    number = _NUMBER.search(answer)
+    if number and re.search(rf"(?<![\d.,]){re.escape(number[0])}(?![\d/]|[.,]\d)", sentence):
+        return False
+    return not _agree(reader.key(later), key)
 
 
 def _unmarked(text: str, reader: Reader) -> Conclusion:
@@ -494,6 +501,8 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if not value and reader.closing is None:
         value = worded_value(text[start:], reader.question)
         value = value if value and reader.readable(value) else ""
+    elif reader.closing is None and (dotted := _DOTTED_CLOCK.match(value)):
+        value = f"{dotted[1]}:{dotted[2]}"
     if (
         "would" in text[start:]
         and _COUNTERFACTUAL.search(text[start:])
@@ -510,7 +519,11 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
 
 
 _NUMBER = re.compile(r"\d[\d,./]*")
-_COUNTERFACTUAL = re.compile(r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b", re.IGNORECASE)
+_COUNTERFACTUAL = re.compile(
+    r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
+    re.IGNORECASE,
+)
+_DOTTED_CLOCK = re.compile(r"([01]?\d|2[0-3])\.([0-5]\d) uhr\Z", re.IGNORECASE)  # 21.45 Uhr
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",

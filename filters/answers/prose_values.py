@@ -135,6 +135,7 @@ def plain(phrase: str) -> str:
     """Return the phrase without marks of bold type and code, without emoji, and without the full stop at its end."""
     text = phrase.strip()
     if "（" in text:
+        text = _BRACKETED_UNIT.sub(r"\1", text)
         text = text.replace("（", "(").replace("）", ")")
     if text[:1] in "-*•+0123456789" and (item := _ITEM.match(text)):
         text = text[item.end() :]
@@ -156,6 +157,9 @@ def plain(phrase: str) -> str:
     return text
 
 
+_BRACKETED_UNIT = re.compile(
+    r"(?<=\d)（((?:平方|立方)?[厘毫千分]?[米克升]|公里|公斤|吨|美?元|个月?|岁|天|年|周|度|小时|分钟?|秒|[本只人张条辆次页棵])）(?=[。.]?\Z)"
+)  # 72（升）
 _DOLLARS_AND_CENTS = re.compile(r"(\$\d{1,9}) and (\d{1,2}) cents\b")
 _EMPHASISED = re.compile(r"([_*])(?P<text>[^_*]+)\1(?=[.,!]?\Z)")
 _GLUED = re.compile(rf"(-?(?:{_DIGITS}))([A-Za-zµ]{{1,5}})\Z")
@@ -236,6 +240,8 @@ def share_of(text: str, question: str) -> str:
 
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
+    if rest.endswith("$") and rest.count("$") == 1 and "\\" in rest:
+        rest = rest[:-1]  # the end of a formula that began before
     whole = plain(rest)
     if share := share_of(whole, question):
         return share

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from proofmill.filters.answers.assignments import assigned_apart, assigned_lines, assigned_together
+from proofmill.filters.answers.assignments import assigned_apart, assigned_lines, assigned_together, named_lines
 from proofmill.filters.answers.lone_numbers import (
     METHOD,
     PARTICIPLE,
@@ -70,7 +70,8 @@ _LEAD = re.compile(
     r"|given by|equal to|found to be|going to be|clearly|actually|obviously|precisely|only|also|still|again"
     r"|finally|indeed"
     r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
-    r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that|(?:located )?at(?=\s?[$\\]{0,2}\()|:"
+    r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that"
+    r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}\()|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
@@ -88,7 +89,7 @@ _COPULA = re.compile(
 )
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
 _SENTENCE = re.compile(
-    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)(?<!\be\.g\.)[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
+    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)(?<!\be\.g\.)(?:(?<!\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\.)|(?!\s\d))[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
 )
 _GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|(?:might|could|may)(?: well)? be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
@@ -139,13 +140,15 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
     if line_start > base and (
-        _COURTESY.match(line) or _NOTE.match(line)
+        _COURTESY.match(line) or ("would" not in question and _NOTE.match(line))
     ):  # nothing but a courtesy: the line before it concludes
         body = body[:line_start].rstrip()
         line_start = max(body.rfind("\n") + 1, base)
         line = body[line_start:]
     if _broken(line):
         return "", line_start
+    if ":" in line and (named := named_lines(body, question)) and readable(named[0]):
+        return named
     if ("=" in line or ":" in line) and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
         return assigned
     if "=" in line and (apart := assigned_apart(body, question)) and readable(apart[0]):
@@ -166,6 +169,10 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
         value = first[1] or first[2]
         if readable(value) and not is_prose(value):
             return value
+    if whole[:7].lower() == "either " and (cases := assigned_together(whole, question)) and readable(cases):
+        return cases
+    if (bounds := _range_in(whole, question)) and readable(bounds):
+        return bounds
     if (so := _SO.search(whole)) and not _SENTENCE.search(whole, so.end()):
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
@@ -210,13 +217,15 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
     for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
-        if _PLEASANTRY.match(sentence) or (cut and _NOTE.match(sentence)):
+        if _PLEASANTRY.match(sentence) or (cut and "would" not in question and _NOTE.match(sentence)):
             continue
         if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
             return "", line_start + cut
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
-        sentence = opened(sentence)
+        sentence = _without_deed(opened(sentence))
+        if not sentence:
+            return "", line_start + cut
         if (together := assigned_together(sentence, question)) and readable(together):
             return together, line_start + cut
         if _ASKS_DATE.search(question) and (date := date_in(sentence)) and readable(date):
@@ -226,6 +235,26 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         value = _sentence_value(sentence, readable, question, marked=False)
         return value or _spelled_value(sentence, readable, question), line_start + cut
     return "", line_start
+
+
+_DEED = re.compile(  # After selling 36 pears the farmer has …
+    r"\A(?:after|by|having|upon|before|since|when|while)\s(?:[a-z]{3,15}ing\b|[a-z]{3,15}ed\b|(?<=having\s)[a-z]+\b)[^,.;:=]*?\s"
+    r"(?=(?:the\s[a-z]+|he|she|it|they|we|there|[A-Z][a-z]+)\s(?:(?:still|now|then|only|will|would|ends?\sup|is|are)\s){0,3}"
+    r"(?:has|have|had|is|are|was|were|needs?|owns?|keeps?|with|weighs?|costs?|holds?|gets?|pays?|remain)\b)",
+    re.IGNORECASE,
+)
+
+
+_IMAGINED = re.compile(r"\A(?:had|were)\s(?:[^,.;=]|[,.](?=\d)){3,120},\s(?=[^\n]*\bwould\b)", re.IGNORECASE)
+
+
+def _without_deed(sentence: str) -> str:
+    """Return a sentence without the deed that leads it in, with no comma behind; "" where no number is left."""
+    deed = _DEED.match(sentence) or _IMAGINED.match(sentence)
+    if deed is None or not ANY_NUMBER.search(in_figures(sentence[: deed.end()])):
+        return sentence
+    rest = sentence[deed.end() :]
+    return rest if re.search(r"[\d$\\]", in_figures(rest)) else ""
 
 
 def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
@@ -253,12 +282,27 @@ _ASKS_DATE = re.compile(
 _EXPLAINED = re.compile(  # 4, since 2^4 = 16; 6, at x = 3
     r"([^,;\n]{1,60}?),?\s(?:since|because)\s|([^,;=\n]{1,60}?),\s(?:at|when|for)\s\$?[a-zA-Z]\$?\s?="
 )
+_RANGE = re.compile(  # Since …, we have 1 ≤ g(x) ≤ 3
+    r"(?:,\s|\A)(?:so|thus|hence|therefore|we (?:have|get|obtain|find|see)|it follows that|then)(?: that)?,?\s"
+    r"(?P<bounds>\$?[-−]?[\d./]+\s?(?:[<≤]|\\leq?(?![a-z]))\s?(?P<of>y|[a-z]\([a-z]\))\s?(?:[<≤]|\\leq?(?![a-z]))\s?[-−]?[\d./]+\$?)\Z"
+)
+_ASKS_RANGE = re.compile(r"\brange\b", re.IGNORECASE)
+
+
+def _range_in(sentence: str, question: str) -> str:
+    """Return the bounds that a sentence ends with, of what a question asks the range; "" where it has none."""
+    found = _RANGE.search(sentence) if _ASKS_RANGE.search(question) else None
+    return found["bounds"] if found is not None and found["of"] in ("y", *_FUNCTION.findall(question)) else ""
+
+
+_FUNCTION = re.compile(r"(?<![A-Za-z])[a-z]\([a-z]\)")
 _SO = re.compile(  # (x - 2)(x - 3) = 0, so x = 2 or 3
     r"[,;]\s(?:so|thus|hence|therefore|that is|i\.e\.),?\s+"
     r"(?=\$?(?:[A-Za-z]\s?(?:[=<>≤≥∈]|\\in\b)|\\?(?:sin|cos|tan|log|ln)\b[^=,]{1,20}=))"
 )
 _NOTE = re.compile(  # Note that with 40 of them it would have been 473.
-    r"\W{0,4}(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b",
+    r"\W{0,4}(?:(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b"
+    r"|(?:had|were)\s(?!(?:it|this|that)\b)[^\n.]{3,120},[^\n]*\bwould\s(?:still\s)?(?:have|be)\b[^\n]*\Z)",
     re.IGNORECASE,
 )
 _COURTESY = re.compile(

@@ -34,6 +34,14 @@ def of_another(answer: str, gold: str, statement: str, prompt: str) -> bool:
     """
     if other_letter(answer, gold, prompt) or _other_letters(answer, prompt) or _other_noun(answer, prompt):
         return True
+    if "\\bar" in answer or "\\overline" in answer:
+        barred = _BARRED.search(answer)
+        if (
+            barred
+            and not _SPEAKS_OF_BARRED.search(prompt)
+            and re.search(rf"(?<![A-Za-z\\]){barred[1]}(?![A-Za-z])", prompt)
+        ):
+            return True  # the conjugate of z, where z is asked for
     number = _AMOUNT.search(answer, answer.rfind("=") + 1)
     statement = plain_text(statement)
     if number is not None and number[0] not in statement:
@@ -50,6 +58,8 @@ def of_another(answer: str, gold: str, statement: str, prompt: str) -> bool:
     )
 
 
+_BARRED = re.compile(r"\\(?:overline|bar)(?![a-z])\s?\{?\s?([a-zA-Z])\s?\}?\s?=")
+_SPEAKS_OF_BARRED = re.compile(r"\\(?:overline|bar)(?![a-z])|\b(?:conjugate|mean|average)\b", re.IGNORECASE)
 _REACH = 120  # characters around an amount
 _CLAUSE = re.compile(r"[,;.]\s|\b(?:so|and|then|hence|thus|therefore|since|because|while|but|where)\b")
 _COPULA = (
@@ -82,7 +92,7 @@ _THINGS = (
     _Named(r"(?<![A-Za-z∠])(?<!angle )([A-Z]{2})(?![A-Za-z])", lambda name: "".join(sorted(name))),
     _Named(
         r"(?<![A-Za-z\\])([A-Za-z]'{0,2}\([-−]?[\d./]{1,12}\)|P\([A-Z][^()]{0,12}\))",
-        lambda name: name.replace(" ", ""),
+        lambda name: name.replace(" ", "").replace("−", "-"),
     ),
     _Named(
         r"(?<![A-Za-z])(\\?(?:sin|cos|tan|cot|sec|csc)\s?\(?(?:∠|\\angle\s?)?[A-Z])(?![A-Za-z])\)?",

@@ -53,6 +53,7 @@ _CLOCK = re.compile(
     r"(?P<half> in the (?:morning|afternoon|evening))?\Z",
     re.IGNORECASE,
 )
+_CALCULATED = re.compile(r"\A[\d:+\s=]{9,60},\s(?:so|thus|hence)\s")  # 7:50 + 1:55 = 9:45, so it ends at …
 _BOUND = re.compile(
     r"(?:.{0,80}\b(?:all )?(?:real )?(?:numbers?|values?)(?: of [a-z])?|.{0,80}?(?<![A-Za-z])\$?(?P<letter>[a-z])\$?)\s"
     r"(?:(?:that are|is|are|must be|has to be|can be)\s)?(?:(?P<side>greater|larger|more|bigger|less|smaller) than "
@@ -106,7 +107,7 @@ def worded_value(sentence: str, question: str) -> str:
         return date
     if match := _WEEKDAY.match(text):
         return match["day"]
-    if match := _CLOCK.match(text):
+    if (match := _CLOCK.match(text) or _CLOCK.match(_CALCULATED.sub("", text))) is not None:
         half = {"m": "am", "a": "pm", "e": "pm"}[match["half"][8]] if match["half"] else ""
         return f"{_DOTTED.sub(':', match['time'])} {half}".strip()
     if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):

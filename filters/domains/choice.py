@@ -63,6 +63,11 @@ _CALLED = re.compile(
     r"(?:\s(?:answer|option|choice|one))?\W{0,4}$|"
     r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
+    r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:(?:Also|Donc|Portanto|Quindi|Por\stanto|Luego),?\s)?(?:"
+    r"(?:[Rr]ichtig|[Kk]orrekt)\sist\s(?:(?:die|nur)\s)?(?:Antwort|Option|Lösung)\s([A-Z])(?![\w'’])"
+    r"|(?:(?:[Ll]a|[Dd]ie|[Aa])\s)?(?:[Rr]éponse|[Oo]ption|[Rr]espuesta|[Oo]pción|[Rr]esposta|[Oo]pção|[Rr]isposta|[Oo]pzione|Antwort|Lösung)"
+    r"\s([A-Z])\s(?:est|es|è|é|ist)\s(?:(?:la|a|die)\s)?(?:bonne|juste|correct[ea]|corret[at]a|corretta|giusta|richtig|korrekt)\b)"
+    r"(?=\s?[*]{0,2}(?:[.!]|$|,?\s(?:weil|denn|da|car|parce|puisque|porque|pois|perché|ya\sque)\b))"
     r"|(?<![A-Za-z])([A-Z])\sit\sis\b|(?<![A-Za-z])([A-Z])\s(?:est\sla\s(?:bonne\s)?réponse|es\sla\s(?:respuesta|opción)|ist\s(?:richtig|die\srichtige)"
     r"|è\sla\srisposta|é\sa\sresposta)\b"
     r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
@@ -262,7 +267,9 @@ def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[Mark]:
     line = stripped[start:]
     before = stripped[:start].rstrip()
     listed = _LISTED.match(before, before.rfind("\n") + 1)
-    if start < behind or len(line) > _LINE or (listed and listed[1].upper() in choices.labels):
+    if start < behind or len(line) > _LINE:
+        return
+    if listed and listed[1].upper() in choices.labels and not _CONCLUDED.match(line):
         return  # the last of a list of options is no answer
     line = _bare_line(choices, line)
     for content, whole in _readings_of(line):
@@ -271,6 +278,14 @@ def _final_line(choices: Choices, text: str, behind: int = 0) -> Iterator[Mark]:
             return
 
 
+_CONCLUDED = re.compile(r"[*\s]{0,4}(?:so|thus|therefore|hence),?\s", re.IGNORECASE)
+_LABEL_AFTER = re.compile(r"(?<=[\w)%][.!])\s{1,3}\*{0,2}\(([A-Z])\)\*{0,2}\Z")  # … drives the winds. (A)
+_ANY_LABEL = re.compile(r"\(([A-Za-z])\)|(?<![A-Za-z'’])([B-Z]|A(?=[.):,]|\sis\b))(?![\w'’])")
+_REFUSED = re.compile(
+    r"\b(?:wrong|incorrect|false|untrue|eliminat\w+|ruled out|excluded?|impossible|fails?|cannot|unlike"
+    r"|isn't|aren't|not (?:true|correct|right))\b",
+    re.IGNORECASE,
+)
 _LABEL_BEHIND = re.compile(  # "… one standard deviation covers 68% — **B**."
     r"(?:[—–→]|:|\s-)\s?(?:option\s|answer\s)?(?:\*\*\(?([A-Z])\)?\.?\*\*|[(\[]([A-Z])[)\]]|(?<=[—–→]\s)([A-Z]))\Z"
 )
@@ -300,6 +315,9 @@ def _in_sentence(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     the sentence, or where all that is said of it repeats the question: "Jupiter is the largest planet".
     """
     body = text.rstrip(" \n.!✅")
+    if (after := _LABEL_AFTER.search(body)) and _only_label(choices, body, after):
+        yield Mark("named", after[1], after.start(1), after.end(1))
+        return
     start = sentence_start(body, len(body) - 1)
     sentence = body[start:]
     if len(sentence) > _LINE or text.rstrip().endswith("?") or denied(text, start) or hypothetical(sentence):
@@ -309,10 +327,23 @@ def _in_sentence(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     if label in choices.labels:
         yield Mark("named", label, start, len(body))
         return
+    solved = None if negated(sentence) else _SO_LETTER.search(sentence)
+    if solved and re.search(_ASKS_VALUE.format(solved[1]), question, re.IGNORECASE):
+        if choices.read(solved[2], whole=True).labels:
+            yield Mark("final_line", solved[2], start, len(body))
+        return
     for said in dict.fromkeys((sentence, in_figures(sentence))):
         if option := _said_of_one(choices, said, question):
             yield Mark("final_line", option, start, len(body))
             return
+
+
+def _only_label(choices: Choices, body: str, after: re.Match[str]) -> bool:
+    """Return whether a label behind the last sentence is the only one of the text, and no sentence of it refuses it."""
+    said = {label for match in _ANY_LABEL.finditer(body) for label in match.groups() if label}
+    before = body[max(0, after.start() - _LINE) : after.start()]
+    doubtful = _REFUSED.search(before) or hypothetical(before) or "?" in before[-1:]
+    return after[1] in choices.labels and not doubtful and said.isdisjoint(set(choices.labels) - {after[1]})
 
 
 @lru_cache(maxsize=64)
@@ -360,6 +391,10 @@ def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
         yield line[lead.end() :], True
 
 
+_SO_LETTER = re.compile(  # 2x = 8, so x = 4
+    r"[,;]\s(?:so|thus|hence|therefore),?\s\$?([a-z])\s?=\s?([-−]?[\d./]*\d)\$?\Z"
+)
+_ASKS_VALUE = r"\b(?:solutions? of|solves?|(?:value of|what is) \$?{0}\$?(?!\s?[-+*/^\w(]))"
 _SO = re.compile(r"[,;.]\s(?:so|thus|hence|therefore),?\s(?=[(*]{0,3}[A-Z][)*]{0,3}\.?\s*\Z)", re.IGNORECASE)
 
 
@@ -375,9 +410,24 @@ _DOUBLED = re.compile(r"\[\[([A-Z])\]\]\s*\Z")  # [[B]]
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
+_TITLE = re.compile(r"\*\*\(?([A-Z])\)?[.:)]?\s(?:[–—-]\s)?([^*\n]{2,200}?)\.?\*\*\s*")  # **A – Type I error.**
+_OPTION_TITLE = re.compile(r"^\W{0,6}([A-Z])\W{0,3}(?:\s?[–—:).-])", re.MULTILINE)
+_CONCLUDES_ON = re.compile(
+    r"\b(?:so|thus|therefore|hence|however|actually|instead|wait|answer|correct|conclu\w+|sorry|mistake)\b",
+    re.IGNORECASE,
+)
+
+
 def _opening_line(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield a first line that is nothing but a label, with the explanation behind it."""
     line, _, rest = text.strip().partition("\n")
+    titled = _TITLE.fullmatch(line)
+    if titled and titled[1] in choices.labels and choices.owns(titled[1], titled[2]):
+        others = {match[1] for match in _OPTION_TITLE.finditer(rest)} & set(choices.labels)
+        refused = _REFUSED.search(rest.strip()[:40])
+        if rest.strip() and not others and not refused and not _CONCLUDES_ON.search(rest):
+            yield Mark("opening_line", titled[1], 0, len(line))
+        return
     if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
         yield Mark("opening_line", line, 0, len(line))
 
@@ -395,7 +445,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=8,
+    version=9,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -68,12 +68,16 @@ class Logic:
             if len(verdicts) > 1 or verdicts == {WRONG}:
                 return Verdict(UNPARSED, detail="several_answers")
         found = Conclusion(tags[-1][0], "answer_tag", tags[-1][1]) if tags else find(text, entry.get("answer"))
-        if found.rule == "no_answer" and _is_answer(task, entry, text):
+        listed = not tags and "," in (entry.get("answer") or "") and _WORDS.match(text) is not None
+        if (listed or found.rule == "no_answer") and _is_answer(task, entry, text):
             return Verdict(CORRECT, text.strip(), "whole", final_start=0)
         if not found.text.strip() and not _empty_gold(entry):
             return Verdict(UNPARSED, detail=found.rule if not found.text else "no_answer")
         verdict, cause = judge(task, entry, found.text)
         return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
+
+
+_WORDS = re.compile(r"\s*[A-Za-z'-]{1,30}(?:, ?[A-Za-z'-]{1,30}){1,60}\s*\Z")  # a list of words, which is all of a text
 
 
 def _fault(task: str, entry: Mapping[str, Any]) -> str | None:
@@ -283,7 +287,10 @@ def _other_number(answer: str, gold: str) -> bool:
 
 _POWER_OF_TEN = re.compile(r"(\d)\s?(?:×|x|\*|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?[({]?([+-]?\d{1,3})[)}]?")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?(\d{1,40})\s?\}\s?\{\s?(\d{1,40})\s?\}")
-_COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s[a-z]{3,}(?:\s[a-z]{3,})?")  # 3 sisters
+_COUNTED = re.compile(  # 3 sisters, and no 3 million
+    r"(-?\d[\d,]*(?:\.\d+)?)(?!.*\b(?:per\s?cent|percentage|dozens?|hundreds?|thousands?|(?:m|b|tr)illions?|half|hal[fv]es|thirds?|tenths?|\w+ths"
+    r"|quarters?|squared|cubed|plus|minus|times(?=\s)|over|not|less|more|than|and|or)\b)\s[a-z]{3,}(?:\s[a-z]{3,})?"
+)
 _SENTENCE_WORDS = 4  # words that make a gold a sentence
 
 
@@ -332,7 +339,7 @@ _SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _
 VERIFIER = Logic()
 DOMAIN = Domain(
     name="logic",
-    version=6,
+    version=7,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step. Then give only the final answer, in the format that was asked for, "

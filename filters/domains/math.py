@@ -126,6 +126,10 @@ class MathVerifier:
                 return _verdict(not _of_another(found, text, problem), found)
             if not readable(stated):
                 return _unreadable(found)
+            if (unit := _unit_behind(text, found)) and gold.form.kind == "collection":
+                measured = parse_answer(f"{found.text} {unit}")
+                if answers_gold(gold.form, measured, context(prompt)):
+                    return _verdict(True, found)
             return replace(_verdict(False, found), undecided=_in_words(gold, found.text))
         except UnreadableError:  # a form that the grammar doesn't know
             return _unreadable(found)
@@ -176,6 +180,18 @@ def _of_another(found: Conclusion, text: str, problem: Problem) -> bool:
     elif _NAMES_SOMETHING.search(statement) is None:
         return False  # a number in a box or a tag, which say nothing of it
     return of_another(found.text, _gold(problem.answer or "").text, statement, problem.prompt)
+
+
+_UNIT_BEHIND = re.compile(
+    r"\}\s?\$?\s?(?:\\text\{\s?)?(hours?|minutes?|days?|weeks?|years?|months?|metres?|meters?|feet|inches)\b"
+)
+
+
+def _unit_behind(text: str, found: Conclusion) -> str:
+    """Return the unit that stands behind a box: 2 1/4, then "hours"."""
+    at = text.rfind(found.text) if found.rule == "boxed" and found.text else -1
+    unit = _UNIT_BEHIND.match(text, at + len(found.text)) if at >= 0 else None
+    return "" if unit is None else unit[1]
 
 
 def _in_words(gold: _Gold, answer: str) -> bool:
@@ -285,7 +301,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=9,
+    version=10,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

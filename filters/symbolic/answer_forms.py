@@ -82,7 +82,7 @@ _NAME = re.compile(
         (?:\(\w{1,3}(?:,\ ?\w){0,3}\))?
     |[A-Za-z][A-Za-z'\ ]{0,60}
     |d[A-Za-z]\ ?/\ ?d[a-z]|\\frac\ ?\{\ ?d[A-Za-z]?\ ?\}\ ?\{\ ?d[a-z]\ ?\}[^=]{0,40}  # a derivative
-    |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat)\ ?\{?[A-Za-z\ ]{1,60}\}?
+    |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat|bar|tilde)\ ?\{?[A-Za-z\ ]{1,60}\}?
     |\(\w(?:,\ ?\w){1,3}\)
     |\\(?:sin|cos|tan|cot|sec|csc)\ ?\(?(?:\\angle\ ?)?[A-Z]\)?|[A-Z]\ ?_?\ ?\{?\ ?\\infty\ ?\}?  # sin A, S_\infty
     |\|[A-Z]{1,3}\||\[[A-Z]{2,8}\]|\\\#\ ?[A-Za-z]?                    # a length, an area, the number of
