@@ -483,8 +483,11 @@ def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) 
     if not later or not _MATHEMATICAL.search(later) or not _CONCLUDING.search(sentence[:300]):
         return False
     number = _NUMBER.search(answer)
-    if number and re.search(rf"(?<![\d.,]){re.escape(number[0])}(?![\d/]|[.,]\d)", sentence):
-        return False
+    if number is not None:
+        figures = number[0].replace(",", "").rstrip(".")
+        spoken = _THOUSANDS.sub("", sentence)
+        if re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken) or _converted(figures, spoken):
+            return False
     return not _agree(reader.key(later), key)
 
 
@@ -518,6 +521,23 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     return Conclusion(value, "final_line", start)
 
 
+def _converted(figures: str, sentence: str) -> bool:
+    """Return whether a sentence may state the number of a tag in another unit: 90, then 1.5 hours."""
+    stated = [float(match[1]) for match in _MEASURED.finditer(sentence)]
+    if not figures.replace(".", "", 1).isdecimal() or not float(figures):
+        return False
+    ratios = [value / float(figures) for value in stated if value]
+    return any(abs(max(ratio, 1 / ratio) / factor - 1) < _ROUNDING for ratio in ratios for factor in _FACTORS)
+
+
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
+_MEASURED = re.compile(
+    r"(?<![\d.,])(\d{1,15}(?:\.\d{1,15})?)\s?(?:hours?|minutes?|seconds?|days?|weeks?|months?|years?|km|cm|mm|m|kg|g|ml|l"
+    r"|cents?|dollars?|%|feet|foot|inch(?:es)?|yards?|miles?|met(?:er|re)s?|lit(?:er|re)s?|percent|kilo\w+|centi\w+|milli\w+)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_FACTORS = (7, 12, 24, 60, 100, 1000, 3600)
+_ROUNDING = 0.01
 _NUMBER = re.compile(r"\d[\d,./]*")
 _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
