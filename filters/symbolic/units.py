@@ -449,6 +449,19 @@ def scaled(text: str) -> str:
     return text if scaled_text == plain_text(text) else scaled_text
 
 
+_SCALE_NAME = re.compile(r"\b(dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
+_SCALE_ASKED = re.compile(r"\bin (?:whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
+
+
+def scale_left_out(a: str, b: str, question: str) -> bool:
+    """Return whether only one of two texts names a scale, and that is the one in which the question asks."""
+    named = {name.lower() for text in (a, b) for name in _SCALE_NAME.findall(text)}
+    if len(named) != 1 or (_SCALE_NAME.search(a) and _SCALE_NAME.search(b)):
+        return False
+    asked = _SCALE_ASKED.findall(question) or _SCALE_NAME.findall(question)
+    return named <= {name.lower() for name in asked}
+
+
 def _product(match: re.Match[str]) -> str:
     return f"{match[1]}*{_SCALES[match[2].lower()]}"
 

@@ -47,6 +47,7 @@ from proofmill.filters.symbolic.units import (
     colon_form,
     contradicts,
     of_other_kind,
+    scale_left_out,
     scaled,
     split_percent,
     split_unit,
@@ -119,22 +120,8 @@ def same_value(a: str, b: str, context: Context) -> bool:
     left, right = _in_radians(value_of(a), b), _in_radians(value_of(b), a)
     if _same_quantity(left, right, context) or _same_amount(left, right, context):
         return True
-    if not context.scale or not _scale_left_out(a, b, context.question):
-        return False
-    return _same_quantity(value_of(a, scale_is_unit=True), value_of(b, scale_is_unit=True), context)
-
-
-_SCALE_NAME = re.compile(r"\b(dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
-_SCALE_ASKED = re.compile(r"\bin (?:whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
-
-
-def _scale_left_out(a: str, b: str, question: str) -> bool:
-    """Return whether only one of two texts names a scale, and that is the one in which the question asks."""
-    named = {name.lower() for text in (a, b) for name in _SCALE_NAME.findall(text)}
-    if len(named) != 1 or (_SCALE_NAME.search(a) and _SCALE_NAME.search(b)):
-        return False
-    asked = _SCALE_ASKED.findall(question) or _SCALE_NAME.findall(question)
-    return named <= {name.lower() for name in asked}
+    bare = context.scale and scale_left_out(a, b, context.question)
+    return bare and _same_quantity(value_of(a, scale_is_unit=True), value_of(b, scale_is_unit=True), context)
 
 
 def _same_quantity(left: Value, right: Value, context: Context) -> bool:
