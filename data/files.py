@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 import psutil
 
-from proofmill.data.errors import ScratchError, StoreError, UsageError
+from proofmill.data.errors import StoreError, UsageError
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
 REMEMBERED_BYTES = 16 << 20  # reading a smaller file is faster than looking its digest up
@@ -263,26 +263,6 @@ def writing(path: Path) -> Iterator[None]:
                 "This place can't be written.", where=str(path), remedy="choose another one with --home"
             ) from error
         raise
-
-
-def scratch_file(content: bytes = b"") -> IO[bytes]:
-    """Return an open temporary file without a name, which is gone once it is closed.
-
-    Raises:
-        ScratchError: there is no room for it.
-    """
-    try:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-        file.write(content)
-        file.flush()
-        return file
-    except OSError as error:
-        raise ScratchError(
-            f"The folder for temporary files can't be used: {error.strerror or error}.",
-            where=f"{tempfile.gettempdir()} on {platform.node()}",
-            remedy="free some space there, or set TMPDIR (on a cluster the recipe key cluster.scratch) to another "
-            "folder; then run the same command again: what is done stays done",
-        ) from error
 
 
 def sync(path: Path) -> None:

@@ -38,7 +38,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from proofmill.data.errors import VerifierError
-from proofmill.data.files import scratch_file
+from proofmill.data.scratch import scratch_file
 
 __all__ = ["Fault", "WorkerPool"]
 

@@ -92,7 +92,7 @@ _NUMBER_IN_TAIL = re.compile(
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "of in to that who which for on at by per each and left more as than with from is are was were be "
+        "of in to that who which for on at by per each and left more as than with from is are was were be do does did "
         "will would can could if when so but or because since after before until during total altogether "
         "remaining a an the this these those it she he they we you not no only also just now then over under "
         "between among into about some such he her his its their our your my per up out down off back away",

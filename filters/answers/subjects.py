@@ -423,7 +423,7 @@ _HOLDERS = _VAGUE | frozenset(  # what holds several of what is counted
         "stack slice bucket barrel sack",
     )
 )
-_VERBS = STOP_WORDS | {"does", "did", "do", "has", "have", "had"}
+_VERBS = STOP_WORDS | {"has", "have", "had"}
 _ASKS_SHARE = re.compile(r"\bwhat (?:is the )?percent(?:age)?\b[^?]*\?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from proofmill.data.errors import VerifierError
-from proofmill.data.files import scratch_file
+from proofmill.data.scratch import scratch_file
 from proofmill.filters.sandbox import wire
 
 _NAMESPACES = (

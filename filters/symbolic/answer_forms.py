@@ -79,7 +79,7 @@ _MAX_NAME = 80
 _NAME = re.compile(
     r"""(?:\\?[A-Za-z]{1,12}
         (?:_(?:\w|\\[A-Za-z]{1,12}|\{(?:[^{}=]|\{[^{}=]{0,20}\}){1,30}\}))?'{0,2}
-        (?:\(\w{1,3}(?:,\ ?\w){0,3}\))?
+        (?:(?:\^\{\ ?-1\ ?\})?\(\w{1,3}(?:,\ ?\w){0,3}\))?             # f(x), the inverse f^{-1}(x)
     |[A-Za-z][A-Za-z'\ ]{0,60}
     |d[A-Za-z]\ ?/\ ?d[a-z]|\\frac\ ?\{\ ?d[A-Za-z]?\ ?\}\ ?\{\ ?d[a-z]\ ?\}[^=]{0,40}  # a derivative
     |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat|bar|tilde)\ ?\{?[A-Za-z\ ]{1,60}\}?

@@ -862,6 +862,7 @@ def test_an_ordinary_user_gets_the_whole_jail() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         for part in (
             "data/errors.py",
+            "data/scratch.py",
             "filters/verdicts.py",
             "filters/sandbox",
             "filters/domains/code.py",

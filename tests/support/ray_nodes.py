@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from proofmill.data.files import scratch_file
+from proofmill.data.scratch import scratch_file
 from proofmill.data.sections import Section
 from proofmill.filters.base import MapFilter
 from proofmill.flows.ray_connection import KEEP_ALIVE
