@@ -51,6 +51,15 @@ Questions = Iterator[tuple[int, int, str]]  # row of the shard's samples, number
 Row = dict[str, Any]
 
 
+def spent_on(*answers: Shard) -> dict[str, int]:
+    """Return the calls and tokens of a model's answers, as a step that reads them records it (`asked`)."""
+    return {
+        "calls": sum(shard.stats["calls"] for shard in answers),
+        "prompt_tokens": sum(shard.stats["prompt_tokens"] for shard in answers),
+        "completion_tokens": sum(shard.stats["completion_tokens"] for shard in answers),
+    }
+
+
 def add_reliability(run: RunContext, records: Sequence[ShardRecord]) -> list[ShardRecord]:
     """Return the records with the reliability of their traces; unchanged where no model judges claims."""
     plan, options = run.models.claim_judge, run.recipe.options(RELIABILITY).model
@@ -236,12 +245,8 @@ class _ClaimQuestions(ModelQuestions):
             counts.update(item.status for item in judged)
             counts[found.fault or "named"] += 1
             counts["scored"] += score is not None
-        asked = {
-            "calls": named.stats["calls"] + said.stats["calls"],
-            "prompt_tokens": named.stats["prompt_tokens"] + said.stats["prompt_tokens"],
-            "completion_tokens": named.stats["completion_tokens"] + said.stats["completion_tokens"],
-        }
-        return from_rows(rows, RELIABILITY.schema), {"counts": dict(sorted(counts.items())), "asked": asked}
+        stats: ShardStats = {"counts": dict(sorted(counts.items())), "asked": spent_on(named, said)}
+        return from_rows(rows, RELIABILITY.schema), stats
 
     def _exact(self, claims: Mapping[int, clr.NamedClaims]) -> dict[tuple[int, int], list[dict[str, Any]]]:
         """Return what exact checks say of each claim that the model named: in its trace, and by itself."""
@@ -394,9 +399,7 @@ class _AnswerQuestions(ModelQuestions):
                     row["verdict"], row["verdict_detail"] = model_judge.verdict_of(replies)
             counts = dict(Counter(row["verdict"] for row in rows))
             judged = Counter(row["verdict"] for row in rows if row["verdict_detail"] == model_judge.DETAIL)
-            asked = {"calls": said.stats["calls"], "prompt_tokens": said.stats["prompt_tokens"]}
-            asked["completion_tokens"] = said.stats["completion_tokens"]
-            stats: ShardStats = {"verdicts": counts, "counts": dict(judged), "asked": asked}
+            stats: ShardStats = {"verdicts": counts, "counts": dict(judged), "asked": spent_on(said)}
             return from_rows(rows, VERDICTS.schema), stats | {"seconds": before.stats.get("seconds", 0.0)}
 
         key = MODEL_JUDGED.key(before.content, said.content)

@@ -26,7 +26,7 @@ from proofmill.filters.model_judge import Planted
 from proofmill.filters.verdicts import CORRECT, WRONG
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import RequestBatch, completed, run_batches
-from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream
+from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream, spent_on
 from proofmill.flows.shard_records import ShardRecord
 
 NEAR_ASKED = Step("near_asked", schema=ANSWERS)
@@ -151,8 +151,7 @@ class NearQuestions(ModelQuestions):
             if verdict == CORRECT:
                 row = rows[place]
                 row["contaminated_by"], row["contaminated_span"] = row["near_item"], f"by a model, {row['near_span']}"
-        asked = {name: said.stats[name] for name in ("calls", "prompt_tokens", "completion_tokens")}
-        return from_rows(rows, NEAR_PROBLEMS.schema), {"counts": dict(counts), "asked": asked}
+        return from_rows(rows, NEAR_PROBLEMS.schema), {"counts": dict(counts), "asked": spent_on(said)}
 
     def _traces_marked(self, traces: Shard, problems: Shard) -> tuple[pa.Table, ShardStats]:
         read = self.run.store.read

@@ -26,7 +26,7 @@ from proofmill.filters.verdicts import ERROR, Verdict
 from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import RequestBatch, run_batches
-from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream
+from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream, spent_on
 from proofmill.flows.recipe.schema import rewriting_of
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.generators.prompts import messages
@@ -131,16 +131,14 @@ class _Rewriting(ModelQuestions):
             row |= {"reason": found.fault(most[row["row"]]), "tokens": found.tokens}
             row["claim_score"] = found.claims["claim_score"]
         best: dict[int, Row] = {}
-        for row in sorted(
-            (row for row in written if not row["reason"]), key=lambda row: (row["tokens"], row["number"])
-        ):
+        sound = [row for row in written if not row["reason"]]
+        for row in sorted(sound, key=lambda row: (row["tokens"], row["number"])):
             best.setdefault(row["row"], row)
         for row in rows:
             row["used"] = best.get(row["row"]) is row
         counts = Counter(row["reason"] or "kept" for row in rows)
-        asked = {name: answers.stats[name] for name in ("calls", "prompt_tokens", "completion_tokens")}
         counts |= Counter({"traces": len(traces), "used": len(best)})
-        return from_rows(rows, _TRIES), {"counts": dict(counts), "asked": asked}
+        return from_rows(rows, _TRIES), {"counts": dict(counts), "asked": spent_on(answers)}
 
     def _checked(self, tries: Sequence[tuple[Row, str]]) -> list[rewriting.CheckedTry]:
         """Return what verifier, claims and quality say of short solutions, each with its problem."""

@@ -16,7 +16,7 @@ from proofmill.filters import topics
 from proofmill.filters.verdicts import CORRECT
 from proofmill.flows.context import RunContext
 from proofmill.flows.model_calls import RequestBatch, completed, run_batches
-from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream
+from proofmill.flows.model_filters import ModelQuestions, Questions, QuestionStream, spent_on
 from proofmill.flows.shard_records import ShardRecord
 
 TOPIC_ASKED = Step("topic_asked", schema=ANSWERS)
@@ -85,11 +85,8 @@ class _Topics(ModelQuestions):
                 topic = topics.read(reply["text"], reply["finish_reason"], self.options.labels)
                 rows[reply["row"]] = {"topic": topic, "asked": True}
             counts = Counter(row["topic"] or UNNAMED for row in rows if row)
-            asked = {name: said.stats[name] for name in ("calls", "prompt_tokens", "completion_tokens")}
-            return from_rows(rows, TOPICS.schema or pa.schema([])), {
-                "counts": dict(sorted(counts.items())),
-                "asked": asked,
-            }
+            stats: ShardStats = {"counts": dict(sorted(counts.items())), "asked": spent_on(said)}
+            return from_rows(rows, _NAMED), stats
 
         key = TOPICS.key(said.content, self.record.problems.content, self.options.labels)
         return self.run.store.once(TOPICS, self.record.name, key, make)

@@ -8,7 +8,7 @@ number. Neither is an amount in another role: what is off a price, what is gone 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -182,18 +182,25 @@ _SUBJECT_OF = re.compile(  # "Her costs were", "the area of the square is", "a l
     r"\s?(?:about|approximately|exactly)?\W*\Z",
     re.IGNORECASE,
 )
+
+
+def _by_name(kinds: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return of each name its kind, and which thing of that kind it is; names of one thing stand between slashes."""
+    return {
+        name: (kind, index)
+        for kind, names in enumerate(kinds)
+        for index, alike in enumerate(names.split())
+        for name in alike.split("/")
+    }
+
+
 _QUANTITIES = (  # of one kind, of which one is none of the others
     "revenue/income profit/gain/profits loss/lost/loses cost/costs/expense/expenses",
     "area perimeter/circumference volume", "radius diameter", "length width/breadth height", "median mode",
     "sum product difference quotient", "maximum/max/largest/greatest/highest minimum/min/smallest/least/lowest",
     "numerator denominator", "slope intercept",
 )  # fmt: skip
-_QUANTITY = {
-    name: (kind, index)
-    for kind, names in enumerate(_QUANTITIES)
-    for index, alike in enumerate(names.split())
-    for name in alike.split("/")
-}
+_QUANTITY = _by_name(_QUANTITIES)
 _LETTER_STATED = re.compile(r"(?<![\w\\^_'’(])([b-hj-zB-HJ-Z])(?![\w(_'’^])" + _COPULA)
 
 
@@ -407,12 +414,7 @@ _KINDS = (  # names of things of one kind: what is one of them is none of the ot
     "shirt sock hat shoe jacket dress skirt", "triangle circle pentagon hexagon octagon",
     "monday tuesday wednesday thursday friday saturday sunday",
 )  # fmt: skip
-_EXCLUSIVE = {
-    name: (kind, index)
-    for kind, names in enumerate(_KINDS)
-    for index, alike in enumerate(names.split())
-    for name in alike.split("/")
-}
+_EXCLUSIVE = _by_name(_KINDS)
 _VAGUE = frozenset(
     {"container", "unit", "item", "thing", "total", "load", "batch", "serving", "portion", "order", "piece"}
 )
