@@ -41,7 +41,7 @@ from proofmill.flows.recipe.suite import AS_THEY_ARE, Suite, load_suite
 from proofmill.flows.recipe.training import Stage
 from proofmill.flows.regenerate import regenerate
 from proofmill.flows.sampling import warm_up
-from proofmill.flows.train import base_model, train
+from proofmill.flows.train import base_model, forget_stages, train
 from proofmill.flows.up_to_date import up_to_date_version
 from proofmill.generators.engines.kept import KeptEngine, kept_engine
 
@@ -356,9 +356,9 @@ class _Loop:
     def _train(self, story: Json, data: Version, start: str, stages: Sequence[Stage]) -> None:
         """Some stages of a round's training, each model measured."""
         for model, stage in self._students(story, data, start, stages):
-            story["stages"].append(
-                {"model": model.label, "stages": [one.model_dump(mode="json") for one in model.manifest.stages]}
-            )
+            known = {one["name"] for made in story["stages"] for one in made["stages"]}  # a model's later stages alone
+            stages_of = [one.model_dump(mode="json") for one in model.manifest.stages if one.name not in known]
+            story["stages"].append({"model": model.label, "stages": stages_of})
             story["model"] = model.label
             self._measure(model.label, story["round"], stage)
 
@@ -389,23 +389,26 @@ class _Loop:
     ) -> Iterator[tuple[ModelVersion, Stage]]:
         """Each model that a round trains, with the stage that made it; a stage with too few rows is left out."""
         number, wanted = story["round"], self.recipe.train
+        before: tuple[Stage, ...] = ()
+        work = f"{self.name}-r{number}"
         for part in [(stage,) for stage in stages] if self.options.by_stage else [tuple(stages)]:
             last = part[-1] == wanted.stages[-1]
-            name = f"{self.name}-r{number}" if last else f"{self.name}-r{number}-{part[-1]}"
-            options = wanted.model_copy(update={"stages": part})
+            name = work if last else f"{work}-{part[-1]}"
+            options = wanted.model_copy(update={"stages": (*before, *part)})
             self.engine.end()  # training needs its memory
             try:
                 with self._shown(number, "train", f"round {number}: {' and '.join(part)} from {start}") as progress:
                     base = base_model(self.home, start, progress)
                     chooser = checkpoint_chooser(self.home, options.choose, progress)
-                    model, _ = train(self.home, name, base, data, options, progress, chooser)
+                    model, _ = train(self.home, name, base, data, options, progress, chooser, work)
             except InputError as error:
                 if "model" not in story and part[-1] == stages[-1]:
                     raise
                 story["left_out"].append(f"{' and '.join(part)}: {error.what}")
                 continue
-            start = model.label
+            before = (*before, *part)
             yield model, part[-1]
+        forget_stages(self.home, work)
 
     # --- measures ---------------------------------------------------------------------------------------
 

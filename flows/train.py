@@ -244,34 +244,29 @@ class StagePlan:
 
     Attributes:
         rows: what it trains on.
-        key: digest of all that decides the model that comes out, the stages before it among them.
+        key: digest of all that decides its weights, the stages before it among them.
         folder: where it is worked on.
-        last: whether no stage follows.
     """
 
     rows: StageRows
     key: str
     folder: Path
-    last: bool
 
 
 def plan_stages(
     home: Path, name: str, base: Base, data: Version, options: TrainOptions, progress: Progress
 ) -> list[StagePlan]:
-    """Return the stages of a training; the last one's key is the model's."""
+    """Return the stages of a training. A stage is the same one whatever follows it."""
     check_installed(options)
-    work = home / "runs" / f"train-{name}"
-    decides = options.model_dump(mode="json", exclude={"stages", "stage1", "stage2", "rl", *_DECIDE_NOTHING})
-    if options.blend == 1.0:  # as all was trained before there was this option
-        del decides["blend"]
+    work = _folder(home, name)
+    decides = options.model_dump(mode="json", exclude={"stages", "stage1", "stage2", "rl", "blend", *_DECIDE_NOTHING})
     key = digest("training", base.model.digest, decides)
     plans = []
     for stage in options.stages:
         rows = stage_rows(data, stage, base, options, progress)
         content = digest([rows.train.to_pylist(), rows.validation.to_pylist()])
-        last = stage == options.stages[-1]
-        key = digest(key, stage, stage_options(options, stage).model_dump(mode="json"), content, last)
-        plans.append(StagePlan(rows, key, work / key, last))
+        key = digest(key, stage, stage_options(options, stage).model_dump(mode="json"), content)
+        plans.append(StagePlan(rows, key, work / key))
     return plans
 
 
@@ -294,7 +289,14 @@ def check_installed(options: TrainOptions) -> None:
 
 
 def train(
-    home: Path, name: str, base: Base, data: Version, options: TrainOptions, progress: Progress, choose: Choose
+    home: Path,
+    name: str,
+    base: Base,
+    data: Version,
+    options: TrainOptions,
+    progress: Progress,
+    choose: Choose,
+    work: str | None = None,
 ) -> tuple[ModelVersion, bool]:
     """Trains what is not trained yet, and publishes the model.
 
@@ -306,6 +308,8 @@ def train(
         options: how.
         progress: told of steps.
         choose: the best of several checkpoints, with what is to be said of the choice.
+        work: what several trainings that begin with the same stages share: what is trained stays for the next of them,
+            until `forget_stages`. None: it goes.
 
     Returns:
         The version, and whether it was written now.
@@ -314,27 +318,46 @@ def train(
         StoreError: another process trains a model of this name.
         TrainingError: the loss is no number any more, memory ran out, or the process died; whole checkpoints stay.
     """
-    with _work(home, name):
-        plans = plan_stages(home, name, base, data, options, progress)
-        if found := _known(home, name, plans[-1].key):
+    with _work(home, name, work or name):
+        plans = plan_stages(home, work or name, base, data, options, progress)
+        key = digest("model", plans[-1].key, options.blend)
+        if found := _known(home, name, key):
             return found, False
+        made = plans[-1].folder.with_name(key)
+        kept = (1 - options.blend, options.blend)
         folder, chosen, done = base.model.path, None, []
         for plan in plans:
-            _run_stage(plan, folder, base, options, data, progress)
+            then = None
+            if plan is plans[-1] and not options.choose:
+                then = _average_spec(made, (base.model.path, plan.folder / trainer.MODEL), kept)
+            _run_stage(plan, folder, base, options, data, progress, then)
             folder = plan.folder / trainer.MODEL
             if options.choose and plan.rows.stage != "rl":
                 folder, chosen = choose(_candidates(plan.folder))  # the last step is among them
             done.append((plan, orjson.loads((plan.folder / trainer.DONE).read_bytes())))
-        version = _publish(home, name, base, data, options, done, folder, chosen)
-        for plan in plans:
-            shutil.rmtree(plan.folder, ignore_errors=True)
+        _average(made, (base.model.path, folder), kept, progress, "model written")
+        version = _publish(home, name, key, base, data, options, done, made / trainer.MODEL, chosen)
+        for path in (made, *(() if work else (plan.folder for plan in plans))):
+            shutil.rmtree(path, ignore_errors=True)
         return version, True
 
 
+def forget_stages(home: Path, work: str) -> None:
+    """Removes what trainings have shared."""
+    with _work(home, work, work):
+        for path in _folder(home, work).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _folder(home: Path, work: str) -> Path:
+    return home / "runs" / f"train-{work}"
+
+
 @contextmanager
-def _work(home: Path, name: str) -> Iterator[None]:
+def _work(home: Path, name: str, work: str) -> Iterator[None]:
     lock = locked(
-        home / "runs" / f"train-{name}" / "lock",
+        _folder(home, work) / "lock",
         what=f"A training of the model '{name}' is already going on in another process.",
         remedy="wait for it or stop it; to train beside it, give this model another name with --out",
     )
@@ -352,9 +375,15 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _run_stage(
-    plan: StagePlan, model: Path, base: Base, options: TrainOptions, data: Version, progress: Progress
+    plan: StagePlan,
+    model: Path,
+    base: Base,
+    options: TrainOptions,
+    data: Version,
+    progress: Progress,
+    then: Row | None,
 ) -> None:
-    """Trains one stage unless it is done."""
+    """Trains one stage unless it is done, and then averages as it is told."""
     if (plan.folder / trainer.DONE).exists():
         return
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -384,7 +413,8 @@ def _run_stage(
         "weighted": rows.weighted,
         "verifiers": dict(data.manifest.recipe.get("verify", {}).get("verifiers", {})),
         "candidates": options.choose is not None and not is_rl,
-        "save_dtype": _number_format(base.model.path) if plan.last else None,
+        "save_dtype": None,  # what the next stage goes on from is not rounded
+        "then": then,
         "threads": options.threads,
         "precision": options.precision,
         "seed": options.seed,
@@ -408,6 +438,7 @@ def _number_format(folder: Path) -> str | None:
 def _publish(
     home: Path,
     name: str,
+    key: str,
     base: Base,
     data: Version,
     options: TrainOptions,
@@ -417,7 +448,7 @@ def _publish(
 ) -> ModelVersion:
     earlier = base.trained.manifest.data if base.trained else []
     label = DataRecord(label=data.label, manifest=cached_sha256(data.folder / MANIFEST))
-    manifest = _manifest(name, done[-1][0].key, [base], [*earlier, label], options) | {
+    manifest = _manifest(name, key, [base], [*earlier, label], options) | {
         "stages": [_stage_record(plan, said, options) for plan, said in done],
         "chosen": chosen,
     }
@@ -521,18 +552,11 @@ def merge(
         raise InputError(what, remedy="merge models of one base")
     check_installed(TrainOptions())
     key = digest("merge", [(base.model.digest, share / sum(shares)) for base, share in zip(bases, shares, strict=True)])
-    with _work(home, name):
+    with _work(home, name, name):
         if found := _known(home, name, key):
             return found, False
-        folder = home / "runs" / f"train-{name}" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        spec = {
-            "kind": "merge", "folder": str(folder), "models": [str(base.model.path) for base in bases],
-            "shares": list(shares), "base": str(bases[0].model.path), "options": {"lora": None}, "threads": 0,
-            "save_dtype": _number_format(bases[0].model.path), "precision": "float32",
-        }  # fmt: skip
-        write_json(folder / "spec.json", spec)
-        run_trainer(folder, TrainOptions(), progress, "models merged")
+        folder = _folder(home, name) / key
+        _average(folder, [base.model.path for base in bases], shares, progress, "models merged")
         data = [record for base in bases if base.trained for record in base.trained.manifest.data]
         manifest = _manifest(name, key, bases, data, TrainOptions()) | {
             "options": {},
@@ -542,3 +566,26 @@ def merge(
         version = write_model(home, name, folder / trainer.MODEL, manifest, [], questions)
         shutil.rmtree(folder, ignore_errors=True)
         return version, True
+
+
+def _average(folder: Path, models: Sequence[Path], shares: Sequence[float], progress: Progress, counter: str) -> None:
+    """Write the weighted average of models, in the first one's number format and with its tokenizer, where it isn't."""
+    if not (folder / trainer.DONE).exists():
+        spec = _average_spec(folder, models, shares)
+        write_json(folder / "spec.json", spec)
+        run_trainer(folder, TrainOptions(), progress, counter)
+
+
+def _average_spec(folder: Path, models: Sequence[Path], shares: Sequence[float]) -> Row:
+    """Return what tells the trainer to do so.
+
+    Between a model before and after training lie models that have learned most of what was trained, and forgotten less
+    of all else (WiSE-FT, Wortsman et al. 2022).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counted = [(str(model), share) for model, share in zip(models, shares, strict=True) if share]
+    return {
+        "kind": "merge", "folder": str(folder), "models": [model for model, _ in counted],
+        "shares": [share for _, share in counted], "base": str(models[0]), "options": {"lora": None}, "threads": 0,
+        "save_dtype": _number_format(models[0]), "precision": "float32",
+    }  # fmt: skip

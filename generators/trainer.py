@@ -180,30 +180,19 @@ def _load(spec: Spec) -> tuple[Any, Any]:
 
 
 def _save(spec: Spec, model: Any, folder: Path) -> None:
-    """The whole model as a plain folder, adapters merged in, in its base's number format at the last stage.
-
-    Of the stage's change of the weights, the share `blend` is kept: between the model before and after lie models that
-    have learned most of what was trained and forgotten less of all else (WiSE-FT, Wortsman et al. 2022).
-    """
+    """The whole model as a plain folder, adapters merged in; a finished one in its base's number format."""
     import copy
 
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     whole = copy.deepcopy(model).merge_and_unload() if spec["options"]["lora"] else model
-    share, before = spec["options"].get("blend", 1.0), {}
-    if share < 1.0:
-        before = AutoModelForCausalLM.from_pretrained(spec["model"], dtype=torch.float32).state_dict()
     made: dict[Any, Any] = {}  # by place in memory: tied tensors stay one, and are written once
     state = {}
     for name, tensor in whole.state_dict().items():
         if (place := (tensor.data_ptr(), tensor.shape)) not in made:
             new = tensor.detach()
-            if new.is_floating_point() and before:
-                new = before[name].to(new.device).lerp(new.float(), share)
-            if new.is_floating_point() and spec["save_dtype"]:
-                new = new.to(getattr(torch, spec["save_dtype"]))
-            made[place] = new
+            made[place] = new.to(getattr(torch, spec["save_dtype"])) if _converted(spec, new) else new
         state[name] = made[place]
     shutil.rmtree(folder, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.part")
@@ -217,6 +206,10 @@ def _save(spec: Spec, model: Any, folder: Path) -> None:
         if (source := Path(spec["base"]) / name).exists():
             shutil.copyfile(source, partial / name)
     partial.rename(folder)
+
+
+def _converted(spec: Spec, tensor: Any) -> bool:
+    return bool(spec["save_dtype"]) and tensor.is_floating_point()
 
 
 def _run(spec: Spec, trainer: Any, watch: Any, **more: Any) -> None:
@@ -242,6 +235,8 @@ def _run(spec: Spec, trainer: Any, watch: Any, **more: Any) -> None:
         done = {"losses": history, "validation_loss": validation, "seconds": round(time.monotonic() - started, 1)}
         (folder / f".{DONE}").write_text(json.dumps(done | more))
         (folder / f".{DONE}").rename(folder / DONE)
+        if spec["then"]:  # here, where all is imported
+            _merge(spec["then"])
         say(event="done")
 
 
@@ -399,21 +394,22 @@ def _merge(spec: Spec) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    total = sum(spec["shares"])
-    merged: dict[str, Any] = {}
+    total, merged = sum(spec["shares"]), None
     for path, share in zip(spec["models"], spec["shares"], strict=True):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        state = model.state_dict()
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-        if merged and shapes != {name: tensor.shape for name, tensor in merged.items()}:
+        merged = merged or model
+        target = merged.state_dict()
+        if {name: one.shape for name, one in model.state_dict().items()} != {n: one.shape for n, one in target.items()}:
             say(event="error", kind="shape", what=f"{path} has other tensors than the first model")
             raise SystemExit(3)
-        for name, tensor in state.items():
-            part = tensor * (share / total) if tensor.is_floating_point() else tensor
-            merged[name] = merged[name] + part if name in merged and tensor.is_floating_point() else part
-    model.load_state_dict(merged)
+        once = {
+            target[name].data_ptr(): (target[name], one) for name, one in model.state_dict().items()
+        }  # of tied ones
+        for into, one in once.values():  # in place: two models at once are enough
+            if into.is_floating_point():
+                into.mul_(share / total) if model is merged else into.add_(one, alpha=share / total)
     folder = Path(spec["folder"])
-    _save(spec, model, folder / MODEL)
+    _save(spec, merged, folder / MODEL)
     (folder / DONE).write_text(json.dumps({"losses": []}))
     say(event="done")
 

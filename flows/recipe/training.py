@@ -85,7 +85,7 @@ class TrainOptions(Section):
         1.0,
         gt=0,
         le=1,
-        description="share of a stage's change of the weights that is kept; below 1 less is forgotten",
+        description="share of what all stages change of the weights that is kept at the end; below 1 less is forgotten",
     )
     checkpoint_steps: int = Field(100, ge=1, description="what a crash costs at most")
     choose: ChooseCheckpoint | None = Field(None, description="null: the last step's weights")

@@ -22,7 +22,8 @@ from proofmill.data.versions import Version, find
 from proofmill.flows.cli import app
 from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import RlStage, TrainOptions
-from proofmill.flows.train import base_model, merge, stage_rows, train
+from proofmill.flows.train import base_model, forget_stages, merge, stage_rows, train
+from proofmill.generators import trainer
 from support import tiny_model
 from support.hub import TOKEN
 from support.samples import replay_recipe, sums, write_jsonl
@@ -61,10 +62,10 @@ def never(_: Any) -> Any:
     raise AssertionError("no checkpoint was to be chosen")
 
 
-def trained(place: Path, name: str, **changes: Any) -> ModelVersion:
+def trained(place: Path, name: str, work: str | None = None, /, **changes: Any) -> ModelVersion:
     home, options = place / "home", TrainOptions.model_validate(SMALL | changes)
     base = base_model(home, str(place / "tiny"), Progress())
-    version, new = train(home, name, base, find(home, "replayed"), options, Progress(), never)
+    version, new = train(home, name, base, find(home, "replayed"), options, Progress(), never, work)
     assert new
     return version
 
@@ -213,7 +214,16 @@ def test_packing_adapters_and_reinforcement_learning(place: Path) -> None:
     rl = {"steps": 2, "generations": 2, "prompts": 2, "max_tokens": 12, "learning_rate": 1e-4}
     options = {"packing": True, "lora": {"rank": 4}, "batch": 2, "stages": ["sft_stage1", "rl"], "rl": rl}
     options |= {"stage1": {"steps": 2, "learning_rate": 1e-2}, "blend": 1e-6}
-    version = trained(place, "adapted", **options)
+    trained(place, "explained", "shared", **options | {"stages": ["sft_stage1"]})
+    stages = place / "home" / "runs" / "train-shared"
+    first = {path: path.stat().st_mtime_ns for path in stages.glob(f"*/{trainer.DONE}")}
+    version = trained(place, "adapted", "shared", **options)
+    done = {path: path.stat().st_mtime_ns for path in stages.glob(f"*/{trainer.DONE}")}
+    assert len(first) == 1
+    assert len(done) == 2
+    assert first.items() <= done.items(), "the stage that both begin with is trained once"
+    forget_stages(place / "home", "shared")
+    assert {path.name for path in stages.iterdir()} == {"lock"}
     assert [stage.name for stage in version.manifest.stages] == ["sft_stage1", "rl"]
     assert all("lora" not in name.decode(errors="replace") for name in [weights(version)[:4000]])
     before = load((place / "tiny" / "model.safetensors").read_bytes())
