@@ -38,6 +38,7 @@ def test_a_recipe_is_read_without_the_code_that_judges(module: str) -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_nothing_but_a_cluster_imports_ray() -> None:
     code = "import sys, proofmill.flows.cli, proofmill.flows.regenerate, proofmill.flows.commands.doctor as _"
     done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('ray' in sys.modules)"], timeout=120, check=False)

@@ -51,6 +51,7 @@ def bench() -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_a_few_changed_rows_leave_most_pages_as_they_were(bench: Any, tmp_path: Path) -> None:
     table = bench.made(16_000)
     after = bench.changed(table, 4 / 16_000)

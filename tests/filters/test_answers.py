@@ -59,6 +59,7 @@ _HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", _HOSTILE)
 @pytest.mark.parametrize("length", [300, 1_800, 20_000])
 @pytest.mark.parametrize("frame", ["{}", "\\boxed{{{}}}", "The answer is {}", '{{"answer": "{}"}}', "So it is {}."])

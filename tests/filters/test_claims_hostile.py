@@ -56,6 +56,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_is_read(name: str) -> None:
     """A step takes half a second at most, two on a slow machine; many times that where each claim reads it anew."""

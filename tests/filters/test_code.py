@@ -425,6 +425,7 @@ TEXTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", TEXTS.values(), ids=TEXTS.keys())
 def test_the_data_sets_own_tests(verifier: CodeVerifier, test: str) -> None:
     problem = Problem("code", "", info={"test": test, "entry_point": "f"})
@@ -568,6 +569,7 @@ def _verdicts(verifier: CodeVerifier, cases: list[tuple[Problem, str]]) -> list[
         return list(pool.map(lambda case: verifier.verify(case[0], f"```python\n{case[1]}\n```"), cases))
 
 
+@pytest.mark.slow
 @SETS
 def test_canonical_solutions_are_correct(verifier: CodeVerifier, name: str, convert: Any, rows: int) -> None:
     cases = [convert(row) for row in _shared(name)]
@@ -576,6 +578,7 @@ def test_canonical_solutions_are_correct(verifier: CodeVerifier, name: str, conv
     assert all(verdict.tests_passed == verdict.tests_total for verdict in found)
 
 
+@pytest.mark.slow
 @SETS
 def test_wrong_returns_are_wrong(verifier: CodeVerifier, name: str, convert: Any, rows: int) -> None:
     cases = [convert(row) for row in _shared(name)]

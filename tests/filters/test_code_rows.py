@@ -65,6 +65,7 @@ def test_without_the_reading_beside_the_tests_stand_ins_decide_what_they_can(jai
     assert (verdict.verdict, "not_decided" in (verdict.detail or "")) == ("error", True)
 
 
+@pytest.mark.slow
 def test_a_row_of_sleeping_tests_is_bounded(jail: Jail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofmill.filters.sandbox.jail.WAIT_S", 1.0)
     code = "import time\ntime.sleep(0.4)\nprint(7)"

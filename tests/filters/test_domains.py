@@ -201,6 +201,7 @@ def test_a_domain_of_ones_own_is_the_same_object() -> None:
     assert combined(["?"] * 3, texts, answer=["blue"] * 3, info=info, domain=["colour"] * 3) == [5.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_judge_that_never_ends_is_a_timeout() -> None:
     with Judge(VerifyOptions(workers=1, cpu_seconds=1)) as judge:
         place = CUSTOM["colour"]

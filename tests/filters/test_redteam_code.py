@@ -19,6 +19,8 @@ from proofmill.filters.sandbox.plan import plan
 from proofmill.filters.sandbox.run import MAX_ANSWERS
 from proofmill.filters.verdicts import Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[CodeVerifier]:

@@ -88,6 +88,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 def test_hostile_text_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten of each, so that what takes a tenth of a second a text would not get through."""
     (tmp_path / "quick_judge.py").write_text(

@@ -264,6 +264,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_is_measured_at_once(unit: str) -> None:
     text = unit * (300_000 // len(unit)) + "x"

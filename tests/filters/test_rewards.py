@@ -83,6 +83,7 @@ def batch(messages: bool = False) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("messages", [False, True])
 def test_combined(messages: bool) -> None:
     assert combined_reward(**batch(messages)) == [row[4] for row in ROWS]

@@ -27,6 +27,8 @@ from proofmill.filters.sandbox import kernel, wire
 from proofmill.filters.sandbox.jail import Exit, Jail, Limits, ProcessEnded, layers_from, missing_error
 from proofmill.filters.verdicts import Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 SMALL = Limits(cpu_s=2.0, memory_mb=256.0)
 
 

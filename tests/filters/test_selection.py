@@ -185,6 +185,7 @@ limits = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(random_row, max_size=25), random_options, limits)
 def test_caps_of_the_whole_run_leave_the_ledger_balanced(
     rows: list[dict[str, Any]], options: Asked, over: CapOptions

@@ -112,6 +112,7 @@ def test_the_command_wants_rows_with_ids(server, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_an_error_with_a_remedy():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

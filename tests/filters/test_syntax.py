@@ -52,6 +52,7 @@ def faults(parse: Callable[[str], Any]) -> int:
         return sum(threads.map(one, range(400)))
 
 
+@pytest.mark.slow
 def test_many_threads_may_parse_at_once(littered: None) -> None:
     assert faults(syntax_tree) == 0
 

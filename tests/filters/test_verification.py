@@ -125,6 +125,7 @@ def test_a_verifier_that_raises_is_an_error(judge: Judge) -> None:
     assert "quick broke" in str(found[1][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hostile", "verdict"), [("spin", "timeout"), ("memory", "timeout"), ("deep", "timeout"), ("die", "error")]
 )

@@ -78,6 +78,7 @@ def _alive(pids: list[int]) -> list[int]:
     return running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", _EXPECTED)
 def test_a_hostile_item_costs_only_itself(target: str, fault: str) -> None:
     items = [*range(50), fault, *range(50, 100)]

@@ -175,6 +175,7 @@ def with_template(bundled: Path, folder: Path, template: str) -> Renderer:
     return Renderer(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "survives"), [("deepseek_r1_distill", False), ("qwen2_5", True), ("qwen3", True), ("chatml", True)]
 )

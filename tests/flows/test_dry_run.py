@@ -170,6 +170,7 @@ def sample(prompt: str, index: int) -> Sample:
     return dict.fromkeys(SAMPLES.names) | known
 
 
+@pytest.mark.slow
 def test_bounds_become_an_estimate_once_something_was_sampled(opened: RunContext) -> None:
     run = opened
     said = list(report(run))

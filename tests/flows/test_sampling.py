@@ -45,6 +45,7 @@ def drawn(recipe: Row, home: Path, *, shards: int | None = None, sample: bool = 
         return sorted(found)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption(server: Any, tmp_path: Path) -> None:
     rows = [
         {"prompt": f"How much is {number} + 4?", "answer": str(number + wrong)}
@@ -58,6 +59,7 @@ def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption
     assert drawn(given, tmp_path / "cut") == whole
 
 
+@pytest.mark.slow
 def test_without_sampling_the_rounds_that_were_drawn_are_all_there(server: Any, tmp_path: Path) -> None:
     given = recipe(
         write_jsonl(tmp_path / "sums.jsonl", sums(3, SAMPLES[:1])),

@@ -299,6 +299,7 @@ def test_samples_of_a_problem_are_numbered_by_sampler_in_their_order(tmp_path: P
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_shards_may_be_more_than_files_can_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MAX_SHARD_BYTES", 20_000)
     monkeypatch.setattr(ingest, "_BATCH_ROWS", 50)

@@ -132,6 +132,7 @@ def test_the_least_loaded_endpoint_gets_the_next_request_within_its_window() -> 
     assert watch.retries == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_to_wait_is_left_alone_as_long() -> None:
     with serving() as (server,):
         server.rule = lambda body, before: answer(body) if before else refuse(429, "slow down", Retry_After="1")
@@ -142,6 +143,7 @@ def test_a_server_that_asks_to_wait_is_left_alone_as_long() -> None:
     assert sum(gap >= 1.0 for gap in gaps) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [refuse(500), refuse(503), refuse(502, "<html>"), (200, {}, {"choices": []}), _CUT])
 def test_a_passing_fault_is_tried_again(trouble: Reply) -> None:
     with serving() as (server,):
@@ -164,6 +166,7 @@ def test_a_request_that_takes_too_long_is_tried_again() -> None:
     assert watch.retries == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 6])
 def test_a_request_that_never_works_fails_by_itself(count: int) -> None:
     with serving() as (server,):
@@ -223,6 +226,7 @@ def test_where_only_refused_requests_are_left_a_canary_shows_that_the_server_is_
     assert "3 requests were refused, and are not asked again; the first is r/" in watch.warnings[-1]
 
 
+@pytest.mark.slow
 def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
     with serving(1) as (stays,), serving(1) as (goes,):
         port = goes.server_address[1]
@@ -253,6 +257,7 @@ def test_a_dead_endpoint_is_dropped_and_comes_back() -> None:
         back.server_close()
 
 
+@pytest.mark.slow
 def test_endpoints_come_and_go_with_their_files(tmp_path: Path) -> None:
     """As jobs of a scheduler do: there is none at first; one begins, and gives way to another."""
     wanted = requests(120)

@@ -223,6 +223,7 @@ def test_a_raised_n_samples_only_the_difference(home: Path) -> None:
     assert all_traces(home, plan(3)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail_after", [0, 1, 7, 15, 16, 59])
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_a_crash_loses_no_finished_sample(home: Path, fail_after: int, newest_first: bool) -> None:
@@ -263,6 +264,7 @@ with made.store(Path(sys.argv[2])) as store:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_journal_that_the_next_run_uses(home: Path) -> None:
     tests = str(Path(__file__).parents[1])  # where `support` is
     words = [sys.executable, "-c", _KILLED, __file__, str(home)]
