@@ -11,6 +11,8 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import re
+import textwrap
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -168,7 +170,7 @@ class CodeVerifier:
             # Only an answer in several blocks pays for the jail that joins them.
             if found.earlier:
                 code = _joined(self.jail, problem, found)
-            outcome = judge(self.jail, problem, code, judging)
+            outcome = judge(self.jail, problem, _completed(problem, code), judging)
         except BadTestError as error:
             return Verdict(verdicts.ERROR, code, _tests_fault(run.shown(error)), final_start=found.start)
         return self._verdict(found, code, outcome, judging)
@@ -234,6 +236,18 @@ def judge(jail: Jail, problem: Problem, code: str, judging: Judging = STANDARD) 
     if outcome.status == run.PASSED and (suite.calls or suite.sources or suite.text.strip()):
         return run.run_tests(jail, plan_of(problem, suite, judging), code, limits, judging)
     return outcome
+
+
+_BODY = re.compile(r"^return\b", re.MULTILINE)  # of a function, whose head is elsewhere
+
+
+def _completed(problem: Problem, code: str) -> str:
+    """Return the program. HumanEval's prompts end in the head of a function, and some answers are its body alone."""
+    prompt, name = _text(problem.prompt).rstrip(), entry_name(read_suite(problem.info))
+    is_head = name and extract.defines(prompt, [name]) and prompt.endswith((":", '"""', "'''"))
+    if not is_head or not _BODY.search(code) or extract.defines(code, [name]):
+        return code
+    return f"{prompt}\n{textwrap.indent(code, '    ')}"
 
 
 def _judge_compiled(jail: Jail, suite: ProblemTests, code: str, limits: Limits, judging: Judging) -> run.Outcome:
@@ -350,7 +364,7 @@ FIELDS = (*_TESTS, "float_tolerance", "output_comparison")
 VERIFIER = CodeVerifier()
 DOMAIN = Domain(
     name="code",
-    version=3,
+    version=4,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     runs_in="jail",

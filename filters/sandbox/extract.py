@@ -31,6 +31,7 @@ NOT_CODE = frozenset(
 # a fence may stand in a list item or a quotation, and may open right behind the item's mark
 _FENCE = re.compile(r"([ \t>]{0,12})((?:[-*+]|\d{1,9}[.)])[ \t]{1,4})?(`{3,20}|~{3,20})[ \t]{0,8}([^`\n]{0,100})")
 _LAST_LINE = re.compile(r"[ \t]*[^`\s][^`]*(`{3,20})[ \t]*\n?")  # a closing fence behind code
+_FENCE_AGAIN = re.compile(r"\A(?:`{3,20}[ \t]{0,8}\w{0,20}[ \t]*\n)+")  # a block that was opened twice
 _QUOTE = re.compile(r"[ \t]{0,12}>[ \t]?")
 _BARE = re.compile(r"^(?:def|class|import|from|async def|@|if|for|while|try|with|print\()", re.MULTILINE)
 _BARE_CPP = re.compile(r"^[ \t]{0,8}#[ \t]{0,4}include[ \t]{0,4}[<\"]", re.MULTILINE)
@@ -158,7 +159,7 @@ def _code(lines: list[str], quotes: int) -> str:
     # A block in a list is indented as a whole, which Python would refuse.
     indent = len(first) - len(first.lstrip())
     code = "".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines)
-    return code.lstrip("\ufeff\u200b")
+    return _FENCE_AGAIN.sub("", code.lstrip("\ufeff\u200b"))
 
 
 def defines(code: str, names: Iterable[str]) -> bool:

@@ -37,7 +37,9 @@ from proofmill.filters.sandbox import wire
 MAX_TEST_CHARS = (2 << 20) - 1  # of one text of Python: as a tree it takes hundreds of times as much
 SOLUTION_MODULES = frozenset({"solution", "main", "your_module", "solutions", "answer"})
 _INPUT, _OUTPUT = "input", "output"
-_KNOWN_KEYS = frozenset({_INPUT, _OUTPUT, "testtype", "type", "fn_name", "func_name", "explanation", "name", "weight"})
+_KNOWN_KEYS = frozenset(
+    {_INPUT, _OUTPUT, "testtype", "type", "fn_name", "func_name", "metadata", "explanation", "name", "weight"}
+)
 _SUITE_KEYS = frozenset({"inputs", "outputs", "fn_name", "func_name"})
 
 
@@ -150,10 +152,9 @@ class _SuiteReader:
             what = f"unknown key {unknown[0]!a}" if unknown else "no input" if _INPUT not in test else "no output"
             raise BadTestError(f"a test has {what}: name them 'input' and 'output'")
         kind = str(test.get("testtype") or test.get("type") or "")
-        function = str(test.get("fn_name") or test.get("func_name") or "")
-        if function:
+        if function := _function(test):
             self._named(function)
-        # LiveCodeBench says `functional` and may leave the function's name to the metadata (`_function`).
+        # LiveCodeBench says `functional` and may leave the function's name to the row's metadata.
         if kind == "functional" or (self.function and kind in ("", "function_call", "call")):
             return self._call(test[_INPUT], test[_OUTPUT], functional=kind == "functional")
         self.formats["input/output"] = None

@@ -174,7 +174,7 @@ def _plan(suite: ProblemTests, setup: str, prompt: str, tolerance: float | None)
     given = bound_by(setup)
     asked, library = _names(suite, texts, given, prompt)
     # LeetCode and the judges of called functions import the usual modules for the solution.
-    prelude = entry_name(suite) == "Solution" or bool(suite.calls)
+    prelude = "Solution" in (entry_name(suite), *asked) or bool(suite.calls)
     found = _checks(suite, asked, given, tolerance)
     return Plan(suite, setup, found, asked, library, given, texts, prompt, prelude)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import dis
 import importlib
 import io
 import operator
@@ -115,7 +116,8 @@ def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[
     read, todo = set[str](), [program]
     while todo:
         code = todo.pop()
-        read.update(code.co_names)
+        # Not `co_names`: a method `add` of a class is no use of `operator.add`.
+        read.update(step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"))
         todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
     # Only what is read: importing the whole prelude would cost every run its time.
     for name in read & library.keys():
