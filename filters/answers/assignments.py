@@ -8,6 +8,7 @@ Where the letters differ, only what a question asks for several letters makes th
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from proofmill.filters.symbolic.units import plain_text
 
@@ -16,6 +17,7 @@ _ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?[=:]\s?([^=\n]{1,60}?)[\s*$\
 _ASKS_SEVERAL = re.compile(r"\b[a-zA-Z]\b\W{0,6}(?:and|,)\W{0,6}\b[a-zA-Z]\b|\bsystem\b", re.IGNORECASE)
 _ASKS_ALL = re.compile(r"\b(?:solutions|roots|zeros|values|all|solve)\b", re.IGNORECASE)
 _LETTER_IS = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
+_IS = re.compile(r" (?:is|equals) (?=[-−$\\\d])")
 _REMARK = re.compile(r",\s(?:which|as|so|and)\s[a-z][^,=\d$\\]{1,60}\Z")  # x = 7 and y = 3, which check out
 _SERIES = re.compile(
     rf"(?<![A-Za-z0-9\\_)])(?:\$?[a-zA-Z]\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?[a-zA-Z]\s?=\s?{_VALUE}\Z"
@@ -34,6 +36,11 @@ _CASES = re.compile(  # Either 2x + 1 = 7, so x = 3, or 2x + 1 = -7, so x = -4
 )
 
 
+@lru_cache(maxsize=4096)
+def _asks_several(question: str) -> bool:
+    return _ASKS_SEVERAL.search(question) is not None
+
+
 def assigned_lines(body: str, question: str) -> tuple[str, int] | None:
     """Return the values of several letters, each in a line of its own at the end, and where the first line begins."""
     found: dict[str, str] = {}
@@ -44,7 +51,7 @@ def assigned_lines(body: str, question: str) -> tuple[str, int] | None:
             break
         found[match[1]] = match[2]
         start -= len(line) + 1
-    if len(found) < 2 or not _ASKS_SEVERAL.search(question):
+    if len(found) < 2 or not _asks_several(question):
         return None
     return ", ".join(f"{name} = {found[name]}" for name in reversed(found)), max(0, start + 1)
 
@@ -61,7 +68,7 @@ def assigned_apart(body: str, question: str) -> tuple[str, int] | None:
 
     "2x = 14, so x = 7. Then y = 3." They must be the letters of the question, all of them.
     """
-    if not _ASKS_SEVERAL.search(question):
+    if not _asks_several(question):
         return None
     tail = body[-400:]
     found = list(_SET.finditer(_CHAIN.sub(r"\1 = \2", tail)))
@@ -84,6 +91,8 @@ def assigned_together(sentence: str, question: str) -> str:
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
     if parts := named_parts(sentence, question):
         return parts
+    if sum(side.rstrip()[-1:].isalpha() for side in sentence.split("=")[:-1]) + len(_IS.findall(sentence)) < _LEAST:
+        return ""
     sentence = _REMARK.sub("", sentence)
     text = (
         _LETTER_IS.sub(r"\1 = ", sentence) if len(_LETTER_IS.findall(sentence)) > 1 or " and " in sentence else sentence
@@ -93,10 +102,11 @@ def assigned_together(sentence: str, question: str) -> str:
         return ""
     names = _NAME.findall(match[0])
     one_letter = len(set(names)) == 1 and (" or " in match[0] or _ASKS_ALL.search(question) is not None)
-    several = len(set(names)) == len(names) and _ASKS_SEVERAL.search(question) is not None
+    several = len(set(names)) == len(names) and _asks_several(question)
     return match[0] if one_letter or several else ""
 
 
+_LEAST = 2  # letters that have values
 _NAMED_PART = re.compile(
     r"(?:the )?(?P<name>[a-z][a-z-]{2,}(?: [a-z]{3,})?)(?: (?:is|are|at|of))?(?: ?[:=])? ?"
     r"(?P<value>\$[^$\n]{1,60}\$|\\\([^\n]{1,60}?\\\)|\([^()\n]{1,60}\)|[-−]?\d*(?:π|\\pi(?![a-z]))(?:/\d+)?|[-−]?\d[\d./]*(?<![.])|\\[a-z]+[{\d][^,;]{0,60})",
@@ -104,6 +114,7 @@ _NAMED_PART = re.compile(
 )
 _HOLDER = re.compile(r"\A(?:the|this|its?)\s[a-z ]{1,30}?\s(?:has|have)\s(?:an?\s)?", re.IGNORECASE)  # The circle has
 _STEPS = re.compile(r"\sis\s[-−\d()/*+×·π\s]{1,30}=\s?(?=[-−\dπ])")  # the period is 2π/2 = π
+_ONE_JOINT = re.compile(r"[\s,;.]|\band\b")
 _JOINT = re.compile(r"(?:[\s,;.]|\band\b)*\Z")
 _NO_NAMES = frozenset(
     re.findall(r"\w+", "minus negative plus about approximately either both between from over not only")
@@ -121,17 +132,26 @@ def named_parts(text: str, names: str) -> str:
     text = _HOLDER.sub("", plain_text(text))
     if "=" in text:
         text = _STEPS.sub(" is ", text)
-    for match in _NAMED_PART.finditer(text):
-        if not _JOINT.match(text[at : match.start()]):
-            return ""
+    while (match := _next_part(text, at)) is not None:
         found.append(match)
         at = match.end()
-    if len(found) < 2 or not _JOINT.match(text[at:]):
+    if len(found) < _LEAST or not _JOINT.match(text[at:]):
         return ""
     named = {match["name"].lower(): match["value"].strip("$") for match in found}
     known = all(re.search(rf"\b{re.escape(name)}\b", names, re.IGNORECASE) for name in named)
     fit = len(named) == len(found) and known and _NO_NAMES.isdisjoint(" ".join(named).split())
     return ", ".join(f"\\text{{{name}}} = {value}" for name, value in named.items()) if fit else ""
+
+
+def _next_part(text: str, at: int) -> re.Match[str] | None:
+    """Return the part at an offset, or behind commas and "and" there; None where another word comes first."""
+    while at < len(text):
+        if match := _NAMED_PART.match(text, at):
+            return match
+        if not (joint := _ONE_JOINT.match(text, at)):
+            return None
+        at = joint.end()
+    return None
 
 
 _LISTED = re.compile(

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from proofmill.filters.answers.assignments import assigned_together
+from proofmill.filters.answers.continuation import Concluded, own_part, told_again
 from proofmill.filters.answers.hedging import (
     conditional,
     conditional_behind,
@@ -87,8 +88,8 @@ class Reader:
     """The name of the tag that it asks for, where that is another than `answer`."""
     closing: Callable[[str], bool] | None = None
     """The same for a text without any mark, where it is stricter."""
-    heading: str = ""
-    """The heading under which the prompt asks; behind another one the text is about another question."""
+    prompt: str = ""
+    """The whole prompt, which tells what the model asks itself from an exercise that it invents."""
     options: Options | None = None
     """The few answers that there are, where they are known: `options` then says what counts."""
 
@@ -137,7 +138,6 @@ _LEAD = re.compile(r"^(?:[\s:：*_`]|(?:therefore|thus|hence|so|indeed|simply|th
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
 _TAIL = 4_000  # characters of the text around an answer that are read
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
-_FURTHER = re.compile(r"\n[ \t]*\n(?:Q|Question|Human|User):\s")  # a model that goes on with a question of its own
 _CONCLUDING = re.compile(
     r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
     r"|it is|it's|we get)\b|因此|所以|故",
@@ -155,14 +155,33 @@ def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
     """
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match[0]), text)
-    if (further := _FURTHER.search(text)) and not _FURTHER.match(reader.question):
-        own = conclude(text[: further.start()], reader)
-        if own.text and own.rule != "final_line":
-            return own
-    if reader.heading and (at := text.find(f"\n{reader.heading}")) > 0:
-        own = conclude(text[:at], replace(reader, heading=""))
-        if own.text:
-            return own
+    text = answering(text, reader)
+    found = _found(text, reader)
+    if found.text and (again := told_again(text, reader.prompt)):
+        first = _found(text[:again], reader)
+        between = text[again : found.start] if found.start is not None else ""
+        if _stands(first) == "clearly" and not _agree(reader.key(first.text), reader.key(found.text)):
+            return found if corrects(between) else Conclusion("", "several_answers")
+    return found
+
+
+def answering(text: str, reader: Reader) -> str:
+    """Return a response without the exercises that the model invents behind its answer."""
+    return text if reader is ANY_TEXT else own_part(text, reader.prompt, lambda part: _stands(_found(part, reader)))
+
+
+_IN_LAST_LINE = frozenset({"final_line", "opening_line", "bold"})
+_SPOILT = frozenset({"several_answers", "several_boxes", "taken_back", "unreadable"})
+
+
+def _stands(found: Conclusion) -> Concluded:
+    """Return how clearly something is concluded; what contradicts itself is as final as an answer."""
+    if not found.text:
+        return "clearly" if found.rule in _SPOILT else ""
+    return "weakly" if found.rule in _IN_LAST_LINE else "clearly"
+
+
+def _found(text: str, reader: Reader) -> Conclusion:
     return (None if reader.form else closing_box(text)) or _conclude(text, reader)
 
 

@@ -61,18 +61,6 @@ def asked_tag(prompt: str) -> str:
     return found[1].lower() if found else ""
 
 
-_QUESTION_HEADING = re.compile(
-    r"^(?:#{1,4} (?:Question|Problem|Task|Exercise)\b|(?:Q|Question|Problem|Human|User):)", re.MULTILINE
-)
-
-
-@lru_cache(maxsize=4096)
-def question_heading(prompt: str) -> str:
-    """Return the heading under which a prompt asks, "" where it has none; a model may go on with the next question."""
-    found = _QUESTION_HEADING.search(prompt)
-    return found[0] if found else ""
-
-
 _BOX = re.compile(r"(?:\\boxed|\\fbox|\x08oxed|(?<![A-Za-z\\])boxed)\s*(?=\{)|\\boxed\s+(?=[\d-])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOXED_NUMBER = re.compile(r"-?[\d.,]*\d")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit
 
@@ -121,9 +122,12 @@ _COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,9})(?![,.]?\d)")
 
 def with_points(text: str, question: str) -> str:
     """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25."""
-    if "," not in text or not _WRITES_COMMAS.search(question) or _WRITES_POINTS.search(question):
-        return text
-    return _COMMA.sub(r"\1.\2", text)
+    return _COMMA.sub(r"\1.\2", text) if "," in text and _writes_commas(question) else text
+
+
+@lru_cache(maxsize=4096)
+def _writes_commas(question: str) -> bool:
+    return _WRITES_COMMAS.search(question) is not None and _WRITES_POINTS.search(question) is None
 
 
 def is_unit(word: str) -> bool:
@@ -141,7 +145,7 @@ def plain(phrase: str) -> str:
         text = text[item.end() :]
     if not text.isascii() or "\\" in text:
         text = _DECORATION.sub("", text)
-    if "*" in text or "`" in text or "__" in text or "<" in text or "&" in text:
+    if "**" in text or "`" in text or "__" in text or "<" in text or "&" in text:
         text = _BOLD.sub("", text)
     text = text.strip(' \t\r\n"“”').removeprefix("= ")
     if text[:1] in "_*" and (emphasised := _EMPHASISED.match(text)):
@@ -234,8 +238,8 @@ _ASKS_SHARE = re.compile(r"\b(?:probabilit\w+|fraction|chances?|likel\w+|proport
 
 def share_of(text: str, question: str) -> str:
     """Return the fraction that a text states as a share, where a question asks for one: "1 in 3"."""
-    share = _SHARE.match(text) if _ASKS_SHARE.search(question) else None
-    return "" if share is None else f"{share[1]}/{share[2]}"
+    share = _SHARE.match(text)
+    return "" if share is None or not _ASKS_SHARE.search(question) else f"{share[1]}/{share[2]}"
 
 
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:

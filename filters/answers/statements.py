@@ -10,6 +10,8 @@ number, or exactly one that stands before the noun that the question asks for ("
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
 from proofmill.filters.answers.assignments import assigned_apart, assigned_lines, assigned_together, named_lines
 from proofmill.filters.answers.lone_numbers import (
@@ -88,8 +90,10 @@ _COPULA = re.compile(
     r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
 )
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
-_SENTENCE = re.compile(
-    r"(?<=[.!?])(?<!\b[MDS][rst]\.)(?<!\bMrs\.)(?<!\bProf\.)(?<!\be\.g\.)(?:(?<!\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\.)|(?!\s\d))[\"')\]*]*\s+(?=[A-Z$\\\d*(\[\"-])|(?<=[。！？])|\n"
+_STOP = re.compile(r"[.!?](?=[\"')\]*]*\s+[A-Z$\\\d*(\[\"-])|[。！？]")
+_AFTER_STOP = re.compile(r"[\"')\]*]*\s+")
+_ABBREVIATED = re.compile(  # what a full stop belongs to, no sentence
+    r"(?:\b(?:[MDS][rst]|Mrs|Prof|e\.g)|(?P<month>\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)))\Z"
 )
 _GUESSED = re.compile(r"\b(?:maybe|perhaps|possibly|probably|(?:might|could|may)(?: well)? be)\b", re.IGNORECASE)
 _ITSELF = re.compile(
@@ -155,11 +159,24 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         return apart
     if titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
         line, line_start = line[titled.end() :], line_start + titled.end()
-    cuts = [0, *(match.end() for match in _SENTENCE.finditer(line))]
-    cuts = [cut for cut in cuts if cut < len(line)] or [0]
+    cuts = [cut for cut in (0, *_sentence_starts(line)) if cut < len(line)] or [0]
     if value := _whole_line(line, readable, question):
         return value, line_start
     return _last_sentence(line, line_start, cuts[-3:], readable, question)
+
+
+def _sentence_starts(line: str, start: int = 0) -> Iterator[int]:
+    """Yield where the sentences of a line begin behind an offset, but for the first one."""
+    for stop in _STOP.finditer(line, start):
+        if stop[0] not in ".!?":
+            yield stop.end()
+            continue
+        short = _ABBREVIATED.search(line, max(0, stop.start() - _SHORT), stop.start()) if stop[0] == "." else None
+        if short is None or (short["month"] and not re.match(r"\s\d", line[stop.end() : stop.end() + 2])):
+            yield _AFTER_STOP.match(line, stop.end()).end()  # type: ignore[union-attr]
+
+
+_SHORT = 6  # characters that hold an abbreviation
 
 
 def _whole_line(line: str, readable: Readable, question: str) -> str:
@@ -173,7 +190,7 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
         return cases
     if (bounds := _range_in(whole, question)) and readable(bounds):
         return bounds
-    if (so := _SO.search(whole)) and not _SENTENCE.search(whole, so.end()):
+    if (so := _SO.search(whole)) and not next(_sentence_starts(whole, so.end()), 0):
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
         return together
@@ -206,7 +223,9 @@ _AGAINST = re.compile(
 def _before_check(body: str) -> str:
     """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
     start = max(0, len(body) - 1_500)
-    checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if ":" in body[start:] else []
+    tail = body[start:].lower()
+    cued = ":" in tail and any(cue in tail for cue in ("verif", "check", "confirm", "because"))
+    checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if cued else []
     if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
         return body
     return body[: checks[-1].start()].rstrip()
@@ -228,7 +247,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return "", line_start + cut
         if (together := assigned_together(sentence, question)) and readable(together):
             return together, line_start + cut
-        if _ASKS_DATE.search(question) and (date := date_in(sentence)) and readable(date):
+        if _asks_date(question) and (date := date_in(sentence)) and readable(date):
             return date, line_start + cut
         if not is_prose(sentence) and readable(sentence) and not _undecided(sentence):
             return sentence, line_start + cut
@@ -279,6 +298,13 @@ _ASKS_DATE = re.compile(
     r"|\bdate\b[^.?]{0,60}\?",
     re.IGNORECASE,
 )
+
+
+@lru_cache(maxsize=4096)
+def _asks_date(question: str) -> bool:
+    return _ASKS_DATE.search(question) is not None
+
+
 _EXPLAINED = re.compile(  # 4, since 2^4 = 16; 6, at x = 3
     r"([^,;\n]{1,60}?),?\s(?:since|because)\s|([^,;=\n]{1,60}?),\s(?:at|when|for)\s\$?[a-zA-Z]\$?\s?="
 )
@@ -291,7 +317,7 @@ _ASKS_RANGE = re.compile(r"\brange\b", re.IGNORECASE)
 
 def _range_in(sentence: str, question: str) -> str:
     """Return the bounds that a sentence ends with, of what a question asks the range; "" where it has none."""
-    found = _RANGE.search(sentence) if _ASKS_RANGE.search(question) else None
+    found = _RANGE.search(sentence) if "range" in question.lower() and _ASKS_RANGE.search(question) else None
     return found["bounds"] if found is not None and found["of"] in ("y", *_FUNCTION.findall(question)) else ""
 
 
@@ -312,18 +338,21 @@ _COURTESY = re.compile(
 )
 _TITLED = re.compile(r"[\s*-]{0,6}(?:\d{1,2}[.)]\s{1,3})?\*\*[^*\n]{1,80}:\*\*\s{1,3}(?=\S)")
 _CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
-_COMPUTED = re.compile(rf"(?P<left>[^=]*\d.*)=\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z", re.DOTALL)
+_DIGIT = re.compile(r"\d")
+_RESULT = re.compile(rf"\s*(?P<right>{NUMBER}\s?[A-Za-zµ]{{0,8}})\Z")
 _COUNTED = re.compile(rf"{NUMBER}(?:\s[A-Za-z'-]{{2,}}){{1,3}}\Z")
 
 
 def _computed(whole: str, question: str) -> str:
     """Return the result of a computation with units: `2mm + 3mm = 5mm`."""
-    left, _, right = whole.rpartition("=")
+    left, equals, right = whole.rpartition("=")
+    if not equals:
+        return ""
     counted = len(whole) <= MAX_SENTENCE and re.search(r"\d", left) and not re.search(r"[\\$]", left)
     if counted and _COUNTED.match(right.strip()) and not is_unit(right.split()[-1]):
         return number_of(right.strip())
-    match = _COMPUTED.match(whole)
-    if match is None or not all(is_unit(word) for word in re.findall(r"[A-Za-zµ]+", match["left"])):
+    match = _RESULT.match(right) if _DIGIT.search(left.partition("=")[0]) else None
+    if match is None or not all(is_unit(word) for word in re.findall(r"[A-Za-zµ]+", left)):
         return ""
     return glued_unit(match["right"], question) or match["right"]
 
@@ -436,7 +465,8 @@ def _main_clause(sentence: str, question: str) -> str:
 
 _AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
-_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\s*\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
+_NEAREST = 12  # characters that hold a word that denies
+_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
@@ -457,7 +487,7 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
             before = text[: copula.start()]
             if not marked and other_role(text[: copula.end()], _AMOUNT.sub("", rest, count=1), question):
                 continue  # "… is $30, which is $10 off"
-            if _NOT_BEFORE.search(before) or _OPEN.search(before):
+            if _NOT_BEFORE.search(before.rstrip()[-_NEAREST:]) or _OPEN.search(before):
                 return ""
             if not marked and _undecided(value):
                 return ""

@@ -438,7 +438,9 @@ _NAMED = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])\s?=")
 
 def _other_letters(answer: str, prompt: str) -> bool:
     """Return whether an answer gives values to other letters than the two that are asked for."""
-    names = {name.lower() for name in _NAMED.findall(answer)} if answer.count("=") == 2 else set()
+    if answer.count("=") != 2:
+        return False
+    names = {name.lower() for name in _NAMED.findall(answer)}
     asked = [{letter.lower() for letter in match.groups()} for match in _LETTERS_ASKED.finditer(prompt[-1000:])]
     return len(names) == 2 and bool(asked) and names not in asked
 

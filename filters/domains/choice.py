@@ -26,7 +26,7 @@ from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Reader, conclude, sentence_start
 from proofmill.filters.answers.hedging import denied, hypothetical, negated, revises
-from proofmill.filters.answers.marks import Mark, asked_form, asked_tag, question_heading
+from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
 from proofmill.filters.multiple_choice import Choices, normalise, parse_options
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import (
@@ -161,7 +161,7 @@ def _without_gold(found: Verdict) -> Verdict:
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
     said = _Said(choices, prompt)
     form, tag = asked_form(prompt), asked_tag(prompt)
-    found = conclude(text, Reader(bool, said.key, prompt, form, tag, heading=question_heading(prompt), options=said))
+    found = conclude(text, Reader(bool, said.key, prompt, form, tag, prompt=prompt, options=said))
     if not found.text:
         return Verdict(UNPARSED, detail=found.rule, final_start=found.start)
     reading = choices.read(found.text, whole=False)
@@ -445,7 +445,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=9,
+    version=10,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -27,6 +27,7 @@ from typing import Any
 
 from proofmill.filters import scorers
 from proofmill.filters.answers.conclusion import Conclusion, conclude, sentence_start
+from proofmill.filters.answers.continuation import Concluded, own_part
 from proofmill.filters.answers.hedging import hypothetical, negated
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting
@@ -62,6 +63,7 @@ class Logic:
             return Verdict(ERROR, detail="bad_gold: info needs task and entry")
         if fault := _fault(task, entry):
             return Verdict(ERROR, detail=fault)
+        text = own_part(text, problem.prompt or str(entry.get("question", "")), lambda part: _concluded(part, entry))
         tags = list(_tagged(text))
         if len({_squeezed(answer) for answer, _ in tags}) > 1 and not _corrected(text, tags):
             verdicts = {judge(task, entry, answer)[0] for answer, _ in tags}
@@ -75,6 +77,13 @@ class Logic:
             return Verdict(UNPARSED, detail=found.rule if not found.text else "no_answer")
         verdict, cause = judge(task, entry, found.text)
         return Verdict(verdict, found.text, cause or found.rule, final_start=found.start)
+
+
+def _concluded(text: str, entry: Mapping[str, Any]) -> Concluded:
+    if any(_tagged(text)):
+        return "clearly"
+    found = find(text, entry.get("answer"))
+    return ("weakly" if found.rule in ("final_line", "bold") else "clearly") if found.text else ""
 
 
 _WORDS = re.compile(r"\s*[A-Za-z'-]{1,30}(?:, ?[A-Za-z'-]{1,30}){1,60}\s*\Z")  # a list of words, which is all of a text
@@ -339,7 +348,7 @@ _SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _
 VERIFIER = Logic()
 DOMAIN = Domain(
     name="logic",
-    version=7,
+    version=8,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step. Then give only the final answer, in the format that was asked for, "

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.assignments import labelled_parts, named_parts
-from proofmill.filters.answers.conclusion import Conclusion, Reader, closing_box, conclude, sentence_start
-from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside, question_heading
+from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude, sentence_start
+from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside
 from proofmill.filters.answers.questions import context, exclaims, in_its_writing, repeats_question
 from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.answers.subjects import of_another
@@ -74,6 +74,7 @@ class MathVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
+        text = answering(text, _reader(prompt))
         if "!" in text:
             text = exclaims(text, problem.answer or "", prompt)
         found = (None if _may_ask(prompt) and asked_form(prompt) else closing_box(text)) or conclude(
@@ -108,7 +109,7 @@ class MathVerifier:
         """Return the verdict on a trace; its cost is for the caller's worker pool to bound."""
         if (verdict := self.quick(problem, text)) is not None:
             return verdict
-        text = exclaims(text, problem.answer or "", problem.prompt)
+        text = exclaims(answering(text, _reader(problem.prompt)), problem.answer or "", problem.prompt)
         return self._full(problem, text, _in_parts(problem, text) or conclude(text, _reader(problem.prompt)))
 
     def _full(self, problem: Problem, text: str, found: Conclusion) -> Verdict:
@@ -206,7 +207,7 @@ def _is_digits(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def _reader(prompt: str) -> Reader:
     form, tag = asked_form(prompt), asked_tag(prompt)
-    return Reader(_is_answer, _key, prompt[-1000:], form, tag, heading=question_heading(prompt))
+    return Reader(_is_answer, _key, prompt[-1000:], form, tag, prompt=prompt)
 
 
 def _is_answer(text: str) -> bool:
@@ -301,7 +302,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=10,
+    version=11,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",
