@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
+from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
     conditional_behind,
@@ -36,6 +37,7 @@ from proofmill.filters.answers.hedging import (
     retracted,
 )
 from proofmill.filters.answers.marks import (
+    HELD,
     MAX_PHRASE,
     Mark,
     boxes_in,
@@ -47,6 +49,7 @@ from proofmill.filters.answers.marks import (
     json_in,
     sentences_in,
     tags_in,
+    wrapped,
 )
 from proofmill.filters.answers.options import Options, chosen, statements
 from proofmill.filters.answers.prose_values import plain
@@ -182,6 +185,10 @@ def _stands(found: Conclusion) -> Concluded:
 
 
 def _found(text: str, reader: Reader) -> Conclusion:
+    if not reader.form and text.rstrip()[-1:] == ">" and (inner := wrapped(text)) is not None:
+        own = _found(text[slice(*inner)], reader)
+        if own.text and own.start is not None:
+            return own._replace(start=own.start + inner[0])
     return (None if reader.form else closing_box(text)) or _conclude(text, reader)
 
 
@@ -226,7 +233,7 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     if boxes and boxes[-1][1] < 0:
         return Conclusion("", "unclosed_box")
     boxed = list(_box_marks(text, boxes, reader))
-    marks = [*tags_in(text, reader.tag), *json_in(text, asked=reader.form == "json")]
+    marks = [*tags_in(text, reader.tag, reader.question), *json_in(text, asked=reader.form == "json")]
     denials: list[int] = []
     if reader.options is not None:
         marks += statements(text, list(sentences_in(text)), reader.options, reader.question)
@@ -236,6 +243,10 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
     if marks and not filled and not boxed:
         return Conclusion("", "no_answer")  # a form that was left empty
     marks = _outermost(filled, boxed)
+    if not marks and reader.options is None and reader is not ANY_TEXT and (last := closing_object(text)) is not None:
+        if not last[1]:
+            return Conclusion("", "no_answer")  # a number of another field is none
+        marks = [Mark("json", last[1], last[0], len(text), final=True)]
     if reader.form:
         marks = _as_asked(marks, reader.form)
         if not marks:
@@ -357,7 +368,7 @@ def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
     for mark in marks:
         within = [box for box in boxes if mark.start <= box.start and box.end <= mark.end]
         # A box inside a tag: the tag says that this is the answer, the box where exactly it stands.
-        if within and mark.rule in ("tagged", "json"):
+        if within and mark.rule in HELD:
             inner = boxes_in(mark.phrase)
             part = bool(inner) and is_part(mark.phrase, inner[-1])
             kept.append(mark if part else mark._replace(phrase=within[-1].phrase, exact=True))
@@ -376,7 +387,7 @@ def _covers(other: Mark, mark: Mark) -> bool:
     """Return whether one mark lies in another that counts for both: a sentence in a tag, "Answer: the answer is"."""
     if other is mark:
         return False
-    if other.rule in ("tagged", "json") and mark.rule in ("answer_is", "hashes"):
+    if other.rule in HELD and mark.rule in ("answer_is", "hashes"):
         return (
             other.start <= mark.start and mark.end <= other.end
         ) or mark.start <= other.start < other.end <= mark.end
@@ -457,15 +468,15 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
     if mark.rule == "boxed":
         return "" if is_part(text, (mark.start, mark.end)) else mark.phrase
     phrase = mark.phrase
-    if mark.rule in ("tagged", "json") and "boxed" in phrase and (boxes := boxes_in(phrase)) and boxes[-1][1] > 0:
+    if mark.rule in HELD and "boxed" in phrase and (boxes := boxes_in(phrase)) and boxes[-1][1] > 0:
         return "" if is_part(phrase, boxes[-1]) else inside(phrase, boxes[-1])
-    if is_placeholder(phrase) and mark.rule in ("tagged", "json"):
+    if is_placeholder(phrase) and mark.rule in HELD:
         return ""
     if len(phrase) > MAX_PHRASE:
         return phrase if reader is ANY_TEXT else ""
     value = stated_value(phrase, reader.readable, reader.question) if phrase.strip() else ""
-    if not value and (mark.open or mark.rule in ("tagged", "json")):
-        region = phrase if mark.rule in ("tagged", "json") else text[mark.end - len(phrase) :][:MAX_PHRASE]
+    if not value and (mark.open or mark.rule in HELD):
+        region = phrase if mark.rule in HELD else text[mark.end - len(phrase) :][:MAX_PHRASE]
         value = closing_value(region, reader.readable, reader.question)[0]
     return value
 

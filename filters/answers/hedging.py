@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from proofmill.filters.answers.hedging_abroad import corrects_abroad, hypothetical_abroad, retracted_abroad
+
 _THAT = r"(?:\s(?:that|whether|if))?"
 _WHO = r"(?:one|someone|somebody|anyone|you|they|we|people|many|some|most|students?|readers?|solvers?|beginners?)"
 _DENIAL = re.compile(
@@ -238,9 +240,9 @@ def denied_mark(text: str, start: int) -> bool:
 def retracted(text: str, end: int) -> bool:
     """Return whether what ends at `end` is taken back right behind it: "… no, wait", "… that is wrong"."""
     behind = text[end : end + _REACH].replace("\u2019", "'")
-    if not _cued(behind, _BEHIND_CUES):
-        return False
-    return _RETRACTION.match(behind) is not None
+    if _cued(behind, _BEHIND_CUES) and _RETRACTION.match(behind) is not None:
+        return True
+    return retracted_abroad(text, end)
 
 
 _SECOND_THOUGHT = re.compile(
@@ -310,31 +312,6 @@ _NEGATED = re.compile(r"\b(?:not|no|never|n't|neither|nor|except|if|unless|witho
 _NEGATES = re.compile(r"\b(?:not|never|cannot|incorrect|wrong|no)\b|n['\u2019]t\b", re.IGNORECASE)
 
 
-_DOUBT_ABROAD = (
-    r"vielleicht|möglicherweise|wahrscheinlich|peut-être|quizás?|tal\svez|talvez|forse|может\sбыть"
-    r"|возможно|belki"
-)
-_NOT_ABROAD = re.compile(  # in a closing sentence, which has no mark that could be denied
-    r"\b(?:nicht|keine?[rnms]?|ne\s[^.]{1,20}\spas|n'\w+\spas|não|non\s(?:è|ha|sono)|no\s(?:es|son|tiene|hay)|не)\b",
-    re.IGNORECASE,
-)
-_ABROAD = re.compile(  # what denies or doubts in other languages: "no creo que la respuesta es", "die falsche Antwort"
-    r"\b(?:no\s(?:creo|pienso)|ne\s(?:pense|crois)\spas|glaube\snicht|denke\snicht|non\s(?:credo|penso)"
-    r"|não\s(?:acho|penso|creio)|не\s(?:думаю|считаю)|nie\s(?:sądzę|myślę))\b"
-    r"|\b(?:incorrect[aoe]s?|inkorrekt\w*|incorret[ao]|falsche[rsn]?|mauvaise?|fausse|equivocad[ao]|errad[ao]|sbagliat[ao]"
-    rf"|errat[ao]|неверный|неправильный|błędna|yanlış|felaktiga|foute|väärä|{_DOUBT_ABROAD})\b",
-    re.IGNORECASE,
-)
-_IF_ABROAD = re.compile(r"\b(?:si|wenn|falls|se|если|jeśli|als|hvis|om)\b[^.!?,;:\n]{0,24}\Z", re.IGNORECASE)
-
-
-def denied_abroad(text: str, start: int, end: int) -> bool:
-    """Return whether a statement of another language, between two offsets, is denied, supposed or of what is wrong."""
-    before = text[max(0, start - 40) : start]
-    sentence = re.split(r"[.!?\n]", before)[-1]
-    return _ABROAD.search(sentence + text[start:end]) is not None or _IF_ABROAD.search(sentence) is not None
-
-
 _HYPOTHETICAL = re.compile(
     r"^\W*(?:now\s|let\sus\s|let's\s)?(?:suppose|supposing|imagine|pretend|check\swhether|see\sif)\b"
     r"|^\W*(?:now\s)?(?:let|assume(?:\sthat)?)\s\W?[A-Za-z]{1,3}\W{0,2}(?:\s?=|\sbe\b)"
@@ -352,14 +329,16 @@ _HYPOTHETICAL = re.compile(
 
 
 _DOUBTS = (_HYPOTHETICAL, _WRONG_ANSWER, _CALLED_WRONG)
-_DOUBTS_ANYWHERE = (*_DOUBTS, _CHINESE, _ABROAD, _NOT_ABROAD)
+_DOUBTS_ANYWHERE = (*_DOUBTS, _CHINESE)
 
 
 def hypothetical(sentence: str) -> bool:
     """Return whether a closing sentence without any mark only supposes, doubts or reports what it says."""
     plain = sentence.replace("\u2019", "'")
     english = plain.isascii() and (" the " in plain or "The " in plain)
-    return any(pattern.search(plain) for pattern in (_DOUBTS if english else _DOUBTS_ANYWHERE))
+    if english:
+        return any(pattern.search(plain) for pattern in _DOUBTS)
+    return any(pattern.search(plain) for pattern in _DOUBTS_ANYWHERE) or hypothetical_abroad(plain)
 
 
 def confirmed(text: str) -> bool:
@@ -369,7 +348,7 @@ def confirmed(text: str) -> bool:
 
 def corrects(text: str) -> bool:
     """Return whether words between two statements say that the second replaces the first."""
-    return _CORRECTS.search(text) is not None
+    return _CORRECTS.search(text) is not None or corrects_abroad(text)
 
 
 def revises(text: str) -> bool:

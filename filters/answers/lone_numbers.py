@@ -111,6 +111,8 @@ def _asked_bound(before: str, question: str) -> bool:
 def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, bool]]:
     """The numbers of a clause that are neither bounds nor names nor denied, and whether each only stands aside
     ("for 3 months")."""
+    if _offers_two(clause):
+        return []
     numbers, behind = [], 0
     for match in ANY_NUMBER.finditer(clause):
         before = clause[max(0, match.start() - _NEAR) : match.start()]
@@ -129,6 +131,25 @@ def _numbers_in(clause: str, question: str, *, marked: bool) -> list[tuple[str, 
             behind = match.start() + len(value) if " and " in value else behind
             numbers.append((value, _ASIDE.search(before) is not None))
     return numbers
+
+
+_LABEL = r"(?:\s[^\W\d_][^\W\d_-]*){0,3}?"
+_TWO_OFFERED = re.compile(  # 4 or 2 roots; 2 roots, or maybe 4
+    rf"(?<![\w.,/])(?P<one>{NUMBER})(?P<first>{_LABEL}),?\s(?:or|oder|ou|o|oppure|lub|или)\s(?:(?:maybe|perhaps|even"
+    rf"|possibly|else|vielleicht|peut-être|quizás?|forse|talvez)\s)?(?P<other>{NUMBER})(?P<second>{_LABEL})(?=[\s.,;!]|\Z)",
+    re.IGNORECASE,
+)
+
+
+def _offers_two(clause: str) -> bool:
+    """Return whether a clause leaves two numbers of one thing open; a second unit, 60 minutes or 1 hour, does not."""
+    for match in _TWO_OFFERED.finditer(clause):
+        one, other = (re.sub(r"[\s,]", "", match[name]) for name in ("one", "other"))
+        if one != other and one.isdecimal() and other.isdecimal():
+            first, second = match["first"].split(), match["second"].split()
+            if not first or not second or first[0].lower() == second[0].lower():
+                return True
+    return False
 
 
 _NEAR = 80  # characters before a number that may change it

@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from proofmill.filters.answers.hedging import denied_abroad
+from proofmill.filters.answers.fields import field_of, fields_in, of_other_call, with_unit
+from proofmill.filters.answers.hedging_abroad import denied_abroad
 
 MAX_MARKS = 32  # of a kind, from the end of the text
 MAX_PHRASE = 2_000  # characters
+HELD = frozenset({"tagged", "json", "field"})
+"""The rules of marks that say where an answer ends, too."""
 
 
 class Mark(NamedTuple):
     """One place at which a text names its answer.
 
     Attributes:
-        rule: kind of the mark: `boxed`, `tagged`, `json`, `hashes`, `answer_is`, `heading`.
+        rule: kind of the mark: `boxed`, `tagged`, `json`, `field`, `hashes`, `answer_is`, `heading`.
         phrase: what it names, as it stands there.
         start: offset at which the statement begins.
         end: offset behind the phrase.
@@ -178,39 +181,89 @@ def hashes_in(text: str) -> Iterator[Mark]:
         yield Mark("hashes", match[1].strip(), match.start(), match.end())
 
 
+_ATTRIBUTES = r"(?P<attributes>\s[^<>\n]{0,80}?)?"
+_UNIT_ATTRIBUTE = re.compile(r"\bunits?\s?=\s?[\"']([^\"'\n]{1,30})[\"']")
+_VALUE_ATTRIBUTE = re.compile(
+    r"<(?:final[_ ]?)?(?:answer|result|solution)(?=\s)"
+    r"(?P<attributes>[^<>\n]{0,40}?\bvalue=[\"'](?P<said>[^\"'<>\n]{1,60})[\"'][^<>\n]{0,40}?)/?>\s*(?:</\w{1,30}>\s*)*\Z"
+)
+
+
 @lru_cache(maxsize=16)
 def _tag(name: str) -> re.Pattern[str]:
     own = f"|{name}" if name else ""
     return re.compile(  # "I put it in <answer> tags" only mentions one
-        rf"<\s?(/?)\s?((?:final[_ ]?)?answer{own})\s?>(?!\W{{0,4}}(?:tags?|and|or)\b)"
-        r"|\[(/?)((?:final[_ ]?)?answer)\]|<\|(begin|end)_of_(?:solution|answer)\|>",
+        rf"<\s?(?P<closes>/?)\s?(?:(?:final[_ ]?)?answer{own}){_ATTRIBUTES}\s?>(?!\W{{0,4}}(?:tags?|and|or)\b)"
+        r"|\[(?P<ends>/?)(?:(?:final[_ ]?)?answer)\]|<\|(?P<mark>begin|end)_of_(?:solution|answer)\|>",
         re.IGNORECASE,
     )
 
 
-_SHORT_TAGS = re.compile(r"<(solution|result|final)>([^<>\n]{1,100})</\1>\s*\Z", re.IGNORECASE)
+_LAST_TAG = re.compile(r"</([A-Za-z][\w-]{1,30})>\s*\Z")
+_CONCLUDING_TAG = re.compile(
+    r"(?:final|result|solution|output|conclusion|response|final[_-](?:result|solution|output|response))\Z",
+    re.IGNORECASE,
+)
+_MAX_TAGGED = 200  # characters between other tags than those of an answer, which may hold a whole solution
 
 
-def tags_in(text: str, name: str = "") -> Iterator[Mark]:
+def _other_tags(text: str, question: str) -> Iterator[Mark]:
+    """Yield what stands between the tags of the name with which a text ends, where that is of a result."""
+    closing = _LAST_TAG.search(text, max(0, len(text) - 60))
+    if closing is None:
+        return
+    asked = re.search(rf"\b{re.escape(closing[1])}\b", question, re.IGNORECASE) is not None
+    if not _CONCLUDING_TAG.match(closing[1]) and not (asked and f"<{closing[1]}>" not in question):
+        return
+    pair = re.compile(
+        rf"<{re.escape(closing[1])}{_ATTRIBUTES}>(?P<said>[^<>]{{1,{_MAX_TAGGED}}})</{re.escape(closing[1])}>"
+    )
+    for match in list(pair.finditer(text))[-MAX_MARKS:]:
+        yield Mark("tagged", _measured(match), match.start(), match.end(), final=True)
+
+
+def _measured(match: re.Match[str]) -> str:
+    """Return what a tag holds, with the unit that it has as an attribute."""
+    unit = _UNIT_ATTRIBUTE.search(match["attributes"] or "")
+    return with_unit(match["said"].strip(), unit[1]) if unit else match["said"].strip()
+
+
+def wrapped(text: str) -> tuple[int, int] | None:
+    """Return where a solution begins and ends that stands between tags at the end of a text; None where none does."""
+    closing = _LAST_TAG.search(text, max(0, len(text) - 60))
+    if closing is None or not _CONCLUDING_TAG.match(closing[1]):
+        return None
+    opening = text.rfind(f"<{closing[1]}>", 0, closing.start())
+    start = opening + len(closing[1]) + 2
+    return (start, closing.start()) if opening >= 0 and closing.start() - start > 0 else None
+
+
+def tags_in(text: str, name: str = "", question: str = "") -> Iterator[Mark]:
     """Yield what stands between answer tags, or behind one that is left open at the end of the text.
 
     Args:
         text: a response.
         name: of the tag that the prompt asks for, where that is another.
+        question: what names the quantity that a tag may be called after.
     """
-    if short := _SHORT_TAGS.search(text):  # others may hold a whole solution
-        yield Mark("tagged", short[2].strip(), short.start(), short.end(), final=True)
-    if not name and "nswer>" not in text and "NSWER" not in text and "nswer]" not in text:
+    if text.rstrip()[-1:] == ">":
+        yield from _other_tags(text, question)
+        if valued := _VALUE_ATTRIBUTE.search(text, max(0, len(text) - 300)):
+            yield Mark("tagged", _measured(valued), valued.start(), valued.end(), final=True)
+    if not name and not any(sign in text for sign in ("nswer>", "NSWER", "nswer]", "<answer ", "<Answer ", "_answer ")):
         return
     opened: re.Match[str] | None = None
     for match in list(_tag(name).finditer(text))[-4 * MAX_MARKS :]:
-        if match[5]:
+        if match["mark"]:
             continue
-        closes = bool(match[1] or match[3])
+        closes = bool(match["closes"] or match["ends"])
         if closes and opened is not None:
-            yield Mark("tagged", text[opened.end() : match.start()].strip(), opened.start(), match.end(), final=True)
+            said = text[opened.end() : match.start()].strip()
+            unit = _UNIT_ATTRIBUTE.search(opened["attributes"] or "")
+            said = with_unit(said, unit[1]) if unit else said
+            yield Mark("tagged", said, opened.start(), match.end(), final=True)
             opened = None
-        elif not closes:
+        elif not closes and not (match["attributes"] or "").endswith("/"):
             opened = match
     if opened is not None and text[opened.end() :].strip():
         yield Mark("tagged", text[opened.end() :].strip(), opened.start(), len(text), final=True)
@@ -233,7 +286,7 @@ _PYTHON_KEY = re.compile(  # of a dictionary of Python's: {'answer': 'B'}
 _JSON_LIST = re.compile(r"[\[{]([^\[\]{}]{0,1000})[\]}](?=\s*(?:[,}\n]|\Z))")
 _JSON_FIELD = re.compile(r'"(?:[^"\\]|\\.){1,100}"\s*:\s*')
 _JSON_PAIR = re.compile(r'"((?:[^"\\]|\\.){1,40})"\s*:\s*("(?:[^"\\]|\\.)*"|[^,"]+)')
-_VALUE_FIELDS = ("value", "final", "final_answer", "answer", "result", "amount", "number")
+_ANSWER_NAMES = frozenset({"value", "final", "final_answer", "answer", "result", "amount", "number"})
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|n(?![A-Za-z])|t(?![A-Za-z])|(["/\\]))')
 
 
@@ -244,6 +297,8 @@ def json_in(text: str, *, asked: bool = False) -> Iterator[Mark]:
         text: a response.
         asked: the prompt asks for the key, so that it need not stand in an object.
     """
+    for value, start, end in fields_in(text):
+        yield Mark("field", value, start, end, final=True)
     if ("':" in text or "' :" in text) and (quoted := [*_PYTHON_KEY.finditer(text)][-MAX_MARKS:]):
         last = quoted[-1]
         yield Mark("json", last[1] if last[1] is not None else last[2], last.start(), last.end(), final=True)
@@ -270,6 +325,8 @@ def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
     opened = opened or (asked and before.rstrip(" `\n").endswith((":", "\\text{", "\\[")))
     if not opened and not before.rstrip(" ").endswith("\n"):  # an object without its opening brace, or no object
         return None
+    if of_other_call(text, start):
+        return None
     if string := _JSON_STRING.match(text, at):
         return Mark("json", unescaped(string[1]).strip(), start, string.end(), final=True)
     if bare := _JSON_BARE.match(text, at):
@@ -281,10 +338,12 @@ def _json_value(text: str, start: int, at: int, *, asked: bool) -> Mark | None:
 
 def _listed(items: str) -> str:
     """Return what an answer key's list or object holds: its items; of an object with a value, that with its unit."""
-    fields = {field[1].lower(): field[2].strip().strip('"') for field in _JSON_PAIR.finditer(items)}
-    if value := next((fields[name] for name in _VALUE_FIELDS if fields.get(name)), ""):
-        unit = fields.get("unit", fields.get("units", ""))
-        return f"{value} {unit}".strip()
+    fields = {field[1]: field[2].strip().strip('"') for field in _JSON_PAIR.finditer(items)}
+    measured = any(name.lower() in ("unit", "units", "currency", "value") for name in fields)
+    if fields and (measured or len(fields) == 1) and (value := field_of(fields)):
+        return value
+    if any(name.lower() in _ANSWER_NAMES for name in fields) and (value := field_of(fields)):
+        return value
     if fields and all(len(name) == 1 for name in fields):
         return ", ".join(f"{name} = {value}" for name, value in fields.items())  # {"x": 5, "y": 2}
     return ", ".join(item.strip().strip('"') for item in _JSON_FIELD.sub("", items).split(","))
@@ -320,7 +379,7 @@ _ANSWER_LINE = re.compile(
     r"^[ \t*_#>]{0,8}(?:(?:A|Final [Rr]esult|Result|Solution)[ \t]{0,2}:|Ans\.?[ \t]{0,2}[:=])[ \t*]{0,4}", re.MULTILINE
 )
 _CHINESE = re.compile(
-    r"【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
+    r"(?:答案|结果)(?:并不|不)是[^，。,\n]{1,30}[，,]\s?而是\s?|【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
     r"|(?<![^\n。\s])答[:：]\s?|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
     r"|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:)\s?"
 )
@@ -334,6 +393,8 @@ _FOREIGN = re.compile(  # "La respuesta correcta es", "Die Antwort ist", "Отв
     rf"(?<![^\W\d_])(?:{'|'.join(_NOUNS)}|đáp\sán)"
     rf"(?:[\s*]{{1,3}}(?!(?:es|est|ist|{_NO})\b)[^\W\d]{{3,12}}){{0,2}}[\s*]{{0,3}}"
     r"(?:(?:es|est|ist|lautet|beträgt|è|é|será|sera|vaut|to|jest|wynosi|là|adalah|is|luidt|är|lyder|er|on|este|равен|равна|равно)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    r"|(?:no\ses|n['’]est\spas|ist\snicht|lautet\snicht|non\sè|não\sé|nie\sjest|is\sniet|не)\s[^.,;:!?\n]{1,40},\s"
+    r"(?:sino|mais|sondern|ma|mas|lecz|maar|а)\s"
     rf"|[:：=]|[-—–]\s)[:：*\s]{{0,4}}(?!(?:{_NO})\b)",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from proofmill.filters.answers.hedging_abroad import RATHER_BEHIND
 from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit
 
 Readable = Callable[[str], bool]
@@ -62,7 +63,7 @@ BEFORE_CHANGES = re.compile(  # before a number: it is a bound, a part of an exp
     r"|fewer than|larger than"
     r"|smaller than|higher than|lower than|other than|close to|near|at least|at most|up to|exceeds?|below|above|under"
     r"|beyond"
-    r"|between|not|never"
+    r"|between|not|never|nicht|pas|non|não|niet"
     r"|n't|but|cannot be|neither|nor|without|except|maybe|perhaps|probably|possibly|either|divided by"
     r"|multiplied by|by|than|mod(?:ulo)?"
     r"|choose|base|step|line|section|theorem|lemma|part|case|day|option|problem|question|equation|figure|rule|note|exercise|page|chapter|number"
@@ -281,7 +282,7 @@ def _first_value(match: re.Match[str], readable: Readable, *, marked: bool) -> s
 DENIED_BEHIND = re.compile(
     r"\b(?:wrong|incorrect|false|mistaken|not (?:the |a |right|correct)|isn't|maybe|perhaps|probably"
     r"|below zero"
-    r"|(?<=[,.]\s)(?:nein|non|não|nie|нет)\b|(?<=[.…]\s)no\b"
+    rf"|(?<=[,.]\s)(?:nein|(?:non|não|nie|нет)(?!\s[$€£]?\d)|{RATHER_BEHIND})\b|(?<=[.…]\s)no\b"
     r"|(?<=,\s)(?:no|sorry|rather(?!\sthan)|i mean|or rather|make that),?\s"
     r"|(?:before|until) (?:i|we|you|it|they|he|she))\b|\?",
     re.IGNORECASE,

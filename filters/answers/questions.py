@@ -89,7 +89,7 @@ _HOW_MANY = re.compile(
 )
 _IN_UNIT = re.compile(
     r"\b(?:in|nearest(?: [a-z]+ of an?)?) (?:whole |total )?"
-    r"((?:square |cubic )?[A-Za-z]{2,}(?:/[a-z]{1,6}| per [a-z]{3,}|\^\{?[23]\}?|²|³)?)"
+    r"((?:square |cubic )?(?:[A-Za-z]{2,}|m(?=\^|/))(?:/[a-z]{1,6}| per [a-z]{3,}|\^\{?[23]\}?)?)"
     r"(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
     re.IGNORECASE,
 )
@@ -112,7 +112,7 @@ def _whole_dollars(prompt: str) -> bool:
 @lru_cache(maxsize=4096)
 def _asked_unit(prompt: str) -> Unit | None:
     """Return the unit in which a question asks for its answer: "How many minutes …", "in dollars?"; None if unclear."""
-    end = prompt[-600:]
+    end = prompt[-600:].replace("²", "^2").replace("³", "^3")
     for pattern in (_IN_UNIT, _HOW_MANY, _UNIT_OF_QUESTION):
         units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
         if units:

@@ -92,6 +92,7 @@ NOT_LABELS = frozenset(
         r"\w+",
         "too below in to that who which for on at by and left more as than with from is are was were be but or not if "
         "when about it so he plus minus times over divided twice i am she they we you us me his her its their "
+        "nicht nein pas non nie niet anzi sino sondern rather "
         "oder ou oppure lub eller mil mille millones milhões milioni millionen milliarden tausend hundert mehr weniger "
         "them has have had do does did can will would each every all into the get gets got",
     )
