@@ -392,7 +392,7 @@ _NO = r"nicht|keine?r?|no|pas|non|não|nie|не|ні|ikke|inte|niet|bukan|ei|de�
 _FOREIGN = re.compile(  # "La respuesta correcta es", "Die Antwort ist", "Ответ:"
     rf"(?<![^\W\d_])(?:{'|'.join(_NOUNS)}|đáp\sán)"
     rf"(?:[\s*]{{1,3}}(?!(?:es|est|ist|{_NO})\b)[^\W\d]{{3,12}}){{0,2}}[\s*]{{0,3}}"
-    r"(?:(?:es|est|ist|lautet|beträgt|è|é|será|sera|vaut|to|jest|wynosi|là|adalah|is|luidt|är|lyder|er|on|este|равен|равна|равно)(?:\s|(?=:))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
+    r"(?:(?:es|est|ist|lautet|beträgt|è|é|será|sera|vaut|to|jest|wynosi|là|adalah|is|luidt|är|lyder|er|on|este|равен|равна|равно)(?:\s|(?=[:,]))(?:(?:la|el|le|l'|die|der|das|a|o)\s)?"
     r"|(?:no\ses|n['’]est\spas|ist\snicht|lautet\snicht|non\sè|não\sé|nie\sjest|is\sniet|не)\s[^.,;:!?\n]{1,40},\s"
     r"(?:sino|mais|sondern|ma|mas|lecz|maar|а)\s"
     rf"|[:：=]|[-—–]\s)[:：*\s]{{0,4}}(?!(?:{_NO})\b)",

@@ -123,7 +123,27 @@ _COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,9})(?![,.]?\d)")
 
 def with_points(text: str, question: str) -> str:
     """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25."""
-    return _COMMA.sub(r"\1.\2", text) if "," in text and _writes_commas(question) else text
+    if "," not in text:
+        return text
+    if _PRICED.search(text):
+        text = _PRICED.sub(_pointed_price, text)
+    return _COMMA.sub(r"\1.\2", text) if _writes_commas(question) else text
+
+
+_PRICED = re.compile(  # 68,00 €, R$ 1.250,00: no thousands have two figures
+    r"(?P<before>R\$\s?|€\s?)(?P<one>(?:\d{1,3}(?:\.\d{3})+|\d{1,9})),(?P<cents>\d\d)(?![\d,])"
+    r"|(?<![\w.,])(?P<other>(?:\d{1,3}(?:[. ]\d{3})+|\d{1,9})),(?P<rest>\d\d)"
+    r"(?=\s?(?:€|EUR\b|euros?\b|reais\b|руб|zł\b|kr\b|лв\b|Kč\b|lei\b|Ft\b|грн))",
+    re.IGNORECASE,
+)
+
+
+def _pointed_price(match: re.Match[str]) -> str:
+    """Return a price with a decimal point, as long as it was: offsets stay as they are."""
+    whole = (match["one"] or match["other"]).replace(".", "").replace(" ", "")
+    before = (match["before"] or "").replace("R$", " $")
+    price = f"{before}{whole}.{match['cents'] or match['rest']}"
+    return " " * (len(match[0]) - len(price)) + price
 
 
 @lru_cache(maxsize=4096)
@@ -353,12 +373,17 @@ def _labelled(value: str, tail: str) -> str:
 _MORE = re.compile(r"\A\s*(?:more|additional|extra|full|whole|other)\s+(?!than\b)")
 
 
+_STOPS_ABROAD = frozenset(
+    re.findall(r"\w+", "en em au aux im zu insgesamt zusammen all tutto всего de del da do du di")
+)
+
+
 def _label(tail: str) -> str:
     words: list[str] = []
     for word in _MORE.sub("", tail).split()[:3]:
         bare = word.strip(".,;:!?()*\"'").lower()
         rated = bare == "per" and words and is_unit(words[-1])  # miles per hour
-        if not bare.isalpha() or (bare in STOP_WORDS and not rated) or not word[0].isalpha():
+        if not bare.isalpha() or ((bare in STOP_WORDS or bare in _STOPS_ABROAD) and not rated) or not word[0].isalpha():
             break
         words.append(bare)
         if word[-1] in ".,;:!?)":

@@ -82,6 +82,36 @@ def repeats_question(answer: str, gold: str, prompt: str) -> bool:
     return operation is not None or bool(rounded) or re.search(_TO_CARRY_OUT + re.escape(plain), asked) is not None
 
 
+_NUMERAL = re.compile(
+    r"[-−+]?\s?(?:\\?[$€£]\s?)?(?:\d[\d,]*(?:\.\d+)?|\\[dt]?frac\s?\{\d+\}\s?\{\d+\}|\d+\s?/\s?\d+)\s?(?:\\?%)?\Z"
+)
+_SPOKEN = re.compile(r"\\(?:text|mathrm|mbox)\s?\{[^{}]*\}")
+_OF_NUMBERS = re.compile(
+    r"(?<![A-Za-z_\\])[\d)}%][\s$)]*(?:[+*×·−]|-|\\(?:times|cdot)(?![a-z])|(?<=\s)x(?=\s))[\s$(]*(?:\\?\$)?[\d(\\{.]"
+)
+_FUNCTION_OF_NUMBER = re.compile(
+    r"\\?\b(?:log|ln|lg|sin|cos|tan|cot|sec|csc)(?![a-z])|\\(?:log|ln|lg|sin|cos|tan|cot|sec|csc)(?![a-z])"
+)
+_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?")
+_STAYS = re.compile(
+    r"\^|\*\*|[⁰¹²³⁴-⁹]|!|√|π|\\(?:d?binom|pi|sqrt|pm|infty|mod|pmod|bmod)(?![a-z])|\bpi\b|[=<>≤≥≈;]|\d\s?[eE][-+]\d|\\approx"
+)
+_MIXED = re.compile(r"\s*-?\d+\s?\+\s?(?:\\[dt]?frac\s?\{\d+\}\s?\{\d+\}|\d+/\d+)\s*\Z")
+
+
+def not_carried_out(answer: str, gold: str) -> bool:
+    """Return whether an answer leaves to its reader to calculate the number that gold is: 7 × 6 for 42, log_2 16 for 4.
+
+    Fractions, mixed numbers, powers, roots, factorials, binomial coefficients and multiples of π are numbers as they
+    stand. So are the answers of math-verify, which accepts any expression of gold's value; graders that compare text
+    accept none.
+    """
+    answer = _DEGREES.sub("", _SPOKEN.sub(" ", answer)).strip()
+    if _NUMERAL.match(gold.strip(" $")) is None or _STAYS.search(answer) or _MIXED.match(answer.strip(" $")):
+        return False
+    return _OF_NUMBERS.search(answer) is not None or _FUNCTION_OF_NUMBER.search(answer) is not None
+
+
 _HOW_MANY = re.compile(
     r"\bhow (?:many|much)\s+(?:(?:more|fewer|less|total|whole|full|extra|additional|real|actual)\s)?"
     r"((?:square |cubic )?(?!in\b)[A-Za-z]{2,})\b",
@@ -172,6 +202,39 @@ def in_its_writing(answer: str, prompt: str) -> str:
     return pointed if pointed != answer else ""
 
 
+_LETTERS = re.compile(r"\\(?:text|mathrm|mbox|mathbb)\s?\{[^{}]*\}|\\[a-zA-Z]+|[A-Za-z]{3,}|[A-Za-z]")
+_ANY_REAL = re.compile(
+    r"[,;]?\s*(?:\\quad|\\;|\\,|\s)*"
+    r"(?:\\text\s?\{\s*(?:where|with|for (?:any|all|some|every)(?: real)?)?\s*\}|where|with"
+    r"|for (?:any|all|some|every))?\s*\$?(?P<letter>[a-zA-Z])\$?\s*(?:\\in|∈)\s*(?:\\mathbb\s?\{?R\}?|ℝ|\\R)\s*\Z"
+)
+_CONSTANTS = frozenset("abckmtABCDKλα")
+
+
+def in_its_constants(answer: str, gold: str, prompt: str) -> str:
+    """Return a family of answers with the letter that gold has for its constant, "" where it has that or no constant.
+
+    P(x) = 2x + k is P(x) = 2x + c: the question speaks of neither letter.
+    """
+    if not any(letter in _CONSTANTS for letter in gold) or len(answer) > _MAX_FAMILY:
+        return ""
+    plain = answer
+    if (real := _ANY_REAL.search(answer)) and "\\in" not in gold and real["letter"] in answer[: real.start()]:
+        plain = answer[: real.start()].rstrip(" ,;$") + ("$" if answer[:1] == "$" and answer.count("$") > 1 else "")
+    stated, meant, asked = _letters_in(plain), _letters_in(gold), _letters_in(prompt[-1000:])
+    own, other = stated - meant, meant - stated
+    if len(own) == len(other) == 1 and own | other <= _CONSTANTS and stated & meant and asked.isdisjoint(own | other):
+        letter, constant = own.pop(), other.pop()
+        return _LETTERS.sub(lambda match: constant if match[0] == letter else match[0], plain)
+    return plain if plain != answer else ""
+
+
+def _letters_in(text: str) -> set[str]:
+    """Return the letters of formulas in a text; a word of three letters or more is none."""
+    return {match[0] for match in _LETTERS.finditer(text) if len(match[0]) == 1}
+
+
+_MAX_FAMILY = 200  # characters
 _FACTORIALS = re.compile(r"\d\s?!|[a-z)}]!(?=[^A-Za-z\"']|\Z)|factorial", re.IGNORECASE)
 _EXCLAIMED = re.compile(  # behind words, and no value of a formula: "it equals 5!"
     r"(?<=\d)!(?=[*_\"'”’)]{0,3}(?:\s*\Z|\s+[A-Z✅🎉]|\s*\n))"

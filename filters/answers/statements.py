@@ -198,6 +198,8 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
         return result
     if len(whole) > 400 or is_prose(whole) or not (NUMERAL.match(whole) or readable(whole)) or _undecided(whole):
         return ""
+    if _SAYS_ABROAD.match(whole):
+        return ""
     name, equals, value = whole.partition("=")  # "x = 3" states 3
     named = equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
     return value.strip() if named and readable(value) and not other_letter(whole, "", question) else whole
@@ -249,13 +251,17 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return together, line_start + cut
         if _asks_date(question) and (date := date_in(sentence)) and readable(date):
             return date, line_start + cut
-        if not is_prose(sentence) and readable(sentence) and not _undecided(sentence):
+        if not (is_prose(sentence) or _SAYS_ABROAD.match(sentence) or _undecided(sentence)) and readable(sentence):
             return sentence, line_start + cut
         value = _sentence_value(sentence, readable, question, marked=False)
         return value or _spelled_value(sentence, readable, question), line_start + cut
     return "", line_start
 
 
+_SAYS_ABROAD = re.compile(  # Tom hat 8 Äpfel
+    r"[^\W\d_]{2,}(?:\s[^\W\d_]+)?\s(?:hat|haben|kauft|bezahlt|zahlt|isst|bekommt|braucht|a|ont|achète|paie|mange|reçoit|ha|hanno|compra"
+    r"|paga|mangia|riceve|tem|têm|come|recebe|tiene|tienen|recibe|heeft|har)\s(?=[\d$€])"
+)
 _DEED = re.compile(  # After selling 36 pears the farmer has …
     r"\A(?:after|by|having|upon|before|since|when|while)\s(?:[a-z]{3,15}ing\b|[a-z]{3,15}ed\b|(?<=having\s)[a-z]+\b)[^,.;:=]*?\s"
     r"(?=(?:the\s[a-z]+|he|she|it|they|we|there|[A-Z][a-z]+)\s(?:(?:still|now|then|only|will|would|ends?\sup|is|are)\s){0,3}"

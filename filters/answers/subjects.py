@@ -129,8 +129,10 @@ def _other_person(before: str, prompt: str) -> bool:
     named = any(not _NO_NAMES.issuperset(filter(None, names)) for names in _ASKED_NAME.findall(asking))
     if subject is None:
         return named and not _ASKS_TOGETHER.search(asking)
-    if subject[1] in _asking(prompt, circumstances=True) or not _is_name(subject[1], prompt):
+    if subject[1] in _asking(prompt, circumstances=True):
         return False
+    if not _is_name(subject[1], prompt):
+        return subject[1] in _GIVEN_NAMES and _speaks_of_others(subject[1], prompt)
     return named or _ASKS_TOGETHER.search(asking) is not None
 
 
@@ -151,6 +153,31 @@ def _is_name(word: str, prompt: str) -> bool:
     )
 
 
+def _speaks_of_others(name: str, prompt: str) -> bool:
+    """Return whether a question is of people, none of whom has this name or one that is short for it."""
+    short = name[:_SHORTENED]
+    known = {word[:_SHORTENED] for word in _CAPITALISED.findall(prompt)}
+    return short not in known and bool(_PEOPLE.search(prompt))
+
+
+_SHORTENED = 3  # letters that a name shares with its short form
+_CAPITALISED = re.compile(r"\b[A-Z][a-z]{2,}")
+_PEOPLE = re.compile(r"\b(?:he|she|his|her|him)\b|\b[A-Z][a-z]{2,}['’]s\b|\b(?:does|did|will|has|can) [A-Z][a-z]{2,}\b")
+_GIVEN_NAMES = frozenset(  # none of which is a word of its own
+    re.findall(
+        r"\w+",
+        "Aaron Adam Alan Albert Alice Amanda Amy Andrea Andrew Angela Anna Anne Anthony Arthur Barbara Benjamin Brian "
+        "Carlos Carol Caroline Catherine Charles Charlotte Chloe Chris Christina Christopher Claire Daniel David "
+        "Deborah Dennis Diana Donald Dorothy Dylan Edward Elizabeth Ella Emily Emma Eric Ethan Evelyn Fatima Fiona "
+        "Francis George Gloria Greg Hannah Harold Harry Heather Helen Henry Isabella Jacob James Janet Jason Jennifer "
+        "Jeremy Jessica Jim John Jonathan Jordan Joseph Joshua Julia Julie Karen Katherine Kathy Keith Kelly Kenneth "
+        "Kevin Kimberly Kyle Larry Laura Lauren Leonard Linda Lisa Louis Lucas Lucy Luis Luke Madison Margaret Maria "
+        "Marie Martha Martin Mary Matthew Megan Melissa Michael Michelle Miguel Mike Mohammed Nancy Natalie Nathan "
+        "Nicholas Nicole Noah Oliver Olivia Oscar Pamela Patricia Paul Pedro Peter Philip Rachel Raymond Rebecca "
+        "Richard Robert Roger Ronald Ryan Samantha Samuel Sandra Sarah Scott Sharon Simon Sophia Sophie Stephanie "
+        "Stephen Steve Steven Susan Teresa Thomas Tim Timothy Tom Tyler Victoria Vincent Walter Wendy William Zoe",
+    )
+)
 _NO_NAMES = frozenset(
     re.findall(
         r"\w+",
@@ -205,7 +232,8 @@ _LETTER_STATED = re.compile(r"(?<![\w\\^_'’(])([b-hj-zB-HJ-Z])(?![\w(_'’^])"
 
 
 _SUBJECT_NAME = re.compile(
-    r"([A-Z][a-z]{2,})(?:['’]s\s[a-z ]{2,30})?(?::\s|\s(?:is|was|has|had|needs?|gets?|got|will|would|must|can"
+    r"([A-Z][a-z]{2,})(?:['’]s\s[a-z ]{2,30})?(?::\s"
+    r"|\s(?:hat|hatte|a|ha|tem|tiene|kauft|isst|zahlt|paie|mange|paga|is|was|has|had|needs?|gets?|got|will|would|must|can"
     r"|[a-z]{2,}(?:s|ed))\b)",
 )
 _NAME_INSIDE = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}")
@@ -377,9 +405,48 @@ def other_letter(answer: str, gold: str, prompt: str) -> bool:
     letter = _subject(answer)
     if not letter:
         return False
-    return (_subject(gold) or letter) != letter or (
-        bool(asked := _asked_letters(prompt)) and letter not in asked and letter not in _subject(gold)
+    if (_subject(gold) or letter) != letter:
+        return True
+    if letter in _subject(gold):
+        return False
+    asked = _asked_letters(prompt)
+    return letter not in asked and (
+        bool(asked) or (_ASSIGNED.match(answer) is not None and _is_argument(letter, prompt))
     )
+
+
+_ASSIGNED = re.compile(r"[\s$\\(\[]*[A-Za-z]\s*=")
+_ASKS_OF_ROOTS = re.compile(
+    r"\b(?:sum|product|difference)\sof\s(?:(?:all|both|the|real|complex|its|two)\s)*(?:roots|solutions|zeroe?s)\b"
+)
+_ASKED_OF = re.compile(
+    r"\b(?:(?P<extreme>minimum|maximum|least|greatest|smallest|largest)\s(?:possible\s)?(?:value\s)?(?:of|for)"
+    r"|(?:[Ff]ind|[Ww]hat\sis|[Dd]etermine|[Cc]ompute|[Cc]alculate|[Ee]valuate)"
+    r"(?:\sthe)?(?:\s(?:exact|numerical))?(?:\svalue\sof)?)\s"
+    r"(?:the\s)?(?:(?:function|expression|quantity)\s)?(?![A-Za-z]{2,}\b(?!\())"
+    r"(?P<what>\$[^$\n]{1,120}\$|\\\([^\n]{1,120}?\\\)|[^\s,.?$]{1,40}(?:\s?[-+*/=]\s?[^\s,.?$]{1,40}){0,6})"
+)
+_ASKS_ARGUMENT = re.compile(  # where something is attained, for which letter
+    r"\b(?:where (?:is|does|the)|(?:at|for) (?:what|which)|which (?:value|real|[a-z])|when does)\b|\b[Ss]olve\b"
+)
+
+
+def _is_argument(letter: str, prompt: str) -> bool:
+    """Return whether a letter only stands in the expression that a question asks for: x, where that is x^2 - 12x."""
+    end = prompt[-1000:]
+    if _ASKS_OF_ROOTS.search(end):
+        return letter in letters_of(clean(end))
+    found = list(_ASKED_OF.finditer(end))
+    if not found or _ASKS_ARGUMENT.search(end):
+        return False
+    what = found[-1]["what"].strip("$\\() ")
+    name, equals, formula = what.partition("=")
+    if equals and not found[-1]["extreme"]:
+        return False
+    if name.strip().lower() == letter:
+        return False
+    letters = {other.lower() for other in letters_of(clean(formula or name))}
+    return letter in letters and (len(letters) > 1 or re.search(r"[-+*/^\d(|\\{]", what) is not None)
 
 
 def _subject(text: str) -> str:

@@ -64,12 +64,16 @@ _CALLED = re.compile(
     r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:(?:Also|Donc|Portanto|Quindi|Por\stanto|Luego),?\s)?(?:"
-    r"(?:[Rr]ichtig|[Kk]orrekt)\sist\s(?:(?:die|nur)\s)?(?:Antwort|Option|Lösung)\s([A-Z])(?![\w'’])"
+    r"(?:[Rr]ichtig|[Kk]orrekt)\sist\s(?:(?:die|nur|also|daher|somit|demnach)\s)?(?:Antwort|Option|Lösung)\s([A-Z])(?![\w'’])"
+    r"|(?:Also|Somit|Daher|Folglich|Damit|Demnach)\sist\s(?:(?:die\s)?(?:Antwort|Option|Lösung)\s)?([A-Z])\s(?:richtig|korrekt)\b"
+    r"|C['’]est\s(?:donc\s)?la\s(?:réponse|lettre|proposition|option)\s([A-Z])(?![\w'’])|Es\sist\s(?:also|daher|somit)\s([A-Z])(?![\w'’])"
+    r"|Es\sla\s(?:opción\s|letra\s|respuesta\s)?([A-Z])(?![\w'’])"
     r"|(?:(?:[Ll]a|[Dd]ie|[Aa])\s)?(?:[Rr]éponse|[Oo]ption|[Rr]espuesta|[Oo]pción|[Rr]esposta|[Oo]pção|[Rr]isposta|[Oo]pzione|Antwort|Lösung)"
     r"\s([A-Z])\s(?:est|es|è|é|ist)\s(?:(?:la|a|die)\s)?(?:bonne|juste|correct[ea]|corret[at]a|corretta|giusta|richtig|korrekt)\b)"
     r"(?=\s?[*]{0,2}(?:[.!]|$|,?\s(?:weil|denn|da|car|parce|puisque|porque|pois|perché|ya\sque)\b))"
-    r"|(?<![A-Za-z])([A-Z])\sit\sis\b|(?<![A-Za-z])([A-Z])\s(?:est\sla\s(?:bonne\s)?réponse|es\sla\s(?:respuesta|opción)|ist\s(?:richtig|die\srichtige)"
+    r"|(?<![A-Za-z])([A-Z])\sit\sis\b|(?<![A-Za-z])([A-Z])\s(?:est\s(?:donc\s)?la\s(?:bonne\s)?réponse|es\s(?:entonces\s)?la\s(?:respuesta|opción)|ist\s(?:(?:also|daher|somit)\s)?(?:richtig|die\srichtige)"
     r"|è\sla\srisposta|é\sa\sresposta)\b"
+    r"|\b(?:[Пп]равильн|[Вв]ерн)\w{2,3}\s(?:ответ|вариант)\s([A-Z])(?![\w'’])|\b[Dd]oğru\scevap\s([A-Z])['’]?d[iı]r\b"
     r"|(?:只有|唯有)?(?:选项|答案)?\s?(?<![A-Za-z])([A-Z])\s?(?:选项|项)?\s?(?:是|为|才是)?(?:唯一)?"
     r"(?:正确(?:的|答案|选项)?|对的|最合适的?|最佳答案|符合题意)",
     re.MULTILINE,
@@ -108,9 +112,16 @@ _PLACEHOLDER = re.compile(r"(?:[g-z]|[Xx?_.…]{0,5}|letter|answer|your\s(?:fina
 _LISTED = re.compile(r"[ \t>*-]{0,6}[(\[]?(\w{1,2})[).:\]](?=\s|\*)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s{1,4}[A-Z]|\s{0,4}$)|$")
 _OPENERS = re.compile(
-    r"[*:：\s}]{0,6}(?:(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b[*:,\s]{0,6})?"
-    r"(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?",
+    r"[*:：,\s}]{0,6}(?:(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence|donc|alors|ainsi"
+    r"|par conséquent|por lo tanto|por tanto|entonces|portanto|então|assim|also|daher|somit|folglich|damit|demnach"
+    r"|quindi|dunque|pertanto|dus|więc|zatem|alltså|следовательно|значит)\b[*:,\s]{0,6})?"
+    r"(?-i:(?:la|el|le|die|der|das|a|o)\s(?=(?:[a-zß-ÿ]{4,12}\s)?[(*]{0,3}[A-Z]\b))?"
+    r"(?:(?:opción|option|opção|opzione|alternativa|proposition|letra|lettre|lettera|buchstabe|réponse|respuesta|resposta"
+    r"|risposta|antwort|вариант)\s(?=[(*]{0,3}[A-Z]\b))?",
     re.IGNORECASE,
+)
+_EITHER_ABROAD = re.compile(  # C ou la D
+    r"(?<![A-Za-z])[A-Z]\s(?:ou|o|oder|oppure|или|of|eller|lub|veya)\s(?:(?:la|le|el|die|der|das|a|o)\s)?[A-Z](?![\w'’])"
 )
 _LETTERS = parse_options([""] * 26)  # for questions whose options stand in the prompt only
 _DIGITS = parse_options({str(number): "" for number in range(1, 10)})
@@ -200,6 +211,8 @@ class _Said:
             return None
         end = _SENTENCE_END.search(line)
         length = end.start() if end else len(line)
+        if _EITHER_ABROAD.search(line, 0, length):
+            return None
         return None if line.startswith("?", length) else mark._replace(phrase=line, end=start + length)
 
     def stated(self, text: str) -> Iterator[Mark]:
@@ -292,14 +305,19 @@ _LABEL_BEHIND = re.compile(  # "… one standard deviation covers 68% — **B**.
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _BEFORE_OPTION = re.compile(
     r"(?:\b(?:is|are|was|were|be|by|equals?|means|called|named|gives?|get|obtain|yields?|has|have|say|definitely|est|es|war"
-    r"|ist|fue|è|é|это)|c'est|[=→:])\s?(?:(?:the|an?)\s)?\Z"
+    r"|ist|fue|è|é|это)|c'est|[=→:])\s?(?:(?:donc|also|daher|somit|quindi|portanto|entonces)\s)?"
+    r"(?:(?:the|an?|la|le|el|il|lo|die|der|das|o)\s|l['’])?\Z"
 )
+_BECAUSE = re.compile(
+    r",?\s(?:because|since|as|which|weil|da|car|parce|puisque|porque|ya que|pois|perché)\b.*\Z", re.DOTALL
+)
+_MAY_BE = re.compile(r"\b(?:could|might|may|can)\s(?!only\b)(?:\w+\s)?be\b")
 _CONTENT = re.compile(r"[a-z]{3,}|\d+|not|no")
 _FUNCTIONAL = frozenset(
     re.findall(
         r"\w+",
         "the are was were has have had that which this one its his her their so thus hence therefore and did does "
-        "there of them",
+        "there of them among these those four five three only options choices listed given here",
     )
 )
 _LABEL_BEFORE = re.compile(r"(?<![a-z'’])\(?([a-z])[).:]\s*\Z")
@@ -364,7 +382,9 @@ def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
     first = before.strip(" ,") in ("", "so", "thus", "therefore", "hence")
     if first and choices.option(label) in _ANSWER_WORDS and after.strip()[:1] in _BREAKS:
         return choices.option(label)
-    after = _label_behind(label).sub("", after)
+    after = _BECAUSE.sub("", _label_behind(label).sub("", after))
+    if _MAY_BE.search(before):
+        return ""
     around = f"{before} {after}"
     words = set(_CONTENT.findall(around)) - _FUNCTIONAL
     asked = set(_CONTENT.findall(question.lower()))
@@ -445,7 +465,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=10,
+    version=11,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -16,7 +16,14 @@ from functools import lru_cache
 from proofmill.filters.answers.assignments import labelled_parts, named_parts
 from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude, sentence_start
 from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside
-from proofmill.filters.answers.questions import context, exclaims, in_its_writing, repeats_question
+from proofmill.filters.answers.questions import (
+    context,
+    exclaims,
+    in_its_constants,
+    in_its_writing,
+    not_carried_out,
+    repeats_question,
+)
 from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.answers.subjects import of_another
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
@@ -101,9 +108,8 @@ class MathVerifier:
                 return None
         except (UnreadableError, TooCostlyError):
             return None
-        return _verdict(
-            answers_gold(gold.form, stated, context(prompt)) and not _of_another(found, text, problem), found
-        )
+        equal = answers_gold(gold.form, stated, context(prompt)) and not _of_another(found, text, problem)
+        return _carried_out(found, gold, prompt) if equal else _verdict(False, found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Return the verdict on a trace; its cost is for the caller's worker pool to bound."""
@@ -124,7 +130,9 @@ class MathVerifier:
             if repeats_question(found.text, gold.text, prompt):
                 return Verdict(UNPARSED, found.text, "repeats_question", final_start=found.start)
             if answers_gold(gold.form, stated, context(prompt)) or same_time(found.text, gold.text, prompt):
-                return _verdict(not _of_another(found, text, problem), found)
+                return (
+                    _verdict(False, found) if _of_another(found, text, problem) else _carried_out(found, gold, prompt)
+                )
             if not readable(stated):
                 return _unreadable(found)
             if (unit := _unit_behind(text, found)) and gold.form.kind == "collection":
@@ -231,6 +239,13 @@ def _verdict(equal: bool, found: Conclusion) -> Verdict:
     return Verdict(CORRECT if equal else WRONG, found.text, found.rule, final_start=found.start)
 
 
+def _carried_out(found: Conclusion, gold: _Gold, prompt: str) -> Verdict:
+    """Return the verdict on an answer whose value is gold's, which may only be a calculation of it."""
+    if not_carried_out(_as_gold(found.text, gold, prompt), gold.text):
+        return Verdict(UNPARSED, found.text, "not_carried_out", final_start=found.start)
+    return _verdict(True, found)
+
+
 def _unreadable(found: Conclusion) -> Verdict:
     """Return an answer of which no part is cut out, because the whole of it can't be read."""
     return Verdict(UNPARSED, found.text[:_MAX_QUICK], "unreadable", final_start=found.start, undecided=True)
@@ -246,7 +261,7 @@ def _integer(answer: str) -> int | None:
 def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
     """Return an answer as the question and gold write: with decimal points or commas, with the names of its parts."""
     parts = named_parts(answer, gold.text) if "\\text" in gold.text else ""
-    return parts or in_its_writing(answer, prompt) or answer
+    return parts or in_its_writing(answer, prompt) or in_its_constants(answer, gold.text, prompt) or answer
 
 
 @lru_cache(maxsize=4096)
@@ -302,7 +317,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=11,
+    version=12,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

@@ -71,7 +71,20 @@ def parse_answer(answer: str) -> AnswerKey:
     """
     if len(answer) > MAX_LENGTH:
         raise TooCostlyError("too long")
+    if "|" in answer or "\\mid" in answer or "∣" in answer:
+        answer = _BARRED_POINT.sub(_with_comma, answer)
     return _read(clean(answer), 0)
+
+
+_COORDINATE = r"\s*(?:[-−+]?\s*(?:\d+(?:[.,]\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\s?\{\d+\}\s?\{\d+\}))\s*"
+_BAR = r"(?:\||\\mid(?![a-z])|∣)"
+_BARRED_POINT = re.compile(  # (-1 | 5), as German books write points
+    rf"\((?P<first>{_COORDINATE}){_BAR}(?P<second>{_COORDINATE})(?:{_BAR}(?P<third>{_COORDINATE}))?\)"
+)
+
+
+def _with_comma(match: re.Match[str]) -> str:
+    return "(" + ", ".join(part.replace(",", ".") for part in match.groups() if part is not None) + ")"
 
 
 def _read(text: str, depth: int) -> AnswerKey:
