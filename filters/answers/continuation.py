@@ -119,11 +119,33 @@ def own_part(text: str, prompt: str, concluded: Callable[[str], Concluded]) -> s
         if not answered and heading["word"] and not series:
             series.add(_kind(heading["word"]))
             first = heading.start()
+    if not headings and "?\n" in text:
+        return _before_bare_exercise(text, prompt, concluded)
     last = headings[-1] if series else None
     if last is None or last.start() == first or _kind(last["word"] or "") not in series:
         return text
     new = _news(_question(text[last.end() :]), own_question(prompt) + text[: last.start()])
     return text if new or not concluded(text[last.start() :]) else _blanked(text, first, last.start())
+
+
+_BARE_QUESTION = re.compile(r"\n(?=[A-Z][^\n]{40,800}\?[ \t]*\n[ \t\n]*\S)")
+_RECONSIDERS = re.compile(
+    r"(?:but|wait|however|hmm|actually|what|hold|let|is|are|did|does|so|now|then|or|and|no|would|should|could|can|do|since"
+    r"|therefore|thus|because|note)\b",
+    re.IGNORECASE,
+)
+
+
+def _before_bare_exercise(text: str, prompt: str, concluded: Callable[[str], Concluded]) -> str:
+    """Return a text up to a line that asks something else without any heading, with figures and things of its own."""
+    for line in islice(_BARE_QUESTION.finditer(text), _FEW):
+        question = text[line.end() :].partition("\n")[0]
+        before = text[: line.start()]
+        if _RECONSIDERS.match(question) or _is_prompts(question, prompt):
+            continue
+        if _news(question, own_question(prompt) + before) > _STRANGE and concluded(before):
+            return before
+    return text
 
 
 def _blanked(text: str, start: int, end: int) -> str:

@@ -73,14 +73,11 @@ i | \sqrt{-1}
 \binom{5}{2} | 10
 2^{25}\cdot 26! | 26! \times 2^{25}
 e^{i\pi} | -1
-\log_2 8 | 3
-\log 100 | 2
 0.\overline{3} | 1/3
 0.1\overline{6} | \frac{1}{6}
 x=y | y=x
 A = 5, B = 6 | (5,6)
 \ln e^2 | 2
-\sin 30^\circ | \frac{1}{2}
 \frac{\pi}{4} | \arctan 1
 2\pi | 2π
 x² | x^2
