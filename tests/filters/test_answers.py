@@ -11,6 +11,7 @@ import pytest
 from proofmill.filters.answers.conclusion import ANY_TEXT, conclude
 from proofmill.filters.domains.math import VERIFIER
 from proofmill.filters.verdicts import CORRECT, Problem
+from proofmill.filters.verification import cut_reasoning
 
 _ROWS = [json.loads(line) for line in Path(__file__).with_name("answers.jsonl").read_text().splitlines()]
 _KINDS = sorted({row["kind"] for row in _ROWS})
@@ -22,7 +23,9 @@ def test_every_row_of_the_corpus_is_judged_as_it_says(kind: str) -> None:
     for row in _ROWS:
         if row["kind"] != kind:
             continue
-        verdict = VERIFIER.verify(Problem("math", row["prompt"], row["answer"]), row["response"]).verdict
+        cut = cut_reasoning(row["response"], None)
+        problem = Problem("math", row["prompt"], row["answer"])
+        verdict = (cut.verdict or VERIFIER.verify(problem, cut.text)).verdict
         agrees = verdict != CORRECT if row["expect"] == "not correct" else verdict == row["expect"]
         if not agrees:
             mistaken.append((row["answer"], row["response"], verdict))
