@@ -201,3 +201,47 @@ def labelled_parts(text: str, question: str) -> list[str]:
         return []
     said = {match[1] or match[2]: match["said"] for match in _PART.finditer(text[-1_500:])}
     return [said[letter] for letter in sorted(said)] if "".join(sorted(said)) == "abcdefgh"[: len(said)] else []
+
+
+_BULLET = re.compile(r"[ \t]{0,8}(?:[-*•–]|\d{1,2}[.)])[ \t]{1,3}(?P<said>\S.{0,80}?)[.;,]?[ \t]*\Z")
+_ASKS_LIST = re.compile(
+    r"\b(?:list|find|give|name|state|determine|write(?:\sdown)?)\s(?:all|every|each|the\s(?:\w+\s){0,3}\w+s\b)|\bwhat\sare\b|\ball\b"
+    r"|\bwhich\s(?:\w+\s){0,2}(?:numbers|integers|primes|values|are)\b|\bsolve\b|\b(?:solutions|roots|zeros)\b",
+    re.IGNORECASE,
+)
+_INTRODUCES = re.compile(
+    r"\b(?:are|is|satisf(?:y|ies)|include|work|answers?|solutions?|roots?|results?|values?|final|follows?|obtain|get|have)\b",
+    re.IGNORECASE,
+)
+_NO_ANSWERS = re.compile(
+    r"\b(?:not|n't|no|never|candidates?|steps?|given|divisors|check\w*|possible|possibilit\w+|consider\w*|try|trying|wrong"
+    r"|excluded?|rejected|factors)\b|n't\b",
+    re.IGNORECASE,
+)
+
+
+def bulleted(body: str) -> tuple[list[str], str, int]:
+    """Return the items of the list that ends a text, the line before it, and where the list begins."""
+    items: list[str] = []
+    tail = body[-1_500:]
+    lines = tail.split("\n")
+    end = len(lines)
+    while end and (match := _BULLET.match(lines[end - 1])) is not None:
+        items.append(match["said"].replace("**", "").strip())
+        end -= 1
+    start = len(body) - len(tail) + sum(len(line) + 1 for line in lines[:end])
+    intro = next((line for line in reversed(lines[:end]) if line.strip()), "")
+    return items[::-1], intro, start
+
+
+def asks_list(question: str) -> bool:
+    """Return whether a question asks for all values of a kind."""
+    return (
+        _ASKS_LIST.search(question) is not None and re.search(r"\bhow (?:many|much)\b", question, re.IGNORECASE) is None
+    )
+
+
+def introduces_answers(intro: str, question: str) -> bool:
+    """Return whether a line says that the list behind it is the answer; nothing before it says so too."""
+    denied = _NO_ANSWERS.search(intro) is not None and _NO_ANSWERS.search(question) is None
+    return not intro.strip() or (_INTRODUCES.search(intro) is not None and not denied)

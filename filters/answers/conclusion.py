@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from proofmill.filters.answers.assignments import assigned_together
+from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
+from proofmill.filters.answers.conversions import THOUSANDS, converted
 from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
@@ -52,9 +54,10 @@ from proofmill.filters.answers.marks import (
     wrapped,
 )
 from proofmill.filters.answers.options import Options, chosen, statements
+from proofmill.filters.answers.phrases import phrased
 from proofmill.filters.answers.prose_values import plain
-from proofmill.filters.answers.statements import closing_value, stated_value
-from proofmill.filters.answers.worded import worded_value, yes_or_no
+from proofmill.filters.answers.statements import closing_value, listed_answers, stated_value
+from proofmill.filters.answers.worded import closing_weekday, worded_value, yes_or_no
 
 
 class Conclusion(NamedTuple):
@@ -133,11 +136,6 @@ _PLAIN_LEADS = frozenset(
     for dollar in ("", "$", "\\(")
 )
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
-_STATEMENT_END = re.compile(
-    r"\n|\?|(?<=[\w)}%$*\]!✅])(?:\.|(?<!\d)!)(?=\s|\Z|[\u4e00-\u9fff])|。"
-    r"|[ ,](?:because|since|as there|so that|when|given that)\b"
-)
-_LEAD = re.compile(r"^(?:[\s:：*_`]|(?:therefore|thus|hence|so|indeed|simply|then|now)\b[ ,:]*)+", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
 _TAIL = 4_000  # characters of the text around an answer that are read
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
@@ -253,17 +251,32 @@ def _marks(text: str, reader: Reader) -> list[Mark] | Conclusion:
             return Conclusion("", f"not_{reader.form}")
     if marks or reader.options is not None:
         return marks
-    return _nothing(text, boxes, denials) or []
+    return _nothing(text, boxes, denials, reader) or []
 
 
-def _nothing(text: str, boxes: list[tuple[int, int]], denials: list[int]) -> Conclusion | None:
+def _nothing(text: str, boxes: list[tuple[int, int]], denials: list[int], reader: Reader) -> Conclusion | None:
     """Return why a text whose marks are all denied or empty concludes nothing; None if its words still may."""
     if denials and "\n" not in text[max(denials) :].strip():
-        return Conclusion("", "taken_back")  # the last line holds nothing but a denied answer
+        return _behind_denial(text, max(denials), reader)
     if boxes:
         filled = any(not is_placeholder(inside(text, box)) for box in boxes)
         return Conclusion("", "taken_back" if filled else "empty_box")
     return None
+
+
+_NEXT_SENTENCE = re.compile(r"[.!?][\"'”’)]{0,3}\s+(?=[A-Z\d$\\*])")
+
+
+def _behind_denial(text: str, start: int, reader: Reader) -> Conclusion:
+    """Return what the sentences behind a denied statement in the last line conclude, if that is another number."""
+    end = _NEXT_SENTENCE.search(text, start)
+    if end is None or not (later := _unmarked(text[end.end() :], reader)).text:
+        return Conclusion("", "taken_back")
+    number = _NUMBER.search(later.text)
+    again = number is None or re.search(
+        rf"(?<![\d.,]){re.escape(number[0].rstrip('.,'))}(?!\d)", text[start : end.end()]
+    )
+    return Conclusion("", "taken_back") if again else later._replace(start=end.end() + (later.start or 0))
 
 
 def _phrases(text: str, question: str, denials: list[int]) -> Iterator[Mark]:
@@ -279,7 +292,7 @@ def _phrases(text: str, question: str, denials: list[int]) -> Iterator[Mark]:
         ):
             denials.append(mark.start)
         else:
-            yield _phrased(text, mark)
+            yield phrased(text, mark)
 
 
 def _conditional(text: str, mark: Mark, question: str) -> bool:
@@ -326,40 +339,6 @@ def _box_group(text: str, group: list[tuple[int, int]], reader: Reader) -> Mark:
         content = inside(text, box)
         distinct.setdefault(reader.key(content), content)
     return Mark("boxed", " , ".join(distinct.values()), group[0][0], group[-1][1])
-
-
-def _phrased(text: str, mark: Mark) -> Mark:
-    """Return a sentence mark with the phrase behind it: a display, or the rest of the sentence."""
-    start = mark.end
-    rest = text[start : start + MAX_PHRASE]
-    lead = _LEAD.match(rest)
-    skipped = lead.end() if lead else 0
-    # The value may stand on the next line, but a new sentence there is not the answer.
-    if not mark.open and rest.lstrip(" \t*")[:1] == "\n" and rest.lstrip(" \t\n*")[:1] not in _VALUE_STARTS:
-        skipped = 0
-    start, rest = start + skipped, rest[skipped:]
-    for opener, closer in (("$$", "$$"), ("\\[", "\\]")):
-        if rest.startswith(opener):
-            end = rest.find(closer, 2)
-            phrase = rest[: end + 2] if end > 0 else ""
-            return mark._replace(phrase=phrase, end=start + len(phrase))
-    end_match = _STATEMENT_END.search(rest)
-    # "Is the answer 5?" asks; it states nothing.
-    if end_match and end_match[0] == "?":
-        return mark._replace(phrase="", end=start + end_match.end(), open=False)
-    phrase = rest[: end_match.start()] if end_match else rest
-    if not phrase.isascii():
-        phrase = "" if _EASTERN_DENIAL.search(phrase) else phrase
-        return mark._replace(
-            phrase=_JAPANESE_END.sub("", phrase.translate(_WIDE_DIGITS)).strip(), end=start + len(phrase)
-        )
-    return mark._replace(phrase=phrase.strip(" \t"), end=start + len(phrase))
-
-
-_JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
-_EASTERN_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない|아니|아닙")  # in Japanese and Korean it comes last
-_WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
-_VALUE_STARTS = frozenset("0123456789$\\(-−")
 
 
 def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
@@ -432,6 +411,7 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
 
 _VERDICT_WORDS = frozenset(
     {"yes", "no", "true", "false", "valid", "invalid", "correct", "incorrect", "possible", "impossible", "even", "odd"}
+    | {"ja", "nein", "oui", "non", "sí", "sì", "sim", "não", "да", "нет", "是", "不是"}
 )
 
 
@@ -474,6 +454,8 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
         return ""
     if len(phrase) > MAX_PHRASE:
         return phrase if reader is ANY_TEXT else ""
+    if mark.rule not in HELD and (said := yes_or_no(phrase, reader.question or "?")) and reader.readable(said):
+        return said
     value = stated_value(phrase, reader.readable, reader.question) if phrase.strip() else ""
     if not value and (mark.open or mark.rule in HELD):
         region = phrase if mark.rule in HELD else text[mark.end - len(phrase) :][:MAX_PHRASE]
@@ -515,10 +497,19 @@ def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) 
     number = _NUMBER.search(answer)
     if number is not None:
         figures = number[0].replace(",", "").rstrip(".")
-        spoken = _THOUSANDS.sub("", sentence)
-        if re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken) or _converted(figures, spoken):
+        spoken = THOUSANDS.sub("", sentence)
+        if re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken) or converted(figures, spoken):
             return False
     return not _agree(reader.key(later), key)
+
+
+def _listed(text: str, reader: Reader) -> Conclusion | None:
+    """Return what a text concludes that ends in a list of values, or in the weekday that is asked for."""
+    if (items := listed_answers(text, reader.readable, reader.question)) is not None:
+        return Conclusion(items[0], "final_line" if items[0] else "no_answer", items[1])
+    start = sentence_start(text.rstrip(), len(text.rstrip()) - 1)
+    day = closing_weekday(text[start:], reader.question)
+    return Conclusion(day, "final_line", start) if day and not hypothetical(text[start:]) else None
 
 
 def _unmarked(text: str, reader: Reader) -> Conclusion:
@@ -527,6 +518,8 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     line = text.rstrip().rpartition("\n")[2]
     if (said := yes_or_no(line, reader.question)) and reader.readable(said):
         return Conclusion(said, "final_line", len(text.rstrip()) - len(line))
+    if reader.closing is None and (listed := _listed(text, reader)) is not None:
+        return listed
     bold = _bold(text, reader)
     if bold is not None:
         return bold
@@ -543,7 +536,7 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     ):
         value = ""
     sentence = text[start:]
-    if not value or hypothetical(sentence) or of_another_question(sentence, 0, 0, reader.question):
+    if not value or hypothetical(without_rejected(sentence)) or of_another_question(sentence, 0, 0, reader.question):
         return Conclusion("", "no_answer")
     number = _NUMBER.search(value)
     if number and conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question):
@@ -551,23 +544,6 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     return Conclusion(value, "final_line", start)
 
 
-def _converted(figures: str, sentence: str) -> bool:
-    """Return whether a sentence may state the number of a tag in another unit: 90, then 1.5 hours."""
-    stated = [float(match[1]) for match in _MEASURED.finditer(sentence)]
-    if not figures.replace(".", "", 1).isdecimal() or not float(figures):
-        return False
-    ratios = [value / float(figures) for value in stated if value]
-    return any(abs(max(ratio, 1 / ratio) / factor - 1) < _ROUNDING for ratio in ratios for factor in _FACTORS)
-
-
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
-_MEASURED = re.compile(
-    r"(?<![\d.,])(\d{1,15}(?:\.\d{1,15})?)\s?(?:hours?|minutes?|seconds?|days?|weeks?|months?|years?|km|cm|mm|m|kg|g|ml|l"
-    r"|cents?|dollars?|%|feet|foot|inch(?:es)?|yards?|miles?|met(?:er|re)s?|lit(?:er|re)s?|percent|kilo\w+|centi\w+|milli\w+)(?![A-Za-z])",
-    re.IGNORECASE,
-)
-_FACTORS = (7, 12, 24, 60, 100, 1000, 3600)
-_ROUNDING = 0.01
 _NUMBER = re.compile(r"\d[\d,./]*")
 _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",

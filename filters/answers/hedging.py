@@ -24,6 +24,8 @@ _DENIAL = re.compile(
     r"|\b(?:an?|his|her|my|their|the|one|your)\s(?:\w+\s)?(?:friend|classmate|colleague|teacher|neighbou?r|brother|sister)"
     rf"\s(?:says?|said|thinks?|thought|claim(?:s|ed)|believe[sd]|guess(?:es|ed)){_THAT}"
     r"|\b(?:suppose|assume|assuming|supposing|imagine|pretend|whether|unless)(?:\s(?:now|first|instead))?(?:\sthat)?"
+    rf"|\b(?:mistake|error|temptation|fallacy|trap|pitfall)\s(?:here\s)?(?:is|was|would\sbe)\sto\s\w+{_THAT}"
+    rf"|\btempt(?:ed|ing)\sto\s\w+{_THAT}"
     r"|\bif|(?:\A|[.!?;:,\n]\s{0,3})(?:maybe|perhaps|possibly)"
     r")",
     re.IGNORECASE,
@@ -84,7 +86,8 @@ _BEFORE_CUES = frozenset(
         "readers solver solvers beginner beginners other others false untrue incorrect wrong impossible unlikely "
         "doubtful mistake "
         "maybe perhaps possibly friend classmate colleague teacher neighbor neighbour "
-        "brother sister mistaken tempting naive common popular typical reference gold official",
+        "brother sister mistaken tempting naive common popular typical reference gold official "
+        "error temptation fallacy trap pitfall tempted",
     )
 )
 _BEHIND_CUES = frozenset(
@@ -126,7 +129,7 @@ _CONDITION_WORD_BEHIND = re.compile(r"\b[Ii]f\b|nless|rovided|suming|pposing|lon
 _CONDITION_WORD = re.compile(r"[Ii]f |nless|rovided|suming|pposing|Had |Were |Should ")
 _DOING = re.compile(  # conditions that state no other case: "if we add them", "if I am not mistaken"
     r"(?:we|you|i|one)\b(?!\s(?:were|had|assume|ignore|suppose|neglect|take|pretend|allow))"
-    r"|(?:so|needed|necessary|correct|right|(?:this|that|it)\sis\s(?:so|right|correct|true))\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
+    r"|i\shad\sto\s(?:guess|choose|pick|answer|decide|bet|say|select)\b|(?:so|needed|necessary|correct|right|(?:this|that|it)\sis\s(?:so|right|correct|true))\b|(?:my|the|our|all|these|this)\s(?:\w+\s)?"
     r"(?:calculation|reasoning|computation|analysis|interpretation|memory)",
     re.IGNORECASE,
 )
@@ -214,9 +217,26 @@ def of_another_question(text: str, start: int, end: int, question: str) -> bool:
     return False
 
 
+_QUOTED = re.compile(  # You may want to write "the answer is 6"
+    r"(?:(?:\A|[.!?\n])(?P<who>[^.!?\n]*?)\b(?:say|says|said|write|writes|wrote|answer|answers|answered|claim\w*|guess\w*|think"
+    r"|thought|argue\w*|reply|respond|conclude|shout|cry|mistake|error|tempt\w+|naive|wrong|temptation)\b[^.!?\n\"“”]{0,60})"
+    r"[\"“”«„][^\"“”«„\n]{0,30}\Z",
+    re.IGNORECASE,
+)
+_OWN_WORDS = re.compile(r"\b(?:i|we|i['’](?:d|ll)|let|let['’]s|please|finally)\b", re.IGNORECASE)
+
+
+def _quoted(before: str) -> bool:
+    """Return whether what follows stands in quotation marks, as what somebody might say, and not the writer."""
+    match = _QUOTED.search(before) if any(sign in before for sign in '"“„«') else None
+    return match is not None and before.count('"') % 2 == ('"' in match[0]) and _OWN_WORDS.search(match["who"]) is None
+
+
 def denied(text: str, start: int) -> bool:
     """Return whether what begins at `start` is denied, doubted, supposed or said by somebody else, right before it."""
     before = text[max(0, start - _FAR) : start].replace("\u2019", "'")
+    if _quoted(before):
+        return True
     if not _cued(before + text[start : start + 6], _BEFORE_CUES):
         return False
     return (
@@ -299,6 +319,11 @@ def called_faulty(text: str, start: int, end: int, question: str) -> bool:
     before = text[max(0, start - _REACH) : start]
     faulty = _FAULTY.search(before) or _FAULTY_NOUN.search(text, start, end)
     return faulty is not None and _ASKS_FAULTY.search(question) is None
+
+
+def asks_faulty(question: str) -> bool:
+    """Return whether a question asks for what is wrong, or does not hold."""
+    return _ASKS_FAULTY.search(question) is not None
 
 
 def negated(words: str) -> bool:

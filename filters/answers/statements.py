@@ -13,7 +13,16 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from proofmill.filters.answers.assignments import assigned_apart, assigned_lines, assigned_together, named_lines
+from proofmill.filters.answers.assignments import (
+    asks_list,
+    assigned_apart,
+    assigned_lines,
+    assigned_together,
+    bulleted,
+    introduces_answers,
+    named_lines,
+)
+from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.lone_numbers import (
     METHOD,
     PARTICIPLE,
@@ -151,13 +160,11 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
         line = body[line_start:]
     if _broken(line):
         return "", line_start
-    if ":" in line and (named := named_lines(body, question)) and readable(named[0]):
+    if ("=" in line or ":" in line) and (named := _with_names(body, line, question)) and readable(named[0]):
         return named
-    if ("=" in line or ":" in line) and (assigned := assigned_lines(body, question)) and readable(assigned[0]):
-        return assigned
-    if "=" in line and (apart := assigned_apart(body, question)) and readable(apart[0]):
-        return apart
-    if titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
+    if _listed_behind(body, line_start):
+        line, line_start = line[2:], line_start + 2
+    elif titled := _TITLED.match(line):  # 5. **Calculate the change:** Michael has $6 left
         line, line_start = line[titled.end() :], line_start + titled.end()
     cuts = [cut for cut in (0, *_sentence_starts(line)) if cut < len(line)] or [0]
     if value := _whole_line(line, readable, question):
@@ -179,9 +186,38 @@ def _sentence_starts(line: str, start: int = 0) -> Iterator[int]:
 _SHORT = 6  # characters that hold an abbreviation
 
 
+def _with_names(body: str, line: str, question: str) -> tuple[str, int] | None:
+    """Return the values that the end of a text gives to several letters or names, and where the first one stands."""
+    named = named_lines(body, question) if ":" in line else None
+    return named or assigned_lines(body, question) or (assigned_apart(body, question) if "=" in line else None)
+
+
+def _listed_behind(body: str, start: int) -> bool:
+    """Return whether a line is an item behind another one of a list, and begins with no negative number."""
+    return (
+        body[start : start + 2] == "- " and body[body.rfind("\n", 0, max(start - 1, 0)) + 1 :][:2] == "- " and start > 1
+    )
+
+
+def listed_answers(text: str, readable: Readable, question: str) -> tuple[str, int] | None:
+    """Return the values of the list that ends a text, as one answer, and where it begins.
+
+    None where the text ends otherwise; "" where another list stands there, or bare numbers that nobody asked to list.
+    """
+    items, intro, start = bulleted(text.rstrip())
+    values = [plain(item) for item in items]
+    if not asks_list(question):
+        return ("", start) if len(values) > 1 and all(map(NUMERAL.match, values)) else None
+    if len(values) < 2 or any(is_prose(value) or not (NUMERAL.match(value) or readable(value)) for value in values):
+        return None
+    return (", ".join(values) if introduces_answers(intro, question) else ""), start
+
+
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
     whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
+    if without_rejected(whole) != whole:
+        return ""
     if " " in whole and (first := _EXPLAINED.match(whole)):
         value = first[1] or first[2]
         if readable(value) and not is_prose(value):
@@ -244,7 +280,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return "", line_start + cut
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
-        sentence = _without_deed(opened(sentence))
+        sentence = without_rejected(_without_deed(opened(sentence)))
         if not sentence:
             return "", line_start + cut
         if (together := assigned_together(sentence, question)) and readable(together):

@@ -68,7 +68,7 @@ _NAME = r"[A-Z][a-z]+(?: [A-Z][a-z]+)?"
 _IS_NAME = re.compile(
     rf"(?:[^,.;:?]{{1,120}}\s(?:is|was|are|on)|[A-Za-z ]{{1,40}}:)\s(?:the |an? )?(?P<name>{_NAME})\Z"
 )
-_NAME_FIRST = re.compile(rf"(?P<name>{_NAME})\s(?P<rest>[a-z][^,.;:?]{{2,100}})\Z")
+_REASON_BEHIND = re.compile(r",?\s(?:since|because)\b.*\Z", re.DOTALL)
 _IS_TRUE = re.compile(
     r"(?:the (?:given )?(?:statement|claim|assertion|proposition)|it|this|that)(?: given)? is (?:indeed |therefore )?"
     r"(?P<truth>true|false)\Z",
@@ -81,19 +81,50 @@ _ASKS_WHETHER = re.compile(
     r"|\byes or no\b|\byes/no\b|\bwhether\b|\btrue or false\b|\btrue/false\b",
     re.IGNORECASE,
 )
-_YES_OR_NO = re.compile(  # "Yes, it is prime."
-    r"[*_ ]{0,4}(yes|no|true|false)[*_]{0,2}(?:[,.:!;]|\s[-–—])\s(?!(?:and|or|but|wait|maybe|no|yes|not)\b)"
-    r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if)\b)[^\n?.!]{1,200}[.!*]{0,3}\s*\Z",
+_YES = "yes|true|ja|oui|sí|sì|sim|да|是的?|对"
+_NO = "no|false|nein|non|não|нет|nee|不是|不对|否"
+_YES_OR_NO = re.compile(  # "Yes, it is prime.", "Nein, denn 91 = 7 · 13"
+    rf"[*_ ]{{0,4}}(?P<word>{_YES}|{_NO})[*_]{{0,2}}"
+    r"(?:[,.:!;，。：]|\s[-–—]|\s(?=(?:because|since|as)\b))[*_]{0,2}\s?"
+    r"(?!(?:and|or|but|wait|maybe|perhaps|no|yes|not\sreally|moment|doch|pardon|attend\w+|espera|aspetta|или|或)\b)"
+    r"(?![^\n]*\b(?:but|however|wait|maybe|perhaps|actually|unless|if|aber|mais|pero|ma|mas|но|wenn)\b)"
+    r"(?P<rest>[^\n?]{1,300})\Z",
     re.IGNORECASE,
 )
+_OPPOSITE = {
+    False: re.compile(rf"(?<![^\W_])(?:{_YES})(?![^\W_])", re.IGNORECASE),
+    True: re.compile(r"\banswer\sis\sno\b|(?<![^\W_])(?:nein|нет)(?![^\W_])", re.IGNORECASE),
+}
+_ENGLISH = frozenset({"yes", "no", "true", "false"})
+_ASKS_WHAT = re.compile(
+    r"\b(?:wie|was|welche[rsnm]?|wer|wann|wo|combien|quel\w*|qui|quoi|cuán\w+|qué|cuál\w*|quién|quant[oiae]|qual\w*|chi"
+    r"|сколько|како\w+|какая|кто|что|hoeveel|welke|what|which|who|how)\b|多少|几|什么|哪|谁|何|いくつ",
+    re.IGNORECASE,
+)
+WEEKDAY = r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_ASKS_WEEKDAY = re.compile(r"\b(?:weekday|(?:what|which)\sday(?!s))\b|\bday\sof\sthe\sweek\b", re.IGNORECASE)
+_LAST_WEEKDAY = re.compile(
+    rf"(?<!before )(?<!after )(?<!but )(?<!except )(?<!than )(?<!from )(?<!until )(?<!since )\b({WEEKDAY})\W*\Z"
+)
+
+
+def closing_weekday(sentence: str, question: str) -> str:
+    """Return the weekday with which a closing sentence ends, where a question asks for one."""
+    match = _LAST_WEEKDAY.search(sentence) if _ASKS_WEEKDAY.search(question) else None
+    return "" if match is None or _DENIES.search(sentence) else match[1]
 
 
 def yes_or_no(line: str, question: str) -> str:
     """Return the yes or no with which a last line answers; "" where it does not, or may count something."""
     match = _YES_OR_NO.match(line)
-    if match is None or (re.search(r"[\d\\$]", line) and not _ASKS_WHETHER.search(question)):
+    if match is None or _OPPOSITE[re.fullmatch(_YES, match["word"], re.IGNORECASE) is not None].search(match["rest"]):
         return ""
-    return match[1]
+    if match["word"].lower() in _ENGLISH and not re.search(r"[\d\\$]", line):
+        return match["word"]
+    asks = _ASKS_WHETHER.search(question) or (
+        "?" in question[-200:].replace("？", "?") and not _ASKS_WHAT.search(question)
+    )
+    return match["word"] if asks else ""
 
 
 def worded_value(sentence: str, question: str) -> str:
@@ -152,11 +183,34 @@ def _name(text: str, question: str) -> str:
         return ""
     if re.fullmatch(rf"{_NAME}|[a-z]{{3,20}}", text):
         return text
-    if match := _IS_NAME.match(text):
+    if match := _IS_NAME.match(_REASON_BEHIND.sub("", text)):
         return match["name"]
-    match = _NAME_FIRST.match(text)
-    asked = re.search(r"\b(?:who|which(?: \w+)?)\s(?P<rest>[^?]{3,100})\?", question, re.IGNORECASE)
-    if match is None or asked is None:
+    return _of_predicate(text, question)
+
+
+_NOUN = r"(?:(?:the|an?)\s)?(?P<noun>[a-z]{3,20})"
+_SUBJECT_FIRST = re.compile(rf"(?:(?P<name>{_NAME})|{_NOUN})\s(?P<rest>[a-z][^.:?]{{2,200}})\Z")
+_CLAUSE_BEHIND = re.compile(
+    r",\s(?:and|while|whereas|since|because|as|with|followed)\b.*|\s(?:since|because)\b.*", re.DOTALL
+)
+_GROUP_BEHIND = re.compile(r"\s(?:of|among|out of)\s(?:the|all|them|these|those)\b.*", re.DOTALL)
+_SO_CLAUSE = re.compile(r",\s(?:so|thus|hence|therefore)\s")
+_UNDER = re.compile(r"\b(?:if|when|given|because|since|assuming)\b")
+_WHO = re.compile(r"\b(?:who|whose|which|what)\b(?P<asked>[^?]{3,300})\?", re.IGNORECASE)
+
+
+def _of_predicate(text: str, question: str) -> str:
+    """Return the name of whom a sentence says what the question asks: "Finn is the youngest", "Evelyn won the race"."""
+    asked = list(_WHO.finditer(question))
+    clause = _SO_CLAUSE.split(text)[-1]
+    match = _SUBJECT_FIRST.match(clause)
+    if match is None or not asked:
         return ""
-    said = match["rest"].lower()
-    return match["name"] if asked["rest"].lower().startswith(said) and said.split()[0] not in ("is", "was") else ""
+    said = _GROUP_BEHIND.sub("", _CLAUSE_BEHIND.sub("", match["rest"])).lower().split()
+    name = match["name"] or match["noun"]
+    wanted = _UNDER.split(asked[-1]["asked"].lower())[0]
+    known = re.search(rf"\b{re.escape(name)}\b", question) is not None
+    if match["name"] and said and said[0] not in ("is", "was") and wanted.strip().startswith(" ".join(said)):
+        return name
+    fits = len(said) > 1 and f" {' '.join(said)} " in f" {' '.join(re.findall(r'[^ ,;]+', wanted))} "
+    return name if fits and known else ""

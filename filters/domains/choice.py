@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Reader, conclude, sentence_start
-from proofmill.filters.answers.hedging import denied, hypothetical, negated, revises
+from proofmill.filters.answers.hedging import asks_faulty, denied, hypothetical, negated, revises
 from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
 from proofmill.filters.multiple_choice import Choices, normalise, parse_options
 from proofmill.filters.symbolic.number_words import in_figures
@@ -43,11 +43,13 @@ from proofmill.filters.verdicts import (
 )
 
 _STATED = re.compile(
-    r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|guess|selection))\b"
+    r"(?:\b(?:answer|option|choice|solution|(?:the|correct|right|best|my)\sletter|the\sone|my\s(?:pick|(?:best\s)?guess|selection))\b"
     r"(?:\s(?:choice|option|letter|here|to\s(?:(?:the|this)\s)?\w{1,20}(?:\s\d{1,3})?"
     r"|(?:that|which|I)\s\w{1,15}(?:\s\w{1,15})?))?[* \t]{0,3}"
     r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
     r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?|let['’]s)\s(?:choose|pick|select|go(?:ing)?\swith)\b"
+    r"|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?\s(?:guess|say|bet\son|answer|lean(?:ing)?\s(?:towards?|to)))"
+    r"(?=\s(?:option\s|it['’]s\s|that\sit['’]s\s)?[(*]{0,3}[A-Z][)*]{0,3}(?:[.,;]|\s*$))"
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
     r"|\b(?:so|thus|therefore|hence),?\sit(?:['’]s|\sis|\smust\sbe)"
     r"(?=\s[*(]{0,3}[A-Z][*)]{0,3}(?:[.,;]?\s{0,3}$|[.,;]\s|\s(?:because|since|as)\b))"
@@ -238,7 +240,10 @@ class _Said:
         if found or behind is not None:
             return found or list(_final_line(self.choices, text, behind or 0))
         rules = (_named, _fits, _final_line, _opening_line)
-        marks = next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
+        marks = list(_only_one(self.choices, text, self.question)) or list(
+            _marked_one(self.choices, text, self.question)
+        )
+        marks = marks or next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
         return marks or list(_in_sentence(self.choices, text, self.question))
 
 
@@ -261,6 +266,70 @@ def _fits(choices: Choices, text: str) -> Iterator[Mark]:
             around = text[max(start, match.start() - 30) : match.end() + 15]
             if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
                 yield Mark("named", match[1], match.start(), match.end())
+
+
+_ONLY_ONE = re.compile(
+    r"(?:(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s)?(?<![A-Za-z])[(*]{0,3}(?P<label>[A-Z])[)*]{0,3}\s(?:is|was)\s(?:therefore\s)?the\sonly"
+    r"\s(?:one|option|choice|answer|statement|candidate)\s(?:that|which|to|with|left|in\swhich)(?P<said>[^.\n]{0,200})"
+    r"|\b[Tt]he\sonly\s(?:one|option|choice|answer|statement)\s(?:that|which|to|with|left)(?P<told>[^.\n]{0,200}?)\s(?:is|was)\s(?:option\s)?"
+    r"[(*]{0,3}(?P<behind>[A-Z])[)*]{0,3}(?=[.,\s]*$)",
+    re.MULTILINE,
+)
+_FAULT = re.compile(
+    r"\b(?:not|n't|never|no|wrong|incorrect|false|fails?|contradicts?|violates?|exclude|eliminate|rule\sout|reject|dismiss)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+
+
+def _only_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
+    """Yield the option that the last paragraph calls the only one that fits, or that does not if that is asked."""
+    start = text.rstrip().rfind("\n") + 1
+    for match in _ONLY_ONE.finditer(text, max(start, len(text) - _TAIL)):
+        label = match["label"] or match["behind"]
+        faulty = _FAULT.search(match["said"] or match["told"] or "") is not None
+        if label in choices.labels and faulty == asks_faulty(question) and not denied(text, match.start()):
+            yield Mark("named", label, match.start(), match.end())
+
+
+_OPTION_LINE = re.compile(
+    r"^[\s|>*•-]{0,8}(?:[Oo]ption\s)?[*(\[]{0,3}(?P<label>[A-Z])"
+    r"(?:[)\].:*|]{1,4}|\s(?=is\b|[–—:|-]|[✓✔✅☑✗✘❌✕])){1,2}(?P<said>.{1,300})$"
+)
+_VERDICT = (
+    r"(?:(?P<bad>not\s(?:right|correct|true|valid|a\sfit)|wrong|incorrect|false|invalid|no|doesn['’]t\sfit|[✗✘❌✕×])"
+    r"|(?P<good>right|correct|true|valid|yes|fits|[✓✔✅☑])\ufe0f?)"
+)
+_VERDICT_FIRST = re.compile(rf"[\s|*_–—:(-]{{0,8}}(?:is\s)?{_VERDICT}(?![\w-])", re.IGNORECASE)
+_VERDICT_LAST = re.compile(rf"(?:[–—→:|(✓-]|->|\sis)\s{{0,3}}[*_]{{0,2}}{_VERDICT}[*_.|)\s]{{0,8}}\Z", re.IGNORECASE)
+_SIGN_LAST = re.compile(r"(?:(?P<bad>[✗✘❌✕])|(?P<good>[✓✔✅☑]))\ufe0f?[*_.|)\s]{0,8}\Z")
+
+
+def _marked_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
+    """Yield the one option that a list or table of all of them, at the end of a text, marks otherwise than the rest."""
+    marked: dict[str, bool] = {}
+    body = text.rstrip()
+    at = len(body)
+    truths = True
+    for line in reversed(body[-_TAIL:].split("\n")):
+        if not line.strip():
+            continue
+        option = _OPTION_LINE.match(line)
+        if option is None or option["label"] not in choices.labels or option["label"] in marked:
+            break
+        said = option["said"]
+        found = _VERDICT_FIRST.match(said) or _VERDICT_LAST.search(said) or _SIGN_LAST.search(said)
+        if found is None:
+            return
+        marked[option["label"]] = found["good"] is not None
+        truths = truths and re.search(r"\b(?:true|false)\b", found[0], re.IGNORECASE) is not None
+        at = body.rfind(line, 0, at)
+    wanted = not (truths and asks_faulty(question))
+    if set(marked) != set(choices.labels) or (asks_faulty(question) and not truths):
+        return
+    chosen = [label for label, good in marked.items() if good == wanted]
+    if len(chosen) == 1:
+        yield Mark("named", chosen[0], at, len(body))
 
 
 def _named(choices: Choices, text: str) -> Iterator[Mark]:

@@ -347,6 +347,10 @@ _CONSTANT_WORD = re.compile(r"(?<=[+\-] )(?:\\text ?\{ ?)?[Cc]onst(?:ant)?\b\.?(
 _SHORT_WORD = re.compile(  # a Roman numeral, letters of heads and tails, a word; `ab` is a product
     r"(?:[A-Z]{2,3}|(?i:no|on|of|to|in|is|it|at|am|up|so|we|he|my|go|or))\Z"
 )
+_WORDS_ABROAD = re.compile(  # in letters of other alphabets; without blanks between them a name only, and no numeral
+    r"(?:[^\W\d_\u3000-\u9fff](?:[^\W\d_\u3000-\u9fff]|[' ,.\-])*"
+    r"|(?:(?![零一二三四五六七八九十百千万两])[\u3040-\u9fff]){1,4})\Z"
+)
 _HYPHEN = re.compile(r" ?- ?")
 _RUN = re.compile(r"[A-Za-z]+")
 _MATH_WORDS = FUNCTIONS | {"sqrt", "pi"}
@@ -470,6 +474,8 @@ def _closing(text: str) -> int:
 def word_key(text: str) -> str:
     """Return an answer in words, keyed by its letters; empty where it may be mathematics: `x - y`, `ab-cd`, `sin x`."""
     plain = plain_text(text)
+    if not plain.isascii():
+        return " ".join(plain.lower().split()) if _WORDS_ABROAD.match(plain) else ""
     if _SHORT_WORD.match(plain):
         return plain.lower()
     if not _WORDS.match(plain) or all(len(run) < 3 or run in _MATH_WORDS for run in _RUN.findall(plain)):
