@@ -19,10 +19,14 @@ _ASKS_ALL = re.compile(r"\b(?:solutions|roots|zeros|values|all|solve)\b", re.IGN
 _LETTER_IS = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
 _IS = re.compile(r" (?:is|equals) (?=[-−$\\\d])")
 _REMARK = re.compile(r",\s(?:which|as|so|and)\s[a-z][^,=\d$\\]{1,60}\Z")  # x = 7 and y = 3, which check out
+_NUMBERED = r"[a-zA-Z](?:_\{?\d\}?|[₀-₉])?"
 _SERIES = re.compile(
-    rf"(?<![A-Za-z0-9\\_)])(?:\$?[a-zA-Z]\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?[a-zA-Z]\s?=\s?{_VALUE}\Z"
+    rf"(?<![A-Za-z0-9\\_)])(?:\$?{_NUMBERED}\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?{_NUMBERED}\s?=\s?{_VALUE}\Z"
 )
-_NAME = re.compile(r"(?<![A-Za-z\\])([a-zA-Z])\s?=")
+_NAME = re.compile(rf"(?<![A-Za-z\\])({_NUMBERED})\s?=")
+_INDEX = re.compile(r"[\d_{}₀-₉\s]+\Z")
+_AND_ABROAD = re.compile(r"(?<=[\d$])\s(?:et|ou|und|oder|y|o|e|и|или)\s(?=\$?[a-zA-Z](?:_?\{?\d\}?|[₀-₉])?\s?=)")
+_COMMA = re.compile(r"(?<=\d)(?:\{,\}|,)(?=\d)")
 _EITHER = re.compile(
     r"\$?(?P<name>[a-zA-Z])\$? (?:is|equals|can be|must be|=) (?:either )?(?P<one>-?[\d./]+) or (?P<other>-?[\d./]+)\Z"
 )
@@ -91,9 +95,15 @@ def assigned_together(sentence: str, question: str) -> str:
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
     if parts := named_parts(sentence, question):
         return parts
-    if sum(side.rstrip()[-1:].isalpha() for side in sentence.split("=")[:-1]) + len(_IS.findall(sentence)) < _LEAST:
+    if (
+        sum(_INDEX.sub("", side)[-1:].isalpha() for side in sentence.split("=")[:-1]) + len(_IS.findall(sentence))
+        < _LEAST
+    ):
         return ""
     sentence = _REMARK.sub("", sentence)
+    abroad = "=" in sentence and _AND_ABROAD.search(sentence) is not None
+    if abroad:
+        sentence = _COMMA.sub(".", _AND_ABROAD.sub(" and ", sentence))
     text = (
         _LETTER_IS.sub(r"\1 = ", sentence) if len(_LETTER_IS.findall(sentence)) > 1 or " and " in sentence else sentence
     )
@@ -101,7 +111,11 @@ def assigned_together(sentence: str, question: str) -> str:
     if match is None:
         return ""
     names = _NAME.findall(match[0])
-    one_letter = len(set(names)) == 1 and (" or " in match[0] or _ASKS_ALL.search(question) is not None)
+    letters = {name[0] for name in names}
+    numbered = len(letters) == 1 and all(len(name) > 1 for name in names) and len(set(names)) == len(names)
+    if numbered:
+        return match[0]
+    one_letter = len(set(names)) == 1 and (abroad or " or " in match[0] or _ASKS_ALL.search(question) is not None)
     several = len(set(names)) == len(names) and _asks_several(question)
     return match[0] if one_letter or several else ""
 
@@ -245,3 +259,20 @@ def introduces_answers(intro: str, question: str) -> bool:
     """Return whether a line says that the list behind it is the answer; nothing before it says so too."""
     denied = _NO_ANSWERS.search(intro) is not None and _NO_ANSWERS.search(question) is None
     return not intro.strip() or (_INTRODUCES.search(intro) is not None and not denied)
+
+
+_COUNT = r"\d[\d,]*\s(?:[A-Za-z][\w-]*\s?){1,3}?"
+_COUNTS = re.compile(
+    rf"(?:\A|\s(?:has|have|had|are|were|is|sold|bought|needs?|uses?|used|gets?|got|owns?)\s)(?P<counts>{_COUNT}(?:,\s{_COUNT}){{0,4}},?\sand\s{_COUNT})"
+    r"(?:\s?(?:altogether|in\stotal|respectively))?\Z"
+)
+_ASKS_EACH = re.compile(
+    r"\bhow\smany\b[^.?]*\b(?:each|every\skind|both)\b|\bhow\smany\b[^.?]*\band\s(?:how\smany\b|[a-z]+s\b)",
+    re.IGNORECASE,
+)
+
+
+def counted_together(sentence: str, question: str) -> str:
+    """Return the counts that a sentence ends with, each of its own kind, where a question asks for each of several."""
+    found = _COUNTS.search(sentence) if " and " in sentence and _ASKS_EACH.search(question) else None
+    return "" if found is None or re.search(r"\b(?:not|or|n't)\b|n't", sentence) else found["counts"].strip()

@@ -22,7 +22,10 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _CURRENCY = r"(?:US\s?)?(?:\\?\$|€|£|¥|₹|\\text\{\s?\\?\$\s?\})"
-_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!\s?|\\,)\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+_DIGITS = (
+    r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!\s?|\\,|['’])\d{3})+(?!\d)|\d{1,3}(?:[ \u00a0\u202f]\d{3}){2,}(?!\d)"
+    r"|\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d+)(?:\.\d+)?|\.\d+"
+)
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 NUMBER = (
     rf"[-−–]?\s?(?:{_CURRENCY}\s?)?[-−–]?(?:{_DIGITS})(?:\s\d{{1,3}}/\d{{1,3}}|\s?/\s?\d+|\s?[{_VULGAR}])?"
@@ -253,6 +256,9 @@ def of_another_case(tail: str, question: str) -> bool:
     return (when["next"] or "ago") not in question.lower()
 
 
+_RESTATED = re.compile(  # π/3 radians (that is 60°)
+    r"\s?\((?:that['’]s|that\sis|which\sis|i\.e\.|=|or)\s([-−]?[\d.]+\s?(?:°|degrees|radians|rad))\)\Z"
+)
 _SHARE = re.compile(r"(\d{1,9}) (?:in|out of) (?:every )?(\d{1,9})\Z")
 _ASKS_SHARE = re.compile(r"\b(?:probabilit\w+|fraction|chances?|likel\w+|proportion)\b", re.IGNORECASE)
 
@@ -267,7 +273,7 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     if rest.endswith("$") and rest.count("$") == 1 and "\\" in rest:
         rest = rest[:-1]  # the end of a formula that began before
-    whole = plain(rest)
+    whole = _RESTATED.sub(r", \1", plain(rest)) if rest.rstrip(" .*")[-1:] == ")" else plain(rest)
     if share := share_of(whole, question):
         return share
     if "'" in whole and whole[0].isdigit():

@@ -183,6 +183,7 @@ _HYPHENED = re.compile(r"(\d{1,6})-(\d{1,4})/(\d{1,4})(?![\d/])")
 _ASKS_AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|tall|wide|deep|old|heavy)\b|\bin (?:inches|feet|cups)\b", re.IGNORECASE
 )
+_BRACKET = re.compile(r"[(\[]|\\(?:langle|begin|\{)")  # in which a comma parts two numbers
 _DECIMAL_COMMA = re.compile(r"(?<![\w.,])\d{1,9},\d{1,9}(?![\w,.]*\d)")
 
 
@@ -198,7 +199,11 @@ def in_its_writing(answer: str, prompt: str) -> str:
     if "-" in answer and (match := _HYPHENED.match(answer)) and int(match[2]) < int(match[3]):
         asked = _ASKS_AMOUNT.search(prompt) and not _HYPHENED.search(prompt)
         return f"{match[1]} {match[2]}/{match[3]}{answer[match.end() :]}" if asked else ""
-    pointed = with_points(answer, prompt) if len(_DECIMAL_COMMA.findall(answer)) == 1 else answer
+    pointed = (
+        with_points(answer, prompt)
+        if not _BRACKET.search(answer) and len(_DECIMAL_COMMA.findall(answer)) == 1
+        else answer
+    )
     return pointed if pointed != answer else ""
 
 

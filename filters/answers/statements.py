@@ -19,6 +19,7 @@ from proofmill.filters.answers.assignments import (
     assigned_lines,
     assigned_together,
     bulleted,
+    counted_together,
     introduces_answers,
     named_lines,
 )
@@ -137,6 +138,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
     if value := _sentence_value(text, readable, question, marked=True):
         return value
     spelled = in_figures(text)
+    spelled = in_figures_abroad(text, question) if spelled == text else spelled
     return "" if spelled == text else stated_value(spelled, readable, question)
 
 
@@ -283,7 +285,8 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         sentence = without_rejected(_without_deed(opened(sentence)))
         if not sentence:
             return "", line_start + cut
-        if (together := assigned_together(sentence, question)) and readable(together):
+        together = assigned_together(sentence, question) or counted_together(sentence, question)
+        if together and readable(together):
             return together, line_start + cut
         if _asks_date(question) and (date := date_in(sentence)) and readable(date):
             return date, line_start + cut
@@ -322,7 +325,7 @@ def _spelled_value(sentence: str, readable: Readable, question: str) -> str:
     """Return the value that a closing sentence states in words: "Tom is twenty-five years old"."""
     figures = in_figures(sentence)
     abroad = figures == sentence
-    figures = in_figures_abroad(sentence) if abroad else figures
+    figures = in_figures_abroad(sentence, question) if abroad else figures
     if figures == sentence or _GUESSED.search(sentence) or UNSURE.search(sentence):
         return ""
     spelled = opened(figures)
@@ -508,12 +511,14 @@ def _main_clause(sentence: str, question: str) -> str:
 _AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NEAREST = 12  # characters that hold a word that denies
+_FUNCTION_SPAN = re.compile(r"\$[A-Za-z]\([a-z]\)\s?=[^$\n=]{1,200}\$")
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
     spans = [span.span() for span in _EQUATION_SPAN.finditer(text)] if "$" in text else []
+    spans += [span.span() for span in _FUNCTION_SPAN.finditer(text)] * 2 if "$" in text else []  # says what t is
     approximated = [span.span() for span in MATH_SPAN.finditer(text)] if "approx" in text or "≈" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
         if copula[0].strip() in ("≈", "\\approx") and any(a < copula.start() < b for a, b in approximated):

@@ -389,6 +389,7 @@ _ASKS_LETTER = re.compile(
 _MAY_RELATE = re.compile(r"[=<>≤≥≠∈]|\\(?:leq?|geq?|neq?|in|[lg]t)(?![a-z])")
 _RELATED = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 _SET_BUILDER = re.compile(r"\\\{[^|:]{0,40}[|:]")  # its letter is bound inside it
+_DEFINES = re.compile(r"[A-Za-z]\(([a-z])\) ?=|\\vec\b")  # a function's variable is bound in it
 _NO_VARIABLE = re.compile(r"[A-Za-z][_'(]|[A-Za-z]\d|\\mathbb ?\{ ?[A-Z] ?\}")  # x_1, f(x), a set of numbers
 _CONSTANTS = frozenset("eiCR")
 
@@ -452,7 +453,7 @@ def _is_argument(letter: str, prompt: str) -> bool:
 def _subject(text: str) -> str:
     """Return the one letter that an answer relates to numbers; "" where there is none, or several."""
     plain = clean(text)
-    if not _RELATED.search(plain) or _SET_BUILDER.search(plain):
+    if not _RELATED.search(plain) or _SET_BUILDER.search(plain) or _DEFINES.match(plain):
         return ""
     letters = letters_of(_NO_VARIABLE.sub(" ", plain)) - _CONSTANTS
     return letters.pop().lower() if len(letters) == 1 else ""

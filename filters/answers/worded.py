@@ -31,8 +31,9 @@ _NO_SOLUTION = re.compile(r"no (?:real )?solutions?\Z", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
 _PLAIN_KINDS = frozenset({"real", "such", "valid", "possible", "real-valued"})
 _STATE = re.compile(
-    r"(?:[^,.;:]{1,120}?\s(?:is|are|equals?|(?:diverges?|tends?|goes) to|approaches)\s)?"
-    r"(?P<state>(?:(?:positive|negative|minus|plus) )?infinity|undefined|infinite|(?:the )?empty(?: set)?"
+    r"(?:[^,.;:]{1,120}?\s(?:is|are|equals?|(?:diverges?|tends?|goes) to"
+    r"|grows? (?:without bound )?to|approaches)\s)?"
+    r"(?P<state>(?:(?:positive|negative|minus|plus) )?infinity|[-+−]?∞|undefined|infinite|(?:the )?empty(?: set)?"
     r"|all real numbers|any real number)\Z",
     re.IGNORECASE,
 )
@@ -138,12 +139,13 @@ def worded_value(sentence: str, question: str) -> str:
         return date
     if match := _WEEKDAY.match(text):
         return match["day"]
-    if (match := _CLOCK.match(text) or _CLOCK.match(_CALCULATED.sub("", text))) is not None:
+    clause = _SO_CLAUSE.split(text)[-1]
+    if (match := _CLOCK.match(text) or _CLOCK.match(_CALCULATED.sub("", text)) or _CLOCK.match(clause)) is not None:
         half = {"m": "am", "a": "pm", "e": "pm"}[match["half"][8]] if match["half"] else ""
         return f"{_DOTTED.sub(':', match['time'])} {half}".strip()
     if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):
         return match["truth"]
-    return _nothing(text, question) or _state(text) or _bound(text, question) or _name(text, question)
+    return _nothing(text, question) or _state(text) or _state(clause) or _bound(text, question) or _name(text, question)
 
 
 def _bound(text: str, question: str) -> str:

@@ -162,7 +162,9 @@ def _in_parts(problem: Problem, text: str) -> Conclusion | None:
 
 def _part(said: str, prompt: str) -> str:
     boxes = boxes_in(said)
-    return inside(said, boxes[-1]) if boxes and boxes[-1][1] > 0 else stated_value(said, _is_answer, prompt)
+    said = re.sub(r"[,;]?\s(?:and|,)?\s*\Z", "", said)
+    said = said.rstrip(" .").removesuffix("**")
+    return inside(said, boxes[-1]) if boxes and boxes[-1][1] > 0 else stated_value(said, _is_answer, prompt).strip("$")
 
 
 def _may_ask(prompt: str) -> bool:
@@ -261,12 +263,43 @@ def _integer(answer: str) -> int | None:
 def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
     """Return an answer as the question and gold write: with decimal points or commas, with the names of its parts."""
     parts = named_parts(answer, gold.text) if "\\text" in gold.text else ""
+    if gold.form is not None and gold.form.kind == "value":
+        if answer.count(",") > 1:
+            answer = _INDIAN.sub(lambda match: match[0].replace(",", ""), answer)
+        if "i" in answer or "j" in answer:
+            answer = _with_unit_of(gold.text, answer, prompt)
+    elif gold.form is not None and gold.form.kind == "group" and "(b)" in answer:
+        answer = _without_labels(answer)
     return parts or in_its_writing(answer, prompt) or in_its_constants(answer, gold.text, prompt) or answer
+
+
+_INDIAN = re.compile(r"(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")  # 2,50,000
+_UNIT_I = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=\d)i(?![A-Za-z])")
+_UNIT_J = re.compile(r"(?<![A-Za-z\\])j(?![A-Za-z])")
+_VECTORS = re.compile(r"\bvectors?\b|\bforces?\b|displacement|velocity|\\(?:hat|vec|mathbf)", re.IGNORECASE)
+_TWO_PARTS = re.compile(
+    r"\(?a[).]\\?\s*(?P<one>[^,;()]{1,60}?)\s*(?:[,;]|\band\b|\\,)?\\?\s*\(b\)\\?\s*(?P<other>[^,;()]{1,60})\Z"
+)
+
+
+def _with_unit_of(gold: str, answer: str, prompt: str) -> str:
+    """Return an answer with the imaginary unit as gold writes it, i or j; a vector along both axes is none."""
+    for mine, other, letter in ((_UNIT_J, _UNIT_I, "i"), (_UNIT_I, _UNIT_J, "j")):
+        both = mine.search(answer) and other.search(gold) and not mine.search(gold) and not other.search(answer)
+        if both and _VECTORS.search(prompt) is None:
+            return mine.sub(letter, answer)
+    return answer
+
+
+def _without_labels(text: str) -> str:
+    """Return an answer of the parts (a) and (b) as a pair."""
+    parts = _TWO_PARTS.match(text.strip(" .$"))
+    return f"({parts['one']}, {parts['other']})" if parts else text
 
 
 @lru_cache(maxsize=4096)
 def _gold(answer: str) -> _Gold:
-    text = gold_text(answer)
+    text = _without_labels(gold_text(answer))
     text = named_parts(text, text) or text
     try:
         form = parse_answer(text)

@@ -73,7 +73,11 @@ def parse_answer(answer: str) -> AnswerKey:
         raise TooCostlyError("too long")
     if "|" in answer or "\\mid" in answer or "∣" in answer:
         answer = _BARRED_POINT.sub(_with_comma, answer)
-    return _read(clean(answer), 0)
+    text = clean(answer)
+    return _read(_VECTOR_NAMED.sub("", text) if text.startswith("\\vec") else text, 0)
+
+
+_VECTOR_NAMED = re.compile(r"\A\\vec ?\{ ?[A-Za-z]{1,3} ?\} ?= ?(?=[^=]*\Z)")  # \vec{AB} =
 
 
 _COORDINATE = r"\s*(?:[-−+]?\s*(?:\d+(?:[.,]\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\s?\{\d+\}\s?\{\d+\}))\s*"

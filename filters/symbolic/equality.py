@@ -85,6 +85,7 @@ def is_rational(answer: AnswerKey, max_bits: int = MAX_BITS) -> bool:
 
 
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
+_HALF_DAY = re.compile(r"(?<!12:[0-5]\d)(?<=:[0-5]\d)\s?[AaPp][Mm]\b")  # 6:15 am
 _GROUP = re.compile(r"(?<!text)(?<!text )[({][^(){}]*[)}]")
 _SPAN = re.compile(r"(?:\$\$?[^$]+\$\$?|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\])\Z", re.DOTALL)
 NOT_LABELS = frozenset(
@@ -119,7 +120,7 @@ def _whole(answer: AnswerKey) -> bool:
         if (" to " in answer.text and colon_form(answer.text)) or " mod " in answer.text or based_value(answer.text):
             return is_value(answer.text, library=False)  # 3 to 5, a ratio; 2 mod 7; C in base 16
         stated = _GROUP.sub(" ", answer.text) if "\\" in answer.text else answer.text  # e^{-at} holds no words
-        words = [word.lower() for word in _WORDS.findall(plain_text(stated))]
+        words = [word.lower() for word in _WORDS.findall(_HALF_DAY.sub("", plain_text(stated)))]
         return len(words) <= 4 and NOT_LABELS.isdisjoint(words) and is_value(answer.text, library=False)
     if answer.kind == "relation" and set(answer.text.split()) == {"="}:
         first = answer.items[0]
@@ -167,7 +168,25 @@ def _same_kind(a: AnswerKey, b: AnswerKey, context: Context) -> bool:
     if a.kind in ("group", "matrix") or (context.ordered and a.kind == "collection"):
         alike = a.text == b.text or (a.kind == "group" and len(a.items) > 2 and {a.text, b.text} == {"()", "[]"})
         return alike and all(map(lambda x, y: same(x, y, context), a.items, b.items))
-    return _same_unordered(a.items, b.items, context)
+    return not _counts_differ(a.items, b.items) and _same_unordered(a.items, b.items, context)
+
+
+_COUNT = re.compile(r"(-?[\d.,]*\d) ?([A-Za-z][A-Za-z -]{2,60})\Z")
+
+
+def _counts_differ(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...]) -> bool:
+    """Return whether two lists count one thing differently: 5 two-euro coins of 9, beside one-euro coins."""
+    counts: list[dict[frozenset[str], str]] = []
+    for items in (a, b):
+        found = [_COUNT.match(plain_text(item.text)) for item in items if item.kind == "value"]
+        words = [frozenset(match[2].lower().split()) for match in found if match is not None]
+        if len(words) < len(items) or len(set(words)) < len(words):
+            return False
+        common = frozenset.intersection(*words)
+        counts.append(
+            {label - common: match[1] for label, match in zip(words, found, strict=True) if match is not None}
+        )
+    return any(label and counts[1].get(label, number) != number for label, number in counts[0].items())
 
 
 def _same_name(a: AnswerKey, b: AnswerKey) -> bool:

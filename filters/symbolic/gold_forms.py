@@ -36,12 +36,36 @@ def answers_gold(gold: AnswerKey, answer: AnswerKey, context: Context) -> bool:
     Raises:
         TooCostlyError: a value is too big to judge.
     """
+    if (renamed := _with_gold_variable(gold, answer, context.question)) is not None:
+        return same(gold, renamed, context)
     if (gold.kind == "words") != (answer.kind == "words"):
         gold, answer = _in_figures(gold), _in_figures(answer)
     stated = gold_relative_form(gold, answer, context)
     if stated is not None and gold.kind == "value" and stated_base(gold.text):
         return same(gold, stated, context)  # digits in the base that is asked for are not read in another
     return same(gold, answer, context) or (stated is not None and same(gold, stated, context))
+
+
+_OF_VARIABLE = re.compile(r"([A-Za-z])\(([a-z])\)\Z")
+
+
+def _with_gold_variable(gold: AnswerKey, answer: AnswerKey, question: str) -> AnswerKey | None:
+    """Return a function in the variable that gold or the question has for it: f(t) = 3t + 2 of f(x) = 3x + 2.
+
+    None where it has that variable, or is no function of one.
+    """
+    stated = _OF_VARIABLE.match(answer.name)
+    if stated is None or gold.kind != "value" or answer.kind != "value":
+        return None
+    wanted = _OF_VARIABLE.match(gold.name)
+    if gold.name and (wanted is None or wanted[1] != stated[1]):
+        return None
+    variable = wanted[2] if wanted else "".join(set(re.findall(rf"(?<![A-Za-z]){stated[1]}\(([a-z])\)", question)))
+    if len(variable) != 1 or variable == stated[2]:
+        return None
+    swap = {variable: stated[2], stated[2]: variable}
+    text = re.sub(r"(?<![A-Za-z\\])[a-z](?![A-Za-z])", lambda match: swap.get(match[0], match[0]), answer.text)
+    return AnswerKey("value", text, (), gold.name)
 
 
 def _in_figures(form: AnswerKey) -> AnswerKey:
@@ -266,7 +290,7 @@ def _expressed(equation: AnswerKey, question: str) -> AnswerKey | None:
     if _COMPUTED.search(left.text) and len(others) == 1:  # no equation to solve
         return others[0] if _letters(others[0].text) == 0 else None
     letters = 0 if hedged(left.text) else _letters(left.text) or 0
-    stated = _letters(others[-1].text) == 0 and (letters > 1 or (letters == 1 and _asked(left.text, question)))
+    stated = _letters(others[-1].text) == 0 and (letters > 1 or _asked(left.text, question))
     return others[-1] if stated else None
 
 
@@ -282,7 +306,17 @@ def _asked(expression: str, question: str) -> bool:
     if len(expression) > _MAX_ASKED:
         return False
     spelled = r"\s*".join(re.escape(piece) for piece in TOKEN.findall(expression) if piece.strip())
-    return re.search(_ASKS + spelled + _ENDS, question) is not None
+    if re.search(_ASKS + spelled + _ENDS, question) is not None:
+        return True
+    plain = re.sub(r"[\\\s(){}]", "", expression)  # sin 60° of \sin(60^\circ)
+    return (
+        len(plain) > 3
+        and re.search(
+            re.sub(r"\\s\*\Z", "", _ASKS) + r"\W*" + r"[\\\s(){}]*".join(map(re.escape, plain)) + r"[\s(){}]*" + _ENDS,
+            question,
+        )
+        is not None
+    )
 
 
 _Rule = Callable[[AnswerKey, AnswerKey, Context], AnswerKey | None]

@@ -38,9 +38,15 @@ _NO_NUMERALS = _ENGLISH_TOO | {"un", "une", "uno", "una", "ein", "eine", "uma", 
 _COUNTED = re.compile(rf"[{_CHINESE_SIGNS}]{{1,20}}(?=[个只名位本条张岁次种件辆棵朵人枚块元米天年月日时分秒])")
 
 
-def in_figures_abroad(sentence: str) -> str:
-    """Return a sentence with the one numeral of another language in it in figures; as it is where it has several."""
-    if any(sign.isdigit() for sign in sentence):
+_FIGURES = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def in_figures_abroad(sentence: str, question: str = "") -> str:
+    """Return a sentence with the one numeral of another language in it in figures; as it is where it has several.
+
+    Figures beside it must be those of the question: "vier Primzahlen zwischen 10 und 20".
+    """
+    if not set(_FIGURES.findall(sentence)) <= set(_FIGURES.findall(question)):
         return sentence
     found = [(match.start(), match.end(), _chinese(match[0])) for match in _COUNTED.finditer(sentence)]
     found = [numeral for numeral in found if sentence[numeral[0] : numeral[1]] != "一"] or list(_numerals(sentence))
