@@ -264,6 +264,7 @@ def _nothing(text: str, boxes: list[tuple[int, int]], denials: list[int], reader
     return None
 
 
+_DENIED_PART = re.compile(r"[,;\"“”]|\sbut\b")
 _NEXT_SENTENCE = re.compile(r"[.!?][\"'”’)]{0,3}\s+(?=[A-Z\d$\\*])")
 
 
@@ -273,9 +274,8 @@ def _behind_denial(text: str, start: int, reader: Reader) -> Conclusion:
     if end is None or not (later := _unmarked(text[end.end() :], reader)).text:
         return Conclusion("", "taken_back")
     number = _NUMBER.search(later.text)
-    again = number is None or re.search(
-        rf"(?<![\d.,]){re.escape(number[0].rstrip('.,'))}(?!\d)", text[start : end.end()]
-    )
+    stated = _DENIED_PART.split(text[start : end.end()], maxsplit=1)[0]
+    again = number is None or number[0].rstrip(".,") in re.findall(r"\d(?:[\d.,/]*\d)?", stated)
     return Conclusion("", "taken_back") if again else later._replace(start=end.end() + (later.start or 0))
 
 

@@ -17,11 +17,14 @@ _MAX_VALUE = 300
 
 _HANDS_OVER = (
     r"(?:(?:submit|provide|give|report|return|send)_?(?:the_?)?(?:final_?)?(?:answer|result|solution|response)"
+    r"|(?:select|choose|pick|mark)_?(?:the_?)?(?:final_?)?(?:answer|option|choice|letter)"
     r"|submit|finish|final_?(?:answer|result|solution|response))"
 )
 _HANDING_OVER = re.compile(rf"(?:{_HANDS_OVER}|answer|attempt_completion|complete)\Z", re.IGNORECASE)
 _ANSWER_NAME = re.compile(
-    r"(?:(?:final|correct)[ _-]?)?(?:answer|value|result|solution|amount|number|final)\Z", re.IGNORECASE
+    r"(?:(?:final|correct|selected|chosen)[ _-]?)?"
+    r"(?:answer|value|result|solution|amount|number|final|option|choice|letter)\Z",
+    re.IGNORECASE,
 )
 _UNIT_NAME = re.compile(r"(?:units?|currency|dimension)\Z", re.IGNORECASE)
 _REMARK = re.compile(  # the fields beside an answer that are none
@@ -31,8 +34,13 @@ _REMARK = re.compile(  # the fields beside an answer that are none
 )
 
 
-def hands_over(name: str) -> bool:
-    """Return whether a function or tool of that name is given an answer."""
+_LOOKS_INTO = re.compile(r"check|verif|test|valid|calc|eval|python|search|look|comput", re.IGNORECASE)
+
+
+def hands_over(name: str, key: str = "") -> bool:
+    """Return whether a function or tool of that name, or its field of that name, is given the answer."""
+    if "answer" in key.lower() and not _LOOKS_INTO.search(name):
+        return True
     return _HANDING_OVER.match(name.strip().replace(" ", "_").replace("-", "_")) is not None
 
 
@@ -100,7 +108,7 @@ def fields_in(text: str) -> Iterator[tuple[str, int, int]]:
 def _tool_calls(text: str) -> Iterator[tuple[str, int, int]]:
     for match in list(_FUNCTION.finditer(text))[-MAX_FIELDS:]:
         ends = [at for end in ("</function>", "</invoke>", "</tool_call>") if (at := text.find(end, match.end())) >= 0]
-        if not ends or not hands_over(match[1]):
+        if not ends:
             continue
         body = text[match.end() : min(min(ends), match.end() + _MAX_OBJECT)]
         fields: dict[str, object] = {}
@@ -108,7 +116,7 @@ def _tool_calls(text: str) -> Iterator[tuple[str, int, int]]:
             end = body.find("</parameter>", parameter.end())
             if end >= 0:
                 fields[parameter[1]] = body[parameter.end() : end].strip()
-        if value := field_of(fields):
+        if hands_over(match[1], " ".join(fields)) and (value := field_of(fields)):
             yield value, match.start(), min(ends)
 
 
@@ -161,7 +169,7 @@ def of_other_call(text: str, start: int) -> bool:
     named = [*_NAMED.finditer(window)]
     if not arguments or not named or "}" in window[arguments[-1].end() :]:
         return False
-    return not hands_over(named[-1][1])
+    return not hands_over(named[-1][1], text[start : start + 24].partition(":")[0])
 
 
 _OBJECT_END = re.compile(r"\}\s*(?:\]\s*)?(?:```\s*)?(?:</tool_call>\s*)?\Z")
