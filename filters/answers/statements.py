@@ -201,6 +201,9 @@ def _listed_behind(body: str, start: int) -> bool:
     )
 
 
+_SET_LETTER = re.compile(r"\$?[a-zA-Z](?:_\{?\d\}?|[₀-₉])?\s?=[^=]{1,60}\Z")
+
+
 def listed_answers(text: str, readable: Readable, question: str) -> tuple[str, int] | None:
     """Return the values of the list that ends a text, as one answer, and where it begins.
 
@@ -210,6 +213,8 @@ def listed_answers(text: str, readable: Readable, question: str) -> tuple[str, i
     values = [plain(item) for item in items]
     if not asks_list(question):
         return ("", start) if len(values) > 1 and all(map(NUMERAL.match, values)) else None
+    if len({bool(_SET_LETTER.match(value)) for value in values} | {"=" in value for value in values}) > 1:
+        return None  # the steps to an answer
     if len(values) < 2 or any(is_prose(value) or not (NUMERAL.match(value) or readable(value)) for value in values):
         return None
     return (", ".join(values) if introduces_answers(intro, question) else ""), start
