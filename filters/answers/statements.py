@@ -223,7 +223,7 @@ def listed_answers(text: str, readable: Readable, question: str) -> tuple[str, i
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
     whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
-    if without_rejected(whole) != whole:
+    if without_rejected(whole) != whole or _SAYS_ABROAD.match(whole):
         return ""
     if " " in whole and (first := _EXPLAINED.match(whole)):
         value = first[1] or first[2]
@@ -240,8 +240,6 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
     if result := _computed(whole, question) or glued_unit(whole, question) or share_of(whole, question):
         return result
     if len(whole) > 400 or is_prose(whole) or not (NUMERAL.match(whole) or readable(whole)) or _undecided(whole):
-        return ""
-    if _SAYS_ABROAD.match(whole):
         return ""
     name, equals, value = whole.partition("=")  # "x = 3" states 3
     named = equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
