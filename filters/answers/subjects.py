@@ -160,22 +160,22 @@ def _speaks_of_others(name: str, prompt: str) -> bool:
     return short not in known and bool(_PEOPLE.search(prompt))
 
 
-_SHORTENED = 3  # letters that a name shares with its short form
+_SHORTENED = 2  # letters that a name shares with its short form
 _CAPITALISED = re.compile(r"\b[A-Z][a-z]{2,}")
 _PEOPLE = re.compile(r"\b(?:he|she|his|her|him)\b|\b[A-Z][a-z]{2,}['’]s\b|\b(?:does|did|will|has|can) [A-Z][a-z]{2,}\b")
-_GIVEN_NAMES = frozenset(  # none of which is a word of its own
+_GIVEN_NAMES = frozenset(  # none of which is a word of its own, or is short for one that begins otherwise
     re.findall(
         r"\w+",
-        "Aaron Adam Alan Albert Alice Amanda Amy Andrea Andrew Angela Anna Anne Anthony Arthur Barbara Benjamin Brian "
-        "Carlos Carol Caroline Catherine Charles Charlotte Chloe Chris Christina Christopher Claire Daniel David "
-        "Deborah Dennis Diana Donald Dorothy Dylan Edward Elizabeth Ella Emily Emma Eric Ethan Evelyn Fatima Fiona "
-        "Francis George Gloria Greg Hannah Harold Harry Heather Helen Henry Isabella Jacob James Janet Jason Jennifer "
-        "Jeremy Jessica Jim John Jonathan Jordan Joseph Joshua Julia Julie Karen Katherine Kathy Keith Kelly Kenneth "
-        "Kevin Kimberly Kyle Larry Laura Lauren Leonard Linda Lisa Louis Lucas Lucy Luis Luke Madison Margaret Maria "
-        "Marie Martha Martin Mary Matthew Megan Melissa Michael Michelle Miguel Mike Mohammed Nancy Natalie Nathan "
+        "Aaron Adam Alan Albert Alice Amanda Amy Andrea Andrew Angela Anna Anne Arthur Barbara Benjamin Brian "
+        "Carlos Carol Caroline Charlotte Chloe Chris Christina Christopher Claire Daniel David "
+        "Deborah Dennis Diana Donald Dorothy Dylan Emily Emma Eric Ethan Evelyn Fatima Fiona "
+        "Francis George Gloria Greg Hannah Harold Heather Helen Isabella Jacob Janet Jason Jennifer "
+        "Jeremy Jessica Jonathan Jordan Joseph Joshua Julia Julie Karen Keith Kelly Kenneth "
+        "Kevin Kimberly Kyle Larry Laura Lauren Leonard Linda Lisa Louis Lucas Lucy Luis Luke Madison Maria "
+        "Marie Martha Martin Matthew Megan Melissa Michael Michelle Miguel Mike Mohammed Nancy Natalie Nathan "
         "Nicholas Nicole Noah Oliver Olivia Oscar Pamela Patricia Paul Pedro Peter Philip Rachel Raymond Rebecca "
-        "Richard Robert Roger Ronald Ryan Samantha Samuel Sandra Sarah Scott Sharon Simon Sophia Sophie Stephanie "
-        "Stephen Steve Steven Susan Teresa Thomas Tim Timothy Tom Tyler Victoria Vincent Walter Wendy William Zoe",
+        "Roger Ronald Ryan Samantha Samuel Sandra Scott Sharon Simon Sophia Sophie Stephanie "
+        "Stephen Steve Steven Susan Teresa Thomas Tim Timothy Tom Tyler Victoria Vincent Walter Wendy Zoe",
     )
 )
 _NO_NAMES = frozenset(

@@ -108,8 +108,8 @@ class MathVerifier:
                 return None
         except (UnreadableError, TooCostlyError):
             return None
-        equal = answers_gold(gold.form, stated, context(prompt)) and not _of_another(found, text, problem)
-        return _carried_out(found, gold, prompt) if equal else _verdict(False, found)
+        equal = answers_gold(gold.form, stated, context(prompt))
+        return _of_equal(found, gold, text, problem) if equal else _verdict(False, found)
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Return the verdict on a trace; its cost is for the caller's worker pool to bound."""
@@ -130,9 +130,7 @@ class MathVerifier:
             if repeats_question(found.text, gold.text, prompt):
                 return Verdict(UNPARSED, found.text, "repeats_question", final_start=found.start)
             if answers_gold(gold.form, stated, context(prompt)) or same_time(found.text, gold.text, prompt):
-                return (
-                    _verdict(False, found) if _of_another(found, text, problem) else _carried_out(found, gold, prompt)
-                )
+                return _of_equal(found, gold, text, problem)
             if not readable(stated):
                 return _unreadable(found)
             if (unit := _unit_behind(text, found)) and gold.form.kind == "collection":
@@ -241,11 +239,21 @@ def _verdict(equal: bool, found: Conclusion) -> Verdict:
     return Verdict(CORRECT if equal else WRONG, found.text, found.rule, final_start=found.start)
 
 
-def _carried_out(found: Conclusion, gold: _Gold, prompt: str) -> Verdict:
-    """Return the verdict on an answer whose value is gold's, which may only be a calculation of it."""
-    if not_carried_out(_as_gold(found.text, gold, prompt), gold.text):
-        return Verdict(UNPARSED, found.text, "not_carried_out", final_start=found.start)
-    return _verdict(True, found)
+def _of_equal(found: Conclusion, gold: _Gold, text: str, problem: Problem) -> Verdict:
+    """Return the verdict on an answer whose value is gold's: it may be of something else, or only a calculation of it.
+
+    "42, which is 7 × 6" is none: its sentence states the value too.
+    """
+    if _of_another(found, text, problem):
+        return _verdict(False, found)
+    if not not_carried_out(_as_gold(found.text, gold, problem.prompt), gold.text):
+        return _verdict(True, found)
+    start = found.start or 0
+    sentence = _SENTENCE_END.split(text[start : start + _MAX_STATEMENT], maxsplit=1)[0].replace(found.text, " ", 1)
+    stated = rf"(?<![\d.,]){re.escape(gold.text.strip(' $'))}(?![\d/]|[.,]\d)"
+    if re.search(stated, sentence.replace(",", "") if "," not in gold.text else sentence):
+        return _verdict(True, found)
+    return Verdict(UNPARSED, found.text, "not_carried_out", final_start=found.start)
 
 
 def _unreadable(found: Conclusion) -> Verdict:
