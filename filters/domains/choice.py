@@ -466,8 +466,15 @@ def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
     return choices.option(label) if repeats or plain else ""
 
 
+_IT_IS_LAST = re.compile(
+    r",\s(?:so|then|thus)\s(?P<said>[^,;:]{2,80}?)\sit\sis\W*\Z", re.IGNORECASE
+)  # …, so argon it is
+
+
 def _readings_of(line: str) -> Iterator[tuple[str, bool]]:
     """Yield what may be the answer of a last line, and whether it must be nothing else."""
+    if (last := _IT_IS_LAST.search(line)) and not negated(last[0]) and not hypothetical(line):
+        yield last["said"], True
     yield line, True
     if lead := _LEAD.match(line):
         yield line[lead.end() :], True
