@@ -28,6 +28,7 @@ DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
 REMEMBERED_BYTES = 16 << 20  # reading a smaller file is faster than looking its digest up
 _SETTLED_SECONDS = 2.0  # the coarsest resolution of a file system's time stamps
 _LONG_INTEGER = re.compile(rb"[:,\[]\s{0,9}-?[1-9]\d{18}")
+_LOOK_SECONDS = 0.2
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -272,6 +273,17 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+SEEN_SECONDS = 60.0  # until a shared folder shows on one node what another has written
+
+
+def existing(path: Path) -> Path:
+    """Return a path; where it is not there yet, wait until a shared folder shows what another node has written."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from proofmill.data.run import Step
 from proofmill.data.sections import Section
+from proofmill.data.tasks import TaskMap, run_here
 
 Row = dict[str, Any]
 NO_COLUMNS = pa.schema([])
@@ -184,17 +185,30 @@ class ProblemFilter(Filter[O]):
     shared: SharedFile[O] | None = None
 
 
+class Part(Protocol):
+    """The columns of a shard's traces that a gather reads; picklable, so that tasks elsewhere can read them."""
+
+    @property
+    def rows(self) -> int:
+        """Number of traces."""
+
+    def __call__(self, names: Sequence[str] = ()) -> pa.Table:
+        """Return the columns of these names, read from their files anew; without names, of all that are read."""
+
+
 @dataclass(frozen=True)
 class GatherContext:
     """What a gather may use.
 
     Attributes:
-        scratch: a folder for temporary files.
-        previous: signed rows of published versions that this run doesn't repeat.
+        scratch: a folder for temporary files, which all tasks see.
+        previous: files of signed rows of published versions that this run doesn't repeat.
+        tasks: runs a function on each of some tasks.
     """
 
     scratch: Path
-    previous: Iterable[pa.Table] = ()
+    previous: Sequence[Path] = ()
+    tasks: TaskMap = run_here
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,12 +216,12 @@ class GatherFilter(Filter[O]):
     """Looks at small columns of all shards at once.
 
     Attributes:
-        gather: from the columns of `reads`, one table for each shard, to the added columns of each shard in order.
-            The parts may be read several times; each is read from its file anew.
+        gather: from the columns of `reads`, a part for each shard, to the added columns of each shard in order.
+            The parts may be read several times.
         tally: numbers for the manifest, counted in a shard's added columns.
     """
 
-    gather: Callable[[Sequence[Callable[[], pa.Table]], O, GatherContext], Iterable[pa.Table]]
+    gather: Callable[[Sequence[Part], O, GatherContext], Iterable[pa.Table]]
     tally: Callable[[pa.Table], Mapping[str, float]] = field(default=lambda _: {})
 
 

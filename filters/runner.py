@@ -21,11 +21,12 @@ from proofmill.data.errors import RecipeError, VerifierError
 from proofmill.data.rows_io import batched
 from proofmill.data.sections import Section
 from proofmill.data.tables import from_rows
+from proofmill.data.tasks import TaskMap
 from proofmill.filters.agreement import clusters
 from proofmill.filters.base import Deferred, Filter, MapFilter, Row
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.verification import Judge, VerifyOptions
-from proofmill.filters.workers import Fault, WorkerPool
+from proofmill.filters.workers import TASK_LIMITS, Fault, PoolTasks, WorkerPool, call
 
 if TYPE_CHECKING:
     from proofmill.filters.sandbox.jail import Jail
@@ -137,6 +138,16 @@ class FilterWorkers:
     @cached_property
     def _votes(self) -> WorkerPool:
         return self._pool("cluster_answers", 10 * self._limits.cpu_seconds, self._limits.memory_mb)
+
+    @cached_property
+    def tasks(self) -> TaskMap:
+        """Runs tasks over files in worker processes."""
+        return PoolTasks(lambda: self._task_pool)
+
+    @cached_property
+    def _task_pool(self) -> WorkerPool:
+        pool = WorkerPool(f"{call.__module__}:{call.__name__}", workers=self._limits.workers, **TASK_LIMITS)
+        return self._stack.enter_context(pool)
 
     def clusters(self, items: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[int]]:
         """Return which answers to each problem are the same; those too costly to compare are compared as they stand."""

@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -37,10 +37,11 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
-from proofmill.data.errors import VerifierError
+from proofmill.data.errors import ProofmillError, VerifierError
 from proofmill.data.scratch import scratch_file
+from proofmill.data.tasks import R, T, run_here
 
-__all__ = ["Fault", "WorkerPool"]
+__all__ = ["TASK_LIMITS", "Fault", "PoolTasks", "WorkerPool", "call"]
 
 
 _POLL_SECONDS = 0.05
@@ -405,6 +406,48 @@ _MAX_DETAIL = 300
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 _NICE = 10  # on a machine without a GPU the engine needs every core; judges take what it leaves
+
+
+class PoolTasks:
+    """Runs tasks in the workers of a pool of `call`; a single one here.
+
+    Args:
+        pool: returns the pool; asked when there are several tasks.
+
+    Raises:
+        VerifierError: by a call, when a task fails.
+    """
+
+    def __init__(self, pool: Callable[[], WorkerPool]) -> None:
+        self._pool = pool
+
+    def __call__(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Return the results in order."""
+        if len(tasks) < 2:
+            yield from run_here(function, tasks)
+            return
+        for result in self._pool().map([(function, task) for task in tasks]):
+            if isinstance(result, ProofmillError):
+                raise result
+            if isinstance(result, Fault):
+                raise VerifierError(
+                    f"A task failed ({function.__name__}): {result.kind}: {result.detail}",
+                    remedy="run the same command again; if it fails again, report this with the run's log",
+                )
+            yield result
+
+
+TASK_LIMITS: dict[str, Any] = {"cpu_seconds": 6 * 3600.0, "memory_mb": 1 << 20}
+"""For a pool of `call`: what our own tasks map counts as address space, so hardly any limit."""
+
+
+def call(item: tuple[Callable[[T], R], T]) -> R | ProofmillError:
+    """Run one task; return an error for users in its place. Runs inside a worker."""
+    function, task = item
+    try:
+        return function(task)
+    except ProofmillError as error:
+        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Filters on the nodes of a Ray cluster: one task judges one shard with all map filters.
+"""Filters on the nodes of a Ray cluster: one task judges one shard with all map filters; gathers are cut
+into tasks over files.
 
 Ray starts judges (actors) on every node and carries references; tables stay in HOME, which all nodes share. What is
 done is decided by the store's keys alone: a judge writes the files that are missing, and the driver names them in the
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from typing import Any, Protocol
 from proofmill.data.errors import ProofmillError, ScratchError, StoreError, VerifierError
 from proofmill.data.files import atomic, digest, human_size, writing
 from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard, WorkerRun, source_digest
+from proofmill.data.tasks import R, T, run_here
 from proofmill.filters.base import MapFilter, ProblemFilter
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.sandbox.jail import Jail
@@ -80,6 +82,9 @@ class Executor(Protocol):
             VerifierError: some are in quarantine.
         """
 
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterable[R]:
+        """Return what a function gives for each of some tasks over files, in order."""
+
 
 @contextmanager
 def executor(run: RunContext) -> Iterator[Executor]:
@@ -102,7 +107,7 @@ class _ThisMachine:
     ahead = AHEAD
 
     def __init__(self, run: RunContext) -> None:
-        self._run = run
+        self._run, self.map = run, run.workers.tasks
 
     def annotate(self, problems: Shard, samples: Shard) -> ShardRecord:
         return annotate_shard(self._run, problems, samples)
@@ -189,9 +194,15 @@ class Judge:
                 self._recipe, store.home, store.folder, progress, generation=0, resampling=False, stack=stack
             )
             active = self._recipe.active_filters()
-            run = RunContext(request, active, store, progress, self._workers, models, RunState(), (), background)
+            run = RunContext(
+                request, active, store, progress, self._workers, models, RunState(), (), background, run_here
+            )
             annotate_shard(run, problems, samples)
         return Judged(store.made, progress.warnings)
+
+    def call(self, function: Callable[[T], R], task: T) -> tuple[R]:
+        """Return what a function gives for a task over files."""
+        return (function(task),)
 
 
 def code_of(recipe: Recipe) -> dict[str, str]:
@@ -249,6 +260,30 @@ def _scratch_faults() -> Iterator[str]:
             yield f"only {human_size(free)} are free in {folder}"
     except OSError as error:
         yield f"{folder} can't be written: {error.strerror}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one judge does at a time.
+
+    Attributes:
+        what: shard or task.
+        name: for people.
+        kind: works of one kind take about the same time.
+        method: of the judge.
+        arguments: for it.
+    """
+
+    what: str
+    name: str
+    kind: str
+    method: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def label(self) -> str:
+        """Its name in a sentence."""
+        return f"{self.what} {self.name}"
 
 
 # --- In the driver ------------------------------------------------------------------------------------------
@@ -323,7 +358,7 @@ class Judges:
         self._left: dict[Any, _Seat] = {}  # answers that nobody waits for any more
         self._nodes: dict[str, str] = {}  # names of nodes that were looked at
         self._refused: dict[str, str] = {}  # why, by name
-        self._seconds: list[float] = []
+        self._seconds: dict[str, list[float]] = {}  # that shards and tasks took, by kind
         self._quarantine: list[str] = []
         self._changed = threading.Condition(threading.RLock())
         self._closed = threading.Event()
@@ -423,8 +458,10 @@ class Judges:
         """Return a shard's record with the output of every map filter; None where it is in quarantine."""
         known, complete = _committed(self._run, problems, samples)
         if not complete:
-            judged = self._judged(samples.name, (problems, samples, known))
+            work = _Work("shard", samples.name, "annotate", "annotate", (problems, samples, known))
+            judged: Judged | None = self._done(work)
             if judged is None:
+                self._quarantine.append(samples.name)
                 return None
             for shard in judged.shards:
                 self._run.store.adopt(shard, _SEEN_SECONDS)
@@ -446,8 +483,31 @@ class Judges:
                 "it with the run's log",
             )
 
-    def _judged(self, name: str, arguments: tuple[Any, ...]) -> Judged | None:
-        """Return what the first judge to answer has made of a shard; None where it brings down every one."""
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Return what a function gives for each of some tasks over files, in order; a single one is done here.
+
+        Raises:
+            VerifierError: a task brings down the nodes.
+        """
+        if len(tasks) < 2:
+            yield from run_here(function, tasks)
+            return
+        works = [
+            _Work("task", f"{function.__name__} {number}", function.__name__, "call", (function, task))
+            for number, task in enumerate(tasks)
+        ]
+        with ThreadPoolExecutor(self.ahead) as threads:
+            for work, answer in zip(works, threads.map(self._done, works), strict=True):
+                if answer is None:
+                    raise VerifierError(
+                        f"The task {work.name} brings down the nodes that work at it.",
+                        remedy="give judges more memory (cluster.judges.memory_gb) and run the same command again; "
+                        "else report it with the run's log",
+                    )
+                yield answer[0]
+
+    def _done(self, work: _Work) -> Any:
+        """Return what the first judge to answer gives for a shard or a task; None where it brings down every one."""
         import ray
 
         open_: dict[Any, tuple[_Seat, float]] = {}
@@ -456,12 +516,12 @@ class Judges:
             while len(deaths) < _DEATHS or len(set(deaths)) < min(_DEATHS, len(self._nodes)):
                 if self._nodes and all(node in self._refused for node in self._nodes.values()):
                     raise self._nobody()
-                if not open_ or (len(open_) == 1 and self._late(*open_.values())):
-                    self._send(name, arguments, open_, deaths)
+                if not open_ or (len(open_) == 1 and self._late(work, *open_.values())):
+                    self._send(work, open_, deaths)
                 for ref in ray.wait(list(open_), timeout=_TICK_SECONDS)[0] if open_ else ():
                     seat, since = open_.pop(ref)
                     try:
-                        judged: Judged = ray.get(ref)
+                        answer = ray.get(ref)
                     except ray.exceptions.RayTaskError as error:
                         if isinstance(error.cause, ScratchError | OSError):
                             self._dismiss(seat.name, error.cause)
@@ -471,25 +531,25 @@ class Judges:
                     except ray.exceptions.RayError as error:
                         deaths.append(seat.node)
                         self._replace(seat)
-                        self._run.progress.warn(f"shard {name}: its judge on {seat.name} died: {one_line(error)}")
+                        self._run.progress.warn(f"{work.label}: its judge on {seat.name} died: {one_line(error)}")
                         continue
-                    self._seconds.append(time.monotonic() - since)
+                    self._seconds.setdefault(work.kind, []).append(time.monotonic() - since)
                     self._free(seat)
-                    return judged
+                    return answer
         finally:
-            self._run.progress.shard_ended(name)
+            self._run.progress.shard_ended(work.name)
             with self._changed:
                 self._left |= {ref: seat for ref, (seat, _) in open_.items()}
-        self._run.progress.warn(f"shard {name} is in quarantine: its judges died on {len(set(deaths))} nodes")
-        self._quarantine.append(name)
+        self._run.progress.warn(f"{work.label} is in quarantine: its judges died on {len(set(deaths))} nodes")
         return None
 
-    def _late(self, sent: tuple[_Seat, float]) -> bool:
-        usual = statistics.median(self._seconds[-_REMEMBERED:]) if self._seconds else 0.0
+    def _late(self, work: _Work, sent: tuple[_Seat, float]) -> bool:
+        seconds = self._seconds.get(work.kind)
+        usual = statistics.median(seconds[-_REMEMBERED:]) if seconds else 0.0
         return time.monotonic() - sent[1] > max(self._options.silence_s, self._options.overdue * usual)
 
-    def _send(self, name: str, arguments: tuple[Any, ...], open_: dict[Any, Any], deaths: Sequence[str]) -> None:
-        """Give a shard to an idle judge, on another node where it is open already; wait a moment if there is none."""
+    def _send(self, work: _Work, open_: dict[Any, Any], deaths: Sequence[str]) -> None:
+        """Give work to an idle judge, on another node where it is open already; wait a moment if there is none."""
         busy = {seat.node for seat, _ in open_.values()}
         with self._changed:
             free = [seat for seat in self._idle if seat.node not in busy]
@@ -500,9 +560,9 @@ class Judges:
             self._idle.remove(seat)
         if open_:
             late = ", ".join(other.name for other, _ in open_.values())
-            self._run.progress.warn(f"shard {name} is late on {late}, and was sent to {seat.name} too")
-        self._run.progress.shard_sent(name, seat.name, again=bool(open_ or deaths))
-        open_[seat.actor.annotate.remote(*arguments)] = seat, time.monotonic()
+            self._run.progress.warn(f"{work.label} is late on {late}, and was sent to {seat.name} too")
+        self._run.progress.shard_sent(work.name, seat.name, again=bool(open_ or deaths))
+        open_[getattr(seat.actor, work.method).remote(*work.arguments)] = seat, time.monotonic()
 
     def _dismiss(self, node: str, error: Exception) -> None:
         """Give a node nothing more: its own disk is full, or it can't be used for another reason of its own."""

@@ -18,6 +18,7 @@ import orjson
 from proofmill.data.errors import NothingKeptError, UsageError
 from proofmill.data.files import write_json
 from proofmill.data.run import RunStore
+from proofmill.data.tasks import TaskMap
 from proofmill.data.versions import Version
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.runner import FilterWorkers
@@ -151,6 +152,7 @@ class RunContext:
         state: the run's state.
         prior: published versions whose rows this run doesn't repeat.
         background: the sampler's thread; an engine dies with the thread that started it.
+        tasks: runs tasks over files, in worker processes or on the nodes of a cluster.
     """
 
     request: RunRequest
@@ -162,6 +164,7 @@ class RunContext:
     state: RunState
     prior: tuple[Version, ...]
     background: ThreadPoolExecutor
+    tasks: TaskMap
 
     @property
     def recipe(self) -> Recipe:
@@ -236,7 +239,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         )
         workers = FilterWorkers(recipe.options(VERDICTS), stack)
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sampler"))
-        run = RunContext(request, filters, store, shown, workers, pool, RunState(), prior, thread)
+        run = RunContext(request, filters, store, shown, workers, pool, RunState(), prior, thread, workers.tasks)
         _OPEN.set((*_OPEN.get(), run))
         stack.callback(lambda: _OPEN.set(tuple(other for other in _OPEN.get() if other is not run)))
         yield run

@@ -55,6 +55,7 @@ from proofmill.flows.shard_records import (
     problem_rows,
     rows,
     rows_by_problem,
+    shard_columns,
 )
 from proofmill.flows.topics import TOPIC_ASKED, TOPICS, add_topics, topics_of
 from proofmill.flows.voting import LABELLED, LABELS, VOTES, add_votes
@@ -207,24 +208,18 @@ def _gather(run: RunContext, records: Records, active: ActiveFilter) -> list[Sha
     inputs = [contents(run, record, [*filter_.reads, *filter_.optional]) for record in records]
     key = filter_.key(options, inputs, run_inputs.version_digests(prior))
     wanted = [*filter_.reads, *filter_.optional]
-    parts = [partial(columns, run, record, wanted) for record in records]
 
     def make() -> Iterator[tuple[pa.Table, ShardStats]]:
         run.progress.note(f"looking at all shards: {filter_.name}")
-        known = run_inputs.signed_rows(prior, _ids(run, records)) if prior else ()
-        with scratch_folder(run.store.folder) as scratch:
-            for table in filter_.gather(parts, options, GatherContext(scratch, known)):
+        parts = [shard_columns(run, record, wanted) for record in records]
+        known = [path.absolute() for version in prior for path in version.files(run_inputs.INDEX)]
+        with scratch_folder(run.store.folder.absolute()) as scratch:
+            for table in filter_.gather(parts, options, GatherContext(scratch, known, run.tasks)):
                 marked = table.select(filter_.schema.names).cast(filter_.schema)
                 yield marked, {"counts": dict(filter_.tally(marked))}
 
     outputs = run.store.once_each(filter_.step, [record.name for record in records], key, make)
     return [record.with_output(filter_.name, output) for record, output in zip(records, outputs, strict=True)]
-
-
-def _ids(run: RunContext, records: Records) -> pa.ChunkedArray:
-    """Return the ids of all traces of the run."""
-    id_columns = [run.store.read(record.samples, ["id"])["id"] for record in records]
-    return pa.chunked_array([chunk for column in id_columns for chunk in column.chunks], "string")
 
 
 # --- selection -----------------------------------------------------------------------------------------------
@@ -359,7 +354,9 @@ def held_out_problems(run: RunContext, records: Records) -> Shard | None:
     prompts = [_signed_prompts(run, record, options) for record in records]
 
     def make() -> tuple[pa.Table, ShardStats]:
-        clustered = pl.DataFrame(clusters((run.store.read(shard) for shard in prompts), options))
+        sources = [run.store.path(shard).absolute() for shard in prompts]
+        with scratch_folder(run.store.folder.absolute()) as scratch:
+            clustered = pl.DataFrame(clusters(sources, options, scratch=scratch, tasks=run.tasks))
         families = [_parents(run, record) for record in records if of_expansion(run, record)]
         if families:
             clustered = join_families(clustered, pl.concat(families))

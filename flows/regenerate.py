@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,6 +61,7 @@ def regenerate(
     resolved = recipes.resolve(recipe, overrides or [])
     request = RunRequest(resolved, home_folder(home), limit, resample, sample)
     with open_run(request) as run, executor(run) as judges, artifacts.progress(run.progress, resolved.name):
+        run = replace(run, tasks=judges.map)
         run.state.fingerprint = fingerprint(request)  # inputs may change while it goes on
         warm_up(run)
         prepare(run)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import cached_sha256
 from proofmill.data.rows_io import HUB
 from proofmill.data.sections import ReplayEngine, portable
-from proofmill.data.tables import batches
 from proofmill.data.versions import Version, find
 from proofmill.filters.near_duplicates.minhash import METADATA_KEY, DedupOptions, signature_fields
 from proofmill.filters.verification import VERDICTS
@@ -128,18 +126,3 @@ def version_digests(versions: Sequence[Version]) -> list[dict[str, str]]:
         {path: digest for path, digest in sorted(version.data_digests().items()) if path.startswith(f"{INDEX}/")}
         for version in versions
     ]
-
-
-def signed_rows(versions: Sequence[Version], ids: pa.ChunkedArray) -> Iterator[pa.Table]:
-    """Yield the versions' signed rows in batches, without those whose id is among `ids`.
-
-    A trace with the same id is the same trace: a run that grows a data set keeps it, and doesn't take it for a
-    repeat of itself.
-    """
-    for version in versions:
-        for path in version.files(INDEX):
-            other = pc.invert(pc.is_in(pq.read_table(path, columns=["id"]).column("id"), value_set=ids))
-            start = 0
-            for table in batches(path):
-                yield table.filter(other.slice(start, table.num_rows))
-                start += table.num_rows

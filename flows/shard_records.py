@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from proofmill.data.files import existing
 from proofmill.data.run import Shard
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
-from proofmill.data.tables import conform
+from proofmill.data.tables import conform, read_table
 from proofmill.filters.base import Filter, ProblemFilter, Row
 from proofmill.filters.reasoning import parts_of
 from proofmill.filters.verification import VERDICTS, problem_of
@@ -73,41 +75,66 @@ def contents(run: RunContext, record: ShardRecord, columns: Sequence[str]) -> di
     return {name: own[name].content for name in names if name in own}
 
 
-def columns(run: RunContext, record: ShardRecord, names: Sequence[str]) -> pa.Table:
-    """Return these columns of a shard's traces, in order; null where their filter has no output.
+@dataclass(frozen=True)
+class ShardColumns:
+    """Columns of a shard's traces: in which file each stands. Picklable, so that tasks elsewhere can read them.
 
-    The metadata of all tables that they come from is kept: it says how signatures were made.
+    Attributes:
+        outputs: the output that has a column, by the column's name, in order.
+        paths: files of outputs; a column whose output has none is null.
+        types: of columns without a file.
+        rows: number of traces.
     """
-    by_output: dict[str, list[str]] = {}
-    for name in names:
-        by_output.setdefault(provider(run, name) or "", []).append(name)
-    arrays: dict[str, pa.ChunkedArray] = {}
-    metadata: dict[bytes, bytes] = {}
-    for output, wanted in by_output.items():
-        table = _of_output(run, record, output, wanted)
-        arrays |= {name: table[name] for name in wanted}
-        metadata |= table.schema.metadata or {}
-    table = pa.table([arrays[name] for name in names], names=list(names))
-    return table.replace_schema_metadata(metadata or None)
+
+    outputs: Mapping[str, str]
+    paths: Mapping[str, Path]
+    types: Mapping[str, pa.DataType]
+    rows: int
+
+    def __call__(self, names: Sequence[str] = ()) -> pa.Table:
+        """Return these columns, or all, in order.
+
+        The metadata of all tables that they come from is kept: it says how signatures were made.
+        """
+        names = list(names or self.outputs)
+        by_output: dict[str, list[str]] = {}
+        for name in names:
+            by_output.setdefault(self.outputs[name], []).append(name)
+        arrays: dict[str, pa.ChunkedArray] = {}
+        metadata: dict[bytes, bytes] = {}
+        for output, wanted in by_output.items():
+            table = self._of_output(output, wanted)
+            arrays |= {name: table[name] for name in wanted}
+            metadata |= table.schema.metadata or {}
+        table = pa.table([arrays[name] for name in names], names=names)
+        return table.replace_schema_metadata(metadata or None)
+
+    def _of_output(self, output: str, wanted: list[str]) -> pa.Table:
+        if output not in self.paths:
+            nothing = pa.table({"row": pa.nulls(self.rows)})
+            return conform(nothing, pa.schema([(name, self.types.get(name, pa.null())) for name in wanted]))
+        if output != "problems":
+            return self._read(output, wanted)
+        problems, owners = self._read(output, ["id", *wanted]), self._read("samples", ["problem_id"])["problem_id"]
+        return problems.take(pc.index_in(owners, value_set=problems["id"].combine_chunks())).select(wanted)
+
+    def _read(self, output: str, wanted: list[str]) -> pa.Table:
+        return read_table(existing(self.paths[output]), wanted)
 
 
-def _of_output(run: RunContext, record: ShardRecord, output: str, wanted: list[str]) -> pa.Table:
-    if output == "samples":
-        return run.store.read(record.samples, wanted)
-    if output == "problems":
-        return _by_problem(run, record, wanted)
-    if output in record.outputs:
-        return run.store.read(record.outputs[output], wanted)
-    types = {field.name: field.type for item in run.filters for field in item.filter.schema}
-    nothing = pa.table({"row": pa.nulls(record.samples.rows)})
-    return conform(nothing, pa.schema([(name, types.get(name, pa.null())) for name in wanted]))
+def shard_columns(run: RunContext, record: ShardRecord, names: Sequence[str]) -> ShardColumns:
+    """Return where these columns of a shard's traces stand."""
+    outputs = {name: provider(run, name) or "" for name in names}
+    shards = {"samples": record.samples, "problems": record.problems, **record.outputs}
+    needed = {*outputs.values(), *(("samples",) if "problems" in outputs.values() else ())}
+    paths = {name: run.store.path(shard).absolute() for name, shard in shards.items() if name in needed}
+    types = {field.name: field.type for item in run.filters for field in item.filter.schema if field.name in outputs}
+    return ShardColumns(outputs, paths, types, record.samples.rows)
 
 
-def _by_problem(run: RunContext, record: ShardRecord, wanted: list[str]) -> pa.Table:
-    """Return columns of each trace's problem."""
-    problems = run.store.read(record.problems, ["id", *wanted])
-    owners = run.store.read(record.samples, ["problem_id"])["problem_id"]
-    return problems.take(pc.index_in(owners, value_set=problems["id"].combine_chunks())).select(wanted)
+def columns(run: RunContext, record: ShardRecord, names: Sequence[str]) -> pa.Table:
+    """Return these columns of a shard's traces, in order; null where their filter has no output."""
+    return shard_columns(run, record, names)()
 
 
 def rows(run: RunContext, record: ShardRecord, filter_: Filter[Any]) -> list[Row]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.near_duplicates.minhash import SEED, DedupOptions
-from proofmill.filters.near_duplicates.signature_join import PairRule
+from proofmill.filters.near_duplicates.signed_parts import PairRule
 from proofmill.filters.rolling_hash import U32, to_numpy
 
 # A row's place in the order of arrival, given once: KEYS turn numbers and counter, ARGV the row's id.

@@ -1,16 +1,17 @@
 """`proofmill dedup`: mark near-duplicates in any file of traces, in two passes over the input.
 
-The first pass signs the texts into scratch files beside the output, the join reads these as they come, the
-second pass writes the rows with their marks. Memory: about 190 bytes a row beside its id (see
-`near_duplicates`); scratch space: about 1.6 KB a text of 100 words.
+The first pass signs the texts into scratch files beside the output, the join reads these in worker processes, the
+second pass writes the rows with their marks. Memory: 15 bytes a row in this process beside its mark (see
+`near_duplicates`); scratch space: about 1.4 KB a text of 100 words.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from rich.console import Console
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.rows_io import HUB, Row, RowWriter, encode, open_rows
 from proofmill.data.rows_io import walked_lists as walked
+from proofmill.data.tasks import TaskMap
 from proofmill.filters.near_duplicates.duplicates import mark
 from proofmill.filters.near_duplicates.minhash import DedupOptions
 from proofmill.filters.near_duplicates.shared_index import SharedIndex
+from proofmill.filters.near_duplicates.signed_parts import Reader, count_rows, load_table
 from proofmill.filters.rolling_hash import U64, strings_to_arrow
-from proofmill.filters.workers import Fault, WorkerPool
+from proofmill.filters.workers import TASK_LIMITS, Fault, PoolTasks, WorkerPool
 from proofmill.flows.commands.filters import FilterCommand, tally_table
 from proofmill.flows.filter_rows import SHOWN_FAULTS
 from proofmill.flows.row_chunks import Chunk, Source, View, chunks, columns, in_order, joined, views
@@ -61,8 +64,11 @@ def run(
         if source.name.startswith(HUB):
             command.source = source = _spooled(source, Path(folder))
         dedup = _Dedup(command, options, _text_field(command, text), Path(folder))
-        with WorkerPool("proofmill.flows.sign_rows:sign_chunk", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool:
-            marks = dedup.marks(pool)
+        with (
+            WorkerPool("proofmill.flows.sign_rows:sign_chunk", workers=workers, cpu_seconds=_CHUNK_SECONDS) as pool,
+            WorkerPool("proofmill.filters.workers:call", workers=workers, **TASK_LIMITS) as tasks,
+        ):
+            marks = dedup.marks(pool, PoolTasks(lambda: tasks))
         if index is not None:
             command.progress.note("comparing with other machines")
             marks = dedup.claimed(marks, index)
@@ -116,14 +122,14 @@ class _Dedup:
         first = command.first()
         self.numbered = bool(walked(command.source.fields)) or first is None or first[1].get("id") is None
 
-    def marks(self, pool: WorkerPool) -> pa.ChunkedArray:
+    def marks(self, pool: WorkerPool, tasks: TaskMap) -> pa.ChunkedArray:
         """Return `duplicate_of` of every row that has a text, in order."""
         sources = self._numbers(self._sign(pool)) if self.numbered else self._own_ids(pool)
         try:
-            table = mark(sources, self._options, scratch=self._folder)
+            table = mark(sources, self._options, scratch=self._folder, tasks=tasks)
         except _RepeatedIdsError:
             self.numbered = True
-            table = mark(self._numbers(iter(self._signed)), self._options, scratch=self._folder)
+            table = mark(self._numbers(iter(self._signed)), self._options, scratch=self._folder, tasks=tasks)
         return table.column("duplicate_of")
 
     def claimed(self, marks: pa.ChunkedArray, index: SharedIndex) -> pa.ChunkedArray:
@@ -157,15 +163,12 @@ class _Dedup:
         if not usable or len(np.unique(every)) < len(every):
             raise _RepeatedIdsError
 
-    def _numbers(self, parts: Iterator[Signed]) -> Iterator[pa.Table]:
+    def _numbers(self, parts: Iterator[Signed]) -> Iterator[Reader]:
         """Yield signatures under the numbers of their rows, padded so that they sort like the rows."""
         start = 0
         for signed in parts:
             for path in signed.paths:
-                with pa.memory_map(str(path)) as file:
-                    table = pa.ipc.open_file(file).read_all()
-                    numbers = [f"{start + place:0{_DIGITS}}" for place in table.column("place").to_pylist()]
-                    yield table.set_column(table.schema.get_field_index("id"), "id", strings_to_arrow(numbers))
+                yield Reader(partial(_numbered, path, start), count_rows(path))
             start += signed.rows
 
     def _sign(self, pool: WorkerPool) -> Iterator[Signed]:
@@ -225,6 +228,15 @@ class _Dedup:
 
     def _name(self, mark: str | None) -> str | None:
         return str(int(mark)) if self.numbered and mark is not None else mark
+
+
+def _numbered(path: Path, start: int, names: Sequence[str]) -> pa.Table:
+    """Return columns of a signature file; the id of a row is its number, from `start` at the file's first row."""
+    table = load_table(path)
+    if "id" in names:
+        numbers = [f"{start + place:0{_DIGITS}}" for place in table.column("place").to_pylist()]
+        table = table.set_column(table.schema.get_field_index("id"), "id", strings_to_arrow(numbers))
+    return table.select([name for name in names if name in table.column_names])
 
 
 def _one_by_one(task: SignTask, pool: WorkerPool) -> Signed:

@@ -98,7 +98,7 @@ def side_text_dedup(source: Path, out: Path) -> None:
 
 def side_datatrove(source: Path, out: Path) -> None:
     """datatrove's pipeline, cut into our bands; it confirms no candidate."""
-    from proofmill.filters.near_duplicates.signature_join import PairRule
+    from proofmill.filters.near_duplicates.signed_parts import PairRule
 
     script = str(Path(__file__).with_name("datatrove_minhash.py"))
     numbers = [str(number) for number in (*PairRule(THRESHOLD, None).bands(PERMUTATIONS), SHINGLE)]

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofmill.data.errors import InputError
+from proofmill.data.files import digest
+from proofmill.filters.near_duplicates import confirmation, duplicates, signed_parts
 from proofmill.filters.near_duplicates import signature_join as band_join
-from proofmill.filters.near_duplicates import signature_join as signature_rows
 from proofmill.filters.near_duplicates.duplicates import clusters, mark
 from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, signatures
-from proofmill.filters.near_duplicates.signature_join import KEY_SCHEMA
+from proofmill.filters.near_duplicates.signed_parts import KEY_SCHEMA
 
 DEFAULT = DedupOptions()
 WORDS = [f"w{i}" for i in range(400)]
@@ -216,12 +217,23 @@ def test_large_buckets_are_searched_to_the_end(monkeypatch):
     assert marks_of(mark([signed(rows)], options)) == by_brute_force(rows, options)
 
 
+def small(monkeypatch):
+    """Cut a join of some hundred rows into many tasks."""
+    sizes = {
+        signed_parts: {"PART_ROWS": 13, "BATCH_ROWS": 7, "SAMPLES": 3},
+        band_join: {"PENDING_PAIRS": 5, "BINS": 16},
+        confirmation: {"PENDING_PAIRS": 5, "CONFIRM_SHINGLES": 50, "_OPEN_FILES": 2},
+        duplicates: {"RANGE_ROWS": 29, "RANGE_RECORDS": 500, "RANGE_PAIRS": 40, "_PAIRS_AT_A_TIME": 9},
+    }
+    for module, values in sizes.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+
+
 def test_keys_sorted_in_parts_and_pairs_in_portions_change_nothing(monkeypatch):
     rows = corpus(9, 40)
     expected = mark([signed(rows)])
-    for name, value in (("PART_ROWS", 13), ("PENDING_PAIRS", 5), ("CONFIRM_SHINGLES", 50)):
-        monkeypatch.setattr(band_join, name, value)
-    monkeypatch.setattr(signature_rows, "BATCH_ROWS", 7)
+    small(monkeypatch)
     assert mark([signed(rows)]).equals(expected)
 
 
@@ -243,12 +255,13 @@ def test_a_new_version_repeats_nothing_of_the_previous_one(tmp_path):
     rng = random.Random(8)
     old = [{"id": f"old-{n}", "text": base_text(rng), "verified": False} for n in range(20)]
     new = [{"id": f"new-{n}", "text": base_text(rng), "verified": True} for n in range(5)]
-    again = [{"id": row["id"], "text": edited(row["text"], 1, rng), "verified": True} for row in old[:6]]
+    again = [{"id": f"again-{n}", "text": edited(old[n]["text"], 1, rng), "verified": True} for n in range(6)]
+    same = [row | {"verified": True} for row in old[6:9]]  # with the ids of rows of that version: those themselves
     pq.write_table(signed(old), tmp_path / "v1.parquet")
-    marks = mark([signed(new + again)], previous=[tmp_path / "v1.parquet"])
-    assert marks["id"].to_pylist() == [row["id"] for row in new + again]
-    assert marks["duplicate_of"].to_pylist() == [None] * 5 + [row["id"] for row in old[:6]]
-    assert marks["in_previous"].to_pylist() == [False] * 5 + [True] * 6
+    marks = mark([signed(new + again + same)], previous=[tmp_path / "v1.parquet"])
+    assert marks["id"].to_pylist() == [row["id"] for row in new + again + same]
+    assert marks["duplicate_of"].to_pylist() == [None] * 5 + [row["id"] for row in old[:6]] + [None] * 3
+    assert marks["in_previous"].to_pylist() == [False] * 5 + [True] * 6 + [False] * 3
 
 
 def test_only_id_and_signature_columns_are_needed():
@@ -279,9 +292,9 @@ def test_sources_that_cannot_be_compared_are_refused(table, message):
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.99, 1.0])
 def test_bands_find_a_pair_at_the_threshold(threshold):
     for permutations in (64, 128, 256):
-        bands, width = signature_rows.PairRule(threshold, None).bands(permutations)
+        bands, width = signed_parts.PairRule(threshold, None).bands(permutations)
         assert bands * width <= permutations
-        assert 1 - (1 - threshold**width) ** bands >= signature_rows.MIN_RECALL
+        assert 1 - (1 - threshold**width) ** bands >= signed_parts.MIN_RECALL
 
 
 _MANY = """
@@ -313,3 +326,42 @@ print((peaks[1] - peaks[0]) / 18_000)
 def test_memory_does_not_grow_with_the_texts(tmp_path):
     done = subprocess.run([sys.executable, "-c", _MANY, tmp_path], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1000, "bytes a row, whose shingles are 8,000 bytes"
+
+
+def crowd(seed: int) -> list[dict]:
+    """Rows in large buckets: copies of three texts in many problems, and many samples of one problem."""
+    rng = random.Random(seed)
+    copied, sampled = [base_text(rng) for _ in range(3)], base_text(rng)
+    texts = [(f"p{n // 8}", edited(rng.choice(copied), rng.choice((0, 0, 1, 2)), rng)) for n in range(260)]
+    texts += [("crowded", edited(sampled, rng.choice((0, 1, 3, 5)), rng)) for _ in range(160)]
+    texts += [(f"p{n // 8}", base_text(rng)) for n in range(80)]
+    return [
+        {
+            "id": f"row-{number:03}-{seed}",
+            "text": text,
+            "problem_id": problem,
+            "verified": rng.random() < 0.7,
+            "claim_score": rng.choice((None, 1.0, 0.5)),
+            "length": len(text),
+        }
+        for number, (problem, text) in enumerate(texts)
+    ]
+
+
+# Of the join in one process that came before the one in tasks, on the same rows.
+CROWD_MARKS = {
+    DedupOptions(): "f687772d8f3cd56d6e1d3426",
+    DedupOptions(threshold_across=0.8): "e5fe3a447aec59111a9a1d59",
+}
+
+
+@pytest.mark.parametrize("options", CROWD_MARKS)
+@pytest.mark.parametrize("cut", [False, True])
+def test_large_buckets_give_the_marks_that_they_always_gave(options, cut, monkeypatch):
+    rows, old = crowd(1), crowd(2)
+    parts = [signed(rows[at : at + 120], options) for at in range(0, len(rows), 120)]
+    if cut:
+        small(monkeypatch)
+        monkeypatch.setattr(duplicates, "RANGE_PAIRS", 4000)
+    marks = mark(parts, options, previous=[signed(old, options)])
+    assert digest(marks.to_pylist()) == CROWD_MARKS[options]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from proofmill.data.errors import InputError, StoreError, UsageError
 from proofmill.filters.near_duplicates.minhash import DedupOptions, shingle_bytes, shingle_hash, signatures
 from proofmill.filters.near_duplicates.shared_index import SharedIndex
-from proofmill.filters.near_duplicates.signature_join import PairRule
+from proofmill.filters.near_duplicates.signed_parts import PairRule
 from proofmill.flows.cli import app
 
 WORDS = [f"word{number}" for number in range(120)]

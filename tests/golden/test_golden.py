@@ -7,9 +7,9 @@ A version is part of every key: it is raised when an output may change, and then
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Outputs:
             rows = filter_.annotate(self.problems, by_problem, options, self._shared(filter_, options))
             return pa.Table.from_pylist(list(rows), schema=filter_.schema)
         if isinstance(filter_, GatherFilter):
-            part: Callable[[], pa.Table] = partial(self._columns, filter_.reads)
+            part = _Shard(self._columns(filter_.reads))
             (found,) = filter_.gather([part], options, GatherContext(self.folder))
             return found.select(filter_.schema.names)
         return self._of_model(filter_)
@@ -165,6 +165,20 @@ class Outputs:
         rules = [(rule.reason, rule.when(self._options(filter_))) for filter_ in FILTERS for rule in filter_.rules]
         frame = frame.with_columns(length="completion_tokens")
         return selection.preselect(frame, rules, selection.SelectOptions(), LongToShort())
+
+
+@dataclass
+class _Shard:
+    """The shard, as a gather reads it."""
+
+    table: pa.Table
+
+    @property
+    def rows(self) -> int:
+        return int(self.table.num_rows)
+
+    def __call__(self, names: Sequence[str] = ()) -> pa.Table:
+        return self.table.select(names or self.table.column_names)
 
 
 def said(table: pa.Table) -> str:
