@@ -14,52 +14,37 @@ Nothing here imports Ray before a cluster is asked for.
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proofmill.data.errors import ProofmillError, ScratchError, StoreError, VerifierError
-from proofmill.data.files import atomic, digest, human_size, writing
-from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard, WorkerRun, source_digest
+from proofmill.data.errors import ProofmillError, ScratchError, VerifierError
+from proofmill.data.files import SEEN_SECONDS
+from proofmill.data.run import NotCommitted, ReadOnlyRun, Shard
 from proofmill.data.tasks import R, T, run_here
 from proofmill.filters.base import MapFilter, ProblemFilter
-from proofmill.filters.runner import FilterWorkers
-from proofmill.filters.sandbox.jail import Jail
-from proofmill.filters.verification import VERDICTS
 from proofmill.flows.cluster_engines import engines_on
-from proofmill.flows.context import RunContext, RunRequest, RunState
-from proofmill.flows.display import Progress
-from proofmill.flows.models import ModelPool, node_engines
+from proofmill.flows.cluster_judge import Judge, Judged, Task, task_of
+from proofmill.flows.context import RunContext, RunRequest
+from proofmill.flows.models import node_engines
 from proofmill.flows.pipeline import annotate_shard, filter_output, shared_file
 from proofmill.flows.ray_connection import (
-    KEEP_ALIVE,
     connected,
-    differences,
     node_name,
     nodes_alive,
     one_line,
-    program_of,
 )
-from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import ActiveFilter, JudgeOptions, Recipe
 from proofmill.flows.sampling import AHEAD
 from proofmill.flows.shard_records import ShardRecord
-from proofmill.flows.up_to_date import libraries, step_versions
 
 _TICK_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
-_SEEN_SECONDS = 60.0  # until a shared folder shows on one node what another has written
-_LITTLE = 1 << 30
 _DEATHS = 3  # on different nodes, as far as there are so many; then the shard is to blame
 
 
@@ -97,7 +82,7 @@ def executor(run: RunContext) -> Iterator[Executor]:
     if run.recipe.cluster.address is None:
         yield _ThisMachine(run)
         return
-    with connected(run.recipe.cluster.address), _task(run.request) as task, Judges(run, task) as judges:
+    with connected(run.recipe.cluster.address), task_of(run.request) as task, Judges(run, task) as judges:
         yield judges
 
 
@@ -114,152 +99,6 @@ class _ThisMachine:
 
     def finish(self) -> None:
         """Do nothing: a fault ends the run at once."""
-
-
-# --- On a node ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a node has to know of a run; it gets no table.
-
-    Attributes:
-        recipe: the resolved recipe.
-        home: HOME, under the same path on every node.
-        limit: how many problems the run takes.
-        code: what has to be the same on every node, by name.
-        token: file in HOME that the driver has written.
-        cpus: worker processes of one judge.
-        scratch: folder for temporary files; None: the system's.
-    """
-
-    recipe: dict[str, Any]
-    home: str
-    limit: int | None
-    code: dict[str, str]
-    token: str
-    cpus: int
-    scratch: str | None
-
-
-@dataclass
-class Judged:
-    """What a judge has made of a shard: files that are written, and not named in the manifest yet."""
-
-    shards: list[Shard] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def _task(request: RunRequest) -> Iterator[Task]:
-    """Provide what nodes have to know, with a token in HOME that they look for."""
-    token = request.home.absolute() / ".cluster" / uuid.uuid4().hex
-    with writing(token):
-        token.parent.mkdir(parents=True, exist_ok=True)
-        token.touch()
-    recipe, options = request.recipe, request.recipe.cluster
-    home, code = str(request.home.absolute()), code_of(recipe)
-    try:
-        yield Task(recipe.resolved(), home, request.limit, code, str(token), options.judges.cpus, options.scratch)
-    finally:
-        token.unlink(missing_ok=True)
-
-
-class Judge:
-    """Judges one shard after another on a node; an actor, so that its worker processes stay."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        if task.scratch:
-            tempfile.tempdir = task.scratch
-        self._recipe = recipes.parse(task.recipe)
-        self._stack = ExitStack()
-        limits = self._recipe.options(VERDICTS).model_copy(update={"workers": task.cpus})
-        self._workers = FilterWorkers(limits, self._stack)
-
-    def faults(self) -> tuple[list[str], list[str]]:
-        """Return why this node must not judge, and what is to be improved here."""
-        driver, own = self._task.code, code_of(self._recipe)
-        faults = [*differences(own, driver), *_home_faults(Path(self._task.token)), *_scratch_faults()]
-        unset = [f"{name}={value}" for name, value in KEEP_ALIVE.items() if name not in os.environ]
-        return faults, [f"start its Ray with {' '.join(unset)}: else a silent node is noticed late"] if unset else []
-
-    def annotate(self, problems: Shard, samples: Shard, known: Sequence[Shard]) -> Judged:
-        """Make the outputs of a shard that are not known yet; return references to them."""
-        store = WorkerRun(Path(self._task.home), self._recipe.name, (problems, samples, *known), _SEEN_SECONDS)
-        progress = Progress()
-        with ExitStack() as stack, ThreadPoolExecutor(1) as background:
-            request = RunRequest(self._recipe, Path(self._task.home), self._task.limit)
-            models = ModelPool(
-                self._recipe, store.home, store.folder, progress, generation=0, resampling=False, stack=stack
-            )
-            active = self._recipe.active_filters()
-            run = RunContext(
-                request, active, store, progress, self._workers, models, RunState(), (), background, run_here
-            )
-            annotate_shard(run, problems, samples)
-        return Judged(store.made, progress.warnings)
-
-    def call(self, function: Callable[[T], R], task: T) -> tuple[R]:
-        """Return what a function gives for a task over files."""
-        return (function(task),)
-
-
-def code_of(recipe: Recipe) -> dict[str, str]:
-    """Return what decides the outputs of a recipe's filters on a machine, by name."""
-    filters = recipe.active_filters()
-    own = {active.place.partition(":")[0] for active in filters if ":" in active.place}
-    return {
-        **program_of(),
-        "the version of the steps": digest(step_versions(filters)),
-        **{f"the code of {module}": source_digest(module) for module in sorted(own)},
-        "the jail": _jail(recipe),
-        **libraries(filters),
-    }
-
-
-def _jail(recipe: Recipe) -> str:
-    """Return what the jail for model-written code is like on this machine: verdicts name a layer that is missing."""
-    try:
-        with Jail(1, allow_subprocess=recipe.options(VERDICTS).jail.allow_subprocess) as jail:
-            return jail.stamp or "whole"
-    except ProofmillError as error:
-        return f"broken ({error.what})"
-
-
-def _home_faults(token: Path) -> Iterator[str]:
-    """Yield why HOME can't be used here: it is not the driver's, or does not keep what a store rests on."""
-    deadline = time.monotonic() + _SEEN_SECONDS
-    while not token.exists() and time.monotonic() < deadline:
-        time.sleep(_TICK_SECONDS)
-    if not token.exists():
-        yield f"HOME is not shared: {token} was written by the driver and is not here"
-        return
-    try:
-        token.open("xb").close()
-        yield f"in {token.parent} a file is created twice"
-    except FileExistsError:
-        pass
-    except OSError as error:
-        yield f"{token.parent} can't be written: {error.strerror}"
-        return
-    own = token.with_name(f"{token.name}-{uuid.uuid4().hex}")
-    try:
-        with atomic(own) as temporary:
-            temporary.write_bytes(b"here")
-        own.unlink()
-    except (OSError, StoreError) as error:
-        yield f"{token.parent} can't be written: {error}"
-
-
-def _scratch_faults() -> Iterator[str]:
-    folder = Path(tempfile.gettempdir())
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-        if (free := shutil.disk_usage(folder).free) < _LITTLE:
-            yield f"only {human_size(free)} are free in {folder}"
-    except OSError as error:
-        yield f"{folder} can't be written: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -284,9 +123,6 @@ class _Work:
     def label(self) -> str:
         """Its name in a sentence."""
         return f"{self.what} {self.name}"
-
-
-# --- In the driver ------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -325,16 +161,16 @@ def node_faults(request: RunRequest) -> Iterator[tuple[str, list[str], list[str]
         UsageError: there is no cluster at the address, or Ray is not installed.
     """
     options = request.recipe.cluster.judges
-    with connected(request.recipe.cluster.address or "auto"), _task(request) as task:
+    with connected(request.recipe.cluster.address or "auto"), task_of(request) as task:
         import ray
 
         nodes = [node for node in nodes_alive().values() if _room(node["Resources"], request.recipe)]
         seats = [_seat(node["NodeID"], node_name(node), task, options) for node in nodes]
         asked = {seat.name: seat.actor.faults.remote() for seat in seats}
-        ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=2 * _SEEN_SECONDS)
+        ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=2 * SEEN_SECONDS)
         for name, ref in asked.items():
             try:
-                faults, advice = ray.get(ref) if ref in ready else ([f"no answer in {2 * _SEEN_SECONDS:g} s"], [])
+                faults, advice = ray.get(ref) if ref in ready else ([f"no answer in {2 * SEEN_SECONDS:g} s"], [])
             except ray.exceptions.RayError as error:
                 faults, advice = [one_line(error)], []
             yield name, faults, advice
@@ -464,7 +300,7 @@ class Judges:
                 self._quarantine.append(samples.name)
                 return None
             for shard in judged.shards:
-                self._run.store.adopt(shard, _SEEN_SECONDS)
+                self._run.store.adopt(shard, SEEN_SECONDS)
             for warning in judged.warnings:
                 self._run.progress.warn(warning)
         return annotate_shard(self._run, problems, samples)

@@ -21,7 +21,8 @@ import pytest
 
 from proofmill.data.errors import UsageError, VerifierError
 from proofmill.data.versions import find
-from proofmill.flows import cluster
+from proofmill.filters.near_duplicates import duplicates, signed_parts
+from proofmill.flows import cluster, cluster_judge
 from proofmill.flows.cluster_engines import NodeEngines
 from proofmill.flows.context import RunRequest
 from proofmill.flows.display import Progress
@@ -105,8 +106,30 @@ def judged(home: Path) -> int:
     return len(list((home / "runs" / "replayed" / "slow").glob("*.parquet")))
 
 
+@pytest.fixture
+def tasks_done(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Which kinds of tasks over files the nodes get, once near-duplicates of few rows are looked for in many tasks."""
+    for module, names in ((signed_parts, ("PART_ROWS",)), (duplicates, ("RANGE_ROWS", "RANGE_RECORDS", "RANGE_PAIRS"))):
+        for name in names:
+            monkeypatch.setattr(module, name, 40)
+    done: set[str] = set()
+    send = cluster.Judges._send
+
+    def sent(judges: cluster.Judges, work: cluster._Work, *others: Any) -> None:
+        done.add(work.kind)
+        send(judges, work, *others)
+
+    monkeypatch.setattr(cluster.Judges, "_send", sent)
+    return done
+
+
 def test_a_killed_driver_is_replaced_elsewhere_and_a_home_moves_freely(
-    prefect_server: str, regenerate: Run, recipe: Callable[..., Row], whole: Path, tmp_path: Path
+    prefect_server: str,
+    regenerate: Run,
+    recipe: Callable[..., Row],
+    whole: Path,
+    tasks_done: set[str],
+    tmp_path: Path,
 ) -> None:
     """A driver dies on a host where HOME has another path; one of the cluster goes on, then one without a cluster."""
     home, mounted = tmp_path / "shared" / "home", tmp_path / "mounted"
@@ -130,6 +153,7 @@ def test_a_killed_driver_is_replaced_elsewhere_and_a_home_moves_freely(
     regenerate(recipe(), home)
     assert find(home, "replayed").data_digests() == find(whole, "replayed").data_digests()
     assert times(list(before)) == before, "what was committed is not made again"
+    assert {"annotate", "write_part", "rank_range", "find_candidates", "name_rows"} <= tasks_done
     here = recipes.parse(recipe() | {"cluster": {}})
     assert up_to_date_version(RunRequest(here, home)), "on one machine nothing is left to do"
     shutil.rmtree(home / "datasets")
@@ -234,12 +258,12 @@ def test_a_cluster_that_is_not_there_is_none_that_is_started(
 
 
 def test_a_home_that_is_not_shared_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_SEEN_SECONDS", 0.1)
-    (fault,) = cluster._home_faults(tmp_path / "elsewhere" / "token")
+    monkeypatch.setattr(cluster_judge, "SEEN_SECONDS", 0.1)
+    (fault,) = cluster_judge.home_faults(tmp_path / "elsewhere" / "token")
     assert fault.startswith("HOME is not shared")
     token = tmp_path / "token"
     token.touch()
-    assert list(cluster._home_faults(token)) == []
+    assert list(cluster_judge.home_faults(token)) == []
 
 
 def test_engines_that_are_killed_or_frozen_lose_nothing_and_a_new_node_gets_one(nodes: ray_nodes.Nodes) -> None:
