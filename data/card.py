@@ -12,7 +12,7 @@ import yaml
 from proofmill.data.errors import InputError
 from proofmill.data.files import digest
 from proofmill.data.manifest import Benchmarks, FileEntry, Manifest
-from proofmill.data.versions import Contents
+from proofmill.data.version_files import Contents
 
 TRAINING = ("sft_stage1", "sft_stage2", "rl", "pairs", "step_labels", "messages")
 _ORDER = (*TRAINING, "traces", "problems", "pass_rates", "routes", "expansion", "claims")

@@ -7,25 +7,20 @@ manifest does not exist.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import sha256
-from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
+from proofmill.data.manifest import MANIFEST, REPORT, Manifest
 from proofmill.data.rows_io import Located
-from proofmill.data.tables import batches, write_groups, writer
+from proofmill.data.tables import batches
 
-MAX_FILE_BYTES = 480 << 20  # the hub asks for at most 500 MB a file
-GROUP_BYTES = 16 << 20  # rows are written in groups of this size: in small groups, one new row shifts every page
-_CHECK_ROWS = 1024
 _NAMED = 5
 _PROBLEM = ("id", "domain", "system", "prompt", "answer", "info", "verifier", "source", "license")
 _SAMPLED = (
@@ -192,100 +187,3 @@ def _problem_batches(version: Version) -> Iterator[_ProblemsById]:
         for batch in batches(path, [name for name in (*_PROBLEM, "pseudo_label") if name in present]):
             rows = batch.to_pylist()
             yield {row["id"]: row | ({"answer": None} if row.pop("pseudo_label", None) else {}) for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What one split of a config holds.
-
-    Attributes:
-        schema: its columns.
-        rows: their number.
-        memory: bytes as Arrow tables, which is what `datasets` writes into its cache.
-    """
-
-    schema: pa.Schema
-    rows: int
-    memory: int
-
-
-@dataclass
-class VersionWriter:
-    """Writes the configs of a version as their rows come, in files of bounded size.
-
-    Attributes:
-        folder: the temporary folder.
-        schemas: by config and split (`sft_stage1/train`).
-        rows: by config and split.
-        terms: rows by config, source and licence.
-    """
-
-    folder: Path
-    schemas: Mapping[str, pa.Schema]
-    rows: dict[str, int] = field(default_factory=dict)
-    terms: Counter[tuple[str, str, str | None]] = field(default_factory=Counter)
-    _memory: Counter[str] = field(default_factory=Counter)
-    _waiting: dict[str, list[pa.Table]] = field(default_factory=dict)
-    _open: dict[str, pq.ParquetWriter] = field(default_factory=dict)
-    _files: dict[str, list[Path]] = field(default_factory=dict)
-
-    def append(self, config: str, table: pa.Table) -> None:
-        """Add rows to a config; a table without rows opens no file."""
-        if not table.num_rows:
-            return
-        table = table.select(self.schemas[config].names).cast(self.schemas[config])
-        waiting = self._waiting.setdefault(config, [])
-        for piece in _pieces(table):
-            waiting.append(piece)
-            if sum(item.nbytes for item in waiting) >= GROUP_BYTES:
-                self._write(config)
-        self.rows[config] = self.rows.get(config, 0) + table.num_rows
-        if "license" in table.column_names:
-            terms = table.group_by(["source", "license"]).aggregate([([], "count_all")])
-            for source, name, count in zip(*(terms[n].to_pylist() for n in terms.column_names), strict=True):
-                self.terms[config.partition("/")[0], source, name] += count
-
-    def contents(self) -> dict[str, Contents]:
-        """Return what each config and split holds, once the files are closed."""
-        return {name: Contents(self.schemas[name], rows, self._memory[name]) for name, rows in self.rows.items()}
-
-    def close(self) -> list[FileEntry]:
-        """End all files, give them their final names, and return the manifest's entry of each."""
-        for config, waiting in self._waiting.items():
-            if waiting:
-                self._write(config)
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
-        listed = []
-        for config, files in sorted(self._files.items()):
-            for number, path in enumerate(files):
-                final = path.with_name(f"{Path(config).name}-{number:05d}-of-{len(files):05d}.parquet")
-                path.rename(final)
-                listed.append(FileEntry.of(self.folder, final, pq.read_metadata(final).num_rows))
-        return listed
-
-    def _write(self, config: str) -> None:
-        """Write the waiting rows, and end the file when it is full."""
-        waiting = self._waiting[config]
-        if config not in self._open:
-            self._next_file(config)
-        table = pa.concat_tables(waiting).combine_chunks()
-        self._memory[config] += table.nbytes
-        write_groups(self._open[config], table)
-        waiting.clear()
-        if self._files[config][-1].stat().st_size > MAX_FILE_BYTES:
-            self._open.pop(config).close()
-
-    def _next_file(self, config: str) -> None:
-        files = self._files.setdefault(config, [])
-        path = self.folder / f"{config}-{len(files):05d}.part"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.append(path)
-        self._open[config] = writer(path, self.schemas[config])
-
-
-def _pieces(table: pa.Table) -> Iterator[pa.Table]:
-    rows = max(1, min(_CHECK_ROWS, table.num_rows * GROUP_BYTES // max(table.nbytes, 1)))
-    for start in range(0, table.num_rows, rows):
-        yield table.slice(start, rows)

@@ -8,7 +8,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,12 @@ from typing import Any
 from proofmill.data.errors import ProofmillError, StoreError
 from proofmill.data.files import SEEN_SECONDS, atomic, digest, human_size, writing
 from proofmill.data.run import Shard, WorkerRun, source_digest
-from proofmill.data.tasks import R, T, run_here
+from proofmill.data.tasks import R, T
 from proofmill.filters.runner import FilterWorkers
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
-from proofmill.flows.context import RunContext, RunRequest, RunState
+from proofmill.flows.context import RunRequest, worker_context
 from proofmill.flows.display import Progress
-from proofmill.flows.models import ModelPool
 from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.ray_connection import KEEP_ALIVE, differences, program_of
 from proofmill.flows.recipe import load as recipes
@@ -103,16 +101,9 @@ class Judge:
         """Make the outputs of a shard that are not known yet; return references to them."""
         store = WorkerRun(Path(self._task.home), self._recipe.name, (problems, samples, *known), SEEN_SECONDS)
         progress = Progress()
-        with ExitStack() as stack, ThreadPoolExecutor(1) as background:
-            request = RunRequest(self._recipe, Path(self._task.home), self._task.limit)
-            models = ModelPool(
-                self._recipe, store.home, store.folder, progress, generation=0, resampling=False, stack=stack
-            )
-            active = self._recipe.active_filters()
-            run = RunContext(
-                request, active, store, progress, self._workers, models, RunState(), (), background, run_here
-            )
-            annotate_shard(run, problems, samples)
+        request = RunRequest(self._recipe, Path(self._task.home), self._task.limit)
+        with ExitStack() as stack:
+            annotate_shard(worker_context(request, store, self._workers, progress, stack), problems, samples)
         return Judged(store.made, progress.warnings)
 
     def call(self, function: Callable[[T], R], task: T) -> tuple[R]:

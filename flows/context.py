@@ -18,7 +18,7 @@ import orjson
 from proofmill.data.errors import NothingKeptError, UsageError
 from proofmill.data.files import write_json
 from proofmill.data.run import RunStore
-from proofmill.data.tasks import TaskMap
+from proofmill.data.tasks import TaskMap, run_here
 from proofmill.data.versions import Version
 from proofmill.filters.near_duplicates.duplicates import NEAR_DUPLICATES
 from proofmill.filters.runner import FilterWorkers
@@ -243,6 +243,26 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         _OPEN.set((*_OPEN.get(), run))
         stack.callback(lambda: _OPEN.set(tuple(other for other in _OPEN.get() if other is not run)))
         yield run
+
+
+def worker_context(
+    request: RunRequest, store: RunStore, workers: FilterWorkers, progress: Progress, stack: ExitStack
+) -> RunContext:
+    """Return the context of a run in a process that works for the one which has it open.
+
+    Args:
+        request: the run's.
+        store: what of the run's folder the work needs.
+        workers: processes for filters.
+        progress: collects warnings.
+        stack: ends what is started.
+    """
+    recipe = request.recipe
+    pool = ModelPool(recipe, request.home, store.folder, progress, generation=0, resampling=False, stack=stack)
+    thread = stack.enter_context(ThreadPoolExecutor(1))
+    return RunContext(
+        request, recipe.active_filters(), store, progress, workers, pool, RunState(), (), thread, run_here
+    )
 
 
 def home_folder(given: str | None) -> Path:

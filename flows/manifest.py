@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from proofmill.data.run import Shard, library_version
 from proofmill.data.schemas import SCHEMA_VERSION
 from proofmill.data.sections import portable_name
-from proofmill.data.versions import VersionWriter
+from proofmill.data.version_files import VersionWriter
 from proofmill.filters import meaning, model_judge, rewriting, topics
 from proofmill.filters.base import Filter, ProblemFilter
 from proofmill.filters.claim_checks import add_buckets
@@ -33,16 +33,23 @@ from proofmill.flows.shard_records import ShardRecord
 from proofmill.flows.topics import TOPICS
 from proofmill.flows.up_to_date import libraries, source_identities, step_versions
 from proofmill.flows.voting import at_k
-from proofmill.generators.prompts import StudentView
 from proofmill.generators.sample_plan import SamplePlan
 
 N = TypeVar("N", int, float)
 
 
 def manifest_of(
-    run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], out: VersionWriter, view: StudentView
+    run: RunContext, problems: RunProblems, records: Sequence[ShardRecord], out: VersionWriter, longest: int
 ) -> dict[str, Any]:
-    """Return the manifest of a version as JSON-like data, without its number, its parent and its files."""
+    """Return the manifest of a version as JSON-like data, without its number, its parent and its files.
+
+    Args:
+        run: the run.
+        problems: its problems.
+        records: its shards.
+        out: what was written.
+        longest: tokens of the longest row.
+    """
     traces = sum(record.samples.rows for record in records)
     selections = [record.outputs[SELECTION.name] for record in records]
     funnel = add_ledgers([shard.stats["ledger"] for shard in selections], reasons_of(run))
@@ -90,7 +97,7 @@ def manifest_of(
         "recorded_models": problems.stats["recorded_models"],
         "tokens": {
             "sampled": sum(record.samples.stats["tokens"] for record in records),
-            "longest_row": view.longest,
+            "longest_row": longest,
             "verifier": _sums(shard.stats["asked"] for shard in reliabilities),
         },
         "rounds": rounds,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -14,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
+from proofmill.data.files import existing, writing
 from proofmill.filters.model_judge import proven_by
 from proofmill.filters.pairs import PAIR_REASONS, Pair, PairOptions, pairs_of_problem
 from proofmill.filters.selection import CHARACTERS_A_TOKEN
@@ -61,16 +63,14 @@ class JudgedShard:
 
 @dataclass
 class PairLedger:
-    """Where the wrong traces of the run went; `view` counts the longest pair.
+    """Where wrong traces went.
 
     Attributes:
-        view: renders the rows.
         entered: wrong traces.
         kept: those that stand in a pair.
         dropped: the others by reason.
     """
 
-    view: StudentView
     entered: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -80,8 +80,14 @@ class PairLedger:
         dropped = {reason: self.dropped[reason] for reason in PAIR_REASONS if self.dropped[reason]}
         return {"in": self.entered, "kept": self.kept, "dropped": dropped}
 
-    def rows(self, shard: JudgedShard, options: PairOptions) -> list[Row]:
-        """Return a shard's rows of `pairs`, and count its wrong traces."""
+    def add(self, other: PairLedger) -> None:
+        """Count the traces of another ledger as well."""
+        self.entered += other.entered
+        self.kept += other.kept
+        self.dropped += other.dropped
+
+    def rows(self, shard: JudgedShard, options: PairOptions, view: StudentView) -> list[Row]:
+        """Return a shard's rows of `pairs`, rendered by a view, and count its wrong traces."""
         rows = []
         for problem, traces in shard.by_problem():
             wrong = sum(trace["verdict"] == WRONG for trace in traces)
@@ -92,15 +98,17 @@ class PairLedger:
             pairs, left_out = pairs_of_problem(traces, problem["answer"], options)
             self.dropped += left_out
             by_id = {trace["id"]: trace for trace in traces}
-            rows += [row for pair in pairs if (row := self._row(shard, problem, by_id, pair))]
+            rows += [row for pair in pairs if (row := self._row(shard, problem, by_id, pair, view))]
         self.kept += len(rows)
         return rows
 
-    def _row(self, shard: JudgedShard, problem: Row, traces: Mapping[str, Row], pair: Pair) -> Row | None:
+    def _row(
+        self, shard: JudgedShard, problem: Row, traces: Mapping[str, Row], pair: Pair, view: StudentView
+    ) -> Row | None:
         chosen, rejected = traces[pair.chosen], traces[pair.rejected]
         prompt = shard.prompt(problem, chosen["sampler"])
         try:
-            good, bad = self.view.render([(prompt, trace["response"], trace["id"]) for trace in (chosen, rejected)])
+            good, bad = view.render([(prompt, trace["response"], trace["id"]) for trace in (chosen, rejected)])
         except InputError:  # such a kept trace has stopped the run before, so it is the wrong one: left out, counted
             self.dropped["not_rendered"] += 1
             return None
@@ -131,47 +139,57 @@ def _tokens(view: Rendered, trace: Row) -> int | None:
     return trace["completion_tokens"] if view.completion_tokens is None else view.completion_tokens
 
 
+# All pairs of a version stand in one order, hard ones first, whatever their shard: hard is a problem that was seldom
+# solved, then a mistake that was often made. The pairs of each shard wait in a file; their places and what they are
+# sorted by take 24 bytes each.
+
 _HARDNESS = ("pass_rate", "rejected_share")
-_TOGETHER = 1024  # rows of all shards that are in memory at once
+PAIRS_TOGETHER = 1024  # rows of all shards that are in memory at once
 
 
-def hard_first(tables: Iterable[tuple[str, pa.Table]], path: Path) -> Iterator[tuple[str, pa.Table]]:
-    """Yield tables of other configs as they come, then all rows of `pairs`, hard ones first, whatever their shard.
+@dataclass(frozen=True)
+class PairFile:
+    """The pairs of a shard: a file, and what they are sorted by."""
 
-    Hard is a problem that was seldom solved, then a mistake that was often made. The rows wait in a file; their places
-    and what they are sorted by take 24 bytes each.
-
-    Args:
-        tables: config and table.
-        path: of the file, which is overwritten.
-    """
-    keys: list[pl.DataFrame] = []
-    writer: pa.ipc.RecordBatchFileWriter | None = None
-    for config, table in tables:
-        if config != "pairs":
-            yield config, table
-        elif table.num_rows:
-            writer = writer or pa.ipc.new_file(path, table.schema)
-            rate, share = (pl.Series(table[name]).cast(pl.Float32) for name in _HARDNESS)
-            places = pl.int_range(table.num_rows, dtype=pl.Int32, eager=True)
-            keys.append(pl.DataFrame({"rate": rate, "share": share, "shard": len(keys), "row": places}))
-            writer.write_batch(table.combine_chunks().to_batches()[0])
-    if writer is not None:
-        writer.close()
-        # Stable, so that rows which are equally hard stay in the order of their shards.
-        order = pl.concat(keys).sort("rate", "share", descending=[False, True], nulls_last=True, maintain_order=True)
-        with pa.memory_map(str(path)) as file:
-            yield from (("pairs", part) for part in _in_order(pa.ipc.open_file(file), order))
+    path: Path
+    hardness: pl.DataFrame
 
 
-def _in_order(batches: pa.ipc.RecordBatchFileReader, order: pl.DataFrame) -> Iterator[pa.Table]:
-    """Yield the rows of a file's batches in an order (columns shard and row), some at a time."""
-    for start in range(0, order.height, _TOGETHER):
-        part = order.slice(start, _TOGETHER).with_row_index("place").sort("shard", maintain_order=True)
-        groups = part.group_by("shard", maintain_order=True).agg("row")
-        taken = [batches.get_batch(shard).take(pa.array(rows)) for shard, rows in groups.iter_rows()]
+def write_pairs(path: Path, table: pa.Table) -> PairFile:
+    """Write the pairs of a shard into a file of which single rows can be read."""
+    temporary = path.with_suffix(f".{uuid.uuid4().hex[:12]}")  # two nodes may be given the same shard
+    with writing(path), pa.OSFile(str(temporary), "wb") as raw, pa.ipc.new_file(raw, table.schema) as file:
+        file.write_batch(table.combine_chunks().to_batches()[0])
+    temporary.replace(path)
+    return PairFile(path, pl.DataFrame({name: pl.Series(table[name]).cast(pl.Float32) for name in _HARDNESS}))
+
+
+def hard_first(files: Sequence[PairFile]) -> pl.DataFrame:
+    """Return the order of all pairs: number of the file, and row in it."""
+    keys = [
+        file.hardness.with_columns(
+            pl.lit(number, pl.Int32).alias("file"), pl.int_range(pl.len(), dtype=pl.Int32).alias("row")
+        )
+        for number, file in enumerate(files)
+    ]
+    # Stable, so that rows which are equally hard stay in the order of their shards.
+    order = pl.concat(keys).sort(*_HARDNESS, descending=[False, True], nulls_last=True, maintain_order=True)
+    return order.select("file", "row")
+
+
+def pairs_in_order(files: Sequence[Path], order: pl.DataFrame) -> Iterator[pa.Table]:
+    """Yield rows of some files in an order (columns file and row), some at a time."""
+    for start in range(0, order.height, PAIRS_TOGETHER):
+        part = order.slice(start, PAIRS_TOGETHER).with_row_index("place").sort("file", maintain_order=True)
+        groups = part.group_by("file", maintain_order=True).agg("row")
+        taken = [_taken(files[number], rows) for number, rows in groups.iter_rows()]
         back = np.argsort(part["place"].to_numpy())
         yield pa.Table.from_batches(taken).take(pa.array(back))
+
+
+def _taken(path: Path, rows: list[int]) -> pa.RecordBatch:
+    with pa.memory_map(str(existing(path))) as file:
+        return pa.ipc.open_file(file).get_batch(0).take(pa.array(rows))
 
 
 def step_rows(shard: JudgedShard, options: StepLabelOptions) -> Iterator[Row]:

@@ -7,7 +7,7 @@ like all others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,6 +122,16 @@ class _Asked:
         self.cost += tried.cost
 
 
+def routed_problems(
+    policy: Policy, traces: pl.DataFrame, problems: Mapping[str, Row]
+) -> Iterator[tuple[Row, str, Route]]:
+    """Yield for each problem of a shard its row of `routes`, its domain, and its route."""
+    asked = pl.DataFrame([{"id": name, "prompt": row["prompt"]} for name, row in problems.items()])
+    for name, domain, attempts in attempts_by_problem(traces, asked, "sampler"):
+        routed = route(policy, domain, attempts)
+        yield _row(name, problems[name], routed), domain, routed
+
+
 @dataclass
 class RouteLedger:
     """What routing came to over all shards.
@@ -140,17 +150,8 @@ class RouteLedger:
     reasons: dict[str, int] = field(default_factory=dict)
     models: dict[str, _Asked] = field(default_factory=dict)
 
-    def rows(self, traces: pl.DataFrame, problems: Mapping[str, Row]) -> list[Row]:
-        """Return a shard's rows of `routes`, and count them."""
-        rows = []
-        asked = pl.DataFrame([{"id": name, "prompt": row["prompt"]} for name, row in problems.items()])
-        for name, domain, attempts in attempts_by_problem(traces, asked, "sampler"):
-            routed = route(self.policy, domain, attempts)
-            self._count(domain, routed)
-            rows.append(_row(name, problems[name], routed))
-        return rows
-
-    def _count(self, domain: str, routed: Route) -> None:
+    def count(self, domain: str, routed: Route) -> None:
+        """Count a problem of a domain."""
         small = self.policy.steps[0].model
         first = next((tried for tried in routed.tried if tried.model == small), None)
         self.cells.setdefault((domain, band(first.rate if first else None)), Cell()).add(routed)

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proofmill.data.tables import conform
-from proofmill.data.versions import VersionWriter, find
+from proofmill.data.version_files import VersionWriter
+from proofmill.data.versions import find
 from proofmill.filters.catalog import trace_schema
 
 SHARD_ROWS = 4096

@@ -8,12 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from proofmill.data import version_files
 from proofmill.data import versions as module
 from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
 from proofmill.data.manifest import Manifest
 from proofmill.data.tables import batches
-from proofmill.data.versions import VersionWriter, check_files, find, names, next_number, versions
+from proofmill.data.version_files import VersionWriter
+from proofmill.data.versions import check_files, find, names, next_number, versions
 
 SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})
 
@@ -73,8 +75,8 @@ def test_an_empty_config_has_no_file(home: Path) -> None:
 def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import random
 
-    monkeypatch.setattr(module, "MAX_FILE_BYTES", 200_000)
-    monkeypatch.setattr(module, "GROUP_BYTES", 50_000)
+    monkeypatch.setattr(version_files, "MAX_FILE_BYTES", 200_000)
+    monkeypatch.setattr(version_files, "GROUP_BYTES", 50_000)
     source = random.Random(7)
     texts = [source.randbytes(100).hex() for _ in range(5000)]
     folder = publish(home, "set", 1, texts)
@@ -89,7 +91,7 @@ def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPa
 
 def test_row_groups_do_not_depend_on_how_rows_arrive(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small shards make few groups, and a group with long rows stays under what the hub's viewer reads."""
-    monkeypatch.setattr(module, "GROUP_BYTES", 1 << 20)
+    monkeypatch.setattr(version_files, "GROUP_BYTES", 1 << 20)
     writer = VersionWriter(home, {"sft/train": SCHEMA})
     for number in range(50):
         texts = [f"{number} {place} " + "x" * 2000 for place in range(20)]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pyarrow as pa
-
 from proofmill.data.schemas import pairs
 from proofmill.data.tables import from_rows
-from proofmill.flows import preference_data
-from proofmill.flows.preference_data import hard_first
+from proofmill.flows.preference_data import PAIRS_TOGETHER, hard_first, pairs_in_order, write_pairs
 
 
 def test_hard_pairs_come_first_whatever_their_shard(tmp_path: Path) -> None:
@@ -27,12 +24,14 @@ def test_hard_pairs_come_first_whatever_their_shard(tmp_path: Path) -> None:
             for row in range(chance.choice([0, 1, 500]))
         ]
         shards.append(rows)
-    other = pa.table({"id": ["a"]})
-    tables = [("rl", other), *(("pairs", from_rows(rows, pairs("text"))) for rows in shards), ("rl", other)]
-    found = list(hard_first(tables, tmp_path / "pairs.arrow"))
-    assert [name for name, _ in found[:2]] == ["rl", "rl"], "nothing else waits"
-    assert max(table.num_rows for _, table in found) <= preference_data._TOGETHER
-    ordered = [row for _, table in found[2:] for row in table.to_pylist()]
+    written = [
+        write_pairs(tmp_path / f"{number}.pairs", from_rows(rows, pairs("text")))
+        for number, rows in enumerate(shards)
+        if rows
+    ]
+    found = list(pairs_in_order([file.path for file in written], hard_first(written)))
+    assert max(table.num_rows for table in found) <= PAIRS_TOGETHER
+    ordered = [row for table in found for row in table.to_pylist()]
     last = 2.0
     expected = sorted(
         (row for rows in shards for row in rows),
@@ -41,7 +40,7 @@ def test_hard_pairs_come_first_whatever_their_shard(tmp_path: Path) -> None:
             last if row["rejected_share"] is None else -row["rejected_share"],
         ),
     )
-    assert len(ordered) > preference_data._TOGETHER
+    assert len(ordered) > PAIRS_TOGETHER
     assert [(row["problem_id"], row["prompt"]) for row in ordered] == [
         (row["problem_id"], row["prompt"]) for row in expected
     ]
