@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +15,11 @@ from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.files import write_json
 from proofmill.data.manifest import Manifest
 from proofmill.data.tables import batches
-from proofmill.data.version_files import VersionWriter
+from proofmill.data.version_files import RowWriter, VersionWriter
 from proofmill.data.versions import check_files, find, names, next_number, versions
 
 SCHEMA = pa.schema({"text": pa.string(), "stage": pa.int8()})
+TERMS = {"id": pa.string(), "source": pa.string(), "license": pa.string()}
 
 
 def publish(home: Path, name: str, number: int, texts: list[str]) -> Path:
@@ -73,8 +75,6 @@ def test_an_empty_config_has_no_file(home: Path) -> None:
 
 
 def test_big_configs_are_cut_into_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import random
-
     monkeypatch.setattr(version_files, "MAX_FILE_BYTES", 200_000)
     monkeypatch.setattr(version_files, "GROUP_BYTES", 50_000)
     source = random.Random(7)
@@ -161,3 +161,44 @@ def test_each_trace_finds_its_problem_however_they_are_batched(
     monkeypatch.setattr(module.Version, "files", lambda _, name: traces if name == "traces" else [])
     with pytest.raises(StoreError, match="There is no problem"):
         list(module.recorded(version))
+
+
+def shards(seed: int) -> Iterator[pa.Table]:
+    """Tables of all sizes, with nulls, lists, and rows taken out."""
+    chance = random.Random(seed)
+    schema = pa.schema({**TERMS, "n": pa.int32(), "words": pa.list_(pa.string())})
+    for number in range(20):
+        count = chance.choice([0, 1, 300, 1500])
+        rows = [
+            {
+                "id": f"{number}-{row}",
+                "source": chance.choice("ab"),
+                "license": chance.choice(["mit", None]),
+                "n": chance.choice([None, row]),
+                "words": [chance.randbytes(8).hex() for _ in range(chance.randrange(4))],
+            }
+            for row in range(count)
+        ]
+        table = pa.Table.from_pylist(rows, schema)
+        yield table.filter(pa.array([chance.random() < 0.6 for _ in rows], pa.bool_())) if number % 3 == 0 else table
+
+
+def test_files_are_cut_where_they_always_were_whoever_wrote_the_rows(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the writer cut them that took all rows in one process: names, rows, bytes as tables."""
+    monkeypatch.setattr(version_files, "MAX_FILE_BYTES", 60_000)
+    monkeypatch.setattr(version_files, "GROUP_BYTES", 20_000)
+    schemas = {f"sft/{split}": next(shards(1)).schema for split in ("train", "validation")}
+    writer = VersionWriter(home, schemas)
+    for number, table in enumerate(shards(1)):
+        parts = RowWriter(writer.rows_folder / str(number), schemas)
+        parts.append("sft/train", table)
+        parts.append("sft/validation", table.slice(0, 3))
+        writer.add(parts.close())
+    cut = [[file.path, file.rows] for file in writer.close()]
+    first, second, other = "train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"
+    assert cut == [[f"sft/{name}.parquet", rows] for name, rows in ((first, 3372), (second, 3319), (other, 38))]
+    memory = {name: found.memory for name, found in writer.contents().items()}
+    assert memory == {"sft/train": 391453, "sft/validation": 2055}
+    assert [path.name for path in home.iterdir()] == ["sft"]

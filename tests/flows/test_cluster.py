@@ -153,7 +153,8 @@ def test_a_killed_driver_is_replaced_elsewhere_and_a_home_moves_freely(
     regenerate(recipe(), home)
     assert find(home, "replayed").data_digests() == find(whole, "replayed").data_digests()
     assert times(list(before)) == before, "what was committed is not made again"
-    assert {"annotate", "write_part", "rank_range", "find_candidates", "name_rows"} <= tasks_done
+    gathered = {"write_part", "rank_range", "find_candidates", "name_rows"}
+    assert {"annotate", *gathered, "write_rows", "write_file"} <= tasks_done
     here = recipes.parse(recipe() | {"cluster": {}})
     assert up_to_date_version(RunRequest(here, home)), "on one machine nothing is left to do"
     shutil.rmtree(home / "datasets")
