@@ -109,9 +109,10 @@ def judged(home: Path) -> int:
 @pytest.fixture
 def tasks_done(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Which kinds of tasks over files the nodes get, once near-duplicates of few rows are looked for in many tasks."""
-    for module, names in ((signed_parts, ("PART_ROWS",)), (duplicates, ("RANGE_ROWS", "RANGE_RECORDS", "RANGE_PAIRS"))):
-        for name in names:
-            monkeypatch.setattr(module, name, 40)
+    sizes = {signed_parts: {"PART_ROWS": 100}, duplicates: {"RANGE_ROWS": 100, "RANGE_RECORDS": 2000}}
+    for module, values in sizes.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
     done: set[str] = set()
     send = cluster.Judges._send
 
