@@ -6,6 +6,9 @@ all of them into the recipe.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -18,10 +21,53 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 FieldMap = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Marks an option that does nothing without another one: `Annotated[int, Needs("mix")]`.
+
+    Given a value of its own where that one is not there, it is refused, since its user expects it to do something.
+
+    Attributes:
+        other: what it needs: the other option, or in words what that one must hold.
+        met: whether that is there, by the section; None: the option `other` is neither null nor empty nor 0.
+        of_recipe: `met` and `other` are about the whole recipe.
+    """
+
+    other: str
+    met: Callable[[Any], Any] | None = None
+    of_recipe: bool = False
+
+    def is_met(self, owner: Any) -> bool:
+        """Return whether it is there, by the section, or the recipe."""
+        return bool((self.met or attrgetter(self.other))(owner))
+
+
 class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values don't change."""
+    """Base of all sections: unknown keys are errors, and so are options that do nothing; values don't change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _no_idle_option(self) -> Self:
+        for fault in self.idle_options():
+            raise ValueError(fault)
+        return self
+
+    def idle_options(self, recipe: Any = None) -> Iterator[str]:
+        """Yield what is wrong with options that do nothing for want of others (`Needs`).
+
+        Args:
+            recipe: also look at what options of inner sections need of the whole recipe; None: at this section alone.
+        """
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            for needs in field.metadata:
+                mine = isinstance(needs, Needs) and needs.of_recipe == (recipe is not None)
+                if mine and value != field.default and not needs.is_met(self if recipe is None else recipe):
+                    yield f"{name}: does nothing without {needs.other}; give that too, or leave {name} out"
+            for inner in (value if isinstance(value, tuple) else (value,)) if recipe is not None else ():
+                if isinstance(inner, Section):
+                    yield from (f"{name}.{fault}" for fault in inner.idle_options(recipe))
 
 
 class VllmEngine(Section):

@@ -10,14 +10,14 @@ be dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
 import pyarrow as pa
 from pydantic import Field
 
 from proofmill.data.schemas import CLAIM, column
-from proofmill.data.sections import ModelSection, Section, Share
+from proofmill.data.sections import ModelSection, Needs, Section, Share
 from proofmill.filters.base import CallerServices, Deferred, DropRule, MapFilter, Row
 from proofmill.filters.verdicts import CORRECT, NO_GOLD
 
@@ -48,11 +48,13 @@ class ClaimOptions(Section):
     scope: Literal["all", "accepted", "none"] = Field(
         "all", description="traces to check; accepted: only those judged `correct`"
     )
-    drop: Literal["final", "any", "none"] = Field(
-        "final", description="where a refuted claim drops a trace; elsewhere it lowers score and weight"
-    )
+    drop: Annotated[
+        Literal["final", "any", "none"], Needs("a scope of checks", lambda section: section.scope != "none")
+    ] = Field("final", description="where a refuted claim drops a trace; elsewhere it lowers score and weight")
     model: ModelVerifier | None = Field(None, description="the model as its own verifier; {}: with the defaults")
-    min_reliability: Share | None = Field(None, description="drop traces whose reliability r by the model is lower")
+    min_reliability: Annotated[Share | None, Needs("model")] = Field(
+        None, description="drop traces whose reliability r by the model is lower"
+    )
 
 
 def annotate(rows: Iterable[Row], options: ClaimOptions) -> Iterator[Row | Deferred]:

@@ -27,7 +27,7 @@ from proofmill.data.files import cached_sha256
 from proofmill.data.rows_io import HUB, Located, Unreadable, read, read_hub
 from proofmill.data.run import Step
 from proofmill.data.schemas import column
-from proofmill.data.sections import Section, portable_name
+from proofmill.data.sections import Needs, Section, portable_name
 from proofmill.filters import overlap_index
 from proofmill.filters.base import DropRule, MapFilter, ProblemFilter, Row, SharedFile
 from proofmill.filters.meaning import Items, MeaningOptions, crowding, embed
@@ -155,15 +155,15 @@ class DecontaminateOptions(Section):
     against: tuple[Annotated[AgainstBenchmark, BeforeValidator(_benchmark)], ...] = Field(
         (), description="benchmarks to compare with: files or hf://user/name"
     )
-    n: int = Field(10, ge=MIN_SHORT, description="words in a run that counts as overlap")
-    fields: tuple[str, ...] = Field(
+    n: Annotated[int, Needs("against")] = Field(10, ge=MIN_SHORT, description="words in a run that counts as overlap")
+    fields: Annotated[tuple[str, ...], Needs("against")] = Field(
         (), description="fields of an item whose text is compared; none: its question, found by name"
     )
-    split: str = Field("test", description="split of hub data sets")
-    skip_problems: bool = Field(
+    split: Annotated[str, Needs("against")] = Field("test", description="split of hub data sets")
+    skip_problems: Annotated[bool, Needs("against")] = Field(
         True, description="don't sample problems that overlap at all; false: sample them, and drop their traces"
     )
-    meaning: MeaningOptions | None = Field(
+    meaning: Annotated[MeaningOptions | None, Needs("against")] = Field(
         None, description="also mark prompts that say an item in other words; true: with the defaults"
     )
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from proofmill.data.sections import Section, Share
+from proofmill.data.sections import Needs, Section, Share
 from proofmill.filters.rewriting import Rewriting
 
 SAMPLE: Literal["sample"] = "sample"
@@ -32,18 +32,25 @@ class LongToShort(Section):
         description="what may stand in stage 2, best first: a short sample, a proven trace condensed by a model, its "
         "final part, the answer line",
     )
-    max_short_ratio: Share = Field(
+    max_short_ratio: Annotated[
+        Share,
+        Needs("`sample` or `rewritten` in short_forms", lambda section: {SAMPLE, REWRITTEN} & {*section.short_forms}),
+    ] = Field(
         0.5,
         description="largest length of a short sample, or of a rewritten one, relative to every stage-1 trace of its "
         "problem",
     )
-    rewriting: Rewriting = Field(Rewriting(), description="how `rewritten` is asked for")
+    rewriting: Annotated[
+        Rewriting, Needs("`rewritten` in short_forms", lambda section: REWRITTEN in section.short_forms)
+    ] = Field(Rewriting(), description="how `rewritten` is asked for")
 
-    @property
-    def rewrites(self) -> bool:
-        """Whether a model is asked to condense traces; behind an answer line, which is always to be had, none is."""
-        before_answer = self.short_forms[: self.short_forms.index(ANSWER)] if ANSWER in self.short_forms else None
-        return REWRITTEN in (self.short_forms if before_answer is None else before_answer)
+    @model_validator(mode="after")
+    def _answer_last(self) -> Self:
+        behind = self.short_forms[self.short_forms.index(ANSWER) :] if ANSWER in self.short_forms else ()
+        for form in (REWRITTEN, FINAL):
+            if form in behind:  # each needs a trace with reasoning, of which an answer line can be made as well
+                raise ValueError(f"short_forms: behind `answer`, `{form}` never gets its turn; name it before `answer`")
+        return self
 
 
 class BroadToHard(Section):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import polars as pl
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from proofmill.data.sections import Section, Share
+from proofmill.data.sections import Needs, Section, Share
 from proofmill.filters import caps
 from proofmill.filters.base import DropRule
 from proofmill.filters.caps import CAPPED_MIX, CAPPED_TEACHER, CAPPED_TOKENS, CapOptions
@@ -71,13 +71,13 @@ class SelectOptions(Section):
     pass_rate: tuple[Share, Share] = Field(
         (0.0, 1.0), description="keep traces of problems whose pass rate lies in this range, both ends included"
     )
-    expanded_pass_rate: tuple[Share, Share] = Field(
+    expanded_pass_rate: Annotated[tuple[Share, Share], Needs("problems.expand", of_recipe=True)] = Field(
         (0.125, 0.875), description="the same for problems that `problems.expand` made; `rl` keeps no others either"
     )
     mix: dict[str, Share] = Field(
         {}, description="share of the kept traces by domain; domains that are not named share the rest"
     )
-    mix_by: Literal["domain", "topic"] = Field(
+    mix_by: Annotated[Literal["domain", "topic"], Needs("mix")] = Field(
         "domain", description="what `mix` names: domains, or topics (`problems.topics`; `other`: no topic)"
     )
     max_trace_tokens: int | None = Field(None, ge=1, description="longer traces are left out")
@@ -85,7 +85,7 @@ class SelectOptions(Section):
     holdout: Share = Field(
         0.0, description="share of problems that becomes the `validation` split, near-duplicates on the same side"
     )
-    holdout_threshold: float = Field(
+    holdout_threshold: Annotated[float, Needs("holdout")] = Field(
         0.7, gt=0.0, le=1.0, description="Jaccard similarity that links two problems' prompts for the holdout"
     )
     rl_pass_rate: tuple[Share, Share] = Field(

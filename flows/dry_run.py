@@ -23,6 +23,7 @@ from proofmill.filters.base import MapFilter, ProblemFilter
 from proofmill.filters.contamination import BENCHMARKS
 from proofmill.filters.model_judge import CANARIES
 from proofmill.filters.reliability import RELIABILITY
+from proofmill.filters.selection import CHARACTERS_A_TOKEN
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
@@ -53,6 +54,7 @@ from proofmill.flows.pipeline import (
 from proofmill.flows.recipe.load import parse
 from proofmill.flows.recipe.schema import ActiveFilter, Recipe, rewriting_of
 from proofmill.flows.rewriting import REWRITE_ASKED
+from proofmill.flows.routing import policy_of
 from proofmill.flows.sampling import SAMPLES, SamplingStep
 from proofmill.flows.screening import STEPS as SCREENING_STEPS
 from proofmill.flows.screening import screen_problems
@@ -317,20 +319,40 @@ def sampler_cost(
     if not (samples := first + later):
         return
     if last is None:
-        yield f"  at most {samples * plan.most_tokens:,} tokens; no earlier run to estimate from"
-        return
-    yield from _at_last_rate(plan, samples, last)
-    if rate is not None:
+        tokens = samples * plan.most_tokens
+        yield f"  at most {tokens:,} tokens; no earlier run to estimate from"
+    else:
+        tokens = int(samples * last["tokens"] / max(last["samples"], 1))
+        minutes = tokens / max(last["tokens_per_second"], 1e-9) / 60
+        yield f"  about {tokens:,} tokens and {minutes:.1f} minutes, at the rate of the last run"
+        if plan.max_total_tokens is not None and tokens > plan.max_total_tokens:
+            yield f"  max_total_tokens ends it at {plan.max_total_tokens:,} tokens, so with fewer samples"
+    read = samples * _prompt_tokens(run, plan, pending, last)
+    yield from _money(run, plan, tokens, round(read), "about" if last else "at most")
+    if last is not None and rate is not None:
         yield f"  about {int(samples * rate):,} of them accepted"
 
 
-def _at_last_rate(plan: SamplePlan, samples: int, last: Mapping[str, Any]) -> Iterator[str]:
-    tokens = int(samples * last["tokens"] / max(last["samples"], 1))
-    minutes = tokens / max(last["tokens_per_second"], 1e-9) / 60
-    yield f"  about {tokens:,} tokens and {minutes:.1f} minutes, at the rate of the last run"
-    if plan.max_total_tokens is not None and tokens > plan.max_total_tokens:
-        yield f"  max_total_tokens ends it at {plan.max_total_tokens:,} tokens, so with fewer samples"
-    if plan.max_cost and tokens * plan.max_cost.price > plan.max_cost.most * 1e6:
+def _prompt_tokens(
+    run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard], last: Mapping[str, Any] | None
+) -> float:
+    """Return the mean prompt tokens of a sample: those of the last run, else by the letters of its problems."""
+    if last and last.get("prompt_tokens"):
+        return float(last["prompt_tokens"]) / max(last["samples"], 1)
+    tables = (run.store.read(shard.problems, ["domain", "prompt"]).to_pylist() for shard in pending)
+    lengths = [len(row["prompt"]) for rows in tables for row in rows if plan.takes(row["domain"])]
+    return sum(lengths) / max(len(lengths), 1) / CHARACTERS_A_TOKEN
+
+
+def _money(run: RunContext, plan: SamplePlan, tokens: int, read: int, bound: str) -> Iterator[str]:
+    """Yield what so many completion and prompt tokens of a sampler cost; nothing where the recipe has no prices."""
+    policy = policy_of(run.recipe)
+    step = next((step for step in policy.steps if step.model == plan.name), None) if policy else None
+    if step is None:
+        return
+    cost, prompts = step.cost(tokens, read), step.cost(0, read)
+    yield f"  {bound} {cost:.4g} of money, {prompts:.4g} of it for about {read:,} prompt tokens"
+    if plan.max_cost and cost > plan.max_cost.most:
         yield f"  max_cost ends it at {plan.max_cost.most:g} of money, so with fewer samples"
 
 
@@ -530,7 +552,12 @@ def _samples(run: RunContext, shard: ProblemShard, k: int | None) -> int:
 def remember_rate(run: RunContext, progress: Progress) -> None:
     """Keep what this run cost for the next estimate; for a sampler that drew nothing, its last cost."""
     drawn = {
-        name: {"samples": done.samples, "tokens": done.tokens, "tokens_per_second": done.tokens_per_second()}
+        name: {
+            "samples": done.samples,
+            "tokens": done.tokens,
+            "prompt_tokens": done.prompt_tokens,
+            "tokens_per_second": done.tokens_per_second(),
+        }
         for name, done in progress.samplers.items()
         if done.tokens
     }

@@ -58,6 +58,19 @@ def attempts_by_problem(
         yield problem, domain, attempts
 
 
+def uncounted_share(version: Version, names: Iterable[str]) -> float:
+    """Return the share of these models' samples whose completion tokens nobody counted.
+
+    Raises:
+        UsageError: as `column_of`.
+    """
+    column, traces = column_of(version, names), version.scan("traces")
+    if traces is None:
+        return 0.0
+    uncounted = traces.filter(pl.col(column).is_in([*names])).select(pl.col("completion_tokens").is_null().mean())
+    return float(uncounted.collect().item() or 0.0)
+
+
 def column_of(version: Version, names: Iterable[str]) -> str:
     """Return the column of traces whose values these names are: `sampler`, else `model`.
 

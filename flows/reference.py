@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from proofmill.data import schemas
 from proofmill.data.manifest import Manifest, Record
+from proofmill.data.sections import Needs
 from proofmill.filters.base import ProblemFilter
 from proofmill.filters.catalog import FILTERS, problem_schema, trace_schema
 from proofmill.filters.new_problems import EXPANSION_REASONS
@@ -189,6 +190,7 @@ def _section(path: str, model: type[BaseModel], described: dict[type[BaseModel],
         models = models_in(field.annotation, BaseModel)
         inside += [(_titled(f"{path.partition(',')[0]}.{name}".lstrip("."), field, kind), kind) for kind in models]
         meaning = field.description or (_summary(models[0]) if len(models) == 1 else "")
+        meaning += "".join(f"; only with {needs.other}" for needs in field.metadata if isinstance(needs, Needs))
         rows.append((f"`{field.alias or name}`", type_in_words(field), _default(field), meaning))
     body = f"## {path or 'Top level'}\n\n{_summary(model)}"
     yield f"{body}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}" if rows else body.rstrip()

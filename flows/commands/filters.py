@@ -223,7 +223,7 @@ def named_filter(use: str, overrides: Sequence[str] = (), **given: Any) -> Activ
         given: options that the command has by name.
 
     Raises:
-        UsageError: there is no such filter, or it looks at more than rows.
+        UsageError: there is no such filter, it looks at more than rows, or an option decides nothing about a row.
         RecipeError: it can't be imported, or an override is none.
     """
     rows = {filter_.name: filter_ for filter_ in FILTERS if isinstance(filter_, MapFilter) and filter_.adds.names}
@@ -242,7 +242,22 @@ def named_filter(use: str, overrides: Sequence[str] = (), **given: Any) -> Activ
         )
     for item in overrides:
         override(given, item)
+        _check_used(filter_, item, own=":" in use)
     return ActiveFilter(filter_, checked_options(filter_.options, given), use)
+
+
+def _check_used(filter_: MapFilter[Any], item: str, *, own: bool) -> None:
+    """Raise if an option is known and decides no column: what is dropped, or asked of a model, is a run's business."""
+    name = item.partition("=")[0].partition(".")[0]
+    columns = {*filter_.keyed_by} if filter_.shared is None else {*filter_.options.model_fields}
+    if not own and name in filter_.options.model_fields and name not in columns:
+        raise UsageError(
+            f"The option {name!r} of '{filter_.name}' does nothing here: it decides in a run what is dropped, or what "
+            "a model is asked.",
+            where="the command line",
+            remedy=f"leave it out, or give it in a recipe's section `{filter_.section}` and use `proofmill regenerate`"
+            + (f"; here count: {', '.join(sorted(columns))}" if columns else ""),
+        )
 
 
 # --- one filter on all rows ----------------------------------------------------------------------------------

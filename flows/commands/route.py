@@ -33,7 +33,7 @@ from proofmill.filters.routing import (
     replayed,
     route,
 )
-from proofmill.flows.recorded_attempts import attempts_by_problem, column_of
+from proofmill.flows.recorded_attempts import attempts_by_problem, column_of, uncounted_share
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def run(
         out.out(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), highlight=False)
         return
     out.print(_table(version, shown, large))
-    _remarks(outcomes, shown, large, len(problems), left_out, out)
+    estimated = uncounted_share(version, request.models)
+    _remarks(outcomes, shown, large, len(problems), left_out, estimated, out)
     if out_file is not None:
         out.print(f"policy file: {out_file}", soft_wrap=True, markup=False)
 
@@ -217,23 +218,41 @@ def _policy_file(version: Version, request: RouteRequest, problems: Sequence[tup
 def _table(version: Version, outcomes: Sequence[Outcome], large: Outcome) -> Table:
     table = Table(title=Text(f"{version.label}: what routing would have cost"), title_justify="left")
     table.add_column("policy", overflow="fold")
-    for heading in ("solved", "by first", "cost", "each", "beside"):
+    for heading in ("solved", "by first", "cost", "per 1,000", "beside"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
-        beside = outcome.beside(large)
-        table.add_row(
-            Text(outcome.policy.label),
-            f"{outcome.solved:,} ({outcome.solved / outcome.problems:.0%})",
-            f"{outcome.by_first / outcome.solved:.0%}" if outcome.solved else "-",
-            f"{outcome.cost:,.4g}",
-            f"{outcome.per_solved:,.3g}" if outcome.per_solved is not None else "-",
-            f"{beside:.0%}" if beside is not None else "-",
-        )
+        table.add_row(*_cells(outcome, large))
+    if large not in outcomes:  # what all others are compared with
+        table.add_section()
+        table.add_row(*_cells(large, large))
     return table
 
 
+def _cells(outcome: Outcome, large: Outcome) -> tuple[Text | str, ...]:
+    beside = outcome.beside(large)
+    return (
+        Text(outcome.policy.label),
+        f"{outcome.solved:,} ({outcome.solved / outcome.problems:.0%})",
+        f"{outcome.by_first / outcome.solved:.0%}" if outcome.solved else "-",
+        _amount(outcome.cost),
+        _amount(1000 * outcome.per_solved) if outcome.per_solved is not None else "-",
+        f"{beside:.1%}" if beside is not None else "-",
+    )
+
+
+def _amount(money: float) -> str:
+    """Return money with two decimals, or with as many as show three digits of a smaller amount."""
+    return f"{money:,.2f}" if money >= 1 else f"{money:.{3 - math.floor(math.log10(money)) - 1}f}" if money else "0"
+
+
 def _remarks(
-    outcomes: Sequence[Outcome], shown: Sequence[Outcome], large: Outcome, problems: int, left_out: int, out: Console
+    outcomes: Sequence[Outcome],
+    shown: Sequence[Outcome],
+    large: Outcome,
+    problems: int,
+    left_out: int,
+    estimated: float,
+    out: Console,
 ) -> None:
     prompts = any(step.prompt_price for outcome in outcomes for step in outcome.policy.steps)
     paid = "prompt and completion tokens" if prompts else "completion tokens"
@@ -241,8 +260,14 @@ def _remarks(
     told = [
         f"{problems:,} problems that all models tried{others}",
         f"solved: a sample was proven; by first: share of these that the first model answers; cost: {paid}",
-        f"each: cost of a solved problem; beside: that over {large.policy.label}'s own, so at as many solved problems",
+        "per 1,000: cost of a thousand solved problems; beside: that over the same of "
+        f"{large.policy.label} alone, the dearest",
     ]
+    if estimated:
+        told.append(
+            f"tokens of {estimated:.0%} of the samples were never counted: four characters stand for one, so what a "
+            "server thinks and does not show is missing from the cost"
+        )
     if len(shown) < len(outcomes):
         told.append(f"{len(outcomes):,} policies replayed, shown are those that none beats; --all shows every one")
     for line in told:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from proofmill.data.sections import Section, Share
+from proofmill.data.sections import Needs, Section, Share
 
 Arm = Literal["filtered", "unfiltered", "random", "wrong", "no_claims", "no_curriculum"]
 
@@ -30,7 +30,9 @@ class Ablation(Section):
     """Other rows of the last round, trained in the same way at equal completion tokens and steps."""
 
     arms: tuple[Arm, ...] = Field((), description="none: no ablation")
-    seeds: int = Field(3, ge=1, description="trainings of each arm; a seed chooses the rows and their order")
+    seeds: Annotated[int, Needs("arms")] = Field(
+        3, ge=1, description="trainings of each arm; a seed chooses the rows and their order"
+    )
 
 
 class ImproveOptions(Section):
@@ -65,7 +67,7 @@ class ImproveOptions(Section):
         description="go on while the paired gain over the round before is above 0 with its whole interval (shown), is "
         "above 0 (any), or whatever it is (none)",
     )
-    band: tuple[Share, Share] = Field(
+    band: Annotated[tuple[Share, Share], Needs("ladders")] = Field(
         (0.1, 0.7), description="a source whose pass rate is above it gets harder, one below it easier"
     )
     ladders: dict[str, tuple[dict[str, Any], ...]] = Field(

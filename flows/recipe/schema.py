@@ -18,12 +18,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
 from proofmill.data.schemas import PROBLEMS, SHARD_TRACES, SPLIT_COLUMNS
-from proofmill.data.sections import Engine, FieldMap, ModelSection, Name, ReplayEngine, Section, Share, VllmEngine
+from proofmill.data.sections import (
+    Engine,
+    FieldMap,
+    ModelSection,
+    Name,
+    Needs,
+    ReplayEngine,
+    Section,
+    Share,
+    VllmEngine,
+)
 from proofmill.filters.base import Filter, GatherFilter, MapFilter, ProblemFilter
 from proofmill.filters.caps import CapOptions
 from proofmill.filters.catalog import FILTERS, reasons, trace_schema
 from proofmill.filters.contamination import CONTAMINATION
-from proofmill.filters.curriculum import CurriculumOptions, LongToShort
+from proofmill.filters.curriculum import REWRITTEN, CurriculumOptions, LongToShort
 from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import NLL
 from proofmill.filters.pairs import PairOptions
@@ -144,10 +154,12 @@ class Sampling(Section):
     accept_target: int | None = Field(
         None, ge=1, description="verified traces wanted of each problem; None: n samples, however many are right"
     )
-    max_samples: int | None = Field(
-        None, ge=1, description="samples a problem at most, with accept_target; None: four times n"
+    max_samples: Annotated[int | None, Needs("accept_target")] = Field(
+        None, ge=1, description="samples a problem at most; None: four times n"
     )
-    round: int | None = Field(None, ge=1, description="samples of one later round at most; None: n")
+    round: Annotated[int | None, Needs("accept_target")] = Field(
+        None, ge=1, description="samples of one later round at most; None: n"
+    )
     max_total_tokens: int | None = Field(
         None,
         ge=1,
@@ -163,9 +175,6 @@ class Sampling(Section):
 
     @model_validator(mode="after")
     def _rounds(self) -> Sampling:
-        for name in ("max_samples", "round"):
-            if self.accept_target is None and getattr(self, name) is not None:
-                raise ValueError(f"{name}: only used together with accept_target")
         if self.max_samples is not None and self.max_samples < self.n:
             raise ValueError(f"max_samples: {self.max_samples} is less than the first round, n = {self.n}")
         return self
@@ -191,14 +200,17 @@ AMOUNTS = ("n", "accept_target", "max_samples", "round", "max_total_tokens")
 """Keys of `sampling` that decide how many samples there are, and not what one is."""
 
 
+_LIVE = Needs("an engine that runs a model", lambda sampler: not isinstance(sampler.engine, ReplayEngine))
+
+
 class Sampler(Section):
     """One writer of traces."""
 
     name: Name = Field("self", description="how rows, pass rates and other sections name it; unique")
     engine: Engine = Field(VllmEngine(), description="what draws the samples; a bare string is its kind")
-    model: str = Field("bundled", description="hub id, local folder, or `bundled`")
-    sampling: Sampling = Sampling()
-    domains: tuple[str, ...] | None = Field(None, description="None: all")
+    model: Annotated[str, _LIVE] = Field("bundled", description="hub id, local folder, or `bundled`")
+    sampling: Annotated[Sampling, _LIVE] = Sampling()
+    domains: Annotated[tuple[str, ...] | None, _LIVE] = Field(None, description="None: all")
     templates: dict[str, str] = Field({}, description="how this one is asked, by domain; else as in prompt.templates")
 
 
@@ -352,9 +364,18 @@ class _Core(Section):
             if unknown := sorted(set(self.select.mix) - set(known)):
                 named = f"there are: {', '.join(known)}" if known else "name them under problems.topics.labels"
                 raise ValueError(f"select.mix: there is no topic '{unknown[0]}'; {named}")
+        reference = getattr(self.curriculum, "reference", None)
+        if reference is not None and reference not in names and len(self.live) == len(names):
+            raise ValueError(f"curriculum.reference: no sampler '{reference}'; there are: {names}")
         labels = {source.label for source in self.problems.sources if isinstance(source, ProceduralSource)}
         if unknown := sorted(set(self.improve.ladders) - labels):
             raise ValueError(f"improve.ladders: no procedural source has the label '{unknown[0]}'")
+        return self
+
+    @model_validator(mode="after")
+    def _no_idle_option_of_sections(self) -> _Core:
+        for fault in self.idle_options(self):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")
@@ -454,7 +475,7 @@ class _Core(Section):
 def rewriting_of(recipe: _Core) -> Rewriting | None:
     """Return how proven traces are condensed; None where they are not."""
     section = recipe.curriculum
-    return section.rewriting if isinstance(section, LongToShort) and section.rewrites else None
+    return section.rewriting if isinstance(section, LongToShort) and REWRITTEN in section.short_forms else None
 
 
 def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:

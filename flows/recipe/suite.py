@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from proofmill.data.errors import RecipeError
-from proofmill.data.sections import Engine, LiveEngine, Name, Section, VllmEngine
+from proofmill.data.sections import Engine, LiveEngine, Name, ReplayEngine, Section, VllmEngine
 from proofmill.filters.claim_checks import ModelVerifier
 from proofmill.filters.verification import VerifyOptions
 from proofmill.flows.recipe.load import explain, faults, override, read_yaml
@@ -64,20 +64,14 @@ class Suite(Section):
             by_repeats.setdefault(one.repeats or self.repeats, []).extend(self._sources(one))
         for repeats, sources in (by_repeats or {self.repeats: []}).items():
             sampling = self.sampling.model_copy(update={"n": repeats})
+            drawn = {} if isinstance(engine, ReplayEngine) else {"model": model, "sampling": sampling.model_dump()}
             yield Recipe.model_validate(
                 {
                     "name": f"eval-{self.name}"[:64],
                     "seed": self.seed,
                     "problems": {"sources": [source.model_dump() for source in sources]},
                     "prompt": self.prompt.model_dump(),
-                    "samplers": [
-                        {
-                            "name": "model",
-                            "engine": engine.model_dump(),
-                            "model": model,
-                            "sampling": sampling.model_dump(),
-                        }
-                    ],
+                    "samplers": [{"name": "model", "engine": engine.model_dump(), **drawn}],
                     "verify": self.verify.model_dump(),
                     "claims": {"model": self.clr.model_dump() if self.clr else None},
                 }

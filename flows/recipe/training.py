@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from proofmill.data.sections import Section, Share
+from proofmill.data.sections import Needs, Section, Share
 
 Stage = Literal["sft_stage1", "sft_stage2", "rl"]
 
@@ -66,7 +66,7 @@ class TrainOptions(Section):
     stages: tuple[Stage, ...] = Field(("sft_stage1", "sft_stage2"), description="in this order; add rl to go on")
     stage1: SftStage = SftStage()
     stage2: SecondStage = SecondStage()
-    rl: RlStage = RlStage()
+    rl: Annotated[RlStage, Needs("`rl` in stages", lambda section: "rl" in section.stages)] = RlStage()
     batch: int = Field(128, ge=1, description="rows (with packing: packs) of one step of the optimizer")
     micro_batch: int = Field(8, ge=1, description="of them at once on one device; less takes less memory")
     processes: int = Field(1, ge=1, description="GPUs of this machine, by accelerate launch")

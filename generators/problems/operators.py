@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from proofmill.data.errors import InputError, RecipeError
-from proofmill.data.sections import ModelSection, PinnedVersion, Section, Share
+from proofmill.data.sections import ModelSection, Needs, PinnedVersion, Section, Share
 from proofmill.filters import scorers
 from proofmill.filters.model_judge import quoted
 from proofmill.filters.new_problems import MAX_CONCEPTS, MAX_OPTIONS, MIN_OPTIONS
@@ -126,8 +126,8 @@ class ExpandStep(Section):
             raise ValueError("solved_in: needed by new_tests, and by no other operator")
         if self.chosen.tests and self.each > 1:
             raise ValueError("count: a seed gets new tests once")
-        if self.chosen.levels and (self.prompt or self.seeds):
-            raise ValueError(f"prompt, seeds: no model writes the problems of '{self.operator}'")
+        if self.chosen.levels and (self.prompt or self.seeds or self.temperature is not None):
+            raise ValueError(f"prompt, seeds, temperature: no model writes the problems of '{self.operator}'")
         return self
 
     @property
@@ -152,6 +152,9 @@ class ProblemJudge(ModelSection):
     max_tokens: int = Field(64, ge=8, description="tokens of one answer, at most")
 
 
+_BY_MODEL = Needs("a step whose problems a model writes", lambda section: section.by_model)
+
+
 class ExpandOptions(ModelSection):
     """New problems from the seeds that the sources give; they have no gold answer, so pseudo-labels decide.
 
@@ -162,22 +165,26 @@ class ExpandOptions(ModelSection):
     steps: tuple[ExpandStep, ...] = Field(
         min_length=1, description="operators with their options; a name: its defaults"
     )
-    temperature: float = Field(1.0, ge=0.0, description="sampling temperature")
-    top_p: float = Field(0.95, gt=0.0, le=1.0, description="nucleus sampling")
-    max_tokens: int = Field(512, ge=16, description="tokens of one new problem, at most; a longer text is `cut`")
-    extra: dict[str, Any] = Field({}, description="passed through to the engine, and recorded")
-    structured: bool = Field(
+    temperature: Annotated[float, _BY_MODEL] = Field(1.0, ge=0.0, description="sampling temperature")
+    top_p: Annotated[float, _BY_MODEL] = Field(0.95, gt=0.0, le=1.0, description="nucleus sampling")
+    max_tokens: Annotated[int, _BY_MODEL] = Field(
+        512, ge=16, description="tokens of one new problem, at most; a longer text is `cut`"
+    )
+    extra: Annotated[dict[str, Any], _BY_MODEL] = Field({}, description="passed through to the engine, and recorded")
+    structured: Annotated[bool, _BY_MODEL] = Field(
         True, description="ask the engine for JSON of a schema; false: JSON is looked for in what it writes"
     )
-    max_total_tokens: int | None = Field(
+    max_total_tokens: Annotated[int | None, _BY_MODEL] = Field(
         None, ge=1, description="completion tokens of all questions of this section, at most; what doesn't fit is left"
     )
-    min_novelty: Share = Field(0.3, description="share of a problem's runs of five words that its parents don't have")
+    min_novelty: Annotated[Share, _BY_MODEL] = Field(
+        0.3, description="share of a problem's runs of five words that its parents don't have"
+    )
     max_similarity: float = Field(
         0.8, gt=0.0, le=1.0, description="Jaccard similarity from which a problem repeats a seed or another new one"
     )
     against: tuple[PinnedVersion, ...] = Field((), description="published versions whose problems must not come again")
-    judge: ProblemJudge | None = Field(ProblemJudge(), description="null: nobody judges them")
+    judge: Annotated[ProblemJudge | None, _BY_MODEL] = Field(ProblemJudge(), description="null: nobody judges them")
 
     @field_validator("steps", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proofmill.data.sections import Section
 from proofmill.filters.caps import CANDIDATES, CapOptions, caps
 from proofmill.filters.catalog import FILTERS, reasons
-from proofmill.filters.claim_checks import ClaimOptions
+from proofmill.filters.claim_checks import ClaimOptions, ModelVerifier
 from proofmill.filters.curriculum import CAPPED, BroadToHard, LongToShort
 from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.repetition import QualityOptions
@@ -141,7 +141,10 @@ random_options = st.fixed_dictionaries(
         "curriculum": st.builds(LongToShort) | st.builds(BroadToHard, reference=st.sampled_from([None, "a"])),
         "quality": st.builds(QualityOptions, max_repetition=st.floats(0, 1)),
         "claims": st.builds(
-            ClaimOptions, drop=st.sampled_from(["final", "any", "none"]), min_reliability=st.none() | st.floats(0, 1)
+            ClaimOptions,
+            drop=st.sampled_from(["final", "any", "none"]),
+            model=st.just(ModelVerifier()),
+            min_reliability=st.none() | st.floats(0, 1),
         ),
     }
 )
@@ -250,6 +253,7 @@ def test_each_dropped_trace_has_its_first_reason(row: dict[str, Any], reason: st
     assert chosen["drop_reason"].to_list() == [reason]
 
 
+RELIABLE = ClaimOptions(model=ModelVerifier(), min_reliability=0.5)
 BREAKS: dict[str, dict[str, Any]] = {
     "wrong": {"verdict": "wrong"},
     "truncated": {"verdict": "unparsed", "verdict_detail": "truncated"},
@@ -272,7 +276,7 @@ BREAKS: dict[str, dict[str, Any]] = {
 def test_of_two_reasons_the_one_that_the_funnel_shows_first_is_given(first: str, second: str) -> None:
     both = {**BREAKS[second], **BREAKS[first]}
     earlier = min((name for name in (first, second) if BREAKS[name].items() <= both.items()), key=REASONS.index)
-    chosen = select(table([both]), SelectOptions(max_trace_tokens=1000), claims=ClaimOptions(min_reliability=0.5))
+    chosen = select(table([both]), SelectOptions(max_trace_tokens=1000), claims=RELIABLE)
     assert chosen["drop_reason"].to_list() == [earlier]
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import orjson
@@ -195,22 +196,34 @@ def test_bounds_become_an_estimate_once_something_was_sampled(opened: RunContext
     assert said[-1].endswith(f"to be drawn: {first} samples by self")
 
 
+def prompts_of(run: RunContext) -> list[str]:
+    return [prompt for s in ingest_problems(run).shards for prompt in run.store.read(s.problems)["prompt"].to_pylist()]
+
+
 def test_each_sampler_is_estimated_by_its_own_last_run(home: Path) -> None:
-    recipe = live()
     other = {"name": "other", "model": "bundled", "sampling": {"n": 2, "max_tokens": 80, "temperature": 0.1}}
-    with open_run(RunRequest(recipe_file.parse(recipe | {"samplers": [*recipe["samplers"], other]}), home)) as run:
+    teacher = {"sampler": "other", "price": 1000.0, "prompt_price": 500.0, "max_cost": 1.5}
+    recipe = live() | {"route": {"price": 0.0, "teachers": [teacher]}}
+    recipe["samplers"] = [*recipe["samplers"], other]
+    with open_run(RunRequest(recipe_file.parse(recipe), home)) as run:
+        said = list(report(run))
+        read = round(16 * mean(len(prompt) for prompt in prompts_of(run)) / 4)
+        most = f"  at most {1.28 + read / 2000:.4g} of money, {read / 2000:.4g} of it for about {read:,} prompt tokens"
+        assert most in said, "a teacher's prompts are paid for too"
         progress = Progress()
         progress.expect_samplers(["self", "other"])
         for name, tokens, samples in (("self", 20, 12), ("other", 70, 3)):
             progress.sampling(name, samples)
             progress.engine_ready("ready")
             for _ in range(samples):
-                progress.sampled(tokens)
+                progress.sampled(tokens, 60)
             progress.drawn.earlier = 5.0
         remember_rate(run, progress)
         said = list(report(run))
         own = said.index(f"sampler other: {run.models.plans[1].model.name}, 16 of 16 samples are still to be drawn")
-        assert said[own + 1].startswith("  about 1,120 tokens and 0.4 minutes")
+        assert said[own + 2].startswith("  about 1,120 tokens and 0.4 minutes")
+        assert said[own + 3] == "  about 1.6 of money, 0.48 of it for about 960 prompt tokens"
+        assert said[own + 4] == "  max_cost ends it at 1.5 of money, so with fewer samples", "its prompts tip the scale"
         remember_rate(run, again := Progress())
         again.sampling("self", 1)
         again.sampled(40)

@@ -262,6 +262,7 @@ WRONG_USE: list[tuple[list[str], type[Exception], str]] = [
     (["--out", "nowhere/o.jsonl"], UsageError, "nowhere"),
     (["--out", "o.jsonl", "--map", "prompt"], UsageError, "prompt"),
     (["--out", "o.jsonl", "--map", "prompt=a,prompt=b"], UsageError, "twice"),
+    (["--out", "o.jsonl", "--set", "judge={}"], UsageError, "'judge' of 'verdicts' does nothing here"),
     (["--out", "o.jsonl", "--map", "response=solution"], InputError, "solution"),
     (["--out", "o.jsonl"], InputError, "domain"),
     (["--out", "o.jsonl", "--domain", "maths", "--map", "response=text"], RecipeError, "maths"),

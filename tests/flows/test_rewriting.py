@@ -16,7 +16,6 @@ from proofmill.data.versions import find
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.dry_run import report
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.recipe.schema import rewriting_of
 from support.crash import answer_key
 from support.endpoints import Endpoint, Reply, serving
 from support.samples import CORRECT, replay_recipe, sums, table, write_jsonl
@@ -102,14 +101,6 @@ def test_each_try_is_proven_or_has_a_reason_and_none_is_asked_twice(
     regenerate(more | {"quality": {"max_repetition": 0.1}, "select": {"max_per_problem": 1}}, home)
     assert server.asked == [], "no threshold asks anything"
     assert "too_long" not in manifest.rewritings.tries.dropped
-
-
-def test_behind_an_answer_line_nothing_is_asked(server: Condenser, tmp_path: Path) -> None:
-    asked = [
-        rewriting_of(recipes.parse(recipe(server, tmp_path, *forms))) is not None
-        for forms in (("answer", "rewritten"), ("final", "rewritten", "answer"), ("rewritten",))
-    ]
-    assert asked == [False, True, True]
 
 
 def test_somebody_must_be_there_to_condense(tmp_path: Path) -> None:
