@@ -210,7 +210,7 @@ def funnel_by_operator(manifest: Manifest) -> list[tuple[str, ...]]:
 def _routing(manifest: Manifest) -> list[str]:
     if not (found := manifest.route):
         return []
-    small = found.models[0]
+    small, waiting = found.models[0], found.waiting
     rows = [
         (f"`{m.sampler}`", f"{m.price:g}", f"{m.prompt_price:g}", f"{m.tried:,}", f"{m.answers:,}", f"{m.cost:.4g}")
         for m in found.models
@@ -224,7 +224,10 @@ def _routing(manifest: Manifest) -> list[str]:
         "## Routing",
         f"What `{small.sampler}` could not prove went on to teachers. {found.proven:,} of {found.problems:,} problems "
         f"are proven, at a cost of {found.cost:.4g}{beside}. The config `routes` has every problem, `policy.json` the "
-        "policy by domain and pass rate.",
+        "policy by domain and pass rate."
+        + (
+            f" Teachers could not be asked about some problems, which are not proven yet: {waiting}." if waiting else ""
+        ),
         _table(("sampler", "price of a million tokens", "of the prompts", "tried", "answers", "cost"), rows),
     ]
 

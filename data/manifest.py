@@ -206,6 +206,7 @@ class RoutedModel(Record):
     tokens: int = Field(0, description="Completion tokens of those samples.")
     prompt_tokens: int = Field(0, description="Prompt tokens of them, each sample's anew.")
     cost: float = Field(0.0, description="Money for them.")
+    waiting: int = Field(0, description="Problems that it should have got, and could not be asked about.")
 
 
 class Routing(Record):
@@ -221,6 +222,11 @@ class Routing(Record):
         description="Money for the dearest teacher alone, had it sampled every problem at its mean cost and proven as "
         "many; null where it sampled none.",
     )
+
+    @property
+    def waiting(self) -> str:
+        """How many problems wait for which teachers, in words; empty where none does."""
+        return ", ".join(f"{model.waiting:,} for {model.sampler}" for model in self.models if model.waiting)
 
 
 class OperatorFunnel(Record):

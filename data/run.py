@@ -42,6 +42,7 @@ class ShardStats(TypedDict, total=False):
         rounds: by sampler, how its problems ended.
         not_routed: samples of teachers on problems that did not go on to them.
         unanswered: by sampler, traces that may be asked again, by reason.
+        waiting: by teacher, ids of problems that it could not be asked about.
         domains: problems by domain.
         from_sources: problems that did not come with recorded samples.
         sources: (source, licence) pairs.
@@ -73,6 +74,7 @@ class ShardStats(TypedDict, total=False):
     rounds: dict[str, dict[str, Any]]
     not_routed: int
     unanswered: dict[str, dict[str, int]]
+    waiting: dict[str, list[str]]
     domains: dict[str, int]
     from_sources: int
     sources: list[Any]

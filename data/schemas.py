@@ -227,7 +227,7 @@ ROUTES = _schema(
         "why",
         STRING,
         "proven: by the small model; else why it went on: large_only (its domain), unproven, below (its pass rate), "
-        "untried",
+        "untried; teacher_unavailable: it waits for a teacher that could not be asked",
     ),
     ("tried", pa.list_(_TRIED), "what each sampler did that was asked, in order"),
     ("cost", pa.float64(), "money for all samples of it, at the recipe's prices"),

@@ -140,11 +140,13 @@ class Route:
         why: why it left the small model: `large_only`, `unproven`, `below` (its pass rate), `untried` (no sample of
             its was there); `proven`: it did not leave.
         tried: what each model did that was asked.
+        waits_for: the teacher that could not be asked about it; None: none is missing.
     """
 
     model: str | None
     why: str
     tried: tuple[Tried, ...]
+    waits_for: str | None = None
 
     @property
     def cost(self) -> float:

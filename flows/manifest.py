@@ -27,6 +27,7 @@ from proofmill.flows.model_filters import MODEL_JUDGED
 from proofmill.flows.near_items import NEAR_PROBLEMS
 from proofmill.flows.pipeline import SELECTION, reasons_of, shared_file
 from proofmill.flows.rewriting import SHORT_SOLUTIONS
+from proofmill.flows.routing import UNAVAILABLE
 from proofmill.flows.run_inputs import INDEX
 from proofmill.flows.sampling import rounds_of
 from proofmill.flows.shard_records import ShardRecord
@@ -266,11 +267,14 @@ def _sums(parts: Iterable[Mapping[str, N]]) -> dict[str, N]:
 
 
 def _less(ledger: Mapping[str, Any], missing: int, records: Sequence[ShardRecord]) -> dict[str, int]:
-    """Return the dropped recorded rows by reason, and a teacher's samples of problems that were not routed to it; all
-    other missing samples were never drawn.
+    """Return the dropped recorded rows by reason, and a teacher's samples of problems that were not routed to it, or
+    that it could not be asked about; all other missing samples were never drawn.
     """
     dropped = dict(ledger["dropped"])
     if not_routed := sum(record.samples.stats.get("not_routed", 0) for record in records):
         dropped["not_routed"] = not_routed
+    lacking = [lacks for record in records for lacks in record.samples.stats.get("unanswered", {}).values()]
+    if unavailable := sum(lacks.get(UNAVAILABLE, 0) for lacks in lacking):
+        dropped[UNAVAILABLE] = unavailable
     rest = missing - sum(dropped.values())
     return dropped | ({"not_sampled": rest} if rest else {})

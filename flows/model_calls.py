@@ -17,10 +17,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from proofmill.data.errors import EngineError
 from proofmill.data.files import Segments, digest, read_rows, remove_folder, write_json, writing
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
 from proofmill.flows.context import RunContext
+from proofmill.flows.models import with_count
 from proofmill.generators.engines.base import Completion, Request, stream_completions
 from proofmill.generators.sample_plan import SamplePlan
 
@@ -153,6 +155,7 @@ class _Phase:
     def __init__(self, run: RunContext, step: Step, plan: SamplePlan, counter: str) -> None:
         self.run, self.step, self.plan, self.counter = run, step, plan, counter
         self.opened: dict[str, _Open] = {}
+        self.complete = 0  # answers of batches that are done
         self.asked = {"answers": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
     def answers(self, batches: Sequence[RequestBatch]) -> Iterator[tuple[RequestBatch, Answers]]:
@@ -163,9 +166,16 @@ class _Phase:
             yield from self._finished()
             if first is not None:
                 yield from self._drawn(chain([first], requests))
+        except EngineError as error:
+            questions = sum(1 for batch in batches for _ in batch.requests())
+            raise with_count(error, self.counter, self._answered(), questions, "questions") from error
         finally:
             for state in self.opened.values():
                 state.journal.flush()
+
+    def _answered(self) -> int:
+        """Return how many questions have answers that are kept."""
+        return self.complete + sum(len(state.answers) for state in self.opened.values())
 
     def _drawn(self, requests: Iterator[Request]) -> Iterator[tuple[RequestBatch, Answers]]:
         run = self.run
@@ -207,5 +217,6 @@ class _Phase:
         for name in [name for name, state in self.opened.items() if state.asked_all and not state.waiting]:
             state = self.opened.pop(name)
             state.journal.flush()
+            self.complete += len(state.answers)
             yield state.batch, state.answers
             _forget(self.run, self.step, state.batch)  # only now: the caller has committed the answers

@@ -26,7 +26,7 @@ from proofmill.flows.recipe.schema import ClusterOptions, NodeEngineOptions, Rec
 from proofmill.generators import models
 from proofmill.generators.engines.base import Engine, EngineFacts, Request
 from proofmill.generators.engines.kept import KEPT, KeptEngine
-from proofmill.generators.engines.openai import ServerEngine
+from proofmill.generators.engines.openai import ServerEngine, check_access
 from proofmill.generators.engines.openai_client import ServerOptions
 from proofmill.generators.engines.restarting import RestartingEngine
 from proofmill.generators.engines.vllm import VllmProcess
@@ -234,12 +234,27 @@ class ModelPool:
             asked += [(self.expander, JSON_TRIAL), (self.problem_judge, JSON_TRIAL)]
         return [trial for other, trial in asked if other and other.name == plan.name]
 
+    def unavailable(self, plan: SamplePlan) -> str | None:
+        """Return why no server of a plan answers now; None where one does, or its engine is none of servers.
+
+        Raises:
+            EngineError: all of them refuse the run, or the variable with the key is not set.
+        """
+        if plan.engine["kind"] != "openai":
+            return None
+        return check_access(servers_of(plan.name, plan.engine, plan.style.chat_template_args))
+
+    def discard(self, plan: SamplePlan) -> None:
+        """End a plan's engine; whoever asks the model next gets a new one."""
+        if plan.name in self.engines:
+            self.engines.pop(plan.name).close()
+
     def release(self, plan: SamplePlan) -> None:
         """End a plan's engine unless a model filter still needs it."""
         asked = (self.answer_judge, self.near_judge, self.claim_judge, self.scorer, self.topic_namer, self.rewriter)
         later = {other.name for other in asked if other}
-        if plan.name not in later and plan.name in self.engines:
-            self.engines.pop(plan.name).close()
+        if plan.name not in later:
+            self.discard(plan)
 
     def end_engines(self) -> None:
         """End every engine."""
@@ -356,6 +371,12 @@ def engine_of(
         make = lambda: ServerEngine(servers, plan.sampling, progress)  # noqa: E731
     quarantine = plan.quarantine(home)
     return RestartingEngine(make, progress, restarts=options.get("restarts", 0), quarantine=quarantine)
+
+
+def with_count(error: EngineError, who: str, done: int, of: int, what: str) -> EngineError:
+    """Return an engine's error that also says how much was done before it, all of which is kept."""
+    told = f"{error.what.rstrip('.')}. {who}: {done:,} of {of:,} {what} are done and kept."
+    return EngineError(told, where=error.where, remedy=error.remedy)
 
 
 def servers_of(name: str, options: Mapping[str, Any], chat_template_args: Mapping[str, Any]) -> ServerOptions:

@@ -190,7 +190,8 @@ def _section(path: str, model: type[BaseModel], described: dict[type[BaseModel],
         models = models_in(field.annotation, BaseModel)
         inside += [(_titled(f"{path.partition(',')[0]}.{name}".lstrip("."), field, kind), kind) for kind in models]
         meaning = field.description or (_summary(models[0]) if len(models) == 1 else "")
-        meaning += "".join(f"; only with {needs.other}" for needs in field.metadata if isinstance(needs, Needs))
+        for needs in (item for item in field.metadata if isinstance(item, Needs)):
+            meaning = f"{meaning.rstrip('.')}; only with {needs.other}"
         rows.append((f"`{field.alias or name}`", type_in_words(field), _default(field), meaning))
     body = f"## {path or 'Top level'}\n\n{_summary(model)}"
     yield f"{body}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}" if rows else body.rstrip()

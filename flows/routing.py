@@ -7,6 +7,7 @@ like all others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,7 @@ from proofmill.generators.sample_plan import SamplePlan
 
 Row = dict[str, Any]
 POLICY = "policy.json"
+UNAVAILABLE = "teacher_unavailable"  # why of a route: its teacher could not be asked, and will be by the next run
 
 
 def policy_of(recipe: Recipe) -> Policy | None:
@@ -123,12 +125,26 @@ class _Asked:
 
 
 def routed_problems(
-    policy: Policy, traces: pl.DataFrame, problems: Mapping[str, Row]
+    policy: Policy, traces: pl.DataFrame, problems: Mapping[str, Row], waiting: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[Row, str, Route]]:
-    """Yield for each problem of a shard its row of `routes`, its domain, and its route."""
-    asked = pl.DataFrame([{"id": name, "prompt": row["prompt"]} for name, row in problems.items()])
-    for name, domain, attempts in attempts_by_problem(traces, asked, "sampler"):
+    """Yield for each problem of a shard its row of `routes`, its domain, and its route.
+
+    Args:
+        policy: the recipe's.
+        traces: of the shard, all columns.
+        problems: of the shard, by id.
+        waiting: by teacher, ids of the problems that it could not be asked about.
+    """
+    prompts = pl.DataFrame([{"id": name, "prompt": row["prompt"]} for name, row in problems.items()])
+    judged = {name: (domain, tries) for name, domain, tries in attempts_by_problem(traces, prompts, "sampler")}
+    unasked = {name: teacher for teacher, names in waiting.items() for name in names}
+    for name in unasked.keys() - judged.keys():  # no model has a sample of it: its domain is the teachers' alone
+        judged[name] = problems[name]["domain"], {}
+    for name in sorted(judged):
+        domain, attempts = judged[name]
         routed = route(policy, domain, attempts)
+        if name in unasked and not routed.proven:
+            routed = replace(routed, why=UNAVAILABLE, waits_for=unasked[name])
         yield _row(name, problems[name], routed), domain, routed
 
 
@@ -138,10 +154,11 @@ class RouteLedger:
 
     Attributes:
         policy: the recipe's.
-        cells: problems by domain and band of the small model's pass rate.
+        cells: problems by domain and band of the small model's pass rate; without those that wait for a teacher.
         routes: problems by the model that answers them; None: nobody.
         reasons: problems by why they left the small model, or did not.
         models: what each model was asked, in all.
+        waiting: problems that each teacher should have got, and could not be asked about.
     """
 
     policy: Policy
@@ -149,12 +166,16 @@ class RouteLedger:
     routes: dict[str | None, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     models: dict[str, _Asked] = field(default_factory=dict)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     def count(self, domain: str, routed: Route) -> None:
         """Count a problem of a domain."""
         small = self.policy.steps[0].model
         first = next((tried for tried in routed.tried if tried.model == small), None)
-        self.cells.setdefault((domain, band(first.rate if first else None)), Cell()).add(routed)
+        if routed.waits_for is not None:
+            self.waiting[routed.waits_for] += 1
+        else:
+            self.cells.setdefault((domain, band(first.rate if first else None)), Cell()).add(routed)
         self.routes[routed.model] = self.routes.get(routed.model, 0) + 1
         self.reasons[routed.why] = self.reasons.get(routed.why, 0) + 1
         for tried in routed.tried:
@@ -177,6 +198,7 @@ class RouteLedger:
                 "tokens": asked.tokens,
                 "prompt_tokens": asked.prompt_tokens,
                 "cost": round(asked.cost, 9),
+                "waiting": self.waiting[step.model],
             }
             for step in self.policy.steps
         ]

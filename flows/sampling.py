@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from proofmill.data.errors import EngineError
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED, FILTERED, QUARANTINED, REFUSED
@@ -24,8 +25,8 @@ from proofmill.data.sections import VllmEngine
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import PROBLEMS, ProblemShard, ingest_problems, problems_key
-from proofmill.flows.models import node_engines
-from proofmill.flows.routing import Gate, in_order, policy_of
+from proofmill.flows.models import node_engines, with_count
+from proofmill.flows.routing import UNAVAILABLE, Gate, in_order, policy_of
 from proofmill.generators import sample_plan
 from proofmill.generators.engines.base import EngineFacts
 from proofmill.generators.rounds import UNFUNDED, ShardOutcome, Spending
@@ -77,6 +78,7 @@ class SamplingStep:
         if not run.request.sample:  # an unfinished shard gets another key: it must not pass for the complete one later
             self.keys = {name: key if self.done[name] else digest(key, "recorded") for name, key in self.keys.items()}
         self._outcomes: dict[tuple[str, str], ShardOutcome] = {}  # by shard and plan, where n samples aren't the rule
+        self._reached: dict[str, set[str]] = {}  # of a teacher that failed: the shards that it had sampled before
         self._policy = policy_of(run.recipe)
         self._gate = Gate(run, self._policy) if self._policy else None
 
@@ -101,7 +103,8 @@ class SamplingStep:
 
     def _asks_again(self, plan: SamplePlan, shard: Shard) -> bool:
         lacks = shard.stats.get("unanswered", {}).get(plan.name, {})
-        return FAILED in lacks or (QUARANTINED in lacks and not plan.quarantine(self.run.home).exists())
+        again = FAILED in lacks or UNAVAILABLE in lacks
+        return again or (QUARANTINED in lacks and not plan.quarantine(self.run.home).exists())
 
     def _amounts(self, plan: SamplePlan) -> Any:
         """Return what decides how many samples belong to the run; with rounds, also the judge's key."""
@@ -139,6 +142,8 @@ class SamplingStep:
         plans = in_order(self._policy, self.run.models.plans)
         self.run.progress.expect_samplers(plan.name for plan in plans)
         self.run.progress.prices = {step.model: step.cost for step in self._policy.steps} if self._policy else {}
+        if self.run.request.sample and plans:
+            self._check_teachers(plans)
         # Earlier plans only record their samples; a shard is finished when the last plan has sampled it.
         for plan in plans[:-1]:
             for _ in self._sampled_by(plan):
@@ -147,30 +152,59 @@ class SamplingStep:
         for name in finished:
             yield self.shards[name].problems, self._committed(name)
 
+    def _check_teachers(self, plans: Sequence[SamplePlan]) -> None:
+        """Ask the teachers' servers whether they let the run in, before the models before them sample for hours.
+
+        Raises:
+            EngineError: one refuses the key, or serves another model.
+        """
+        with self.run.models.store(plans[0]) as store:
+            if not any(sample_plan.missing_samples(plans[0], store, self._problems(name)) for name in self._todo()):
+                return
+        for plan in plans:
+            if plan.name in self._teachers and (why := self.run.models.unavailable(plan)):
+                self.run.progress.warn(f"teacher {plan.name}: no server answers yet ({why}); it is asked later")
+
     def _sampled_by(self, plan: SamplePlan) -> Iterator[str]:
-        """Yield the names of shards as one plan finishes them."""
+        """Yield the names of shards as one plan finishes them, or as it leaves them where it is a teacher that fails.
+
+        Raises:
+            EngineError: the engine died, and it is no teacher's; what it has drawn is kept.
+        """
         run = self.run
         if not run.request.sample:
             with run.models.store(plan):
                 yield from self._todo()
             return
         with run.models.store(plan) as store:
-            missing = (sample_plan.missing_samples(plan, store, self._problems_of(plan, name)) for name in self._todo())
-            run.progress.sampling(plan.name, sum(missing))
+            missing = sum(
+                sample_plan.missing_samples(plan, store, self._problems_of(plan, name)) for name in self._todo()
+            )
+            run.progress.sampling(plan.name, missing)
             sampler = Sampler(
                 plan, store, lambda: run.models.engine(plan), _SamplingProgress(run, plan), run.workers.judge.accepts
             )
             unfunded = 0
+            reached = set()
             try:
                 for shard in sampler.run(self._items(plan)):
                     if plan.rounds is not None or plan.capped:
                         self._outcomes[shard.name, plan.name] = shard.outcome
                     unfunded += shard.outcome.outcomes.get(UNFUNDED, 0)
+                    reached.add(shard.name)
                     yield shard.name
+            except EngineError as error:
+                drawn = run.progress.drawn.samples
+                if plan.name not in self._teachers or run.state.stopping.is_set():
+                    raise with_count(error, f"sampler {plan.name}", drawn, missing, "samples") from error
+                self._reached[plan.name] = reached
+                run.progress.warn(f"teacher {plan.name} is given up for now, {drawn:,} samples drawn: {error.what}")
+                run.models.discard(plan)  # a later phase that asks the same model tries it anew
             finally:
                 run.models.release(plan)
             if unfunded:
                 run.progress.warn(_spent(plan, unfunded))
+            yield from (name for name in self._todo() if plan.name in self._reached and name not in reached)
 
     def _todo(self) -> Iterator[str]:
         return (name for name, found in self.done.items() if not found)
@@ -192,6 +226,7 @@ class SamplingStep:
         recorded = self.run.store.read(self.shards[name].recorded)
         plans = {plan.name: plan for plan in self.run.models.plans}
         samples = {}
+        waiting: set[str] = set()  # for a teacher that failed: no dearer one is asked in its place
         for other in before:
             if other in plans:
                 chosen = self._routed(other, name, problems)
@@ -204,9 +239,16 @@ class SamplingStep:
                 samples[other] = sample_plan.traces(
                     plans[other], self.run.models.stores[other], own, outcome.counts if outcome else None
                 )
+                waiting |= self._waiting(plans[other], name, own)
             else:
                 samples[other] = recorded.filter(pc.equal(recorded["sampler"], other))
-        return self._gate.passes(model, name, problems, samples)
+        return self._gate.passes(model, name, problems, samples) - waiting
+
+    def _waiting(self, plan: SamplePlan, name: str, problems: pa.Table) -> set[str]:
+        """Return which of a teacher's problems in a shard it could not be asked about."""
+        if plan.name not in self._reached or name in self._reached[plan.name]:
+            return set()
+        return sample_plan.unsampled(plan, self.run.models.stores[plan.name], problems)
 
     def _items(self, plan: SamplePlan) -> Iterator[tuple[str, pa.Table | Spending]]:
         """Yield all shards in order; of finished ones only what they took of the budget."""
@@ -223,12 +265,16 @@ class SamplingStep:
         problems = run.store.read(shard.problems)
         routed = {model: self._routed(model, name, problems) for model in self._teachers}
         recorded, not_routed = self._recorded_of(shard, routed)
-        tables, rounds = [recorded], {}
+        tables, rounds, waiting = [recorded], {}, {}
         for plan in run.models.plans:
             outcome = self._outcomes.pop((name, plan.name), None)
             counts = outcome.counts if outcome else None
             if (chosen := routed.get(plan.name)) is not None:
-                counts = dict.fromkeys(chosen, plan.rule.ceiling) if counts is None else counts
+                own = problems.filter(pc.is_in(problems["id"], pa.array(chosen, pa.string())))
+                waiting[plan.name] = sorted(self._waiting(plan, name, own))
+                # Of a teacher that failed in between, no samples of later rounds: nobody knows whether all are there.
+                most = plan.n if plan.name in self._reached else plan.rule.ceiling
+                counts = dict.fromkeys(chosen, most) if counts is None else counts
                 domains = (row["domain"] for row in problems.to_pylist() if row["id"] not in chosen)
                 not_routed += plan.n * sum(plan.takes(domain) for domain in domains)
             tables.append(sample_plan.traces(plan, run.models.stores[plan.name], problems, counts))
@@ -246,7 +292,9 @@ class SamplingStep:
             self._gate.forget(name)
         if not_routed:
             stats["not_routed"] = not_routed
-        stats["unanswered"] = {plan.name: lacks for plan in run.models.plans if (lacks := _unanswered(plan, table))}
+        stats["waiting"] = {teacher: names for teacher, names in waiting.items() if names}
+        lacking = {plan.name: _unanswered(plan, table, waiting.get(plan.name, ())) for plan in run.models.plans}
+        stats["unanswered"] = {sampler: lacks for sampler, lacks in lacking.items() if lacks}
         run.state.unanswered |= bool(stats["unanswered"])
         stats["took"] = self._since_last()
         return run.store.record(SAMPLES, name, self.keys[name], table, known, stats)
@@ -285,10 +333,13 @@ def _spending(plan: SamplePlan, traces: pa.Table) -> Spending:
     return Spending(sum(one.tokens for one in each), sum(one.money for one in each))
 
 
-def _unanswered(plan: SamplePlan, traces: pa.Table) -> dict[str, int]:
-    """Return how many of a sampler's traces may be asked again later, by reason."""
-    own = traces.filter(pc.equal(traces["sampler"], plan.name))["finish_reason"].to_pylist()
-    return {reason: count for reason in (FAILED, QUARANTINED) if (count := own.count(reason))}
+def _unanswered(plan: SamplePlan, traces: pa.Table, waiting: Sequence[str]) -> dict[str, int]:
+    """Return how many of a sampler's traces may be asked again later, by reason; some problems wait for it whole."""
+    own = traces.filter(pc.equal(traces["sampler"], plan.name))
+    reasons = own["finish_reason"].to_pylist()
+    lacks = {reason: count for reason in (FAILED, QUARANTINED) if (count := reasons.count(reason))}
+    drawn = pc.sum(pc.is_in(own["problem_id"], pa.array(waiting, pa.string()))).as_py() or 0
+    return lacks | ({UNAVAILABLE: plan.n * len(waiting) - drawn} if waiting else {})
 
 
 def unanswered(shard: str, traces: pa.Table) -> Iterator[str]:

@@ -311,7 +311,8 @@ class ShardTables:
         yield "rl", from_rows(self._rl_rows(), RL)
         yield from self._preferences()
         if policy := policy_of(self.run.recipe):
-            routed = list(routed_problems(policy, self.traces, self.problems))
+            waiting = self.record.samples.stats.get("waiting", {})
+            routed = list(routed_problems(policy, self.traces, self.problems, waiting))
             self.routed += [(domain, route) for _, domain, route in routed]
             yield "routes", from_rows((row for row, _, _ in routed), ROUTES)
         if self.run.recipe.publish.messages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,13 @@ def missing_samples(plan: SamplePlan, store: SampleStore, problems: pa.Table) ->
     """Return how many samples of these problems' first round (schema SHARD_PROBLEMS) are not recorded yet."""
     prompts = {prompt for prompt, _ in rendered(plan, problems).values()}
     return plan.n * len(prompts) - sum(index < plan.n for _, index in store.have(prompts))
+
+
+def unsampled(plan: SamplePlan, store: SampleStore, problems: pa.Table) -> set[str]:
+    """Return the ids of the problems that a plan takes and whose first round is not recorded as a whole."""
+    prompts = {name: prompt for name, (prompt, _) in rendered(plan, problems).items()}
+    recorded = Counter(prompt for prompt, index in store.have(set(prompts.values())) if index < plan.n)
+    return {name for name, prompt in prompts.items() if recorded[prompt] < plan.n}
 
 
 def traces(

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.card import funnel_by_operator
+from proofmill.data.errors import EngineError
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
@@ -28,7 +29,11 @@ from proofmill.flows.up_to_date import up_to_date_version
 
 
 def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out: Console) -> None:
-    """Run the flow, unless a finished run has already published this; then print the result."""
+    """Run the flow, unless a finished run has already published this; then print the result.
+
+    Raises:
+        EngineError: a teacher could not be asked; what it did not get is counted, and all else is published.
+    """
     request = RunRequest(recipe, home_folder(home), limit, resample)
     if version := up_to_date_version(request):
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
@@ -39,6 +44,19 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
     with shown(progress, f"proofmill regenerate {recipe.name}", out):
         result = _flow(request, progress, home, out)
     summary(result, progress, time.monotonic() - started, home, out)
+    _check_teachers(result)
+
+
+def _check_teachers(result: Mapping[str, Any]) -> None:
+    """Raise where problems wait for a teacher, so that no script takes the version for the whole."""
+    route = result["manifest"].route
+    if route and route.waiting:
+        raise EngineError(
+            f"Teachers could not be asked, so problems wait: {route.waiting}.",
+            where=f"{result['version']}, which is published without them",
+            remedy="see the warnings, put the teacher right, then run the same command again: it asks about these "
+            "problems alone, and publishes a version with them",
+        )
 
 
 def _flow(request: RunRequest, progress: Progress, home: str | None, out: Console) -> dict[str, Any]:
@@ -120,6 +138,8 @@ def routing_lines(manifest: Manifest) -> Iterator[str]:
     )
     beside = f"; the dearest teacher alone: about {found.large_alone:.4g}" if found.large_alone is not None else ""
     yield f"  cost {found.cost:.4g}{beside}, for as many proven problems"
+    if found.waiting:
+        yield f"  problems that wait for a teacher which could not be asked: {found.waiting}"
 
 
 def preference_lines(manifest: Manifest) -> Iterator[str]:

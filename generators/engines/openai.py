@@ -92,6 +92,32 @@ class ServerEngine:
             self._thread = None
 
 
+def check_access(options: ServerOptions) -> str | None:
+    """Return why no endpoint answers now, each asked once; None where one does.
+
+    Raises:
+        EngineError: all of them refuse: the key is wrong, or they serve another model.
+    """
+
+    async def ask() -> list[ServerInfo | RequestFailure]:
+        async with connections(options) as http:
+            clients = [OpenAIClient(url, options, http) for url in addresses]
+            return await asyncio.gather(*(client.health_check() for client in clients))
+
+    if not (addresses := options.addresses()):
+        return "no address is known yet"
+    failures = [answer for answer in asyncio.run(ask()) if isinstance(answer, RequestFailure)]
+    if len(failures) < len(addresses):
+        return None
+    if all(failure.kind == "denied" for failure in failures):
+        raise EngineError(
+            "No endpoint lets the run in.",
+            where="; ".join(f"{url}: {failure.why}" for url, failure in zip(addresses, failures, strict=True)),
+            remedy=options.about_the_key(denied=True) + "then run the same command again; nothing was spent",
+        )
+    return failures[0].why
+
+
 @dataclass(eq=False)
 class _Job:
     """A request until its completion is given out."""

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from proofmill.data.errors import EngineError, RecipeError, UsageError
 from proofmill.data.versions import check_files, find
+from proofmill.flows.commands.regenerate import run as regenerate_command
 from proofmill.flows.commands.route import RouteRequest, parse_prices, run
 from proofmill.flows.recipe import load as recipes
 from support import tiny_model
@@ -23,6 +24,7 @@ from support.endpoints import Endpoint, Reply, serving
 from support.samples import replay_recipe, sums, table, write_jsonl
 
 Row = dict[str, Any]
+SOON = {"wait_s": 0.2, "retries": 0}
 TEXT = "I look at {a} and at {b} and count from one by the other, number by number. The answer is \\boxed{{{sum}}}."
 PRICES = {"small": 0.1, "middle": 1.0, "large": 10.0}
 
@@ -101,10 +103,6 @@ def test_teachers_get_what_the_models_before_them_do_not_prove(
     servers = Adder(15), Adder(25), Adder(35)
     with serving(*servers):
         samplers = [sampler(name, server.url, tokenizer) for name, server in zip(PRICES, servers, strict=True)]
-        down = [*samplers[:2], sampler("large", "http://127.0.0.1:9/v1", tokenizer, wait_s=0.2, retries=0)]
-        with pytest.raises(EngineError) as lost:
-            regenerate(recipe(problems, down), home)
-        assert lost.value.remedy
         monkeypatch.setenv("A_WRONG_KEY", "sk-wrong")
         refused = [*samplers[:2], sampler("large", servers[2].url, tokenizer, api_key_env="A_WRONG_KEY")]
         servers[2].locked = True
@@ -112,7 +110,25 @@ def test_teachers_get_what_the_models_before_them_do_not_prove(
             regenerate(recipe(problems, refused), home)
         assert "sk-wrong" not in str(denied.value)
         assert "A_WRONG_KEY" in denied.value.remedy
+        assert not servers[0].asked, "a wrong key is found before the small model draws for hours"
         servers[2].locked = False
+        down = [samplers[0], sampler("middle", "http://127.0.0.1:9/v1", tokenizer, **SOON), samplers[2]]
+        lost = regenerate(recipe(problems, down), home)["manifest"]
+        assert not servers[2].asked, "no dearer teacher is asked in place of one that is down"
+        assert (lost.route.proven, [model.waiting for model in lost.route.models]) == (1, [0, 4, 0])
+        assert lost.route.reasons == {"proven": 1, "teacher_unavailable": 4}
+        assert lost.stages["samples"].dropped == {"not_routed": 2 * (1 + 5), "teacher_unavailable": 2 * 4}
+        assert lost.stages["samples"].entered == lost.stages["samples"].kept + 2 * (1 + 5 + 4)
+        waiting = table(home, "routes", "routed").filter(pl.col("why") == "teacher_unavailable")
+        assert waiting["route"].to_list() == [None] * 4
+        down[1:] = [samplers[1], sampler("large", "http://127.0.0.1:9/v1", tokenizer, **SOON)]
+        told = io.StringIO()
+        with pytest.raises(EngineError, match="problems wait: 2 for large") as left:
+            regenerate_command(recipes.parse(recipe(problems, down)), str(home), None, False, Console(file=told))
+        assert "run the same command again" in left.value.remedy
+        assert re.search(
+            r"teacher large is given up for now, 0 samples drawn: No endpoint has\s+answered", told.getvalue()
+        )
         asked = [sorted(server.asked) for server in servers]
         assert asked == [[11, 11, 22, 22, 33, 33, 44, 44], [7, 7, 22, 22, 33, 33, 44, 44], []]
         result = regenerate(recipe(problems, samplers), home)
