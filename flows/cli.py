@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from proofmill.data.errors import ProofmillError, UsageError
+from proofmill.data.errors import ProofmillError
+from proofmill.flows import cli_options as shared
 from proofmill.flows.cli_options import Cluster, Debug, Domain, Home, Limit, Maps, Options, Out, Split, Traces, Workers
 from proofmill.flows.cli_options import option_of as _option
 from proofmill.flows.display import InertConsole, InertFormatter, typed
@@ -276,23 +277,26 @@ def dedup(
 @app.command(
     epilog="Examples:\n\n`proofmill decontaminate traces.jsonl --against aime.jsonl --out clean.jsonl`\n\n"
     "`proofmill decontaminate t.parquet --against hf://openai/gsm8k --against-config main --out marked.parquet`\n\n"
+    "`proofmill decontaminate traces.jsonl --against gsm8k.jsonl --judge http://gpu1:8000/v1#org/model "
+    "--set engine.api=chat --out clean.jsonl`\n\n"
     "`proofmill decontaminate quickstart@v1 --against new-benchmark.jsonl`"
 )
 def decontaminate(
     traces: Annotated[
         str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, hf://user/name, or a version NAME@vN.")
     ],
-    against: Annotated[list[str], typer.Option("--against", help="A benchmark: file or hf://user/name; repeatable.")],
+    against: shared.Against,
     out_file: Annotated[Path | None, typer.Option("--out", help="The file to write; for NAME@vN only a list.")] = None,
-    against_field: Annotated[
-        list[str] | None, typer.Option(help="Field of a benchmark's question; repeatable. Default: found by name.")
-    ] = None,
-    against_split: Annotated[str, typer.Option(help="Split of hub benchmarks.")] = "test",
-    against_config: Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")] = None,
+    against_field: shared.AgainstFields = None,
+    against_split: shared.AgainstSplit = "test",
+    against_config: shared.AgainstConfig = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
     meaning: Annotated[
-        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6. A run may ask a model.")
+        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6.")
     ] = None,
+    judge: shared.Judge = None,
+    overrides: shared.JudgeOptions = None,
+    dry_run: shared.JudgeDryRun = False,
     maps: Maps = None,
     split: Split = "train",
     limit: Limit = None,
@@ -301,23 +305,16 @@ def decontaminate(
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
     """Mark overlap with benchmarks in prompts and responses: `contaminated_by` and the matched span."""
-    from proofmill.filters.contamination import CONTAMINATION, DecontaminateOptions
-    from proofmill.flows.commands.filters import checked_options, is_version, parse_map, run_filter, would_remove
+    from proofmill.flows.commands.decontaminate import options_of, run
+    from proofmill.flows.commands.filters import parse_map
     from proofmill.flows.context import home_folder
-    from proofmill.flows.recipe.schema import ActiveFilter
     from proofmill.flows.row_chunks import Source
 
     given = {"against": [{"source": source, "config": against_config} for source in against], "n": n}
     given |= {"fields": against_field or (), "split": against_split, "meaning": meaning and {"threshold": meaning}}
-    options = checked_options(DecontaminateOptions, given)
-    if is_version(traces):
-        would_remove(home_folder(home), traces, out_file, options, out)
-        return
-    if out_file is None:
-        raise UsageError("No file to write is given.", where="--out", remedy="pass --out FILE")
-    active = ActiveFilter(CONTAMINATION, options, CONTAMINATION.name)
+    options = options_of(given, judge, overrides or [], home_folder(home))
     source = Source(traces, parse_map(maps or []), None, split, limit)
-    run_filter("decontaminate", active, source, out_file, workers, out)
+    run(home_folder(home), source, options, out_file, workers, out, dry_run=dry_run)
 
 
 @app.command(

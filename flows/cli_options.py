@@ -30,6 +30,26 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="option=value", help="An option of the filter, as in a recipe; repeatable."),
 ]
+Against = Annotated[list[str], typer.Option("--against", help="A benchmark: file or hf://user/name; repeatable.")]
+AgainstFields = Annotated[
+    list[str] | None, typer.Option(help="Field of a benchmark's question; repeatable. Default: found by name.")
+]
+AgainstSplit = Annotated[str, typer.Option(help="Split of hub benchmarks.")]
+AgainstConfig = Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")]
+JudgeDryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what the judge would be asked; ask and write nothing.")
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask this model about prompts that are less near: `bundled`, a folder, a hub id, a trained model NAME@vN, "
+        "or a server ADDRESS#MODEL."
+    ),
+]
+JudgeOptions = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="option=value", help="An option of the judge, as in a recipe; repeatable."),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one for each core.")]
 
 

@@ -338,7 +338,7 @@ def _prompt_tokens(
 ) -> float:
     """Return the mean prompt tokens of a sample: those of the last run, else by the letters of its problems."""
     if last and last.get("prompt_tokens"):
-        return float(last["prompt_tokens"]) / max(last["samples"], 1)
+        return float(last["prompt_tokens"] / max(last["samples"], 1))
     tables = (run.store.read(shard.problems, ["domain", "prompt"]).to_pylist() for shard in pending)
     lengths: list[int] = [len(row["prompt"]) for rows in tables for row in rows if plan.takes(row["domain"])]
     return sum(lengths) / max(len(lengths), 1) / CHARACTERS_A_TOKEN

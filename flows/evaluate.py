@@ -17,12 +17,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from proofmill.data.errors import InputError, UsageError
+from proofmill.data.errors import InputError
 from proofmill.data.model_versions import find_model, question_digest
 from proofmill.data.rows_io import HUB
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED, FILTERED, QUARANTINED, REFUSED
-from proofmill.data.sections import Engine, OpenAIEngine, ReplayEngine, portable_name
+from proofmill.data.sections import Engine, ReplayEngine, portable_name
 from proofmill.data.tables import from_rows, read_table
 from proofmill.filters.claim_checks import CLAIM_CHECKS
 from proofmill.filters.evaluation import Difference, ProblemResult, Score, by, difference, score
@@ -35,6 +35,7 @@ from proofmill.flows.context import RunContext, RunRequest, open_run
 from proofmill.flows.display import Progress
 from proofmill.flows.ingest import RunProblems, ingest_problems
 from proofmill.flows.model_filters import add_reliability
+from proofmill.flows.models import server_named
 from proofmill.flows.pipeline import annotate_shard
 from proofmill.flows.recipe.suite import Suite
 from proofmill.flows.sampling import Pair, SamplingStep, stream_with_backpressure
@@ -65,7 +66,6 @@ EVALUATED = Step(
 )
 _NO_ANSWER = (FAILED, QUARANTINED, REFUSED, FILTERED)
 _ROWS = re.compile(r"\.(?:jsonl(?:\.gz|\.zst)?|parquet)$")
-_SERVER = re.compile(r"https?://")
 _SHOWN = 12  # problems that flipped, of each pair of models
 
 
@@ -96,14 +96,8 @@ def model_named(name: str, home: Path, suite: Suite) -> EvaluatedModel:
     """
     if name.startswith(HUB) or _ROWS.search(name):
         return EvaluatedModel(portable_name(name), ReplayEngine(files=(name,), model=portable_name(name)), "bundled")
-    if _SERVER.match(name):
-        address, _, served = name.partition("#")
-        if not served:
-            raise UsageError(
-                f"{name!r} doesn't say which model it serves, whose chat template renders the problems.",
-                remedy=f"write ADDRESS#MODEL with a hub id or a folder: {name}#org/model",
-            )
-        return EvaluatedModel(name, OpenAIEngine(kind="openai", endpoints=(address,)), served)
+    if server := server_named(name):
+        return EvaluatedModel(name, *server)
     if not Path(name).expanduser().is_dir() and (trained := find_model(home, name)):
         lineage = tuple(data.label for data in trained.manifest.data)
         seen = frozenset(trained.questions())

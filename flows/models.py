@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -12,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from proofmill.data.errors import EngineError
+from proofmill.data.errors import EngineError, UsageError
 from proofmill.data.files import digest, write_json
+from proofmill.data.model_versions import find_model
 from proofmill.data.samples import SampleStore
 from proofmill.data.sections import LiveEngine, ModelSection, OpenAIEngine, VllmEngine
 from proofmill.filters.contamination import CONTAMINATION
@@ -371,6 +373,38 @@ def engine_of(
         make = lambda: ServerEngine(servers, plan.sampling, progress)  # noqa: E731
     quarantine = plan.quarantine(home)
     return RestartingEngine(make, progress, restarts=options.get("restarts", 0), quarantine=quarantine)
+
+
+_SERVER = re.compile(r"https?://")
+
+
+def server_named(name: str) -> tuple[OpenAIEngine, str] | None:
+    """Return the server and the model that `ADDRESS#MODEL` names; None where a text is no address.
+
+    Raises:
+        UsageError: it doesn't say which model is served.
+    """
+    if not _SERVER.match(name):
+        return None
+    address, _, served = name.partition("#")
+    if not served:
+        raise UsageError(
+            f"{name!r} doesn't say which model it serves, whose chat template renders the problems.",
+            remedy=f"write ADDRESS#MODEL with a hub id or a folder: {name}#org/model",
+        )
+    return OpenAIEngine(kind="openai", endpoints=(address,)), served
+
+
+def judge_named(name: str, home: Path) -> dict[str, Any]:
+    """Return the section of a model to ask that a command line names: a server, a trained model, or as in a recipe.
+
+    Raises:
+        UsageError: as `server_named`; NAME@vN that is not there.
+    """
+    if server := server_named(name):
+        return {"engine": server[0].model_dump(mode="json"), "model": server[1]}
+    trained = None if Path(name).expanduser().is_dir() else find_model(home, name)
+    return {"model": str(trained.folder) if trained else name}
 
 
 def with_count(error: EngineError, who: str, done: int, of: int, what: str) -> EngineError:

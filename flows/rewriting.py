@@ -62,8 +62,8 @@ def rewritten(run: RunContext, records: Sequence[ShardRecord], sources: Sequence
     shards = [_Rewriting(run, plan, options, record, source) for record, source in zip(records, sources, strict=True)]
     answers = run_batches(run, REWRITE_ASKED, plan, [shard.batch() for shard in shards], "traces condensed")
     return [
-        shard.record.with_output(SHORT_SOLUTIONS.name, shard.judged(found))
-        for shard, found in zip(shards, answers, strict=True)
+        shard.record.with_output(SHORT_SOLUTIONS.name, shard.judged(replies))
+        for shard, replies in zip(shards, answers, strict=True)
     ]
 
 
@@ -85,12 +85,11 @@ class _Rewriting(ModelQuestions):
 
     def batch(self) -> RequestBatch:
         """Return the questions, some about each trace."""
-        asked = list(self._asked())
-        key = REWRITE_ASKED.key(self._identity, asked, self.options.tries)
+        key = REWRITE_ASKED.key(self._identity, list(self._prompts()), self.options.tries)
         return self._batch(REWRITE_ASKED, key, QuestionStream(self, None, self._questions))
 
-    def _asked(self) -> Iterator[tuple[int, str]]:
-        """Yield place and question of each trace."""
+    def _prompts(self) -> Iterator[tuple[int, str]]:
+        """Yield row and prompt of each trace."""
         problems = self._problems()
         for row, trace in self._traces().items():
             problem = problems[trace["problem_id"]]
@@ -103,8 +102,8 @@ class _Rewriting(ModelQuestions):
         return dict(zip(rows.to_pylist(), table.to_pylist(), strict=True))
 
     def _questions(self) -> Questions:
-        for row, question in self._asked():
-            yield from ((row, number, question) for number in range(self.options.tries))
+        for row, prompt in self._prompts():
+            yield from ((row, number, prompt) for number in range(self.options.tries))
 
     def judged(self, answers: Shard) -> Shard:
         """Return each try, with the reason why it is not used."""
@@ -120,18 +119,18 @@ class _Rewriting(ModelQuestions):
         traces, problems = self._traces(), self._problems()
         tags = self.run.recipe.options(VERDICTS).reasoning_tags
         lengths = self._lengths([trace["response"] for trace in traces.values()])
-        most = {row: ratio * length for row, length in zip(traces, lengths, strict=True)}
+        longest = {row: ratio * length for row, length in zip(traces, lengths, strict=True)}
         rows: list[Row] = []
         for reply in self.run.store.read(answers).to_pylist():
             text, reason = rewriting.solution(reply["text"], reply["finish_reason"], tags)
             rows.append({"row": reply["row"], "number": reply["number"], "text": text, "reason": reason})
-        written = [row for row in rows if row["reason"] is None]
-        tries = self._checked([(problems[traces[row["row"]]["problem_id"]], row["text"]) for row in written])
-        for row, found in zip(written, tries, strict=True):
-            row |= {"reason": found.fault(most[row["row"]]), "tokens": found.tokens}
-            row["claim_score"] = found.claims["claim_score"]
+        readable = [row for row in rows if row["reason"] is None]
+        tries = self._checked([(problems[traces[row["row"]]["problem_id"]], row["text"]) for row in readable])
+        for row, tried in zip(readable, tries, strict=True):
+            row |= {"reason": tried.fault(longest[row["row"]]), "tokens": tried.tokens}
+            row["claim_score"] = tried.claims["claim_score"]
         best: dict[int, Row] = {}
-        sound = [row for row in written if not row["reason"]]
+        sound = [row for row in readable if not row["reason"]]
         for row in sorted(sound, key=lambda row: (row["tokens"], row["number"])):
             best.setdefault(row["row"], row)
         for row in rows:
@@ -157,7 +156,7 @@ class _Rewriting(ModelQuestions):
         quality = workers.annotate(QUALITY.name, self.run.recipe.options(QUALITY), rows).table.to_pylist()
         lengths = self._lengths([text for _, text in tries])
         columns = zip([verdict.verdict for verdict in verdicts], lengths, claims, quality, strict=True)
-        return [rewriting.CheckedTry(*found) for found in columns]
+        return [rewriting.CheckedTry(*values) for values in columns]
 
     def _lengths(self, texts: list[str]) -> list[int]:
         return [len(tokens) for tokens in self.plan.renderer.tokens_of(texts)]

@@ -69,17 +69,17 @@ class Gate:
         before = self.before(model) or ()
         rows = {row["id"]: row for row in problems.to_pylist()}
         by_model = {name: self._judged(shard, name, rows, samples[name]) for name in before}
-        short = replace(self._policy, steps=self._policy.steps[: len(before) + 1])
-        gone = set()
+        policy = replace(self._policy, steps=self._policy.steps[: len(before) + 1])
+        passing = set()
         for name, row in rows.items():
             attempts = {model: judged.get(name, []) for model, judged in by_model.items()}
-            if _goes_on(short, row["domain"], attempts):
-                gone.add(name)
-        return gone
+            if _goes_on(policy, row["domain"], attempts):
+                passing.add(name)
+        return passing
 
     def forget(self, shard: str) -> None:
         """Forget the verdicts on a shard that is finished."""
-        self._attempts = {key: found for key, found in self._attempts.items() if key[0] != shard}
+        self._attempts = {key: judged for key, judged in self._attempts.items() if key[0] != shard}
 
     def _judged(
         self, shard: str, model: str, problems: Mapping[str, Row], samples: pa.Table
@@ -88,13 +88,13 @@ class Gate:
         if (shard, model) not in self._attempts:
             rows = samples.sort_by([("problem_id", "ascending"), ("sample_index", "ascending")]).to_pylist()
             responses = [(problems[row["problem_id"]], row["response"], row["finish_reason"]) for row in rows]
-            found: dict[str, list[Attempt]] = {}
+            attempts: dict[str, list[Attempt]] = {}
             for row, verdict in zip(rows, self._run.workers.judge.verdicts_of(responses), strict=True):
                 counted = verdict is not None and is_counted(verdict.verdict, verdict.detail)
                 proven = verdict is not None and verdict.verdict == CORRECT if counted else None
                 tokens = row["completion_tokens"] or 0, row["prompt_tokens"] or 0
-                found.setdefault(row["problem_id"], []).append(Attempt(proven, *tokens))
-            self._attempts[shard, model] = found
+                attempts.setdefault(row["problem_id"], []).append(Attempt(proven, *tokens))
+            self._attempts[shard, model] = attempts
         return self._attempts[shard, model]
 
 
@@ -108,7 +108,7 @@ def _goes_on(policy: Policy, domain: str, attempts: Mapping[str, Sequence[Attemp
 
 
 @dataclass
-class _Asked:
+class _Usage:
     """What one model was asked, in all."""
 
     problems: int = 0
@@ -165,7 +165,7 @@ class RouteLedger:
     cells: Cells = field(default_factory=dict)
     routes: dict[str | None, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
-    models: dict[str, _Asked] = field(default_factory=dict)
+    models: dict[str, _Usage] = field(default_factory=dict)
     waiting: Counter[str] = field(default_factory=Counter)
 
     def count(self, domain: str, routed: Route) -> None:
@@ -179,7 +179,7 @@ class RouteLedger:
         self.routes[routed.model] = self.routes.get(routed.model, 0) + 1
         self.reasons[routed.why] = self.reasons.get(routed.why, 0) + 1
         for tried in routed.tried:
-            self.models.setdefault(tried.model, _Asked()).add(tried)
+            self.models.setdefault(tried.model, _Usage()).add(tried)
 
     def policy_file(self, data: str) -> Row:
         """Return the content of the policy file."""
@@ -193,11 +193,11 @@ class RouteLedger:
                 "sampler": step.model,
                 "price": step.price,
                 "prompt_price": step.prompt_price,
-                "tried": (asked := self.models.get(step.model, _Asked())).problems,
+                "tried": (usage := self.models.get(step.model, _Usage())).problems,
                 "answers": self.routes.get(step.model, 0),
-                "tokens": asked.tokens,
-                "prompt_tokens": asked.prompt_tokens,
-                "cost": round(asked.cost, 9),
+                "tokens": usage.tokens,
+                "prompt_tokens": usage.prompt_tokens,
+                "cost": round(usage.cost, 9),
                 "waiting": self.waiting[step.model],
             }
             for step in self.policy.steps

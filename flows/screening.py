@@ -29,11 +29,11 @@ def screen_problems(run: RunContext, problems: RunProblems) -> RunProblems:
     """
     if run.models.near_judge is None or not run.recipe.options(CONTAMINATED_PROBLEMS).skip_problems:
         return problems
-    records = [_compared(run, shard) for shard in problems.shards]
+    records = [_with_near_items(run, shard) for shard in problems.shards]
     compared = compare(run, records)
     if not compared:
         return problems
-    same = {name for questions, said in compared for name in questions.called_same(said)}
+    same = {name for questions, answers in compared for name in questions.called_same(answers)}
     screened = leave_out(run, problems, same, LEAKED)
     if not screened.shards:
         raise InputError(
@@ -45,7 +45,7 @@ def screen_problems(run: RunContext, problems: RunProblems) -> RunProblems:
     return replace(screened, called_items=count)
 
 
-def _compared(run: RunContext, shard: ProblemShard) -> ShardRecord:
+def _with_near_items(run: RunContext, shard: ProblemShard) -> ShardRecord:
     """Return a record of a shard that has no samples yet, with the items near its problems."""
     record = ShardRecord(shard.problems, shard.problems)
     active = next(active for active in run.filters if active.filter is CONTAMINATED_PROBLEMS)

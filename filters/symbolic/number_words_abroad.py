@@ -92,6 +92,37 @@ def _value(word: str) -> int | None:
     return None
 
 
+_PARTS = {
+    "1/2": "halb halbe halben halber halbes halfte moitie demie mitad meta metade helft halve половина половину",
+    "1/3": "drittel tiers tercio tercios terzo terzi terco tercos derde треть трети",
+    "1/4": "viertel cuarto cuartos quarto quarti quartos kwart четверть четверти",
+    "2": "doppelt doppelte doppelten verdoppelt doble dobles doppio doppia dobro dubbel вдвое",
+    "3": "dreifach dreifache dreifachen triplo tripla втрое",
+    "12": "dutzend dutzende douzaine douzaines docena docenas dozzina dozzine duzia duzias dozijn дюжина дюжины дюжин",
+}
+_ENGLISH_WORDS = frozenset({"cents", "mila", "mille", "meta"})  # beside those above
+_TIMES = ("mal", "keer")  # zweimal: behind a numeral
+
+
+@lru_cache(maxsize=1)
+def _parts() -> dict[str, str]:
+    return {_plain(word): value for value, words in _PARTS.items() for word in words.split()}
+
+
+@lru_cache(maxsize=8192)
+def word_value(word: str) -> str | None:
+    """Return the value of one word of another language that is a number, a part or a multiple; None for all others.
+
+    Words that are English too count nothing.
+    """
+    name = _plain(word)
+    if len(name) < 3 or name in _NO_NUMERALS or name in _ENGLISH_WORDS:
+        return None
+    stem = next((name.removesuffix(times) for times in _TIMES if name.endswith(times)), name)
+    value = _value(name) if _value(name) is not None else _value(stem) if stem else None
+    return str(value) if value is not None else _parts().get(name)
+
+
 _THOUSANDS = ("tausend", "mille", "mila", "mil", "duizend", "тысяча", "тысячи", "тысяч")
 _LANGUAGES = (
     # 0 to 19, the tens from 20 on, the hundreds from 100 on

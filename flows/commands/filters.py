@@ -5,44 +5,28 @@ A command and a run call the same `annotate`, so they can't differ.
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.rows_io import HUB, Row, check_out, local_file, open_rows
 from proofmill.data.sections import Section
-from proofmill.data.tables import batches
-from proofmill.data.versions import Version, find
 from proofmill.filters.base import MapFilter
 from proofmill.filters.catalog import FILTERS
 from proofmill.filters.claim_checks import CLAIM_CHECKS, ROW_LABELS
 from proofmill.filters.claims.model import STATUSES
-from proofmill.filters.contamination import (
-    CLEAN,
-    CONTAMINATION,
-    NOT_CHECKED,
-    DecontaminateOptions,
-    Index,
-    Match,
-    build_index,
-    items,
-)
-from proofmill.filters.meaning import MeaningOptions
+from proofmill.filters.contamination import CLEAN, CONTAMINATION, NOT_CHECKED, opened
+from proofmill.filters.near_prompts import DecidedPrompts
 from proofmill.filters.runner import FilterWorkers, filter_at
 from proofmill.filters.verdicts import VERDICTS as NAMES
 from proofmill.filters.verification import TRUNCATED, VERDICTS, VerifyOptions
@@ -294,7 +278,13 @@ class _Work:
 
 
 def run_filter(
-    name: str, active: ActiveFilter, source: Source, out: Path, workers: int | None, console: Console
+    name: str,
+    active: ActiveFilter,
+    source: Source,
+    out: Path,
+    workers: int | None,
+    console: Console,
+    decided: DecidedPrompts | None = None,
 ) -> None:
     """Read, annotate and write all rows; then print the result, and what to type next.
 
@@ -305,6 +295,7 @@ def run_filter(
         out: the file to write.
         workers: processes; None: one for each core.
         console: what the user sees.
+        decided: what its workers read, where that is built already.
     """
     filter_ = active.filter
     assert isinstance(filter_, MapFilter)  # noqa: S101 (narrowing for the type checker)
@@ -318,7 +309,9 @@ def run_filter(
     with ExitStack() as stack:
         work = _Work(active, rows, source, FilterWorkers(limits, stack))
         items = 0
-        if filter_.shared is not None:
+        if decided is not None:
+            work.extra, items = decided, len(opened(decided.index))
+        elif filter_.shared is not None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proofmill-"))) / "shared"
             items = filter_.shared.build(active.options, path)["rows"]
             work.extra = path
@@ -339,7 +332,7 @@ def _table(filter_: MapFilter[Any], stream: RowStream, items: int, seconds: floa
     if filter_ is VERDICTS:
         names = [name for name in (*NAMES[:3], TRUNCATED, *NAMES[3:]) if name in NAMES or counts[name]]
         return tally_table("verdicts", "verdict", [(name, counts[name]) for name in names], stream.rows, seconds)
-    if filter_ is CONTAMINATION:
+    if filter_.name == CONTAMINATION.name:
         found = sorted((name for name in counts if name not in (CLEAN, NOT_CHECKED)), key=lambda name: -counts[name])
         names = [CLEAN, *found, *([NOT_CHECKED] if counts[NOT_CHECKED] else ())]
         title, unit = f"overlap with {items:,} benchmark items", "contaminated by"
@@ -362,78 +355,3 @@ def _claims_table(stream: RowStream, seconds: float) -> Table:
             table.add_row(name, f"{stream.counts[name]:,}", f"{stream.counts[name] / max(stream.rows, 1):.1%}")
     table.add_row("all rows", f"{stream.rows:,}", f"{seconds:.1f} s")
     return table
-
-
-# --- what benchmarks that were added later would remove from a version -----------------------------------------
-
-_LABEL = re.compile(r"[\w.-]+@v\d+\Z")
-_LISTED = pa.schema(
-    dict.fromkeys(("config", "id", "problem_id", "found_in", "contaminated_by", "contaminated_span"), pa.string())
-)
-_SHOWN = 20
-_SHOWN_CHARACTERS = 200
-
-
-def is_version(traces: str) -> bool:
-    """Return whether a text means a version, `NAME@vN`, and not a file."""
-    return bool(_LABEL.match(traces)) and not Path(traces).exists()
-
-
-def would_remove(home: Path, label: str, out: Path | None, options: DecontaminateOptions, console: Console) -> None:
-    """List the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
-    version = find(home, label)
-    with tempfile.TemporaryDirectory(prefix="proofmill-") as folder:
-        index = build_index(items(options.benchmarks), Path(folder) / "index", options.n, options.meaning)
-        overlaps = list(_overlaps(version, index, options.meaning))
-    counts = Counter((row["contaminated_by"].partition("/")[0], row["config"]) for row in overlaps)
-    table = Table("benchmark", "config", "rows", title=f"{version.label}: what would go", title_justify="left")
-    for (benchmark, config), count in sorted(counts.items()):
-        table.add_row(benchmark, config, f"{count:,}")
-    console.print(table if overlaps else f"Nothing of {version.label} overlaps with these benchmarks.")
-    for row in overlaps[:_SHOWN]:
-        span = row["contaminated_span"][:_SHOWN_CHARACTERS]
-        told = f"{row['config']} {row['id']}  {row['contaminated_by']}  {row['found_in']}: {span}"
-        console.print(Text(told), soft_wrap=True)
-    if len(overlaps) > _SHOWN:
-        console.print(f"and {len(overlaps) - _SHOWN:,} more" + ("" if out else "; --out FILE writes all of them"))
-    if out is not None:
-        check_out(out)
-        with open_rows(out, _LISTED) as writer:
-            writer.write_rows(overlaps)
-        console.print(f"written: {out}", markup=False, soft_wrap=True)
-    if overlaps:
-        console.print(
-            "next: name the benchmarks in the recipe's decontaminate section, then [bold]proofmill regenerate[/]",
-            soft_wrap=True,
-        )
-
-
-def _overlaps(version: Version, index: Index, meaning: MeaningOptions | None) -> Iterator[Row]:
-    """Yield published traces and reinforcement-learning prompts that overlap, each with the evidence."""
-    prompts = dict(_found(version, "problems", "prompt", partial(index.find_prompts, meaning=meaning)))
-    traces = dict(_found(version, "traces", "response", index.find_many))
-    for config, key in (("rl", "id"), ("sft_stage1", "problem_id"), ("sft_stage2", "problem_id")):
-        for path in version.files(config):
-            for table in batches(path, sorted({"id", key})):
-                for row in table.to_pylist():
-                    by_prompt = prompts.get(row[key])
-                    by_trace = traces.get(row["id"].partition("-")[0])  # behind it stands the form of the answer
-                    if evidence := by_prompt or by_trace:
-                        found_in = "prompt" if by_prompt else "response"
-                        yield {
-                            "config": config,
-                            "id": row["id"],
-                            "problem_id": row[key],
-                            "found_in": found_in,
-                        } | evidence
-
-
-def _found(
-    version: Version, config: str, column: str, find: Callable[[Sequence[str]], list[Match | None]]
-) -> Iterator[tuple[str, Row]]:
-    for path in version.files(config):
-        for table in batches(path, ["id", column], rows=1024):
-            matches = find([text or "" for text in table[column].to_pylist()])
-            for row_id, match in zip(table["id"].to_pylist(), matches, strict=True):
-                if match is not None:
-                    yield row_id, {"contaminated_by": match.label, "contaminated_span": match.span}

