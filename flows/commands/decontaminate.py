@@ -1,8 +1,8 @@
 """`proofmill decontaminate`: rows of a file, or a version, beside benchmarks; a model may judge what is only near.
 
-Where meaning counts, the rows are read twice: first for the prompts that are near an item, then to be marked. In between
-a judge is asked about each of them as a run asks (`flows/near_items.py`), with the same planted pairs. Its answers are
-recorded under HOME, so a command that was stopped asks nothing twice.
+Where meaning counts, the rows are read twice: first for the prompts that are near an item, then to be marked. In
+between a judge is asked about each of them as a run asks (`flows/near_items.py`), with the same planted pairs. Its
+answers are recorded under HOME, so a command that was stopped asks nothing twice.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def run(
             "Nothing would be asked.", where="--dry-run", remedy="it tells what a judge costs: add --judge"
         )
     if is_version(source.name):
-        _would_remove(home, source.name, out, options, console, dry_run=dry_run)
+        would_remove(home, source.name, out, options, console, dry_run=dry_run)
         return
     if out is None and not dry_run:
         raise UsageError("No file to write is given.", where="--out", remedy="pass --out FILE")
@@ -224,8 +224,8 @@ def is_version(traces: str) -> bool:
     return bool(_LABEL.match(traces)) and not Path(traces).exists()
 
 
-def _would_remove(
-    home: Path, label: str, out: Path | None, options: DecontaminateOptions, console: Console, *, dry_run: bool
+def would_remove(
+    home: Path, label: str, out: Path | None, options: DecontaminateOptions, console: Console, *, dry_run: bool = False
 ) -> None:
     """List the rows of a version that its decontamination would have dropped, had it known these benchmarks."""
     version = find(home, label)

@@ -20,8 +20,8 @@ from proofmill.data.hub import local_files
 from proofmill.data.run import source_digest
 from proofmill.data.versions import find, recorded
 from proofmill.filters.contamination import DecontaminateOptions
+from proofmill.flows.commands.decontaminate import would_remove
 from proofmill.flows.commands.diff import difference
-from proofmill.flows.commands.filters import would_remove
 from proofmill.flows.commands.show import show_dropped, show_refuted, show_version
 from proofmill.flows.diff_causes import manifest_diff
 from support.samples import CORRECT, replay_recipe, sums, write_jsonl

@@ -74,7 +74,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @encoder
 def test_an_item_in_other_words_is_marked_with_the_item(index: Path) -> None:
     rows = [{"prompt": text, "system": None, "response": "I don't know."} for text in TOLD]
-    marks = annotate(rows, Options(meaning=True), index)  # type: ignore[arg-type]
+    marks = annotate(rows, Options(against=("exam.jsonl",), meaning=True), index)  # type: ignore[arg-type]
     found = {row["prompt"]: mark.get("contaminated_by") for row, mark in zip(rows, marks, strict=True)}
     assert found == {text: item and f"exam/{item}" for text, item in TOLD.items()}
     assert marks[0]["contaminated_span"].startswith("in other words (")
