@@ -248,6 +248,7 @@ def bulleted(body: str) -> tuple[list[str], str, int]:
     return items[::-1], intro, start
 
 
+@lru_cache(maxsize=4096)
 def asks_list(question: str) -> bool:
     """Return whether a question asks for all values of a kind."""
     return (

@@ -128,11 +128,12 @@ def with_points(text: str, question: str) -> str:
     """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25."""
     if "," not in text:
         return text
-    if _PRICED.search(text):
+    if _CENTS.search(text) and _PRICED.search(text):
         text = _PRICED.sub(_pointed_price, text)
     return _COMMA.sub(r"\1.\2", text) if _writes_commas(question) else text
 
 
+_CENTS = re.compile(r",\d\d(?!\d)")  # what every price below has, and few texts
 _PRICED = re.compile(  # 68,00 €, R$ 1.250,00: no thousands have two figures
     r"(?P<before>R\$\s?|€\s?)(?P<one>(?:\d{1,3}(?:\.\d{3})+|\d{1,9})),(?P<cents>\d\d)(?![\d,])"
     r"|(?<![\w.,])(?P<other>(?:\d{1,3}(?:[. ]\d{3})+|\d{1,9})),(?P<rest>\d\d)"
@@ -269,10 +270,18 @@ def share_of(text: str, question: str) -> str:
     return "" if share is None or not _ASKS_SHARE.search(question) else f"{share[1]}/{share[2]}"
 
 
+_ROUNDED_BEHIND = re.compile(  # 25π cm² (≈ 78.5 cm²)
+    r"(?<=[\w²³π)}$%])\s?\((?:≈|~|\\approx|or\s)?\s?(?:about|approximately|roughly|approx\.)?\s?\$?\d[\d.,]*[^()\n]{0,20}\)"
+    r"(?=[\s.*$]*\Z)"
+)
+
+
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     if rest.endswith("$") and rest.count("$") == 1 and "\\" in rest:
         rest = rest[:-1]  # the end of a formula that began before
+    if rest.rstrip(" .*$")[-1:] == ")":
+        rest = _ROUNDED_BEHIND.sub("", rest)
     whole = _RESTATED.sub(r", \1", plain(rest)) if rest.rstrip(" .*")[-1:] == ")" else plain(rest)
     if share := share_of(whole, question):
         return share

@@ -175,10 +175,14 @@ def _names_scale(prompt: str) -> bool:
 
 _ASKS_ROUNDING = re.compile(r"\bnearest\b|\bround(?:ed|ing)?\b|\bapproximat|\bdecimal", re.IGNORECASE)
 _APPROXIMATED = re.compile(
-    r".{1,100}(?:≈|\\approx(?![a-z]))\s*(-?[\d.,]+(?:\s?\\text\{[^{}\d]{1,20}\}|\s[A-Za-z]{1,12})?)\s*\$?\Z"
+    r".{1,100}(?:≈|\\approx(?![a-z]))\s*(-?[\d.,]+(?:\s?\\text\{[^{}\d]{1,20}\}|\s[A-Za-z]{1,12}[²³]?)?)\s*\$?\Z"
 )
 
 
+_GLOSSED = re.compile(
+    r"(.{0,100}(?:[π√]|\\pi|\\sqrt|\d\s?/\s?\d|\\frac)[^,]{0,60}),?\s(?:or|that is|i\.e\.,?)?\s?"
+    r"(?:approximately|about|roughly|around)\s[\d.,]+(?:\s?%|\s[a-z]{1,12}[²³]?)?\Z"
+)
 _HYPHENED = re.compile(r"(\d{1,6})-(\d{1,4})/(\d{1,4})(?![\d/])")
 _ASKS_AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|tall|wide|deep|old|heavy)\b|\bin (?:inches|feet|cups)\b", re.IGNORECASE
@@ -187,14 +191,17 @@ _BRACKET = re.compile(r"[(\[]|\\(?:langle|begin|\{)")  # in which a comma parts 
 _DECIMAL_COMMA = re.compile(r"(?<![\w.,])\d{1,9},\d{1,9}(?![\w,.]*\d)")
 
 
-def in_its_writing(answer: str, prompt: str) -> str:
+def in_its_writing(answer: str, gold: str, prompt: str) -> str:
     """Return an answer as the question's own writing has it, "" where that changes nothing.
 
-    - 12.6 of "4π ≈ 12.6", where a rounded value is asked for;
+    - 12.6 of "4π ≈ 12.6", where a rounded value is asked for or given;
+    - 4π of "4π cm, approximately 12.6 cm", and 7/12 of "7/12 ≈ 0.583, or about 58.3 %";
     - 2 1/2 of "2-1/2", where an amount is asked for, and no difference;
     - 12.5 of "12,5", where the question writes decimals with commas.
     """
-    if (match := _APPROXIMATED.match(answer)) and _ASKS_ROUNDING.search(prompt):
+    if (match := _APPROXIMATED.match(answer)) and ("." in gold or _ASKS_ROUNDING.search(prompt)):
+        return match[1]
+    if (match := _GLOSSED.match(answer)) and not _ASKS_ROUNDING.search(prompt):
         return match[1]
     if "-" in answer and (match := _HYPHENED.match(answer)) and int(match[2]) < int(match[3]):
         asked = _ASKS_AMOUNT.search(prompt) and not _HYPHENED.search(prompt)

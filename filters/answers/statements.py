@@ -10,7 +10,7 @@ number, or exactly one that stands before the noun that the question asks for ("
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from proofmill.filters.answers.assignments import (
@@ -83,7 +83,7 @@ _LEAD = re.compile(
     r"|finally|indeed"
     r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
     r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that"
-    r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}\()|:"
+    r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}(?:left)?\s?\()|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
@@ -515,7 +515,16 @@ _AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NEAREST = 12  # characters that hold a word that denies
 _FUNCTION_SPAN = re.compile(r"\$[A-Za-z]\([a-z]\)\s?=[^$\n=]{1,200}\$")
+_EXACT = re.compile(r"[π√][^,;=]*\Z|\(\s?\Z")  # 25π ≈ 78.5, 25π cm² (≈ 78.5 cm²)
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
+
+
+def _rounds_exact(text: str, sign: int, formulas: Sequence[tuple[int, int]]) -> bool:
+    """Return whether what is behind a sign of approximation is a gloss on the exact value before it."""
+    return (
+        any(start < sign < end for start, end in formulas)
+        or _EXACT.search(text, max(0, sign - _NEAREST), sign) is not None
+    )
 
 
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
@@ -524,8 +533,8 @@ def _value_behind_copula(text: str, readable: Readable, question: str, *, marked
     spans += [span.span() for span in _FUNCTION_SPAN.finditer(text)] * 2 if "$" in text else []  # says what t is
     approximated = [span.span() for span in MATH_SPAN.finditer(text)] if "approx" in text or "≈" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
-        if copula[0].strip() in ("≈", "\\approx") and any(a < copula.start() < b for a, b in approximated):
-            continue  # a gloss on the exact value before it
+        if copula[0].strip() in ("≈", "\\approx") and _rounds_exact(text, copula.start(), approximated):
+            continue
         if len(spans) > 1 and any(start < copula.start() < end for start, end in spans):
             continue  # of one of several formulas, which are one answer
         rest = text[copula.end() :]

@@ -278,7 +278,7 @@ def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
             answer = _with_unit_of(gold.text, answer, prompt)
     elif gold.form is not None and gold.form.kind == "group" and "(b)" in answer:
         answer = _without_labels(answer)
-    return parts or in_its_writing(answer, prompt) or in_its_constants(answer, gold.text, prompt) or answer
+    return parts or in_its_writing(answer, gold.text, prompt) or in_its_constants(answer, gold.text, prompt) or answer
 
 
 _INDIAN = re.compile(r"(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")  # 2,50,000
@@ -358,7 +358,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=12,
+    version=13,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",
