@@ -271,8 +271,8 @@ def share_of(text: str, question: str) -> str:
 
 
 _ROUNDED_BEHIND = re.compile(  # 25π cm² (≈ 78.5 cm²)
-    r"(?<=[\w²³π)}$%])\s?\((?:≈|~|\\approx|or\s)?\s?(?:about|approximately|roughly|approx\.)?\s?\$?\d[\d.,]*[^()\n]{0,20}\)"
-    r"(?=[\s.*$]*\Z)"
+    r"(?<=[\w²³π)}$%])\s?\((?:≈|~|\\approx|(?:or\s)?(?:about|approximately|roughly|approx\.))\s?"
+    r"\$?\d[\d.,]*[^()\n]{0,20}\)(?=[\s.*$]*\Z)"
 )
 
 
