@@ -398,6 +398,7 @@ def _run_stage(
     known_steps = own.steps or math.ceil(rows.train.num_rows / batch) * math.ceil(epochs)
     spec = {
         "kind": "rl" if is_rl else "sft",
+        "stage": stage,
         "folder": str(plan.folder),
         "model": str(model),
         "base": str(base.model.path),

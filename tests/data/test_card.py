@@ -17,7 +17,7 @@ from proofmill.data import card
 from proofmill.data.card import features
 from proofmill.data.manifest import Manifest
 from proofmill.data.schemas import CLAIMS, MESSAGES, PASS_RATES, PROBLEMS, RL, ROUTES, STEP_LABELS, pairs, sft
-from proofmill.data.versions import Contents
+from proofmill.data.version_files import Contents
 from proofmill.filters.catalog import trace_schema
 
 STORED = Path(__file__).parent / "stored" / "datasets" / "stored" / "v0001"

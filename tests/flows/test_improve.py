@@ -126,6 +126,10 @@ def tensors(folder: Path) -> Row:
 def changed(folder: Path) -> None:
     """What a stage leaves behind: a model that differs from the one before, and what its steps came to."""
     spec = orjson.loads((folder / "spec.json").read_bytes())
+    if spec["kind"] == "merge":
+        shutil.copytree(spec["models"][-1], folder / "model")
+        (folder / "done.json").write_text('{"losses": []}')
+        return
     assert pl.read_parquet(folder / "rows.parquet").height >= spec["micro_batch"]
     shutil.copytree(spec["model"], folder / "model")
     weights = bytearray((folder / "model" / "model.safetensors").read_bytes())
@@ -216,14 +220,15 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
 ) -> None:
     """Interrupted in the base's evaluation and in each phase of the rounds, and run again until it ends."""
     trainings: list[str] = []
-    broken = {"toy-r1-sft_stage1", "toy-r2"}
+    broken = {"toy-r1-sft_stage1", "toy-r2-sft_stage2"}
 
     def trainer(folder: Path, *_: Any) -> None:
-        name = folder.parent.name.removeprefix("train-")
-        if name in broken:
-            broken.remove(name)
-            raise KeyboardInterrupt
-        trainings.append(name)
+        if stage := orjson.loads((folder / "spec.json").read_bytes()).get("stage"):
+            name = f"{folder.parent.name.removeprefix('train-')}-{stage}"
+            if name in broken:
+                broken.remove(name)
+                raise KeyboardInterrupt
+            trainings.append(name)
         changed(folder)
 
     monkeypatch.setattr(train, "run_trainer", trainer)
@@ -245,7 +250,9 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
         except KeyboardInterrupt:
             interrupted += 1
     assert interrupted == 6
-    assert trainings == ["toy-r1-sft_stage1", "toy-r2-sft_stage1", "toy-r2"], "the later stage once, at the end"
+    assert trainings == ["toy-r1-sft_stage1", "toy-r2-sft_stage1", "toy-r2-sft_stage2"], (
+        "the later stage once, at the end"
+    )
     assert set(Answers.drawn.values()) == {1}, "a sample was drawn twice"
     first, second = story["rounds"] if "rounds" in story else story["loops"][0]["rounds"]
     assert (first["sampler"], second["sampler"]) == (str(home.parent / "tiny"), "toy-r1-sft_stage1@v1")
@@ -267,13 +274,14 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     assert list(dict.fromkeys(Answers.loaded[loaded:])) == [
         "toy-r2-sft_stage1", "toy-r3-sft_stage1", "toy-r3-no_claims-0",
     ]  # fmt: skip
-    assert trainings[3:] == ["toy-r3-sft_stage1", *["toy-r3-no_claims-0"] * 2]
+    arms = [f"toy-r3-no_claims-0-{stage}" for stage in ("sft_stage1", "sft_stage2")]
+    assert trainings[3:] == ["toy-r3-sft_stage1", *arms]
     (arm,) = more["arms"]  # not one answer of the last round is wrong
     assert arm["steps"] == 2, "as many as the stages of a round have together"
     ends = ({"rounds": 4}, {"rounds": 4, "gain": "none"}, {"rounds": 4, "budget": {"tokens": 10}})
     stopped = [loop(**end)["loops"][0] for end in ends]
     assert [(one["stopped"], len(one["rounds"])) for one in stopped] == [("gain", 3), ("solved", 3), ("budget", 1)]
-    assert trainings[6:] == ["toy-r1"], "all else was done before"
+    assert trainings[6:] == ["toy-r1-sft_stage2"], "all else was done before"
     both = loop(data="all", gain="none")["loops"][0]["rounds"][1]
     traces = find(home, both["data"]).scan("traces")
     assert traces is not None

@@ -108,10 +108,10 @@ def test_rows_that_are_too_long_are_left_out_whole_and_told(place: Path, data: V
 
 def test_rl_prompts_have_a_pass_rate_in_the_band(place: Path, data: Version) -> None:
     base = base_model(place / "home", str(place / "tiny"), Progress())
-    options = TrainOptions(rl=RlStage(pass_rate=(0.7, 0.8), prompts=2))
+    options = TrainOptions(stages=("rl",), rl=RlStage(pass_rate=(0.7, 0.8), prompts=2))
     assert stage_rows(data, "rl", base, options, Progress()).train.num_rows > 0
     with pytest.raises(InputError, match="0 rows"):
-        stage_rows(data, "rl", base, TrainOptions(rl=RlStage(pass_rate=(0.1, 0.2))), Progress())
+        stage_rows(data, "rl", base, options.model_copy(update={"rl": RlStage(pass_rate=(0.1, 0.2))}), Progress())
 
 
 # --- training ----------------------------------------------------------------------------------------------
@@ -214,7 +214,9 @@ def test_packing_adapters_and_reinforcement_learning(place: Path) -> None:
     rl = {"steps": 2, "generations": 2, "prompts": 2, "max_tokens": 12, "learning_rate": 1e-4}
     options = {"packing": True, "lora": {"rank": 4}, "batch": 2, "stages": ["sft_stage1", "rl"], "rl": rl}
     options |= {"stage1": {"steps": 2, "learning_rate": 1e-2}, "blend": 1e-6}
-    trained(place, "explained", "shared", **options | {"stages": ["sft_stage1"]})
+    trained(
+        place, "explained", "shared", **{k: v for k, v in options.items() if k != "rl"} | {"stages": ["sft_stage1"]}
+    )
     stages = place / "home" / "runs" / "train-shared"
     first = {path: path.stat().st_mtime_ns for path in stages.glob(f"*/{trainer.DONE}")}
     version = trained(place, "adapted", "shared", **options)
