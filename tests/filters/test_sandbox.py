@@ -311,7 +311,7 @@ SPIN = "while True: pass"
 KERNEL_KILLS = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n" + SPIN
 
 
-@pytest.mark.parametrize(("code", "cpu_s"), [(SPIN, 0.2), (KERNEL_KILLS, 1.6)], ids=["zygote", "kernel"])
+@pytest.mark.parametrize(("code", "cpu_s"), [(SPIN, 0.2), (KERNEL_KILLS, 1.2)], ids=["zygote", "kernel"])
 def test_a_kill_by_a_limit_is_a_timeout_whoever_kills(jail: Jail, code: str, cpu_s: float) -> None:
     _, end = look(jail, code, limits=replace(SMALL, cpu_s=cpu_s))
     assert (end.code, end.timed_out) == (-signal.SIGKILL, True)
