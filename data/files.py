@@ -139,7 +139,7 @@ def _host() -> str:
     return digest(parts)[:8]
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a name beside `path` that nobody else uses, since two threads or two hosts may write the same file.
 
     It ends in host and process id, by which `sweep` knows whether the writer is still at work.
@@ -154,21 +154,31 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the place can't be written.
     """
-    temporary = _temporary(path)
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
             yield temporary
             sync(temporary)
-            temporary.rename(path)
-            sync(path.parent)
+        sync(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Provide a temporary path; on leaving, it is renamed to `path`, or removed after an error.
+
+    Nothing is flushed to disk: for files that a task makes again after a crash, maybe on two nodes at once.
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that it holds, in one go: a crash leaves either all of it or nothing under its name."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     path.rename(temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -176,7 +186,7 @@ def remove_folder(path: Path) -> None:
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """Provide a new folder inside `folder` for what is only needed until the block ends; `sweep` removes it too."""
-    path = _temporary(folder / "scratch")
+    path = temporary_path(folder / "scratch")
     try:
         with writing(path):
             path.mkdir(parents=True)
@@ -188,7 +198,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         with writing(path):
             temporary.mkdir(parents=True)

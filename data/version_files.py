@@ -7,7 +7,7 @@ group, so the bytes of a version depend neither on the cut into shards nor on wh
 from __future__ import annotations
 
 import shutil
-import uuid
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from proofmill.data.files import existing, writing
+from proofmill.data.files import existing, replacing, temporary_path, writing
 from proofmill.data.manifest import FileEntry
 from proofmill.data.tables import write_groups, writer
 from proofmill.data.tasks import TaskMap, run_here
@@ -129,8 +129,7 @@ class RowWriter:
         return self._prefix.with_name(f"{self._prefix.name}-{config.replace('/', '-')}.arrow")
 
     def _opened(self, config: str) -> tuple[Path, pa.OSFile, pa.ipc.RecordBatchFileWriter]:
-        # A name of its own, since two nodes may be given the same shard.
-        temporary = self._path(config).with_suffix(f".{uuid.uuid4().hex[:12]}")
+        temporary = temporary_path(self._path(config))  # since two nodes may be given the same shard
         raw = pa.OSFile(str(temporary), "wb")
         return temporary, raw, pa.ipc.new_file(raw, self._schemas[config], options=self._options)
 
@@ -204,19 +203,14 @@ class WrittenFile(NamedTuple):
 
 def write_file(task: FileTask) -> WrittenFile:
     """Write a Parquet file of a version."""
-    temporary = task.path.with_name(f".{task.path.name}.{uuid.uuid4().hex[:12]}")
     memory = rows = 0
-    try:
-        with writer(temporary, task.schema) as file:
-            for group in task.groups:
-                table = _read(group, task.schema)
-                # As they were made, which counts what a table of a single batch brought along.
-                memory += group.memory if group.single else table.nbytes
-                rows += table.num_rows
-                write_groups(file, table)
-        temporary.replace(task.path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(task.path) as temporary, writer(temporary, task.schema) as file:
+        for group in task.groups:
+            table = _read(group, task.schema)
+            # As they were made, which counts what a table of a single batch brought along.
+            memory += group.memory if group.single else table.nbytes
+            rows += table.num_rows
+            write_groups(file, table)
     return WrittenFile(FileEntry.of(task.folder, task.path, rows), memory)
 
 
@@ -229,18 +223,16 @@ class GroupSize(NamedTuple):
 
 def group_size(task: FileTask) -> GroupSize:
     """Return the size of a single row group."""
-    temporary = task.path.with_name(f".{task.path.name}.{uuid.uuid4().hex[:12]}")
-    try:
-        with writer(temporary, task.schema) as file:
+    with tempfile.TemporaryDirectory(dir=task.path.parent) as folder:
+        path = Path(folder) / task.path.name
+        with writer(path, task.schema) as file:
             for group in task.groups:
                 write_groups(file, _read(group, task.schema))
-            shown = temporary.stat().st_size - len(_MAGIC)
-        metadata = pq.read_metadata(temporary)
-        row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        chunks = [group.column(number) for group in row_groups for number in range(group.num_columns)]
-        return GroupSize(sum(chunk.total_compressed_size for chunk in chunks), shown)
-    finally:
-        temporary.unlink(missing_ok=True)
+            shown = path.stat().st_size - len(_MAGIC)
+        metadata = pq.read_metadata(path)
+    row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(number) for group in row_groups for number in range(group.num_columns)]
+    return GroupSize(sum(chunk.total_compressed_size for chunk in chunks), shown)
 
 
 def _read(group: Group, schema: pa.Schema) -> pa.Table:

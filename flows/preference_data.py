@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from proofmill.data.errors import InputError
-from proofmill.data.files import existing, writing
+from proofmill.data.files import existing, replacing, writing
 from proofmill.filters.model_judge import proven_by
 from proofmill.filters.pairs import PAIR_REASONS, Pair, PairOptions, pairs_of_problem
 from proofmill.filters.selection import CHARACTERS_A_TOKEN
@@ -157,10 +156,13 @@ class PairFile:
 
 def write_pairs(path: Path, table: pa.Table) -> PairFile:
     """Write the pairs of a shard into a file of which single rows can be read."""
-    temporary = path.with_suffix(f".{uuid.uuid4().hex[:12]}")  # two nodes may be given the same shard
-    with writing(path), pa.OSFile(str(temporary), "wb") as raw, pa.ipc.new_file(raw, table.schema) as file:
+    with (
+        writing(path),
+        replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as raw,
+        pa.ipc.new_file(raw, table.schema) as file,
+    ):
         file.write_batch(table.combine_chunks().to_batches()[0])
-    temporary.replace(path)
     return PairFile(path, pl.DataFrame({name: pl.Series(table[name]).cast(pl.Float32) for name in _HARDNESS}))
 
 

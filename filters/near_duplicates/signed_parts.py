@@ -14,9 +14,7 @@ Files of part n, rows in the order in which they were read:
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -28,7 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from proofmill.data.errors import InputError
-from proofmill.data.files import existing
+from proofmill.data.files import existing, replacing
 from proofmill.filters.near_duplicates.minhash import METADATA_KEY, DedupOptions
 from proofmill.filters.rolling_hash import I64, U32, U64, to_arrow, to_numpy
 
@@ -343,7 +341,7 @@ def extract_shingles(task: ExtractTask) -> None:
     path = part.folder / f"{part.number}.shingles"
     rows: list[I64] = []
     sizes: list[I64] = []
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for source in part.sources:
             for batch in batches(source, part.options, ["shingles"]):
                 count = batch.num_rows
@@ -430,20 +428,9 @@ def _key_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
 # --- Files of the join: written by one task, read by others, maybe on another node -----------------------------
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Provide a name beside a path, moved to it on leaving: a task may run twice, and both write the same."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save(path: Path, *arrays: NDArray[Any]) -> None:
     """Write arrays one after the other."""
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for array in arrays:
             array.tofile(file)
 
@@ -451,7 +438,7 @@ def save(path: Path, *arrays: NDArray[Any]) -> None:
 def save_table(path: Path, table: pa.Table) -> None:
     """Write a table in Arrow's own format."""
     with (
-        _replacing(path) as temporary,
+        replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as raw,
         pa.ipc.new_file(raw, table.schema) as file,
     ):
