@@ -355,12 +355,11 @@ class _Loop:
 
     def _train(self, story: Json, data: Version, start: str, stages: Sequence[Stage]) -> None:
         """Some stages of a round's training, each model measured."""
-        for model, stage in self._students(story, data, start, stages):
-            known = {one["name"] for made in story["stages"] for one in made["stages"]}  # a model's later stages alone
-            stages_of = [one.model_dump(mode="json") for one in model.manifest.stages if one.name not in known]
-            story["stages"].append({"model": model.label, "stages": stages_of})
+        for model, part in self._students(story, data, start, stages):
+            trained = [one.model_dump(mode="json") for one in model.manifest.stages[-len(part) :]]
+            story["stages"].append({"model": model.label, "stages": trained})
             story["model"] = model.label
-            self._measure(model.label, story["round"], stage)
+            self._measure(model.label, story["round"], part[-1])
 
     def _sum_up(self, story: Json) -> None:
         number = story["round"]
@@ -386,8 +385,8 @@ class _Loop:
 
     def _students(
         self, story: Json, data: Version, start: str, stages: Sequence[Stage]
-    ) -> Iterator[tuple[ModelVersion, Stage]]:
-        """Each model that a round trains, with the stage that made it; a stage with too few rows is left out."""
+    ) -> Iterator[tuple[ModelVersion, tuple[Stage, ...]]]:
+        """Each model that a round trains, with the stages it adds; a stage with too few rows is left out."""
         number, wanted = story["round"], self.recipe.train
         before: tuple[Stage, ...] = ()
         work = f"{self.name}-r{number}"
@@ -407,7 +406,7 @@ class _Loop:
                 story["left_out"].append(f"{' and '.join(part)}: {error.what}")
                 continue
             before = (*before, *part)
-            yield model, part[-1]
+            yield model, part
         forget_stages(self.home, work)
 
     # --- measures ---------------------------------------------------------------------------------------

@@ -414,7 +414,6 @@ def _run_stage(
         "weighted": rows.weighted,
         "verifiers": dict(data.manifest.recipe.get("verify", {}).get("verifiers", {})),
         "candidates": options.choose is not None and not is_rl,
-        "save_dtype": None,  # what the next stage goes on from is not rounded
         "then": then,
         "threads": options.threads,
         "precision": options.precision,

@@ -179,8 +179,8 @@ def _load(spec: Spec) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _save(spec: Spec, model: Any, folder: Path) -> None:
-    """The whole model as a plain folder, adapters merged in; a finished one in its base's number format."""
+def _save(spec: Spec, model: Any, folder: Path, number_format: str | None = None) -> None:
+    """The whole model as a plain folder, adapters merged in; in a number format, else in that of its training."""
     import copy
 
     import torch
@@ -192,24 +192,22 @@ def _save(spec: Spec, model: Any, folder: Path) -> None:
     for name, tensor in whole.state_dict().items():
         if (place := (tensor.data_ptr(), tensor.shape)) not in made:
             new = tensor.detach()
-            made[place] = new.to(getattr(torch, spec["save_dtype"])) if _converted(spec, new) else new
+            if number_format and new.is_floating_point():
+                new = new.to(getattr(torch, number_format))
+            made[place] = new
         state[name] = made[place]
     shutil.rmtree(folder, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     whole.save_pretrained(partial, state_dict=state)
-    if spec["save_dtype"]:  # the configuration names the format that the model was trained in
+    if number_format:  # the configuration names the format that the model was trained in
         settings = partial / "config.json"
-        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"dtype": spec["save_dtype"]}, indent=2))
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"dtype": number_format}, indent=2))
     AutoTokenizer.from_pretrained(spec["base"]).save_pretrained(partial)
     for name in ("chat_template.jinja",):  # as the base has it: saving must not rewrite it
         if (source := Path(spec["base"]) / name).exists():
             shutil.copyfile(source, partial / name)
     partial.rename(folder)
-
-
-def _converted(spec: Spec, tensor: Any) -> bool:
-    return bool(spec["save_dtype"]) and tensor.is_floating_point()
 
 
 def _run(spec: Spec, trainer: Any, watch: Any, **more: Any) -> None:
@@ -402,14 +400,13 @@ def _merge(spec: Spec) -> None:
         if {name: one.shape for name, one in model.state_dict().items()} != {n: one.shape for n, one in target.items()}:
             say(event="error", kind="shape", what=f"{path} has other tensors than the first model")
             raise SystemExit(3)
-        once = {
-            target[name].data_ptr(): (target[name], one) for name, one in model.state_dict().items()
-        }  # of tied ones
+        # Tied tensors lie in one place and are added once.
+        once = {target[name].data_ptr(): (target[name], one) for name, one in model.state_dict().items()}
         for into, one in once.values():  # in place: two models at once are enough
             if into.is_floating_point():
                 into.mul_(share / total) if model is merged else into.add_(one, alpha=share / total)
     folder = Path(spec["folder"])
-    _save(spec, merged, folder / MODEL)
+    _save(spec, merged, folder / MODEL, spec["save_dtype"])
     (folder / DONE).write_text(json.dumps({"losses": []}))
     say(event="done")
 
