@@ -243,11 +243,12 @@ _BODY = re.compile(r"^return\b", re.MULTILINE)  # of a function, whose head is e
 
 def _completed(problem: Problem, code: str) -> str:
     """Return the program. HumanEval's prompts end in the head of a function, and some answers are its body alone."""
-    prompt, name = _text(problem.prompt).rstrip(), entry_name(read_suite(problem.info))
-    is_head = name and extract.defines(prompt, [name]) and prompt.endswith((":", '"""', "'''"))
-    if not is_head or not _BODY.search(code) or extract.defines(code, [name]):
+    prompt = _text(problem.prompt).rstrip()
+    if not _BODY.search(code) or not prompt.endswith((":", '"""', "'''")):
         return code
-    return f"{prompt}\n{textwrap.indent(code, '    ')}"
+    names = [entry_name(read_suite(problem.info))]
+    is_body = extract.defines(prompt, names) and not extract.defines(code, names)
+    return f"{prompt}\n{textwrap.indent(code, '    ')}" if is_body else code
 
 
 def _judge_compiled(jail: Jail, suite: ProblemTests, code: str, limits: Limits, judging: Judging) -> run.Outcome:

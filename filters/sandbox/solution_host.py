@@ -116,8 +116,9 @@ def provide(program: types.CodeType, library: dict[str, list[str]], names: dict[
     read, todo = set[str](), [program]
     while todo:
         code = todo.pop()
-        # Not `co_names`: a method `add` of a class is no use of `operator.add`.
-        read.update(step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"))
+        # `co_names` alone would not do: a method `add` of a class is no use of `operator.add`.
+        steps = [] if library.keys().isdisjoint(code.co_names) else dis.get_instructions(code)
+        read.update(step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"))
         todo += [part for part in code.co_consts if isinstance(part, types.CodeType)]
     # Only what is read: importing the whole prelude would cost every run its time.
     for name in read & library.keys():
