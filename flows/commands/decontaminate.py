@@ -92,13 +92,13 @@ def run(
         raise UsageError(
             "Nothing would be asked.", where="--dry-run", remedy="it tells what a judge costs: add --judge"
         )
+    if out is not None:
+        check_out(out)
     if is_version(source.name):
         would_remove(home, source.name, out, options, console, dry_run=dry_run)
         return
     if out is None and not dry_run:
         raise UsageError("No file to write is given.", where="--out", remedy="pass --out FILE")
-    if out is not None:
-        check_out(out)
     if options.meaning is None:
         assert out is not None  # noqa: S101 (narrowing for the type checker)
         active = ActiveFilter(CONTAMINATION, options, CONTAMINATION.name)
@@ -250,7 +250,6 @@ def would_remove(
     if len(overlaps) > _SHOWN:
         console.print(f"and {len(overlaps) - _SHOWN:,} more" + ("" if out else "; --out FILE writes all of them"))
     if out is not None:
-        check_out(out)
         with open_rows(out, _LISTED) as writer:
             writer.write_rows(overlaps)
         console.print(f"written: {out}", markup=False, soft_wrap=True)
