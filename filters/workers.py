@@ -536,7 +536,8 @@ def _answer(function: Callable[[Any], Any], batch: Sequence[Any], pipe: Connecti
             _send(pipe, results)
             results, flushed = [], time.monotonic()
     progress[:] = PROGRESS.pack(-1, 0.0)
-    _send(pipe, results)
+    if results:  # the caller takes anything sent behind the last result for the worker's end
+        _send(pipe, results)
 
 
 def _send(pipe: Connection, results: list[Any | Fault]) -> None:

@@ -81,12 +81,11 @@ class MathVerifier:
     def quick(self, problem: Problem, text: str) -> Verdict | None:
         """Return the verdict where no answer is stated or gold and answer are rational numbers, else None."""
         prompt = problem.prompt
-        text = answering(text, _reader(prompt))
+        reader = _reader(prompt)
+        text = answering(text, reader)
         if "!" in text:
             text = exclaims(text, problem.answer or "", prompt)
-        found = (None if _may_ask(prompt) and asked_form(prompt) else closing_box(text)) or conclude(
-            text, _reader(prompt)
-        )
+        found = (None if reader.form else closing_box(text)) or conclude(text, reader)
         if not found.text and not _in_parts(problem, text):
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
@@ -167,7 +166,8 @@ def _part(said: str, prompt: str) -> str:
 
 def _may_ask(prompt: str) -> bool:
     """Return whether a prompt may ask for tags or JSON, which few do."""
-    return any(sign in prompt for sign in ("</", "nswer>", "NSWER>", "json", "JSON", "Json"))
+    lower = prompt.lower()
+    return "</" in prompt or "answer>" in lower or "json" in lower
 
 
 def _over_naturals(answer: str, gold: str) -> bool:
@@ -214,7 +214,7 @@ def _is_digits(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _reader(prompt: str) -> Reader:
-    form, tag = asked_form(prompt), asked_tag(prompt)
+    form, tag = (asked_form(prompt), asked_tag(prompt)) if _may_ask(prompt) else ("", "")
     return Reader(_is_answer, _key, prompt[-1000:], form, tag, prompt=prompt)
 
 

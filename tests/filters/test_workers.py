@@ -42,6 +42,9 @@ def work(item):
         return "quiet"
     if item == "pid":
         return os.getpid()
+    if item == "slow":
+        time.sleep(0.1)
+        return os.getpid()
     raise ValueError(item)
 
 def work_deep(n):
@@ -106,6 +109,12 @@ def test_a_worker_killed_from_outside_costs_no_result(target: str) -> None:
         [second] = pool.map(["pid"])
         assert pool.map([21]) == [42]
     assert first != second
+
+
+def test_a_worker_goes_on_after_an_item_that_takes_long(target: str) -> None:
+    with WorkerPool(target, workers=1) as pool:
+        pids = [pool.map([item])[0] for item in ("pid", "slow", "slow", "pid")]
+    assert len(set(pids)) == 1
 
 
 def test_when_the_process_that_forks_workers_is_killed_another_takes_its_place(target: str) -> None:
