@@ -275,8 +275,8 @@ def annotate(
         if cut.verdict is not None:
             yield columns(cut.verdict, 0.0, cut.start)
             continue
-        job = Job(row["verifier"], options.verifiers.get(row["verifier"]), row["problem"], cut.text)
         started = time.perf_counter()
+        job = Job(row["verifier"], options.verifiers.get(row["verifier"]), row["problem"], cut.text)
         quick = _trusted_quick(job) if job.verifier in trusted else None
         yield columns(quick, time.perf_counter() - started, cut.start) if quick else Deferred((job, cut.start))
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from proofmill.filters.answers.assignments import assigned_together
@@ -75,8 +74,7 @@ class Conclusion(NamedTuple):
     start: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """What a domain knows of its answers.
 
     Attributes:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Reader, conclude, sentence_start
@@ -168,7 +168,7 @@ def _judge(problem: Problem, text: str, *, slow: bool) -> Verdict:
 def _without_gold(found: Verdict) -> Verdict:
     """Return the verdict on an answer that can be read, but that nothing can be compared with."""
     faulty = found.detail in ("contradiction", "several_options", "no_option")
-    return found if found.verdict != WRONG or faulty else replace(found, verdict=ERROR, detail=NO_GOLD)
+    return found if found.verdict != WRONG or faulty else found._replace(verdict=ERROR, detail=NO_GOLD)
 
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.answers.assignments import labelled_parts, named_parts
@@ -92,7 +92,8 @@ class MathVerifier:
         if answer is None:
             return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         if _is_digits(found.text) and _is_digits(answer):
-            return _verdict(int(found.text) == int(answer) and not _of_another(found, text, problem), found)
+            equal = int(found.text) == int(answer)
+            return _verdict(equal and (found.rule not in _IN_WORDS or not _of_another(found, text, problem)), found)
         if is_date(found.text) or is_date(answer):
             return _verdict(same_date(found.text, answer, prompt), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:
@@ -136,7 +137,7 @@ class MathVerifier:
                 measured = parse_answer(f"{found.text} {unit}")
                 if answers_gold(gold.form, measured, context(prompt)):
                     return _verdict(True, found)
-            return replace(_verdict(False, found), undecided=_in_words(gold, found.text))
+            return _verdict(False, found)._replace(undecided=_in_words(gold, found.text))
         except UnreadableError:  # a form that the grammar doesn't know
             return _unreadable(found)
         except (TooCostlyError, RecursionError) as error:
