@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from proofmill.flows.prefect_server import configure, server
 from support import samples
 from support.hub import Hub
+from support.prefect import shared_server
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
@@ -62,12 +62,11 @@ def replay_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Prefect server that lives as long as the tests."""
-    home = tmp_path_factory.mktemp("prefect")
+    """The address of a real Prefect server that lives as long as the tests, of all their processes."""
+    folder = tmp_path_factory.getbasetemp()
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME")}
-    configure(home, debug=False)
-    with server(home):
-        yield os.environ["PREFECT_API_URL"]
+    with shared_server(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as url:
+        yield url
     os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
