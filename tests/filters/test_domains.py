@@ -100,6 +100,7 @@ def test_the_short_answer_is_correct(domain: Domain) -> None:
             assert short is None or verdict(domain, problem, short).verdict == CORRECT
 
 
+@pytest.mark.slow
 def test_a_reward_is_a_verdict(domain: Domain) -> None:
     canaries = domain.canaries
     expected = [{CORRECT: 1.0, ERROR: None}.get(canary.expected, 0.0) for canary in canaries]

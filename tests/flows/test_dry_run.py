@@ -200,6 +200,7 @@ def prompts_of(run: RunContext) -> list[str]:
     return [prompt for s in ingest_problems(run).shards for prompt in run.store.read(s.problems)["prompt"].to_pylist()]
 
 
+@pytest.mark.slow
 def test_each_sampler_is_estimated_by_its_own_last_run(home: Path) -> None:
     other = {"name": "other", "model": "bundled", "sampling": {"n": 2, "max_tokens": 80, "temperature": 0.1}}
     teacher = {"sampler": "other", "price": 1000.0, "prompt_price": 500.0, "max_cost": 1.5}
