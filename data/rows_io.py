@@ -10,7 +10,6 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -37,16 +36,14 @@ _INFER_CALLS = 64  # or the rows of this many calls of `write_rows`
 # --- reading ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """A row and its position for messages, such as `file.jsonl:12`."""
 
     where: str
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """A row that could not be read."""
 
     where: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 CORRECT = "correct"
@@ -17,8 +17,7 @@ PSEUDO_LABEL = "pseudo_label"  # detail of a verdict by the answer that most sam
 VERDICTS = (CORRECT, WRONG, UNPARSED, TIMEOUT, ERROR)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What a domain needs of a problem to judge an answer to it.
 
     Attributes:
@@ -31,7 +30,7 @@ class Problem:
     domain: str
     prompt: str
     answer: str | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = {}
 
 
 class Verdict(NamedTuple):

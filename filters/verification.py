@@ -202,7 +202,7 @@ class Judge:
         for index, job in enumerate(jobs):
             if job is None:
                 continue
-            quick = _quick(job.domain, job)
+            quick = _quick(job.domain, job.problem, job.text)
             if quick is not None:
                 results[index] = (quick, 0.0)
             else:
@@ -237,9 +237,9 @@ def _work_here(job: Job) -> tuple[Verdict, float]:
         return Verdict(ERROR, detail=f"{type(error).__name__} beside the jail"), time.monotonic() - started
 
 
-def _quick(domain: Domain, job: Job) -> Verdict | None:
+def _quick(domain: Domain, problem: Problem, text: str) -> Verdict | None:
     try:
-        return domain.quick(job.problem, job.text)
+        return domain.quick(problem, text)
     except Exception as error:  # noqa: BLE001 (as in `work`)
         return Verdict(ERROR, detail=f"{type(error).__name__}: {str(error)[:200]}")
 
@@ -275,15 +275,18 @@ def annotate(
         if cut.verdict is not None:
             yield columns(cut.verdict, 0.0, cut.start)
             continue
+        name, problem = row["verifier"], row["problem"]
         started = time.perf_counter()
-        job = Job(row["verifier"], options.verifiers.get(row["verifier"]), row["problem"], cut.text)
-        quick = _trusted_quick(job) if job.verifier in trusted else None
-        yield columns(quick, time.perf_counter() - started, cut.start) if quick else Deferred((job, cut.start))
+        quick = _trusted_quick(name, options.verifiers, problem, cut.text) if name in trusted else None
+        if quick is not None:
+            yield columns(quick, time.perf_counter() - started, cut.start)
+        else:
+            yield Deferred((Job(name, options.verifiers.get(name), problem, cut.text), cut.start))
 
 
-def _trusted_quick(job: Job) -> Verdict | None:
+def _trusted_quick(name: str, custom: Mapping[str, str], problem: Problem, text: str) -> Verdict | None:
     try:
-        return _quick(job.domain, job)
+        return _quick(find_domain(name, custom), problem, text)
     except RecipeError as error:  # there is no such domain
         return Verdict(ERROR, detail=error.what)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ from proofmill.generators.problems.problem import info_of, response_text, split_
 # --- a row as a filter reads it ----------------------------------------------------------------------------------
 
 _NO_COLUMN = object()
+_Read: TypeAlias = Callable[["Row", MapFilter[Any], "RowOptions"], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,22 @@ class RowOptions:
 def prepared(row: Row, filter_: MapFilter[Any], options: RowOptions) -> Row | str:
     """Return the columns that a filter reads of a user's row, or why it can't be read."""
     values: Row = {}
-    for name in (*filter_.reads, *filter_.optional):
-        value = _READERS[name](row, filter_, options) if name in _READERS else row.get(name, _NO_COLUMN)
-        if isinstance(value, _Fault):
+    for name, read, needed in _readers(filter_):
+        value = read(row, filter_, options) if read else row.get(name, _NO_COLUMN)
+        if value is _NO_COLUMN:
+            if needed:
+                return f"no column {name!r}"
+            value = None
+        elif isinstance(value, _Fault):
             return value.why
-        if value is _NO_COLUMN and name in filter_.reads:
-            return f"no column {name!r}"
-        values[name] = None if value is _NO_COLUMN else value
+        values[name] = value
     return values
+
+
+@cache
+def _readers(filter_: MapFilter[Any]) -> list[tuple[str, _Read | None, bool]]:
+    """Return each column that a filter reads, what reads it where that is not simply there, and whether it must be."""
+    return [(name, _READERS.get(name), name in filter_.reads) for name in (*filter_.reads, *filter_.optional)]
 
 
 class _Fault(NamedTuple):
@@ -138,7 +147,7 @@ def _answer_text(answer: Any) -> str:
     return str(answer) if isinstance(answer, int) and not isinstance(answer, bool) else json.dumps(answer, default=str)
 
 
-_READERS: Mapping[str, Callable[[Row, MapFilter[Any], RowOptions], Any]] = {
+_READERS: Mapping[str, _Read] = {
     "verifier": _verifier,
     "response": _response,
     "steps": _steps,

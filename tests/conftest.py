@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from support import samples
 from support.hub import Hub
-from support.prefect import shared_server
+from support.shared_server import shared_server
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")

@@ -32,7 +32,7 @@ def find_domain(name: str, custom: Mapping[str, str] | None = None) -> Domain:
     Raises:
         RecipeError: there is no such domain, or it can't be imported.
     """
-    place = (custom or {}).get(name) or DOMAINS.get(name)
+    place = (custom.get(name) if custom else None) or DOMAINS.get(name)
     if place is None:
         known = sorted({*DOMAINS, *(custom or {})})
         near = difflib.get_close_matches(name, known, 1)
