@@ -20,7 +20,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from proofmill.data.errors import InputError, UsageError
-from proofmill.data.rows_io import HUB, Row, RowWriter, encode, open_rows
+from proofmill.data.rows_io import HUB, Located, Row, RowWriter, encode, open_rows
 from proofmill.data.rows_io import walked_lists as walked
 from proofmill.data.tasks import TaskMap
 from proofmill.filters.near_duplicates.duplicates import mark
@@ -84,7 +84,7 @@ def _spooled(source: Source, folder: Path) -> Source:
     with path.open("wb") as file:
         for chunk in chunks(source):
             for _, item in chunk.read():
-                file.write((encode(item.row) if hasattr(item, "row") else b"unreadable") + b"\n")
+                file.write((encode(item.row) if isinstance(item, Located) else b"unreadable") + b"\n")
     return replace(source, name=str(path), limit=None)
 
 
