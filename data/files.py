@@ -1,4 +1,4 @@
-"""Bytes on disk: exact JSON, digests, atomic writes, locks, journals. All files that proofmill keeps are made here."""
+"""Bytes on disk: exact JSON, digests, atomic writes, locks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import platform
 import re
 import shutil
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ import orjson
 import psutil
 
 from proofmill.data.errors import StoreError, UsageError
+from proofmill.data.objects import mirror, mirror_name, object_store
 
 DIGEST_CHARS = 24  # 96 bits: among 10^9 ids a collision has a chance of 10^-11
 REMEMBERED_BYTES = 16 << 20  # reading a smaller file is faster than looking its digest up
@@ -79,6 +79,30 @@ def sha256(path: Path) -> str:
 def cache_folder() -> Path:
     """Return the user's cache folder, for what can be made again at a cost of time; `$XDG_CACHE_HOME` moves it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proofmill"
+
+
+def mirror_folder(home: str) -> Path:
+    """Return the folder that mirrors a HOME in an object store: under `$PROOFMILL_SCRATCH`, else in the user's cache.
+
+    Raises:
+        UsageError: this is no address of an object store.
+    """
+    scratch = os.environ.get("PROOFMILL_SCRATCH")
+    return (Path(scratch).expanduser() if scratch else cache_folder() / "homes").absolute() / mirror_name(home)
+
+
+@cache
+def mirrored_home(home: str) -> Path:
+    """Make the folder that mirrors a HOME in an object store, and return it.
+
+    Raises:
+        UsageError: the address is wrong, or a package is not installed.
+        StoreError: there is no such bucket, this user may not read it, or nobody answers.
+    """
+    folder = mirror_folder(home)
+    with writing(folder):
+        mirror(home, folder)
+    return folder
 
 
 def cached_sha256(path: Path) -> str:
@@ -151,6 +175,8 @@ def temporary_path(path: Path) -> Path:
 def atomic(path: Path) -> Iterator[Path]:
     """Provide a temporary path; on leaving, it is flushed to disk and renamed to `path`, or removed after an error.
 
+    Where HOME is in an object store, the object is written before the file has its name.
+
     Raises:
         StoreError: the disk is full or the place can't be written.
     """
@@ -159,6 +185,8 @@ def atomic(path: Path) -> Iterator[Path]:
         with replacing(path) as temporary:
             yield temporary
             sync(temporary)
+            if store := object_store(path):
+                store.put(temporary, path)
         sync(path.parent)
 
 
@@ -176,11 +204,62 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a folder with all that it holds, in one go: a crash leaves either all of it or nothing under its name."""
+def remove_folder(path: Path, *, keep: Iterable[Path] = ()) -> None:
+    """Remove a folder with all that it holds, in one go: a crash leaves either all of it or nothing under its name.
+
+    In an object store, a crash may leave some of it.
+
+    Args:
+        path: the folder; one that is not there is no error.
+        keep: files whose objects stay: they tell a process that it was replaced, as a folder that is gone does.
+    """
+    if store := object_store(path):
+        store.remove(store.list(path).keys() - set(keep))
     temporary = temporary_path(path)
-    path.rename(temporary)
+    with suppress(FileNotFoundError):
+        path.rename(temporary)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file another name, in a folder that exists; in an object store a crash may leave it under both names."""
+    if store := object_store(path):
+        store.move(path, target)
+    path.rename(target)
+
+
+def put_folder(source: Path, folder: Path, *, last: str, ready: Callable[[], None]) -> None:
+    """Write all objects of a folder that will be `folder`, if HOME is in an object store.
+
+    Args:
+        source: holds the files.
+        folder: nobody has written anything into it.
+        last: the file without which the others do not count.
+        ready: is called before that one.
+
+    Raises:
+        StoreError: another process writes this folder.
+    """
+    if store := object_store(folder):
+        try:
+            store.put_folder(source, folder, last, ready)
+        except FileExistsError as error:
+            raise replaced(folder.name, folder) from error
+    else:
+        ready()
+
+
+def current(path: Path) -> Path:
+    """Return the path of a file that may be written again, on another machine too: as it is now, or not there."""
+    if store := object_store(path):
+        store.refresh(path)
+    return path
+
+
+def address(path: Path) -> str:
+    """Return where users find a file or folder of HOME: its path, or its address in an object store."""
+    store = object_store(path)
+    return store.where(path) if store else str(path)
 
 
 @contextmanager
@@ -338,148 +417,10 @@ def human_size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"
 
 
-Row = dict[str, Any]
-
-
-GROUP_SECONDS = 1.0  # what a crash may cost: rows wait at most this long for others to be written with
-
-
-class Segments:
-    """An append-only log of JSON lines in numbered files, each created once and never written again.
-
-    A number is only created where it is free, which is one operation of the file system. Locks need not hold between
-    the hosts that share a folder; this does: of two processes that append to one log, the second to create a number
-    finds it taken, and stops. Safe for use by threads.
-
-    Args:
-        folder: holds the files; the caller makes it. Where another process has moved it away, this one is refused too.
-        what: says in an error whose log it is.
-    """
-
-    def __init__(self, folder: Path, what: str) -> None:
-        self.folder = folder
-        self._what = what
-        self._next = 1
-        self._waiting: list[bytes] = []
-        self._failed: StoreError | None = None
-        self._timer: threading.Timer | None = None
-        self._lock = threading.Lock()
-
-    def read(self, names: Iterable[str] = ()) -> Iterator[Row]:
-        """Yield what the log holds, file by file up to its first torn line; from then on rows are added behind it.
-
-        Args:
-            names: the keys that each row has; none: any.
-        """
-        for path in sorted(self.folder.glob("*.jsonl")):
-            self._next = int(path.stem) + 1
-            yield from read_rows(path, names)
-
-    def append(self, row: Row) -> None:
-        """Add a row; it is on disk within `GROUP_SECONDS`.
-
-        Raises:
-            StoreError: earlier rows could not be written, or another process goes on with this log.
-        """
-        with self._lock:
-            self._check()
-            self._waiting.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-            if self._timer is None:
-                self._timer = threading.Timer(GROUP_SECONDS, self._flush_late)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def flush(self, *, claim: bool = False) -> None:
-        """Write what waits.
-
-        Args:
-            claim: write even where nothing waits, so that a process that was replaced learns of it.
-
-        Raises:
-            StoreError: it can't be written, or another process goes on with this log.
-        """
-        with self._lock:
-            self._check()
-            self._write(claim=claim)
-            self._check()
-
-    def rows(self) -> list[Row]:
-        """Return all rows that this process has written.
-
-        Raises:
-            StoreError: another process has taken them over.
-        """
-        self.flush()
-        paths = [self._path(number) for number in range(1, self._next)]
-        try:
-            return [row for path in paths for row in read_rows(path)]
-        except OSError as error:  # they were moved away; NFS may call that a stale file handle
-            raise replaced(self._what, self.folder) from error
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08}.jsonl"
-
-    def _flush_late(self) -> None:
-        with self._lock:
-            self._write()
-
-    def _write(self, *, claim: bool = False) -> None:
-        """Write what waits as the next file; what goes wrong is kept for the next call, since a timer may be here."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._failed or not (self._waiting or claim):
-            return
-        path = self._path(self._next)
-        try:
-            with writing(path):
-                with path.open("xb") as file:
-                    file.write(b"".join(self._waiting))
-                    file.flush()
-                    os.fsync(file.fileno())
-                sync(self.folder)
-        except (FileExistsError, FileNotFoundError):
-            self._failed = replaced(self._what, path)
-        except StoreError as error:
-            self._failed = error
-        except OSError as error:
-            self._failed = StoreError(
-                f"A file can't be written: {error.strerror or error}.",
-                where=str(path),
-                remedy="run the same command again: what is done stays done",
-            )
-        else:
-            self._next += 1
-            self._waiting.clear()
-
-    def _check(self) -> None:
-        if self._failed is not None:
-            raise self._failed
-
-
 def replaced(what: str, path: Path) -> StoreError:
     """Return the error of a process that finds another one in its place."""
     return StoreError(
         f"Another process has taken over {what}; this one has stopped.",
-        where=str(path),
+        where=address(path),
         remedy="let the other one finish: it goes on from what both have committed",
     )
-
-
-def read_rows(path: Path, names: Iterable[str] = ()) -> Iterator[Row]:
-    """Yield the complete rows of JSON lines up to the first torn one; nobody was promised what follows it.
-
-    Args:
-        path: the file.
-        names: the keys that each row has; none: any.
-    """
-    keys = set(names)
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                row = orjson.loads(line) if line.endswith(b"\n") else None
-            except orjson.JSONDecodeError:
-                row = None
-            if not isinstance(row, dict) or (keys and set(row) != keys):
-                return
-            yield row

@@ -23,7 +23,9 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 
-from proofmill.data.files import Segments, digest, locked, read_rows, sha256, sweep, sync, write_json, writing
+from proofmill.data.files import digest, locked, sha256, sweep, sync, write_json, writing
+from proofmill.data.objects import object_store
+from proofmill.data.segments import Segments, read_rows
 from proofmill.data.tables import read_table, write_table
 
 
@@ -196,6 +198,7 @@ class RunStore:
         self.name = name
         self.folder = home / "runs" / name
         self.recipe = recipe
+        self._objects = object_store(self.folder)
         self._manifest = Segments(self.folder / f"manifest-{digest(recipe)}", f"the run '{name}'")
         self._done: dict[tuple[str, str], Shard] = {}
         self._named: dict[tuple[str, str], Shard] = {}  # the part of `_done` that this recipe's manifest names
@@ -224,6 +227,8 @@ class RunStore:
             shutil.rmtree(self.folder / "scratch", ignore_errors=True)  # of an older version of this program
             sweep(self.folder)
             sweep(self.home / "datasets" / self.name)
+            if self._objects:  # tables come when they are read
+                self._objects.pull(self.folder, lambda path: path.suffix in (".json", ".jsonl"), prune=True)
             with writing(self._manifest.folder):
                 self._manifest.folder.mkdir(exist_ok=True)
             self._load()
@@ -295,12 +300,16 @@ class RunStore:
         shard = self._done.get((step.name, key))
         if shard is None:
             return None
-        if (step.name, key) not in self._adopted:
-            path = self.path(shard)
-            if not path.exists() or path.stat().st_size != shard.size:
-                return None
+        if (step.name, key) not in self._adopted and self._size(self.folder / shard.file) != shard.size:
+            return None
         self._name(shard)
         return shard
+
+    def _size(self, path: Path) -> int | None:
+        """Return the bytes of an output's file; None where it is not there."""
+        if self._objects:
+            return self._objects.size(path)
+        return path.stat().st_size if path.exists() else None
 
     def adopt(self, shard: Shard, seconds: float) -> None:
         """Name a file in the manifest that another host has written; it is done on that host's word.
@@ -318,8 +327,10 @@ class RunStore:
             return [shard for (name, _), shard in self._done.items() if name == step.name]
 
     def path(self, shard: Shard) -> Path:
-        """Return the path of a shard's file."""
+        """Return the path of a shard's file, which is fetched if HOME is in an object store."""
         path = self.folder / shard.file
+        if self._objects:
+            return self._objects.fetch(path)
         while not path.exists() and time.monotonic() < self._adopted.get((shard.step, shard.key), 0.0):
             time.sleep(_LOOK_SECONDS)
         return path

@@ -5,7 +5,9 @@ finished sample is a line of the shard's journal; the complete shard becomes one
 deleted. After a crash, the journals left behind lose their torn tail and become Parquet files the same way.
 
 Journals lie in a numbered folder of the process that writes them. The next process makes the next number, which only
-one can, and moves the older folders away: a process that is still at work there can't write any more, and stops.
+one can, and moves the older folders away: a process that is still at work there can't write any more, and stops. In an
+object store, where a folder can't be moved, it takes over the older process's list of journals, so that none is opened
+any more, and then each of them.
 """
 
 from __future__ import annotations
@@ -23,19 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from proofmill.data.errors import StoreError
-from proofmill.data.files import (
-    Segments,
-    digest,
-    locked,
-    read_rows,
-    remove_folder,
-    replaced,
-    sweep,
-    write_json,
-    writing,
-)
+from proofmill.data.files import digest, locked, move, remove_folder, replaced, sweep, write_json, writing
+from proofmill.data.objects import object_store
 from proofmill.data.schemas import SAMPLES
+from proofmill.data.segments import FIRST_SEGMENT, Segments, read_rows, remove_logs
 from proofmill.data.tables import from_rows, read_table, write_table
 
 QUARANTINE = "quarantine.json"
@@ -71,6 +64,7 @@ class SampleStore:
         self._identity = dict(identity)
         self._lock = locked(folder / "lock", **_TAKEN)
         self._what = "sampling with this model and these decoding parameters"
+        self._store = object_store(folder)
         self._index = _PromptIndex()
         self._files: list[Path] = []
 
@@ -80,6 +74,8 @@ class SampleStore:
             sweep(self.folder)
             write_json(self.folder / "identity.json", self._identity)
             self._take_over()
+            if self._store:  # only now: what a process was sealing before it was replaced is there
+                self._store.pull(self.folder, lambda path: path.parent == self.folder, prune=True)
             for path in sorted(self.folder.glob("*.parquet")):
                 self._add(path)
             stack.pop_all()
@@ -96,23 +92,45 @@ class SampleStore:
         Raises:
             StoreError: another process does so at this moment.
         """
-        earlier = sorted(self.folder.glob("journals-*"))
-        self._journals = self.folder / f"journals-{1 + max((int(path.name[9:]) for path in earlier), default=0):06}"
-        try:
-            with writing(self._journals):
-                self._journals.mkdir()
-        except FileExistsError as error:
-            raise StoreError(**_TAKEN, where=str(self._journals)) from error
-        for path in earlier:
-            with suppress(FileNotFoundError):
-                path.rename(self.folder / f"taken-{path.name}")
-        for folder in sorted(self.folder.glob("taken-journals-*")):
-            for journal in sorted(folder.glob("[!.]*")):
-                self._write(journal.name, list(Segments(journal, self._what).read(SAMPLES.names)))
-            remove_folder(folder)
+        earlier, numbers = self._earlier()
+        self._journals = self.folder / f"journals-{1 + max(numbers, default=0):06}"
+        with writing(self._journals):
+            self._journals.mkdir(exist_ok=True)
+        self._opened = Segments(self._journals, self._what)
+        self._opened.flush(claim=True)
+        for folder in earlier:
+            with suppress(FileNotFoundError):  # another process has done so meanwhile
+                self._recover(folder)
         for path in sorted(self.folder.glob("*.journal")):  # of an older version of this program
             self._write(path.stem, list(read_rows(path, SAMPLES.names)))
             path.unlink()
+
+    def _earlier(self) -> tuple[list[Path], list[int]]:
+        """Return folders of other processes that may hold journals, and the numbers that were ever given."""
+        if self._store is None:
+            folders = sorted(self.folder.glob("*journals-*"))  # `taken-…` where a process was killed that recovered it
+            return folders, [int(folder.name.rpartition("-")[2]) for folder in folders]
+        found = self._store.list(self.folder)
+        names = {path.relative_to(self.folder).parts[0] for path in found}
+        numbers = sorted(int(name.removeprefix("journals-")) for name in names if name.startswith("journals-"))
+        folders = [self.folder / f"journals-{number:06}" for number in numbers]
+        return [folder for folder in folders if folder / FIRST_SEGMENT in found], numbers
+
+    def _recover(self, folder: Path) -> None:
+        """Make recorded samples of another process's journals, to which it can add nothing from then on."""
+        if self._store:
+            self._store.pull(folder, prune=True)
+        elif not folder.name.startswith("taken-"):
+            folder = folder.rename(self.folder / f"taken-{folder.name}")
+        opened = Segments(folder, self._what)
+        names = {str(row["journal"]) for row in opened.take_over(["journal"])}  # and none is opened any more
+        names |= {path.name for path in folder.glob("[!.]*") if path.is_dir()}
+        logs = [opened]
+        for name in sorted(names):
+            (folder / name).mkdir(exist_ok=True)
+            logs.append(log := Segments(folder / name, self._what))
+            self._write(name, list(log.take_over(SAMPLES.names)))
+        remove_logs(folder, logs)
 
     def have(self, prompt_digests: Iterable[str]) -> set[tuple[str, int]]:
         """Return the samples of these prompts that are recorded for good, as (prompt digest, sample index).
@@ -146,6 +164,8 @@ class SampleStore:
             StoreError: another process has taken over.
         """
         folder = self._journals / name
+        self._opened.append({"journal": name})
+        self._opened.flush()
         try:
             with writing(folder):
                 folder.mkdir(exist_ok=True)
@@ -177,7 +197,7 @@ class SampleStore:
         names = orjson.loads(listing.read_bytes())
         for path in files:
             if path.name in names:
-                path.rename(aside / path.name)
+                move(path, aside / path.name)
         write_json(listing, [])
         self._index, self._files = _PromptIndex(), []
         for path in sorted(self.folder.glob("*.parquet")):

@@ -16,8 +16,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from proofmill.data.errors import StoreError, UsageError
-from proofmill.data.files import sha256
+from proofmill.data.files import address, sha256
 from proofmill.data.manifest import MANIFEST, REPORT, Manifest
+from proofmill.data.objects import object_store
 from proofmill.data.rows_io import Located
 from proofmill.data.tables import batches
 
@@ -51,8 +52,11 @@ class Version:
         return f"{self.name}@v{self.number}"
 
     def files(self, config: str) -> list[Path]:
-        """Return the Parquet files of one config, in order."""
-        return sorted(self.folder.glob(f"{config}/*.parquet"))
+        """Return the Parquet files of one config, in order; they are fetched if HOME is in an object store."""
+        folder = self.folder / config
+        store = object_store(folder)
+        paths = store.pull(folder, lambda path: path.suffix == ".parquet") if store else folder.glob("*")
+        return sorted(path for path in paths if path.parent == folder and path.suffix == ".parquet")
 
     def scan(self, config: str) -> pl.LazyFrame | None:
         """Return the rows of one config as a lazy frame; None where the version has no such config."""
@@ -71,28 +75,35 @@ def versions(home: Path, name: str) -> list[Version]:
         StoreError: a manifest can't be read.
     """
     result = []
-    for folder in _folders(home, name):
-        manifest = folder / MANIFEST
-        if re.fullmatch(r"v\d+", folder.name) and manifest.exists():
-            parsed = Manifest.parse(manifest.read_bytes(), str(manifest))
-            result.append(Version(name, int(folder.name[1:]), folder, parsed))
+    for manifest in _manifests(home / "datasets" / name):
+        if re.fullmatch(r"v\d+", manifest.parent.name):
+            parsed = Manifest.parse(manifest.read_bytes(), address(manifest))
+            result.append(Version(name, int(manifest.parent.name[1:]), manifest.parent, parsed))
     return sorted(result, key=lambda version: version.number)
 
 
-def _folders(home: Path, name: str) -> list[Path]:
-    return sorted((home / "datasets" / name).glob("v[0-9]*"))
+def _manifests(folder: Path) -> list[Path]:
+    """Return the manifests of all versions of a data set."""
+    if store := object_store(folder):
+        found = store.list(folder)
+        return [store.fetch(path) for path in found if path.name == MANIFEST and path.parent.parent == folder]
+    return list(folder.glob(f"v[0-9]*/{MANIFEST}"))
 
 
 def next_number(home: Path, name: str) -> int:
     """Return the number of the next version, past every folder that is there, so that none is ever written over."""
-    numbers = [int(match[1]) for path in _folders(home, name) if (match := re.fullmatch(r"v(\d+)", path.name))]
-    return max(numbers, default=0) + 1
+    folders = _folders(home / "datasets" / name)
+    return max((int(folder[1:]) for folder in folders if re.fullmatch(r"v\d+", folder)), default=0) + 1
+
+
+def _folders(folder: Path) -> list[str]:
+    store = object_store(folder)
+    return store.names(folder) if store else sorted(path.name for path in folder.glob("*") if path.is_dir())
 
 
 def names(home: Path) -> list[str]:
     """Return the names of the data sets under HOME that have a version."""
-    folders = sorted(path for path in (home / "datasets").glob("*") if path.is_dir())
-    return [folder.name for folder in folders if versions(home, folder.name)]
+    return [name for name in _folders(home / "datasets") if versions(home, name)]
 
 
 def find(home: Path, label: str) -> Version:
@@ -107,7 +118,7 @@ def find(home: Path, label: str) -> Version:
     if not matches:
         present = ", ".join(v.label for v in published) or ", ".join(names(home)) or "none yet"
         raise UsageError(
-            f"There is no version {label!r}.", where=str(home / "datasets"), remedy=f"there are: {present}"
+            f"There is no version {label!r}.", where=address(home / "datasets"), remedy=f"there are: {present}"
         )
     return matches[-1]
 
@@ -118,12 +129,14 @@ def check_files(version: Version) -> None:
     Raises:
         StoreError: a file is missing, damaged or edited, or was not published; each is named.
     """
+    if store := object_store(version.folder):
+        store.pull(version.folder, prune=True)
     faults = list(_faults(version))
     if faults:
         more = f", and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise StoreError(
             f"{version.label} is not what was published: {', '.join(faults[:_NAMED])}{more}.",
-            where=str(version.folder),
+            where=address(version.folder),
             remedy="restore it from a copy, or publish again: proofmill regenerate",
         )
 

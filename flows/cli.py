@@ -12,6 +12,8 @@ import typer
 from rich.markup import escape
 
 from proofmill.data.errors import ProofmillError
+from proofmill.data.files import mirror_folder
+from proofmill.data.objects import is_address
 from proofmill.flows import cli_options as shared
 from proofmill.flows.cli_options import Cluster, Debug, Domain, Home, Limit, Maps, Options, Out, Split, Traces, Workers
 from proofmill.flows.cli_options import option_of as _option
@@ -350,7 +352,7 @@ def evaluate(
     from proofmill.flows.recipe.suite import load_suite
 
     run(
-        models, load_suite(suite, overrides or []), home_folder(home), out,
+        models, load_suite(suite, overrides or []), home_folder(home, "eval"), out,
         limit=limit, as_json=as_json, dry_run=dry_run, out_file=out_file,
     )  # fmt: skip
 
@@ -384,7 +386,7 @@ def train(
     from proofmill.flows.context import home_folder
 
     run(
-        home_folder(home), data, out, base=base, name=name, recipe=recipe, domains=domains or [],
+        home_folder(home, "train"), data, out, base=base, name=name, recipe=recipe, domains=domains or [],
         overrides=overrides or [], dry_run=dry_run, home_given=home,
     )  # fmt: skip
 
@@ -409,7 +411,7 @@ def improve(
     from proofmill.flows.recipe import load as recipe_file
 
     resolved = recipe_file.load(recipe, overrides or [])
-    run(resolved, home_folder(home), out, as_json=as_json, dry_run=dry_run, home_given=home)
+    run(resolved, home_folder(home, "improve"), out, as_json=as_json, dry_run=dry_run, home_given=home)
 
 
 @app.command(
@@ -427,7 +429,7 @@ def merge(
     from proofmill.flows.commands.train import run_merge
     from proofmill.flows.context import home_folder
 
-    run_merge(home_folder(home), names, name, weights, out, home_given=home)
+    run_merge(home_folder(home, "merge"), names, name, weights, out, home_given=home)
 
 
 @app.command(
@@ -563,8 +565,8 @@ def main() -> None:
     if logging.lastResort is not None:  # warnings that no file takes go to the terminal
         logging.lastResort.setFormatter(InertFormatter())
     home = _option(sys.argv, "--home") or os.environ.get("PROOFMILL_HOME") or "proofmill-home"
-    configure(Path(home).expanduser(), debug=debug)
     try:
+        configure(mirror_folder(home) if is_address(home) else Path(home).expanduser(), debug=debug)
         app()
     except ProofmillError as error:
         _say(error, debug=debug)

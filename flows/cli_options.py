@@ -9,7 +9,10 @@ import typer
 
 Home = Annotated[
     str | None,
-    typer.Option("--home", help="Where everything is kept; else $PROOFMILL_HOME or ./proofmill-home."),
+    typer.Option(
+        "--home",
+        help="Where everything is kept, a folder or s3://bucket/prefix; else $PROOFMILL_HOME or ./proofmill-home.",
+    ),
 ]
 Cluster = Annotated[
     str | None,

@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from proofmill.data.errors import NothingKeptError, UsageError
-from proofmill.data.files import write_json
+from proofmill.data.files import current, mirrored_home, write_json
+from proofmill.data.objects import is_address, object_store
 from proofmill.data.run import RunStore
 from proofmill.data.tasks import TaskMap, run_here
 from proofmill.data.versions import Version
@@ -47,7 +48,7 @@ class Resampling:
     @classmethod
     def read(cls, folder: Path) -> Resampling:
         """Return what is kept in a run's folder."""
-        path = folder / _RESAMPLED
+        path = current(folder / _RESAMPLED)
         kept = orjson.loads(path.read_bytes()) if path.exists() else 0
         return cls(**kept) if isinstance(kept, dict) else cls(int(kept))
 
@@ -218,6 +219,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
             where="--resample with --limit",
             remedy="leave one of them out; another seed draws other samples and keeps the recorded ones",
         )
+    _check_home(request)
     recipe, shown = request.recipe, progress or Progress()
     filters = recipe.active_filters()  # what can't be used is an error now, not after hours of sampling
     dedup = recipe.options(NEAR_DUPLICATES)
@@ -245,6 +247,25 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         yield run
 
 
+def _check_home(request: RunRequest) -> None:
+    """Refuse an object store on which two runs could go on at once, and a cluster, whose nodes can't read one yet.
+
+    Raises:
+        UsageError, StoreError: the HOME can't be used for this run.
+    """
+    store = object_store(request.home)
+    if store is None:
+        return
+    if request.recipe.cluster.address is not None:
+        raise UsageError(
+            "Nodes of a cluster can't work on a HOME in an object store.",
+            where=f"{store.address}, with the cluster {request.recipe.cluster.address}",
+            remedy="pass --home FOLDER that all nodes share, or leave --cluster out",
+        )
+    if not request.dry_run:
+        store.check_creates_once()
+
+
 def worker_context(
     request: RunRequest, store: RunStore, workers: FilterWorkers, progress: Progress, stack: ExitStack
 ) -> RunContext:
@@ -265,13 +286,30 @@ def worker_context(
     )
 
 
-def home_folder(given: str | None) -> Path:
+def home_folder(given: str | None, command: str = "") -> Path:
     """Return HOME: `--home`, else `$PROOFMILL_HOME`, else `./proofmill-home`.
 
+    That of an object store (`s3://bucket/prefix`) is the folder that mirrors it.
+
+    Args:
+        given: `--home`.
+        command: of those that only work in a folder.
+
     Raises:
-        UsageError: the place exists and is a file.
+        UsageError: the place exists and is a file, or it is in an object store where this can't be.
+        StoreError: the object store can't be used.
     """
-    home = Path(given or os.environ.get("PROOFMILL_HOME") or "proofmill-home").expanduser()
+    named = given or os.environ.get("PROOFMILL_HOME") or "proofmill-home"
+    if is_address(named) and command:
+        raise UsageError(
+            f"`proofmill {command}` needs a HOME in a folder: object stores keep data, not models.",
+            where=named,
+            remedy="pass --home FOLDER; data goes there by `proofmill push` and hf://user/name, or as a copy of "
+            "datasets/ in the bucket",
+        )
+    if is_address(named):
+        return mirrored_home(named)
+    home = Path(named).expanduser()
     if home.exists() and not home.is_dir():
         raise UsageError(f"{home} is a file, not a folder.", remedy="choose another place with --home")
     return home

@@ -75,7 +75,7 @@ def improve(
     Raises:
         ProofmillError: what went wrong, where, and what to do next; what is done stays done.
     """
-    return run_loop(recipes.resolve(recipe, overrides or []), home_folder(home), unseen)
+    return run_loop(recipes.resolve(recipe, overrides or []), home_folder(home, "improve"), unseen)
 
 
 def run_loop(recipe: Recipe, home: Path, phase: Phase) -> Json:

@@ -18,9 +18,10 @@ import orjson
 import pyarrow as pa
 
 from proofmill.data.errors import EngineError
-from proofmill.data.files import Segments, digest, read_rows, remove_folder, write_json, writing
+from proofmill.data.files import digest, remove_folder, write_json, writing
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
+from proofmill.data.segments import Segments, read_rows
 from proofmill.flows.context import RunContext
 from proofmill.flows.models import with_count
 from proofmill.generators.engines.base import Completion, Request, stream_completions
@@ -138,7 +139,7 @@ class _Open:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.journal = Segments(folder, "a model's answers")
-        rows = [*(read_rows(older, _NAMES) if older.exists() else ()), *self.journal.read(_NAMES)]
+        rows = [*(read_rows(older, _NAMES) if older.exists() else ()), *self.journal.take_over(_NAMES)]
         self.answers = {row["id"]: Completion(**row) for row in rows}
         self.waiting = 0
         self.asked_all = False

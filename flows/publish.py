@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
-from proofmill.data.files import atomic_folder, write_json
+from proofmill.data.files import atomic_folder, put_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
@@ -80,7 +81,8 @@ def publish(
         page.write_text(report.render(Version(run.recipe.name, number, temporary, manifest)), encoding="utf-8")
         manifest = manifest.replaced(files=[*manifest.files, FileEntry.of(temporary, page, None)])
         write_json(temporary / MANIFEST, manifest.to_json())
-        run.store.flush(claim=True)  # one that was replaced while it wrote publishes nothing
+        # One that was replaced while it wrote publishes nothing.
+        put_folder(temporary, folder, last=MANIFEST, ready=partial(run.store.flush, claim=True))
     if attempt.parent:
         return _result(attempt.parent, new=False)
     return _result(Version(run.recipe.name, number, folder, manifest), new=True)

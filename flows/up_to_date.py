@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proofmill.data.files import digest, sha256, write_json
+from proofmill.data.files import current, digest, sha256, write_json
 from proofmill.data.run import Step, library_version, source_digest
 from proofmill.data.versions import Version, find, versions
 from proofmill.filters.catalog import FILTERS
@@ -88,7 +88,7 @@ def fingerprint(request: RunRequest) -> str:
 def up_to_date_version(request: RunRequest) -> Version | None:
     """Return the version that a finished run with the same recipe, inputs and code has published."""
     path = request.folder / _FINISHED
-    if request.draws_anew or not path.exists():
+    if request.draws_anew or not current(path).exists():
         return None
     published = orjson.loads(path.read_bytes()).get(fingerprint(request))
     matches = (v for v in versions(request.home, request.recipe.name) if _identity(v.label, v.folder) == published)

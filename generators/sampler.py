@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from proofmill.data.files import Segments
 from proofmill.data.samples import SampleStore
+from proofmill.data.segments import Segments
 from proofmill.generators.engines.base import Completion, Engine, EngineFacts, Request
 from proofmill.generators.prompts import messages, opened_reasoning
 from proofmill.generators.rounds import NOTHING, SPENT, UNFUNDED, ShardOutcome, Spending, SpendingBudget, Tally

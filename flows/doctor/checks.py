@@ -31,8 +31,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from proofmill.data import rows_io
-from proofmill.data.errors import ProofmillError
+from proofmill.data.errors import ProofmillError, StoreError
 from proofmill.data.files import human_size, sync
+from proofmill.data.objects import ObjectStore, object_store
 from proofmill.data.sections import ReplayEngine, VllmEngine
 from proofmill.filters.domains import find_domain, is_known
 from proofmill.filters.learning_potential import NLL
@@ -340,12 +341,16 @@ _PLACE = "choose a local disk with --home or PROOFMILL_HOME"
 
 
 def storage_checks(place: Place) -> Iterator[Check]:
-    """Free space, then writing, flushing, renaming and locking, in a folder that is removed again."""
+    """Free space, then writing, flushing, renaming and locking, in a folder that is removed again; for a HOME in an
+    object store, whether that creates an object only once.
+    """
     folder = _existing(place.home.absolute())
     free = shutil.disk_usage(folder).free
     status = FAIL if free < _TOO_LITTLE else WARN if free < _LITTLE else OK
     remedy = "" if status == OK else "free some space, or choose another place with --home"
     yield Check("disk space", status, f"{human_size(free)} free for {place.home}", remedy)
+    if store := object_store(place.home):
+        yield _object_store(store)
     try:
         with tempfile.TemporaryDirectory(prefix=".proofmill-doctor-", dir=folder) as scratch:
             yield _promises(Path(scratch))
@@ -353,9 +358,23 @@ def storage_checks(place: Place) -> Iterator[Check]:
         yield Check("disk", FAIL, f"{folder} can't be written: {error.strerror}", _PLACE)
 
 
+def _object_store(store: ObjectStore) -> Check:
+    started = time.monotonic()
+    try:
+        store.check_creates_once()
+    except StoreError as error:
+        return Check("object store", FAIL, f"{error.what} ({error.where})", error.remedy)
+    seconds = time.monotonic() - started
+    return Check("object store", OK, f"{store.address} creates an object once ({seconds * 250:.0f} ms a request)")
+
+
 def cluster_checks(place: Place) -> Iterator[Check]:
     """Each node of the recipe's cluster: code, versions, HOME, jail, scratch, and Ray's keep-alive."""
     if place.recipe.cluster.address is None:
+        return
+    if store := object_store(place.home):
+        remedy = "pass --home FOLDER that all nodes share, or leave the cluster out"
+        yield Check("cluster", FAIL, f"its nodes can't work on a HOME in an object store ({store.address})", remedy)
         return
     from proofmill.flows.cluster import node_faults
 

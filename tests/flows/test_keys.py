@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from proofmill.data import run as runs
-from proofmill.data.files import read_rows
+from proofmill.data.segments import read_rows
 from proofmill.data.versions import find
 from proofmill.filters import verification
 from proofmill.filters.base import Filter, GatherContext, MapFilter

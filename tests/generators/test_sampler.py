@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofmill.data.files import GROUP_SECONDS, digest
+from proofmill.data.files import digest
 from proofmill.data.schemas import SHARD_TRACES
+from proofmill.data.segments import GROUP_SECONDS
 from proofmill.data.tables import from_rows
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import Model

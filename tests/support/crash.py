@@ -20,8 +20,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from proofmill.data.files import read_rows
 from proofmill.data.schemas import SAMPLES
+from proofmill.data.segments import read_rows
 from proofmill.data.versions import check_files, find, versions
 from support import samples
 from support.endpoints import Endpoint, Reply, serving
@@ -99,7 +99,7 @@ def same_as(home: Path, whole: Path, name: str) -> None:
     check_files(found)
     assert found.data_digests() == wanted.data_digests()
     assert found.manifest.stages == wanted.manifest.stages
-    left = [*home.rglob("*.tmp"), *home.rglob("*.answers"), *home.glob("samples/*/*journals-*/*")]
+    left = [*home.rglob("*.tmp"), *home.rglob("*.answers"), *home.glob("samples/*/*journals-*/*/")]
     assert left == [], left
 
 

@@ -101,6 +101,7 @@ def child(order: dict[str, Any]) -> None:
     from proofmill.flows.regenerate import regenerate
 
     workers._servers.append(ForkedServer())
+    os.environ.update(order.get("environment", {}))
     if order.get("no_locks"):  # as on a shared folder that is mounted without them
         filelock.FileLock = lambda *_, **__: SimpleNamespace(acquire=lambda: None, release=lambda: None)  # type: ignore[assignment]
     fault = Fault(order)
