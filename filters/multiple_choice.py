@@ -19,6 +19,7 @@ from proofmill.filters.symbolic.units import known_unit
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s?\{([^{}]{0,500})\}")
 _FULL_WIDTH = str.maketrans({0xFF01 + n: 0x21 + n for n in range(94)} | {"。": ".", "、": ",", "“": '"', "”": '"'})
 _LABEL_NOUN = re.compile(r"(?<![A-Za-z])([A-Z])\s?(?:选项|项|です|である|だ(?!\w)|입니다|이다|번)")  # 选C项
+_MINUS = re.compile("\u2212(?=\\d)")
 _MARKUP = re.compile(r"[$*`\"]|\\[()\[\],;!\s]|\\left|\\right|\\quad")
 _NAMES = re.compile(r"^(?:the\s)?(?:(?:answer|option|choice|letter)\s){1,2}", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'(\w{1,2})'(?!\w)")
@@ -66,7 +67,7 @@ def is_formula(text: str) -> bool:
 def clean(text: str) -> str:
     """Return a text without Markdown and LaTeX wrappers, its white space plain, a leading "option" gone."""
     if not text.isascii():
-        text = _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH))
+        text = _MINUS.sub("-", _LABEL_NOUN.sub(r"\1", text.translate(_FULL_WIDTH)))
     if "\\" in text:
         text = _WRAPPER.sub(r"\1", text)
     if "'" in text:

@@ -19,7 +19,10 @@ _ASKS_ALL = re.compile(r"\b(?:solutions|roots|zeros|values|all|solve)\b", re.IGN
 _LETTER_IS = re.compile(r"\$?(?<![A-Za-z])([a-zA-Z])\$? (?:is|equals) (?=[-−$\\\d])")
 _IS = re.compile(r" (?:is|equals) (?=[-−$\\\d])")
 _REMARK = re.compile(r",\s(?:which|as|so|and)\s[a-z][^,=\d$\\]{1,60}\Z")  # x = 7 and y = 3, which check out
-_NUMBERED = r"[a-zA-Z](?:_\{?\d\}?|[₀-₉])?"
+_GREEK_NAMES = ("alpha", "beta", "gamma", "lambda", "mu", "theta", "omega", "sigma")
+_GREEK = {ord(letter): rf"\{name}" for letter, name in zip("αβγλμθωσ", _GREEK_NAMES, strict=True)}
+_LETTER_OF = rf"(?:[a-zA-Z{''.join(map(chr, _GREEK))}]|\\(?:{'|'.join(_GREEK_NAMES)}))"
+_NUMBERED = rf"{_LETTER_OF}(?:_\{{?\d\}}?|[₀-₉])?"
 _SERIES = re.compile(
     rf"(?<![A-Za-z0-9\\_)])(?:\$?{_NUMBERED}\s?=\s?{_VALUE}(?:,?\s(?:and|or)\s|[,;]\s)){{1,5}}\$?{_NUMBERED}\s?=\s?{_VALUE}\Z"
 )
@@ -111,10 +114,10 @@ def assigned_together(sentence: str, question: str) -> str:
     if match is None:
         return ""
     names = _NAME.findall(match[0])
-    letters = {name[0] for name in names}
-    numbered = len(letters) == 1 and all(len(name) > 1 for name in names) and len(set(names)) == len(names)
+    letters = {_INDEX.sub("", name) for name in names}
+    numbered = len(letters) == 1 and letters.isdisjoint(names) and len(set(names)) == len(names)
     if numbered:
-        return match[0]
+        return match[0].translate(_GREEK)
     one_letter = len(set(names)) == 1 and (abroad or " or " in match[0] or _ASKS_ALL.search(question) is not None)
     several = len(set(names)) == len(names) and _asks_several(question)
     return match[0] if one_letter or several else ""

@@ -490,6 +490,8 @@ def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) 
         return False
     later, offset = closing_value(tail[-_TAIL:], reader.readable, reader.question)
     sentence = tail[-_TAIL:][offset:]
+    if "would" not in reader.question and _OTHER_CASE.search(sentence):
+        return False
     if not later or not _MATHEMATICAL.search(later) or not _CONCLUDING.search(sentence[:300]):
         return False
     number = _NUMBER.search(answer)
@@ -510,7 +512,14 @@ def _listed(text: str, reader: Reader) -> Conclusion | None:
     return Conclusion(day, "final_line", start) if day and not hypothetical(text[start:]) else None
 
 
+def _before_aside(text: str) -> str:
+    """Return a text without a last sentence that stands in brackets."""
+    aside = _ASIDE.search(text, max(0, len(text) - _FAR)) if text.rstrip(" .\n").endswith(")") else None
+    return text if aside is None else text[: aside.start()]
+
+
 def _unmarked(text: str, reader: Reader) -> Conclusion:
+    text = _before_aside(text)
     if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
         return Conclusion(text.strip(" .*\n"), "final_line", 0)
     line = text.rstrip().rpartition("\n")[2]
@@ -522,7 +531,7 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if bold is not None:
         return bold
     value, start = closing_value(text, reader.closing or reader.readable, reader.question)
-    if not value and reader.closing is None:
+    if reader.closing is None and (not value or _ENDS_IN_NONE.search(text)):
         value = worded_value(text[start:], reader.question)
         value = value if value and reader.readable(value) else ""
     elif reader.closing is None and (dotted := _DOTTED_CLOCK.match(value)):
@@ -547,6 +556,13 @@ _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
     re.IGNORECASE,
 )
+_OTHER_CASE = re.compile(  # Note: if the roles had been distinct, the count would have been 504
+    r"\A\W{0,4}(?:(?:note|remark)\b[:,.]?\s)?(?:that\s)?(?:if|had|were)\b[^.\n]*\b(?:had|were|was|been)\b[^.\n]*\bwould\b",
+    re.IGNORECASE,
+)
+_ENDS_IN_NONE = re.compile(r"\bno (?:real )?(?:solutions?|roots?)\W*\Z", re.IGNORECASE)  # x² = -4 has no real solutions
+_FAR = 400  # characters
+_ASIDE = re.compile(r"(?<=[.!?*])\s+\((?=[A-Z])(?:[^()\n]|\([^()\n]{0,60}\)){12,300}\)\.?\s*\Z")
 _DOTTED_CLOCK = re.compile(r"([01]?\d|2[0-3])\.([0-5]\d) uhr\Z", re.IGNORECASE)  # 21.45 Uhr
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(

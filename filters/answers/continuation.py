@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 Concluded = Literal["", "weakly", "clearly"]
@@ -54,9 +54,10 @@ _MAX_QUESTION = 800  # characters
 _ANSWERED = re.compile(
     r"\n[ \t#*_>【\[]{0,6}(?:A|Ans|Answer|Solution|Response|Assistant|Reasoning|Explanation|Output|Final answer"
     r"|Respuesta|Solución|Antwort|Lösung|Réponse|Resposta|Risposta|Soluzione|Ответ|Решение|答案?|解答?|答え|풀이|답)\b"
-    r"[^\n:：]{0,20}[:：]|(?<=[?？])\s[*_]{0,2}A(?:nswer)?[*_]{0,2}:|\bLet's think\b",
+    r"[^\n:：]{0,20}[:：]|(?<=[?？.$])\s[*_]{0,2}A(?:ns(?:wer)?)?[*_]{0,2}:|\bLet's think\b",
     re.IGNORECASE,
 )
+_REPLIED = re.compile(r"\s*[*_]{0,2}(?:A|Ans|Answer)\b[*_ ]{0,3}[:.]")
 _QUESTION_END = re.compile(r"[?？][*_\"')]{0,3}[ \t]*(?=\n)|(?<=[.!。_=)\]}$])(?=\n[ \t]*\n)")
 _ASKS = re.compile(
     r"[?？]|\b(?:what|how|which|who|when|where|find|calculate|compute|determine|solve|simplify|evaluate|prove|show that"
@@ -114,38 +115,139 @@ def own_part(text: str, prompt: str, concluded: Callable[[str], Concluded]) -> s
         if _has_its_figures(question, prompt) and _news(question, own_question(prompt)) < _STRANGE:
             continue  # in other words
         answered = concluded(before)
-        if _begins_new(heading, question, before, prompt, answered, series):
-            return before
+        replied = _REPLIED.match(text, heading.end() + len(question)) is not None
+        if _begins_new(heading, question, before, prompt, answered, series, replied=replied):
+            return _before_bare_exercise(before, prompt, concluded)
         if not answered and heading["word"] and not series:
             series.add(_kind(heading["word"]))
             first = heading.start()
-    if not headings and "?\n" in text:
-        return _before_bare_exercise(text, prompt, concluded)
     last = headings[-1] if series else None
-    if last is None or last.start() == first or _kind(last["word"] or "") not in series:
+    if last is None:
+        return _before_bare_exercise(text, prompt, concluded)
+    if last.start() == first or _kind(last["word"] or "") not in series:
         return text
     new = _news(_question(text[last.end() :]), own_question(prompt) + text[: last.start()])
     return text if new or not concluded(text[last.start() :]) else _blanked(text, first, last.start())
 
 
-_BARE_QUESTION = re.compile(r"\n(?=[A-Z][^\n]{40,800}\?[ \t]*\n[ \t\n]*\S)")
+_TASK = (
+    r"(?:Find|Compute|Calculate|Determine|Evaluate|Simplify|Solve|Express|Expand|Factori?[sz]?e?|Convert|What|Which|How|Who"
+    r"|Where)\b"
+)
+_BARE_START = re.compile(  # of a line or a sentence behind a marked answer
+    r"\n[ \t]*(?:(?P<label>\d{1,3})[.)][ \t]{1,3})?(?=[A-Z$\\\d“\"'(][^\n]{8})"
+    r"|(?<=[.!?)\]}$*])[ \t]+(?=[A-Z][a-z]*\s[^\n]{8})"
+)
+_UNMARKED_START = re.compile(
+    r"\n(?P<label>)?(?=[A-Z][^\n]{40,800}\?[ \t]*\n[ \t\n]*\S"
+    r"|(?<=\n\n)(?:Find|Compute|Evaluate|Simplify|Solve|Express|Determine)\b[^\n]{30,800}[^:\s*][ \t]*\n"
+    r"|[A-Z][^\n]{12,800}\n\s{0,4}\(?A[).:]\s"
+    r"|[A-Z][^\n]{30,800}, (?:find|calculate|compute|determine) [^\n]{10,200}\.[ \t]*\n[ \t\n]*\S)"
+)
+_BARE_ASKS = re.compile(
+    rf"[?？]|(?:\A|[.;:!?$)]\s+){_TASK}|,\s(?:and\s|then\s)?(?:find|calculate|compute|determine|evaluate|what|how)\b|_\s*\Z"
+)
+_OPTIONS_BEHIND = re.compile(r"(?:[^\n]{1,800}\n){1,3}?\s{0,4}\(?A[).:]\s[^\n]*\n\s{0,4}\(?B[).:]\s")
+_MARKS = re.compile(r"\n[ \t]{0,3}A(?:ns)?[:.] |boxed\b|####|nswer(?:\*\*)?(?:\s+is\b|:)|</answer>|答案")
+_PARAGRAPH_TASK = re.compile(r"\n\n(?:Find|Compute|Evaluate|Simplify|Solve|Express|Determine) ")
+_SAID = re.compile(r"nswer(?:\s+is\b|:|\*\*|>)")
+_SHORTEST = 40  # characters of an exercise with its answer, and of what closes the answer before it
 _RECONSIDERS = re.compile(
-    r"(?:but|wait|however|hmm|actually|what|hold|let|is|are|did|does|so|now|then|or|and|no|would|should|could|can|do|since"
-    r"|therefore|thus|because|note)\b",
+    r"(?:but|wait|however|hmm|actually|what\s(?:if|about)|hold|let['’]?s|let\s(?:us|me)|is|are|did|does|so|now|then|or|and|no"
+    r"|would|should|could|can|do|since|therefore|thus|because|note|alternatively|another|also|again|here|hence|first|second"
+    r"|finally|step|part|case|method|approach|check|verif\w+|to\s(?:verify|check|confirm|see)|this|that|it|we"
+    r"|(?:the|my|our|final|correct)?\s?answer|explanation|reason\w*|solution|note|for\s(?:example|instance)|if\s(?:the|this)\s(?:question|problem))\b",
     re.IGNORECASE,
 )
+_OWN_VOICE = re.compile(
+    r"\b(?:[Ww]e|[Ll]et['’]?s|[Ll]et me|[Oo]ur|I (?:think|will|need|can|should|am|would|made|get|got|hope))\b|\bI['’]"
+)
+_SENTENCE = re.compile(r"(?<=[.?!])\s|\n")
+_ENDS_AS_QUESTION = re.compile(r"[^\n]{1,800}\?[ \t]*\n")
+_LONE = re.compile(r"\s*[*(]{0,3}(?:[A-J]|-?\$?\d[\d.,/]{0,20}%?)[*).]{0,3}[ \t]*(?=\n)")
+_THINKS = re.compile(r"\b(?:[Ww]ait|[Hh]mm+|[Mm]aybe|[Ll]et me)\b")
+_AT_ONCE = 200  # characters behind a marked answer, within which a question belongs to no explanation of it
 
 
 def _before_bare_exercise(text: str, prompt: str, concluded: Callable[[str], Concluded]) -> str:
-    """Return a text up to a line that asks something else without any heading, with figures and things of its own."""
-    for line in islice(_BARE_QUESTION.finditer(text), _FEW):
-        question = text[line.end() :].partition("\n")[0]
-        before = text[: line.start()]
-        if _RECONSIDERS.match(question) or _is_prompts(question, prompt):
+    """Return a text up to where it asks something else without any heading.
+
+    Right behind an answer that is marked as one, or that is all of the text, a question that brings anything new begins
+    an exercise, as does one with options of its own; elsewhere it must bring figures and things of its own.
+    """
+    lone = _LONE.match(text)
+    behind = lone.end() if lone else _first_mark(text)
+    starts = chain(
+        _UNMARKED_START.finditer(text, 0, behind) if _may_ask(text) else (),
+        _BARE_START.finditer(text, behind) if lone or len(text) - behind > _SHORTEST else (),
+    )
+    for start in islice((start for start in starts if _may_begin(text, start)), _FEW):
+        section = text[start.end() : start.end() + _MAX_QUESTION]
+        question = _question(section) if start.start() >= behind else section.partition("\n")[0]
+        before = text[: start.start()]
+        if _is_prompts(question, prompt):
             continue
-        if _news(question, own_question(prompt) + before) > _STRANGE and concluded(before):
+        listed = _OPTIONS_BEHIND.match(text, start.end()) is not None
+        news = _news(question, own_question(prompt) + before) + listed
+        if news < _NEW:
+            continue
+        answered = concluded(before)
+        if answered and (_answers_at_once(text, before) or (lone and lone.end() >= len(before.rstrip()))):
+            return before
+        if news >= (_STRANGE if answered == "clearly" else _STRANGE + 1) and (
+            answered or (listed and _ENDS_AS_QUESTION.match(section))
+        ):
             return before
     return text
+
+
+def _first_mark(text: str) -> int:
+    """Return where the first mark of an answer stands; the length of the text where it has none."""
+    end = len(text)
+    if (box := text.find("boxed{")) >= 0:
+        end = box
+    if (hashes := text.find("####", 0, end)) >= 0:
+        end = hashes
+    if "nswer" in text and (said := _SAID.search(text, 0, end)) is not None:
+        end = said.start()
+    if (line := text.find("\nA: ", 0, end)) >= 0:
+        end = line
+    return end
+
+
+def _may_ask(text: str) -> bool:
+    """Return whether a text may ask something in a line of its own; most texts that do not hold no such words."""
+    if "\n" not in text:
+        return False
+    if "?\n" in text or "? \n" in text or "\nA. " in text or "\nA) " in text or "\n(A) " in text:
+        return True
+    if ", find " in text or ", calculate " in text or ", determine " in text or ", compute " in text:
+        return True
+    return "\n\n" in text and _PARAGRAPH_TASK.search(text) is not None
+
+
+def _answers_at_once(text: str, before: str) -> bool:
+    """Return whether a response gives its answer right before an offset, and is not still thinking.
+
+    Whoever boxes an answer at the end has not given it before.
+    """
+    near = max(0, len(before.rstrip()) - _AT_ONCE)
+    marked = _MARKS.search(before, near) is not None and not _THINKS.search(before, near)
+    return marked and ("boxed{" in before or "boxed{" not in text)
+
+
+def _may_begin(text: str, start: re.Match[str]) -> bool:
+    """Return whether a line or sentence may begin an exercise: it asks, and is neither the writer's own nor a step."""
+    line = text[start.end() : start.end() + _MAX_QUESTION]
+    label = start["label"]
+    if label and re.search(rf"(?:\A|\n)[ \t]*{int(label) - 1}[.)]\s", text[: start.start()]):
+        return False  # an item of a list
+    paragraph = line.partition("\n\n" if start[0][0] == "\n" else "\n")[0]
+    return bool(
+        (_BARE_ASKS.search(paragraph) or _OPTIONS_BEHIND.match(text, start.end()))
+        and not _RECONSIDERS.match(line)
+        and not _OWN_VOICE.search(_SENTENCE.split(paragraph, maxsplit=1)[0])
+    )
 
 
 def _blanked(text: str, start: int, end: int) -> str:
@@ -153,19 +255,42 @@ def _blanked(text: str, start: int, end: int) -> str:
     return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
 
 
+_INLINE = re.compile(  # 24. Q: LCM of 3 and 4? A: 12
+    r"(?:(?<=[.!?)\]}$%\d*])[ \t]+|(?<=[a-z])[ \t]+(?=Q(?:uestion)?:[^\n]{5,800}\sA(?:ns|nswer)?:))[*_]{0,2}"
+    r"(?:(?P<turn>(?:User|Human):)"
+    r"|(?:(?:New|Next|Another)[ ])?(?P<word>Q|[Qq]uestion|Problem|Exercise)[ ]?(?P<label>\d{1,3})?:)"
+    r"[*_]{0,2}[ \t]*(?=\S)"
+)
+_INLINE_CUES = ("Q:", "uestion", " Problem", " Exercise", "User:", "Human:")
+
+
 @lru_cache(maxsize=8)
 def _headings(text: str) -> tuple[re.Match[str], ...]:
     """Return what may be headings of questions; in most texts no line begins as one does."""
     begun = (line.lstrip(_SIGNS)[:_LONGEST_CUE] for line in text.split("\n")[1:])
-    if not any(line.lower().startswith(_CUES) for line in begun if line):
-        return ()
-    return tuple(islice(_HEADING.finditer(text), _MAX_HEADINGS))
+    found = []
+    if any(line.lower().startswith(_CUES) for line in begun if line):
+        found = list(islice(_HEADING.finditer(text), _MAX_HEADINGS))
+    if any(cue in text for cue in _INLINE_CUES):
+        inline = islice(_INLINE.finditer(text), _MAX_HEADINGS)
+        found = sorted([*found, *inline], key=lambda heading: heading.start())
+    return tuple(found)
 
 
 def _begins_new(
-    heading: re.Match[str], question: str, before: str, prompt: str, answered: Concluded, series: set[str]
+    heading: re.Match[str],
+    question: str,
+    before: str,
+    prompt: str,
+    answered: Concluded,
+    series: set[str],
+    *,
+    replied: bool,
 ) -> bool:
-    """Return whether a heading begins an exercise of the model's own, or another speaker's turn."""
+    """Return whether a heading begins an exercise of the model's own, or another speaker's turn.
+
+    `replied`: whether an answer under a heading of its own follows: "Q: … A: …".
+    """
     known = own_question(prompt) + before
     news = _news(question, known)
     if heading["turn"]:
@@ -186,7 +311,7 @@ def _begins_new(
         return True
     if answered == "weakly" and label == "1":
         return False  # the first of several on the way
-    return news >= (_STRANGE if answered == "weakly" else _NEW)
+    return news >= (_STRANGE if answered == "weakly" and not replied else _NEW)
 
 
 def _question(section: str) -> str:

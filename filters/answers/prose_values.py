@@ -130,7 +130,25 @@ def with_points(text: str, question: str) -> str:
         return text
     if _CENTS.search(text) and _PRICED.search(text):
         text = _PRICED.sub(_pointed_price, text)
-    return _COMMA.sub(r"\1.\2", text) if _writes_commas(question) else text
+    if _writes_commas(question):
+        return _COMMA.sub(r"\1.\2", text)
+    return _MEASURED_COMMA.sub(r"\1.\2", text) if _speaks_with_commas(question) else text
+
+
+_MEASURED_COMMA = re.compile(
+    r"(?<![\w.,])(\d{1,9}),(\d{1,2})(?=\s?[^\W\d_²³°%]{1,12}|\s?[%°]|\Z)(?!\s?(?:and|or|und|oder|y|o|et|ou|e)\b)"
+)
+_COMMA_LANGUAGES = re.compile(
+    r"\b(?:wie|viel|viele|berechne|bestimme|der|das|und|eines|einer|cuánt[oa]s?|una|del|los|las|combien|quelle|les|des"
+    r"|quant[oaie]|della|uma|сколько|ile)\b",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
+def _speaks_with_commas(question: str) -> bool:
+    """Return whether a question is in a language with decimal commas, and writes no decimal points."""
+    return len(set(_COMMA_LANGUAGES.findall(question.lower()))) > 1 and _WRITES_POINTS.search(question) is None
 
 
 _CENTS = re.compile(r",\d\d(?!\d)")  # what every price below has, and few texts

@@ -76,6 +76,10 @@ _PLEASANTRY = re.compile(
     r"|since (?:this|these|that)\b[^.\d]*\bwe have (?:our|the))\b[^\n\d]*\Z",
     re.IGNORECASE,
 )
+_OFFER = re.compile(  # whatever it speaks of, it is no answer
+    r"(?:please\s)?(?:let me know|feel free|would you like|do you want|if you(?:['’]d| would) like|shall i)\b",
+    re.IGNORECASE,
+)
 _LEAD = re.compile(
     r"(?:[\s:：*,]|(?:therefore|thus|hence|so|indeed|simply|just|exactly|then|now|approximately|about|around"
     r"|roughly|nearly|almost"
@@ -96,7 +100,8 @@ _COPULA = re.compile(
     r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
     r"|(?:simplif(?:y|ies|ied)|reduces?|evaluates?|expands?) to|factors? (?:as|into|to)|in other words"
     r"|(?<=,\s)that is,?"
-    r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to)\b"
+    r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to|beträgt|betragen|ergibt|vaut"
+    r"|wynosi|равн[аоы]|составляет)\b"
     r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
 )
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
@@ -155,7 +160,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
     if line_start > base and (
-        _COURTESY.match(line) or ("would" not in question and _NOTE.match(line))
+        _COURTESY.match(line) or _CONSTANT_LINE.match(line) or ("would" not in question and _NOTE.match(line))
     ):  # nothing but a courtesy: the line before it concludes
         body = body[:line_start].rstrip()
         line_start = max(body.rfind("\n") + 1, base)
@@ -220,6 +225,12 @@ def listed_answers(text: str, readable: Readable, question: str) -> tuple[str, i
     return (", ".join(values) if introduces_answers(intro, question) else ""), start
 
 
+def _end_of_chain(whole: str) -> str:
+    """Return the number in which a chain of equations ends; "" for any other line."""
+    chain = _CHAIN.match(whole) if whole.count("=") > 1 else None
+    return chain["value"] if chain is not None and NUMERAL.match(chain["value"]) else ""
+
+
 def _whole_line(line: str, readable: Readable, question: str) -> str:
     """Return what a last line states that is nothing but an answer; "" for any other."""
     whole = opened(plain(line.lstrip("# ") if line[:1] == "#" else line))
@@ -237,7 +248,12 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
         whole = whole[so.end() :]
     if "=" in whole and (together := assigned_together(whole, question)) and readable(together):
         return together
-    if result := _computed(whole, question) or glued_unit(whole, question) or share_of(whole, question):
+    if (
+        result := _end_of_chain(whole)
+        or _computed(whole, question)
+        or glued_unit(whole, question)
+        or share_of(whole, question)
+    ):
         return result
     if len(whole) > 400 or is_prose(whole) or not (NUMERAL.match(whole) or readable(whole)) or _undecided(whole):
         return ""
@@ -279,7 +295,11 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
     for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
-        if _PLEASANTRY.match(sentence) or (cut and "would" not in question and _NOTE.match(sentence)):
+        if (
+            _PLEASANTRY.match(sentence)
+            or _OFFER.match(sentence)
+            or (cut and "would" not in question and _NOTE.match(sentence))
+        ):
             continue
         if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
             return "", line_start + cut
@@ -293,6 +313,8 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return together, line_start + cut
         if _asks_date(question) and (date := date_in(sentence)) and readable(date):
             return date, line_start + cut
+        if (so := _SO.search(sentence)) and not is_prose(sentence):
+            sentence = sentence[so.end() :]
         if not (is_prose(sentence) or _SAYS_ABROAD.match(sentence) or _undecided(sentence)) and readable(sentence):
             return sentence, line_start + cut
         value = _sentence_value(sentence, readable, question, marked=False)
@@ -353,6 +375,9 @@ def _asks_date(question: str) -> bool:
     return _ASKS_DATE.search(question) is not None
 
 
+_CHAIN = re.compile(  # |z| = √(25 + 144) = √169 = 13
+    r"[^=,;<>≤≥]{1,40}=(?:[^=,;<>≤≥]*\d[^=,;<>≤≥]*=){1,6}\s?(?P<value>[-−]?\d[\d.,/]*)\s*\Z"
+)
 _EXPLAINED = re.compile(  # 4, since 2^4 = 16; 6, at x = 3
     r"([^,;\n]{1,60}?),?\s(?:since|because)\s|([^,;=\n]{1,60}?),\s(?:at|when|for)\s\$?[a-zA-Z]\$?\s?="
 )
@@ -377,6 +402,10 @@ _SO = re.compile(  # (x - 2)(x - 3) = 0, so x = 2 or 3
 _NOTE = re.compile(  # Note that with 40 of them it would have been 473.
     r"\W{0,4}(?:(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b"
     r"|(?:had|were)\s(?!(?:it|this|that)\b)[^\n.]{3,120},[^\n]*\bwould\s(?:still\s)?(?:have|be)\b[^\n]*\Z)",
+    re.IGNORECASE,
+)
+_CONSTANT_LINE = re.compile(  # where $A$ is an arbitrary constant
+    r"\W{0,4}(?:where|with|for|here)\s[^=\n]{1,40}\b(?:arbitrary|any|constants?|parameters?|integers?)\b[^=\n]{0,60}\Z",
     re.IGNORECASE,
 )
 _COURTESY = re.compile(

@@ -23,7 +23,7 @@ _MAX_STATED = 200  # characters
 _AMOUNT = re.compile(r"\d[\d,./]*(?<![,.])")
 
 
-def of_another(answer: str, gold: str, statement: str, prompt: str) -> bool:
+def of_another(answer: str, gold: str, statement: str, prompt: str, response: str = "") -> bool:
     """Return whether an answer is of something else than what is asked for.
 
     Args:
@@ -31,6 +31,7 @@ def of_another(answer: str, gold: str, statement: str, prompt: str) -> bool:
         gold: the gold answer.
         statement: the sentence that states it, or the answer itself where it stands for itself.
         prompt: the question.
+        response: the text that says what its letters stand for.
     """
     if other_letter(answer, gold, prompt) or _other_letters(answer, prompt) or _other_noun(answer, prompt):
         return True
@@ -54,6 +55,7 @@ def of_another(answer: str, gold: str, statement: str, prompt: str) -> bool:
         _other_name(before, prompt)
         or _other_person(statement[:at], prompt)
         or _other_quantity(before, prompt)
+        or _of_unknown(before, prompt, response)
         or other_role(before, behind, prompt)
     )
 
@@ -118,6 +120,31 @@ def _asked_things(prompt: str) -> frozenset[tuple[int, str]]:
     return frozenset((kind, name) for kind, things in enumerate(_THINGS) for name in things.asked(prompt[-1000:]))
 
 
+_UNKNOWN_STATED = re.compile(r"(?<![\w\\^_'’(/*+-])(?<![-+*/] )([xyztnk])\$?\s?(?:=|≈|\bis\b|\bequals\b)\s?\$?\Z")
+_ASKED_MEASURE = re.compile(
+    r"\b(?:what (?:is|was|would be|will be)|find|determine|calculate|compute)\s(?:the\s)?"
+    r"(?:(?!of\b|when\b|if\b)[\w'-]+\s){0,3}?(area|perimeter|volume|slope|gradient|circumference|probability|discriminant"
+    r"|determinant|(?:maximum|minimum|greatest|least|largest|smallest)\s(?:possible\s)?(?:height|profit|revenue|product"
+    r"|sum))\b(?!\s(?:of|for)\s\$?(?!a\b)[a-z]\b)",
+    re.IGNORECASE,
+)
+
+
+def _of_unknown(before: str, prompt: str, response: str) -> bool:
+    """Return whether an amount is given to an unknown where a question asks for an area, a slope or the like.
+
+    It is the amount that is asked for where the response lets the unknown stand for that.
+    """
+    stated = _UNKNOWN_STATED.search(before)
+    asked = _ASKED_MEASURE.search(_asking(prompt)) if stated is not None else None
+    if stated is None or asked is None:
+        return False
+    meant = (
+        rf"(?<![A-Za-z\\]){stated[1]}\$?\s(?:be|is|denotes?|represents?|for|as)\s[^.\n]{{0,60}}{asked[1].split()[-1]}"
+    )
+    return re.search(meant, response, re.IGNORECASE) is None
+
+
 def _other_person(before: str, prompt: str) -> bool:
     """Return whether a sentence begins with one person, where the question is of another, or of all together."""
     lead = _SUBJECT_LEAD.match(before)
@@ -136,7 +163,12 @@ def _other_person(before: str, prompt: str) -> bool:
     return named or _ASKS_TOGETHER.search(asking) is not None
 
 
-_SUBJECT_LEAD = re.compile(r"\W*(?:(?:so|thus|therefore|hence|then|now|finally|in conclusion),?\s)?", re.IGNORECASE)
+_SUBJECT_LEAD = re.compile(
+    r"\W*(?:(?:so|thus|therefore|hence|then|now|finally|in conclusion),?\s)?"
+    r"(?:(?:(?:the|our|my)\s(?:final\s|correct\s)?answer\sis(?:\s?:|\sthat)?|(?:final\s)?answer\s?:"
+    r"|(?:this|which|it)\s(?:means|follows|shows)(?:\sthat)?|we\s(?:find|get|see|conclude|know)\sthat)[\s*:]{1,4})?",
+    re.IGNORECASE,
+)
 _ASKED_NAME = re.compile(
     r"\b(?:does|did|do|will|would|can|could|is|was|has|had|must|should|are|were)\s([A-Z][a-z]{2,})\b|\b([A-Z][a-z]{2,})['’]s\b"
 )

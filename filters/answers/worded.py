@@ -27,6 +27,7 @@ _NONE = re.compile(
     r"(?P<tail>\s(?:to|for|of|that|which|satisfying|in)\b[^,.;:]{1,80})?\Z",
     re.IGNORECASE,
 )
+_EQUATION = re.compile(r"[^\s=]{1,20}\s?=\s?[^\s=]{1,20}")
 _NO_SOLUTION = re.compile(r"no (?:real )?solutions?\Z", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
 _PLAIN_KINDS = frozenset({"real", "such", "valid", "possible", "real-valued"})
@@ -92,6 +93,10 @@ _YES_OR_NO = re.compile(  # "Yes, it is prime.", "Nein, denn 91 = 7 · 13"
     r"(?P<rest>[^\n?]{1,300})\Z",
     re.IGNORECASE,
 )
+_WORD_ALONE = re.compile(  # 221 = 13 × 17, so it isn't prime: **no**
+    r"\*\*(?P<bold>yes|no)[.!,]?\*\*|(?:[:–—]|,\sso)\s(?P<last>yes|no)[.!*]{0,3}\Z", re.IGNORECASE
+)
+_WAVERS = re.compile(r"\b(?:but|however|wait|maybe|perhaps|unless|if|or|not\ssure|say|says|answer\w*)\b", re.IGNORECASE)
 _OPPOSITE = {
     False: re.compile(rf"(?<![^\W_])(?:{_YES})(?![^\W_])", re.IGNORECASE),
     True: re.compile(r"\banswer\sis\sno\b|(?<![^\W_])(?:nein|нет)(?![^\W_])", re.IGNORECASE),
@@ -118,6 +123,8 @@ def closing_weekday(sentence: str, question: str) -> str:
 def yes_or_no(line: str, question: str) -> str:
     """Return the yes or no with which a last line answers; "" where it does not, or may count something."""
     match = _YES_OR_NO.match(line)
+    if match is None and _ASKS_WHETHER.search(question):
+        return _word_alone(line)
     if match is None or _OPPOSITE[re.fullmatch(_YES, match["word"], re.IGNORECASE) is not None].search(match["rest"]):
         return ""
     if match["word"].lower() in _ENGLISH and not re.search(r"[\d\\$]", line):
@@ -126,6 +133,12 @@ def yes_or_no(line: str, question: str) -> str:
         "?" in question[-200:].replace("？", "?") and not _ASKS_WHAT.search(question)
     )
     return match["word"] if asks else ""
+
+
+def _word_alone(line: str) -> str:
+    """Return the one yes or no that stands in bold type in a last line, or behind a colon at its end."""
+    found = {(match["bold"] or match["last"]).lower() for match in _WORD_ALONE.finditer(line)}
+    return found.pop() if len(found) == 1 and not _WAVERS.search(line) and not line.rstrip().endswith("?") else ""
 
 
 def worded_value(sentence: str, question: str) -> str:
@@ -145,7 +158,8 @@ def worded_value(sentence: str, question: str) -> str:
         return f"{_DOTTED.sub(':', match['time'])} {half}".strip()
     if (match := _IS_TRUE.match(text)) and _ASKS_WHETHER.search(question):
         return match["truth"]
-    return _nothing(text, question) or _state(text) or _state(clause) or _bound(text, question) or _name(text, question)
+    nothing = _nothing(text, question) or _nothing(clause, question)
+    return nothing or _state(text) or _state(clause) or _bound(text, question) or _name(text, question)
 
 
 def _bound(text: str, question: str) -> str:
@@ -163,7 +177,11 @@ def _nothing(text: str, question: str) -> str:
     if _NO_SOLUTION.match(text):
         return "no solution"
     match = _NONE.match(text)
-    if match is None or _LIMITS.search(match["subject"] or "") or _LIMITS.search(match["tail"] or ""):
+    if (
+        match is None
+        or _LIMITS.search(_EQUATION.sub("", match["subject"] or ""))
+        or _LIMITS.search(match["tail"] or "")
+    ):
         return ""
     words = question.lower()
     if any(kind not in _PLAIN_KINDS and kind not in words for kind in match["kind"].lower().split()):

@@ -57,7 +57,9 @@ _STATED = re.compile(
     r"|(?:^|(?<=[\s,，.。;；:：*（(])|(?<![不非别勿没])(?:故|所以|因此|应该?|本题|此题|我))选择?(?![项择])"
     r"|(?:^|\bQ:[^\n]{0,300}\s)A:(?=\s?[(*]{0,3}[A-Z][)*]{0,3}\.?\s{0,3}$)"
     r"|\b(?:opción|option|opção|opzione|alternativa|letra|lettre|lettera|buchstabe)\s(?:\w{3,12}\s)?(?:es|est|ist|è|é)\s"
-    r"(?:(?:la|el|le|l'|die|der|das|a|o)\s)?(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?)",
+    r"(?:(?:la|el|le|l'|die|der|das|a|o)\s)?(?:(?:opción|option|opção|opzione|letra|lettre|lettera|buchstabe)\s)?"
+    r"|\b(?:opción|option|opção|opzione|alternativa|proposition)\s(?:correct[ae]|correta|corretta|giusta|certa|juste)\s?[:：]\s?"
+    r"(?:(?:letra|lettre|lettera)\s)?)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALLED = re.compile(
@@ -243,6 +245,7 @@ class _Said:
         marks = list(_only_one(self.choices, text, self.question)) or list(
             _marked_one(self.choices, text, self.question)
         )
+        marks = marks or list(_ticked(self.choices, text, self.question))
         marks = marks or next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
         return marks or list(_in_sentence(self.choices, text, self.question))
 
@@ -332,6 +335,28 @@ def _marked_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
         yield Mark("named", chosen[0], at, len(body))
 
 
+def _ticked(choices: Choices, text: str, question: str) -> Iterator[Mark]:
+    """Yield the only option of a text whose line ends in a tick: "Option (C): 13 ✅"."""
+    ticked = [
+        Mark("named", f"{option['label']}. {option['said'][: sign.start()].strip()}", at, at + len(line))
+        for at, line in _lines(text)
+        if (option := _OPTION_LINE.match(line))
+        and option["label"] in choices.labels
+        and (sign := _SIGN_LAST.search(option["said"]))
+        and sign["good"]
+    ]
+    if len(ticked) == 1 and not asks_faulty(question) and not _CONCLUDES_ON.search(text, ticked[0].end):
+        yield from ticked
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of the end of a text, each with where it begins."""
+    at = max(0, len(text) - _TAIL)
+    for line in text[at:].split("\n"):
+        yield at, line
+        at += len(line) + 1
+
+
 def _named(choices: Choices, text: str) -> Iterator[Mark]:
     """A last paragraph that names one option with its own text: "… is known as D. Reconstruction."."""
     start = text.rstrip().rfind("\n") + 1
@@ -368,8 +393,8 @@ _REFUSED = re.compile(
     r"|isn't|aren't|not (?:true|correct|right))\b",
     re.IGNORECASE,
 )
-_LABEL_BEHIND = re.compile(  # "… one standard deviation covers 68% — **B**."
-    r"(?:[—–→]|:|\s-)\s?(?:option\s|answer\s)?(?:\*\*\(?([A-Z])\)?\.?\*\*|[(\[]([A-Z])[)\]]|(?<=[—–→]\s)([A-Z]))\Z"
+_LABEL_BEHIND = re.compile(  # "… one standard deviation covers 68% — **B**.", "4 is the answer (choice B)"
+    r"\(\*{0,2}(?:option|choice|answer)\s\(?(?P<called>[A-Z])\)?\*{0,2}\)\Z|(?:[—–→]|:|\s-)\s?(?:option\s|answer\s)?(?:\*\*\(?([A-Z])\)?\.?\*\*|[(\[]([A-Z])[)\]]|(?<=[—–→]\s)([A-Z]))\Z"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _BEFORE_OPTION = re.compile(
@@ -411,7 +436,7 @@ def _in_sentence(choices: Choices, text: str, question: str) -> Iterator[Mark]:
         return
     behind = _LABEL_BEHIND.search(sentence)
     label = next(filter(None, behind.groups()), "") if behind else ""
-    if label in choices.labels:
+    if label in choices.labels and not (behind and behind["called"] and negated(sentence)):
         yield Mark("named", label, start, len(body))
         return
     solved = None if negated(sentence) else _SO_LETTER.search(sentence)
@@ -541,7 +566,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=11,
+    version=12,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -189,7 +189,7 @@ def _of_another(found: Conclusion, text: str, problem: Problem) -> bool:
         statement = _SENTENCE_END.split(text[found.start : found.start + _MAX_STATEMENT], maxsplit=1)[0]
     elif _NAMES_SOMETHING.search(statement) is None:
         return False  # a number in a box or a tag, which say nothing of it
-    return of_another(found.text, _gold(problem.answer or "").text, statement, problem.prompt)
+    return of_another(found.text, _gold(problem.answer or "").text, statement, problem.prompt, text)
 
 
 _UNIT_BEHIND = re.compile(
@@ -359,7 +359,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=13,
+    version=14,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

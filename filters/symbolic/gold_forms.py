@@ -83,7 +83,7 @@ def _in_figures(form: AnswerKey) -> AnswerKey:
 
 
 _BARE_DIGITS = re.compile(r"-?[\dA-F]{1,60}\Z")
-_NUMBERED = re.compile(r"([A-Za-z])_\{?\d{1,2}\}?\Z")
+_NUMBERED = re.compile(r"([A-Za-z]|\\[a-z]{2,7})_\{?\d{1,2}\}?\Z")
 _ASKS = r"(?:[Ff]ind|[Vv]alue of|[Ww]hat is|[Cc]ompute|[Ee]valuate|[Dd]etermine|[Cc]alculate)(?: the value of)?\s*"
 _ENDS = r"(?!\w|\s*[-+*/^(!_\\])"
 _FIGURE = re.compile(r"\\angle(?![A-Za-z])")
