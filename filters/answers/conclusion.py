@@ -145,16 +145,17 @@ _CONCLUDING = re.compile(
 _MATHEMATICAL = re.compile(r"[\d\\$]")
 
 
-def conclude(text: str, reader: Reader = ANY_TEXT) -> Conclusion:
+def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conclusion:
     """Return what `text` concludes.
 
     Args:
         text: a response behind its reasoning block, template tails cut off.
         reader: what its domain knows of answers.
+        own: whether exercises of the model's own were cut off before, by `answering`.
     """
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match[0]), text)
-    text = answering(text, reader)
+    text = text if own else answering(text, reader)
     found = _found(text, reader)
     if found.text and (again := told_again(text, reader.prompt)):
         first = _found(text[:again], reader)

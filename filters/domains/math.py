@@ -85,7 +85,7 @@ class MathVerifier:
         text = answering(text, reader)
         if "!" in text:
             text = exclaims(text, problem.answer or "", prompt)
-        found = (None if reader.form else closing_box(text)) or conclude(text, reader)
+        found = (None if reader.form else closing_box(text)) or conclude(text, reader, own=True)
         if not found.text and not _in_parts(problem, text):
             return Verdict(UNPARSED, None, found.rule)
         answer = problem.answer
@@ -116,7 +116,7 @@ class MathVerifier:
         if (verdict := self.quick(problem, text)) is not None:
             return verdict
         text = exclaims(answering(text, _reader(problem.prompt)), problem.answer or "", problem.prompt)
-        return self._full(problem, text, _in_parts(problem, text) or conclude(text, _reader(problem.prompt)))
+        return self._full(problem, text, _in_parts(problem, text) or conclude(text, _reader(problem.prompt), own=True))
 
     def _full(self, problem: Problem, text: str, found: Conclusion) -> Verdict:
         gold = _gold(problem.answer or "")
