@@ -177,9 +177,11 @@ def _before_bare_exercise(text: str, prompt: str, concluded: Callable[[str], Con
     """
     lone = _LONE.match(text)
     behind = lone.end() if lone else _first_mark(text)
+    asks, goes_on = _may_ask(text), lone is not None or len(text) - behind > _SHORTEST
+    if not asks and not goes_on:
+        return text
     starts = chain(
-        _UNMARKED_START.finditer(text, 0, behind) if _may_ask(text) else (),
-        _BARE_START.finditer(text, behind) if lone or len(text) - behind > _SHORTEST else (),
+        _UNMARKED_START.finditer(text, 0, behind) if asks else (), _BARE_START.finditer(text, behind) if goes_on else ()
     )
     for start in islice((start for start in starts if _may_begin(text, start)), _FEW):
         section = text[start.end() : start.end() + _MAX_QUESTION]
@@ -208,7 +210,8 @@ def _first_mark(text: str) -> int:
         end = box
     if (hashes := text.find("####", 0, end)) >= 0:
         end = hashes
-    if "nswer" in text and (said := _SAID.search(text, 0, end)) is not None:
+    first = text.find("nswer", 0, end)
+    if 0 <= first < len(text) - _SHORTEST and (said := _SAID.search(text, first, end)) is not None:
         end = said.start()
     if (line := text.find("\nA: ", 0, end)) >= 0:
         end = line
