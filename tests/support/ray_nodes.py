@@ -85,7 +85,8 @@ def nodes() -> Iterator[Nodes]:
     # Where the head writes its address; the folder that Ray names by itself is only there once a cluster has run.
     Path(temporary, "ray").mkdir()
     os.environ |= {"RAY_TMPDIR": temporary}
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", _SLOWNESS: f"{temporary}/seconds"}
+    # Nice workers, as by default, would wait for all other tests.
+    os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", _SLOWNESS: f"{temporary}/seconds"}
     cluster = Nodes(temporary)
     try:
         yield cluster
