@@ -126,6 +126,7 @@ class ObjectStore:
         self._bucket, self._prefix = parts_of(address)
         self._store = self._client(_RETRIES)
         self._known: dict[str, Stored] = {}  # by key: what was listed or written by this process
+        self._creates_once = False  # whether it was seen to
         self._same: dict[str, Stored] = {}  # by key: what the mirror's file was compared with
 
     def _client(self, retries: int) -> S3Store:
@@ -323,17 +324,20 @@ class ObjectStore:
         self.create(folder / last, (source / last).read_bytes())
 
     def check_creates_once(self) -> None:
-        """Try whether the store creates an object only once, which decides who goes on with a run.
+        """Try, once a process, whether the store creates an object only once, which decides who goes on with a run.
 
         Raises:
             StoreError: it writes over it; or it can't be reached or written.
         """
-        path = self.root / f"doctor-{uuid.uuid4().hex[:12]}"
+        if self._creates_once:
+            return
+        path = self.root / f"creates-once-{uuid.uuid4().hex[:12]}"
         self.create(path, b"first")
         try:
             self.create(path, b"second")
         except FileExistsError:
             self.remove([path])
+            self._creates_once = True
             return
         with suppress(StoreError):
             self.remove([path])

@@ -219,7 +219,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
             where="--resample with --limit",
             remedy="leave one of them out; another seed draws other samples and keeps the recorded ones",
         )
-    _check_home(request)
+    check_home(request)
     recipe, shown = request.recipe, progress or Progress()
     filters = recipe.active_filters()  # what can't be used is an error now, not after hours of sampling
     dedup = recipe.options(NEAR_DUPLICATES)
@@ -247,7 +247,7 @@ def open_run(request: RunRequest, progress: Progress | None = None) -> Iterator[
         yield run
 
 
-def _check_home(request: RunRequest) -> None:
+def check_home(request: RunRequest) -> None:
     """Refuse an object store on which two runs could go on at once, and a cluster, whose nodes can't read one yet.
 
     Raises:

@@ -17,7 +17,7 @@ from proofmill.data.files import address
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
-from proofmill.flows.context import RunRequest, home_folder, open_run
+from proofmill.flows.context import RunRequest, check_home, home_folder, open_run
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.dry_run import remember_rate
 from proofmill.flows.expansion import expand_problems
@@ -37,6 +37,7 @@ def run(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
         EngineError: a teacher could not be asked; what it did not get is counted, and all else is published.
     """
     request = RunRequest(recipe, home_folder(home), limit, resample)
+    check_home(request)
     if version := up_to_date_version(request):
         out.print(f"Nothing to do: [bold]{version.label}[/] already holds this recipe's result.")
         out.print(f"  {address(version.folder)}", soft_wrap=True)

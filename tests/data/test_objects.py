@@ -251,7 +251,7 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
 def test_a_store_that_creates_twice_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     one = mirror(f"s3://{BUCKET}/{machine('one').parent.name}", machine("one"))
     one.check_creates_once()
-    assert not [path for path in one.list(one.root) if path.name.startswith("doctor")]
+    assert not [path for path in one.list(one.root) if path.name.startswith("creates-once")]
     with forgetful_store() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         with pytest.raises(StoreError, match="creates an object twice") as caught:

@@ -12,10 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 
-from proofmill.data.errors import UsageError
+from proofmill.data.errors import StoreError, UsageError
 from proofmill.data.objects import mirror, mirror_name
 from proofmill.data.versions import Version, check_files, find, versions
+from proofmill.flows.commands.regenerate import run
 from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.doctor.checks import FAIL, OK, Place, cluster_checks, storage_checks
 from proofmill.flows.recipe.load import parse
@@ -173,13 +175,15 @@ def test_a_cluster_can_not_work_on_it_yet(scratch: str) -> None:
     assert scratch in found.found
 
 
-def test_doctor_tries_whether_the_store_creates_once(scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_and_each_run_try_whether_the_store_creates_once(scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = parse({"name": "any", "problems": {"sources": [TASK]}})
     found = {check.name: check for check in storage_checks(Place(recipe, home_folder(scratch)))}
     assert found["object store"].status == OK
     with forgetful_store() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         found = {check.name: check for check in storage_checks(Place(recipe, home_folder(f"{scratch}/bad")))}
+        with pytest.raises(StoreError, match="creates an object twice"):
+            run(recipe, f"{scratch}/bad", None, False, Console())
     assert found["object store"].status == FAIL
     assert "creates an object twice" in found["object store"].found
     assert address in found["object store"].found
