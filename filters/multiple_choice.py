@@ -259,7 +259,8 @@ class Choices:
             return Reading((label, behind[1].upper()), contradiction=True)
         joined = re.match(r"\s?(?:,|;|/|&|and\b|or\b)\s?(?:or\s|and\s)?", tail)
         if joined and (other := self._prefix(tail[joined.end() :])) and other != label:
-            return Reading((label, other))
+            more = tail[joined.end() + len(self._text(other)) :].strip(_ENDS)
+            return Reading(()) if whole and ". " in more else Reading((label, other))  # sentences on them
         if _ALTERED.match(tail):
             return Reading(())
         return Reading(()) if whole and tail.strip(_ENDS) and not behind else Reading((label,))

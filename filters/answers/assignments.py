@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proofmill.filters.symbolic.units import plain_text
+from proofmill.filters.symbolic.units import known_unit, plain_text
 
 _VALUE = r"[^=,;\n]{1,40}?"
 _ASSIGNED = re.compile(r"[\s*$\\(•-]*([a-zA-Z])\s?[=:]\s?([^=\n]{1,60}?)[\s*$\\).,;]*\Z")
@@ -96,7 +96,7 @@ def assigned_together(sentence: str, question: str) -> str:
         return f"{cases['name']} = {cases['one']} or {cases['name']} = {cases['other']}"
     if match := _EITHER.match(sentence):
         return f"{match['name']} = {match['one']} or {match['name']} = {match['other']}"
-    if parts := named_parts(sentence, question):
+    if parts := named_parts(sentence, question) or _measured_parts(sentence, question):
         return parts
     if (
         sum(_INDEX.sub("", side)[-1:].isalpha() for side in sentence.split("=")[:-1]) + len(_IS.findall(sentence))
@@ -158,6 +158,33 @@ def named_parts(text: str, names: str) -> str:
     known = all(re.search(rf"\b{re.escape(name)}\b", names, re.IGNORECASE) for name in named)
     fit = len(named) == len(found) and known and _NO_NAMES.isdisjoint(" ".join(named).split())
     return ", ".join(f"\\text{{{name}}} = {value}" for name, value in named.items()) if fit else ""
+
+
+_MEASURED = re.compile(r"(?<=\d)\s?(?P<unit>(?:square\s|cubic\s)?[A-Za-z]{1,12}[²³]?)(?=,?\sand\b|,|\s?\Z)")
+_NAME_OF_PART = re.compile(r"\\text\{([^{}]*)\} = ")
+
+
+def _measured_parts(sentence: str, question: str) -> str:
+    """Return the same of parts with units, where the question asks for them side by side: "its area and width"."""
+    if " and " not in sentence:
+        return ""
+    parts = named_parts(_MEASURED.sub(_without_unit, sentence), question)
+    return parts if parts and _named_together(_NAME_OF_PART.findall(parts), question) else ""
+
+
+def _without_unit(match: re.Match[str]) -> str:
+    unit = match["unit"].rstrip("²³").split()[-1]
+    return match[0] if known_unit(unit) is None else ""
+
+
+def in_named_order(parts: str, question: str) -> str:
+    """Return the values of parts with a name each, in the order in which the question names them; else ""."""
+    names = _NAME_OF_PART.findall(parts)
+    values = [part.partition(" = ")[2] for part in parts.split(", \\text")]
+    places = [question.lower().find(name) for name in names]
+    if len(names) < _LEAST or len(values) != len(names) or min(places) < 0:
+        return ""
+    return ", ".join(value for _, value in sorted(zip(places, values, strict=True)))
 
 
 def _next_part(text: str, at: int) -> re.Match[str] | None:

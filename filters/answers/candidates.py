@@ -16,6 +16,11 @@ _REJECTED = re.compile(
     r"|not\s(?:valid|allowed|possible|admissible|a\ssolution))|cannot\s(?:be|work)\b|does\snot\swork|doesn['’]t\swork))"
     r"(?![\d/])[^,;]*?(?=,|;|\sand\s|\sso\s|\Z)"
 )
+_NOT_BUT = re.compile(
+    rf"\b(?P<verb>is|was|are|were)(?:n['’]t|\snot)\s(?:equal\sto\s)?\$?{_NUMBER}\$?(?:\s[A-Za-z]{{1,12}})?,?\sbut\s(?:rather\s|actually\s)?"
+    rf"(?=\$?{_NUMBER})"
+)
+_REASON = re.compile(r",\s(?:because|since|as)\s[^;]*\Z")
 _ANY = re.compile(rf"(?<![\w.,/^\\{{}}])(?:\$?[a-zA-Z](?:_\d)?\s?=\s?)?\$?(?P<value>{_NUMBER})(?![\w^/]|[.,]\d)")
 _MAY_REJECT = re.compile(
     r"reject|discard|dismiss|exclud|rul(?:e|ing|ed)\sout|throw\s|eliminat|ignor|extraneous|spurious|invalid|impossible"
@@ -26,8 +31,10 @@ _MAY_REJECT = re.compile(
 def without_rejected(sentence: str) -> str:
     """Return the one candidate that a sentence leaves, or the sentence without the clause that rules another one out.
 
-    A sentence that rules nothing out stays as it is; one that leaves nothing is empty.
+    A sentence that rules nothing out stays as it is; one that leaves nothing is empty. "It isn't 16 but 12" says 12.
     """
+    if " but " in sentence and (corrected := _NOT_BUT.sub(r"\g<verb> ", sentence)) != sentence:
+        sentence = _REASON.sub("", corrected)
     if _MAY_REJECT.search(sentence) is None or (found := _REJECTED.search(sentence)) is None:
         return sentence
     refused = _plain(found["after"] or found["before"])

@@ -547,12 +547,33 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if not value or hypothetical(without_rejected(sentence)) or of_another_question(sentence, 0, 0, reader.question):
         return Conclusion("", "no_answer")
     number = _NUMBER.search(value)
-    if number and conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question):
+    if number and (
+        _cut_short(text, start, number[0], reader.question)
+        or conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question)
+    ):
         return Conclusion("", "no_answer")
     return Conclusion(value, "final_line", start)
 
 
 _NUMBER = re.compile(r"\d[\d,./]*")
+_BARE_END = re.compile(r"\b(?P<verb>[a-z]+)\s\$?(?P<number>\d[\d,]*(?:\.\d+)?)\Z")
+_STATES = frozenset(  # words before a number that ends a whole sentence
+    re.findall(
+        r"\w+",
+        "is are was were be equals equal makes gives get gets has have had of total to number remains left leaves",
+    )
+)
+
+
+def _cut_short(text: str, start: int, number: str, question: str) -> bool:
+    """Return whether a text breaks off at a number of the question, in the last of several sentences."""
+    end = _BARE_END.search(text, max(start, len(text) - _FAR))
+    if end is None or end["number"] != number or end["verb"] in _STATES or text[start - 2 : start] not in _FULL_STOPS:
+        return False
+    return re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d/]|[.,]\d)", question) is not None
+
+
+_FULL_STOPS = frozenset({". ", "! "})
 _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
     re.IGNORECASE,

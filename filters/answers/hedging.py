@@ -55,7 +55,7 @@ _CALLED_WRONG = re.compile(
 _RETRACTION = re.compile(
     r"[\s.…!?,;:)}\]$*_\\—–-]{0,20}(?:(?:but|however|yet|oh|unfortunately|though),?\s)?(?:"
     r"no(?:[,;!:—–-]|\.(?!\sof\b)|\s(?:it|that|wait)\b)|nope\b|wait\b|hmm+\b|oops\b|sorry[,.:]|correction\b"
-    r"|scratch\sthat\b|on\ssecond\sthought\b|let\sme\s(?:reconsider|recompute|recalculate|redo|rethink)\b"
+    r"|edit\s?:(?![*\s]{0,4}(?:format|typo|spelling|added))|scratch\sthat\b|on\ssecond\sthought\b|let\sme\s(?:reconsider|recompute|recalculate|redo|rethink)\b"
     r"|i\s(?:made\san?\s(?:mistake|error)|was\swrong|forgot|misread|miscalculated)\b"
     r"|hold\son\b|rather,\s"
     r"|(?:(?:and\s)?(?:that|this|which|it))?(?:\s?is|\s?was|'s)\s(?:wrong|incorrect|false|impossible|a\smistake"
@@ -93,7 +93,7 @@ _BEFORE_CUES = frozenset(
 _BEHIND_CUES = frozenset(
     re.findall(
         r"\S+",
-        "no nope wait hmm oops sorry correction scratch second let reconsider recompute recalculate redo rethink "
+        "edit no nope wait hmm oops sorry correction scratch second let reconsider recompute recalculate redo rethink "
         "i that this which "
         "it is was wrong incorrect false impossible mistake not right correct true can cannot violates "
         "contradicts ignores "
@@ -282,7 +282,7 @@ _CONFIRMATION = re.compile(
     re.IGNORECASE,
 )
 _CORRECTS = re.compile(
-    r"\b(?:wait|actually|correction|corrected|instead|rather|mistake|hold\son|sorry|oops|hmm|scratch\sthat"
+    r"\bedit\s?:|\b(?:wait|actually|correction|corrected|instead|rather|mistake|hold\son|sorry|oops|hmm|scratch\sthat"
     r"|on\ssecond\sthought"
     r"|(?:re|double)-?(?:check|comput|calculat|evaluat|consider|examin|think|read|do)\w*|wrong|incorrect"
     r"|error)\b|不对|等等|错了|更正",
@@ -302,7 +302,7 @@ _ASKS_FAULTY = re.compile(
     re.IGNORECASE,
 )
 _REVISES = re.compile(
-    r"\b(?:wait|actually|however|instead|rather|mistake\w*|error|correction|corrected|sorry|oops|then\sagain"
+    r"\bedit\s?:|\b(?:wait|actually|however|instead|rather|mistake\w*|error|correction|corrected|sorry|oops|then\sagain"
     r"|second\sthought|upon\s\w+|re-?\s?(?:check|examin|evaluat|consider|think|calculat|assess|read|visit|do)\w*"
     r"|revis\w+|not\saccurate|double-check\w*|no|not|but)\b|更正|修正|重新|不对|然而|不过|但|实际上",
     re.IGNORECASE,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from proofmill.filters.answers.hedging_abroad import RATHER_BEHIND
+from proofmill.filters.symbolic.notation import VULGAR
 from proofmill.filters.symbolic.units import TWO_MEASURES, known_unit
 
 Readable = Callable[[str], bool]
@@ -125,7 +126,14 @@ _COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,9})(?![,.]?\d)")
 
 
 def with_points(text: str, question: str) -> str:
-    """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25."""
+    """Return a text with decimal points where it has decimal commas, as the question has: 16.25 for 16,25.
+
+    Thousands with a narrow or no-break space, or with any space in a language that writes them so, lose it. The text
+    stays as long as it was, so that offsets hold.
+    """
+    if _SPACED.search(text):
+        spaced = _SPACED if _speaks_with_commas(question) else _THIN_SPACED
+        text = spaced.sub(lambda match: re.sub(r"\s", "", match[0]).rjust(len(match[0])), text)
     if "," not in text:
         return text
     if _CENTS.search(text) and _PRICED.search(text):
@@ -136,19 +144,29 @@ def with_points(text: str, question: str) -> str:
 
 
 _MEASURED_COMMA = re.compile(
-    r"(?<![\w.,])(\d{1,9}),(\d{1,2})(?=\s?[^\W\d_²³°%]{1,12}|\s?[%°]|\Z)(?!\s?(?:and|or|und|oder|y|o|et|ou|e)\b)"
+    r"(?<![\w.,])(\d{1,9}),(\d{1,2})(?=\s?[^\W\d_²³°%]{1,12}|\s?[%°]|\s?\\(?:text|mathrm|[,;%\s])|\Z)(?!\s?(?:and|or|und|oder|y|o|et|ou|e|и|или|i|lub|ve|och|en)\b)"
 )
+_THIN_SPACED = re.compile(r"(?<![\w.,/^])[-−]?\d{1,3}(?:[\u00a0\u202f\u2009]\d{3})+(?![\d/^]|[.,]\d{3}(?!\d))")
+_SPACED = re.compile(r"(?<![\w.,/^])(?<!\d )[-−]?[1-9]\d{0,2}(?:[ \u00a0\u202f\u2009]\d{3})+(?! ?[\d/^])")
 _COMMA_LANGUAGES = re.compile(
-    r"\b(?:wie|viel|viele|berechne|bestimme|der|das|und|eines|einer|cuánt[oa]s?|una|del|los|las|combien|quelle|les|des"
-    r"|quant[oaie]|della|uma|сколько|ile)\b",
+    r"\b(?:wie|viel|viele|welche[rs]?|berechne|bestimme|der|das|und|ist|eine?|eines|einer|für|cuánt[oa]s?|cuál|una|del|los"
+    r"|las|el|en|combien|quelle?|les|des|est|une|dans|quant[oaie]|della|uma|qual|quale|di|é|è|il|em|сколько|ile|jest"
+    r"|hoeveel|het|een|hur|och|är|kaç|ve|bir|kolik|je)\b",
     re.IGNORECASE,
 )
+_ENGLISH = re.compile(r"\b(?:the|what|how|find|with|each|of)\b")
+_CYRILLIC_WORD = re.compile(r"[А-Яа-яЁёІіЇї]{2,}")
+_CYRILLIC_WORDS = 3  # of a question in Russian, Ukrainian, Bulgarian, …, which all write decimal commas
 
 
 @lru_cache(maxsize=4096)
 def _speaks_with_commas(question: str) -> bool:
     """Return whether a question is in a language with decimal commas, and writes no decimal points."""
-    return len(set(_COMMA_LANGUAGES.findall(question.lower()))) > 1 and _WRITES_POINTS.search(question) is None
+    if _WRITES_POINTS.search(question) is not None or len(set(_ENGLISH.findall(question.lower()))) > 1:
+        return False
+    if len(set(_COMMA_LANGUAGES.findall(question.lower()))) > 1:
+        return True
+    return not question.isascii() and len(_CYRILLIC_WORD.findall(question)) >= _CYRILLIC_WORDS
 
 
 _CENTS = re.compile(r",\d\d(?!\d)")  # what every price below has, and few texts
@@ -294,6 +312,28 @@ _ROUNDED_BEHIND = re.compile(  # 25π cm² (≈ 78.5 cm²)
 )
 
 
+_WITH_REMAINDER = re.compile(
+    r"\d{1,9},? (?:with |and )?(?:an? )?(?:R|r|[Rr]em\.?|remainder)(?: of)? ?\d{1,9}\Z"
+)  # where a question asks for both
+
+
+def without_gloss(text: str) -> str:
+    """Return a value without the rounded one behind it in brackets: 2√5 of "2√5 (about 4.472)"."""
+    return _ROUNDED_BEHIND.sub("", text)
+
+
+_VULGAR_SIGN = re.compile(rf"(?P<whole>(?<=\d)\s?)?(?P<sign>[{_VULGAR}])")
+
+
+def in_plain_fractions(text: str) -> str:
+    """Return a text with the signs of fractions written out: 5/6 for ⅚, 2 1/2 for 2½."""
+    return text if text.isascii() else _VULGAR_SIGN.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return ("" if match["whole"] is None else " ") + VULGAR[match["sign"]]
+
+
 def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> str:
     """Return the value with which a text begins, if all that follows leaves it as it is."""
     if rest.endswith("$") and rest.count("$") == 1 and "\\" in rest:
@@ -303,6 +343,8 @@ def value_of(rest: str, readable: Readable, question: str, *, marked: bool) -> s
     whole = _RESTATED.sub(r", \1", plain(rest)) if rest.rstrip(" .*")[-1:] == ")" else plain(rest)
     if share := share_of(whole, question):
         return share
+    if "emainder" in question and "uotient" in question and _WITH_REMAINDER.match(whole):
+        return whole
     if "'" in whole and whole[0].isdigit():
         whole = _IN_WORD.sub("", whole)  # 7 S'mores
     if glued := glued_unit(whole, question):

@@ -184,6 +184,7 @@ _GLOSSED = re.compile(
     r"(?:approximately|about|roughly|around)\s[\d.,]+(?:\s?%|\s[a-z]{1,12}[²³]?)?\Z"
 )
 _HYPHENED = re.compile(r"(\d{1,6})-(\d{1,4})/(\d{1,4})(?![\d/])")
+_BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=(?:\d{1,2}|\d{4,})(?!\d))")  # 3{,}5, and no thousands
 _ASKS_AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|tall|wide|deep|old|heavy)\b|\bin (?:inches|feet|cups)\b", re.IGNORECASE
 )
@@ -197,12 +198,14 @@ def in_its_writing(answer: str, gold: str, prompt: str) -> str:
     - 12.6 of "4π ≈ 12.6", where a rounded value is asked for or given;
     - 4π of "4π cm, approximately 12.6 cm", and 7/12 of "7/12 ≈ 0.583, or about 58.3 %";
     - 2 1/2 of "2-1/2", where an amount is asked for, and no difference;
-    - 12.5 of "12,5", where the question writes decimals with commas.
+    - 12.5 of "12,5", where the question writes decimals with commas, and of `12{,}5` anywhere.
     """
     if (match := _APPROXIMATED.match(answer)) and ("." in gold or _ASKS_ROUNDING.search(prompt)):
         return match[1]
     if (match := _GLOSSED.match(answer)) and not _ASKS_ROUNDING.search(prompt):
         return match[1]
+    if "{,}" in answer and (written := _BRACED_COMMA.sub(".", answer)) != answer:
+        return written
     if "-" in answer and (match := _HYPHENED.match(answer)) and int(match[2]) < int(match[3]):
         asked = _ASKS_AMOUNT.search(prompt) and not _HYPHENED.search(prompt)
         return f"{match[1]} {match[2]}/{match[3]}{answer[match.end() :]}" if asked else ""

@@ -42,6 +42,7 @@ from proofmill.filters.answers.prose_values import (
     NUMERAL,
     Readable,
     glued_unit,
+    in_plain_fractions,
     is_prose,
     is_unit,
     number_of,
@@ -49,6 +50,7 @@ from proofmill.filters.answers.prose_values import (
     share_of,
     value_of,
     with_points,
+    without_gloss,
 )
 from proofmill.filters.answers.subjects import asked_names, other_letter, other_role
 from proofmill.filters.symbolic.dates import date_in
@@ -87,6 +89,7 @@ _LEAD = re.compile(
     r"|finally|indeed"
     r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
     r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that"
+    r"|(?:all )?(?:the )?(?:integers|numbers|values)(?=\s\$)"
     r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}(?:left)?\s?\()|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
@@ -129,7 +132,9 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
         readable: whether a text is an answer as it stands.
         question: the end of the prompt; what it asks for tells numbers apart.
     """
-    text = with_points(plain(phrase), question)
+    text = with_points(plain(phrase), question).lstrip()
+    if not text.isascii() or text[-1:] == ")":
+        text = without_gloss(in_plain_fractions(text))
     if not text or text.endswith("?"):
         return ""
     if NUMERAL.match(text):
@@ -305,7 +310,8 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             return "", line_start + cut
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
-        sentence = without_rejected(_without_deed(opened(sentence)))
+        sentence = without_rejected(_without_deed(opened(in_plain_fractions(sentence))))
+        sentence = _FAMILY.sub(_over_integers, sentence) if "$" in sentence else sentence
         if not sentence:
             return "", line_start + cut
         together = assigned_together(sentence, question) or counted_together(sentence, question)
@@ -320,6 +326,19 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         value = _sentence_value(sentence, readable, question, marked=False)
         return value or _spelled_value(sentence, readable, question), line_start + cut
     return "", line_start
+
+
+_FAMILY = re.compile(  # $x = 7k + 4$ with $k \in \mathbb{Z}$
+    r"(?P<values>\$[a-zA-Z]\s?(?:=|\\equiv)[^$]{1,60})\$,?\s(?:(?:with|where|for)\s)?(?:(?:any|all|every|some|an?)\s)?(?:integers?\s)?"
+    r"\$?(?P<letter>[a-zA-Z])\$?\s?(?:\\in\s?\\mathbb\s?\{?Z\}?|∈\s?ℤ|\s?(?:is|being)\s(?:an?|any)\sinteger)\$?(?=[\s.]*\Z)"
+    r"|(?P<family>\$[a-zA-Z]\s?=[^$]{1,60})\$,?\s(?:with|where|for)\s(?:any|all|every|some|an)\sintegers?\s\$?(?P<of>[a-zA-Z])\$?(?=[\s.]*\Z)"
+)
+
+
+def _over_integers(match: re.Match[str]) -> str:
+    r"""Return a family of values and the integers that it is over as one formula."""
+    values, letter = match["values"] or match["family"], match["letter"] or match["of"]
+    return rf"{values}, {letter} \in \mathbb{{Z}}$" if letter in values[2:] else match[0]
 
 
 _SAYS_ABROAD = re.compile(  # Tom hat 8 Äpfel

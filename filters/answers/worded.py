@@ -135,6 +135,64 @@ def yes_or_no(line: str, question: str) -> str:
     return match["word"] if asks else ""
 
 
+_BOXED_SENTENCE = re.compile(
+    r"\\(?:text|mathrm|textbf)\s?\{\s?(?P<said>[A-Za-z][A-Za-z' ]{2,80}?)"
+    r"\s(?:is|are|equals)\s?:?\s*\}\s*(?P<value>\S.{0,80}?)\s?\.?\Z"
+)
+_SENTENCE_IN_BOX = re.compile(
+    r"\\(?:text|mathrm|textbf)\s?\{\s?(?P<said>[A-Za-z][A-Za-z' ]{2,80}?)"
+    r"\s(?:is|are|equals)\s(?P<value>[-−$]?\d[\d.,/]*)\s?\.?\}\.?\Z"
+)
+_GENERAL = frozenset(
+    re.findall(
+        r"\w+", "therefore thus hence answer final value result number solution required correct total that there"
+    )
+)
+_UNCERTAIN = re.compile(r"\b(?:not|never|neither|no|if|maybe|perhaps|possibly|wrong|incorrect)\b|n't", re.IGNORECASE)
+_REMAINDER = re.compile(
+    r"(?P<quotient>-?\d+)[\s,;]*(?:with\s|and\s|mit\s|con\s|avec\s|com\s)?(?:an?\s|un\s)?"
+    r"(?:R|r|[Rr]em\.?|[Rr]emainder|[Rr]est|reste|resto|[Oo]ст\.?|остаток)(?:\sof|\sde)?[\s:=]*(?P<remainder>\d+)\.?"
+)
+_PAIR = re.compile(r"\(?(?P<quotient>-?\d+),\s?(?P<remainder>\d+)\)?")
+_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s?\{([^{}]*)\}|\\[,;: ]|\$")
+_AGREES = frozenset(_YES.replace("?", "").split("|")) - {"true"} | {"是"}
+_DISAGREES = frozenset(_NO.split("|")) - {"false"}
+
+
+def boxed_statement(answer: str, question: str) -> str:
+    r"""Return the value of a sentence in a box: 5 of `\\text{The remainder is } 5.`; "" for any other content.
+
+    What it says the value of must be a word of the question, or a general one.
+    """
+    match = _BOXED_SENTENCE.match(answer) or _SENTENCE_IN_BOX.match(answer)
+    if match is None or _UNCERTAIN.search(match["said"]):
+        return ""
+    words = set(re.findall(r"[a-z]{4,}", match["said"].lower())) - _GENERAL
+    return match["value"] if all(word in question.lower() for word in words) else ""
+
+
+def in_words_of(answer: str, gold: str, question: str) -> str:
+    """Return an answer in other words as gold has it: "Nein" as "No", "9 R 2" as "9 remainder 2"; "" for any other."""
+    said, meant = answer.strip(" .!*").lower(), gold.strip(" .!*").lower()
+    for words in (_AGREES, _DISAGREES):
+        if meant in words and said in words:
+            return gold
+    if not any(sign.isdigit() for sign in said) or "r" not in (answer + gold).lower():
+        return ""
+    stated, wanted = _quotient(answer, question), _quotient(gold, question)
+    if stated is None or wanted is None or stated.re is wanted.re is _PAIR:
+        return ""
+    if stated.groups() == wanted.groups():
+        return gold
+    return rf"\text{{quotient}} = {stated['quotient']}, \text{{remainder}} = {stated['remainder']}"  # an order counts
+
+
+def _quotient(text: str, question: str) -> re.Match[str] | None:
+    """Return a quotient with its remainder: "9 R 2", or a pair where a question asks for a remainder."""
+    plain_text = _IN_TEXT.sub(r" \1 ", text).strip()
+    return _REMAINDER.fullmatch(plain_text) or (_PAIR.fullmatch(plain_text) if "emainder" in question else None)
+
+
 def _word_alone(line: str) -> str:
     """Return the one yes or no that stands in bold type in a last line, or behind a colon at its end."""
     found = {(match["bold"] or match["last"]).lower() for match in _WORD_ALONE.finditer(line)}

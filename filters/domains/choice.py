@@ -48,6 +48,7 @@ _STATED = re.compile(
     r"|(?:that|which|I)\s\w{1,15}(?:\s\w{1,15})?))?[* \t]{0,3}"
     r"(?:(?:is|would\sbe|must\sbe|should\sbe)(?:\s(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence)\b)?"
     r"|:|=|[-–—](?=\s))|\bans\s?[.:]|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?|let['’]s)\s(?:choose|pick|select|go(?:ing)?\swith)\b"
+    r"|(?<!not\s)(?<!n['’]t\s)(?<!never\s)\b(?:chang|revis|switch|correct)(?:e|es|ed|ing)?\s(?:my|the)\s(?:final\s)?answer\s(?:\w+\s[A-Z]\s)?to\b"
     r"|\b(?:I(?:['’](?:ll|d|m)|\swill|\swould|\sam)?\s(?:guess|say|bet\son|answer|lean(?:ing)?\s(?:towards?|to)))"
     r"(?=\s(?:option\s|it['’]s\s|that\sit['’]s\s)?[(*]{0,3}[A-Z][)*]{0,3}(?:[.,;]|\s*$))"
     r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:select|choose|pick|mark|correct\s?:)(?=\s)"
@@ -89,7 +90,8 @@ _FITS = re.compile(
     re.IGNORECASE,
 )
 _ONLY = re.compile(  # "Only C is a noble gas"
-    r"\b[Oo]nly\s(?:option\s|\w{1,20}\s(?=\())?\(?([A-Z])\)?\s(?:is|are|has|satisfies|fits|works|meets|matches|holds)\b"
+    r"\b[Oo]nly\s(?:option\s|\w{1,20}\s(?=\())?[(*]{0,3}([A-Z])[)*]{0,3}\s"
+    r"(?:is|are|has|satisfies|fits|works|meets|matches|holds|remains|survives|qualifies)\b(?!\sto\b)"
     r"(?!\s(?:wrong|incorrect|false|invalid|excluded|eliminated|ruled|impossible))"
 )
 _NAMED = re.compile(r"\b(?:is|are|as|of|be|was|to|would)[\s:*]{1,4}\(?([A-Z])[).:,]{1,2}\*{0,2}\s(?=([^\n]{1,300}))")
@@ -175,6 +177,7 @@ def _without_gold(found: Verdict) -> Verdict:
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
     said = _Said(choices, prompt)
+    text = text if text.isascii() else _in_latin_labels(text, prompt)
     form, tag = asked_form(prompt), asked_tag(prompt)
     found = conclude(text, Reader(bool, said.key, prompt, form, tag, prompt=prompt, options=said))
     if not found.text:
@@ -189,6 +192,22 @@ def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
         cause = "no_option"
     right = cause == found.rule and reading.labels[0] == gold
     return Verdict(CORRECT if right else WRONG, extracted, cause, final_start=found.start)
+
+
+_LIKE_LATIN = dict(zip("АВСЕ", "ABCE", strict=True))  # Cyrillic letters, which look as Latin ones do
+_CYRILLIC_LABEL = re.compile(
+    r"(?P<cue>(?:\b(?:[Оо]твет|ОТВЕТ|[Вв]ариант|[Бб]уква|[Оо]пция)\w{0,3}|boxed)[\s:*({—–-]{1,6}|^[*(]{0,3})"
+    r"(?P<label>[АВСЕ])(?=\s*(?:\Z|\n)|[).:}*\],;]|\s[—–(])",
+    re.MULTILINE,
+)
+_CYRILLIC_LIST = re.compile(r"(?:^|\s)\(?[Бб][).:]", re.MULTILINE)
+
+
+def _in_latin_labels(text: str, prompt: str) -> str:
+    """Return a text with Latin letters for Cyrillic ones that are labels, unless the prompt's own are Cyrillic."""
+    if _CYRILLIC_LABEL.search(text) is None or _CYRILLIC_LIST.search(prompt) is not None:
+        return text
+    return _CYRILLIC_LABEL.sub(lambda match: match["cue"] + _LIKE_LATIN[match["label"]], text)
 
 
 @dataclass(frozen=True)
@@ -241,7 +260,7 @@ class _Said:
         found = list(_called(self.choices, text, behind))
         if found or behind is not None:
             return found or list(_final_line(self.choices, text, behind or 0))
-        rules = (_named, _fits, _final_line, _opening_line)
+        rules = (_named, _fits, _by_order, _final_line, _opening_line)
         marks = list(_only_one(self.choices, text, self.question)) or list(
             _marked_one(self.choices, text, self.question)
         )
@@ -269,6 +288,25 @@ def _fits(choices: Choices, text: str) -> Iterator[Mark]:
             around = text[max(start, match.start() - 30) : match.end() + 15]
             if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
                 yield Mark("named", match[1], match.start(), match.end())
+
+
+_ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINAL = re.compile(
+    rf"\b[Tt]he\s(?P<one>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\s(?:is\s|must\sbe\s|as\s)?(?:(?:therefore|thus|indeed)\s)?"
+    r"(?:the\s)?(?:right|correct|answer|best)\b(?!\s(?:only|if|when|unless))"
+    rf"|\b(?:is|be|choose|select|pick)\s(?:therefore\s)?the\s(?P<other>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\W*$"
+)
+
+
+def _by_order(choices: Choices, text: str) -> Iterator[Mark]:
+    """Yield what the last paragraph names by its place: "the second option is correct"."""
+    start = text.rstrip().rfind("\n") + 1
+    for match in _ORDINAL.finditer(text, max(start, len(text) - _TAIL)):
+        place = match["one"] or match["other"]
+        index = len(choices.labels) - 1 if place == "last" else _ORDER.index(place)
+        sentence = text[sentence_start(text, match.start()) : match.end() + 40]
+        if index < len(choices.labels) and not negated(sentence) and not denied(text, match.start()):
+            yield Mark("named", choices.labels[index], match.start(), match.end())
 
 
 _ONLY_ONE = re.compile(
@@ -339,7 +377,7 @@ def _ticked(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     """Yield the only option of a text whose line ends in a tick: "Option (C): 13 ✅"."""
     ticked = [
         Mark("named", f"{option['label']}. {option['said'][: sign.start()].strip()}", at, at + len(line))
-        for at, line in _lines(text)
+        for at, line in _signed_lines(text)
         if (option := _OPTION_LINE.match(line))
         and option["label"] in choices.labels
         and (sign := _SIGN_LAST.search(option["said"]))
@@ -347,6 +385,17 @@ def _ticked(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     ]
     if len(ticked) == 1 and not asks_faulty(question) and not _CONCLUDES_ON.search(text, ticked[0].end):
         yield from ticked
+
+
+_SIGN_FIRST = re.compile(r"[ \t]{0,8}[-*]?\s?(?P<sign>[✓✔✅☑✗✘❌✕])")
+
+
+def _signed_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the same, each with the sign behind it with which the next line begins."""
+    lines = list(_lines(text))
+    for (at, line), (_, behind) in zip(lines, [*lines[1:], (0, "")], strict=True):
+        sign = _SIGN_FIRST.match(behind)
+        yield at, f"{line} {sign['sign']}" if sign and _SIGN_LAST.search(line) is None else line
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -473,8 +522,8 @@ def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
     named = _LABEL_BEFORE.search(before)
     if named is not None and named[1].upper() in set(choices.labels) - {label}:
         return ""  # C: Cannot be determined, where that is D
-    first = before.strip(" ,") in ("", "so", "thus", "therefore", "hence")
-    if first and choices.option(label) in _ANSWER_WORDS and after.strip()[:1] in _BREAKS:
+    first = before.strip(" ,:") in ("", "so", "thus", "therefore", "hence")
+    if first and choices.option(label) in _ANSWER_WORDS and (not after.strip(" .") or after.strip()[0] in _BREAKS):
         return choices.option(label)
     after = _BECAUSE.sub("", _label_behind(label).sub("", after))
     if _MAY_BE.search(before):
@@ -566,7 +615,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=12,
+    version=13,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.answers.assignments import labelled_parts, named_parts
+from proofmill.filters.answers.assignments import in_named_order, labelled_parts, named_parts
 from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude, sentence_start
 from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside
 from proofmill.filters.answers.questions import (
@@ -26,6 +26,7 @@ from proofmill.filters.answers.questions import (
 )
 from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.answers.subjects import of_another
+from proofmill.filters.answers.worded import boxed_statement, in_words_of
 from proofmill.filters.symbolic.answer_forms import AnswerKey, UnreadableError
 from proofmill.filters.symbolic.answer_parser import parse_answer
 from proofmill.filters.symbolic.dates import is_date, may_be_date, same_date, same_time
@@ -272,6 +273,14 @@ def _integer(answer: str) -> int | None:
 def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
     """Return an answer as the question and gold write: with decimal points or commas, with the names of its parts."""
     parts = named_parts(answer, gold.text) if "\\text" in gold.text else ""
+    if not gold.rational:
+        ordered = in_named_order(answer, prompt) if "\\text" not in gold.text and answer.startswith("\\text{") else ""
+        if worded := in_words_of(ordered or answer, gold.text, prompt):
+            return worded
+        if ordered and ordered == ", ".join(re.split(r",\s*", gold.text.strip("() $"))):
+            return gold.text
+    if "\\" in answer and (value := boxed_statement(answer, prompt)):
+        answer = value
     if gold.form is not None and gold.form.kind == "value":
         if answer.count(",") > 1:
             answer = _INDIAN.sub(lambda match: match[0].replace(",", ""), answer)
@@ -359,7 +368,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=14,
+    version=15,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

@@ -39,13 +39,54 @@ _COUNTED = re.compile(rf"[{_CHINESE_SIGNS}]{{1,20}}(?=[个只名位本条张岁�
 
 
 _FIGURES = re.compile(r"\d+(?:[.,]\d+)*")
+_ASKS_PART = re.compile(
+    r"\b(?:bruch(?:teil)?|anteil|welcher\steil|fraction|fracción|qué\sparte|fração|que\sparte|frazione|che\sparte|quale\sparte"
+    r"|deel|breuk|дроб\w*|част\w+|дол[яюи]|ułam\w+|część)\b",
+    re.IGNORECASE,
+)
+_NUMERATORS = {
+    1: "ein eine un une uno una um uma один одна одну een",
+    2: "zwei deux dos due dois duas две два twee",
+    3: "drei trois tres tre três три drie",
+    4: "vier quatre cuatro quattro quatro четыре",
+    5: "fünf cinq cinco cinque пять vijf",
+    6: "sechs six seis sei шесть zes",
+    7: "sieben sept siete sette sete семь zeven",
+    8: "acht huit ocho otto oito восемь",
+    9: "neun neuf nueve nove девять negen",
+}
+_DENOMINATORS = {
+    2: "halb halbe halbes medio medios mezzo meio половина половину",
+    3: "drittel tiers tercio tercios terzo terzi terço terços треть трети derde derden",
+    4: "viertel quart quarts cuarto cuartos quarto quarti quartos четверть четверти kwart vierde",
+    5: "fünftel cinquième cinquièmes quinto quintos quinti пятая пятых vijfde",
+    6: "sechstel sixième sixièmes sexto sextos sesto sesti шестая шестых zesde",
+    7: "siebtel septième septièmes séptimo séptimos settimo settimi sétimo sétimos седьмая седьмых zevende",
+    8: "achtel huitième huitièmes octavo octavos ottavo ottavi oitavo oitavos восьмая восьмых achtste",
+    9: "neuntel neuvième neuvièmes noveno novenos nono noni nonos девятая девятых negende",
+    10: "zehntel dixième dixièmes décimo décimos decimo decimi десятая десятых tiende",
+}
+_COUNTS = {word: count for count, words in _NUMERATORS.items() for word in words.split()}
+_PARTS_OF = {word: count for count, words in _DENOMINATORS.items() for word in words.split()}
+_PART_NAMED = re.compile(
+    rf"\b(?P<count>{'|'.join(_COUNTS)})[\s-](?P<part>{'|'.join(sorted(_PARTS_OF, key=len, reverse=True))})\b",
+    re.IGNORECASE,
+)
+
+
+def _part(match: re.Match[str]) -> str:
+    return f"{_COUNTS[match['count'].lower()]}/{_PARTS_OF[match['part'].lower()]}"
 
 
 def in_figures_abroad(sentence: str, question: str = "") -> str:
     """Return a sentence with the one numeral of another language in it in figures; as it is where it has several.
 
+    Where a question asks for a part, "tres cuartos" is 3/4 and no three rooms.
+
     Figures beside it must be those of the question: "vier Primzahlen zwischen 10 und 20".
     """
+    if _ASKS_PART.search(question) is not None and (parts := _PART_NAMED.sub(_part, sentence)) != sentence:
+        return parts
     if not set(_FIGURES.findall(sentence)) <= set(_FIGURES.findall(question)):
         return sentence
     found = [(match.start(), match.end(), _chinese(match[0])) for match in _COUNTED.finditer(sentence)]
