@@ -200,12 +200,18 @@ _CYRILLIC_LABEL = re.compile(
     r"(?P<label>[АВСЕ])(?=\s*(?:\Z|\n)|[).:}*\],;]|\s[—–(])",
     re.MULTILINE,
 )
+_CYRILLIC_PROMPT = re.compile("[А-Яа-яЁё]{3}")
 _CYRILLIC_LIST = re.compile(r"(?:^|\s)\(?[Бб][).:]", re.MULTILINE)
 
 
 def _in_latin_labels(text: str, prompt: str) -> str:
-    """Return a text with Latin letters for Cyrillic ones that are labels, unless the prompt's own are Cyrillic."""
+    """Return a text with Latin letters for Cyrillic ones that are labels.
+
+    Only where the prompt is in Cyrillic letters, and its own labels are not: elsewhere such a letter is another one.
+    """
     if _CYRILLIC_LABEL.search(text) is None or _CYRILLIC_LIST.search(prompt) is not None:
+        return text
+    if _CYRILLIC_PROMPT.search(prompt) is None:
         return text
     return _CYRILLIC_LABEL.sub(lambda match: match["cue"] + _LIKE_LATIN[match["label"]], text)
 
