@@ -131,8 +131,8 @@ def with_points(text: str, question: str) -> str:
     Thousands with a narrow or no-break space, or with any space in a language that writes them so, lose it. The text
     stays as long as it was, so that offsets hold.
     """
-    if _SPACED.search(text):
-        spaced = _SPACED if _speaks_with_commas(question) else _THIN_SPACED
+    spaced = _SPACED if _speaks_with_commas(question) else None if text.isascii() else _THIN_SPACED
+    if spaced is not None and spaced.search(text):
         text = spaced.sub(lambda match: re.sub(r"\s", "", match[0]).rjust(len(match[0])), text)
     if "," not in text:
         return text
