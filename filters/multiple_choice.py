@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from proofmill.filters.answers.hedging import retracted
+from proofmill.filters.answers.endings import sentence_start
+from proofmill.filters.answers.hedging import denied, negated, retracted
+from proofmill.filters.answers.marks import Mark
 from proofmill.filters.symbolic.dates import may_be_date, same_date
 from proofmill.filters.symbolic.equality import equivalent, named_number
 from proofmill.filters.symbolic.expressions import TooCostlyError
@@ -385,3 +387,47 @@ def _build(pairs: tuple[tuple[str, str], ...], slow: bool) -> Choices:
 def _without_label(label: str, text: str) -> str:
     """Return the text without a label in it, which data sets often repeat: `["A) Paris", …]`."""
     return re.sub(rf"^\s?\(?{re.escape(label)}[).:]\s", "", text)
+
+
+# --- labels in other letters, and options named by their place ---
+
+_LIKE_LATIN = dict(zip("АВСЕ", "ABCE", strict=True))  # Cyrillic letters, which look as Latin ones do
+_CYRILLIC_LABEL = re.compile(
+    r"(?P<cue>(?:\b(?:[Оо]твет|ОТВЕТ|[Вв]ариант|[Бб]уква|[Оо]пция)\w{0,3}|boxed)[\s:*({—–-]{1,6}|^[*(]{0,3})"
+    r"(?P<label>[АВСЕ])(?=\s*(?:\Z|\n)|[).:}*\],;]|\s[—–(])",
+    re.MULTILINE,
+)
+_CYRILLIC_PROMPT = re.compile("[А-Яа-яЁё]{3}")
+_CYRILLIC_LIST = re.compile(r"(?:^|\s)\(?[Бб][).:]", re.MULTILINE)
+
+
+def in_latin_labels(text: str, prompt: str) -> str:
+    """Return a text with Latin letters for Cyrillic ones that are labels.
+
+    Only where the prompt is in Cyrillic letters, and its own labels are not: elsewhere such a letter is another one.
+    """
+    if _CYRILLIC_LABEL.search(text) is None or _CYRILLIC_LIST.search(prompt) is not None:
+        return text
+    if _CYRILLIC_PROMPT.search(prompt) is None:
+        return text
+    return _CYRILLIC_LABEL.sub(lambda match: match["cue"] + _LIKE_LATIN[match["label"]], text)
+
+
+_LAST = 4000  # characters in which the conclusion stands
+_ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINAL = re.compile(
+    rf"\b[Tt]he\s(?P<one>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\s(?:is\s|must\sbe\s|as\s)?(?:(?:therefore|thus|indeed)\s)?"
+    r"(?:the\s)?(?:right|correct|answer|best)\b(?!\s(?:only|if|when|unless))"
+    rf"|\b(?:is|be|choose|select|pick)\s(?:therefore\s)?the\s(?P<other>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\W*$"
+)
+
+
+def by_order(choices: Choices, text: str) -> Iterator[Mark]:
+    """Yield what the last paragraph names by its place: "the second option is correct"."""
+    start = text.rstrip().rfind("\n") + 1
+    for match in _ORDINAL.finditer(text, max(start, len(text) - _LAST)):
+        place = match["one"] or match["other"]
+        index = len(choices.labels) - 1 if place == "last" else _ORDER.index(place)
+        sentence = text[sentence_start(text, match.start()) : match.end() + 40]
+        if index < len(choices.labels) and not negated(sentence) and not denied(text, match.start()):
+            yield Mark("named", choices.labels[index], match.start(), match.end())

@@ -307,3 +307,21 @@ def counted_together(sentence: str, question: str) -> str:
     """Return the counts that a sentence ends with, each of its own kind, where a question asks for each of several."""
     found = _COUNTS.search(sentence) if " and " in sentence and _ASKS_EACH.search(question) else None
     return "" if found is None or re.search(r"\b(?:not|or|n't)\b|n't", sentence) else found["counts"].strip()
+
+
+_FAMILY = re.compile(  # $x = 7k + 4$ with $k \in \mathbb{Z}$
+    r"(?P<values>\$[a-zA-Z]\s?(?:=|\\equiv)[^$]{1,60})\$,?\s(?:(?:with|where|for)\s)?(?:(?:any|all|every|some|an?)\s)?(?:integers?\s)?"
+    r"\$?(?P<letter>[a-zA-Z])\$?\s?(?:\\in\s?\\mathbb\s?\{?Z\}?|∈\s?ℤ|\s?(?:is|being)\s(?:an?|any)\sinteger)\$?(?=[\s.]*\Z)"
+    r"|(?P<family>\$[a-zA-Z]\s?=[^$]{1,60})\$,?\s(?:with|where|for)\s(?:any|all|every|some|an)\sintegers?\s\$?(?P<of>[a-zA-Z])\$?(?=[\s.]*\Z)"
+)
+
+
+def _joined_family(match: re.Match[str]) -> str:
+    r"""Return a family of values and the integers that it is over as one formula."""
+    values, letter = match["values"] or match["family"], match["letter"] or match["of"]
+    return rf"{values}, {letter} \in \mathbb{{Z}}$" if letter in values[2:] else match[0]
+
+
+def over_integers(sentence: str) -> str:
+    r"""Return a sentence with a family of values, and the integers that it is over, as one formula."""
+    return _FAMILY.sub(_joined_family, sentence)

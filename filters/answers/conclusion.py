@@ -25,6 +25,7 @@ from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
 from proofmill.filters.answers.conversions import THOUSANDS, converted
+from proofmill.filters.answers.endings import before_aside, cut_short, sentence_start
 from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
@@ -513,14 +514,8 @@ def _listed(text: str, reader: Reader) -> Conclusion | None:
     return Conclusion(day, "final_line", start) if day and not hypothetical(text[start:]) else None
 
 
-def _before_aside(text: str) -> str:
-    """Return a text without a last sentence that stands in brackets."""
-    aside = _ASIDE.search(text, max(0, len(text) - _FAR)) if text.rstrip(" .\n").endswith(")") else None
-    return text if aside is None else text[: aside.start()]
-
-
 def _unmarked(text: str, reader: Reader) -> Conclusion:
-    text = _before_aside(text)
+    text = before_aside(text)
     if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
         return Conclusion(text.strip(" .*\n"), "final_line", 0)
     line = text.rstrip().rpartition("\n")[2]
@@ -548,7 +543,7 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
         return Conclusion("", "no_answer")
     number = _NUMBER.search(value)
     if number and (
-        _cut_short(text, start, number[0], reader.question)
+        cut_short(text, start, number[0], reader.question)
         or conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question)
     ):
         return Conclusion("", "no_answer")
@@ -556,24 +551,6 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
 
 
 _NUMBER = re.compile(r"\d[\d,./]*")
-_BARE_END = re.compile(r"\b(?P<verb>[a-z]+)\s\$?(?P<number>\d[\d,]*(?:\.\d+)?)\Z")
-_STATES = frozenset(  # words before a number that ends a whole sentence
-    re.findall(
-        r"\w+",
-        "is are was were be equals equal makes gives get gets has have had of total to number remains left leaves",
-    )
-)
-
-
-def _cut_short(text: str, start: int, number: str, question: str) -> bool:
-    """Return whether a text breaks off at a number of the question, in the last of several sentences."""
-    end = _BARE_END.search(text, max(start, len(text) - _FAR))
-    if end is None or end["number"] != number or end["verb"] in _STATES or text[start - 2 : start] not in _FULL_STOPS:
-        return False
-    return re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d/]|[.,]\d)", question) is not None
-
-
-_FULL_STOPS = frozenset({". ", "! "})
 _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
     re.IGNORECASE,
@@ -583,8 +560,6 @@ _OTHER_CASE = re.compile(  # Note: if the roles had been distinct, the count wou
     re.IGNORECASE,
 )
 _ENDS_IN_NONE = re.compile(r"\bno (?:real )?(?:solutions?|roots?)\W*\Z", re.IGNORECASE)  # x² = -4 has no real solutions
-_FAR = 400  # characters
-_ASIDE = re.compile(r"(?<=[.!?*])\s+\((?=[A-Z])(?:[^()\n]|\([^()\n]{0,60}\)){12,300}\)\.?\s*\Z")
 _DOTTED_CLOCK = re.compile(r"([01]?\d|2[0-3])\.([0-5]\d) uhr\Z", re.IGNORECASE)  # 21.45 Uhr
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
@@ -618,19 +593,3 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
         together = assigned_together(", ".join(map(plain, answers.values())), reader.question)
         return Conclusion(together, "bold", start) if together else Conclusion("", "several_answers")
     return Conclusion(plain(next(iter(answers.values()))), "bold", start)
-
-
-def sentence_start(text: str, position: int) -> int:
-    """Return where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
-    line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
-    end = position
-    while (end := max(text.rfind(". ", line, end), text.rfind("! ", line, end), text.rfind("? ", line, end))) >= 0:
-        start = end + 2
-        while start < position and text[start].isspace():
-            start += 1
-        if start <= position < len(text) and text[start] in _OPENERS:
-            return start
-    return line
-
-
-_OPENERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$\\*(")

@@ -22,6 +22,7 @@ from proofmill.filters.answers.assignments import (
     counted_together,
     introduces_answers,
     named_lines,
+    over_integers,
 )
 from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.lone_numbers import (
@@ -311,7 +312,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         if len(sentence) > MAX_SENTENCE:
             sentence = sentence[-MAX_SENTENCE:]
         sentence = without_rejected(_without_deed(opened(in_plain_fractions(sentence))))
-        sentence = _FAMILY.sub(_over_integers, sentence) if "$" in sentence else sentence
+        sentence = over_integers(sentence) if "$" in sentence else sentence
         if not sentence:
             return "", line_start + cut
         together = assigned_together(sentence, question) or counted_together(sentence, question)
@@ -326,19 +327,6 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
         value = _sentence_value(sentence, readable, question, marked=False)
         return value or _spelled_value(sentence, readable, question), line_start + cut
     return "", line_start
-
-
-_FAMILY = re.compile(  # $x = 7k + 4$ with $k \in \mathbb{Z}$
-    r"(?P<values>\$[a-zA-Z]\s?(?:=|\\equiv)[^$]{1,60})\$,?\s(?:(?:with|where|for)\s)?(?:(?:any|all|every|some|an?)\s)?(?:integers?\s)?"
-    r"\$?(?P<letter>[a-zA-Z])\$?\s?(?:\\in\s?\\mathbb\s?\{?Z\}?|∈\s?ℤ|\s?(?:is|being)\s(?:an?|any)\sinteger)\$?(?=[\s.]*\Z)"
-    r"|(?P<family>\$[a-zA-Z]\s?=[^$]{1,60})\$,?\s(?:with|where|for)\s(?:any|all|every|some|an)\sintegers?\s\$?(?P<of>[a-zA-Z])\$?(?=[\s.]*\Z)"
-)
-
-
-def _over_integers(match: re.Match[str]) -> str:
-    r"""Return a family of values and the integers that it is over as one formula."""
-    values, letter = match["values"] or match["family"], match["letter"] or match["of"]
-    return rf"{values}, {letter} \in \mathbb{{Z}}$" if letter in values[2:] else match[0]
 
 
 _SAYS_ABROAD = re.compile(  # Tom hat 8 Äpfel

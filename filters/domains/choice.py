@@ -24,10 +24,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.answers.conclusion import Reader, conclude, sentence_start
+from proofmill.filters.answers.conclusion import Reader, conclude
+from proofmill.filters.answers.endings import sentence_start
 from proofmill.filters.answers.hedging import asks_faulty, denied, hypothetical, negated, revises
 from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
-from proofmill.filters.multiple_choice import Choices, normalise, parse_options
+from proofmill.filters.multiple_choice import Choices, by_order, in_latin_labels, normalise, parse_options
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import (
     CORRECT,
@@ -177,7 +178,7 @@ def _without_gold(found: Verdict) -> Verdict:
 
 def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
     said = _Said(choices, prompt)
-    text = text if text.isascii() else _in_latin_labels(text, prompt)
+    text = text if text.isascii() else in_latin_labels(text, prompt)
     form, tag = asked_form(prompt), asked_tag(prompt)
     found = conclude(text, Reader(bool, said.key, prompt, form, tag, prompt=prompt, options=said))
     if not found.text:
@@ -192,28 +193,6 @@ def _decide(choices: Choices, gold: str, text: str, prompt: str) -> Verdict:
         cause = "no_option"
     right = cause == found.rule and reading.labels[0] == gold
     return Verdict(CORRECT if right else WRONG, extracted, cause, final_start=found.start)
-
-
-_LIKE_LATIN = dict(zip("АВСЕ", "ABCE", strict=True))  # Cyrillic letters, which look as Latin ones do
-_CYRILLIC_LABEL = re.compile(
-    r"(?P<cue>(?:\b(?:[Оо]твет|ОТВЕТ|[Вв]ариант|[Бб]уква|[Оо]пция)\w{0,3}|boxed)[\s:*({—–-]{1,6}|^[*(]{0,3})"
-    r"(?P<label>[АВСЕ])(?=\s*(?:\Z|\n)|[).:}*\],;]|\s[—–(])",
-    re.MULTILINE,
-)
-_CYRILLIC_PROMPT = re.compile("[А-Яа-яЁё]{3}")
-_CYRILLIC_LIST = re.compile(r"(?:^|\s)\(?[Бб][).:]", re.MULTILINE)
-
-
-def _in_latin_labels(text: str, prompt: str) -> str:
-    """Return a text with Latin letters for Cyrillic ones that are labels.
-
-    Only where the prompt is in Cyrillic letters, and its own labels are not: elsewhere such a letter is another one.
-    """
-    if _CYRILLIC_LABEL.search(text) is None or _CYRILLIC_LIST.search(prompt) is not None:
-        return text
-    if _CYRILLIC_PROMPT.search(prompt) is None:
-        return text
-    return _CYRILLIC_LABEL.sub(lambda match: match["cue"] + _LIKE_LATIN[match["label"]], text)
 
 
 @dataclass(frozen=True)
@@ -266,7 +245,7 @@ class _Said:
         found = list(_called(self.choices, text, behind))
         if found or behind is not None:
             return found or list(_final_line(self.choices, text, behind or 0))
-        rules = (_named, _fits, _by_order, _final_line, _opening_line)
+        rules = (_named, _fits, by_order, _final_line, _opening_line)
         marks = list(_only_one(self.choices, text, self.question)) or list(
             _marked_one(self.choices, text, self.question)
         )
@@ -294,25 +273,6 @@ def _fits(choices: Choices, text: str) -> Iterator[Mark]:
             around = text[max(start, match.start() - 30) : match.end() + 15]
             if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
                 yield Mark("named", match[1], match.start(), match.end())
-
-
-_ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
-_ORDINAL = re.compile(
-    rf"\b[Tt]he\s(?P<one>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\s(?:is\s|must\sbe\s|as\s)?(?:(?:therefore|thus|indeed)\s)?"
-    r"(?:the\s)?(?:right|correct|answer|best)\b(?!\s(?:only|if|when|unless))"
-    rf"|\b(?:is|be|choose|select|pick)\s(?:therefore\s)?the\s(?P<other>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\W*$"
-)
-
-
-def _by_order(choices: Choices, text: str) -> Iterator[Mark]:
-    """Yield what the last paragraph names by its place: "the second option is correct"."""
-    start = text.rstrip().rfind("\n") + 1
-    for match in _ORDINAL.finditer(text, max(start, len(text) - _TAIL)):
-        place = match["one"] or match["other"]
-        index = len(choices.labels) - 1 if place == "last" else _ORDER.index(place)
-        sentence = text[sentence_start(text, match.start()) : match.end() + 40]
-        if index < len(choices.labels) and not negated(sentence) and not denied(text, match.start()):
-            yield Mark("named", choices.labels[index], match.start(), match.end())
 
 
 _ONLY_ONE = re.compile(

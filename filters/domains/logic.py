@@ -26,8 +26,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import scorers
-from proofmill.filters.answers.conclusion import Conclusion, conclude, sentence_start
+from proofmill.filters.answers.conclusion import Conclusion, conclude
 from proofmill.filters.answers.continuation import Concluded, own_part
+from proofmill.filters.answers.endings import sentence_start
 from proofmill.filters.answers.hedging import hypothetical, negated
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.answers.assignments import in_named_order, labelled_parts, named_parts
-from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude, sentence_start
+from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude
+from proofmill.filters.answers.endings import sentence_start
 from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside
 from proofmill.filters.answers.questions import (
     context,

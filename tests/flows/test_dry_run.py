@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from proofmill.data.errors import UsageError
-from proofmill.data.files import Row as Sample
 from proofmill.data.files import write_json
 from proofmill.data.schemas import SAMPLES
+from proofmill.data.segments import Row as Sample
 from proofmill.data.versions import find, versions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.commands import regenerate as commands
