@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from proofmill.filters.answers.endings import sentence_start
+from proofmill.filters.answers.endings import TAIL, sentence_start
 from proofmill.filters.answers.hedging import denied, negated, retracted
 from proofmill.filters.answers.marks import Mark
 from proofmill.filters.symbolic.dates import may_be_date, same_date
@@ -413,7 +413,6 @@ def in_latin_labels(text: str, prompt: str) -> str:
     return _CYRILLIC_LABEL.sub(lambda match: match["cue"] + _LIKE_LATIN[match["label"]], text)
 
 
-_LAST = 4000  # characters in which the conclusion stands
 _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(
     rf"\b[Tt]he\s(?P<one>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\s(?:is\s|must\sbe\s|as\s)?(?:(?:therefore|thus|indeed)\s)?"
@@ -425,7 +424,7 @@ _ORDINAL = re.compile(
 def by_order(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield what the last paragraph names by its place: "the second option is correct"."""
     start = text.rstrip().rfind("\n") + 1
-    for match in _ORDINAL.finditer(text, max(start, len(text) - _LAST)):
+    for match in _ORDINAL.finditer(text, max(start, len(text) - TAIL)):
         place = match["one"] or match["other"]
         index = len(choices.labels) - 1 if place == "last" else _ORDER.index(place)
         sentence = text[sentence_start(text, match.start()) : match.end() + 40]

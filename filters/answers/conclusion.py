@@ -25,7 +25,7 @@ from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
 from proofmill.filters.answers.conversions import THOUSANDS, converted
-from proofmill.filters.answers.endings import before_aside, cut_short, sentence_start
+from proofmill.filters.answers.endings import TAIL, before_aside, cut_short, sentence_start
 from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
@@ -136,7 +136,6 @@ _PLAIN_LEADS = frozenset(
 )
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
-_TAIL = 4_000  # characters of the text around an answer that are read
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _CONCLUDING = re.compile(
     r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
@@ -473,7 +472,7 @@ def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, 
     if retracted(text, last.end):
         later, offset = closing_value(tail, reader.readable, reader.question)
         later = later if _MATHEMATICAL.search(later) else ""
-        if (later and _agree(reader.key(later), key)) or (not later and confirmed(tail[:_TAIL])):
+        if (later and _agree(reader.key(later), key)) or (not later and confirmed(tail[:TAIL])):
             return found
         clear = later and _CONCLUDING.search(tail[offset : offset + 300])
         return (
@@ -490,8 +489,8 @@ def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) 
     """Return whether the words behind a mark conclude another answer; where they name its number, they do not."""
     if not _MATHEMATICAL.search(tail) or not _CONCLUDING.search(tail[-600:]):
         return False
-    later, offset = closing_value(tail[-_TAIL:], reader.readable, reader.question)
-    sentence = tail[-_TAIL:][offset:]
+    later, offset = closing_value(tail[-TAIL:], reader.readable, reader.question)
+    sentence = tail[-TAIL:][offset:]
     if "would" not in reader.question and _OTHER_CASE.search(sentence):
         return False
     if not later or not _MATHEMATICAL.search(later) or not _CONCLUDING.search(sentence[:300]):
@@ -571,7 +570,7 @@ _HEADING = re.compile(
 def _bold(text: str, reader: Reader) -> Conclusion | None:
     """Return the one answer in bold type in the last line."""
     body = text.rstrip()
-    start = max(body.rfind("\n") + 1, len(body) - _TAIL)
+    start = max(body.rfind("\n") + 1, len(body) - TAIL)
     line = body[start:]
     if "**" not in line and "__" not in line:
         return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-_TAIL = 4_000  # characters of the text around an answer that are read
+TAIL = 4_000  # characters of the text around an answer that are read: what is further from the end concludes nothing
 _FAR = 400  # characters from the end in which a last sentence begins
 _OPENERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$\\*(")
 
 
 def sentence_start(text: str, position: int) -> int:
     """Return where the sentence around `position` begins: many models write reasoning and answer in one paragraph."""
-    line = max(text.rfind("\n", 0, position) + 1, position - _TAIL)
+    line = max(text.rfind("\n", 0, position) + 1, position - TAIL)
     end = position
     while (end := max(text.rfind(". ", line, end), text.rfind("! ", line, end), text.rfind("? ", line, end))) >= 0:
         start = end + 2

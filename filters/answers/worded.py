@@ -160,7 +160,7 @@ _DISAGREES = frozenset(_NO.split("|")) - {"false"}
 
 
 def boxed_statement(answer: str, question: str) -> str:
-    r"""Return the value of a sentence in a box: 5 of `\\text{The remainder is } 5.`; "" for any other content.
+    r"""Return the value of a sentence in a box: 5 of `\text{The remainder is } 5.`; "" for any other content.
 
     What it says the value of must be a word of the question, or a general one.
     """

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.answers.conclusion import Reader, conclude
-from proofmill.filters.answers.endings import sentence_start
+from proofmill.filters.answers.endings import TAIL, sentence_start
 from proofmill.filters.answers.hedging import asks_faulty, denied, hypothetical, negated, revises
 from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
 from proofmill.filters.multiple_choice import Choices, by_order, in_latin_labels, normalise, parse_options
@@ -132,7 +132,6 @@ _EITHER_ABROAD = re.compile(  # C ou la D
 )
 _LETTERS = parse_options([""] * 26)  # for questions whose options stand in the prompt only
 _DIGITS = parse_options({str(number): "" for number in range(1, 10)})
-_TAIL = 4000  # characters: a statement further from the end than this is not the conclusion
 _LINE = 300  # characters of a line that are read
 
 
@@ -224,7 +223,7 @@ class _Said:
         return None if line.startswith("?", length) else mark._replace(phrase=line, end=start + length)
 
     def stated(self, text: str) -> Iterator[Mark]:
-        for match in _STATED.finditer(text, max(0, len(text) - _TAIL)):
+        for match in _STATED.finditer(text, max(0, len(text) - TAIL)):
             yield Mark("stated", "", match.start(), match.end())
 
     def goes_on(self, text: str, last: Mark) -> bool:
@@ -255,7 +254,7 @@ class _Said:
 
 
 def _called(choices: Choices, text: str, behind: int | None) -> Iterator[Mark]:
-    for match in _CALLED.finditer(text, max(0, len(text) - _TAIL, behind or 0)):
+    for match in _CALLED.finditer(text, max(0, len(text) - TAIL, behind or 0)):
         label = next(filter(None, match.groups()))
         before = text[max(0, match.start() - 30) : match.start()]
         if label not in choices.labels or _JOINED.search(before) or denied(text, match.start()):  # "neither C is"
@@ -269,7 +268,7 @@ def _fits(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield marks in the last paragraph: "… which is option C", "only option C fits"."""
     start = text.rstrip().rfind("\n") + 1
     for pattern in (_FITS, _ONLY):
-        for match in pattern.finditer(text, max(start, len(text) - _TAIL)):
+        for match in pattern.finditer(text, max(start, len(text) - TAIL)):
             around = text[max(start, match.start() - 30) : match.end() + 15]
             if match[1] in choices.labels and not negated(around) and not denied(text, match.start()):
                 yield Mark("named", match[1], match.start(), match.end())
@@ -292,7 +291,7 @@ _FAULT = re.compile(
 def _only_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     """Yield the option that the last paragraph calls the only one that fits, or that does not if that is asked."""
     start = text.rstrip().rfind("\n") + 1
-    for match in _ONLY_ONE.finditer(text, max(start, len(text) - _TAIL)):
+    for match in _ONLY_ONE.finditer(text, max(start, len(text) - TAIL)):
         label = match["label"] or match["behind"]
         faulty = _FAULT.search(match["said"] or match["told"] or "") is not None
         if label in choices.labels and faulty == asks_faulty(question) and not denied(text, match.start()):
@@ -318,7 +317,7 @@ def _marked_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
     body = text.rstrip()
     at = len(body)
     truths = True
-    for line in reversed(body[-_TAIL:].split("\n")):
+    for line in reversed(body[-TAIL:].split("\n")):
         if not line.strip():
             continue
         option = _OPTION_LINE.match(line)
@@ -366,7 +365,7 @@ def _signed_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of the end of a text, each with where it begins."""
-    at = max(0, len(text) - _TAIL)
+    at = max(0, len(text) - TAIL)
     for line in text[at:].split("\n"):
         yield at, line
         at += len(line) + 1
@@ -377,7 +376,7 @@ def _named(choices: Choices, text: str) -> Iterator[Mark]:
     start = text.rstrip().rfind("\n") + 1
     marks = [
         Mark("named", f"{match[1]}. {match[2]}"[:200], match.start(1), match.end())
-        for match in _NAMED.finditer(text, max(start, len(text) - _TAIL))
+        for match in _NAMED.finditer(text, max(start, len(text) - TAIL))
         if match[1] in choices.labels and choices.owns(match[1], match[2]) and not denied(text, match.start())
     ]
     yield from marks if len({mark.phrase[0] for mark in marks}) == 1 else ()

@@ -94,8 +94,7 @@ class MathVerifier:
         if answer is None:
             return Verdict(ERROR, found.text, NO_GOLD, final_start=found.start)
         if _is_digits(found.text) and _is_digits(answer):
-            equal = int(found.text) == int(answer)
-            return _verdict(equal and (found.rule not in _IN_WORDS or not _of_another(found, text, problem)), found)
+            return _verdict(int(found.text) == int(answer) and not _of_another(found, text, problem), found)
         if is_date(found.text) or is_date(answer):
             return _verdict(same_date(found.text, answer, prompt), found)
         if _INTEGER.match(found.text) and (integer := _integer(answer)) is not None:

@@ -18,7 +18,6 @@ from rich.console import Console
 from proofmill.data.errors import UsageError
 from proofmill.data.files import write_json
 from proofmill.data.schemas import SAMPLES
-from proofmill.data.segments import Row as Sample
 from proofmill.data.versions import find, versions
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.commands import regenerate as commands
@@ -166,7 +165,7 @@ def record(run: RunContext, samples: int) -> int:
     return table.num_rows
 
 
-def sample(prompt: str, index: int) -> Sample:
+def sample(prompt: str, index: int) -> Row:
     known = {"prompt_digest": prompt, "sample_index": index, "response": "7", "finish_reason": "stop"}
     return dict.fromkeys(SAMPLES.names) | known
 

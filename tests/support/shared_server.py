@@ -35,20 +35,20 @@ def shared_server(folder: Path) -> Iterator[str]:
         try:
             yield state["url"]
         finally:
-            _leave(lock, place, last=starts)
+            _leave(lock, place, waits=starts)
             os.environ.pop("PREFECT_API_URL", None)
 
 
-def _leave(lock: FileLock, place: Path, *, last: bool) -> None:
-    """Use the server no more; `last` waits until nobody does, and withdraws the address."""
+def _leave(lock: FileLock, place: Path, *, waits: bool) -> None:
+    """Use the server no more; whoever started it waits until nobody does, and withdraws its address."""
     gone = False
     while not gone:
         with lock:
             state = _read(place)
             users = [user for user in state["users"] if user != os.getpid()]
             _write(place, state | {"users": users})
-            gone = not (last and users)
-            if last and gone:
+            gone = not (waits and users)
+            if waits and gone:
                 place.unlink()
         time.sleep(0 if gone else 0.2)
 
