@@ -1,4 +1,4 @@
-"""Training a model on a version: the curriculum's stages in turn, each in a process of its own, then a model version.
+"""Training a model on a version: the curriculum's stages in turn, in a process of their own, then a model version.
 
 A stage's folder is named by the digest of all that decides it: the model that it begins from, its rows, its options.
 So a killed training goes on from the last checkpoint of the stage it was in, a finished stage is not trained again when
@@ -324,18 +324,21 @@ def train(
         if found := _known(home, name, key):
             return found, False
         made = plans[-1].folder.with_name(key)
-        kept = (1 - options.blend, options.blend)
-        folder, chosen, done = base.model.path, None, []
+        folder, chosen = base.model.path, None
+        waiting: dict[Path, str] = {}  # all that no choice has to be made before, with its counter
         for plan in plans:
-            then = None
-            if plan is plans[-1] and not options.choose:
-                then = _average_spec(made, (base.model.path, plan.folder / trainer.MODEL), kept)
-            _run_stage(plan, folder, base, options, data, progress, then)
+            if not (plan.folder / trainer.DONE).exists():
+                waiting[plan.folder] = _prepare_stage(plan, folder, base, options, data, progress)
             folder = plan.folder / trainer.MODEL
             if options.choose and plan.rows.stage != "rl":
+                run_trainer(waiting, options, progress)
+                waiting = {}
                 folder, chosen = choose(_candidates(plan.folder))  # the last step is among them
-            done.append((plan, orjson.loads((plan.folder / trainer.DONE).read_bytes())))
-        _average(made, (base.model.path, folder), kept, progress, "model written")
+        waiting |= _prepare_average(
+            made, (base.model.path, folder), (1 - options.blend, options.blend), "model written"
+        )
+        run_trainer(waiting, options, progress)
+        done = [(plan, orjson.loads((plan.folder / trainer.DONE).read_bytes())) for plan in plans]
         version = _publish(home, name, key, base, data, options, done, made / trainer.MODEL, chosen)
         for path in (made, *(() if work else (plan.folder for plan in plans))):
             shutil.rmtree(path, ignore_errors=True)
@@ -374,18 +377,10 @@ def _candidates(folder: Path) -> list[Path]:
     return sorted(folder.glob("candidate-*"), key=lambda path: int(path.name.rpartition("-")[2]))
 
 
-def _run_stage(
-    plan: StagePlan,
-    model: Path,
-    base: Base,
-    options: TrainOptions,
-    data: Version,
-    progress: Progress,
-    then: Row | None,
-) -> None:
-    """Trains one stage unless it is done, and then averages as it is told."""
-    if (plan.folder / trainer.DONE).exists():
-        return
+def _prepare_stage(
+    plan: StagePlan, model: Path, base: Base, options: TrainOptions, data: Version, progress: Progress
+) -> str:
+    """Writes what the process that trains reads of a stage, and returns the counter of its steps."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     rows, stage = plan.rows, plan.rows.stage
     write_table(plan.folder / "rows.parquet", rows.train)
@@ -414,14 +409,14 @@ def _run_stage(
         "weighted": rows.weighted,
         "verifiers": dict(data.manifest.recipe.get("verify", {}).get("verifiers", {})),
         "candidates": options.choose is not None and not is_rl,
-        "then": then,
         "threads": options.threads,
         "precision": options.precision,
         "seed": options.seed,
     }
     write_json(plan.folder / "spec.json", spec)
-    progress.expect(f"steps of {stage}", known_steps)
-    run_trainer(plan.folder, options, progress, f"steps of {stage}")
+    counter = f"steps of {stage}"
+    progress.expect(counter, known_steps)
+    return counter
 
 
 def _number_format(folder: Path) -> str | None:
@@ -556,7 +551,8 @@ def merge(
         if found := _known(home, name, key):
             return found, False
         folder = _folder(home, name) / key
-        _average(folder, [base.model.path for base in bases], shares, progress, "models merged")
+        work = _prepare_average(folder, [base.model.path for base in bases], shares, "models merged")
+        run_trainer(work, TrainOptions(), progress)
         data = [record for base in bases if base.trained for record in base.trained.manifest.data]
         manifest = _manifest(name, key, bases, data, TrainOptions()) | {
             "options": {},
@@ -568,24 +564,23 @@ def merge(
         return version, True
 
 
-def _average(folder: Path, models: Sequence[Path], shares: Sequence[float], progress: Progress, counter: str) -> None:
-    """Write the weighted average of models, in the first one's number format and with its tokenizer, where it isn't."""
-    if not (folder / trainer.DONE).exists():
-        spec = _average_spec(folder, models, shares)
-        write_json(folder / "spec.json", spec)
-        run_trainer(folder, TrainOptions(), progress, counter)
-
-
-def _average_spec(folder: Path, models: Sequence[Path], shares: Sequence[float]) -> Row:
-    """Return what tells the trainer to do so.
+def _prepare_average(folder: Path, models: Sequence[Path], shares: Sequence[float], counter: str) -> dict[Path, str]:
+    """Writes what the trainer reads to average models, in the first one's number format and with its tokenizer.
 
     Between a model before and after training lie models that have learned most of what was trained, and forgotten less
     of all else (WiSE-FT, Wortsman et al. 2022).
+
+    Returns:
+        The folder with its counter; nothing if it is done.
     """
+    if (folder / trainer.DONE).exists():
+        return {}
     folder.mkdir(parents=True, exist_ok=True)
     counted = [(str(model), share) for model, share in zip(models, shares, strict=True) if share]
-    return {
+    spec = {
         "kind": "merge", "folder": str(folder), "models": [model for model, _ in counted],
         "shares": [share for _, share in counted], "base": str(models[0]), "options": {"lora": None}, "threads": 0,
-        "save_dtype": _number_format(models[0]), "precision": "float32",
+        "save_dtype": _number_format(models[0]), "precision": "float32", "seed": 0,
     }  # fmt: skip
+    write_json(folder / "spec.json", spec)
+    return {folder: counter}

@@ -1,10 +1,11 @@
-"""The process that trains one stage: started, listened to, and its end told in words."""
+"""The process that trains: started, listened to, and its end told in words."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,31 @@ from proofmill.generators.engines.vllm import quiet_threads
 Row = dict[str, Any]
 
 
-def run_trainer(folder: Path, options: TrainOptions, progress: Progress, counter: str) -> None:
+def run_trainer(work: Mapping[Path, str], options: TrainOptions, progress: Progress) -> None:
     """Starts the process that trains, and tells what it says.
+
+    Args:
+        work: folders with a `spec.json`, done in turn by one process, since it imports for half a minute; and the
+            counter that shows each one's steps. Nothing is started for none.
+        options: of the training.
+        progress: told of steps.
 
     Raises:
         TrainingError: it said why it ended, or died.
     """
-    module = ["-m", "proofmill.generators.trainer", str(folder / "spec.json")]
+    if not work:
+        return
     launch = [sys.executable]
     if options.processes > 1:
         launch += ["-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
+    folder = next(iter(work))
     log = folder / "trainer.log"
     error: Row | None = None
     progress.note("loading the trainer (half a minute)")
     with (
         log.open("ab") as file,
         subprocess.Popen(  # noqa: S603 (our own words)
-            [*launch, *module],
+            [*launch, "-m", "proofmill.generators.trainer", *(str(one / "spec.json") for one in work)],
             env=quiet_threads(os.environ),
             stdin=subprocess.PIPE,  # nothing is written: it closes when this process is gone
             stdout=subprocess.PIPE,
@@ -47,8 +56,10 @@ def run_trainer(folder: Path, options: TrainOptions, progress: Progress, counter
                 told = _told(line)
                 if told.get("event") == "error":
                     error = told
+                elif told.get("event") == "begin":
+                    folder = Path(told["folder"])
                 else:
-                    _show(told, progress, counter)
+                    _show(told, progress, work[folder])
             code = process.wait()
         finally:
             if process.poll() is None:  # Ctrl-C, or an error of ours: the checkpoints stay

@@ -1,6 +1,7 @@
-"""One stage of a training, in a process of its own: `python -m proofmill.generators.trainer SPEC.json`.
+"""The stages of a training, in a process of their own: `python -m proofmill.generators.trainer SPEC.json ...`.
 
 The process that starts it has prepared everything (`flows/train.py`): rows as tokens, the model's folder, the options.
+One file describes one stage, or an average of models; they are done in turn.
 So this one holds nothing but torch and TRL, may be started by `accelerate launch` on several GPUs, and may die: started
 again, it goes on from its last whole checkpoint. What it has to say goes to standard output, a JSON object a line.
 
@@ -12,6 +13,7 @@ MGPO weight, exp(-γ KL(p ‖ 0.5)) at the accuracy p that its group has now (Vi
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -62,22 +64,39 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def main(spec_file: Path) -> int:
-    """Runs a stage; 0: done, 3: said why not."""
+def main(spec_files: list[Path]) -> int:
+    """Does what the files say in turn; 0: done, 3: said why not."""
     end_with_parent()
     import torch
 
-    spec: Spec = json.loads(spec_file.read_text())
-    if spec["threads"]:
-        torch.set_num_threads(spec["threads"])
-    spec["cpu"] = not torch.cuda.is_available()
-    spec["bf16"] = spec["precision"] == "bfloat16" or (
-        spec["precision"] == "auto" and not spec["cpu"] and torch.cuda.is_bf16_supported()
-    )
+    for file in spec_files:
+        spec: Spec = json.loads(file.read_text())
+        if spec["threads"]:
+            torch.set_num_threads(spec["threads"])
+        spec["cpu"] = not torch.cuda.is_available()
+        spec["bf16"] = spec["precision"] == "bfloat16" or (
+            spec["precision"] == "auto" and not spec["cpu"] and torch.cuda.is_bf16_supported()
+        )
+        if not _done(spec):
+            return 3
+        gc.collect()  # the model and its optimiser hold each other
+        torch.cuda.empty_cache()
+    return 0
+
+
+def _done(spec: Spec) -> bool:
+    """Whether the work that is described came to its end; if not, why was said."""
+    import torch
+    from transformers import set_seed
+
+    say(event="begin", folder=spec["folder"])
+    set_seed(spec["seed"])  # as in a process that does this alone
     try:
         {"sft": _sft, "rl": _rl, "merge": _merge}[spec["kind"]](spec)
     except _Diverged as error:
         say(event="error", kind="diverged", what=str(error))
+    except _OtherTensors as error:
+        say(event="error", kind="shape", what=str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
         say(event="error", kind="memory", what=str(error).splitlines()[0] if str(error) else "out of memory")
     except RuntimeError as error:
@@ -85,12 +104,16 @@ def main(spec_file: Path) -> int:
             raise
         say(event="error", kind="memory", what=str(error).splitlines()[0])
     else:
-        return 0
-    return 3
+        return True
+    return False
 
 
 class _Diverged(Exception):  # noqa: N818 (an event: nothing is wrong with the program)
     """The loss is no number any more."""
+
+
+class _OtherTensors(Exception):  # noqa: N818 (as above)
+    """A model can't be averaged with the first one."""
 
 
 def _arguments(spec: Spec, kind: Any, **more: Any) -> Any:
@@ -233,9 +256,8 @@ def _run(spec: Spec, trainer: Any, watch: Any, **more: Any) -> None:
         done = {"losses": history, "validation_loss": validation, "seconds": round(time.monotonic() - started, 1)}
         (folder / f".{DONE}").write_text(json.dumps(done | more))
         (folder / f".{DONE}").rename(folder / DONE)
-        if spec["then"]:  # here, where all is imported
-            _merge(spec["then"])
         say(event="done")
+    trainer.accelerator.wait_for_everyone()  # what comes next begins from the model that one process has written
 
 
 # --- supervised stages -------------------------------------------------------------------------------------
@@ -388,7 +410,9 @@ def _rl(spec: Spec) -> None:
 
 
 def _merge(spec: Spec) -> None:
-    """The weighted average of models with the same tensors."""
+    """The weighted average of models with the same tensors, by the first process of several."""
+    if int(os.environ.get("RANK", "0")):
+        return
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -398,8 +422,7 @@ def _merge(spec: Spec) -> None:
         merged = merged or model
         target = merged.state_dict()
         if {name: one.shape for name, one in model.state_dict().items()} != {n: one.shape for n, one in target.items()}:
-            say(event="error", kind="shape", what=f"{path} has other tensors than the first model")
-            raise SystemExit(3)
+            raise _OtherTensors(f"{path} has other tensors than the first model")
         # Tied tensors lie in one place and are added once.
         once = {target[name].data_ptr(): (target[name], one) for name, one in model.state_dict().items()}
         for into, one in once.values():  # in place: two models at once are enough
@@ -412,4 +435,4 @@ def _merge(spec: Spec) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main([Path(name) for name in sys.argv[1:]]))

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -222,14 +222,15 @@ def test_the_student_samples_the_next_round_and_nothing_is_done_twice(
     trainings: list[str] = []
     broken = {"toy-r1-sft_stage1", "toy-r2-sft_stage2"}
 
-    def trainer(folder: Path, *_: Any) -> None:
-        if stage := orjson.loads((folder / "spec.json").read_bytes()).get("stage"):
-            name = f"{folder.parent.name.removeprefix('train-')}-{stage}"
-            if name in broken:
-                broken.remove(name)
-                raise KeyboardInterrupt
-            trainings.append(name)
-        changed(folder)
+    def trainer(work: Mapping[Path, str], *_: Any) -> None:
+        for folder in work:
+            if stage := orjson.loads((folder / "spec.json").read_bytes()).get("stage"):
+                name = f"{folder.parent.name.removeprefix('train-')}-{stage}"
+                if name in broken:
+                    broken.remove(name)
+                    raise KeyboardInterrupt
+                trainings.append(name)
+            changed(folder)
 
     monkeypatch.setattr(train, "run_trainer", trainer)
     stops = [
