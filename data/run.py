@@ -203,6 +203,7 @@ class RunStore:
         self._done: dict[tuple[str, str], Shard] = {}
         self._named: dict[tuple[str, str], Shard] = {}  # the part of `_done` that this recipe's manifest names
         self._adopted: dict[tuple[str, str], float] = {}  # when the patience with what another host has written ends
+        self._claimed = True
         self._guard = Lock()
 
     @contextmanager
@@ -213,11 +214,13 @@ class RunStore:
         and an older one stops at its next commit.
 
         Args:
-            claim: whether to work on the run, not only look at it.
+            claim: whether to work on the run, not only look at it: then nothing is added to its manifest, since that
+                would stop a process on another host.
 
         Raises:
             StoreError: another process is on this run.
         """
+        self._claimed = claim
         lock = locked(
             self.folder / "lock",
             what=f"The run '{self.name}' is already going on in another process.",
@@ -342,7 +345,7 @@ class RunStore:
     def _name(self, shard: Shard) -> None:
         with self._guard:
             self._done[shard.step, shard.key] = shard
-            if self._named.get((shard.step, shard.key)) == shard:
+            if not self._claimed or self._named.get((shard.step, shard.key)) == shard:
                 return
             self._manifest.append(asdict(shard))
             self._named[shard.step, shard.key] = shard

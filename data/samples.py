@@ -12,8 +12,8 @@ any more, and then each of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +67,7 @@ class SampleStore:
         self._store = object_store(folder)
         self._index = _PromptIndex()
         self._files: list[Path] = []
+        self._unsealed: dict[tuple[str, int], str] = {}  # the finish reason of what journals hold, when only looked at
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # releases the lock if anything here fails
@@ -85,6 +86,21 @@ class SampleStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.__exit__(kind, error, trace)
+
+    @contextmanager
+    def looked_at(self) -> Iterator[Self]:
+        """Know what is recorded, in journals too, and change nothing: another process may be at work here."""
+        found = set(self._store.pull(self.folder)) if self._store else set(self.folder.rglob("*.*"))
+        # Journals first: what is sealed in between is found in its file.
+        older = {path for path in found if path.suffix == ".journal"}
+        for path in sorted(older | {path for path in found if "journals-" in path.parent.parent.name}):
+            with suppress(FileNotFoundError):
+                for row in read_rows(path, SAMPLES.names):
+                    self._unsealed[row["prompt_digest"], row["sample_index"]] = row["finish_reason"]
+        files = found if self._store else self.folder.glob("*.parquet")
+        for path in sorted(path for path in files if path.suffix == ".parquet" and path.parent == self.folder):
+            self._add(path)
+        yield self
 
     def _take_over(self) -> None:
         """Make the folder of this process's journals, and recorded samples of what earlier ones left.
@@ -139,7 +155,10 @@ class SampleStore:
         """
         highest = _RANKS[QUARANTINED] if self.quarantine.exists() else 0
         prompts = list(prompt_digests)
-        recorded: set[tuple[str, int]] = set()
+        wanted = set(prompts)
+        recorded = {
+            key for key, reason in self._unsealed.items() if key[0] in wanted and _RANKS.get(reason, 0) <= highest
+        }
         for number in self._index.files(prompts):
             frame = pl.DataFrame(read_table(self._files[number], ["prompt_digest", "sample_index", "finish_reason"]))
             kept = frame.filter(pl.col("prompt_digest").is_in(prompts) & (_rank() <= highest))

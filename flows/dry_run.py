@@ -358,11 +358,11 @@ def _money(run: RunContext, plan: SamplePlan, tokens: int, read: int, bound: str
 
 def open_samples(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard]) -> int:
     """Return how many first-round samples a run has to draw for unfinished shards."""
-    if not pending:  # nothing to look up, and another run may be holding the store
+    if not pending:
         return 0
     if run.request.draws_anew:
         return sum(shard.first_round_samples(plan) for shard in pending)
-    with plan.store(run.home) as store:
+    with plan.store(run.home).looked_at() as store:
         return sum(missing_samples(plan, store, run.store.read(shard.problems)) for shard in pending)
 
 
@@ -374,7 +374,7 @@ def _later(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard], r
     wanted = round(each * sum(shard.problems_sampled_by(plan) for shard in pending))
     if run.request.draws_anew:
         return wanted
-    with plan.store(run.home) as store:
+    with plan.store(run.home).looked_at() as store:
         return max(0, wanted - sum(_recorded_later(run, plan, store, shard) for shard in pending))
 
 

@@ -122,9 +122,12 @@ def test_without_locks_the_newest_process_goes_on(home: Path, make: Maker, no_lo
 
 def test_to_look_at_a_run_stops_nobody(home: Path, make: Maker, no_locks: None) -> None:
     with RunStore(home, "run", {}).opened() as run:
-        with RunStore(home, "run", {}).opened(claim=False):
-            pass
-        run.once(STEP, "a", "a", make)
+        kept = run.once(STEP, "a", "a", make)
+    with RunStore(home, "run", {"seed": 1}).opened() as run:
+        with RunStore(home, "run", {"seed": 1}).opened(claim=False) as looking:
+            assert looking.find(STEP, "a") == kept
+        run.once(STEP, "b", "b", make)
+        run.flush()
 
 
 def test_a_file_that_no_manifest_names_did_not_happen(home: Path, make: Maker) -> None:

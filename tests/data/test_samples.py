@@ -237,6 +237,20 @@ def test_without_locks_the_newest_process_goes_on_and_nothing_is_lost(tmp_path: 
             assert rows(newer, "p") == [("p", 0, "text"), ("p", 1, "text")]
 
 
+def test_to_look_at_samples_stops_nobody(tmp_path: Path) -> None:
+    with open_store(tmp_path) as at_work:
+        record(at_work, "0", sample(index=0))
+        journal = at_work.journal("1")
+        for row in (sample(index=1), sample(index=2) | {"finish_reason": "failed"}, sample("other")):
+            journal.append(row)
+        journal.flush()
+        with open_store(tmp_path).looked_at() as looking:
+            assert looking.have(["p", "q"]) == {("p", 0), ("p", 1)}
+        journal.append(sample(index=3))
+        at_work.seal("1", journal)
+        assert at_work.have(["p"]) == {("p", 0), ("p", 1), ("p", 3)}
+
+
 def test_a_journal_of_an_older_home_is_sealed(tmp_path: Path) -> None:
     with open_store(tmp_path):
         pass

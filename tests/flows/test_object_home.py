@@ -20,6 +20,7 @@ from proofmill.data.versions import Version, check_files, find, versions
 from proofmill.flows.commands.regenerate import run
 from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.doctor.checks import FAIL, OK, Place, cluster_checks, storage_checks
+from proofmill.flows.dry_run import report
 from proofmill.flows.recipe.load import parse
 from support import crash
 from support.s3 import BUCKET, forgetful_store
@@ -138,11 +139,31 @@ def _in_journal(path: Path) -> bool:
 
 
 @pytest.mark.slow
+def test_a_dry_run_elsewhere_stops_nobody(
+    stored: Home, whole: tuple[Version, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = stored.start("frozen", at=whole[1] // 2, signal="SIGSTOP")
+    stopped(frozen)
+    monkeypatch.setenv("PROOFMILL_SCRATCH", str(tmp_path / "elsewhere"))
+    request = RunRequest(parse(stored.driver.recipe), home_folder(stored.address), dry_run=True)
+    with open_run(request) as looking:
+        assert any("samples are still to be drawn" in line for line in report(looking))
+    os.kill(frozen, signal.SIGCONT)
+    assert stored.driver.wait(frozen) == 0, stored.driver.said("frozen")
+    stored.same_as(whole[0])
+
+
+def stopped(pid: int) -> None:
+    """Waits until a process has stopped itself."""
+    deadline = time.monotonic() + 120
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_a_driver_that_was_replaced_stops(stored: Home, whole: tuple[Version, int]) -> None:
     frozen = stored.start("frozen", at=whole[1] // 2, signal="SIGSTOP")
-    deadline = time.monotonic() + 120
-    while psutil.Process(frozen).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
-        time.sleep(0.05)
+    stopped(frozen)
     assert stored.run("newer") == 0, stored.driver.said("newer")
     os.kill(frozen, signal.SIGCONT)
     assert stored.driver.wait(frozen) == 1, stored.driver.said("frozen")
