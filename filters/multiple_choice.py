@@ -417,7 +417,7 @@ _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(
     rf"\b[Tt]he\s(?P<one>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\s(?:is\s|must\sbe\s|as\s)?(?:(?:therefore|thus|indeed)\s)?"
     r"(?:the\s)?(?:right|correct|answer|best)\b(?!\s(?:only|if|when|unless))"
-    rf"|\b(?:is|be|choose|select|pick)\s(?:therefore\s)?the\s(?P<other>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\W*$"
+    rf"|\b(?:is|be|choose|select|pick|leaves(?:\sus)?(?:\swith)?)\s(?:therefore\s|only\s)?the\s(?P<other>{'|'.join(_ORDER)}|last)\s(?:option|choice|alternative)\W*$"
 )
 
 

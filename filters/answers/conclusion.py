@@ -18,14 +18,21 @@ mathematics, choices and logic share the rules above.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator
+from itertools import pairwise
 
 from proofmill.filters.answers.assignments import assigned_together
 from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
 from proofmill.filters.answers.conversions import THOUSANDS, converted
-from proofmill.filters.answers.endings import TAIL, before_aside, cut_short, sentence_start
+from proofmill.filters.answers.endings import (
+    TAIL,
+    before_aside,
+    before_broken_loop,
+    cut_short,
+    sentence_start,
+    without_checks,
+)
 from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
@@ -42,6 +49,7 @@ from proofmill.filters.answers.marks import (
     HELD,
     MAX_PHRASE,
     Mark,
+    box_name,
     boxes_in,
     hashes_in,
     inside,
@@ -53,73 +61,13 @@ from proofmill.filters.answers.marks import (
     tags_in,
     wrapped,
 )
-from proofmill.filters.answers.options import Options, chosen, statements
+from proofmill.filters.answers.options import chosen, statements
 from proofmill.filters.answers.phrases import phrased
 from proofmill.filters.answers.prose_values import plain
+from proofmill.filters.answers.reader import ANY_TEXT, Conclusion, Reader
 from proofmill.filters.answers.statements import closing_value, listed_answers, stated_value
+from proofmill.filters.answers.subjects import asking
 from proofmill.filters.answers.worded import closing_weekday, worded_value, yes_or_no
-
-
-class Conclusion(NamedTuple):
-    """What a text concludes.
-
-    Attributes:
-        text: the answer as it stands there; empty where the text concludes nothing.
-        rule: the rule that found it, or why there is none: `no_answer`, `several_answers`, `several_boxes`,
-            `taken_back`, `unreadable`, `unclosed_box`, `empty_box`, `not_tagged`, `not_json`.
-        start: offset of the sentence or line that states it; None where there is none.
-    """
-
-    text: str
-    rule: str
-    start: int | None = None
-
-
-class Reader(NamedTuple):
-    """What a domain knows of its answers.
-
-    Attributes:
-        readable: whether a text is an answer as it stands.
-        key: what two texts of one answer share.
-        question: the prompt, which tells numbers in a sentence apart; may be empty.
-    """
-
-    readable: Callable[[str], bool]
-    key: Callable[[str], Hashable]
-    question: str = ""
-    form: str = ""
-    """The mark in which the prompt asks for the answer, `tagged` or `json`; nothing in words counts then."""
-    tag: str = ""
-    """The name of the tag that it asks for, where that is another than `answer`."""
-    closing: Callable[[str], bool] | None = None
-    """The same for a text without any mark, where it is stricter."""
-    prompt: str = ""
-    """The whole prompt, which tells what the model asks itself from an exercise that it invents."""
-    options: Options | None = None
-    """The few answers that there are, where they are known: `options` then says what counts."""
-
-
-def _any_text(text: str) -> bool:
-    return bool(text)
-
-
-def _same_text(text: str) -> Hashable:
-    return " ".join(text.split())
-
-
-_BARE = re.compile(
-    r"(?:[A-Za-z]\s?=\s?)?(?:[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?%?(?:\s?[A-Za-z²³°/]{1,15}){0,2}"
-    r"|\$[^$\n]{1,300}\$"
-    r"|[-(\[{\d\\][\d\s.,+\-*/^()\[\]{}\\a-z×·÷−]{0,100})\Z"
-)
-
-
-def _is_bare(text: str) -> bool:
-    return _BARE.match(text) is not None
-
-
-ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
-"""Every phrase is an answer as it stands; two are the same where their words are."""
 
 _SIMPLE_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")  # the common case
 _PLAIN_LEADS = frozenset(
@@ -136,6 +84,7 @@ _PLAIN_LEADS = frozenset(
 )
 _CLOSERS = " \t\r\n.!$)]}*_\\。"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
+_CHECKED = re.compile(r"[(\[]\s?[✓✔]?\s?[\w]{1,14}\s?[:：]")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _CONCLUDING = re.compile(
     r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
@@ -155,6 +104,8 @@ def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conc
     """
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match[0]), text)
+    if _CHECKED.search(text):
+        text = without_checks(text)
     text = text if own else answering(text, reader)
     found = _found(text, reader)
     if found.text and (again := told_again(text, reader.prompt)):
@@ -167,7 +118,10 @@ def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conc
 
 def answering(text: str, reader: Reader) -> str:
     """Return a response without the exercises that the model invents behind its answer."""
-    return text if reader is ANY_TEXT else own_part(text, reader.prompt, lambda part: _stands(_found(part, reader)))
+    if reader is ANY_TEXT:
+        return text
+    text = before_broken_loop(text)
+    return own_part(text, reader.prompt, lambda part: _stands(_found(part, reader)))
 
 
 _IN_LAST_LINE = frozenset({"final_line", "opening_line", "bold"})
@@ -334,10 +288,14 @@ def _box_marks(text: str, boxes: list[tuple[int, int]], reader: Reader) -> Itera
 def _box_group(text: str, group: list[tuple[int, int]], reader: Reader) -> Mark:
     # The same answer boxed twice is one answer, not a list of two.
     distinct: dict[Hashable, str] = {}
-    for box in group:
-        content = inside(text, box)
+    names = [box_name(text, box[0]) for box in group]
+    named = len(set(names)) > 1
+    for box, name in zip(group, names, strict=True):
+        content = f"{name} = {inside(text, box)}" if named and name else inside(text, box)
         distinct.setdefault(reader.key(content), content)
-    return Mark("boxed", " , ".join(distinct.values()), group[0][0], group[-1][1])
+    between = [text[left[1] : right[0]] for left, right in pairwise(group)]
+    joint = " or " if reader.options is None and any("or" in words for words in between) else " , "
+    return Mark("boxed", joint.join(distinct.values()), group[0][0], group[-1][1])
 
 
 def _outermost(marks: list[Mark], boxes: list[Mark]) -> list[Mark]:
@@ -394,7 +352,7 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
         return Conclusion("", "unreadable" if last.phrase.strip() else "no_answer")
     key = reader.key(answer)
     for other in reversed(marks[:-1]):
-        if _gives_way(text, other, last):
+        if _gives_way(text, other, last, reader.question):
             continue
         if other.rule == "hashes" and other.phrase[:1].isalpha():
             continue  # a heading
@@ -406,6 +364,16 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
     start = sentence_start(text, last.start) if last.rule == "boxed" else last.start
     found = Conclusion(answer, last.rule, start)
     return _unless_taken_back(text, last, found, key, reader)
+
+
+def _alone_answers(text: str, other: Mark, last: Mark, question: str) -> bool:
+    """Return whether the words before the last box call it the answer, or name what is asked, and another's do not."""
+    lead, earlier = [text[sentence_start(text, mark.start) : mark.start].lower() for mark in (last, other)]
+    asked = {"answer", *_CONTENT_WORD.findall(asking(question).lower())}
+    return not asked.isdisjoint(set(_CONTENT_WORD.findall(lead)) - set(_CONTENT_WORD.findall(earlier)))
+
+
+_CONTENT_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{5,}(?![A-Za-z{])")
 
 
 _VERDICT_WORDS = frozenset(
@@ -431,11 +399,13 @@ def _agree(one: Hashable, other: Hashable) -> bool:
     return one[1] == other[1] and "" in (one[0], other[0])
 
 
-def _gives_way(text: str, other: Mark, last: Mark) -> bool:
+def _gives_way(text: str, other: Mark, last: Mark, question: str) -> bool:
     """Return whether the last mark replaces another, whatever that one says."""
     if other.rule != last.rule:
         return True
     if last.final and not other.final and last.rule == "answer_is":
+        return True
+    if last.rule == "boxed" and _alone_answers(text, other, last, question):
         return True
     return last.rule != "hashes" and corrects(text[max(other.end, last.start - 300) : last.start])
 
@@ -560,6 +530,11 @@ _OTHER_CASE = re.compile(  # Note: if the roles had been distinct, the count wou
 )
 _ENDS_IN_NONE = re.compile(r"\bno (?:real )?(?:solutions?|roots?)\W*\Z", re.IGNORECASE)  # x² = -4 has no real solutions
 _DOTTED_CLOCK = re.compile(r"([01]?\d|2[0-3])\.([0-5]\d) uhr\Z", re.IGNORECASE)  # 21.45 Uhr
+_TOTAL_ROW = re.compile(
+    r"\s*\|[\s*_]*(?:(?:grand|overall)\s)?(?:total|sum|gesamt|summe|somme|suma|总计|合计)\b[^|]*\|.*?(?P<last>[^|]*\d[^|]*\|?)\s*\Z",
+    re.IGNORECASE,
+)
+_NO_BOLD = str.maketrans("*_", "  ")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _HEADING = re.compile(
     r"(?:step|part|problem|question|case|equation|exercise|option|note|figure|page|rule)\s{0,9}#?\s{0,9}\d",
@@ -574,6 +549,8 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
     line = body[start:]
     if "**" not in line and "__" not in line:
         return None
+    if total := _TOTAL_ROW.match(line):  # | **Total** | **6** | | **$71** |
+        line = line[: total.start("last")].translate(_NO_BOLD) + total["last"]
     answers: dict[Hashable, str] = {}
     for match in _BOLD.finditer(line):
         span = (match[1] or match[2]).strip()

@@ -22,13 +22,97 @@ def sentence_start(text: str, position: int) -> int:
     return line
 
 
+COURTESY_ABROAD = (  # how a sentence begins that offers help or wishes well, in other languages than English
+    r"n['’]h[ée]site[zs]?\b|j['’]esp[èe]re\s(?:que|avoir)|si\s(?:vous|tu)\s(?:avez|as|voulez|veux|souhaite[zs])\b|bonne?\s(?:chance|journée)"
+    r"|(?:souhaite[zs]|voule[zs]|veux)[- ](?:vous|tu)\b|ich\shoffe"
+    r"|(?:wenn|falls)\s(?:du|sie|ihr)\b[^.!?]*\b(?:fragen?|hilfe|brauchst|benötigen)"
+    r"|viel\s(?:erfolg|glück|spaß)|(?:möchtest|willst)\sdu|möchten\ssie|soll\sich|sag\smir|lass\smich|espero\sque|si\s(?:tienes|necesitas|quieres|tiene)\b"
+    r"|¿(?:te|le|quieres|quiere|hay\salgo|necesitas|puedo)\b|no\sdud(?:es|e)\b|avísame|spero\sche|se\shai\b|fammi\ssapere|vuoi\b|espero\ster"
+    r"|se\s(?:você\s)?(?:tiver|precisar|quiser)\b|fique\sà\svontade|quer\sque|надеюсь|если\s(?:у\s(?:вас|тебя)|нужно|хотите|есть\sвопрос)"
+    r"|обращайтесь|дайте\sзнать|хотите|希望(?:这|对|能|我的)|如果(?:你|您)?(?:还|需要|有)|如有|欢迎|还有(?:什么|其他)|需要我|需要更|祝你|ご不明|他に(?:も)?(?:質問|ご)"
+    r"|お役に立|もし(?:他|さらに|ご)"
+)
+COURTESY = re.compile(  # a whole line
+    r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
+    rf"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck|{COURTESY_ABROAD})"
+    r"[^\d\n]{0,200}\Z",
+    re.IGNORECASE,
+)
 _ASIDE = re.compile(r"(?<=[.!?*])\s+\((?=[A-Z])(?:[^()\n]|\([^()\n]{0,60}\)){12,300}\)\.?\s*\Z")
 
 
+_REFERENCES = re.compile(
+    r"\n[ \t#*_]{0,6}(?:references|sources|bibliography|citations|quellen|références|fuentes|参考(?:文献|资料))"
+    r"[ \t*_]{0,4}:?[ \t*_]{0,4}"
+    r"(?:\n\s*(?:[-*•]|\[?\d{1,2}[\].)])[^\n]{1,400})+\s*\Z",
+    re.IGNORECASE,
+)
+
+
 def before_aside(text: str) -> str:
-    """Return a text without a last sentence that stands in brackets."""
+    """Return a text without a courtesy, a list of references or a last sentence in brackets behind it."""
+    body = text.rstrip()
+    if "\n" in body and COURTESY.match(body, body.rfind("\n") + 1):
+        text = body[: body.rfind("\n")].rstrip()
+    if "\n" in text and (listed := _REFERENCES.search(text, max(0, len(text) - TAIL))):
+        text = text[: listed.start()]
     aside = _ASIDE.search(text, max(0, len(text) - _FAR)) if text.rstrip(" .\n").endswith(")") else None
     return text if aside is None else text[: aside.start()]
+
+
+_CHECK = re.compile(
+    r"^[^\w\n]{0,6}(?:\d{1,2}[.)]\s{0,3})?[^\w\n]{0,4}"
+    r"(?:(?:let's|let us|we can|to|now)\s(?:\w+\s)?(?:verify|check|confirm)"
+    r"|verif\w+|check(?:ing)?|this (?:makes sense|works) because|because)\b[^\n.]{0,40}:\W{0,4}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CHECK_LINE = re.compile(
+    r"(?:^[^\w\n]{0,6}|(?<=[.!;)$] )\W{0,3})"
+    r"(?:(?:you|we|one|i)\scan\s(?:easily\s|also\s|quickly\s)?|let['’]?s\s|to\s|quick\s|sanity\s|indeed,?\s){0,2}"
+    r"(?:double[- ])?(?:check|verify|verification|confirm)(?:\s(?:this|it|that|the answer|our answer|by \w+))?"
+    r"\s?[:,](?=[^\n]*[=≥≤<>][^\n]*\s*\Z)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_AGAINST = re.compile(
+    r"\b(?:not|wrong|however|but|instead|actually|therefore|thus|hence|mistake|answer|(?<!, )so)\b"
+    r"|n't|(?<=, )so (?!this|it)|[≠✗❌]",
+    re.IGNORECASE,
+)
+
+
+def before_check(body: str) -> str:
+    """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
+    start = max(0, len(body) - 1_500)
+    tail = body[start:].lower()
+    cued = (":" in tail or "," in tail) and any(cue in tail for cue in ("verif", "check", "confirm", "because"))
+    checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if cued else []
+    if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
+        return body
+    return body[: checks[-1].start()].rstrip()
+
+
+_BRACKETED_CHECK = re.compile(
+    r"[(\[]\s?[✓✔]?\s?(?:check|verification|probe|vérification|comprobación|verifica|проверка|验算|检验)\s?[:：]"
+    r"(?P<said>[^()\n]{1,200}(?:\([^()\n]{0,60}\)[^()\n]{0,120}){0,6})[)\]]",
+    re.IGNORECASE,
+)
+
+
+def without_checks(text: str) -> str:
+    """Return a text with spaces for checks in brackets, "(check: 2 · 13 + 9 = 35 ✓)", that find nothing wrong."""
+    return _BRACKETED_CHECK.sub(lambda match: match[0] if _AGAINST.search(match["said"]) else " " * len(match[0]), text)
+
+
+def before_broken_loop(text: str) -> str:
+    """Return a text that says one line again and again without the last one, if that breaks off."""
+    body = text.rstrip()
+    lines = [line for line in body[-TAIL:].split("\n") if line.strip()]
+    if len(lines) < _LOOP or lines[-1] == lines[-2] or not lines[-2].startswith(lines[-1]) or lines[-2] != lines[-3]:
+        return text
+    return body[: len(body) - len(lines[-1])]
+
+
+_LOOP = 3  # lines: two that are the same, and a broken one
 
 
 _BARE_END = re.compile(r"\b(?P<verb>[a-z]+)\s\$?(?P<number>\d[\d,]*(?:\.\d+)?)\Z")

@@ -74,8 +74,9 @@ _PLACEHOLDER = re.compile(
 )
 _JOINT = re.compile(
     r"(?:[\s$.,;&，、]|\\[()\[\]]|\\(?:quad|qquad|[,;: ])"
-    r"|\b(?:and|or)\b|\\text\{\s{0,4},?\s{0,4}(?:and|or)\s{0,4}\}|[和或与])*\Z"
+    r"|\b(?:and|or)\b|\\text\{\s{0,4},?\s{0,4}(?:and|or)\s{0,4}\}|[和或与])*(?P<name>[a-zA-Z](?:_\{?\d\}?)?\s?=\s?)?\Z"
 )
+_NAME_BEFORE = re.compile(r"(?<![A-Za-z\\])[a-zA-Z](?:_\{?\d\}?)?\s?=\s?\Z")
 
 
 def boxes_in(text: str) -> list[tuple[int, int]]:
@@ -149,7 +150,14 @@ def behind_box(text: str, end: int) -> str:
 
 def joined(text: str, left_end: int, right_start: int) -> bool:
     """Return whether nothing but a comma, "and" or "or" stands between two boxes, so that they are one list."""
-    return right_start - left_end <= 60 and _JOINT.match(text[left_end:right_start]) is not None
+    joint = _JOINT.match(text[left_end:right_start]) if right_start - left_end <= 60 else None
+    return joint is not None and (not joint["name"] or any(word in joint[0] for word in ("and", "or", ",")))
+
+
+def box_name(text: str, start: int) -> str:
+    r"""Return the letter of which a box is the value: x of `x = \boxed{2}`; "" where there is none."""
+    name = _NAME_BEFORE.search(text, max(0, start - 12), start)
+    return name[0].rstrip(" =") if name else ""
 
 
 _PART_BEFORE = re.compile(
@@ -380,7 +388,7 @@ _ANSWER_LINE = re.compile(
 )
 _CHINESE = re.compile(
     r"(?:答案|结果)(?:并不|不)是[^，。,\n]{1,30}[，,]\s?而是\s?|【(?:最终|正确|参考|标准)?(?:答案|解答结果)】[:：\s*]{0,6}|(?:最终|正确|最后的?|所求)?(?:答案|结果)\s?(?:应该?)?(?:[为是]|[:：])\s{0,4}[:：]?\s{0,4}"
-    r"|(?<![^\n。\s])答[:：]\s?|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
+    r"|(?<![^\n。\s*])答[:：]\s?|(?:答え|正解|解答|正答)(?:は、?|[:：])\s?|(?:정답|답)(?:은|:|：)\s?|(?:सही\s)?उत्तर\s?(?:है\s?)?[:：]?\s?"
     r"|(?:الإجابة|الجواب)(?:\sالصحيحة|\sالصحيح)?\s?(?:هي|هو|:)\s?"
 )
 _NOUNS = re.findall(

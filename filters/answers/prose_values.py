@@ -143,6 +143,18 @@ def with_points(text: str, question: str) -> str:
     return _MEASURED_COMMA.sub(r"\1.\2", text) if _speaks_with_commas(question) else text
 
 
+_DOTTED_THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:\.\d{3})+(?![\d.,]\d|\d)")
+
+
+def in_whole_thousands(answer: str, gold: str, question: str) -> str:
+    """Return an answer with 1500 for 1.500, where a question's language writes thousands so and gold is that number."""
+    dotted = _DOTTED_THOUSANDS.search(answer)
+    if dotted is None or not _speaks_with_commas(question):
+        return answer
+    whole = dotted[0].replace(".", "")
+    return answer.replace(dotted[0], whole) if whole == re.sub(r"[^\d]|\.0+\Z", "", gold) else answer
+
+
 _MEASURED_COMMA = re.compile(
     r"(?<![\w.,])(\d{1,9}),(\d{1,2})(?=\s?[^\W\d_²³°%]{1,12}|\s?[%°]|\s?\\(?:text|mathrm|[,;%\s])|\Z)(?!\s?(?:and|or|und|oder|y|o|et|ou|e|и|или|i|lub|ve|och|en)\b)"
 )

@@ -25,6 +25,7 @@ from proofmill.filters.answers.assignments import (
     over_integers,
 )
 from proofmill.filters.answers.candidates import without_rejected
+from proofmill.filters.answers.endings import COURTESY, COURTESY_ABROAD, before_check
 from proofmill.filters.answers.lone_numbers import (
     METHOD,
     PARTICIPLE,
@@ -80,7 +81,8 @@ _PLEASANTRY = re.compile(
     re.IGNORECASE,
 )
 _OFFER = re.compile(  # whatever it speaks of, it is no answer
-    r"(?:please\s)?(?:let me know|feel free|would you like|do you want|if you(?:['’]d| would) like|shall i)\b",
+    r"(?:please\s)?(?:(?:let me know|feel free|would you like|do you want|if you(?:['’]d| would) like|shall i)\b"
+    rf"|{COURTESY_ABROAD})",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -91,6 +93,9 @@ _LEAD = re.compile(
     r"|an?\s(?:[a-z]+\s){0,3}of|an (?:additional|extra)|equivalent to|each (?:of them|[a-z]+)"
     r"|(?:us|him|her|them|you|me)(?:\swith)?|with|off by|the number|the value|that"
     r"|(?:all )?(?:the )?(?:integers|numbers|values)(?=\s\$)"
+    r"|all (?:real )?(?:numbers |values (?:of )?)?\$?[a-z]\$? (?:with|such that|for which|satisfying|where)"
+    r"(?=\s\$?\\?[-−\da-z(|])"
+    r"|in(?: the (?:open |closed )?(?:interval|range|set))?(?=\s[$\\]{0,2}(?:left)?\s?[(\[\]])"
     r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}(?:left)?\s?\()|:"
     r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
@@ -101,7 +106,8 @@ _COPULA = re.compile(
     r"|(?<!\bthat )(?<!\bwho )\b(?:is|are|was|were|be|been|equals?|equal to|equalled|equaled|gives?|gave|gets?"
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
-    r"|being|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
+    r"|lies(?= in the (?:open |closed )?interval)|being"
+    r"|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
     r"|(?:simplif(?:y|ies|ied)|reduces?|evaluates?|expands?) to|factors? (?:as|into|to)|in other words"
     r"|(?<=,\s)that is,?"
     r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to|beträgt|betragen|ergibt|vaut"
@@ -109,7 +115,7 @@ _COPULA = re.compile(
     r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
 )
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
-_STOP = re.compile(r"[.!?](?=[\"')\]*]*\s+[A-Z$\\\d*(\[\"-])|[。！？]")
+_STOP = re.compile(r"[.!?](?=[\"')\]*]*\s+[A-Z¿¡$\\\d*(\[\"-])|[。！？]")
 _AFTER_STOP = re.compile(r"[\"')\]*]*\s+")
 _ABBREVIATED = re.compile(  # what a full stop belongs to, no sentence
     r"(?:\b(?:[MDS][rst]|Mrs|Prof|e\.g)|(?P<month>\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)))\Z"
@@ -155,7 +161,7 @@ def stated_value(phrase: str, readable: Readable, question: str = "") -> str:
 
 def closing_value(text: str, readable: Readable, question: str = "") -> tuple[str, int]:
     """Return what the last statement of a text without any mark states, and where that sentence begins."""
-    body = with_points(_before_check(text.rstrip().removesuffix("```").rstrip()), question)
+    body = with_points(before_check(text.rstrip().removesuffix("```").rstrip()), question)
     base = max(0, len(body) - 4_000)
     display = _closing_display(body)
     if display is not None:
@@ -166,7 +172,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
     if line_start > base and (
-        _COURTESY.match(line) or _CONSTANT_LINE.match(line) or ("would" not in question and _NOTE.match(line))
+        COURTESY.match(line) or _CONSTANT_LINE.match(line) or ("would" not in question and _NOTE.match(line))
     ):  # nothing but a courtesy: the line before it concludes
         body = body[:line_start].rstrip()
         line_start = max(body.rfind("\n") + 1, base)
@@ -266,34 +272,6 @@ def _whole_line(line: str, readable: Readable, question: str) -> str:
     name, equals, value = whole.partition("=")  # "x = 3" states 3
     named = equals and len(name.strip()) == 1 and name.strip().isalpha() and not re.search(r"[=,;<>]", value)
     return value.strip() if named and readable(value) and not other_letter(whole, "", question) else whole
-
-
-_CHECK = re.compile(
-    r"^[^\w\n]{0,6}(?:\d{1,2}[.)]\s{0,3})?[^\w\n]{0,4}"
-    r"(?:(?:let's|let us|we can|to|now)\s(?:\w+\s)?(?:verify|check|confirm)"
-    r"|verif\w+|check(?:ing)?|this (?:makes sense|works) because|because)\b[^\n.]{0,40}:\W{0,4}$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CHECK_LINE = re.compile(
-    r"^[^\w\n]{0,6}(?:(?:quick|sanity)\s)?(?:check|verification)\s?:(?=[^\n]*\S[^\n]*\s*\Z)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_AGAINST = re.compile(
-    r"\b(?:not|wrong|however|but|instead|actually|therefore|thus|hence|mistake|answer|(?<!, )so)\b"
-    r"|n't|(?<=, )so (?!this|it)|[≠✗❌]",
-    re.IGNORECASE,
-)
-
-
-def _before_check(body: str) -> str:
-    """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
-    start = max(0, len(body) - 1_500)
-    tail = body[start:].lower()
-    cued = ":" in tail and any(cue in tail for cue in ("verif", "check", "confirm", "because"))
-    checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if cued else []
-    if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
-        return body
-    return body[: checks[-1].start()].rstrip()
 
 
 def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readable, question: str) -> tuple[str, int]:
@@ -415,11 +393,6 @@ _CONSTANT_LINE = re.compile(  # where $A$ is an arbitrary constant
     r"\W{0,4}(?:where|with|for|here)\s[^=\n]{1,40}\b(?:arbitrary|any|constants?|parameters?|integers?)\b[^=\n]{0,60}\Z",
     re.IGNORECASE,
 )
-_COURTESY = re.compile(
-    r"\W{0,4}(?:(?:i )?hope (?:this|that|it)|let me know|please let|feel free|would you like|do you want"
-    r"|is there anything|if you (?:have|need|would)|thank|happy to help|good luck)\b[^\d\n]{0,200}\Z",
-    re.IGNORECASE,
-)
 _TITLED = re.compile(r"[\s*-]{0,6}(?:\d{1,2}[.)]\s{1,3})?\*\*[^*\n]{1,80}:\*\*\s{1,3}(?=\S)")
 _CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
 _DIGIT = re.compile(r"\d")
@@ -454,7 +427,12 @@ def opened(sentence: str) -> str:
 
 def _undecided(value: str) -> bool:
     """Return whether a sentence leaves two numbers open: "5 or 6"; the roots of "x = 2 or x = 3" are one answer."""
-    return re.search(r"(?<!,)\s\bor\b", value) is not None and "=" not in value and "\\" not in value
+    return re.search(r"(?<!,)\s\bor\b", value) is not None and re.search(r"[=\\<>≤≥]", value) is None
+
+
+_DISPLAY_END = re.compile(  # \\,.\\;\\blacksquare
+    r"(?:\\(?:[,;:! ]|(?:q?quad|blacksquare|square|Box|checkmark|qed)(?![A-Za-z]))|[\s.,;✓✔■□∎])+\Z"
+)
 
 
 def _closing_display(body: str) -> tuple[str, int] | None:
@@ -468,7 +446,11 @@ def _closing_display(body: str) -> tuple[str, int] | None:
             continue
         content = re.sub(r"\\(?:begin|end)\{(?:align|equation|aligned|gather|split)\*?\}", "", tail[start:])
         content = content.replace(opener, "").replace(closer, "") if not opener.startswith("\\begin") else content
-        rows = [row.replace("&", "").strip(" ,.\n") for row in re.split(r"\\\\", content) if row.strip(" ,.&\n")]
+        rows = [
+            _DISPLAY_END.sub("", row.replace("&", "")).strip(" ,.\n")
+            for row in re.split(r"\\\\", content)
+            if row.strip(" ,.&\n")
+        ]
         if not rows or "\\begin" in content:
             return content.strip(), start
         return " ".join(rows[-1].split()), start

@@ -136,7 +136,7 @@ def _of_unknown(before: str, prompt: str, response: str) -> bool:
     It is the amount that is asked for where the response lets the unknown stand for that.
     """
     stated = _UNKNOWN_STATED.search(before)
-    asked = _ASKED_MEASURE.search(_asking(prompt)) if stated is not None else None
+    asked = _ASKED_MEASURE.search(asking(prompt)) if stated is not None else None
     if stated is None or asked is None:
         return False
     meant = (
@@ -152,15 +152,15 @@ def _other_person(before: str, prompt: str) -> bool:
     subject, together = _SUBJECT_NAME.match(clause), _TOGETHER.match(clause)
     if (subject is None and together is None) or _CLAUSE.search(clause):
         return False
-    asking = _asking(prompt)
-    named = any(not _NO_NAMES.issuperset(filter(None, names)) for names in _ASKED_NAME.findall(asking))
+    asked = asking(prompt)
+    named = any(not _NO_NAMES.issuperset(filter(None, names)) for names in _ASKED_NAME.findall(asked))
     if subject is None:
-        return named and not _ASKS_TOGETHER.search(asking)
-    if subject[1] in _asking(prompt, circumstances=True):
+        return named and not _ASKS_TOGETHER.search(asked)
+    if subject[1] in asking(prompt, circumstances=True):
         return False
     if not _is_name(subject[1], prompt):
         return subject[1] in _GIVEN_NAMES and _speaks_of_others(subject[1], prompt)
-    return named or _ASKS_TOGETHER.search(asking) is not None
+    return named or _ASKS_TOGETHER.search(asked) is not None
 
 
 _SUBJECT_LEAD = re.compile(
@@ -226,7 +226,7 @@ def _other_quantity(before: str, prompt: str) -> bool:
     stated = {_QUANTITY[word] for word in words if word in _QUANTITY}
     if not stated:
         return False
-    asked = {_QUANTITY[word] for word in _WORD.findall(_asking(prompt).lower()) if word in _QUANTITY}
+    asked = {_QUANTITY[word] for word in _WORD.findall(asking(prompt).lower()) if word in _QUANTITY}
     return any(
         kinds and all(index not in kinds for other, index in stated if other == kind)
         for kind in {kind for kind, _ in stated}
@@ -274,7 +274,7 @@ _NAME_INSIDE = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}")
 @lru_cache(maxsize=4096)
 def asked_names(prompt: str) -> frozenset[str]:
     """Return the names in what a question asks."""
-    return frozenset(_NAME_INSIDE.findall(_asking(prompt)))
+    return frozenset(_NAME_INSIDE.findall(asking(prompt)))
 
 
 class _Role(NamedTuple):
@@ -394,10 +394,10 @@ _CIRCUMSTANCE = re.compile(
 
 
 @lru_cache(maxsize=4096)
-def _asking(prompt: str, *, circumstances: bool = False) -> str:
+def asking(prompt: str, *, circumstances: bool = False) -> str:
     """Return what a question asks, without the circumstances: "How much is it, after $10 off?" asks how much it is."""
-    asking = next((part for part in reversed(_SENTENCE_END.split(prompt[-1000:])) if _ASKS.search(part)), "")
-    return asking if circumstances else _CIRCUMSTANCE.sub(" ", asking)
+    asked = next((part for part in reversed(_SENTENCE_END.split(prompt[-1000:])) if _ASKS.search(part)), "")
+    return asked if circumstances else _CIRCUMSTANCE.sub(" ", asked)
 
 
 def other_role(before: str, behind: str, prompt: str) -> bool:
@@ -408,8 +408,8 @@ def other_role(before: str, behind: str, prompt: str) -> bool:
 @lru_cache(maxsize=4096)
 def _other_roles(prompt: str) -> tuple[_Role, ...]:
     """Return the roles for which a question does not ask, but for another one."""
-    asking = _asking(prompt)
-    return tuple(role for role in _ROLES if role.other.search(asking) and not role.asked.search(asking))
+    asked = asking(prompt)
+    return tuple(role for role in _ROLES if role.other.search(asked) and not role.asked.search(asked))
 
 
 _LETTER = r"(?:\$([a-zA-Z])\$|\\\(([a-zA-Z])\\\)|(?<![$\w\\])([b-hj-zB-HJ-Z])(?![\w$']))"

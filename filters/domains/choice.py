@@ -24,11 +24,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofmill.filters.answers.conclusion import Reader, conclude
+from proofmill.filters.answers.conclusion import conclude
 from proofmill.filters.answers.endings import TAIL, sentence_start
 from proofmill.filters.answers.hedging import asks_faulty, denied, hypothetical, negated, revises
 from proofmill.filters.answers.marks import Mark, asked_form, asked_tag
+from proofmill.filters.answers.reader import Reader
 from proofmill.filters.multiple_choice import Choices, by_order, in_latin_labels, normalise, parse_options
+from proofmill.filters.option_lists import CONCLUDES_ON, signed
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import (
     CORRECT,
@@ -117,14 +119,14 @@ _BUT_IS = re.compile(
 )
 _PLACEHOLDER = re.compile(r"(?:[g-z]|[Xx?_.…]{0,5}|letter|answer|your\s(?:final\s)?answer|option)")
 _LISTED = re.compile(r"[ \t>*-]{0,6}[(\[]?(\w{1,2})[).:\]](?=\s|\*)")
-_SENTENCE_END = re.compile(r"[.!?](?=\s{1,4}[A-Z]|\s{0,4}$)|$")
+_SENTENCE_END = re.compile(r"[.!?](?=\s{1,4}[A-Z¿¡]|\s{0,4}$)|$")
 _OPENERS = re.compile(
     r"[*:：,\s}]{0,6}(?:(?:therefore|clearly|indeed|then|thus|simply|just|definitely|hence|donc|alors|ainsi"
     r"|par conséquent|por lo tanto|por tanto|entonces|portanto|então|assim|also|daher|somit|folglich|damit|demnach"
     r"|quindi|dunque|pertanto|dus|więc|zatem|alltså|следовательно|значит)\b[*:,\s]{0,6})?"
     r"(?-i:(?:la|el|le|die|der|das|a|o)\s(?=(?:[a-zß-ÿ]{4,12}\s)?[(*]{0,3}[A-Z]\b))?"
     r"(?:(?:opción|option|opção|opzione|alternativa|proposition|letra|lettre|lettera|buchstabe|réponse|respuesta|resposta"
-    r"|risposta|antwort|вариант)\s(?=[(*]{0,3}[A-Z]\b))?",
+    r"|risposta|antwort|вариант)\s(?=[(*]{0,3}(?:[A-Z]\b|[a-z]\))))?",
     re.IGNORECASE,
 )
 _EITHER_ABROAD = re.compile(  # C ou la D
@@ -245,10 +247,7 @@ class _Said:
         if found or behind is not None:
             return found or list(_final_line(self.choices, text, behind or 0))
         rules = (_named, _fits, by_order, _final_line, _opening_line)
-        marks = list(_only_one(self.choices, text, self.question)) or list(
-            _marked_one(self.choices, text, self.question)
-        )
-        marks = marks or list(_ticked(self.choices, text, self.question))
+        marks = list(_only_one(self.choices, text, self.question)) or list(signed(self.choices, text, self.question))
         marks = marks or next((marks for rule in rules if (marks := list(rule(self.choices, text)))), [])
         return marks or list(_in_sentence(self.choices, text, self.question))
 
@@ -296,79 +295,6 @@ def _only_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
         faulty = _FAULT.search(match["said"] or match["told"] or "") is not None
         if label in choices.labels and faulty == asks_faulty(question) and not denied(text, match.start()):
             yield Mark("named", label, match.start(), match.end())
-
-
-_OPTION_LINE = re.compile(
-    r"^[\s|>*•-]{0,8}(?:[Oo]ption\s)?[*(\[]{0,3}(?P<label>[A-Z])"
-    r"(?:[)\].:*|]{1,4}|\s(?=is\b|[–—:|-]|[✓✔✅☑✗✘❌✕])){1,2}(?P<said>.{1,300})$"
-)
-_VERDICT = (
-    r"(?:(?P<bad>not\s(?:right|correct|true|valid|a\sfit)|wrong|incorrect|false|invalid|no|doesn['’]t\sfit|[✗✘❌✕×])"
-    r"|(?P<good>right|correct|true|valid|yes|fits|[✓✔✅☑])\ufe0f?)"
-)
-_VERDICT_FIRST = re.compile(rf"[\s|*_–—:(-]{{0,8}}(?:is\s)?{_VERDICT}(?![\w-])", re.IGNORECASE)
-_VERDICT_LAST = re.compile(rf"(?:[–—→:|(✓-]|->|\sis)\s{{0,3}}[*_]{{0,2}}{_VERDICT}[*_.|)\s]{{0,8}}\Z", re.IGNORECASE)
-_SIGN_LAST = re.compile(r"(?:(?P<bad>[✗✘❌✕])|(?P<good>[✓✔✅☑]))\ufe0f?[*_.|)\s]{0,8}\Z")
-
-
-def _marked_one(choices: Choices, text: str, question: str) -> Iterator[Mark]:
-    """Yield the one option that a list or table of all of them, at the end of a text, marks otherwise than the rest."""
-    marked: dict[str, bool] = {}
-    body = text.rstrip()
-    at = len(body)
-    truths = True
-    for line in reversed(body[-TAIL:].split("\n")):
-        if not line.strip():
-            continue
-        option = _OPTION_LINE.match(line)
-        if option is None or option["label"] not in choices.labels or option["label"] in marked:
-            break
-        said = option["said"]
-        found = _VERDICT_FIRST.match(said) or _VERDICT_LAST.search(said) or _SIGN_LAST.search(said)
-        if found is None:
-            return
-        marked[option["label"]] = found["good"] is not None
-        truths = truths and re.search(r"\b(?:true|false)\b", found[0], re.IGNORECASE) is not None
-        at = body.rfind(line, 0, at)
-    wanted = not (truths and asks_faulty(question))
-    if set(marked) != set(choices.labels) or (asks_faulty(question) and not truths):
-        return
-    chosen = [label for label, good in marked.items() if good == wanted]
-    if len(chosen) == 1:
-        yield Mark("named", chosen[0], at, len(body))
-
-
-def _ticked(choices: Choices, text: str, question: str) -> Iterator[Mark]:
-    """Yield the only option of a text whose line ends in a tick: "Option (C): 13 ✅"."""
-    ticked = [
-        Mark("named", f"{option['label']}. {option['said'][: sign.start()].strip()}", at, at + len(line))
-        for at, line in _signed_lines(text)
-        if (option := _OPTION_LINE.match(line))
-        and option["label"] in choices.labels
-        and (sign := _SIGN_LAST.search(option["said"]))
-        and sign["good"]
-    ]
-    if len(ticked) == 1 and not asks_faulty(question) and not _CONCLUDES_ON.search(text, ticked[0].end):
-        yield from ticked
-
-
-_SIGN_FIRST = re.compile(r"[ \t]{0,8}[-*]?\s?(?P<sign>[✓✔✅☑✗✘❌✕])")
-
-
-def _signed_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the same, each with the sign behind it with which the next line begins."""
-    lines = list(_lines(text))
-    for (at, line), (_, behind) in zip(lines, [*lines[1:], (0, "")], strict=True):
-        sign = _SIGN_FIRST.match(behind)
-        yield at, f"{line} {sign['sign']}" if sign and _SIGN_LAST.search(line) is None else line
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of the end of a text, each with where it begins."""
-    at = max(0, len(text) - TAIL)
-    for line in text[at:].split("\n"):
-        yield at, line
-        at += len(line) + 1
 
 
 def _named(choices: Choices, text: str) -> Iterator[Mark]:
@@ -491,6 +417,8 @@ def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
     if first and choices.option(label) in _ANSWER_WORDS and (not after.strip(" .") or after.strip()[0] in _BREAKS):
         return choices.option(label)
     after = _BECAUSE.sub("", _label_behind(label).sub("", after))
+    if (right := _IS_RIGHT.match(after)) and (right["noun"] or not asks_faulty(question)):
+        return "" if negated(before) or hypothetical(sentence) else choices.option(label)
     if _MAY_BE.search(before):
         return ""
     around = f"{before} {after}"
@@ -505,6 +433,9 @@ def _said_of_one(choices: Choices, sentence: str, question: str) -> str:
     return choices.option(label) if repeats or plain else ""
 
 
+_IS_RIGHT = re.compile(
+    r"\A\s(?:is|are|must\sbe)\s(?:(?:therefore|thus|clearly)\s)?(?:the\s)?(?:correct|right|best)(?P<noun>\s(?:answer|option|choice|one))?\W*\Z"
+)
 _IT_IS_LAST = re.compile(
     r",\s(?:so|then|thus)\s(?P<said>[^,;:]{2,80}?)\sit\sis\W*\Z", re.IGNORECASE
 )  # …, so argon it is
@@ -545,23 +476,26 @@ _DOUBLED = re.compile(r"\[\[([A-Z])\]\]\s*\Z")  # [[B]]
 _NUMBERED = re.compile(r"(\d{1,3})[.)]\s(?=[(*]{0,3}[A-Z][)*.]{0,3}\s*\Z)")
 
 
-_TITLE = re.compile(r"\*\*\(?([A-Z])\)?[.:)]?\s(?:[–—-]\s)?([^*\n]{2,200}?)\.?\*\*\s*")  # **A – Type I error.**
-_OPTION_TITLE = re.compile(r"^\W{0,6}([A-Z])\W{0,3}(?:\s?[–—:).-])", re.MULTILINE)
-_CONCLUDES_ON = re.compile(
-    r"\b(?:so|thus|therefore|hence|however|actually|instead|wait|answer|correct|conclu\w+|sorry|mistake)\b",
-    re.IGNORECASE,
+_TITLE = re.compile(
+    r"\*{0,2}\(?([A-Za-z])\)?[.:)]?\*{0,2}\s(?:[–—-]\s)?\*{0,2}([^*\n]{2,200}?)\.?\*{0,2}\s*"
+)  # **A – Type I error.**
+_OF_OTHERS = re.compile(
+    r"^\W{0,6}(?:why\s(?:not\s)?(?:are\s)?(?:the\s)?other|why\snot\b|(?:the\s)?(?:other|remaining|incorrect|wrong)\s(?:option|choice|answer)s?\b)",
+    re.IGNORECASE | re.MULTILINE,
 )
+_OPTION_TITLE = re.compile(r"^\W{0,6}([A-Z])\W{0,3}(?:\s?[–—:).-])", re.MULTILINE)
 
 
 def _opening_line(choices: Choices, text: str) -> Iterator[Mark]:
     """Yield a first line that is nothing but a label, with the explanation behind it."""
     line, _, rest = text.strip().partition("\n")
     titled = _TITLE.fullmatch(line)
-    if titled and titled[1] in choices.labels and choices.owns(titled[1], titled[2]):
-        others = {match[1] for match in _OPTION_TITLE.finditer(rest)} & set(choices.labels)
+    if titled and (label := titled[1].upper()) in choices.labels and choices.owns(label, titled[2]):
+        own, _, others = _OF_OTHERS.sub("\0", rest, count=1).partition("\0")  # why the others are not
+        titles = {match[1] for match in _OPTION_TITLE.finditer(own)} & set(choices.labels)
         refused = _REFUSED.search(rest.strip()[:40])
-        if rest.strip() and not others and not refused and not _CONCLUDES_ON.search(rest):
-            yield Mark("opening_line", titled[1], 0, len(line))
+        if rest.strip() and not titles and not refused and not CONCLUDES_ON.search(own + others):
+            yield Mark("opening_line", label, 0, len(line))
         return
     if rest.strip() and choices.is_label(line.strip(" *")) and not _LISTED.match(rest.lstrip()):
         yield Mark("opening_line", line, 0, len(line))
@@ -580,7 +514,7 @@ _METAL = Problem("choice", "Which one is a metal?", "B", {"options": ["oxygen", 
 VERIFIER = Choice()
 DOMAIN = Domain(
     name="choice",
-    version=13,
+    version=14,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step, then end with: The answer is (X), where X is the letter of the correct option.",

@@ -63,7 +63,7 @@ def _texts(values: Iterable[object]) -> list[str]:
 _CAPITAL = Problem("fact", "What is the capital of France?", "Paris", {"rivals": ["Rome", "Madrid"]})
 DOMAIN = Domain(
     name="fact",
-    version=1,
+    version=2,
     verify=verify,
     quick=verify,
     needs=("answer",),

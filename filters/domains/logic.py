@@ -26,10 +26,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofmill.filters import scorers
-from proofmill.filters.answers.conclusion import Conclusion, conclude
+from proofmill.filters.answers.conclusion import conclude
 from proofmill.filters.answers.continuation import Concluded, own_part
 from proofmill.filters.answers.endings import sentence_start
 from proofmill.filters.answers.hedging import hypothetical, negated
+from proofmill.filters.answers.reader import Conclusion
 from proofmill.filters.symbolic.number_words import in_figures
 from proofmill.filters.verdicts import CORRECT, ERROR, UNPARSED, WRONG, Canary, Domain, Problem, Verdict, Voting
 
@@ -351,7 +352,7 @@ _SYLLOGISM = Problem("logic", _QUESTION, "Yes", {"task": "syllogism", "entry": _
 VERIFIER = Logic()
 DOMAIN = Domain(
     name="logic",
-    version=9,
+    version=10,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step. Then give only the final answer, in the format that was asked for, "

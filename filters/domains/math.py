@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proofmill.filters.answers.assignments import in_named_order, labelled_parts, named_parts
-from proofmill.filters.answers.conclusion import Conclusion, Reader, answering, closing_box, conclude
+from proofmill.filters.answers.conclusion import answering, closing_box, conclude
 from proofmill.filters.answers.endings import sentence_start
 from proofmill.filters.answers.marks import asked_form, asked_tag, boxes_in, inside
+from proofmill.filters.answers.prose_values import in_whole_thousands
 from proofmill.filters.answers.questions import (
     context,
     exclaims,
@@ -25,6 +26,7 @@ from proofmill.filters.answers.questions import (
     not_carried_out,
     repeats_question,
 )
+from proofmill.filters.answers.reader import Conclusion, Reader
 from proofmill.filters.answers.statements import stated_value
 from proofmill.filters.answers.subjects import of_another
 from proofmill.filters.answers.worded import boxed_statement, in_words_of
@@ -282,6 +284,8 @@ def _as_gold(answer: str, gold: _Gold, prompt: str) -> str:
     if "\\" in answer and (value := boxed_statement(answer, prompt)):
         answer = value
     if gold.form is not None and gold.form.kind == "value":
+        if "." in answer and gold.rational:
+            answer = in_whole_thousands(answer, gold.text, prompt)
         if answer.count(",") > 1:
             answer = _INDIAN.sub(lambda match: match[0].replace(",", ""), answer)
         if "i" in answer or "j" in answer:
@@ -368,7 +372,7 @@ _ROOT = Problem("math", "Solve x^2 = 8 for x > 0.", r"2\sqrt{2}")
 VERIFIER = MathVerifier()
 DOMAIN = Domain(
     name="math",
-    version=15,
+    version=16,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     ask="Think step by step and put the final answer in \\boxed{}.",

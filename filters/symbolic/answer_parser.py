@@ -176,13 +176,16 @@ def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
 
 def _is_pair(group: AnswerKey) -> bool:
     """Return whether two numbers in brackets are no interval, as (5, 2) is none."""
-    if group.text != "()" or len(group.items) != 2:
+    if group.text not in _INTERVALS or len(group.items) != 2:
         return True
     try:
         low, high = [rational_value(item.text, _CHAIN_BITS) if item.kind == "value" else None for item in group.items]
     except TooCostlyError:
         return False
     return low is not None and high is not None and low >= high
+
+
+_INTERVALS = frozenset({"()", "(]", "[)", "[]"})
 
 
 def _or_and(pieces: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 r"""Whether an answer is the gold one, in forms too that only a known gold answer makes plain.
 
 - The gold is a number and the answer an equation whose left side is an expression: `x + y = 12` states 12. With one
-  letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression.
+  letter only (`3x = 12`) the equation could be one to solve; then the question must ask for that very expression, or
+  the answer puts a number for the letter (`3x = 3 · 4 = 12`).
 - The gold is a collection and the answer numbers its items (`x_1 = 2, x_2 = 3`), or the other way round, in order.
 - The gold states a base that the question asks for, and the answer gives the digits alone.
 - The gold is a list of pairs and the answer joins them by "or", as one joins intervals. Not the other way round:
@@ -113,7 +114,22 @@ def _of_equation(gold: AnswerKey, answer: AnswerKey, context: Context) -> Answer
         return stated
     if _INTEGRAL.match(answer.items[0].text) and len(answer.items) > 1 and set(answer.text.split()) == {"="}:
         return _integral(gold, answer.items[-1], context) or answer.items[-1]
-    return _expressed(answer, context.question) if _letters(gold.text) == 0 else None
+    if _letters(gold.text):
+        return None
+    return _evaluated(answer) or _expressed(answer, context.question)
+
+
+_TIMES = r"(?:\\(?:cdot|times)|[*×·])?"
+
+
+def _evaluated(equation: AnswerKey) -> AnswerKey | None:
+    r"""Return the last side of an equation that puts a number for a letter: `3k = 3 \cdot \frac{\pi}{6} = 0.5\pi`."""
+    first, *others = [item.text.replace(" ", "") for item in equation.items]
+    if len(others) < 2 or set(equation.text.split()) != {"="} or any(map(_letters, others)) or _letters(first) != 1:
+        return None
+    before, letter, behind = re.split(r"(?<![A-Za-z\\])([a-zA-Z])(?![A-Za-z])", first, maxsplit=1)
+    with_number = rf"{re.escape(before)}{_TIMES}\(?\S+\)?{_TIMES}{re.escape(behind)}"
+    return equation.items[-1] if letter and before + behind and re.fullmatch(with_number, others[0]) else None
 
 
 def _identity(equation: AnswerKey) -> AnswerKey | None:

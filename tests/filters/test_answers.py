@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proofmill.filters.answers.conclusion import ANY_TEXT, conclude
+from proofmill.filters.answers.conclusion import conclude
+from proofmill.filters.answers.reader import ANY_TEXT
 from proofmill.filters.domains.math import VERIFIER
 from proofmill.filters.verdicts import CORRECT, Problem
 from proofmill.filters.verification import cut_reasoning
