@@ -255,8 +255,7 @@ class SamplingStep:
         for name, found in self.done.items():
             if not found:
                 yield name, self._problems_of(plan, name)
-            elif plan.capped:
-                spent = found.stats["rounds"][plan.name]
+            elif plan.capped and (spent := found.stats.get("rounds", {}).get(plan.name)):
                 yield name, Spending(spent["tokens"], spent["money"])
 
     def _committed(self, name: str) -> Shard:
@@ -278,9 +277,8 @@ class SamplingStep:
                 domains = (row["domain"] for row in problems.to_pylist() if row["id"] not in chosen)
                 not_routed += plan.n * sum(plan.takes(domain) for domain in domains)
             tables.append(sample_plan.traces(plan, run.models.stores[plan.name], problems, counts))
-            if outcome:
-                spent = _spending(plan, tables[-1])
-                rounds[plan.name] = {"outcomes": outcome.outcomes, "later": outcome.later, **spent._asdict()}
+            if plan.rounds is not None or plan.capped:
+                rounds[plan.name] = _rounds(plan, outcome, tables[-1])
         table = pa.concat_tables(tables).sort_by(
             [("problem_id", "ascending"), ("sampler", "ascending"), ("sample_index", "ascending")]
         )
@@ -322,6 +320,15 @@ class SamplingStep:
         """
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
+
+
+def _rounds(plan: SamplePlan, outcome: ShardOutcome | None, traces: pa.Table) -> dict[str, Any]:
+    """Return how a sampler's problems of a shard ended and what its traces took.
+
+    Without an outcome (nothing was sampled, or the teacher had failed), the traces are what was recorded before.
+    """
+    later = pc.sum(pc.invert(traces["first_round"])).as_py() or 0
+    return {"outcomes": outcome.outcomes if outcome else {}, "later": later, **_spending(plan, traces)._asdict()}
 
 
 def _spending(plan: SamplePlan, traces: pa.Table) -> Spending:

@@ -185,15 +185,12 @@ class ShardOutcome:
     Attributes:
         counts: samples of each problem that belong to the run.
         outcomes: how many problems stopped for each reason.
-        later: samples beyond the first rounds.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
-    later: int = 0
 
-    def add(self, problem: str, samples: int, first: int, outcome: str) -> None:
+    def add(self, problem: str, samples: int, outcome: str) -> None:
         """Count one problem."""
         self.counts[problem] = samples
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        self.later += max(0, samples - first)

@@ -226,7 +226,7 @@ class Sampler:
     def _leave_unfunded(self, shard: _Shard) -> None:
         for prompt in shard.waiting:
             for problem in shard.owners[prompt]:
-                shard.outcome.add(problem, 0, self.plan.n, UNFUNDED)
+                shard.outcome.add(problem, 0, UNFUNDED)
         shard.waiting.clear()
 
     def _tokens(self, shard: _Shard, prompt: str) -> tuple[int, ...]:
@@ -337,7 +337,7 @@ class Sampler:
             return
         if self.plan.rounds is None:
             for problem in state.tallies:
-                shard.outcome.add(problem, state.goal, self.plan.n, SPENT)
+                shard.outcome.add(problem, state.goal, SPENT)
             self._close_prompt(shard, prompt)
             return
         answers = [state.round[index] for index in sorted(state.round)]
@@ -358,7 +358,7 @@ class Sampler:
                 tally = state.tallies[problem]
                 more = max(more, tally.count(self.plan.rule, verdicts[index * each : (index + 1) * each]))
                 if tally.outcome is not None:
-                    shard.outcome.add(problem, tally.sampled, self.plan.n, tally.outcome)
+                    shard.outcome.add(problem, tally.sampled, tally.outcome)
             if more:
                 self._next_round(shard, prompt, more)
             else:
