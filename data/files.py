@@ -276,7 +276,10 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet."""
+    """Provide a temporary folder, renamed like `atomic` on leaving; `path` must not exist yet.
+
+    What the mirror of an object store has of `path` is of objects that somebody has removed, and is replaced.
+    """
     temporary = temporary_path(path)
     try:
         with writing(path):
@@ -285,6 +288,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for child in sorted(temporary.rglob("*")):
                 sync(child)
             sync(temporary)
+            if object_store(path):
+                shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
             sync(path.parent)
     finally:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from proofmill.data.files import digest, locked, move, remove_folder, replaced, sweep, write_json, writing
+from proofmill.data.files import current, digest, locked, move, remove_folder, replaced, sweep, write_json, writing
 from proofmill.data.objects import object_store
 from proofmill.data.schemas import SAMPLES
 from proofmill.data.segments import FIRST_SEGMENT, Segments, read_rows, remove_logs
@@ -40,6 +40,7 @@ FILTERED = "content_filter"
 """Finish reason of a sample that the server's content filter cut off; not asked again, since it would do so again."""
 REFUSED = "refused_by_server"
 """Finish reason of a sample whose request all servers reject, while they answer others; not asked again."""
+_ASIDE = "set-aside-"
 _TAKEN = {
     "what": "Another run is sampling with the same model and decoding parameters.",
     "remedy": "wait for it (its samples will be shared), or stop it and run this again",
@@ -90,7 +91,7 @@ class SampleStore:
     @contextmanager
     def looked_at(self) -> Iterator[Self]:
         """Know what is recorded, in journals too, and change nothing: another process may be at work here."""
-        found = set(self._store.pull(self.folder)) if self._store else set(self.folder.rglob("*.*"))
+        found = set(self._store.pull(self.folder, self._counts) if self._store else self.folder.rglob("*.*"))
         # Journals first: what is sealed in between is found in its file.
         older = {path for path in found if path.suffix == ".journal"}
         for path in sorted(older | {path for path in found if "journals-" in path.parent.parent.name}):
@@ -101,6 +102,10 @@ class SampleStore:
         for path in sorted(path for path in files if path.suffix == ".parquet" and path.parent == self.folder):
             self._add(path)
         yield self
+
+    def _counts(self, path: Path) -> bool:
+        """Return whether a path in the folder is none of what was set aside."""
+        return not path.relative_to(self.folder).parts[0].startswith(_ASIDE)
 
     def _take_over(self) -> None:
         """Make the folder of this process's journals, and recorded samples of what earlier ones left.
@@ -208,8 +213,9 @@ class SampleStore:
         May be called again with the same label: it completes an interrupted move and moves no later sample.
         """
         files = [*sorted(self.folder.glob("*.parquet")), *self.folder.glob(self.quarantine.name)]
-        aside = self.folder / f"set-aside-{label}"
-        if not (listing := aside / "still-to-move.json").exists():
+        aside = self.folder / f"{_ASIDE}{label}"
+        listing = aside / "still-to-move.json"
+        if not current(listing).exists():  # it may have been begun on another machine
             if not files:
                 return
             write_json(listing, [path.name for path in files])

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proofmill.data.errors import EngineError
-from proofmill.data.files import digest
+from proofmill.data.files import current, digest
 from proofmill.data.run import Shard, ShardStats, Step
 from proofmill.data.samples import FAILED, FILTERED, QUARANTINED, REFUSED
 from proofmill.data.schemas import SHARD_TRACES
@@ -104,7 +104,7 @@ class SamplingStep:
     def _asks_again(self, plan: SamplePlan, shard: Shard) -> bool:
         lacks = shard.stats.get("unanswered", {}).get(plan.name, {})
         again = FAILED in lacks or UNAVAILABLE in lacks
-        return again or (QUARANTINED in lacks and not plan.quarantine(self.run.home).exists())
+        return again or (QUARANTINED in lacks and not current(plan.quarantine(self.run.home)).exists())
 
     def _amounts(self, plan: SamplePlan) -> Any:
         """Return what decides how many samples belong to the run; with rounds, also the judge's key."""

@@ -153,8 +153,15 @@ def test_samples_set_aside_are_so_on_every_machine(machine: Machine) -> None:
         journal.append(sample(0))
         store.seal("0", journal)
         store.set_aside("1")
-    with samples(machine("other")) as store:
-        assert store.have(["p"]) == set()
+        journal = store.journal("0")
+        journal.append(sample(1))
+        store.seal("0", journal)
+    with samples(machine("other")).looked_at() as store:
+        assert store.have(["p"]) == {("p", 1)}
+        assert not list(store.folder.glob("set-aside-*"))
+    with samples(machine("third")) as store:
+        store.set_aside("1")  # as a run that was interrupted does
+        assert store.have(["p"]) == {("p", 1)}
 
 
 def test_a_version_exists_once_its_manifest_does_and_belongs_to_one_process(machine: Machine) -> None:
@@ -178,6 +185,9 @@ def test_a_version_exists_once_its_manifest_does_and_belongs_to_one_process(mach
     store = object_store(found.folder)
     assert store is not None
     assert store.fetch(found.folder / "README.md").read_text() == "one"
+    store.remove([found.folder / name for name in ("README.md", MANIFEST)])
+    publish(one, 1, lambda: None)  # where the mirror still has what was removed from the bucket
+    assert (one / "datasets" / "sums" / "v0001" / "README.md").exists()
 
 
 def test_an_answer_that_is_lost_is_no_other_process(

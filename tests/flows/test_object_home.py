@@ -15,13 +15,18 @@ import pytest
 from rich.console import Console
 
 from proofmill.data.errors import StoreError, UsageError
+from proofmill.data.files import write_json
 from proofmill.data.objects import mirror, mirror_name
+from proofmill.data.samples import QUARANTINED
 from proofmill.data.versions import Version, check_files, find, versions
 from proofmill.flows.commands.regenerate import run
 from proofmill.flows.context import RunRequest, home_folder, open_run
 from proofmill.flows.doctor.checks import FAIL, OK, Place, cluster_checks, storage_checks
 from proofmill.flows.dry_run import report
+from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe.load import parse
+from proofmill.flows.sampling import SamplingStep
+from proofmill.generators.sample_plan import rendered
 from support import crash
 from support.s3 import BUCKET, forgetful_store
 from support.samples import SAMPLES, sums, write_jsonl
@@ -194,6 +199,31 @@ def test_a_cluster_can_not_work_on_it_yet(scratch: str) -> None:
     (found,) = cluster_checks(Place(recipe, home))
     assert found.status == FAIL
     assert scratch in found.found
+
+
+@pytest.mark.slow
+def test_a_prompt_that_kills_the_engine_is_known_elsewhere(scratch: str, tmp_path: Path) -> None:
+    engine = {"kind": "openai", "endpoints": ["http://127.0.0.1:9/v1"], "api": "chat"}
+    sampler = {"model": "bundled", "engine": engine, "sampling": {"n": 1, "max_tokens": 8}}
+    source = {"kind": "file", "path": str(write_jsonl(tmp_path / "p.jsonl", sums(2, SAMPLES[:1]))), "license": "mit"}
+    recipe = parse({"name": "killed", "problems": {"sources": [source]}, "samplers": [sampler]})
+    for machine in ("one", "other"):
+        with open_run(RunRequest(recipe, mirror(scratch, tmp_path / machine).root)) as run:
+            shards, (plan,) = ingest_problems(run).shards, run.models.plans
+            if machine == "one":
+                with run.models.store(plan) as store:
+                    journal = store.journal("0")
+                    for prompt, _ in rendered(plan, run.store.read(shards[0].problems)).values():
+                        journal.append(_unanswered(prompt))
+                    store.seal("0", journal)
+                write_json(plan.quarantine(run.home), [])
+                list(SamplingStep(run, shards).finished_shards())
+            assert all(SamplingStep(run, shards).done.values())
+
+
+def _unanswered(prompt: str) -> Row:
+    counts = {"sample_index": 0, "seed": 0, "prompt_tokens": 1, "completion_tokens": 0}
+    return {"prompt_digest": prompt, "response": "", "finish_reason": QUARANTINED} | counts
 
 
 def test_doctor_and_each_run_try_whether_the_store_creates_once(scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
