@@ -22,9 +22,9 @@ from collections.abc import Hashable, Iterator
 from itertools import pairwise
 
 from proofmill.filters.answers.assignments import assigned_together
+from proofmill.filters.answers.behind import unless_taken_back
 from proofmill.filters.answers.candidates import without_rejected
 from proofmill.filters.answers.continuation import Concluded, own_part, told_again
-from proofmill.filters.answers.conversions import THOUSANDS, converted
 from proofmill.filters.answers.endings import (
     TAIL,
     before_aside,
@@ -37,13 +37,11 @@ from proofmill.filters.answers.fields import closing_object
 from proofmill.filters.answers.hedging import (
     conditional,
     conditional_behind,
-    confirmed,
     corrects,
     denied,
     denied_mark,
     hypothetical,
     of_another_question,
-    retracted,
 )
 from proofmill.filters.answers.marks import (
     HELD,
@@ -63,8 +61,8 @@ from proofmill.filters.answers.marks import (
 )
 from proofmill.filters.answers.options import chosen, statements
 from proofmill.filters.answers.phrases import phrased
-from proofmill.filters.answers.prose_values import plain
-from proofmill.filters.answers.reader import ANY_TEXT, Conclusion, Reader
+from proofmill.filters.answers.prose_values import glued_unit, plain
+from proofmill.filters.answers.reader import ANY_TEXT, CLOSERS, MATHEMATICAL, NUMBER, Conclusion, Reader, agree
 from proofmill.filters.answers.statements import closing_value, listed_answers, stated_value
 from proofmill.filters.answers.subjects import asking
 from proofmill.filters.answers.worded import closing_weekday, worded_value, yes_or_no
@@ -82,16 +80,9 @@ _PLAIN_LEADS = frozenset(
     for colon in (" ", ": ")
     for dollar in ("", "$", "\\(")
 )
-_CLOSERS = " \t\r\n.!$)]}*_\\。"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
 _CHECKED = re.compile(r"[(\[]\s?[✓✔]?\s?[\w]{1,14}\s?[:：]")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
-_CONCLUDING = re.compile(
-    r"\b(?:so|thus|therefore|hence|altogether|in total|in conclusion|finally|rather|instead|must be|should be"
-    r"|it is|it's|we get)\b|因此|所以|故",
-    re.IGNORECASE,
-)
-_MATHEMATICAL = re.compile(r"[\d\\$]")
 
 
 def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conclusion:
@@ -111,7 +102,7 @@ def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conc
     if found.text and (again := told_again(text, reader.prompt)):
         first = _found(text[:again], reader)
         between = text[again : found.start] if found.start is not None else ""
-        if _stands(first) == "clearly" and not _agree(reader.key(first.text), reader.key(found.text)):
+        if _stands(first) == "clearly" and not agree(reader.key(first.text), reader.key(found.text)):
             return found if corrects(between) else Conclusion("", "several_answers")
     return found
 
@@ -162,7 +153,7 @@ def closing_box(text: str) -> Conclusion | None:
     at = text.rfind("boxed")
     if at < 1 or (box := _SIMPLE_BOX.match(text, at - 1)) is None:
         return None
-    if text[box.end() :].strip(_CLOSERS) or text.find("boxed") != at or "\\fbox" in text or "<answer" in text:
+    if text[box.end() :].strip(CLOSERS) or text.find("boxed") != at or "\\fbox" in text or "<answer" in text:
         return None
     content = box[1].strip()
     # A content that ends in a digit is no placeholder; an escaped brace may have cut the box short.
@@ -226,7 +217,7 @@ def _behind_denial(text: str, start: int, reader: Reader) -> Conclusion:
     end = _NEXT_SENTENCE.search(text, start)
     if end is None or not (later := _unmarked(text[end.end() :], reader)).text:
         return Conclusion("", "taken_back")
-    number = _NUMBER.search(later.text)
+    number = NUMBER.search(later.text)
     stated = _DENIED_PART.split(text[start : end.end()], maxsplit=1)[0]
     again = number is None or number[0].rstrip(".,") in re.findall(r"\d(?:[\d.,/]*\d)?", stated)
     return Conclusion("", "taken_back") if again else later._replace(start=end.end() + (later.start or 0))
@@ -342,9 +333,9 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
     while len(marks) > 1 and marks[-1].rule == "hashes" and not _read(text, marks[-1], reader):
         marks = marks[:-1]  # a heading
     words = marks[-1].phrase.strip() if marks[-1].rule == "answer_is" else ""
-    if words and not _MATHEMATICAL.search(words) and not _NO_VALUE.search(words):
+    if words and not MATHEMATICAL.search(words) and not _NO_VALUE.search(words):
         later = _unmarked(text, reader)  # "the answer is required in feet" announces one
-        if later.start is not None and later.start > marks[-1].end and _MATHEMATICAL.search(later.text):
+        if later.start is not None and later.start > marks[-1].end and MATHEMATICAL.search(later.text):
             return later
     last = marks[-1]
     answer = _read(text, last, reader)
@@ -357,20 +348,27 @@ def _held(text: str, marks: list[Mark], reader: Reader) -> Conclusion:
         if other.rule == "hashes" and other.phrase[:1].isalpha():
             continue  # a heading
         said = _read(text, other, reader)
-        if not said or (other.rule != "boxed" and not _MATHEMATICAL.search(said) and not _both_words(said, answer)):
+        if not said or (other.rule != "boxed" and not MATHEMATICAL.search(said) and not _both_words(said, answer)):
             continue
-        if not _agree(reader.key(said), key):
+        if not agree(reader.key(said), key):
             return Conclusion("", "several_boxes" if last.rule == "boxed" else "several_answers")
     start = sentence_start(text, last.start) if last.rule == "boxed" else last.start
     found = Conclusion(answer, last.rule, start)
-    return _unless_taken_back(text, last, found, key, reader)
+    return unless_taken_back(text, last, found, key, reader)
 
 
 def _alone_answers(text: str, other: Mark, last: Mark, question: str) -> bool:
     """Return whether the words before the last box call it the answer, or name what is asked, and another's do not."""
-    lead, earlier = [text[sentence_start(text, mark.start) : mark.start].lower() for mark in (last, other)]
+    lead, earlier = _words_before(text, last), _words_before(text, other)
     asked = {"answer", *_CONTENT_WORD.findall(asking(question).lower())}
-    return not asked.isdisjoint(set(_CONTENT_WORD.findall(lead)) - set(_CONTENT_WORD.findall(earlier)))
+    return not asked.isdisjoint(lead - earlier)
+
+
+def _words_before(text: str, mark: Mark) -> set[str]:
+    """Return the words of a mark's sentence before it; where there are none, those of its paragraph, as a heading."""
+    start = sentence_start(text, mark.start)
+    words = set(_CONTENT_WORD.findall(text[start : mark.start].lower()))
+    return words or set(_CONTENT_WORD.findall(text[text.rfind("\n\n", 0, start) + 1 : start].lower()))
 
 
 _CONTENT_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{5,}(?![A-Za-z{])")
@@ -388,15 +386,6 @@ def _both_words(said: str, answer: str) -> bool:
     if one.lower() in _VERDICT_WORDS:
         return other.lower() in _VERDICT_WORDS
     return one.isalpha() and other.isalpha() and one.istitle() and other.istitle()
-
-
-def _agree(one: Hashable, other: Hashable) -> bool:
-    """Return whether two keys are of one answer; one of them may leave out the name that the other gives it."""
-    if one == other:
-        return True
-    if not (isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2):
-        return False
-    return one[1] == other[1] and "" in (one[0], other[0])
 
 
 def _gives_way(text: str, other: Mark, last: Mark, question: str) -> bool:
@@ -430,48 +419,6 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
         region = phrase if mark.rule in HELD else text[mark.end - len(phrase) :][:MAX_PHRASE]
         value = closing_value(region, reader.readable, reader.question)[0]
     return value
-
-
-def _unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, reader: Reader) -> Conclusion:
-    """Return what was found, unless the text behind it takes it back or concludes something else."""
-    tail = text[last.end :].strip(_CLOSERS)
-    if not tail:
-        return found
-    if last.rule in ("tagged", "json"):
-        return Conclusion("", "several_answers") if _concludes_otherwise(tail, found.text, key, reader) else found
-    if retracted(text, last.end):
-        later, offset = closing_value(tail, reader.readable, reader.question)
-        later = later if _MATHEMATICAL.search(later) else ""
-        if (later and _agree(reader.key(later), key)) or (not later and confirmed(tail[:TAIL])):
-            return found
-        clear = later and _CONCLUDING.search(tail[offset : offset + 300])
-        return (
-            Conclusion(later, "corrected", text.find(tail, last.end) + offset)
-            if clear
-            else Conclusion("", "taken_back")
-        )
-    if _concludes_otherwise(tail, "", key, reader):
-        return Conclusion("", "several_answers")
-    return found
-
-
-def _concludes_otherwise(tail: str, answer: str, key: Hashable, reader: Reader) -> bool:
-    """Return whether the words behind a mark conclude another answer; where they name its number, they do not."""
-    if not _MATHEMATICAL.search(tail) or not _CONCLUDING.search(tail[-600:]):
-        return False
-    later, offset = closing_value(tail[-TAIL:], reader.readable, reader.question)
-    sentence = tail[-TAIL:][offset:]
-    if "would" not in reader.question and _OTHER_CASE.search(sentence):
-        return False
-    if not later or not _MATHEMATICAL.search(later) or not _CONCLUDING.search(sentence[:300]):
-        return False
-    number = _NUMBER.search(answer)
-    if number is not None:
-        figures = number[0].replace(",", "").rstrip(".")
-        spoken = THOUSANDS.sub("", sentence)
-        if re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken) or converted(figures, spoken):
-            return False
-    return not _agree(reader.key(later), key)
 
 
 def _listed(text: str, reader: Reader) -> Conclusion | None:
@@ -510,7 +457,7 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     sentence = text[start:]
     if not value or hypothetical(without_rejected(sentence)) or of_another_question(sentence, 0, 0, reader.question):
         return Conclusion("", "no_answer")
-    number = _NUMBER.search(value)
+    number = NUMBER.search(value)
     if number and (
         cut_short(text, start, number[0], reader.question)
         or conditional_behind(sentence[sentence.rfind(number[0]) + len(number[0]) :], reader.question)
@@ -519,13 +466,8 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     return Conclusion(value, "final_line", start)
 
 
-_NUMBER = re.compile(r"\d[\d,./]*")
 _COUNTERFACTUAL = re.compile(
     r"\bwould\s(?:have|be|need|cost|get|take)\b[^.\n]*\bif\b|\A\W{0,3}(?:Had|Were)\s[^.\n]*\bwould\s(?:still\s)?(?:have|be)\b",
-    re.IGNORECASE,
-)
-_OTHER_CASE = re.compile(  # Note: if the roles had been distinct, the count would have been 504
-    r"\A\W{0,4}(?:(?:note|remark)\b[:,.]?\s)?(?:that\s)?(?:if|had|were)\b[^.\n]*\b(?:had|were|was|been)\b[^.\n]*\bwould\b",
     re.IGNORECASE,
 )
 _ENDS_IN_NONE = re.compile(r"\bno (?:real )?(?:solutions?|roots?)\W*\Z", re.IGNORECASE)  # x² = -4 has no real solutions
@@ -558,11 +500,11 @@ def _bold(text: str, reader: Reader) -> Conclusion | None:
             continue
         span = span.strip(" .")
         if (
-            _MATHEMATICAL.search(span)
+            MATHEMATICAL.search(span)
             and not re.match(r"\d+[.)]\s", span)
             and (reader.closing or reader.readable)(plain(span))
         ):
-            answers[reader.key(span)] = span
+            answers[reader.key(span)] = glued_unit(plain(span), reader.question) or span
     if not answers:
         return None
     if len(answers) > 1:

@@ -242,7 +242,7 @@ _EMPHASISED = re.compile(r"([_*])(?P<text>[^_*]+)\1(?=[.,!]?\Z)")
 _GLUED = re.compile(rf"(-?(?:{_DIGITS}))([A-Za-zµ]{{1,5}})\Z")
 _LETTER_UNITS = {
     "g": r"gram|weigh|mass|\dg\b",
-    "m": r"met(?:er|re)|\dm\b",
+    "m": r"met(?:er|re)|[\d何]m\b|(?<=何)m",
     "L": "lit(?:er|re)",
     "l": "lit(?:er|re)",
     "h": "hour",

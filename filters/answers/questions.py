@@ -118,13 +118,14 @@ _HOW_MANY = re.compile(
     re.IGNORECASE,
 )
 _IN_UNIT = re.compile(
-    r"\b(?:in|nearest(?: [a-z]+ of an?)?) (?:whole |total )?"
+    r"\b(?:in|nearest(?! cents?\b)(?: [a-z]+ of an?)?) (?:whole |total )?"  # dollars, to the nearest cent
     r"((?:square |cubic )?(?:[A-Za-z]{2,}|m(?=\^|/))(?:/[a-z]{1,6}| per [a-z]{3,}|\^\{?[23]\}?)?)"
     r"(?:\)|,[^.?]{0,60})?\s{0,3}[?.]",
     re.IGNORECASE,
 )
 
 
+_NEAREST_CENT = re.compile(r"\bnearest cents?\b", re.IGNORECASE)
 _UNIT_OF_QUESTION = re.compile(  # What is the price in dollars of ten pens?
     r"(?:\b[Hh]ow (?:much|long|far)|\b[Ww]hat)\b[^.?]*?\bin (?:whole |US )?([a-z]{4,})\b[^.?]*\?"
 )
@@ -147,6 +148,8 @@ def _asked_unit(prompt: str) -> Unit | None:
         units = {unit for word in pattern.findall(end) if (unit := read_unit(tuple(word.split()))).measures}
         if units:
             return units.pop() if len(units) == 1 else None
+    if "$" in end and _NEAREST_CENT.search(end):
+        return read_unit(("dollars",))
     return read_unit(("years",)) if asked_years(prompt) else None
 
 

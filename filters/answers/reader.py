@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 from proofmill.filters.answers.options import Options
 
+MATHEMATICAL = re.compile(r"[\d\\$]")
+NUMBER = re.compile(r"\d[\d,./]*")
+CLOSERS = " \t\r\n.!$)]}*_\\。"
+
 
 class Conclusion(NamedTuple):
     """What a text concludes.
@@ -69,3 +73,12 @@ def _is_bare(text: str) -> bool:
 
 ANY_TEXT = Reader(_any_text, _same_text, closing=_is_bare)
 """Every phrase is an answer as it stands; two are the same where their words are."""
+
+
+def agree(one: Hashable, other: Hashable) -> bool:
+    """Return whether two keys are of one answer; one of them may leave out the name that the other gives it."""
+    if one == other:
+        return True
+    if not (isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2):
+        return False
+    return one[1] == other[1] and "" in (one[0], other[0])

@@ -97,7 +97,7 @@ _LEAD = re.compile(
     r"(?=\s\$?\\?[-−\da-z(|])"
     r"|in(?: the (?:open |closed )?(?:interval|range|set))?(?=\s[$\\]{0,2}(?:left)?\s?[(\[\]])"
     r"|(?:(?:located )?at|the point)(?=\s?[$\\]{0,2}(?:left)?\s?\()|:"
-    r"|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
+    r"|毎(?:分|時|秒|日|週|月|年)|approx\.?|≈|~|\\approx|约|大约|共)(?=[\s\d$\\:：,.(-])[ ,:：]*)+",
     re.IGNORECASE,
 )
 _COPULA = re.compile(
@@ -112,7 +112,7 @@ _COPULA = re.compile(
     r"|(?<=,\s)that is,?"
     r"|off by|results? in|resulting in|amounts? to|adds? up to|comes? to|beträgt|betragen|ergibt|vaut"
     r"|wynosi|равн[аоы]|составляет)\b"
-    r"|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
+    r"|(?<=[ぁ-んァ-ヶ一-龠])は(?=\D{0,8}\d[^は]*です\W*\Z)|为|等于|得到?|(?<![不就还只])是|(?<=也就)是|剩[下余]?了?|共(?:有)?|(?<!没)有|需要?"
 )
 _OPEN = re.compile(r"\b(?:unknown|unclear|undetermined|undefined|maybe|perhaps)\b", re.IGNORECASE)
 _STOP = re.compile(r"[.!?](?=[\"')\]*]*\s+[A-Z¿¡$\\\d*(\[\"-])|[。！？]")
@@ -283,6 +283,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
             _PLEASANTRY.match(sentence)
             or _OFFER.match(sentence)
             or (cut and "would" not in question and _NOTE.match(sentence))
+            or (cut and _REMARK.search(sentence) and not _REMARK.search(question))
         ):
             continue
         if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
@@ -389,6 +390,7 @@ _NOTE = re.compile(  # Note that with 40 of them it would have been 473.
     r"|(?:had|were)\s(?!(?:it|this|that)\b)[^\n.]{3,120},[^\n]*\bwould\s(?:still\s)?(?:have|be)\b[^\n]*\Z)",
     re.IGNORECASE,
 )
+_REMARK = re.compile(r"\b(?:could|might)\s[^.]{3,120}\sif\s")  # so she could still bake a cake if one takes 6 eggs
 _CONSTANT_LINE = re.compile(  # where $A$ is an arbitrary constant
     r"\W{0,4}(?:where|with|for|here)\s[^=\n]{1,40}\b(?:arbitrary|any|constants?|parameters?|integers?)\b[^=\n]{0,60}\Z",
     re.IGNORECASE,
@@ -463,6 +465,9 @@ def _sentence_value(sentence: str, readable: Readable, question: str, *, marked:
         if _GUESSED.search(text):
             return ""
         text = _main_clause(text, question)
+        gloss = _ROUGHLY.search(text)
+        if gloss and _EXACT_FORM.search(text, 0, gloss.start()):
+            text = f"is {gloss['value']}" if _ASKS_ROUNDED.search(question) else text[: gloss.start()]
     if len(text) > MAX_SENTENCE:
         text = text[-MAX_SENTENCE:]
     if (itself := _ITSELF.match(text)) and not DENIES.search(itself["value"] + " "):
@@ -533,6 +538,14 @@ _AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NEAREST = 12  # characters that hold a word that denies
 _FUNCTION_SPAN = re.compile(r"\$[A-Za-z]\([a-z]\)\s?=[^$\n=]{1,200}\$")
+_DESU = re.compile(r"です\W*\Z")
+_LEFT_OUT = re.compile(r"\b(?:except|excluding|other than)\b(?: for| when| where)?\s\$?[a-z]\s?\Z")
+_ROUGHLY = re.compile(  # 32π/3 cubic units, or approximately 33.51 cubic units
+    r"(?:,\s?(?:or|which is|that is,?|i\.e\.,?)|\sor)\s(?:approximately|about|roughly|around|nearly|≈|\$\\approx)\s"
+    r"(?P<value>[^.]*(?:\.\d[^.]*)?)\Z"
+)
+_EXACT_FORM = re.compile(r"[π√]|\\(?:pi|sqrt|[dt]?frac)\b|\d\s?/\s?\d")
+_ASKS_ROUNDED = re.compile(r"\b(?:nearest|decimals?|approximat\w*|round\w*|estimate\w*)\b", re.IGNORECASE)
 _EXACT = re.compile(r"[π√][^,;=]*\Z|\(\s?\Z")  # 25π ≈ 78.5, 25π cm² (≈ 78.5 cm²)
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)
 
@@ -545,20 +558,33 @@ def _rounds_exact(text: str, sign: int, formulas: Sequence[tuple[int, int]]) -> 
     )
 
 
+def _is_aside(text: str, copula: re.Match[str], approximated: Sequence[tuple[int, int]]) -> bool:
+    """Return whether a sign only begins a gloss on an exact value, or a point left out: "all numbers except x = 2"."""
+    sign = copula[0].strip()
+    if sign in ("≈", "\\approx"):
+        return _rounds_exact(text, copula.start(), approximated)
+    return sign == "=" and _LEFT_OUT.search(text, 0, copula.start()) is not None
+
+
+def _behind(text: str, copula: re.Match[str]) -> str:
+    """Return what stands behind a verb of being, without words that lead it in."""
+    rest = text[copula.end() :]
+    rest = _DESU.sub("", rest) if copula[0] == "は" else rest
+    lead = _LEAD.match(rest)
+    return rest[lead.end() :] if lead else rest.lstrip()
+
+
 def _value_behind_copula(text: str, readable: Readable, question: str, *, marked: bool) -> str | None:
     """Return the value behind the last verb of being that has one; "" if it leaves two open, None without one."""
     spans = [span.span() for span in _EQUATION_SPAN.finditer(text)] if "$" in text else []
     spans += [span.span() for span in _FUNCTION_SPAN.finditer(text)] * 2 if "$" in text else []  # says what t is
     approximated = [span.span() for span in MATH_SPAN.finditer(text)] if "approx" in text or "≈" in text else []
     for copula in reversed([*_COPULA.finditer(text)][-12:]):
-        if copula[0].strip() in ("≈", "\\approx") and _rounds_exact(text, copula.start(), approximated):
+        if _is_aside(text, copula, approximated):
             continue
         if len(spans) > 1 and any(start < copula.start() < end for start, end in spans):
             continue  # of one of several formulas, which are one answer
-        rest = text[copula.end() :]
-        lead = _LEAD.match(rest)
-        rest = rest[lead.end() :] if lead else rest.lstrip()
-        if not rest:
+        if not (rest := _behind(text, copula)):
             continue
         if value := value_of(rest, readable, question, marked=marked):
             before = text[: copula.start()]

@@ -272,6 +272,8 @@ _CLAUSE_BEHIND = re.compile(
     r",\s(?:and|while|whereas|since|because|as|with|followed)\b.*|\s(?:since|because)\b.*", re.DOTALL
 )
 _GROUP_BEHIND = re.compile(r"\s(?:of|among|out of)\s(?:the|all|them|these|those)\b.*", re.DOTALL)
+_COMPARED_WITH = re.compile(r"\sthan\s(?:the\s)?[A-Z]\w+.*|,?\sby\s\$?\d.*", re.DOTALL)
+_AMOUNT = re.compile(r"\s\$?\d[\d.,/]*(?:\s[a-z]{1,10})?(?=\s(?:more\b|less\b|[a-z]{2,}er\b))")
 _SO_CLAUSE = re.compile(r",\s(?:so|thus|hence|therefore)\s")
 _UNDER = re.compile(r"\b(?:if|when|given|because|since|assuming)\b")
 _WHO = re.compile(r"\b(?:who|whose|which|what)\b(?P<asked>[^?]{3,300})\?", re.IGNORECASE)
@@ -280,7 +282,7 @@ _WHO = re.compile(r"\b(?:who|whose|which|what)\b(?P<asked>[^?]{3,300})\?", re.IG
 def _of_predicate(text: str, question: str) -> str:
     """Return the name of whom a sentence says what the question asks: "Finn is the youngest", "Evelyn won the race"."""
     asked = list(_WHO.finditer(question))
-    clause = _SO_CLAUSE.split(text)[-1]
+    clause = _AMOUNT.sub("", _COMPARED_WITH.sub("", _SO_CLAUSE.split(text)[-1]))
     match = _SUBJECT_FIRST.match(clause)
     if match is None or not asked:
         return ""

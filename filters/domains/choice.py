@@ -129,6 +129,7 @@ _OPENERS = re.compile(
     r"|risposta|antwort|вариант)\s(?=[(*]{0,3}(?:[A-Z]\b|[a-z]\))))?",
     re.IGNORECASE,
 )
+_OF_LABEL = re.compile(r"\A([A-Z])の(?=\w)")  # 正解はAの酸素です
 _EITHER_ABROAD = re.compile(  # C ou la D
     r"(?<![A-Za-z])[A-Z]\s(?:ou|o|oder|oppure|или|of|eller|lub|veya)\s(?:(?:la|le|el|die|der|das|a|o)\s)?[A-Z](?![\w'’])"
 )
@@ -216,6 +217,8 @@ class _Said:
         opener = _OPENERS.match(text, mark.end)
         start = mark.end if opener is None else opener.end()
         line = text[start : start + _LINE].partition("\n")[0]
+        if (of := _OF_LABEL.match(line)) and self.choices.owns(of[1], line[of.end() :]):
+            line = of[1]
         if not self.named(line) and not text.startswith("【", mark.start):
             return None
         end = _SENTENCE_END.search(line)

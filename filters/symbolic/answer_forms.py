@@ -144,6 +144,9 @@ def bounded(texts: list[str], kinds: list[str]) -> AnswerKey | None:
     match = _SUBJECT.match(subject)
     if match is None or any(text.isalpha() and text not in ("e", subject) for text in texts):
         return None  # x < y bounds neither by a number
+    if kinds == ["!="] and texts[1].startswith("\\pm"):  # x ≠ ±2
+        size = AnswerKey("value", texts[1].removeprefix("\\pm").strip())
+        return complement((size, AnswerKey("value", _negative(size.text))))
     if kinds == ["!="]:
         ends = (AnswerKey("value", "-\\infty"), AnswerKey("value", texts[1]), AnswerKey("value", "\\infty"))
         return AnswerKey("union", "", (AnswerKey("group", "()", ends[:2]), AnswerKey("group", "()", ends[1:])))
@@ -345,11 +348,12 @@ _WITHOUT = re.compile(
     r"(?:\\setminus|\\backslash|\\smallsetminus|-|\\(?=\\\{)) ?\\\{(?P<points>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}\Z"
 )
 _EXCEPT = re.compile(
-    r"(?:the set of )?all (?:real numbers?|reals|real values?)(?: of)?(?: [a-z])?,? (?:except|other than"
-    r"|excluding|but|not equal to|such"
-    r" that [a-z] ?\\ne)(?: for)?(?: [a-z] ?=)? ?(?P<points>[-\d./, ]+(?:(?:and|or) [-\d./]+)?)\Z",
+    r"(?:the set of )?all (?:real numbers?|reals|real values?|real(?= [a-z]\b))(?: of)?(?: [a-z])?,? "
+    r"(?:except|other than|excluding|but|not equal to|such that [a-z] ?\\ne)(?: for)? ?"
+    r"(?P<points>(?:[a-z] ?= ?|\\pm ?|[-\d./, ])+(?:(?:and|or) (?:[a-z] ?= ?)?[-\d./]+)?)\Z",
     re.IGNORECASE,
 )
+_OF_LETTER = re.compile(r"[a-z] ?= ?")
 
 
 def special_form(text: str, read: Read) -> AnswerKey | None:
@@ -431,7 +435,7 @@ def _without_points(text: str, read: Read) -> AnswerKey | None:
     match = _WITHOUT.match(text) or _EXCEPT.match(plain_text(text))
     if match is None:
         return None
-    points = read(match["points"])
+    points = read(_OF_LETTER.sub("", match["points"]))
     items = points.items if points.kind == "collection" else (points,)
     return complement(items) if all(item.kind == "value" for item in items) else None
 

@@ -160,6 +160,9 @@ def _sequence(pieces: list[str], depth: int) -> AnswerKey | None:
         return _read(texts[0], depth + 1) if signs and texts else None
     if len(texts) > _MAX_ITEMS:
         raise TooCostlyError("too many items")
+    letter, unequal, _ = texts[0].partition("\\ne")
+    if unequal and "or" not in signs and not any("\\ne" in text for text in texts[1:]):  # x ≠ 2, 3
+        texts = [texts[0], *(f"{letter}{unequal} {text}" for text in texts[1:])]
     items = [_read(text, depth + 1) for text in texts]
     if "or" in signs and all(item.kind == "group" for item in items) and not any(map(_is_pair, items)):
         return AnswerKey("union", "", tuple(items))

@@ -10,7 +10,7 @@ r"""Whether an answer is the gold one, in forms too that only a known gold answe
 - The gold is an expression and the answer an equation whose sides are that same expression: `(x + 1)^2 = x^2 + 2x + 1`.
 - The gold is a value, and the answer gives it twice: "6:10, or 3:5".
 - The question asks for a fraction or a probability, and the answer is "3 out of 4".
-- The gold has a constant of integration, for which the answer has another letter.
+- The gold has a constant of integration, for which the answer has another letter; what they differ by may be in it.
 - The gold is a vector, and the answer writes it by its axes: `i - 2j + 3k`.
 """
 
@@ -157,7 +157,28 @@ def _remainder(_: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey |
 def _integral(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:
     if not gold.text.endswith("C") or _INTEGRATES.search(context.question) is None:
         return None
-    return AnswerKey("value", _CONSTANT.sub("C", answer.text))
+    stated = _CONSTANT.sub("C", answer.text)
+    return gold if stated.endswith("C") and _apart_by_constant(gold.text, stated) else AnswerKey("value", stated)
+
+
+_PLUS_C = re.compile(r"[+-] ?C\Z")
+
+
+def _apart_by_constant(one: str, other: str) -> bool:
+    """Return whether two functions of one letter, each with a constant added, differ in nothing but that constant."""
+    difference = f"({_PLUS_C.sub('', one).strip()})-({_PLUS_C.sub('', other).strip()})"
+    try:
+        letters = unknowns_of(parse(value_of(difference).text))
+    except NotCoveredError:
+        return False
+    if len(letters) != 1 or len(difference) > _MAX_DIFFERENCE:
+        return False
+    (letter,) = letters
+    elsewhere = re.sub(rf"(?<![A-Za-z\\]){re.escape(letter)}(?![A-Za-z])", "u" if letter != "u" else "v", difference)
+    return same_value(difference, elsewhere, Context())
+
+
+_MAX_DIFFERENCE = 300  # characters
 
 
 def _in_asked_base(gold: AnswerKey, answer: AnswerKey, context: Context) -> AnswerKey | None:

@@ -312,7 +312,7 @@ def test_the_embedded_model_goes_one_round(tmp_path: Path) -> None:
     asked = load("improve-quickstart").samplers[0].model_dump(mode="json", include={"templates"})
     given["samplers"][0] |= asked | {"model": "bundled", "sampling": {"n": 8, "max_tokens": 48, "temperature": 0.5}}
     given["problems"]["sources"][0]["count"] = 8
-    given["train"] |= {"batch": 2, "micro_batch": 2, "stages": ["sft_stage1"]}
+    given["train"] |= {"batch": 2, "micro_batch": 2, "stages": ["sft_stage1"], "stage1": {"steps": 2}}
     (tmp_path / "small.yaml").write_text(orjson.dumps(given).decode())
     words = [sys.executable, "-m", "proofmill.flows.cli", "improve", str(tmp_path / "small.yaml"), "--json"]
     done = subprocess.run([*words, "--home", str(tmp_path / "home")], capture_output=True, text=True, timeout=600)
