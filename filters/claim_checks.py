@@ -110,7 +110,7 @@ def labels(added: Row) -> Iterator[str]:
 
 CLAIM_CHECKS = MapFilter(
     name="claims",
-    version=3,
+    version=4,
     section="claims",
     options=ClaimOptions,
     reads=("problem", "response"),

@@ -271,6 +271,8 @@ class Algebra:
             return self._broken(left, right, unknowns, context)
         if not isinstance(left, Symbol) and (apart := constant_difference(left, right, unknowns)) is not None:
             return self._contradiction(apart, context)
+        if isinstance(left, Symbol) and left.name in unknowns_of(right) and is_never_equal(left, right, unknowns):
+            return None  # x = x + 4 gives x a new value, in code
         doubtful = context.cases or context.supposed or " not " in context.text
         return self._equation(
             Equation(left, right, unknowns, context.text, context.step, context.end, doubtful), context

@@ -49,7 +49,9 @@ from proofmill.filters.symbolic.notation import FRACTION_WORDS, MULTIPLE_WORDS, 
 from proofmill.filters.verdicts import Problem
 
 _WINDOW = 240  # characters behind a claim in which its correction begins
-_PLAIN = re.compile(r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"wrong|incorrect|mistake|error|not (?:right|correct)|oops|scratch|correction|no,? wait|wait,? no", re.IGNORECASE
+)
 _MARK = re.compile(r"<<([^<>\n]{0,200})>>")
 # Most steps hold no relation that could be judged: one in words needs a number on either side, unless the words say
 # that an expression is rewritten. To find that out is cheap, to read a step is not.
@@ -61,6 +63,7 @@ _NUMBER = re.compile(
     rf"\d+|[{''.join(VULGAR)}]|\\?π|\\pi|\b(?:{_NUMBER_WORDS})\b",
     re.IGNORECASE,
 )
+_TABLE_ROW = re.compile(r"^[ \t]*\|[^\n]*\|[ \t]*$", re.MULTILINE)  # cells are as apart as sentences
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)  # code: its signs are no claims
 _MAX_CLAIMS = 2000
 _MAX_AFTER = 240  # characters behind a step in which it may be called impossible
@@ -366,6 +369,8 @@ def check_step(step: str, facts: TraceFacts, number: int, after: str = "") -> li
         return []
     if "```" in step:
         step = _FENCED.sub(lambda code: " " * len(code.group()), step)
+    if "|" in step:
+        step = _TABLE_ROW.sub(lambda row: row[0].replace("|", ";"), step)
     links, step = _calculator_marks(step, facts, number) if "<<" in step else ([], step)
     facts.algebra.begin_step(step)
     tokens = tokenize(step)

@@ -9,8 +9,11 @@ A value comes from the problem, from an earlier claim, is a common constant, or 
 
 from __future__ import annotations
 
+import math
+import operator
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -64,11 +67,18 @@ _COUNTED = (
 )
 _BASE = re.compile(r"\bbase[\s-](?:of\s)?[$]?(\d{1,2}|two|three|four|five|six|seven|eight|nine|twelve|sixteen)\b")
 _LEAST_BASE = 2
-_NAMED_BASES = {"binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16}
+_NAMED_BASES = {"binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16, " hex": 16}
 _OTHER_ALGEBRA = re.compile(
     r"\b(?:boolean|xor|nand|logic gates?|truth tables?|modular arithmetic|clock arithmetic|finite field|"
-    r"tropical|nimbers?|nim-?sum)\b|\\mathbb\{?[zf]\}?_|\bgf\("
+    r"tropical|nimbers?|nim-?sum|decibels?|version numbers?)\b|\\mathbb\{?[zf]\}?_|\bgf\(|\d\s?db\b|\bversions?\s\d"
 )
+_STATED_SUM = re.compile(r"(?<![\d.+*×/-])(\d{1,6})\s?(\+|\*|×|-|/|÷)\s?(\d{1,6})\s?=\s?(\d{1,9})(?![\d.])")
+_ORDINARY: dict[str, Callable[[int, int], int | None]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul,
+    "/": lambda left, right: left // right if right and left % right == 0 else None,
+}  # fmt: skip
+_FALSE_SUMS = 2  # of a problem, from which on its sign means something else: "If 2+3=10 and 7+2=63, what is 9+7?"
+_TURN = 2 * math.pi
 _OWN_OPERATION = re.compile(
     r"(?<![A-Za-z])([a-z])\s?(\*|\\ast|×|\\times|\\cdot|·|-|\+|/|\\div|÷|\^)\s?([a-z])[\s$\\)]{0,4}(?:=|is defined)"
     r"([^=.;\n]{1,80})",
@@ -104,6 +114,8 @@ class ProblemContext:
         if any(isinstance(part, Binary) and part.operator in own for side in (left, right) for part in walk(side)):
             return "an operation that the problem defines"
         try:
+            if _whole_turns(left, right):
+                return "angles of one direction"
             if moduli and (_has_inverse(left) or _has_inverse(right)):
                 return "an inverse among residues"
             return _in_residues(evaluate(left), evaluate(right), moduli) or _in_base(left, right, bases)
@@ -136,12 +148,27 @@ def _bases(text: str) -> Iterator[int]:
 
 
 def _own_operations(problem: str) -> Iterator[str]:
-    """Yield the signs that a text defines for itself, between two letters: `a * b = a^2 + b`."""
+    """Yield the signs that a text defines for itself, between two letters (`a * b = a^2 + b`) or by its examples."""
+    found = [(_SIGNS.get(sign, sign), int(a), int(b), int(c)) for a, sign, b, c in _STATED_SUM.findall(problem)]
+    false = Counter(sign for sign, a, b, c in found if _ORDINARY[sign](a, b) not in (None, c))
+    yield from (sign for sign, count in false.items() if count >= _FALSE_SUMS)
     if not _DEFINES.search(problem) and "if " not in problem:
         return
     for first, sign, second, meaning in _OWN_OPERATION.findall(problem):
         if first != second and any(re.search(rf"(?<![a-z\\]){letter}(?![a-z])", meaning) for letter in (first, second)):
             yield _SIGNS.get(sign, sign)
+
+
+def _whole_turns(left: Node, right: Node) -> bool:
+    """Return whether two angles in degrees are whole turns apart: 750° and 30°."""
+    sides = [[isinstance(part, Unary) and part.operator == "°" for part in walk(side)] for side in (left, right)]
+    if not all(map(any, sides)):
+        return False
+    turns = (float(evaluate(left)) - float(evaluate(right))) / _TURN
+    return abs(turns - round(turns)) < _CLOSE
+
+
+_CLOSE = 1e-9
 
 
 def _has_inverse(node: Node) -> bool:

@@ -502,7 +502,7 @@ ROUNDING_WORDS = re.compile(
     re.IGNORECASE,
 )
 CORRECTION = re.compile(
-    r"\b(?:wait|oops|scratch that|correction|on second thought|my mistake|"
+    r"\b(?:no,? wait|wait,? no\b|wait|oops|scratch that|correction|on second thought|my mistake|"
     r"made an? (?:\w+ )?(?:mistake|error)|"
     r"th(?:at|is)(?:['’]s| is| was) (?:not (?:right|correct)|wrong|incorrect|a mistake|an error)|"
     r"not correct|incorrect|let me (?:re\w+|correct|fix|check|try)|"
