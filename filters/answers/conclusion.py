@@ -55,12 +55,12 @@ from proofmill.filters.answers.marks import (
     is_placeholder,
     joined,
     json_in,
+    phrased,
     sentences_in,
     tags_in,
     wrapped,
 )
 from proofmill.filters.answers.options import chosen, statements
-from proofmill.filters.answers.phrases import phrased
 from proofmill.filters.answers.prose_values import glued_unit, plain
 from proofmill.filters.answers.reader import ANY_TEXT, CLOSERS, MATHEMATICAL, NUMBER, Conclusion, Reader, agree
 from proofmill.filters.answers.statements import closing_value, listed_answers, stated_value
