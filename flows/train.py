@@ -270,6 +270,11 @@ def plan_stages(
     return plans
 
 
+def model_key(plans: Sequence[StagePlan], options: TrainOptions) -> str:
+    """Return the digest of all that decides the model which these stages, the last one's among them, come to."""
+    return digest("model", plans[-1].key, options.blend)
+
+
 def stage_options(options: TrainOptions, stage: Stage) -> SftStage | RlStage:
     """Return the part of the section that is one stage's."""
     if stage == "rl":
@@ -320,8 +325,8 @@ def train(
     """
     with _work(home, name, work or name):
         plans = plan_stages(home, work or name, base, data, options, progress)
-        key = digest("model", plans[-1].key, options.blend)
-        if found := _known(home, name, key):
+        key = model_key(plans, options)
+        if found := known_model(home, name, key):
             return found, False
         made = plans[-1].folder.with_name(key)
         folder, chosen = base.model.path, None
@@ -369,7 +374,8 @@ def _work(home: Path, name: str, work: str) -> Iterator[None]:
         yield
 
 
-def _known(home: Path, name: str, key: str) -> ModelVersion | None:
+def known_model(home: Path, name: str, key: str) -> ModelVersion | None:
+    """Return the version of a model that has this key, or None."""
     return next((version for version in model_versions(home, name) if version.manifest.key == key), None)
 
 
@@ -548,7 +554,7 @@ def merge(
     check_installed(TrainOptions())
     key = digest("merge", [(base.model.digest, share / sum(shares)) for base, share in zip(bases, shares, strict=True)])
     with _work(home, name, name):
-        if found := _known(home, name, key):
+        if found := known_model(home, name, key):
             return found, False
         folder = _folder(home, name) / key
         work = _prepare_average(folder, [base.model.path for base in bases], shares, "models merged")

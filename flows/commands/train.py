@@ -13,13 +13,25 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.errors import RecipeError, UsageError
-from proofmill.data.model_versions import ModelVersion, model_versions
+from proofmill.data.model_versions import ModelVersion
 from proofmill.data.versions import Version
 from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.recipe.load import explain, faults, load, override
 from proofmill.flows.recipe.training import TrainOptions
-from proofmill.flows.train import base_model, base_name, merge, plan_stages, stage_options, train, training_data
+from proofmill.flows.train import (
+    Base,
+    base_model,
+    base_name,
+    known_model,
+    merge,
+    model_key,
+    plan_stages,
+    stage_options,
+    train,
+    training_data,
+)
+from proofmill.generators.trainer import DONE
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -44,7 +56,7 @@ def run(
     model_name = checked_name(name or data.name)
     began = base_model(home, base_name(options, data), progress)
     if dry_run:
-        for line in planned(home, model_name, label, options, data, progress):
+        for line in planned(home, model_name, began, data, options, progress):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     started = time.monotonic()
@@ -100,20 +112,20 @@ def checked_name(name: str) -> str:
 
 
 def planned(
-    home: Path, name: str, label: str, options: TrainOptions, data: Version, progress: Progress
+    home: Path, name: str, base: Base, data: Version, options: TrainOptions, progress: Progress
 ) -> Sequence[str]:
-    """What would be trained, in lines."""
-    base = base_model(home, base_name(options, data), progress)
+    """Return what would be trained, in lines."""
     plans = plan_stages(home, name, base, data, options, progress)
-    lines = [f"{name}: {base.label} trained on {label}"]
+    if known := known_model(home, name, model_key(plans, options)):
+        return [f"Nothing would be trained: {known.label} is this training's result."]
+    lines = [f"{name}: {base.label} trained on {data.label}"]
     for plan in plans:
         own = stage_options(options, plan.rows.stage).model_dump(exclude_none=True)
         told = ", ".join(f"{key} {value}" for key, value in own.items())
         size = f"longest {plan.rows.longest} tokens, " if plan.rows.longest else ""
-        done = "done already" if (plan.folder / "done.json").exists() else "to be trained"
+        done = "done already" if (plan.folder / DONE).exists() else "to be trained"
         lines.append(f"  {plan.rows.stage}: {plan.rows.train.num_rows:,} rows, {size}{told}; {done}")
-    known = [version.label for version in model_versions(home, name) if version.manifest.key == plans[-1].key]
-    return [*lines, f"  {known[0]} is this training's result already" if known else "  a new version would be written"]
+    return [*lines, "  a new version would be written"]
 
 
 def _tell(version: ModelVersion, seconds: float, out: Console) -> None:

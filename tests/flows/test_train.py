@@ -20,6 +20,7 @@ from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.model_versions import ModelVersion, find_model, question_digest
 from proofmill.data.versions import Version, find
 from proofmill.flows.cli import app
+from proofmill.flows.commands.train import planned
 from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import RlStage, TrainOptions
 from proofmill.flows.train import base_model, forget_stages, merge, stage_rows, train
@@ -137,6 +138,8 @@ def test_both_stages_train_and_the_model_says_where_it_comes_from(place: Path, d
     base = base_model(place / "home", str(place / "tiny"), Progress())
     again = train(place / "home", "student", base, data, options, Progress(), never)
     assert (again[0].label, again[1]) == ("student@v1", False)
+    told = planned(place / "home", "student", base, data, options, Progress())
+    assert told == ["Nothing would be trained: student@v1 is this training's result."]
 
 
 @pytest.mark.slow
