@@ -79,7 +79,7 @@ def regenerate(
 
     resolved = recipe_file.load(recipe, overrides or [], cluster)
     if probed is not None:
-        probe(resolved, home, probed, limit, out)
+        probe(resolved, home, probed, limit, out, alone=not (dry_run or resample))
     elif dry_run:
         dry(resolved, home, limit, resample, out)
     else:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.card import funnel_by_operator
-from proofmill.data.errors import EngineError
+from proofmill.data.errors import EngineError, UsageError
 from proofmill.data.files import address
 from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
@@ -225,8 +225,18 @@ def dry(recipe: Recipe, home: str | None, limit: int | None, resample: bool, out
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console) -> None:
-    """Sample and judge a few problems, then print what the whole run would cost; the run uses their samples."""
+def probe(recipe: Recipe, home: str | None, problems: int, limit: int | None, out: Console, *, alone: bool) -> None:
+    """Sample and judge a few problems, then print what the whole run would cost; the run uses their samples.
+
+    Raises:
+        UsageError: not `alone`, but with an option that it contradicts.
+    """
+    if not alone:
+        raise UsageError(
+            "A probe draws samples, which the run then uses; then it says what the run would cost.",
+            where="--probe with --dry-run or --resample",
+            remedy="leave one of them out",
+        )
     progress = Progress()
     request = RunRequest(recipe, home_folder(home), problems)
     with shown(progress, f"probe of {problems} problems", out), open_run(request, progress) as opened:

@@ -96,6 +96,8 @@ def test_the_reference_knows_every_command() -> None:
         (["regenerate", "quickstart", "--set", "select.max_per_probem=1"], "did you mean 'max_per_problem'"),
         (["regenerate", "quickstart", "--set", "nonsense"], "--set takes a.b=value"),
         (["regenerate", "--set", "samplers.0.engine=[x]"], "samplers.0.engine"),
+        (["regenerate", "quickstart", "--probe", "2", "--dry-run"], "--probe with --dry-run or --resample"),
+        (["regenerate", "quickstart", "--probe", "2", "--resample"], "--probe with --dry-run or --resample"),
         (["show", "nothing@v1"], "no version 'nothing@v1'"),
     ],
 )

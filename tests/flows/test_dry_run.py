@@ -262,7 +262,7 @@ def test_a_probe_and_a_run_say_what_is_ahead(published: tuple[Path, Row], tmp_pa
     shutil.copytree(published[0], home)
     changed = recipe_file.parse(published[1] | {"select": {"max_per_problem": 1}})
     out = Console(file=told, width=200)
-    commands.probe(changed, str(home), 2, None, out)
+    commands.probe(changed, str(home), 2, None, out, alone=True)
     assert "recipe replayed: 6 problems in" in told.getvalue()
     assert "runs again: selection, publish; nothing is sampled" in told.getvalue()
 
