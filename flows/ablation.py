@@ -78,7 +78,7 @@ def train_arms(recipe: Recipe, home: Path, data: Version, start: str, shown: Sho
     filtered = {stage: _rows(data, stage) for stage in stages}
     for arm in options.arms:
         pools = {stage: pool(recipe, data, arm, stage, filtered) for stage in stages}
-        if not all(pools.values()):
+        if not pools or not all(pools.values()):
             log.warning("arm %s is left out: no trace of %s fits it", arm, data.label)
             continue
         for seed in range(options.seeds):

@@ -370,6 +370,8 @@ class _Core(Section):
         labels = {source.label for source in self.problems.sources if isinstance(source, ProceduralSource)}
         if unknown := sorted(set(self.improve.ladders) - labels):
             raise ValueError(f"improve.ladders: no procedural source has the label '{unknown[0]}'")
+        if self.improve.ablate.arms and set(self.train.stages) <= {"rl"}:
+            raise ValueError("improve.ablate.arms: arms are trained in supervised stages, and train.stages has none")
         return self
 
     @model_validator(mode="after")

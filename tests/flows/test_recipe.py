@@ -134,6 +134,10 @@ def test_all_faults_are_told_at_once() -> None:
             "expanded_pass_rate: does nothing without problems.exp",
         ),
         ({"decontaminate": {"meaning": True}}, "meaning: does nothing without against"),
+        (
+            {"train": {"stages": ["rl"]}, "improve": {"ablate": {"arms": ["wrong"]}}},
+            "improve.ablate.arms: arms are trained in supervised stages, and train.stages has none",
+        ),
         ({"train": {"rl": {"steps": 9}}}, "rl: does nothing without `rl` in stages"),
         (
             {"problems": {"sources": [SOURCE], "expand": {"steps": ["harder"], "temperature": 0.5}}},
