@@ -98,15 +98,24 @@ def training_data(home: Path, label: str, progress: Progress) -> Version:
 
     Raises:
         UsageError: there is no such version.
-        InputError: the data set on the hub is none that proofmill has pushed.
+        InputError: the data set on the hub can't be fetched, or is none that proofmill has pushed.
     """
     if not label.startswith(HUB):
         return find(home, label)
+    import httpx2
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     repo, _, revision = label.removeprefix(HUB).partition("@")
     progress.note(f"fetching {repo} from the hub")
-    folder = Path(snapshot_download(repo, repo_type="dataset", revision=revision or None))
+    try:
+        folder = Path(snapshot_download(repo, repo_type="dataset", revision=revision or None))
+    except (OSError, HFValidationError, httpx2.TransportError) as error:
+        raise InputError(
+            f"The data set {repo!r} can't be fetched: {str(error).splitlines()[0]}",
+            where=label,
+            remedy="check name and revision, `hf auth login` for a private or gated one, and the network",
+        ) from error
     if not (manifest := folder / MANIFEST).exists():
         raise InputError(
             f"{repo} has no {MANIFEST}, so it is no data set that proofmill has pushed.",

@@ -23,7 +23,7 @@ from proofmill.flows.cli import app
 from proofmill.flows.commands.train import planned
 from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import RlStage, TrainOptions
-from proofmill.flows.train import base_model, forget_stages, merge, stage_rows, train
+from proofmill.flows.train import base_model, forget_stages, merge, stage_rows, train, training_data
 from proofmill.generators import trainer
 from support import tiny_model
 from support.hub import TOKEN
@@ -276,6 +276,14 @@ def test_wrong_usage_says_what_and_what_next(place: Path, words: list[str], told
     assert isinstance(said.exception, ProofmillError), said.output
     assert told in str(said.exception)
     assert said.exception.remedy
+
+
+@pytest.mark.parametrize("repo", ["me/typo", "me/typo@v9", "no name at all"])
+def test_a_data_set_that_the_hub_has_not_is_told(hub: Any, monkeypatch: pytest.MonkeyPatch, repo: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    with pytest.raises(InputError, match="can't be fetched") as caught:
+        training_data(Path(), f"hf://{repo}", Progress())
+    assert caught.value.where == f"hf://{repo}"
 
 
 def test_a_model_without_a_chat_template_is_refused(place: Path, data: Version) -> None:
