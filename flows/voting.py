@@ -2,6 +2,9 @@
 
 A pseudo-label is an answer that enough samples agree on. It is never called gold: the problem's `pseudo_label` says how
 the label came about, and verdicts that depend on it have the detail `pseudo_label`.
+
+Rates are those of a problem's first round. Later samples are drawn because of what the earlier ones were, so that rates
+over all of them would say more of the rule that drew them than of the model. For a label every sample votes.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ _VOTES = pa.schema(
     {
         "problem_id": STRING,
         "n": I32,  # samples that were counted, those without an answer too
-        "pass_1": F32,  # null where the problem has no gold
+        "pass_1": F32,  # of the first round, as the two below; null where the problem has no gold
         "maj_k": F32,
         "clr_k": F32,
         "majority": STRING,  # the answer with the most votes, null at a tie
@@ -43,7 +46,7 @@ _VOTES = pa.schema(
         "clr_rows": pa.list_(I32),
     }
 )
-VOTES = Step("votes", 1, ("math-verify", "mpmath"), _VOTES)
+VOTES = Step("votes", 2, ("math-verify", "mpmath"), _VOTES)
 LABELS = Step("labels", 1, schema=VERDICTS.schema)
 LABELLED = Step("labelled_problems", 1, schema=PROBLEMS)
 _RATES = ("pass_1", "maj_k", "clr_k")
@@ -91,7 +94,8 @@ def _means(sums: Counter[str]) -> dict[str, float]:
 
 def _votes(run: RunContext, record: ShardRecord, k: int | None) -> Shard:
     clr = record.outputs.get(RELIABILITY.name)
-    key = VOTES.key(record.problems.content, record.outputs["verdicts"].content, clr and clr.content, k)
+    judged = record.outputs["verdicts"].content
+    key = VOTES.key(record.problems.content, record.samples.content, judged, clr and clr.content, k)
     return run.store.once(VOTES, record.name, key, lambda: _count(run, record, k))
 
 
@@ -117,7 +121,7 @@ def _count(run: RunContext, record: ShardRecord, k: int | None) -> tuple[pa.Tabl
 
 
 def elections(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tuple[Row, Election]]:
-    """Each problem of a shard whose answers can vote, with the votes of its first k samples; None: of all."""
+    """Yield each problem whose answers can vote, with the votes of its first k samples (None: of all)."""
     problems = {row["id"]: row for row in problem_rows(run, record)}
     groups = [(problems[name], rows) for name, rows in _samples(run, record, k) if rows]
     custom = run.recipe.options(VERDICTS).verifiers
@@ -129,7 +133,7 @@ def elections(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[t
 
 def _samples(run: RunContext, record: ShardRecord, k: int | None) -> Iterator[tuple[str, list[Row]]]:
     """Yield each problem with the first k samples of each sampler, without those that the verifier could not judge."""
-    names = ["problem_id", "sample_index", "verdict", "verdict_detail", "extracted", "clr_score"]
+    names = ["problem_id", "sample_index", "first_round", "verdict", "verdict_detail", "extracted", "clr_score"]
     rows = [row | {"row": place} for place, row in enumerate(columns(run, record, names).to_pylist())]
     for name, group in groupby(rows, key=lambda row: str(row["problem_id"])):
         judged = (row for row in group if row["verdict"] != ERROR or row["verdict_detail"] == NO_GOLD)
@@ -151,18 +155,37 @@ class Election:
         row: Row = {"problem_id": problem["id"], "n": n} | self._outcome("majority", plain, n)
         if weighed is not None:
             row |= self._outcome("clr", weighed, sum(totals(weighed).values()))
-        if problem["answer"] is not None:
-            row |= {"pass_1": sum(b.correct for b in plain) / n, "maj_k": vote_at_k(plain, self._most)}
-            row |= {} if weighed is None else {"clr_k": vote_at_k(weighed, self._most)}
-        return row
+        return row | (self._rates() if problem["answer"] is not None else {})
+
+    def _rates(self) -> Row:
+        """Return how often a sample, and a vote of k, of the first round is right; empty if none could be judged."""
+        first = self._first
+        if not first.rows:
+            return {}
+        right = sum(ballot.correct for ballot in first._plain)
+        rates = {"pass_1": right / len(first.rows), "maj_k": vote_at_k(first._plain, first._most)}
+        return rates if first._weighed is None else rates | {"clr_k": vote_at_k(first._weighed, first._most)}
 
     def by_k(self) -> dict[int, dict[str, float]]:
-        """Return the rates of plain and reliability-weighted votes by size of the vote: powers of 2 and the largest."""
-        sizes = sorted({2**power for power in range(self._most.bit_length())} | {self._most})
-        votes = {"maj_k": votes_by_k(self._plain, sizes)}
-        if self._weighed is not None:
-            votes["clr_k"] = votes_by_k(self._weighed, sizes)
+        """Return the rates of plain and reliability-weighted votes of the first round by size of the vote: powers of 2
+        and the largest.
+        """
+        first = self._first
+        if not first.rows:
+            return {}
+        sizes = sorted({2**power for power in range(first._most.bit_length())} | {first._most})
+        votes = {"maj_k": votes_by_k(first._plain, sizes)}
+        if first._weighed is not None:
+            votes["clr_k"] = votes_by_k(first._weighed, sizes)
         return {k: {name: rates[k] for name, rates in votes.items()} for k in sizes}
+
+    @cached_property
+    def _first(self) -> Election:
+        """The votes of the samples whose number was fixed beforehand; where nothing is known of rounds, of all."""
+        numbers = iter(self.numbers)
+        numbered = [(row, next(numbers) if row["extracted"] else None) for row in self.rows]
+        kept = [(row, number) for row, number in numbered if row["first_round"] is not False]
+        return replace(self, rows=[row for row, _ in kept], numbers=[n for _, n in kept if n is not None])
 
     @property
     def _most(self) -> int:

@@ -83,9 +83,11 @@ def test_buckets_add_up() -> None:
 # --- votes -------------------------------------------------------------------------------------------
 
 
-def samples(*answers: tuple[str | None, float | None, str]) -> list[Row]:
+def samples(*answers: tuple[str | None, float | None, str], first: int | None = None) -> list[Row]:
+    """Samples of one problem; `first`: how many belong to the first round, None: nothing is known of rounds."""
     names = ("extracted", "clr_score", "verdict")
-    return [dict(zip(names, answer, strict=True)) | {"row": place} for place, answer in enumerate(answers)]
+    rows: list[Row] = [dict(zip(names, answer, strict=True)) for answer in answers]
+    return [row | {"row": n, "first_round": None if first is None else n < first} for n, row in enumerate(rows)]
 
 
 def test_a_trace_that_could_not_be_judged_counts_as_the_mean() -> None:
@@ -95,6 +97,20 @@ def test_a_trace_that_could_not_be_judged_counts_as_the_mean() -> None:
     assert row["majority_share"] == 0.5
     assert (row["pass_1"], row["maj_k"], row["clr_k"]) == (0.25, 0.0, 1.0)
     assert (row["clr"], row["clr_rows"]) == ("2", [2])
+
+
+def test_rates_are_those_of_the_first_round_and_every_sample_votes_for_a_label() -> None:
+    answers = [(None, None, "unparsed"), ("1", 0.5, "wrong"), ("2", 0.5, "correct"), ("2", 0.9, "correct")]
+    election = Election(samples(*answers, first=2), [0, 1, 1], None, model=True)
+    row = election.row({"id": "p", "answer": "2"})
+    assert (row["n"], row["majority"], row["majority_votes"]) == (4, "2", 2)
+    assert (row["pass_1"], row["maj_k"], row["clr_k"]) == (0.0, 0.0, 0.0)
+    assert election.by_k() == {1: {"maj_k": 0.0, "clr_k": 0.0}, 2: {"maj_k": 0.0, "clr_k": 0.0}}
+    fixed = Election(samples(*answers), [0, 1, 1], None, model=True)
+    assert fixed.row({"id": "p", "answer": "2"})["pass_1"] == 0.5, "nothing is known of rounds"
+    none = Election(samples(*answers, first=0), [0, 1, 1], None, model=True)
+    assert "pass_1" not in none.row({"id": "p", "answer": "2"})
+    assert none.by_k() == {}
 
 
 def test_a_problem_without_gold_has_no_rates_and_a_tie_no_winner() -> None:
