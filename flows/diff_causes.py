@@ -17,6 +17,7 @@ from proofmill.filters.curriculum import CAPPED
 from proofmill.filters.domains import DOMAINS
 from proofmill.filters.learning_potential import LOW_POTENTIAL, NLL_OUTLIER, TOO_SHORT
 from proofmill.filters.selection import RULES
+from proofmill.flows.expansion import STEPS as EXPANSION_STEPS
 from proofmill.flows.recipe import load as recipe_file
 from proofmill.flows.recipe.schema import AMOUNTS
 
@@ -250,7 +251,7 @@ _RANKED_BY = ("claims", "clr", "quality", "nll")  # what decides which traces a 
 _MORE_FIELDS: dict[str, tuple[str, ...]] = {
     "problems": ("problems.", "seed", "limit", "samplers.*.engine."),
     "samples": ("samplers.", "prompt.", "seed"),
-    "verdicts": ("problems.pseudo_labels.",),
+    "verdicts": ("problems.pseudo_labels.", "verify.judge."),
     "claims": ("verify.cpu_seconds",),
     "clr": ("claims.model.",),
     "nll": ("quality.learning.", "publish.student"),
@@ -262,13 +263,20 @@ _MORE_FIELDS: dict[str, tuple[str, ...]] = {
 _INPUTS = {"problems": ("files", "hubs"), "verdicts": ("verifiers",), "contamination": ("benchmarks",)}
 # Steps whose version belongs to columns that another one writes.
 _MORE_STEPS: dict[str, tuple[str, ...]] = {
-    "problems": ("recorded",),
-    "verdicts": ("votes", "labels", *(f"verdicts of {name}" for name in DOMAINS)),
-    "contamination": ("benchmarks",),
+    "problems": (
+        *("recorded", "problems_left", "topic_asked", "topics", "labelled_problems"),
+        *(step.name for step in EXPANSION_STEPS),
+    ),
+    "verdicts": ("votes", "labels", "judge_asked", "model_judged", *(f"verdicts of {name}" for name in DOMAINS)),
+    "clr": ("clr_named", "clr_judged"),
+    "contamination": ("benchmarks", "near_asked", "near_problems", "near_traces"),
     "nll": ("learning", "potential"),
     "near_duplicates": ("signatures",),
-    "selection": ("caps", "balance"),
-    "publish": ("audit", "guess_rates", "contaminated_problems", "holdout"),
+    "selection": ("caps", "balance", "topic_asked", "topics"),
+    "publish": (
+        *("audit", "guess_rates", "contaminated_problems", "holdout", "prompt_signatures"),
+        *("to_rewrite", "rewrite_asked", "short_solutions"),
+    ),
 }
 _FILTERS = {filter_.name: filter_ for filter_ in FILTERS}
 _SELECTION = ("select.", "curriculum.", "quality.", "claims.", "dedup.")

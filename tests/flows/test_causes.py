@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from proofmill.data.versions import find
+from proofmill.filters.catalog import FILTERS
 from proofmill.flows import diff_causes
 from proofmill.flows.commands import diff
 from proofmill.flows.commands.diff import difference
-from proofmill.flows.diff_causes import OTHERS
+from proofmill.flows.diff_causes import OTHERS, ManifestDiff, facts_of_step
+from proofmill.flows.recipe import load as recipe_file
 from proofmill.flows.up_to_date import step_versions
 from support.endpoints import Endpoint, Reply, serving
 from support.samples import CORRECT, SAMPLES, replay_recipe, sums, write_jsonl
@@ -182,6 +184,20 @@ def test_an_edited_verifier_and_an_edited_selection(place: Place, prefect_server
     chosen = [row for row in found["rows"] if row["before"] == "correct, near_duplicate"]
     causes = {cause for row in chosen for cause in row["causes"]}
     assert {raised("selection"), raised("balance")} <= causes
+
+
+def test_every_step_and_every_model_that_is_asked_explains_some_columns() -> None:
+    """What may change a published row, and is no part of a filter's own options, must not be "no recorded fact"."""
+    names = ["problems", "samples", "selection", "publish", *(filter_.name for filter_ in FILTERS)]
+    steps = {step: f"code of {step}" for step in step_versions()}
+    told = {line for name in names for line in facts_of_step(ManifestDiff(code=steps), name)}
+    assert told == set(steps.values())
+    sections = [place for place, _, _ in recipe_file.load("quickstart").asked()]
+    for place in sections:
+        changed = ManifestDiff(recipe={f"{place}.model": ("org/small", "org/large")})
+        assert any(facts_of_step(changed, name) for name in names), place
+    changed = ManifestDiff(recipe={"verify.judge.model": ("org/small", "org/large")})
+    assert facts_of_step(changed, "verdicts") == ["recipe verify.judge.model: org/small → org/large"]
 
 
 def edit(path: Path, old: str, new: str) -> None:
