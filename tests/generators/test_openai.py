@@ -429,6 +429,37 @@ def test_the_doctor_says_what_a_hosted_server_can_not_do(home: Path) -> None:
     assert "serve the model with vllm" in found["scores of a text"].remedy
 
 
+@pytest.mark.parametrize(
+    ("sections", "wanted"),
+    [
+        ({"verify": {"judge": {}}}, {"structured output"}),
+        ({"claims": {"model": {}}}, {"structured output"}),
+        ({"problems": {"topics": {"labels": ["sums", "letters"]}}}, {"structured output"}),
+        ({"curriculum": {"short_forms": ["rewritten"]}}, set()),
+        ({"quality": {"learning": {}}}, {"scores of a text"}),
+        ({"verify": {"judge": {"model": "bundled", "engine": "own"}}}, {"structured output"}),
+        ({}, set()),
+    ],
+)
+def test_the_doctor_tries_what_every_section_asks_of_a_server(home: Path, sections: Body, wanted: set[str]) -> None:
+    from proofmill.flows.doctor import models as endpoints
+    from proofmill.flows.doctor.checks import Place
+    from proofmill.flows.recipe.load import parse
+
+    with serving() as (server,):
+        engine = {"kind": "openai", "endpoints": [server.url]}
+        source = {"kind": "procedural", "task": "chain_sum", "domain": "math"}
+        recipe: Body = {"name": "served", "problems": {"sources": [source]}, "samplers": [{"engine": engine}]}
+        for name, section in sections.items():
+            recipe[name] = recipe.get(name, {}) | section
+        if "own" in repr(sections):
+            recipe["verify"]["judge"]["engine"] = engine
+            recipe["samplers"] = [{"name": "small"}]
+        found = [check.name for check in endpoints.endpoint_checks(Place(parse(recipe), home))]
+    assert {name.partition(" of http")[0] for name in found} & {"structured output", "scores of a text"} == wanted
+    assert any(name.startswith("server") for name in found)
+
+
 def test_a_server_that_takes_no_tokens_is_named_with_the_way_out() -> None:
     with serving(kind=Refusing) as (server,):
         server.refusal, server.kind = refuse(400, "prompt: expected a string"), "someone"
