@@ -3,7 +3,7 @@
 A stage's folder is named by the digest of all that decides it: the model that it begins from, its rows, its options.
 So a killed training goes on from the last checkpoint of the stage it was in, a finished stage is not trained again when
 a later one changes, and a training that was done before says so. Rows are tokenised here, with the student's own
-template and nothing lost; the process that trains sees tokens alone.
+template and nothing lost (`training_rows.py`); the process that trains sees tokens alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import polars as pl
-import pyarrow as pa
 
 from proofmill.data.errors import InputError, UsageError
 from proofmill.data.files import atomic_folder, cached_sha256, digest, locked, sweep, write_json
@@ -47,14 +45,10 @@ from proofmill.data.versions import Version, find
 from proofmill.flows.display import Progress
 from proofmill.flows.recipe.training import RlStage, SftStage, Stage, TrainOptions
 from proofmill.flows.trainer_process import run_trainer
+from proofmill.flows.training_rows import StageRows, content, stage_rows
 from proofmill.generators import models, trainer
-from proofmill.generators.prompts import Renderer, StudentView
+from proofmill.generators.prompts import Renderer
 
-_ROWS = pa.schema(
-    {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32()), "loss_weights": pa.list_(pa.float32())}
-)
-_RL_COLUMNS = ("prompt", "answer", "info", "domain", "verifier", "pass_rate")
-_ENOUGH = 2  # rows: a step on one row alone is no training
 _DECIDE_NOTHING = frozenset({"threads", "micro_batch", "processes", "checkpoint_steps", "gradient_checkpointing"})
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 Choose = Callable[[Sequence[Path]], tuple[Path, dict[str, Any]]]
@@ -142,108 +136,6 @@ def base_name(options: TrainOptions, data: Version) -> str:
     )
 
 
-# --- rows --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StageRows:
-    """What one stage trains on.
-
-    Attributes:
-        stage: which one.
-        train, validation: tables as the process that trains reads them.
-        weighted: whether a row has another weight than 1.
-        longest: tokens of the longest row.
-        learned: completion tokens.
-    """
-
-    stage: Stage
-    train: pa.Table
-    validation: pa.Table
-    weighted: bool = False
-    longest: int = 0
-    learned: int = 0
-
-
-def stage_rows(data: Version, stage: Stage, base: Base, options: TrainOptions, progress: Progress) -> StageRows:
-    """Return the rows of a stage as tokens of the student.
-
-    Raises:
-        InputError: too few rows for one batch; a student without a chat template.
-    """
-    wanted = pl.lit(True) if options.domains is None else pl.col("domain").is_in(list(options.domains))
-    parts = {split: _split(data, stage, split).filter(wanted) for split in ("train", "validation")}
-    if stage == "rl":
-        rows = _rl_rows(parts["train"], options.rl)
-        _check_count(data, stage, rows.num_rows, options.rl.prompts, options, "train.rl.prompts")
-        return StageRows(stage, rows, rows.slice(0, 0))
-    arguments = data.manifest.recipe.get("prompt", {}).get("chat_template_args", {})
-    renderer = Renderer(base.model.path)
-    tables = {split: _tokens(frame, renderer, arguments, options) for split, frame in parts.items()}
-    left_out = parts["train"].height - tables["train"].num_rows
-    if left_out:
-        progress.warn(f"{stage}: {left_out} rows are longer than {options.max_length} tokens and left out")
-    _check_count(data, stage, tables["train"].num_rows, options.batch, options, "train.batch")
-    lengths = [len(ids) for ids in tables["train"]["input_ids"].to_pylist()]
-    learned = sum(token != trainer.IGNORED for row in tables["train"]["labels"].to_pylist() for token in row)
-    weights = {weight for row in tables["train"]["loss_weights"].to_pylist() for weight in row}
-    weighted = options.weighted and bool(weights - {1.0})
-    return StageRows(stage, tables["train"], tables["validation"], weighted, max(lengths), learned)
-
-
-def _split(data: Version, config: str, split: str) -> pl.DataFrame:
-    files = [path for path in data.files(config) if path.name.startswith(f"{split}-")]
-    return pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame(schema={"domain": pl.String})
-
-
-def _check_count(data: Version, stage: str, count: int, batch: int, options: TrainOptions, key: str) -> None:
-    if count >= max(batch, _ENOUGH):
-        return
-    of = f" of {', '.join(options.domains)}" if options.domains else ""
-    raise InputError(
-        f"{stage} of {data.label} has {count} rows{of}, fewer than one batch of {batch}.",
-        where=str(data.folder),
-        remedy=f"set {key} to {count} or less, leave the stage out (train.stages), or grow the data set"
-        if count >= _ENOUGH
-        else "leave the stage out (train.stages), or grow the data set",
-    )
-
-
-def _tokens(frame: pl.DataFrame, renderer: Renderer, arguments: Mapping[str, Any], options: TrainOptions) -> pa.Table:
-    """Rows as tokens: the prompt's ignored, the completion's to be learned, each with its row's weight."""
-    if not frame.height:
-        return _ROWS.empty_table()
-    view = StudentView(renderer, "text", arguments)
-    rows = list(frame.select("id", "prompt", "completion", "weight").iter_rows(named=True))
-    if isinstance(rows[0]["prompt"], str):
-        pairs = [(str(row["prompt"]), str(row["completion"])) for row in rows]
-    else:
-        rendered = view.render([(row["prompt"], row["completion"][-1]["content"], row["id"]) for row in rows])
-        pairs = [(str(one.prompt), str(one.completion)) for one in rendered]
-    heads = renderer.tokens_of([head for head, _ in pairs])
-    wholes = renderer.tokens_of([head + tail for head, tail in pairs])
-    found = []
-    for row, head, whole in zip(rows, heads, wholes, strict=True):
-        if options.max_length is None or len(whole) <= options.max_length:
-            labels = [trainer.IGNORED] * len(head) + whole[len(head) :]
-            weight = 1.0 if row["weight"] is None else float(row["weight"])
-            found.append({"input_ids": whole, "labels": labels, "loss_weights": [weight] * len(whole)})
-    return pa.Table.from_pylist(found, _ROWS)
-
-
-def _rl_rows(frame: pl.DataFrame, options: RlStage) -> pa.Table:
-    """Prompts with a pass rate in the band; of each domain as many, by repeating those of the smaller ones."""
-    low, high = options.pass_rate
-    if not frame.height:
-        return pa.table({"prompt": pa.array([], pa.string())})
-    kept = frame.filter(pl.col("pass_rate").is_between(low, high)).select(_RL_COLUMNS)
-    parts = kept.partition_by("domain", maintain_order=True)
-    most = max((part.height for part in parts), default=0)
-    if options.balance:
-        parts = [pl.concat([part] * math.ceil(most / part.height)).head(most) for part in parts]
-    return pl.concat(parts).to_arrow() if parts else pa.table({"prompt": pa.array([], pa.string())})
-
-
 # --- stages ------------------------------------------------------------------------------------------------
 
 
@@ -272,9 +164,9 @@ def plan_stages(
     key = digest("training", base.model.digest, decides)
     plans = []
     for stage in options.stages:
-        rows = stage_rows(data, stage, base, options, progress)
-        content = digest([rows.train.to_pylist(), rows.validation.to_pylist()])
-        key = digest(key, stage, stage_options(options, stage).model_dump(mode="json"), content)
+        rows = stage_rows(data, stage, base.model.path, options, progress)
+        own = stage_options(options, stage).model_dump(mode="json")
+        key = digest(key, stage, own, content(rows.train), content(rows.validation))
         plans.append(StagePlan(rows, key, work / key))
     return plans
 
@@ -292,7 +184,7 @@ def stage_options(options: TrainOptions, stage: Stage) -> SftStage | RlStage:
 
 
 def check_installed(options: TrainOptions) -> None:
-    """Refuses to begin without the libraries that train.
+    """Refuse to begin without the libraries that train.
 
     Raises:
         UsageError: one is not installed.
@@ -312,7 +204,7 @@ def train(
     choose: Choose,
     work: str | None = None,
 ) -> tuple[ModelVersion, bool]:
-    """Trains what is not trained yet, and publishes the model.
+    """Train what is not trained yet, and publish the model.
 
     Args:
         home: HOME.
@@ -360,7 +252,7 @@ def train(
 
 
 def forget_stages(home: Path, work: str) -> None:
-    """Removes what trainings have shared."""
+    """Remove what trainings have shared."""
     with _work(home, work, work):
         for path in _folder(home, work).iterdir():
             if path.is_dir():
@@ -395,15 +287,14 @@ def _candidates(folder: Path) -> list[Path]:
 def _prepare_stage(
     plan: StagePlan, model: Path, base: Base, options: TrainOptions, data: Version, progress: Progress
 ) -> str:
-    """Writes what the process that trains reads of a stage, and returns the counter of its steps."""
+    """Write what the process that trains reads of a stage, and return the counter of its steps."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     rows, stage = plan.rows, plan.rows.stage
     write_table(plan.folder / "rows.parquet", rows.train)
     write_table(plan.folder / "validation.parquet", rows.validation)
     own = stage_options(options, stage)
     is_rl = isinstance(own, RlStage)
-    batch = own.prompts * own.generations if isinstance(own, RlStage) else options.batch
-    at_once = min(batch, options.at_once) if not is_rl else batch
+    batch = options.batch_of(stage)
     epochs = 1.0 if isinstance(own, RlStage) else own.epochs
     known_steps = own.steps or math.ceil(rows.train.num_rows / batch) * math.ceil(epochs)
     spec = {
@@ -418,8 +309,8 @@ def _prepare_stage(
         "learning_rate": own.learning_rate,
         "steps": own.steps or -1,
         "epochs": epochs,
-        "micro_batch": at_once,
-        "accumulate": max(1, batch // (at_once * options.processes)),
+        "micro_batch": options.at_once(stage),
+        "accumulate": options.accumulate(stage),
         "max_length": options.max_length or rows.longest,
         "weighted": rows.weighted,
         "verifiers": dict(data.manifest.recipe.get("verify", {}).get("verifiers", {})),
@@ -543,7 +434,7 @@ def _picture(losses: Sequence[Row]) -> str:
 def merge(
     home: Path, name: str, bases: Sequence[Base], shares: Sequence[float], progress: Progress
 ) -> tuple[ModelVersion, bool]:
-    """Publishes the weighted average of models, of specialists of one base for example.
+    """Publish the weighted average of models, of specialists of one base for example.
 
     Raises:
         UsageError: fewer than two models, or other shares than models.
@@ -580,7 +471,7 @@ def merge(
 
 
 def _prepare_average(folder: Path, models: Sequence[Path], shares: Sequence[float], counter: str) -> dict[Path, str]:
-    """Writes what the trainer reads to average models, in the first one's number format and with its tokenizer.
+    """Write what the trainer reads to average models, in the first one's number format and with its tokenizer.
 
     Between a model before and after training lie models that have learned most of what was trained, and forgotten less
     of all else (WiSE-FT, Wortsman et al. 2022).

@@ -56,7 +56,7 @@ class ChooseCheckpoint(Section):
 
     suite: str = Field(description="a suite that is not the one you measure the result on")
     k: int = Field(8, ge=1, description="of pass@k; the suite's repeats are raised to it")
-    limit: int | None = Field(None, ge=1, description="the first so many problems only")
+    limit: int | None = Field(None, ge=1, description="take only this many problems, from the first")
 
 
 class TrainOptions(Section):
@@ -68,7 +68,7 @@ class TrainOptions(Section):
     stage2: SecondStage = SecondStage()
     rl: Annotated[RlStage, Needs("`rl` in stages", lambda section: "rl" in section.stages)] = RlStage()
     batch: int = Field(128, ge=1, description="rows (with packing: packs) of one step of the optimizer")
-    micro_batch: int = Field(8, ge=1, description="of them at once on one device; less takes less memory")
+    micro_batch: int = Field(8, ge=1, description="rows (in RL samples) at once on one device; less takes less memory")
     processes: int = Field(1, ge=1, description="GPUs of this machine, by accelerate launch")
     max_length: int | None = Field(None, ge=16, description="tokens of a row; longer ones are left out; null: no limit")
     packing: bool = Field(False, description="several rows in one sequence of max_length (null: the longest row)")
@@ -96,17 +96,22 @@ class TrainOptions(Section):
     def _fits(self) -> TrainOptions:
         if not self.stages or len(set(self.stages)) < len(self.stages):
             raise ValueError("stages: name at least one, and each once")
-        at_once = self.micro_batch * self.processes
-        if self.batch > at_once and self.batch % at_once:
-            raise ValueError(f"batch: {self.batch} is no multiple of micro_batch x processes = {at_once}")
+        for stage in self.stages:
+            batch, at_once = self.batch_of(stage), self.at_once(stage) * self.processes
+            if batch % at_once:
+                key = "rl.prompts x rl.generations" if stage == "rl" else "batch"
+                told = f"{batch} is no multiple of the {at_once} that micro_batch and processes take at once"
+                raise ValueError(f"{key}: {told}")
         return self
 
-    @property
-    def at_once(self) -> int:
-        """Rows at once on one device."""
-        return min(self.micro_batch, max(1, self.batch // self.processes))
+    def batch_of(self, stage: Stage) -> int:
+        """Return the rows (in RL samples) of one step of the optimizer."""
+        return self.rl.prompts * self.rl.generations if stage == "rl" else self.batch
 
-    @property
-    def accumulate(self) -> int:
-        """Times that gradients are added up before a step."""
-        return max(1, self.batch // (self.at_once * self.processes))
+    def at_once(self, stage: Stage) -> int:
+        """Return the rows at once on one device."""
+        return min(self.micro_batch, max(1, self.batch_of(stage) // self.processes))
+
+    def accumulate(self, stage: Stage) -> int:
+        """Return how often gradients are added up before a step."""
+        return self.batch_of(stage) // (self.at_once(stage) * self.processes)

@@ -13,17 +13,20 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from proofmill.data.errors import InputError, ProofmillError, StoreError, TrainingError, UsageError
 from proofmill.data.hub import Hub, local_files, push
 from proofmill.data.model_versions import ModelVersion, find_model, question_digest
 from proofmill.data.versions import Version, find
+from proofmill.flows import training_rows
 from proofmill.flows.cli import app
 from proofmill.flows.commands.train import planned
 from proofmill.flows.display import Progress
-from proofmill.flows.recipe.training import RlStage, TrainOptions
-from proofmill.flows.train import base_model, forget_stages, merge, stage_rows, train, training_data
+from proofmill.flows.recipe.training import RlStage, Stage, TrainOptions
+from proofmill.flows.train import base_model, forget_stages, merge, train, training_data
+from proofmill.flows.training_rows import content, stage_rows
 from proofmill.generators import trainer
 from support import tiny_model
 from support.hub import TOKEN
@@ -86,7 +89,7 @@ def test_the_completion_is_learned_with_its_reasoning_and_weight_and_the_prompt_
     place: Path, data: Version
 ) -> None:
     base = base_model(place / "home", str(place / "tiny"), Progress())
-    rows = stage_rows(data, "sft_stage1", base, TrainOptions(batch=2), Progress())
+    rows = stage_rows(data, "sft_stage1", base.model.path, TrainOptions(batch=2), Progress())
     tokenizer = __import__("transformers").AutoTokenizer.from_pretrained(place / "tiny")
     assert rows.weighted, "a row with a refuted claim weighs less"
     assert rows.validation.num_rows > 0
@@ -102,17 +105,50 @@ def test_the_completion_is_learned_with_its_reasoning_and_weight_and_the_prompt_
 
 def test_rows_that_are_too_long_are_left_out_whole_and_told(place: Path, data: Version) -> None:
     progress, base = Progress(), base_model(place / "home", str(place / "tiny"), Progress())
-    rows = stage_rows(data, "sft_stage1", base, TrainOptions(batch=2, max_length=200), progress)
+    rows = stage_rows(data, "sft_stage1", base.model.path, TrainOptions(batch=2, max_length=200), progress)
     assert 0 < rows.longest <= 200
     assert "longer than 200 tokens" in progress.warnings[0]
+
+
+def test_rows_are_the_same_in_whatever_batches_they_are_tokenised(
+    place: Path, data: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stage_rows(data, "sft_stage1", place / "tiny", TrainOptions(batch=2), Progress())
+    monkeypatch.setattr(training_rows, "_AT_ONCE", 5)
+    parts = stage_rows(data, "sft_stage1", place / "tiny", TrainOptions(batch=2), Progress())
+    assert parts.train["labels"].num_chunks > whole.train["labels"].num_chunks
+    assert (parts.train, parts.validation) == (whole.train, whole.validation)
+    assert content(parts.train) == content(whole.train)
+    rows = whole.train.to_pylist()
+    assert whole.longest == max(len(row["input_ids"]) for row in rows)
+    assert whole.learned == sum(token != trainer.IGNORED for row in rows for token in row["labels"])
+    assert content(whole.train.slice(1)) != content(whole.train)
+    assert content(whole.train.take([1, 0, *range(2, len(rows))])) != content(whole.train)
 
 
 def test_rl_prompts_have_a_pass_rate_in_the_band(place: Path, data: Version) -> None:
     base = base_model(place / "home", str(place / "tiny"), Progress())
     options = TrainOptions(stages=("rl",), rl=RlStage(pass_rate=(0.7, 0.8), prompts=2))
-    assert stage_rows(data, "rl", base, options, Progress()).train.num_rows > 0
+    assert stage_rows(data, "rl", base.model.path, options, Progress()).train.num_rows > 0
+    none = options.model_copy(update={"rl": RlStage(pass_rate=(0.1, 0.2))})
     with pytest.raises(InputError, match="0 rows"):
-        stage_rows(data, "rl", base, options.model_copy(update={"rl": RlStage(pass_rate=(0.1, 0.2))}), Progress())
+        stage_rows(data, "rl", base.model.path, none, Progress())
+
+
+@pytest.mark.parametrize("stage", ["sft_stage1", "rl"])
+@pytest.mark.parametrize("micro", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_a_step_has_as_many_rows_whatever_is_done_at_once(stage: Stage, micro: int, processes: int) -> None:
+    """A batch that micro_batch and processes can't make up is refused, and no other one is trained in its place."""
+    rl = {"prompts": 3, "generations": 4}
+    given = {"batch": 12, "micro_batch": micro, "processes": processes, "stages": [stage]}
+    if 12 % (min(micro, 12 // processes) * processes):
+        with pytest.raises(ValidationError, match="12 is no multiple of"):
+            TrainOptions.model_validate(given | ({"rl": rl} if stage == "rl" else {}))
+        return
+    options = TrainOptions.model_validate(given | ({"rl": rl} if stage == "rl" else {}))
+    assert options.at_once(stage) <= micro
+    assert options.at_once(stage) * processes * options.accumulate(stage) == options.batch_of(stage) == 12
 
 
 # --- training ----------------------------------------------------------------------------------------------
@@ -224,6 +260,9 @@ def test_packing_adapters_and_reinforcement_learning(place: Path) -> None:
     first = {path: path.stat().st_mtime_ns for path in stages.glob(f"*/{trainer.DONE}")}
     version = trained(place, "adapted", "shared", **options)
     done = {path: path.stat().st_mtime_ns for path in stages.glob(f"*/{trainer.DONE}")}
+    (last,) = done.keys() - first.keys()
+    spec = orjson.loads(last.with_name("spec.json").read_bytes())
+    assert (spec["kind"], spec["micro_batch"], spec["accumulate"]) == ("rl", 2, 2)
     assert len(first) == 1
     assert len(done) == 2
     assert first.items() <= done.items(), "the stage that both begin with is trained once"
@@ -289,7 +328,7 @@ def test_a_data_set_that_the_hub_has_not_is_told(hub: Any, monkeypatch: pytest.M
 def test_a_model_without_a_chat_template_is_refused(place: Path, data: Version) -> None:
     bare = base_model(place / "home", str(tiny_model.save(place / "bare", template=None)), Progress())
     with pytest.raises(InputError, match="no chat template"):
-        stage_rows(data, "sft_stage1", bare, TrainOptions(batch=2), Progress())
+        stage_rows(data, "sft_stage1", bare.model.path, TrainOptions(batch=2), Progress())
 
 
 def test_two_trainings_of_one_name_are_kept_apart(place: Path, data: Version) -> None:
