@@ -59,10 +59,8 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 def regenerate(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a YAML file.")] = "quickstart",
     home: Home = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only this many problems, from the first.")] = None,
+    overrides: shared.Overrides = None,
+    limit: shared.ProblemLimit = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Draw new samples; recorded ones are set aside.")
     ] = False,
@@ -163,7 +161,7 @@ def inspect(
     judged: Annotated[str, typer.Argument(help="A file with verdicts, as `proofmill verify` writes it.")],
     examples: Annotated[int, typer.Option(min=0, help="Example rows of each group.")] = 1,
     verdict: Annotated[str | None, typer.Option(help="Only rows of this verdict.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: shared.AsJson = False,
     maps: Maps = None,
     split: Split = "train",
     limit: Limit = None,
@@ -293,9 +291,7 @@ def decontaminate(
     against_split: shared.AgainstSplit = "test",
     against_config: shared.AgainstConfig = None,
     n: Annotated[int, typer.Option("--n", help="Words in a run that counts as overlap.")] = 10,
-    meaning: Annotated[
-        float | None, typer.Option(help="Also prompts this near to an item in other words: 1.6.")
-    ] = None,
+    meaning: shared.Meaning = None,
     judge: shared.Judge = None,
     overrides: shared.JudgeOptions = None,
     dry_run: shared.JudgeDryRun = False,
@@ -334,26 +330,27 @@ def evaluate(
         ),
     ],
     suite: Annotated[
-        str, typer.Option(help="A bundled suite, a YAML file, or untidy: with one of these.")
+        str, typer.Option(help="A bundled suite or a YAML file; `untidy:SUITE` asks it untidily.")
     ] = "held-out",
     home: Home = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a key of the suite; repeatable.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many problems only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    limit: shared.ProblemLimit = None,
+    as_json: shared.AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be drawn; draw nothing.")] = False,
-    out_file: Annotated[Path | None, typer.Option("--out", help="The page; else under HOME/evaluations.")] = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="The HTML page to write; default: under HOME/evaluations.")
+    ] = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """What a model can do: pass@1 with its interval, pass@k, maj@k, tokens; several models on the same problems."""
+    """Measure what models can do: pass@1 with its interval, pass@k, maj@k, tokens; all on the same problems."""
     from proofmill.flows.commands.evaluate import run
     from proofmill.flows.context import home_folder
-    from proofmill.flows.recipe.suite import load_suite
 
     run(
-        models, load_suite(suite, overrides or []), home_folder(home, "eval"), out,
-        limit=limit, as_json=as_json, dry_run=dry_run, out_file=out_file,
+        models, suite, home_folder(home, "eval"), out, overrides=overrides or [], limit=limit,
+        as_json=as_json, dry_run=dry_run, out_file=out_file, home_given=home,
     )  # fmt: skip
 
 
@@ -381,7 +378,7 @@ def train(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """A model trained on a version: stage 1, stage 2, and RL where asked; recorded with its lineage. Resumes."""
+    """Train a model on a version: stage 1, stage 2, and RL where asked; recorded with its lineage. Resumes."""
     from proofmill.flows.commands.train import run
     from proofmill.flows.context import home_folder
 
@@ -398,10 +395,8 @@ def train(
 def improve(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe or a YAML file.")] = "improve-quickstart",
     home: Home = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    overrides: shared.Overrides = None,
+    as_json: shared.AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
@@ -425,7 +420,7 @@ def merge(
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """The weighted average of models, of specialists for example, recorded as a model of its own."""
+    """Average the weights of models, of specialists for example, and record the result as a model of its own."""
     from proofmill.flows.commands.train import run_merge
     from proofmill.flows.context import home_folder
 
@@ -465,7 +460,9 @@ def route(
     prices: Annotated[
         list[str] | None,
         typer.Option(
-            "--price", metavar="MODEL=MONEY[,READ]", help="Of a million tokens written, read; none: the recipe's."
+            "--price",
+            metavar="MODEL=MONEY[,READ]",
+            help="Price of a million completion tokens, then of a million prompt tokens; default: the recipe's.",
         ),
     ] = None,
     through: Annotated[
@@ -483,7 +480,7 @@ def route(
         list[str] | None, typer.Option(help="A domain that skips the first model; repeatable.")
     ] = None,
     show_all: Annotated[bool, typer.Option("--all", help="Also policies that another one beats.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: shared.AsJson = False,
     out_file: Annotated[
         Path | None, typer.Option("--out", help="Write the policy file of the one policy that --through names.")
     ] = None,
@@ -546,7 +543,7 @@ def diff(
     before: Annotated[str, typer.Argument(help="NAME@vA, or NAME: its newest version.")],
     after: Annotated[str, typer.Argument(help="NAME@vB, of the same data set or of another.")],
     rows: Annotated[int, typer.Option(min=0, help="Example rows of each difference.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: shared.AsJson = False,
     home: Home = None,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:

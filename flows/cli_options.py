@@ -18,6 +18,11 @@ Cluster = Annotated[
     str | None,
     typer.Option("--cluster", metavar="ADDRESS", help="Sample and judge on this Ray cluster: auto, or HOST:PORT."),
 ]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a recipe key; repeatable.")
+]
+ProblemLimit = Annotated[int | None, typer.Option(min=1, help="Take only this many problems, from the first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")]
 
 Traces = Annotated[str, typer.Argument(help="A .jsonl (.gz, .zst) or .parquet file, or hf://user/name.")]
@@ -39,6 +44,12 @@ AgainstFields = Annotated[
 ]
 AgainstSplit = Annotated[str, typer.Option(help="Split of hub benchmarks.")]
 AgainstConfig = Annotated[str | None, typer.Option(help="Config of hub benchmarks, `main` of gsm8k.")]
+Meaning = Annotated[
+    float | None,
+    typer.Option(
+        help="Also mark prompts that say an item in other words, from this nearness on (a recipe's default is 1.6)."
+    ),
+]
 JudgeDryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what the judge would be asked; ask and write nothing.")
 ]

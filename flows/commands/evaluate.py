@@ -27,7 +27,7 @@ from proofmill.flows.evaluate import (
     results_of,
     undrawn,
 )
-from proofmill.flows.recipe.suite import Suite
+from proofmill.flows.recipe.suite import Suite, load_suite
 
 _SET, _DOMAIN = "set ", "domain "
 _NAME_WIDTH = 14
@@ -36,23 +36,26 @@ Part = TypeVar("Part")
 
 def run(
     models: Sequence[str],
-    suite: Suite,
+    suite_name: str,
     home: Path,
     out: Console,
     *,
+    overrides: Sequence[str],
     limit: int | None,
     as_json: bool,
     dry_run: bool,
     out_file: Path | None,
+    home_given: str | None,
 ) -> None:
-    """Evaluates and says what came of it; with `as_json` for programs, with `dry_run` only what would be drawn.
+    """Evaluate and say what came of it; with `as_json` for programs, with `dry_run` only what would be drawn.
 
     Raises:
+        RecipeError: the suite can't be read, or a key of it doesn't fit.
         UsageError: one model twice, or a suite without problems for a model that must be asked.
     """
     if len(set(models)) < len(models):
         raise UsageError("A model is named twice.", where=" ".join(models), remedy="name each model once")
-    suite, absent = suite.present()
+    suite, absent = load_suite(suite_name, overrides).present()
     named = [model_named(name, home, suite) for name in models]
     _check_problems(suite, absent, named)
     if dry_run:
@@ -74,8 +77,17 @@ def run(
     tell(results, out)
     out.print(f"page: {target}", soft_wrap=True, markup=False)
     if len(models) == 1:
-        following = typed("eval", *models, "OTHER", "--suite", suite.name)
+        words = same_problems(suite_name, overrides, limit)
+        following = typed("eval", *models, "OTHER", *words, home=home_given)
         out.print(f"to compare: [bold]{escape(following)}[/]", soft_wrap=True)
+
+
+def same_problems(suite: str, overrides: Sequence[str], limit: int | None) -> list[str]:
+    """Return the words of `proofmill eval` that measure on the same problems: the suite as it was named, not its name
+    in itself, by which only a bundled one is found.
+    """
+    changes = [word for item in overrides for word in ("--set", item)]
+    return ["--suite", suite, *changes, *(("--limit", str(limit)) if limit else ())]
 
 
 def measured(
@@ -88,7 +100,7 @@ def measured(
     absent: Sequence[str] = (),
     quiet: bool = False,
 ) -> Results:
-    """Evaluates each model in turn, shown on the console; what is recorded is not drawn again."""
+    """Evaluate each model in turn, shown on the console; what is recorded is not drawn again."""
     found = []
     for model in models:
         progress = Progress()
@@ -114,7 +126,7 @@ def _check_problems(suite: Suite, absent: Sequence[str], models: Sequence[Evalua
 
 
 def _place(home: Path, suite: Suite, models: Sequence[EvaluatedModel]) -> Path:
-    """The page's file: HOME/evaluations/SUITE/MODELS.html."""
+    """Return the page's file: HOME/evaluations/SUITE/MODELS.html."""
     names = "-vs-".join(re.sub(r"[^\w.@-]+", "-", model.label).strip("-.") or "model" for model in models)
     return home / "evaluations" / suite.name / f"{names[-120:]}.html"
 
@@ -123,7 +135,7 @@ def _place(home: Path, suite: Suite, models: Sequence[EvaluatedModel]) -> Path:
 
 
 def tell(results: Results, out: Console) -> None:
-    """The tables of all models, then those of each pair."""
+    """Print the tables of all models, then those of each pair."""
     for label, scores in results.scores.items():
         out.print(_table(f"{label} on {results.suite.name}", scores))
         for line in _remarks(label, scores["overall"], results):
@@ -156,7 +168,7 @@ def _table(title: str, scores: Mapping[str, Score]) -> Table:
 
 
 def _telling(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
-    """The parts without what is said already: sets and domains of which there is one."""
+    """Yield the parts without what is said already: sets and domains of which there is one."""
     for name, part in parts.items():
         kind = next((kind for kind in (_SET, _DOMAIN) if name.startswith(kind)), None)
         if kind is None or sum(other.startswith(kind) for other in parts) > 1:

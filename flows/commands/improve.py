@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.flows import dry_run
+from proofmill.flows.commands.evaluate import same_problems
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.display import Progress, shown, typed
 from proofmill.flows.evaluate import model_named, undrawn
@@ -38,9 +39,15 @@ def run(recipe: Recipe, home: Path, out: Console, *, as_json: bool, dry_run: boo
         return
     for loop in story["loops"]:
         tell(loop, out)
-        following = typed("eval", loop["base"], loop["best"], "--suite", loop["suite"]["name"], home=home_given)
-        out.print(f"next: [bold]{escape(following)}[/]", soft_wrap=True)
+        out.print(f"next: [bold]{escape(following(recipe, loop, home_given))}[/]", soft_wrap=True)
     out.print(f"page: {home / 'loops' / recipe.name / 'loop.html'}", soft_wrap=True, markup=False)
+
+
+def following(recipe: Recipe, loop: Json, home_given: str | None) -> str:
+    """Return the command that compares the base and the best student on the problems that the loop has measured on."""
+    measure = recipe.improve.measure
+    words = same_problems(measure.suite, [f"repeats={measure.repeats}"] if measure.repeats else [], measure.limit)
+    return typed("eval", loop["base"], loop["best"], *words, home=home_given)
 
 
 def phases(out: Console) -> Phase:

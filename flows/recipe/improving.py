@@ -16,7 +16,7 @@ class Measure(Section):
 
     suite: str = Field("held-out", description="a bundled suite, a YAML file, or untidy: with one of these")
     repeats: int | None = Field(None, ge=1, description="samples a problem; null: the suite's")
-    limit: int | None = Field(None, ge=1, description="the first so many problems only")
+    limit: int | None = Field(None, ge=1, description="take only this many problems, from the first")
 
 
 class Budget(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_the_command_tells_writes_a_page_and_json(home: Path, answers: tuple[Pat
     found = orjson.loads(again)
     assert [model["scores"]["overall"]["pass_1"]["value"] for model in found["models"]] == [0.5, 0.25]
     assert found == orjson.loads(page_json(home))
+
+
+def test_the_next_command_can_be_typed_as_it_is_printed(home: Path, answers: tuple[Path, Path]) -> None:
+    """It names the suite as this one did, and measures on the same problems."""
+    told = command(home, str(answers[0]), "--limit", "4", "--set", "seed=3")
+    words = shlex.split(told.partition("to compare: ")[2].partition("\n")[0])
+    assert words[1:4] == ["eval", str(answers[0]), "OTHER"]
+    again = CliRunner().invoke(app, [word.replace("OTHER", str(answers[1])) for word in words[1:]])
+    assert again.exit_code == 0, again.output
+    assert "second.jsonl minus first.jsonl" in again.output
+    loaded = load_suite(words[words.index("--suite") + 1], [words[words.index("--set") + 1]])
+    assert (loaded.name, loaded.seed) == ("recorded", 3)
+    assert words[-4:] == ["--limit", "4", "--home", str(home)]
 
 
 def page_json(home: Path) -> bytes:

@@ -8,6 +8,7 @@ evaluations. The last test goes one round with the embedded model, the real engi
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from proofmill.data.model_versions import find_model
 from proofmill.data.versions import find, versions
 from proofmill.flows import improve, models, train
 from proofmill.flows.ablation import matched
-from proofmill.flows.commands.improve import planned
+from proofmill.flows.commands.improve import following, planned
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.load import load, parse
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
@@ -154,6 +155,13 @@ def recipe(folder: Path, **options: Any) -> Any:
 
 
 # --- the parts ---------------------------------------------------------------------------------------------
+
+
+def test_the_next_command_measures_on_the_problems_of_the_loop(tmp_path: Path) -> None:
+    measured = recipe(tmp_path, measure={"suite": "untidy:knowledge", "repeats": 2, "limit": 5})
+    words = shlex.split(following(measured, {"base": "bundled", "best": "toy-r2@v1"}, "my home"))
+    told = ["--suite", "untidy:knowledge", "--set", "repeats=2", "--limit", "5", "--home", "my home"]
+    assert words[1:] == ["eval", "bundled", "toy-r2@v1", *told]
 
 
 def test_a_round_is_the_same_recipe_with_the_student_as_sampler() -> None:
