@@ -202,6 +202,10 @@ class Difference:
         """0: the interval holds 0; 1: the first model is better; 2: the second."""
         return 2 if self.pass_1.low > 0 else 1 if self.pass_1.high < 0 else 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return its attributes and the winner, as JSON-like data."""
+        return asdict(self) | {"winner": self.winner}
+
 
 def difference(first: Sequence[ProblemResult], second: Sequence[ProblemResult]) -> Difference | None:
     """Return how two models differ on the problems that both answered; None where there is no such problem."""

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Evaluation:
         results: of every problem.
         questions: digest of each problem's question, by problem id.
         shards: files of problems, samples and verdicts, to read examples from.
-        seconds: that sampling took, where it was done now.
+        seconds: of sampling; of recorded samples, those of the run that drew them.
     """
 
     model: EvaluatedModel
@@ -149,7 +149,7 @@ class Evaluation:
 def evaluate(
     suite: Suite, model: EvaluatedModel, home: Path, progress: Progress, *, limit: int | None = None
 ) -> Evaluation:
-    """Evaluates one model: what is recorded is not drawn again.
+    """Evaluate one model: what is recorded is not drawn again.
 
     Args:
         suite: what it is measured on, without sets that are absent.
@@ -206,7 +206,7 @@ def _judging(run: RunContext) -> RunContext:
 
 
 def _check_unseen(run: RunContext, problems: RunProblems, model: EvaluatedModel) -> None:
-    """Before anything is drawn: refuses a suite that is what the model was trained on."""
+    """Refuse, before anything is drawn, a suite that is what the model was trained on."""
     if not model.trained_on:
         return
     tables = [run.store.read(shard.problems, ["prompt"])["prompt"].to_pylist() for shard in problems.shards]
@@ -338,9 +338,9 @@ class Results:
                 {
                     "first": pair.first,
                     "second": pair.second,
-                    "overall": _plain(pair.overall),
-                    "by_set": {name: _plain(found) for name, found in pair.by_set.items()},
-                    "by_domain": {name: _plain(found) for name, found in pair.by_domain.items()},
+                    "overall": pair.overall.to_json(),
+                    "by_set": {name: found.to_json() for name, found in pair.by_set.items()},
+                    "by_domain": {name: found.to_json() for name, found in pair.by_domain.items()},
                     "flipped": list(pair.flipped),
                 }
                 for pair in self.comparisons
@@ -349,12 +349,8 @@ class Results:
         }
 
 
-def _plain(found: Difference) -> dict[str, Any]:
-    return asdict(found) | {"winner": found.winner}
-
-
 def results_of(suite: Suite, evaluations: Sequence[Evaluation], absent: Sequence[str] = ()) -> Results:
-    """Returns scores and comparisons over the problems that no model was trained on.
+    """Return scores and comparisons over the problems that no model was trained on.
 
     Raises:
         InputError: not one problem is left, or not one answer of a model could be judged.

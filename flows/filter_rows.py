@@ -22,7 +22,7 @@ from proofmill.filters.runner import filter_at
 from proofmill.filters.verdicts import Problem
 from proofmill.filters.workers import Fault, WorkerPool
 from proofmill.flows.row_chunks import Chunk, Source, View, chunks, in_order, joined, views
-from proofmill.generators.problems.problem import info_of, response_text, split_prompt
+from proofmill.generators.problems.problem import info_of, last_text, response_text, split_prompt
 
 # --- a row as a filter reads it ----------------------------------------------------------------------------------
 
@@ -80,10 +80,7 @@ def _verifier(row: Row, _: MapFilter[Any], options: RowOptions) -> str | _Fault:
 
 
 def _response(row: Row, filter_: MapFilter[Any], _: RowOptions) -> str | _Fault | None:
-    text = response_text(row.get("response"))
-    if text is None and isinstance(row.get("response"), list):
-        turns = (turn for turn in row["response"] if isinstance(turn, dict) and isinstance(turn.get("content"), str))
-        text = next((turn["content"] for turn in reversed(list(turns))), None)
+    text = last_text(row.get("response"))
     if text is not None or ("steps" in filter_.optional and row.get("steps") is not None):
         return text
     text = whole_text(row.get("steps")) or whole_text(row.get("text"))

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -552,4 +552,4 @@ def measures(results: Sequence[ProblemResult]) -> Json:
 
 
 def _plain(found: Difference | None) -> Json | None:
-    return asdict(found) | {"winner": found.winner} if found else None
+    return found.to_json() if found else None

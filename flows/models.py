@@ -208,13 +208,6 @@ class ModelPool:
             return self.plans[0].renderer if self.plans else None
         return Renderer(models.resolve(name, notice=self._progress.note, weights=False).path)
 
-    @property
-    def named(self) -> list[str]:
-        """All models that the recipe names."""
-        asked = [section for _, section, _ in self._recipe.asked()]
-        found = [sampler.model for sampler in self._recipe.live] + [section.model for section in asked if section]
-        return [name for name in (*found, self._recipe.publish.student) if name is not None]
-
     # --- engines ---------------------------------------------------------------------------------------
 
     def engine(self, plan: SamplePlan) -> Engine:

@@ -16,7 +16,7 @@ from proofmill.data.rows_io import Row
 from proofmill.filters.near_duplicates.minhash import DedupOptions, signatures
 from proofmill.filters.rolling_hash import U64, strings_to_arrow, to_arrow
 from proofmill.flows.row_chunks import Chunk, Source, views
-from proofmill.generators.problems.problem import response_text
+from proofmill.generators.problems.problem import last_text
 
 TEXT_FIELDS = ("response", "prompt", "text")
 
@@ -106,7 +106,7 @@ def _checked(task: SignTask) -> _Texts:
     stop = task.start
     for place, view in enumerate(views(task.chunk, task.fields, frozenset(), as_lines=True), task.start):
         stop = place + 1
-        text = None if view.fault is not None else _text_of(view.row.get(task.text))
+        text = None if view.fault is not None else last_text(view.row.get(task.text))
         if text is None:
             found.unsigned[place] = view.fault or f"{view.where}: no text in {task.text!r}"
             continue
@@ -179,13 +179,3 @@ def text_field(source: Source, row: Row, wanted: str | None) -> str | None:
     """Return the field whose texts are compared: the requested one, else the first that the row has, or None."""
     known = [wanted] if wanted else TEXT_FIELDS
     return next((name for name in known if name in row or name in source.fields), None)
-
-
-def _text_of(value: Any) -> str | None:
-    """Return a trace or prompt as text: itself, or the last message of a list."""
-    if value is None or isinstance(value, str):
-        return value
-    if (text := response_text(value)) is not None or not isinstance(value, list):
-        return text
-    contents = [turn["content"] for turn in value if isinstance(turn, dict) and isinstance(turn.get("content"), str)]
-    return contents[-1] if contents else None

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def run_trainer(work: Mapping[Path, str], options: TrainOptions, progress: Progress) -> None:
-    """Starts the process that trains, and tells what it says.
+    """Start the process that trains, and tell what it says.
 
     Args:
         work: folders with a `spec.json`, done in turn by one process, since it imports for half a minute; and the

@@ -21,7 +21,7 @@ from proofmill.flows.context import Resampling, RunContext, RunRequest
 from proofmill.flows.ingest import LEFT, PROBLEMS, RECORDED
 from proofmill.flows.model_filters import CLR_JUDGED, CLR_NAMED, JUDGE_ASKED, MODEL_JUDGED, SCORES
 from proofmill.flows.near_items import NEAR_ASKED, NEAR_PROBLEMS, NEAR_TRACES
-from proofmill.flows.recipe.schema import ActiveFilter, model_sections
+from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.rewriting import REWRITE_ASKED, SHORT_SOLUTIONS, TO_REWRITE
 from proofmill.flows.sampling import SAMPLES
 from proofmill.flows.topics import TOPIC_ASKED, TOPICS
@@ -70,7 +70,7 @@ def fingerprint(request: RunRequest) -> str:
     named = [sampler.model for sampler in recipe.live]
     sections = (recipe.options(VERDICTS), recipe.options(CONTAMINATION))
     asked, active = recipe.resolved(), recipe.active_filters()
-    named += [section["model"] for section in model_sections(asked)]
+    named += [section["model"] for section in recipe.sections_asked(asked)]
     known = {
         "recipe": recipe.published(),
         "inputs": request.inputs,

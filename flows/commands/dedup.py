@@ -188,7 +188,7 @@ class _Dedup:
             yield signed
 
     def write(self, marks: pa.ChunkedArray, writer: RowWriter) -> int:
-        """Return the second pass: all rows with their marks. Returns how many are repeats."""
+        """Write all rows with their marks; return how many repeat another."""
         start = repeats = 0
         for chunk, signed in zip(chunks(self._command.source, _CHUNK_BYTES), self._signed, strict=True):
             count = signed.rows - len(signed.unsigned)

@@ -31,13 +31,21 @@ from proofmill.filters.runner import FilterWorkers, filter_at
 from proofmill.filters.verdicts import VERDICTS as NAMES
 from proofmill.filters.verification import TRUNCATED, VERDICTS, VerifyOptions
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.filter_rows import ChunkResult, RowOptions, RowStream, RowTask, added_columns, check_first
+from proofmill.flows.filter_rows import (
+    SHOWN_FAULTS,
+    ChunkResult,
+    RowOptions,
+    RowStream,
+    RowTask,
+    added_columns,
+    check_first,
+)
+from proofmill.flows.recipe.faults import explained
 from proofmill.flows.recipe.load import override
 from proofmill.flows.recipe.schema import ActiveFilter
 from proofmill.flows.row_chunks import Chunk, Source, chunks, columns, first_row
 
 Options = TypeVar("Options", bound=Section)
-_SHOWN_FAULTS = 5
 _MADE = {"claims": "claims", "dedup": "dedup", "decontaminate": "clean"}  # how the next command's file is called
 _FOLLOWING = {"verify": "claims", "claims": "dedup", "decontaminate": "dedup"}
 
@@ -73,7 +81,7 @@ class Faults:
     def add(self, count: int, shown: Sequence[str]) -> None:
         """Count some faults."""
         self.count += count
-        self.shown.extend(shown[: _SHOWN_FAULTS - len(self.shown)])
+        self.shown.extend(shown[: SHOWN_FAULTS - len(self.shown)])
 
 
 @dataclass
@@ -191,10 +199,9 @@ def checked_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
     try:
         return kind(**given)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         known = ", ".join(kind.model_fields) or "none"
         raise UsageError(
-            f"An option doesn't fit: {told}.", where="the command line", remedy=f"options: {known}"
+            f"An option doesn't fit: {explained(error, kind)}.", where="the command line", remedy=f"options: {known}"
         ) from error
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proofmill.data.errors import InputError
-from proofmill.data.rows_io import Row, Unreadable
+from proofmill.data.rows_io import Row
 from proofmill.filters.sandbox.formats import SuiteCensus
 from proofmill.filters.verdicts import CORRECT, UNPARSED, VERDICTS
 from proofmill.flows.row_chunks import Chunk, Source, chunks, views
@@ -114,7 +114,7 @@ def grouped(
 
 def _rows(chunk: Chunk, fields: Mapping[str, str]) -> list[tuple[Row, str]]:
     seen = views(chunk, fields, frozenset(), as_lines=False)
-    return [(view.row, view.where) for view in seen if view.fault is None and not isinstance(view, Unreadable)]
+    return [(view.row, view.where) for view in seen if view.fault is None]
 
 
 def kind_of(detail: Any) -> str:

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from proofmill.data.errors import RecipeError, UsageError
 from proofmill.data.model_versions import ModelVersion
+from proofmill.data.sections import Name
 from proofmill.data.versions import Version
 from proofmill.flows.checkpoints import checkpoint_chooser
 from proofmill.flows.display import Progress, shown, typed
-from proofmill.flows.recipe.load import explain, faults, load, override
+from proofmill.flows.recipe.faults import explained
+from proofmill.flows.recipe.load import load, override
 from proofmill.flows.recipe.training import TrainOptions
 from proofmill.flows.train import (
     Base,
@@ -33,7 +35,7 @@ from proofmill.flows.train import (
 )
 from proofmill.generators.trainer import DONE
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def run(
@@ -49,7 +51,7 @@ def run(
     dry_run: bool,
     home_given: str | None,
 ) -> None:
-    """Trains, unless that was done, and says what came of it."""
+    """Train, unless that was done, and say what came of it."""
     progress = Progress()
     data = training_data(home, label, progress)
     options = train_options(data, recipe, overrides, base=base, domains=domains)
@@ -92,7 +94,7 @@ def train_options(
     try:
         return TrainOptions.model_validate(given)
     except ValidationError as error:
-        told = "; ".join(explain(item, TrainOptions) for item in faults(error))
+        told = explained(error, TrainOptions)
         raise RecipeError(f"The section train doesn't fit: {told}", where="--set", remedy="fix these keys") from error
 
 
@@ -102,13 +104,12 @@ def checked_name(name: str) -> str:
     Raises:
         UsageError: it is none.
     """
-    import re
-
-    if re.match(_NAME, name):
-        return name
-    raise UsageError(
-        f"{name!r} is no name of a model.", where="--out", remedy="use letters, digits, dots and dashes, at most 64"
-    )
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError as error:
+        raise UsageError(
+            f"{name!r} is no name of a model.", where="--out", remedy="use letters, digits, dots and dashes, at most 64"
+        ) from error
 
 
 def planned(
@@ -147,7 +148,7 @@ def _tell(version: ModelVersion, seconds: float, out: Console) -> None:
 def run_merge(
     home: Path, names: Sequence[str], name: str, weights: str | None, out: Console, *, home_given: str | None
 ) -> None:
-    """Averages models and says what came of it.
+    """Average models and say what came of it.
 
     Raises:
         UsageError: weights that are no numbers.

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from proofmill.data.errors import RecipeError
-from proofmill.data.sections import Section
+from proofmill.flows.recipe.faults import explained
 from proofmill.flows.recipe.schema import Recipe
 
 
@@ -87,9 +87,8 @@ def parse(data: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [explain(item) for item in faults(error)]
         raise RecipeError(
-            "The recipe doesn't fit: " + "; ".join(problems),
+            f"The recipe doesn't fit: {explained(error, Recipe)}",
             where=where,
             remedy="correct these keys and run again",
         ) from error
@@ -124,60 +123,3 @@ def _opened(place: dict[str, Any], part: str, below: str) -> Any:
     if part == "engine" and isinstance(found, str):
         found = place[part] = {"kind": found}
     return found
-
-
-def faults(error: ValidationError) -> list[Any]:
-    """Return the faults of a section; a list whose only fault is that of its items is not too short."""
-    found = error.errors()
-    below = [item["loc"] for item in found]
-    return [
-        item
-        for item in found
-        if item["type"] != "too_short"
-        or not any(len(other) > len(item["loc"]) and other[: len(item["loc"])] == item["loc"] for other in below)
-    ]
-
-
-def explain(item: Any, model: type[Section] = Recipe) -> str:
-    """A fault of a recipe, or of another section, in words that name the key and the nearest known one."""
-    path = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
-    if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg'].removeprefix('Value error, ')}" if path else str(item["msg"])
-    near = difflib.get_close_matches(str(item["loc"][-1]), _known_keys(item["loc"][:-1], model), 1)
-    return f"{path}: unknown key" + (f", did you mean '{near[0]}'?" if near else "")
-
-
-_TAGS = {"procedural", "file", "huggingface", "vllm", "replay", "openai", "long_to_short", "broad_to_hard"}
-
-
-def _known_keys(location: Sequence[Any], model: Any) -> list[str]:
-    """Return the names of the fields at a place in the recipe."""
-    for part in location:
-        if isinstance(part, str) and part not in _TAGS:
-            model = model.model_fields[part].annotation if _is_section(model) else model
-        model = _unwrap(model, part)
-    return list(model.model_fields) if _is_section(model) else []
-
-
-def _is_section(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, Section)
-
-
-def _unwrap(model: Any, tag: Any) -> Any:
-    """Return the section inside tuples, unions and annotations, the one that `tag` names where there are several."""
-    origin = get_origin(model)
-    if origin is Annotated:
-        return _unwrap(get_args(model)[0], tag)
-    if origin is tuple:
-        return _unwrap(get_args(model)[0], tag)
-    if origin is Union or type(model).__name__ == "UnionType":
-        options = [option for option in get_args(model) if option is not type(None)]
-        if len(options) == 1:
-            return _unwrap(options[0], tag)
-        for option in options:
-            names = option.model_fields if _is_section(option) else {}
-            if any(tag in get_args(field.annotation) for field in names.values()):
-                return option
-        sections = [option for option in get_args(model) if _is_section(option)]
-        return sections[0] if len(sections) == 1 else model
-    return model

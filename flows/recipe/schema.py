@@ -45,6 +45,7 @@ from proofmill.filters.selection import RULE_COLUMNS, SelectOptions
 from proofmill.filters.step_labels import StepLabelOptions
 from proofmill.filters.topics import NO_TOPIC, TopicOptions
 from proofmill.filters.verification import VERDICTS
+from proofmill.flows.recipe.faults import explained
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.training import TrainOptions
 from proofmill.generators.problems.operators import ExpandOptions
@@ -408,6 +409,10 @@ class _Core(Section):
         yield "curriculum.rewriting", rewriting_of(self), False
         yield "quality.learning", self.options(NLL), True
 
+    def sections_asked(self, resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the sections that `asked` names, as the resolved recipe has them; null ones are left out."""
+        return [section for place, *_ in self.asked() if (section := _at(resolved, place))]
+
     @model_validator(mode="after")
     def _whom_to_route_to(self) -> _Core:
         if self.route is None:
@@ -468,7 +473,7 @@ class _Core(Section):
     def published(self) -> dict[str, Any]:
         """Return the resolved recipe without the addresses of servers, which decide nothing and may be private."""
         recipe = self.resolved()
-        for section in (*recipe["samplers"], *model_sections(recipe)):
+        for section in (*recipe["samplers"], *self.sections_asked(recipe)):
             for name in ("endpoints", "endpoints_from"):
                 (section["engine"] or {}).pop(name, None)
         return recipe
@@ -480,13 +485,12 @@ def rewriting_of(recipe: _Core) -> Rewriting | None:
     return section.rewriting if isinstance(section, LongToShort) and REWRITTEN in section.short_forms else None
 
 
-def model_sections(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the sections of a resolved recipe that name a model to ask, besides the samplers."""
-    expand = recipe["problems"]["expand"] or {}
-    filters = (recipe["claims"]["model"], recipe["quality"]["learning"], recipe["verify"]["judge"])
-    near = (recipe["decontaminate"]["meaning"] or {}).get("judge")
-    others = (near, expand, expand.get("judge"), recipe["problems"]["topics"], recipe["curriculum"].get("rewriting"))
-    return [section for section in (*filters, *others) if section]
+def _at(recipe: Mapping[str, Any], place: str) -> Any:
+    """Return what stands at a dotted key of a resolved recipe; None where a section on the way is null or absent."""
+    found: Any = recipe
+    for part in place.split("."):
+        found = (found or {}).get(part)
+    return found
 
 
 def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
@@ -510,9 +514,8 @@ def _own_filters(named: tuple[OwnFilter, ...]) -> Iterator[ActiveFilter]:
         try:
             options = filter_.options(**own.given)
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             raise RecipeError(
-                f"The options of the filter '{filter_.name}' don't fit: {told}.",
+                f"The options of the filter '{filter_.name}' don't fit: {explained(error, filter_.options)}.",
                 where=where,
                 remedy=f"it has: {', '.join(filter_.options.model_fields) or 'no options'}",
             ) from error

@@ -12,7 +12,8 @@ from proofmill.data.errors import RecipeError
 from proofmill.data.sections import Engine, LiveEngine, Name, ReplayEngine, Section, VllmEngine
 from proofmill.filters.claim_checks import ModelVerifier
 from proofmill.filters.verification import VerifyOptions
-from proofmill.flows.recipe.load import explain, faults, override, read_yaml
+from proofmill.flows.recipe.faults import explained
+from proofmill.flows.recipe.load import override, read_yaml
 from proofmill.flows.recipe.schema import FileSource, Prompt, Recipe, Sampling, Source
 from proofmill.generators.problems.untidy import Untidiness
 
@@ -90,7 +91,7 @@ def _absent(source: Source) -> bool:
 
 
 def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
-    """Reads and checks a suite.
+    """Read and check a suite.
 
     Args:
         name: a bundled name, the path of a YAML file, or `untidy:` with one of these.
@@ -114,8 +115,9 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     try:
         return Suite.model_validate(data)
     except ValidationError as error:
-        told = "; ".join(explain(item, Suite) for item in faults(error))
-        raise RecipeError(f"The suite doesn't fit: {told}", where=where, remedy="correct these keys") from error
+        raise RecipeError(
+            f"The suite doesn't fit: {explained(error, Suite)}", where=where, remedy="correct these keys"
+        ) from error
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -136,5 +136,16 @@ def response_text(response: Any) -> str | None:
     return None
 
 
+def last_text(value: Any) -> str | None:
+    """Return a text, or of a list the last assistant message, else the last message that has text."""
+    text = response_text(value)
+    if text is None and isinstance(value, list):
+        contents = [
+            turn["content"] for turn in value if isinstance(turn, dict) and isinstance(turn.get("content"), str)
+        ]
+        return contents[-1] if contents else None
+    return text
+
+
 def _text(answer: Any) -> str | None:
     return answer if answer is None or isinstance(answer, str) else dumps_canonical(answer).decode()

@@ -263,6 +263,7 @@ WRONG_USE: list[tuple[list[str], type[Exception], str]] = [
     (["--out", "o.jsonl", "--map", "prompt"], UsageError, "prompt"),
     (["--out", "o.jsonl", "--map", "prompt=a,prompt=b"], UsageError, "twice"),
     (["--out", "o.jsonl", "--set", "judge={}"], UsageError, "'judge' of 'verdicts' does nothing here"),
+    (["--out", "o.jsonl", "--set", "cpu_secnds=3"], UsageError, "unknown key, did you mean 'cpu_seconds'?"),
     (["--out", "o.jsonl", "--map", "response=solution"], InputError, "solution"),
     (["--out", "o.jsonl"], InputError, "domain"),
     (["--out", "o.jsonl", "--domain", "maths", "--map", "response=text"], RecipeError, "maths"),

@@ -143,7 +143,7 @@ def test_a_bad_filter_is_refused_before_anything_is_done(package: Path, recipe: 
 
 
 def test_unknown_options_and_places_are_told(package: Path, recipe: Row) -> None:
-    with pytest.raises(RecipeError, match="thresold") as stop:
+    with pytest.raises(RecipeError, match="thresold: unknown key, did you mean 'threshold'") as stop:
         recipes.parse(recipe | {"filters": [{"use": USE, "thresold": 0.4}]}).active_filters()
     assert "threshold" in stop.value.remedy
     with pytest.raises(RecipeError, match="can't be imported"):
