@@ -223,7 +223,10 @@ def test_a_model_that_is_not_here(home: Path, name: str, status: str) -> None:
 
 @pytest.mark.parametrize("place", ["verify.judge", "problems.topics", "claims.model", "quality.learning"])
 def test_a_model_that_a_section_asks_is_looked_for(home: Path, place: str) -> None:
-    given = [f"{place}.model=somebody/no-such-judge", *(["problems.topics.labels=[sums]"] if "topics" in place else [])]
+    given = [
+        f"{place}.model=somebody/no-such-judge",
+        *(["problems.topics.labels=[sums,letters]"] if "topics" in place else []),
+    ]
     found = model.model_checks(Place(recipe_file.load("quickstart", given), home))
     assert [check.status for check in found if check.name == "model somebody/no-such-judge"] == [WARN]
 
