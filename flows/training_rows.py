@@ -29,7 +29,7 @@ _ROWS = pa.schema(
 )
 _RL_COLUMNS = ("prompt", "answer", "info", "domain", "verifier", "pass_rate")
 _ENOUGH = 2  # rows: a step on one row alone is no training
-_AT_ONCE = 1024  # rows: so many are Python objects at a time
+_AT_ONCE = 128  # rows that are Python objects at a time: traces may have tens of thousands of tokens
 
 
 @dataclass(frozen=True)
