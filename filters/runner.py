@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 256, 1 << 20
 _CHUNK_SECONDS, _CHUNK_MEMORY_MB = 600.0, 4096
+Pool = TypeVar("Pool", Judge, WorkerPool)
 _SHOWN = 200  # characters of a value in an error
 
 
@@ -90,14 +91,39 @@ class FilterWorkers:
     """
 
     def __init__(self, limits: VerifyOptions, stack: ExitStack) -> None:
-        self._limits, self._stack = limits, stack
+        self._limits = limits
         self._lock = Lock()
+        self._started: dict[str, Any] = {}
+        self._ends = ExitStack()
+        self._closed = False
         self.jail_fault: str | None = None  # why stated outputs of code are not run
+        self.tasks: TaskMap = PoolTasks(lambda: self._once("tasks", self._task_pool))  # over files
+        stack.callback(self.close)
 
-    @cached_property
+    def close(self) -> None:
+        """End the processes; whatever still uses them, or wants others, fails."""
+        with self._lock:
+            self._closed = True
+        self._ends.close()
+
+    def _once(self, name: str, start: Callable[[], Pool]) -> Pool:
+        """Return what is started at first use; threads that want it at once share it.
+
+        Raises:
+            VerifierError: the run has ended.
+        """
+        with self._lock:
+            if self._closed:
+                raise VerifierError("The run has ended.", remedy="run the same command again")
+            if name not in self._started:
+                self._started[name] = self._ends.enter_context(start())
+            result: Pool = self._started[name]
+        return result
+
+    @property
     def judge(self) -> Judge:
         """The verifiers."""
-        return self._stack.enter_context(Judge(self._limits))
+        return self._once("judge", lambda: Judge(self._limits))
 
     @property
     def jail(self) -> Jail:
@@ -127,47 +153,30 @@ class FilterWorkers:
 
         return jail_evaluator()
 
-    @cached_property
-    def _rows(self) -> WorkerPool:
-        return self._pool("annotate_row", self._limits.cpu_seconds, self._limits.memory_mb)
-
-    @cached_property
-    def _chunks(self) -> WorkerPool:
-        return self._pool("annotate_chunk", _CHUNK_SECONDS, _CHUNK_MEMORY_MB)
-
-    @cached_property
-    def _votes(self) -> WorkerPool:
-        return self._pool("cluster_answers", 10 * self._limits.cpu_seconds, self._limits.memory_mb)
-
-    @cached_property
-    def tasks(self) -> TaskMap:
-        """Runs tasks over files in worker processes."""
-        return PoolTasks(lambda: self._task_pool)
-
-    @cached_property
     def _task_pool(self) -> WorkerPool:
-        pool = WorkerPool(f"{call.__module__}:{call.__name__}", workers=self._limits.workers, **TASK_LIMITS)
-        return self._stack.enter_context(pool)
+        return WorkerPool(f"{call.__module__}:{call.__name__}", workers=self._limits.workers, **TASK_LIMITS)
 
     def clusters(self, items: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[int]]:
         """Return which answers to each problem are the same; those too costly to compare are compared as they stand."""
         custom = self._limits.verifiers
-        results = self._votes.map([(problem, answers, custom) for problem, answers in items])
+        pool = self._pool("cluster_answers", 10 * self._limits.cpu_seconds, self._limits.memory_mb)
+        results = pool.map([(problem, answers, custom) for problem, answers in items])
         return [
             [answers.index(answer) for answer in answers] if isinstance(result, Fault) else result
             for (_, answers), result in zip(items, results, strict=True)
         ]
 
     def _pool(self, function: str, cpu_seconds: float, memory_mb: int) -> WorkerPool:
-        name = f"{__name__}:{function}"
-        pool = WorkerPool(
-            name,
+        """Return the worker processes that call a function of this module."""
+        start = partial(
+            WorkerPool,
+            f"{__name__}:{function}",
             workers=self._limits.workers,
             cpu_seconds=cpu_seconds,
             memory_mb=memory_mb,
             preload=("proofmill.filters.catalog",),
         )
-        return self._stack.enter_context(pool)
+        return self._once(function, start)
 
     def annotate(self, place: str, options: Section, rows: Sequence[Row], shared: Path | None = None) -> Annotated:
         """Return the columns that a map filter adds to some rows.
@@ -190,8 +199,7 @@ class FilterWorkers:
         if filter_.runs == "here":
             results: list[Any] = list(_call(filter_, rows, options, shared))
         else:
-            with self._lock:  # two threads must not start the pool twice
-                pool = self._rows
+            pool = self._pool("annotate_row", self._limits.cpu_seconds, self._limits.memory_mb)
             results = pool.map([(place, options, row, shared) for row in rows])
         return self._resolved(filter_, place, results)
 
@@ -213,8 +221,7 @@ class FilterWorkers:
         self, filter_: MapFilter[Any], place: str, options: Section, rows: Sequence[Row], shared: Path | None
     ) -> Annotated:
         """Return the table of all rows, chunk by chunk. A chunk that kills its worker is done again row by row."""
-        with self._lock:
-            pool = self._chunks
+        pool = self._pool("annotate_chunk", _CHUNK_SECONDS, _CHUNK_MEMORY_MB)
         chunks = list(batched(rows, CHUNK_ROWS, CHUNK_CHARACTERS)) or [[]]
         tables: list[pa.Table] = []
         faults: Counter[str] = Counter()

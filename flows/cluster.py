@@ -49,13 +49,11 @@ _DEATHS = 3  # on different nodes, as far as there are so many; then the shard i
 
 
 class Executor(Protocol):
-    """Where shards are judged.
+    """Where shards are judged."""
 
-    Attributes:
-        ahead: shards to hand over at once.
-    """
-
-    ahead: int
+    @property
+    def ahead(self) -> int:
+        """Shards to hand over at once."""
 
     def annotate(self, problems: Shard, samples: Shard) -> ShardRecord | None:
         """Return a shard's record with the output of every map filter; None where it is in quarantine."""
@@ -193,13 +191,14 @@ class Judges:
         self._asked: dict[Any, tuple[_Seat, int]] = {}  # nodes that are being looked at, and their seats
         self._left: dict[Any, _Seat] = {}  # answers that nobody waits for any more
         self._nodes: dict[str, str] = {}  # names of nodes that were looked at
+        self._rooms: dict[str, int] = {}  # seats of each node that has passed its check
         self._refused: dict[str, str] = {}  # why, by name
         self._seconds: dict[str, list[float]] = {}  # that shards and tasks took, by kind
         self._quarantine: list[str] = []
         self._changed = threading.Condition(threading.RLock())
         self._closed = threading.Event()
+        self._waiting = 0  # threads that wait for an answer
         self._watcher = threading.Thread(target=self._watch, name="nodes", daemon=True)
-        self.ahead = AHEAD
 
     def __enter__(self) -> Judges:
         self._look()
@@ -212,8 +211,19 @@ class Judges:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Wait until no thread asks Ray for anything: without its connection, Ray would start a cluster of its own."""
         self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._waiting)
         self._watcher.join()
+
+    @property
+    def ahead(self) -> int:
+        """Shards to hand over at once: one for each seat, busy or not, and one that waits."""
+        with self._changed:
+            judging = [node for node, name in self._nodes.items() if name not in self._refused]
+            return max(AHEAD, 2 * sum(self._rooms.get(node, 0) for node in judging))
 
     def _nobody(self) -> VerifierError:
         told = "; ".join(f"{name}: {why}" for name, why in self._refused.items()) or "it has no node with enough room"
@@ -283,7 +293,7 @@ class Judges:
                 self._run.progress.warn(f"node {seat.name} judges nothing: {self._refused[seat.name]}")
                 continue
             self._idle += [seat, *(self._seat(seat.node) for _ in range(room - 1))]
-            self.ahead = max(self.ahead, 2 * len(self._idle))
+            self._rooms.setdefault(seat.node, room)
 
     def _seat(self, node: str) -> _Seat:
         return _seat(node, self._nodes[node], self._task, self._options.judges)
@@ -311,9 +321,10 @@ class Judges:
         Raises:
             VerifierError: some are in quarantine.
         """
-        if self._quarantine:
+        if count := len(self._quarantine):
+            which = "A shard brings" if count == 1 else f"{count} shards bring"
             raise VerifierError(
-                f"{len(self._quarantine)} shards bring down the nodes that judge them; all others are judged.",
+                f"{which} down every node that judges; all others are judged.",
                 where=", ".join(f"shard {name}" for name in sorted(self._quarantine)),
                 remedy="give judges more memory (cluster.judges.memory_gb) and run the same command again; else report "
                 "it with the run's log",
@@ -343,13 +354,29 @@ class Judges:
                 yield answer[0]
 
     def _done(self, work: _Work) -> Any:
-        """Return what the first judge to answer gives for a shard or a task; None where it brings down every one."""
+        """Return what the first judge to answer gives for a shard or a task; None where it brings down every one.
+
+        Raises:
+            VerifierError: no node can judge, or the run has ended meanwhile.
+        """
+        with self._changed:
+            self._waiting += 1
+        try:
+            return self._first_answer(work)
+        finally:
+            with self._changed:
+                self._waiting -= 1
+                self._changed.notify_all()
+
+    def _first_answer(self, work: _Work) -> Any:
         import ray
 
         open_: dict[Any, tuple[_Seat, float]] = {}
         deaths: list[str] = []
         try:
             while len(deaths) < _DEATHS or len(set(deaths)) < min(_DEATHS, len(self._nodes)):
+                if self._closed.is_set():
+                    raise VerifierError("The run has ended.", where=work.label, remedy="run the same command again")
                 if self._nodes and all(node in self._refused for node in self._nodes.values()):
                     raise self._nobody()
                 if not open_ or (len(open_) == 1 and self._late(work, *open_.values())):

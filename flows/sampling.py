@@ -445,6 +445,9 @@ def stream_with_backpressure(
                 futures[-most].result()
             futures.append(submit(*pair))
         return [future.result() for future in futures]
+    except BaseException:
+        run.workers.close()  # else whoever has submitted waits until the filters are through with whole shards
+        raise
     finally:
         feed.stop()
 

@@ -25,11 +25,13 @@ from proofmill.data.versions import find
 from proofmill.filters.near_duplicates import duplicates, signed_parts
 from proofmill.flows import cluster, cluster_judge
 from proofmill.flows.cluster_engines import NodeEngines
-from proofmill.flows.context import RunRequest
+from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.display import Progress
 from proofmill.flows.doctor import checks
+from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import ClusterOptions, NodeEngineOptions
+from proofmill.flows.sampling import SamplingStep
 from proofmill.flows.up_to_date import up_to_date_version
 from proofmill.generators.engines.base import Completion, Request, stream_completions
 from proofmill.generators.engines.restarting import RestartingEngine
@@ -235,10 +237,51 @@ def test_a_shard_that_kills_its_judges_is_named_once_all_others_are_judged(
     regenerate: Run, recipe: Callable[..., Row], tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    with pytest.raises(VerifierError, match="1 shards bring down the nodes") as caught:
+    with pytest.raises(VerifierError, match="A shard brings down every node") as caught:
         regenerate(recipe("How much is 11 + 5?"), home)
     assert caught.value.where.startswith("shard 0")
     assert judged(home) == SHARDS - 1
+
+
+def test_a_run_that_ends_early_leaves_no_thread_behind_and_a_node_that_joins_gets_shards(
+    nodes: ray_nodes.Nodes, recipe: Callable[..., Row], tmp_path: Path
+) -> None:
+    """Threads that wait for a judge end before the connection does: without one, Ray starts a cluster of its own."""
+    import ray
+
+    ray_nodes.slow(300)
+    errors: list[BaseException] = []
+    with open_run(RunRequest(recipes.parse(recipe()), tmp_path / "home")) as run:
+        pairs = [*SamplingStep(run, ingest_problems(run).shards).finished_shards()]
+
+        def annotate(judges: cluster.Executor, pair: Any) -> None:
+            try:
+                judges.annotate(*pair)
+            except VerifierError as error:
+                errors.append(error)
+
+        with pytest.raises(KeyboardInterrupt), cluster.executor(run) as judges:
+            threads = [threading.Thread(target=annotate, args=(judges, pair), daemon=True) for pair in pairs]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(run.progress.cluster.open) == 2)
+            joined = nodes.add()
+            try:
+                wait_until(lambda: len(run.progress.cluster.open) == 3)
+                assert judges.ahead == 6
+            finally:
+                nodes.kill(joined)
+            raise KeyboardInterrupt
+        assert not ray.is_initialized()
+        wait_until(lambda: len(errors) == SHARDS)
+    assert [str(error).splitlines()[0] for error in errors] == ["The run has ended."] * SHARDS
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait, for two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def test_doctor_names_each_node(recipe: Callable[..., Row], tmp_path: Path) -> None:

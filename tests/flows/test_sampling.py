@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proofmill.data.errors import VerifierError
 from proofmill.flows.context import RunRequest, open_run
 from proofmill.flows.ingest import ingest_problems
 from proofmill.flows.recipe import load as recipes
-from proofmill.flows.sampling import SamplingStep, rounds_of
+from proofmill.flows.sampling import SamplingStep, rounds_of, stream_with_backpressure
 from support import crash
 from support.samples import CORRECT, SAMPLES, WRONG, replay_recipe, sums, write_jsonl
 
@@ -62,6 +65,22 @@ def test_a_prompt_of_two_problems_is_spent_once_before_and_after_an_interruption
     first = drawn(given, tmp_path / "cut", shards=2)
     assert 0 < len(first) < len(whole) < len(rows)
     assert drawn(given, tmp_path / "cut") == whole
+
+
+def test_a_run_that_ends_early_ends_the_work_of_its_filters(replay_file: Path, home: Path) -> None:
+    begun: list[Future[Any]] = []
+    with open_run(RunRequest(recipes.parse(replay_recipe(replay_file)), home)) as run, ThreadPoolExecutor(1) as thread:
+
+        def submit(*_: Any) -> Future[Any]:
+            if begun:
+                raise KeyboardInterrupt
+            begun.append(thread.submit(lambda: list(run.workers.tasks(time.sleep, [60.0, 60.0]))))
+            return begun[0]
+
+        sampled: Any = SamplingStep(run, ingest_problems(run).shards).finished_shards()
+        with pytest.raises(KeyboardInterrupt):
+            stream_with_backpressure(run, sampled, submit)
+        assert isinstance(begun[0].exception(), VerifierError)
 
 
 @pytest.mark.slow
