@@ -208,7 +208,8 @@ def round_recipe(
     }
     resolved = recipe.resolved()
     changed["problems"] = resolved["problems"] | changed["problems"]
-    return recipes.parse(resolved | changed)
+    where = {"cluster": recipe.cluster.model_dump(mode="json")}  # it decides nothing, so it is not among the resolved
+    return recipes.parse(resolved | changed | where)
 
 
 def _levelled(recipe: Recipe, levels: Mapping[str, int], fresh: int) -> Iterator[Source]:

@@ -32,6 +32,7 @@ from proofmill.flows.ablation import matched
 from proofmill.flows.commands.improve import following, planned
 from proofmill.flows.recipe.improving import ImproveOptions
 from proofmill.flows.recipe.load import load, parse
+from proofmill.flows.recipe.schema import ClusterOptions
 from proofmill.generators.engines.base import Completion, EngineFacts, Request
 from proofmill.generators.models import resolve
 from support import tiny_model
@@ -177,6 +178,8 @@ def test_a_round_is_the_same_recipe_with_the_student_as_sampler() -> None:
     seeds = [[source.seed for source in one.problems.sources] for one in (first, third)]  # type: ignore[union-attr]
     assert not set(seeds[0]) & set(seeds[1])
     assert first.improve == third.improve == ImproveOptions()
+    nodes = whole.model_copy(update={"cluster": ClusterOptions(address="auto")})
+    assert improve.round_recipe(nodes, "x", 1, "bundled", {}) == first.model_copy(update={"cluster": nodes.cluster})
 
 
 def test_a_teacher_stays_and_a_recipe_without_a_sampler_here_is_refused() -> None:
