@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,14 +187,6 @@ def rendered(plan: SamplePlan, problems: pa.Table) -> dict[str, tuple[str, str]]
             text = plan.renderer.text(messages(plan.style, problem), plan.style.chat_template_args)
             prompts[problem["id"]] = (digest("prompt", text), text)
     return prompts
-
-
-def prompt_seeds(plan: SamplePlan, problems: pa.Table) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield (problem, seed) of every sample of a plan's first round."""
-    prompts = rendered(plan, problems)
-    for problem in problems.to_pylist():
-        if problem["id"] in prompts:
-            yield from ((problem, sample_seed(plan.seed, prompts[problem["id"]][0], i)) for i in range(plan.n))
 
 
 def sample_seed(seed: int, prompt: str, index: int) -> int:

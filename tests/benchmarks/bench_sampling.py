@@ -49,16 +49,18 @@ def pipeline(home: Path, problems: int) -> dict[str, float]:
 def bare(home: Path, problems: int) -> dict[str, float]:
     """Gives vLLM all prompts of that run at once, with the same engine arguments."""
     from proofmill.generators.prompts import messages
-    from proofmill.generators.sample_plan import prompt_seeds
+    from proofmill.generators.sample_plan import rendered, sample_seed
 
     with open_run(RunRequest(load("quickstart"), home, problems)) as run:
         (plan,) = run.models.plans
         prompts, seeds = [], []
         for shard in ingest_problems(run).shards:
             table = run.store.read(shard.problems)
-            for problem, seed in prompt_seeds(plan, table):
-                prompts.append(messages(plan.style, problem))
-                seeds.append(seed)
+            digests = rendered(plan, table)
+            for problem in table.to_pylist():
+                for index in range(plan.n if problem["id"] in digests else 0):
+                    prompts.append(messages(plan.style, problem))
+                    seeds.append(sample_seed(plan.seed, digests[problem["id"]][0], index))
         engine = run.models.engine_facts()[plan.name]["details"] | {"model": str(plan.model.path)}
     job = {"prompts": prompts, "seeds": seeds, "engine": engine, "sampling": dict(plan.sampling)}
     settings = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(os.cpu_count())}
