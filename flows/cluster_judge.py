@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proofmill.data.errors import ProofmillError, StoreError
-from proofmill.data.files import SEEN_SECONDS, atomic, digest, human_size, writing
+from proofmill.data.files import SEEN_SECONDS, atomic, digest, existing, human_size, writing
 from proofmill.data.run import Shard, WorkerRun, source_digest
 from proofmill.data.tasks import R, T
 from proofmill.filters.runner import FilterWorkers
@@ -28,7 +27,6 @@ from proofmill.flows.recipe import load as recipes
 from proofmill.flows.recipe.schema import Recipe
 from proofmill.flows.up_to_date import libraries, step_versions
 
-_TICK_SECONDS = 0.5
 _LITTLE = 1 << 30
 
 
@@ -135,10 +133,7 @@ def _jail(recipe: Recipe) -> str:
 
 def home_faults(token: Path) -> Iterator[str]:
     """Yield why HOME can't be used here: it is not the driver's, or does not keep what a store rests on."""
-    deadline = time.monotonic() + SEEN_SECONDS
-    while not token.exists() and time.monotonic() < deadline:
-        time.sleep(_TICK_SECONDS)
-    if not token.exists():
+    if not existing(token).exists():
         yield f"HOME is not shared: {token} was written by the driver and is not here"
         return
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from proofmill.data import files
 from proofmill.data.errors import UsageError, VerifierError
 from proofmill.data.files import sweep
 from proofmill.data.versions import find
@@ -305,7 +306,7 @@ def test_a_cluster_that_is_not_there_is_none_that_is_started(
 
 
 def test_a_home_that_is_not_shared_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_judge, "SEEN_SECONDS", 0.1)
+    monkeypatch.setattr(files, "SEEN_SECONDS", 0.1)
     (fault,) = cluster_judge.home_faults(tmp_path / "elsewhere" / "token")
     assert fault.startswith("HOME is not shared")
     token = tmp_path / "token"
