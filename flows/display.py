@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,11 @@ class Counter:
 
     done: int = 0
     total: int | None = None
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts in words: `wrong 12, unparsed 3`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 @dataclass

@@ -27,7 +27,7 @@ from proofmill.filters.selection import CHARACTERS_A_TOKEN
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows.context import RunContext
-from proofmill.flows.display import Progress
+from proofmill.flows.display import Progress, listed
 from proofmill.flows.expansion import STEPS as EXPANSION_STEPS
 from proofmill.flows.expansion import WRITTEN, expand_problems, questions_to_write
 from proofmill.flows.ingest import PROBLEMS, ProblemShard, RunProblems, ingest_problems, problems_key
@@ -199,7 +199,7 @@ def report(run: RunContext) -> Iterator[str]:
     ledger = problems.stats["problems"]
     yield f"recipe {run.recipe.name}: {ledger['kept']:,} problems in {len(problems.shards)} shards"
     if ledger["dropped"]:
-        yield f"  left out: {ledger['dropped']}"
+        yield f"  left out: {listed(ledger['dropped'])}"
     if recorded := problems.stats["recorded"]["kept"]:
         yield f"  {recorded:,} recorded samples"
     yield from expansion_cost(run, problems)

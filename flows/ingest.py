@@ -26,7 +26,7 @@ from proofmill.filters.contamination import CONTAMINATED_PROBLEMS
 from proofmill.filters.verification import VERDICTS
 from proofmill.flows import run_inputs
 from proofmill.flows.context import RunContext
-from proofmill.flows.display import log
+from proofmill.flows.display import listed, log
 from proofmill.flows.pipeline import shared_file
 from proofmill.flows.recipe.schema import FileSource, ProceduralSource, Recipe, Sampler, Source
 from proofmill.generators.problems import ingest, procedural
@@ -115,9 +115,10 @@ def ingest_problems(run: RunContext, *, published: bool = True) -> RunProblems:
     shards = [shard for name in names if (shard := _shard(run, key, name))]
     _warn(index)
     if not shards:
+        ledger = index.stats["problems"]
         raise InputError(
             "There is not one problem that can be checked.",
-            where=f"{index.stats['problems']['in']} rows were read; {index.stats['problems']['dropped']}",
+            where=f"{ledger['in']:,} rows were read; left out: {listed(ledger['dropped']) or 'none'}",
             remedy="see the reasons above, and correct the field map or the source",
         )
     if published:

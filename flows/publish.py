@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from proofmill.data import card
 from proofmill.data.errors import NothingKeptError
-from proofmill.data.files import atomic_folder, put_folder, write_json
+from proofmill.data.files import address, atomic_folder, put_folder, write_json
 from proofmill.data.manifest import MANIFEST, REPORT, FileEntry, Manifest
 from proofmill.data.report import page as report
 from proofmill.data.run import Shard
@@ -26,6 +26,7 @@ from proofmill.data.version_files import VersionWriter
 from proofmill.data.versions import Version, next_number, versions
 from proofmill.filters.selection import add_ledgers
 from proofmill.flows.context import RunContext
+from proofmill.flows.display import listed
 from proofmill.flows.expansion import ExpansionLedger, seed_shard
 from proofmill.flows.ingest import RunProblems
 from proofmill.flows.manifest import manifest_of, model_facts
@@ -64,8 +65,8 @@ def publish(
     if not ledger["kept"]:
         raise NothingKeptError(
             "Not one trace survived, so there is no version to publish.",
-            where=f"{ledger['in']} traces; dropped: {ledger['dropped']}",
-            remedy="look at the traces in the run's folder; more samples, an easier source or a better prompt may help",
+            where=f"{address(run.store.folder)}: {ledger['in']:,} traces; dropped: {listed(ledger['dropped'])}",
+            remedy="look at the traces in that folder; more samples, an easier source or a better prompt may help",
         )
     run.progress.note("publishing")
     published = versions(run.home, run.recipe.name)
@@ -223,5 +224,5 @@ def _pair_tasks(files: Sequence[PairFile], out: VersionWriter, held_out: Path | 
 def _why_none(config: str, ledger: PairLedger) -> str:
     if config == "step_labels":
         return "; no step of these traces is decided by a checked claim, a verdict or a model"
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in ledger.to_json()["dropped"].items())
+    reasons = listed(ledger.to_json()["dropped"])
     return f" of {ledger.entered:,} wrong traces" + (f"; left out: {reasons}" if reasons else "")
