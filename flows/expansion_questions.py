@@ -10,7 +10,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -19,7 +19,6 @@ import pyarrow as pa
 from proofmill.data.errors import RecipeError
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, ShardStats, Step
-from proofmill.data.samples import FAILED
 from proofmill.data.schemas import STRING
 from proofmill.data.tables import from_rows
 from proofmill.data.versions import Version, find
@@ -28,13 +27,21 @@ from proofmill.filters.domains import DOMAINS, find_domain, is_known
 from proofmill.filters.new_tests import MIN_PROGRAMS
 from proofmill.flows.context import RunContext
 from proofmill.flows.ingest import ProblemShard
-from proofmill.flows.model_calls import Answers, RequestBatch, question, run_batches
+from proofmill.flows.model_calls import (
+    Answers,
+    RequestBatch,
+    answered_before,
+    chat_request,
+    question,
+    run_batches,
+    who_answers,
+)
 from proofmill.flows.new_tests import CODE, ProvenPrograms, testable
-from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.engines.base import Request
 from proofmill.generators.problems import operators
 from proofmill.generators.problems.operators import ExpandOptions, ExpandStep
 from proofmill.generators.problems.problem import Row
-from proofmill.generators.sample_plan import SamplePlan, sample_seed
+from proofmill.generators.sample_plan import SamplePlan
 
 REPLIES = pa.schema(
     {
@@ -124,7 +131,7 @@ class Asker:
         return answers
 
     def _batch(self, step: Step, job: Job, start: int, stop: int) -> RequestBatch:
-        by = digest("expansion", self._identity)
+        by = digest("expansion", {**who_answers(self.plan), "params": dict(self.params)})
         key = step.key(
             by,
             job.name,
@@ -132,29 +139,12 @@ class Asker:
         )
         stream = _Stream(self, job, start, stop, by)
         name = f"{job.name}.{start}"
-        return RequestBatch(name, key, stream.requests, stream.table, lambda: self._before(step, job.name, by))
 
-    @cached_property
-    def _identity(self) -> dict[str, Any]:
-        plan = self.plan
-        return {
-            "weights": plan.model.digest,
-            "chat_template": plan.renderer.template_digest,
-            "chat_template_args": dict(plan.style.chat_template_args),
-            "engine": plan.engine_identity(),
-            "params": dict(self.params),
-            "seed": plan.seed,
-        }
+        def is_own(shard: Shard) -> bool:  # in other numbers, or with another budget
+            return shard.name.rpartition(".")[0] == job.name and shard.stats.get("by") == by
 
-    def _before(self, step: Step, job: str, by: str) -> dict[str, Completion]:
-        """Return what this model has answered in other numbers or with another budget, by question."""
-        store, found = self.run.store, {}
-        for shard in store.earlier(step):
-            own = shard.name.rpartition(".")[0] == job and shard.stats.get("by") == by
-            for row in store.read(shard).to_pylist() if own and store.find(step, shard.key) else ():
-                if row["finish_reason"] != FAILED:
-                    found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
-        return found
+        before = partial(answered_before, self.run.store, step, is_own)
+        return RequestBatch(name, key, stream.requests, stream.table, before)
 
 
 def _taken(waiting: deque[tuple[Job, int, int]], room: int | None) -> Iterator[tuple[Job, int, int]]:
@@ -182,13 +172,9 @@ class _Stream:
     asked: dict[str, tuple[Task, str]] = field(default_factory=dict)
 
     def requests(self) -> Iterator[Request]:
-        plan = self.asker.plan
         for place, task in enumerate(self.job.tasks()[self.start : self.stop]):
-            message = [{"role": "user", "content": task.prompt}]
-            text = plan.renderer.text(message, plan.style.chat_template_args)
-            seed = sample_seed(plan.seed, digest("expansion", text), task.number)
             params = {**self.asker.params, **task.params}
-            request = Request(str(place), tuple(plan.renderer.tokens(text)), seed, params, messages=message)
+            request = chat_request(self.asker.plan, str(place), task.prompt, task.number, params, "expansion")
             self.asked[request.id] = task, question(request)
             yield request
 

@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from proofmill.data.errors import EngineError
 from proofmill.data.files import digest, remove_folder, write_json, writing
-from proofmill.data.run import Shard, ShardStats, Step
+from proofmill.data.run import RunStore, Shard, ShardStats, Step
 from proofmill.data.samples import FAILED
 from proofmill.data.segments import Segments, read_rows
 from proofmill.flows.context import RunContext
 from proofmill.flows.models import with_count
 from proofmill.generators.engines.base import Completion, Request, stream_completions
-from proofmill.generators.sample_plan import SamplePlan
+from proofmill.generators.sample_plan import SamplePlan, sample_seed
 
 Answers = Mapping[str, Completion]
 
@@ -63,6 +63,44 @@ class RequestBatch:
         """Return how many of its questions still have to be asked."""
         known = self.before()
         return sum(not known or question(request) not in known for request in self.requests())
+
+
+def who_answers(plan: SamplePlan) -> dict[str, Any]:
+    """Return all that decides an answer besides its question and the options under which it is asked."""
+    return {
+        "weights": plan.model.digest,
+        "chat_template": plan.renderer.template_digest,
+        "chat_template_args": dict(plan.style.chat_template_args),
+        "engine": plan.engine_identity(),
+        "seed": plan.seed,
+    }
+
+
+def chat_request(plan: SamplePlan, name: str, prompt: str, number: int, params: Mapping[str, Any], use: str) -> Request:
+    """Return a question to a model as its user.
+
+    Args:
+        plan: whose model is asked.
+        name: of the request.
+        prompt: the question.
+        number: of the answer, where a question is asked more than once; with `use` it decides the seed.
+        params: decoding parameters.
+        use: what is asked for.
+    """
+    message = [{"role": "user", "content": prompt}]
+    text = plan.renderer.text(message, plan.style.chat_template_args)
+    seed = sample_seed(plan.seed, digest(use, text), number)
+    return Request(name, tuple(plan.renderer.tokens(text)), seed, params, messages=message)
+
+
+def answered_before(store: RunStore, step: Step, is_own: Callable[[Shard], bool]) -> dict[str, Completion]:
+    """Return what stands in earlier shards of answers, by question; a question that failed is asked again."""
+    found = {}
+    for shard in store.earlier(step):
+        for row in store.read(shard).to_pylist() if is_own(shard) and store.find(step, shard.key) else ():
+            if row["finish_reason"] != FAILED:
+                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
+    return found
 
 
 def question(request: Request) -> str:
@@ -168,8 +206,7 @@ class _Phase:
             if first is not None:
                 yield from self._drawn(chain([first], requests))
         except EngineError as error:
-            questions = sum(1 for batch in batches for _ in batch.requests())
-            raise with_count(error, self.counter, self._answered(), questions, "questions") from error
+            raise with_count(error, self.counter, f"{self._answered():,} questions") from error
         finally:
             for state in self.opened.values():
                 state.journal.flush()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import polars as pl
@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from proofmill.data.files import digest
 from proofmill.data.run import Shard, ShardStats, Step
-from proofmill.data.samples import FAILED
 from proofmill.data.schemas import ANSWERS, STRING
 from proofmill.data.sections import ModelSection
 from proofmill.data.tables import from_rows
@@ -32,12 +31,21 @@ from proofmill.filters.reliability import RELIABILITY
 from proofmill.filters.verdicts import CORRECT
 from proofmill.filters.verification import VERDICTS, problem_of
 from proofmill.flows.context import RunContext
-from proofmill.flows.model_calls import Answers, RequestBatch, completed, question, run_batches
+from proofmill.flows.model_calls import (
+    Answers,
+    RequestBatch,
+    answered_before,
+    chat_request,
+    completed,
+    question,
+    run_batches,
+    who_answers,
+)
 from proofmill.flows.shard_records import ShardRecord
 from proofmill.generators import prompts
-from proofmill.generators.engines.base import Completion, Request
+from proofmill.generators.engines.base import Request
 from proofmill.generators.prompts import answer_tokens, score_requests
-from proofmill.generators.sample_plan import SamplePlan, sample_seed
+from proofmill.generators.sample_plan import SamplePlan
 
 CLR_NAMED, CLR_JUDGED = Step("clr_named", schema=ANSWERS), Step("clr_judged", schema=ANSWERS)
 JUDGE_ASKED = Step("judge_asked", schema=ANSWERS)
@@ -129,18 +137,12 @@ class ModelQuestions:
         return self.record.name
 
     def _batch(self, step: Step, key: str, stream: QuestionStream) -> RequestBatch:
-        return RequestBatch(self.name, key, stream.requests, stream.table, lambda: self._before(step))
+        before = partial(answered_before, self.run.store, step, self._is_own)
+        return RequestBatch(self.name, key, stream.requests, stream.table, before)
 
-    def _before(self, step: Step) -> dict[str, Completion]:
-        """Return this model's answers about the shard under other options or verdicts, by question."""
-        store, found = self.run.store, {}
-        for shard in store.earlier(step):
-            mine = shard.name == self.name and shard.stats.get("by") == self.by
-            for row in store.read(shard).to_pylist() if mine and store.find(step, shard.key) else ():
-                if row["finish_reason"] == FAILED:
-                    continue
-                found[row["question"]] = Completion("", row["text"], row["finish_reason"], row["completion_tokens"])
-        return found
+    def _is_own(self, shard: Shard) -> bool:
+        """Return whether these are this model's answers about the shard, under other options or verdicts."""
+        return shard.name == self.name and shard.stats.get("by") == self.by
 
     @property
     def by(self) -> str:
@@ -151,13 +153,9 @@ class ModelQuestions:
     def _identity(self) -> dict[str, Any]:
         """All that decides an answer besides its question."""
         return {
-            "weights": self.plan.model.digest,
-            "chat_template": self.plan.renderer.template_digest,
-            "chat_template_args": dict(self.plan.style.chat_template_args),
-            "engine": self.plan.engine_identity(),
+            **who_answers(self.plan),
             "options": self.options.model_dump(mode="json", exclude={*ModelSection.model_fields, *_WHAT_IS_ASKED}),
             "prompts": type(self).prompts(),
-            "seed": self.plan.seed,
         }
 
     def _problems(self) -> dict[str, dict[str, Any]]:
@@ -293,13 +291,9 @@ class QuestionStream:
             **({"json_schema": self.schema} if self.schema else {}),
         }
         for row, number, prompt in self.questions():
-            message = [{"role": "user", "content": prompt}]
-            text = plan.renderer.text(message, plan.style.chat_template_args)
-            tokens = tuple(plan.renderer.tokens(text))
             name = f"{row}/{number}"
-            seed = sample_seed(plan.seed, digest("asked", text), number)
-            request = Request(name, tokens, seed, params, messages=message)
-            self.about[name] = question(request), len(tokens)
+            request = chat_request(plan, name, prompt, number, params, "asked")
+            self.about[name] = question(request), len(request.tokens)
             yield request
 
     def table(self, answers: Answers) -> tuple[pa.Table, ShardStats]:

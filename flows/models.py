@@ -400,9 +400,9 @@ def judge_named(name: str, home: Path) -> dict[str, Any]:
     return {"model": str(trained.folder) if trained else name}
 
 
-def with_count(error: EngineError, who: str, done: int, of: int, what: str) -> EngineError:
+def with_count(error: EngineError, who: str, done: str) -> EngineError:
     """Return an engine's error that also says how much was done before it, all of which is kept."""
-    told = f"{error.what.rstrip('.')}. {who}: {done:,} of {of:,} {what} are done and kept."
+    told = f"{error.what.rstrip('.')}. {who}: {done} are done and kept."
     return EngineError(told, where=error.where, remedy=error.remedy)
 
 

@@ -194,11 +194,14 @@ class SamplingStep:
                     reached.add(shard.name)
                     yield shard.name
             except EngineError as error:
-                drawn = run.progress.drawn.samples
+                drawn = run.progress.drawn
                 if plan.name not in self._teachers or run.state.stopping.is_set():
-                    raise with_count(error, f"sampler {plan.name}", drawn, missing, "samples") from error
+                    done = f"{drawn.samples:,} of {drawn.expected:,} samples"
+                    raise with_count(error, f"sampler {plan.name}", done) from error
                 self._reached[plan.name] = reached
-                run.progress.warn(f"teacher {plan.name} is given up for now, {drawn:,} samples drawn: {error.what}")
+                run.progress.warn(
+                    f"teacher {plan.name} is given up for now, {drawn.samples:,} samples drawn: {error.what}"
+                )
                 run.models.discard(plan)  # a later phase that asks the same model tries it anew
             finally:
                 run.models.release(plan)
@@ -216,7 +219,7 @@ class SamplingStep:
         """Return the problems of a shard that a plan samples: a teacher gets what the models before it leave."""
         problems = self._problems(name)
         routed = self._routed(plan.name, name, problems)
-        return problems if routed is None else problems.filter(pc.is_in(problems["id"], pa.array(routed, pa.string())))
+        return problems if routed is None else _only(problems, routed)
 
     def _routed(self, model: str, name: str, problems: pa.Table) -> set[str] | None:
         """Return the problems of a shard that go on to a teacher; None where the model is none."""
@@ -230,11 +233,7 @@ class SamplingStep:
         for other in before:
             if other in plans:
                 chosen = self._routed(other, name, problems)
-                own = (
-                    problems
-                    if chosen is None
-                    else problems.filter(pc.is_in(problems["id"], pa.array(chosen, pa.string())))
-                )
+                own = problems if chosen is None else _only(problems, chosen)
                 outcome = self._outcomes.get((name, other))
                 samples[other] = sample_plan.traces(
                     plans[other], self.run.models.stores[other], own, outcome.counts if outcome else None
@@ -269,8 +268,7 @@ class SamplingStep:
             outcome = self._outcomes.pop((name, plan.name), None)
             counts = outcome.counts if outcome else None
             if (chosen := routed.get(plan.name)) is not None:
-                own = problems.filter(pc.is_in(problems["id"], pa.array(chosen, pa.string())))
-                waiting[plan.name] = sorted(self._waiting(plan, name, own))
+                waiting[plan.name] = sorted(self._waiting(plan, name, _only(problems, chosen)))
                 # Of a teacher that failed in between, no samples of later rounds: nobody knows whether all are there.
                 most = plan.n if plan.name in self._reached else plan.rule.ceiling
                 counts = dict.fromkeys(chosen, most) if counts is None else counts
@@ -320,6 +318,10 @@ class SamplingStep:
         """
         before, self._last = self._last, time.monotonic()
         return round(self._last - before, 3)
+
+
+def _only(problems: pa.Table, ids: set[str]) -> pa.Table:
+    return problems.filter(pc.is_in(problems["id"], pa.array(ids, pa.string())))
 
 
 def _rounds(plan: SamplePlan, outcome: ShardOutcome | None, traces: pa.Table) -> dict[str, Any]:
