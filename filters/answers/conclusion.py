@@ -29,6 +29,7 @@ from proofmill.filters.answers.endings import (
     TAIL,
     before_aside,
     before_broken_loop,
+    breaks_off,
     cut_short,
     sentence_start,
     without_checks,
@@ -65,7 +66,7 @@ from proofmill.filters.answers.prose_values import glued_unit, plain
 from proofmill.filters.answers.reader import ANY_TEXT, CLOSERS, MATHEMATICAL, NUMBER, Conclusion, Reader, agree
 from proofmill.filters.answers.statements import closing_value, listed_answers, stated_value
 from proofmill.filters.answers.subjects import asking
-from proofmill.filters.answers.worded import closing_weekday, worded_value, yes_or_no
+from proofmill.filters.answers.worded import closing_weekday, stated_fact, worded_value, yes_or_no
 
 _SIMPLE_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}\}){1,300})\}")  # the common case
 _PLAIN_LEADS = frozenset(
@@ -418,7 +419,13 @@ def _read(text: str, mark: Mark, reader: Reader) -> str:
     if not value and (mark.open or mark.rule in HELD):
         region = phrase if mark.rule in HELD else text[mark.end - len(phrase) :][:MAX_PHRASE]
         value = closing_value(region, reader.readable, reader.question)[0]
-    return value
+    return _with_colon(value)
+
+
+def _with_colon(value: str) -> str:
+    """Return a time of day as it is written in English: 19:30 for "19.30 Uhr"."""
+    dotted = _DOTTED_CLOCK.match(value)
+    return f"{dotted[1]}:{dotted[2]}" if dotted else value
 
 
 def _listed(text: str, reader: Reader) -> Conclusion | None:
@@ -435,7 +442,7 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if text.strip(" .*\n").lower() in _VERDICT_WORDS and reader.readable(text.strip(" .*\n")):
         return Conclusion(text.strip(" .*\n"), "final_line", 0)
     line = text.rstrip().rpartition("\n")[2]
-    if (said := yes_or_no(line, reader.question)) and reader.readable(said):
+    if (said := yes_or_no(line, reader.question) or stated_fact(line, reader.question)) and reader.readable(said):
         return Conclusion(said, "final_line", len(text.rstrip()) - len(line))
     if reader.closing is None and (listed := _listed(text, reader)) is not None:
         return listed
@@ -446,8 +453,8 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     if reader.closing is None and (not value or _ENDS_IN_NONE.search(text)):
         value = worded_value(text[start:], reader.question)
         value = value if value and reader.readable(value) else ""
-    elif reader.closing is None and (dotted := _DOTTED_CLOCK.match(value)):
-        value = f"{dotted[1]}:{dotted[2]}"
+    elif reader.closing is None:
+        value = _with_colon(value)
     if (
         "would" in text[start:]
         and _COUNTERFACTUAL.search(text[start:])
@@ -455,7 +462,12 @@ def _unmarked(text: str, reader: Reader) -> Conclusion:
     ):
         value = ""
     sentence = text[start:]
-    if not value or hypothetical(without_rejected(sentence)) or of_another_question(sentence, 0, 0, reader.question):
+    if (
+        not value
+        or breaks_off(text)
+        or hypothetical(without_rejected(sentence))
+        or of_another_question(sentence, 0, 0, reader.question)
+    ):
         return Conclusion("", "no_answer")
     number = NUMBER.search(value)
     if number and (

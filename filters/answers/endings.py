@@ -70,8 +70,11 @@ _CHECK_LINE = re.compile(
     r"(?:^[^\w\n]{0,6}|(?<=[.!;)$] )\W{0,3})"
     r"(?:(?:you|we|one|i)\scan\s(?:easily\s|also\s|quickly\s)?|let['’]?s\s|to\s|quick\s|sanity\s|indeed,?\s){0,2}"
     r"(?:double[- ])?(?:check|verify|verification|confirm)(?:\s(?:this|it|that|the answer|our answer|by \w+))?"
-    r"\s?[:,](?=[^\n]*[=≥≤<>][^\n]*\s*\Z)",
+    r"(?:\s?[:,]|\sthat\b)(?=[^\n]*[=≥≤<>][^\n]*\s*\Z)",
     re.IGNORECASE | re.MULTILINE,
+)
+_CHECKED_ABROAD = re.compile(
+    r"\n[^\n]{0,60}(?:验证|检验|验算|代入)[^\n不错误]{0,60}(?:正确|成立|符合|没错)[。.！!\s]*\Z"
 )
 _AGAINST = re.compile(
     r"\b(?:not|wrong|however|but|instead|actually|therefore|thus|hence|mistake|answer|(?<!, )so)\b"
@@ -84,7 +87,9 @@ def before_check(body: str) -> str:
     """Return the text before a check with which it ends ("Let's verify: …"), unless that concludes anything itself."""
     start = max(0, len(body) - 1_500)
     tail = body[start:].lower()
-    cued = (":" in tail or "," in tail) and any(cue in tail for cue in ("verif", "check", "confirm", "because"))
+    if (told := _CHECKED_ABROAD.search(body)) and body[: told.start()].strip():
+        return body[: told.start()].rstrip()
+    cued = any(cue in tail for cue in ("verif", "check", "confirm", "because"))
     checks = [*_CHECK.finditer(body, start), *_CHECK_LINE.finditer(body, start)] if cued else []
     if not checks or _AGAINST.search(body, checks[-1].end()) or not body[: checks[-1].start()].strip():
         return body
@@ -131,3 +136,39 @@ def cut_short(text: str, start: int, number: str, question: str) -> bool:
     if end is None or end["number"] != number or end["verb"] in _STATES or text[start - 2 : start] not in _FULL_STOPS:
         return False
     return re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d/]|[.,]\d)", question) is not None
+
+
+_NOTE = re.compile(  # Note that with 40 of them it would have been 473.
+    r"\W{0,4}(?:(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b"
+    r"|(?:had|were)\s(?!(?:it|this|that)\b)[^\n.]{3,120},[^\n]*\bwould\s(?:still\s)?(?:have|be)\b[^\n]*\Z)",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(r"\b(?:could|might)\s[^.]{3,120}\sif\s")  # so she could still bake a cake if one takes 6 eggs
+_NOT_SO = re.compile(  # Note that x² + 4 does not factor.
+    r"\W{0,4}(?:note|notice|observe|remember)\b(?: that)?[^\n]*\b(?:not|cannot|no)\b[^\n]*\Z", re.IGNORECASE
+)
+_BY_THE_WAY = re.compile(r"[^\d$\\=]{20,200}\bwould\b[^\d$\\=]{0,100}\Z")  # Doubling the speed would require more.
+_CONSTANT_LINE = re.compile(  # where $A$ is an arbitrary constant
+    r"\W{0,4}(?:where|with|for|here)\s[^=\n]{1,40}\b(?:arbitrary|any|constants?|parameters?|integers?)\b[^=\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+
+
+def is_remark(sentence: str, question: str) -> bool:
+    """Return whether a last sentence only remarks something, so that the one before it concludes."""
+    if _CONSTANT_LINE.match(sentence) or _NOT_SO.match(sentence):
+        return True
+    if "would" not in question and (_NOTE.match(sentence) or _BY_THE_WAY.match(sentence)):
+        return True
+    return _REMARK.search(sentence) is not None and _REMARK.search(question) is None
+
+
+_DANGLING = re.compile(  # "… and so"; "2x - 8 ="
+    r"(?:\b(?:and so|and|so|then|is|are|equals?|the|of|that|which|with|by|we|get|have|since|because)|[=+×·(]"
+    r"|(?<=\s)[-−])\s*\Z"
+)
+
+
+def breaks_off(text: str) -> bool:
+    """Return whether a text ends in the middle of a sentence or an equation."""
+    return _DANGLING.search(text, max(0, len(text) - _FAR)) is not None

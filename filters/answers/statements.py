@@ -25,7 +25,7 @@ from proofmill.filters.answers.assignments import (
     over_integers,
 )
 from proofmill.filters.answers.candidates import without_rejected
-from proofmill.filters.answers.endings import COURTESY, COURTESY_ABROAD, before_check
+from proofmill.filters.answers.endings import COURTESY, COURTESY_ABROAD, before_check, is_remark
 from proofmill.filters.answers.lone_numbers import (
     METHOD,
     PARTICIPLE,
@@ -106,7 +106,8 @@ _COPULA = re.compile(
     r"|(?<!\bthat )(?<!\bwho )\b(?:is|are|was|were|be|been|equals?|equal to|equalled|equaled|gives?|gave|gets?"
     r"|got|becomes?|makes?|totals"
     r"|totall?ing|yields?|leaves?|leaving|obtains?|remains?|means|an? (?:total|average|sum|maximum|minimum) of"
-    r"|lies(?= in the (?:open |closed )?interval)|being"
+    r"|lies(?= in the (?:open |closed )?interval)|being|consists? of"
+    r"|holds? (?:exactly |precisely |only )?(?:when|for|if)(?=\s\$?[a-z]\s?(?:[<>≤≥∈]|\\(?:le|ge|lt|gt|in)))"
     r"|rounds? (?:up |down |off )?to|rounded (?:up |down |off )?to(?= \d)"
     r"|(?:simplif(?:y|ies|ied)|reduces?|evaluates?|expands?) to|factors? (?:as|into|to)|in other words"
     r"|(?<=,\s)that is,?"
@@ -172,7 +173,7 @@ def closing_value(text: str, readable: Readable, question: str = "") -> tuple[st
     line_start = max(body.rfind("\n") + 1, base)
     line = body[line_start:]
     if line_start > base and (
-        COURTESY.match(line) or _CONSTANT_LINE.match(line) or ("would" not in question and _NOTE.match(line))
+        COURTESY.match(line) or is_remark(line, question)
     ):  # nothing but a courtesy: the line before it concludes
         body = body[:line_start].rstrip()
         line_start = max(body.rfind("\n") + 1, base)
@@ -279,12 +280,7 @@ def _last_sentence(line: str, line_start: int, cuts: list[int], readable: Readab
     for cut in reversed(cuts):
         sentence = plain(line[cut:][:])
         line = line[:cut].rstrip()
-        if (
-            _PLEASANTRY.match(sentence)
-            or _OFFER.match(sentence)
-            or (cut and "would" not in question and _NOTE.match(sentence))
-            or (cut and _REMARK.search(sentence) and not _REMARK.search(question))
-        ):
+        if _PLEASANTRY.match(sentence) or _OFFER.match(sentence) or (cut and is_remark(sentence, question)):
             continue
         if sentence.endswith(("?", "？")) or line[cut:].rstrip().endswith(("?", "？")):
             return "", line_start + cut
@@ -385,16 +381,6 @@ _SO = re.compile(  # (x - 2)(x - 3) = 0, so x = 2 or 3
     r"[,;]\s(?:so|thus|hence|therefore|that is|i\.e\.),?\s+"
     r"(?=\$?(?:[A-Za-z]\s?(?:[=<>≤≥∈]|\\in\b)|\\?(?:sin|cos|tan|log|ln)\b[^=,]{1,20}=))"
 )
-_NOTE = re.compile(  # Note that with 40 of them it would have been 473.
-    r"\W{0,4}(?:(?:note|remark|nb|n\.b\.|ps|p\.s\.|by the way|incidentally)\b[^\n]*\b(?:if|had)\b[^\n]*\bwould\b"
-    r"|(?:had|were)\s(?!(?:it|this|that)\b)[^\n.]{3,120},[^\n]*\bwould\s(?:still\s)?(?:have|be)\b[^\n]*\Z)",
-    re.IGNORECASE,
-)
-_REMARK = re.compile(r"\b(?:could|might)\s[^.]{3,120}\sif\s")  # so she could still bake a cake if one takes 6 eggs
-_CONSTANT_LINE = re.compile(  # where $A$ is an arbitrary constant
-    r"\W{0,4}(?:where|with|for|here)\s[^=\n]{1,40}\b(?:arbitrary|any|constants?|parameters?|integers?)\b[^=\n]{0,60}\Z",
-    re.IGNORECASE,
-)
 _TITLED = re.compile(r"[\s*-]{0,6}(?:\d{1,2}[.)]\s{1,3})?\*\*[^*\n]{1,80}:\*\*\s{1,3}(?=\S)")
 _CUT = re.compile(r"\$[A-Za-z\\({^][^$]*\Z")  # mathematics that is left open at the end of the text
 _DIGIT = re.compile(r"\d")
@@ -460,7 +446,7 @@ def _closing_display(body: str) -> tuple[str, int] | None:
 
 
 def _sentence_value(sentence: str, readable: Readable, question: str, *, marked: bool) -> str:
-    text = sentence.replace("\u2019", "'")
+    text = _THAT_IS_ABROAD.sub("", sentence.replace("\u2019", "'"))
     if not marked:
         if _GUESSED.search(text):
             return ""
@@ -539,12 +525,16 @@ _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x =
 _NEAREST = 12  # characters that hold a word that denies
 _FUNCTION_SPAN = re.compile(r"\$[A-Za-z]\([a-z]\)\s?=[^$\n=]{1,200}\$")
 _DESU = re.compile(r"です\W*\Z")
+_THAT_IS_ABROAD = re.compile(  # recorre 2.400 metros, es decir, 2,4 kilómetros; e = 0.6,其中 a 为长半轴
+    r"(?<=[\w$}])[,，]\s?(?:其中|(?:es decir|o sea|c'est-à-dire|das heißt|d\. ?h\.|cioè|ou seja|isto é|то есть"
+    r"|т\. ?е\.),?\s).*\Z"
+)
 _LEFT_OUT = re.compile(r"\b(?:except|excluding|other than)\b(?: for| when| where)?\s\$?[a-z]\s?\Z")
 _ROUGHLY = re.compile(  # 32π/3 cubic units, or approximately 33.51 cubic units
     r"(?:,\s?(?:or|which is|that is,?|i\.e\.,?)|\sor)\s(?:approximately|about|roughly|around|nearly|≈|\$\\approx)\s"
     r"(?P<value>[^.]*(?:\.\d[^.]*)?)\Z"
 )
-_EXACT_FORM = re.compile(r"[π√]|\\(?:pi|sqrt|[dt]?frac)\b|\d\s?/\s?\d")
+_EXACT_FORM = re.compile(r"[π√]|\\(?:pi|sqrt|[dt]?frac|ln|log|sin|cos|tan|arctan)(?![a-z])|\d\s?/\s?\d")
 _ASKS_ROUNDED = re.compile(r"\b(?:nearest|decimals?|approximat\w*|round\w*|estimate\w*)\b", re.IGNORECASE)
 _EXACT = re.compile(r"[π√][^,;=]*\Z|\(\s?\Z")  # 25π ≈ 78.5, 25π cm² (≈ 78.5 cm²)
 _NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bcannot|\bcan not)\Z|(?:没|不|至[少多]|最[少多])\Z", re.IGNORECASE)

@@ -70,6 +70,9 @@ _NAME = r"[A-Z][a-z]+(?: [A-Z][a-z]+)?"
 _IS_NAME = re.compile(
     rf"(?:[^,.;:?]{{1,120}}\s(?:is|was|are|on)|[A-Za-z ]{{1,40}}:)\s(?:the |an? )?(?P<name>{_NAME})\Z"
 )
+_IT_IS_WHO = re.compile(
+    rf"(?:.{{0,120}},\s(?:so\s)?)?it\s(?:is|was)\s(?P<name>{_NAME})\swho\s(?P<rest>[^,]{{3,120}})", re.IGNORECASE
+)
 _REASON_BEHIND = re.compile(r",?\s(?:since|because)\b.*\Z", re.DOTALL)
 _IS_TRUE = re.compile(
     r"(?:the (?:given )?(?:statement|claim|assertion|proposition)|it|this|that)(?: given)? is (?:indeed |therefore )?"
@@ -118,6 +121,34 @@ def closing_weekday(sentence: str, question: str) -> str:
     """Return the weekday with which a closing sentence ends, where a question asks for one."""
     match = _LAST_WEEKDAY.search(sentence) if _ASKS_WEEKDAY.search(question) else None
     return "" if match is None or _DENIES.search(sentence) else match[1]
+
+
+_ASKED_FACT = re.compile(  # Is 1001 divisible by 13?
+    r"(?:\A|[.!?:,]\s+)(?:Is|Are|Was|Were)\s(?P<asked>[^?,.]{3,120})\?", re.IGNORECASE
+)
+_FACT_WORD = re.compile(r"[a-z]{3,}|\d+|\\[a-z]+", re.IGNORECASE)
+_NO_FACT = re.compile(r"\b(?:not|n't|never|no|neither|nor)\b")
+_UNSURE_FACT = re.compile(r"\b(?:if|whether|maybe|perhaps|would|might|could|may|or)\b|\?", re.IGNORECASE)
+
+
+def stated_fact(line: str, question: str) -> str:
+    """Return "Yes" or "No" where a last sentence says of what a question asks whether it is that it is, or is not.
+
+    All words of the question stand in its main clause, in their order.
+    """
+    asked = list(_ASKED_FACT.finditer(question[-_MAX_SENTENCE:]))
+    sentence = _LAST_SENTENCE.split(plain(line))[-1] if asked else ""
+    clause = _REASON_FIRST.sub("", _SO_CLAUSE.split(_REASON_BEHIND.sub("", sentence))[-1])
+    if not asked or len(clause) > _MAX_SENTENCE or _UNSURE_FACT.search(clause) or " is " not in f" {clause} ":
+        return ""
+    said = iter(_FACT_WORD.findall(clause.lower()))
+    if not all(word in said for word in _FACT_WORD.findall(asked[-1]["asked"].lower())):
+        return ""
+    return "No" if _NO_FACT.search(clause) else "Yes"
+
+
+_LAST_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])")
+_REASON_FIRST = re.compile(r"\A(?:because|since|as)\s[^,]{1,120},\s", re.IGNORECASE)
 
 
 def yes_or_no(line: str, question: str) -> str:
@@ -261,6 +292,8 @@ def _name(text: str, question: str) -> str:
         return ""
     if re.fullmatch(rf"{_NAME}|[a-z]{{3,20}}", text):
         return text
+    if who := _IT_IS_WHO.match(text):  # it is Priya who is the oldest, and …
+        text = f"{who['name']} {who['rest']}"
     if match := _IS_NAME.match(_REASON_BEHIND.sub("", text)):
         return match["name"]
     return _of_predicate(text, question)

@@ -71,7 +71,7 @@ _CALLED = re.compile(
     r"(?:\s(?:answer|option|choice|one))?\W{0,4}$|"
     r"(?<![A-Za-z])([A-Z]|\d(?=\s(?:is|as)\b))[)*\]]{0,3}\s(?:is|as)\s(?:(?:the|our|my)\s)?(?:only\s)?(?:correct|right|best|answer)\b"
     r"(?:\s(?:answer|option|choice|one|letter)\b)?(?!\s(?:only|if|when|unless|except|but|side|hand|angle)\b|,?\sor\s)"
-    r"|(?:^|(?<=[.!?]\s))[*\s]{0,4}(?:(?:Also|Donc|Portanto|Quindi|Por\stanto|Luego),?\s)?(?:"
+    r"|(?:^|(?<=[.!?–—-]\s))[*\s]{0,4}(?:(?:Also|Donc|Portanto|Quindi|Por\stanto|Luego),?\s)?(?:"
     r"(?:[Rr]ichtig|[Kk]orrekt)\sist\s(?:(?:die|nur|also|daher|somit|demnach)\s)?(?:Antwort|Option|Lösung)\s([A-Z])(?![\w'’])"
     r"|(?:Also|Somit|Daher|Folglich|Damit|Demnach)\sist\s(?:(?:die\s)?(?:Antwort|Option|Lösung)\s)?([A-Z])\s(?:richtig|korrekt)\b"
     r"|C['’]est\s(?:donc\s)?la\s(?:réponse|lettre|proposition|option)\s([A-Z])(?![\w'’])|Es\sist\s(?:also|daher|somit)\s([A-Z])(?![\w'’])"

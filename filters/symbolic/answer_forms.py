@@ -81,6 +81,7 @@ _NAME = re.compile(
         (?:_(?:\w|\\[A-Za-z]{1,12}|\{(?:[^{}=]|\{[^{}=]{0,20}\}){1,30}\}))?'{0,2}
         (?:(?:\^\{\ ?-1\ ?\})?\(\w{1,3}(?:,\ ?\w){0,3}\))?             # f(x), the inverse f^{-1}(x)
     |[A-Za-z][A-Za-z'\ ]{0,60}
+    |\\mathbb\ ?\{?\ ?[LSD]\ ?\}?                                       # the set of solutions, the domain
     |d[A-Za-z]\ ?/\ ?d[a-z]|\\frac\ ?\{\ ?d[A-Za-z]?\ ?\}\ ?\{\ ?d[a-z]\ ?\}[^=]{0,40}  # a derivative
     |(?:m\ ?)?\\(?:angle|text|triangle|overline|vec|widehat|bar|tilde)\ ?\{?[A-Za-z\ ]{1,60}\}?
     |\(\w(?:,\ ?\w){1,3}\)
@@ -341,7 +342,9 @@ _ANY_CONSTANT = re.compile(
 )
 _FOR_ALL = re.compile(r"\\text ?\{([\s,]*for (?:all|every|any|each)\b[^{}]*)\}")
 _TRANSPOSED = re.compile(r"(?P<rest>[\[(].*[\])]) ?\^ ?\{? ?(?:T|t|\\top|\\intercal|\\text ?\{ ?T ?\}) ?\}?\Z")
-_UNIT_VECTOR = re.compile(r"\\(?:hat|vec|text|bar|overline) ?\{ ?\\?(?:text ?\{)?([ijk])(?:math)? ?\}(?:\})?")
+_UNIT_VECTOR = re.compile(
+    r"\\(?:hat|vec|text|bar|overline|mathbf|boldsymbol) ?\{ ?\\?(?:text ?\{)?([ijk])(?:math)? ?\}(?:\})?"
+)
 _TERM = re.compile(r"\s*([+-]?)\s*((?:[^+\-()]|\([^()]*\)|(?<=\{)-)*?)\s*(?:\\cdot|\*)?\s*@([ijk])")
 _WITHOUT = re.compile(
     r"(?:[a-zA-Z] ?\\in ?)?(?:\\mathbb ?\{ ?R ?\}|\(-\\infty ?, ?\+?\\infty ?\)) ?"

@@ -118,7 +118,7 @@ def _read(text: str, depth: int) -> AnswerKey:
 
 
 _SPECIAL = re.compile(
-    r"mathbb|integer|equiv|for |forall|\^ ?\{? ?(?:T|t|\\top)|\\(?:hat|vec|text"
+    r"mathbb|integer|equiv|for |forall|\^ ?\{? ?(?:T|t|\\top)|\\(?:hat|vec|text|mathbf|boldsymbol"
     r"|bar) ?\{ ?\\?[ijk]|all real",
     re.IGNORECASE,
 )

@@ -103,7 +103,7 @@ def same_date(answer: str, gold: str, prompt: str) -> bool:
     """Return whether two texts state one date; 03/05/2021 is read as the question, or the other side, writes dates."""
     one, other = _named(answer), _named(gold)
     if one is not None and other is not None:
-        return one == other
+        return one == other or (one[1:] == other[1:] and not other[0] and str(one[0]) in prompt)
     if _DAY_MONTH.search(prompt) or _MONTH_DAY.search(prompt):
         day_first = _DAY_MONTH.search(prompt) is not None
     else:

@@ -182,7 +182,7 @@ def _counts_differ(a: tuple[AnswerKey, ...], b: tuple[AnswerKey, ...]) -> bool:
         words = [frozenset(match[2].lower().split()) for match in found if match is not None]
         if len(words) < len(items) or len(set(words)) < len(words):
             return False
-        common = frozenset.intersection(*words)
+        common = frozenset.intersection(*words) if words else frozenset()
         counts.append(
             {label - common: match[1] for label, match in zip(words, found, strict=True) if match is not None}
         )
