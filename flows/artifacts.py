@@ -21,7 +21,7 @@ from prefect.artifacts import (
 )
 
 from proofmill.data.manifest import REPORT, Manifest
-from proofmill.flows.display import Progress
+from proofmill.flows.display import Progress, listed
 
 log = logging.getLogger("proofmill")
 _SECONDS = 15.0  # between two updates; an update is one request
@@ -57,7 +57,7 @@ def result(name: str, version: Mapping[str, Any]) -> None:
             "step": step,
             "in": ledger.entered,
             "kept": ledger.kept,
-            "dropped": ", ".join(f"{reason} {count:,}" for reason, count in ledger.dropped.items()),
+            "dropped": listed(ledger.dropped),
         }
         for step, ledger in manifest.stages.items()
     ]

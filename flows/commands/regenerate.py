@@ -18,7 +18,7 @@ from proofmill.data.manifest import Manifest
 from proofmill.filters.reliability import CLAIM_STATUSES
 from proofmill.flows import dry_run
 from proofmill.flows.context import RunRequest, check_home, home_folder, open_run
-from proofmill.flows.display import Progress, shown, typed
+from proofmill.flows.display import Progress, listed, shown, typed
 from proofmill.flows.dry_run import remember_rate
 from proofmill.flows.expansion import expand_problems
 from proofmill.flows.ingest import ingest_problems
@@ -114,15 +114,15 @@ def summary(result: Mapping[str, Any], progress: Progress, seconds: float, home:
 def judge_lines(manifest: Manifest) -> Iterator[str]:
     """Yield what models judged where rules end, compared with benchmarks, named and condensed."""
     if judge := manifest.answer_judge:
-        told = _listed(judge.counts) or "none"
+        told = listed(judge.counts) or "none"
         yield f"judged by {judge.model} where rules end: {judge.share:.1%} of all verdicts ({told})"
     if near := manifest.near_judge:
-        yield f"problems near a benchmark's item, by {near.model}: {_listed(near.counts) or 'none was near'}"
+        yield f"problems near a benchmark's item, by {near.model}: {listed(near.counts) or 'none was near'}"
 
     if topics := manifest.topics:
-        yield f"topics by {topics.model}: {_listed(topics.counts) or 'no problem was solved'}"
+        yield f"topics by {topics.model}: {listed(topics.counts) or 'no problem was solved'}"
     if short := manifest.rewritings:
-        left_out = f"; left out: {_listed(short.tries.dropped)}" if short.tries.dropped else ""
+        left_out = f"; left out: {listed(short.tries.dropped)}" if short.tries.dropped else ""
         yield (
             f"short solutions by {short.model}: of {short.used:,} of {short.traces:,} traces; {short.tries.kept:,} of "
             f"{short.tries.entered:,} tries are sound{left_out}; {short.completion_tokens:,} tokens written"
@@ -149,7 +149,7 @@ def routing_lines(manifest: Manifest) -> Iterator[str]:
 def preference_lines(manifest: Manifest) -> Iterator[str]:
     """Yield what became of the wrong traces in pairs, and how many rows label steps."""
     if pairs := manifest.pairs:
-        left_out = f"; left out: {_listed(pairs.dropped)}" if pairs.dropped else ""
+        left_out = f"; left out: {listed(pairs.dropped)}" if pairs.dropped else ""
         yield f"pairs: {pairs.kept:,} of {pairs.entered:,} wrong traces{left_out}"
     if rows := manifest.published_rows.get("step_labels"):
         yield f"step labels: {rows:,} rows of decided steps"
@@ -171,7 +171,7 @@ def claim_lines(manifest: Manifest) -> Iterator[str]:
         faults = {name: n for name, n in counts.items() if name not in (*CLAIM_STATUSES, "named", "scored")}
         yield (
             f"judged by {manifest.clr.model}: {claims:,} claims of {counts.get('named', 0):,} traces ({judged})"
-            + (f"; no claims from {sum(faults.values()):,} traces ({_listed(faults)})" if faults else "")
+            + (f"; no claims from {sum(faults.values()):,} traces ({listed(faults)})" if faults else "")
         )
         if votes := manifest.at_k:
             rates = [(name, getattr(votes, name)) for name in _RATES]
@@ -186,18 +186,13 @@ def claim_lines(manifest: Manifest) -> Iterator[str]:
 _RATES = {"pass_1": "pass@1", "maj_k": "maj@k", "clr_k": "clr@k"}
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
 def funnel(manifest: Manifest) -> Table:
     """Return a table of where every row went."""
     table = Table(title=f"{manifest.name}: where every row went", title_justify="left")
     for name, justify in (("step", "left"), ("in", "right"), ("kept", "right"), ("dropped", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for name, ledger in manifest.stages.items():
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in ledger.dropped.items())
-        table.add_row(name, f"{ledger.entered:,}", f"{ledger.kept:,}", dropped or "-")
+        table.add_row(name, f"{ledger.entered:,}", f"{ledger.kept:,}", listed(ledger.dropped) or "-")
     for config in ("sft_stage1", "sft_stage2", "rl"):
         table.add_row(f"  {config}", "", f"{manifest.published_rows.get(config, 0):,}", "")
     return table
