@@ -354,16 +354,25 @@ class RunStore:
         own = self._manifest.folder
         for path in sorted(self.folder.glob("manifest-*.jsonl")):  # of an older version of this program
             self._take(read_rows(path), named=path.stem == own.name)
-        for folder in sorted(path for path in self.folder.glob("manifest-*") if path.is_dir()):
+        folders = [path for path in self.folder.glob("manifest-*") if path.is_dir()]
+        for folder in sorted(
+            folders, key=lambda folder: (folder == own, folder.name)
+        ):  # what this recipe says last counts
             log = self._manifest if folder == own else Segments(folder, "")
             self._take(log.read(), named=folder == own)
         sync(self.folder)
 
     def _take(self, lines: Iterable[dict[str, Any]], *, named: bool) -> None:
         for shard in filter(None, map(_shard, lines)):
-            self._done[shard.step, shard.key] = shard
+            known = self._done.get((shard.step, shard.key))
+            if known is None or _failures(shard) <= _failures(known):  # one that asked again what had failed stays
+                self._done[shard.step, shard.key] = shard
             if named:
                 self._named[shard.step, shard.key] = shard
+
+
+def _failures(shard: Shard) -> bool:
+    return bool(shard.stats.get("failed") or shard.stats.get("unanswered"))
 
 
 class NotCommitted(Exception):  # noqa: N818 (an answer, not an error: a run would make this output)

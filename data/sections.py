@@ -174,7 +174,11 @@ class ModelSection(Section):
 
 def portable_name(source: str) -> str:
     """Return the name of a source in rows and keys: the last part of a path, since the rest belongs to this machine."""
-    return Path(source).name if Path(source).expanduser().exists() else source
+    try:
+        known = Path(source).expanduser().exists()
+    except (OSError, RuntimeError):  # a long text that has a slash, or `~` without a user
+        known = False
+    return Path(source).name if known else source
 
 
 def portable(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,10 +117,13 @@ def weak_problems(
             continue
         problem = problem_of(row)
         judged = samples.get(row["id"], ())
-        rejected = sum(sample.verdict in (WRONG, TIMEOUT) for sample in judged)
+        rejected = sum(s.verdict in (WRONG, TIMEOUT) and not _NO_PROGRAM.search(s.detail or "") for s in judged)
         solution = next((s.extracted for s in judged if s.verdict == CORRECT), row["answer"])
         weak[row["id"]] = weak_tests(find_domain("code"), problem, solution, rejected)
     return weak
+
+
+_NO_PROGRAM = re.compile(r"\b(?:SyntaxError|IndentationError|TabError)\b")  # the tests have seen nothing of it
 
 
 def _wrong_return(node: ast.AST) -> bool:

@@ -177,7 +177,7 @@ def _short(
         # It is half as long as the shortest right trace of the problem, so it is so beside all of these.
         shortest = min(long, key=lambda i: (candidates[i].length, candidates[i].id), default=None)
         return shortest if shortest is not None and candidates[shortest].rewritten else None
-    for i in reversed(long):  # the shortest one's ending, where it has one
+    for i in sorted(long, key=lambda i: (candidates[i].length, candidates[i].id)):  # the shortest one's ending
         if form == ANSWER or (candidates[i].has_final and candidates[i].has_reasoning):
             return i
     return None

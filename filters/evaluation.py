@@ -123,7 +123,7 @@ def score(results: Sequence[ProblemResult]) -> Score | None:
     return Score(
         problems=len(judged),
         samples=samples,
-        pass_1=share(rates),
+        pass_1=share(rates, samples),
         known=known,
         pass_k={k: fmean(pass_at_k(result.n, result.correct, k) for result in judged) for k in sizes},
         maj_k=_votes([result.vote for result in voters]),
@@ -147,13 +147,19 @@ def _votes(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
     return {k: fmean(curve[k] for curve in curves) for k in sorted(common)}
 
 
-def share(rates: Values) -> Estimate:
-    """Return the mean share over problems with its interval (Wilson's, with an effective number of trials)."""
+def share(rates: Values, samples: int) -> Estimate:
+    """Return the mean share over problems with its interval (Wilson's, with an effective number of trials).
+
+    Args:
+        rates: of each problem, 0 to 1.
+        samples: of all problems; the effective number of trials is no larger, however alike the problems' rates are.
+    """
     count, mean = len(rates), float(rates.mean())
     error = _standard_error(rates)
     trials = float(count)
     if error > 0 and 0 < mean < 1:
         trials = mean * (1 - mean) / error**2 * (_quantile(None) / _quantile(count - 1)) ** 2
+        trials = min(trials, float(samples))
     z2 = _quantile(None) ** 2
     centre = (mean + z2 / (2 * trials)) / (1 + z2 / trials)
     half = sqrt(z2) / (1 + z2 / trials) * sqrt(mean * (1 - mean) / trials + z2 / (4 * trials**2))

@@ -30,6 +30,7 @@ from typing import Any, Protocol
 import orjson
 
 from proofmill.data.errors import RecipeError
+from proofmill.data.files import loads_exact
 from proofmill.filters.domains import find_domain
 from proofmill.filters.reasoning import split_think
 from proofmill.filters.verdicts import CORRECT, UNPARSED, Domain, Problem, Verdict
@@ -249,8 +250,8 @@ def _problem(domain: str | None, prompt: Any, answer: Any, info: Any) -> Problem
     if domain is None:
         return None
     try:
-        fields = orjson.loads(info) if isinstance(info, str) and info else info or {}
-    except orjson.JSONDecodeError:
+        fields = loads_exact(info) if isinstance(info, str) and info else info or {}
+    except ValueError:
         return None
     gold = None if answer is None else str(answer)
     return Problem(domain, _text(prompt), gold, fields) if isinstance(fields, dict) else None

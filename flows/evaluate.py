@@ -28,7 +28,7 @@ from proofmill.filters.claim_checks import CLAIM_CHECKS
 from proofmill.filters.evaluation import Difference, ProblemResult, Score, by, difference, score
 from proofmill.filters.guessing import guess_rate
 from proofmill.filters.reliability import RELIABILITY
-from proofmill.filters.verdicts import CORRECT, ERROR, NO_GOLD, UNPARSED
+from proofmill.filters.verdicts import CORRECT, NO_GOLD, UNPARSED, is_counted
 from proofmill.filters.verification import TRUNCATED, VERDICTS, problem_of
 from proofmill.flows import dry_run
 from proofmill.flows.context import RunContext, RunRequest, open_run
@@ -250,7 +250,7 @@ def _count(run: RunContext, record: ShardRecord) -> tuple[pa.Table, ShardStats]:
     names = ["problem_id", "finish_reason", "completion_tokens", "verdict", "verdict_detail"]
     for row in columns(run, record, names).to_pylist():
         count = counts.setdefault(row["problem_id"], Counter())
-        if row["finish_reason"] in _NO_ANSWER or (row["verdict"] == ERROR and row["verdict_detail"] != NO_GOLD):
+        if row["finish_reason"] in _NO_ANSWER or _says_nothing(row):
             count["errors"] += 1
             continue
         cut = row["verdict"] == UNPARSED and row["verdict_detail"] == TRUNCATED
@@ -432,3 +432,11 @@ def _example(responses: Sequence[tuple[str, str]], *, right: bool) -> str:
     """A response that is right, or one that is not, where there is one."""
     fitting = [text for verdict, text in responses if (verdict == CORRECT) is right]
     return (fitting or [text for _, text in responses] or [""])[0]
+
+
+def _says_nothing(row: Mapping[str, Any]) -> bool:
+    """Return whether a sample has an `error` that says nothing of it, but for a missing gold, which no sample can pass.
+
+    What a program brings about itself counts as not passed, as it does in pass rates.
+    """
+    return row["verdict_detail"] != NO_GOLD and not is_counted(row["verdict"], row["verdict_detail"])

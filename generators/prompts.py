@@ -92,14 +92,23 @@ class Renderer:
 
     def text(self, prompt: list[Message], arguments: Mapping[str, Any]) -> str:
         """Return the prompt as text, with the generation prompt that the model continues."""
-        rendered: str = self._tokenizer.apply_chat_template(
-            prompt, tokenize=False, add_generation_prompt=True, **arguments
-        )
-        return rendered
+        return self._rendered(prompt, {**arguments, "add_generation_prompt": True})
 
     def exchange(self, turns: list[Message], arguments: Mapping[str, Any]) -> str:
         """Return a finished exchange as text."""
-        rendered: str = self._tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
+        return self._rendered(turns, arguments)
+
+    def _rendered(self, turns: list[Message], arguments: Mapping[str, Any]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
+        except TemplateError as error:  # many templates refuse a system message
+            raise InputError(
+                f"The model's chat template refuses a prompt: {error}.",
+                where=str(self.model),
+                remedy="leave prompt.system out and say it in prompt.templates, or use another model",
+            ) from error
         return rendered
 
     @property

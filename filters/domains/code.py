@@ -279,8 +279,8 @@ def _text(value: object) -> str:
     return str(value or "").replace("\r\n", "\n")
 
 
-def _number(info: Mapping[str, Any], name: str, default: float, most: float) -> float:
-    """Return a row's own limit; what is no positive number is the row's fault."""
+def _number(info: Mapping[str, Any], name: str, default: float, most: float, *, zero: bool = False) -> float:
+    """Return a row's own limit; what is no positive number, or `zero` where that may be, is the row's fault."""
     value = info.get(name)
     if value is None:
         return default
@@ -288,7 +288,7 @@ def _number(info: Mapping[str, Any], name: str, default: float, most: float) -> 
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not number > 0:
+    if not (number > 0 or (zero and number == 0)):
         raise BadTestError(f"{name} is {ascii(value)[:40]}, no positive number")
     return min(number, most)
 
@@ -308,7 +308,7 @@ def _judging(info: Mapping[str, Any], judging: Judging) -> Judging:
     if output is not None and output not in run.OUTPUT_COMPARISONS:
         raise BadTestError(f"output_comparison is {ascii(output)[:40]}: one of {', '.join(run.OUTPUT_COMPARISONS)}")
     return Judging(
-        judging.float_tolerance if tolerance is None else _number(info, "float_tolerance", 0.0, 1.0),
+        judging.float_tolerance if tolerance is None else _number(info, "float_tolerance", 0.0, 1.0, zero=True),
         output or judging.output, judging.all_tests, judging.in_process,
     )  # fmt: skip
 
@@ -365,7 +365,7 @@ FIELDS = (*_TESTS, "float_tolerance", "output_comparison")
 VERIFIER = CodeVerifier()
 DOMAIN = Domain(
     name="code",
-    version=4,
+    version=5,
     quick=VERIFIER.quick,
     verify=VERIFIER.verify,
     runs_in="jail",

@@ -35,8 +35,13 @@ def verify(problem: Problem, text: str) -> Verdict:
     if not said.strip():
         return Verdict(UNPARSED, detail="empty")
     rivals = {_words(name): name for name in _texts(_listed(problem, "rivals"))}
-    others = [shown for name, shown in rivals.items() if name.strip() and name not in asked and name in said]
-    right = any(name in said for name in names if name.strip())
+    found = set()
+    for name in sorted({name for name in (*names, *rivals) if name.strip()}, key=len, reverse=True):
+        if name in said:  # "Guinea" is not said where "Guinea-Bissau" is
+            found.add(name)
+            said = said.replace(name, " · ")
+    others = [shown for name, shown in rivals.items() if name in found and name not in asked]
+    right = not found.isdisjoint(names)
     if right and others:
         return Verdict(UNPARSED, detail="several_answers")
     if right:

@@ -36,7 +36,7 @@ _HARMLESS = _names(
     nltk numbers numpy operator os pandas pathlib pickle platform poplib posixpath pprint pytz queue random re regex
     reprlib scipy seaborn secrets select selectors shlex shutil signal sklearn smtplib socket socketserver
     sortedcontainers sqlite3 ssl stat statistics statsmodels string stringprep struct subprocess sympy sys tabulate
-    tarfile telnetlib tempfile textwrap threading time timeit tqdm traceback turtle types typing typing_extensions
+    tarfile telnetlib tempfile textwrap threading time tqdm traceback turtle types typing typing_extensions
     unicodedata urllib uu uuid warnings wave weakref xml zipfile zlib zoneinfo
     """
 )
@@ -113,7 +113,7 @@ _GUARDED |= frozenset({"__eq__", "__ne__", "__contains__", "__setitem__", "__del
 _DATA_TYPES = (int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict)
 TESTS_SOURCE = "<tests>"
 # keywords by which library functions set attributes, choose what equality looks at, or say whose a class is
-_KEYWORDS = frozenset({"compare", "capture_locals", "namespace", "module"})
+_KEYWORDS = frozenset({"compare", "capture_locals", "namespace", "module", "eval_str"})
 # kinds of data: what extends one could lie about what it holds
 _DATA = frozenset(
     {"int", "float", "complex", "bool", "str", "bytes", "bytearray", "list", "tuple", "set", "frozenset", "dict"}
@@ -410,6 +410,9 @@ class _Weave(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in ("getattr", "setattr", "delattr"):
             node.func = ast.copy_location(ast.Name(f"__{node.func.id}_guard__", ast.Load()), node.func)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                keyword.value = ast.Call(ast.Name("__keywords__", ast.Load()), [keyword.value], [])
         return node
 
 
@@ -454,6 +457,7 @@ class Guards:
         """Return the globals of a woven program."""
         return {
             "__owner__": self.owner,
+            "__keywords__": self._keywords,
             "__getattr_guard__": self._getattr,
             "__setattr_guard__": self._setattr,
             "__delattr_guard__": self._delattr,
@@ -502,6 +506,13 @@ class Guards:
         elif name in MEMBERS or name == "sys" or (is_dunder(name) and name not in DUNDER_READS):
             self.note(f"reaches for {name}")
         return name
+
+    def _keywords(self, given: Any) -> Any:
+        """Note keywords in a mapping that a call is given: `field(**{"compare": False})`."""
+        for name in given if isinstance(given, dict) else ():
+            if isinstance(name, str) and (is_dunder(name) or name in _KEYWORDS):
+                self.note(f"passes {name}")
+        return given
 
     def _getattr(self, value: Any, name: str, *default: Any) -> Any:
         if isinstance(value, types.ModuleType):

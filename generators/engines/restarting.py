@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from proofmill.data.errors import EngineError
-from proofmill.data.files import digest, write_json
+from proofmill.data.files import address, digest, write_json
 from proofmill.data.samples import QUARANTINED
 from proofmill.generators.engines.base import (
     LOST,
@@ -285,7 +285,7 @@ class RestartingEngine:
             write_json(self._quarantine_file, list(self._quarantined.values()))
         for request in requests:
             self._finish(Completion(request.id, "", QUARANTINED, 0))
-        place = f"; to try it again, delete {self._quarantine_file}" if self._quarantine_file else ""
+        place = f"; to try it again, delete {address(self._quarantine_file)}" if self._quarantine_file else ""
         self._watcher.warn(
             f"The prompt of request {first.id} ({len(first.tokens)} tokens) kills the engine and is quarantined: "
             f"its {len(requests)} requests come back as quarantined{place}."

@@ -39,7 +39,7 @@ def test_guessing_is_corrected_problem_by_problem() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_an_interval_never_shrinks_to_nothing(rate: float) -> None:
-    found = share(np.full(20, rate))
+    found = share(np.full(20, rate), 80)
     assert found.high - found.low > 0.1
     assert 0.0 <= found.low <= found.value <= found.high <= 1.0
 
@@ -51,14 +51,20 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(mean: float, spr
     held = 0
     for _ in range(300):
         truth = np.clip(mean + spread * random.choice([-1.0, 1.0], 60), 0, 1)
-        found = share(random.binomial(4, truth) / 4)
+        found = share(random.binomial(4, truth) / 4, 240)
         held += found.low <= mean <= found.high
     assert held / 300 >= 0.91
 
 
 def test_more_samples_of_the_same_problems_do_not_count_as_more_problems() -> None:
-    few = share(np.array([0.0, 1.0] * 10))
+    few = share(np.array([0.0, 1.0] * 10), 2000)
     assert few.high - few.low > 0.35
+
+
+def test_problems_that_are_alike_make_no_certainty() -> None:
+    alike, nearly = share(np.full(100, 0.5), 400), share(np.array([0.5] * 99 + [0.51]), 400)
+    assert nearly.high - nearly.low > 0.08
+    assert alike.high - alike.low > 0.08
 
 
 def test_a_difference_is_paired() -> None:
