@@ -244,6 +244,11 @@ def test_a_shard_that_kills_its_judges_is_named_once_all_others_are_judged(
     assert judged(home) == SHARDS - 1
 
 
+def test_doctor_names_each_node(recipe: Callable[..., Row], tmp_path: Path) -> None:
+    found = list(checks.cluster_checks(checks.Place(recipes.parse(recipe()), tmp_path / "home")))
+    assert [(check.status, check.found) for check in found] == [(checks.OK, "can judge")] * 2
+
+
 def test_a_run_that_ends_early_leaves_no_thread_behind_and_a_node_that_joins_gets_shards(
     nodes: ray_nodes.Nodes, recipe: Callable[..., Row], tmp_path: Path
 ) -> None:
@@ -283,11 +288,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-def test_doctor_names_each_node(recipe: Callable[..., Row], tmp_path: Path) -> None:
-    found = list(checks.cluster_checks(checks.Place(recipes.parse(recipe()), tmp_path / "home")))
-    assert [(check.status, check.found) for check in found] == [(checks.OK, "can judge")] * 2
 
 
 def test_where_no_node_can_judge_the_run_says_why(regenerate: Run, recipe: Callable[..., Row], tmp_path: Path) -> None:
