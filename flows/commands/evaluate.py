@@ -27,6 +27,7 @@ from proofmill.flows.evaluate import (
     results_of,
     undrawn,
 )
+from proofmill.flows.models import model_of
 from proofmill.flows.recipe.suite import Suite, load_suite
 
 _SET, _DOMAIN = "set ", "domain "
@@ -52,6 +53,7 @@ def run(
     Raises:
         RecipeError: the suite can't be read, or a key of it doesn't fit.
         UsageError: one model twice, or a suite without problems for a model that must be asked.
+        InputError, EngineError: a model can't be found or fetched.
     """
     if len(set(models)) < len(models):
         raise UsageError("A model is named twice.", where=" ".join(models), remedy="name each model once")
@@ -63,6 +65,7 @@ def run(
             for line in undrawn(suite, model, home, limit=limit):
                 out.print(line, highlight=False, markup=False, soft_wrap=True)
         return
+    _check_models(suite, named)
     target = out_file or _place(home, suite, named)
     if out_file:
         check_writable(out_file.absolute().parent, "choose another file with --out")
@@ -80,6 +83,14 @@ def run(
         words = same_problems(suite_name, overrides, limit)
         following = typed("eval", *models, "OTHER", *words, home=home_given)
         out.print(f"to compare: [bold]{escape(following)}[/]", soft_wrap=True)
+
+
+def _check_models(suite: Suite, named: Sequence[EvaluatedModel]) -> None:
+    """Find all models before the first one is asked: a wrong name of the last must not show after hours."""
+    for model in named if len(named) > 1 else ():
+        for recipe in suite.recipes(model.engine, model.model):
+            for sampler in recipe.live:
+                model_of(sampler, Progress().note)
 
 
 def same_problems(suite: str, overrides: Sequence[str], limit: int | None) -> list[str]:

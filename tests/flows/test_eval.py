@@ -150,6 +150,7 @@ def test_a_suite_that_is_the_training_data_is_refused(home: Path, answers: tuple
         (["bundled", "--set", "sampling.n=2"], "repeats"),
         (["bundled", "--set", "sets=[]"], "no problems to ask"),
         (["no/such/folder/at/all"], "no model folder"),
+        (["bundled", "no/such/folder/at-all"], "no/such/folder/at-all"),
     ],
 )
 def test_wrong_usage_says_what_and_what_next(home: Path, words: list[str], told: str) -> None:
