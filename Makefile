@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@# Text models never need torchvision, and a build that doesn't match torch breaks every model class.
 	@$(BIN)/python -c 'import torchvision' 2>/dev/null || \
 		$(BIN)/uv pip uninstall --quiet --python $(BIN)/python torchvision torchaudio torchcodec
-	@# Comes with the sentence encoder's weights, which don't need it; transformers imports it in each process it finds it.
+	@# Comes with the sentence encoder's weights, which don't need it; transformers imports it wherever it lies.
 	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python scikit-learn
 	@touch $@
 

@@ -355,9 +355,8 @@ class RunStore:
         for path in sorted(self.folder.glob("manifest-*.jsonl")):  # of an older version of this program
             self._take(read_rows(path), named=path.stem == own.name)
         folders = [path for path in self.folder.glob("manifest-*") if path.is_dir()]
-        for folder in sorted(
-            folders, key=lambda folder: (folder == own, folder.name)
-        ):  # what this recipe says last counts
+        own_last = sorted(folders, key=lambda folder: (folder == own, folder.name))  # what it says counts
+        for folder in own_last:
             log = self._manifest if folder == own else Segments(folder, "")
             self._take(log.read(), named=folder == own)
         sync(self.folder)

@@ -12,8 +12,8 @@ any more, and then each of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -88,9 +88,8 @@ class SampleStore:
     ) -> None:
         self._lock.__exit__(kind, error, trace)
 
-    @contextmanager
-    def looked_at(self) -> Iterator[Self]:
-        """Know what is recorded, in journals too, and change nothing: another process may be at work here."""
+    def looked_at(self) -> Self:
+        """Return the store with all that is recorded, in journals too; nothing is changed, whoever is at work here."""
         found = set(self._store.pull(self.folder, self._counts) if self._store else self.folder.rglob("*.*"))
         # Journals first: what is sealed in between is found in its file.
         older = {path for path in found if path.suffix == ".journal"}
@@ -101,7 +100,7 @@ class SampleStore:
         files = found if self._store else self.folder.glob("*.parquet")
         for path in sorted(path for path in files if path.suffix == ".parquet" and path.parent == self.folder):
             self._add(path)
-        yield self
+        return self
 
     def _counts(self, path: Path) -> bool:
         """Return whether a path in the folder is none of what was set aside."""

@@ -362,8 +362,8 @@ def open_samples(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemSha
         return 0
     if run.request.draws_anew:
         return sum(shard.first_round_samples(plan) for shard in pending)
-    with plan.store(run.home).looked_at() as store:
-        return sum(missing_samples(plan, store, run.store.read(shard.problems)) for shard in pending)
+    store = plan.store(run.home).looked_at()
+    return sum(missing_samples(plan, store, run.store.read(shard.problems)) for shard in pending)
 
 
 def _later(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard], rate: float | None) -> int:
@@ -374,8 +374,8 @@ def _later(run: RunContext, plan: SamplePlan, pending: Sequence[ProblemShard], r
     wanted = round(each * sum(shard.problems_sampled_by(plan) for shard in pending))
     if run.request.draws_anew:
         return wanted
-    with plan.store(run.home).looked_at() as store:
-        return max(0, wanted - sum(_recorded_later(run, plan, store, shard) for shard in pending))
+    store = plan.store(run.home).looked_at()
+    return max(0, wanted - sum(_recorded_later(run, plan, store, shard) for shard in pending))
 
 
 def _recorded_later(run: RunContext, plan: SamplePlan, store: SampleStore, shard: ProblemShard) -> int:

@@ -65,7 +65,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def main(spec_files: list[Path]) -> int:
-    """Does what the files say in turn; 0: done, 3: said why not."""
+    """Do what the files say in turn; return 0 where all is done, 3 where it was said why not."""
     end_with_parent()
     import torch
 
@@ -77,15 +77,15 @@ def main(spec_files: list[Path]) -> int:
         spec["bf16"] = spec["precision"] == "bfloat16" or (
             spec["precision"] == "auto" and not spec["cpu"] and torch.cuda.is_bf16_supported()
         )
-        if not _done(spec):
+        if not _succeeds(spec):
             return 3
         gc.collect()  # the model and its optimiser hold each other
         torch.cuda.empty_cache()
     return 0
 
 
-def _done(spec: Spec) -> bool:
-    """Whether the work that is described came to its end; if not, why was said."""
+def _succeeds(spec: Spec) -> bool:
+    """Do one file's work; return whether it came to its end, and say why where it did not."""
     import torch
     from transformers import set_seed
 
@@ -112,7 +112,7 @@ class _Diverged(Exception):  # noqa: N818 (an event: nothing is wrong with the p
     """The loss is no number any more."""
 
 
-class _OtherTensors(Exception):  # noqa: N818 (as above)
+class _OtherTensors(Exception):  # noqa: N818 (an event, as above)
     """A model can't be averaged with the first one."""
 
 

@@ -24,9 +24,8 @@ def unless_taken_back(text: str, last: Mark, found: Conclusion, key: Hashable, r
     if not tail:
         return found
     if last.rule in ("tagged", "json"):
-        return (
-            Conclusion("", "several_answers") if _concludes_otherwise(tail, found, key, reader, named=True) else found
-        )
+        otherwise = _concludes_otherwise(tail, found, key, reader, named=True)
+        return Conclusion("", "several_answers") if otherwise else found
     if retracted(text, last.end):
         later, offset = closing_value(tail, reader.readable, reader.question)
         later = later if MATHEMATICAL.search(later) else ""
@@ -83,9 +82,8 @@ def _names(answer: str, sentence: str) -> bool:
         return False
     figures = number[0].replace(",", "").rstrip(".")
     spoken = _THOUSANDS.sub("", sentence)
-    return re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken) is not None or _converted(
-        figures, spoken
-    )
+    stated = re.search(rf"(?<![\d.,]){re.escape(figures)}(?![\d/]|[.,]\d)", spoken)
+    return stated is not None or _converted(figures, spoken)
 
 
 _OTHER_CASE = re.compile(  # Note: if the roles had been distinct, the count would have been 504

@@ -82,7 +82,6 @@ _PLAIN_LEADS = frozenset(
     for dollar in ("", "$", "\\(")
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\\d*(])|\n")
-_CHECKED = re.compile(r"[(\[]\s?[✓✔]?\s?[\w]{1,14}\s?[:：]")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 
 
@@ -96,8 +95,7 @@ def conclude(text: str, reader: Reader = ANY_TEXT, *, own: bool = False) -> Conc
     """
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match[0]), text)
-    if _CHECKED.search(text):
-        text = without_checks(text)
+    text = without_checks(text)
     text = text if own else answering(text, reader)
     found = _found(text, reader)
     if found.text and (again := told_again(text, reader.prompt)):

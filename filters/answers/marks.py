@@ -493,12 +493,12 @@ def phrased(text: str, mark: Mark) -> Mark:
     if not phrase.isascii():
         phrase = "" if _EASTERN_DENIAL.search(phrase) else phrase
         return mark._replace(
-            phrase=_JAPANESE_END.sub("", phrase.translate(_WIDE_DIGITS)).strip(), end=start + len(phrase)
+            phrase=JAPANESE_END.sub("", phrase.translate(_WIDE_DIGITS)).strip(), end=start + len(phrase)
         )
     return mark._replace(phrase=phrase.strip(" \t"), end=start + len(phrase))
 
 
-_JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
+JAPANESE_END = re.compile(r"(?:です|である|だ|となる|になります)\s*\Z")
 _EASTERN_DENIAL = re.compile(r"では(?:な|あり)|じゃな|でない|아니|아닙")  # in Japanese and Korean it comes last
 _WIDE_DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
 _VALUE_STARTS = frozenset("0123456789$\\(-−")

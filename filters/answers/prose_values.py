@@ -152,7 +152,7 @@ def in_whole_thousands(answer: str, gold: str, question: str) -> str:
     if dotted is None or not _speaks_with_commas(question):
         return answer
     whole = dotted[0].replace(".", "")
-    return answer.replace(dotted[0], whole) if whole == re.sub(r"[^\d]|\.0+\Z", "", gold) else answer
+    return answer.replace(dotted[0], whole) if whole == re.sub(r"\.0+\Z|\D", "", gold) else answer
 
 
 _MEASURED_COMMA = re.compile(

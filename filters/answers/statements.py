@@ -36,6 +36,7 @@ from proofmill.filters.answers.lone_numbers import (
     compared_value,
     lonely_value,
 )
+from proofmill.filters.answers.marks import JAPANESE_END
 from proofmill.filters.answers.prose_values import (
     ANY_NUMBER,
     DENIES,
@@ -524,7 +525,6 @@ _AMOUNT = re.compile(r"\A\W*[\d.,/]+(?<![.,])")
 _EQUATION_SPAN = re.compile(r"\$[A-Za-z][\w{}]{0,9}\s?=[^$\n]{1,200}\$")  # $x = 2$, and no two amounts of money
 _NEAREST = 12  # characters that hold a word that denies
 _FUNCTION_SPAN = re.compile(r"\$[A-Za-z]\([a-z]\)\s?=[^$\n=]{1,200}\$")
-_DESU = re.compile(r"です\W*\Z")
 _THAT_IS_ABROAD = re.compile(  # recorre 2.400 metros, es decir, 2,4 kilómetros; e = 0.6,其中 a 为长半轴
     r"(?<=[\w$}])[,，]\s?(?:其中|(?:es decir|o sea|c'est-à-dire|das heißt|d\. ?h\.|cioè|ou seja|isto é|то есть"
     r"|т\. ?е\.),?\s).*\Z"
@@ -559,7 +559,7 @@ def _is_aside(text: str, copula: re.Match[str], approximated: Sequence[tuple[int
 def _behind(text: str, copula: re.Match[str]) -> str:
     """Return what stands behind a verb of being, without words that lead it in."""
     rest = text[copula.end() :]
-    rest = _DESU.sub("", rest) if copula[0] == "は" else rest
+    rest = JAPANESE_END.sub("", rest.rstrip("。 ")) if copula[0] == "は" else rest
     lead = _LEAD.match(rest)
     return rest[lead.end() :] if lead else rest.lstrip()
 

@@ -19,17 +19,15 @@ import functools
 import gc
 import importlib
 import linecache
-import os
-import re
 import sys
 import threading
 import types
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from proofmill.filters.sandbox import instrument, solution_host, test_runner, vetting, wire
+from proofmill.filters.sandbox.hooks import Hooks
 from proofmill.filters.sandbox.vetting import (
     ASKED_METHODS,
     MAX_FINDINGS,
@@ -38,103 +36,6 @@ from proofmill.filters.sandbox.vetting import (
     SOURCE,
     is_dunder,
 )
-
-_OWN = "/tmp"  # noqa: S108 - the jail's own, and the only place to write to
-_UNPICKLED = frozenset({"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numpy", "pandas"})
-_UNPICKLED |= frozenset({MODULE, "pathlib", "array", "uuid", "enum"})
-# Of builtins, what data is made of. `eval`, `getattr` and their like would run code on unpickling.
-_CONSTRUCTORS = frozenset(
-    {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bytes", "bytearray", "complex", "bool"}
-    | {"range", "slice", "object", "Exception", "ValueError", "KeyError", "TypeError"}
-)
-
-
-class Hooks:
-    """Notes what only shows at run time: what is unpickled, and modules that come from where a solution may write.
-
-    Args:
-        guards: where the evidence goes.
-        refused: called with what the jail refuses, where that is to be known.
-    """
-
-    def __init__(self, guards: vetting.Guards, refused: Callable[[str], None] | None) -> None:
-        self._guards = guards
-        self._refused = refused
-        # An audit hook can't be removed again, not even by the solution.
-        sys.addaudithook(self._audit)
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "pickle.find_class":
-            module, name = (str(part) for part in arguments[:2])
-            known = module.split(".")[0] in _UNPICKLED and ("." not in name or module == MODULE)
-            if not known or (module == "builtins" and name not in _CONSTRUCTORS):
-                self._refuse(f"unpickles {module}.{name}"[:80])
-        elif event in _RUNS_TEXT:
-            if self._solution_runs_text():
-                self._refuse("runs text as code")
-        elif event == "object.__getattr__":
-            if arguments[1] in _FRAMES and not _trusted(sys._getframe(1).f_code.co_filename, _READS_FRAMES):
-                self._refuse(f"reads .{arguments[1]}")
-        elif event in _TRACES:
-            self._refuse(event)
-        elif event == "open" and isinstance(arguments[0], str):
-            self._opened(arguments[0])
-        elif self._refused is not None and event in REFUSED:
-            self._refused(event)
-
-    def _refuse(self, what: str) -> NoReturn:
-        """Note what leads to the tests and their channel, and prevent it: whoever has these can send any report."""
-        self._guards.note(what)
-        raise PermissionError(what)
-
-    def _solution_runs_text(self) -> bool:
-        """Return whether the solution makes code of text, itself or by a library that does so for others."""
-        frame: types.FrameType | None = sys._getframe(2)  # 0 is this method, 1 is `_audit`, 2 is what runs the text
-        assert frame is not None  # noqa: S101 (narrowing for the type checker)
-        maker, caller = frame.f_code.co_filename, frame.f_back
-        if maker == _DATACLASSES:  # its functions are made of the names of fields
-            maker = caller.f_code.co_filename if caller is not None else maker
-        if _trusted(maker, _MAKES_CODE):
-            return False
-        while frame is not None and frame.f_code.co_filename != SOURCE:
-            frame = frame.f_back
-        return frame is not None
-
-    def _opened(self, path: str) -> None:
-        """Note a module opened from where the solution may write: nobody has looked at it."""
-        # Frame 0 is this method, 1 is `_audit`, 2 is what opened the file.
-        reader = sys._getframe(2).f_code.co_filename
-        if reader.startswith(("<frozen importlib", "<frozen zipimport")) and os.path.realpath(path).startswith(_OWN):
-            self._guards.note("imports what it may have written itself")
-
-
-_RUNS_TEXT = frozenset({"exec", "compile", "code.__new__"})
-_TRACES = frozenset({"sys.settrace", "sys.setprofile"})
-_FRAMES = frozenset({"gi_frame", "cr_frame", "ag_frame", "tb_frame"})  # from a frame one reaches the tests' own
-_HERE, _LIBRARY = (str(Path(file).parent) for file in (__file__, os.__file__))
-_DATACLASSES = f"{_LIBRARY}/dataclasses.py"
-# What makes code of a text that is its own, not the caller's: modules, named tuples, mocks, decorators.
-_MAKES_CODE = (
-    "<frozen ", _HERE, _DATACLASSES, f"{_LIBRARY}/collections/", f"{_LIBRARY}/ast.py", f"{_LIBRARY}/unittest/",
-    f"{_LIBRARY}/doctest.py",
-)  # fmt: skip
-_READS_FRAMES = (
-    _HERE, *(f"{_LIBRARY}/{name}" for name in ("traceback.py", "inspect.py", "contextlib.py", "asyncio/", "unittest/")),
-)  # fmt: skip
-_PACKAGES = re.compile(r"/(?:site|dist)-packages/(?:_pytest|pluggy|attr|networkx)/")  # which do both
-
-
-def _trusted(file: str, places: tuple[str, ...]) -> bool:
-    """Return whether a file is one of these libraries', and no solution's."""
-    return file.startswith(places) or (_PACKAGES.search(file) is not None and not file.startswith(_OWN))
-
-
-REFUSED = frozenset(
-    {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "socket.connect"}
-    | {"socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname", "socket.bind", "socket.__new__"}
-)
-"""What the jail refuses, as the interpreter calls it."""
-
 
 # what tests call most: looked at after every test, the rest once at the end
 _CORE = frozenset(

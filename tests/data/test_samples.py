@@ -244,8 +244,7 @@ def test_to_look_at_samples_stops_nobody(tmp_path: Path) -> None:
         for row in (sample(index=1), sample(index=2) | {"finish_reason": "failed"}, sample("other")):
             journal.append(row)
         journal.flush()
-        with open_store(tmp_path).looked_at() as looking:
-            assert looking.have(["p", "q"]) == {("p", 0), ("p", 1)}
+        assert open_store(tmp_path).looked_at().have(["p", "q"]) == {("p", 0), ("p", 1)}
         journal.append(sample(index=3))
         at_work.seal("1", journal)
         assert at_work.have(["p"]) == {("p", 0), ("p", 1), ("p", 3)}
